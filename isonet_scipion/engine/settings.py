@@ -1,0 +1,207 @@
+"""Every option of every stage: name, default, unit and meaning, in one place.
+
+The command line is generated from these classes, and Scipion's forms take their defaults from them.
+Names and defaults are those of IsoNet 0.2; a default of None is explained in the option's help.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Optional, Tuple
+
+Floats = Tuple[float, ...]
+Ints = Tuple[int, ...]
+
+
+def option(default: Any, text: str, choices: tuple[str, ...] = ()) -> Any:
+    """A dataclass field that carries its help text, and its choices where only some values are legal."""
+    return dataclasses.field(default=default, metadata={"help": text, "choices": choices})
+
+
+TOMO_IDX = "Only these tomograms: a list of rlnIndex values such as 1,2,4 or 5-10,15. Default: all."
+USE_DECONV = "Work on the deconvolved tomogram where the table names one."
+SEED = "Seed of every random choice: the same seed gives the same result. Default: a new one each run."
+LOG_LEVEL = "How much is logged."
+LEVELS = ("debug", "info", "warning", "error")
+GPU_ID = "GPUs to use, such as 0 or 0,1. Default: all that are visible; without a GPU the CPU works."
+PERCENTILE = (
+    "Normalise by the 4th and 96th percentile of the grey values. False: by mean and standard deviation."
+)
+PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
+PRECISION = "Number format of the network's arithmetic. auto: mixed_bfloat16 on GPUs that have it, else float32."
+
+
+@dataclass(frozen=True)
+class PrepareStarSettings:
+    """Make a table of the tomograms (.mrc, .rec) in a folder."""
+
+    output_star: str = option("tomograms.star", "The table to write.")
+    pixel_size: float = option(10.0, "Voxel size of the tomograms in A.")
+    defocus: float = option(0.0, "Defocus at zero tilt in A, underfocus positive. 0: no CTF deconvolution.")
+    number_subtomos: int = option(100, "Number of subtomograms to extract from each tomogram.")
+    mask_folder_in: Optional[str] = option(
+        None, "Folder of masks of your own, named like the tomograms, with or without _mask. Default: none."
+    )
+    tilt_min: float = option(-60.0, "Smallest tilt angle of the tilt series in degrees.")
+    tilt_max: float = option(60.0, "Largest tilt angle of the tilt series in degrees.")
+
+
+@dataclass(frozen=True)
+class PrepareSubtomoStarSettings:
+    """Make a table of the subtomograms (.mrc) in a folder."""
+
+    output_star: str = option("subtomo.star", "The table to write.")
+    pixel_size: float = option(10.0, "Voxel size of the subtomograms in A.")
+    cube_size: Optional[int] = option(
+        None,
+        "Side in voxels of the cubes that train the network. Default: the largest multiple of 16 "
+        "not above crop size / 1.5 + 1.",
+    )
+    tilt_min: float = option(-60.0, "Smallest tilt angle of the tilt series in degrees.")
+    tilt_max: float = option(60.0, "Largest tilt angle of the tilt series in degrees.")
+
+
+@dataclass(frozen=True)
+class DeconvSettings:
+    """Deconvolve the CTF from the tomograms (Wiener filter), for contrast."""
+
+    deconv_folder: str = option("./deconv", "Folder of the deconvolved tomograms.")
+    voltage: Optional[float] = option(None, "Acceleration voltage in kV. Default: the table's, else 300.")
+    cs: Optional[float] = option(None, "Spherical aberration in mm. Default: the table's, else 2.7.")
+    snrfalloff: Optional[float] = option(
+        None, "How fast the signal-to-noise ratio falls with frequency; larger is smoother. Default: the table's, else 1."
+    )
+    deconvstrength: Optional[float] = option(
+        None, "Decadic logarithm of the signal-to-noise ratio at low frequency. Default: the table's, else 1."
+    )
+    highpassnyquist: float = option(
+        0.02, "Below this fraction of the Nyquist frequency the signal is taken as lost."
+    )
+    chunk_size: Optional[int] = option(
+        None, "Side in voxels of the pieces that are worked on one by one, to save memory. Default: the whole tomogram."
+    )
+    overlap_rate: float = option(0.25, "Overlap of neighbouring pieces as a fraction of chunk_size.")
+    ncpu: int = option(4, "Number of CPU threads.")
+    tomo_idx: Optional[str] = option(None, TOMO_IDX)
+
+
+@dataclass(frozen=True)
+class MakeMaskSettings:
+    """Mark the voxels that hold sample."""
+
+    mask_folder: str = option("mask", "Folder of the masks.")
+    patch_size: int = option(4, "Half the side in voxels (of the tomogram binned by 2) of the box that is looked at.")
+    density_percentage: Optional[float] = option(
+        None, "Percentage of the volume kept by density; over 99.8 keeps all. Default: the table's, else 50."
+    )
+    std_percentage: Optional[float] = option(
+        None, "Percentage of the volume kept by local contrast; over 99.8 keeps all. Default: the table's, else 50."
+    )
+    use_deconv_tomo: bool = option(True, USE_DECONV)
+    z_crop: Optional[float] = option(
+        None, "Fraction of the thickness that is masked out at the top and at the bottom. Default: none."
+    )
+    tomo_idx: Optional[str] = option(None, TOMO_IDX)
+
+
+@dataclass(frozen=True)
+class ExtractSettings:
+    """Cut subtomograms at random places of the mask, or at given coordinates."""
+
+    use_deconv_tomo: bool = option(True, USE_DECONV)
+    subtomo_folder: str = option("subtomo", "Folder of the subtomograms.")
+    subtomo_star: str = option("subtomo.star", "The table of subtomograms to write.")
+    cube_size: int = option(64, "Side in voxels of the cubes that train the network; a multiple of 2^unet_depth.")
+    crop_size: Optional[int] = option(None, "Side in voxels of the subtomograms. Default: cube_size + 16.")
+    coordinates_star: Optional[str] = option(
+        None,
+        "Table of centres to use instead of random ones: rlnTomoName (or rlnMicrographName), "
+        "rlnCoordinateX, Y, Z in voxels from 0. Default: random centres.",
+    )
+    seed: Optional[int] = option(None, SEED)
+    log_level: str = option("info", LOG_LEVEL, LEVELS)
+    tomo_idx: Optional[str] = option(None, TOMO_IDX)
+
+
+@dataclass(frozen=True)
+class RefineSettings:
+    """Train the network that fills the missing wedge."""
+
+    gpuID: Optional[str] = option(None, GPU_ID)
+    iterations: int = option(30, "Number of iterations of estimate and training.")
+    data_dir: Optional[str] = option(
+        None, "Accepted for IsoNet 0.2's sake: training pairs are made on the fly and not written."
+    )
+    pretrained_model: Optional[str] = option(
+        None, "Model to start from: a .keras of ours or an .h5 of IsoNet 0.2. Default: a new network."
+    )
+    log_level: str = option("info", LOG_LEVEL, LEVELS)
+    result_dir: str = option("results", "Folder of the models, estimates, settings and losses.")
+    remove_intermediate: bool = option(False, "Do not keep the estimates of each iteration.")
+    select_subtomo_number: Optional[int] = option(None, "Train on this many randomly chosen subtomograms. Default: all.")
+    preprocessing_ncpus: int = option(16, "Number of CPU threads that prepare training pairs.")
+    continue_from: Optional[str] = option(
+        None, "A refine_iterNN.json: go on after that iteration, with its settings unless given anew."
+    )
+    epochs: int = option(10, "Passes of steps_per_epoch steps in each iteration.")
+    batch_size: Optional[int] = option(None, "Training pairs per step. Default: twice the number of GPUs, at least 4.")
+    steps_per_epoch: Optional[int] = option(
+        None, "Steps in each epoch. Default: 6 * subtomograms / batch_size, at most 200."
+    )
+    noise_level: Floats = option(
+        (0.05, 0.10, 0.15, 0.20), "Levels of added noise, as a share of the signal's scale, such as 0.05,0.1."
+    )
+    noise_start_iter: Ints = option((11, 16, 21, 26), "First iteration of each noise level, such as 11,16.")
+    noise_mode: str = option("noFilter", "Filter of the back-projection that makes the noise.", ("noFilter", "ramp", "hamming"))
+    noise_dir: Optional[str] = option(None, "Folder of noise volumes (.mrc) to use instead of simulated noise.")
+    learning_rate: float = option(0.0004, "Learning rate of the Adam optimiser.")
+    drop_out: float = option(0.3, "Share of the features that dropout switches off in training.")
+    convs_per_depth: int = option(3, "Convolutions at each level of the U-Net.")
+    kernel: Ints = option((3, 3, 3), "Side of the convolution kernel in z,y,x.")
+    pool: Optional[Ints] = option(None, "Max pooling z,y,x instead of strided convolution, such as 2,2,2. Default: none.")
+    unet_depth: int = option(3, "Number of levels of the U-Net.")
+    filter_base: int = option(64, "Channels at the first level; each deeper level has twice as many.")
+    batch_normalization: bool = option(True, "Normalise the features over each batch.")
+    normalize_percentile: bool = option(True, PERCENTILE)
+    tilt_min: Optional[float] = option(
+        None, "Smallest tilt angle in degrees, for all subtomograms. Default: each one's in the table, else -60."
+    )
+    tilt_max: Optional[float] = option(
+        None, "Largest tilt angle in degrees, for all subtomograms. Default: each one's in the table, else 60."
+    )
+    precision: str = option("auto", PRECISION, PRECISIONS)
+    seed: Optional[int] = option(None, SEED)
+
+
+@dataclass(frozen=True)
+class PredictSettings:
+    """Correct whole tomograms with a trained network."""
+
+    output_dir: str = option("./corrected_tomos", "Folder of the corrected tomograms.")
+    gpuID: Optional[str] = option(None, GPU_ID)
+    cube_size: Optional[int] = option(
+        None, "Step in voxels between tiles. Default: chosen from the tomogram's size and the free memory."
+    )
+    crop_size: Optional[int] = option(
+        None, "Side in voxels of the tiles, at least cube_size + 18. Default: chosen with cube_size, or 1.5 times it."
+    )
+    use_deconv_tomo: bool = option(True, USE_DECONV)
+    batch_size: Optional[int] = option(None, "Tiles per pass. Default: 4 times the number of GPUs.")
+    normalize_percentile: Optional[bool] = option(
+        None, PERCENTILE + " Default: as the model was trained, else True."
+    )
+    normalized_output: bool = option(
+        False, "Write IsoNet 0.2's normalised grey scale instead of the input tomogram's."
+    )
+    precision: str = option("auto", PRECISION, PRECISIONS)
+    log_level: str = option("info", LOG_LEVEL, LEVELS)
+    tomo_idx: Optional[str] = option(None, TOMO_IDX)
+
+
+@dataclass(frozen=True)
+class ResizeSettings:
+    """Rescale the tomograms of a table to another voxel size."""
+
+    apix: float = option(15.0, "Voxel size to rescale to, in A.")
+    out_folder: str = option("tomograms_resized", "Folder of the rescaled tomograms.")

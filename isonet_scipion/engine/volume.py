@@ -1,0 +1,165 @@
+"""MRC volumes: memory-mapped reading, whole-or-nothing writing."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import mrcfile
+import numpy as np
+
+from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.files import replacing, require_file
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A volume on disk: `data` is a memory map (z, y, x) in the file's own type."""
+
+    data: np.ndarray
+    voxel_size: float  # A, 0 where the header has none
+    origin: tuple[float, float, float]  # header's x, y, z in A
+    start: tuple[int, int, int]  # header's nxstart, nystart, nzstart
+    labels: tuple[bytes, ...]
+    path: str
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return self.data.shape
+
+
+def open_volume(path: str | os.PathLike) -> Volume:
+    """Open an MRC volume without reading its voxels.
+
+    Parameters
+    ----------
+    path : path
+        An MRC file (.mrc, .rec) of a real-valued mode.
+
+    Returns
+    -------
+    Volume
+        Header values and a read-only memory map (an array where the file is compressed).
+
+    Raises
+    ------
+    EngineError
+        If the file is missing, empty, truncated, no MRC file, complex, or not a volume.
+    """
+    file = require_file(path, "volume")
+    try:
+        with warnings.catch_warnings():
+            # permissive: AreTomo's and SerialEM's headers break rules that do not matter here
+            warnings.simplefilter("ignore")
+            opener = mrcfile.open if file.suffix in (".gz", ".bz2") else mrcfile.mmap
+            with opener(file, mode="r", permissive=True) as mrc:
+                header, data = mrc.header, mrc.data
+    except (ValueError, OSError, EOFError, TypeError) as error:
+        raise EngineError(str(path), f"it is not a readable MRC file ({error})", "Copy or make it again.") from error
+    if data is None:
+        raise EngineError(str(path), "its header or data is damaged or truncated", "Copy or make it again.")
+    if data.ndim == 4 and data.shape[0] == 1:
+        data = data[0]
+    if data.ndim != 3 or min(data.shape) < 2:
+        raise EngineError(str(path), f"its shape {data.shape} is not that of a volume", "Give a reconstructed tomogram.")
+    if np.iscomplexobj(data) or data.dtype.kind not in "iuf":
+        raise EngineError(str(path), f"its voxels are {data.dtype}, not real numbers", "Save it as float32.")
+    return Volume(
+        data,
+        _voxel_size(header),
+        tuple(float(header.origin[axis]) for axis in "xyz"),
+        (int(header.nxstart), int(header.nystart), int(header.nzstart)),
+        tuple(bytes(label) for label in header.label[: int(np.clip(header.nlabl, 0, 10))]),
+        str(path),
+    )
+
+
+def _voxel_size(header: np.recarray) -> float:
+    with np.errstate(all="ignore"):
+        size = float(header.cella.x) / float(header.mx) if header.mx > 0 else 0.0
+    return size if 0 < size < float("inf") else 0.0
+
+
+def read_float(volume: Volume) -> np.ndarray:
+    """The voxels as a new float32 array (z, y, x).
+
+    Raises
+    ------
+    EngineError
+        If some are not finite.
+    """
+    data = volume.data.astype(np.float32)
+    if not all(np.isfinite(plane).all() for plane in data):
+        raise EngineError(volume.path, "it holds NaN or infinite voxels", "Reconstruct it again or replace them.")
+    return data
+
+
+@contextmanager
+def writing_volume(
+    path: str | os.PathLike, shape: tuple[int, int, int], dtype: type, voxel_size: float, like: Volume | None = None
+) -> Iterator[np.ndarray]:
+    """Write an MRC volume through a memory map; the file appears when it is whole.
+
+    Parameters
+    ----------
+    path : path
+        The file to write.
+    shape : tuple of int
+        (z, y, x).
+    dtype : type
+        float32 or int8.
+    voxel_size : float
+        In A, all axes.
+    like : Volume, optional
+        Whose origin, start and labels the header takes.
+
+    Yields
+    ------
+    ndarray
+        The voxels to fill, (z, y, x).
+
+    Raises
+    ------
+    EngineError
+        If the file can't be written.
+    """
+    with replacing(path) as temporary:
+        _reserve(temporary, int(np.prod(shape)) * np.dtype(dtype).itemsize)
+        with mrcfile.new_mmap(temporary, shape, mrc_mode=mrcfile.utils.mode_from_dtype(np.dtype(dtype)), overwrite=True) as mrc:
+            yield mrc.data
+            mrc.set_volume()
+            mrc.voxel_size = voxel_size
+            if like is not None:
+                mrc.header.origin = like.origin
+                mrc.header.nxstart, mrc.header.nystart, mrc.header.nzstart = like.start
+                mrc.header.label[: len(like.labels)] = like.labels
+                mrc.header.nlabl = len(like.labels)
+            _write_statistics(mrc)
+
+
+def _reserve(path: Path, size: int) -> None:
+    # a memory map on a full disk ends in SIGBUS, so the space is taken first
+    with open(path, "r+b") as file:
+        os.posix_fallocate(file.fileno(), 0, size + 1024)
+
+
+def _write_statistics(mrc: mrcfile.mrcmemmap.MrcMemmap) -> None:
+    # plane by plane: mrcfile's own statistics take a copy in double precision
+    low, high, total, squares = np.inf, -np.inf, 0.0, 0.0
+    for plane in mrc.data:
+        low, high = min(low, float(plane.min())), max(high, float(plane.max()))
+        total += float(plane.sum(dtype=np.float64))
+        squares += float(np.vdot(plane.astype(np.float32), plane.astype(np.float32)))
+    mean = total / mrc.data.size
+    mrc.header.dmin, mrc.header.dmax, mrc.header.dmean = low, high, mean
+    mrc.header.rms = np.sqrt(max(squares / mrc.data.size - mean**2, 0.0))
+
+
+def write_volume(path: str | os.PathLike, data: np.ndarray, voxel_size: float, like: Volume | None = None) -> None:
+    """Write an array (z, y, x) of float32 or int8; parameters and errors as in `writing_volume`."""
+    with writing_volume(path, data.shape, data.dtype, voxel_size, like) as voxels:
+        voxels[:] = data
