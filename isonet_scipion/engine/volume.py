@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import warnings
 from collections.abc import Iterator
@@ -82,6 +83,13 @@ def _voxel_size(header: np.recarray) -> float:
     with np.errstate(all="ignore"):
         size = float(header.cella.x) / float(header.mx) if header.mx > 0 else 0.0
     return size if 0 < size < float("inf") else 0.0
+
+
+def release(array: np.ndarray) -> None:
+    """Give a memory map's pages back to the system; the content stays in the file. Other arrays are left alone."""
+    mapping = getattr(array, "_mmap", None)
+    if mapping is not None:
+        mapping.madvise(mmap.MADV_DONTNEED)
 
 
 def read_float(volume: Volume) -> np.ndarray:

@@ -1,0 +1,90 @@
+"""The contrast transfer function and the Wiener filter that undoes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Microscope:
+    """What the contrast transfer function depends on."""
+
+    voltage: float = 300.0  # kV
+    cs: float = 2.7  # mm
+    amplitude_contrast: float = 0.07
+    defocus: float = 0.0  # A, underfocus positive
+
+
+def electron_wavelength(voltage: float) -> float:
+    """Relativistic wavelength of the electron in A.
+
+    lambda = 12.2643247 / sqrt(V (1 + 0.978466e-6 V)), V in volts (Reimer, Transmission Electron Microscopy).
+
+    Parameters
+    ----------
+    voltage : float
+        Acceleration voltage in kV.
+    """
+    volts = voltage * 1e3
+    return 12.2643247 / np.sqrt(volts * (1 + 0.978466e-6 * volts))
+
+
+def ctf(frequency: np.ndarray, microscope: Microscope) -> np.ndarray:
+    """Contrast transfer function, A cos(w) - sqrt(1 - A^2) sin(w), by spatial frequency.
+
+    Parameters
+    ----------
+    frequency : ndarray
+        Spatial frequency k in 1/A, any shape.
+    microscope : Microscope
+        Voltage, spherical aberration, amplitude contrast A and defocus.
+
+    Returns
+    -------
+    ndarray
+        Same shape; w = pi/2 (lambda^3 Cs k^4 - 2 lambda defocus k^2).
+    """
+    wavelength = electron_wavelength(microscope.voltage)
+    cs = microscope.cs * 1e7
+    k2 = np.asarray(frequency, np.float64) ** 2
+    phase = np.pi / 2 * (wavelength**3 * cs * k2**2 - 2 * wavelength * microscope.defocus * k2)
+    contrast = microscope.amplitude_contrast
+    return contrast * np.cos(phase) - np.sqrt(1 - contrast**2) * np.sin(phase)
+
+
+def wiener_filter(
+    nyquist_fraction: np.ndarray,
+    voxel_size: float,
+    microscope: Microscope,
+    snrfalloff: float = 1.0,
+    deconvstrength: float = 1.0,
+    highpassnyquist: float = 0.02,
+) -> np.ndarray:
+    """Wiener filter CTF / (CTF^2 + 1/SNR) with the falling signal-to-noise model of Tegunov's deconvolution.
+
+    SNR(x) = exp(-100 x snrfalloff / voxel_size) 10^deconvstrength (1 - cos(pi min(1, x/highpassnyquist))) + 1e-6.
+
+    Parameters
+    ----------
+    nyquist_fraction : ndarray
+        Frequency x as a fraction of Nyquist, 0..1, any shape.
+    voxel_size : float
+        In A.
+    microscope : Microscope
+        Of the tilt series.
+    snrfalloff, deconvstrength, highpassnyquist : float
+        Fall of the signal-to-noise ratio, its decadic logarithm at low frequency, and the
+        fraction of Nyquist below which signal is taken as lost (0: no high-pass).
+
+    Returns
+    -------
+    ndarray
+        Same shape, float64.
+    """
+    x = np.asarray(nyquist_fraction, np.float64)
+    transfer = ctf(x / (2 * voxel_size), microscope)
+    highpass = 1 - np.cos(np.pi * np.minimum(1, x / highpassnyquist)) if highpassnyquist > 0 else 2.0
+    snr = np.exp(-100 * x * snrfalloff / voxel_size) * 10**deconvstrength * highpass + 1e-6
+    return transfer / (transfer**2 + 1 / snr)
