@@ -1,0 +1,23 @@
+"""
+@article{Liu2022,
+title = {Isotropic reconstruction for electron tomography with deep learning},
+author = {Liu, Yun-Tao and Zhang, Heng and Wang, Hui and Tao, Chang-Lu and Bi, Guo-Qiang and Zhou, Z. Hong},
+journal = {Nature Communications},
+volume = {13},
+pages = {6482},
+year = {2022},
+doi = {10.1038/s41467-022-33957-8},
+url = {https://doi.org/10.1038/s41467-022-33957-8}
+}
+
+@article{Tegunov2019,
+title = {Real-time cryo-electron microscopy data preprocessing with Warp},
+author = {Tegunov, Dimitry and Cramer, Patrick},
+journal = {Nature Methods},
+volume = {16},
+pages = {1146-1152},
+year = {2019},
+doi = {10.1038/s41592-019-0580-y},
+url = {https://doi.org/10.1038/s41592-019-0580-y}
+}
+"""

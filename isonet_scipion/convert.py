@@ -1,0 +1,293 @@
+"""Scipion's sets as the engine's tables, and back. All mapping of metadata is here.
+
+Coordinates in tables are array indices (voxels from 0), Scipion's BOTTOM_LEFT_CORNER convention.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import mrcfile
+from pwem.emlib.image import ImageHandler
+from pwem.objects import Transform
+from pyworkflow.object import Integer
+from tomo.constants import BOTTOM_LEFT_CORNER
+from tomo.objects import Coordinate3D, CTFTomoSeries, SubTomogram, TomoAcquisition, Tomogram, TomoMask
+
+from isonet_scipion.constants import CUBE_SIZE_ATTRIBUTE
+from isonet_scipion.engine.star import Star, read_star, write_star
+
+MRC_SUFFIXES = (".mrc", ".rec", ".map", ".ali", ".st", ".mrcs")
+SUBTOMOGRAM_SUFFIXES = (".mrc", ".rec", ".map")
+
+
+@dataclass(frozen=True)
+class Optics:
+    """What the acquisition says of a tomogram; None where it says nothing."""
+
+    voltage: float | None = None  # kV
+    sphericalAberration: float | None = None  # mm
+    amplitudeContrast: float | None = None
+    tiltMin: float | None = None  # degrees
+    tiltMax: float | None = None
+
+
+def readOptics(*acquisitions: TomoAcquisition | None) -> Optics:
+    """Each value of the first acquisition that has it: that of the item first, then that of its set."""
+    present = [acquisition for acquisition in acquisitions if acquisition is not None]
+
+    def first(getter: str) -> float | None:
+        values = (getattr(acquisition, getter)() for acquisition in present if hasattr(acquisition, getter))
+        return next((value for value in values if value is not None), None)
+
+    return Optics(
+        first("getVoltage"),
+        first("getSphericalAberration"),
+        first("getAmplitudeContrast"),
+        first("getAngleMin"),
+        first("getAngleMax"),
+    )
+
+
+def zeroTiltDefocus(series: CTFTomoSeries) -> float | None:
+    """Mean of the two defoci (A) of the enabled image nearest to zero tilt; None if no image has a CTF."""
+    images = [image.clone() for image in series.getTiltSeries() if image.isEnabled()]
+    for image in sorted(images, key=lambda image: abs(image.getTiltAngle())):
+        ctf = series.getCtfTomoFromTi(image)
+        if ctf is not None:
+            return (ctf.getDefocusU() + ctf.getDefocusV()) / 2
+    return None
+
+
+def hasPhaseShift(series: CTFTomoSeries) -> bool:
+    """Whether the CTFs were estimated with a phase shift, as of a phase plate."""
+    return any(ctf.hasPhaseShift() and ctf.getPhaseShift() for ctf in series)
+
+
+def halfMaps(tomogram: Tomogram) -> list[str]:
+    """Files of the even and odd half of a tomogram; empty where it has none."""
+    return list(tomogram.getHalfMaps(asList=True)) if tomogram.hasHalfMaps() else []
+
+
+# ---------------------------------------------------------------- tables for the engine
+
+
+def tomogramRow(
+    name: str,
+    path: str,
+    samplingRate: float,
+    optics: Optics,
+    index: int = 1,
+    defocus: float | None = None,
+    numberSubtomos: int | None = None,
+    boundary: str | None = None,
+    mask: str | None = None,
+) -> dict[str, str]:
+    """One row of a tomogram table.
+
+    Parameters
+    ----------
+    name : str
+        Base name of the engine's outputs: the tsId.
+    path : str
+        The MRC file.
+    samplingRate : float
+        Voxel size in A.
+    optics : Optics
+        Voltage, aberration and tilt range.
+    index : int
+        rlnIndex.
+    defocus : float, optional
+        At zero tilt, in A, underfocus positive.
+    numberSubtomos : int, optional
+        How many subtomograms to extract.
+    boundary : str, optional
+        IMOD model (.mod) around the sample.
+    mask : str, optional
+        MRC file of the mask.
+    """
+    values = {
+        "rlnIndex": index,
+        "rlnTomoName": name,
+        "rlnMicrographName": path,
+        "rlnPixelSize": samplingRate,
+        "rlnDefocus": defocus,
+        "rlnNumberSubtomo": numberSubtomos,
+        "rlnMaskBoundary": boundary,
+        "rlnVoltage": optics.voltage,
+        "rlnSphericalAberration": optics.sphericalAberration,
+        "rlnAmplitudeContrast": optics.amplitudeContrast,
+        "rlnTiltMin": optics.tiltMin,
+        "rlnTiltMax": optics.tiltMax,
+    }
+    if mask is not None:
+        values["rlnMaskName"] = mask
+    return _asText(values)
+
+
+def subtomogramRow(
+    index: int, path: str, tomogram: str, cubeSize: int, cropSize: int, samplingRate: float, optics: Optics
+) -> dict[str, str]:
+    """One row of a subtomogram table; sizes in voxels, samplingRate in A."""
+    return _asText(
+        {
+            "rlnSubtomoIndex": index,
+            "rlnImageName": path,
+            "rlnCubeSize": cubeSize,
+            "rlnCropSize": cropSize,
+            "rlnPixelSize": samplingRate,
+            "rlnTomoName": tomogram,
+            "rlnTiltMin": optics.tiltMin,
+            "rlnTiltMax": optics.tiltMax,
+        }
+    )
+
+
+def coordinateRows(coordinates: Iterable[Coordinate3D], samplingRate: float, targetRate: float) -> list[dict[str, str]]:
+    """Rows of a coordinate table from one tomogram's coordinates, in voxels of targetRate (A).
+
+    Parameters
+    ----------
+    coordinates : iterable of Coordinate3D
+        From SetOfCoordinates3D.iterCoordinates, so that each knows its tomogram.
+    samplingRate : float
+        Voxel size (A) of the set of coordinates.
+    targetRate : float
+        Voxel size (A) of the tomogram to extract from.
+    """
+    scale = samplingRate / targetRate
+    return [
+        _asText(
+            {
+                "rlnTomoName": coordinate.getTomoId(),
+                **{f"rlnCoordinate{axis}": value * scale for axis, value in zip("XYZ", _corner(coordinate))},
+            }
+        )
+        for coordinate in coordinates
+    ]
+
+
+def _corner(coordinate: Coordinate3D) -> tuple[float, float, float]:
+    return coordinate.getPosition(BOTTOM_LEFT_CORNER)
+
+
+def writeTable(path: str, rows: Sequence[dict[str, str]]) -> None:
+    """Write rows of equal labels as a STAR table."""
+    write_star(path, Star(list(rows[0]), list(rows)))
+
+
+def _asText(values: dict[str, object]) -> dict[str, str]:
+    return {label: str(value) for label, value in values.items()}
+
+
+# ---------------------------------------------------------------- files for the engine
+
+
+def plainPath(path: str) -> str:
+    """The file name without Scipion's type suffix, as in `volume.map:mrc`."""
+    return path.rsplit(":", 1)[0] if path.endswith(":mrc") else path
+
+
+def asMrc(path: str, target: str, samplingRate: float) -> str:
+    """The path of this volume as MRC: itself if it is one, else `target`, converted and with its voxel size (A)."""
+    if path.endswith(":mrc") or path.lower().endswith(MRC_SUFFIXES):
+        return plainPath(path)
+    if not os.path.exists(target):
+        _convert(path, target, samplingRate)
+    return target
+
+
+def linkSubtomogram(subtomogram: SubTomogram, target: str, samplingRate: float) -> None:
+    """Give a subtomogram the MRC file `target`: a link, or a converted copy if it is in a stack or another format."""
+    index, path = subtomogram.getLocation()
+    plain = plainPath(path)
+    isSingle = index in (0, None) or (index == 1 and ImageHandler().getDimensions(path)[3] == 1)
+    if isSingle and (path.endswith(":mrc") or plain.lower().endswith(SUBTOMOGRAM_SUFFIXES)):
+        if os.path.lexists(target):
+            os.remove(target)
+        os.symlink(os.path.relpath(plain, os.path.dirname(target)), target)
+    else:
+        _convert((index, path), target, samplingRate)
+
+
+def _convert(location: object, target: str, samplingRate: float) -> None:
+    partial = f"{os.path.splitext(target)[0]}_partial.mrc"
+    ImageHandler().convert(location, partial)
+    with mrcfile.open(partial, "r+", permissive=True) as mrc:
+        mrc.set_volume()
+        mrc.voxel_size = samplingRate
+    os.replace(partial, target)
+
+
+# ---------------------------------------------------------------- the engine's tables as Scipion's objects
+
+
+def outputFile(table: str, label: str, name: str) -> str | None:
+    """The file that the engine lists under `label` for the tomogram `name`; None where it is missing."""
+    star = read_star(table)
+    path = next((star.text(row, label) for row in star.rows if row["rlnTomoName"] == name), None)
+    return path if path and os.path.exists(path) else None
+
+
+def processedTomogram(tomogram: Tomogram, path: str, ctfCorrected: bool, halves: Sequence[str] = ()) -> Tomogram:
+    """A tomogram with the file `path` and everything else (tsId, origin, acquisition) as in `tomogram`."""
+    output = Tomogram()
+    output.copyInfo(tomogram)
+    output.setLocation(path)
+    output.setCtfCorrected(ctfCorrected)
+    output.setHalfMaps(list(halves))
+    return output
+
+
+def tomoMask(tomogram: Tomogram, path: str) -> TomoMask:
+    """The mask of a tomogram, with its tsId, origin and acquisition."""
+    mask = TomoMask()
+    mask.copyInfo(tomogram)
+    mask.setSamplingRate(tomogram.getSamplingRate())
+    mask.setLocation(path)
+    mask.setVolName(tomogram.getFileName())
+    return mask
+
+
+def readSubtomograms(table: str, tomogram: Tomogram, acquisition: TomoAcquisition | None) -> list[SubTomogram]:
+    """Subtomograms of one tomogram from the table that `extract` wrote; empty where it wrote none."""
+    if not os.path.exists(table):
+        return []
+    star = read_star(table)
+    return [_subtomogram(star, row, tomogram, acquisition) for row in star.rows]
+
+
+def _subtomogram(
+    star: Star, row: dict[str, str], tomogram: Tomogram, acquisition: TomoAcquisition | None
+) -> SubTomogram:
+    coordinate = Coordinate3D()
+    coordinate.setVolume(tomogram)
+    coordinate.setPosition(*(star.number(row, f"rlnCoordinate{axis}") for axis in "XYZ"), BOTTOM_LEFT_CORNER)
+    subtomogram = SubTomogram()
+    subtomogram.setLocation(row["rlnImageName"])
+    subtomogram.setSamplingRate(tomogram.getSamplingRate())
+    subtomogram.setCoordinate3D(coordinate)
+    subtomogram.setVolName(tomogram.getTsId())
+    subtomogram.setAcquisition(acquisition)
+    subtomogram.setTransform(Transform())
+    setattr(subtomogram, CUBE_SIZE_ATTRIBUTE, Integer(star.integer(row, "rlnCubeSize")))
+    return subtomogram
+
+
+def orientLike(
+    subtomograms: Iterable[SubTomogram], rows: Sequence[dict[str, str]], picked: Sequence[Coordinate3D]
+) -> None:
+    """Give subtomograms the orientation, group and score of the picked coordinates that they were cut at.
+
+    `rows` are the coordinate rows of `picked`, in the same order; positions are compared rounded, as `extract` does it.
+    """
+    nearest = {tuple(round(float(row[f"rlnCoordinate{axis}"])) for axis in "XYZ"): c for row, c in zip(rows, picked)}
+    for subtomogram in subtomograms:
+        coordinate = subtomogram.getCoordinate3D()
+        origin = nearest.get(tuple(round(value) for value in _corner(coordinate)))
+        if origin is not None:
+            coordinate.setMatrix(origin.getMatrix())
+            coordinate.setGroupId(origin.getGroupId())
+            coordinate.setScore(origin.getScore())

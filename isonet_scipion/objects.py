@@ -1,0 +1,76 @@
+"""The trained model as a Scipion object."""
+
+from __future__ import annotations
+
+from pwem.objects import EMObject
+from pyworkflow.object import Boolean, Float, Integer, String
+
+
+class IsoNetModel(EMObject):
+    """A network that fills the missing wedge, and what it was trained on.
+
+    Anything but the file may be unknown (None): models of IsoNet 0.2 say nothing about their training.
+    """
+
+    def __init__(self, **kwargs: object) -> None:
+        super().__init__(**kwargs)
+        self._filename = String()
+        self._historyFile = String()  # losses of every epoch
+        self._samplingRate = Float()  # A
+        self._tiltMin = Float()  # degrees
+        self._tiltMax = Float()
+        self._cubeSize = Integer()  # voxels
+        self._iteration = Integer()
+        self._normalizePercentile = Boolean()
+
+    def getFileName(self) -> str:
+        return self._filename.get()
+
+    def setFileName(self, path: str) -> None:
+        self._filename.set(path)
+
+    def getFiles(self) -> set[str]:
+        return {path for path in (self.getFileName(), self.getHistoryFile()) if path}
+
+    def getHistoryFile(self) -> str | None:
+        """The table losses.csv of the training."""
+        return self._historyFile.get()
+
+    def setHistoryFile(self, path: str) -> None:
+        self._historyFile.set(path)
+
+    def getSamplingRate(self) -> float | None:
+        return self._samplingRate.get()
+
+    def setSamplingRate(self, samplingRate: float | None) -> None:
+        self._samplingRate.set(samplingRate)
+
+    def getTiltRange(self) -> tuple[float | None, float | None]:
+        return self._tiltMin.get(), self._tiltMax.get()
+
+    def getCubeSize(self) -> int | None:
+        return self._cubeSize.get()
+
+    def getIteration(self) -> int | None:
+        return self._iteration.get()
+
+    def normalizesByPercentile(self) -> bool | None:
+        return self._normalizePercentile.get()
+
+    def setMetadata(self, metadata: dict) -> None:
+        """Take over what a model file says of itself (`isonet_scipion.engine.model_file.read_metadata`)."""
+        self._samplingRate.set(metadata.get("voxel_size"))
+        self._tiltMin.set(metadata.get("tilt_min"))
+        self._tiltMax.set(metadata.get("tilt_max"))
+        self._cubeSize.set(metadata.get("cube_size"))
+        self._iteration.set(metadata.get("iteration"))
+        self._normalizePercentile.set(metadata.get("normalize_percentile"))
+
+    def __str__(self) -> str:
+        known = [
+            (self.getSamplingRate(), "{:.2f} Å/px"),
+            (self.getCubeSize(), "cube {}"),
+            (self.getIteration(), "iteration {}"),
+        ]
+        facts = ", ".join(text.format(value) for value, text in known if value is not None)
+        return f"{self.getClassName()} ({facts or 'training unknown'})"

@@ -1,0 +1,95 @@
+"""Form parameters made from the engine's settings, and the engine's options made from form parameters."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+
+from pyworkflow.protocol import Form, Protocol
+from pyworkflow.protocol.params import LEVEL_ADVANCED, BooleanParam, EnumParam, FloatParam, IntParam, StringParam
+
+# IsoNet 0.2 writes these options in one word
+SPELLING = {"snrfalloff": "snrFalloff", "deconvstrength": "deconvStrength", "highpassnyquist": "highpassNyquist"}
+NUMBERS = {int: IntParam, float: FloatParam}
+
+
+def paramName(option: str) -> str:
+    """The form parameter of an engine's option: noise_start_iter -> noiseStartIter."""
+    first, *rest = option.split("_")
+    return SPELLING.get(option) or first + "".join(word.capitalize() for word in rest)
+
+
+def addOption(
+    form: Form, settings: type, option: str, label: str, help: str = "", expert: bool = False, **kwargs: object
+) -> None:
+    """Add the parameter of an engine's option, with its type, default and help.
+
+    Parameters
+    ----------
+    form : Form
+        The form, or a group or line of it.
+    settings : type
+        The stage's class in `isonet_scipion.engine.settings`.
+    option : str
+        The option's name there.
+    label : str
+        What the form shows.
+    help : str
+        What is to be said beyond the engine's own help.
+    expert : bool
+        Shown at the expert level only.
+    **kwargs
+        Passed on to addParam; `default` replaces that of the settings.
+    """
+    field = next(field for field in dataclasses.fields(settings) if field.name == option)
+    kwargs.setdefault("default", field.default)
+    kwargs["help"] = f"{field.metadata['help']}\n\n{help}".strip()
+    kwargs["label"] = label
+    if expert:
+        kwargs["expertLevel"] = LEVEL_ADVANCED
+    kind = typing.get_type_hints(settings)[option]
+    if type(None) in typing.get_args(kind):
+        kind = typing.get_args(kind)[0]
+        kwargs["allowsNull"] = True
+    choices = field.metadata["choices"]
+    if choices:
+        kwargs["default"] = choices.index(kwargs["default"])
+        form.addParam(paramName(option), EnumParam, choices=list(choices), **kwargs)
+    elif kind is bool:
+        form.addParam(paramName(option), BooleanParam, **kwargs)
+    elif kind in NUMBERS:
+        form.addParam(paramName(option), NUMBERS[kind], **kwargs)
+    else:
+        if isinstance(kwargs["default"], tuple):
+            kwargs["default"] = ",".join(f"{value:g}" for value in kwargs["default"])
+        form.addParam(paramName(option), StringParam, **kwargs)
+
+
+def optionValues(protocol: Protocol, settings: type) -> dict[str, object]:
+    """The options of a stage that the form holds; those left empty are not there."""
+    values = {}
+    for field in dataclasses.fields(settings):
+        name = paramName(field.name)
+        param = protocol.getParam(name)
+        if param is None:
+            continue
+        value = protocol.getEnumText(name) if isinstance(param, EnumParam) else getattr(protocol, name).get()
+        if value not in (None, ""):
+            values[field.name] = value
+    return values
+
+
+def commandOptions(values: dict[str, object]) -> list[str]:
+    """Options as words of a command line."""
+    return [word for option, value in values.items() for word in (f"--{option}", str(value))]
+
+
+def numbers(text: str, kind: type = float) -> list:
+    """The numbers of a list such as `0.05,0.1`.
+
+    Raises
+    ------
+    ValueError
+        If one is no number.
+    """
+    return [kind(part) for part in text.split(",") if part.strip()]

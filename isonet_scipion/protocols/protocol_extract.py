@@ -1,0 +1,206 @@
+"""Extraction of subtomograms for training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pwem.objects import EMSet
+from pyworkflow.protocol import Form
+from pyworkflow.protocol.params import IntParam, PointerParam
+from tomo.objects import SetOfCoordinates3D, SetOfSubTomograms, SubTomogram, Tomogram
+
+from isonet_scipion import convert
+from isonet_scipion.engine.settings import ExtractSettings, PrepareStarSettings
+from isonet_scipion.protocols.base import ProtIsoNetTomograms, sameSampling
+from isonet_scipion.protocols.form import addOption, optionValues
+
+
+class ProtIsoNetExtract(ProtIsoNetTomograms):
+    """Cut subtomograms out of the tomograms: the examples from which the network learns.
+
+    They are cut at random places of the sample, so no picking is needed; or at coordinates, if given.
+    About 300 in all are usually enough.
+    """
+
+    _label = "extract subtomograms"
+    _possibleOutputs = {"subtomograms": SetOfSubTomograms, "coordinates": SetOfCoordinates3D}
+    OUTPUT = "subtomograms"
+    OUTPUT_CLASS = SetOfSubTomograms
+    CENTRES = "coordinates"
+
+    def _defineParams(self, form: Form) -> None:
+        form.addSection(label="Input")
+        self._addTomogramsParam(form, "Tomograms to learn from: best those with the CTF deconvolved.")
+        form.addParam(
+            "inputMasks",
+            PointerParam,
+            pointerClass="SetOfTomoMasks",
+            allowsNull=True,
+            label="Masks",
+            help="Random centres are taken inside the mask with the tomogram's tilt series ID (tsId). "
+            "Empty: anywhere in the tomogram.",
+        )
+        form.addParam(
+            "inputCoordinates",
+            PointerParam,
+            pointerClass="SetOfCoordinates3D",
+            allowsNull=True,
+            label="Coordinates",
+            help="Optional: centres to use instead of random ones. Those too near to a border are left out.",
+        )
+        form.addParam(
+            "numberSubtomos",
+            IntParam,
+            default=PrepareStarSettings.number_subtomos,
+            condition="inputCoordinates is None",
+            label="Subtomograms per tomogram",
+            help="How many random centres. About 300 from all tomograms together are usually enough; "
+            "more make training longer, not better.",
+        )
+        addOption(
+            form,
+            ExtractSettings,
+            "cube_size",
+            "Cube size (voxels)",
+            "The network sees cubes of this side. 64 suits tomograms of 10 to 15 Å/px; thin tomograms need less. "
+            "A multiple of 8 for the default network.",
+        )
+        addOption(
+            form,
+            ExtractSettings,
+            "crop_size",
+            "Subtomogram size (voxels)",
+            "Larger than the cube, because the subtomograms are rotated before cubes are cut out of them. "
+            "Not more than the tomograms' thickness.",
+            expert=True,
+        )
+        addOption(form, ExtractSettings, "seed", "Seed", expert=True)
+        form.addParallelSection(threads=1, mpi=0)
+
+    # ---------------------------------------------------------------- steps
+
+    def _readInputs(self, tomograms: dict[str, Tomogram]) -> Iterable[str]:
+        masks, coordinates = self.inputMasks.get(), self.inputCoordinates.get()
+        self._masks = {} if masks is None else {mask.getTsId(): mask.getFileName() for mask in masks}
+        self._picked = None
+        if coordinates is not None:
+            self._picked = {}
+            for coordinate in coordinates.iterCoordinates():
+                kept = coordinate.clone()
+                kept.setVolume(coordinate.getVolume())
+                self._picked.setdefault(coordinate.getTomoId(), []).append(kept)
+        return self._usable(tomograms)
+
+    def _process(self, tomogram: Tomogram) -> None:
+        tsId = tomogram.getTsId()
+        table = self._writeTable(tomogram, numberSubtomos=self.numberSubtomos.get(), mask=self._masks.get(tsId))
+        options = {
+            "subtomo_folder": self._getExtraPath(tsId),
+            "subtomo_star": self._getExtraPath(f"{tsId}_subtomo.star"),
+            "use_deconv_tomo": False,
+            **optionValues(self, ExtractSettings),
+        }
+        rows = []
+        if self._picked is not None:
+            rate = self.inputCoordinates.get().getSamplingRate()
+            rows = convert.coordinateRows(self._picked[tsId], rate, tomogram.getSamplingRate())
+            options["coordinates_star"] = self._getExtraPath(f"{tsId}_coordinates.star")
+            convert.writeTable(options["coordinates_star"], rows)
+        self._runEngine("extract", [table], options, name=tsId)
+        found = self._requireOutput(options["subtomo_star"], f"The table of subtomograms of {tsId}")
+        subtomograms = convert.readSubtomograms(found, tomogram, tomogram.getAcquisition())
+        if self._picked is not None:
+            convert.orientLike(subtomograms, rows, self._picked[tsId])
+        self._appendSubtomograms(subtomograms)
+
+    def _appendSubtomograms(self, subtomograms: list[SubTomogram]) -> None:
+        with self._lock:
+            centres = self._openOutput(self.CENTRES, SetOfCoordinates3D)
+            # they may be there already if a run was killed between the two sets
+            if subtomograms[0].getVolName() not in centres.getTSIds():
+                for subtomogram in subtomograms:
+                    centres.append(subtomogram.getCoordinate3D().clone())
+            centres.write()
+            self._store(centres)
+            centres.close()
+            self._append(*subtomograms)
+
+    def _prepareOutput(self, output: EMSet) -> None:
+        if isinstance(output, SetOfCoordinates3D):
+            output.setPrecedents(self.inputTomograms)
+            output.setBoxSize(self._cropSize())
+        else:
+            output.setCoordinates3D(getattr(self, self.CENTRES))
+            output.setAcquisition(self.inputTomograms.get().getAcquisition())
+
+    def _doneIds(self) -> set[str]:
+        output = getattr(self, self.OUTPUT, None)
+        return set() if output is None else set(output.getUniqueValues(SubTomogram.VOL_NAME_FIELD))
+
+    def _cropSize(self) -> int:
+        return self.cropSize.get() or self.cubeSize.get() + 16
+
+    def _usable(self, tomograms: Iterable[str]) -> list[str]:
+        """The tsIds that have a mask or coordinates, if these are given."""
+        masks, coordinates = self.inputMasks.get(), self.inputCoordinates.get()
+        wanted = set(tomograms)
+        if coordinates is not None:
+            wanted &= set(coordinates.getTSIds())
+        elif masks is not None:
+            wanted &= set(masks.getTSIds())
+        return [tsId for tsId in tomograms if tsId in wanted]
+
+    # ---------------------------------------------------------------- checks and texts
+
+    def _validate(self) -> list[str]:
+        errors = super()._validate()
+        if errors:
+            return errors
+        tomograms, masks = self.inputTomograms.get(), self.inputMasks.get()
+        rate = tomograms.getSamplingRate()
+        if masks is not None and not sameSampling(masks.getSamplingRate(), rate):
+            errors.append(
+                f"The masks have {masks.getSamplingRate():.2f} Å/px, the tomograms {rate:.2f}: "
+                "make masks of these tomograms."
+            )
+        byId = self._tomogramsById()
+        if not self._usable(byId):
+            errors.append("None of the tomograms has a mask or coordinates with its tilt series ID (tsId).")
+        crop = self._cropSize()
+        if crop <= self.cubeSize.get():
+            errors.append("*Subtomogram size* must be larger than *Cube size*.")
+        thin = [
+            f"{tsId} ({min(tomogram.getDim())} voxels)"
+            for tsId, tomogram in byId.items()
+            if min(tomogram.getDim()) < crop
+        ]
+        if len(thin) == len(byId):
+            errors.append(
+                f"All tomograms are thinner than the subtomograms of {crop} voxels: {', '.join(thin)}. "
+                "Choose a smaller cube size."
+            )
+        if masks is not None:
+            sizes = {mask.getTsId(): mask.getDim() for mask in masks}
+            other = [tsId for tsId, tomogram in byId.items() if tsId in sizes and sizes[tsId] != tomogram.getDim()]
+            if other:
+                errors.append(f"The masks of {', '.join(other)} have another size than the tomograms.")
+        if self.inputCoordinates.get() is None and self.numberSubtomos.get() < 1:
+            errors.append("*Subtomograms per tomogram* must be at least 1.")
+        return errors
+
+    def _warnings(self) -> list[str]:
+        ids = list(self._tomogramsById())
+        usable = self._usable(ids)
+        left = [tsId for tsId in ids if tsId not in usable]
+        return [f"Left out, because they have no mask or coordinates: {', '.join(left)}."] if left else []
+
+    def _results(self, output: SetOfSubTomograms) -> list[str]:
+        return [
+            f"{output.getSize()} subtomograms of {self._cropSize()} voxels from {len(self._doneIds())} of "
+            f"{self.inputTomograms.get().getSize()} tomograms, for cubes of {self.cubeSize.get()} voxels."
+        ]
+
+    def _methods(self) -> list[str]:
+        where = "at given coordinates" if self.inputCoordinates.get() is not None else "at random places of the sample"
+        number = getattr(self, self.OUTPUT).getSize() if hasattr(self, self.OUTPUT) else 0
+        return [f"{number} subtomograms of {self._cropSize()} voxels were extracted {where} for IsoNet [Liu2022]."]

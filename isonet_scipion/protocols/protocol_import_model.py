@@ -1,0 +1,93 @@
+"""Import of a trained network."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+
+from pwem.protocols import EMProtocol
+from pyworkflow.protocol import Form
+from pyworkflow.protocol.constants import LEVEL_ADVANCED
+from pyworkflow.protocol.params import BooleanParam, FileParam, FloatParam
+from pyworkflow.utils import copyFile, createAbsLink
+
+from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.model_file import read_metadata
+from isonet_scipion.objects import IsoNetModel
+
+
+class ProtIsoNetImportModel(EMProtocol):
+    """Import a trained network: a model_iterNN.h5 of IsoNet 0.2, or a model_iterNN.keras of this plugin."""
+
+    _label = "import model"
+    _possibleOutputs = {"model": IsoNetModel}
+
+    def _defineParams(self, form: Form) -> None:
+        form.addSection(label="Import")
+        form.addParam(
+            "modelFile",
+            FileParam,
+            label="Model file",
+            help="A file .h5 of IsoNet 0.2 or .keras of this plugin, out of its results folder.",
+        )
+        form.addParam(
+            "samplingRate",
+            FloatParam,
+            allowsNull=True,
+            label="Voxel size (Å/px)",
+            help="Of the tomograms that the network was trained on. Empty: as the file says. Files of IsoNet 0.2 "
+            "do not say it; without it, correction accepts tomograms of any voxel size.",
+        )
+        form.addParam(
+            "copyFiles",
+            BooleanParam,
+            default=False,
+            expertLevel=LEVEL_ADVANCED,
+            label="Copy the file?",
+            help="No: a link to it is made, so it must stay where it is.",
+        )
+
+    def _insertAllSteps(self) -> None:
+        self._insertFunctionStep(self.importStep, self.modelFile.get(), needsGPU=False)
+
+    def importStep(self, source: str) -> None:
+        """Link or copy the file and register it."""
+        # the kind of a file is told by its content, so a misnamed one gets the suffix that the engine goes by
+        target = self._getExtraPath(os.path.splitext(os.path.basename(source))[0] + modelSuffix(source))
+        if self.copyFiles:
+            copyFile(source, target)
+        else:
+            createAbsLink(os.path.abspath(source), target)
+        model = IsoNetModel()
+        model.setFileName(target)
+        model.setMetadata(read_metadata(target))
+        if self.samplingRate.get():
+            model.setSamplingRate(self.samplingRate.get())
+        self._defineOutputs(model=model)
+
+    def _validate(self) -> list[str]:
+        path = self.modelFile.get()
+        if not path or not os.path.isfile(path):
+            return [f"*Model file* does not exist: {path}"]
+        try:
+            read_metadata(path)
+        except EngineError as error:
+            return [str(error)]
+        if self.samplingRate.get() is not None and self.samplingRate.get() <= 0:
+            return ["*Voxel size* must be over 0."]
+        return []
+
+    def _summary(self) -> list[str]:
+        model = getattr(self, "model", None)
+        return ["No output yet."] if model is None else [f"{os.path.basename(self.modelFile.get())}: {model}"]
+
+    def _methods(self) -> list[str]:
+        return [f"The network {os.path.basename(self.modelFile.get() or '')} was imported."]
+
+    def _citations(self) -> list[str]:
+        return ["Liu2022"]
+
+
+def modelSuffix(path: str) -> str:
+    """.keras or .h5, according to the file's content."""
+    return ".keras" if zipfile.is_zipfile(path) else ".h5"

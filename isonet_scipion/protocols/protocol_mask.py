@@ -1,0 +1,115 @@
+"""Masks of the sample."""
+
+from __future__ import annotations
+
+import os
+
+import mrcfile
+from pyworkflow.protocol import Form
+from pyworkflow.protocol.params import PathParam
+from tomo.objects import SetOfTomoMasks, Tomogram
+
+from isonet_scipion import convert
+from isonet_scipion.engine.settings import MakeMaskSettings
+from isonet_scipion.protocols.base import ProtIsoNetTomograms
+from isonet_scipion.protocols.form import addOption, optionValues
+
+
+class ProtIsoNetMask(ProtIsoNetTomograms):
+    """Mark where the sample is in each tomogram, so that the network learns from it and not from empty ice.
+
+    A voxel belongs to the sample if both its density and its local contrast are among the highest of the tomogram.
+    """
+
+    _label = "sample mask"
+    _possibleOutputs = {"tomoMasks": SetOfTomoMasks}
+    OUTPUT = "tomoMasks"
+    OUTPUT_CLASS = SetOfTomoMasks
+
+    def _defineParams(self, form: Form) -> None:
+        form.addSection(label="Input")
+        self._addTomogramsParam(form, "Tomograms to make masks of: best those with the CTF deconvolved.")
+        form.addParam(
+            "boundaryFolder",
+            PathParam,
+            allowsNull=True,
+            label="Folder of boundaries",
+            help="Optional: a folder with IMOD models named TSID.mod. The contour of a model, drawn in one slice, "
+            "bounds the sample in x and y; two last points at different heights bound it in z. "
+            "Tomograms without a model have no boundary.",
+        )
+        group = form.addGroup("Mask")
+        addOption(
+            group,
+            MakeMaskSettings,
+            "density_percentage",
+            "Kept by density (%)",
+            "Smaller: a tighter mask. Try 30 to 70 according to how crowded the sample is.",
+            default=50.0,
+        )
+        addOption(
+            group,
+            MakeMaskSettings,
+            "std_percentage",
+            "Kept by local contrast (%)",
+            "Smaller: a tighter mask.",
+            default=50.0,
+        )
+        addOption(
+            group,
+            MakeMaskSettings,
+            "z_crop",
+            "Cropped at top and bottom (fraction)",
+            "0.1 leaves out a tenth of the thickness at the top and another one at the bottom.",
+        )
+        addOption(group, MakeMaskSettings, "patch_size", "Patch size (voxels)", expert=True)
+        form.addParallelSection(threads=1, mpi=0)
+
+    def _process(self, tomogram: Tomogram) -> None:
+        tsId = tomogram.getTsId()
+        table = self._writeTable(tomogram, boundary=self._boundary(tsId))
+        options = {"mask_folder": self._getExtraPath(), **optionValues(self, MakeMaskSettings)}
+        self._runEngine("make_mask", [table], options, name=tsId)
+        self._append(convert.tomoMask(tomogram, self._outputFile(tsId, "rlnMaskName", tsId)))
+
+    def _boundary(self, tsId: str) -> str | None:
+        folder = self.boundaryFolder.get()
+        path = os.path.join(folder, f"{tsId}.mod") if folder else None
+        return path if path and os.path.exists(path) else None
+
+    def _validate(self) -> list[str]:
+        errors = super()._validate()
+        for name in ("densityPercentage", "stdPercentage"):
+            value = getattr(self, name).get()
+            if value is not None and not 0 < value <= 100:
+                errors.append(f"*{self.getParam(name).label}* must be over 0 and not over 100.")
+        if self.zCrop.get() is not None and not 0 <= self.zCrop.get() < 0.5:
+            errors.append("*Cropped at top and bottom* must be at least 0 and less than 0.5.")
+        if not errors and self.boundaryFolder.get() and not any(map(self._boundary, self._tomogramsById())):
+            errors.append(
+                "*Folder of boundaries* has no model named after the tilt series ID of a tomogram (TSID.mod)."
+            )
+        return errors
+
+    def _warnings(self) -> list[str]:
+        if not self.boundaryFolder.get():
+            return []
+        without = [tsId for tsId in self._tomogramsById() if self._boundary(tsId) is None]
+        return [f"No boundary model for {', '.join(without)}: their whole volume is used."] if without else []
+
+    def _results(self, output: SetOfTomoMasks) -> list[str]:
+        return super()._results(output) + [
+            f"{mask.getTsId()}: {100 * maskShare(mask.getFileName()):.0f} % of the volume kept." for mask in output
+        ]
+
+    def _methods(self) -> list[str]:
+        return [
+            f"Sample masks were made with IsoNet's method [Liu2022], keeping {self.densityPercentage.get():g} % of the "
+            f"volume by density and {self.stdPercentage.get():g} % by local standard deviation."
+        ]
+
+
+def maskShare(path: str) -> float:
+    """Share of a mask's voxels that are 1, from the mean in its header."""
+    with mrcfile.open(path, header_only=True, permissive=True) as mrc:
+        return float(mrc.header.dmean)

@@ -1,0 +1,148 @@
+"""Correction of whole tomograms with a trained network."""
+
+from __future__ import annotations
+
+import os
+
+from pyworkflow.protocol import Form
+from pyworkflow.protocol.constants import LEVEL_ADVANCED
+from pyworkflow.protocol.params import BooleanParam, EnumParam, PointerParam
+from tomo.objects import SetOfTomograms, Tomogram
+
+from isonet_scipion import convert
+from isonet_scipion.engine.settings import PredictSettings
+from isonet_scipion.protocols.base import ProtIsoNetTomograms, halfNames, sameSampling
+from isonet_scipion.protocols.form import addOption, optionValues
+
+NORMALIZATIONS = ("as in training", "percentiles", "mean and deviation")
+# smallest difference between tile and step at which neighbouring tiles can be blended
+TILE_OVERLAP = 18
+
+
+class ProtIsoNetPredict(ProtIsoNetTomograms):
+    """Fill the missing wedge of whole tomograms, and remove noise, with a trained network.
+
+    The result is for looking, picking and segmenting. Compare every feature with the tomogram before correction.
+    """
+
+    _label = "correct tomograms"
+    _possibleOutputs = {"tomograms": SetOfTomograms}
+    NEEDS_GPU = True
+
+    def _defineParams(self, form: Form) -> None:
+        form.addSection(label="Input")
+        self._addGpuParams(form)
+        self._addTomogramsParam(form, "Tomograms to correct, of the kind that the network was trained on.")
+        form.addParam(
+            "model",
+            PointerParam,
+            pointerClass="IsoNetModel",
+            important=True,
+            label="Model",
+            help="The trained network.",
+        )
+        form.addParam(
+            "processHalves",
+            BooleanParam,
+            default=False,
+            label="Also the half tomograms?",
+            help="Correct the even and odd half tomograms too, in the same way, for programs that need them.",
+        )
+        group = form.addGroup("Tiles")
+        addOption(group, PredictSettings, "cube_size", "Step between tiles (voxels)", expert=True)
+        addOption(
+            group,
+            PredictSettings,
+            "crop_size",
+            "Tile size (voxels)",
+            "Larger tiles give the network more surroundings and need more memory.",
+            expert=True,
+        )
+        addOption(
+            group,
+            PredictSettings,
+            "batch_size",
+            "Tiles at once",
+            "Fewer if the memory of the GPU does not suffice.",
+            expert=True,
+        )
+        form.addParam(
+            "normalizePercentile",
+            EnumParam,
+            choices=list(NORMALIZATIONS),
+            default=0,
+            expertLevel=LEVEL_ADVANCED,
+            label="Normalise by",
+            help="How grey values are brought to the network's scale. Models of IsoNet 0.2 do not say how they were "
+            "trained: for them 'as in training' means percentiles.",
+        )
+        addOption(
+            form,
+            PredictSettings,
+            "normalized_output",
+            "IsoNet 0.2's grey scale?",
+            "No: the corrected tomogram has the grey scale of the input.",
+            expert=True,
+        )
+        addOption(form, PredictSettings, "precision", "Precision", expert=True)
+        form.addParallelSection(threads=1, mpi=0)
+
+    def _process(self, tomogram: Tomogram) -> None:
+        tsId = tomogram.getTsId()
+        table = self._writeTable(tomogram, halves=self.processHalves.get())
+        options = {"output_dir": self._getExtraPath(), "use_deconv_tomo": False, **optionValues(self, PredictSettings)}
+        options.pop("normalize_percentile")
+        if self.normalizePercentile.get():
+            options["normalize_percentile"] = self.normalizePercentile.get() == NORMALIZATIONS.index("percentiles")
+        self._runEngine("predict", [table, self.model.get().getFileName()], options, name=tsId)
+        names = halfNames(tsId) if self.processHalves else ()
+        halves = [self._outputFile(name, "rlnCorrectedTomoName", tsId) for name in names]
+        path = self._outputFile(tsId, "rlnCorrectedTomoName", tsId)
+        self._append(convert.processedTomogram(tomogram, path, tomogram.ctfCorrected(), halves))
+
+    def _prepareOutput(self, output: SetOfTomograms) -> None:
+        self._defineSourceRelation(self.model, output)
+
+    # ---------------------------------------------------------------- checks and texts
+
+    def _validate(self) -> list[str]:
+        errors = super()._validate()
+        model, rate = self.model.get(), self.inputTomograms.get().getSamplingRate()
+        if not os.path.exists(model.getFileName()):
+            errors.append(f"The model's file is missing: {model.getFileName()}.")
+        if model.getSamplingRate() and not sameSampling(model.getSamplingRate(), rate):
+            errors.append(
+                f"The model was trained at {model.getSamplingRate():.2f} Å/px, but the tomograms have {rate:.2f}: "
+                "bring the tomograms to the model's voxel size, or train on them."
+            )
+        cube, crop = self.cubeSize.get(), self.cropSize.get()
+        if cube and crop and crop < cube + TILE_OVERLAP:
+            errors.append(f"*Tile size* must be at least *Step between tiles* + {TILE_OVERLAP}.")
+        if self.processHalves and not all(
+            len(convert.halfMaps(tomogram)) == 2 for tomogram in self.inputTomograms.get()
+        ):
+            errors.append("*Also the half tomograms*: not all tomograms have an even and an odd half.")
+        return errors
+
+    def _warnings(self) -> list[str]:
+        low, high = self.model.get().getTiltRange()
+        if low is None or high is None:
+            return []
+        other = []
+        for tomogram in self.inputTomograms.get():
+            optics = self._optics(tomogram)
+            if optics.tiltMin is not None and max(abs(optics.tiltMin - low), abs(optics.tiltMax - high)) > 5:
+                other.append(f"{tomogram.getTsId()} ({optics.tiltMin:g} to {optics.tiltMax:g})")
+        if not other:
+            return []
+        return [
+            f"The model was trained for tilts of {low:g} to {high:g} degrees, but these tomograms have others: "
+            f"{', '.join(other)}."
+        ]
+
+    def _results(self, output: SetOfTomograms) -> list[str]:
+        pictures = [os.path.splitext(tomogram.getFileName())[0] + ".png" for tomogram in output]
+        return super()._results(output) + [f"Before and after: {path}" for path in pictures if os.path.exists(path)]
+
+    def _methods(self) -> list[str]:
+        return ["The missing wedge of the tomograms was filled with a trained network as in IsoNet [Liu2022]."]

@@ -1,0 +1,1 @@
+"""Tests of Scipion's half, in a real project."""
