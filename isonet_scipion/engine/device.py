@@ -1,0 +1,100 @@
+"""Choosing the devices and the number format before Keras is imported."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from dataclasses import dataclass
+
+from isonet_scipion.engine.errors import EngineError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Devices:
+    """What the network runs on."""
+
+    backend: str
+    gpus: tuple[str, ...]  # names
+    policy: str  # Keras's name of the number format
+
+    @property
+    def count(self) -> int:
+        """How many devices share a batch."""
+        return max(1, len(self.gpus))
+
+
+def choose_devices(gpu_id: str | None = None, precision: str = "float32") -> Devices:
+    """Make Keras ready; call it before anything imports Keras.
+
+    Parameters
+    ----------
+    gpu_id : str, optional
+        Such as "0,1"; None: all visible GPUs. Where there is none, the CPU is used.
+    precision : str
+        auto, float32, mixed_bfloat16 or mixed_float16.
+
+    Raises
+    ------
+    EngineError
+        If the list of GPUs can't be read, or no backend is installed.
+    """
+    if gpu_id is not None:
+        # fire and shells hand over lists as (0,1) or "0, 1"
+        chosen = re.sub(r"[\s()\[\]]", "", str(gpu_id))
+        if not re.fullmatch(r"-1|\d+(,\d+)*", chosen):
+            raise EngineError("gpuID", f"'{gpu_id}' is not a list of GPU numbers", "Write it like 0 or 0,1.")
+        os.environ["CUDA_VISIBLE_DEVICES"] = chosen
+    # on CPUs with AVX2 only, TensorFlow leaves its fast kernels off by itself
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    try:
+        import keras
+    except ImportError as error:
+        raise EngineError(
+            "TensorFlow", f"it can't be imported ({error})", "Install it: pip install 'isonet-scipion[engine]'."
+        ) from error
+    backend = keras.backend.backend()
+    gpus = _gpu_names(backend)
+    if not gpus:
+        log.warning("No GPU found: the network runs on the CPU, which takes longer.")
+    bfloat16 = bool(gpus) and _has_bfloat16(backend)
+    policy = ("mixed_bfloat16" if bfloat16 else "float32") if precision == "auto" else precision
+    keras.config.set_dtype_policy(policy)
+    return Devices(backend, gpus, policy)
+
+
+def _gpu_names(backend: str) -> tuple[str, ...]:
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        devices = tf.config.list_physical_devices("GPU")
+        for device in devices:
+            tf.config.experimental.set_memory_growth(device, True)
+        return tuple(tf.config.experimental.get_device_details(d).get("device_name", d.name) for d in devices)
+    if backend == "jax":
+        import jax
+
+        return tuple(device.device_kind for device in jax.devices() if device.platform == "gpu")
+    import torch
+
+    return tuple(torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count()))
+
+
+def _has_bfloat16(backend: str) -> bool:
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        devices = tf.config.list_physical_devices("GPU")
+        capabilities = [tf.config.experimental.get_device_details(d).get("compute_capability", (0, 0)) for d in devices]
+        return min(capabilities) >= (8, 0)
+    if backend == "jax":
+        import jax
+
+        return all(float(getattr(device, "compute_capability", 0)) >= 8 for device in jax.devices())
+    import torch
+
+    return torch.cuda.is_bf16_supported()

@@ -1,0 +1,110 @@
+"""Model files: ours (.keras) and IsoNet 0.2's (.h5). Reading one never runs code from it.
+
+Only numbers are taken from a file: the network is built from its settings, and its weights are filled in.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from typing import TYPE_CHECKING
+
+from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.files import replacing, require_file
+from isonet_scipion.engine.legacy_h5 import legacy_network, load_legacy_weights
+from isonet_scipion.engine.network import NetworkSettings, build_unet
+
+if TYPE_CHECKING:
+    import keras
+
+METADATA = "isonet.json"  # member of a .keras archive
+_REMEDY = "Give a model_iterNN.keras of ours or a model_iterNN.h5 of IsoNet 0.2."
+
+
+def save_model(path: str | os.PathLike, model: keras.Model, network: NetworkSettings, metadata: dict) -> None:
+    """Write a model in Keras's own format, with what predict needs to know inside.
+
+    Parameters
+    ----------
+    path : path
+        Ends in .keras.
+    model : keras.Model
+        With its optimiser's state, if it is compiled.
+    network : NetworkSettings
+        It was built with these.
+    metadata : dict
+        voxel_size, tilt_min, tilt_max, normalize_percentile, deconvolved, cube_size, iteration.
+    """
+    with replacing(path) as temporary:
+        model.save(temporary)
+        with zipfile.ZipFile(temporary, "a") as archive:
+            archive.writestr(METADATA, json.dumps({**metadata, **network.as_dict()}, indent=1))
+
+
+def read_metadata(path: str | os.PathLike) -> dict:
+    """What a model file says about its training; the network's settings for a .h5 of IsoNet 0.2.
+
+    Raises
+    ------
+    EngineError
+        If the file is no model, or another network's.
+    """
+    file = require_file(path, "model")
+    if zipfile.is_zipfile(file):
+        try:
+            with zipfile.ZipFile(file) as archive:
+                metadata = json.loads(archive.read(METADATA))
+            return {key: tuple(value) if isinstance(value, list) else value for key, value in metadata.items()}
+        except (KeyError, ValueError, zipfile.BadZipFile, OSError) as error:
+            raise EngineError(str(path), f"it is not a model of isonet_scipion ({error})", _REMEDY) from error
+    return legacy_network(file).as_dict()
+
+
+def network_settings(metadata: dict) -> NetworkSettings:
+    """The network's shape out of a model's metadata."""
+    names = NetworkSettings.__dataclass_fields__
+    return NetworkSettings(**{name: metadata[name] for name in names})
+
+
+def load_model(path: str | os.PathLike) -> tuple[keras.Model, dict]:
+    """Read a model.
+
+    Parameters
+    ----------
+    path : path
+        A .keras of ours or a .h5 of IsoNet 0.2.
+
+    Returns
+    -------
+    model : keras.Model
+        Not compiled.
+    metadata : dict
+        See `read_metadata`.
+
+    Raises
+    ------
+    EngineError
+        If the file is no model, another network's, or damaged.
+    """
+    metadata = read_metadata(path)
+    model = build_unet(network_settings(metadata))
+    if zipfile.is_zipfile(path):
+        load_weights(model, path)
+    else:
+        load_legacy_weights(model, path)
+    return model, metadata
+
+
+def load_weights(model: keras.Model, path: str | os.PathLike) -> None:
+    """Fill in the weights, and the optimiser's state where both sides have one.
+
+    Raises
+    ------
+    EngineError
+        If the file does not hold this network's weights.
+    """
+    try:
+        model.load_weights(os.fspath(path))
+    except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
+        raise EngineError(str(path), f"its weights can't be read ({error})", _REMEDY) from error

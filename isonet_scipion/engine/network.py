@@ -1,0 +1,139 @@
+"""The 3D U-Net, in Keras 3."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Optional, Tuple
+
+import numpy as np
+
+from isonet_scipion.engine.errors import EngineError
+
+if TYPE_CHECKING:
+    import keras
+
+LEAK = 0.05
+WEIGHT_DEVIATION = 0.02
+
+
+@dataclass(frozen=True)
+class NetworkSettings:
+    """The shape of the U-Net; names and defaults as `refine`'s options."""
+
+    filter_base: int = 64
+    unet_depth: int = 3
+    convs_per_depth: int = 3
+    kernel: Tuple[int, int, int] = (3, 3, 3)
+    pool: Optional[Tuple[int, int, int]] = None
+    drop_out: float = 0.3
+    batch_normalization: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("kernel", "pool"):
+            value = getattr(self, name)
+            if value is not None:
+                if len(value) != 3 or min(value) < 1:
+                    raise EngineError(name, f"{value} is not three positive sizes", "Write it as z,y,x such as 3,3,3.")
+                object.__setattr__(self, name, tuple(int(v) for v in value))
+        for name, least in (("filter_base", 1), ("unet_depth", 1), ("convs_per_depth", 2)):
+            if getattr(self, name) < least:
+                raise EngineError(name, f"{getattr(self, name)} is too small", f"Give at least {least}.")
+        if not 0 <= self.drop_out < 1:
+            raise EngineError("drop_out", f"{self.drop_out} is not a share of the features", "Give 0 to 0.9.")
+
+    @property
+    def divisor(self) -> tuple[int, int, int]:
+        """What each side (z, y, x) of the network's input must be a multiple of."""
+        return tuple(step**self.unet_depth for step in self.pool or (2, 2, 2))
+
+    def as_dict(self) -> dict:
+        """For JSON."""
+        return dataclasses.asdict(self)
+
+
+def build_unet(settings: NetworkSettings) -> keras.Model:
+    """Build the network with new weights.
+
+    Parameters
+    ----------
+    settings : NetworkSettings
+        The shape.
+
+    Returns
+    -------
+    keras.Model
+        From (batch, z, y, x, 1) to the same shape: the input plus what the U-Net adds to it.
+    """
+    from keras import Input, Model, initializers, layers
+
+    def weights() -> dict:
+        return {"kernel_initializer": initializers.RandomNormal(stddev=WEIGHT_DEVIATION)}
+
+    def convolution(tensor, filters: int, name: str):
+        return layers.Conv3D(filters, settings.kernel, padding="same", name=name, **weights())(tensor)
+
+    def block(tensor, level: int, direction: str):
+        for number in range(settings.convs_per_depth):
+            name = f"{direction}_level_{level}_no_{number}"
+            tensor = convolution(tensor, settings.filter_base * 2**level, name)
+            if settings.batch_normalization:
+                tensor = layers.BatchNormalization(name=f"{name}_normalization")(tensor)
+            if settings.drop_out > 0:
+                tensor = layers.Dropout(settings.drop_out, name=f"{name}_dropout")(tensor)
+            tensor = layers.LeakyReLU(negative_slope=LEAK, name=f"{name}_relu")(tensor)
+        return tensor
+
+    def relu(tensor):
+        return layers.LeakyReLU(negative_slope=LEAK)(tensor)
+
+    source = Input((None, None, None, 1))
+    tensor, skips = source, []
+    for level in range(settings.unet_depth):
+        tensor = block(tensor, level, "down")
+        skips.append(tensor)
+        if settings.pool:
+            tensor = layers.MaxPooling3D(settings.pool)(tensor)
+        else:
+            filters = settings.filter_base * 2**level
+            strided = layers.Conv3D(filters, settings.kernel, 2, "same", name=f"down_{level}", **weights())
+            tensor = relu(strided(tensor))
+    for number in range(settings.convs_per_depth - 2):
+        tensor = relu(convolution(tensor, settings.filter_base * 2**settings.unet_depth, f"bottleneck_no_{number}"))
+    tensor = convolution(tensor, settings.filter_base * 2 ** (settings.unet_depth - 1), "bottleneck_last")
+    for level in reversed(range(settings.unet_depth)):
+        if settings.pool:
+            tensor = layers.UpSampling3D(settings.pool)(tensor)
+        else:
+            filters = settings.filter_base * 2**level
+            tensor = layers.Conv3DTranspose(filters, settings.kernel, 2, "same", name=f"up_{level}", **weights())(tensor)
+        tensor = layers.Concatenate()([tensor, skips[level]])
+        if not settings.pool:
+            tensor = relu(tensor)
+        tensor = block(tensor, level, "up")
+    # the last layers stay in single precision: mixed formats would round the output
+    tensor = layers.Conv3D(1, 1, name="fullconv_out", dtype="float32", **weights())(tensor)
+    return Model(source, layers.Add(name="add", dtype="float32")([tensor, source]))
+
+
+def weighted_layers(model: keras.Model) -> list:
+    """The layers that hold weights, from input to output (they form a chain)."""
+    return [layer for layer in model.layers if layer.weights and "seed_generator" not in layer.weights[0].path]
+
+
+def run_network(model: keras.Model, batch: np.ndarray) -> np.ndarray:
+    """Apply a network to volumes.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Of `build_unet`.
+    batch : ndarray
+        (batch, z, y, x) float32; the sides are multiples of the network's divisor.
+
+    Returns
+    -------
+    ndarray
+        Same shape, float32.
+    """
+    return np.asarray(model.predict_on_batch(batch[..., None]), np.float32)[..., 0]

@@ -1,0 +1,96 @@
+"""The missing wedge: which Fourier components a tilt series measures.
+
+The tilt axis is y, the beam at zero tilt lies along z. Tilt t measures the direction kz/kx = tan(t),
+so positive tilts fill the quadrants where kx and kz have the same sign. The wedge is the same for every ky.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.fft
+
+from isonet_scipion.engine.errors import EngineError
+
+
+@dataclass(frozen=True)
+class TiltRange:
+    """Smallest and largest tilt angle of a tilt series in degrees."""
+
+    minimum: float = -60.0
+    maximum: float = 60.0
+
+    def __post_init__(self) -> None:
+        if not -90 <= self.minimum < self.maximum <= 90:
+            raise EngineError(
+                "tilt range",
+                f"{self.minimum:g}..{self.maximum:g} degrees is impossible",
+                "Give the smallest and the largest tilt angle, between -90 and 90.",
+            )
+
+    @property
+    def symmetric(self) -> bool:
+        return self.minimum == -self.maximum
+
+
+def measured(kz: np.ndarray, kx: np.ndarray, tilt: TiltRange) -> np.ndarray:
+    """Whether frequencies lie within the tilt range.
+
+    Parameters
+    ----------
+    kz, kx : ndarray
+        Frequencies in one unit; they broadcast.
+    tilt : TiltRange
+        Of the tilt series.
+
+    Returns
+    -------
+    ndarray of bool
+        True where measured; the line kz = 0 is.
+    """
+    angle = np.degrees(np.arctan2(np.where(kx < 0, -kz, kz), np.abs(kx)))
+    return ((angle > tilt.minimum) & (angle < tilt.maximum)) | ((kz == 0) & (kx == kx))
+
+
+def wedge_filter(kz: np.ndarray, kx: np.ndarray, radius: float, tilt: TiltRange) -> np.ndarray:
+    """IsoNet's filter M: 1 where measured and inside a circle, and on the whole line kz = 0; else 0.
+
+    Parameters
+    ----------
+    kz, kx : ndarray
+        Frequencies in cycles per box side; they broadcast.
+    radius : float
+        Of the circle, in cycles per box side.
+    tilt : TiltRange
+        Of the tilt series.
+
+    Returns
+    -------
+    ndarray of float32
+    """
+    inside = kz * kz + kx * kx < radius * radius
+    return ((measured(kz, kx, tilt) & inside) | ((kz == 0) & (kx == kx))).astype(np.float32)
+
+
+def apply_wedge(volume: np.ndarray, tilt: TiltRange) -> np.ndarray:
+    """Filter a cubic subtomogram with M, in each of its xz-planes.
+
+    Parameters
+    ----------
+    volume : ndarray
+        (n, n, n) float32.
+    tilt : TiltRange
+        Of the tilt series.
+
+    Returns
+    -------
+    ndarray
+        Same shape, float32.
+    """
+    size = len(volume)
+    kz = scipy.fft.fftfreq(size, 1 / size)[:, None, None]
+    kx = scipy.fft.rfftfreq(size, 1 / size)[None, None, :]
+    spectrum = scipy.fft.rfftn(volume, axes=(0, 2))
+    spectrum *= wedge_filter(kz, kx, size / 2, tilt)
+    return scipy.fft.irfftn(spectrum, s=(size, size), axes=(0, 2), overwrite_x=True)
