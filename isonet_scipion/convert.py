@@ -233,9 +233,7 @@ def outputFile(table: str, label: str, name: str) -> str | None:
 
 def processedTomogram(tomogram: Tomogram, path: str, ctfCorrected: bool, halves: Sequence[str] = ()) -> Tomogram:
     """A tomogram with the file `path` and everything else (tsId, origin, acquisition) as in `tomogram`."""
-    output = Tomogram()
-    output.copyInfo(tomogram)
-    output.setLocation(path)
+    output = _likeTomogram(Tomogram(), tomogram, path)
     output.setCtfCorrected(ctfCorrected)
     output.setHalfMaps(list(halves))
     return output
@@ -243,12 +241,21 @@ def processedTomogram(tomogram: Tomogram, path: str, ctfCorrected: bool, halves:
 
 def tomoMask(tomogram: Tomogram, path: str) -> TomoMask:
     """The mask of a tomogram, with its tsId, origin and acquisition."""
-    mask = TomoMask()
-    mask.copyInfo(tomogram)
-    mask.setSamplingRate(tomogram.getSamplingRate())
-    mask.setLocation(path)
+    mask = _likeTomogram(TomoMask(), tomogram, path)
     mask.setVolName(tomogram.getFileName())
     return mask
+
+
+def _likeTomogram(target: Tomogram, tomogram: Tomogram, path: str) -> Tomogram:
+    # not copyInfo: it also takes the half maps, and fails where there is no acquisition
+    target.setLocation(path)
+    target.setTsId(tomogram.getTsId())
+    target.setSamplingRate(tomogram.getSamplingRate())
+    if tomogram.hasOrigin():
+        target.setOrigin(tomogram.getOrigin().clone())
+    if tomogram.getAcquisition() is not None:
+        target.setAcquisition(tomogram.getAcquisition().clone())
+    return target
 
 
 def readSubtomograms(table: str, tomogram: Tomogram, acquisition: TomoAcquisition | None) -> list[SubTomogram]:

@@ -76,12 +76,11 @@ class ProtIsoNetBase(EMProtocol):
             With the one line of the engine that says what went wrong.
         """
         program, arguments = Plugin.engineCommand(), shlex.join([stage, *files, *commandOptions(options)])
-        gpus = self._stepsExecutor.getGpuList() if self.allowsGpu() and self.usesGpu() else []
-        if gpus:
+        if self.usesGpu() and self._stepsExecutor.getGpuList():
             # Scipion puts the GPUs in with the % operator, so other percent signs are doubled
             program = f"CUDA_VISIBLE_DEVICES=%(GPU)s {program.replace('%', '%%')}"
             arguments = arguments.replace("%", "%%")
-        elif self.allowsGpu():
+        elif self.allowsGpu() and not self.usesGpu():
             program = f"CUDA_VISIBLE_DEVICES=-1 {program}"
         before = self._logSizes()
         try:

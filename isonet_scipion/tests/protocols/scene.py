@@ -1,0 +1,123 @@
+"""Small tomograms in a real project, shared by the tests of the protocols."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import mrcfile
+import numpy as np
+import pyworkflow
+from pyworkflow.tests import setupTestProject
+from scipy.ndimage import gaussian_filter
+from tomo.protocols import ProtImportTomograms
+from tomo.tests.test_base_centralized_layer import TestBaseCentralizedLayer
+
+VOXEL_SIZE = 10.0  # A
+# (z, y, x): different shapes, so that a mix-up of tomograms shows
+SHAPES = {"TS_02": (40, 56, 64), "TS_01": (48, 64, 72)}
+ORIGIN = (11.0, 22.0, 33.0)  # A, from the corner of the volume to its origin
+OPTICS = {"voltage": 200.0, "sphericalAberration": 2.0, "amplitudeContrast": 0.08}
+TILTS = {"acquisitionAngleMin": -57.0, "acquisitionAngleMax": 51.0}
+# characters that a shell would act on, but that Scipion's own import takes
+FOLDER = "raw data; it's 50% ü"
+
+
+def scene(shape: tuple[int, int, int], seed: int) -> np.ndarray:
+    """Dark blobs in noise, (z, y, x) float32."""
+    rng = np.random.default_rng(seed)
+    particles = np.zeros(shape, np.float32)
+    particles[tuple(rng.integers(8, side - 8, 40) for side in shape)] = -200
+    return (gaussian_filter(particles, 2) + rng.normal(0, 1, shape)).astype(np.float32)
+
+
+def write(path: str | os.PathLike, data: np.ndarray, voxelSize: float = VOXEL_SIZE) -> None:
+    """Write an MRC volume with a voxel size (A)."""
+    with mrcfile.new(path, data, overwrite=True) as mrc:
+        mrc.voxel_size = voxelSize
+
+
+def read(path: str) -> np.ndarray:
+    """The voxels of an MRC file, (z, y, x)."""
+    with mrcfile.open(path, permissive=True) as mrc:
+        return mrc.data.copy()
+
+
+class IsoNetTest(TestBaseCentralizedLayer):
+    """A project with the tomograms TS_02 and TS_01 imported, in that order."""
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        pyworkflow.Config.getDomain().getProtocols()
+        setupTestProject(cls)
+        cls.raw = Path(cls.proj.path, FOLDER)
+        cls.raw.mkdir()
+        for number, (tsId, shape) in enumerate(SHAPES.items()):
+            path = cls.raw / f"{tsId}.mrc"
+            write(path, scene(shape, number))
+            # Scipion imports in the order of the files' times
+            os.utime(path, (1e9 + number, 1e9 + number))
+        cls.tomograms = cls.importTomograms()
+
+    @classmethod
+    def importTomograms(cls, pattern: str = "{TS}.mrc", **params: object) -> ProtImportTomograms:
+        """Import tomograms of the folder; returns the protocol."""
+        settings = dict(
+            filesPath=str(cls.raw),
+            filesPattern=pattern,
+            samplingRate=VOXEL_SIZE,
+            setOrigCoord=True,
+            x=ORIGIN[0],
+            y=ORIGIN[1],
+            z=ORIGIN[2],
+            **OPTICS,
+            **TILTS,
+        )
+        settings.update(params)
+        protocol = cls.newProtocol(ProtImportTomograms, **settings)
+        cls.launchProtocol(protocol)
+        return protocol
+
+    @classmethod
+    def run_(cls, protocolClass: type, inputs: dict[str, tuple], **params: object):
+        """Run a protocol; `inputs` are parameter -> (protocol, name of its output)."""
+        protocol = cls.prepare(protocolClass, inputs, **params)
+        cls.launchProtocol(protocol)
+        return protocol
+
+    @classmethod
+    def prepare(cls, protocolClass: type, inputs: dict[str, tuple], **params: object):
+        """A protocol with its inputs set, not yet run."""
+        protocol = cls.newProtocol(protocolClass, **params)
+        for name, (parent, output) in inputs.items():
+            pointer = getattr(protocol, name)
+            pointer.set(parent)
+            pointer.setExtended(output)
+        return protocol
+
+    @classmethod
+    def fail(cls, protocol) -> str:  # noqa: A003
+        """Launch a protocol that is to fail; returns its error message."""
+        cls.proj.launchProtocol(protocol, wait=True)
+        assert protocol.isFailed()
+        return protocol.getErrorMessage()
+
+    def assertIsLikeInput(self, tomograms, **kwargs: object) -> None:
+        """tsIds, sizes, voxel size (object and header), origin and acquisition are those of the imported tomograms."""
+        self.checkTomograms(
+            tomograms,
+            expectedSetSize=len(SHAPES),
+            expectedSRate=VOXEL_SIZE,
+            expectedDimensions={tsId: list(shape[::-1]) for tsId, shape in SHAPES.items()},
+            expectedOriginShifts=[-value for value in ORIGIN],
+            isHeterogeneousSet=True,
+            **kwargs,
+        )
+        self.assertEqual([tomogram.getTsId() for tomogram in tomograms], list(SHAPES))
+        for tomogram in tomograms:
+            acquisition = tomogram.getAcquisition()
+            self.assertAlmostEqual(acquisition.getVoltage(), OPTICS["voltage"])
+            self.assertAlmostEqual(acquisition.getSphericalAberration(), OPTICS["sphericalAberration"])
+            self.assertAlmostEqual(acquisition.getAmplitudeContrast(), OPTICS["amplitudeContrast"])
+            self.assertAlmostEqual(acquisition.getAngleMin(), TILTS["acquisitionAngleMin"])
+            self.assertAlmostEqual(acquisition.getAngleMax(), TILTS["acquisitionAngleMax"])

@@ -1,0 +1,155 @@
+"""Mapping of metadata between Scipion's objects and the engine's tables, without a project."""
+
+from __future__ import annotations
+
+import os
+
+import mrcfile
+import numpy as np
+import pytest
+from pwem.emlib.image import ImageHandler
+from pwem.objects import Transform
+from tomo.constants import BOTTOM_LEFT_CORNER
+from tomo.objects import (
+    Coordinate3D,
+    CTFTomo,
+    CTFTomoSeries,
+    SetOfCTFTomoSeries,
+    SetOfTiltSeries,
+    SubTomogram,
+    TiltImage,
+    TiltSeries,
+    TomoAcquisition,
+    Tomogram,
+)
+
+from isonet_scipion import convert
+from isonet_scipion.engine.star import read_star
+from isonet_scipion.tests.protocols.scene import write
+
+OPTICS = convert.Optics(200.0, 2.0, 0.08, -57.0, 51.0)
+
+
+@pytest.fixture
+def tomogram(tmp_path):
+    path = str(tmp_path / "volume.mrc")
+    write(path, np.arange(24, dtype=np.float32).reshape(2, 3, 4))
+    tomogram = Tomogram(tsId="TS_01")
+    tomogram.setObjId(7)
+    tomogram.setSamplingRate(10.0)
+    tomogram.setLocation(path)
+    tomogram.setHalfMaps(["even.mrc", "odd.mrc"])
+    tomogram.setOrigin(Transform())
+    tomogram.setShiftsInOrigin(-5.0, -6.0, -7.0)
+    return tomogram
+
+
+def ctfs(folder, defoci: dict[float, tuple[float, float]], disabled=()) -> CTFTomoSeries:
+    """A series with the defoci (U, V in A) by tilt angle; acquired in the order given."""
+    tiltSets = SetOfTiltSeries(filename=str(folder / "tilts.sqlite"))
+    tilts = TiltSeries(tsId="TS_01")
+    tiltSets.append(tilts)
+    ctfSets = SetOfCTFTomoSeries(filename=str(folder / "ctfs.sqlite"))
+    series = CTFTomoSeries(tsId="TS_01")
+    ctfSets.append(series)
+    for order, (angle, (u, v)) in enumerate(defoci.items(), 1):
+        image = TiltImage(tsId="TS_01", tiltAngle=angle, acquisitionOrder=order)
+        image.setIndex(order)
+        image.setEnabled(angle not in disabled)
+        tilts.append(image)
+        ctf = CTFTomo(index=order, acqOrder=order)
+        ctf.setDefocusU(u)
+        ctf.setDefocusV(v)
+        ctf.setDefocusAngle(0)
+        ctf.setEnabled(angle not in disabled)
+        series.append(ctf)
+    tilts.write()
+    series.write()
+    series.setTiltSeries(tilts)
+    # the sets close their files when they are collected
+    series.owners = (tiltSets, ctfSets)
+    return series
+
+
+def test_defocus_is_that_of_the_smallest_tilt_whatever_its_position(tmp_path):
+    series = ctfs(tmp_path, {3.0: (1e4, 2e4), -60.0: (5e4, 5e4), 0.1: (21000, 19000), 57.0: (4e4, 4e4)})
+    assert convert.zeroTiltDefocus(series) == 20000
+
+
+def test_excluded_images_do_not_count(tmp_path):
+    series = ctfs(tmp_path, {0.0: (9e4, 9e4), 3.0: (30000, 32000), -6.0: (1e4, 1e4)}, disabled={0.0})
+    assert convert.zeroTiltDefocus(series) == 31000
+
+
+def test_each_value_comes_from_the_first_acquisition_that_has_it():
+    item = TomoAcquisition(angleMin=-50, voltage=200)
+    whole = TomoAcquisition(angleMin=-60, angleMax=60, voltage=300, sphericalAberration=2.7)
+    assert convert.readOptics(item, None, whole) == convert.Optics(200, 2.7, None, -50, 60)
+
+
+def test_a_zero_angle_is_a_value():
+    assert convert.readOptics(TomoAcquisition(angleMin=0.0), TomoAcquisition(angleMin=-60.0)).tiltMin == 0
+
+
+def test_tables_survive_hard_names_and_missing_values(tmp_path):
+    path = "it's a ; folder/50%/TS.1 ü.mrc"
+    row = convert.tomogramRow("TS.1", path, 10.0, convert.Optics(), defocus=21234.5)
+    convert.writeTable(str(tmp_path / "t.star"), [row])
+    star = read_star(tmp_path / "t.star")
+    assert star.rows[0]["rlnMicrographName"] == path
+    assert star.number(star.rows[0], "rlnDefocus") == 21234.5
+    assert star.text(star.rows[0], "rlnVoltage") is None
+    assert "rlnMaskName" not in star.labels
+
+
+def test_subtomogram_rows_carry_the_tilt_range(tmp_path):
+    row = convert.subtomogramRow(3, "a.mrc", "TS_01", 64, 80, 10.0, OPTICS)
+    assert (row["rlnCubeSize"], row["rlnCropSize"], row["rlnTiltMin"], row["rlnTiltMax"]) == (
+        "64",
+        "80",
+        "-57.0",
+        "51.0",
+    )
+
+
+def test_coordinates_are_array_indices_in_the_target_voxels(tomogram):
+    coordinate = Coordinate3D()
+    coordinate.setVolume(tomogram)
+    coordinate.setPosition(2, 1, 1, BOTTOM_LEFT_CORNER)
+    (row,) = convert.coordinateRows([coordinate], samplingRate=10.0, targetRate=5.0)
+    assert [float(row[f"rlnCoordinate{axis}"]) for axis in "XYZ"] == [4, 2, 2]
+    assert row["rlnTomoName"] == "TS_01"
+
+
+def test_processed_tomogram_keeps_the_origin_and_drops_what_no_longer_holds(tomogram):
+    output = convert.processedTomogram(tomogram, "new.mrc", ctfCorrected=True)
+    assert output.getFileName() == "new.mrc"
+    assert output.getTsId() == "TS_01" and output.getSamplingRate() == 10.0
+    assert output.getOrigin().getShifts() == (-5.0, -6.0, -7.0)
+    assert output.ctfCorrected() and not output.hasHalfMaps()
+    assert output.getAcquisition() is None
+    assert tomogram.hasHalfMaps() and not tomogram.ctfCorrected()
+
+
+def test_mask_names_its_tomogram(tomogram):
+    mask = convert.tomoMask(tomogram, "mask.mrc")
+    assert (mask.getVolName(), mask.getFileName(), mask.getTsId()) == (tomogram.getFileName(), "mask.mrc", "TS_01")
+    assert mask.getOrigin().getShifts() == (-5.0, -6.0, -7.0) and not mask.hasHalfMaps()
+
+
+def test_an_mrc_subtomogram_is_linked_and_a_stack_is_taken_apart(tmp_path):
+    single = SubTomogram()
+    single.setLocation(str(tmp_path / "single.mrc"))
+    cube = np.random.default_rng(0).normal(size=(8, 8, 8)).astype(np.float32)
+    write(tmp_path / "single.mrc", cube)
+    convert.linkSubtomogram(single, str(tmp_path / "linked.mrc"), 10.0)
+    assert os.path.islink(tmp_path / "linked.mrc")
+
+    foreign = SubTomogram()
+    foreign.setLocation(str(tmp_path / "foreign.spi"))
+    ImageHandler().convert(str(tmp_path / "single.mrc"), str(tmp_path / "foreign.spi"))
+    convert.linkSubtomogram(foreign, str(tmp_path / "converted.mrc"), 12.5)
+    with mrcfile.open(tmp_path / "converted.mrc") as mrc:
+        np.testing.assert_array_equal(mrc.data, cube)
+        assert mrc.voxel_size.x == pytest.approx(12.5)
+    assert not [name for name in os.listdir(tmp_path) if "partial" in name]

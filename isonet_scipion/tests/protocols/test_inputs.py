@@ -1,0 +1,266 @@
+"""What the protocols make of their inputs: matching by tsId, missing and wrong metadata, foreign data, failures."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+from pwem.emlib.image import ImageHandler
+from pyworkflow.protocol import MODE_RESUME
+from pyworkflow.utils import weakImport
+from tomo.constants import BOTTOM_LEFT_CORNER
+from tomo.protocols import ProtImportSubTomograms, ProtImportTs, ProtImportTsCTF
+from tomo.protocols.protocol_import_ctf import ImportChoice
+
+from isonet_scipion.engine.star import read_star
+from isonet_scipion.protocols import (
+    ProtIsoNetDeconv,
+    ProtIsoNetExtract,
+    ProtIsoNetImportModel,
+    ProtIsoNetMask,
+    ProtIsoNetPredict,
+    ProtIsoNetRefine,
+)
+from isonet_scipion.tests.protocols.scene import OPTICS, SHAPES, VOXEL_SIZE, IsoNetTest, read, scene, write
+from isonet_scipion.tests.protocols.test_chain import TRAINING
+
+REFERENCE = Path(__file__).resolve().parents[4] / "shared" / "reference"
+hasImod = False
+with weakImport("imod"):
+    import imod  # noqa: F401
+
+    hasImod = True
+
+
+class TestIsoNetInputs(IsoNetTest):
+    """Two tomograms, fed to single protocols in many ways."""
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        super().setUpClass()
+        cls.input = {"inputTomograms": (cls.tomograms, "Tomograms")}
+        cls.mask = cls.run_(ProtIsoNetMask, cls.input, patchSize=2)
+
+    # ---------------------------------------------------------------- CTF
+
+    def test_each_tomogram_has_the_defocus_of_its_own_ctf(self) -> None:
+        if not hasImod:
+            self.skipTest("scipion-em-imod is not installed")
+        angles = [-60, -40, -20, 0, 20, 40, 60]
+        series = self.raw / "series"
+        series.mkdir()
+        for tsId in SHAPES:
+            write(series / f"{tsId}.mrc", np.random.default_rng(0).normal(size=(7, 32, 32)).astype(np.float32), 2.5)
+        # only TS_01 has a CTF; nm in the file; the middle of the list is not zero tilt's neighbour by chance
+        rows = [f"{i}\t{i}\t{a}\t{a}\t{4000 - 10 * i}\t{3800 - 10 * i}\t20.0" for i, a in enumerate(angles, 1)]
+        (series / "TS_01.defocus").write_text("1\t0\t0.0\t0.0\t0.0\t3\n" + "\n".join(rows) + "\n")
+        tilts = self.newProtocol(
+            ProtImportTs,
+            filesPath=str(series),
+            filesPattern="{TS}.mrc",
+            minAngle=-60,
+            maxAngle=60,
+            stepAngle=20,
+            voltage=300,
+            samplingRate=2.5,
+            tiltAxisAngle=0.0,
+            dosePerFrame=1.0,
+        )
+        self.launchProtocol(tilts)
+        ctfs = self.run_(
+            ProtImportTsCTF,
+            {"inputSetOfTiltSeries": (tilts, tilts.OUTPUT_NAME)},
+            filesPath=str(series),
+            filesPattern="{TS}.defocus",
+            importFrom=ImportChoice.IMOD.value,
+        )
+        inputs = {**self.input, "inputCtfs": (ctfs, "CTFs")}
+        both = self.run_(ProtIsoNetDeconv, inputs, skipWithoutCtf=False, defocus=15000)
+        defoci = {tsId: read_star(both._getExtraPath(f"{tsId}.star")).rows[0]["rlnDefocus"] for tsId in SHAPES}
+        self.assertAlmostEqual(float(defoci["TS_01"]), 10 * (3960 + 3760) / 2)
+        self.assertAlmostEqual(float(defoci["TS_02"]), 15000)
+        only = self.prepare(ProtIsoNetDeconv, inputs)
+        self.assertEqual(only.validate(), [])
+        self.assertIn("Left out, because they have no CTF: TS_02", " ".join(only.warnings()))
+        self.launchProtocol(only)
+        self.assertEqual([tomogram.getTsId() for tomogram in only.tomograms], ["TS_01"])
+
+    def test_missing_optics_and_defocus_are_asked_for(self) -> None:
+        table = self.raw / "angles.txt"
+        table.write_text("".join(f"{tsId}.mrc -57 51 3 0\n" for tsId in SHAPES))
+        bare = self.importTomograms(importAcquisitionFrom=1, acquisitionData=str(table))
+        deconv = self.prepare(ProtIsoNetDeconv, {"inputTomograms": (bare, "Tomograms")})
+        self.assertIn("*Defocus*", " ".join(deconv.validate()))
+        deconv.defocus.set(20000)
+        errors = " ".join(deconv.validate())
+        self.assertIn("*Voltage*", errors)
+        self.assertIn("*Spherical aberration*", errors)
+        deconv.voltage.set(300)
+        deconv.cs.set(2.7)
+        self.assertEqual(deconv.validate(), [])
+        deconv.defocus.set(-20000)
+        self.assertIn("Underfocus is positive", " ".join(deconv.validate()))
+
+    def test_correcting_the_ctf_twice_is_warned_of(self) -> None:
+        once = self.run_(ProtIsoNetDeconv, self.input, defocus=20000)
+        twice = self.prepare(ProtIsoNetDeconv, {"inputTomograms": (once, "tomograms")}, defocus=20000)
+        self.assertIn("TS_02, TS_01 is already corrected", " ".join(twice.warnings()))
+
+    def test_half_tomograms_are_deconvolved_too(self) -> None:
+        halved = self.importTomograms()
+        tomograms = halved.Tomograms
+        for tomogram in [item.clone() for item in tomograms]:
+            files = []
+            for half in ("even", "odd"):
+                files.append(str(self.raw / f"{tomogram.getTsId()}_{half}.hlf.mrc"))
+                write(files[-1], scene(SHAPES[tomogram.getTsId()], 10 + len(files)))
+            tomogram.setHalfMaps(files)
+            tomograms.update(tomogram)
+        tomograms.write()
+        halved._store(tomograms)
+        deconv = self.run_(
+            ProtIsoNetDeconv, {"inputTomograms": (halved, "Tomograms")}, defocus=20000, processHalves=True
+        )
+        self.assertIsLikeInput(deconv.tomograms, ctfCorrected=True, hasOddEven=True, hasHalves=True)
+        for tomogram in deconv.tomograms:
+            self.assertFalse(tomogram.getHalfMaps().startswith(str(self.raw)))
+        plain = self.prepare(ProtIsoNetDeconv, self.input, defocus=20000, processHalves=True)
+        self.assertIn("even and an odd half", " ".join(plain.validate()))
+
+    # ---------------------------------------------------------------- failures
+
+    def test_a_bad_tomogram_fails_alone_and_continue_mends_it(self) -> None:
+        folder = self.raw / "bad"
+        folder.mkdir()
+        for number, (tsId, shape) in enumerate(SHAPES.items()):
+            write(folder / f"{tsId}.mrc", scene(shape, number))
+            os.utime(folder / f"{tsId}.mrc", (1e9 + number, 1e9 + number))
+        bad = self.importTomograms(filesPath=str(folder))
+        whole = (folder / "TS_02.mrc").read_bytes()
+        (folder / "TS_02.mrc").write_bytes(whole[:5000])
+        deconv = self.run_(ProtIsoNetDeconv, {"inputTomograms": (bad, "Tomograms")}, defocus=20000)
+        self.assertEqual([tomogram.getTsId() for tomogram in deconv.tomograms], ["TS_01"])
+        failed = deconv.failedTomograms.getFirstItem()
+        self.assertEqual(failed.getTsId(), "TS_02")
+        self.assertIn("truncated", failed.getObjComment())
+        self.assertIn("TS_02 failed", " ".join(deconv.summary()))
+        done = deconv.tomograms.getFirstItem().getFileName()
+        time = os.path.getmtime(done)
+
+        (folder / "TS_02.mrc").write_bytes(whole)
+        deconv.runMode.set(MODE_RESUME)
+        self.launchProtocol(deconv)
+        self.assertEqual({tomogram.getTsId() for tomogram in deconv.tomograms}, set(SHAPES))
+        self.assertEqual(os.path.getmtime(done), time)
+        self.assertFalse(hasattr(deconv, "failedTomograms"))
+
+    def test_if_all_fail_the_engines_line_is_the_error_message(self) -> None:
+        deconv = self.prepare(ProtIsoNetExtract, self.input, cubeSize=16, cropSize=44)
+        deconv.cubeSize.set(16)
+        deconv.cropSize.set(40)
+        (mask,) = [mask.getFileName() for mask in self.mask.tomoMasks if mask.getTsId() == "TS_02"]
+        voxels = read(mask)
+        write(mask, np.zeros_like(voxels))
+        try:
+            deconv.inputMasks.set(self.mask)
+            deconv.inputMasks.setExtended("tomoMasks")
+            self.launchProtocol(deconv)
+            self.assertIn("mask", deconv.failedTomograms.getFirstItem().getObjComment())
+        finally:
+            write(mask, voxels)
+
+    # ---------------------------------------------------------------- masks, coordinates, sizes
+
+    def test_masks_are_no_tomograms(self) -> None:
+        deconv = self.prepare(ProtIsoNetDeconv, {"inputTomograms": (self.mask, "tomoMasks")}, defocus=20000)
+        self.assertIn("holds masks", " ".join(deconv.validate()))
+
+    def test_sizes_that_do_not_fit_are_refused(self) -> None:
+        extract = self.prepare(ProtIsoNetExtract, self.input, cubeSize=64)
+        self.assertIn("thinner than the subtomograms of 80 voxels", " ".join(extract.validate()))
+        extract.cubeSize.set(16)
+        extract.cropSize.set(16)
+        self.assertIn("must be larger", " ".join(extract.validate()))
+
+    def test_masks_of_another_voxel_size_are_refused(self) -> None:
+        other = self.importTomograms(samplingRate=2 * VOXEL_SIZE)
+        inputs = {"inputTomograms": (other, "Tomograms"), "inputMasks": (self.mask, "tomoMasks")}
+        extract = self.prepare(ProtIsoNetExtract, inputs, cubeSize=16, cropSize=24)
+        self.assertIn("20.00", " ".join(extract.validate()))
+
+    def test_given_coordinates_are_used_in_their_own_tomogram_and_scaled(self) -> None:
+        first = self.run_(ProtIsoNetExtract, self.input, cubeSize=16, cropSize=24, numberSubtomos=4, seed=3)
+        again = self.run_(
+            ProtIsoNetExtract, {**self.input, "inputCoordinates": (first, "coordinates")}, cubeSize=16, cropSize=24
+        )
+
+        def positions(extraction):
+            return sorted(
+                (c.getTomoId(), *(round(value) for value in c.getPosition(BOTTOM_LEFT_CORNER)))
+                for c in extraction.subtomograms.iterCoordinates()
+            )
+
+        self.assertEqual(positions(first), positions(again))
+        # the same volumes, called twice as fine: their voxels count half as much, so the places are twice as far
+        fine = self.importTomograms(samplingRate=VOXEL_SIZE / 2)
+        scaled = self.run_(
+            ProtIsoNetExtract,
+            {"inputTomograms": (fine, "Tomograms"), "inputCoordinates": (first, "coordinates")},
+            cubeSize=4,
+            cropSize=6,
+        )
+        expected = {(name, 2 * x, 2 * y, 2 * z) for name, x, y, z in positions(first)}
+        self.assertLessEqual(set(positions(scaled)), expected)
+        self.assertTrue(0 < len(positions(scaled)) <= 8)
+
+    # ---------------------------------------------------------------- training and models
+
+    def test_subtomograms_of_another_program_are_taken(self) -> None:
+        folder = self.raw / "cubes"
+        folder.mkdir()
+        for number in range(4):
+            write(folder / f"cube{number}.mrc", scene((24, 24, 24), number))
+            ImageHandler().convert(str(folder / f"cube{number}.mrc"), str(folder / f"cube{number}.spi"))
+        foreign = self.newProtocol(
+            ProtImportSubTomograms,
+            filesPath=str(folder),
+            filesPattern="*.spi",
+            samplingRate=VOXEL_SIZE,
+            acquisitionAngleMin=-50,
+            acquisitionAngleMax=48,
+        )
+        self.launchProtocol(foreign)
+        inputs = {"inputSubtomograms": (foreign, "outputSubTomograms")}
+        refine = self.run_(ProtIsoNetRefine, inputs, tiltMax=45, **TRAINING)
+        table = read_star(refine._getExtraPath("subtomo.star"))
+        self.assertEqual([(row["rlnTiltMin"], row["rlnCubeSize"]) for row in table.rows], [("-50.0", "16")] * 4)
+        np.testing.assert_allclose(read(table.rows[0]["rlnImageName"]), scene((24, 24, 24), 0))
+        self.assertEqual(refine.model.getTiltRange(), (-50.0, 45.0))
+        odd = self.prepare(ProtIsoNetRefine, inputs, cubeSize=18, noiseLevel="0.1,0.2", noiseStartIter="1")
+        errors = " ".join(odd.validate())
+        self.assertIn("a multiple of 8", errors)
+        self.assertIn("2 *Noise levels* but 1", errors)
+
+        predict = self.prepare(ProtIsoNetPredict, {**self.input, "model": (refine, "model")}, cubeSize=32, cropSize=40)
+        self.assertIn("at least *Step between tiles* + 18", " ".join(predict.validate()))
+        self.assertIn("TS_01 (-57 to 51)", " ".join(predict.warnings()))
+        fine = self.importTomograms(samplingRate=VOXEL_SIZE / 2)
+        other = self.prepare(ProtIsoNetPredict, {"inputTomograms": (fine, "Tomograms"), "model": (refine, "model")})
+        self.assertIn("trained at 10.00 Å/px", " ".join(other.validate()))
+
+    def test_what_is_no_model_is_refused(self) -> None:
+        path = self.raw / "notes.h5"
+        path.write_text("not a model")
+        for modelFile in (str(path), str(self.raw / "TS_01.mrc"), str(self.raw / "missing.h5")):
+            with self.subTest(modelFile):
+                self.assertEqual(len(self.newProtocol(ProtIsoNetImportModel, modelFile=modelFile).validate()), 1)
+
+    def test_a_model_of_isonet_is_imported(self) -> None:
+        models = sorted(REFERENCE.glob("**/*.h5"))
+        if not models:
+            self.skipTest("no models of IsoNet 0.2 in ../shared/reference")
+        imported = self.run_(ProtIsoNetImportModel, {}, modelFile=str(models[0]), samplingRate=OPTICS["voltage"])
+        self.assertTrue(imported.model.getFileName().endswith(".h5"))
+        self.assertEqual(imported.model.getSamplingRate(), OPTICS["voltage"])
+        self.assertIsNone(imported.model.getTiltRange()[0])
