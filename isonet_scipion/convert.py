@@ -5,6 +5,7 @@ Coordinates in tables are array indices (voxels from 0), Scipion's BOTTOM_LEFT_C
 
 from __future__ import annotations
 
+import csv
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -256,6 +257,14 @@ def _likeTomogram(target: Tomogram, tomogram: Tomogram, path: str) -> Tomogram:
     if tomogram.getAcquisition() is not None:
         target.setAcquisition(tomogram.getAcquisition().clone())
     return target
+
+
+def readLosses(path: str) -> list[dict[str, float]]:
+    """The epochs of a training from its losses.csv (iteration, epoch, loss, val_loss ...); empty if there is none."""
+    if not os.path.exists(path):
+        return []
+    with open(path, newline="", encoding="utf-8") as file:
+        return [{name: float(value) for name, value in record.items()} for record in csv.DictReader(file)]
 
 
 def readSubtomograms(table: str, tomogram: Tomogram, acquisition: TomoAcquisition | None) -> list[SubTomogram]:

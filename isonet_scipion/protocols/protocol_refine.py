@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import json
 import os
 
 from pyworkflow.protocol import Form
@@ -160,13 +159,17 @@ class ProtIsoNetRefine(ProtIsoNetBase):
         model = IsoNetModel()
         model.setFileName(models[-1])
         model.setMetadata(read_metadata(models[-1]))
-        model.setHistoryFile(os.path.join(self._resultFolder(), "losses.csv"))
+        model.setHistoryFile(self.lossesFile())
         self._defineOutputs(model=model)
         self._defineSourceRelation(self.inputSubtomograms, model)
         if self.pretrainedModel.get() is not None:
             self._defineSourceRelation(self.pretrainedModel, model)
 
     # ---------------------------------------------------------------- helpers
+
+    def lossesFile(self) -> str:
+        """The table of the losses of all epochs so far."""
+        return os.path.join(self._resultFolder(), "losses.csv")
 
     def _table(self) -> str:
         return self._getExtraPath("subtomo.star")
@@ -187,14 +190,9 @@ class ProtIsoNetRefine(ProtIsoNetBase):
         return convert.readOptics(subtomogram.getAcquisition(), self.inputSubtomograms.get().getAcquisition())
 
     def _losses(self) -> dict[str, float]:
-        """Last losses of training and validation, of the last finished iteration; empty before the first."""
-        histories = sorted(glob.glob(os.path.join(glob.escape(self._resultFolder()), "refine_iter*.json")))
-        for path in reversed(histories):
-            with open(path, encoding="utf-8") as file:
-                history = json.load(file)
-            if history.get("losses"):
-                return {"training": history["losses"][-1], "validation": history["val_losses"][-1]}
-        return {}
+        """Losses of training and validation of the last epoch so far; empty before the first."""
+        records = convert.readLosses(self.lossesFile())
+        return {"training": records[-1]["loss"], "validation": records[-1]["val_loss"]} if records else {}
 
     # ---------------------------------------------------------------- checks and texts
 
