@@ -144,7 +144,9 @@ def _spectrum_store(
             os.posix_fallocate(file.fileno(), 0, size)
         except OSError as error:
             raise EngineError(
-                str(folder), f"no {size >> 20} MiB of scratch space ({error.strerror})", "Free space or leave out chunk_size."
+                str(folder),
+                f"no {size >> 20} MiB of scratch space ({error.strerror})",
+                "Free space or leave out chunk_size.",
             ) from error
         yield np.memmap(file, np.complex64, "r+", shape=shape)
 

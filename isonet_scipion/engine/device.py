@@ -5,7 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import re
+import subprocess
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+
+import psutil
 
 from isonet_scipion.engine.errors import EngineError
 
@@ -98,3 +102,33 @@ def _has_bfloat16(backend: str) -> bool:
     import torch
 
     return torch.cuda.is_bf16_supported()
+
+
+def training_scope(devices: Devices) -> AbstractContextManager:
+    """Context in which a network is built and compiled, so that several GPUs share each batch."""
+    if devices.backend == "tensorflow" and devices.count > 1:
+        import tensorflow as tf
+
+        return tf.distribute.MirroredStrategy().scope()
+    return nullcontext()
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an exception, of any backend, means that memory did not suffice."""
+    words = ("ResourceExhausted", "RESOURCE_EXHAUSTED", "OutOfMemory", "out of memory", "MemoryError", "bad_alloc")
+    return any(word in f"{type(error).__name__}: {error}" for word in words)
+
+
+def free_memory(devices: Devices) -> int:
+    """Bytes that a network can use: of the first GPU, else of the main memory."""
+    if devices.gpus:
+        query = ["nvidia-smi", "--query-gpu=memory.free", "--format=csv,noheader,nounits"]
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        if visible:
+            query.append(f"--id={visible.split(',')[0]}")
+        try:
+            return int(subprocess.run(query, capture_output=True, text=True, check=True).stdout.split()[0]) << 20
+        except (OSError, subprocess.CalledProcessError, IndexError, ValueError):
+            log.warning("nvidia-smi does not tell the GPU's free memory; 8 GiB are assumed.")
+            return 8 << 30
+    return psutil.virtual_memory().available

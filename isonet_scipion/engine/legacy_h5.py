@@ -22,7 +22,16 @@ _KERAS_2 = "2.15.0"
 # what Keras 2 knows of each layer's settings
 _KERAS_2_SETTINGS = {
     "InputLayer": (),
-    "Conv3D": ("filters", "kernel_size", "strides", "padding", "data_format", "dilation_rate", "activation", "use_bias"),
+    "Conv3D": (
+        "filters",
+        "kernel_size",
+        "strides",
+        "padding",
+        "data_format",
+        "dilation_rate",
+        "activation",
+        "use_bias",
+    ),
     "Conv3DTranspose": ("filters", "kernel_size", "strides", "padding", "data_format", "activation", "use_bias"),
     "BatchNormalization": ("momentum", "epsilon", "center", "scale"),
     "Dropout": ("rate",),

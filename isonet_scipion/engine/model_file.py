@@ -18,6 +18,7 @@ from isonet_scipion.engine.network import NetworkSettings, build_unet
 if TYPE_CHECKING:
     import keras
 
+STATE_FILE = "training_state.keras"  # in a refinement's folder: the model, its optimiser and how far it has come
 METADATA = "isonet.json"  # member of a .keras archive
 _REMEDY = "Give a model_iterNN.keras of ours or a model_iterNN.h5 of IsoNet 0.2."
 

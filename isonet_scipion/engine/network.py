@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Optional, Tuple
+from typing import TYPE_CHECKING, Optional
 
 import numpy as np
 
@@ -24,8 +24,8 @@ class NetworkSettings:
     filter_base: int = 64
     unet_depth: int = 3
     convs_per_depth: int = 3
-    kernel: Tuple[int, int, int] = (3, 3, 3)
-    pool: Optional[Tuple[int, int, int]] = None
+    kernel: tuple[int, int, int] = (3, 3, 3)
+    pool: Optional[tuple[int, int, int]] = None
     drop_out: float = 0.3
     batch_normalization: bool = True
 
@@ -65,7 +65,7 @@ def build_unet(settings: NetworkSettings) -> keras.Model:
     keras.Model
         From (batch, z, y, x, 1) to the same shape: the input plus what the U-Net adds to it.
     """
-    from keras import Input, Model, initializers, layers
+    from keras import Input, Model, backend, initializers, layers
 
     def weights() -> dict:
         return {"kernel_initializer": initializers.RandomNormal(stddev=WEIGHT_DEVIATION)}
@@ -106,14 +106,19 @@ def build_unet(settings: NetworkSettings) -> keras.Model:
             tensor = layers.UpSampling3D(settings.pool)(tensor)
         else:
             filters = settings.filter_base * 2**level
-            tensor = layers.Conv3DTranspose(filters, settings.kernel, 2, "same", name=f"up_{level}", **weights())(tensor)
+            tensor = layers.Conv3DTranspose(filters, settings.kernel, 2, "same", name=f"up_{level}", **weights())(
+                tensor
+            )
         tensor = layers.Concatenate()([tensor, skips[level]])
         if not settings.pool:
             tensor = relu(tensor)
         tensor = block(tensor, level, "up")
     # the last layers stay in single precision: mixed formats would round the output
     tensor = layers.Conv3D(1, 1, name="fullconv_out", dtype="float32", **weights())(tensor)
-    return Model(source, layers.Add(name="add", dtype="float32")([tensor, source]))
+    model = Model(source, layers.Add(name="add", dtype="float32")([tensor, source]))
+    if backend.backend() == "tensorflow":
+        model.jit_compile = False  # XLA's convolutions are many times slower than oneDNN's on CPUs
+    return model
 
 
 def weighted_layers(model: keras.Model) -> list:

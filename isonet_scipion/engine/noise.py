@@ -28,9 +28,7 @@ def projection_filter(length: int, mode: str) -> np.ndarray:
     return 2 * frequency * window
 
 
-def back_projected_slices(
-    count: int, size: int, tilt: TiltRange, mode: str, rng: np.random.Generator
-) -> np.ndarray:
+def back_projected_slices(count: int, size: int, tilt: TiltRange, mode: str, rng: np.random.Generator) -> np.ndarray:
     """Independent xz-slices of back-projected white noise.
 
     Each slice has its own white projections at every 3 degrees of the tilt range. With white noise the

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Optional, Tuple
+from typing import Any, Optional
 
-Floats = Tuple[float, ...]
-Ints = Tuple[int, ...]
+Floats = tuple[float, ...]
+Ints = tuple[int, ...]
 
 
 def option(default: Any, text: str, choices: tuple[str, ...] = ()) -> Any:
@@ -25,9 +25,7 @@ SEED = "Seed of every random choice: the same seed gives the same result. Defaul
 LOG_LEVEL = "How much is logged."
 LEVELS = ("debug", "info", "warning", "error")
 GPU_ID = "GPUs to use, such as 0 or 0,1. Default: all that are visible; without a GPU the CPU works."
-PERCENTILE = (
-    "Normalise by the 4th and 96th percentile of the grey values. False: by mean and standard deviation."
-)
+PERCENTILE = "Normalise by the 4th and 96th percentile of the grey values. False: by mean and standard deviation."
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 PRECISION = "Number format of the network's arithmetic. auto: mixed_bfloat16 on GPUs that have it, else float32."
 
@@ -70,18 +68,23 @@ class DeconvSettings:
     voltage: Optional[float] = option(None, "Acceleration voltage in kV. Default: the table's, else 300.")
     cs: Optional[float] = option(None, "Spherical aberration in mm. Default: the table's, else 2.7.")
     snrfalloff: Optional[float] = option(
-        None, "How fast the signal-to-noise ratio falls with frequency; larger is smoother. Default: the table's, else 1."
+        None,
+        "How fast the signal-to-noise ratio falls with frequency; larger is smoother. Default: the table's, else 1.",
     )
     deconvstrength: Optional[float] = option(
         None, "Decadic logarithm of the signal-to-noise ratio at low frequency. Default: the table's, else 1."
     )
-    highpassnyquist: float = option(
-        0.02, "Below this fraction of the Nyquist frequency the signal is taken as lost."
-    )
+    highpassnyquist: float = option(0.02, "Below this fraction of the Nyquist frequency the signal is taken as lost.")
     chunk_size: Optional[int] = option(
-        None, "Side in voxels of the pieces that are worked on one by one, to save memory. Default: the whole tomogram."
+        None,
+        "Keep only pieces of about this side in voxels in memory, the rest in a scratch file. Default: all in memory.",
     )
-    overlap_rate: float = option(0.25, "Overlap of neighbouring pieces as a fraction of chunk_size.")
+    overlap_rate: float = option(0.25, "Accepted for IsoNet 0.2's sake: pieces need no overlap, the result is exact.")
+    pad_edges: bool = option(
+        False,
+        "Mirror the tomogram beyond its faces, so that opposite ones do not bleed into each other. "
+        "False: as IsoNet 0.2, from which that differs in the outermost voxels.",
+    )
     ncpu: int = option(4, "Number of CPU threads.")
     tomo_idx: Optional[str] = option(None, TOMO_IDX)
 
@@ -139,7 +142,9 @@ class RefineSettings:
     log_level: str = option("info", LOG_LEVEL, LEVELS)
     result_dir: str = option("results", "Folder of the models, estimates, settings and losses.")
     remove_intermediate: bool = option(False, "Do not keep the estimates of each iteration.")
-    select_subtomo_number: Optional[int] = option(None, "Train on this many randomly chosen subtomograms. Default: all.")
+    select_subtomo_number: Optional[int] = option(
+        None, "Train on this many randomly chosen subtomograms. Default: all."
+    )
     preprocessing_ncpus: int = option(16, "Number of CPU threads that prepare training pairs.")
     continue_from: Optional[str] = option(
         None, "A refine_iterNN.json: go on after that iteration, with its settings unless given anew."
@@ -153,13 +158,17 @@ class RefineSettings:
         (0.05, 0.10, 0.15, 0.20), "Levels of added noise, as a share of the signal's scale, such as 0.05,0.1."
     )
     noise_start_iter: Ints = option((11, 16, 21, 26), "First iteration of each noise level, such as 11,16.")
-    noise_mode: str = option("noFilter", "Filter of the back-projection that makes the noise.", ("noFilter", "ramp", "hamming"))
+    noise_mode: str = option(
+        "noFilter", "Filter of the back-projection that makes the noise.", ("noFilter", "ramp", "hamming")
+    )
     noise_dir: Optional[str] = option(None, "Folder of noise volumes (.mrc) to use instead of simulated noise.")
     learning_rate: float = option(0.0004, "Learning rate of the Adam optimiser.")
     drop_out: float = option(0.3, "Share of the features that dropout switches off in training.")
     convs_per_depth: int = option(3, "Convolutions at each level of the U-Net.")
     kernel: Ints = option((3, 3, 3), "Side of the convolution kernel in z,y,x.")
-    pool: Optional[Ints] = option(None, "Max pooling z,y,x instead of strided convolution, such as 2,2,2. Default: none.")
+    pool: Optional[Ints] = option(
+        None, "Max pooling z,y,x instead of strided convolution, such as 2,2,2. Default: none."
+    )
     unet_depth: int = option(3, "Number of levels of the U-Net.")
     filter_base: int = option(64, "Channels at the first level; each deeper level has twice as many.")
     batch_normalization: bool = option(True, "Normalise the features over each batch.")
@@ -188,12 +197,8 @@ class PredictSettings:
     )
     use_deconv_tomo: bool = option(True, USE_DECONV)
     batch_size: Optional[int] = option(None, "Tiles per pass. Default: 4 times the number of GPUs.")
-    normalize_percentile: Optional[bool] = option(
-        None, PERCENTILE + " Default: as the model was trained, else True."
-    )
-    normalized_output: bool = option(
-        False, "Write IsoNet 0.2's normalised grey scale instead of the input tomogram's."
-    )
+    normalize_percentile: Optional[bool] = option(None, PERCENTILE + " Default: as the model was trained, else True.")
+    normalized_output: bool = option(False, "Write IsoNet 0.2's normalised grey scale instead of the input tomogram's.")
     precision: str = option("auto", PRECISION, PRECISIONS)
     log_level: str = option("info", LOG_LEVEL, LEVELS)
     tomo_idx: Optional[str] = option(None, TOMO_IDX)

@@ -31,7 +31,9 @@ class Star:
         missing = [label for label in labels if label not in self.labels]
         if missing:
             raise EngineError(
-                self.path, f"the column {', '.join('_' + m for m in missing)} is missing", "Make the table anew or add it."
+                self.path,
+                f"the column {', '.join('_' + m for m in missing)} is missing",
+                "Make the table anew or add it.",
             )
         if not self.rows:
             raise EngineError(self.path, "the table has no rows", "Make the table anew.")
@@ -115,7 +117,9 @@ def read_star(path: str | os.PathLike) -> Star:
     file = require_file(path, "STAR file")
     try:
         # emtable stops at an empty line and knows no comments
-        lines = [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip() and line.strip()[0] != "#"]
+        lines = [
+            line for line in file.read_text(encoding="utf-8").splitlines() if line.strip() and line.strip()[0] != "#"
+        ]
         reader = _Reader(io.StringIO("\n".join(lines) + "\n"), guessType=False)
         labels = list(reader.getColumnNames())
         rows = [dict(row._asdict()) for row in reader]
@@ -177,7 +181,9 @@ def parse_index_list(text: str | None, star: Star) -> list[dict[str, str]]:
     present = {star.integer(row, "rlnIndex"): row for row in star.rows}
     if not wanted <= present.keys():
         raise EngineError(
-            str(star.path), f"it has no rlnIndex {min(wanted - present.keys())}", "Choose tomo_idx from the table's rlnIndex."
+            str(star.path),
+            f"it has no rlnIndex {min(wanted - present.keys())}",
+            "Choose tomo_idx from the table's rlnIndex.",
         )
     return [row for index, row in present.items() if index in wanted]
 

@@ -85,7 +85,9 @@ def automatic_tiling(shape: Shape, divisor: Shape, tile_voxels: int) -> Tiling:
         cores = [side(axis, counts[axis])[0] for axis in range(3)]
         longest = max(range(3), key=lambda axis: (cores[axis], axis))
         if cores[longest] <= max(RAMP, divisor[longest]):
-            raise EngineError("memory", f"not even tiles of {tile_voxels} voxels fit", "Free memory or use another device.")
+            raise EngineError(
+                "memory", f"not even tiles of {tile_voxels} voxels fit", "Free memory or use another device."
+            )
         counts[longest] += 1
     sides = [side(axis, counts[axis]) for axis in range(3)]
     return Tiling(tuple(tile for _, tile in sides), tuple(step for step, _ in sides), RAMP)

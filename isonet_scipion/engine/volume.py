@@ -66,7 +66,9 @@ def open_volume(path: str | os.PathLike) -> Volume:
     if data.ndim == 4 and data.shape[0] == 1:
         data = data[0]
     if data.ndim != 3 or min(data.shape) < 2:
-        raise EngineError(str(path), f"its shape {data.shape} is not that of a volume", "Give a reconstructed tomogram.")
+        raise EngineError(
+            str(path), f"its shape {data.shape} is not that of a volume", "Give a reconstructed tomogram."
+        )
     if np.iscomplexobj(data) or data.dtype.kind not in "iuf":
         raise EngineError(str(path), f"its voxels are {data.dtype}, not real numbers", "Save it as float32.")
     return Volume(
@@ -137,7 +139,9 @@ def writing_volume(
     """
     with replacing(path) as temporary:
         _reserve(temporary, int(np.prod(shape)) * np.dtype(dtype).itemsize)
-        with mrcfile.new_mmap(temporary, shape, mrc_mode=mrcfile.utils.mode_from_dtype(np.dtype(dtype)), overwrite=True) as mrc:
+        with mrcfile.new_mmap(
+            temporary, shape, mrc_mode=mrcfile.utils.mode_from_dtype(np.dtype(dtype)), overwrite=True
+        ) as mrc:
             yield mrc.data
             mrc.set_volume()
             mrc.voxel_size = voxel_size

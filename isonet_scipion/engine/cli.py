@@ -1,0 +1,160 @@
+"""The command line: one command per stage, its options generated from `settings`."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import Field, fields
+from importlib import import_module
+from typing import Any, get_type_hints
+
+import click
+
+from isonet_scipion import __version__
+from isonet_scipion.engine import settings as all_settings
+from isonet_scipion.engine.errors import EngineError
+
+NAME = "isonet-engine"
+# command: its settings, its module in `stages`, its arguments
+COMMANDS: dict[str, tuple[type | None, str, tuple[str, ...]]] = {
+    "prepare_star": (all_settings.PrepareStarSettings, "prepare", ("FOLDER",)),
+    "prepare_subtomo_star": (all_settings.PrepareSubtomoStarSettings, "prepare", ("FOLDER",)),
+    "deconv": (all_settings.DeconvSettings, "deconv", ("STAR_FILE",)),
+    "make_mask": (all_settings.MakeMaskSettings, "make_mask", ("STAR_FILE",)),
+    "extract": (all_settings.ExtractSettings, "extract", ("STAR_FILE",)),
+    "refine": (all_settings.RefineSettings, "refine", ("SUBTOMO_STAR",)),
+    "predict": (all_settings.PredictSettings, "predict", ("STAR_FILE", "MODEL")),
+    "resize": (all_settings.ResizeSettings, "resize", ("STAR_FILE",)),
+    "check": (None, "check", ()),
+}
+
+
+class NumberList(click.ParamType):
+    """Numbers separated by commas, also in brackets."""
+
+    def __init__(self, kind: type) -> None:
+        """Take int or float."""
+        self.kind = kind
+        self.name = "integers" if kind is int else "numbers"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Parse `0.1,0.2`; a tuple is kept."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(self.kind(part) for part in value.strip("()[] ").split(",") if part.strip())
+        except ValueError:
+            self.fail(f"'{value}' is not a list such as 1,2,3", param, ctx)
+
+
+def _click_type(hint: Any, field: Field) -> click.ParamType:
+    arguments = [argument for argument in getattr(hint, "__args__", ()) if argument is not type(None)]
+    if type(None) in getattr(hint, "__args__", ()):
+        return _click_type(arguments[0], field)
+    if getattr(hint, "__origin__", None) is tuple:
+        return NumberList(arguments[0])
+    if field.metadata["choices"]:
+        return click.Choice(field.metadata["choices"])
+    return {int: click.INT, float: click.FLOAT, bool: click.BOOL, str: click.STRING}[hint]
+
+
+def _help(field: Field) -> str:
+    if field.default is None:
+        return field.metadata["help"]  # it tells what happens then
+    shown = ",".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
+    return f"{field.metadata['help']} Default: {shown}."
+
+
+def _options(kind: type) -> list[click.Option]:
+    hints = get_type_hints(kind)
+    return [
+        click.Option(
+            [f"--{field.name}", field.name],
+            type=_click_type(hints[field.name], field),
+            default=field.default,
+            help=_help(field),
+        )
+        for field in fields(kind)
+    ]
+
+
+def _callback(name: str, kind: type | None, module: str) -> Callable:
+    def run(**values: Any) -> None:
+        context = click.get_current_context()
+        names = {field.name for field in fields(kind)} if kind else set()
+        arguments = [value for key, value in values.items() if key not in names]
+        if kind:
+            arguments.append(kind(**{key: values[key] for key in names}))
+        if name == "refine":
+            source = click.core.ParameterSource.COMMANDLINE
+            arguments.append({key for key in names if context.get_parameter_source(key) is source})
+        _set_up_logging(values.get("log_level", "info"))
+        getattr(import_module(f"isonet_scipion.engine.stages.{module}"), name)(*arguments)
+
+    return run
+
+
+def _command(name: str) -> click.Command:
+    kind, module, arguments = COMMANDS[name]
+    description = kind.__doc__ if kind else "Tell whether the installation works: versions, devices, a tiny training."
+    params: list[click.Parameter] = [click.Argument([argument.lower()], metavar=argument) for argument in arguments]
+    if kind:
+        params += _options(kind)
+    return click.Command(name, callback=_callback(name, kind, module), params=params, help=description)
+
+
+def _set_up_logging(level: str) -> None:
+    logging.basicConfig(level=level.upper(), format="%(asctime)s %(message)s", datefmt="%H:%M:%S", force=True)
+    for noisy in ("tensorflow", "absl", "jax", "matplotlib", "h5py"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
+
+
+@click.version_option(__version__, prog_name=NAME)
+@click.group(NAME, commands={name: _command(name) for name in COMMANDS}, context_settings={"max_content_width": 110})
+def command() -> None:
+    """Correct the missing wedge of cryo-electron tomograms, and denoise them, with IsoNet's method.
+
+    The stages in their order: prepare_star, deconv, make_mask, extract, refine, predict.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        Default: those of the process.
+
+    Returns
+    -------
+    int
+        0 success, 1 the stage failed, 2 wrong usage, 130 or 143 interrupted by Ctrl-C or SIGTERM.
+    """
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        command.main(arguments, prog_name=NAME, standalone_mode=False)
+        return 0
+    except EngineError as error:
+        message, status = str(error), 1
+    except MemoryError:
+        message, status = "memory: it does not suffice. Close other programs, or work on smaller pieces.", 1
+    except click.UsageError as error:
+        context = error.ctx.command_path if error.ctx else NAME
+        message, status = f"{error.format_message().rstrip('.')}. See '{context} --help'.", 2
+    except (click.Abort, KeyboardInterrupt):
+        message, status = "interrupted; what was finished is kept", 130
+    except _Terminated:
+        message, status = "terminated; what was finished is kept", 143
+    print(f"{NAME}: error: {' '.join(message.split())}", file=sys.stderr)
+    return status
+
+
+class _Terminated(BaseException):
+    """SIGTERM came; a BaseException, so that clean-up runs and nothing swallows it."""
+
+
+def _terminate(*_: object) -> None:
+    raise _Terminated

@@ -1,0 +1,404 @@
+"""The refinement: estimate the missing wedge, train on what was estimated, again and again."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import logging
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from isonet_scipion.engine.device import Devices, is_out_of_memory, training_scope
+from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.files import replacing
+from isonet_scipion.engine.model_file import (
+    STATE_FILE,
+    load_model,
+    load_weights,
+    network_settings,
+    read_metadata,
+    save_model,
+)
+from isonet_scipion.engine.network import NetworkSettings, build_unet, run_network, weighted_layers
+from isonet_scipion.engine.noise import NoiseSource
+from isonet_scipion.engine.normalisation import normalise
+from isonet_scipion.engine.pairs import PreparedSubtomogram, filled_target, first_estimate, prepare
+from isonet_scipion.engine.progress import Progress, clock
+from isonet_scipion.engine.settings import RefineSettings
+from isonet_scipion.engine.subtomograms import Subtomogram
+from isonet_scipion.engine.training import PairSource, cached, compile_model, train_epoch
+from isonet_scipion.engine.volume import open_volume, read_float, write_volume
+
+log = logging.getLogger(__name__)
+STACK_BYTES = 1 << 30  # of estimates kept in memory; more go to a nameless file
+DIVERGED = 10.0  # a loss this many times the smallest one so far
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """What one epoch came to."""
+
+    iteration: int
+    epoch: int
+    loss: float
+    val_loss: float
+    noise_level: float
+    seconds: float
+
+
+@dataclass
+class RunState:
+    """How far a refinement has come; kept inside the state file."""
+
+    iteration: int = 1  # the one that is being trained, from 1
+    epoch: int = 0  # finished epochs of it
+    batch_size: int = 4
+    history: list[EpochRecord] = field(default_factory=list)
+
+
+def noise_level(iteration: int, levels: Sequence[float], starts: Sequence[int]) -> float:
+    """Noise level of an iteration: that of the latest start not after it, 0 before the first.
+
+    Raises
+    ------
+    EngineError
+        If the two lists differ in length, or starts do not increase, or a level is negative.
+    """
+    if len(levels) != len(starts):
+        raise EngineError(
+            "noise_level",
+            f"it has {len(levels)} values, noise_start_iter {len(starts)}",
+            "Give both as many values.",
+        )
+    if list(starts) != sorted(set(starts)) or any(level < 0 for level in levels):
+        raise EngineError(
+            "noise_start_iter", f"{starts} do not increase, or one of {levels} is negative", "Correct the two lists."
+        )
+    reached = [level for level, start in zip(levels, starts) if iteration >= start]
+    return reached[-1] if reached else 0.0
+
+
+class Refinement:
+    """A training run in a folder."""
+
+    def __init__(
+        self,
+        subtomograms: list[Subtomogram],
+        cube_size: int,
+        settings: RefineSettings,
+        metadata: dict,
+        devices: Devices,
+        start_model: Path | None = None,
+        first_iteration: int = 1,
+    ) -> None:
+        """Set up a run; `settings` have no open values left but gpuID and the tilt range.
+
+        Parameters
+        ----------
+        subtomograms : list of Subtomogram
+            All of one size.
+        cube_size : int
+            Side of the training pairs in voxels.
+        settings : RefineSettings
+            With batch_size, steps_per_epoch and seed set.
+        metadata : dict
+            What every model file is to carry; see `model_file.save_model`.
+        devices : Devices
+            What to train on.
+        start_model : Path, optional
+            Model to start from, which also gives the first estimate.
+        first_iteration : int
+            Number of the first iteration to train; after 1 the start model is that of the one before.
+        """
+        self.subtomograms, self.cube_size, self.settings = subtomograms, cube_size, settings
+        self.metadata, self.devices = metadata, devices
+        self.start_model, self.first_iteration = start_model, first_iteration
+        self.folder = Path(settings.result_dir)
+        shape = {name: getattr(settings, name) for name in NetworkSettings.__dataclass_fields__}
+        self.network = NetworkSettings(**shape)
+        self.threads = max(1, settings.preprocessing_ncpus)
+
+    def run(self) -> Path:
+        """Train until the last iteration; goes on where an earlier run of the same settings stopped.
+
+        Returns
+        -------
+        Path
+            The last iteration's model.
+
+        Raises
+        ------
+        EngineError
+            If the loss diverges, or memory does not suffice for a batch of one.
+        """
+        with training_scope(self.devices):
+            model = build_unet(self.network)
+            compile_model(model, self.settings.learning_rate)
+        state = self._resume(model)
+        while state.iteration <= self.settings.iterations:
+            self._iterate(model, state)
+        last = self.model_path(self.settings.iterations)
+        ends = [record for record in state.history if record.epoch == self.settings.epochs]
+        best = min(ends, key=lambda record: record.val_loss)
+        log.info(
+            "Finished. Last model: %s. Smallest validation loss: %.4f, iteration %d.",
+            last,
+            best.val_loss,
+            best.iteration,
+        )
+        return last
+
+    def model_path(self, iteration: int) -> Path:
+        """File of an iteration's model."""
+        return self.folder / f"model_iter{iteration:02d}.keras"
+
+    def _resume(self, model: keras.Model) -> RunState:
+        path = self.folder / STATE_FILE
+        stored = read_metadata(path) if path.exists() else None
+        if stored and self._continues(stored):
+            state = RunState(**stored["progress"])
+            state.history = [EpochRecord(**record) for record in state.history]
+            load_weights(model, path)
+            model.optimizer.learning_rate = self.settings.learning_rate
+            log.info("Going on with iteration %d after %d of its epochs.", state.iteration, state.epoch)
+            return state
+        if self.start_model is not None:
+            self._copy_weights(model, self.start_model)
+        return RunState(self.first_iteration, batch_size=self.settings.batch_size)
+
+    def _copy_weights(self, model: keras.Model, path: Path) -> None:
+        other, metadata = load_model(path)
+        shape = dataclasses.replace(network_settings(metadata), drop_out=self.network.drop_out)
+        if shape != self.network:
+            raise EngineError(
+                str(path), f"it is a network of {shape}, the run's is {self.network}", "Give the model's own settings."
+            )
+        for ours, theirs in zip(weighted_layers(model), weighted_layers(other)):
+            ours.set_weights(theirs.get_weights())
+
+    def _continues(self, stored: dict) -> bool:
+        """Whether a stored state is one that this run goes on from; raises where it is another run's."""
+        if self.settings.continue_from:
+            same = stored["run"]["continue_from"] == self.settings.continue_from
+            return same or stored["progress"]["iteration"] == self.first_iteration
+        for name, value in self._run_identity().items():
+            if stored["run"].get(name) != value:
+                raise EngineError(
+                    str(self.folder),
+                    f"it holds a run with {name} {stored['run'].get(name)}, not {value}",
+                    "Give the same settings to go on with it, or another result_dir.",
+                )
+        return True
+
+    def _run_identity(self) -> dict:
+        free = ("iterations", "gpuID", "log_level", "preprocessing_ncpus", "remove_intermediate", "data_dir")
+        settings = {name: value for name, value in dataclasses.asdict(self.settings).items() if name not in free}
+        facts = {"cube_size": self.cube_size, "number of subtomograms": len(self.subtomograms)}
+        return json.loads(json.dumps({**settings, **facts}))
+
+    def _iterate(self, model: keras.Model, state: RunState) -> None:
+        iteration = state.iteration
+        level = noise_level(iteration, self.settings.noise_level, self.settings.noise_start_iter)
+        log.info("Iteration %d of %d, noise level %g", iteration, self.settings.iterations, level)
+        source = self._pair_source(self._estimates(model, state), iteration, level)
+        for epoch in range(state.epoch, self.settings.epochs):
+            started = time.monotonic()
+            loss, val_loss = self._train(model, source, state)
+            record = EpochRecord(iteration, epoch + 1, loss, val_loss, level, time.monotonic() - started)
+            self._check_loss(record, state)
+            state.history.append(record)
+            state.epoch = epoch + 1
+            if state.epoch == self.settings.epochs:
+                self._write_iteration(model, state)
+                state.iteration, state.epoch = iteration + 1, 0
+            self._save_state(model, state)
+            _write_losses(self.folder / "losses.csv", state.history)
+            self._log_epoch(record, state)
+
+    def _estimates(self, model: keras.Model, state: RunState) -> np.ndarray:
+        """Normalised estimates (subtomogram, z, y, x) that the iteration's targets are filled with."""
+        previous = state.iteration - 1
+        size = len(self.subtomograms[0].volume.data)
+        estimates = _volume_stack(len(self.subtomograms), size, self.folder)
+        trained = previous > 0 or self.start_model is not None
+        if trained and state.epoch > 0:
+            # in the middle of an iteration the estimates are still those of the network before it
+            model = build_unet(self.network)
+            self._copy_weights(
+                model, self.model_path(previous) if previous >= self.first_iteration else self.start_model
+            )
+        with Progress(f"Estimates {previous}", len(self.subtomograms), "subtomograms") as progress:
+            for first in range(0, len(self.subtomograms), state.batch_size):
+                batch = self.subtomograms[first : first + state.batch_size]
+                volumes = np.stack([subtomogram.normalised() for subtomogram in batch])
+                if trained:
+                    predicted = _predict_padded(model, volumes, self.network.divisor)
+                    made = [normalise(volume, self.settings.normalize_percentile) for volume in predicted]
+                else:
+                    percentile = self.settings.normalize_percentile
+                    made = [first_estimate(v, s.tilt, percentile) for v, s in zip(volumes, batch)]
+                estimates[first : first + len(batch)] = made
+                if not self.settings.remove_intermediate:
+                    for subtomogram, volume in zip(batch, made):
+                        path = self.folder / f"{subtomogram.name}_iter{previous:02d}.mrc"
+                        write_volume(path, -volume, subtomogram.volume.voxel_size, subtomogram.volume)
+                progress.advance(len(batch))
+        return estimates
+
+    def _pair_source(self, estimates: np.ndarray, iteration: int, level: float) -> PairSource:
+        def prepare_pairs(number: int) -> PreparedSubtomogram:
+            subtomogram = self.subtomograms[number]
+            target = filled_target(
+                subtomogram.normalised(), estimates[number], subtomogram.tilt, self.settings.normalize_percentile
+            )
+            return prepare(target, subtomogram.tilt, self.cube_size)
+
+        seed = [self.settings.seed, iteration]
+        noise: list[NoiseSource] = []
+        if level > 0:
+            noise = noise_sources(self.subtomograms, self.cube_size, self.settings, np.random.default_rng([*seed, 1]))
+        count = len(self.subtomograms)
+        pair_seed = int(np.random.SeedSequence(seed).generate_state(1)[0])
+        return PairSource(cached(prepare_pairs, count, self.cube_size), count, self.cube_size, noise, level, pair_seed)
+
+    def _train(self, model: keras.Model, source: PairSource, state: RunState) -> tuple[float, float]:
+        steps = self.settings.steps_per_epoch
+        while True:
+            task = f"Iteration {state.iteration} epoch {state.epoch + 1}/{self.settings.epochs}"
+            try:
+                with Progress(task, steps, "steps") as progress:
+                    return train_epoch(
+                        model,
+                        source,
+                        state.epoch,
+                        steps,
+                        state.batch_size,
+                        self.threads,
+                        lambda loss: progress.advance(1, f"loss {loss:.4f}"),  # noqa: B023
+                    )
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                if state.batch_size <= self.devices.count:
+                    raise EngineError(
+                        "memory",
+                        f"it does not suffice for one pair of {self.cube_size}^3 voxels per device",
+                        f"Lower cube_size to {self.cube_size // 2} or filter_base to {self.network.filter_base // 2}.",
+                    ) from error
+                state.batch_size //= 2
+                log.warning("Out of memory: going on with batch_size %d.", state.batch_size)
+                if (self.folder / STATE_FILE).exists():
+                    load_weights(model, self.folder / STATE_FILE)
+
+    def _check_loss(self, record: EpochRecord, state: RunState) -> None:
+        smallest = min((old.loss for old in state.history), default=np.inf)
+        if not np.isfinite(record.loss + record.val_loss) or record.loss > DIVERGED * smallest:
+            raise EngineError(
+                f"training, iteration {record.iteration} epoch {record.epoch}",
+                f"the loss went to {record.loss:g} (smallest before: {smallest:.4g})",
+                f"Lower learning_rate to {self.settings.learning_rate / 4:g} or use precision float32, and another "
+                f"result_dir; all finished epochs are kept in {self.folder}.",
+            )
+
+    def _write_iteration(self, model: keras.Model, state: RunState) -> None:
+        # without the optimiser's state the file is a third of the size
+        bare = keras.Model(model.inputs, model.outputs)
+        save_model(
+            self.model_path(state.iteration), bare, self.network, {**self.metadata, "iteration": state.iteration}
+        )
+        losses = [record for record in state.history if record.iteration == state.iteration]
+        content = {
+            **dataclasses.asdict(self.settings),
+            "iter_count": state.iteration,
+            "cube_size": self.cube_size,
+            "crop_size": len(self.subtomograms[0].volume.data),
+            "ngpus": len(self.devices.gpus),
+            "losses": [record.loss for record in losses],
+            "val_losses": [record.val_loss for record in losses],
+        }
+        with replacing(self.folder / f"refine_iter{state.iteration:02d}.json") as temporary:
+            temporary.write_text(json.dumps(content, indent=4, sort_keys=True))
+
+    def _save_state(self, model: keras.Model, state: RunState) -> None:
+        content = {**self.metadata, "progress": dataclasses.asdict(state), "run": self._run_identity()}
+        save_model(self.folder / STATE_FILE, model, self.network, content)
+
+    def _log_epoch(self, record: EpochRecord, state: RunState) -> None:
+        done = (record.iteration - 1) * self.settings.epochs + record.epoch
+        recent = [old.seconds for old in state.history[-self.settings.epochs :]]
+        left = (self.settings.iterations * self.settings.epochs - done) * float(np.mean(recent))
+        log.info(
+            "Iteration %d epoch %d/%d: loss %.4f, validation loss %.4f, %s left",
+            record.iteration,
+            record.epoch,
+            self.settings.epochs,
+            record.loss,
+            record.val_loss,
+            clock(left),
+        )
+
+
+def noise_sources(
+    subtomograms: Sequence[Subtomogram], cube_size: int, settings: RefineSettings, rng: np.random.Generator
+) -> list[NoiseSource]:
+    """One source of noise per subtomogram; those of one tilt range share it.
+
+    Raises
+    ------
+    EngineError
+        If noise_dir holds no volume as large as the cubes.
+    """
+    if settings.noise_dir:
+        return [read_noise(settings.noise_dir, cube_size)] * len(subtomograms)
+    ranges = dict.fromkeys(subtomogram.tilt for subtomogram in subtomograms)
+    made = {tilt: NoiseSource.simulated(cube_size, tilt, settings.noise_mode, rng) for tilt in ranges}
+    return [made[subtomogram.tilt] for subtomogram in subtomograms]
+
+
+def read_noise(folder: str, cube_size: int) -> NoiseSource:
+    """Noise from the volumes (.mrc) of a folder, all their slices along y.
+
+    Raises
+    ------
+    EngineError
+        If there is none as large as the cubes.
+    """
+    slices = []
+    for path in sorted(Path(folder).glob("*.mrc")):
+        volume = read_float(open_volume(path))
+        if min(volume.shape[0], volume.shape[2]) >= cube_size:
+            slices.append(volume[:cube_size, :, :cube_size].transpose(1, 0, 2))
+    if not slices:
+        raise EngineError(folder, f"no .mrc volume there is at least {cube_size} voxels wide", "Leave out noise_dir.")
+    return NoiseSource(np.concatenate(slices))
+
+
+def _volume_stack(count: int, size: int, folder: Path) -> np.ndarray:
+    shape = (count, size, size, size)
+    if count * size**3 * 4 <= STACK_BYTES:
+        return np.empty(shape, np.float32)
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder) as file:  # the map keeps the nameless file alive
+        return np.memmap(file, np.float32, "w+", shape=shape)
+
+
+def _predict_padded(model: keras.Model, volumes: np.ndarray, divisor: tuple[int, int, int]) -> np.ndarray:
+    """Network output for cubes whose side need not be a multiple of the divisor."""
+    extra = [-volumes.shape[1 + axis] % divisor[axis] for axis in range(3)]
+    padded = np.pad(volumes, [(0, 0)] + [(e // 2, e - e // 2) for e in extra], mode="symmetric")
+    inside = tuple(slice(e // 2, e // 2 + size) for e, size in zip(extra, volumes.shape[1:]))
+    return run_network(model, padded)[(slice(None), *inside)]
+
+
+def _write_losses(path: Path, history: list[EpochRecord]) -> None:
+    with replacing(path) as temporary, open(temporary, "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(field.name for field in dataclasses.fields(EpochRecord))
+        writer.writerows(dataclasses.astuple(record) for record in history)

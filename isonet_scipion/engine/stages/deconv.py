@@ -1,0 +1,44 @@
+"""deconv: CTF deconvolution of the tomograms of a table."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+
+from isonet_scipion.engine.deconvolution import Deconvolution, deconvolve
+from isonet_scipion.engine.progress import Progress
+from isonet_scipion.engine.settings import DeconvSettings
+from isonet_scipion.engine.tomograms import TomogramTable
+from isonet_scipion.engine.volume import writing_volume
+
+log = logging.getLogger(__name__)
+
+
+def deconv(star_file: str, settings: DeconvSettings) -> None:
+    """Write deconvolved tomograms and their names into the table; errors as `EngineError`."""
+    table = TomogramTable(star_file)
+    entries = table.select(settings.tomo_idx)
+    with Progress("Deconvolution", len(entries), "tomograms") as progress:
+        for entry in entries:
+            falloff = _chosen(settings.snrfalloff, entry.number("rlnSnrFalloff", 1.0))
+            strength = _chosen(settings.deconvstrength, entry.number("rlnDeconvStrength", 1.0))
+            microscope = entry.microscope(settings.voltage, settings.cs)
+            job = Deconvolution(
+                entry.voxel_size, microscope, falloff, strength, settings.highpassnyquist, settings.pad_edges
+            )
+            volume, _ = entry.source(use_deconvolved=False)
+            target = Path(settings.deconv_folder) / f"{entry.name}.mrc"
+            voxel_size = entry.output_voxel_size(volume)
+            with writing_volume(target, volume.shape, np.float32, voxel_size, volume) as out:
+                deconvolve(volume.data, job, out, settings.chunk_size, target.parent, settings.ncpu)
+            table.update(entry, {"rlnSnrFalloff": falloff, "rlnDeconvStrength": strength, "rlnDeconvTomoName": target})
+            progress.advance()
+            log.info(
+                "%s: defocus %.0f A, %g kV, Cs %g mm", target, microscope.defocus, microscope.voltage, microscope.cs
+            )
+
+
+def _chosen(option: float | None, otherwise: float) -> float:
+    return otherwise if option is None else option

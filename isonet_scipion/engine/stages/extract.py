@@ -1,0 +1,101 @@
+"""extract: subtomograms from the tomograms of a table."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+
+from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.extraction import allowed_range, crop, random_centres
+from isonet_scipion.engine.progress import Progress
+from isonet_scipion.engine.settings import ExtractSettings
+from isonet_scipion.engine.stages.prepare import check_mask
+from isonet_scipion.engine.star import Star, read_star, write_star
+from isonet_scipion.engine.tomograms import TomogramEntry, TomogramTable
+from isonet_scipion.engine.volume import Volume, open_volume, write_volume
+
+log = logging.getLogger(__name__)
+CROP_MARGIN = 16  # of the default crop_size over cube_size
+
+
+def extract(star_file: str, settings: ExtractSettings) -> None:
+    """Write subtomograms and their table; errors as `EngineError`."""
+    size = settings.crop_size or settings.cube_size + CROP_MARGIN
+    if settings.cube_size < 2 or size < settings.cube_size:
+        raise EngineError("crop_size", f"{size} is smaller than cube_size {settings.cube_size}", "Raise crop_size.")
+    table = TomogramTable(star_file)
+    entries = table.select(settings.tomo_idx, settings.use_deconv_tomo)
+    # all tomograms are checked before the first file is written
+    plans = [_plan(entry, size, settings) for entry in entries]
+    total = sum(len(centres) for _, centres, _ in plans)
+    if total == 0:
+        raise EngineError(star_file, "no subtomogram lies inside the tomograms", "Check the numbers and coordinates.")
+    subtomos = Star([])
+    with Progress("Extraction", total, "subtomograms") as progress:
+        for entry, (volume, centres, deconvolved) in zip(entries, plans):
+            for number, centre in enumerate(centres):
+                target = Path(settings.subtomo_folder) / f"{entry.name}_{number:06d}.mrc"
+                cube = crop(volume.data, centre, size).astype(np.float32)
+                if not np.isfinite(cube).all():
+                    raise EngineError(volume.path, "it holds NaN or infinite voxels", "Reconstruct it again.")
+                write_volume(target, cube, entry.output_voxel_size(volume))
+                _add_row(subtomos, target, entry, centre, (settings.cube_size, size), deconvolved)
+                progress.advance()
+    write_star(settings.subtomo_star, subtomos)
+    log.info("%s: %d subtomograms of %d^3 voxels", settings.subtomo_star, total, size)
+
+
+def _plan(entry: TomogramEntry, size: int, settings: ExtractSettings) -> tuple[Volume, np.ndarray, bool]:
+    volume, deconvolved = entry.source(settings.use_deconv_tomo)
+    try:
+        first, last = allowed_range(volume.shape, size)
+        if settings.coordinates_star:
+            return volume, _given_centres(entry, settings.coordinates_star, first, last), deconvolved
+        mask = None
+        if entry.text("rlnMaskName"):
+            mask_volume = open_volume(entry.text("rlnMaskName"))
+            check_mask(mask_volume, volume)
+            mask = mask_volume.data
+        count = entry.star.integer(entry.row, "rlnNumberSubtomo", 100)
+        # each tomogram has its own random numbers, so that leaving out others does not change its centres
+        seed = None if settings.seed is None else [settings.seed, entry.star.integer(entry.row, "rlnIndex")]
+        return volume, random_centres(volume.shape, mask, size, count, np.random.default_rng(seed)), deconvolved
+    except EngineError as error:
+        if error.what in ("tomogram", "mask"):
+            path = volume.path if error.what == "tomogram" else entry.text("rlnMaskName")
+            raise EngineError(path, error.why, error.remedy) from error
+        raise
+
+
+def _given_centres(entry: TomogramEntry, path: str, first: np.ndarray, last: np.ndarray) -> np.ndarray:
+    star = read_star(path)
+    label = "rlnTomoName" if "rlnTomoName" in star.labels else "rlnMicrographName"
+    star.require([label, "rlnCoordinateX", "rlnCoordinateY", "rlnCoordinateZ"])
+    wanted = entry.name if label == "rlnTomoName" else entry.path
+    rows = [row for row in star.rows if row[label] == wanted]
+    centres = [[round(star.number(row, f"rlnCoordinate{axis}")) for axis in "ZYX"] for row in rows]
+    centres = np.array(centres, int).reshape(-1, 3)
+    inside = ((centres >= first) & (centres < last)).all(axis=1)
+    if not inside.all():
+        log.warning("%s: %d of %d coordinates are too near a border and left out", path, (~inside).sum(), len(inside))
+    return centres[inside]
+
+
+def _add_row(
+    star: Star, path: Path, entry: TomogramEntry, centre: np.ndarray, sizes: tuple[int, int], deconvolved: bool
+) -> None:
+    row: dict[str, str] = {}
+    star.rows.append(row)
+    star.set(row, "rlnSubtomoIndex", len(star.rows))
+    star.set(row, "rlnImageName", path)
+    star.set(row, "rlnCubeSize", sizes[0])
+    star.set(row, "rlnCropSize", sizes[1])
+    star.set(row, "rlnPixelSize", entry.voxel_size)
+    star.set(row, "rlnTomoName", entry.name)
+    for axis, position in zip("ZYX", centre):
+        star.set(row, f"rlnCoordinate{axis}", int(position))
+    star.set(row, "rlnTiltMin", float(entry.tilt.minimum))
+    star.set(row, "rlnTiltMax", float(entry.tilt.maximum))
+    star.set(row, "isonetDeconvolved", int(deconvolved))

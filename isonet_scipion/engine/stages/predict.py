@@ -1,0 +1,106 @@
+"""predict: correct the tomograms of a table with a trained network."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from isonet_scipion.engine.device import Devices, choose_devices, free_memory
+from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.model_file import load_model, network_settings, read_metadata
+from isonet_scipion.engine.network import NetworkSettings, run_network
+from isonet_scipion.engine.prediction import correct
+from isonet_scipion.engine.progress import Progress
+from isonet_scipion.engine.report import save_comparison
+from isonet_scipion.engine.settings import PredictSettings
+from isonet_scipion.engine.tiling import Tiling, automatic_tiling, isonet_tiling
+from isonet_scipion.engine.tomograms import VOXEL_SIZE_TOLERANCE, TomogramEntry, TomogramTable
+from isonet_scipion.engine.volume import open_volume, read_float, write_volume
+
+log = logging.getLogger(__name__)
+TILT_TOLERANCE = 3.0  # degrees
+FEATURE_MAPS = 6  # at full resolution, of filter_base channels each, that a network holds at once
+MEMORY_SHARE = 0.5  # of the free memory
+MOST_ELEMENTS = 1 << 31  # that one tensor may have
+
+
+def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
+    """Write corrected tomograms, their pictures, and their names into the table; errors as `EngineError`."""
+    table = TomogramTable(star_file)
+    entries = table.select(settings.tomo_idx, settings.use_deconv_tomo)
+    metadata = read_metadata(model_file)
+    network = network_settings(metadata)
+    fixed = _fixed_tiling(settings, network)
+    percentile = settings.normalize_percentile
+    if percentile is None:
+        percentile = metadata.get("normalize_percentile", True)
+    devices = choose_devices(settings.gpuID, settings.precision)
+    model, _ = load_model(model_file)
+    for entry in entries:
+        volume, deconvolved = entry.source(settings.use_deconv_tomo)
+        _warn_of_differences(entry, deconvolved, metadata)
+        tiling = fixed or automatic_tiling(volume.shape, network.divisor, _tile_voxels(devices, network))
+        batch = settings.batch_size or (4 * devices.count if fixed else 1)
+        tiles = tiling.counts(volume.shape)
+        target = Path(settings.output_dir) / f"{entry.name}_corrected.mrc"
+        with Progress(f"Prediction of {entry.name}", tiles[0] * tiles[1] * tiles[2], "tiles") as progress:
+            corrected = correct(
+                read_float(volume),
+                lambda batch: run_network(model, batch),
+                tiling,
+                batch,
+                percentile,
+                settings.normalized_output,
+                progress.advance,
+            )
+        write_volume(target, corrected, entry.output_voxel_size(volume), volume)
+        save_comparison(
+            target.with_suffix(".png"),
+            open_volume(volume.path).data,
+            corrected,
+            entry.output_voxel_size(volume),
+            entry.tilt.minimum,
+            entry.tilt.maximum,
+            entry.name,
+        )
+        table.update(entry, {"rlnCorrectedTomoName": target})
+        log.info("%s and its picture %s", target, target.with_suffix(".png").name)
+
+
+def _fixed_tiling(settings: PredictSettings, network: NetworkSettings) -> Tiling | None:
+    if settings.cube_size is None and settings.crop_size is None:
+        return None
+    cube = settings.cube_size or int(settings.crop_size / 1.5)
+    crop = settings.crop_size or int(cube * 1.5)
+    for divisor in network.divisor:
+        if crop % divisor:
+            raise EngineError(
+                "crop_size", f"{crop} is not divisible by {divisor}", f"Give {-(-crop // divisor) * divisor}."
+            )
+    return isonet_tiling(cube, crop)
+
+
+def _tile_voxels(devices: Devices, network: NetworkSettings) -> int:
+    channels = network.filter_base
+    by_memory = MEMORY_SHARE * free_memory(devices) / (FEATURE_MAPS * channels * 4)
+    return int(min(by_memory, MOST_ELEMENTS / (2 * channels)))
+
+
+def _warn_of_differences(entry: TomogramEntry, deconvolved: bool, metadata: dict) -> None:
+    trained = metadata.get("voxel_size")
+    if trained and abs(trained - entry.voxel_size) > VOXEL_SIZE_TOLERANCE * trained:
+        log.warning("%s: %.2f A per voxel, but the model was trained at %.2f A.", entry.path, entry.voxel_size, trained)
+    if "tilt_min" in metadata:
+        ranges = (entry.tilt.minimum, entry.tilt.maximum), (metadata["tilt_min"], metadata["tilt_max"])
+        if max(abs(ours - theirs) for ours, theirs in zip(*ranges)) > TILT_TOLERANCE:
+            log.warning(
+                "%s: tilts %g..%g, but the model was trained for %g..%g degrees.", entry.path, *ranges[0], *ranges[1]
+            )
+    if metadata.get("deconvolved") not in (None, deconvolved):
+        kinds = {True: "deconvolved", False: "not deconvolved"}
+        log.warning(
+            "%s: %s, but the model was trained on %s tomograms.",
+            entry.path,
+            kinds[deconvolved],
+            kinds[metadata["deconvolved"]],
+        )

@@ -1,0 +1,102 @@
+"""prepare_star and prepare_subtomo_star: tables of the volumes in a folder."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.settings import PrepareStarSettings, PrepareSubtomoStarSettings
+from isonet_scipion.engine.star import NOT_SET, Star, write_star
+from isonet_scipion.engine.tomograms import VOXEL_SIZE_TOLERANCE
+from isonet_scipion.engine.volume import Volume, open_volume
+from isonet_scipion.engine.wedge import TiltRange
+
+log = logging.getLogger(__name__)
+
+
+def prepare_star(folder: str, settings: PrepareStarSettings) -> None:
+    """Write a table of the tomograms in a folder, sorted by name; errors as `EngineError`."""
+    tilt = TiltRange(settings.tilt_min, settings.tilt_max)
+    star = Star([])
+    for index, path in enumerate(_volume_files(folder, (".mrc", ".rec")), 1):
+        volume = open_volume(path)
+        _compare_voxel_size(volume, settings.pixel_size)
+        row: dict[str, str] = {}
+        star.rows.append(row)
+        star.set(row, "rlnIndex", index)
+        star.set(row, "rlnMicrographName", path)
+        star.set(row, "rlnPixelSize", float(settings.pixel_size))
+        star.set(row, "rlnDefocus", float(settings.defocus))
+        star.set(row, "rlnNumberSubtomo", settings.number_subtomos)
+        star.set(row, "rlnMaskBoundary", NOT_SET)
+        star.set(row, "rlnTiltMin", tilt.minimum)
+        star.set(row, "rlnTiltMax", tilt.maximum)
+        if settings.mask_folder_in:
+            star.set(row, "rlnMaskName", _own_mask(volume, Path(settings.mask_folder_in)))
+    write_star(settings.output_star, star)
+    log.info("%s: %d tomograms", settings.output_star, len(star.rows))
+
+
+def prepare_subtomo_star(folder: str, settings: PrepareSubtomoStarSettings) -> None:
+    """Write a table of the subtomograms in a folder, sorted by name; errors as `EngineError`."""
+    tilt = TiltRange(settings.tilt_min, settings.tilt_max)
+    star = Star([])
+    for index, path in enumerate(_volume_files(folder, (".mrc",)), 1):
+        volume = open_volume(path)
+        _compare_voxel_size(volume, settings.pixel_size)
+        size = volume.shape[0]
+        row: dict[str, str] = {}
+        star.rows.append(row)
+        star.set(row, "rlnSubtomoIndex", index)
+        star.set(row, "rlnImageName", path)
+        star.set(row, "rlnCubeSize", settings.cube_size or int(size / 1.5 + 1) // 16 * 16)
+        star.set(row, "rlnCropSize", size)
+        star.set(row, "rlnPixelSize", float(settings.pixel_size))
+        star.set(row, "rlnTiltMin", tilt.minimum)
+        star.set(row, "rlnTiltMax", tilt.maximum)
+    write_star(settings.output_star, star)
+    log.info("%s: %d subtomograms", settings.output_star, len(star.rows))
+
+
+def _volume_files(folder: str, suffixes: tuple[str, ...]) -> list[Path]:
+    if not Path(folder).is_dir():
+        raise EngineError(folder, "the folder does not exist", "Check the name and the working directory.")
+    found = sorted(path for path in Path(folder).iterdir() if path.suffix in suffixes and not path.name.startswith("."))
+    if not found:
+        raise EngineError(folder, f"it holds no {' or '.join(suffixes)} files", "Put (links to) the volumes there.")
+    return found
+
+
+def _compare_voxel_size(volume: Volume, voxel_size: float) -> None:
+    if voxel_size <= 0:
+        raise EngineError("pixel_size", f"{voxel_size} is not a size", "Give the voxel size in A.")
+    if volume.voxel_size and abs(volume.voxel_size - voxel_size) > VOXEL_SIZE_TOLERANCE * volume.voxel_size:
+        log.warning(
+            "%s: its header says %.3f A, the table gets pixel_size %.3f A.", volume.path, volume.voxel_size, voxel_size
+        )
+
+
+def _own_mask(tomogram: Volume, folder: Path) -> Path:
+    stem = Path(tomogram.path).stem
+    for name in (f"{stem}_mask.mrc", f"{stem}.mrc"):
+        path = folder / name
+        if path.exists():
+            check_mask(open_volume(path), tomogram)
+            return path
+    raise EngineError(
+        str(folder), f"it has no {stem}_mask.mrc or {stem}.mrc", "Add the mask or leave out mask_folder_in."
+    )
+
+
+def check_mask(mask: Volume, tomogram: Volume) -> None:
+    """Raise an EngineError unless the mask has the tomogram's shape and (where both are known) voxel size."""
+    if mask.shape != tomogram.shape:
+        raise EngineError(
+            mask.path, f"its shape {mask.shape} is not that of {tomogram.path}, {tomogram.shape}", "Make it again."
+        )
+    sizes = mask.voxel_size, tomogram.voxel_size
+    if all(sizes) and abs(sizes[0] - sizes[1]) > VOXEL_SIZE_TOLERANCE * sizes[1]:
+        raise EngineError(
+            mask.path, f"its voxel size is {sizes[0]:.3f} A, the tomogram's {sizes[1]:.3f} A", "Correct its header."
+        )

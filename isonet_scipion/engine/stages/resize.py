@@ -1,0 +1,42 @@
+"""resize: rescale the tomograms of a table to another voxel size."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.progress import Progress
+from isonet_scipion.engine.rescaling import rescale
+from isonet_scipion.engine.settings import ResizeSettings
+from isonet_scipion.engine.star import Star, write_star
+from isonet_scipion.engine.tomograms import TomogramTable
+from isonet_scipion.engine.volume import open_volume, read_float, write_volume
+
+log = logging.getLogger(__name__)
+# names of files that have another size than the rescaled tomogram
+OF_OLD_SIZE = ("rlnDeconvTomoName", "rlnMaskName", "rlnMaskBoundary", "rlnCorrectedTomoName")
+
+
+def resize(star_file: str, settings: ResizeSettings) -> None:
+    """Write rescaled tomograms and the table NAME_resized.star; errors as `EngineError`."""
+    if settings.apix <= 0:
+        raise EngineError("apix", f"{settings.apix} is not a voxel size", "Give it in A.")
+    table = TomogramTable(star_file)
+    entries = table.select(None)
+    labels = [label for label in table.star.labels if label not in OF_OLD_SIZE]
+    resized = Star(labels)
+    with Progress("Resizing", len(entries), "tomograms") as progress:
+        for entry in entries:
+            volume = open_volume(entry.path)
+            target = Path(settings.out_folder) / f"{entry.name}.mrc"
+            data = rescale(read_float(volume), entry.voxel_size, settings.apix)
+            write_volume(target, data, settings.apix, volume)
+            row = {label: entry.row[label] for label in labels}
+            resized.rows.append(row)
+            resized.set(row, "rlnMicrographName", target)
+            resized.set(row, "rlnPixelSize", float(settings.apix))
+            progress.advance()
+    path = Path(star_file).with_name(f"{Path(star_file).stem}_resized.star")
+    write_star(path, resized)
+    log.info("%s: %d tomograms of %g A", path, len(resized.rows), settings.apix)

@@ -1,0 +1,79 @@
+"""The subtomograms that a network is trained on, read from disk when they are needed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.normalisation import GreyScale, measure
+from isonet_scipion.engine.star import Star
+from isonet_scipion.engine.volume import Volume, open_volume, read_float
+from isonet_scipion.engine.wedge import TiltRange
+
+
+@dataclass(frozen=True)
+class Subtomogram:
+    """One subtomogram on disk."""
+
+    name: str
+    volume: Volume
+    tilt: TiltRange
+    grey_scale: GreyScale  # of the negated voxels
+
+    def normalised(self) -> np.ndarray:
+        """Its voxels (n, n, n) float32, normalised, protein bright."""
+        return self.grey_scale.apply(-self.volume.data.astype(np.float32))
+
+
+def read_subtomograms(table: Star, percentile: bool, tilt: tuple[float | None, float | None]) -> list[Subtomogram]:
+    """Open all subtomograms of a table.
+
+    Parameters
+    ----------
+    table : Star
+        With rlnImageName, and rlnTiltMin and rlnTiltMax (degrees) where known.
+    percentile : bool
+        How to normalise; see `normalisation.measure`.
+    tilt : tuple
+        Tilt range in degrees to use instead of the table's; None: the table's, else -60 or 60.
+
+    Returns
+    -------
+    list of Subtomogram
+
+    Raises
+    ------
+    EngineError
+        If one can't be read, is no cube, constant, or of another size than the first.
+    """
+    table.require(["rlnImageName"])
+    subtomograms = []
+    for row in table.rows:
+        volume = open_volume(row["rlnImageName"])
+        if len(set(volume.shape)) > 1:
+            raise EngineError(volume.path, f"its shape {volume.shape} is not a cube", "Extract cubic subtomograms.")
+        if subtomograms and volume.shape != subtomograms[0].volume.shape:
+            size = len(subtomograms[0].volume.data)
+            raise EngineError(
+                volume.path,
+                f"its side is {len(volume.data)} voxels, the first one's {size}",
+                "Extract all with one crop_size.",
+            )
+        data = read_float(volume)
+        if data.min() == data.max():
+            raise EngineError(volume.path, "all its voxels are equal", "Leave it out or extract it from another place.")
+        tilt_range = TiltRange(
+            table.number(row, "rlnTiltMin", -60.0) if tilt[0] is None else tilt[0],
+            table.number(row, "rlnTiltMax", 60.0) if tilt[1] is None else tilt[1],
+        )
+        grey_scale = measure(np.negative(data, out=data), percentile)
+        subtomograms.append(Subtomogram(_distinct_name(volume.path, subtomograms), volume, tilt_range, grey_scale))
+    return subtomograms
+
+
+def _distinct_name(path: str, others: list[Subtomogram]) -> str:
+    stem = Path(path).stem
+    return f"{len(others) + 1:06d}_{stem}" if any(other.name == stem for other in others) else stem

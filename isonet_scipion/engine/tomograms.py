@@ -1,0 +1,101 @@
+"""The table of tomograms: what each stage reads from it and adds to it."""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass
+
+from isonet_scipion.engine.ctf import Microscope
+from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.star import Star, parse_index_list, read_star, tomogram_names, write_star
+from isonet_scipion.engine.volume import Volume, open_volume
+from isonet_scipion.engine.wedge import TiltRange
+
+log = logging.getLogger(__name__)
+VOXEL_SIZE_TOLERANCE = 0.01  # relative
+
+
+@dataclass(frozen=True)
+class TomogramEntry:
+    """One row of the table."""
+
+    name: str  # base name of its outputs, distinct within the table
+    row: dict[str, str]
+    star: Star
+
+    @property
+    def path(self) -> str:
+        """File of the tomogram."""
+        return self.row["rlnMicrographName"]
+
+    @property
+    def voxel_size(self) -> float:
+        """In A."""
+        size = self.star.number(self.row, "rlnPixelSize")
+        if size <= 0:
+            raise EngineError(self.star.path, f"_rlnPixelSize is {size} for {self.path}", "Give the voxel size in A.")
+        return size
+
+    @property
+    def tilt(self) -> TiltRange:
+        """Of the tilt series; -60..60 degrees where the table does not tell."""
+        return TiltRange(self.number("rlnTiltMin", -60.0), self.number("rlnTiltMax", 60.0))
+
+    def microscope(self, voltage: float | None = None, cs: float | None = None) -> Microscope:
+        """Of the tilt series; `voltage` (kV) and `cs` (mm) override the table's."""
+        return Microscope(
+            self.number("rlnVoltage", 300.0) if voltage is None else voltage,
+            self.number("rlnSphericalAberration", 2.7) if cs is None else cs,
+            self.number("rlnAmplitudeContrast", 0.07),
+            self.number("rlnDefocus", 0.0),
+        )
+
+    def number(self, label: str, default: float) -> float:
+        """A cell as a number, or the default where it is not set."""
+        return self.star.number(self.row, label, default)
+
+    def text(self, label: str) -> str | None:
+        """A cell's text, None where it is not set."""
+        return self.star.text(self.row, label)
+
+    def source(self, use_deconvolved: bool) -> tuple[Volume, bool]:
+        """The volume to work on, and whether it is the deconvolved one."""
+        deconvolved = self.text("rlnDeconvTomoName") if use_deconvolved else None
+        return open_volume(deconvolved or self.path), deconvolved is not None
+
+    def output_voxel_size(self, volume: Volume) -> float:
+        """What the header of an output gets: the input header's voxel size, else the table's, in A."""
+        return volume.voxel_size or self.voxel_size
+
+
+class TomogramTable:
+    """A STAR file with one tomogram per row."""
+
+    def __init__(self, path: str | os.PathLike) -> None:
+        """Read the table; see `star.read_star` for the errors."""
+        self.path = str(path)
+        self.star = read_star(path)
+        self.star.require(["rlnIndex", "rlnMicrographName", "rlnPixelSize"])
+
+    def select(self, tomo_idx: str | None, use_deconvolved: bool = False) -> list[TomogramEntry]:
+        """The chosen tomograms, each checked to be a readable volume before any work starts."""
+        chosen = parse_index_list(tomo_idx, self.star)
+        entries = [TomogramEntry(name, row, self.star) for name, row in zip(tomogram_names(self.star), self.star.rows)]
+        entries = [entry for entry in entries if any(entry.row is row for row in chosen)]
+        for entry in entries:
+            header = entry.source(use_deconvolved)[0].voxel_size
+            if header and abs(header - entry.voxel_size) > VOXEL_SIZE_TOLERANCE * header:
+                log.warning(
+                    "%s: the header's voxel size is %.3f A, the table's %.3f A, which is used.",
+                    entry.path,
+                    header,
+                    entry.voxel_size,
+                )
+        return entries
+
+    def update(self, entry: TomogramEntry, values: dict[str, object]) -> None:
+        """Put values into a tomogram's row and write the table."""
+        for label, value in values.items():
+            self.star.set(entry.row, label, value)
+        write_star(self.path, self.star)
