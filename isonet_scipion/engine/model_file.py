@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 import zipfile
 from typing import TYPE_CHECKING
 
@@ -106,6 +107,9 @@ def load_weights(model: keras.Model, path: str | os.PathLike) -> None:
         If the file does not hold this network's weights.
     """
     try:
-        model.load_weights(os.fspath(path))
-    except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
+        with warnings.catch_warnings():
+            # Keras only warns where it leaves weights as they are: that would be a wrong result
+            warnings.simplefilter("error", UserWarning)
+            model.load_weights(os.fspath(path))
+    except (ValueError, KeyError, OSError, zipfile.BadZipFile, UserWarning) as error:
         raise EngineError(str(path), f"its weights can't be read ({error})", _REMEDY) from error

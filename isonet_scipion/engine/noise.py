@@ -8,6 +8,7 @@ import scipy.fft
 from isonet_scipion.engine.wedge import TiltRange
 
 TILT_STEP = 3.0  # degrees between projections
+OVERSAMPLING = 4
 POOL_FACTOR = 16  # slices kept for each one that a cube needs
 
 
@@ -57,8 +58,10 @@ def back_projected_slices(count: int, size: int, tilt: TiltRange, mode: str, rng
     slices = np.zeros((size * size, count), np.float32)
     for angle in np.radians(np.arange(tilt.minimum, tilt.maximum + TILT_STEP / 2, TILT_STEP)):
         white = rng.standard_normal((length, count), dtype=np.float32)
-        projection = scipy.fft.irfft(scipy.fft.rfft(white, axis=0) * weights, length, axis=0)
+        # finer samples, so that linear interpolation between them takes no power away
+        projection = scipy.fft.irfft(scipy.fft.rfft(white, axis=0) * weights, OVERSAMPLING * length, axis=0)
         position = (centred[:, None] * np.sin(angle) + centred * np.cos(angle)).ravel() + length / 2
+        position *= OVERSAMPLING
         left = np.floor(position).astype(int)
         share = (position - left).astype(np.float32)[:, None]
         slices += (1 - share) * projection[left] + share * projection[left + 1]

@@ -12,7 +12,8 @@ from isonet_scipion.engine.errors import EngineError
 
 Shape = "tuple[int, int, int]"
 ISONET_RAMP = 18  # voxels over which IsoNet 0.2 blends neighbouring tiles
-HALO = 32  # voxels around a tile that only give context: nearer to its edge the network sees zero padding
+HALO = 32  # voxels between a tile's core and its edge, where the network's zero padding shows
+BORDER = 8  # the same along axes that are not cut: mirrored voxels beyond the tomogram's faces
 RAMP = 16
 
 
@@ -76,7 +77,7 @@ def automatic_tiling(shape: Shape, divisor: Shape, tile_voxels: int) -> Tiling:
     def side(axis: int, count: int) -> tuple[int, int]:
         unit = divisor[axis]
         step = -(-shape[axis] // (count * unit)) * unit
-        halo = -(-HALO // unit) * unit
+        halo = -(-(HALO if count > 1 else BORDER) // unit) * unit
         return step, step + 2 * halo
 
     counts = [1, 1, 1]

@@ -59,7 +59,7 @@ def open_volume(path: str | os.PathLike) -> Volume:
             opener = mrcfile.open if file.suffix in (".gz", ".bz2") else mrcfile.mmap
             with opener(file, mode="r", permissive=True) as mrc:
                 header, data = mrc.header, mrc.data
-    except (ValueError, OSError, EOFError, TypeError) as error:
+    except (ValueError, OSError, EOFError, TypeError, OverflowError) as error:
         raise EngineError(str(path), f"it is not a readable MRC file ({error})", "Copy or make it again.") from error
     if data is None:
         raise EngineError(str(path), "its header or data is damaged or truncated", "Copy or make it again.")

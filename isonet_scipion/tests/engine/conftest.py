@@ -1,0 +1,40 @@
+"""What the engine's tests share."""
+
+from pathlib import Path
+
+import pytest
+
+from isonet_scipion.engine import cli
+
+SHARED = Path(__file__).parents[4] / "shared"
+
+
+@pytest.fixture
+def reference():
+    """Folder of the released program's outputs."""
+    folder = SHARED / "reference"
+    if not folder.is_dir():
+        pytest.skip(f"the reference data are not in {folder}")
+    return folder
+
+
+@pytest.fixture
+def real_data():
+    """Folder of real tomograms."""
+    folder = SHARED / "data"
+    if not folder.is_dir():
+        pytest.skip(f"the real data are not in {folder}")
+    return folder
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, capfd):
+    """Run an isonet-engine command in an empty folder: returns its exit status and standard error."""
+    monkeypatch.chdir(tmp_path)
+
+    def run_command(*arguments):
+        capfd.readouterr()
+        status = cli.main([str(argument) for argument in arguments])
+        return status, capfd.readouterr().err
+
+    return run_command
