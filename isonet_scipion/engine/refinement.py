@@ -85,6 +85,18 @@ def noise_level(iteration: int, levels: Sequence[float], starts: Sequence[int]) 
     return reached[-1] if reached else 0.0
 
 
+def require_convergence(record: EpochRecord, history: Sequence[EpochRecord], learning_rate: float) -> None:
+    """Raise an EngineError if an epoch's loss is not finite, or ten times the smallest one before."""
+    smallest = min((old.loss for old in history), default=np.inf)
+    if not np.isfinite(record.loss + record.val_loss) or record.loss > DIVERGED * smallest:
+        raise EngineError(
+            f"training, iteration {record.iteration} epoch {record.epoch}",
+            f"the loss went to {record.loss:g} (smallest before: {smallest:.4g})",
+            f"All finished epochs are kept. Lower learning_rate to {learning_rate / 4:g}, or use precision float32, "
+            "with another result_dir.",
+        )
+
+
 class Refinement:
     """A training run in a folder."""
 
@@ -138,6 +150,7 @@ class Refinement:
         EngineError
             If the loss diverges, or memory does not suffice for a batch of one.
         """
+        keras.utils.set_random_seed(self.settings.seed % 2**32)
         with training_scope(self.devices):
             model = build_unet(self.network)
             compile_model(model, self.settings.learning_rate)
@@ -212,7 +225,7 @@ class Refinement:
             started = time.monotonic()
             loss, val_loss = self._train(model, source, state)
             record = EpochRecord(iteration, epoch + 1, loss, val_loss, level, time.monotonic() - started)
-            self._check_loss(record, state)
+            require_convergence(record, state.history, self.settings.learning_rate)
             state.history.append(record)
             state.epoch = epoch + 1
             if state.epoch == self.settings.epochs:
@@ -296,16 +309,6 @@ class Refinement:
                 log.warning("Out of memory: going on with batch_size %d.", state.batch_size)
                 if (self.folder / STATE_FILE).exists():
                     load_weights(model, self.folder / STATE_FILE)
-
-    def _check_loss(self, record: EpochRecord, state: RunState) -> None:
-        smallest = min((old.loss for old in state.history), default=np.inf)
-        if not np.isfinite(record.loss + record.val_loss) or record.loss > DIVERGED * smallest:
-            raise EngineError(
-                f"training, iteration {record.iteration} epoch {record.epoch}",
-                f"the loss went to {record.loss:g} (smallest before: {smallest:.4g})",
-                f"Lower learning_rate to {self.settings.learning_rate / 4:g} or use precision float32, and another "
-                f"result_dir; all finished epochs are kept in {self.folder}.",
-            )
 
     def _write_iteration(self, model: keras.Model, state: RunState) -> None:
         # without the optimiser's state the file is a third of the size

@@ -1,0 +1,202 @@
+"""The commands on files: the whole chain, and wrong input."""
+
+import json
+
+import mrcfile
+import numpy as np
+import pytest
+
+from isonet_scipion.engine.star import read_star
+from isonet_scipion.engine.volume import open_volume, write_volume
+from isonet_scipion.engine.wedge import TiltRange, measured
+
+SHAPE = (32, 48, 52)
+TINY = ("--filter_base", 2, "--unet_depth", 2, "--iterations", 2, "--epochs", 2, "--steps_per_epoch", 3, "--seed", 7)
+
+
+def make_tomogram(path, shape=SHAPE, seed=0, voxel_size=12.0):
+    rng = np.random.default_rng(seed)
+    data = rng.normal(100, 3, shape).astype(np.float32)
+    for _ in range(20):
+        corner = [int(rng.integers(0, n - 6)) for n in shape]
+        data[tuple(slice(c, c + 6) for c in corner)] -= 20
+    spectrum = np.fft.fftn(data)
+    kz, kx = np.fft.fftfreq(shape[0])[:, None, None], np.fft.fftfreq(shape[2])
+    data = np.fft.ifftn(spectrum * measured(kz, kx, TiltRange())).real.astype(np.float32)
+    write_volume(path, data, voxel_size)
+    with mrcfile.open(path, "r+") as mrc:
+        mrc.header.origin = (-10.0, 20.0, 30.0)
+    return data
+
+
+@pytest.fixture
+def project(run, tmp_path):
+    """A folder with one tomogram and its table."""
+    make_tomogram(tmp_path / "tomoset" / "TS.1_bin4.mrc")
+    assert run("prepare_star", "tomoset", "--pixel_size", 12, "--defocus=20000", "--number_subtomos", 6)[0] == 0
+    return tmp_path
+
+
+def test_whole_chain(project, run):
+    assert run("deconv", "tomograms.star", "--snrfalloff=0.8", "--chunk_size", 20)[0] == 0
+    assert run("make_mask", "tomograms.star", "--patch_size", 2)[0] == 0
+    assert run("extract", "tomograms.star", "--cube_size", 16, "--crop_size", 20, "--seed", 1)[0] == 0
+    status, log = run("refine", "subtomo.star", *TINY)
+    assert status == 0, log
+    assert run("predict", "tomograms.star", "results/model_iter02.keras")[0] == 0
+
+    row = read_star("tomograms.star").rows[0]
+    assert row["rlnDeconvTomoName"] == "deconv/TS.1_bin4.mrc"
+    assert row["rlnMaskName"] == "mask/TS.1_bin4_mask.mrc"
+    assert row["rlnCorrectedTomoName"] == "corrected_tomos/TS.1_bin4_corrected.mrc"
+    source = open_volume("tomoset/TS.1_bin4.mrc")
+    for name in (row["rlnDeconvTomoName"], row["rlnMaskName"], row["rlnCorrectedTomoName"]):
+        volume = open_volume(name)
+        assert volume.shape == SHAPE
+        assert volume.voxel_size == pytest.approx(12)
+        assert volume.origin == source.origin == (-10, 20, 30)
+    corrected = open_volume(row["rlnCorrectedTomoName"]).data
+    assert corrected.mean() == pytest.approx(source.data.mean(), abs=source.data.std())
+    assert (project / "corrected_tomos" / "TS.1_bin4_corrected.png").stat().st_size > 10_000
+
+    table = read_star("subtomo.star")
+    assert len(table.rows) == 6
+    deconvolved, mask = open_volume(row["rlnDeconvTomoName"]).data, open_volume(row["rlnMaskName"]).data
+    for entry in table.rows:
+        z, y, x = (table.integer(entry, f"rlnCoordinate{axis}") for axis in "ZYX")
+        cube = open_volume(entry["rlnImageName"])
+        assert cube.voxel_size == pytest.approx(12)
+        np.testing.assert_array_equal(cube.data, deconvolved[z - 10 : z + 10, y - 10 : y + 10, x - 10 : x + 10])
+        assert mask[z, y, x] == 1
+    settings = json.loads((project / "results" / "refine_iter02.json").read_text())
+    assert (settings["iter_count"], settings["crop_size"], settings["cube_size"]) == (2, 20, 16)
+    assert len(settings["losses"]) == 2
+    assert sorted(path.name for path in project.iterdir() if path.name.startswith((".", "tmp"))) == []
+
+
+def test_given_coordinates_are_used_exactly_and_those_at_the_border_left_out(project, run):
+    (project / "c.star").write_text(
+        "data_\nloop_\n_rlnTomoName #1\n_rlnCoordinateX #2\n_rlnCoordinateY #3\n_rlnCoordinateZ #4\n"
+        "TS.1_bin4 20.2 21 15\nTS.1_bin4 1 21 15\nother 20 20 15\n"
+    )
+    status, log = run("extract", "tomograms.star", "--cube_size", 8, "--crop_size", 12, "--coordinates_star", "c.star")
+    assert status == 0
+    assert "1 of 2 coordinates" in log
+    rows = read_star("subtomo.star").rows
+    assert [[row[f"rlnCoordinate{axis}"] for axis in "XYZ"] for row in rows] == [["20", "21", "15"]]
+
+
+def test_two_tomograms_of_one_name_do_not_collide(run, tmp_path):
+    table = "data_\nloop_\n_rlnIndex #1\n_rlnMicrographName #2\n_rlnPixelSize #3\n_rlnNumberSubtomo #4\n"
+    for index, folder in enumerate(("a b", "b'c"), 1):
+        make_tomogram(tmp_path / folder / "t.mrc", seed=index)
+        table += f'{index} "{folder}/t.mrc" 12 3\n'
+    (tmp_path / "t.star").write_text(table)
+    assert run("extract", "t.star", "--cube_size", 8, "--seed", 0)[0] == 0
+    star = read_star("subtomo.star")
+    assert len({row["rlnImageName"] for row in star.rows}) == 6
+    for number, row in enumerate(star.rows):
+        source = open_volume(tmp_path / ("a b", "b'c")[number // 3] / "t.mrc").data
+        z, y, x = (star.integer(row, f"rlnCoordinate{axis}") for axis in "ZYX")
+        np.testing.assert_array_equal(
+            open_volume(row["rlnImageName"]).data, source[z - 12 : z + 12, y - 12 : y + 12, x - 12 : x + 12]
+        )
+
+
+def test_own_masks_are_taken_and_checked(run, tmp_path):
+    make_tomogram(tmp_path / "tomoset" / "t.mrc")
+    mask = np.zeros(SHAPE, np.int8)
+    mask[16, 20:24, 20:24] = 1
+    write_volume(tmp_path / "masks" / "t_mask.mrc", mask, 12.0)
+    assert run("prepare_star", "tomoset", "--pixel_size", 12, "--mask_folder_in", "masks", "--number_subtomos", 5)[0] == 0
+    assert run("extract", "tomograms.star", "--cube_size", 8, "--crop_size", 12)[0] == 0
+    assert {row["rlnCoordinateZ"] for row in read_star("subtomo.star").rows} == {"16"}
+    write_volume(tmp_path / "masks" / "t_mask.mrc", mask, 10.0)
+    status, log = run("extract", "tomograms.star", "--cube_size", 8, "--crop_size", 12)
+    assert status == 1 and "voxel size is 10.000 A, the tomogram's 12.000 A" in log
+    write_volume(tmp_path / "masks" / "t_mask.mrc", mask[1:], 12.0)
+    status, log = run("prepare_star", "tomoset", "--pixel_size", 12, "--mask_folder_in", "masks")
+    assert status == 1 and "its shape (31, 48, 52)" in log
+
+
+def test_resize_keeps_the_field_of_view(project, run):
+    assert run("resize", "tomograms.star", "--apix", 24)[0] == 0
+    row = read_star("tomograms_resized.star").rows[0]
+    assert float(row["rlnPixelSize"]) == 24
+    volume = open_volume(row["rlnMicrographName"])
+    assert volume.shape == (16, 24, 26) and volume.voxel_size == pytest.approx(24)
+    original = open_volume("tomoset/TS.1_bin4.mrc").data
+    averaged = original.reshape(16, 2, 24, 2, 26, 2).mean((1, 3, 5))
+    assert np.corrcoef(averaged.ravel(), volume.data.ravel())[0, 1] > 0.97
+
+
+def test_prepare_subtomo_star_takes_isonets_default_cube(run, tmp_path):
+    make_tomogram(tmp_path / "s" / "a.mrc", (80, 80, 80))
+    assert run("prepare_subtomo_star", "s", "--pixel_size", 12)[0] == 0
+    row = read_star("subtomo.star").rows[0]
+    assert (row["rlnCubeSize"], row["rlnCropSize"]) == ("48", "80")
+
+
+def test_check_tells_versions_and_trains(run, capfd):
+    from isonet_scipion.engine import cli
+
+    assert cli.main(["check"]) == 0
+    output = capfd.readouterr().out
+    assert "tensorflow" in output and "Training step and prediction work" in output
+
+
+def wrong_input(folder):
+    """Command, and what its error must name."""
+    make_tomogram(folder / "thin.mrc", (10, 48, 48))
+    write_volume(folder / "zero_mask.mrc", np.zeros(SHAPE, np.int8), 12.0)
+    (folder / "empty.mrc").write_bytes(b"")
+    (folder / "cut.mrc").write_bytes((folder / "tomoset" / "TS.1_bin4.mrc").read_bytes()[:5000])
+    (folder / "no_model.keras").write_text("no model")
+    head = "data_\nloop_\n_rlnIndex #1\n_rlnMicrographName #2\n_rlnPixelSize #3\n_rlnMaskName #4\n"
+    tables = {"missing": "nowhere.mrc", "empty": "empty.mrc", "cut": "cut.mrc", "thin": "thin.mrc"}
+    for name, file in tables.items():
+        (folder / f"{name}.star").write_text(f"{head}1 {file} 12 None\n")
+    (folder / "zero.star").write_text(f"{head}1 tomoset/TS.1_bin4.mrc 12 zero_mask.mrc\n")
+    (folder / "columns.star").write_text("data_\nloop_\n_rlnIndex #1\n_rlnMicrographName #2\n1 thin.mrc\n")
+    yield ("deconv", "nowhere.star"), 1, "nowhere.star"
+    for name, file in tables.items():
+        if name != "thin":
+            yield ("deconv", f"{name}.star"), 1, file
+            yield ("make_mask", f"{name}.star"), 1, file
+            yield ("extract", f"{name}.star", "--cube_size", 8), 1, file
+    yield ("deconv", "columns.star"), 1, "columns.star: the column _rlnPixelSize is missing"
+    yield ("extract", "thin.star", "--cube_size", 16), 1, "thin.mrc: it has 10 voxels along z, fewer than crop_size 32"
+    yield ("extract", "zero.star", "--cube_size", 8), 1, "zero_mask.mrc: it marks no voxel"
+    yield ("predict", "zero.star", "good.keras", "--cube_size", 24, "--crop_size", 40), 1, "crop_size"
+    yield ("predict", "zero.star", "no_model.keras"), 1, "no_model.keras"
+    yield ("refine", "subtomo.star", "--unet_depth", 4), 1, "cube_size: 8 is not divisible by 16"
+    yield ("refine", "subtomo.star", "--noise_level", "0.1"), 1, "noise_level: it has 1 values, noise_start_iter 4"
+    yield ("refine", "subtomo.star", "--pretrained_model", "no_model.keras"), 1, "no_model.keras"
+    yield ("refine", "subtomo.star", "--gpuID", "first"), 1, "gpuID"
+    yield ("make_mask", "zero.star", "--std_percentage", 0), 1, "std_percentage"
+    yield ("deconv", "zero.star", "--tomo_idx", "7"), 1, "rlnIndex 7"
+    yield ("prepare_star", "nowhere"), 1, "nowhere"
+    yield ("prepare_star", "tomoset", "--tilt_min", 70), 1, "70..60 degrees"
+    yield ("deconv", "zero.star", "--strength", 1), 2, "--strength"
+    yield ("deconv",), 2, "STAR_FILE"
+    yield ("refine", "subtomo.star", "--epochs", "ten"), 2, "ten"
+    yield ("polish", "zero.star"), 2, "polish"
+
+
+def test_wrong_input_ends_with_one_line_and_no_output(project, run):
+    from isonet_scipion.engine.model_file import save_model
+    from isonet_scipion.engine.network import NetworkSettings, build_unet
+
+    tiny = NetworkSettings(filter_base=2, unet_depth=2)
+    save_model(project / "good.keras", build_unet(tiny), tiny, {})
+    assert run("extract", "tomograms.star", "--cube_size", 8, "--crop_size", 8)[0] == 0
+    cases = list(wrong_input(project))
+    before = {path: path.read_bytes() for path in project.rglob("*") if path.is_file()}
+    for command, expected, named in cases:
+        status, log = run(*command)
+        errors = [line for line in log.splitlines() if line.startswith("isonet-engine: error: ")]
+        assert status == expected, (command, log)
+        assert len(errors) == 1 and named in errors[0], (command, log)
+        assert "Traceback" not in log, (command, log)
+        after = {path: path.read_bytes() for path in project.rglob("*") if path.is_file()}
+        assert after == before, (command, after.keys() ^ before.keys())
