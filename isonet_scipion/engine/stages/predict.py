@@ -59,8 +59,7 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
             open_volume(volume.path).data,
             corrected,
             entry.output_voxel_size(volume),
-            entry.tilt.minimum,
-            entry.tilt.maximum,
+            entry.tilt,
             entry.name,
         )
         table.update(entry, {"rlnCorrectedTomoName": target})
