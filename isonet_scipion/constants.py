@@ -12,5 +12,8 @@ INSTALLED_FLAG = "engine-installed"
 # Where the engine's one-line errors start
 ERROR_PREFIX = "isonet-engine: error: "
 
-# Extra attribute of extracted subtomograms: side in voxels of the cubes meant for training
+# Extra attributes of extracted subtomograms: side in voxels of the cubes meant for training; 1 if the CTF is corrected
 CUBE_SIZE_ATTRIBUTE = "_isonetCubeSize"
+DECONVOLVED_ATTRIBUTE = "_isonetDeconvolved"
+# and the latter's column in the engine's table
+DECONVOLVED_LABEL = "isonetDeconvolved"

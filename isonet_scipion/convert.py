@@ -11,13 +11,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import mrcfile
+from pwem.convert.headers import setMRCSamplingRate
 from pwem.emlib.image import ImageHandler
 from pwem.objects import Transform
 from pyworkflow.object import Integer
 from tomo.constants import BOTTOM_LEFT_CORNER
 from tomo.objects import Coordinate3D, CTFTomoSeries, SubTomogram, TomoAcquisition, Tomogram, TomoMask
 
-from isonet_scipion.constants import CUBE_SIZE_ATTRIBUTE
+from isonet_scipion.constants import CUBE_SIZE_ATTRIBUTE, DECONVOLVED_ATTRIBUTE, DECONVOLVED_LABEL
 from isonet_scipion.engine.star import Star, read_star, write_star
 
 MRC_SUFFIXES = (".mrc", ".rec", ".map", ".ali", ".st", ".mrcs")
@@ -85,6 +86,7 @@ def tomogramRow(
     numberSubtomos: int | None = None,
     boundary: str | None = None,
     mask: str | None = None,
+    isDeconvolved: bool = False,
 ) -> dict[str, str]:
     """One row of a tomogram table.
 
@@ -108,6 +110,8 @@ def tomogramRow(
         IMOD model (.mod) around the sample.
     mask : str, optional
         MRC file of the mask.
+    isDeconvolved : bool
+        Whether the CTF is corrected in `path`.
     """
     values = {
         "rlnIndex": index,
@@ -125,13 +129,21 @@ def tomogramRow(
     }
     if mask is not None:
         values["rlnMaskName"] = mask
+    if isDeconvolved:
+        values["rlnDeconvTomoName"] = path
     return _asText(values)
 
 
 def subtomogramRow(
-    index: int, path: str, tomogram: str, cubeSize: int, cropSize: int, samplingRate: float, optics: Optics
+    index: int,
+    path: str,
+    subtomogram: SubTomogram,
+    cubeSize: int,
+    cropSize: int,
+    samplingRate: float,
+    optics: Optics,
 ) -> dict[str, str]:
-    """One row of a subtomogram table; sizes in voxels, samplingRate in A."""
+    """One row of a subtomogram table for the MRC file `path`; sizes in voxels, samplingRate in A."""
     return _asText(
         {
             "rlnSubtomoIndex": index,
@@ -139,11 +151,19 @@ def subtomogramRow(
             "rlnCubeSize": cubeSize,
             "rlnCropSize": cropSize,
             "rlnPixelSize": samplingRate,
-            "rlnTomoName": tomogram,
+            "rlnTomoName": _tomogramId(subtomogram),
             "rlnTiltMin": optics.tiltMin,
             "rlnTiltMax": optics.tiltMax,
+            DECONVOLVED_LABEL: subtomogram.getAttributeValue(DECONVOLVED_ATTRIBUTE),
         }
     )
+
+
+def _tomogramId(subtomogram: SubTomogram) -> str | None:
+    """tsId of the tomogram that it was cut from, else the name that is stored with it."""
+    coordinate = subtomogram.getCoordinate3D()
+    tsId = None if coordinate is None else coordinate.getTomoId()
+    return tsId or subtomogram.getAttributeValue(SubTomogram.VOL_NAME_FIELD) or None
 
 
 def coordinateRows(coordinates: Iterable[Coordinate3D], samplingRate: float, targetRate: float) -> list[dict[str, str]]:
@@ -225,11 +245,17 @@ def _convert(location: object, target: str, samplingRate: float) -> None:
 # ---------------------------------------------------------------- the engine's tables as Scipion's objects
 
 
-def outputFile(table: str, label: str, name: str) -> str | None:
-    """The file that the engine lists under `label` for the tomogram `name`; None where it is missing."""
+def outputFile(table: str, label: str, name: str, samplingRate: float) -> str | None:
+    """The file that the engine lists under `label` for the tomogram `name`; None where it is missing.
+
+    Its header gets the voxel size samplingRate (A): the engine keeps that of the input's header, which may be wrong.
+    """
     star = read_star(table)
     path = next((star.text(row, label) for row in star.rows if row["rlnTomoName"] == name), None)
-    return path if path and os.path.exists(path) else None
+    if path is None or not os.path.exists(path):
+        return None
+    setMRCSamplingRate(path, samplingRate)
+    return path
 
 
 def processedTomogram(tomogram: Tomogram, path: str, ctfCorrected: bool, halves: Sequence[str] = ()) -> Tomogram:
@@ -281,6 +307,7 @@ def _subtomogram(
     coordinate = Coordinate3D()
     coordinate.setVolume(tomogram)
     coordinate.setPosition(*(star.number(row, f"rlnCoordinate{axis}") for axis in "XYZ"), BOTTOM_LEFT_CORNER)
+    setMRCSamplingRate(row["rlnImageName"], tomogram.getSamplingRate())
     subtomogram = SubTomogram()
     subtomogram.setLocation(row["rlnImageName"])
     subtomogram.setSamplingRate(tomogram.getSamplingRate())
@@ -289,6 +316,7 @@ def _subtomogram(
     subtomogram.setAcquisition(acquisition)
     subtomogram.setTransform(Transform())
     setattr(subtomogram, CUBE_SIZE_ATTRIBUTE, Integer(star.integer(row, "rlnCubeSize")))
+    setattr(subtomogram, DECONVOLVED_ATTRIBUTE, Integer(star.integer(row, DECONVOLVED_LABEL)))
     return subtomogram
 
 

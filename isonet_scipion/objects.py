@@ -22,6 +22,7 @@ class IsoNetModel(EMObject):
         self._cubeSize = Integer()  # voxels
         self._iteration = Integer()
         self._normalizePercentile = Boolean()
+        self._ctfCorrected = Boolean()  # of the tomograms
 
     def getFileName(self) -> str:
         return self._filename.get()
@@ -57,6 +58,10 @@ class IsoNetModel(EMObject):
     def normalizesByPercentile(self) -> bool | None:
         return self._normalizePercentile.get()
 
+    def ctfCorrected(self) -> bool | None:
+        """Whether it was trained on tomograms with their CTF corrected."""
+        return self._ctfCorrected.get()
+
     def setMetadata(self, metadata: dict) -> None:
         """Take over what a model file says of itself (`isonet_scipion.engine.model_file.read_metadata`)."""
         self._samplingRate.set(metadata.get("voxel_size"))
@@ -65,6 +70,7 @@ class IsoNetModel(EMObject):
         self._cubeSize.set(metadata.get("cube_size"))
         self._iteration.set(metadata.get("iteration"))
         self._normalizePercentile.set(metadata.get("normalize_percentile"))
+        self._ctfCorrected.set(metadata.get("deconvolved"))
 
     def __str__(self) -> str:
         known = [

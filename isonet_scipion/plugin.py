@@ -30,6 +30,7 @@ class Plugin(pwem.Plugin):
     # Scipion looks names, paths and templates up through the module that registers the class
     __module__ = "isonet_scipion"
     _homeVar = ISONET_HOME
+    _url = "https://doi.org/10.1038/s41467-022-33957-8"
     _supportedVersions = [ENVIRONMENT_VERSION]
 
     @classmethod

@@ -119,6 +119,7 @@ class ProtIsoNetTomograms(ProtIsoNetBase):
     OUTPUT = "tomograms"
     OUTPUT_CLASS: type[EMSet] = SetOfTomograms
     NEEDS_GPU = False
+    CORRECTS_CTF = False
 
     def _addTomogramsParam(self, form: Form, help: str) -> None:
         form.addParam(
@@ -202,10 +203,12 @@ class ProtIsoNetTomograms(ProtIsoNetBase):
                 convert.asMrc(path, self._getTmpPath(f"{name}.mrc"), rate),
                 rate,
                 self._optics(tomogram),
-                index,
+                # distinct among all tables, since the engine's random numbers depend on it
+                len(files) * tomogram.getObjId() + place,
+                isDeconvolved=tomogram.ctfCorrected() and not self.CORRECTS_CTF,
                 **columns,
             )
-            for index, (name, path) in enumerate(files.items(), 1)
+            for place, (name, path) in enumerate(files.items())
         ]
         convert.writeTable(self._table(tsId), rows)
         return self._table(tsId)
@@ -214,7 +217,8 @@ class ProtIsoNetTomograms(ProtIsoNetBase):
         return convert.readOptics(tomogram.getAcquisition(), self.inputTomograms.get().getAcquisition())
 
     def _outputFile(self, name: str, label: str, tsId: str) -> str:
-        return self._requireOutput(convert.outputFile(self._table(tsId), label, name), f"The output for {name}")
+        rate = self._tomograms[tsId].getSamplingRate()
+        return self._requireOutput(convert.outputFile(self._table(tsId), label, name, rate), f"The output for {name}")
 
     @retry_on_sqlite_lock(log=logger)
     def _append(self, *items: Tomogram) -> None:

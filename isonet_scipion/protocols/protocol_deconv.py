@@ -24,6 +24,7 @@ class ProtIsoNetDeconv(ProtIsoNetTomograms):
 
     _label = "CTF deconvolution"
     _possibleOutputs = {"tomograms": SetOfTomograms}
+    CORRECTS_CTF = True
 
     def _defineParams(self, form: Form) -> None:
         form.addSection(label="Input")

@@ -97,7 +97,6 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
         options = {
             "subtomo_folder": self._getExtraPath(tsId),
             "subtomo_star": self._getExtraPath(f"{tsId}_subtomo.star"),
-            "use_deconv_tomo": False,
             **optionValues(self, ExtractSettings),
         }
         rows = []
@@ -117,7 +116,7 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
         with self._lock:
             centres = self._openOutput(self.CENTRES, SetOfCoordinates3D)
             # they may be there already if a run was killed between the two sets
-            if subtomograms[0].getVolName() not in centres.getTSIds():
+            if centres.isEmpty() or subtomograms[0].getVolName() not in centres.getTSIds():
                 for subtomogram in subtomograms:
                     centres.append(subtomogram.getCoordinate3D().clone())
             centres.write()

@@ -17,6 +17,7 @@ from isonet_scipion.protocols.form import addOption, optionValues
 NORMALIZATIONS = ("as in training", "percentiles", "mean and deviation")
 # smallest difference between tile and step at which neighbouring tiles can be blended
 TILE_OVERLAP = 18
+TILT_TOLERANCE = 3.0  # degrees
 
 
 class ProtIsoNetPredict(ProtIsoNetTomograms):
@@ -90,7 +91,7 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
     def _process(self, tomogram: Tomogram) -> None:
         tsId = tomogram.getTsId()
         table = self._writeTable(tomogram, halves=self.processHalves.get())
-        options = {"output_dir": self._getExtraPath(), "use_deconv_tomo": False, **optionValues(self, PredictSettings)}
+        options = {"output_dir": self._getExtraPath(), **optionValues(self, PredictSettings)}
         options.pop("normalize_percentile")
         if self.normalizePercentile.get():
             options["normalize_percentile"] = self.normalizePercentile.get() == NORMALIZATIONS.index("percentiles")
@@ -125,18 +126,34 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         return errors
 
     def _warnings(self) -> list[str]:
+        tomograms = self._tomogramsById()
+        return self._tiltWarnings(tomograms) + self._ctfWarnings(tomograms)
+
+    def _tiltWarnings(self, tomograms: dict[str, Tomogram]) -> list[str]:
         low, high = self.model.get().getTiltRange()
         if low is None or high is None:
             return []
         other = []
-        for tomogram in self.inputTomograms.get():
+        for tsId, tomogram in tomograms.items():
             optics = self._optics(tomogram)
-            if optics.tiltMin is not None and max(abs(optics.tiltMin - low), abs(optics.tiltMax - high)) > 5:
-                other.append(f"{tomogram.getTsId()} ({optics.tiltMin:g} to {optics.tiltMax:g})")
+            known = optics.tiltMin is not None and optics.tiltMax is not None
+            if known and max(abs(optics.tiltMin - low), abs(optics.tiltMax - high)) > TILT_TOLERANCE:
+                other.append(f"{tsId} ({optics.tiltMin:g} to {optics.tiltMax:g})")
         if not other:
             return []
         return [
             f"The model was trained for tilts of {low:g} to {high:g} degrees, but these tomograms have others: "
+            f"{', '.join(other)}."
+        ]
+
+    def _ctfWarnings(self, tomograms: dict[str, Tomogram]) -> list[str]:
+        trained = self.model.get().ctfCorrected()
+        other = [tsId for tsId, tomogram in tomograms.items() if bool(tomogram.ctfCorrected()) != trained]
+        if trained is None or not other:
+            return []
+        kinds = {True: "with", False: "without"}
+        return [
+            f"The model was trained on tomograms {kinds[trained]} CTF correction, but these are {kinds[not trained]}: "
             f"{', '.join(other)}."
         ]
 

@@ -129,14 +129,13 @@ class ProtIsoNetRefine(ProtIsoNetBase):
         folder = self._getExtraPath("subtomograms")
         os.makedirs(folder, exist_ok=True)
         subtomograms = self.inputSubtomograms.get()
-        rate, crop, rows = subtomograms.getSamplingRate(), self._cropSize(), []
+        # before the loop: another look at the set would start it again
+        rate, cube, crop, rows = subtomograms.getSamplingRate(), self._cubeSize(), self._cropSize(), []
         for index, subtomogram in enumerate(subtomograms.iterItems(), 1):
             path = os.path.join(folder, f"subtomogram_{index:06d}.mrc")
             convert.linkSubtomogram(subtomogram, path, rate)
             optics = self._optics(subtomogram)
-            rows.append(
-                convert.subtomogramRow(index, path, tomogramId(subtomogram), self._cubeSize(), crop, rate, optics)
-            )
+            rows.append(convert.subtomogramRow(index, path, subtomogram, cube, crop, rate, optics))
         convert.writeTable(self._table(), rows)
 
     def refineStep(self) -> None:
@@ -266,11 +265,3 @@ class ProtIsoNetRefine(ProtIsoNetBase):
             f"missing wedge as in IsoNet [Liu2022], in {self.iterations} iterations of {self.epochs} epochs on "
             f"{self.inputSubtomograms.get().getSize()} subtomograms.{last}"
         ]
-
-
-def tomogramId(subtomogram: SubTomogram) -> str | None:
-    """tsId of the tomogram a subtomogram comes from, else the name that is stored with it; None if nothing is known."""
-    coordinate = subtomogram.getCoordinate3D()
-    if coordinate is not None and coordinate.getTomoId():
-        return coordinate.getTomoId()
-    return subtomogram.getAttributeValue(SubTomogram.VOL_NAME_FIELD) or None

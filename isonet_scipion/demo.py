@@ -1,0 +1,163 @@
+"""The whole chain in a real Scipion project, headless, on a tomogram that is made on the spot.
+
+    python -m isonet_scipion.demo [--folder isonet_demo]
+
+Leaves the corrected tomogram and a picture of it, before and after, in the folder. Scipion's own window shows the same
+project with `python -m scipion project isonet_demo` and SCIPION_USER_DATA set to the folder's scipion/data.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from isonet_scipion import headless
+
+PROJECT = "isonet_demo"
+TEMPLATE = Path(__file__).parent / "templates" / "isonet.json.template"
+NAME = "phantom"  # tsId of the tomogram
+
+# What makes the chain small enough for two cores; everything else is as the template and the forms have it
+TRAINING = {
+    "ProtIsoNetRefine": {
+        "epochs": 5,
+        "stepsPerEpoch": 40,
+        "batchSize": 4,
+        "filterBase": 8,
+        "learningRate": 0.001,
+        "noiseLevel": "0.05",
+        "noiseStartIter": "4",
+        "removeIntermediate": True,
+        "seed": 1,
+    },
+    "ProtIsoNetExtract": {"seed": 1},
+}
+CUBE_SIZE, SUBTOMOGRAMS, ITERATIONS = 32, 60, 5
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
+@contextmanager
+def following(log: Path) -> Iterator[None]:
+    """Print what is written to a log as it comes."""
+    done = threading.Event()
+
+    def follow() -> None:
+        position = 0
+        while True:
+            isLast = done.is_set()
+            if log.exists():
+                with open(log, encoding="utf-8", errors="replace") as file:
+                    file.seek(position)
+                    for line in file:
+                        say(f"    {line.rstrip()}")
+                    position = file.tell()
+            if isLast:
+                return
+            done.wait(1)
+
+    thread = threading.Thread(target=follow)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def loadWorkflow(project, values: dict[str, object]) -> list:
+    """Load the plugin's workflow template into a project.
+
+    Parameters
+    ----------
+    project : pyworkflow.project.Project
+    values : dict
+        Values of the template's fields, by their short names.
+
+    Returns
+    -------
+    list of Protocol
+        In the order of the chain.
+    """
+    from pyworkflow.template import LocalTemplate
+
+    template = LocalTemplate("isonet_scipion", str(TEMPLATE))
+    template.replaceEnvVariables()
+    template.parseContent()
+    for name, value in values.items():
+        template.setParamValue(name, str(value))
+    workflow = template.createTemplateFile()
+    loaded = project.loadProtocols(workflow)
+    os.remove(workflow)
+    protocols = list(loaded.values())
+    for protocol in protocols:
+        for name, value in TRAINING.get(protocol.getClassName(), {}).items():
+            getattr(protocol, name).set(value)
+        project.saveProtocol(protocol)
+    return protocols
+
+
+def run(folder: Path) -> Path:
+    """Make the tomogram and run the chain on it; returns the folder's corrected tomogram."""
+    headless.prepare(folder / "scipion")
+    # from here on, since these read the environment
+    import pyworkflow
+    from pyworkflow.project import Manager
+
+    from isonet_scipion.engine import phantom
+
+    pyworkflow.Config.getDomain().getProtocols()
+    made = phantom.make_example(folder / "tomogram" / f"{NAME}.mrc")
+    manager = Manager()
+    if manager.hasProject(PROJECT):
+        manager.deleteProject(PROJECT)
+    project = manager.createProject(PROJECT)
+    os.chdir(project.path)
+    values = {
+        "folder": folder / "tomogram",
+        "voxel": made.voxel_size,
+        "defocus": made.defocus,
+        "subtomograms": SUBTOMOGRAMS,
+        "cube": CUBE_SIZE,
+        "iterations": ITERATIONS,
+    }
+    protocols = loadWorkflow(project, values)
+    for number, protocol in enumerate(protocols, 1):
+        say(f"[{number}/{len(protocols)}] {protocol.getObjLabel()}")
+        started = time.monotonic()
+        with following(Path(project.path, protocol.getStderrLog())):
+            project.launchProtocol(protocol, wait=True)
+        if protocol.isFailed():
+            sys.exit(protocol.getErrorMessage())
+        for line in protocol.summary():
+            say(f"    {line}")
+        say(f"    done in {time.monotonic() - started:.0f} s")
+    return Path(project.path, protocols[-1].tomograms.getFirstItem().getFileName())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, default=Path("isonet_demo"), help="where everything is put")
+    folder = parser.parse_args().folder.resolve()
+    started = time.monotonic()
+    corrected = run(folder)
+    tomogram, picture = folder / corrected.name, folder / corrected.with_suffix(".png").name
+    shutil.copyfile(corrected, tomogram)
+    shutil.copyfile(corrected.with_suffix(".png"), picture)
+    say(f"Finished in {(time.monotonic() - started) / 60:.1f} minutes.")
+    say(f"Corrected tomogram:    {tomogram}")
+    say(f"Picture, before/after: {picture}")
+    say(f"Scipion project:       {Path.cwd()}")
+
+
+if __name__ == "__main__":
+    main()
