@@ -1,0 +1,104 @@
+"""Set everything up in .venv and run one thing there.
+
+    python3 run.py demo    the whole chain in a Scipion project, on an example tomogram made on the spot
+    python3 run.py test    ruff and all tests
+
+Needs Python 3.9 to 3.12 and nothing else; a second call finds everything set up and starts at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+VENV = HERE / ".venv"
+PYTHON = VENV / "bin" / "python"
+STAMP = VENV / "installed-for"
+# What the standard library needs beyond Debian's python3, by the package that brings it.
+DEBIAN_PACKAGES = {"ensurepip": "python3-venv", "tkinter": "python3-tk"}
+
+
+def say(text: str) -> None:
+    print(f"== {text}", flush=True)
+
+
+def call(*command: str | Path, **options) -> None:
+    """Run a command; end with its exit status if it fails."""
+    status = subprocess.run([str(part) for part in command], cwd=HERE, **options).returncode
+    if status:
+        sys.exit(status)
+
+
+def missing_modules() -> list[str]:
+    """Modules of the standard library that this Python was packaged without."""
+    return [
+        module
+        for module in DEBIAN_PACKAGES
+        if subprocess.run([sys.executable, "-c", f"import {module}"], stderr=subprocess.DEVNULL).returncode
+    ]
+
+
+def complete_python() -> None:
+    """Install what this Python lacks (Debian's python3 has neither venv nor tkinter), or say what to install."""
+    missing = missing_modules()
+    if not missing:
+        return
+    packages = [DEBIAN_PACKAGES[module] for module in missing]
+    rights = [] if os.geteuid() == 0 else ["sudo", "-n"]
+    if shutil.which("apt-get") and (not rights or shutil.which("sudo")):
+        say(f"Installing {' and '.join(packages)}")
+        install = [*rights, "apt-get", "install", "-y", "-q", "--no-install-recommends", *packages]
+        if subprocess.run(install).returncode:
+            subprocess.run([*rights, "apt-get", "update", "-q"])
+            subprocess.run(install)
+    missing = missing_modules()
+    if missing:
+        sys.exit(
+            f"{sys.executable} lacks the modules {', '.join(missing)}. On Debian or Ubuntu: "
+            f"sudo apt-get install {' '.join(packages)}, then /usr/bin/python3 run.py ... "
+            "With another Python: build it with Tk, or use one that has it."
+        )
+
+
+def set_up() -> None:
+    """Make .venv and install the package with all that the commands need, unless that is done already."""
+    if not (3, 9) <= sys.version_info < (3, 13):
+        sys.exit(f"Python {sys.version.split()[0]}: Scipion needs Python 3.9 to 3.12. Call run.py with one of these.")
+    sources = [HERE / "setup.py", HERE / "pyproject.toml"]
+    # The folder is part of it: a virtual environment does not survive being moved.
+    wanted = hashlib.sha256(b"".join(path.read_bytes() for path in sources) + bytes(HERE)).hexdigest()
+    if STAMP.exists() and STAMP.read_text() == wanted:
+        return
+    complete_python()
+    say(f"Making the virtual environment {VENV}")
+    call(sys.executable, "-m", "venv", "--clear", VENV)
+    say("Installing Scipion, TensorFlow and the plugin (some minutes)")
+    # One call, so that every package fits Scipion's pinned versions.
+    call(PYTHON, "-m", "pip", "install", "--disable-pip-version-check", "-e", ".[engine,test]")
+    STAMP.write_text(wanted)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("demo", "test"))
+    parser.add_argument("rest", nargs=argparse.REMAINDER, help="passed on to the demonstration or to pytest")
+    arguments = parser.parse_args()
+    set_up()
+    if arguments.what == "demo":
+        say("Running the demonstration")
+        call(PYTHON, "-m", "isonet_scipion.demo", *arguments.rest)
+    else:
+        say("ruff")
+        call(PYTHON, "-m", "ruff", "check", ".")
+        say("pytest")
+        call(PYTHON, "-m", "pytest", *arguments.rest)
+
+
+if __name__ == "__main__":
+    main()
