@@ -13,6 +13,7 @@ VERSION = re.search(r'^__version__ = "([^"]+)"', INIT, re.MULTILINE).group(1)
 
 # TensorFlow without CUDA is half the download; GPU machines take the extra engine-gpu.
 LINUX_PC = "sys_platform == 'linux' and platform_machine == 'x86_64'"
+OTHERS = "sys_platform != 'linux' or platform_machine != 'x86_64'"
 
 setup(
     name="isonet_scipion",
@@ -47,7 +48,7 @@ setup(
         "packaging",
     ],
     extras_require={
-        "engine": [f"tensorflow-cpu>=2.16; {LINUX_PC}", f"tensorflow>=2.16; not ({LINUX_PC})"],
+        "engine": [f"tensorflow-cpu>=2.16; {LINUX_PC}", f"tensorflow>=2.16; {OTHERS}"],
         "engine-gpu": ["tensorflow[and-cuda]>=2.16"],
         "test": ["pytest", "pytest-timeout", "hypothesis", "ruff", "starfile", "scipion-em-imod"],
     },
