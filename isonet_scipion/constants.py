@@ -17,3 +17,6 @@ CUBE_SIZE_ATTRIBUTE = "_isonetCubeSize"
 DECONVOLVED_ATTRIBUTE = "_isonetDeconvolved"
 # and the latter's column in the engine's table
 DECONVOLVED_LABEL = "isonetDeconvolved"
+
+# Extra attributes of corrected tomograms: power in the missing wedge over that outside it, before and after
+WEDGE_POWER_ATTRIBUTES = ("_isonetWedgePowerBefore", "_isonetWedgePowerAfter")

@@ -14,11 +14,16 @@ import mrcfile
 from pwem.convert.headers import setMRCSamplingRate
 from pwem.emlib.image import ImageHandler
 from pwem.objects import Transform
-from pyworkflow.object import Integer
+from pyworkflow.object import Float, Integer
 from tomo.constants import BOTTOM_LEFT_CORNER
 from tomo.objects import Coordinate3D, CTFTomoSeries, SubTomogram, TomoAcquisition, Tomogram, TomoMask
 
-from isonet_scipion.constants import CUBE_SIZE_ATTRIBUTE, DECONVOLVED_ATTRIBUTE, DECONVOLVED_LABEL
+from isonet_scipion.constants import (
+    CUBE_SIZE_ATTRIBUTE,
+    DECONVOLVED_ATTRIBUTE,
+    DECONVOLVED_LABEL,
+    WEDGE_POWER_ATTRIBUTES,
+)
 from isonet_scipion.engine.star import Star, read_star, write_star
 
 MRC_SUFFIXES = (".mrc", ".rec", ".map", ".ali", ".st", ".mrcs")
@@ -283,6 +288,18 @@ def _likeTomogram(target: Tomogram, tomogram: Tomogram, path: str) -> Tomogram:
     if tomogram.getAcquisition() is not None:
         target.setAcquisition(tomogram.getAcquisition().clone())
     return target
+
+
+def setWedgePower(tomogram: Tomogram, before: float, after: float) -> None:
+    """Store with a corrected tomogram what `isonet_scipion.engine.report.wedge_power_ratio` says before and after."""
+    for name, value in zip(WEDGE_POWER_ATTRIBUTES, (before, after)):
+        setattr(tomogram, name, Float(value))
+
+
+def wedgePower(tomogram: Tomogram) -> tuple[float, float]:
+    """What `setWedgePower` stored."""
+    before, after = (tomogram.getAttributeValue(name) for name in WEDGE_POWER_ATTRIBUTES)
+    return before, after
 
 
 def readLosses(path: str) -> list[dict[str, float]]:

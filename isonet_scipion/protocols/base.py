@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from pwem.objects import EMSet
 from pwem.protocols import EMProtocol
 from pyworkflow.exceptions import PyworkflowException
-from pyworkflow.object import Set
+from pyworkflow.object import Pointer, Set
 from pyworkflow.protocol import STEPS_PARALLEL, Form
 from pyworkflow.protocol.constants import GPU_LIST, USE_GPU
 from pyworkflow.protocol.params import BooleanParam, PointerParam, StringParam
@@ -168,6 +168,7 @@ class ProtIsoNetTomograms(ProtIsoNetBase):
 
     def closeStep(self, attempts: int) -> None:
         """Put the tomograms that failed into a set of their own; fail if there are no others."""
+        self._closeOutputSet()
         done = self._doneIds()
         failed = {tsId: self._failures(tsId)[-1] for tsId in self._tomograms if tsId not in done}
         if not done:
@@ -243,8 +244,14 @@ class ProtIsoNetTomograms(ProtIsoNetBase):
         output.setStreamState(Set.STREAM_OPEN)
         self._prepareOutput(output)
         self._defineOutputs(**{name: output})
-        self._defineSourceRelation(self.inputTomograms, output)
+        for source in self._sources():
+            if source.get() is not None:
+                self._defineSourceRelation(source, output)
         return output
+
+    def _sources(self) -> list[Pointer]:
+        """The inputs that the output is made from."""
+        return [self.inputTomograms]
 
     def _prepareOutput(self, output: EMSet) -> None:
         """Set what a new output set needs beyond the voxel size."""

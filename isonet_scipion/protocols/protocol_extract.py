@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from pwem.objects import EMSet
+from pyworkflow.object import Pointer
 from pyworkflow.protocol import Form
 from pyworkflow.protocol.params import IntParam, PointerParam
 from tomo.objects import SetOfCoordinates3D, SetOfSubTomograms, SubTomogram, Tomogram
@@ -131,6 +132,9 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
         else:
             output.setCoordinates3D(getattr(self, self.CENTRES))
             output.setAcquisition(self.inputTomograms.get().getAcquisition())
+
+    def _sources(self) -> list[Pointer]:
+        return [self.inputTomograms, self.inputMasks, self.inputCoordinates]
 
     def _doneIds(self) -> set[str]:
         output = getattr(self, self.OUTPUT, None)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 
+from pyworkflow.object import Pointer
 from pyworkflow.protocol import Form
 from pyworkflow.protocol.constants import LEVEL_ADVANCED
 from pyworkflow.protocol.params import BooleanParam, EnumParam, PointerParam
 from tomo.objects import SetOfTomograms, Tomogram
 
 from isonet_scipion import convert
+from isonet_scipion.engine.report import wedge_power_ratio
 from isonet_scipion.engine.settings import PredictSettings
+from isonet_scipion.engine.volume import open_volume
+from isonet_scipion.engine.wedge import TiltRange
 from isonet_scipion.protocols.base import ProtIsoNetTomograms, halfNames, sameSampling
 from isonet_scipion.protocols.form import addOption, optionValues
 
@@ -99,10 +103,20 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         names = halfNames(tsId) if self.processHalves else ()
         halves = [self._outputFile(name, "rlnCorrectedTomoName", tsId) for name in names]
         path = self._outputFile(tsId, "rlnCorrectedTomoName", tsId)
-        self._append(convert.processedTomogram(tomogram, path, tomogram.ctfCorrected(), halves))
+        corrected = convert.processedTomogram(tomogram, path, tomogram.ctfCorrected(), halves)
+        convert.setWedgePower(corrected, *self._wedgePower(tomogram, path))
+        self._append(corrected)
 
-    def _prepareOutput(self, output: SetOfTomograms) -> None:
-        self._defineSourceRelation(self.model, output)
+    def _wedgePower(self, tomogram: Tomogram, corrected: str) -> tuple[float, float]:
+        """Power in the missing wedge before and after, as a share of that outside it."""
+        optics = self._optics(tomogram)
+        known = optics.tiltMin is not None and optics.tiltMax is not None
+        tilt = TiltRange(optics.tiltMin, optics.tiltMax) if known else TiltRange()
+        before = convert.asMrc(tomogram.getFileName(), self._getTmpPath(f"{tomogram.getTsId()}.mrc"), 1.0)
+        return wedge_power_ratio(open_volume(before).data, tilt), wedge_power_ratio(open_volume(corrected).data, tilt)
+
+    def _sources(self) -> list[Pointer]:
+        return [self.inputTomograms, self.model]
 
     # ---------------------------------------------------------------- checks and texts
 
@@ -119,6 +133,8 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         cube, crop = self.cubeSize.get(), self.cropSize.get()
         if cube and crop and crop < cube + TILE_OVERLAP:
             errors.append(f"*Tile size* must be at least *Step between tiles* + {TILE_OVERLAP}.")
+        if cube and cube < TILE_OVERLAP:
+            errors.append(f"*Step between tiles* must be at least {TILE_OVERLAP}.")
         if self.processHalves and not all(
             len(convert.halfMaps(tomogram)) == 2 for tomogram in self.inputTomograms.get()
         ):
@@ -158,8 +174,14 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         ]
 
     def _results(self, output: SetOfTomograms) -> list[str]:
-        pictures = [os.path.splitext(tomogram.getFileName())[0] + ".png" for tomogram in output]
-        return super()._results(output) + [f"Before and after: {path}" for path in pictures if os.path.exists(path)]
+        lines = super()._results(output)
+        for tomogram in output:
+            before, after = convert.wedgePower(tomogram)
+            lines.append(
+                f"{tomogram.getTsId()}: the power in the missing wedge was {100 * before:.0f} % of that around it, now "
+                f"it is {100 * after:.0f} %. Picture: {os.path.splitext(tomogram.getFileName())[0]}.png"
+            )
+        return lines
 
     def _methods(self) -> list[str]:
         return ["The missing wedge of the tomograms was filled with a trained network as in IsoNet [Liu2022]."]

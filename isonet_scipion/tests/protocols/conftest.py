@@ -10,7 +10,7 @@ import pytest
 from isonet_scipion import headless
 
 HOME = tempfile.mkdtemp(prefix="isonet_scipion_tests_")
-#atexit.register(shutil.rmtree, HOME, ignore_errors=True)
+atexit.register(shutil.rmtree, HOME, ignore_errors=True)
 headless.prepare(HOME)
 
 import pyworkflow  # noqa: E402  (reads the environment)

@@ -96,7 +96,7 @@ class IsoNetTest(TestBaseCentralizedLayer):
         return protocol
 
     @classmethod
-    def fail(cls, protocol) -> str:  # noqa: A003
+    def errorOf(cls, protocol) -> str:
         """Launch a protocol that is to fail; returns its error message."""
         cls.proj.launchProtocol(protocol, wait=True)
         assert protocol.isFailed()

@@ -57,7 +57,7 @@ class TestIsoNetChain(IsoNetTest):
         cls.predict = cls.run_(
             ProtIsoNetPredict,
             {**deconvolved, "model": (cls.refine, "model")},
-            cubeSize=CUBE,
+            cubeSize=20,
             cropSize=40,
             useGpu=False,
         )
@@ -127,8 +127,11 @@ class TestIsoNetChain(IsoNetTest):
         for tomogram in self.predict.tomograms:
             after = read(tomogram.getFileName())
             self.assertTrue(np.isfinite(after).all())
-            own = np.corrcoef(after.ravel(), before[tomogram.getTsId()].ravel())[0, 1]
-            self.assertTrue(0.5 < own < 0.9999)
+            # a hardly trained network returns nearly its input
+            own = before[tomogram.getTsId()]
+            self.assertGreater(np.corrcoef(after.ravel(), own.ravel())[0, 1], 0.5)
+            self.assertGreater(np.abs(after - own).max(), 1e-3 * own.std())
+            self.assertTrue(os.path.exists(os.path.splitext(tomogram.getFileName())[0] + ".png"))
 
     def test_summaries_methods_and_citations(self) -> None:
         self.assertIn("20000", " ".join(self.deconv.summary()))
@@ -137,7 +140,7 @@ class TestIsoNetChain(IsoNetTest):
             f"{2 * NUMBER} subtomograms of {CROP} voxels from 2 of 2 tomograms", " ".join(self.extract.summary())
         )
         self.assertRegex(" ".join(self.refine.summary()), r"Last validation loss: \d\.\d+")
-        self.assertIn("2 of 2 tomograms", " ".join(self.predict.summary()))
+        self.assertRegex(" ".join(self.predict.summary()), r"2 of 2 tomograms.*TS_01: the power .* was \d+ %")
         for protocol in (self.deconv, self.mask, self.extract, self.refine, self.predict):
             self.assertIn("Liu2022", " ".join(protocol._methods()))
             self.assertIn("10.1038/s41467-022-33957-8", " ".join(protocol.citations()))
@@ -157,7 +160,7 @@ class TestIsoNetChain(IsoNetTest):
 
     def test_nothing_is_written_outside_the_protocols_folders(self) -> None:
         self.assertEqual(sorted(os.listdir(self.raw)), ["TS_01.mrc", "TS_02.mrc"])
-        known = {"Runs", "Logs", "Tmp", "Uploads", self.raw.name}
+        known = {".config", "Runs", "Logs", "Tmp", "Uploads", self.raw.name}
         folders = {entry for entry in os.listdir(self.proj.path) if os.path.isdir(os.path.join(self.proj.path, entry))}
         self.assertLessEqual(folders, known)
 
@@ -169,7 +172,7 @@ class TestIsoNetChain(IsoNetTest):
         again = self.run_(
             ProtIsoNetPredict,
             {"inputTomograms": (self.deconv, "tomograms"), "model": (imported, "model")},
-            cubeSize=CUBE,
+            cubeSize=20,
             cropSize=40,
             useGpu=False,
         )
