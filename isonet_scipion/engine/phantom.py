@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ import numpy as np
 import scipy.fft
 
 from isonet_scipion.engine.ctf import Microscope, ctf
+from isonet_scipion.engine.volume import write_volume
 from isonet_scipion.engine.wedge import TiltRange, measured
 
 MEMBRANE = 40.0  # thickness in A of each vesicle's shell
@@ -135,3 +137,32 @@ class Example:
         truth = make_truth(self.shape, self.voxel_size, self.seed)
         seen = through_tilts(truth, self.voxel_size, self.tilt, self.microscope, self.snr, self.seed + 1)
         return truth, seen
+
+    @property
+    def defocus(self) -> float:
+        """In A."""
+        return self.microscope.defocus
+
+
+def make_example(path: str | os.PathLike) -> Example:
+    """Write the tomogram that the demonstration corrects; its folder is made if missing.
+
+    Parameters
+    ----------
+    path : path
+        MRC file to write.
+
+    Returns
+    -------
+    Example
+        What the tomogram shows.
+
+    Raises
+    ------
+    EngineError
+        If the file can't be written.
+    """
+    example = Example()
+    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+    write_volume(path, example.make()[1], example.voxel_size)
+    return example

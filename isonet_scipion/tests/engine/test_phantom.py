@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from isonet_scipion.engine.phantom import Example
-from isonet_scipion.engine.report import save_comparison, wedge_power_ratio
+from isonet_scipion.engine.phantom import Example, make_example
+from isonet_scipion.engine.report import wedge_power_ratio
+from isonet_scipion.engine.volume import open_volume
 from isonet_scipion.engine.wedge import TiltRange
 
 
@@ -34,19 +35,9 @@ def test_noise_has_the_asked_for_strength():
     assert signal.var() / noise.var() == pytest.approx(2.0, rel=0.05)
 
 
-def test_picture_is_written_whole(tmp_path):
-    from matplotlib.image import imread
-
-    truth, tomogram = Example((24, 40, 32)).make()
-    save_comparison(tmp_path / "p.png", tomogram, -truth, 10.0, TiltRange(), "phantom")
-    picture = imread(tmp_path / "p.png")
-    assert picture.shape == (900, 1600, 4)
-    assert picture[..., :3].std() > 0.1
-    assert [path.name for path in tmp_path.iterdir()] == ["p.png"]
-
-
-def test_released_real_tomogram_has_an_empty_wedge(real_data):
-    import mrcfile
-
-    with mrcfile.mmap(real_data / "mpneumoniae_20A_full.mrc") as mrc:
-        assert wedge_power_ratio(mrc.data, TiltRange()) < 0.01
+def test_example_on_disk_is_the_one_described(tmp_path):
+    example = make_example(tmp_path / "new folder" / "phantom.mrc")
+    volume = open_volume(tmp_path / "new folder" / "phantom.mrc")
+    assert volume.voxel_size == pytest.approx(example.voxel_size)
+    np.testing.assert_array_equal(volume.data, example.make()[1])
+    assert wedge_power_ratio(volume.data, example.tilt) < 0.01
