@@ -28,11 +28,9 @@ def say(text: str) -> None:
     print(f"== {text}", flush=True)
 
 
-def call(*command: str | Path, **options) -> None:
-    """Run a command; end with its exit status if it fails."""
-    status = subprocess.run([str(part) for part in command], cwd=HERE, **options).returncode
-    if status:
-        sys.exit(status)
+def call(*command: str | Path) -> int:
+    """Run a command in the checkout; returns its exit status."""
+    return subprocess.run([str(part) for part in command], cwd=HERE).returncode
 
 
 def missing_modules() -> list[str]:
@@ -77,10 +75,13 @@ def set_up() -> None:
         return
     complete_python()
     say(f"Making the virtual environment {VENV}")
-    call(sys.executable, "-m", "venv", "--clear", VENV)
-    say("Installing Scipion, TensorFlow and the plugin (some minutes)")
-    # One call, so that every package fits Scipion's pinned versions.
-    call(PYTHON, "-m", "pip", "install", "--disable-pip-version-check", "-e", ".[engine,test]")
+    status = call(sys.executable, "-m", "venv", "--clear", VENV)
+    if not status:
+        say("Installing Scipion, TensorFlow and the plugin (some minutes)")
+        # One call, so that every package fits Scipion's pinned versions.
+        status = call(PYTHON, "-m", "pip", "install", "--disable-pip-version-check", "-e", ".[engine,test]")
+    if status:
+        sys.exit(f"The installation failed with exit status {status}: see above. Mend the cause and call run.py again.")
     STAMP.write_text(wanted)
 
 
@@ -92,12 +93,11 @@ def main() -> None:
     set_up()
     if arguments.what == "demo":
         say("Running the demonstration")
-        call(PYTHON, "-m", "isonet_scipion.demo", *arguments.rest)
-    else:
-        say("ruff")
-        call(PYTHON, "-m", "ruff", "check", ".")
-        say("pytest")
-        call(PYTHON, "-m", "pytest", *arguments.rest)
+        sys.exit(call(PYTHON, "-m", "isonet_scipion.demo", *arguments.rest))
+    say("ruff")
+    style = call(PYTHON, "-m", "ruff", "check", ".")
+    say("pytest")
+    sys.exit(call(PYTHON, "-m", "pytest", *arguments.rest) or style)
 
 
 if __name__ == "__main__":
