@@ -45,6 +45,7 @@ setup(
         "tqdm",
         "matplotlib",
         "h5py",
+        "psutil",
         "packaging",
     ],
     extras_require={

@@ -27,7 +27,12 @@ COMMANDS: dict[str, tuple[type | None, str, tuple[str, ...]]] = {
     "refine": (all_settings.RefineSettings, "refine", ("SUBTOMO_STAR",)),
     "predict": (all_settings.PredictSettings, "predict", ("STAR_FILE", "MODEL")),
     "resize": (all_settings.ResizeSettings, "resize", ("STAR_FILE",)),
+    "export_model": (None, "export_model", ("MODEL", "OUTPUT_H5")),
     "check": (None, "check", ()),
+}
+DESCRIPTIONS = {
+    "export_model": "Write a model as an .h5 that IsoNet 0.2 reads.",
+    "check": "Tell whether the installation works: versions, devices, a tiny training.",
 }
 
 
@@ -98,7 +103,7 @@ def _callback(name: str, kind: type | None, module: str) -> Callable:
 
 def _command(name: str) -> click.Command:
     kind, module, arguments = COMMANDS[name]
-    description = kind.__doc__ if kind else "Tell whether the installation works: versions, devices, a tiny training."
+    description = kind.__doc__ if kind else DESCRIPTIONS[name]
     params: list[click.Parameter] = [click.Argument([argument.lower()], metavar=argument) for argument in arguments]
     if kind:
         params += _options(kind)

@@ -6,7 +6,8 @@ import logging
 import os
 import re
 import subprocess
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 import psutil
@@ -56,7 +57,8 @@ def choose_devices(gpu_id: str | None = None, precision: str = "float32") -> Dev
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     try:
-        import keras
+        with _quiet():
+            import keras
     except ImportError as error:
         raise EngineError(
             "TensorFlow", f"it can't be imported ({error})", "Install it: pip install 'isonet-scipion[engine]'."
@@ -69,6 +71,20 @@ def choose_devices(gpu_id: str | None = None, precision: str = "float32") -> Dev
     policy = ("mixed_bfloat16" if bfloat16 else "float32") if precision == "auto" else precision
     keras.config.set_dtype_policy(policy)
     return Devices(backend, gpus, policy)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep TensorFlow's messages about its own start off the screen; errors still come as exceptions."""
+    kept = os.dup(2)
+    silent = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(silent, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(silent)
 
 
 def _gpu_names(backend: str) -> tuple[str, ...]:

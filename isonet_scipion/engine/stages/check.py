@@ -40,8 +40,8 @@ def check() -> None:
     click.echo(f"Keras backend: {devices.backend}")
     for number, name in enumerate(devices.gpus):
         click.echo(f"GPU {number}: {name}")
-    where = "GPU 0" if devices.gpus else "CPU (no GPU found: training and prediction take longer)"
-    click.echo(f"Free memory of the {where}: {free_memory(devices) >> 20} MiB")
+    where = "memory of GPU 0" if devices.gpus else "main memory (no GPU found: training and prediction take longer)"
+    click.echo(f"Free {where}: {free_memory(devices) >> 20} MiB")
 
     from isonet_scipion.engine.training import compile_model
 

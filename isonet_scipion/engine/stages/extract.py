@@ -37,7 +37,7 @@ def extract(star_file: str, settings: ExtractSettings) -> None:
         for entry, (volume, centres, deconvolved) in zip(entries, plans):
             for number, centre in enumerate(centres):
                 target = Path(settings.subtomo_folder) / f"{entry.name}_{number:06d}.mrc"
-                cube = crop(volume.data, centre, size).astype(np.float32)
+                cube = crop(np.asarray(volume.data), centre, size).astype(np.float32)
                 if not np.isfinite(cube).all():
                     raise EngineError(volume.path, "it holds NaN or infinite voxels", "Reconstruct it again.")
                 write_volume(target, cube, entry.output_voxel_size(volume))

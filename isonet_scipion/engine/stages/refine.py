@@ -17,8 +17,10 @@ from isonet_scipion.engine.network import NetworkSettings
 from isonet_scipion.engine.settings import RefineSettings
 from isonet_scipion.engine.star import Star, read_star
 from isonet_scipion.engine.subtomograms import Subtomogram, read_subtomograms
+from isonet_scipion.engine.tilt_check import power_by_angle, shown_range, tilt_warning
 
 log = logging.getLogger(__name__)
+TILT_SAMPLE = 30  # subtomograms of each tilt range that it is checked on
 
 
 def refine(subtomo_star: str, settings: RefineSettings, given: set[str]) -> None:
@@ -35,6 +37,7 @@ def refine(subtomo_star: str, settings: RefineSettings, given: set[str]) -> None
     size = len(subtomograms[0].volume.data)
     if size < cube_size:
         raise EngineError(subtomo_star, f"rlnCubeSize {cube_size} is more than the side {size}", "Extract larger ones.")
+    _check_tilt_ranges(subtomograms)
     devices = choose_devices(settings.gpuID, settings.precision)
     batch = settings.batch_size or max(4, 2 * devices.count)
     steps = settings.steps_per_epoch or max(1, min(6 * len(subtomograms) // batch, 200))
@@ -120,6 +123,15 @@ def _check(settings: RefineSettings, cube_size: int, network: NetworkSettings) -
             raise EngineError(name, f"{getattr(settings, name)} is too few", "Give at least 1.")
     if not 0 < settings.learning_rate < 1:
         raise EngineError("learning_rate", f"{settings.learning_rate} is out of range", "Give a value such as 0.0004.")
+
+
+def _check_tilt_ranges(subtomograms: list[Subtomogram]) -> None:
+    for tilt in dict.fromkeys(subtomogram.tilt for subtomogram in subtomograms):
+        sample = [subtomogram for subtomogram in subtomograms if subtomogram.tilt == tilt][:TILT_SAMPLE]
+        shown = shown_range(*power_by_angle(subtomogram.normalised() for subtomogram in sample))
+        warning = tilt_warning(tilt, shown)
+        if warning:
+            log.warning("%s and others: %s. Check tilt_min and tilt_max.", sample[0].volume.path, warning)
 
 
 def _metadata(table: Star, subtomograms: list[Subtomogram], settings: RefineSettings, cube_size: int) -> dict:

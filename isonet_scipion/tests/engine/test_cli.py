@@ -108,7 +108,8 @@ def test_own_masks_are_taken_and_checked(run, tmp_path):
     mask = np.zeros(SHAPE, np.int8)
     mask[16, 20:24, 20:24] = 1
     write_volume(tmp_path / "masks" / "t_mask.mrc", mask, 12.0)
-    assert run("prepare_star", "tomoset", "--pixel_size", 12, "--mask_folder_in", "masks", "--number_subtomos", 5)[0] == 0
+    options = ("--pixel_size", 12, "--mask_folder_in", "masks", "--number_subtomos", 5)
+    assert run("prepare_star", "tomoset", *options)[0] == 0
     assert run("extract", "tomograms.star", "--cube_size", 8, "--crop_size", 12)[0] == 0
     assert {row["rlnCoordinateZ"] for row in read_star("subtomo.star").rows} == {"16"}
     write_volume(tmp_path / "masks" / "t_mask.mrc", mask, 10.0)

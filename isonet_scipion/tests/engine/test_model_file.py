@@ -36,7 +36,8 @@ def test_released_models_give_the_released_outputs(reference, name):
 
 def test_prediction_agrees_with_the_released_program(reference):
     model, _ = load_model(reference / "model_fb8.h5")
-    with mrcfile.open(reference / "cell_deconv.mrc") as cell, mrcfile.open(reference / "cell_corrected.mrc") as expected:
+    cell_files = reference / "cell_deconv.mrc", reference / "cell_corrected.mrc"
+    with mrcfile.open(cell_files[0]) as cell, mrcfile.open(cell_files[1]) as expected:
         tiling = isonet_tiling(32, 64)
         result = correct(cell.data.copy(), lambda tiles: run_network(model, tiles), tiling, 4, normalized_output=True)
         source = -normalise(-cell.data)

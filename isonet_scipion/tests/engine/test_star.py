@@ -32,7 +32,8 @@ def test_released_programs_table_is_read(reference):
 
 def test_starfile_reads_our_tables(tmp_path):
     starfile = pytest.importorskip("starfile")
-    write_star(tmp_path / "t.star", Star(["rlnIndex", "rlnMicrographName"], [{"rlnIndex": "1", "rlnMicrographName": "a b.mrc"}]))
+    row = {"rlnIndex": "1", "rlnMicrographName": "a b.mrc"}
+    write_star(tmp_path / "t.star", Star(list(row), [row]))
     table = starfile.read(tmp_path / "t.star")
     assert table["rlnMicrographName"][0] == "a b.mrc"
 
@@ -71,6 +72,6 @@ def test_index_lists():
 
 
 def test_equal_file_names_get_distinct_output_names():
-    rows = [{"rlnIndex": "1", "rlnMicrographName": "a/TS.5_bin4.mrc"}, {"rlnIndex": "2", "rlnMicrographName": "b/TS.5_bin4.mrc"}]
+    rows = [{"rlnIndex": str(i), "rlnMicrographName": f"{folder}/TS.5_bin4.mrc"} for i, folder in enumerate("ab", 1)]
     assert tomogram_names(Star(["rlnIndex", "rlnMicrographName"], rows)) == ["TS.5_bin4_1", "TS.5_bin4_2"]
     assert tomogram_names(Star(["rlnIndex", "rlnMicrographName"], rows[:1])) == ["TS.5_bin4"]
