@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import mrcfile
@@ -51,6 +52,7 @@ class IsoNetTest(TestBaseCentralizedLayer):
         pyworkflow.Config.getDomain().getProtocols()
         setupTestProject(cls)
         cls.raw = Path(cls.proj.path, FOLDER)
+        shutil.rmtree(cls.raw, ignore_errors=True)
         cls.raw.mkdir()
         for number, (tsId, shape) in enumerate(SHAPES.items()):
             path = cls.raw / f"{tsId}.mrc"

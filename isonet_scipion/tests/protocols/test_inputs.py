@@ -230,7 +230,7 @@ class TestIsoNetInputs(IsoNetTest):
     def test_subtomograms_of_another_program_are_taken(self) -> None:
         # xmipp, which Scipion converts with, takes no such name as that of self.raw
         folder = Path(self.proj.path, "cubes")
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
         for number in range(4):
             write(folder / f"cube{number}.mrc", scene((24, 24, 24), number))
             ImageHandler().convert(str(folder / f"cube{number}.mrc"), str(folder / f"cube{number}.spi"))
