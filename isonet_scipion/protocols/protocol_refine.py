@@ -121,8 +121,9 @@ class ProtIsoNetRefine(ProtIsoNetBase):
 
     def _insertAllSteps(self) -> None:
         self._insertFunctionStep(self.convertInputStep, needsGPU=False)
-        self._insertFunctionStep(self.refineStep, needsGPU=True)
-        self._insertFunctionStep(self.createOutputStep, needsGPU=False)
+        # with its number of iterations raised, a finished run goes on when it is continued
+        self._insertFunctionStep(self.refineStep, self.iterations.get(), needsGPU=True)
+        self._insertFunctionStep(self.createOutputStep, self.iterations.get(), needsGPU=False)
 
     def convertInputStep(self) -> None:
         """Link the subtomograms into one folder and write their table."""
@@ -138,8 +139,8 @@ class ProtIsoNetRefine(ProtIsoNetBase):
             rows.append(convert.subtomogramRow(index, path, subtomogram, cube, crop, rate, optics))
         convert.writeTable(self._table(), rows)
 
-    def refineStep(self) -> None:
-        """Train; started again in the same folder, the engine goes on after its last finished iteration."""
+    def refineStep(self, iterations: int) -> None:
+        """Train; started again in the same folder, the engine goes on where it stopped."""
         options = {
             "result_dir": self._resultFolder(),
             "preprocessing_ncpus": self.numberOfThreads.get(),
@@ -150,7 +151,7 @@ class ProtIsoNetRefine(ProtIsoNetBase):
             options["pretrained_model"] = model.getFileName()
         self._runEngine("refine", [self._table()], options)
 
-    def createOutputStep(self) -> None:
+    def createOutputStep(self, iterations: int) -> None:
         """Register the network of the last iteration."""
         models = sorted(glob.glob(os.path.join(glob.escape(self._resultFolder()), "model_iter*.keras")))
         if not models:
