@@ -10,6 +10,8 @@ from PIL import Image, ImageDraw
 
 from isonet_scipion.engine.boundary import Boundary, boundary_mask, read_boundary
 from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.star import read_star, write_star
+from isonet_scipion.engine.volume import open_volume, write_volume
 
 REAL_MODELS = Path(__file__).parents[4] / "shared" / "data" / "imod_models"
 SQUARE = [(10, 20, 4), (30, 20, 4), (30, 50, 4), (10, 50, 4)]
@@ -127,6 +129,26 @@ def test_foreign_and_missing_files(tmp_path):
         read_boundary(foreign, SHAPE)
     with pytest.raises(EngineError, match="No such file"):
         read_boundary(tmp_path / "absent.mod", SHAPE)
+
+
+def test_make_mask_keeps_to_the_boundary(tmp_path, run):
+    volume = np.random.default_rng(0).standard_normal(SHAPE, dtype=np.float32)
+    (tmp_path / "tomoset").mkdir()
+    write_volume(tmp_path / "tomoset" / "a.mrc", volume, 10.0)
+    assert run("prepare_star", "tomoset")[0] == 0
+    star = read_star("tomograms.star")
+    star.set(star.rows[0], "rlnMaskBoundary", write_model(tmp_path / "a.mod", [[*SQUARE, (0, 0, 30), (79, 59, 8)]]))
+    write_star("tomograms.star", star)
+    assert run("make_mask", "tomograms.star", "--density_percentage=100", "--std_percentage=100")[0] == 0
+    mask = open_volume(tmp_path / "mask" / "a_mask.mrc").data
+    np.testing.assert_array_equal(mask[::2, ::2, ::2].astype(bool), square_mask(slice(4, 16)))
+
+    (tmp_path / "mask" / "a_mask.mrc").unlink()
+    write_model(tmp_path / "a.mod", [SQUARE], size=(40, 60, 81))
+    status, error = run("make_mask", "tomograms.star")
+    assert status == 1
+    assert "a.mod" in error.splitlines()[-1] and "(40, 60, 81)" in error
+    assert not (tmp_path / "mask" / "a_mask.mrc").exists()
 
 
 needs_real_models = pytest.mark.skipif(not REAL_MODELS.is_dir(), reason=f"{REAL_MODELS} is missing")
