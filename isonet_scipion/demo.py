@@ -9,13 +9,14 @@ project with `python -m scipion project isonet_demo` and SCIPION_USER_DATA set t
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import os
 import shutil
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from isonet_scipion import headless
@@ -25,7 +26,7 @@ TEMPLATE = Path(__file__).parent / "templates" / "isonet.json.template"
 NAME = "phantom"  # tsId of the tomogram
 
 # What makes the chain small enough for two cores; everything else is as the template and the forms have it
-TRAINING = {
+SMALL = {
     "ProtIsoNetRefine": {
         "epochs": 5,
         "stepsPerEpoch": 40,
@@ -46,7 +47,7 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
-@contextmanager
+@contextlib.contextmanager
 def following(log: Path) -> Iterator[None]:
     """Print what is written to a log as it comes."""
     done = threading.Event()
@@ -90,24 +91,26 @@ def loadWorkflow(project, values: dict[str, object]) -> list:
     """
     from pyworkflow.template import LocalTemplate
 
-    template = LocalTemplate("isonet_scipion", str(TEMPLATE))
-    template.replaceEnvVariables()
-    template.parseContent()
-    for name, value in values.items():
-        template.setParamValue(name, str(value))
-    workflow = template.createTemplateFile()
+    # Scipion's template class reports every value on standard output
+    with contextlib.redirect_stdout(io.StringIO()):
+        template = LocalTemplate("isonet_scipion", str(TEMPLATE))
+        template.replaceEnvVariables()
+        template.parseContent()
+        for name, value in values.items():
+            template.setParamValue(name, str(value))
+        workflow = template.createTemplateFile()
     loaded = project.loadProtocols(workflow)
     os.remove(workflow)
     protocols = list(loaded.values())
     for protocol in protocols:
-        for name, value in TRAINING.get(protocol.getClassName(), {}).items():
+        for name, value in SMALL.get(protocol.getClassName(), {}).items():
             getattr(protocol, name).set(value)
         project.saveProtocol(protocol)
     return protocols
 
 
 def run(folder: Path) -> Path:
-    """Make the tomogram and run the chain on it; returns the folder's corrected tomogram."""
+    """Make the tomogram and run the chain on it; returns the corrected tomogram in the project."""
     headless.prepare(folder / "scipion")
     # from here on, since these read the environment
     import pyworkflow
@@ -138,7 +141,7 @@ def run(folder: Path) -> Path:
             project.launchProtocol(protocol, wait=True)
         if protocol.isFailed():
             sys.exit(protocol.getErrorMessage())
-        for line in protocol.summary():
+        for line in protocol.summary() if number > 1 else ():
             say(f"    {line}")
         say(f"    done in {time.monotonic() - started:.0f} s")
     return Path(project.path, protocols[-1].tomograms.getFirstItem().getFileName())

@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def prepare(home: str | os.PathLike) -> None:
-    """Set the variables that Scipion's start script would set, where they are not set yet.
+    """Set the variables that Scipion's start script would set; projects of a Scipion in use are not touched.
 
     Parameters
     ----------
@@ -29,5 +29,4 @@ def prepare(home: str | os.PathLike) -> None:
         "SCIPION_PYTHON": sys.executable,
         "SCIPION_HOSTS": Path(package) / "templates" / "hosts.template",
     }
-    for name, value in values.items():
-        os.environ.setdefault(name, str(value))
+    os.environ.update({name: str(value) for name, value in values.items()})
