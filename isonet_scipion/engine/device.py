@@ -24,11 +24,12 @@ class Devices:
     backend: str
     gpus: tuple[str, ...]  # names
     policy: str  # Keras's name of the number format
+    replicas: tuple[str, ...] = ("CPU:0",)  # TensorFlow's names of the devices that share a batch
 
     @property
     def count(self) -> int:
         """How many devices share a batch."""
-        return max(1, len(self.gpus))
+        return len(self.replicas)
 
 
 def choose_devices(gpu_id: str | None = None, precision: str = "float32") -> Devices:
@@ -70,7 +71,8 @@ def choose_devices(gpu_id: str | None = None, precision: str = "float32") -> Dev
     bfloat16 = bool(gpus) and _has_bfloat16(backend)
     policy = ("mixed_bfloat16" if bfloat16 else "float32") if precision == "auto" else precision
     keras.config.set_dtype_policy(policy)
-    return Devices(backend, gpus, policy)
+    replicas = tuple(f"GPU:{number}" for number in range(len(gpus))) or ("CPU:0",)
+    return Devices(backend, gpus, policy, replicas)
 
 
 @contextmanager
@@ -125,7 +127,7 @@ def training_scope(devices: Devices) -> AbstractContextManager:
     if devices.backend == "tensorflow" and devices.count > 1:
         import tensorflow as tf
 
-        return tf.distribute.MirroredStrategy().scope()
+        return tf.distribute.MirroredStrategy(list(devices.replicas)).scope()
     return nullcontext()
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from isonet_scipion.engine.errors import EngineError
@@ -31,30 +30,20 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
         If the folder or the file can't be written (disk full, no permission).
     """
     target = Path(path)
-    temporary = None
+    # always the same name, so that what a killed run left behind is overwritten by the next one
+    temporary = target.with_name(f".{target.stem}.partial{target.suffix}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{target.stem}.", suffix=target.suffix, dir=target.parent)
-        os.close(handle)
-        temporary = Path(name)
+        temporary.touch()
         yield temporary
-        os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, target)
-        temporary = None
     except OSError as error:
         raise EngineError(
             str(target), f"can't be written ({error.strerror or error})", "Check the free space and the permissions."
         ) from error
     finally:
-        if temporary is not None:
+        with suppress(OSError):
             temporary.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    # mkstemp makes private files; the finished one gets the user's usual permissions
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def require_file(path: str | os.PathLike, role: str) -> Path:

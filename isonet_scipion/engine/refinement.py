@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import json
 import logging
-import tempfile
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,7 +14,9 @@ import numpy as np
 
 from isonet_scipion.engine.device import Devices, is_out_of_memory, training_scope
 from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.estimation import estimate_subtomograms
 from isonet_scipion.engine.files import replacing
+from isonet_scipion.engine.history import EpochRecord, draw_losses, require_convergence, write_losses
 from isonet_scipion.engine.model_file import (
     STATE_FILE,
     load_model,
@@ -26,31 +25,16 @@ from isonet_scipion.engine.model_file import (
     read_metadata,
     save_model,
 )
-from isonet_scipion.engine.network import NetworkSettings, build_unet, run_network, weighted_layers
-from isonet_scipion.engine.noise import NoiseSource
-from isonet_scipion.engine.normalisation import normalise
-from isonet_scipion.engine.pairs import PreparedSubtomogram, filled_target, first_estimate, prepare
+from isonet_scipion.engine.network import NetworkSettings, build_unet, weighted_layers
+from isonet_scipion.engine.noise import NoiseSource, noise_level, noise_sources
+from isonet_scipion.engine.pairs import PreparedSubtomogram, filled_target, prepare
 from isonet_scipion.engine.progress import Progress, clock
 from isonet_scipion.engine.settings import RefineSettings
 from isonet_scipion.engine.subtomograms import Subtomogram
-from isonet_scipion.engine.training import PairSource, cached, compile_model, train_epoch
-from isonet_scipion.engine.volume import open_volume, read_float, write_volume
+from isonet_scipion.engine.training import PairSource, cached, compile_model, falling, train_epoch
+from isonet_scipion.engine.volume import release, write_volume
 
 log = logging.getLogger(__name__)
-STACK_BYTES = 1 << 30  # of estimates kept in memory; more go to a nameless file
-DIVERGED = 10.0  # a loss this many times the smallest one so far
-
-
-@dataclass(frozen=True)
-class EpochRecord:
-    """What one epoch came to."""
-
-    iteration: int
-    epoch: int
-    loss: float
-    val_loss: float
-    noise_level: float
-    seconds: float
 
 
 @dataclass
@@ -61,40 +45,6 @@ class RunState:
     epoch: int = 0  # finished epochs of it
     batch_size: int = 4
     history: list[EpochRecord] = field(default_factory=list)
-
-
-def noise_level(iteration: int, levels: Sequence[float], starts: Sequence[int]) -> float:
-    """Noise level of an iteration: that of the latest start not after it, 0 before the first.
-
-    Raises
-    ------
-    EngineError
-        If the two lists differ in length, or starts do not increase, or a level is negative.
-    """
-    if len(levels) != len(starts):
-        raise EngineError(
-            "noise_level",
-            f"it has {len(levels)} values, noise_start_iter {len(starts)}",
-            "Give both as many values.",
-        )
-    if list(starts) != sorted(set(starts)) or any(level < 0 for level in levels):
-        raise EngineError(
-            "noise_start_iter", f"{starts} do not increase, or one of {levels} is negative", "Correct the two lists."
-        )
-    reached = [level for level, start in zip(levels, starts) if iteration >= start]
-    return reached[-1] if reached else 0.0
-
-
-def require_convergence(record: EpochRecord, history: Sequence[EpochRecord], learning_rate: float) -> None:
-    """Raise an EngineError if an epoch's loss is not finite, or ten times the smallest one before."""
-    smallest = min((old.loss for old in history), default=np.inf)
-    if not np.isfinite(record.loss + record.val_loss) or record.loss > DIVERGED * smallest:
-        raise EngineError(
-            f"training, iteration {record.iteration} epoch {record.epoch}",
-            f"the loss went to {record.loss:g} (smallest before: {smallest:.4g})",
-            f"All finished epochs are kept. Lower learning_rate to {learning_rate / 4:g}, or use precision float32, "
-            "with another result_dir.",
-        )
 
 
 class Refinement:
@@ -179,7 +129,6 @@ class Refinement:
             state = RunState(**stored["progress"])
             state.history = [EpochRecord(**record) for record in state.history]
             load_weights(model, path)
-            model.optimizer.learning_rate = self.settings.learning_rate
             log.info("Going on with iteration %d after %d of its epochs.", state.iteration, state.epoch)
             return state
         if self.start_model is not None:
@@ -223,6 +172,7 @@ class Refinement:
         source = self._pair_source(self._estimates(model, state), iteration, level)
         for epoch in range(state.epoch, self.settings.epochs):
             started = time.monotonic()
+            model.optimizer.learning_rate = self.settings.learning_rate * falling(epoch, self.settings.epochs)
             loss, val_loss = self._train(model, source, state)
             record = EpochRecord(iteration, epoch + 1, loss, val_loss, level, time.monotonic() - started)
             require_convergence(record, state.history, self.settings.learning_rate)
@@ -232,51 +182,54 @@ class Refinement:
                 self._write_iteration(model, state)
                 state.iteration, state.epoch = iteration + 1, 0
             self._save_state(model, state)
-            _write_losses(self.folder / "losses.csv", state.history)
+            write_losses(self.folder / "losses.csv", state.history)
+            draw_losses(self.folder / "losses.png", state.history)
             self._log_epoch(record, state)
 
     def _estimates(self, model: keras.Model, state: RunState) -> np.ndarray:
-        """Normalised estimates (subtomogram, z, y, x) that the iteration's targets are filled with."""
+        """The estimates that the iteration's targets are filled with."""
         previous = state.iteration - 1
-        size = len(self.subtomograms[0].volume.data)
-        estimates = _volume_stack(len(self.subtomograms), size, self.folder)
-        trained = previous > 0 or self.start_model is not None
-        if trained and state.epoch > 0:
+        if previous < self.first_iteration and self.start_model is None:
+            model = None
+        elif state.epoch > 0:
             # in the middle of an iteration the estimates are still those of the network before it
             model = build_unet(self.network)
-            self._copy_weights(
-                model, self.model_path(previous) if previous >= self.first_iteration else self.start_model
-            )
+            before = self.model_path(previous) if previous >= self.first_iteration else self.start_model
+            self._copy_weights(model, before)
         with Progress(f"Estimates {previous}", len(self.subtomograms), "subtomograms") as progress:
-            for first in range(0, len(self.subtomograms), state.batch_size):
-                batch = self.subtomograms[first : first + state.batch_size]
-                volumes = np.stack([subtomogram.normalised() for subtomogram in batch])
-                if trained:
-                    predicted = _predict_padded(model, volumes, self.network.divisor)
-                    made = [normalise(volume, self.settings.normalize_percentile) for volume in predicted]
-                else:
-                    percentile = self.settings.normalize_percentile
-                    made = [first_estimate(v, s.tilt, percentile) for v, s in zip(volumes, batch)]
-                estimates[first : first + len(batch)] = made
+
+            def keep(subtomogram: Subtomogram, estimate: np.ndarray) -> None:
                 if not self.settings.remove_intermediate:
-                    for subtomogram, volume in zip(batch, made):
-                        path = self.folder / f"{subtomogram.name}_iter{previous:02d}.mrc"
-                        write_volume(path, -volume, subtomogram.volume.voxel_size, subtomogram.volume)
-                progress.advance(len(batch))
-        return estimates
+                    source = subtomogram.volume()
+                    path = self.folder / f"{subtomogram.name}_iter{previous:02d}.mrc"
+                    write_volume(path, -estimate, source.voxel_size, source)
+                progress.advance()
+
+            return estimate_subtomograms(
+                self.subtomograms,
+                model,
+                self.network.divisor,
+                self.settings.normalize_percentile,
+                state.batch_size,
+                self.folder,
+                keep,
+            )
 
     def _pair_source(self, estimates: np.ndarray, iteration: int, level: float) -> PairSource:
         def prepare_pairs(number: int) -> PreparedSubtomogram:
             subtomogram = self.subtomograms[number]
-            target = filled_target(
-                subtomogram.normalised(), estimates[number], subtomogram.tilt, self.settings.normalize_percentile
-            )
+            estimate = np.array(estimates[number])
+            release(estimates)
+            percentile = self.settings.normalize_percentile
+            target = filled_target(subtomogram.normalised(), estimate, subtomogram.tilt, percentile)
             return prepare(target, subtomogram.tilt, self.cube_size)
 
         seed = [self.settings.seed, iteration]
         noise: list[NoiseSource] = []
         if level > 0:
-            noise = noise_sources(self.subtomograms, self.cube_size, self.settings, np.random.default_rng([*seed, 1]))
+            tilts = [subtomogram.tilt for subtomogram in self.subtomograms]
+            rng = np.random.default_rng([*seed, 1])
+            noise = noise_sources(tilts, self.cube_size, self.settings.noise_mode, self.settings.noise_dir, rng)
         count = len(self.subtomograms)
         pair_seed = int(np.random.SeedSequence(seed).generate_state(1)[0])
         return PairSource(cached(prepare_pairs, count, self.cube_size), count, self.cube_size, noise, level, pair_seed)
@@ -321,7 +274,7 @@ class Refinement:
             **dataclasses.asdict(self.settings),
             "iter_count": state.iteration,
             "cube_size": self.cube_size,
-            "crop_size": len(self.subtomograms[0].volume.data),
+            "crop_size": self.subtomograms[0].size,
             "ngpus": len(self.devices.gpus),
             "losses": [record.loss for record in losses],
             "val_losses": [record.val_loss for record in losses],
@@ -346,62 +299,3 @@ class Refinement:
             record.val_loss,
             clock(left),
         )
-
-
-def noise_sources(
-    subtomograms: Sequence[Subtomogram], cube_size: int, settings: RefineSettings, rng: np.random.Generator
-) -> list[NoiseSource]:
-    """One source of noise per subtomogram; those of one tilt range share it.
-
-    Raises
-    ------
-    EngineError
-        If noise_dir holds no volume as large as the cubes.
-    """
-    if settings.noise_dir:
-        return [read_noise(settings.noise_dir, cube_size)] * len(subtomograms)
-    ranges = dict.fromkeys(subtomogram.tilt for subtomogram in subtomograms)
-    made = {tilt: NoiseSource.simulated(cube_size, tilt, settings.noise_mode, rng) for tilt in ranges}
-    return [made[subtomogram.tilt] for subtomogram in subtomograms]
-
-
-def read_noise(folder: str, cube_size: int) -> NoiseSource:
-    """Noise from the volumes (.mrc) of a folder, all their slices along y.
-
-    Raises
-    ------
-    EngineError
-        If there is none as large as the cubes.
-    """
-    slices = []
-    for path in sorted(Path(folder).glob("*.mrc")):
-        volume = read_float(open_volume(path))
-        if min(volume.shape[0], volume.shape[2]) >= cube_size:
-            slices.append(volume[:cube_size, :, :cube_size].transpose(1, 0, 2))
-    if not slices:
-        raise EngineError(folder, f"no .mrc volume there is at least {cube_size} voxels wide", "Leave out noise_dir.")
-    return NoiseSource(np.concatenate(slices))
-
-
-def _volume_stack(count: int, size: int, folder: Path) -> np.ndarray:
-    shape = (count, size, size, size)
-    if count * size**3 * 4 <= STACK_BYTES:
-        return np.empty(shape, np.float32)
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=folder) as file:  # the map keeps the nameless file alive
-        return np.memmap(file, np.float32, "w+", shape=shape)
-
-
-def _predict_padded(model: keras.Model, volumes: np.ndarray, divisor: tuple[int, int, int]) -> np.ndarray:
-    """Network output for cubes whose side need not be a multiple of the divisor."""
-    extra = [-volumes.shape[1 + axis] % divisor[axis] for axis in range(3)]
-    padded = np.pad(volumes, [(0, 0)] + [(e // 2, e - e // 2) for e in extra], mode="symmetric")
-    inside = tuple(slice(e // 2, e // 2 + size) for e, size in zip(extra, volumes.shape[1:]))
-    return run_network(model, padded)[(slice(None), *inside)]
-
-
-def _write_losses(path: Path, history: list[EpochRecord]) -> None:
-    with replacing(path) as temporary, open(temporary, "w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(field.name for field in dataclasses.fields(EpochRecord))
-        writer.writerows(dataclasses.astuple(record) for record in history)

@@ -19,13 +19,18 @@ class Subtomogram:
     """One subtomogram on disk."""
 
     name: str
-    volume: Volume
+    path: str
+    size: int  # voxels on a side
     tilt: TiltRange
     grey_scale: GreyScale  # of the negated voxels
 
+    def volume(self) -> Volume:
+        """Its file; opened anew each time, since thousands can't be open at once."""
+        return open_volume(self.path)
+
     def normalised(self) -> np.ndarray:
         """Its voxels (n, n, n) float32, normalised, protein bright."""
-        return self.grey_scale.apply(-self.volume.data.astype(np.float32))
+        return self.grey_scale.apply(-self.volume().data.astype(np.float32))
 
 
 def read_subtomograms(table: Star, percentile: bool, tilt: tuple[float | None, float | None]) -> list[Subtomogram]:
@@ -50,16 +55,17 @@ def read_subtomograms(table: Star, percentile: bool, tilt: tuple[float | None, f
         If one can't be read, is no cube, constant, or of another size than the first.
     """
     table.require(["rlnImageName"])
-    subtomograms = []
+    subtomograms: list[Subtomogram] = []
+    names: set[str] = set()
     for row in table.rows:
         volume = open_volume(row["rlnImageName"])
         if len(set(volume.shape)) > 1:
             raise EngineError(volume.path, f"its shape {volume.shape} is not a cube", "Extract cubic subtomograms.")
-        if subtomograms and volume.shape != subtomograms[0].volume.shape:
-            size = len(subtomograms[0].volume.data)
+        size = len(volume.data)
+        if subtomograms and size != subtomograms[0].size:
             raise EngineError(
                 volume.path,
-                f"its side is {len(volume.data)} voxels, the first one's {size}",
+                f"its side is {size} voxels, the first one's {subtomograms[0].size}",
                 "Extract all with one crop_size.",
             )
         data = read_float(volume)
@@ -70,10 +76,8 @@ def read_subtomograms(table: Star, percentile: bool, tilt: tuple[float | None, f
             table.number(row, "rlnTiltMax", 60.0) if tilt[1] is None else tilt[1],
         )
         grey_scale = measure(np.negative(data, out=data), percentile)
-        subtomograms.append(Subtomogram(_distinct_name(volume.path, subtomograms), volume, tilt_range, grey_scale))
+        stem = Path(volume.path).stem
+        name = f"{len(subtomograms) + 1:06d}_{stem}" if stem in names else stem
+        names.add(name)
+        subtomograms.append(Subtomogram(name, volume.path, size, tilt_range, grey_scale))
     return subtomograms
-
-
-def _distinct_name(path: str, others: list[Subtomogram]) -> str:
-    stem = Path(path).stem
-    return f"{len(others) + 1:06d}_{stem}" if any(other.name == stem for other in others) else stem

@@ -14,6 +14,7 @@ from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.files import require_file
 from isonet_scipion.engine.model_file import STATE_FILE, read_metadata
 from isonet_scipion.engine.network import NetworkSettings
+from isonet_scipion.engine.noise import noise_level
 from isonet_scipion.engine.settings import RefineSettings
 from isonet_scipion.engine.star import Star, read_star
 from isonet_scipion.engine.subtomograms import Subtomogram, read_subtomograms
@@ -34,7 +35,7 @@ def refine(subtomo_star: str, settings: RefineSettings, given: set[str]) -> None
     network = NetworkSettings(**{name: getattr(settings, name) for name in NetworkSettings.__dataclass_fields__})
     _check(settings, cube_size, network)
     subtomograms = read_subtomograms(table, settings.normalize_percentile, (settings.tilt_min, settings.tilt_max))
-    size = len(subtomograms[0].volume.data)
+    size = subtomograms[0].size
     if size < cube_size:
         raise EngineError(subtomo_star, f"rlnCubeSize {cube_size} is more than the side {size}", "Extract larger ones.")
     _check_tilt_ranges(subtomograms)
@@ -121,6 +122,7 @@ def _check(settings: RefineSettings, cube_size: int, network: NetworkSettings) -
     for name in ("batch_size", "steps_per_epoch", "select_subtomo_number"):
         if getattr(settings, name) is not None and getattr(settings, name) < 1:
             raise EngineError(name, f"{getattr(settings, name)} is too few", "Give at least 1.")
+    noise_level(1, settings.noise_level, settings.noise_start_iter)
     if not 0 < settings.learning_rate < 1:
         raise EngineError("learning_rate", f"{settings.learning_rate} is out of range", "Give a value such as 0.0004.")
 
@@ -131,14 +133,14 @@ def _check_tilt_ranges(subtomograms: list[Subtomogram]) -> None:
         shown = shown_range(*power_by_angle(subtomogram.normalised() for subtomogram in sample))
         warning = tilt_warning(tilt, shown)
         if warning:
-            log.warning("%s and others: %s. Check tilt_min and tilt_max.", sample[0].volume.path, warning)
+            log.warning("%s and others: %s. Check tilt_min and tilt_max.", sample[0].path, warning)
 
 
 def _metadata(table: Star, subtomograms: list[Subtomogram], settings: RefineSettings, cube_size: int) -> dict:
     row = table.rows[0]
     deconvolved = table.text(row, "isonetDeconvolved")
     return {
-        "voxel_size": table.number(row, "rlnPixelSize", subtomograms[0].volume.voxel_size),
+        "voxel_size": table.number(row, "rlnPixelSize", subtomograms[0].volume().voxel_size),
         "tilt_min": min(subtomogram.tilt.minimum for subtomogram in subtomograms),
         "tilt_max": max(subtomogram.tilt.maximum for subtomogram in subtomograms),
         "normalize_percentile": settings.normalize_percentile,

@@ -1,0 +1,71 @@
+"""What the epochs of a refinement came to: table, plot, and the alarm when the loss runs away."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.files import replacing
+
+DIVERGED = 10.0  # a loss this many times the smallest one so far
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """One epoch; losses are mean absolute errors on IsoNet's scale."""
+
+    iteration: int
+    epoch: int
+    loss: float
+    val_loss: float
+    noise_level: float
+    seconds: float
+
+
+def require_convergence(record: EpochRecord, history: Sequence[EpochRecord], learning_rate: float) -> None:
+    """Raise an EngineError if an epoch's loss is not finite, or ten times the smallest one before."""
+    smallest = min((old.loss for old in history), default=np.inf)
+    if not np.isfinite(record.loss + record.val_loss) or record.loss > DIVERGED * smallest:
+        raise EngineError(
+            f"training, iteration {record.iteration} epoch {record.epoch}",
+            f"the loss went to {record.loss:g} (smallest before: {smallest:.4g})",
+            f"All finished epochs are kept. Lower learning_rate to {learning_rate / 4:g}, or use precision float32, "
+            "with another result_dir.",
+        )
+
+
+def write_losses(path: str | os.PathLike, history: Sequence[EpochRecord]) -> None:
+    """Write a table (.csv) with one row per epoch."""
+    with replacing(path) as temporary, open(temporary, "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(field.name for field in dataclasses.fields(EpochRecord))
+        writer.writerows(dataclasses.astuple(record) for record in history)
+
+
+def draw_losses(path: str | os.PathLike, history: Sequence[EpochRecord]) -> None:
+    """Draw losses over epochs (.png), with the iterations' ends and the noise levels marked."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    FigureCanvasAgg(figure)
+    panel = figure.subplots()
+    epochs = np.arange(1, len(history) + 1)
+    panel.plot(epochs, [record.loss for record in history], label="training")
+    panel.plot(epochs, [record.val_loss for record in history], label="validation")
+    for epoch, record, following in zip(epochs, history, history[1:]):
+        if following.iteration != record.iteration:
+            panel.axvline(epoch + 0.5, color="0.85", linewidth=0.8, zorder=0)
+        if following.noise_level != record.noise_level:
+            panel.axvline(epoch + 0.5, color="tab:red", linestyle=":")
+            panel.annotate(f"noise {following.noise_level:g}", (epoch + 0.5, 0.97), xycoords=("data", "axes fraction"))
+    panel.set(xlabel="epoch (grey: ends of iterations)", ylabel="mean absolute error")
+    panel.legend()
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=100)
