@@ -57,11 +57,12 @@ def following(log: Path) -> Iterator[None]:
         while True:
             isLast = done.is_set()
             if log.exists():
-                with open(log, encoding="utf-8", errors="replace") as file:
+                with open(log, "rb") as file:
                     file.seek(position)
-                    for line in file:
-                        say(f"    {line.rstrip()}")
-                    position = file.tell()
+                    lines, newline, _ = file.read().rpartition(b"\n")
+                position += len(lines + newline)
+                for line in lines.decode("utf-8", "replace").splitlines():
+                    say(f"    {line}")
             if isLast:
                 return
             done.wait(1)

@@ -114,6 +114,7 @@ class TestIsoNetChain(IsoNetTest):
         self.assertAlmostEqual(model.getSamplingRate(), VOXEL_SIZE)
         self.assertEqual(model.getTiltRange(), (-57.0, 51.0))
         self.assertEqual((model.getCubeSize(), model.getIteration()), (CUBE, 1))
+        self.assertTrue(model.ctfCorrected())
         table = read_star(self.refine._getExtraPath("subtomo.star"))
         self.assertEqual(len(table.rows), 2 * NUMBER)
         self.assertEqual({row["rlnCropSize"] for row in table.rows}, {str(CROP)})

@@ -102,14 +102,21 @@ def test_tables_survive_hard_names_and_missing_values(tmp_path):
     assert "rlnMaskName" not in star.labels
 
 
-def test_subtomogram_rows_carry_the_tilt_range(tmp_path):
-    row = convert.subtomogramRow(3, "a.mrc", "TS_01", 64, 80, 10.0, OPTICS)
-    assert (row["rlnCubeSize"], row["rlnCropSize"], row["rlnTiltMin"], row["rlnTiltMax"]) == (
-        "64",
-        "80",
-        "-57.0",
-        "51.0",
-    )
+def test_subtomogram_rows_carry_the_tilt_range_and_the_tomogram(tomogram):
+    coordinate = Coordinate3D()
+    coordinate.setVolume(tomogram)
+    subtomogram = SubTomogram()
+    subtomogram.setCoordinate3D(coordinate)
+    row = convert.subtomogramRow(3, "a.mrc", subtomogram, 64, 80, 10.0, OPTICS)
+    sizes = (row["rlnCubeSize"], row["rlnCropSize"], row["rlnTiltMin"], row["rlnTiltMax"])
+    assert sizes == ("64", "80", "-57.0", "51.0")
+    assert (row["rlnTomoName"], row["isonetDeconvolved"]) == ("TS_01", "None")
+    assert convert.subtomogramRow(1, "a.mrc", SubTomogram(), 64, 80, 10.0, OPTICS)["rlnTomoName"] == "None"
+
+
+def test_a_tomogram_with_its_ctf_corrected_counts_as_deconvolved():
+    row = convert.tomogramRow("TS_01", "a.mrc", 10.0, OPTICS, isDeconvolved=True)
+    assert row["rlnDeconvTomoName"] == row["rlnMicrographName"] == "a.mrc"
 
 
 def test_coordinates_are_array_indices_in_the_target_voxels(tomogram):
