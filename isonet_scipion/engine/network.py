@@ -141,4 +141,8 @@ def run_network(model: keras.Model, batch: np.ndarray) -> np.ndarray:
     ndarray
         Same shape, float32.
     """
+    strategy = getattr(model, "distribute_strategy", None)
+    if strategy is not None and strategy.num_replicas_in_sync > 1:
+        # predict_on_batch would give each device the whole batch, and return all their results
+        return np.asarray(model(batch[..., None], training=False), np.float32)[..., 0]
     return np.asarray(model.predict_on_batch(batch[..., None]), np.float32)[..., 0]
