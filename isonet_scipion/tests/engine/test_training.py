@@ -25,7 +25,7 @@ cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from isonet_scipion.engine.network import NetworkSettings, build_unet, run_network
 from isonet_scipion.engine.pairs import prepare
-from isonet_scipion.engine.training import PairSource, compile_model, train_epoch
+from isonet_scipion.engine.training import PairSource, train_epoch
 from isonet_scipion.engine.wedge import TiltRange
 import keras
 target = np.random.default_rng(0).normal(size=(20, 20, 20)).astype(np.float32)
@@ -37,16 +37,17 @@ for replicas in (("CPU:0",), ("CPU:0", "CPU:1")):
     with training_scope(Devices("tensorflow", (), "float32", replicas)):
         # batch statistics and dropout are those of each device's share, so both are off
         model = build_unet(NetworkSettings(filter_base=2, unet_depth=2, drop_out=0, batch_normalization=False))
-        compile_model(model, 2e-4)
+        # Adam would blow up the rounding of gradients near 0, and hide a wrong scale of them
+        model.compile(keras.optimizers.SGD(0.02), loss="mae", jit_compile=False)
     # far from the identity, so that no gradient is a sum that nearly cancels
     rng = np.random.default_rng(5)
     model.set_weights([weight + rng.uniform(-0.04, 0.08, weight.shape) for weight in model.get_weights()])
     before = run_network(model, target[None, :16, :16, :16])
-    losses = train_epoch(model, source, 0, 6, 4, 2)
+    losses = train_epoch(model, source, 0, 3, 4, 2)
     results.append((losses, run_network(model, target[None, :16, :16, :16])))
 np.testing.assert_allclose(results[0][0], results[1][0], atol=1e-4)
 np.testing.assert_allclose(results[0][1], results[1][1], atol=1e-4)
-assert np.abs(results[0][1] - before).max() > 5e-4  # it learned something
+assert np.abs(results[0][1] - before).max() > 0.005  # it learned something
 print("same")
 """
 
