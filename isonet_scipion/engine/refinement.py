@@ -16,6 +16,7 @@ from isonet_scipion.engine.device import Devices, is_out_of_memory, training_sco
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.estimation import estimate_subtomograms
 from isonet_scipion.engine.files import replacing
+from isonet_scipion.engine.forecast import Forecast, refinement_bytes, require_space
 from isonet_scipion.engine.history import EpochRecord, draw_losses, require_convergence, write_losses
 from isonet_scipion.engine.model_file import (
     STATE_FILE,
@@ -105,6 +106,11 @@ class Refinement:
             model = build_unet(self.network)
             compile_model(model, self.settings.learning_rate)
         state = self._resume(model)
+        size, keep = self.subtomograms[0].size, not self.settings.remove_intermediate
+        left = self.settings.iterations - state.iteration + 1
+        require_space(self.folder, refinement_bytes(model.count_params(), len(self.subtomograms), size, left, keep))
+        steps = (left * self.settings.epochs - state.epoch) * self.settings.steps_per_epoch
+        self.forecast = Forecast(steps, self.devices)
         while state.iteration <= self.settings.iterations:
             self._iterate(model, state)
         last = self.model_path(self.settings.iterations)
@@ -247,7 +253,7 @@ class Refinement:
                         steps,
                         state.batch_size,
                         self.threads,
-                        lambda loss: progress.advance(1, f"loss {loss:.4f}"),  # noqa: B023
+                        lambda loss: self._count_step(progress, loss),  # noqa: B023
                     )
             except Exception as error:
                 if not is_out_of_memory(error):
@@ -262,6 +268,10 @@ class Refinement:
                 log.warning("Out of memory: going on with batch_size %d.", state.batch_size)
                 if (self.folder / STATE_FILE).exists():
                     load_weights(model, self.folder / STATE_FILE)
+
+    def _count_step(self, progress: Progress, loss: float) -> None:
+        self.forecast.step()
+        progress.advance(1, f"loss {loss:.4f}")
 
     def _write_iteration(self, model: keras.Model, state: RunState) -> None:
         # without the optimiser's state the file is a third of the size

@@ -8,11 +8,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.forecast import refinement_bytes
 from isonet_scipion.engine.history import EpochRecord, require_convergence
 from isonet_scipion.engine.model_file import load_model
 from isonet_scipion.engine.noise import noise_level
@@ -62,6 +64,7 @@ def test_same_seed_same_model_other_seed_other_model(subtomograms, run):
     for name, seed in (("a", 5), ("b", 5), ("c", 6)):
         status, log = run("refine", "subtomo.star", *SMALL, f"--seed={seed}", f"--result_dir={name}")
         assert status == 0, log
+        assert "Disk space" in log and "epoch 2/2: loss" in log
     assert_same_weights("a/model_iter03.keras", "b/model_iter03.keras", 0)
     with pytest.raises(AssertionError):
         assert_same_weights("a/model_iter03.keras", "c/model_iter03.keras", 1e-6)
@@ -122,6 +125,7 @@ def test_estimates_are_written_dark_or_not_at_all(subtomograms, run):
         assert np.corrcoef(estimate.data.ravel(), source.ravel())[0, 1] > 0.6
         np.testing.assert_allclose(np.percentile(-estimate.data, [4, 96]), [0, 1], atol=1e-4)
     assert not list(Path("few").glob("*.mrc"))
+    assert Path("few/losses.png").stat().st_size > 5000
 
 
 def test_released_model_is_a_start(subtomograms, run, reference):
@@ -142,6 +146,15 @@ def test_diverging_loss_stops_with_advice(loss):
     require_convergence(EpochRecord(1, 2, 0.9, 0.9, 0.0, 1.0), history, 4e-4)
     with pytest.raises(EngineError, match="iteration 1 epoch 2.*Lower learning_rate to 0.0001"):
         require_convergence(EpochRecord(1, 2, loss, 0.1, 0.0, 1.0), history, 4e-4)
+
+
+def test_run_that_does_not_fit_on_the_disk_is_refused_before_it_starts(subtomograms, run, monkeypatch):
+    monkeypatch.setattr("isonet_scipion.engine.forecast.shutil.disk_usage", lambda path: SimpleNamespace(free=1000))
+    status, log = run("refine", "subtomo.star", *SMALL)
+    assert status == 1 and "results: the run needs" in log and "remove_intermediate" in log
+    assert not Path("results").exists()
+    # 3 iterations' models, twice the state with two more numbers per weight, 4 estimates of 24^3 each
+    assert refinement_bytes(1000, 4, 24, 3, True) == 4 * 1000 * 9 + 4 * 4 * 24**3 * 3
 
 
 def test_noise_schedule():
