@@ -27,5 +27,5 @@ def rescale(volume: np.ndarray, voxel_size: float, new_voxel_size: float) -> np.
         volume = scipy.ndimage.gaussian_filter(volume, (step - 1) / 2, mode="mirror")
     # voxel i of the result is centred at (i + 1/2) new voxels, measured from the corner
     return scipy.ndimage.affine_transform(
-        volume, np.full(3, step), offset=(step - 1) / 2, output_shape=shape, order=3, mode="mirror"
+        volume, np.diag([step] * 3), offset=(step - 1) / 2, output_shape=shape, order=3, mode="mirror"
     )

@@ -153,7 +153,8 @@ def write_star(path: str | os.PathLike, star: Star) -> None:
 
 
 def _quoted(cell: str, path: str | os.PathLike) -> str:
-    if cell and not re.search(r"[\s'\"#]", cell):
+    # a bare cell must not look like a label, a comment or the start of another table
+    if cell and not re.search(r"[\s'\"#]|^(_|data_|loop_)", cell):
         return cell
     quote = '"' if '"' not in cell else "'"
     if quote in cell or "\n" in cell or "\r" in cell:

@@ -48,7 +48,7 @@ def keras_2():
 def test_keras_2_gives_the_same_output_and_what_it_trained_comes_back(tmp_path, run, keras_2, settings):
     model = build_unet(settings)
     rng = np.random.default_rng(0)
-    model.set_weights([weight + rng.random(weight.shape) * 0.1 for weight in model.get_weights()])
+    model.set_weights([weight + rng.uniform(-0.02, 0.03, weight.shape) for weight in model.get_weights()])
     save_model(tmp_path / "m.keras", model, settings, {})
     assert run("export_model", "m.keras", "m.h5")[0] == 0
     batch = rng.normal(size=(2, 16, 16, 16)).astype(np.float32)

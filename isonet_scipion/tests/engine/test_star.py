@@ -44,6 +44,13 @@ def test_windows_line_ends_tabs_comments_and_later_quotes(tmp_path):
     assert [row["rlnB"] for row in read_star(tmp_path / "t.star").rows] == ["plain", "with space"]
 
 
+@pytest.mark.parametrize("cell", ["_a.mrc", "data_1.mrc", "loop_", "#1.mrc", "it's", "", "None"])
+def test_first_cells_that_look_like_something_else(tmp_path, cell):
+    rows = [{"rlnA": cell, "rlnB": "1"}, {"rlnA": "plain", "rlnB": cell}, {"rlnA": cell, "rlnB": cell}]
+    write_star(tmp_path / "t.star", Star(["rlnA", "rlnB"], rows))
+    assert read_star(tmp_path / "t.star").rows == rows
+
+
 @pytest.mark.parametrize("text", ["", "hello", "data_\n\nloop_\n_rlnA #1\n_rlnB #2\n1\n", "data_\nloop_\n", "\x00\x01"])
 def test_what_is_no_table_is_refused(tmp_path, text):
     (tmp_path / "t.star").write_text(text)
