@@ -153,7 +153,8 @@ class ProtIsoNetRefine(ProtIsoNetBase):
 
     def createOutputStep(self, iterations: int) -> None:
         """Register the network of the last iteration."""
-        models = sorted(glob.glob(os.path.join(glob.escape(self._resultFolder()), "model_iter*.keras")))
+        models = glob.glob(os.path.join(glob.escape(self._resultFolder()), "model_iter*.keras"))
+        models.sort(key=lambda path: (len(path), path))  # model_iter100 comes after model_iter99
         if not models:
             raise EngineFailure("No model was written: see the log.")
         model = IsoNetModel()

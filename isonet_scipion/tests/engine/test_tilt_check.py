@@ -1,9 +1,15 @@
+import subprocess
+import sys
+
+import mrcfile
 import numpy as np
 import pytest
 
 from isonet_scipion.engine.phantom import Example
+from isonet_scipion.engine.report import wedge_power_ratio
 from isonet_scipion.engine.tilt_check import power_by_angle, shown_range, tilt_warning
 from isonet_scipion.engine.wedge import TiltRange
+from isonet_scipion.tests.engine.conftest import SHARED
 
 
 def shown(tilt, seed=1):
@@ -32,9 +38,24 @@ def test_without_an_empty_wedge_nothing_is_claimed():
 
 
 def test_real_tomogram_shows_its_range(real_data):
-    import mrcfile
-
     with mrcfile.mmap(real_data / "mpneumoniae_20A_full.mrc") as mrc:
         cubes = [mrc.data[16:64, y : y + 48, x : x + 48] for y in (0, 48, 96) for x in (0, 48, 96)]
         assert tilt_warning(TiltRange(), shown_range(*power_by_angle(cubes))) is None
         assert "-30..66 does not fit" in tilt_warning(TiltRange(-30, 66), shown_range(*power_by_angle(cubes)))
+
+
+def test_sign_of_the_tilts_is_that_of_the_simulated_benchmark(tmp_path):
+    """A tilt series of -30..66 degrees, projected and back-projected in real space by another program."""
+    bench = SHARED / "bench"
+    if not bench.is_dir():
+        pytest.skip(f"the benchmark is not in {bench}")
+    scene = ("phantom.py", "--seed", "42", "--shape", "48", "64", "64", "--apix", "10", "--out", "gt.mrc")
+    tilts = ("--tilt-min", "-30", "--tilt-max", "66", "--tilt-step", "3", "--snr", "3")
+    for script, *arguments in (scene, ("project.py", "--gt", "gt.mrc", "--out-dir", ".", *tilts)):
+        subprocess.run([sys.executable, bench / script, *arguments], cwd=tmp_path, check=True, capture_output=True)
+    with mrcfile.open(tmp_path / "tomo.mrc") as mrc:
+        tomogram = mrc.data
+    found = shown_range(*power_by_angle(tomogram[:, y : y + 48, x : x + 48] for y in (0, 16) for x in (0, 16)))
+    assert tilt_warning(TiltRange(-30, 66), found) is None
+    assert "mirrored" in tilt_warning(TiltRange(-66, 30), found)
+    assert wedge_power_ratio(tomogram, TiltRange(-30, 66)) < 0.01 < 0.5 < wedge_power_ratio(tomogram, TiltRange(-66, 30))
