@@ -58,4 +58,5 @@ def test_sign_of_the_tilts_is_that_of_the_simulated_benchmark(tmp_path):
     found = shown_range(*power_by_angle(tomogram[:, y : y + 48, x : x + 48] for y in (0, 16) for x in (0, 16)))
     assert tilt_warning(TiltRange(-30, 66), found) is None
     assert "mirrored" in tilt_warning(TiltRange(-66, 30), found)
-    assert wedge_power_ratio(tomogram, TiltRange(-30, 66)) < 0.01 < 0.5 < wedge_power_ratio(tomogram, TiltRange(-66, 30))
+    assert wedge_power_ratio(tomogram, TiltRange(-30, 66)) < 0.01
+    assert wedge_power_ratio(tomogram, TiltRange(-66, 30)) > 0.5
