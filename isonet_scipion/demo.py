@@ -32,7 +32,7 @@ SMALL = {
         "stepsPerEpoch": 40,
         "batchSize": 4,
         "filterBase": 8,
-        "learningRate": 0.001,
+        "learningRate": 0.002,
         "noiseLevel": "0.05",
         "noiseStartIter": "4",
         "removeIntermediate": True,

@@ -53,8 +53,8 @@ def deconvolve(
     out : ndarray, optional
         float32 array of the same shape that takes the result; may be a memory map.
     chunk_size : int, optional
-        Keep the spectrum in a file, and about chunk_size^3 voxels of it in memory. The result is the
-        same: the pieces are parts of one transform.
+        Keep the spectrum in a file, and at most chunk_size^3 voxels of it per thread in memory. The result
+        is the same: the pieces are parts of one transform.
     scratch_folder : path, optional
         Folder of that file, which has no name and vanishes with the process.
     threads : int
@@ -78,7 +78,7 @@ def deconvolve(
     result = np.empty(shape, np.float32) if out is None else out
     offset = tomogram[shape[0] // 2].mean(dtype=np.float64).astype(np.float32)  # keeps large grey values precise
     before, after = np.empty((shape[0], 2)), np.empty((shape[0], 2))
-    release_every = max(1, (1 << 24) // (shape[1] * shape[2]))
+    release_every = max(1, SLAB_VOXELS // (shape[1] * shape[2]))
 
     def forward(z: int) -> None:
         plane = tomogram[sources[0][z]].astype(np.float32) - offset
@@ -113,7 +113,8 @@ def deconvolve(
         if not np.isfinite(deviation_before):
             name = str(getattr(tomogram, "filename", None) or "tomogram")
             raise EngineError(name, "it holds NaN or infinite voxels", "Reconstruct it again or replace them.")
-        _filter_along_z(spectrum, padded, deconvolution, chunk_size**3 if chunk_size else SLAB_VOXELS, pool)
+        slab_voxels = min(SLAB_VOXELS, chunk_size**3) if chunk_size else SLAB_VOXELS
+        _filter_along_z(spectrum, padded, deconvolution, slab_voxels, pool)
         list(pool.map(backward, range(shape[0])))
         mean_after, deviation_after = _moments(after, shape)
         gain = deviation_before / deviation_after if deviation_after > 0 else 0.0
