@@ -13,7 +13,7 @@ from isonet_scipion.engine.model_file import load_model, network_settings, read_
 from isonet_scipion.engine.network import NetworkSettings, build_unet, run_network
 from isonet_scipion.engine.normalisation import normalise
 from isonet_scipion.engine.prediction import correct
-from isonet_scipion.engine.tiling import isonet_tiling
+from isonet_scipion.engine.tiling import automatic_tiling, isonet_tiling
 
 choose_devices()
 TINY = NetworkSettings(filter_base=4, unet_depth=2, convs_per_depth=2)
@@ -101,3 +101,15 @@ def test_files_that_are_no_models_are_refused(tmp_path, monkeypatch):
 def test_impossible_networks_are_refused(wrong):
     with pytest.raises(EngineError):
         NetworkSettings(**wrong)
+
+
+def test_tiles_show_no_seams(reference):
+    model, _ = load_model(reference / "model_fb8.h5")
+    with mrcfile.open(reference / "cell_deconv.mrc") as cell:
+        tomogram = cell.data
+    tilings = [automatic_tiling(tomogram.shape, (8, 8, 8), voxels) for voxels in (1 << 22, 600_000)]
+    assert tilings[0].counts(tomogram.shape) == (1, 1, 1) and np.prod(tilings[1].counts(tomogram.shape)) > 4
+    whole, pieces = (correct(tomogram.copy(), lambda tiles: run_network(model, tiles), tiling) for tiling in tilings)
+    inside = (slice(16, -16),) * 3
+    assert np.abs(pieces - whole)[inside].max() < 0.01 * whole.std()
+    assert np.abs(whole - tomogram).max() > 0.1 * whole.std()
