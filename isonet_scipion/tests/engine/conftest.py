@@ -3,9 +3,12 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from isonet_scipion.engine import cli
 
+settings.register_profile("busy", deadline=None)  # a busy machine is no failure
+settings.load_profile("busy")
 SHARED = Path(__file__).parents[4] / "shared"
 
 
