@@ -17,7 +17,7 @@ from isonet_scipion.engine.network import NetworkSettings, weighted_layers
 if TYPE_CHECKING:
     import keras
 
-_REMEDY = "Give a model_iterNN.keras of ours or a model_iterNN.h5 of IsoNet 0.2."
+MODEL_REMEDY = "Give a model_iterNN.keras of ours or a model_iterNN.h5 of IsoNet 0.2."
 _KERAS_2 = "2.15.0"
 # what Keras 2 knows of each layer's settings
 _KERAS_2_SETTINGS = {
@@ -70,7 +70,7 @@ def legacy_network(path: str | os.PathLike) -> NetworkSettings:
             batch_normalization="BatchNormalization" in classes,
         )
     except (OSError, KeyError, ValueError, TypeError, IndexError) as error:
-        raise EngineError(str(path), f"it is not a model of IsoNet 0.2 ({error})", _REMEDY) from error
+        raise EngineError(str(path), f"it is not a model of IsoNet 0.2 ({error})", MODEL_REMEDY) from error
 
 
 def load_legacy_weights(model: keras.Model, path: str | os.PathLike) -> None:
@@ -96,7 +96,7 @@ def load_legacy_weights(model: keras.Model, path: str | os.PathLike) -> None:
         for layer, weights in zip(layers, stored):
             layer.set_weights(weights)
     except (OSError, KeyError, ValueError, TypeError) as error:
-        raise EngineError(str(path), f"its weights can't be read ({error})", _REMEDY) from error
+        raise EngineError(str(path), f"its weights can't be read ({error})", MODEL_REMEDY) from error
 
 
 def save_legacy(path: str | os.PathLike, model: keras.Model, learning_rate: float) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.files import replacing, require_file
-from isonet_scipion.engine.legacy_h5 import legacy_network, load_legacy_weights
+from isonet_scipion.engine.legacy_h5 import MODEL_REMEDY, legacy_network, load_legacy_weights
 from isonet_scipion.engine.network import NetworkSettings, build_unet
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 STATE_FILE = "training_state.keras"  # in a refinement's folder: the model, its optimiser and how far it has come
 METADATA = "isonet.json"  # member of a .keras archive
-_REMEDY = "Give a model_iterNN.keras of ours or a model_iterNN.h5 of IsoNet 0.2."
 
 
 def save_model(path: str | os.PathLike, model: keras.Model, network: NetworkSettings, metadata: dict) -> None:
@@ -59,14 +58,13 @@ def read_metadata(path: str | os.PathLike) -> dict:
                 metadata = json.loads(archive.read(METADATA))
             return {key: tuple(value) if isinstance(value, list) else value for key, value in metadata.items()}
         except (KeyError, ValueError, zipfile.BadZipFile, OSError) as error:
-            raise EngineError(str(path), f"it is not a model of isonet_scipion ({error})", _REMEDY) from error
+            raise EngineError(str(path), f"it is not a model of isonet_scipion ({error})", MODEL_REMEDY) from error
     return legacy_network(file).as_dict()
 
 
 def network_settings(metadata: dict) -> NetworkSettings:
     """The network's shape out of a model's metadata."""
-    names = NetworkSettings.__dataclass_fields__
-    return NetworkSettings(**{name: metadata[name] for name in names})
+    return NetworkSettings.among(metadata)
 
 
 def load_model(path: str | os.PathLike) -> tuple[keras.Model, dict]:
@@ -112,4 +110,4 @@ def load_weights(model: keras.Model, path: str | os.PathLike) -> None:
             warnings.simplefilter("error", UserWarning)
             model.load_weights(os.fspath(path))
     except (ValueError, KeyError, OSError, zipfile.BadZipFile, UserWarning) as error:
-        raise EngineError(str(path), f"its weights can't be read ({error})", _REMEDY) from error
+        raise EngineError(str(path), f"its weights can't be read ({error})", MODEL_REMEDY) from error

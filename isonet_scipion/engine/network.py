@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 import numpy as np
 
@@ -41,6 +42,11 @@ class NetworkSettings:
                 raise EngineError(name, f"{getattr(self, name)} is too small", f"Give at least {least}.")
         if not 0 <= self.drop_out < 1:
             raise EngineError("drop_out", f"{self.drop_out} is not a share of the features", "Give 0 to 0.9.")
+
+    @classmethod
+    def among(cls, values: Mapping[str, Any]) -> NetworkSettings:
+        """The shape out of a mapping that holds these names among others."""
+        return cls(**{field.name: values[field.name] for field in dataclasses.fields(cls)})
 
     @property
     def divisor(self) -> tuple[int, int, int]:

@@ -84,8 +84,7 @@ class Refinement:
         self.metadata, self.devices = metadata, devices
         self.start_model, self.first_iteration = start_model, first_iteration
         self.folder = Path(settings.result_dir)
-        shape = {name: getattr(settings, name) for name in NetworkSettings.__dataclass_fields__}
-        self.network = NetworkSettings(**shape)
+        self.network = NetworkSettings.among(vars(settings))
         self.threads = max(1, settings.preprocessing_ncpus)
 
     def run(self) -> Path:

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from isonet_scipion.engine.ctf import Microscope
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.star import Star, parse_index_list, read_star, tomogram_names, write_star
-from isonet_scipion.engine.volume import Volume, open_volume
+from isonet_scipion.engine.volume import Volume, open_volume, same_voxel_size
 from isonet_scipion.engine.wedge import TiltRange
 
 log = logging.getLogger(__name__)
-VOXEL_SIZE_TOLERANCE = 0.01  # relative
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,7 @@ class TomogramTable:
         entries = [entry for entry in entries if any(entry.row is row for row in chosen)]
         for entry in entries:
             header = entry.source(use_deconvolved)[0].voxel_size
-            if header and abs(header - entry.voxel_size) > VOXEL_SIZE_TOLERANCE * header:
+            if header and not same_voxel_size(entry.voxel_size, header):
                 log.warning(
                     "%s: the header's voxel size is %.3f A, the table's %.3f A, which is used.",
                     entry.path,

@@ -16,6 +16,8 @@ import numpy as np
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.files import replacing, require_file
 
+VOXEL_SIZE_TOLERANCE = 0.01  # relative
+
 
 @dataclass(frozen=True)
 class Volume:
@@ -106,6 +108,24 @@ def read_float(volume: Volume) -> np.ndarray:
     if not all(np.isfinite(plane).all() for plane in data):
         raise EngineError(volume.path, "it holds NaN or infinite voxels", "Reconstruct it again or replace them.")
     return data
+
+
+def same_voxel_size(size: float, expected: float) -> bool:
+    """Whether two voxel sizes differ by no more than headers' rounding."""
+    return abs(size - expected) <= VOXEL_SIZE_TOLERANCE * expected
+
+
+def check_mask(mask: Volume, tomogram: Volume) -> None:
+    """Raise an EngineError unless the mask has the tomogram's shape and (where both are known) voxel size."""
+    if mask.shape != tomogram.shape:
+        raise EngineError(
+            mask.path, f"its shape {mask.shape} is not that of {tomogram.path}, {tomogram.shape}", "Make it again."
+        )
+    sizes = mask.voxel_size, tomogram.voxel_size
+    if all(sizes) and not same_voxel_size(*sizes):
+        raise EngineError(
+            mask.path, f"its voxel size is {sizes[0]:.3f} A, the tomogram's {sizes[1]:.3f} A", "Correct its header."
+        )
 
 
 @contextmanager

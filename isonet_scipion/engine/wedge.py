@@ -13,6 +13,8 @@ import scipy.fft
 
 from isonet_scipion.engine.errors import EngineError
 
+TILT_TOLERANCE = 3.0  # degrees by which a tomogram's range may differ from the one that a model was trained for
+
 
 @dataclass(frozen=True)
 class TiltRange:

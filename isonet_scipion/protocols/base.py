@@ -131,6 +131,15 @@ class ProtIsoNetTomograms(ProtIsoNetBase):
             help=help + " Protein is dark in them, and the tilt axis is along y.",
         )
 
+    def _addHalvesParam(self, form: Form, verb: str) -> None:
+        form.addParam(
+            "processHalves",
+            BooleanParam,
+            default=False,
+            label="Also the half tomograms?",
+            help=f"{verb} the even and odd half tomograms too, in the same way, for programs that need them.",
+        )
+
     # ---------------------------------------------------------------- to be filled in by each stage
 
     def _readInputs(self, tomograms: dict[str, Tomogram]) -> Iterable[str]:
@@ -216,6 +225,11 @@ class ProtIsoNetTomograms(ProtIsoNetBase):
 
     def _optics(self, tomogram: Tomogram) -> convert.Optics:
         return convert.readOptics(tomogram.getAcquisition(), self.inputTomograms.get().getAcquisition())
+
+    def _halfFiles(self, label: str, tsId: str) -> list[str]:
+        """What the engine made of the half maps, if they were asked for."""
+        names = halfNames(tsId) if self.processHalves else ()
+        return [self._outputFile(name, label, tsId) for name in names]
 
     def _outputFile(self, name: str, label: str, tsId: str) -> str:
         rate = self._tomograms[tsId].getSamplingRate()

@@ -10,7 +10,7 @@ from tomo.objects import SetOfTomograms, Tomogram
 
 from isonet_scipion import convert
 from isonet_scipion.engine.settings import DeconvSettings
-from isonet_scipion.protocols.base import ProtIsoNetTomograms, halfNames
+from isonet_scipion.protocols.base import ProtIsoNetTomograms
 from isonet_scipion.protocols.form import addOption, optionValues
 
 
@@ -53,13 +53,7 @@ class ProtIsoNetDeconv(ProtIsoNetTomograms):
             label="Defocus (Å)",
             help="Defocus at zero tilt, underfocus positive: 2 µm is 20000. For tomograms that have no CTF.",
         )
-        form.addParam(
-            "processHalves",
-            BooleanParam,
-            default=False,
-            label="Also the half tomograms?",
-            help="Deconvolve the even and odd half tomograms too, in the same way, for programs that need them.",
-        )
+        self._addHalvesParam(form, "Deconvolve")
         group = form.addGroup("Filter")
         addOption(
             group,
@@ -114,8 +108,7 @@ class ProtIsoNetDeconv(ProtIsoNetTomograms):
             **optionValues(self, DeconvSettings),
         }
         self._runEngine("deconv", [table], options, name=tsId)
-        names = halfNames(tsId) if self.processHalves else ()
-        halves = [self._outputFile(name, "rlnDeconvTomoName", tsId) for name in names]
+        halves = self._halfFiles("rlnDeconvTomoName", tsId)
         path = self._outputFile(tsId, "rlnDeconvTomoName", tsId)
         self._append(convert.processedTomogram(tomogram, path, ctfCorrected=True, halves=halves))
 

@@ -7,21 +7,19 @@ import os
 from pyworkflow.object import Pointer
 from pyworkflow.protocol import Form
 from pyworkflow.protocol.constants import LEVEL_ADVANCED
-from pyworkflow.protocol.params import BooleanParam, EnumParam, PointerParam
+from pyworkflow.protocol.params import EnumParam, PointerParam
 from tomo.objects import SetOfTomograms, Tomogram
 
 from isonet_scipion import convert
 from isonet_scipion.engine.report import wedge_power_ratio
 from isonet_scipion.engine.settings import PredictSettings
+from isonet_scipion.engine.tiling import ISONET_RAMP
 from isonet_scipion.engine.volume import open_volume
-from isonet_scipion.engine.wedge import TiltRange
-from isonet_scipion.protocols.base import ProtIsoNetTomograms, halfNames, sameSampling
+from isonet_scipion.engine.wedge import TILT_TOLERANCE, TiltRange
+from isonet_scipion.protocols.base import ProtIsoNetTomograms, sameSampling
 from isonet_scipion.protocols.form import addOption, optionValues
 
 NORMALIZATIONS = ("as in training", "percentiles", "mean and deviation")
-# smallest difference between tile and step at which neighbouring tiles can be blended
-TILE_OVERLAP = 18
-TILT_TOLERANCE = 3.0  # degrees
 
 
 class ProtIsoNetPredict(ProtIsoNetTomograms):
@@ -46,13 +44,7 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
             label="Model",
             help="The trained network.",
         )
-        form.addParam(
-            "processHalves",
-            BooleanParam,
-            default=False,
-            label="Also the half tomograms?",
-            help="Correct the even and odd half tomograms too, in the same way, for programs that need them.",
-        )
+        self._addHalvesParam(form, "Correct")
         group = form.addGroup("Tiles")
         addOption(group, PredictSettings, "cube_size", "Step between tiles (voxels)", expert=True)
         addOption(
@@ -100,8 +92,7 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         if self.normalizePercentile.get():
             options["normalize_percentile"] = self.normalizePercentile.get() == NORMALIZATIONS.index("percentiles")
         self._runEngine("predict", [table, self.model.get().getFileName()], options, name=tsId)
-        names = halfNames(tsId) if self.processHalves else ()
-        halves = [self._outputFile(name, "rlnCorrectedTomoName", tsId) for name in names]
+        halves = self._halfFiles("rlnCorrectedTomoName", tsId)
         path = self._outputFile(tsId, "rlnCorrectedTomoName", tsId)
         corrected = convert.processedTomogram(tomogram, path, tomogram.ctfCorrected(), halves)
         convert.setWedgePower(corrected, *self._wedgePower(tomogram, path))
@@ -131,10 +122,10 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
                 "bring the tomograms to the model's voxel size, or train on them."
             )
         cube, crop = self.cubeSize.get(), self.cropSize.get()
-        if cube and crop and crop < cube + TILE_OVERLAP:
-            errors.append(f"*Tile size* must be at least *Step between tiles* + {TILE_OVERLAP}.")
-        if cube and cube < TILE_OVERLAP:
-            errors.append(f"*Step between tiles* must be at least {TILE_OVERLAP}.")
+        if cube and crop and crop < cube + ISONET_RAMP:
+            errors.append(f"*Tile size* must be at least *Step between tiles* + {ISONET_RAMP}.")
+        if cube and cube < ISONET_RAMP:
+            errors.append(f"*Step between tiles* must be at least {ISONET_RAMP}.")
         if self.processHalves and not all(
             len(convert.halfMaps(tomogram)) == 2 for tomogram in self.inputTomograms.get()
         ):

@@ -11,10 +11,9 @@ from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.extraction import allowed_range, crop, random_centres
 from isonet_scipion.engine.progress import Progress
 from isonet_scipion.engine.settings import ExtractSettings
-from isonet_scipion.engine.stages.prepare import check_mask
 from isonet_scipion.engine.star import Star, read_star, write_star
 from isonet_scipion.engine.tomograms import TomogramEntry, TomogramTable
-from isonet_scipion.engine.volume import Volume, open_volume, write_volume
+from isonet_scipion.engine.volume import Volume, check_mask, open_volume, write_volume
 
 log = logging.getLogger(__name__)
 CROP_MARGIN = 16  # of the default crop_size over cube_size

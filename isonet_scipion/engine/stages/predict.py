@@ -14,11 +14,11 @@ from isonet_scipion.engine.progress import Progress
 from isonet_scipion.engine.report import save_comparison
 from isonet_scipion.engine.settings import PredictSettings
 from isonet_scipion.engine.tiling import Tiling, automatic_tiling, isonet_tiling
-from isonet_scipion.engine.tomograms import VOXEL_SIZE_TOLERANCE, TomogramEntry, TomogramTable
-from isonet_scipion.engine.volume import open_volume, read_float, write_volume
+from isonet_scipion.engine.tomograms import TomogramEntry, TomogramTable
+from isonet_scipion.engine.volume import open_volume, read_float, same_voxel_size, write_volume
+from isonet_scipion.engine.wedge import TILT_TOLERANCE
 
 log = logging.getLogger(__name__)
-TILT_TOLERANCE = 3.0  # degrees
 FEATURE_MAPS = 6  # at full resolution, of filter_base channels each, that a network holds at once
 MEMORY_SHARE = 0.5  # of the free memory
 MOST_ELEMENTS = 1 << 31  # that one tensor may have
@@ -87,7 +87,7 @@ def _tile_voxels(devices: Devices, network: NetworkSettings) -> int:
 
 def _warn_of_differences(entry: TomogramEntry, deconvolved: bool, metadata: dict) -> None:
     trained = metadata.get("voxel_size")
-    if trained and abs(trained - entry.voxel_size) > VOXEL_SIZE_TOLERANCE * trained:
+    if trained and not same_voxel_size(entry.voxel_size, trained):
         log.warning("%s: %.2f A per voxel, but the model was trained at %.2f A.", entry.path, entry.voxel_size, trained)
     if "tilt_min" in metadata:
         ranges = (entry.tilt.minimum, entry.tilt.maximum), (metadata["tilt_min"], metadata["tilt_max"])

@@ -8,8 +8,7 @@ from pathlib import Path
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.settings import PrepareStarSettings, PrepareSubtomoStarSettings
 from isonet_scipion.engine.star import NOT_SET, Star, write_star
-from isonet_scipion.engine.tomograms import VOXEL_SIZE_TOLERANCE
-from isonet_scipion.engine.volume import Volume, open_volume
+from isonet_scipion.engine.volume import Volume, check_mask, open_volume, same_voxel_size
 from isonet_scipion.engine.wedge import TiltRange
 
 log = logging.getLogger(__name__)
@@ -71,7 +70,7 @@ def _volume_files(folder: str, suffixes: tuple[str, ...]) -> list[Path]:
 def _compare_voxel_size(volume: Volume, voxel_size: float) -> None:
     if voxel_size <= 0:
         raise EngineError("pixel_size", f"{voxel_size} is not a size", "Give the voxel size in A.")
-    if volume.voxel_size and abs(volume.voxel_size - voxel_size) > VOXEL_SIZE_TOLERANCE * volume.voxel_size:
+    if volume.voxel_size and not same_voxel_size(voxel_size, volume.voxel_size):
         log.warning(
             "%s: its header says %.3f A, the table gets pixel_size %.3f A.", volume.path, volume.voxel_size, voxel_size
         )
@@ -87,16 +86,3 @@ def _own_mask(tomogram: Volume, folder: Path) -> Path:
     raise EngineError(
         str(folder), f"it has no {stem}_mask.mrc or {stem}.mrc", "Add the mask or leave out mask_folder_in."
     )
-
-
-def check_mask(mask: Volume, tomogram: Volume) -> None:
-    """Raise an EngineError unless the mask has the tomogram's shape and (where both are known) voxel size."""
-    if mask.shape != tomogram.shape:
-        raise EngineError(
-            mask.path, f"its shape {mask.shape} is not that of {tomogram.path}, {tomogram.shape}", "Make it again."
-        )
-    sizes = mask.voxel_size, tomogram.voxel_size
-    if all(sizes) and abs(sizes[0] - sizes[1]) > VOXEL_SIZE_TOLERANCE * sizes[1]:
-        raise EngineError(
-            mask.path, f"its voxel size is {sizes[0]:.3f} A, the tomogram's {sizes[1]:.3f} A", "Correct its header."
-        )

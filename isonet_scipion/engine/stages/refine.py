@@ -32,7 +32,7 @@ def refine(subtomo_star: str, settings: RefineSettings, given: set[str]) -> None
     table = _selected(read_star(subtomo_star), settings)
     table.require(["rlnImageName", "rlnCubeSize"])
     cube_size = table.integer(table.rows[0], "rlnCubeSize")
-    network = NetworkSettings(**{name: getattr(settings, name) for name in NetworkSettings.__dataclass_fields__})
+    network = NetworkSettings.among(vars(settings))
     _check(settings, cube_size, network)
     subtomograms = read_subtomograms(table, settings.normalize_percentile, (settings.tilt_min, settings.tilt_max))
     size = subtomograms[0].size

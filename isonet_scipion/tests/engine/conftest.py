@@ -12,22 +12,24 @@ settings.load_profile("busy")
 SHARED = Path(__file__).parents[4] / "shared"
 
 
+def shared_folder(name):
+    """A folder that users do not have: the test is skipped where it is missing."""
+    folder = SHARED / name
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is not there")
+    return folder
+
+
 @pytest.fixture
 def reference():
     """Folder of the released program's outputs."""
-    folder = SHARED / "reference"
-    if not folder.is_dir():
-        pytest.skip(f"the reference data are not in {folder}")
-    return folder
+    return shared_folder("reference")
 
 
 @pytest.fixture
 def real_data():
     """Folder of real tomograms."""
-    folder = SHARED / "data"
-    if not folder.is_dir():
-        pytest.skip(f"the real data are not in {folder}")
-    return folder
+    return shared_folder("data")
 
 
 @pytest.fixture

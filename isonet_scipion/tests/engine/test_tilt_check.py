@@ -9,7 +9,7 @@ from isonet_scipion.engine.phantom import Example
 from isonet_scipion.engine.report import wedge_power_ratio
 from isonet_scipion.engine.tilt_check import power_by_angle, shown_range, tilt_warning
 from isonet_scipion.engine.wedge import TiltRange
-from isonet_scipion.tests.engine.conftest import SHARED
+from isonet_scipion.tests.engine.conftest import shared_folder
 
 
 def shown(tilt, seed=1):
@@ -46,9 +46,7 @@ def test_real_tomogram_shows_its_range(real_data):
 
 def test_sign_of_the_tilts_is_that_of_the_simulated_benchmark(tmp_path):
     """A tilt series of -30..66 degrees, projected and back-projected in real space by another program."""
-    bench = SHARED / "bench"
-    if not bench.is_dir():
-        pytest.skip(f"the benchmark is not in {bench}")
+    bench = shared_folder("bench")
     scene = ("phantom.py", "--seed", "42", "--shape", "48", "64", "64", "--apix", "10", "--out", "gt.mrc")
     tilts = ("--tilt-min", "-30", "--tilt-max", "66", "--tilt-step", "3", "--snr", "3")
     for script, *arguments in (scene, ("project.py", "--gt", "gt.mrc", "--out-dir", ".", *tilts)):
