@@ -1,5 +1,22 @@
-"""Viewers of the plugin's own objects."""
+"""Viewers of the plugin's protocols and objects."""
 
 from isonet_scipion.viewers.viewer_model import IsoNetModelViewer
+from isonet_scipion.viewers.viewer_protocols import (
+    IsoNetDeconvViewer,
+    IsoNetExtractViewer,
+    IsoNetMaskViewer,
+    IsoNetPredictViewer,
+)
+from isonet_scipion.viewers.viewer_sets import ViewerIsoNetSubtomograms, ViewerIsoNetTomograms
+from isonet_scipion.viewers.viewer_training import IsoNetRefineViewer
 
-__all__ = ["IsoNetModelViewer"]
+__all__ = [
+    "IsoNetDeconvViewer",
+    "IsoNetExtractViewer",
+    "IsoNetMaskViewer",
+    "IsoNetModelViewer",
+    "IsoNetPredictViewer",
+    "IsoNetRefineViewer",
+    "ViewerIsoNetSubtomograms",
+    "ViewerIsoNetTomograms",
+]

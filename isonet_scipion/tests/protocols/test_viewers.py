@@ -1,0 +1,217 @@
+"""What the viewers show, without windows: those are opened in test_gui."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from unittest import mock
+
+import matplotlib
+import numpy as np
+import pyworkflow
+from matplotlib.figure import Figure
+from PIL import Image
+from pwem.viewers import EmPlotter
+from pyworkflow.viewer import DESKTOP_TKINTER, MessageView
+
+from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.objects import IsoNetModel
+from isonet_scipion.protocols import (
+    ProtIsoNetDeconv,
+    ProtIsoNetExtract,
+    ProtIsoNetImportModel,
+    ProtIsoNetMask,
+    ProtIsoNetPredict,
+    ProtIsoNetRefine,
+)
+from isonet_scipion.tests.protocols.scene import SHAPES, VOXEL_SIZE, IsoNetTest, read, scene
+from isonet_scipion.tests.protocols.test_chain import CROP, CUBE, NUMBER, TRAINING
+from isonet_scipion.viewers.previews import maskPreview, previews
+from isonet_scipion.viewers.viewer_model import IsoNetModelViewer, modelFacts, plotLosses
+from isonet_scipion.viewers.viewer_protocols import PageView, installedViewers
+
+matplotlib.use("Agg")
+
+
+def test_losses_are_plotted_by_epoch(tmp_path):
+    records = [
+        {
+            "iteration": 1 + epoch // 3,
+            "loss": 1 / (1 + epoch),
+            "val_loss": 1.1 / (1 + epoch),
+            "noise_level": 0.1 if epoch >= 6 else 0.0,
+        }
+        for epoch in range(9)
+    ]
+    plotter = plotLosses(records)
+    (axes,) = plotter.getFigure().axes
+    curves = {line.get_label(): line.get_ydata() for line in axes.lines}
+    np.testing.assert_allclose(curves["training"], [record["loss"] for record in records])
+    np.testing.assert_allclose(curves["validation"], [record["val_loss"] for record in records])
+    starts = {line.get_xdata()[0]: line.get_color() for line in axes.lines if len(line.get_xdata()) == 2}
+    assert starts == {3.5: "0.85", 6.5: "tab:red"}
+    assert [text.get_text() for text in axes.texts] == ["noise 0.1"]
+    plotter.savefig(str(tmp_path / "losses.png"))
+    assert Image.open(tmp_path / "losses.png").size[0] > 300
+
+
+class TestViewers(IsoNetTest):
+    """The viewers of each protocol and object after a run of the chain."""
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        super().setUpClass()
+        original = {"inputTomograms": (cls.tomograms, "Tomograms")}
+        cls.deconv = cls.run_(ProtIsoNetDeconv, original, defocus=20000)
+        cls.mask = cls.run_(ProtIsoNetMask, original, patchSize=2, densityPercentage=40)
+        cls.extract = cls.run_(
+            ProtIsoNetExtract, original, cubeSize=CUBE, cropSize=CROP, numberSubtomos=NUMBER, seed=1
+        )
+        subtomograms = {"inputSubtomograms": (cls.extract, "subtomograms")}
+        cls.refine = cls.run_(ProtIsoNetRefine, subtomograms, **{**TRAINING, "iterations": 2})
+        cls.predict = cls.run_(ProtIsoNetPredict, {**original, "model": (cls.refine, "model")}, useGpu=False)
+
+    def viewerOf(self, protocol):
+        """What Analyze Results opens, with its form defined."""
+        viewerClass = pyworkflow.Config.getDomain().findViewers(protocol, DESKTOP_TKINTER)[0]
+        viewer = viewerClass(project=self.proj, protocol=protocol)
+        viewer.setProtocol(protocol)
+        return viewer
+
+    def show(self, protocol, param: str, tomogram: int = 0) -> list:
+        """The views behind one eye of the form."""
+        viewer = self.viewerOf(protocol)
+        if viewer.hasAttribute("tomogram"):
+            viewer.tomogram.set(tomogram)
+        return viewer._getVisualizeDict()[param](param)
+
+    def plot(self, protocol, param: str, tomogram: int = 0) -> Figure:
+        (plotter,) = self.show(protocol, param, tomogram)
+        self.assertIsInstance(plotter, EmPlotter)
+        path = Path(self.proj.getTmpPath(f"{type(protocol).__name__}_{param}.png"))
+        plotter.savefig(str(path))
+        # a blank picture has next to no different grey values
+        self.assertGreater(len(np.unique(np.asarray(Image.open(path).convert("L")))), 50)
+        return plotter.getFigure()
+
+    def test_every_eye_of_every_form_shows_something(self) -> None:
+        for protocol in (self.deconv, self.mask, self.extract, self.refine, self.predict):
+            viewer = self.viewerOf(protocol)
+            self.assertTrue(type(viewer).__module__.startswith("isonet_scipion"), type(viewer))
+            for param in viewer._getVisualizeDict():
+                self.assertTrue(viewer.hasAttribute(param), param)
+                if param not in ("openSet", "page"):
+                    with self.subTest(type(protocol).__name__, param=param):
+                        self.assertEqual(len(self.show(protocol, param)), 1)
+
+    def test_before_and_after_are_the_files_voxels_on_one_grey_scale(self) -> None:
+        for protocol in (self.deconv, self.predict):
+            figure = self.plot(protocol, "compare", tomogram=1)
+            shown = {axes.get_title(): axes.images[0] for axes in figure.axes}
+            before, after = shown["xy, before"], shown["xy, after"]
+            depth = SHAPES["TS_01"][0]
+            np.testing.assert_array_equal(before.get_array(), scene(SHAPES["TS_01"], 1)[depth // 2])
+            output = next(item.getFileName() for item in protocol.tomograms if item.getTsId() == "TS_01")
+            np.testing.assert_array_equal(after.get_array(), read(output)[depth // 2])
+            self.assertEqual(before.get_clim(), after.get_clim())
+
+    def test_masks_are_outlined_on_their_tomograms(self) -> None:
+        figure = self.plot(self.mask, "outline", tomogram=1)
+        for axes in figure.axes:
+            self.assertEqual(len(axes.collections), 1)
+        np.testing.assert_array_equal(figure.axes[0].images[0].get_array(), scene(SHAPES["TS_01"], 1)[24])
+
+    def test_a_mask_of_another_size_is_refused(self) -> None:
+        first, second = (item.clone() for item in self.mask.tomoMasks)
+        first.setFileName(second.getFileName())
+        with self.assertRaisesRegex(EngineError, r"its shape \(48, 64, 72\) is not that of"):
+            maskPreview(first, self.proj)
+
+    def test_subtomograms_and_their_places(self) -> None:
+        figure = self.plot(self.extract, "montage")
+        first = self.extract.subtomograms.getFirstItem()
+        np.testing.assert_array_equal(figure.axes[0].images[0].get_array(), read(first.getFileName())[:, CROP // 2])
+        (points,) = self.plot(self.extract, "places").axes[0].lines
+        self.assertEqual(len(points.get_xdata()), NUMBER)
+        width = SHAPES["TS_02"][2] * VOXEL_SIZE / 10
+        margin = CROP / 2 * VOXEL_SIZE / 10
+        self.assertTrue(np.all((points.get_xdata() >= margin) & (points.get_xdata() <= width - margin)))
+
+    def test_estimates_of_the_iterations_are_side_by_side(self) -> None:
+        figure = self.plot(self.refine, "estimates")
+        titles = [axes.get_title() for axes in figure.axes]
+        self.assertEqual(titles[:2], ["subtomogram 1, at the start", "subtomogram 1, iteration 1"])
+        folder = os.path.dirname(self.refine.lossesFile())
+        expected = read(os.path.join(folder, "subtomogram_000001_iter01.mrc"))[:, CROP // 2]
+        np.testing.assert_array_equal(figure.axes[1].images[0].get_array(), expected)
+
+    def test_losses_and_settings_of_the_training(self) -> None:
+        (axes,) = self.plot(self.refine, "losses").axes
+        self.assertEqual(len(axes.lines[0].get_xdata()), 2)
+        (message,) = self.show(self.refine, "settings")
+        for fact in ("10.00 Å", "-57 degrees", "51 degrees", "Iteration: 2", f"{CUBE} voxels", "level: 4"):
+            self.assertIn(fact, message.getMessage())
+
+    def test_models_show_losses_and_facts(self) -> None:
+        viewer = IsoNetModelViewer(project=self.proj)
+        plot, message = viewer._visualize(self.refine.model)
+        self.assertIsInstance(plot, EmPlotter)
+        self.assertEqual(message.getMessage().splitlines(), modelFacts(self.refine.model))
+        imported = self.run_(ProtIsoNetImportModel, {}, modelFile=os.path.abspath(self.refine.model.getFileName()))
+        (message,) = viewer._visualize(imported)
+        self.assertIn("Cube size", message.getMessage())
+        lost = IsoNetModel()
+        lost.setFileName("lost.keras")
+        self.assertIn("lost.keras", modelFacts(lost)[0])
+
+    def test_report_page_opens_in_the_browser(self) -> None:
+        for protocol, folder in (
+            (self.predict, self.predict._getExtraPath()),
+            (self.refine, os.path.dirname(self.refine.lossesFile())),
+        ):
+            page = Path(folder, "report.html")
+            written = page.exists()
+            if not written:
+                (message,) = self.show(protocol, "page")
+                self.assertIsInstance(message, MessageView)
+                page.write_text("<html>")
+            (view,) = self.show(protocol, "page")
+            self.assertIsInstance(view, PageView)
+            with mock.patch("webbrowser.open_new_tab") as opened:
+                view.show()
+            opened.assert_called_once_with(page.resolve().as_uri())
+
+    def test_sets_have_the_plugins_viewer_besides_others(self) -> None:
+        domain = pyworkflow.Config.getDomain()
+        for output, own in (
+            (self.predict.tomograms, "ViewerIsoNetTomograms"),
+            (self.mask.tomoMasks, "ViewerIsoNetTomograms"),
+            (self.extract.subtomograms, "ViewerIsoNetSubtomograms"),
+        ):
+            names = [viewer.__name__ for viewer in domain.findViewers(output, DESKTOP_TKINTER)]
+            self.assertIn(own, names[1:], "it must not push itself before the viewers of other plugins")
+            items = previews(output, self.proj)
+            self.assertEqual(list(items), list(SHAPES))
+            for make in items.values():
+                figure = Figure()
+                self.assertIn("voxels" if "Tomograms" in own else "subtomograms", make().draw(figure, {}))
+                self.assertTrue(figure.axes)
+
+    def test_tomos_own_viewer_is_offered(self) -> None:
+        names = [viewer.__name__ for viewer in installedViewers(self.predict.tomograms)]
+        self.assertIn("TomoDataViewer", names)
+
+    def test_3dmod_is_offered_where_imod_is(self) -> None:
+        found = pyworkflow.Config.getDomain().findViewers(self.predict.tomograms, DESKTOP_TKINTER)
+        viewer = next((viewer for viewer in found if viewer.__name__ == "ImodViewer"), None)
+        if viewer is None:
+            self.skipTest("scipion-em-imod is not installed")
+        plugin = type(viewer._package._pluginInstance)
+        for problems, isOffered in (["3dmod is missing"], False), ([], True):
+            with mock.patch.object(plugin, "validateInstallation", return_value=problems):
+                self.assertEqual(viewer in installedViewers(self.predict.tomograms), isOffered)
+
+    def test_without_output_the_form_says_so(self) -> None:
+        protocol = self.prepare(ProtIsoNetMask, {"inputTomograms": (self.tomograms, "Tomograms")})
+        (message,) = self.show(protocol, "outline")
+        self.assertIn("no output yet", message.getMessage())

@@ -1,0 +1,179 @@
+"""What the wizards compute and fill in; their windows are opened in test_gui."""
+
+from __future__ import annotations
+
+from unittest import mock
+
+import numpy as np
+import pyworkflow
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.figure import Figure
+from pyworkflow.viewer import DESKTOP_TKINTER
+
+from isonet_scipion import wizards
+from isonet_scipion.engine.ctf import Microscope
+from isonet_scipion.engine.deconvolution import Deconvolution, deconvolve
+from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.mask import bin_by_two, sample_mask
+from isonet_scipion.engine.phantom import Example
+from isonet_scipion.engine.wedge import TiltRange
+from isonet_scipion.protocols import ProtIsoNetDeconv, ProtIsoNetExtract, ProtIsoNetMask, ProtIsoNetRefine
+from isonet_scipion.tests.protocols.scene import OPTICS, SHAPES, TILTS, VOXEL_SIZE, IsoNetTest, scene, write
+from isonet_scipion.viewers.previews import subtomogramsById
+from isonet_scipion.viewers.volumes import middle
+from isonet_scipion.wizards import cube_size, deconvolution, mask, tilt_range
+
+WEDGE = TiltRange(-36, 66)
+thicknesses = st.dictionaries(st.text(min_size=1), st.integers(8, 300), min_size=1, max_size=4)
+
+
+@given(thicknesses, st.sampled_from([4, 8, 16]), st.integers(1, 40))
+def test_cube_sizes_fit_thickness_and_network(thickness, divisor, margin):
+    sizes = cube_size.fittingSizes(thickness, lambda side: side + margin, divisor)
+    for size in sizes:
+        assert size.side % divisor == 0 and size.subtomogram == size.side + margin
+        assert size.fitting == tuple(name for name, room in thickness.items() if room >= size.side + margin)
+    # none is left out: the next one fits nowhere, or is too large for a GPU
+    following = (sizes[-1].side if sizes else 0) + divisor
+    assert following > cube_size.LARGEST or following + margin > max(thickness.values())
+    if sizes:
+        best = cube_size.suggested(sizes)
+        assert len(best.fitting) == max(len(size.fitting) for size in sizes)
+        assert best.side <= cube_size.USUAL or all(
+            size.side >= best.side for size in sizes if size.fitting == best.fitting
+        )
+
+
+@given(st.tuples(*[st.integers(2, 60)] * 3), st.integers(2, 40), st.integers(2, 40))
+def test_middle_is_central_and_halves_as_the_whole_does(shape, depth, side):
+    part = middle(shape, depth, side)
+    for axis, length, most in zip(part, shape, (depth, side, side)):
+        assert axis.start % 2 == 0 and axis.stop <= length and axis.stop - axis.start == min(length, most)
+        assert abs(axis.start - (length - axis.stop)) <= 3
+    assert middle(shape, None, side)[0] == slice(0, shape[0])
+
+
+def test_part_is_binned_as_the_whole():
+    whole = np.random.default_rng(0).normal(size=(20, 30, 40)).astype(np.float32)
+    place = middle(whole.shape, side=16)
+    inner = bin_by_two(whole)[:, place[1].start // 2 + 1 : place[1].stop // 2 - 1, place[2].start // 2 + 1 :][:, :, :6]
+    np.testing.assert_allclose(bin_by_two(whole[place])[:, 1:-1, 1:-1], inner, atol=1e-5)
+
+
+def test_deconvolved_part_is_the_part_of_the_deconvolved_tomogram():
+    whole = scene((120, 96, 96), 3)
+    job = Deconvolution(VOXEL_SIZE, Microscope(defocus=20000.0), 0.8, 1.2)
+    place = middle(whole.shape, deconvolution.DEPTH)
+    part = deconvolution.DeconvPreview(whole[place], Deconvolution(VOXEL_SIZE, job.microscope, pad_edges=True))
+    plane = part.filtered(0.8, 1.2)[deconvolution.DEPTH // 2][16:-16, 16:-16]
+    expected = deconvolve(whole, job)[place][deconvolution.DEPTH // 2][16:-16, 16:-16]
+    assert np.corrcoef(plane.ravel(), expected.ravel())[0, 1] > 0.99
+    # and it follows the sliders
+    other = part.filtered(2.5, 0.2)[deconvolution.DEPTH // 2][16:-16, 16:-16]
+    assert np.corrcoef(plane.ravel(), other.ravel())[0, 1] < 0.97
+
+
+def test_scipion_finds_the_wizards_of_every_parameter():
+    domain = pyworkflow.Config.getDomain()
+    expected = {
+        ProtIsoNetDeconv: {"snrFalloff": "IsoNetDeconvWizard", "deconvStrength": "IsoNetDeconvWizard"},
+        ProtIsoNetMask: dict.fromkeys(["densityPercentage", "stdPercentage", "zCrop"], "IsoNetMaskWizard"),
+        ProtIsoNetExtract: {"cubeSize": "IsoNetCubeSizeWizard"},
+        ProtIsoNetRefine: {
+            "cubeSize": "IsoNetCubeSizeWizard",
+            "tiltMin": "IsoNetTiltRangeWizard",
+            "tiltMax": "IsoNetTiltRangeWizard",
+        },
+    }
+    for protocolClass, names in expected.items():
+        found = domain.findWizards(protocolClass(), DESKTOP_TKINTER)
+        assert {name: found[name].__name__ for name in names} == names
+        assert all(protocolClass().getParam(name) is not None for name in names)
+
+
+class TestWizards(IsoNetTest):
+    """Wizards on forms of a real project."""
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        super().setUpClass()
+        cls.input = {"inputTomograms": (cls.tomograms, "Tomograms")}
+        write(cls.raw / "wedge_TS_09.mrc", Example((48, 96, 96), tilt=WEDGE).make()[1])
+        cls.tilted = cls.importTomograms("wedge_{TS}.mrc", filesPath=str(cls.raw))
+        cls.extract = cls.run_(
+            ProtIsoNetExtract,
+            {"inputTomograms": (cls.tilted, "Tomograms")},
+            cubeSize=24,
+            cropSize=40,
+            numberSubtomos=12,
+            seed=1,
+        )
+        cls.refine = cls.prepare(ProtIsoNetRefine, {"inputSubtomograms": (cls.extract, "subtomograms")})
+
+    def test_cube_sizes_of_tomograms(self) -> None:
+        extract = self.prepare(ProtIsoNetExtract, self.input)
+        sizes = cube_size.sizesForExtraction(extract)
+        # 40 and 48 voxels are the smallest sides, 16 of them the margin
+        self.assertEqual([(size.side, size.fitting) for size in sizes], [
+            (8, tuple(SHAPES)), (16, tuple(SHAPES)), (24, tuple(SHAPES)), (32, ("TS_01",)),
+        ])  # fmt: skip
+        self.assertEqual(cube_size.suggested(sizes).side, 24)
+        extract.cropSize.set(44)
+        self.assertEqual({size.subtomogram for size in cube_size.sizesForExtraction(extract)}, {44})
+        self.assertEqual({size.fitting for size in cube_size.sizesForExtraction(extract)}, {("TS_01",)})
+        extract.cropSize.set(100)
+        self.assertEqual(cube_size.sizesForExtraction(extract), [])
+
+    def test_cube_sizes_of_subtomograms(self) -> None:
+        self.assertEqual([size.side for size in cube_size.sizesForTraining(self.refine)], [8, 16, 24, 32])
+        deep = self.prepare(ProtIsoNetRefine, {"inputSubtomograms": (self.extract, "subtomograms")}, unetDepth=4)
+        self.assertEqual([size.side for size in cube_size.sizesForTraining(deep)], [16, 32])
+        pooled = self.prepare(
+            ProtIsoNetRefine, {"inputSubtomograms": (self.extract, "subtomograms")}, pool="1,3,3", unetDepth=2
+        )
+        self.assertEqual([size.side for size in cube_size.sizesForTraining(pooled)], [9, 18, 27, 36])
+
+    def test_tilt_range_is_that_of_the_data_not_of_the_acquisition(self) -> None:
+        (subtomograms,) = subtomogramsById(self.refine.inputSubtomograms.get()).values()
+        self.assertEqual(len(subtomograms), 12)
+        preview = tilt_range.tiltPreview(self.refine, subtomograms)
+        self.assertAlmostEqual(preview.shown.minimum, WEDGE.minimum, delta=7)
+        self.assertAlmostEqual(preview.shown.maximum, WEDGE.maximum, delta=7)
+        line = preview.draw(Figure(), {})
+        self.assertIn(f"{TILTS['acquisitionAngleMin']:g} to {TILTS['acquisitionAngleMax']:g}", line)
+
+    def test_mask_preview_is_the_mask(self) -> None:
+        protocol = self.prepare(ProtIsoNetMask, self.input, patchSize=2)
+        tomogram = next(item.clone() for item in protocol.inputTomograms.get() if item.getTsId() == "TS_02")
+        preview = mask.maskPreview(protocol, tomogram)
+        expected = sample_mask(scene(SHAPES["TS_02"], 0), 2, 40, 60, 0.2)
+        np.testing.assert_array_equal(preview.mask(40, 60, 0.2), expected)
+        figure = Figure()
+        line = preview.draw(figure, {"densityPercentage": 40, "stdPercentage": 60, "zCrop": 0.2})
+        self.assertIn(f"{100 * expected.mean():.0f} % of the volume", line)
+        self.assertTrue(all(len(axes.collections) == 1 for axes in figure.axes), "the mask is not outlined")
+
+    def test_deconvolution_preview_has_the_forms_and_the_acquisitions_values(self) -> None:
+        protocol = self.prepare(ProtIsoNetDeconv, self.input, cs=1.1)
+        tomogram = protocol.inputTomograms.get().getFirstItem()
+        with self.assertRaisesRegex(EngineError, "TS_02: its defocus is unknown"):
+            deconvolution.deconvPreview(protocol, tomogram)
+        protocol.defocus.set(31000)
+        preview = deconvolution.deconvPreview(protocol, tomogram)
+        expected = Microscope(OPTICS["voltage"], 1.1, OPTICS["amplitudeContrast"], 31000.0)
+        self.assertEqual(preview.deconvolution.microscope, expected)
+        figure = Figure()
+        self.assertIn("31000", preview.draw(figure, {"snrFalloff": 1.0, "deconvStrength": 1.0}))
+        before, after = (axes.images[0].get_array() for axes in figure.axes)
+        np.testing.assert_array_equal(before, scene(SHAPES["TS_02"], 0)[20])
+        self.assertLess(np.corrcoef(before.ravel(), after.ravel())[0, 1], 0.95)
+
+    def test_without_input_the_wizards_say_so(self) -> None:
+        for wizard in wizards.__all__:
+            wizardClass = getattr(wizards, wizard)
+            for protocolClass, _ in wizardClass._targets:
+                form = mock.Mock(protocol=self.newProtocol(protocolClass))
+                wizardClass().show(form)
+                self.assertIn("Select the", form.showInfo.call_args[0][0])
+                form.setVar.assert_not_called()

@@ -1,0 +1,106 @@
+"""Drawing of slices on matplotlib's figures. Protein is dark, lengths are in nm."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+GREY_PERCENTILES = (0.5, 99.5)
+OUTLINE = "yellow"
+
+
+def greyRange(image: np.ndarray) -> tuple[float, float]:
+    """The grey values to show as black and white."""
+    low, high = np.percentile(np.asarray(image, np.float32), GREY_PERCENTILES)
+    return float(low), float(high)
+
+
+def showSlice(
+    axes: Axes,
+    image: np.ndarray,
+    voxelSize: float,
+    title: str,
+    names: str = "xy",
+    grey: tuple[float, float] | None = None,
+    mask: np.ndarray | None = None,
+) -> None:
+    """Draw one slice.
+
+    Parameters
+    ----------
+    axes : matplotlib Axes
+    image : ndarray
+        2D, first row at the bottom.
+    voxelSize : float
+        In A.
+    title : str
+    names : str
+        Names of the horizontal and the vertical axis.
+    grey : (float, float), optional
+        Shown as black and white. Default: the image's own range.
+    mask : ndarray, optional
+        Of the same shape; its border is outlined.
+    """
+    low, high = grey or greyRange(image)
+    extent = [0, image.shape[1] * voxelSize / 10, 0, image.shape[0] * voxelSize / 10]
+    axes.imshow(np.asarray(image, np.float32), cmap="gray", vmin=low, vmax=high, origin="lower", extent=extent)
+    if mask is not None and mask.min() != mask.max():
+        axes.contour(mask, levels=[0.5], colors=OUTLINE, linewidths=1, origin="lower", extent=extent)
+    axes.set_title(title, fontsize=10)
+    axes.set_xlabel(f"{names[0]} (nm)", fontsize=9)
+    axes.set_ylabel(f"{names[1]} (nm)", fontsize=9)
+    axes.tick_params(labelsize=8)
+
+
+def showCentralSlices(
+    figure: Figure, volume: np.ndarray, voxelSize: float, mask: np.ndarray | None = None, height: float = 0.5
+) -> None:
+    """Draw the slice in xy at a height (fraction of the thickness) and the central one in xz, with a mask outlined.
+
+    Parameters
+    ----------
+    figure : matplotlib Figure
+    volume : ndarray
+        (z, y, x); may be a memory map.
+    voxelSize : float
+        In A.
+    mask : ndarray, optional
+        Same shape.
+    height : float
+        0 (bottom) to 1 (top).
+    """
+    depth, rows, _ = volume.shape
+    z = min(depth - 1, int(height * depth))
+    # side by side the thin xz slice would be tiny, and on one scale it can be compared
+    upper, lower = figure.subplots(2, 1, height_ratios=[rows, max(depth, rows // 4)])
+    grey = greyRange(volume[depth // 2])
+    outlines = (None, None) if mask is None else (mask[z], mask[:, rows // 2])
+    showSlice(upper, volume[z], voxelSize, f"xy at z = {z}", "xy", grey, outlines[0])
+    showSlice(lower, volume[:, rows // 2], voxelSize, f"xz at y = {rows // 2}", "xz", grey, outlines[1])
+
+
+def showMontage(
+    figure: Figure, images: Sequence[np.ndarray], titles: Sequence[str], columns: int | None = None
+) -> None:
+    """Draw small images in rows, each with its own grey scale.
+
+    Parameters
+    ----------
+    figure : matplotlib Figure
+    images : sequence of 2D ndarray
+    titles : sequence of str
+    columns : int, optional
+        Images in a row. Default: as many as there are rows.
+    """
+    columns = columns or math.ceil(math.sqrt(len(images)))
+    panels = figure.subplots(math.ceil(len(images) / columns), columns, squeeze=False).ravel()
+    for axes in panels:
+        axes.set_axis_off()
+    for axes, image, title in zip(panels, images, titles):
+        low, high = greyRange(image)
+        axes.imshow(np.asarray(image, np.float32), cmap="gray", vmin=low, vmax=high, origin="lower")
+        axes.set_title(title, fontsize=7)

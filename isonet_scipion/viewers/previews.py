@@ -1,0 +1,149 @@
+"""What there is to see of an item of a set, without windows: for the browser's picture and for plots."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+import numpy as np
+from matplotlib.figure import Figure
+from pyworkflow.project import Project
+from tomo.objects import SetOfSubTomograms, SetOfTomograms, SetOfTomoMasks, SubTomogram, Tomogram, TomoMask
+
+from isonet_scipion.engine.volume import check_mask
+from isonet_scipion.viewers.pictures import greyRange, showCentralSlices, showMontage, showSlice
+from isonet_scipion.viewers.volumes import openSubtomogram, openTomogram
+
+SHOWN = 25  # subtomograms of a tomogram
+
+
+class Preview(Protocol):
+    """What is known of one item; a wizard's or a viewer's."""
+
+    def draw(self, figure: Figure, values: dict[str, float]) -> str:
+        """Draw it for these values of the sliders; returns one line to show below."""
+
+
+@dataclass
+class SlicesPreview:
+    """Slices of a tomogram, with its mask if there is one."""
+
+    voxels: np.ndarray  # (z, y, x)
+    voxelSize: float  # A
+    mask: np.ndarray | None = None
+
+    def draw(self, figure: Figure, values: dict[str, float]) -> str:
+        """Draw the central slices; the value `height` (percent of the thickness) moves the one in xy."""
+        showCentralSlices(figure, self.voxels, self.voxelSize, self.mask, values.get("height", 50) / 100)
+        depth, rows, columns = self.voxels.shape
+        line = f"{columns} x {rows} x {depth} voxels of {self.voxelSize:.2f} Å."
+        if self.mask is not None:
+            line += f" Inside the yellow line: {100 * np.mean(self.mask > 0):.0f} % of the volume."
+        return line
+
+
+@dataclass
+class ComparisonPreview:
+    """Slices of a tomogram before and after a stage."""
+
+    before: np.ndarray  # (z, y, x)
+    after: np.ndarray  # same shape
+    voxelSize: float  # A
+
+    def draw(self, figure: Figure, values: dict[str, float]) -> str:
+        """Draw central slices in xy and xz, each pair on one grey scale."""
+        depth, rows, _ = self.before.shape
+        panels = figure.subplots(2, 2, height_ratios=[rows, max(depth, rows // 4)])
+        for column, volume, when in ((0, self.before, "before"), (1, self.after, "after")):
+            showSlice(panels[0, column], volume[depth // 2], self.voxelSize, f"xy, {when}", "xy", self._grey())
+            showSlice(panels[1, column], volume[:, rows // 2], self.voxelSize, f"xz, {when}", "xz", self._grey())
+        return "Both on the grey scale of the tomogram before."
+
+    def _grey(self) -> tuple[float, float]:
+        return greyRange(self.before[len(self.before) // 2])
+
+
+@dataclass
+class MontagePreview:
+    """Central slices of subtomograms."""
+
+    cubes: Sequence[np.ndarray]  # (z, y, x)
+    number: int  # of all
+
+    def draw(self, figure: Figure, values: dict[str, float]) -> str:
+        """Draw the central xz slice of each, where the missing wedge shows."""
+        slices = [cube[:, cube.shape[1] // 2] for cube in self.cubes]
+        showMontage(figure, slices, [str(place) for place in range(1, len(slices) + 1)])
+        return f"Central xz slices of {len(slices)} of {self.number} subtomograms."
+
+
+def slicesPreview(tomogram: Tomogram, project: Project) -> SlicesPreview:
+    """Of a tomogram.
+
+    Raises
+    ------
+    EngineError
+        If its file can't be read.
+    """
+    rate = tomogram.getSamplingRate()
+    return SlicesPreview(openTomogram(tomogram.getFileName(), rate, project).data, rate)
+
+
+def maskPreview(mask: TomoMask, project: Project) -> SlicesPreview:
+    """Of a mask on its tomogram.
+
+    Raises
+    ------
+    EngineError
+        If one of the files can't be read or they do not fit together.
+    """
+    rate = mask.getSamplingRate()
+    tomogram = openTomogram(mask.getVolName(), rate, project)
+    outlined = openTomogram(mask.getFileName(), rate, project)
+    check_mask(outlined, tomogram)
+    return SlicesPreview(tomogram.data, rate, outlined.data)
+
+
+def comparisonPreview(before: Tomogram, after: Tomogram, project: Project) -> ComparisonPreview:
+    """Of a tomogram and what was made of it.
+
+    Raises
+    ------
+    EngineError
+        If one of the files can't be read.
+    """
+    rate = after.getSamplingRate()
+    volumes = [openTomogram(tomogram.getFileName(), rate, project).data for tomogram in (before, after)]
+    return ComparisonPreview(*volumes, rate)
+
+
+def montagePreview(subtomograms: Sequence[SubTomogram], project: Project) -> MontagePreview:
+    """Of the first 25 of some subtomograms.
+
+    Raises
+    ------
+    EngineError
+        If a file can't be read.
+    """
+    cubes = [openSubtomogram(subtomogram, project).data for subtomogram in subtomograms[:SHOWN]]
+    return MontagePreview(cubes, len(subtomograms))
+
+
+def subtomogramsById(subtomograms: SetOfSubTomograms) -> dict[str, list[SubTomogram]]:
+    """Subtomograms by the tsId of the tomogram that they are from."""
+    byId: dict[str, list[SubTomogram]] = {}
+    for subtomogram in subtomograms.iterItems():
+        byId.setdefault(subtomogram.getVolName() or "subtomograms", []).append(subtomogram.clone())
+    return byId
+
+
+def previews(
+    items: SetOfTomograms | SetOfTomoMasks | SetOfSubTomograms, project: Project
+) -> dict[str, Callable[[], Preview]]:
+    """What the list of a browser shows -> function that makes the preview, for any of the three kinds of set."""
+    if isinstance(items, SetOfSubTomograms):
+        return {name: partial(montagePreview, own, project) for name, own in subtomogramsById(items).items()}
+    make = maskPreview if isinstance(items, SetOfTomoMasks) else slicesPreview
+    return {item.getTsId(): partial(make, item.clone(), project) for item in items}

@@ -1,0 +1,284 @@
+"""Analyze Results: a form for each protocol, with an eye for each thing to see."""
+
+from __future__ import annotations
+
+import os
+import webbrowser
+from collections.abc import Callable
+from pathlib import Path
+
+import matplotlib.image
+from pwem.objects import EMSet
+from pwem.viewers import EmPlotter
+from pyworkflow import Config
+from pyworkflow.protocol import Form
+from pyworkflow.protocol.params import EnumParam, LabelParam
+from pyworkflow.viewer import DESKTOP_TKINTER, ProtocolViewer, View
+from tomo.constants import BOTTOM_LEFT_CORNER
+from tomo.objects import SubTomogram, Tomogram, TomoMask
+
+from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.protocols import ProtIsoNetDeconv, ProtIsoNetExtract, ProtIsoNetMask, ProtIsoNetPredict
+from isonet_scipion.viewers.pictures import showSlice
+from isonet_scipion.viewers.previews import (
+    Preview,
+    comparisonPreview,
+    maskPreview,
+    montagePreview,
+    slicesPreview,
+    subtomogramsById,
+)
+
+NONE_YET = "none yet"
+WIDE, SQUARE = (10, 7), (7, 7)  # inches
+
+
+class PageView(View):
+    """A page or picture in the user's own browser."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def show(self) -> None:
+        webbrowser.open_new_tab(Path(self.path).resolve().as_uri())
+
+
+def plotPreview(preview: Preview, title: str, size: tuple[float, float] = WIDE) -> EmPlotter:
+    """A preview in a window of its own; `size` in inches."""
+    plotter = EmPlotter(windowTitle=title, figsize=size)
+    preview.draw(plotter.getFigure(), {})
+    return plotter
+
+
+def installedViewers(output: EMSet) -> list[type]:
+    """Scipion's viewers of an output (tomo's own, 3dmod ...) without those whose program is not installed."""
+
+    def isInstalled(viewer: type) -> bool:
+        plugin = getattr(getattr(viewer, "_package", None), "_pluginInstance", None)
+        return plugin is None or not plugin.validateInstallation()
+
+    return [viewer for viewer in Config.getDomain().findViewers(output, DESKTOP_TKINTER) if isInstalled(viewer)]
+
+
+class StageViewer(ProtocolViewer):
+    """What the forms of all stages over tomograms share: the choice of a tomogram, and other programs' viewers."""
+
+    _environments = [DESKTOP_TKINTER]
+
+    def _output(self) -> EMSet | None:
+        return getattr(self.protocol, self.protocol.OUTPUT, None)
+
+    def _names(self) -> list[str]:
+        """tsIds to choose from."""
+        output = self._output()
+        return [] if output is None else [str(tsId) for tsId in output.getTSIds()]
+
+    def _defineParams(self, form: Form) -> None:
+        form.addSection(label="Results")
+        names = self._names() or [NONE_YET]
+        form.addParam("tomogram", EnumParam, choices=names, default=0, label="Tomogram", help="What the eyes show.")
+        self._defineViews(form)
+        group = form.addGroup("The whole set")
+        output = self._output()
+        self._viewers = [] if output is None else installedViewers(output)
+        group.addParam(
+            "program",
+            EnumParam,
+            choices=[viewer.getName() for viewer in self._viewers] or [NONE_YET],
+            default=0,
+            label="Viewer",
+            help="The viewers of all installed plugins, such as tomo's own and IMOD's 3dmod.",
+        )
+        group.addParam("openSet", LabelParam, label="Open the set with this viewer")
+
+    def _defineViews(self, form: Form) -> None:
+        """Add what there is to see of one tomogram."""
+        raise NotImplementedError
+
+    def _views(self) -> dict[str, Callable[[str], View]]:
+        """Parameter -> function of a tsId that makes what it shows; may raise an EngineError."""
+        raise NotImplementedError
+
+    def _getVisualizeDict(self) -> dict[str, Callable[[str], list[View]]]:
+        return {**dict.fromkeys(self._views(), self._show), "openSet": self._openSet}
+
+    def _show(self, param: str) -> list[View]:
+        names = self._names()
+        if not names:
+            return [self.infoMessage("There is no output yet.", "No output")]
+        try:
+            return [self._views()[param](names[self.tomogram.get()])]
+        except EngineError as error:
+            return [self.errorMessage(str(error), "This can't be shown")]
+
+    def _openSet(self, param: str) -> list[View]:
+        if not self._viewers:
+            return [self.infoMessage("There is no output yet.", "No output")]
+        viewer = self._viewers[self.program.get()]
+        viewer(project=self.getProject(), protocol=self.protocol, parent=self.formWindow).visualize(
+            self._output(), protocol=self.protocol
+        )
+        return []
+
+    def _item(self, tsId: str) -> Tomogram | TomoMask:
+        return self._itemOf(self._output(), tsId)
+
+    def _input(self, tsId: str) -> Tomogram:
+        return self._itemOf(self.protocol.inputTomograms.get(), tsId)
+
+    @staticmethod
+    def _itemOf(items: EMSet, tsId: str) -> Tomogram | TomoMask:
+        return next(item.clone() for item in items if item.getTsId() == tsId)
+
+    def _compare(self, tsId: str) -> View:
+        preview = comparisonPreview(self._input(tsId), self._item(tsId), self.getProject())
+        return plotPreview(preview, f"{tsId}, before and after")
+
+
+class IsoNetDeconvViewer(StageViewer):
+    """Tomograms before and after the deconvolution."""
+
+    _label = "IsoNet deconvolution"
+    _targets = [ProtIsoNetDeconv]
+
+    def _defineViews(self, form: Form) -> None:
+        form.addParam(
+            "compare",
+            LabelParam,
+            important=True,
+            label="Slices before and after",
+            help="Membranes and particles should stand out. Dark halos around them: lower the strength.",
+        )
+
+    def _views(self) -> dict[str, Callable[[str], View]]:
+        return {"compare": self._compare}
+
+
+class IsoNetMaskViewer(StageViewer):
+    """Masks, outlined on their tomograms."""
+
+    _label = "IsoNet mask"
+    _targets = [ProtIsoNetMask]
+
+    def _defineViews(self, form: Form) -> None:
+        form.addParam(
+            "outline",
+            LabelParam,
+            important=True,
+            label="Mask outlined on the tomogram",
+            help="The line should enclose the sample. Empty ice inside it: lower the percentages.",
+        )
+
+    def _views(self) -> dict[str, Callable[[str], View]]:
+        return {
+            "outline": lambda tsId: plotPreview(
+                maskPreview(self._item(tsId), self.getProject()), f"Mask of {tsId}", SQUARE
+            )
+        }
+
+
+class IsoNetExtractViewer(StageViewer):
+    """Subtomograms, and where they are from."""
+
+    _label = "IsoNet subtomograms"
+    _targets = [ProtIsoNetExtract]
+
+    def _names(self) -> list[str]:
+        output = self._output()
+        return [] if output is None else list(output.getUniqueValues(SubTomogram.VOL_NAME_FIELD))
+
+    def _defineViews(self, form: Form) -> None:
+        form.addParam(
+            "montage",
+            LabelParam,
+            important=True,
+            label="Central slices of subtomograms",
+            help="They should show the sample. Mostly empty ice: make a tighter mask.",
+        )
+        form.addParam(
+            "places",
+            LabelParam,
+            label="Their places in the tomogram",
+            help="Centres of all subtomograms, on the central slice.",
+        )
+
+    def _views(self) -> dict[str, Callable[[str], View]]:
+        return {"montage": self._montage, "places": self._places}
+
+    def _montage(self, tsId: str) -> View:
+        own = subtomogramsById(self._output())[tsId]
+        return plotPreview(montagePreview(own, self.getProject()), f"Subtomograms of {tsId}", SQUARE)
+
+    def _places(self, tsId: str) -> View:
+        preview = slicesPreview(self._input(tsId), self.getProject())
+        plotter = EmPlotter(windowTitle=f"Places in {tsId}", figsize=SQUARE)
+        axes = plotter.getFigure().subplots()
+        showSlice(axes, preview.voxels[len(preview.voxels) // 2], preview.voxelSize, f"{tsId}, central slice")
+        centres = [
+            coordinate.getPosition(BOTTOM_LEFT_CORNER)[:2]
+            for coordinate in self.protocol.coordinates.iterCoordinates()
+            if coordinate.getTomoId() == tsId
+        ]
+        nanometres = [[value * preview.voxelSize / 10 for value in axis] for axis in zip(*centres)]
+        axes.plot(*nanometres, "+", color="yellow")
+        return plotter
+
+
+class IsoNetPredictViewer(StageViewer):
+    """Tomograms before and after the correction, and the report on it."""
+
+    _label = "IsoNet correction"
+    _targets = [ProtIsoNetPredict]
+
+    def _defineViews(self, form: Form) -> None:
+        form.addParam(
+            "compare",
+            LabelParam,
+            important=True,
+            label="Slices before and after",
+            help="In xz, features should no longer be drawn out along z.",
+        )
+        form.addParam(
+            "picture",
+            LabelParam,
+            label="Report of this tomogram",
+            help="Slices, power spectra with the missing wedge, and how far to trust what was filled in.",
+        )
+        form.addParam("page", LabelParam, label="Report of the run", help="A page in your browser, of all tomograms.")
+
+    def _views(self) -> dict[str, Callable[[str], View]]:
+        return {"compare": self._compare, "picture": self._picture, "page": self._page}
+
+    def _picture(self, tsId: str) -> View:
+        stem = os.path.splitext(self._item(tsId).getFileName())[0]
+        path = next((p for p in (f"{stem}_report.png", f"{stem}.png") if os.path.exists(p)), None)
+        if path is None:
+            raise EngineError(stem, "its report was not written", "See the log for the reason.")
+        return plotImage(path, f"Report of {tsId}")
+
+    def _page(self, tsId: str) -> View:
+        return reportPage(self.protocol._getExtraPath())
+
+
+def plotImage(path: str, title: str) -> EmPlotter:
+    """A picture from a file in a window of its own."""
+    picture = matplotlib.image.imread(path)
+    plotter = EmPlotter(windowTitle=title, figsize=(12, 12 * picture.shape[0] / picture.shape[1]))
+    axes = plotter.getFigure().add_axes([0, 0, 1, 1])
+    axes.imshow(picture)
+    axes.set_axis_off()
+    return plotter
+
+
+def reportPage(folder: str) -> PageView:
+    """The report's page in a run's folder.
+
+    Raises
+    ------
+    EngineError
+        If there is none.
+    """
+    path = os.path.join(folder, "report.html")
+    if not os.path.exists(path):
+        raise EngineError(path, "the run has no report yet", "It is written at the run's end.")
+    return PageView(path)

@@ -1,0 +1,40 @@
+"""Viewers of the sets: a window with a list, and slices of the item chosen in it."""
+
+from __future__ import annotations
+
+from pyworkflow.viewer import DESKTOP_TKINTER, View, Viewer
+from tomo.objects import SetOfSubTomograms, SetOfTomograms, SetOfTomoMasks
+
+from isonet_scipion.viewers.previews import previews
+
+
+class ViewerIsoNetTomograms(Viewer):
+    """Central slices of tomograms, with the mask outlined if it is a set of masks.
+
+    Its name keeps it behind tomo's own viewer in the list that Scipion sorts by class name.
+    """
+
+    _name = "IsoNet slices"
+    _environments = [DESKTOP_TKINTER]
+    _targets = [SetOfTomograms, SetOfTomoMasks]
+
+    def _visualize(self, obj: SetOfTomograms, **kwargs: object) -> list[View]:
+        from isonet_scipion.viewers.browser import BrowserView, Slider
+
+        height = Slider("height", "Height in the tomogram (%)", 0, 100, 1, 50)
+        hint = "Slices in xy and xz. Protein is dark."
+        return [BrowserView(self.getTkRoot(), self._name, hint, previews(obj, self.getProject()), [height])]
+
+
+class ViewerIsoNetSubtomograms(Viewer):
+    """Central slices of subtomograms, tomogram by tomogram."""
+
+    _name = "IsoNet montage"
+    _environments = [DESKTOP_TKINTER]
+    _targets = [SetOfSubTomograms]
+
+    def _visualize(self, obj: SetOfSubTomograms, **kwargs: object) -> list[View]:
+        from isonet_scipion.viewers.browser import BrowserView
+
+        hint = "Subtomograms should show the sample, not empty ice or gold."
+        return [BrowserView(self.getTkRoot(), self._name, hint, previews(obj, self.getProject()))]

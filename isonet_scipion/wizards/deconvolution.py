@@ -1,0 +1,95 @@
+"""Preview of the CTF deconvolution: a central slice before and after, while its two strengths change."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from matplotlib.figure import Figure
+from pyworkflow.wizard import Wizard
+from tomo.objects import Tomogram
+
+from isonet_scipion.engine.ctf import Microscope
+from isonet_scipion.engine.deconvolution import Deconvolution, deconvolve
+from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.protocols import ProtIsoNetDeconv
+from isonet_scipion.viewers.pictures import showSlice
+from isonet_scipion.viewers.volumes import middle, openTomogram
+from isonet_scipion.wizards.preview import showPreview
+
+DEPTH = 64  # planes around the central one; the filter's kernel has faded there
+THREADS = 2
+
+
+@dataclass
+class DeconvPreview:
+    """The middle of a tomogram and all of its filter but the two strengths."""
+
+    part: np.ndarray  # (z, y, x)
+    deconvolution: Deconvolution
+
+    def filtered(self, falloff: float, strength: float) -> np.ndarray:
+        """The deconvolved part, (z, y, x) float32."""
+        chosen = replace(self.deconvolution, snrfalloff=falloff, deconvstrength=strength)
+        return deconvolve(self.part, chosen, threads=THREADS)
+
+    def draw(self, figure: Figure, values: dict[str, float]) -> str:
+        """Draw the central slice before and after; returns what there is to say about it."""
+        after = self.filtered(values["snrFalloff"], values["deconvStrength"])
+        plane, voxelSize = len(self.part) // 2, self.deconvolution.voxel_size
+        for axes, volume, title in zip(figure.subplots(1, 2), (self.part, after), ("before", "deconvolved")):
+            showSlice(axes, volume[plane], voxelSize, title)
+        microscope = self.deconvolution.microscope
+        return f"Defocus {microscope.defocus:.0f} Å, {microscope.voltage:g} kV, Cs {microscope.cs:g} mm."
+
+
+def deconvPreview(protocol: ProtIsoNetDeconv, tomogram: Tomogram) -> DeconvPreview:
+    """The preview of one tomogram, with everything else as the form has it.
+
+    Raises
+    ------
+    EngineError
+        If the tomogram's defocus is unknown or its file can't be read.
+    """
+    tsId = tomogram.getTsId()
+    defocus = protocol._defociById([tsId])[tsId]
+    if defocus is None:
+        raise EngineError(tsId, "its defocus is unknown", "Select CTFs or fill in the defocus, then open this again.")
+    known, usual = protocol._optics(tomogram), Microscope()
+
+    def chosen(*values: float | None) -> float:
+        return next(value for value in values if value is not None)
+
+    microscope = Microscope(
+        chosen(protocol.voltage.get(), known.voltage, usual.voltage),
+        chosen(protocol.cs.get(), known.sphericalAberration, usual.cs),
+        chosen(known.amplitudeContrast, usual.amplitude_contrast),
+        defocus,
+    )
+    voxels = openTomogram(tomogram.getFileName(), tomogram.getSamplingRate(), protocol.getProject()).data
+    part = np.asarray(voxels[middle(voxels.shape, DEPTH)], np.float32)
+    highpass = protocol.highpassNyquist.get()
+    # the faces of the part are no borders, so they must not bleed into each other
+    filter_ = Deconvolution(tomogram.getSamplingRate(), microscope, highpassnyquist=highpass, pad_edges=True)
+    return DeconvPreview(part, filter_)
+
+
+class IsoNetDeconvWizard(Wizard):
+    """A central slice before and after, while SNR falloff and strength change."""
+
+    _targets = [(ProtIsoNetDeconv, ["snrFalloff", "deconvStrength"])]
+
+    def show(self, form, *params: str) -> None:
+        from isonet_scipion.viewers.browser import Slider
+
+        showPreview(
+            form,
+            "CTF deconvolution",
+            "Raise the strength until membranes and particles stand out, but no dark halos lie around them. "
+            "Raise the falloff until the grain of the noise is gone, but no detail.",
+            deconvPreview,
+            [
+                Slider("snrFalloff", "SNR falloff (larger: smoother)", 0.0, 3.0, 0.05, 1.0),
+                Slider("deconvStrength", "Strength (larger: more contrast)", 0.0, 3.0, 0.05, 1.0),
+            ],
+        )

@@ -1,0 +1,52 @@
+"""Opening a preview from a form, and taking its values over into the form."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pyworkflow.gui.form import FormWindow
+    from pyworkflow.protocol import Protocol
+    from tomo.objects import Tomogram
+
+    from isonet_scipion.viewers.browser import Slider
+    from isonet_scipion.viewers.previews import Preview
+
+
+def showPreview(
+    form: FormWindow,
+    title: str,
+    hint: str,
+    load: Callable[[Protocol, Tomogram], Preview],
+    sliders: Sequence[Slider],
+) -> None:
+    """Show the input tomograms with sliders for parameters of the form, which get the values that the user selects.
+
+    Parameters
+    ----------
+    form : FormWindow
+        Of a protocol with inputTomograms.
+    title, hint : str
+        Of the window.
+    load : callable
+        Makes the preview of one tomogram.
+    sliders : sequence of Slider
+        Named as the parameters; their values are for parameters that are empty.
+    """
+    from isonet_scipion.viewers.browser import BrowserDialog
+
+    protocol = form.protocol
+    tomograms = protocol.inputTomograms.get()
+    if tomograms is None:
+        form.showInfo("Select the tomograms first.")
+        return
+    items = {tomogram.getTsId(): partial(load, protocol, tomogram.clone()) for tomogram in tomograms}
+    filled = [(slider, getattr(protocol, slider.name).get()) for slider in sliders]
+    sliders = [slider if value is None else replace(slider, value=value) for slider, value in filled]
+    dialog = BrowserDialog(form.root, title, hint, items, sliders, canSelect=True)
+    if dialog.resultYes():
+        for name, value in dialog.values().items():
+            form.setVar(name, value)

@@ -1,0 +1,90 @@
+"""The tilt range that the data themselves show."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from matplotlib.figure import Figure
+from pyworkflow.wizard import Wizard
+from tomo.objects import SubTomogram
+
+from isonet_scipion import convert
+from isonet_scipion.engine.tilt_check import power_by_angle, shown_range
+from isonet_scipion.engine.wedge import TiltRange
+from isonet_scipion.protocols import ProtIsoNetRefine
+from isonet_scipion.viewers.previews import subtomogramsById
+from isonet_scipion.viewers.volumes import openSubtomogram
+
+ENOUGH = 30  # subtomograms of one tomogram
+
+
+@dataclass
+class TiltPreview:
+    """Power by direction of one tomogram."""
+
+    angles: np.ndarray  # degrees
+    power: np.ndarray
+    declared: convert.Optics
+
+    @property
+    def shown(self) -> TiltRange | None:
+        """What the data say; None where no direction is clearly empty."""
+        return shown_range(self.angles, self.power)
+
+    def draw(self, figure: Figure, values: dict[str, float]) -> str:
+        """Draw power by direction; returns what there is to say about it."""
+        axes = figure.subplots()
+        axes.plot(self.angles, self.power, color="black")
+        axes.set(xlabel="direction in xz (degrees from x)", ylabel="power, relative to its shell", xlim=(-90, 90))
+        axes.set(ylim=(0, None))
+        low, high = self.declared.tiltMin, self.declared.tiltMax
+        isDeclared = low is not None and high is not None
+        for angle in (low, high) if isDeclared else ():
+            axes.axvline(angle, color="tab:red", linestyle="--", label="acquisition" if angle == low else None)
+        if self.shown is not None:
+            axes.axvspan(self.shown.minimum, self.shown.maximum, color="tab:blue", alpha=0.2, label="filled")
+        axes.legend(loc="upper right")
+        said = f"The acquisition says {low:g} to {high:g} degrees." if isDeclared else "The acquisition has no range."
+        if self.shown is None:
+            return f"No direction is clearly empty, so the data do not show the range. {said}"
+        return f"The data show about {self.shown.minimum:.0f} to {self.shown.maximum:.0f} degrees. {said}"
+
+
+def tiltPreview(protocol: ProtIsoNetRefine, subtomograms: list[SubTomogram]) -> TiltPreview:
+    """The preview of one tomogram's subtomograms.
+
+    Raises
+    ------
+    EngineError
+        If one can't be read.
+    """
+    project = protocol.getProject()
+    cubes = (np.asarray(openSubtomogram(item, project).data, np.float32) for item in subtomograms[:ENOUGH])
+    return TiltPreview(*power_by_angle(cubes), protocol._optics(subtomograms[0]))
+
+
+class IsoNetTiltRangeWizard(Wizard):
+    """Shows in which directions the data hold power, and fills in the tilt range that follows."""
+
+    _targets = [(ProtIsoNetRefine, ["tiltMin", "tiltMax"])]
+
+    def show(self, form, *params: str) -> None:
+        from isonet_scipion.viewers.browser import BrowserDialog
+
+        protocol = form.protocol
+        subtomograms = protocol.inputSubtomograms.get()
+        if subtomograms is None:
+            form.showInfo("Select the subtomograms first.")
+            return
+        items = {name: partial(tiltPreview, protocol, own) for name, own in subtomogramsById(subtomograms).items()}
+        hint = (
+            "A tomogram holds power only in the directions that the tilt series measured. Outside the blue range it "
+            "should be empty; the red lines, from the acquisition, should be at its ends. Select: fill in the blue one."
+        )
+        dialog = BrowserDialog(form.root, "Tilt range", hint, items, canSelect=True)
+        shown = dialog.preview.shown if dialog.resultYes() and dialog.preview else None
+        if shown is not None:
+            form.setVar("tiltMin", shown.minimum)
+            form.setVar("tiltMax", shown.maximum)
