@@ -1,0 +1,98 @@
+"""The documentation: its commands run, its links lead somewhere, it knows every option."""
+
+import dataclasses
+import re
+import shlex
+from pathlib import Path
+
+import click
+import numpy as np
+import pytest
+
+from isonet_scipion.engine import cli
+from isonet_scipion.engine.volume import write_volume
+
+ROOT = Path(__file__).parents[3]
+PAGES = sorted(path for folder in (ROOT, ROOT / "docs") for path in folder.glob("*.md"))
+# added to the commands, so that each takes seconds; the last value of an option counts
+SMALLER = {
+    "extract": "--cube_size 16 --crop_size 24",
+    "prepare_subtomo_star": "--cube_size 16",
+    "refine": "--filter_base 2 --unet_depth 2 --epochs 1 --steps_per_epoch 1 --batch_size 2 --remove_intermediate True",
+}
+# 30 iterations are 2, and five more are one more
+FEWER = {"iter30": "iter02", "--iterations 30": "--iterations 2", "--iterations 35": "--iterations 3"}
+# what runs the other commands
+ELSEWHERE = {
+    r"python3 run\.py test": "continuous integration",
+    r"python3 run\.py demo": "test_workflow, but for the environment, which continuous integration makes",
+    r"scipion3 install[pb] .*": "continuous integration's installation with Scipion's own installer",
+    r"git clone <this repository> isonet_scipion": "the reader",
+    r"cd isonet_scipion": "the reader",
+}
+
+
+def commands(page):
+    """The commands of a page: the lines that are indented by four spaces and begin with a program."""
+    programs = "isonet-engine|python3?|pip|git|cd|scipion3?"
+    lines = re.findall(rf"^    ((?:{programs}) .*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return [line.split("  #")[0].strip() for line in lines]
+
+
+def engine_commands(page):
+    chosen = [command for command in commands(page) if command.startswith("isonet-engine")]
+    for many, few in FEWER.items():
+        chosen = [command.replace(many, few) for command in chosen]
+    return chosen
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if engine_commands(page)], ids=lambda page: page.name)
+def test_commands_of_a_page_run_one_after_the_other(page, run):
+    for seed, name in enumerate(("TS_01", "TS_02.bin4")):
+        data = np.random.default_rng(seed).normal(0, 1, (32, 48, 40)).astype(np.float32)
+        data[12:20, 10:30, 10:30] -= 4
+        write_volume(f"tomoset/{name}.mrc", data, 10.0)
+    for command in engine_commands(page):
+        arguments = shlex.split(command)[1:]
+        status, log = run(*arguments, *SMALLER.get(arguments[0], "").split())
+        assert status == 0, f"{command}: {log}"
+        # --defocus is left to the reader, who has a value for each tomogram
+        if arguments[0] == "prepare_star":
+            table = Path(arguments[arguments.index("--output_star") + 1])
+            table.write_text(table.read_text().replace(" 0.000000 ", " 30000.0 "))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_other_commands_are_run_elsewhere(page):
+    others = [command for command in commands(page) if not command.startswith("isonet-engine")]
+    unknown = [command for command in others if not any(re.fullmatch(pattern, command) for pattern in ELSEWHERE)]
+    assert not unknown, f"nothing runs {unknown}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_files_and_headings(page):
+    text = page.read_text(encoding="utf-8")
+    for target, anchor in re.findall(r"\]\((?!https?:)([^)#\s]*)#?([^)\s]*)\)", text):
+        other = (page.parent / target) if target else page
+        assert other.exists(), f"{target} is not there"
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", other.read_text(encoding="utf-8"), re.MULTILINE)
+            assert anchor in {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("name", [name for name, (kind, *_) in cli.COMMANDS.items() if kind])
+def test_parameters_page_has_every_option(name):
+    text = (ROOT / "docs" / "parameters.md").read_text(encoding="utf-8")
+    sections = dict(re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL))
+    described = {
+        option
+        for line in re.findall(r"^- ([^:]*?):|\. ((?:`\w+`(?:, )?)+): ", sections[name], re.MULTILINE)
+        for part in line
+        for option in re.findall(r"`(\w+)`", part)
+    }
+    assert described == {field.name for field in dataclasses.fields(cli.COMMANDS[name][0])}
+
+
+def test_help_of_each_command_names_it():
+    assert isinstance(cli.command, click.Group)
+    assert set(cli.command.commands) == set(cli.COMMANDS)
