@@ -15,6 +15,7 @@ import click
 from isonet_scipion import __version__
 from isonet_scipion.engine import settings as all_settings
 from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.parent import live_with_parent
 
 NAME = "isonet-engine"
 # command: its settings, its module in `stages`, its arguments
@@ -139,6 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 success, 1 the stage failed, 2 wrong usage, 130 or 143 interrupted by Ctrl-C or SIGTERM.
     """
     signal.signal(signal.SIGTERM, _terminate)
+    live_with_parent()
     try:
         command.main(arguments, prog_name=NAME, standalone_mode=False)
         return 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from pyworkflow.protocol import Form
 from pyworkflow.protocol.params import BooleanParam, FloatParam, PointerParam
@@ -10,8 +10,8 @@ from tomo.objects import SetOfTomograms, Tomogram
 
 from isonet_scipion import convert
 from isonet_scipion.engine.settings import DeconvSettings
-from isonet_scipion.protocols.base import ProtIsoNetTomograms
 from isonet_scipion.protocols.form import addOption, optionValues
+from isonet_scipion.protocols.tomograms import ProtIsoNetTomograms, isOpen
 
 
 class ProtIsoNetDeconv(ProtIsoNetTomograms):
@@ -24,6 +24,7 @@ class ProtIsoNetDeconv(ProtIsoNetTomograms):
 
     _label = "CTF deconvolution"
     _possibleOutputs = {"tomograms": SetOfTomograms}
+    MATCHED = ("inputCtfs",)
     CORRECTS_CTF = True
 
     def _defineParams(self, form: Form) -> None:
@@ -91,17 +92,16 @@ class ProtIsoNetDeconv(ProtIsoNetTomograms):
             expert=True,
         )
         addOption(group, DeconvSettings, "overlap_rate", "Overlap of the pieces", expert=True)
-        form.addParallelSection(threads=1, mpi=0, binThreads=4)
+        self._addRunningParams(form, binThreads=4)
 
     # ---------------------------------------------------------------- steps
 
-    def _readInputs(self, tomograms: dict[str, Tomogram]) -> Iterable[str]:
-        self._defoci = self._defociById(tomograms)
-        return [tsId for tsId, defocus in self._defoci.items() if defocus is not None]
+    def _partners(self, tomograms: Mapping[str, Tomogram]) -> dict[str, float]:
+        return {tsId: defocus for tsId, defocus in self._defociById(tomograms).items() if defocus is not None}
 
-    def _process(self, tomogram: Tomogram) -> None:
+    def _process(self, tomogram: Tomogram, defocus: float) -> None:
         tsId = tomogram.getTsId()
-        table = self._writeTable(tomogram, halves=self.processHalves.get(), defocus=self._defoci[tsId])
+        table = self._writeTable(tomogram, halves=self.processHalves.get(), defocus=defocus)
         options = {
             "deconv_folder": self._getExtraPath(),
             "ncpu": self.getBinThreads(),
@@ -113,10 +113,11 @@ class ProtIsoNetDeconv(ProtIsoNetTomograms):
         self._append(convert.processedTomogram(tomogram, path, ctfCorrected=True, halves=halves))
 
     def _defociById(self, tsIds: Iterable[str]) -> dict[str, float | None]:
-        """Defocus (A) of each tomogram; None for those to leave out."""
+        """Defocus (A) of each tomogram; None for those to leave out, and those whose CTF may still come."""
         ctfs = self.inputCtfs.get()
         known = {} if ctfs is None else {ctf.getTsId(): convert.zeroTiltDefocus(ctf) for ctf in ctfs.iterItems()}
-        rest = self.defocus.get() if ctfs is None or not self.skipWithoutCtf else None
+        isLeftOut = ctfs is not None and (self.skipWithoutCtf or isOpen(self.inputCtfs))
+        rest = None if isLeftOut else self.defocus.get()
         return {tsId: rest if known.get(tsId) is None else known[tsId] for tsId in tsIds}
 
     # ---------------------------------------------------------------- checks and texts
@@ -130,9 +131,9 @@ class ProtIsoNetDeconv(ProtIsoNetTomograms):
         ctfs = self.inputCtfs.get()
         if ctfs is None and self.defocus.get() is None:
             return ["*Defocus*: select CTFs or give the defocus of the tomograms."]
-        if ctfs is not None and not self.skipWithoutCtf and None in defoci.values():
+        if ctfs is not None and not (self.skipWithoutCtf or isOpen(self.inputCtfs)) and None in defoci.values():
             errors.append(f"*Defocus* is needed for the tomograms without CTF: {self._without(defoci)}.")
-        if all(defocus is None for defocus in defoci.values()):
+        if not isOpen(self.inputCtfs) and defoci and all(defocus is None for defocus in defoci.values()):
             errors.append("None of the tomograms has a CTF with its tilt series ID (tsId).")
         negative = [tsId for tsId, defocus in defoci.items() if defocus is not None and defocus < 0]
         if negative:
@@ -144,12 +145,10 @@ class ProtIsoNetDeconv(ProtIsoNetTomograms):
             errors.append(
                 "*Spherical aberration*: the tomograms' acquisition does not have it, so give it here (expert level)."
             )
-        if self.processHalves and not all(len(convert.halfMaps(tomogram)) == 2 for tomogram in tomograms.values()):
-            errors.append("*Also the half tomograms*: not all tomograms have an even and an odd half.")
-        return errors
+        return errors + self._halvesErrors()
 
     def _warnings(self) -> list[str]:
-        warnings = []
+        warnings = super()._warnings()
         tomograms = self._tomogramsById()
         corrected = [tsId for tsId, tomogram in tomograms.items() if tomogram.ctfCorrected()]
         if corrected:
@@ -159,7 +158,7 @@ class ProtIsoNetDeconv(ProtIsoNetTomograms):
             )
         defoci = self._defociById(tomograms)
         without = [tsId for tsId, defocus in defoci.items() if defocus is None]
-        if without:
+        if without and not isOpen(self.inputCtfs):
             warnings.append(f"Left out, because they have no CTF: {', '.join(without)}.")
         ctfs = self.inputCtfs.get()
         shifted = [] if ctfs is None else [ctf.getTsId() for ctf in ctfs.iterItems() if convert.hasPhaseShift(ctf)]

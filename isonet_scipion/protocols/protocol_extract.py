@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from pwem.objects import EMSet
 from pyworkflow.object import Pointer
 from pyworkflow.protocol import Form
 from pyworkflow.protocol.params import IntParam, PointerParam
-from tomo.objects import SetOfCoordinates3D, SetOfSubTomograms, SubTomogram, Tomogram
+from tomo.objects import Coordinate3D, SetOfCoordinates3D, SetOfSubTomograms, SubTomogram, Tomogram
 
 from isonet_scipion import convert
 from isonet_scipion.engine.settings import ExtractSettings, PrepareStarSettings
-from isonet_scipion.protocols.base import ProtIsoNetTomograms, sameSampling
 from isonet_scipion.protocols.form import addOption, optionValues
+from isonet_scipion.protocols.tomograms import ProtIsoNetTomograms, isOpen, sameSampling
 
 
 class ProtIsoNetExtract(ProtIsoNetTomograms):
@@ -28,6 +28,7 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
     OUTPUT = "subtomograms"
     OUTPUT_CLASS = SetOfSubTomograms
     CENTRES = "coordinates"
+    MATCHED = ("inputMasks", "inputCoordinates")
 
     def _defineParams(self, form: Form) -> None:
         form.addSection(label="Input")
@@ -76,41 +77,41 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
             expert=True,
         )
         addOption(form, ExtractSettings, "seed", "Seed", expert=True)
-        form.addParallelSection(threads=1, mpi=0)
+        self._addRunningParams(form)
 
     # ---------------------------------------------------------------- steps
 
-    def _readInputs(self, tomograms: dict[str, Tomogram]) -> Iterable[str]:
+    def _partners(self, tomograms: Mapping[str, Tomogram]) -> dict[str, tuple[str | None, list[Coordinate3D] | None]]:
         masks, coordinates = self.inputMasks.get(), self.inputCoordinates.get()
-        self._masks = {} if masks is None else {mask.getTsId(): mask.getFileName() for mask in masks}
-        self._picked = None
+        files = {} if masks is None else {mask.getTsId(): mask.getFileName() for mask in masks}
+        picked = {}
         if coordinates is not None:
-            self._picked = {}
             for coordinate in coordinates.iterCoordinates():
                 kept = coordinate.clone()
                 kept.setVolume(coordinate.getVolume())
-                self._picked.setdefault(coordinate.getTomoId(), []).append(kept)
-        return self._usable(tomograms)
+                picked.setdefault(coordinate.getTomoId(), []).append(kept)
+        return {tsId: (files.get(tsId), picked.get(tsId)) for tsId in self._usable(tomograms)}
 
-    def _process(self, tomogram: Tomogram) -> None:
+    def _process(self, tomogram: Tomogram, partner: tuple[str | None, list[Coordinate3D] | None]) -> None:
         tsId = tomogram.getTsId()
-        table = self._writeTable(tomogram, numberSubtomos=self.numberSubtomos.get(), mask=self._masks.get(tsId))
+        mask, picked = partner
+        table = self._writeTable(tomogram, numberSubtomos=self.numberSubtomos.get(), mask=mask)
         options = {
             "subtomo_folder": self._getExtraPath(tsId),
             "subtomo_star": self._getExtraPath(f"{tsId}_subtomo.star"),
             **optionValues(self, ExtractSettings),
         }
         rows = []
-        if self._picked is not None:
+        if picked is not None:
             rate = self.inputCoordinates.get().getSamplingRate()
-            rows = convert.coordinateRows(self._picked[tsId], rate, tomogram.getSamplingRate())
+            rows = convert.coordinateRows(picked, rate, tomogram.getSamplingRate())
             options["coordinates_star"] = self._getExtraPath(f"{tsId}_coordinates.star")
             convert.writeTable(options["coordinates_star"], rows)
         self._runEngine("extract", [table], options, name=tsId)
         found = self._requireOutput(options["subtomo_star"], f"The table of subtomograms of {tsId}")
         subtomograms = convert.readSubtomograms(found, tomogram, tomogram.getAcquisition())
-        if self._picked is not None:
-            convert.orientLike(subtomograms, rows, self._picked[tsId])
+        if picked is not None:
+            convert.orientLike(subtomograms, rows, picked)
         self._appendSubtomograms(subtomograms)
 
     def _appendSubtomograms(self, subtomograms: list[SubTomogram]) -> None:
@@ -167,7 +168,7 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
                 "make masks of these tomograms."
             )
         byId = self._tomogramsById()
-        if not self._usable(byId):
+        if byId and not self._usable(byId) and not any(isOpen(getattr(self, name)) for name in self.MATCHED):
             errors.append("None of the tomograms has a mask or coordinates with its tilt series ID (tsId).")
         crop = self._cropSize()
         if crop <= self.cubeSize.get():
@@ -177,7 +178,7 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
             for tsId, tomogram in byId.items()
             if min(tomogram.getDim()) < crop
         ]
-        if len(thin) == len(byId):
+        if thin and len(thin) == len(byId):
             errors.append(
                 f"All tomograms are thinner than the subtomograms of {crop} voxels: {', '.join(thin)}. "
                 "Choose a smaller cube size."
@@ -192,10 +193,13 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
         return errors
 
     def _warnings(self) -> list[str]:
+        warnings = super()._warnings()
         ids = list(self._tomogramsById())
         usable = self._usable(ids)
         left = [tsId for tsId in ids if tsId not in usable]
-        return [f"Left out, because they have no mask or coordinates: {', '.join(left)}."] if left else []
+        if left and not any(isOpen(getattr(self, name)) for name in self.MATCHED):
+            warnings.append(f"Left out, because they have no mask or coordinates: {', '.join(left)}.")
+        return warnings
 
     def _results(self, output: SetOfSubTomograms) -> list[str]:
         return [

@@ -11,8 +11,8 @@ from tomo.objects import SetOfTomoMasks, Tomogram
 
 from isonet_scipion import convert
 from isonet_scipion.engine.settings import MakeMaskSettings
-from isonet_scipion.protocols.base import ProtIsoNetTomograms
 from isonet_scipion.protocols.form import addOption, optionValues
+from isonet_scipion.protocols.tomograms import ProtIsoNetTomograms
 
 
 class ProtIsoNetMask(ProtIsoNetTomograms):
@@ -63,9 +63,9 @@ class ProtIsoNetMask(ProtIsoNetTomograms):
             "0.1 leaves out a tenth of the thickness at the top and another one at the bottom.",
         )
         addOption(group, MakeMaskSettings, "patch_size", "Patch size (voxels)", expert=True)
-        form.addParallelSection(threads=1, mpi=0)
+        self._addRunningParams(form)
 
-    def _process(self, tomogram: Tomogram) -> None:
+    def _process(self, tomogram: Tomogram, partner: None) -> None:
         tsId = tomogram.getTsId()
         table = self._writeTable(tomogram, boundary=self._boundary(tsId))
         options = {"mask_folder": self._getExtraPath(), **optionValues(self, MakeMaskSettings)}
@@ -92,10 +92,11 @@ class ProtIsoNetMask(ProtIsoNetTomograms):
         return errors
 
     def _warnings(self) -> list[str]:
-        if not self.boundaryFolder.get():
-            return []
+        warnings = super()._warnings()
         without = [tsId for tsId in self._tomogramsById() if self._boundary(tsId) is None]
-        return [f"No boundary model for {', '.join(without)}: their whole volume is used."] if without else []
+        if self.boundaryFolder.get() and without:
+            warnings.append(f"No boundary model for {', '.join(without)}: their whole volume is used.")
+        return warnings
 
     def _results(self, output: SetOfTomoMasks) -> list[str]:
         return super()._results(output) + [

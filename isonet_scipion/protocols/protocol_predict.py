@@ -16,8 +16,8 @@ from isonet_scipion.engine.settings import PredictSettings
 from isonet_scipion.engine.tiling import ISONET_RAMP
 from isonet_scipion.engine.volume import open_volume
 from isonet_scipion.engine.wedge import TILT_TOLERANCE, TiltRange
-from isonet_scipion.protocols.base import ProtIsoNetTomograms, sameSampling
 from isonet_scipion.protocols.form import addOption, optionValues
+from isonet_scipion.protocols.tomograms import ProtIsoNetTomograms, sameSampling
 
 NORMALIZATIONS = ("as in training", "percentiles", "mean and deviation")
 
@@ -82,9 +82,9 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
             expert=True,
         )
         addOption(form, PredictSettings, "precision", "Precision", expert=True)
-        form.addParallelSection(threads=1, mpi=0)
+        self._addRunningParams(form)
 
-    def _process(self, tomogram: Tomogram) -> None:
+    def _process(self, tomogram: Tomogram, partner: None) -> None:
         tsId = tomogram.getTsId()
         table = self._writeTable(tomogram, halves=self.processHalves.get())
         options = {"output_dir": self._getExtraPath(), **optionValues(self, PredictSettings)}
@@ -126,15 +126,11 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
             errors.append(f"*Tile size* must be at least *Step between tiles* + {ISONET_RAMP}.")
         if cube and cube < ISONET_RAMP:
             errors.append(f"*Step between tiles* must be at least {ISONET_RAMP}.")
-        if self.processHalves and not all(
-            len(convert.halfMaps(tomogram)) == 2 for tomogram in self.inputTomograms.get()
-        ):
-            errors.append("*Also the half tomograms*: not all tomograms have an even and an odd half.")
-        return errors
+        return errors + self._halvesErrors()
 
     def _warnings(self) -> list[str]:
         tomograms = self._tomogramsById()
-        return self._tiltWarnings(tomograms) + self._ctfWarnings(tomograms)
+        return super()._warnings() + self._tiltWarnings(tomograms) + self._ctfWarnings(tomograms)
 
     def _tiltWarnings(self, tomograms: dict[str, Tomogram]) -> list[str]:
         low, high = self.model.get().getTiltRange()

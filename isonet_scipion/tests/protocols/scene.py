@@ -89,8 +89,8 @@ class IsoNetTest(TestBaseCentralizedLayer):
 
     @classmethod
     def prepare(cls, protocolClass: type, inputs: dict[str, tuple], **params: object):
-        """A protocol with its inputs set, not yet run."""
-        protocol = cls.newProtocol(protocolClass, **params)
+        """A protocol with its inputs set, not yet run; with one thread, since Scipion waits seconds for several."""
+        protocol = cls.newProtocol(protocolClass, **{"numberOfThreads": 1, **params})
         for name, (parent, output) in inputs.items():
             pointer = getattr(protocol, name)
             pointer.set(parent)

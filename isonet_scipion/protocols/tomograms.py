@@ -1,0 +1,286 @@
+"""What the stages over tomograms share: a step for each tomogram, in streaming."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import threading
+import time
+from collections.abc import Mapping
+
+from pwem.objects import EMSet
+from pyworkflow.object import Pointer, Set
+from pyworkflow.protocol import Form, ProtStreamingBase
+from pyworkflow.protocol.constants import STATUS_NEW
+from pyworkflow.protocol.params import BooleanParam, PointerParam
+from pyworkflow.utils.retry_streaming import retry_on_sqlite_lock
+from tomo.objects import SetOfTomograms, SetOfTomoMasks, Tomogram
+
+from isonet_scipion import convert
+from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.protocols.base import EngineFailure, ProtIsoNetBase
+
+logger = logging.getLogger(__name__)
+
+FAILED_OUTPUT = "failedTomograms"
+DISK_FULL = os.strerror(errno.ENOSPC)
+SAMPLING_TOLERANCE = 0.005  # relative; Scipion rounds voxel sizes in places
+
+
+class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
+    """A stage over tomograms, in streaming: each has its own step, table and output item, so one can fail alone.
+
+    Done is what is in the output: Continue works on the rest, also on what failed.
+    """
+
+    OUTPUT = "tomograms"
+    OUTPUT_CLASS: type[EMSet] = SetOfTomograms
+    MATCHED: tuple[str, ...] = ()  # parameters whose sets go with the tomograms by tsId
+    NEEDS_GPU = False
+    CORRECTS_CTF = False
+
+    def _addTomogramsParam(self, form: Form, help: str) -> None:
+        form.addParam(
+            "inputTomograms",
+            PointerParam,
+            pointerClass="SetOfTomograms",
+            important=True,
+            label="Tomograms",
+            help=help + " Protein is dark in them, and the tilt axis is along y.",
+        )
+
+    def _addHalvesParam(self, form: Form, verb: str) -> None:
+        form.addParam(
+            "processHalves",
+            BooleanParam,
+            default=False,
+            label="Also the half tomograms?",
+            help=f"{verb} the even and odd half tomograms too, in the same way, for programs that need them.",
+        )
+
+    def _addRunningParams(self, form: Form, **threads: int) -> None:
+        """The last two pages; with three threads one waits for tomograms and one works on them."""
+        self._defineStreamingParams(form)
+        form.addParallelSection(threads=3, mpi=0, **threads)
+
+    # ---------------------------------------------------------------- to be filled in by each stage
+
+    def _partners(self, tomograms: Mapping[str, Tomogram]) -> dict[str, object]:
+        """What goes with each tomogram; those that are left out, or have to wait for it, are not there."""
+        return dict.fromkeys(tomograms)
+
+    def _process(self, tomogram: Tomogram, partner: object) -> None:
+        """Run the engine on one tomogram and append what it gives to the output."""
+        raise NotImplementedError
+
+    # ---------------------------------------------------------------- steps
+
+    def stepsGeneratorStep(self) -> None:
+        """Give each tomogram a step as soon as it and its partner are there, until the inputs are closed."""
+        self._tomograms, self._failed, steps, isOpen = {}, {}, [], True
+        while isOpen and not self.isFailed():
+            with self._lock:
+                # before the sets are read: what comes after that is seen in the next turn
+                isOpen = any([self._isGrowing(name) for name in ("inputTomograms", *self.MATCHED)])
+                new = self._newTomograms()
+            self._tomograms.update(new)
+            steps += [
+                self._insertFunctionStep(self.processStep, tsId, prerequisites=[], wait=True, needsGPU=self.NEEDS_GPU)
+                for tsId in new
+            ]
+            if isOpen:
+                time.sleep(max(1, self._getStreamingSleepOnWait()))
+        if not self.isFailed():
+            self._insertFunctionStep(self.closeStep, prerequisites=steps, wait=True, needsGPU=False)
+        if threading.current_thread() is threading.main_thread():
+            self._stepsCheck()  # with one thread nobody calls it in time
+
+    def _stepsCheck(self) -> None:
+        """Let new steps run once they are stored: Scipion lends GPUs by the number that a step gets then."""
+        waiting = [step for step in self._steps if step.isWaiting()]
+        if waiting:
+            self.updateSteps()
+            for step in waiting:
+                step.setStatus(STATUS_NEW)
+
+    def _isGrowing(self, name: str) -> bool:
+        """Whether the set of an input may get more items, as its file says now."""
+        items = getattr(self, name).get()
+        if items is None:
+            return False
+        items.loadAllProperties()
+        items.close()
+        return items.isStreamOpen()
+
+    def _newTomograms(self) -> dict[str, tuple[Tomogram, object]]:
+        """Those that can be worked on, and were not yet, with their partners."""
+        seen = self._doneIds() | set(self._tomograms)
+        new = {tsId: tomogram for tsId, tomogram in self._tomogramsById().items() if tsId not in seen}
+        partners = self._partners(new) if new else {}
+        return {tsId: (tomogram, partners[tsId]) for tsId, tomogram in new.items() if tsId in partners}
+
+    def processStep(self, tsId: str) -> None:
+        """Process one tomogram; a failure is noted and leaves the others alone."""
+        try:
+            self._process(*self._tomograms[tsId])
+        except (EngineFailure, EngineError) as failure:
+            if DISK_FULL in str(failure):
+                raise  # the others would fail as well
+            self.error(f"{tsId}: {failure}")
+            self._failed[tsId] = str(failure)
+
+    def closeStep(self) -> None:
+        """Put the tomograms that failed into a set of their own; fail if there are no others."""
+        self._closeOutputSet()
+        failed = {tsId: self._failed[tsId] for tsId in self._tomograms if tsId in self._failed}
+        if not self._doneIds():
+            first, *rest = failed.values() or ["No tomogram came with all that it needs."]
+            raise EngineFailure(first + (f" ({len(rest)} more failed, see the log)" if rest else ""))
+        if hasattr(self, FAILED_OUTPUT):
+            self.deleteOutput(getattr(self, FAILED_OUTPUT))
+        if failed:
+            output = SetOfTomograms.create(self._getPath(), prefix="failed")
+            output.copyInfo(self.inputTomograms.get())
+            for tsId, reason in failed.items():
+                tomogram = self._tomograms[tsId][0].clone()
+                tomogram.setObjComment(reason)
+                output.append(tomogram)
+            self._defineOutputs(**{FAILED_OUTPUT: output})
+            self._defineSourceRelation(self.inputTomograms, output)
+
+    # ---------------------------------------------------------------- helpers of the stages
+
+    def _table(self, tsId: str) -> str:
+        return self._getExtraPath(f"{tsId}.star")
+
+    def _writeTable(self, tomogram: Tomogram, halves: bool = False, **columns: object) -> str:
+        """Write the table of one tomogram, with a row for each half map if asked; returns its path."""
+        tsId, rate = tomogram.getTsId(), tomogram.getSamplingRate()
+        files = {tsId: tomogram.getFileName()}
+        if halves:
+            files.update(zip(halfNames(tsId), convert.halfMaps(tomogram)))
+        rows = [
+            convert.tomogramRow(
+                name,
+                convert.asMrc(path, self._getTmpPath(f"{name}.mrc"), rate),
+                rate,
+                self._optics(tomogram),
+                # distinct among all tables, since the engine's random numbers depend on it
+                len(files) * tomogram.getObjId() + place,
+                isDeconvolved=tomogram.ctfCorrected() and not self.CORRECTS_CTF,
+                **columns,
+            )
+            for place, (name, path) in enumerate(files.items())
+        ]
+        convert.writeTable(self._table(tsId), rows)
+        return self._table(tsId)
+
+    def _optics(self, tomogram: Tomogram) -> convert.Optics:
+        return convert.readOptics(tomogram.getAcquisition(), self.inputTomograms.get().getAcquisition())
+
+    def _halfFiles(self, label: str, tsId: str) -> list[str]:
+        """What the engine made of the half maps, if they were asked for."""
+        names = halfNames(tsId) if self.processHalves else ()
+        return [self._outputFile(name, label, tsId) for name in names]
+
+    def _outputFile(self, name: str, label: str, tsId: str) -> str:
+        rate = self._tomograms[tsId][0].getSamplingRate()
+        return self._requireOutput(convert.outputFile(self._table(tsId), label, name, rate), f"The output for {name}")
+
+    @retry_on_sqlite_lock(log=logger)
+    def _append(self, *items: Tomogram) -> None:
+        """Append items to the output, which is made with the first one."""
+        with self._lock:
+            output = self._openOutput(self.OUTPUT, self.OUTPUT_CLASS)
+            try:
+                for item in items:
+                    output.append(item)
+                output.write()
+                self._store(output)
+            finally:
+                output.close()
+
+    def _openOutput(self, name: str, setClass: type[EMSet]) -> EMSet:
+        output = getattr(self, name, None)
+        if output is not None:
+            output.enableAppend()
+            output.setStreamState(Set.STREAM_OPEN)  # Continue goes on with what was closed
+            return output
+        output = setClass.create(self._getPath(), prefix=name)
+        if isinstance(output, SetOfTomograms):
+            output.copyInfo(self.inputTomograms.get())
+        output.setSamplingRate(self.inputTomograms.get().getSamplingRate())
+        output.setStreamState(Set.STREAM_OPEN)
+        self._prepareOutput(output)
+        self._defineOutputs(**{name: output})
+        for source in self._sources():
+            if source.get() is not None:
+                self._defineSourceRelation(source, output)
+        return output
+
+    def _sources(self) -> list[Pointer]:
+        """The inputs that the output is made from."""
+        return [self.inputTomograms]
+
+    def _prepareOutput(self, output: EMSet) -> None:
+        """Set what a new output set needs beyond the voxel size."""
+
+    def _doneIds(self) -> set[str]:
+        output = getattr(self, self.OUTPUT, None)
+        return set() if output is None else set(output.getTSIds())
+
+    def _tomogramsById(self) -> dict[str, Tomogram]:
+        return {tomogram.getTsId(): tomogram.clone() for tomogram in self.inputTomograms.get()}
+
+    # ---------------------------------------------------------------- checks and texts
+
+    def _validate(self) -> list[str]:
+        tomograms = self.inputTomograms.get()
+        if isinstance(tomograms, SetOfTomoMasks):
+            return ["*Tomograms* holds masks. Select a set of tomograms."]
+        ids = [tomogram.getTsId() for tomogram in tomograms]
+        if None in ids or len(set(ids)) < len(ids):
+            return ["Each tomogram needs a tilt series ID (tsId) of its own: import them again with a {TS} pattern."]
+        return []
+
+    def _halvesErrors(self) -> list[str]:
+        if self.processHalves and not all(len(convert.halfMaps(item)) == 2 for item in self.inputTomograms.get()):
+            return ["*Also the half tomograms*: not all tomograms have an even and an odd half."]
+        return []
+
+    def _warnings(self) -> list[str]:
+        growing = [name for name in ("inputTomograms", *self.MATCHED) if isOpen(getattr(self, name))]
+        if growing and self.numberOfThreads.get() < 3:
+            labels = ", ".join(f"*{self.getParam(name).label}*" for name in growing)
+            return [f"{labels}: more are still to come. With less than 3 threads the work begins when all are there."]
+        return []
+
+    def _summary(self) -> list[str]:
+        output = getattr(self, self.OUTPUT, None)
+        if output is None:
+            return ["No output yet."]
+        lines = self._results(output)
+        failed = getattr(self, FAILED_OUTPUT, None)
+        if failed is not None:
+            lines += [f"*{item.getTsId()} failed*: {item.getObjComment()}" for item in failed]
+        return lines
+
+    def _results(self, output: EMSet) -> list[str]:
+        """The summary's lines, with the numbers that matter."""
+        return [f"{output.getSize()} of {self.inputTomograms.get().getSize()} tomograms done."]
+
+
+def halfNames(tsId: str) -> tuple[str, str]:
+    """Base names of the two half maps of a tomogram."""
+    return f"{tsId}_even", f"{tsId}_odd"
+
+
+def isOpen(pointer: Pointer) -> bool:
+    """Whether a parameter holds a set that may get more items."""
+    return pointer.get() is not None and pointer.get().isStreamOpen()
+
+
+def sameSampling(first: float, second: float) -> bool:
+    """Whether two voxel sizes are the same but for rounding."""
+    return abs(first - second) <= SAMPLING_TOLERANCE * max(first, second)
