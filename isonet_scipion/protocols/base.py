@@ -74,15 +74,20 @@ class ProtIsoNetBase(EMProtocol):
         elif self.allowsGpu() and not self.usesGpu():
             program = f"CUDA_VISIBLE_DEVICES=-1 {program}"
         environ = Plugin.getEnviron()
-        if not self.useQueueForSteps():  # those may run on another machine
+        # a queue does not tell how its jobs end
+        statusFile = self._getExtraPath(f"{name or stage}.status")
+        if self.useQueueForSteps():
+            arguments += f" || echo $? > {shlex.quote(statusFile)}"
+        else:  # on this very machine
             environ[PARENT] = str(os.getpid())
         before = self._logSizes()
         try:
             self.runJob(program, arguments, numberOfMpi=1, numberOfThreads=1, env=environ)
+            status = readStatus(statusFile)
         except subprocess.CalledProcessError as error:
-            raise EngineFailure(
-                self._engineError(before, name) or f"isonet-engine {stage} {ending(error.returncode)}"
-            ) from error
+            status = error.returncode
+        if status:
+            raise EngineFailure(self._engineError(before, name) or f"isonet-engine {stage} {ending(status)}")
 
     def _requireOutput(self, path: str | None, what: str) -> str:
         """`path`, which a queue's job may have failed to write without a word."""
@@ -103,6 +108,16 @@ class ProtIsoNetBase(EMProtocol):
             lines += [line for line in re.split(r"[\r\n]+", text) if constants.ERROR_PREFIX in line]
         own = [line for line in lines if name in line] or lines
         return own[-1].split(constants.ERROR_PREFIX, 1)[1] if own else None
+
+
+def readStatus(path: str) -> int:
+    """The exit status that a queue's job left in a file, which is deleted; 0 without one."""
+    if not os.path.exists(path):
+        return 0
+    with open(path, encoding="utf-8") as file:
+        status = int(file.read())
+    os.remove(path)
+    return status
 
 
 def ending(status: int) -> str:

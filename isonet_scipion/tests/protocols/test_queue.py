@@ -1,0 +1,112 @@
+"""Protocols through Scipion's queue system, with a queue made of shell scripts."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pyworkflow
+
+from isonet_scipion.engine.ctf import Microscope
+from isonet_scipion.engine.deconvolution import Deconvolution, deconvolve
+from isonet_scipion.protocols import ProtIsoNetDeconv, ProtIsoNetMask
+from isonet_scipion.tests.protocols.live import LiveTest, waitFor
+from isonet_scipion.tests.protocols.scene import OPTICS, SHAPES, VOXEL_SIZE, read, scene
+
+# the job runs in the background; while it does, a file bears its number
+SUBMIT = """#!/bin/sh
+number=$$
+touch "{queue}/running.$number"
+(sh "$1" > "$1.out" 2> "$1.err"; mv "{queue}/running.$number" "{queue}/ended.$number") > /dev/null 2>&1 &
+echo "job $number"
+"""
+CHECK = """#!/bin/sh
+[ -e "{queue}/running.$1" ] && echo "job $1 is running"
+exit 0
+"""
+HOSTS = """[localhost]
+PARALLEL_COMMAND = mpirun -np %_(JOB_NODES)d %_(COMMAND)s
+NAME = SHELL
+MANDATORY = False
+SUBMIT_COMMAND = sh {queue}/submit.sh %_(JOB_SCRIPT)s
+SUBMIT_TEMPLATE = #!/bin/sh
+    ### %_(JOB_NAME)s in %_(JOB_QUEUE)s for %_(JOB_HOURS)d hours, %_(JOB_THREADS)d threads, %_(GPU_COUNT)d GPUs
+    %_(JOB_COMMAND)s
+CANCEL_COMMAND = true %_(JOB_ID)s
+CHECK_COMMAND = sh {queue}/check.sh %_(JOB_ID)s
+QUEUES = {{ "default": {{}} }}
+"""
+
+
+class TestIsoNetQueue(LiveTest):
+    """One project whose host has a queue."""
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        super().setUpClass()
+        cls.queue = Path(cls.proj.path, "queue")
+        cls.queue.mkdir(exist_ok=True)
+        for name, text in (("submit.sh", SUBMIT), ("check.sh", CHECK), ("hosts.conf", HOSTS)):
+            (cls.queue / name).write_text(text.format(queue=cls.queue))
+        cls.usualHosts = pyworkflow.Config.SCIPION_HOSTS
+        cls.useHosts(str(cls.queue / "hosts.conf"))
+
+    @classmethod
+    def tearDownClass(cls) -> None:
+        cls.useHosts(cls.usualHosts)
+        super().tearDownClass()
+
+    @classmethod
+    def useHosts(cls, path: str) -> None:
+        """Read the hosts from this file, here and in the protocols' own processes."""
+        os.environ["SCIPION_HOSTS"] = pyworkflow.Config.SCIPION_HOSTS = path
+        cls.proj._loadHosts(None)
+
+    def jobs(self) -> set[Path]:
+        """Those that the queue has run to their end."""
+        return set(self.queue.glob("ended.*"))
+
+    def submit(self, protocol, forSteps: bool):
+        """Run a protocol, or its steps only, through the queue."""
+        protocol._useQueue.set(True)
+        protocol.setQueueParams(("default", {"QUEUE_FOR_JOBS": "Y" if forSteps else "N"}))
+        return self.end(self.start(protocol))
+
+    def test_a_protocol_runs_as_one_job(self) -> None:
+        before = self.jobs()
+        deconv = self.prepare(ProtIsoNetDeconv, {"inputTomograms": (self.tomograms, "Tomograms")}, defocus=20000)
+        self.assertTrue(self.submit(deconv, forSteps=False).isFinished(), deconv.getErrorMessage())
+        self.assertIsLikeInput(deconv.tomograms, ctfCorrected=True)
+        microscope = Microscope(OPTICS["voltage"], OPTICS["sphericalAberration"], OPTICS["amplitudeContrast"], 20000.0)
+        for number, tomogram in enumerate(deconv.tomograms):
+            expected = deconvolve(scene(SHAPES[tomogram.getTsId()], number), Deconvolution(VOXEL_SIZE, microscope))
+            np.testing.assert_allclose(read(tomogram.getFileName()), expected, atol=1e-3)
+        waitFor(lambda: len(self.jobs() - before) == 1)
+        self.assertIn("in default for 72 hours, 1 threads", self.script(deconv))
+
+    def test_each_tomogram_is_a_job_and_its_error_comes_back(self) -> None:
+        folder = self.raw / "half of it"
+        folder.mkdir()
+        for tsId in SHAPES:
+            whole = (self.raw / f"{tsId}.mrc").read_bytes()
+            (folder / f"{tsId}.mrc").write_bytes(whole if tsId == "TS_01" else whole[:5000])
+        bad = self.importTomograms(filesPath=str(folder))
+        before = self.jobs()
+        mask = self.prepare(
+            ProtIsoNetMask, {"inputTomograms": (bad, "Tomograms")}, patchSize=2, densityPercentage=40, numberOfThreads=3
+        )
+        self.assertTrue(self.submit(mask, forSteps=True).isFinished(), mask.getErrorMessage())
+        self.assertEqual(len(self.jobs() - before), len(SHAPES))
+        (done,) = [item.clone() for item in mask.tomoMasks]
+        self.assertEqual(done.getTsId(), "TS_01")
+        self.assertTrue(0.05 < read(done.getFileName()).mean() <= 0.41)
+        (failed,) = [item.clone() for item in mask.failedTomograms]
+        self.assertEqual(failed.getTsId(), "TS_02")
+        self.assertIn("TS_02.mrc: its header or data is damaged or truncated", failed.getObjComment())
+        self.assertEqual(list(Path(mask._getExtraPath()).glob("*.status")), [])
+
+    @staticmethod
+    def script(protocol) -> str:
+        """What was handed to the queue."""
+        return "".join(path.read_text() for path in Path(protocol._getLogsPath()).glob("*.job"))
