@@ -115,7 +115,7 @@ def save_comparison(
             panel.imshow(np.asarray(image, np.float32), **grey)
             panel.set(title=f"{name} {when}", xlabel=f"{horizontal} (nm)", ylabel=f"{vertical} (nm)")
         _draw_spectrum(row[3], volume, voxel_size, tilt, when)
-    figure.suptitle(title)
+    figure.suptitle(title, parse_math=False)  # a name may hold $
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=100)
 

@@ -50,7 +50,7 @@ def showSlice(
     axes.imshow(np.asarray(image, np.float32), cmap="gray", vmin=low, vmax=high, origin="lower", extent=extent)
     if mask is not None and mask.min() != mask.max():
         axes.contour(mask, levels=[0.5], colors=OUTLINE, linewidths=1, origin="lower", extent=extent)
-    axes.set_title(title, fontsize=10)
+    axes.set_title(title, fontsize=10, parse_math=False)  # a name may hold $
     axes.set_xlabel(f"{names[0]} (nm)", fontsize=9)
     axes.set_ylabel(f"{names[1]} (nm)", fontsize=9)
     axes.tick_params(labelsize=8)
@@ -103,4 +103,4 @@ def showMontage(
     for axes, image, title in zip(panels, images, titles):
         low, high = greyRange(image)
         axes.imshow(np.asarray(image, np.float32), cmap="gray", vmin=low, vmax=high, origin="lower")
-        axes.set_title(title, fontsize=7)
+        axes.set_title(title, fontsize=7, parse_math=False)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -30,7 +30,7 @@ def waitFor(condition: Callable[[], object], seconds: float = SECONDS) -> object
     raise AssertionError(f"nothing after {seconds} s")
 
 
-@contextmanager
+@contextlib.contextmanager
 def quickChecks() -> Iterator[None]:
     """Protocols started within look for new steps each second."""
     before = os.environ.get("SCIPION_STEPS_CHECK_SEC")
@@ -91,11 +91,12 @@ class LiveTest(IsoNetTest):
     @staticmethod
     def engine(protocol: Protocol) -> psutil.Process | None:
         """The engine's process that works for a protocol, whoever its parent is."""
-        folder = protocol.workingDir.get()
         for process in psutil.process_iter():
-            words = commandLine(process)
-            if folder in words and ("isonet_scipion.engine" in words or "launch_engine" in words):
-                return process
+            with contextlib.suppress(psutil.Error):
+                words = process.cmdline()  # those of a shell around it are in one piece
+                isEngine = "isonet_scipion.engine" in words or any(word.endswith("launch_engine.py") for word in words)
+                if isEngine and protocol.workingDir.get() in " ".join(words) and process.cwd() == os.getcwd():
+                    return process
         return None
 
     @staticmethod

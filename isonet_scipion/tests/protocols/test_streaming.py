@@ -2,16 +2,41 @@
 
 from __future__ import annotations
 
+import os
+import re
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 import numpy as np
 from pyworkflow.object import Set
+from tomo.objects import CTFTomo, CTFTomoSeries, SetOfCTFTomoSeries, SetOfTiltSeries, TiltImage, TiltSeries
 
 from isonet_scipion.engine.ctf import Microscope
 from isonet_scipion.engine.deconvolution import Deconvolution, deconvolve
-from isonet_scipion.protocols import ProtIsoNetDeconv, ProtIsoNetExtract, ProtIsoNetMask
+from isonet_scipion.engine.star import read_star
+from isonet_scipion.plugin import NVIDIA_DRIVER
+from isonet_scipion.protocols import (
+    ProtIsoNetDeconv,
+    ProtIsoNetExtract,
+    ProtIsoNetImportModel,
+    ProtIsoNetMask,
+    ProtIsoNetPredict,
+)
 from isonet_scipion.tests.protocols.live import LiveTest, waitFor
 from isonet_scipion.tests.protocols.scene import OPTICS, SHAPES, VOXEL_SIZE, read, scene
 
 STREAMING = {"numberOfThreads": 3, "streamingSleepOnWait": 1}
+# an engine that tells when it works, and on which GPUs
+SPY = """#!/bin/sh
+echo "begin $CUDA_VISIBLE_DEVICES $*" >> {log}
+{python} "$@"
+status=$?
+echo "end $CUDA_VISIBLE_DEVICES $*" >> {log}
+exit $status
+"""
 
 
 class TestIsoNetStreaming(LiveTest):
@@ -55,3 +80,99 @@ class TestIsoNetStreaming(LiveTest):
         self.assertEqual([item.getTsId() for item in mask.tomoMasks], list(SHAPES))
         self.assertEqual([item.getVolName() for item in extract.subtomograms], [ts for ts in SHAPES for _ in range(4)])
         self.assertSetSize(extract.coordinates, 8)
+
+    def test_tomograms_wait_for_their_ctfs(self) -> None:
+        ctfs = self.addCtf("TS_01", 30000.0)
+        inputs = {"inputTomograms": (self.tomograms, "Tomograms"), "inputCtfs": (self.tomograms, "CTFs")}
+        options = {"skipWithoutCtf": False, "defocus": 15000}
+        few = self.prepare(ProtIsoNetDeconv, inputs, **options)
+        self.assertIn("*CTFs*: more are still to come", " ".join(few.warnings()))
+        deconv = self.start(self.prepare(ProtIsoNetDeconv, inputs, **options, **STREAMING))
+        self.assertEqual((deconv.validate(), deconv.warnings()), ([], []))
+        waitFor(lambda: self.size(deconv, "tomograms") == 1)
+        ctfs.load()
+        self.append(ctfs, [], Set.STREAM_CLOSED)
+        self.assertTrue(self.end(deconv).isFinished(), deconv.getErrorMessage())
+        self.assertEqual([tomogram.getTsId() for tomogram in deconv.tomograms], ["TS_01", "TS_02"])
+        tables = {tsId: read_star(deconv._getExtraPath(f"{tsId}.star")) for tsId in SHAPES}
+        defoci = {tsId: float(table.rows[0]["rlnDefocus"]) for tsId, table in tables.items()}
+        self.assertEqual(defoci, {"TS_01": 30000.0, "TS_02": 15000.0})
+
+    def addCtf(self, tsId: str, defocus: float) -> SetOfCTFTomoSeries:
+        """Give the import a growing set of CTFs with that of one tilt series of one image."""
+        allTilts = SetOfTiltSeries.create(self.tomograms._getPath())
+        allTilts.setSamplingRate(2.5)
+        tilts = TiltSeries(tsId=tsId)
+        allTilts.append(tilts)
+        image = TiltImage(tsId=tsId, tiltAngle=0.0, acquisitionOrder=1)
+        image.setLocation(1, f"{tsId}.mrc")
+        tilts.append(image)
+        allTilts.update(tilts)
+        allTilts.write()
+        self.tomograms._defineOutputs(TiltSeries=allTilts)
+        ctfs = SetOfCTFTomoSeries.create(self.tomograms._getPath())
+        ctfs.setSetOfTiltSeries(self.tomograms.TiltSeries)
+        ctfs.setStreamState(Set.STREAM_OPEN)
+        series = CTFTomoSeries(tsId=tsId)
+        series.setTiltSeries(tilts)
+        ctfs.append(series)
+        ctf = CTFTomo(index=1, acqOrder=1)
+        ctf.setStandardDefocus(defocus, defocus, 0)
+        series.append(ctf)
+        ctfs.update(series)
+        ctfs.write()
+        self.tomograms._defineOutputs(CTFs=ctfs)
+        self.proj.mapper.commit()
+        ctfs.close()
+        return ctfs
+
+    def test_several_at_once_have_their_own_gpus(self) -> None:
+        first, second = [tomogram.clone() for tomogram in self.tomograms.Tomograms]
+        third = second.clone()
+        third.setTsId("TS_03")
+        third.cleanObjId()
+        growing = self.openSet("three", [first, second])
+        model = self.run_(ProtIsoNetImportModel, {}, modelFile=self.modelFile())
+        inputs = {"inputTomograms": (self.tomograms, "three"), "model": (model, "model")}
+        tiles = {"cubeSize": 20, "cropSize": 40}
+        with self.spy() as log:
+            predict = self.start(
+                self.prepare(ProtIsoNetPredict, inputs, **tiles, **{**STREAMING, "numberOfThreads": 4}, gpuList="0,1")
+            )
+        waitFor(lambda: self.size(predict, "tomograms") == 2)
+        self.append(growing, [third], Set.STREAM_CLOSED)
+        self.assertTrue(self.end(predict).isFinished(), predict.getErrorMessage())
+        events = re.findall(r"(begin|end) (\S*) .*/(TS_0\d).star", log.read_text())
+        self.assertEqual([event for event, *_ in events], ["begin", "begin", "end", "end", "begin", "end"])
+        self.assertEqual({gpu for _, gpu, _ in events[:2]}, {"0", "1"})
+        self.assertIn(events[4][1:], [("0", "TS_03"), ("1", "TS_03")])
+        if not os.path.exists(NVIDIA_DRIVER):
+            self.assertIn("No GPU found: the network runs on the CPU", self.log(predict))
+
+        serial = self.run_(ProtIsoNetPredict, inputs, **tiles, useGpu=False)
+        expected = {tomogram.getTsId(): read(tomogram.getFileName()) for tomogram in serial.tomograms}
+        self.assertEqual({tomogram.getTsId() for tomogram in predict.tomograms}, {*SHAPES, "TS_03"})
+        for tomogram in predict.tomograms:
+            np.testing.assert_allclose(read(tomogram.getFileName()), expected[tomogram.getTsId()], atol=1e-4)
+            self.checkHeaderSRate(tomogram, VOXEL_SIZE)
+
+    def modelFile(self) -> str:
+        """A small network that was never trained."""
+        from isonet_scipion.engine.model_file import save_model
+        from isonet_scipion.engine.network import NetworkSettings, build_unet
+
+        path, settings = self.raw / "model.keras", NetworkSettings(filter_base=4, unet_depth=2)
+        save_model(path, build_unet(settings), settings, {"voxel_size": VOXEL_SIZE})
+        return str(path)
+
+    @contextmanager
+    def spy(self) -> Iterator[Path]:
+        """Protocols started within use an engine that keeps a log, whose file this is."""
+        log, script = Path(self.proj.path, "engine.log"), Path(self.proj.path, "spy.sh")
+        script.write_text(SPY.format(log=shlex.quote(str(log)), python=shlex.quote(sys.executable)))
+        script.chmod(0o755)
+        os.environ["ISONET_PYTHON"] = str(script)
+        try:
+            yield log
+        finally:
+            del os.environ["ISONET_PYTHON"]

@@ -1,0 +1,70 @@
+"""Names that a shell would act on: of the project's place, of folders, of tomograms."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pyworkflow
+from pyworkflow.project import Manager
+
+from isonet_scipion.engine.ctf import Microscope
+from isonet_scipion.engine.deconvolution import Deconvolution, deconvolve
+from isonet_scipion.protocols import (
+    ProtIsoNetDeconv,
+    ProtIsoNetExtract,
+    ProtIsoNetMask,
+    ProtIsoNetPredict,
+    ProtIsoNetRefine,
+)
+from isonet_scipion.tests.protocols.scene import FOLDER, OPTICS, VOXEL_SIZE, IsoNetTest, read, scene, write
+from isonet_scipion.tests.protocols.test_chain import TRAINING
+
+# Scipion itself puts it between double quotes in a shell's command line, so it can't hold $ or `
+LOCATION = "it's a place; 50% ü.v2"
+NAME = "it's; $(touch injected) `touch injected` $HOME 50%d & ü|x"  # a STAR table takes no name with both quotes
+SHAPE = (40, 56, 64)
+
+
+class TestIsoNetNames(IsoNetTest):
+    """The chain with names as hard as Scipion itself takes them."""
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        pyworkflow.Config.getDomain().getProtocols()
+        location = Path(pyworkflow.Config.SCIPION_USER_DATA, LOCATION)
+        location.mkdir()
+        Path(Manager().PROJECTS).mkdir(exist_ok=True)  # Scipion links it from there
+        cls.proj = Manager().createProject(cls.__name__, location=str(location))
+        os.chdir(cls.proj.path)
+        cls.raw = Path(cls.proj.path, FOLDER)
+        cls.raw.mkdir()
+        write(cls.raw / f"{NAME}.mrc", scene(SHAPE, 0))
+        cls.tomograms = cls.importTomograms()
+
+    def test_chain_with_hard_names(self) -> None:
+        deconv = self.run_(ProtIsoNetDeconv, {"inputTomograms": (self.tomograms, "Tomograms")}, defocus=20000)
+        deconvolved = {"inputTomograms": (deconv, "tomograms")}
+        mask = self.run_(ProtIsoNetMask, deconvolved, patchSize=2)
+        extract = self.run_(
+            ProtIsoNetExtract,
+            {**deconvolved, "inputMasks": (mask, "tomoMasks")},
+            cubeSize=16,
+            cropSize=24,
+            numberSubtomos=4,
+        )
+        refine = self.run_(ProtIsoNetRefine, {"inputSubtomograms": (extract, "subtomograms")}, **TRAINING)
+        predict = self.run_(ProtIsoNetPredict, {**deconvolved, "model": (refine, "model")}, useGpu=False)
+
+        microscope = Microscope(OPTICS["voltage"], OPTICS["sphericalAberration"], OPTICS["amplitudeContrast"], 20000.0)
+        (tomogram,) = [item.clone() for item in deconv.tomograms]
+        self.assertEqual(tomogram.getTsId(), NAME)
+        expected = deconvolve(scene(SHAPE, 0), Deconvolution(VOXEL_SIZE, microscope))
+        np.testing.assert_allclose(read(tomogram.getFileName()), expected, atol=1e-3)
+        for output in (mask.tomoMasks, predict.tomograms):
+            (item,) = [item.clone() for item in output]
+            self.assertEqual(item.getTsId(), NAME)
+            self.assertEqual(read(item.getFileName()).shape, SHAPE)
+        self.assertEqual([item.getVolName() for item in extract.subtomograms], [NAME] * 4)
+        self.assertEqual(list(Path(self.proj.path).rglob("injected")), [])
