@@ -1,7 +1,7 @@
 """Set everything up in .venv and run one thing there.
 
     python3 run.py demo    the whole chain in a Scipion project, on an example tomogram made on the spot
-    python3 run.py test    ruff and all tests
+    python3 run.py test    ruff and all tests, also of the installation in a Scipion by its official installer
 
 Needs Python 3.9 to 3.12 and nothing else; a second call finds everything set up and starts at once.
 """
@@ -14,6 +14,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -21,7 +22,7 @@ VENV = HERE / ".venv"
 PYTHON = VENV / "bin" / "python"
 STAMP = VENV / "installed-for"
 # What the standard library needs beyond Debian's python3, by the package that brings it.
-DEBIAN_PACKAGES = {"ensurepip": "python3-venv", "tkinter": "python3-tk"}
+MODULES = {"ensurepip": "python3-venv", "tkinter": "python3-tk"}
 
 
 def say(text: str) -> None:
@@ -33,21 +34,21 @@ def call(*command: str | Path) -> int:
     return subprocess.run([str(part) for part in command], cwd=HERE).returncode
 
 
-def missing_modules() -> list[str]:
-    """Modules of the standard library that this Python was packaged without."""
-    return [
+def missing_packages(modules: Iterable[str], programs: Iterable[str]) -> list[str]:
+    """Debian's packages of the modules that this Python was packaged without, and of absent programs."""
+    absent = [
         module
-        for module in DEBIAN_PACKAGES
+        for module in modules
         if subprocess.run([sys.executable, "-c", f"import {module}"], stderr=subprocess.DEVNULL).returncode
     ]
+    return [MODULES[module] for module in absent] + [program for program in programs if not shutil.which(program)]
 
 
-def complete_python() -> None:
-    """Install what this Python lacks (Debian's python3 has neither venv nor tkinter), or say what to install."""
-    missing = missing_modules()
-    if not missing:
+def complete_machine(modules: Iterable[str] = (), programs: Iterable[str] = ()) -> None:
+    """Install what this machine lacks (Debian's python3 has neither venv nor tkinter), or say what to install."""
+    packages = missing_packages(modules, programs)
+    if not packages:
         return
-    packages = [DEBIAN_PACKAGES[module] for module in missing]
     rights = [] if os.geteuid() == 0 else ["sudo", "-n"]
     if shutil.which("apt-get") and (not rights or shutil.which("sudo")):
         say(f"Installing {' and '.join(packages)}")
@@ -55,11 +56,11 @@ def complete_python() -> None:
         if subprocess.run(install).returncode:
             subprocess.run([*rights, "apt-get", "update", "-q"])
             subprocess.run(install)
-    missing = missing_modules()
+    missing = missing_packages(modules, programs)
     if missing:
         sys.exit(
-            f"{sys.executable} lacks the modules {', '.join(missing)}. On Debian or Ubuntu: "
-            f"sudo apt-get install {' '.join(packages)}, then /usr/bin/python3 run.py ... "
+            f"{sys.executable} lacks what these packages of Debian and Ubuntu bring: {', '.join(missing)}. Install "
+            f"them: sudo apt-get install {' '.join(missing)}, then call /usr/bin/python3 run.py ... "
             "With another Python: build it with Tk, or use one that has it."
         )
 
@@ -73,7 +74,7 @@ def set_up() -> None:
     wanted = hashlib.sha256(b"".join(path.read_bytes() for path in sources) + bytes(HERE)).hexdigest()
     if STAMP.exists() and STAMP.read_text() == wanted:
         return
-    complete_python()
+    complete_machine(modules=MODULES)
     say(f"Making the virtual environment {VENV}")
     status = call(sys.executable, "-m", "venv", "--clear", VENV)
     if not status:
@@ -96,8 +97,11 @@ def main() -> None:
         sys.exit(call(PYTHON, "-m", "isonet_scipion.demo", *arguments.rest))
     say("ruff")
     style = call(PYTHON, "-m", "ruff", "check", ".")
+    # Scipion's installer of programs calls it
+    complete_machine(programs=["wget"])
     say("pytest")
-    sys.exit(call(PYTHON, "-m", "pytest", *arguments.rest) or style)
+    # an empty -m: also the tests that pytest alone leaves out (pyproject.toml)
+    sys.exit(call(PYTHON, "-m", "pytest", "-m", "", *arguments.rest) or style)
 
 
 if __name__ == "__main__":

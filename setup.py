@@ -11,9 +11,20 @@ HERE = Path(__file__).parent
 INIT = (HERE / "isonet_scipion" / "__init__.py").read_text(encoding="utf-8")
 VERSION = re.search(r'^__version__ = "([^"]+)"', INIT, re.MULTILINE).group(1)
 
+# Python: TensorFlow and Keras that were tested together
+TESTED = {
+    "python_version < '3.10'": ("2.20.0", "3.10.0"),
+    "python_version == '3.10'": ("2.21.0", "3.12.4"),
+    "python_version > '3.10'": ("2.21.0", "3.15.1"),
+}
 # TensorFlow without CUDA is half the download; GPU machines take the extra engine-gpu.
 LINUX_PC = "sys_platform == 'linux' and platform_machine == 'x86_64'"
-OTHERS = "sys_platform != 'linux' or platform_machine != 'x86_64'"
+OTHERS = "(sys_platform != 'linux' or platform_machine != 'x86_64')"
+CPU, GPU, KERAS = [], [], []
+for where, (tensorflow, keras) in TESTED.items():
+    CPU += [f"tensorflow-cpu=={tensorflow}; {LINUX_PC} and {where}", f"tensorflow=={tensorflow}; {OTHERS} and {where}"]
+    GPU += [f"tensorflow[and-cuda]=={tensorflow}; {where}"]
+    KERAS += [f"keras=={keras}; {where}"]
 
 setup(
     name="isonet_scipion",
@@ -23,12 +34,13 @@ setup(
     long_description_content_type="text/markdown",
     license="GPL-3.0-or-later",
     classifiers=[
-        "License :: OSI Approved :: GNU General Public License v3 or later (GPLv3+)",
         "Programming Language :: Python :: 3",
         "Topic :: Scientific/Engineering",
     ],
     keywords="scipion cryo-em cryo-et tomography isonet missing wedge",
     packages=find_packages(),
+    # makes an editable installation a path (.pth): pip's other way fails beside a folder with the package's name
+    package_dir={"": "."},
     package_data={"isonet_scipion": ["protocols.conf", "*.png", "templates/*"]},
     python_requires=">=3.9,<3.13",
     install_requires=[
@@ -49,9 +61,18 @@ setup(
         "packaging",
     ],
     extras_require={
-        "engine": [f"tensorflow-cpu>=2.16; {LINUX_PC}", f"tensorflow>=2.16; {OTHERS}"],
-        "engine-gpu": ["tensorflow[and-cuda]>=2.16"],
-        "test": ["pytest", "pytest-timeout", "hypothesis", "ruff", "starfile", "scipion-em-imod"],
+        "engine": CPU + KERAS,
+        "engine-gpu": GPU + KERAS,
+        "test": [
+            "pytest",
+            "pytest-timeout",
+            "hypothesis",
+            "ruff",
+            "starfile",
+            "scipion-em-imod",
+            "scipion-installer",
+            "virtualenv",
+        ],
     },
     entry_points={
         "pyworkflow.plugin": ["isonet_scipion = isonet_scipion"],

@@ -4,10 +4,9 @@
 ISONET_HOME = "ISONET_HOME"
 ISONET_PYTHON = "ISONET_PYTHON"
 
-# The environment that the install hook makes
-ENGINE_PACKAGE = "isonet-engine"
+# The environment that the install hook makes; Scipion cuts names of binaries at the first dash
+ENGINE_PACKAGE = "isonet_engine"
 ENVIRONMENT_VERSION = "1.0"
-INSTALLED_FLAG = "engine-installed"
 
 # Where the engine's one-line errors start
 ERROR_PREFIX = "isonet-engine: error: "

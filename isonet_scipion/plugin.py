@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import importlib.util
 import os
 import shlex
 import sys
 
 import pwem
 import pyworkflow.utils as pwutils
-from packaging.requirements import Requirement
 
-from isonet_scipion.constants import (
-    ENGINE_PACKAGE,
-    ENVIRONMENT_VERSION,
-    INSTALLED_FLAG,
-    ISONET_HOME,
-    ISONET_PYTHON,
-)
+from isonet_scipion import environment
+from isonet_scipion.constants import ENGINE_PACKAGE, ENVIRONMENT_VERSION, ISONET_HOME, ISONET_PYTHON
 
-LAUNCHER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "launch_engine.py")
-NVIDIA_DRIVER = "/proc/driver/nvidia/version"
+INSTALL = f"scipion3 installb {ENGINE_PACKAGE}"
+UNINSTALL = f"scipion3 uninstallb {ENGINE_PACKAGE}-{ENVIRONMENT_VERSION}"
 
 
 class Plugin(pwem.Plugin):
@@ -38,7 +30,7 @@ class Plugin(pwem.Plugin):
         cls._defineEmVar(
             ISONET_HOME,
             f"{ENGINE_PACKAGE}-{ENVIRONMENT_VERSION}",
-            description="Folder of the environment with TensorFlow that 'scipion3 installb isonet-engine' makes.",
+            description=f"Folder of the environment with TensorFlow that '{INSTALL}' makes.",
         )
         cls._defineVar(
             ISONET_PYTHON,
@@ -57,62 +49,49 @@ class Plugin(pwem.Plugin):
         own = cls.getVar(ISONET_PYTHON)
         if own:
             return os.path.expanduser(own)
-        if os.path.exists(cls.getHome(INSTALLED_FLAG)):
-            return cls.getHome("env", "bin", "python")
-        return sys.executable if importlib.util.find_spec("tensorflow") else None
+        if os.path.exists(cls.getHome(environment.installed_flag())):
+            return cls.getHome(environment.PYTHON)
+        return None if environment.damage(sys.executable) else sys.executable
 
     @classmethod
     def engineCommand(cls) -> str:
         """The start of the engine's command line, for a shell. The engine's code is always that of this package."""
-        python = cls.enginePython()
-        # Another Python must not see Scipion's libraries through PYTHONPATH or the user's site-packages
-        how = "-m isonet_scipion.engine" if python == sys.executable else f"-I {shlex.quote(LAUNCHER)}"
-        return f"{shlex.quote(python)} {how}"
+        # isolated (-I): neither PYTHONPATH nor the working directory nor the user's site-packages bring in other code
+        return f"{shlex.quote(cls.enginePython())} -I {shlex.quote(environment.LAUNCHER)}"
 
     @classmethod
     def validateInstallation(cls) -> list[str]:
         """What is wrong with the engine's environment, and how to mend it."""
-        python = cls.enginePython()
+        python, home = cls.enginePython(), cls.getHome()
         if python is None:
+            wrong = (
+                f"the installation in {home} was broken off, or is for another Python or version of the plugin"
+                if os.path.exists(home)
+                else f"Scipion's Python has no TensorFlow and there is no environment in {home}"
+            )
             return [
-                "IsoNet's engine is not installed: Scipion's Python has no TensorFlow and there is no "
-                f"environment in {cls.getHome()}.",
-                f"Run *scipion3 installb {ENGINE_PACKAGE}*, or set {ISONET_PYTHON} in Scipion's configuration "
+                f"IsoNet's engine is not installed: {wrong}.",
+                f"Run *{INSTALL}*, or set {ISONET_PYTHON} in Scipion's configuration "
                 "to the Python of an environment that has the engine's libraries.",
             ]
-        if not os.access(python, os.X_OK):
-            origin = ISONET_PYTHON if cls.getVar(ISONET_PYTHON) else ISONET_HOME
-            return [
-                f"{python}, IsoNet's Python according to {origin}, can't be run.",
-                f"Correct {origin} in Scipion's configuration or run *scipion3 installb {ENGINE_PACKAGE}* again.",
-            ]
-        return []
-
-    @classmethod
-    def engineRequirements(cls, gpu: bool) -> list[str]:
-        """pip's requirements of the engine's environment: those of the package without Scipion, with TensorFlow."""
-        extra = {"extra": "engine-gpu" if gpu else "engine"}
-        parsed = [Requirement(text) for text in importlib.metadata.requires("isonet_scipion") or []]
-        wanted = [r for r in parsed if r.marker is None or r.marker.evaluate(extra)]
-        # an empty `extras` is written as nothing, so this is name[extras]>=version
-        names = [(r.name, f"[{','.join(sorted(r.extras))}]" if r.extras else "", str(r.specifier)) for r in wanted]
-        return ["".join(parts) for parts in names if not parts[0].startswith("scipion")]
+        damage = environment.damage(python)
+        if not damage:
+            return []
+        mending = (
+            f"Correct {ISONET_PYTHON} in Scipion's configuration, or that environment."
+            if cls.getVar(ISONET_PYTHON)
+            else f"Run *{UNINSTALL}*, then *{INSTALL}*."
+        )
+        return [f"{python}, the Python of IsoNet's engine, is not in order: {damage}.", mending]
 
     @classmethod
     def defineBinaries(cls, env: object) -> None:
-        """Make the engine's environment (Python's venv and pip); it counts as installed once the engine runs in it."""
-        requirements = cls.engineRequirements(gpu=os.path.exists(NVIDIA_DRIVER))
-        python = os.path.join("env", "bin", "python")
-        commands = [
-            f"{shlex.quote(sys.executable)} -m venv --clear env",
-            f"{python} -m pip install --disable-pip-version-check " + " ".join(map(shlex.quote, requirements)),
-            f"{python} -I {shlex.quote(LAUNCHER)} check",
-            f"touch {INSTALLED_FLAG}",
-        ]
+        """Make the engine's environment; it counts as installed once the engine runs in it."""
         env.addPackage(
             ENGINE_PACKAGE,
             version=ENVIRONMENT_VERSION,
             tar="void.tgz",
-            commands=[(" && ".join(commands), INSTALLED_FLAG)],
+            neededProgs=["wget"],
+            commands=[(environment.installation_command(environment.has_gpu()), environment.installed_flag())],
             default=True,
         )

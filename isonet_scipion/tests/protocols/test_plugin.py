@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import pyworkflow
@@ -15,9 +17,9 @@ from pyworkflow.protocol.executor import StepExecutor
 from pyworkflow.utils import process
 
 import isonet_scipion
-from isonet_scipion import protocols
-from isonet_scipion.constants import INSTALLED_FLAG, ISONET_HOME, ISONET_PYTHON
-from isonet_scipion.plugin import LAUNCHER, Plugin
+from isonet_scipion import environment, protocols
+from isonet_scipion.constants import ISONET_HOME, ISONET_PYTHON
+from isonet_scipion.plugin import Plugin
 from isonet_scipion.protocols.base import EngineFailure
 
 PACKAGE = Path(isonet_scipion.__file__).parent
@@ -51,30 +53,73 @@ def test_protocols_conf_lists_every_protocol_once():
     assert sorted(re.findall(r'"value": "(\w+)"', text)) == sorted(protocols.__all__)
 
 
+def mark_installed(home: Path) -> Path:
+    """What a complete installation leaves; returns its Python, which stands for one with all libraries."""
+    python = home / environment.PYTHON
+    python.parent.mkdir(parents=True)
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
+    (home / environment.installed_flag()).touch()
+    return python
+
+
 def test_python_of_ones_own_comes_before_the_installed_one(variables, tmp_path):
-    (tmp_path / INSTALLED_FLAG).touch()
-    assert Plugin.enginePython() == str(tmp_path / "env/bin/python")
+    python = mark_installed(tmp_path)
+    assert Plugin.enginePython() == str(python) and Plugin.validateInstallation() == []
     variables[ISONET_PYTHON] = "/some/where/python"
     assert Plugin.enginePython() == "/some/where/python"
-    assert ISONET_PYTHON in " ".join(Plugin.validateInstallation())
+    assert re.search(f"/some/where/python.*can't be run.*{ISONET_PYTHON}", " ".join(Plugin.validateInstallation()))
 
 
-def test_scipions_python_serves_if_it_has_tensorflow(variables, monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: name == "tensorflow")
+def test_scipions_python_serves_if_it_has_what_the_engine_needs(variables, monkeypatch):
     assert Plugin.enginePython() == sys.executable and Plugin.validateInstallation() == []
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert "installb isonet-engine" in " ".join(Plugin.validateInstallation())
+    monkeypatch.setattr(environment, "damage", lambda python: "it lacks tensorflow")
+    assert Plugin.enginePython() is None
+    assert "scipion3 installb isonet_engine" in " ".join(Plugin.validateInstallation())
 
 
-def test_another_python_runs_this_very_code(variables, tmp_path):
+def test_environment_of_other_requirements_or_another_python_does_not_serve(variables, monkeypatch, tmp_path):
+    mark_installed(tmp_path)
+    monkeypatch.setattr(environment, "damage", lambda python: "it lacks tensorflow")
+    before = environment.installed_flag()
+    monkeypatch.setattr(sys, "base_prefix", "/another/python")
+    assert environment.installed_flag() != before and Plugin.enginePython() is None
+    assert str(tmp_path) in " ".join(Plugin.validateInstallation())
+    monkeypatch.undo()
+    texts = environment.requirements(gpu=True)
+    monkeypatch.setattr(environment, "requirements", lambda gpu: [*texts, "newlibrary"])
+    assert environment.installed_flag() != before
+
+
+@pytest.mark.parametrize(
+    "script, damage",
+    [("exit 3", "does not work"), ("echo broken >&2; exit 1", "broken"), ("echo numpy", "lacks numpy")],
+)
+def test_damaged_environment_is_told_with_the_remedy(variables, tmp_path, script, damage):
+    mark_installed(tmp_path).write_text(f"#!/bin/sh\n{script}\n")
+    wrong, remedy = Plugin.validateInstallation()
+    assert damage in wrong and str(tmp_path) in wrong
+    assert "scipion3 uninstallb isonet_engine-1.0" in remedy and "scipion3 installb isonet_engine" in remedy
+
+
+def test_libraries_are_looked_for_in_that_very_python(tmp_path):
+    assert environment.damage(sys.executable) == ""
+    bare = tmp_path / "bare"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", bare], check=True)
+    lacks = environment.damage(str(bare / "bin" / "python"))
+    assert {"tensorflow", "keras", "numpy", "mrcfile"} <= set(re.findall(r"\w+", lacks))
+
+
+@pytest.mark.parametrize("kind", ["scipion's own", "another"])
+def test_every_python_runs_this_very_code(variables, tmp_path, kind):
     decoy = tmp_path / "decoy" / "isonet_scipion"
     decoy.mkdir(parents=True)
     (decoy / "__init__.py").write_text("raise SystemExit('the wrong package')")
-    own = tmp_path / "another python's"
-    own.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
-    own.chmod(0o755)
-    variables[ISONET_PYTHON] = str(own)
-    assert "-I" in Plugin.engineCommand() and LAUNCHER in Plugin.engineCommand()
+    if kind == "another":
+        own = tmp_path / "another python's"
+        own.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+        own.chmod(0o755)
+        variables[ISONET_PYTHON] = str(own)
     result = subprocess.run(
         f"{Plugin.engineCommand()} --version",
         shell=True,
@@ -87,11 +132,52 @@ def test_another_python_runs_this_very_code(variables, tmp_path):
     assert isonet_scipion.__version__ in result.stdout
 
 
-def test_requirements_of_the_environment_are_those_of_the_package():
-    cpu, gpu = Plugin.engineRequirements(gpu=False), Plugin.engineRequirements(gpu=True)
-    assert any(text.startswith("tensorflow") and "and-cuda" not in text for text in cpu)
-    assert any(text.startswith("tensorflow[and-cuda]") for text in gpu)
+def test_requirements_of_the_environment_are_those_of_the_package_with_tensorflow_pinned():
+    cpu, gpu = environment.requirements(gpu=False), environment.requirements(gpu=True)
+    (cpu_version,) = (text.split("==")[1] for text in cpu if text.startswith("tensorflow"))
+    (gpu_version,) = (text.split("==")[1] for text in gpu if text.startswith("tensorflow[and-cuda]"))
+    assert cpu_version == gpu_version and not any("and-cuda" in text for text in cpu)
+    assert any(text.startswith("keras==") for text in cpu)
     assert "mrcfile" in cpu and not any("scipion" in text or "pytest" in text for text in cpu + gpu)
+
+
+@pytest.mark.parametrize("driver", [True, False])
+def test_driver_decides_between_gpu_and_cpu_build(monkeypatch, tmp_path, driver):
+    version = tmp_path / "version"
+    if driver:
+        version.touch()
+    monkeypatch.setattr(environment, "NVIDIA_DRIVER", str(version))
+    monkeypatch.setattr(environment.shutil, "which", lambda name: None)
+    packages = []
+    recorder = SimpleNamespace(addPackage=lambda name, **kwargs: packages.append((name, kwargs)))
+    Plugin.defineBinaries(recorder)
+    ((name, kwargs),) = packages
+    ((command, flag),) = kwargs["commands"]
+    # Scipion finds a binary by its name up to the first dash
+    assert name == "isonet_engine" and flag == environment.installed_flag()
+    assert ("tensorflow[and-cuda]==" in command) == driver
+
+
+@pytest.mark.parametrize("fails_at", ["-m venv", "-m pip", "check", None])
+def test_environment_appears_only_when_it_is_complete(monkeypatch, tmp_path, fails_at):
+    home = tmp_path / "isonet engine"
+    tool = tmp_path / "python"
+    # stands for both Pythons: makes the environment's own when asked for, fails where it is told to
+    making = 'mkdir -p env/bin; cp "$0" env/bin/python'
+    tool.write_text(f'#!/bin/sh\ncase "$*" in *"{fails_at}"*) exit 1;; *"-m venv"*) {making};; esac\n')
+    tool.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(tool))
+    command = environment.installation_command(gpu=False)
+    old = home / "env" / "of-an-earlier-version"
+    old.mkdir(parents=True)
+    subprocess.run(command, shell=True, cwd=home)
+    assert not (tmp_path / "isonet engine.new").exists()
+    # the earlier one stays until the new one takes its place
+    assert old.exists() == (fails_at is not None)
+    shutil.rmtree(home)
+    home.mkdir()
+    subprocess.run(command, shell=True, cwd=home)
+    assert home.exists() == (home / environment.installed_flag()).exists() == (fails_at is None)
 
 
 @pytest.fixture
