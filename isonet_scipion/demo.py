@@ -25,8 +25,12 @@ PROJECT = "isonet_demo"
 TEMPLATE = Path(__file__).parent / "templates" / "isonet.json.template"
 NAME = "phantom"  # tsId of the tomogram
 
+ONE_THREAD = {"numberOfThreads": 1}  # there is one tomogram, and with more Scipion waits for others
 # What makes the chain small enough for two cores; everything else is as the template and the forms have it
 SMALL = {
+    "ProtIsoNetDeconv": ONE_THREAD,
+    "ProtIsoNetMask": ONE_THREAD,
+    "ProtIsoNetPredict": ONE_THREAD,
     "ProtIsoNetRefine": {
         "epochs": 5,
         "stepsPerEpoch": 40,
@@ -38,7 +42,7 @@ SMALL = {
         "removeIntermediate": True,
         "seed": 1,
     },
-    "ProtIsoNetExtract": {"seed": 1},
+    "ProtIsoNetExtract": {**ONE_THREAD, "seed": 1},
 }
 CUBE_SIZE, SUBTOMOGRAMS, ITERATIONS = 32, 60, 5
 

@@ -24,7 +24,7 @@ from isonet_scipion.protocols.base import EngineFailure, ProtIsoNetBase
 logger = logging.getLogger(__name__)
 
 FAILED_OUTPUT = "failedTomograms"
-DISK_FULL = os.strerror(errno.ENOSPC)
+DISK_FULL = (os.strerror(errno.ENOSPC), "disk space")  # in the engine's errors
 SAMPLING_TOLERANCE = 0.005  # relative; Scipion rounds voxel sizes in places
 
 
@@ -125,7 +125,7 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
         try:
             self._process(*self._tomograms[tsId])
         except (EngineFailure, EngineError) as failure:
-            if DISK_FULL in str(failure):
+            if any(words in str(failure) for words in DISK_FULL):
                 raise  # the others would fail as well
             self.error(f"{tsId}: {failure}")
             self._failed[tsId] = str(failure)

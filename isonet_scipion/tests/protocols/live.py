@@ -99,10 +99,9 @@ class LiveTest(IsoNetTest):
                     return process
         return None
 
-    @staticmethod
-    def kill(protocol: Protocol, how: int = signal.SIGKILL) -> None:
+    def kill(self, protocol: Protocol, how: int = signal.SIGKILL) -> None:
         """Send a signal to the protocol's process, not to its children, and wait for its end."""
-        pid = protocol.getPid()
+        pid = self.refresh(protocol).getPid()  # at first it is that of a shell
         if pid and psutil.pid_exists(pid):
             process = psutil.Process(pid)
             process.send_signal(how)

@@ -84,7 +84,7 @@ class TestIsoNetStreaming(LiveTest):
     def test_tomograms_wait_for_their_ctfs(self) -> None:
         ctfs = self.addCtf("TS_01", 30000.0)
         inputs = {"inputTomograms": (self.tomograms, "Tomograms"), "inputCtfs": (self.tomograms, "CTFs")}
-        options = {"skipWithoutCtf": False, "defocus": 15000}
+        options = {"skipWithoutCtf": False, "defocus": 15000, "binThreads": 2}
         few = self.prepare(ProtIsoNetDeconv, inputs, **options)
         self.assertIn("*CTFs*: more are still to come", " ".join(few.warnings()))
         deconv = self.start(self.prepare(ProtIsoNetDeconv, inputs, **options, **STREAMING))
@@ -97,6 +97,9 @@ class TestIsoNetStreaming(LiveTest):
         tables = {tsId: read_star(deconv._getExtraPath(f"{tsId}.star")) for tsId in SHAPES}
         defoci = {tsId: float(table.rows[0]["rlnDefocus"]) for tsId, table in tables.items()}
         self.assertEqual(defoci, {"TS_01": 30000.0, "TS_02": 15000.0})
+        log = self.log(deconv)
+        self.assertIn("--ncpu 2 ", log)
+        self.assertIn("TS_02.mrc: defocus 15000 A, 200 kV", log)  # the engine says it
 
     def addCtf(self, tsId: str, defocus: float) -> SetOfCTFTomoSeries:
         """Give the import a growing set of CTFs with that of one tilt series of one image."""

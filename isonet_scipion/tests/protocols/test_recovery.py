@@ -1,0 +1,225 @@
+"""Protocols that are killed, locked out or out of disk space: they say so, and Continue ends as if nothing happened."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sqlite3
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+from pyworkflow.protocol import MODE_RESTART, MODE_RESUME, Protocol
+from pyworkflow.protocol.protocol import getUpdatedProtocol
+
+from isonet_scipion.protocols import (
+    ProtIsoNetDeconv,
+    ProtIsoNetExtract,
+    ProtIsoNetMask,
+    ProtIsoNetPredict,
+    ProtIsoNetRefine,
+)
+from isonet_scipion.tests.protocols.live import LiveTest, commandLine, waitFor
+from isonet_scipion.tests.protocols.scene import SHAPES, read
+from isonet_scipion.tests.protocols.test_chain import TRAINING
+
+EXTRACTION = {"cubeSize": 16, "cropSize": 24, "numberSubtomos": 6, "seed": 1}
+LOCKED_SECONDS = 20
+SMALL_DISK = 1 << 20  # room for one tomogram, not for two
+KILLED = "was ended by SIGKILL, perhaps for lack of memory. Continue goes on with what is missing."
+
+
+class TestIsoNetRecovery(LiveTest):
+    """The chain without interruption, and every protocol of it with some."""
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        super().setUpClass()
+        cls.before = cls.rawFiles()
+        imported = {"inputTomograms": (cls.tomograms, "Tomograms")}
+        cls.stages = {
+            "tomograms": (ProtIsoNetDeconv, imported, {"defocus": 20000}),
+            "tomoMasks": (ProtIsoNetMask, imported, {"patchSize": 2}),
+            "subtomograms": (ProtIsoNetExtract, imported, EXTRACTION),
+        }
+        cls.whole = {name: cls.run_(kind, inputs, **options) for name, (kind, inputs, options) in cls.stages.items()}
+        cls.training = (
+            ProtIsoNetRefine,
+            {"inputSubtomograms": (cls.whole["subtomograms"], "subtomograms")},
+            {**TRAINING, "iterations": 2, "epochs": 3, "stepsPerEpoch": 10},
+        )
+        kind, inputs, options = cls.training
+        cls.refine = cls.run_(kind, inputs, **options)
+        correction = {"cubeSize": 20, "cropSize": 40, "useGpu": False}
+        inputs = {**imported, "model": (cls.refine, "model")}
+        cls.stages["corrected"] = (ProtIsoNetPredict, inputs, correction)
+        cls.whole["corrected"] = cls.run_(ProtIsoNetPredict, inputs, **correction)
+
+    @classmethod
+    def rawFiles(cls) -> dict[str, tuple]:
+        """What would change if somebody touched the imported files."""
+        return {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in cls.raw.glob("*.mrc")}
+
+    def prepared(self, name: str) -> Protocol:
+        """One stage over tomograms, not yet run."""
+        kind, inputs, options = self.stages[name]
+        return self.prepare(kind, inputs, **options)
+
+    @staticmethod
+    def output(name: str) -> str:
+        return "tomograms" if name == "corrected" else name
+
+    def inTheMiddle(self, protocol: Protocol, output: str) -> None:
+        """Wait until the first tomogram is done and the engine works on the second."""
+        waitFor(lambda: self.size(protocol, output) and self.engine(protocol))
+
+    def files(self, protocol: Protocol, output: str) -> list[str]:
+        """Those of all items, in their order."""
+        return [item.getFileName() for item in getattr(protocol, output)]
+
+    def assertAsIfNothingHappened(self, protocol: Protocol, name: str) -> None:
+        """The same voxels as without interruption, and nothing left lying about."""
+        self.assertTrue(protocol.isFinished(), protocol.getErrorMessage())
+        files = [self.files(run, self.output(name)) for run in (protocol, self.whole[name])]
+        self.assertEqual(*[[os.path.basename(path) for path in paths] for paths in files])
+        for ours, theirs in zip(*files):
+            np.testing.assert_array_equal(read(ours), read(theirs))
+        self.assertFalse(getattr(protocol, self.output(name)).isStreamOpen())
+        self.assertEqual(list(Path(protocol.getPath()).rglob("*partial*")), [])
+        self.assertFalse(os.path.exists(protocol._getTmpPath()))
+        self.assertEqual(self.rawFiles(), self.before)
+
+    # ---------------------------------------------------------------- kills
+
+    def test_a_killed_stage_goes_on_where_it_was(self) -> None:
+        signals = {"tomograms": signal.SIGKILL, "tomoMasks": signal.SIGTERM}
+        signals.update(subtomograms=signal.SIGKILL, corrected=signal.SIGTERM)
+        for name, how in signals.items():
+            with self.subTest(name):
+                self.killInTheMiddle(name, how)
+
+    def killInTheMiddle(self, name: str, how: int) -> None:
+        protocol = self.start(self.prepared(name))
+        self.inTheMiddle(protocol, self.output(name))
+        done = self.files(protocol, self.output(name))
+        times = [os.path.getmtime(path) for path in done]
+        self.kill(protocol, how)
+        # nobody is left that could write where Continue works
+        waitFor(lambda: self.engine(protocol) is None)
+        self.assertTrue(self.refresh(protocol).isFailed())
+        self.continue_(protocol)
+        self.assertEqual([os.path.getmtime(path) for path in done], times)
+        self.assertAsIfNothingHappened(protocol, name)
+
+    def test_killed_training_ends_in_the_same_network(self) -> None:
+        kind, inputs, options = self.training
+        refine = self.start(self.prepare(kind, inputs, **options))
+        waitFor(lambda: len(self.epochs(refine)) == 2)
+        self.kill(refine)
+        waitFor(lambda: self.engine(refine) is None)
+        self.assertTrue(self.refresh(refine).isFailed())
+
+        done = len(self.epochs(refine))
+        self.assertLess(done, 5)
+        refine.runMode.set(MODE_RESUME)
+        self.start(refine)
+        waitFor(lambda: len(self.epochs(refine)) > done)
+        self.engine(refine).kill()
+        self.assertTrue(self.end(refine).isFailed())
+        self.assertIn(f"isonet-engine refine {KILLED}", refine.getErrorMessage())
+
+        self.continue_(refine)
+        self.assertIn("Going on with iteration", self.log(refine))
+        self.assertIn("--preprocessing_ncpus 1 ", self.log(refine))
+        self.assertEqual(self.epochs(refine), self.epochs(self.refine))
+        for ours, theirs in zip(self.weights(refine), self.weights(self.refine)):
+            np.testing.assert_allclose(ours, theirs, atol=1e-6)
+        self.assertEqual(list(Path(refine.getPath()).rglob("*partial*")), [])
+        for link in Path(refine._getExtraPath("subtomograms")).iterdir():
+            self.assertTrue(link.is_symlink())
+
+    @staticmethod
+    def epochs(refine: ProtIsoNetRefine) -> list[str]:
+        """Iteration and epoch of those finished so far."""
+        path = Path(refine.lossesFile())
+        return [line.split(",")[:2] for line in path.read_text().splitlines()[1:]] if path.exists() else []
+
+    @staticmethod
+    def weights(refine: ProtIsoNetRefine) -> list[np.ndarray]:
+        from isonet_scipion.engine.model_file import load_model
+
+        return load_model(refine.model.getFileName())[0].get_weights()
+
+    def test_a_killed_engine_costs_one_tomogram(self) -> None:
+        mask = self.start(self.prepared("tomoMasks"))
+        waitFor(lambda: self.engine(mask)).kill()
+        self.assertTrue(self.end(mask).isFinished(), mask.getErrorMessage())
+        (failed,) = [item.clone() for item in mask.failedTomograms]
+        self.assertEqual((failed.getTsId(), failed.getObjComment()), ("TS_02", f"isonet-engine make_mask {KILLED}"))
+        self.continue_(mask)
+        self.assertEqual({item.getTsId() for item in mask.tomoMasks}, set(SHAPES))
+        self.assertEqual([name for name, _ in getUpdatedProtocol(mask).iterOutputAttributes()], ["tomoMasks"])
+
+    def test_a_killed_scheduler_is_noticed(self) -> None:
+        mask = self.prepared("tomoMasks")
+        self.proj.scheduleProtocol(mask, initialSleepTime=1000)
+        words = ("pw_schedule_run", self.proj.path, mask.strId())
+
+        def scheduler() -> psutil.Process | None:
+            found = (process for process in psutil.process_iter() if all(w in commandLine(process) for w in words))
+            return next((process for process in found if process.pid == self.refresh(mask).getPid()), None)
+
+        waitFor(scheduler).kill()
+        waitFor(lambda: self.refresh(mask).isFailed())
+        self.continue_(mask)
+        self.assertAsIfNothingHappened(mask, "tomoMasks")
+
+    def test_restart_begins_anew(self) -> None:
+        deconv = self.start(self.prepared("tomograms"))
+        self.inTheMiddle(deconv, "tomograms")
+        self.kill(deconv)
+        waitFor(lambda: self.engine(deconv) is None)
+        self.refresh(deconv)
+        (first,) = self.files(deconv, "tomograms")
+        Path(first).write_bytes(b"spoilt")
+        left = Path(deconv._getExtraPath("left.txt"))
+        left.touch()
+        deconv.runMode.set(MODE_RESTART)
+        self.launchProtocol(deconv)
+        self.assertFalse(left.exists())
+        self.assertAsIfNothingHappened(deconv, "tomograms")
+
+    # ---------------------------------------------------------------- databases and disk
+
+    def test_locked_databases_are_waited_for(self) -> None:
+        deconv = self.start(self.prepared("tomograms"))
+        self.inTheMiddle(deconv, "tomograms")
+        with contextlib.ExitStack() as stack:
+            for path in (deconv.tomograms.getFileName(), deconv.getDbPath(), deconv.getStepsFile()):
+                connection = stack.enter_context(contextlib.closing(sqlite3.connect(path, isolation_level=None)))
+                connection.execute("BEGIN EXCLUSIVE")
+            process = psutil.Process(deconv.getPid())
+            time.sleep(LOCKED_SECONDS)
+            self.assertTrue(process.is_running())
+        self.end(deconv)
+        self.assertAsIfNothingHappened(deconv, "tomograms")
+
+    def test_a_full_disk_is_the_reason_that_is_told(self) -> None:
+        deconv = self.prepared("tomograms")
+        self.proj.saveProtocol(deconv)
+        folder = os.path.abspath(deconv._getExtraPath())
+        os.makedirs(folder)
+        mount = ["mount", "-t", "tmpfs", "-o", f"size={SMALL_DISK}", "tmpfs", folder]
+        if subprocess.run(mount, capture_output=True, check=False).returncode:
+            self.skipTest("a small disk can be mounted by root only")
+        self.addCleanup(subprocess.run, ["umount", folder], check=True)
+        message = self.errorOf(deconv)
+        self.assertIn(deconv._getExtraPath(), message)
+        self.assertRegex(message, "No space left on device|disk space")
+        self.assertEqual([item.getTsId() for item in deconv.tomograms], ["TS_02"])
+        subprocess.run(["mount", "-o", f"remount,size={8 * SMALL_DISK}", folder], check=True)
+        self.continue_(deconv)
+        self.assertAsIfNothingHappened(deconv, "tomograms")
