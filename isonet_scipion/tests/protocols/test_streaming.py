@@ -17,7 +17,7 @@ from tomo.objects import CTFTomo, CTFTomoSeries, SetOfCTFTomoSeries, SetOfTiltSe
 from isonet_scipion.engine.ctf import Microscope
 from isonet_scipion.engine.deconvolution import Deconvolution, deconvolve
 from isonet_scipion.engine.star import read_star
-from isonet_scipion.plugin import NVIDIA_DRIVER
+from isonet_scipion.environment import has_gpu
 from isonet_scipion.protocols import (
     ProtIsoNetDeconv,
     ProtIsoNetExtract,
@@ -149,7 +149,7 @@ class TestIsoNetStreaming(LiveTest):
         self.assertEqual([event for event, *_ in events], ["begin", "begin", "end", "end", "begin", "end"])
         self.assertEqual({gpu for _, gpu, _ in events[:2]}, {"0", "1"})
         self.assertIn(events[4][1:], [("0", "TS_03"), ("1", "TS_03")])
-        if not os.path.exists(NVIDIA_DRIVER):
+        if not has_gpu():
             self.assertIn("No GPU found: the network runs on the CPU", self.log(predict))
 
         serial = self.run_(ProtIsoNetPredict, inputs, **tiles, useGpu=False)
