@@ -14,7 +14,7 @@ import scipy.fft
 
 from isonet_scipion.engine.ctf import Microscope, wiener_filter
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.volume import release
+from isonet_scipion.engine.volume import release, require_contrast
 
 FILTER_SAMPLES = 1 << 16  # steps of the tabulated radial filter
 SLAB_VOXELS = 1 << 21  # transformed along z at a time; fits the caches' neighbourhood
@@ -68,7 +68,7 @@ def deconvolve(
     Raises
     ------
     EngineError
-        If a voxel is not finite, or there is no room for the file.
+        If a voxel is not finite, all are equal, or there is no room for the file.
     """
     shape = tomogram.shape
     sources = [_padded_axis(n, deconvolution.pad_edges) for n in shape]
@@ -110,9 +110,7 @@ def deconvolve(
     with ThreadPoolExecutor(threads) as pool, _spectrum_store(half, bool(chunk_size), scratch_folder) as spectrum:
         list(pool.map(forward, range(padded[0])))
         mean_before, deviation_before = _moments(before, shape)
-        if not np.isfinite(deviation_before):
-            name = str(getattr(tomogram, "filename", None) or "tomogram")
-            raise EngineError(name, "it holds NaN or infinite voxels", "Reconstruct it again or replace them.")
+        require_contrast(0.0, deviation_before)
         slab_voxels = min(SLAB_VOXELS, chunk_size**3) if chunk_size else SLAB_VOXELS
         _filter_along_z(spectrum, padded, deconvolution, slab_voxels, pool)
         list(pool.map(backward, range(shape[0])))

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import scipy.ndimage
 
-from isonet_scipion.engine.volume import release
+from isonet_scipion.engine.volume import release, require_contrast
 
 BINNING = 2
 KEEP_ALL = 99.8  # a percentage above this switches its criterion off
@@ -46,8 +46,14 @@ def sample_mask(
     -------
     ndarray of int8
         (z, y, x), 1 for sample, 0 elsewhere.
+
+    Raises
+    ------
+    EngineError
+        If a voxel is not finite, or all are equal.
     """
     binned = bin_by_two(tomogram, threads)
+    require_contrast(float(binned.min()), float(binned.max()))
     smooth = scipy.ndimage.gaussian_filter(binned, patch_size / 2, mode="reflect")
     kept = np.ones(binned.shape, bool)
     size = 2 * patch_size + 1

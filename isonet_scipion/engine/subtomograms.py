@@ -69,8 +69,6 @@ def read_subtomograms(table: Star, percentile: bool, tilt: tuple[float | None, f
                 "Extract all with one crop_size.",
             )
         data = read_float(volume)
-        if data.min() == data.max():
-            raise EngineError(volume.path, "all its voxels are equal", "Leave it out or extract it from another place.")
         tilt_range = TiltRange(
             table.number(row, "rlnTiltMin", -60.0) if tilt[0] is None else tilt[0],
             table.number(row, "rlnTiltMax", 60.0) if tilt[1] is None else tilt[1],

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from isonet_scipion.engine.ctf import Microscope
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.star import Star, parse_index_list, read_star, tomogram_names, write_star
-from isonet_scipion.engine.volume import Volume, open_volume, same_voxel_size
+from isonet_scipion.engine.volume import Volume, open_volume, same_voxel_size, warn_of_oddities
 from isonet_scipion.engine.wedge import TiltRange
 
 log = logging.getLogger(__name__)
@@ -83,7 +83,9 @@ class TomogramTable:
         entries = [TomogramEntry(name, row, self.star) for name, row in zip(tomogram_names(self.star), self.star.rows)]
         entries = [entry for entry in entries if any(entry.row is row for row in chosen)]
         for entry in entries:
-            header = entry.source(use_deconvolved)[0].voxel_size
+            volume, _ = entry.source(use_deconvolved)
+            warn_of_oddities(volume)
+            header = volume.voxel_size
             if header and not same_voxel_size(entry.voxel_size, header):
                 log.warning(
                     "%s: the header's voxel size is %.3f A, the table's %.3f A, which is used.",

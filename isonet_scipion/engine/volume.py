@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import io
+import logging
 import mmap
 import os
 import warnings
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,11 +17,17 @@ from pathlib import Path
 
 import mrcfile
 import numpy as np
+from mrcfile.mrcinterpreter import MrcInterpreter
 
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.files import replacing, require_file
 
+log = logging.getLogger(__name__)
 VOXEL_SIZE_TOLERANCE = 0.01  # relative
+HEADER_BYTES = 1024
+EXTENDED_LENGTH = slice(92, 96)  # bytes of the header that tell the extended header's length
+TOMOGRAM = "tomogram"  # what an error is about where only voxels are known
+COMPRESSED = {".gz": gzip.open, ".bz2": bz2.open}
 
 
 @dataclass(frozen=True)
@@ -29,6 +40,7 @@ class Volume:
     start: tuple[int, int, int]  # header's nxstart, nystart, nzstart
     labels: tuple[bytes, ...]
     path: str
+    oddities: tuple[str, ...] = ()  # what breaks the format's rules but does not matter
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -46,7 +58,7 @@ def open_volume(path: str | os.PathLike) -> Volume:
     Returns
     -------
     Volume
-        Header values and a read-only memory map (an array where the file is compressed).
+        Header values and a read-only memory map (an array where the file is compressed: .gz, .bz2).
 
     Raises
     ------
@@ -55,16 +67,15 @@ def open_volume(path: str | os.PathLike) -> Volume:
     """
     file = require_file(path, "volume")
     try:
-        with warnings.catch_warnings():
+        _require_length(file)
+        with warnings.catch_warnings(record=True) as odd:
             # permissive: AreTomo's and SerialEM's headers break rules that do not matter here
-            warnings.simplefilter("ignore")
-            opener = mrcfile.open if file.suffix in (".gz", ".bz2") else mrcfile.mmap
+            warnings.simplefilter("always")
+            opener = mrcfile.open if file.suffix in COMPRESSED else mrcfile.mmap
             with opener(file, mode="r", permissive=True) as mrc:
                 header, data = mrc.header, mrc.data
-    except (ValueError, OSError, EOFError, TypeError, OverflowError) as error:
+    except (ValueError, OSError, EOFError, TypeError, OverflowError, zlib.error) as error:
         raise EngineError(str(path), f"it is not a readable MRC file ({error})", "Copy or make it again.") from error
-    if data is None:
-        raise EngineError(str(path), "its header or data is damaged or truncated", "Copy or make it again.")
     if data.ndim == 4 and data.shape[0] == 1:
         data = data[0]
     if data.ndim != 3 or min(data.shape) < 2:
@@ -80,7 +91,30 @@ def open_volume(path: str | os.PathLike) -> Volume:
         (int(header.nxstart), int(header.nystart), int(header.nzstart)),
         tuple(bytes(label) for label in header.label[: int(np.clip(header.nlabl, 0, 10))]),
         str(path),
+        tuple(dict.fromkeys(str(warning.message) for warning in odd)),
     )
+
+
+def _require_length(file: Path) -> None:
+    """Raise a ValueError if the file is shorter than its header says: mrcfile takes the memory before it looks."""
+    with COMPRESSED.get(file.suffix, open)(file, "rb") as stream:
+        head = stream.read(HEADER_BYTES)
+        length = stream.seek(0, os.SEEK_END)
+    if len(head) < HEADER_BYTES:
+        raise ValueError(f"its header has {len(head)} of {HEADER_BYTES} bytes")
+    bare = bytearray(head)
+    bare[EXTENDED_LENGTH] = bytes(4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        header = MrcInterpreter(io.BytesIO(bare), permissive=True, header_only=True).header
+    extended = int(np.frombuffer(head[EXTENDED_LENGTH], header.nsymbt.dtype)[0])
+    sides = [int(side) for side in (header.nx, header.ny, header.nz)]
+    if min(extended, *sides) < 0:
+        raise ValueError(f"its header tells {sides} voxels (x, y, z) and {extended} bytes of extended header")
+    voxel = mrcfile.utils.data_dtype_from_header(header).itemsize
+    told = HEADER_BYTES + extended + sides[0] * sides[1] * sides[2] * voxel
+    if length < told:
+        raise ValueError(f"it has {length} bytes, by its header it should have {told}")
 
 
 def _voxel_size(header: np.recarray) -> float:
@@ -102,12 +136,36 @@ def read_float(volume: Volume) -> np.ndarray:
     Raises
     ------
     EngineError
-        If some are not finite.
+        If some are not finite, or all are equal.
     """
     data = volume.data.astype(np.float32)
-    if not all(np.isfinite(plane).all() for plane in data):
-        raise EngineError(volume.path, "it holds NaN or infinite voxels", "Reconstruct it again or replace them.")
+    require_contrast(float(data.min()), float(data.max()), volume.path)
     return data
+
+
+def require_contrast(low: float, high: float, name: str = TOMOGRAM) -> None:
+    """Raise an EngineError about `name` unless its smallest and largest voxel are finite and differ."""
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise EngineError(name, "it holds NaN or infinite voxels", "Reconstruct it again or replace them.")
+    if low == high:
+        raise EngineError(name, "all its voxels are equal", "Leave it out or make it again.")
+
+
+@contextmanager
+def naming(volume: Volume) -> Iterator[None]:
+    """Put the file's name on errors of functions that know nothing but the voxels."""
+    try:
+        yield
+    except EngineError as error:
+        if error.what != TOMOGRAM:
+            raise
+        raise EngineError(volume.path, error.why, error.remedy) from error
+
+
+def warn_of_oddities(volume: Volume) -> None:
+    """Log one line about a header that breaks the format's rules."""
+    if volume.oddities:
+        log.warning("%s: its header is odd (%s), but read.", volume.path, "; ".join(volume.oddities))
 
 
 def same_voxel_size(size: float, expected: float) -> bool:

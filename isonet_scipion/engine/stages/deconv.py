@@ -11,7 +11,7 @@ from isonet_scipion.engine.deconvolution import Deconvolution, deconvolve
 from isonet_scipion.engine.progress import Progress
 from isonet_scipion.engine.settings import DeconvSettings
 from isonet_scipion.engine.tomograms import TomogramTable
-from isonet_scipion.engine.volume import writing_volume
+from isonet_scipion.engine.volume import naming, writing_volume
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ def deconv(star_file: str, settings: DeconvSettings) -> None:
             volume, _ = entry.source(use_deconvolved=False)
             target = Path(settings.deconv_folder) / f"{entry.name}.mrc"
             voxel_size = entry.output_voxel_size(volume)
-            with writing_volume(target, volume.shape, np.float32, voxel_size, volume) as out:
+            with naming(volume), writing_volume(target, volume.shape, np.float32, voxel_size, volume) as out:
                 deconvolve(volume.data, job, out, settings.chunk_size, target.parent, settings.ncpu)
             table.update(entry, {"rlnSnrFalloff": falloff, "rlnDeconvStrength": strength, "rlnDeconvTomoName": target})
             progress.advance()

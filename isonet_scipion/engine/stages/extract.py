@@ -31,14 +31,15 @@ def extract(star_file: str, settings: ExtractSettings) -> None:
     total = sum(len(centres) for _, centres, _ in plans)
     if total == 0:
         raise EngineError(star_file, "no subtomogram lies inside the tomograms", "Check the numbers and coordinates.")
+    for volume, centres, _ in plans:
+        if not all(np.isfinite(crop(np.asarray(volume.data), centre, size)).all() for centre in centres):
+            raise EngineError(volume.path, "it holds NaN or infinite voxels", "Reconstruct it again or replace them.")
     subtomos = Star([])
     with Progress("Extraction", total, "subtomograms") as progress:
         for entry, (volume, centres, deconvolved) in zip(entries, plans):
             for number, centre in enumerate(centres):
                 target = Path(settings.subtomo_folder) / f"{entry.name}_{number:06d}.mrc"
                 cube = crop(np.asarray(volume.data), centre, size).astype(np.float32)
-                if not np.isfinite(cube).all():
-                    raise EngineError(volume.path, "it holds NaN or infinite voxels", "Reconstruct it again.")
                 write_volume(target, cube, entry.output_voxel_size(volume))
                 _add_row(subtomos, target, entry, centre, (settings.cube_size, size), deconvolved)
                 progress.advance()

@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+import numpy as np
+
 from isonet_scipion.engine.boundary import boundary_mask, read_boundary
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.mask import BINNING, sample_mask
 from isonet_scipion.engine.progress import Progress
 from isonet_scipion.engine.settings import MakeMaskSettings
-from isonet_scipion.engine.tomograms import TomogramTable
-from isonet_scipion.engine.volume import write_volume
+from isonet_scipion.engine.tomograms import TomogramEntry, TomogramTable
+from isonet_scipion.engine.volume import Volume, naming, write_volume
 
 log = logging.getLogger(__name__)
 THREADS = 2  # more do not help: the planes come from disk
@@ -22,18 +24,17 @@ def make_mask(star_file: str, settings: MakeMaskSettings) -> None:
     _check(settings)
     table = TomogramTable(star_file)
     entries = table.select(settings.tomo_idx, settings.use_deconv_tomo)
+    # everything is read once before the first file is written
+    for entry in entries:
+        _percentages(entry, settings)
+        _boundary(entry, entry.source(settings.use_deconv_tomo)[0])
     with Progress("Masks", len(entries), "tomograms") as progress:
         for entry in entries:
-            density = settings.density_percentage
-            density = entry.number("rlnMaskDensityPercentage", 50.0) if density is None else density
-            std = settings.std_percentage
-            std = entry.number("rlnMaskStdPercentage", 50.0) if std is None else std
+            density, std = _percentages(entry, settings)
             volume, _ = entry.source(settings.use_deconv_tomo)
-            boundary = None
-            if entry.text("rlnMaskBoundary"):
-                binned = tuple(-(-length // BINNING) for length in volume.shape)
-                boundary = boundary_mask(read_boundary(entry.text("rlnMaskBoundary"), volume.shape), binned, BINNING)
-            mask = sample_mask(volume.data, settings.patch_size, density, std, settings.z_crop, boundary, THREADS)
+            boundary = _boundary(entry, volume)
+            with naming(volume):
+                mask = sample_mask(volume.data, settings.patch_size, density, std, settings.z_crop, boundary, THREADS)
             if not mask.any():
                 raise EngineError(
                     volume.path,
@@ -49,11 +50,31 @@ def make_mask(star_file: str, settings: MakeMaskSettings) -> None:
             log.info("%s: %.1f %% of the volume", target, 100 * mask.mean())
 
 
+def _percentages(entry: TomogramEntry, settings: MakeMaskSettings) -> tuple[float, float]:
+    """By density and by local contrast: the settings', else the table's."""
+    density, std = settings.density_percentage, settings.std_percentage
+    chosen = {
+        "density_percentage": entry.number("rlnMaskDensityPercentage", 50.0) if density is None else density,
+        "std_percentage": entry.number("rlnMaskStdPercentage", 50.0) if std is None else std,
+    }
+    for name, value in chosen.items():
+        if not 0 < value <= 100:
+            raise EngineError(
+                name, f"{value:g} is not a percentage ({entry.path})", "Give a number above 0 and up to 100."
+            )
+    return chosen["density_percentage"], chosen["std_percentage"]
+
+
+def _boundary(entry: TomogramEntry, volume: Volume) -> np.ndarray | None:
+    """The table's boundary as a mask of the binned shape."""
+    path = entry.text("rlnMaskBoundary")
+    if path is None:
+        return None
+    binned = tuple(-(-length // BINNING) for length in volume.shape)
+    return boundary_mask(read_boundary(path, volume.shape), binned, BINNING)
+
+
 def _check(settings: MakeMaskSettings) -> None:
-    for name in ("density_percentage", "std_percentage"):
-        value = getattr(settings, name)
-        if value is not None and not 0 < value <= 100:
-            raise EngineError(name, f"{value} is not a percentage", "Give a number above 0 and up to 100.")
     if settings.patch_size < 1:
         raise EngineError("patch_size", f"{settings.patch_size} is too small", "Give at least 1.")
     if settings.z_crop is not None and not 0 <= settings.z_crop < 0.5:

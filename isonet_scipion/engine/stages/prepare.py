@@ -8,7 +8,7 @@ from pathlib import Path
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.settings import PrepareStarSettings, PrepareSubtomoStarSettings
 from isonet_scipion.engine.star import NOT_SET, Star, write_star
-from isonet_scipion.engine.volume import Volume, check_mask, open_volume, same_voxel_size
+from isonet_scipion.engine.volume import Volume, check_mask, open_volume, same_voxel_size, warn_of_oddities
 from isonet_scipion.engine.wedge import TiltRange
 
 log = logging.getLogger(__name__)
@@ -20,7 +20,7 @@ def prepare_star(folder: str, settings: PrepareStarSettings) -> None:
     star = Star([])
     for index, path in enumerate(_volume_files(folder, (".mrc", ".rec")), 1):
         volume = open_volume(path)
-        _compare_voxel_size(volume, settings.pixel_size)
+        _look_at_header(volume, settings.pixel_size)
         row: dict[str, str] = {}
         star.rows.append(row)
         star.set(row, "rlnIndex", index)
@@ -43,7 +43,7 @@ def prepare_subtomo_star(folder: str, settings: PrepareSubtomoStarSettings) -> N
     star = Star([])
     for index, path in enumerate(_volume_files(folder, (".mrc",)), 1):
         volume = open_volume(path)
-        _compare_voxel_size(volume, settings.pixel_size)
+        _look_at_header(volume, settings.pixel_size)
         size = volume.shape[0]
         row: dict[str, str] = {}
         star.rows.append(row)
@@ -67,7 +67,8 @@ def _volume_files(folder: str, suffixes: tuple[str, ...]) -> list[Path]:
     return found
 
 
-def _compare_voxel_size(volume: Volume, voxel_size: float) -> None:
+def _look_at_header(volume: Volume, voxel_size: float) -> None:
+    warn_of_oddities(volume)
     if voxel_size <= 0:
         raise EngineError("pixel_size", f"{voxel_size} is not a size", "Give the voxel size in A.")
     if volume.voxel_size and not same_voxel_size(voxel_size, volume.voxel_size):

@@ -1,0 +1,1 @@
+"""Faults: bad input, concurrency, kills, full disks, hostile files."""
