@@ -315,25 +315,29 @@ def readSubtomograms(table: str, tomogram: Tomogram, acquisition: TomoAcquisitio
     if not os.path.exists(table):
         return []
     star = read_star(table)
-    return [_subtomogram(star, row, tomogram, acquisition) for row in star.rows]
+    for row in star.rows:
+        setMRCSamplingRate(row["rlnImageName"], tomogram.getSamplingRate())
+    return [subtomogramOf(star, row, tomogram, acquisition, row["rlnImageName"]) for row in star.rows]
 
 
-def _subtomogram(
-    star: Star, row: dict[str, str], tomogram: Tomogram, acquisition: TomoAcquisition | None
+def subtomogramOf(
+    star: Star, row: dict[str, str], tomogram: Tomogram, acquisition: TomoAcquisition | None, path: str
 ) -> SubTomogram:
-    coordinate = Coordinate3D()
-    coordinate.setVolume(tomogram)
-    coordinate.setPosition(*(star.number(row, f"rlnCoordinate{axis}") for axis in "XYZ"), BOTTOM_LEFT_CORNER)
-    setMRCSamplingRate(row["rlnImageName"], tomogram.getSamplingRate())
+    """The subtomogram of one row of a table, with the file `path`; it has a place where the table has coordinates."""
     subtomogram = SubTomogram()
-    subtomogram.setLocation(row["rlnImageName"])
+    subtomogram.setLocation(path)
     subtomogram.setSamplingRate(tomogram.getSamplingRate())
-    subtomogram.setCoordinate3D(coordinate)
+    if "rlnCoordinateX" in star.labels:
+        coordinate = Coordinate3D()
+        coordinate.setVolume(tomogram)
+        coordinate.setPosition(*(star.number(row, f"rlnCoordinate{axis}") for axis in "XYZ"), BOTTOM_LEFT_CORNER)
+        subtomogram.setCoordinate3D(coordinate)
     subtomogram.setVolName(tomogram.getTsId())
     subtomogram.setAcquisition(acquisition)
     subtomogram.setTransform(Transform())
     setattr(subtomogram, CUBE_SIZE_ATTRIBUTE, Integer(star.integer(row, "rlnCubeSize")))
-    setattr(subtomogram, DECONVOLVED_ATTRIBUTE, Integer(star.integer(row, DECONVOLVED_LABEL)))
+    deconvolved = star.text(row, DECONVOLVED_LABEL)
+    setattr(subtomogram, DECONVOLVED_ATTRIBUTE, Integer(None if deconvolved is None else int(deconvolved)))
     return subtomogram
 
 

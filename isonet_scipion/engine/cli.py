@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[type | None, str, tuple[str, ...]]] = {
     "refine": (all_settings.RefineSettings, "refine", ("SUBTOMO_STAR",)),
     "predict": (all_settings.PredictSettings, "predict", ("STAR_FILE", "MODEL")),
     "resize": (all_settings.ResizeSettings, "resize", ("STAR_FILE",)),
+    "export_relion": (all_settings.ExportRelionSettings, "export_relion", ("STAR_FILE",)),
     "export_model": (None, "export_model", ("MODEL", "OUTPUT_H5")),
     "check": (None, "check", ()),
 }

@@ -7,6 +7,11 @@ import numpy as np
 from isonet_scipion.engine.errors import EngineError
 
 
+def usual_cube_size(crop_size: int) -> int:
+    """Side in voxels of the cubes for subtomograms of a size of which nothing else is known, as IsoNet 0.2."""
+    return int(crop_size / 1.5 + 1) // 16 * 16
+
+
 def allowed_range(shape: tuple[int, int, int], crop_size: int) -> tuple[np.ndarray, np.ndarray]:
     """First and one past the last centre (z, y, x) whose crop lies inside a volume.
 
@@ -77,6 +82,42 @@ def random_centres(
         y, x = np.unravel_index(voxels[ranks[chosen] - (planes[z - 1] if z else 0)], extent[1:])
         centres[chosen] = np.stack([np.full_like(y, z), y, x], axis=1) + first
     return centres
+
+
+def fitting_count(shape: tuple[int, int, int], mask: np.ndarray | None, crop_size: int, spacing: int) -> int:
+    """How many subtomograms a tomogram has room for, if their centres are not to crowd.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of the tomogram, (z, y, x).
+    mask : ndarray, optional
+        Same shape, non-zero for sample; may be a memory map. None: everywhere.
+    crop_size : int
+        Side of the subtomograms in voxels; they do not leave the tomogram.
+    spacing : int
+        Side in voxels of the cells that have room for one centre each.
+
+    Returns
+    -------
+    int
+        Cells of the range of centres that hold sample.
+
+    Raises
+    ------
+    EngineError
+        If the tomogram is smaller than a subtomogram.
+    """
+    first, last = allowed_range(shape, crop_size)
+    starts = [np.arange(a, b, spacing) for a, b in zip(first, last)]
+    if mask is None:
+        return int(np.prod([len(axis) for axis in starts]))
+    count = 0
+    for z in starts[0]:
+        plane = np.asarray(mask[z : min(z + spacing, last[0]), first[1] : last[1], first[2] : last[2]]).any(axis=0)
+        rows = np.logical_or.reduceat(plane, starts[1] - first[1], axis=0)
+        count += int(np.logical_or.reduceat(rows, starts[2] - first[2], axis=1).sum())
+    return count
 
 
 def _draw(population: int, count: int, rng: np.random.Generator) -> np.ndarray:

@@ -210,3 +210,18 @@ class ResizeSettings:
 
     apix: float = option(15.0, "Voxel size to rescale to, in A.")
     out_folder: str = option("tomograms_resized", "Folder of the rescaled tomograms.")
+
+
+@dataclass(frozen=True)
+class ExportRelionSettings:
+    """Write a tomograms STAR file for RELION 5, with the corrected tomograms as its denoised ones."""
+
+    output_star: str = option("relion_tomograms.star", "The table to write.")
+    relion_star: Optional[str] = option(
+        None,
+        "RELION's own tomograms.star: its rows and columns are kept, and get the corrected tomogram of the same "
+        "rlnTomoName. Default: a table from scratch, which knows nothing of the tilt series' images.",
+    )
+    tilt_series_pixel_size: Optional[float] = option(
+        None, "Pixel size of the tilt series in A, for a table from scratch. Default: the tomogram's voxel size."
+    )

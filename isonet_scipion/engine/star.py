@@ -25,6 +25,7 @@ class Star:
     labels: list[str]
     rows: list[dict[str, str]] = field(default_factory=list)
     path: str = "table"
+    name: str = ""  # of the data block: data_NAME
 
     def require(self, labels: Sequence[str]) -> None:
         """Raise an EngineError unless the table has rows and all `labels`."""
@@ -129,7 +130,8 @@ def read_star(path: str | os.PathLike) -> Star:
             f"it is not a STAR table ({error})",
             "It needs a line data_, a line loop_, lines _label, and as many cells in each row as there are labels.",
         ) from error
-    return Star(labels, rows, str(path))
+    name = next(line.strip()[len("data_") :] for line in lines if line.strip().startswith("data_"))
+    return Star(labels, rows, str(path), name)
 
 
 def write_star(path: str | os.PathLike, star: Star) -> None:
@@ -142,7 +144,7 @@ def write_star(path: str | os.PathLike, star: Star) -> None:
     """
     cells = [[_quoted(row.get(label, NOT_SET), path) for label in star.labels] for row in star.rows]
     with replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
-        file.write("\ndata_\n\n")
+        file.write(f"\ndata_{star.name}\n\n")
         writer = Table.Writer(file)
         writer.writeHeader([Table.Column(f"{label} #{number}") for number, label in enumerate(star.labels, 1)])
         if cells:

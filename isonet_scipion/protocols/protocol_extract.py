@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from math import prod
 
 from pwem.objects import EMSet
 from pyworkflow.object import Pointer
@@ -11,9 +12,14 @@ from pyworkflow.protocol.params import IntParam, PointerParam
 from tomo.objects import Coordinate3D, SetOfCoordinates3D, SetOfSubTomograms, SubTomogram, Tomogram
 
 from isonet_scipion import convert
-from isonet_scipion.engine.settings import ExtractSettings, PrepareStarSettings
+from isonet_scipion.engine.extraction import fitting_count
+from isonet_scipion.engine.settings import ExtractSettings
+from isonet_scipion.engine.volume import open_volume
 from isonet_scipion.protocols.form import addOption, optionValues
+from isonet_scipion.protocols.protocol_mask import maskShare
 from isonet_scipion.protocols.tomograms import ProtIsoNetTomograms, isOpen, sameSampling
+
+ENOUGH = 300  # subtomograms to train on, after IsoNet's tutorial
 
 
 class ProtIsoNetExtract(ProtIsoNetTomograms):
@@ -53,11 +59,11 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
         form.addParam(
             "numberSubtomos",
             IntParam,
-            default=PrepareStarSettings.number_subtomos,
+            allowsNull=True,
             condition="inputCoordinates is None",
             label="Subtomograms per tomogram",
-            help="How many random centres. About 300 from all tomograms together are usually enough; "
-            "more make training longer, not better.",
+            help=f"How many random centres. Empty: about {ENOUGH} from all tomograms together, shared by the volume of "
+            "their samples, and never more than there is room for. More make training longer, not better.",
         )
         addOption(
             form,
@@ -90,12 +96,27 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
                 kept = coordinate.clone()
                 kept.setVolume(coordinate.getVolume())
                 picked.setdefault(coordinate.getTomoId(), []).append(kept)
+        if coordinates is None and not self.numberSubtomos.get():
+            # of all tomograms, also those that are done: Continue shares in the same way
+            everything = self._tomogramsById()
+            self._volumes = {t: sampleVolume(everything[t], files.get(t)) for t in self._usable(everything)}
         return {tsId: (files.get(tsId), picked.get(tsId)) for tsId in self._usable(tomograms)}
+
+    def _number(self, tomogram: Tomogram, mask: str | None) -> int:
+        """How many random centres: as given, else the tomogram's share, as far as there is room."""
+        if self.numberSubtomos.get():
+            return self.numberSubtomos.get()
+        # an empty mask is the engine's to complain of
+        share = ENOUGH * self._volumes[tomogram.getTsId()] / max(1, sum(self._volumes.values()))
+        voxels = None if mask is None else open_volume(mask).data
+        room = fitting_count(tomogram.getDim()[::-1], voxels, self._cropSize(), max(1, self.cubeSize.get() // 2))
+        return max(1, min(round(share), room))
 
     def _process(self, tomogram: Tomogram, partner: tuple[str | None, list[Coordinate3D] | None]) -> None:
         tsId = tomogram.getTsId()
         mask, picked = partner
-        table = self._writeTable(tomogram, numberSubtomos=self.numberSubtomos.get(), mask=mask)
+        number = None if picked is not None else self._number(tomogram, mask)
+        table = self._writeTable(tomogram, numberSubtomos=number, mask=mask)
         options = {
             "subtomo_folder": self._getExtraPath(tsId),
             "subtomo_star": self._getExtraPath(f"{tsId}_subtomo.star"),
@@ -188,8 +209,9 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
             other = [tsId for tsId, tomogram in byId.items() if tsId in sizes and sizes[tsId] != tomogram.getDim()]
             if other:
                 errors.append(f"The masks of {', '.join(other)} have another size than the tomograms.")
-        if self.inputCoordinates.get() is None and self.numberSubtomos.get() < 1:
-            errors.append("*Subtomograms per tomogram* must be at least 1.")
+        number = self.numberSubtomos.get()
+        if self.inputCoordinates.get() is None and number is not None and number < 1:
+            errors.append("*Subtomograms per tomogram* must be at least 1, or empty.")
         return errors
 
     def _warnings(self) -> list[str]:
@@ -211,3 +233,8 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
         where = "at given coordinates" if self.inputCoordinates.get() is not None else "at random places of the sample"
         number = getattr(self, self.OUTPUT).getSize() if hasattr(self, self.OUTPUT) else 0
         return [f"{number} subtomograms of {self._cropSize()} voxels were extracted {where} for IsoNet [Liu2022]."]
+
+
+def sampleVolume(tomogram: Tomogram, mask: str | None) -> float:
+    """Voxels of a tomogram that its mask keeps; all where it has none."""
+    return float(prod(tomogram.getDim())) * (1.0 if mask is None else maskShare(mask))

@@ -52,15 +52,7 @@ class ProtIsoNetImportModel(EMProtocol):
 
     def importStep(self, source: str) -> None:
         """Link or copy the file and register it."""
-        # the kind of a file is told by its content, so a misnamed one gets the suffix that the engine goes by
-        target = self._getExtraPath(os.path.splitext(os.path.basename(source))[0] + modelSuffix(source))
-        if self.copyFiles:
-            copyFile(source, target)
-        else:
-            createAbsLink(os.path.abspath(source), target)
-        model = IsoNetModel()
-        model.setFileName(target)
-        model.setMetadata(read_metadata(target))
+        model = importedModel(source, self._getExtraPath(), self.copyFiles.get())
         if self.samplingRate.get():
             model.setSamplingRate(self.samplingRate.get())
         self._defineOutputs(model=model)
@@ -86,6 +78,20 @@ class ProtIsoNetImportModel(EMProtocol):
 
     def _citations(self) -> list[str]:
         return ["Liu2022"]
+
+
+def importedModel(source: str, folder: str, copy: bool = False) -> IsoNetModel:
+    """The model of a file, which is linked into (or copied to) a folder."""
+    # the kind of a file is told by its content, so a misnamed one gets the suffix that the engine goes by
+    target = os.path.join(folder, os.path.splitext(os.path.basename(source))[0] + modelSuffix(source))
+    if copy:
+        copyFile(source, target)
+    else:
+        createAbsLink(os.path.abspath(source), target)
+    model = IsoNetModel()
+    model.setFileName(target)
+    model.setMetadata(read_metadata(target))
+    return model
 
 
 def modelSuffix(path: str) -> str:

@@ -11,6 +11,7 @@ from tomo.objects import SubTomogram
 
 from isonet_scipion import convert
 from isonet_scipion.constants import CUBE_SIZE_ATTRIBUTE
+from isonet_scipion.engine.extraction import usual_cube_size
 from isonet_scipion.engine.model_file import read_metadata
 from isonet_scipion.engine.settings import RefineSettings
 from isonet_scipion.objects import IsoNetModel
@@ -185,7 +186,7 @@ class ProtIsoNetRefine(ProtIsoNetBase):
         stored = getattr(self.inputSubtomograms.get().getFirstItem(), CUBE_SIZE_ATTRIBUTE, None)
         if self.cubeSize.get():
             return self.cubeSize.get()
-        return stored.get() if stored is not None else int(self._cropSize() / 1.5 + 1) // 16 * 16
+        return stored.get() if stored is not None else usual_cube_size(self._cropSize())
 
     def _optics(self, subtomogram: SubTomogram) -> convert.Optics:
         return convert.readOptics(subtomogram.getAcquisition(), self.inputSubtomograms.get().getAcquisition())

@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 
 from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.extraction import usual_cube_size
 from isonet_scipion.engine.settings import PrepareStarSettings, PrepareSubtomoStarSettings
 from isonet_scipion.engine.star import NOT_SET, Star, write_star
 from isonet_scipion.engine.volume import Volume, check_mask, open_volume, same_voxel_size, warn_of_oddities
@@ -49,7 +50,7 @@ def prepare_subtomo_star(folder: str, settings: PrepareSubtomoStarSettings) -> N
         star.rows.append(row)
         star.set(row, "rlnSubtomoIndex", index)
         star.set(row, "rlnImageName", path)
-        star.set(row, "rlnCubeSize", settings.cube_size or int(size / 1.5 + 1) // 16 * 16)
+        star.set(row, "rlnCubeSize", settings.cube_size or usual_cube_size(size))
         star.set(row, "rlnCropSize", size)
         star.set(row, "rlnPixelSize", float(settings.pixel_size))
         star.set(row, "rlnTiltMin", tilt.minimum)

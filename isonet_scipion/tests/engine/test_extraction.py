@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.extraction import centre_crop, crop, random_centres
+from isonet_scipion.engine.extraction import centre_crop, crop, fitting_count, random_centres
 
 
 @given(st.tuples(*[st.integers(8, 20)] * 3), st.integers(2, 8), st.integers(0, 5), st.integers(0, 40))
@@ -50,3 +50,12 @@ def test_thin_tomogram_and_empty_mask_are_refused():
 def test_centre_crop():
     volume = np.arange(6**3).reshape(6, 6, 6)
     np.testing.assert_array_equal(centre_crop(volume, 4), volume[1:5, 1:5, 1:5])
+
+
+@given(st.tuples(*[st.integers(8, 20)] * 3), st.integers(2, 8), st.integers(1, 6), st.integers(0, 5))
+def test_room_is_the_number_of_cells_that_hold_sample(shape, size, spacing, seed):
+    mask = np.random.default_rng(seed).random(shape) < 0.05
+    low = size // 2
+    centres = [c for c in np.argwhere(mask) if all(low <= p <= n - size + low for p, n in zip(c, shape))]
+    assert fitting_count(shape, mask, size, spacing) == len({tuple((c - low) // spacing) for c in centres})
+    assert fitting_count(shape, None, size, spacing) == fitting_count(shape, np.ones(shape, np.int8), size, spacing)

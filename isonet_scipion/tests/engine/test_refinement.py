@@ -77,6 +77,12 @@ def test_same_seed_same_model_other_seed_other_model(subtomograms, run):
     assert expected.items() <= metadata.items()
 
 
+def test_steps_follow_from_all_subtomograms(subtomograms, run):
+    few = [option for option in SMALL if "steps" not in option]
+    status, log = run("refine", "subtomo.star", *few, "--iterations=1", "--epochs=1")
+    assert status == 0 and "1 epochs x 12 steps x 2 pairs" in log  # 6 * 4 subtomograms / 2
+
+
 def test_killed_runs_go_on_and_end_in_the_same_model(subtomograms):
     quiet = {"cwd": subtomograms, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     subprocess.run(command("--seed=5", "--result_dir=whole"), check=True, **quiet)

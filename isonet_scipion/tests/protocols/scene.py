@@ -11,6 +11,7 @@ import numpy as np
 import pyworkflow
 from pyworkflow.tests import setupTestProject
 from scipy.ndimage import gaussian_filter
+from tomo.objects import CTFTomoSeries, SetOfCTFTomoSeries, SetOfTiltSeries, TiltImage, TiltSeries
 from tomo.protocols import ProtImportTomograms
 from tomo.tests.test_base_centralized_layer import TestBaseCentralizedLayer
 
@@ -20,6 +21,7 @@ SHAPES = {"TS_02": (40, 56, 64), "TS_01": (48, 64, 72)}
 ORIGIN = (11.0, 22.0, 33.0)  # A, from the corner of the volume to its origin
 OPTICS = {"voltage": 200.0, "sphericalAberration": 2.0, "amplitudeContrast": 0.08}
 TILTS = {"acquisitionAngleMin": -57.0, "acquisitionAngleMax": 51.0}
+ANGLES = [-60, 0, 20, 40, 60]  # degrees; of the tilt series that CTFs belong to
 # characters that a shell would act on, but that Scipion's own import takes
 FOLDER = "raw data; it's 50% ü"
 
@@ -42,6 +44,37 @@ def read(path: str) -> np.ndarray:
     """The voxels of an MRC file, (z, y, x)."""
     with mrcfile.open(path, permissive=True) as mrc:
         return mrc.data.copy()
+
+
+def addCtfs(project, protocol, defocusFiles: dict[str, str]) -> None:
+    """Give a protocol the output CTFs, as IMOD's protocols make them from IMOD's files (tsId -> file)."""
+    from imod.convert.dataimport import ImodCtfParser
+
+    allTilts = SetOfTiltSeries.create(protocol._getPath())
+    allTilts.setSamplingRate(2.5)
+    for tsId in defocusFiles:
+        tilts = TiltSeries(tsId=tsId)
+        allTilts.append(tilts)
+        for order, angle in enumerate(ANGLES, 1):
+            image = TiltImage(tsId=tsId, tiltAngle=angle, acquisitionOrder=order)
+            image.setLocation(order, f"{tsId}.mrc")
+            tilts.append(image)
+        allTilts.update(tilts)
+    allTilts.write()
+    protocol._defineOutputs(TiltSeries=allTilts)
+    allCtfs = SetOfCTFTomoSeries.create(protocol._getPath())
+    allCtfs.setSetOfTiltSeries(protocol.TiltSeries)
+    for tilts in [item.clone(ignoreAttrs=[]) for item in allTilts]:
+        series = CTFTomoSeries(tsId=tilts.getTsId())
+        series.setTiltSeries(tilts)
+        series.setIMODDefocusFileFlag(None)
+        series.setNumberOfEstimationsInRange(None)
+        allCtfs.append(series)
+        ImodCtfParser(protocol).parseTSDefocusFile(tilts, defocusFiles[tilts.getTsId()], series)
+        allCtfs.update(series)
+    allCtfs.write()
+    protocol._defineOutputs(CTFs=allCtfs)
+    project.mapper.commit()
 
 
 class IsoNetTest(TestBaseCentralizedLayer):

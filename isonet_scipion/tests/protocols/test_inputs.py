@@ -11,7 +11,6 @@ from pyworkflow.protocol import MODE_RESUME
 from pyworkflow.protocol.protocol import getUpdatedProtocol
 from pyworkflow.utils import weakImport
 from tomo.constants import BOTTOM_LEFT_CORNER
-from tomo.objects import CTFTomoSeries, SetOfCTFTomoSeries, SetOfTiltSeries, TiltImage, TiltSeries
 from tomo.protocols import ProtImportSubTomograms
 
 from isonet_scipion.engine.star import read_star
@@ -23,11 +22,20 @@ from isonet_scipion.protocols import (
     ProtIsoNetPredict,
     ProtIsoNetRefine,
 )
-from isonet_scipion.tests.protocols.scene import OPTICS, SHAPES, VOXEL_SIZE, IsoNetTest, read, scene, write
+from isonet_scipion.tests.protocols.scene import (
+    ANGLES,
+    OPTICS,
+    SHAPES,
+    VOXEL_SIZE,
+    IsoNetTest,
+    addCtfs,
+    read,
+    scene,
+    write,
+)
 from isonet_scipion.tests.protocols.test_chain import TRAINING
 
 REFERENCE = Path(__file__).resolve().parents[4] / "shared" / "reference"
-ANGLES = [-60, 0, 20, 40, 60]
 hasImod = False
 with weakImport("imod"):
     import imod  # noqa: F401
@@ -53,7 +61,7 @@ class TestIsoNetInputs(IsoNetTest):
         rows = [f"{i}\t{i}\t{a}\t{a}\t{4000 - 10 * i}\t{3800 - 10 * i}\t20.0" for i, a in enumerate(ANGLES, 1)]
         path = self.raw / "TS_01.defocus"
         path.write_text("1\t0\t0.0\t0.0\t0.0\t3\n" + "\n".join(rows) + "\n")
-        self.addCtfs(self.tomograms, {"TS_01": str(path)})
+        addCtfs(self.proj, self.tomograms, {"TS_01": str(path)})
         path.unlink()
         inputs = {**self.input, "inputCtfs": (self.tomograms, "CTFs")}
         both = self.run_(ProtIsoNetDeconv, inputs, skipWithoutCtf=False, defocus=15000)
@@ -65,37 +73,6 @@ class TestIsoNetInputs(IsoNetTest):
         self.assertIn("Left out, because they have no CTF: TS_02", " ".join(only.warnings()))
         self.launchProtocol(only)
         self.assertEqual([tomogram.getTsId() for tomogram in only.tomograms], ["TS_01"])
-
-    @classmethod
-    def addCtfs(cls, protocol, defocusFiles: dict[str, str]) -> None:
-        """Give a protocol the output CTFs, as IMOD's protocols make them from IMOD's files (tsId -> file)."""
-        from imod.convert.dataimport import ImodCtfParser
-
-        allTilts = SetOfTiltSeries.create(protocol._getPath())
-        allTilts.setSamplingRate(2.5)
-        for tsId in defocusFiles:
-            tilts = TiltSeries(tsId=tsId)
-            allTilts.append(tilts)
-            for order, angle in enumerate(ANGLES, 1):
-                image = TiltImage(tsId=tsId, tiltAngle=angle, acquisitionOrder=order)
-                image.setLocation(order, f"{tsId}.mrc")
-                tilts.append(image)
-            allTilts.update(tilts)
-        allTilts.write()
-        protocol._defineOutputs(TiltSeries=allTilts)
-        allCtfs = SetOfCTFTomoSeries.create(protocol._getPath())
-        allCtfs.setSetOfTiltSeries(protocol.TiltSeries)
-        for tilts in [item.clone(ignoreAttrs=[]) for item in allTilts]:
-            series = CTFTomoSeries(tsId=tilts.getTsId())
-            series.setTiltSeries(tilts)
-            series.setIMODDefocusFileFlag(None)
-            series.setNumberOfEstimationsInRange(None)
-            allCtfs.append(series)
-            ImodCtfParser(protocol).parseTSDefocusFile(tilts, defocusFiles[tilts.getTsId()], series)
-            allCtfs.update(series)
-        allCtfs.write()
-        protocol._defineOutputs(CTFs=allCtfs)
-        cls.proj.mapper.commit()
 
     def test_missing_optics_and_defocus_are_asked_for(self) -> None:
         table = self.raw / "angles.txt"

@@ -1,0 +1,28 @@
+"""export_relion: the table of tomograms for RELION 5."""
+
+from __future__ import annotations
+
+import logging
+
+from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.relion import from_scratch, with_denoised
+from isonet_scipion.engine.settings import ExportRelionSettings
+from isonet_scipion.engine.star import read_star, write_star
+from isonet_scipion.engine.tomograms import TomogramTable
+
+log = logging.getLogger(__name__)
+
+
+def export_relion(star_file: str, settings: ExportRelionSettings) -> None:
+    """Write RELION's table of the tomograms; errors as `EngineError`."""
+    pixel_size = settings.tilt_series_pixel_size
+    if pixel_size is not None and pixel_size <= 0:
+        raise EngineError("tilt_series_pixel_size", f"{pixel_size} is not a size", "Give the pixel size in A.")
+    entries = TomogramTable(star_file).select(None)
+    if settings.relion_star:
+        table = with_denoised(read_star(settings.relion_star), entries)
+    else:
+        table = from_scratch(entries, pixel_size)
+    write_star(settings.output_star, table)
+    corrected = sum(entry.text("rlnCorrectedTomoName") is not None for entry in entries)
+    log.info("%s: %d tomograms, %d of them corrected", settings.output_star, len(table.rows), corrected)

@@ -1,0 +1,156 @@
+"""The folder of an IsoNet project (of version 0.2 or of the engine) as Scipion's objects."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pwem.objects import Transform
+from tomo.convert.mdoc import normalizeTSId
+from tomo.objects import SubTomogram, TomoAcquisition, Tomogram, TomoMask
+
+from isonet_scipion import convert
+from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.star import Star, read_star, tomogram_names
+from isonet_scipion.engine.volume import open_volume
+
+TOMOGRAM_TABLE, SUBTOMOGRAM_TABLE, RESULTS = "tomograms.star", "subtomo.star", "results"
+SUBTOMOGRAM_NAME = re.compile(r"(.+)_\d{6}$")
+# names of the versions of a tomogram and of their columns
+VERSIONS = {
+    "tomograms": "rlnMicrographName",
+    "deconvolvedTomograms": "rlnDeconvTomoName",
+    "correctedTomograms": "rlnCorrectedTomoName",
+}
+MASK_LABEL = "rlnMaskName"
+
+
+@dataclass
+class IsoNetFolder:
+    """What a project's folder holds.
+
+    Parameters
+    ----------
+    path : str
+        The folder in which IsoNet's commands were called; names in its tables are relative to it.
+    acquisition : TomoAcquisition
+        What holds where the table says nothing: voltage (kV), spherical aberration (mm), amplitude contrast and tilt
+        range (degrees).
+    """
+
+    path: str
+    acquisition: TomoAcquisition
+    table: Star = field(init=False)
+    ids: list[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.table = read_star(Path(self.path, TOMOGRAM_TABLE))
+        self.table.require(["rlnIndex", VERSIONS["tomograms"], "rlnPixelSize"])
+        self.ids = [tiltSeriesId(name) for name in tomogram_names(self.table)]
+        if len(set(self.ids)) < len(self.ids):
+            raise EngineError(self.table.path, "two tomograms have the same name", "Add a column rlnTomoName.")
+
+    @property
+    def samplingRate(self) -> float:
+        """Voxel size in A; raises an EngineError if the tomograms differ in it."""
+        rates = {self.table.number(row, "rlnPixelSize") for row in self.table.rows}
+        if len(rates) > 1:
+            raise EngineError(
+                self.table.path,
+                f"its tomograms have different voxel sizes: {', '.join(f'{rate:g}' for rate in sorted(rates))} A",
+                "Rescale them to one, or import them in several tables.",
+            )
+        return rates.pop()
+
+    def file(self, name: str) -> str:
+        """Absolute path of a file that a table names; raises an EngineError if it is not a readable volume."""
+        return os.path.abspath(open_volume(os.path.join(self.path, name)).path)
+
+    def tomograms(self, version: str, link: Callable[[str, str], str]) -> list[Tomogram]:
+        """Tomograms of one of VERSIONS; those that the table does not name are left out.
+
+        Parameters
+        ----------
+        version : str
+            A key of VERSIONS.
+        link : callable
+            From a file and its tsId to the path that Scipion is to have for it.
+        """
+        isCorrected = version != "tomograms" and any(map(self._isDeconvolved, self.table.rows))
+        found = []
+        for tsId, row, path in self._named(VERSIONS[version]):
+            tomogram = self._volume(Tomogram(), tsId, row, link(path, tsId))
+            tomogram.setCtfCorrected(isCorrected)
+            found.append(tomogram)
+        return found
+
+    def masks(self, link: Callable[[str, str], str]) -> list[TomoMask]:
+        """The masks that the table names; `link` as in `tomograms`."""
+        found = []
+        for tsId, row, path in self._named(MASK_LABEL):
+            mask = self._volume(TomoMask(), tsId, row, link(path, tsId))
+            mask.setVolName(self.file(row[VERSIONS["tomograms"]]))
+            found.append(mask)
+        return found
+
+    def subtomograms(self, tomograms: Iterable[Tomogram], link: Callable[[str, str], str]) -> list[SubTomogram]:
+        """The subtomograms, each of one of `tomograms` by its name; none if there is no table. `link` as above."""
+        path = Path(self.path, SUBTOMOGRAM_TABLE)
+        if not path.exists():
+            return []
+        star, byId, found = read_star(path), {tomogram.getTsId(): tomogram for tomogram in tomograms}, []
+        star.require(["rlnImageName", "rlnCubeSize"])
+        for row in star.rows:
+            stem = Path(row["rlnImageName"]).stem
+            match = SUBTOMOGRAM_NAME.fullmatch(stem)
+            tsId = tiltSeriesId(star.text(row, "rlnTomoName") or (match[1] if match else stem))
+            if tsId not in byId:
+                raise EngineError(str(path), f"no tomogram is named {tsId}, as {stem} is", "Add it to the table.")
+            if star.text(row, convert.DECONVOLVED_LABEL) is None:
+                # IsoNet 0.2 does not say it, but takes the deconvolved tomogram where there is one
+                source = self.table.rows[self.ids.index(tsId)]
+                star.set(row, convert.DECONVOLVED_LABEL, int(self._isDeconvolved(source)))
+            file = link(self.file(row["rlnImageName"]), stem)
+            found.append(convert.subtomogramOf(star, row, byId[tsId], byId[tsId].getAcquisition(), file))
+        return found
+
+    def model(self) -> str | None:
+        """The last iteration's model; None if there is none."""
+        models = [path for suffix in ("h5", "keras") for path in Path(self.path, RESULTS).glob(f"model_iter*.{suffix}")]
+        numbers = {int(match[1]): path for path in models if (match := re.search(r"_iter(\d+)$", path.stem))}
+        return str(numbers[max(numbers)]) if numbers else None
+
+    def _named(self, label: str) -> Iterable[tuple[str, dict[str, str], str]]:
+        for tsId, row in zip(self.ids, self.table.rows):
+            if self.table.text(row, label):
+                yield tsId, row, self.file(row[label])
+
+    def _isDeconvolved(self, row: dict[str, str]) -> bool:
+        return self.table.text(row, VERSIONS["deconvolvedTomograms"]) is not None
+
+    def _volume(self, target: Tomogram, tsId: str, row: dict[str, str], path: str) -> Tomogram:
+        rate, star = self.samplingRate, self.table
+        target.setTsId(tsId)
+        target.setLocation(path)
+        target.setSamplingRate(rate)
+        origin = Transform()
+        origin.setShifts(*(side / -2.0 * rate for side in open_volume(path).shape[::-1]))
+        target.setOrigin(origin)
+        acquisition = self.acquisition.clone()
+        acquisition.setVoltage(star.number(row, "rlnVoltage", acquisition.getVoltage()))
+        acquisition.setSphericalAberration(
+            star.number(row, "rlnSphericalAberration", acquisition.getSphericalAberration())
+        )
+        acquisition.setAmplitudeContrast(star.number(row, "rlnAmplitudeContrast", acquisition.getAmplitudeContrast()))
+        acquisition.setAngleMin(star.number(row, "rlnTiltMin", acquisition.getAngleMin()))
+        acquisition.setAngleMax(star.number(row, "rlnTiltMax", acquisition.getAngleMax()))
+        target.setAcquisition(acquisition)
+        return target
+
+
+def tiltSeriesId(name: str) -> str:
+    """The tsId that Scipion's own import would give to a tomogram of this name, without suffix."""
+    return normalizeTSId(name.replace(".", "_"))

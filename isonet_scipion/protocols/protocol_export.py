@@ -1,0 +1,143 @@
+"""Export of tables for the command line and for RELION 5."""
+
+from __future__ import annotations
+
+import os
+
+from pyworkflow.protocol import Form
+from pyworkflow.protocol.params import FileParam, FloatParam, PointerParam
+from tomo.objects import SetOfTomograms
+
+from isonet_scipion import convert
+from isonet_scipion.constants import CUBE_SIZE_ATTRIBUTE
+from isonet_scipion.engine.extraction import usual_cube_size
+from isonet_scipion.protocols.base import ProtIsoNetBase
+from isonet_scipion.protocols.tomograms import sameSampling
+
+TOMOGRAMS, SUBTOMOGRAMS, RELION = "tomograms.star", "subtomo.star", "relion_tomograms.star"
+
+
+class ProtIsoNetExport(ProtIsoNetBase):
+    """Write the tables with which the command line isonet-engine, IsoNet 0.2 or RELION 5 go on with a project's data.
+
+    tomograms.star and subtomo.star are IsoNet's; relion_tomograms.star is RELION 5's, with the corrected tomograms as
+    the denoised ones. The tables name the files where they are: nothing is copied.
+    """
+
+    _label = "export tables"
+
+    def _defineParams(self, form: Form) -> None:
+        form.addSection(label="Export")
+        for name, kind, label, help in (
+            ("inputTomograms", "SetOfTomograms", "Tomograms", "As reconstructed, or deconvolved."),
+            ("inputMasks", "SetOfTomoMasks", "Masks", "Optional: masks of these tomograms."),
+            ("inputCorrected", "SetOfTomograms", "Corrected tomograms", "Optional: what the correction made of them."),
+            ("inputSubtomograms", "SetOfSubTomograms", "Subtomograms", "Optional: for the training."),
+        ):
+            isFirst = name == "inputTomograms"
+            form.addParam(
+                name, PointerParam, pointerClass=kind, label=label, help=help, important=isFirst, allowsNull=not isFirst
+            )
+        group = form.addGroup("RELION 5")
+        group.addParam(
+            "relionStar",
+            FileParam,
+            allowsNull=True,
+            label="RELION's tomograms.star",
+            help="Optional: the table of the RELION project that has the tilt series. It is not changed: "
+            f"{RELION} is a copy of it with the corrected tomograms, matched by rlnTomoName and tilt series ID (tsId).",
+        )
+        group.addParam(
+            "tiltSeriesPixelSize",
+            FloatParam,
+            allowsNull=True,
+            condition="not relionStar",
+            label="Pixel size of the tilt series (Å/px)",
+            help="RELION counts in pixels of the tilt series. Empty: those of the tomograms.",
+        )
+
+    # ---------------------------------------------------------------- steps
+
+    def _insertAllSteps(self) -> None:
+        self._insertFunctionStep(self.tomogramsStep, needsGPU=False)
+        if self.inputSubtomograms.get() is not None:
+            self._insertFunctionStep(self.subtomogramsStep, needsGPU=False)
+        self._insertFunctionStep(self.relionStep, needsGPU=False)
+
+    def tomogramsStep(self) -> None:
+        """Write IsoNet's table of tomograms."""
+        masks, corrected = self._files("inputMasks"), self._files("inputCorrected")
+        tomograms, rows = self.inputTomograms.get(), []
+        for index, tomogram in enumerate([item.clone() for item in tomograms], 1):
+            tsId = tomogram.getTsId()
+            row = convert.tomogramRow(
+                tsId,
+                self._mrc(tomogram.getFileName(), tsId),
+                tomogram.getSamplingRate(),
+                convert.readOptics(tomogram.getAcquisition(), tomograms.getAcquisition()),
+                index,
+                isDeconvolved=bool(tomogram.ctfCorrected()),
+            )
+            row["rlnMaskName"] = masks.get(tsId, "None")
+            row["rlnCorrectedTomoName"] = corrected.get(tsId, "None")
+            rows.append({"rlnDeconvTomoName": "None", **row})
+        convert.writeTable(self._getExtraPath(TOMOGRAMS), rows)
+
+    def subtomogramsStep(self) -> None:
+        """Write IsoNet's table of subtomograms."""
+        subtomograms = self.inputSubtomograms.get()
+        rate, crop, rows = subtomograms.getSamplingRate(), subtomograms.getDim()[0], []
+        folder = self._getExtraPath("subtomo")
+        os.makedirs(folder, exist_ok=True)
+        for index, subtomogram in enumerate(subtomograms.iterItems(), 1):
+            path = os.path.abspath(os.path.join(folder, f"subtomogram_{index:06d}.mrc"))
+            convert.linkSubtomogram(subtomogram, path, rate)
+            optics = convert.readOptics(subtomogram.getAcquisition(), subtomograms.getAcquisition())
+            cube = subtomogram.getAttributeValue(CUBE_SIZE_ATTRIBUTE) or usual_cube_size(crop)
+            rows.append(convert.subtomogramRow(index, path, subtomogram, cube, crop, rate, optics))
+        convert.writeTable(self._getExtraPath(SUBTOMOGRAMS), rows)
+
+    def relionStep(self) -> None:
+        """Write RELION's table of tomograms."""
+        options = {"output_star": self._getExtraPath(RELION)}
+        if self.relionStar.get():
+            options["relion_star"] = self.relionStar.get()
+        elif self.tiltSeriesPixelSize.get():
+            options["tilt_series_pixel_size"] = self.tiltSeriesPixelSize.get()
+        self._runEngine("export_relion", [self._getExtraPath(TOMOGRAMS)], options)
+
+    def _files(self, name: str) -> dict[str, str]:
+        items = getattr(self, name).get()
+        files = {} if items is None else {item.getTsId(): item.getFileName() for item in items}
+        return {tsId: self._mrc(path, f"{tsId}_{name}") for tsId, path in files.items()}
+
+    def _mrc(self, path: str, name: str) -> str:
+        rate = self.inputTomograms.get().getSamplingRate()
+        return os.path.abspath(convert.asMrc(path, self._getExtraPath(f"{name}.mrc"), rate))
+
+    # ---------------------------------------------------------------- checks and texts
+
+    def _validate(self) -> list[str]:
+        errors, rate = [], self.inputTomograms.get().getSamplingRate()
+        ids = {tomogram.getTsId() for tomogram in self.inputTomograms.get()}
+        for name in ("inputMasks", "inputCorrected", "inputSubtomograms"):
+            other, label = getattr(self, name).get(), self.getParam(name).label
+            if other is None:
+                continue
+            if not sameSampling(other.getSamplingRate(), rate):
+                errors.append(f"*{label}* have {other.getSamplingRate():.2f} Å/px, the tomograms {rate:.2f}.")
+            if isinstance(other, SetOfTomograms) and not ids & set(other.getTSIds()):
+                errors.append(f"*{label}*: none has the tilt series ID (tsId) of one of the tomograms.")
+        if self.relionStar.get():
+            if not os.path.isfile(self.relionStar.get()):
+                errors.append(f"*RELION's tomograms.star* does not exist: {self.relionStar.get()}")
+            if self.inputCorrected.get() is None:
+                errors.append("*Corrected tomograms*: select those that RELION's table is to name.")
+        return errors
+
+    def _summary(self) -> list[str]:
+        paths = [self._getExtraPath(name) for name in (TOMOGRAMS, SUBTOMOGRAMS, RELION)]
+        return [os.path.abspath(path) for path in paths if os.path.exists(path)] or ["No tables yet."]
+
+    def _methods(self) -> list[str]:
+        return ["Tables of tomograms were written for the command line and for RELION 5."]

@@ -1,0 +1,147 @@
+"""Import of an IsoNet project's folder."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+
+from pwem.protocols import EMProtocol
+from pyworkflow.protocol import Form
+from pyworkflow.protocol.params import FloatParam, PathParam
+from pyworkflow.utils import createAbsLink, getExt
+from tomo.objects import SetOfCoordinates3D, SetOfSubTomograms, SetOfTomograms, SetOfTomoMasks, TomoAcquisition
+
+from isonet_scipion.engine.ctf import Microscope
+from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.wedge import TiltRange
+from isonet_scipion.isonet_folder import VERSIONS, IsoNetFolder
+from isonet_scipion.objects import IsoNetModel
+from isonet_scipion.protocols.protocol_import_model import importedModel
+
+WHERE_MISSING = "Used where tomograms.star does not say it."
+
+
+class ProtIsoNetImportProject(EMProtocol):
+    """Import the folder of an IsoNet project: tomograms, masks, subtomograms and the last model.
+
+    Takes projects of IsoNet 0.2 and of this plugin's command line. Files are linked, so they must stay where they are.
+    """
+
+    _label = "import IsoNet project"
+    _possibleOutputs = {
+        **dict.fromkeys(VERSIONS, SetOfTomograms),
+        "tomoMasks": SetOfTomoMasks,
+        "subtomograms": SetOfSubTomograms,
+        "coordinates": SetOfCoordinates3D,
+        "model": IsoNetModel,
+    }
+
+    def _defineParams(self, form: Form) -> None:
+        form.addSection(label="Import")
+        form.addParam(
+            "projectFolder",
+            PathParam,
+            label="Project folder",
+            help="The folder in which IsoNet's commands were called. It holds *tomograms.star* and, as far as the "
+            "stages were run, *subtomo.star* and *results*.",
+        )
+        group = form.addGroup("Acquisition")
+        line = group.addLine("Tilt range (degrees)", help=f"{WHERE_MISSING} IsoNet 0.2 takes -60 to 60 for granted.")
+        line.addParam("tiltMin", FloatParam, default=TiltRange.minimum, label="from")
+        line.addParam("tiltMax", FloatParam, default=TiltRange.maximum, label="to")
+        for name, label, value in (
+            ("voltage", "Voltage (kV)", Microscope.voltage),
+            ("sphericalAberration", "Spherical aberration (mm)", Microscope.cs),
+            ("amplitudeContrast", "Amplitude contrast", Microscope.amplitude_contrast),
+        ):
+            group.addParam(name, FloatParam, default=value, label=label, help=WHERE_MISSING)
+
+    def _insertAllSteps(self) -> None:
+        self._insertFunctionStep(self.importStep, self.projectFolder.get(), needsGPU=False)
+
+    def importStep(self, path: str) -> None:
+        """Link the files and register what they are."""
+        folder = self._folder()
+        rate = folder.samplingRate
+        for version in VERSIONS:
+            tomograms = folder.tomograms(version, partial(self._link, version))
+            if tomograms:
+                output = self._newSet(SetOfTomograms, version, rate)
+                output.setAcquisition(tomograms[0].getAcquisition())
+                output.setCtfCorrected(tomograms[0].ctfCorrected())
+                self._fill(version, output, tomograms)
+        masks = folder.masks(partial(self._link, "masks"))
+        if masks:
+            self._fill("tomoMasks", self._newSet(SetOfTomoMasks, "tomoMasks", rate), masks)
+        self._importSubtomograms(folder)
+        if folder.model():
+            self._defineOutputs(model=importedModel(folder.model(), self._getExtraPath()))
+
+    def _importSubtomograms(self, folder: IsoNetFolder) -> None:
+        subtomograms = folder.subtomograms([item.clone() for item in self.tomograms], partial(self._link, "subtomo"))
+        if not subtomograms:
+            return
+        rate = folder.samplingRate
+        output = self._newSet(SetOfSubTomograms, "subtomograms", rate)
+        output.setAcquisition(subtomograms[0].getAcquisition())
+        if all(subtomogram.getCoordinate3D() is not None for subtomogram in subtomograms):
+            centres = self._newSet(SetOfCoordinates3D, "coordinates", rate)
+            centres.setPrecedents(self.tomograms)
+            centres.setBoxSize(subtomograms[0].getDim()[0])
+            self._fill("coordinates", centres, [subtomogram.getCoordinate3D().clone() for subtomogram in subtomograms])
+            output.setCoordinates3D(self.coordinates)
+        self._fill("subtomograms", output, subtomograms)
+
+    def _newSet(self, setClass: type, name: str, samplingRate: float) -> object:
+        output = setClass.create(self._getPath(), prefix=name)
+        output.setSamplingRate(samplingRate)
+        return output
+
+    def _fill(self, name: str, output: object, items: list) -> None:
+        for item in items:
+            output.append(item)
+        output.write()
+        self._defineOutputs(**{name: output})
+
+    def _link(self, kind: str, path: str, name: str) -> str:
+        folder = self._getExtraPath(kind)
+        os.makedirs(folder, exist_ok=True)
+        target = os.path.join(folder, name + getExt(path))
+        createAbsLink(path, target)
+        return target
+
+    def _folder(self) -> IsoNetFolder:
+        acquisition = TomoAcquisition(
+            voltage=self.voltage.get(),
+            sphericalAberration=self.sphericalAberration.get(),
+            amplitudeContrast=self.amplitudeContrast.get(),
+            angleMin=self.tiltMin.get(),
+            angleMax=self.tiltMax.get(),
+        )
+        return IsoNetFolder(self.projectFolder.get(), acquisition)
+
+    def _validate(self) -> list[str]:
+        if not self.projectFolder.get() or not os.path.isdir(self.projectFolder.get()):
+            return [f"*Project folder* does not exist: {self.projectFolder.get()}"]
+        try:
+            TiltRange(self.tiltMin.get(), self.tiltMax.get())
+            folder = self._folder()
+            # reads every file's header
+            tomograms = folder.tomograms("tomograms", lambda path, name: path)
+            for version in list(VERSIONS)[1:]:
+                folder.tomograms(version, lambda path, name: path)
+            folder.masks(lambda path, name: path)
+            folder.subtomograms(tomograms, lambda path, name: path)
+        except EngineError as error:
+            return [str(error)]
+        return []
+
+    def _summary(self) -> list[str]:
+        outputs = [(name, getattr(self, name)) for name in self._possibleOutputs if hasattr(self, name)]
+        return [f"{name}: {output}" for name, output in outputs] or ["No output yet."]
+
+    def _methods(self) -> list[str]:
+        return [f"The IsoNet project {self.projectFolder} was imported."]
+
+    def _citations(self) -> list[str]:
+        return ["Liu2022"]

@@ -1,0 +1,156 @@
+"""Exchange with the command line, with IsoNet 0.2 and with RELION 5."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import starfile
+from tomo.constants import BOTTOM_LEFT_CORNER
+
+from isonet_scipion.engine.star import read_star
+from isonet_scipion.protocols import (
+    ProtIsoNetDeconv,
+    ProtIsoNetExport,
+    ProtIsoNetExtract,
+    ProtIsoNetImportProject,
+    ProtIsoNetMask,
+    ProtIsoNetPredict,
+)
+from isonet_scipion.tests.protocols.scene import SHAPES, VOXEL_SIZE, IsoNetTest, read, scene, write
+
+REFERENCE = Path(__file__).resolve().parents[4] / "shared" / "reference"
+ENGINE = [sys.executable, "-m", "isonet_scipion.engine"]
+SMALL = [
+    "--iterations=1",
+    "--epochs=1",
+    "--steps_per_epoch=2",
+    "--batch_size=2",
+    "--unet_depth=2",
+    "--filter_base=2",
+    "--seed=1",
+]
+
+
+class TestIsoNetExchange(IsoNetTest):
+    """Out of a project, through the command line, and into a project again."""
+
+    def engine(self, *arguments: object) -> None:
+        done = subprocess.run([*ENGINE, *map(str, arguments)], cwd=self.folder, capture_output=True, text=True)
+        self.assertEqual(done.returncode, 0, done.stderr)
+
+    def test_tables_go_to_the_command_line_and_its_folder_comes_back(self) -> None:
+        deconv = self.run_(ProtIsoNetDeconv, {"inputTomograms": (self.tomograms, "Tomograms")}, defocus=20000)
+        deconvolved = {"inputTomograms": (deconv, "tomograms")}
+        mask = self.run_(ProtIsoNetMask, deconvolved, patchSize=2)
+        extract = self.run_(ProtIsoNetExtract, deconvolved, cubeSize=16, cropSize=24, numberSubtomos=4, seed=3)
+        export = self.run_(
+            ProtIsoNetExport,
+            {**deconvolved, "inputMasks": (mask, "tomoMasks"), "inputSubtomograms": (extract, "subtomograms")},
+        )
+        self.folder = Path(self.proj.path, "by hand; $HOME")
+        self.folder.mkdir()
+        for name in ("tomograms.star", "subtomo.star"):
+            shutil.copy(export._getExtraPath(name), self.folder / name)
+        self.engine("refine", "subtomo.star", *SMALL)
+        self.engine("extract", "tomograms.star", "--cube_size=16", "--crop_size=24", "--seed=4")
+        self.engine("predict", "tomograms.star", "results/model_iter01.keras")
+
+        back = self.run_(ProtIsoNetImportProject, {}, projectFolder=str(self.folder))
+        self.assertEqual([item.getTsId() for item in back.tomograms], list(SHAPES))
+        for output, column in (("correctedTomograms", "rlnCorrectedTomoName"), ("tomoMasks", "rlnMaskName")):
+            table = {row["rlnTomoName"]: row[column] for row in read_star(self.folder / "tomograms.star").rows}
+            items = [item.clone() for item in getattr(back, output)]
+            self.assertEqual([item.getTsId() for item in items], list(SHAPES))
+            for item in items:
+                self.assertTrue(os.path.samefile(item.getFileName(), self.folder / table[item.getTsId()]))
+                self.assertEqual(item.getDim(), SHAPES[item.getTsId()][::-1])
+                self.assertAlmostEqual(item.getSamplingRate(), VOXEL_SIZE)
+                acquisition = item.getAcquisition()
+                self.assertEqual((acquisition.getAngleMin(), acquisition.getAngleMax()), (-57, 51))
+                self.assertEqual((acquisition.getVoltage(), acquisition.getAmplitudeContrast()), (200, 0.08))
+        self.assertTrue(back.correctedTomograms.getFirstItem().ctfCorrected())
+        self.assertFalse(back.tomograms.getFirstItem().ctfCorrected())
+        volumes = {item.getTsId(): read(item.getFileName()) for item in deconv.tomograms}
+        self.assertSetSize(back.subtomograms, 200)
+        for subtomogram in list(back.subtomograms.iterSubtomos())[::50]:
+            place = subtomogram.getCoordinate3D().getPosition(BOTTOM_LEFT_CORNER)
+            box = tuple(slice(round(c) - 12, round(c) + 12) for c in place[::-1])
+            np.testing.assert_array_equal(read(subtomogram.getFileName()), volumes[subtomogram.getVolName()][box])
+        self.assertEqual((back.model.getIteration(), back.model.getTiltRange()), (1, (-57, 51)))
+        # what is imported can be worked with
+        again = self.run_(
+            ProtIsoNetPredict,
+            {"inputTomograms": (back, "deconvolvedTomograms"), "model": (back, "model")},
+            useGpu=False,
+        )
+        for mine, theirs in zip(again.tomograms, back.correctedTomograms):
+            np.testing.assert_allclose(read(mine.getFileName()), read(theirs.getFileName()), atol=1e-4)
+
+    def test_a_project_of_isonet_is_taken_in(self) -> None:
+        if not REFERENCE.is_dir():
+            self.skipTest("no project of IsoNet 0.2 in ../shared/reference")
+        folder = Path(self.proj.path, "isonet 0.2")
+        for source, target in (
+            ("cell.mrc", "tomoset/cell.mrc"),
+            ("cell_deconv.mrc", "deconv/cell.mrc"),
+            ("cell_mask.mrc", "mask/cell_mask.mrc"),
+            ("cell_corrected.mrc", "corrected_tomos/cell_corrected.mrc"),
+            ("model_fb8.h5", "results/model_iter03.h5"),
+            ("tomograms.star", "tomograms.star"),
+            ("subtomo.star", "subtomo.star"),
+        ):
+            (folder / target).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(REFERENCE / source, folder / target)
+        (folder / "subtomo").mkdir()
+        for number in range(5):
+            write(folder / f"subtomo/cell_{number:06d}.mrc", scene((48, 48, 48), number), 0.0)
+        taken = self.run_(ProtIsoNetImportProject, {}, projectFolder=str(folder))
+        shape = read(REFERENCE / "cell.mrc").shape
+        for name, isCorrected in (("tomograms", False), ("deconvolvedTomograms", True), ("correctedTomograms", True)):
+            self.checkTomograms(
+                getattr(taken, name),
+                expectedSetSize=1,
+                expectedSRate=20.0,
+                expectedDimensions={"cell": list(shape[::-1])},
+                expectedOriginShifts=[-10.0 * side for side in shape[::-1]],
+                ctfCorrected=isCorrected,
+            )
+            tomogram = getattr(taken, name).getFirstItem()
+            self.assertEqual((tomogram.getTsId(), tomogram.getAcquisition().getAngleMin()), ("cell", -60))
+        self.assertEqual(taken.tomoMasks.getFirstItem().getTsId(), "cell")
+        self.assertSetSize(taken.subtomograms, 5)
+        self.assertEqual({item.getVolName() for item in taken.subtomograms}, {"cell"})
+        self.assertEqual(taken.subtomograms.getDim(), (48, 48, 48))
+        self.assertTrue(taken.model.getFileName().endswith("model_iter03.h5"))
+
+        (folder / "deconv" / "cell.mrc").unlink()
+        errors = self.newProtocol(ProtIsoNetImportProject, projectFolder=str(folder)).validate()
+        self.assertEqual(len(errors), 1)
+        self.assertIn("deconv/cell.mrc", errors[0])
+
+    def test_table_for_relion_names_the_corrected_tomograms(self) -> None:
+        # any set of tomograms may be the corrected one
+        inputs = {"inputTomograms": (self.tomograms, "Tomograms"), "inputCorrected": (self.tomograms, "Tomograms")}
+        scratch = self.run_(ProtIsoNetExport, inputs, tiltSeriesPixelSize=2.5)
+        rows = starfile.read(scratch._getExtraPath("relion_tomograms.star"), always_dict=True)["global"]
+        self.assertEqual(list(rows["rlnTomoName"]), list(SHAPES))
+        self.assertEqual(list(rows["rlnTomoSizeX"]), [4 * shape[2] for shape in SHAPES.values()])
+        self.assertEqual(list(rows["rlnTomoTomogramBinning"]), [4, 4])
+        for tomogram, path in zip(self.tomograms.Tomograms, rows["rlnTomoReconstructedTomogramDenoised"]):
+            self.assertTrue(os.path.samefile(path, tomogram.getFileName()))
+
+        own = self.raw / "relion.star"
+        own.write_text("data_global\n\nloop_\n_rlnTomoName\n_rlnTomoHand\nTS_01 -1\nTS_02 -1\n")
+        added = self.run_(ProtIsoNetExport, inputs, relionStar=str(own))
+        rows = starfile.read(added._getExtraPath("relion_tomograms.star"), always_dict=True)["global"]
+        self.assertEqual(list(rows["rlnTomoHand"]), [-1, -1])
+        self.assertTrue(rows["rlnTomoReconstructedTomogramDenoised"][0].endswith("TS_01.mrc"))
+        own.write_text("data_global\n\nloop_\n_rlnTomoName\nposition_1\n")
+        self.assertIn(
+            "it has no rlnTomoName TS_01", self.errorOf(self.prepare(ProtIsoNetExport, inputs, relionStar=str(own)))
+        )

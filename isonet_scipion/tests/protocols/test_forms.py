@@ -1,0 +1,85 @@
+"""What forms hold and what becomes of it on the engine's command line."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from pwem.protocols import EMProtocol
+from pyworkflow.protocol.constants import GPU_LIST, USE_GPU
+from pyworkflow.protocol.params import ElementGroup
+
+import isonet_scipion
+from isonet_scipion import bibtex, convert, protocols
+from isonet_scipion.engine.settings import DeconvSettings, ExtractSettings, PredictSettings, RefineSettings
+from isonet_scipion.protocols.form import commandOptions, optionValues
+
+CLASSES = [getattr(protocols, name) for name in protocols.__all__]
+PACKAGE = Path(isonet_scipion.__file__).parent
+
+
+def own_params(protocol):
+    """The parameters of a form that its protocol defines, not Scipion for all, by name."""
+    common = dict(EMProtocol()._definition.iterParams())
+    found = dict(protocol._definition.iterParams())
+    own = {name: param for name, param in found.items() if name not in common and not isinstance(param, ElementGroup)}
+    return {name: own[name] for name in own if name not in (USE_GPU, GPU_LIST) and not name.startswith("streaming")}
+
+
+def options(protocol, settings, **values):
+    for name, value in values.items():
+        getattr(protocol, name).set(value)
+    words = commandOptions(optionValues(protocol, settings))
+    return dict(zip(words[::2], words[1::2]))
+
+
+@pytest.mark.parametrize("protocolClass", CLASSES, ids=lambda cls: cls.__name__)
+def test_every_parameter_has_a_label_of_its_own_and_a_help(protocolClass):
+    found = own_params(protocolClass())
+    labels = [param.label.get() for param in found.values()]
+    # the two ends of a range have the help of their line
+    named = [label for label in labels if label not in ("from", "to")]
+    assert all(named) and len(set(named)) == len(named)
+    assert not [name for name, param in found.items() if param.label.get() in named and not param.help.get()]
+
+
+def test_fractions_reach_the_engine_whole():
+    given = options(protocols.ProtIsoNetDeconv(), DeconvSettings, snrFalloff=0.7, deconvStrength=1.25, overlapRate=0.35)
+    assert (given["--snrfalloff"], given["--deconvstrength"], given["--overlap_rate"]) == ("0.7", "1.25", "0.35")
+
+
+def test_normalisation_reaches_the_engine_in_training_and_correction():
+    assert options(protocols.ProtIsoNetRefine(), RefineSettings, normalizePercentile=False)[
+        "--normalize_percentile"
+    ] == ("False")
+    choices = protocols.ProtIsoNetPredict().getParam("normalizePercentile").choices
+    assert len(choices) == 3 and "percentiles" in choices
+    assert "--normalized_output" in options(protocols.ProtIsoNetPredict(), PredictSettings)
+
+
+def test_defaults_fit_together():
+    extract = options(protocols.ProtIsoNetExtract(), ExtractSettings)
+    refine = protocols.ProtIsoNetRefine()
+    assert int(extract["--cube_size"]) % 2 ** refine.unetDepth.get() == 0
+    assert protocols.ProtIsoNetExtract()._cropSize() > int(extract["--cube_size"])
+    # tiles are chosen by the engine, from the tomogram and the memory
+    assert not {"--cube_size", "--crop_size"} & set(options(protocols.ProtIsoNetPredict(), PredictSettings))
+
+
+@pytest.mark.parametrize("protocolClass", CLASSES, ids=lambda cls: cls.__name__)
+def test_threads_are_no_processes(protocolClass):
+    assert not protocolClass().allowMpi
+
+
+def test_mrc_files_of_any_suffix_are_taken_as_they_are(tmp_path):
+    for name in ("a.rec", "a.mrc", "a.st", "a.map:mrc"):
+        assert convert.asMrc(str(tmp_path / name), "unused.mrc", 10.0) == str(tmp_path / name).removesuffix(":mrc")
+
+
+def test_no_text_of_a_template_is_left():
+    texts = [path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py") if "tests" not in path.parts]
+    texts += [(PACKAGE / "protocols.conf").read_text(), (PACKAGE / "templates" / "isonet.json.template").read_text()]
+    words = re.compile(r"\bmy ?plugin|hello world|BibKey|lorem ipsum|your ?(name|institution)|@article\{key", re.I)
+    assert not [found for text in texts for found in words.findall(text)]
+    assert re.findall(r"doi *= *\{10\.\d{4,}/\S+\}", bibtex.__doc__)
