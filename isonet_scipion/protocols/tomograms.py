@@ -133,8 +133,12 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
     def closeStep(self) -> None:
         """Put the tomograms that failed into a set of their own; fail if there are no others."""
         self._closeOutputSet()
+        done = self._doneIds()
         failed = {tsId: self._failed[tsId] for tsId in self._tomograms if tsId in self._failed}
-        if not self._doneIds():
+        left = [tsId for tsId in self._tomogramsById() if tsId not in {*done, *failed}]
+        if left:
+            self.info(f"Left out, since what goes with them never came: {', '.join(left)}.")
+        if not done:
             first, *rest = failed.values() or ["No tomogram came with all that it needs."]
             raise EngineFailure(first + (f" ({len(rest)} more failed, see the log)" if rest else ""))
         if hasattr(self, FAILED_OUTPUT):

@@ -81,6 +81,22 @@ class TestIsoNetStreaming(LiveTest):
         self.assertEqual([item.getVolName() for item in extract.subtomograms], [ts for ts in SHAPES for _ in range(4)])
         self.assertSetSize(extract.coordinates, 8)
 
+    def test_what_came_while_it_was_dead_is_done_after_continue(self) -> None:
+        first, last = [tomogram.clone() for tomogram in self.tomograms.Tomograms]
+        growing = self.openSet("interrupted", [first])
+        mask = self.start(
+            self.prepare(ProtIsoNetMask, {"inputTomograms": (self.tomograms, "interrupted")}, patchSize=2, **STREAMING)
+        )
+        waitFor(lambda: self.size(mask, "tomoMasks") == 1)
+        time = os.path.getmtime(mask.tomoMasks.getFirstItem().getFileName())
+        self.kill(mask)
+        self.assertTrue(self.refresh(mask).isFailed())
+        self.append(growing, [last], Set.STREAM_CLOSED)
+        self.continue_(mask)
+        self.assertEqual([item.getTsId() for item in mask.tomoMasks], list(SHAPES))
+        self.assertEqual(os.path.getmtime(mask.tomoMasks.getFirstItem().getFileName()), time)
+        self.assertFalse(mask.tomoMasks.isStreamOpen())
+
     def test_tomograms_wait_for_their_ctfs(self) -> None:
         ctfs = self.addCtf("TS_01", 30000.0)
         inputs = {"inputTomograms": (self.tomograms, "Tomograms"), "inputCtfs": (self.tomograms, "CTFs")}
