@@ -41,7 +41,10 @@ setup(
     packages=find_packages(),
     # makes an editable installation a path (.pth): pip's other way fails beside a folder with the package's name
     package_dir={"": "."},
-    package_data={"isonet_scipion": ["protocols.conf", "*.png", "templates/*"]},
+    package_data={
+        "isonet_scipion": ["protocols.conf", "*.png", "templates/*"],
+        "isonet_scipion.engine.builtin": ["*.keras", "*.md"],
+    },
     python_requires=">=3.9,<3.13",
     install_requires=[
         "scipion-app",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 __version__ = "1.0.0"
 _logo = "icon.png"
-_references = ["Liu2022"]
+_references = ["Liu2022", "Wiedemann2024"]
 
 
 def __getattr__(name: str) -> object:

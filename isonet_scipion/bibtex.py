@@ -10,6 +10,18 @@ doi = {10.1038/s41467-022-33957-8},
 url = {https://doi.org/10.1038/s41467-022-33957-8}
 }
 
+@article{Wiedemann2024,
+title = {A deep learning method for simultaneous denoising and missing wedge reconstruction in cryogenic electron
+tomography},
+author = {Wiedemann, Simon and Heckel, Reinhard},
+journal = {Nature Communications},
+volume = {15},
+pages = {8255},
+year = {2024},
+doi = {10.1038/s41467-024-51438-y},
+url = {https://doi.org/10.1038/s41467-024-51438-y}
+}
+
 @article{Tegunov2019,
 title = {Real-time cryo-electron microscopy data preprocessing with Warp},
 author = {Tegunov, Dimitry and Cramer, Patrick},

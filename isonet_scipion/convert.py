@@ -25,6 +25,7 @@ from isonet_scipion.constants import (
     WEDGE_POWER_ATTRIBUTES,
 )
 from isonet_scipion.engine.star import Star, read_star, write_star
+from isonet_scipion.engine.tomograms import HALF_LABELS
 
 MRC_SUFFIXES = (".mrc", ".rec", ".map", ".ali", ".st", ".mrcs")
 SUBTOMOGRAM_SUFFIXES = (".mrc", ".rec", ".map")
@@ -91,6 +92,7 @@ def tomogramRow(
     numberSubtomos: int | None = None,
     boundary: str | None = None,
     mask: str | None = None,
+    halves: Sequence[str | None] = (),
     isDeconvolved: bool = False,
 ) -> dict[str, str]:
     """One row of a tomogram table.
@@ -115,6 +117,8 @@ def tomogramRow(
         IMOD model (.mod) around the sample.
     mask : str, optional
         MRC file of the mask.
+    halves : sequence of str
+        MRC files of the even and the odd half, or None twice for a row beside one that has them.
     isDeconvolved : bool
         Whether the CTF is corrected in `path`.
     """
@@ -134,6 +138,7 @@ def tomogramRow(
     }
     if mask is not None:
         values["rlnMaskName"] = mask
+    values.update(zip(HALF_LABELS, halves))
     if isDeconvolved:
         values["rlnDeconvTomoName"] = path
     return _asText(values)

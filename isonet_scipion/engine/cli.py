@@ -25,7 +25,7 @@ COMMANDS: dict[str, tuple[type | None, str, tuple[str, ...]]] = {
     "deconv": (all_settings.DeconvSettings, "deconv", ("STAR_FILE",)),
     "make_mask": (all_settings.MakeMaskSettings, "make_mask", ("STAR_FILE",)),
     "extract": (all_settings.ExtractSettings, "extract", ("STAR_FILE",)),
-    "refine": (all_settings.RefineSettings, "refine", ("SUBTOMO_STAR",)),
+    "refine": (all_settings.RefineSettings, "refine", ("STAR_FILE",)),
     "predict": (all_settings.PredictSettings, "predict", ("STAR_FILE", "MODEL")),
     "resize": (all_settings.ResizeSettings, "resize", ("STAR_FILE",)),
     "export_relion": (all_settings.ExportRelionSettings, "export_relion", ("STAR_FILE",)),

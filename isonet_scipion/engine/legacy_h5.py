@@ -68,6 +68,7 @@ def legacy_network(path: str | os.PathLike) -> NetworkSettings:
             pool=tuple(pools[0]) if pools else None,
             drop_out=float(rates[0]) if rates else 0.0,
             batch_normalization="BatchNormalization" in classes,
+            stem=int(named["stem"]["strides"][0]) if "stem" in named else 1,
         )
     except (OSError, KeyError, ValueError, TypeError, IndexError) as error:
         raise EngineError(str(path), f"it is not a model of IsoNet 0.2 ({error})", MODEL_REMEDY) from error

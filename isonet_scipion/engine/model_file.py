@@ -9,6 +9,7 @@ import json
 import os
 import warnings
 import zipfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from isonet_scipion.engine.errors import EngineError
@@ -21,6 +22,13 @@ if TYPE_CHECKING:
 
 STATE_FILE = "training_state.keras"  # in a refinement's folder: the model, its optimiser and how far it has come
 METADATA = "isonet.json"  # member of a .keras archive
+BUILTIN = "builtin"  # what a user gives instead of a file's name
+BUILTIN_FILE = Path(__file__).parent / "builtin" / "model.keras"
+
+
+def model_path(name: str | os.PathLike) -> Path:
+    """The file of a model: the builtin one's for its name, else the path itself."""
+    return BUILTIN_FILE if os.fspath(name) == BUILTIN else Path(name)
 
 
 def save_model(path: str | os.PathLike, model: keras.Model, network: NetworkSettings, metadata: dict) -> None:
@@ -44,14 +52,14 @@ def save_model(path: str | os.PathLike, model: keras.Model, network: NetworkSett
 
 
 def read_metadata(path: str | os.PathLike) -> dict:
-    """What a model file says about its training; the network's settings for a .h5 of IsoNet 0.2.
+    """What a model file, or `builtin`, says about its training; the network's settings for a .h5 of IsoNet 0.2.
 
     Raises
     ------
     EngineError
         If the file is no model, or another network's.
     """
-    file = require_file(path, "model")
+    file = require_file(model_path(path), "model")
     if zipfile.is_zipfile(file):
         try:
             with zipfile.ZipFile(file) as archive:
@@ -73,7 +81,7 @@ def load_model(path: str | os.PathLike) -> tuple[keras.Model, dict]:
     Parameters
     ----------
     path : path
-        A .keras of ours or a .h5 of IsoNet 0.2.
+        A .keras of ours, a .h5 of IsoNet 0.2, or `builtin`.
 
     Returns
     -------
@@ -87,6 +95,7 @@ def load_model(path: str | os.PathLike) -> tuple[keras.Model, dict]:
     EngineError
         If the file is no model, another network's, or damaged.
     """
+    path = model_path(path)
     metadata = read_metadata(path)
     model = build_unet(network_settings(metadata))
     if zipfile.is_zipfile(path):

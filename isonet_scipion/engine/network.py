@@ -29,6 +29,7 @@ class NetworkSettings:
     pool: Optional[tuple[int, int, int]] = None
     drop_out: float = 0.3
     batch_normalization: bool = True
+    stem: int = 1
 
     def __post_init__(self) -> None:
         for name in ("kernel", "pool"):
@@ -37,7 +38,7 @@ class NetworkSettings:
                 if len(value) != 3 or min(value) < 1:
                     raise EngineError(name, f"{value} is not three positive sizes", "Write it as z,y,x such as 3,3,3.")
                 object.__setattr__(self, name, tuple(int(v) for v in value))
-        for name, least in (("filter_base", 1), ("unet_depth", 1), ("convs_per_depth", 2)):
+        for name, least in (("filter_base", 1), ("unet_depth", 1), ("convs_per_depth", 2), ("stem", 1)):
             if getattr(self, name) < least:
                 raise EngineError(name, f"{getattr(self, name)} is too small", f"Give at least {least}.")
         if not 0 <= self.drop_out < 1:
@@ -45,13 +46,13 @@ class NetworkSettings:
 
     @classmethod
     def among(cls, values: Mapping[str, Any]) -> NetworkSettings:
-        """The shape out of a mapping that holds these names among others."""
-        return cls(**{field.name: values[field.name] for field in dataclasses.fields(cls)})
+        """The shape out of a mapping that holds these names among others; what it lacks is the default."""
+        return cls(**{field.name: values[field.name] for field in dataclasses.fields(cls) if field.name in values})
 
     @property
     def divisor(self) -> tuple[int, int, int]:
         """What each side (z, y, x) of the network's input must be a multiple of."""
-        return tuple(step**self.unet_depth for step in self.pool or (2, 2, 2))
+        return tuple(self.stem * step**self.unet_depth for step in self.pool or (2, 2, 2))
 
     def as_dict(self) -> dict:
         """For JSON."""
@@ -74,7 +75,9 @@ def build_unet(settings: NetworkSettings) -> keras.Model:
     from keras import Input, Model, backend, initializers, layers
 
     def weights() -> dict:
-        return {"kernel_initializer": initializers.RandomNormal(stddev=WEIGHT_DEVIATION)}
+        # IsoNet 0.2's network starts from small weights; ours from He's, and altogether as the identity
+        small = initializers.RandomNormal(stddev=WEIGHT_DEVIATION)
+        return {"kernel_initializer": initializers.HeNormal() if settings.stem > 1 else small}
 
     def convolution(tensor, filters: int, name: str):
         return layers.Conv3D(filters, settings.kernel, padding="same", name=name, **weights())(tensor)
@@ -95,6 +98,8 @@ def build_unet(settings: NetworkSettings) -> keras.Model:
 
     source = Input((None, None, None, 1))
     tensor, skips = source, []
+    if settings.stem > 1:
+        tensor = layers.Conv3D(settings.filter_base, settings.stem, settings.stem, name="stem", **weights())(tensor)
     for level in range(settings.unet_depth):
         tensor = block(tensor, level, "down")
         skips.append(tensor)
@@ -120,7 +125,12 @@ def build_unet(settings: NetworkSettings) -> keras.Model:
             tensor = relu(tensor)
         tensor = block(tensor, level, "up")
     # the last layers stay in single precision: mixed formats would round the output
-    tensor = layers.Conv3D(1, 1, name="fullconv_out", dtype="float32", **weights())(tensor)
+    name, single = "fullconv_out", {"dtype": "float32"}
+    if settings.stem > 1:
+        last = layers.Conv3DTranspose(1, settings.stem, settings.stem, name=name, kernel_initializer="zeros", **single)
+    else:
+        last = layers.Conv3D(1, 1, name=name, **single, **weights())
+    tensor = last(tensor)
     model = Model(source, layers.Add(name="add", dtype="float32")([tensor, source]))
     if backend.backend() == "tensorflow":
         model.jit_compile = False  # XLA takes 12 times oneDNN's CPU time for a training step

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -49,7 +50,7 @@ class RunState:
 
 
 class Refinement:
-    """A training run in a folder."""
+    """A training run in a folder, by IsoNet 0.2's method; `one_pass` has the other."""
 
     def __init__(
         self,
@@ -87,6 +88,11 @@ class Refinement:
         self.network = NetworkSettings.among(vars(settings))
         self.threads = max(1, settings.preprocessing_ncpus)
 
+    @property
+    def data(self) -> str:
+        """What it learns from, in words."""
+        return f"{len(self.subtomograms)} subtomograms of {self._crop_size()}^3"
+
     def run(self) -> Path:
         """Train until the last iteration; goes on where an earlier run of the same settings stopped.
 
@@ -103,16 +109,15 @@ class Refinement:
         keras.utils.set_random_seed(self.settings.seed % 2**32)
         with training_scope(self.devices):
             model = build_unet(self.network)
-            compile_model(model, self.settings.learning_rate)
+            self._compile(model)
         state = self._resume(model)
-        size, keep = self.subtomograms[0].size, not self.settings.remove_intermediate
         left = self.settings.iterations - state.iteration + 1
-        require_space(self.folder, refinement_bytes(model.count_params(), len(self.subtomograms), size, left, keep))
+        require_space(self.folder, self._bytes_needed(model, left))
         steps = (left * self.settings.epochs - state.epoch) * self.settings.steps_per_epoch
         self.forecast = Forecast(steps, self.devices)
-        while state.iteration <= self.settings.iterations:
+        while state.iteration <= self.settings.iterations and not self._has_settled(state):
             self._iterate(model, state)
-        last = self.model_path(self.settings.iterations)
+        last = self.model_path(state.iteration - 1)
         ends = [record for record in state.history if record.epoch == self.settings.epochs]
         best = min(ends, key=lambda record: record.val_loss)
         log.info(
@@ -126,6 +131,17 @@ class Refinement:
     def model_path(self, iteration: int) -> Path:
         """File of an iteration's model."""
         return self.folder / f"model_iter{iteration:02d}.keras"
+
+    def _compile(self, model: keras.Model) -> None:
+        compile_model(model, self.settings.learning_rate)
+
+    def _bytes_needed(self, model: keras.Model, iterations: int) -> int:
+        size, keep = self.subtomograms[0].size, not self.settings.remove_intermediate
+        return refinement_bytes(model.count_params(), len(self.subtomograms), size, iterations, keep)
+
+    def _has_settled(self, state: RunState) -> bool:
+        """Whether to stop before the last iteration."""
+        return False
 
     def _resume(self, model: keras.Model) -> RunState:
         path = self.folder / STATE_FILE
@@ -167,17 +183,20 @@ class Refinement:
     def _run_identity(self) -> dict:
         free = ("iterations", "gpuID", "log_level", "preprocessing_ncpus", "remove_intermediate", "data_dir")
         settings = {name: value for name, value in dataclasses.asdict(self.settings).items() if name not in free}
-        facts = {"cube_size": self.cube_size, "number of subtomograms": len(self.subtomograms)}
-        return json.loads(json.dumps({**settings, **facts}))
+        return json.loads(json.dumps({**settings, "cube_size": self.cube_size, **self._data_facts()}))
+
+    def _data_facts(self) -> dict:
+        """What a run that is gone on with must have in common with this one's data."""
+        return {"number of subtomograms": len(self.subtomograms)}
 
     def _iterate(self, model: keras.Model, state: RunState) -> None:
         iteration = state.iteration
         level = noise_level(iteration, self.settings.noise_level, self.settings.noise_start_iter)
         log.info("Iteration %d of %d, noise level %g", iteration, self.settings.iterations, level)
-        source = self._pair_source(self._estimates(model, state), iteration, level)
+        source = self._source(model, state, level)
         for epoch in range(state.epoch, self.settings.epochs):
             started = time.monotonic()
-            model.optimizer.learning_rate = self.settings.learning_rate * falling(epoch, self.settings.epochs)
+            self._set_rate(model, state)
             loss, val_loss = self._train(model, source, state)
             record = EpochRecord(iteration, epoch + 1, loss, val_loss, level, time.monotonic() - started)
             require_convergence(record, state.history, self.settings.learning_rate)
@@ -190,6 +209,13 @@ class Refinement:
             write_losses(self.folder / "losses.csv", state.history)
             draw_losses(self.folder / "losses.png", state.history)
             self._log_epoch(record, state)
+
+    def _set_rate(self, model: keras.Model, state: RunState) -> None:
+        model.optimizer.learning_rate = self.settings.learning_rate * falling(state.epoch, self.settings.epochs)
+
+    def _source(self, model: keras.Model, state: RunState, level: float) -> PairSource:
+        """What the iteration's batches are drawn from."""
+        return self._pair_source(self._estimates(model, state), state.iteration, level)
 
     def _estimates(self, model: keras.Model, state: RunState) -> np.ndarray:
         """The estimates that the iteration's targets are filled with."""
@@ -245,15 +271,7 @@ class Refinement:
             task = f"Iteration {state.iteration} epoch {state.epoch + 1}/{self.settings.epochs}"
             try:
                 with Progress(task, steps, "steps") as progress:
-                    return train_epoch(
-                        model,
-                        source,
-                        state.epoch,
-                        steps,
-                        state.batch_size,
-                        self.threads,
-                        lambda loss: self._count_step(progress, loss),  # noqa: B023
-                    )
+                    return self._fit(model, source, state, lambda loss: self._count_step(progress, loss))  # noqa: B023
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
@@ -267,6 +285,13 @@ class Refinement:
                 log.warning("Out of memory: going on with batch_size %d.", state.batch_size)
                 if (self.folder / STATE_FILE).exists():
                     load_weights(model, self.folder / STATE_FILE)
+
+    def _fit(
+        self, model: keras.Model, source: PairSource, state: RunState, on_step: Callable[[float], None]
+    ) -> tuple[float, float]:
+        """Train for an epoch; returns its losses of training and validation."""
+        steps = self.settings.steps_per_epoch
+        return train_epoch(model, source, state.epoch, steps, state.batch_size, self.threads, on_step)
 
     def _count_step(self, progress: Progress, loss: float) -> None:
         self.forecast.step()
@@ -283,13 +308,16 @@ class Refinement:
             **dataclasses.asdict(self.settings),
             "iter_count": state.iteration,
             "cube_size": self.cube_size,
-            "crop_size": self.subtomograms[0].size,
+            "crop_size": self._crop_size(),
             "ngpus": len(self.devices.gpus),
             "losses": [record.loss for record in losses],
             "val_losses": [record.val_loss for record in losses],
         }
         with replacing(self.folder / f"refine_iter{state.iteration:02d}.json") as temporary:
             temporary.write_text(json.dumps(content, indent=4, sort_keys=True))
+
+    def _crop_size(self) -> int:
+        return self.subtomograms[0].size
 
     def _save_state(self, model: keras.Model, state: RunState) -> None:
         content = {**self.metadata, "progress": dataclasses.asdict(state), "run": self._run_identity()}

@@ -43,6 +43,10 @@ class PrepareStarSettings:
     )
     tilt_min: float = option(-60.0, "Smallest tilt angle of the tilt series in degrees.")
     tilt_max: float = option(60.0, "Largest tilt angle of the tilt series in degrees.")
+    even_folder: Optional[str] = option(
+        None, "Folder of the even halves, named like the tomograms, for refine with one-pass. Default: none."
+    )
+    odd_folder: Optional[str] = option(None, "Folder of the odd halves. Default: none.")
 
 
 @dataclass(frozen=True)
@@ -127,17 +131,34 @@ class ExtractSettings:
     tomo_idx: Optional[str] = option(None, TOMO_IDX)
 
 
+METHODS = ("iterative", "one-pass")
+# what one-pass takes where an option is not given: a network that costs a fifth, and the rate that it bears
+ONE_PASS_DEFAULTS = {
+    "filter_base": 32, "unet_depth": 2, "convs_per_depth": 2, "stem": 2, "drop_out": 0.0,
+    "learning_rate": 0.002, "iterations": 10, "epochs": 5, "steps_per_epoch": 40,
+    "noise_level": (0.0,), "noise_start_iter": (1,),
+}  # fmt: skip
+
+
 @dataclass(frozen=True)
 class RefineSettings:
     """Train the network that fills the missing wedge."""
 
+    method: str = option(
+        "iterative",
+        "iterative: IsoNet 0.2's, on a table of subtomograms. one-pass: on a table of tomograms; the wedge is "
+        "estimated within each training step, halves of tomograms are used, and the options' defaults are others.",
+        METHODS,
+    )
     gpuID: Optional[str] = option(None, GPU_ID)
     iterations: int = option(30, "Number of iterations of estimate and training.")
     data_dir: Optional[str] = option(
         None, "Accepted for IsoNet 0.2's sake: training pairs are made on the fly and not written."
     )
     pretrained_model: Optional[str] = option(
-        None, "Model to start from: a .keras of ours or an .h5 of IsoNet 0.2. Default: a new network."
+        None,
+        "Model to start from: a .keras of ours, an .h5 of IsoNet 0.2, or builtin, a prior learned from simulated "
+        "tomograms. The network takes its shape. Default: a new network.",
     )
     log_level: str = option("info", LOG_LEVEL, LEVELS)
     result_dir: str = option("results", "Folder of the models, estimates, settings and losses.")
@@ -172,6 +193,9 @@ class RefineSettings:
     unet_depth: int = option(3, "Number of levels of the U-Net.")
     filter_base: int = option(64, "Channels at the first level; each deeper level has twice as many.")
     batch_normalization: bool = option(True, "Normalise the features over each batch.")
+    stem: int = option(
+        1, "Side of the blocks of voxels that the first level takes as one; 2: an eighth of the work per channel."
+    )
     normalize_percentile: bool = option(True, PERCENTILE)
     tilt_min: Optional[float] = option(
         None, "Smallest tilt angle in degrees, for all subtomograms. Default: each one's in the table, else -60."
@@ -181,6 +205,17 @@ class RefineSettings:
     )
     precision: str = option("auto", PRECISION, PRECISIONS)
     seed: Optional[int] = option(None, SEED)
+    cube_size: int = option(32, "one-pass: side in voxels of the cubes that train the network.")
+    use_deconv_tomo: bool = option(True, "one-pass: " + USE_DECONV)
+    filled_weight: float = option(
+        0.2, "one-pass: weight of the error where the target was estimated, against 1 where it was measured."
+    )
+    any_angle: float = option(
+        0.0, "one-pass: share of the rotations that are by any angle, interpolated, from crops 1.7 times as wide."
+    )
+    patience: Optional[int] = option(
+        None, "one-pass: stop when the validation loss has not fallen for so many iterations. Default: go on."
+    )
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from isonet_scipion.engine.volume import Volume, open_volume, same_voxel_size, w
 from isonet_scipion.engine.wedge import TiltRange
 
 log = logging.getLogger(__name__)
+HALF_LABELS = ("rlnTomoReconstructedTomogramHalf1", "rlnTomoReconstructedTomogramHalf2")  # even, odd
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,11 @@ class TomogramEntry:
     def text(self, label: str) -> str | None:
         """A cell's text, None where it is not set."""
         return self.star.text(self.row, label)
+
+    def halves(self) -> tuple[str, ...]:
+        """Files of its even and odd half; empty where the table does not name both."""
+        names = tuple(self.text(label) for label in HALF_LABELS)
+        return names if all(names) else ()
 
     def source(self, use_deconvolved: bool) -> tuple[Volume, bool]:
         """The volume to work on, and whether it is the deconvolved one."""

@@ -112,10 +112,25 @@ def train_epoch(
     """
     training, held_out = source.split()
     validation_steps = min(-(-len(held_out) // batch_size), max(1, round(VALIDATION_SHARE * steps)))
-    _seed_dropout(model, source.seed, epoch)
-    history = model.fit(
+    seed_dropout(model, source.seed, epoch)
+    return fit_epoch(
+        model,
         PairBatches(source, training, batch_size, steps, epoch, threads),
-        validation_data=PairBatches(source, held_out, batch_size, validation_steps, -1, threads),
+        PairBatches(source, held_out, batch_size, validation_steps, -1, threads),
+        on_step,
+    )
+
+
+def fit_epoch(
+    model: keras.Model,
+    training: keras.utils.PyDataset,
+    held_out: keras.utils.PyDataset,
+    on_step: Callable[[float], None],
+) -> tuple[float, float]:
+    """Go once through the training batches; returns the losses as `train_epoch`."""
+    history = model.fit(
+        training,
+        validation_data=held_out,
         shuffle=False,
         verbose=0,
         callbacks=[keras.callbacks.LambdaCallback(on_train_batch_end=lambda _, logs: on_step(logs["loss"]))],
@@ -131,7 +146,8 @@ def falling(epoch: int, epochs: int) -> float:
     return 0.1 + 0.45 * (1 + math.cos(math.pi * epoch / max(1, epochs - 1)))
 
 
-def _seed_dropout(model: keras.Model, seed: int, epoch: int) -> None:
+def seed_dropout(model: keras.Model, seed: int, epoch: int) -> None:
+    """Set the dropout's random generators for an epoch."""
     # Keras does not save the state of its random generators; set anew, a resumed run drops the same features
     for number, layer in enumerate(model.layers):
         generator = getattr(layer, "seed_generator", None)

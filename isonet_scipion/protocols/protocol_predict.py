@@ -11,6 +11,7 @@ from pyworkflow.protocol.params import EnumParam, PointerParam
 from tomo.objects import SetOfTomograms, Tomogram
 
 from isonet_scipion import convert
+from isonet_scipion.engine.model_file import read_metadata
 from isonet_scipion.engine.report import wedge_power_ratio
 from isonet_scipion.engine.settings import PredictSettings
 from isonet_scipion.engine.tiling import ISONET_RAMP
@@ -86,7 +87,7 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
 
     def _process(self, tomogram: Tomogram, partner: None) -> None:
         tsId = tomogram.getTsId()
-        table = self._writeTable(tomogram, halves=self.processHalves.get())
+        table = self._writeTable(tomogram, halves=self.processHalves.get(), ownHalves=self._learnedFromHalves())
         options = {"output_dir": self._getExtraPath(), **optionValues(self, PredictSettings)}
         options.pop("normalize_percentile")
         if self.normalizePercentile.get():
@@ -97,6 +98,10 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         corrected = convert.processedTomogram(tomogram, path, tomogram.ctfCorrected(), halves)
         convert.setWedgePower(corrected, *self._wedgePower(tomogram, path))
         self._append(corrected)
+
+    def _learnedFromHalves(self) -> bool:
+        """Whether the model corrects the two halves of a tomogram, whose mean is the result."""
+        return bool(read_metadata(self.model.get().getFileName()).get("halves"))
 
     def _wedgePower(self, tomogram: Tomogram, corrected: str) -> tuple[float, float]:
         """Power in the missing wedge before and after, as a share of that outside it."""

@@ -5,18 +5,23 @@ from __future__ import annotations
 import glob
 import os
 
+from pyworkflow.object import Pointer
 from pyworkflow.protocol import Form
-from pyworkflow.protocol.params import FloatParam, IntParam, PointerParam
-from tomo.objects import SubTomogram
+from pyworkflow.protocol.params import LEVEL_ADVANCED, BooleanParam, FloatParam, IntParam, PointerParam
+from tomo.objects import SubTomogram, Tomogram
 
 from isonet_scipion import convert
 from isonet_scipion.constants import CUBE_SIZE_ATTRIBUTE
 from isonet_scipion.engine.extraction import usual_cube_size
-from isonet_scipion.engine.model_file import read_metadata
-from isonet_scipion.engine.settings import RefineSettings
+from isonet_scipion.engine.model_file import BUILTIN, read_metadata
+from isonet_scipion.engine.network import NetworkSettings
+from isonet_scipion.engine.settings import METHODS, ONE_PASS_DEFAULTS, RefineSettings
 from isonet_scipion.objects import IsoNetModel
 from isonet_scipion.protocols.base import EngineFailure, ProtIsoNetBase
 from isonet_scipion.protocols.form import addOption, numbers, optionValues
+
+ITERATIVE, ONE_PASS = (f"method == {number}" for number in range(len(METHODS)))
+NETWORK = tuple(NetworkSettings().as_dict())  # options of the network's shape
 
 
 class ProtIsoNetRefine(ProtIsoNetBase):
@@ -33,10 +38,39 @@ class ProtIsoNetRefine(ProtIsoNetBase):
     def _defineParams(self, form: Form) -> None:
         form.addSection(label="Input")
         self._addGpuParams(form)
+        addOption(
+            form,
+            RefineSettings,
+            "method",
+            "Method",
+            "One-pass needs no extraction. Where all tomograms have an even and an odd half, it learns to remove noise "
+            "from the comparison of the two, and the correction is the mean of the corrected halves.",
+        )
+        form.addParam(
+            "inputTomograms",
+            PointerParam,
+            pointerClass="SetOfTomograms",
+            condition=ONE_PASS,
+            allowsNull=True,
+            important=True,
+            label="Tomograms",
+            help="Tomograms to learn from: protein dark, tilt axis along y.",
+        )
+        form.addParam(
+            "inputMasks",
+            PointerParam,
+            pointerClass="SetOfTomoMasks",
+            condition=ONE_PASS,
+            allowsNull=True,
+            label="Masks",
+            help="Crops are taken inside the mask with the tomogram's tilt series ID (tsId). Empty: anywhere.",
+        )
         form.addParam(
             "inputSubtomograms",
             PointerParam,
             pointerClass="SetOfSubTomograms",
+            condition=ITERATIVE,
+            allowsNull=True,
             important=True,
             label="Subtomograms",
             help="Subtomograms to learn from, as cut from the tomograms (protein dark, not rotated, tilt axis along "
@@ -51,17 +85,27 @@ class ProtIsoNetRefine(ProtIsoNetBase):
             help="Optional: go on with a network trained on similar data. It must have the shape chosen below.",
         )
         form.addParam(
+            "startFromBuiltin",
+            BooleanParam,
+            default=False,
+            label="Start from the builtin model?",
+            help="Yes: go on with the network that comes with the plugin, whose shape is then taken. It is a prior "
+            "learned from simulated tomograms of proteins, filaments and membranes: what it fills in before it has "
+            "learned from your data is what such objects look like. Compare with a training from scratch.",
+        )
+        form.addParam(
             "cubeSize",
             IntParam,
             allowsNull=True,
             label="Cube size (voxels)",
             help="The network sees cubes of this side, cut out of the rotated subtomograms. A multiple of 2^depth of "
             "the network. Empty: as chosen in the extraction; for other subtomograms the largest multiple of 16 that "
-            "is not above their size / 1.5 + 1.",
+            "is not above their size / 1.5 + 1. One-pass: cut out of rotated crops of the tomograms; empty: "
+            f"{RefineSettings.cube_size}.",
         )
         line = form.addLine(
             "Tilt range (degrees)",
-            help="Smallest and largest tilt angle. Empty: each subtomogram's acquisition says it.",
+            help="Smallest and largest tilt angle. Empty: each item's acquisition says it.",
         )
         line.addParam("tiltMin", FloatParam, allowsNull=True, label="from")
         line.addParam("tiltMax", FloatParam, allowsNull=True, label="to")
@@ -73,8 +117,30 @@ class ProtIsoNetRefine(ProtIsoNetBase):
             "iterations",
             "Iterations",
             "The wedge fills in the first ones; the later ones, with added noise, remove noise.",
+            condition=ITERATIVE,
         )
-        addOption(form, RefineSettings, "epochs", "Epochs per iteration")
+        steps = ONE_PASS_DEFAULTS["epochs"] * ONE_PASS_DEFAULTS["steps_per_epoch"]
+        form.addParam(
+            "onePassIterations",
+            IntParam,
+            default=ONE_PASS_DEFAULTS["iterations"],
+            condition=ONE_PASS,
+            label="Iterations",
+            help="After each one a model is written. The learning rate falls over all of them.",
+        )
+        form.addParam(
+            "onePassSteps",
+            IntParam,
+            default=steps,
+            condition=ONE_PASS,
+            expertLevel=LEVEL_ADVANCED,
+            label="Steps per iteration",
+            help="Training steps of one iteration.",
+        )
+        addOption(form, RefineSettings, "patience", "Stop after iterations without gain", condition=ONE_PASS)
+        addOption(form, RefineSettings, "filled_weight", "Weight of estimates", expert=True, condition=ONE_PASS)
+        addOption(form, RefineSettings, "any_angle", "Share of any rotations", expert=True, condition=ONE_PASS)
+        addOption(form, RefineSettings, "epochs", "Epochs per iteration", condition=ITERATIVE)
         addOption(
             form,
             RefineSettings,
@@ -89,7 +155,7 @@ class ProtIsoNetRefine(ProtIsoNetBase):
         addOption(form, RefineSettings, "remove_intermediate", "Delete the estimates of the iterations?", expert=True)
         addOption(form, RefineSettings, "precision", "Precision", expert=True)
         addOption(form, RefineSettings, "seed", "Seed", expert=True)
-        group = form.addGroup("Denoising")
+        group = form.addGroup("Denoising", condition=ITERATIVE)
         addOption(
             group,
             RefineSettings,
@@ -107,7 +173,13 @@ class ProtIsoNetRefine(ProtIsoNetBase):
         addOption(group, RefineSettings, "noise_mode", "Noise filter", expert=True)
 
         form.addSection(label="Network")
-        addOption(form, RefineSettings, "unet_depth", "Depth", "Deeper: more context, slower.")
+        addOption(
+            form,
+            RefineSettings,
+            "unet_depth",
+            "Depth",
+            "Deeper: more context, slower. The network of one-pass has a shape of its own.",
+        )
         addOption(
             form, RefineSettings, "filter_base", "Channels at the first level", "Half as many: a quarter of the time."
         )
@@ -123,11 +195,42 @@ class ProtIsoNetRefine(ProtIsoNetBase):
     def _insertAllSteps(self) -> None:
         self._insertFunctionStep(self.convertInputStep, needsGPU=False)
         # with its number of iterations raised, a finished run goes on when it is continued
-        self._insertFunctionStep(self.refineStep, self.iterations.get(), needsGPU=True)
-        self._insertFunctionStep(self.createOutputStep, self.iterations.get(), needsGPU=False)
+        iterations = self.onePassIterations.get() if self._isOnePass() else self.iterations.get()
+        self._insertFunctionStep(self.refineStep, iterations, needsGPU=True)
+        self._insertFunctionStep(self.createOutputStep, iterations, needsGPU=False)
 
     def convertInputStep(self) -> None:
-        """Link the subtomograms into one folder and write their table."""
+        """Write the table of what is learned from."""
+        if self._isOnePass():
+            self._writeTomograms()
+        else:
+            self._writeSubtomograms()
+
+    def _writeTomograms(self) -> None:
+        tomograms, masks = self.inputTomograms.get(), self.inputMasks.get()
+        files = {} if masks is None else {mask.getTsId(): mask.getFileName() for mask in masks}
+        rate, halves, rows = tomograms.getSamplingRate(), self._hasHalves(), []
+        for index, tomogram in enumerate(tomograms.iterItems(), 1):
+            tsId = tomogram.getTsId()
+            names = (tomogram.getFileName(), *(convert.halfMaps(tomogram) if halves else ()))
+            paths = [
+                convert.asMrc(name, self._getTmpPath(f"{tsId}_{place}.mrc"), rate) for place, name in enumerate(names)
+            ]
+            rows.append(
+                convert.tomogramRow(
+                    tsId,
+                    paths[0],
+                    rate,
+                    self._optics(tomogram),
+                    index,
+                    mask=files.get(tsId),
+                    halves=paths[1:],
+                    isDeconvolved=tomogram.ctfCorrected(),
+                )  # fmt: skip
+            )
+        convert.writeTable(self._table(), rows)
+
+    def _writeSubtomograms(self) -> None:
         folder = self._getExtraPath("subtomograms")
         os.makedirs(folder, exist_ok=True)
         subtomograms = self.inputSubtomograms.get()
@@ -142,14 +245,19 @@ class ProtIsoNetRefine(ProtIsoNetBase):
 
     def refineStep(self, iterations: int) -> None:
         """Train; started again in the same folder, the engine goes on where it stopped."""
-        options = {
-            "result_dir": self._resultFolder(),
-            "preprocessing_ncpus": self.numberOfThreads.get(),
-            **optionValues(self, RefineSettings),
-        }
+        options = optionValues(self, RefineSettings)
+        if self._isOnePass():
+            own = {name: value for name, value in options.items() if name not in ONE_PASS_DEFAULTS}
+            options = {name: value for name, value in own.items() if name not in NETWORK}
+            options["iterations"] = iterations
+            options["steps_per_epoch"] = max(1, self.onePassSteps.get() // ONE_PASS_DEFAULTS["epochs"])
+        options |= {"result_dir": self._resultFolder(), "preprocessing_ncpus": self.numberOfThreads.get()}
         model = self.pretrainedModel.get()
         if model is not None:
             options["pretrained_model"] = model.getFileName()
+        if self.startFromBuiltin:
+            options["pretrained_model"] = BUILTIN
+            options = {name: value for name, value in options.items() if name not in NETWORK}
         self._runEngine("refine", [self._table()], options)
 
     def createOutputStep(self, iterations: int) -> None:
@@ -163,18 +271,28 @@ class ProtIsoNetRefine(ProtIsoNetBase):
         model.setMetadata(read_metadata(models[-1]))
         model.setHistoryFile(self.lossesFile())
         self._defineOutputs(model=model)
-        self._defineSourceRelation(self.inputSubtomograms, model)
+        self._defineSourceRelation(self._input(), model)
         if self.pretrainedModel.get() is not None:
             self._defineSourceRelation(self.pretrainedModel, model)
 
     # ---------------------------------------------------------------- helpers
+
+    def _isOnePass(self) -> bool:
+        return self.getEnumText("method") == "one-pass"
+
+    def _input(self) -> Pointer:
+        """What the network learns from."""
+        return self.inputTomograms if self._isOnePass() else self.inputSubtomograms
+
+    def _hasHalves(self) -> bool:
+        return all(len(convert.halfMaps(tomogram)) == 2 for tomogram in self.inputTomograms.get())
 
     def lossesFile(self) -> str:
         """The table of the losses of all epochs so far."""
         return os.path.join(self._resultFolder(), "losses.csv")
 
     def _table(self) -> str:
-        return self._getExtraPath("subtomo.star")
+        return self._getExtraPath("tomograms.star" if self._isOnePass() else "subtomo.star")
 
     def _resultFolder(self) -> str:
         return self._getExtraPath("results")
@@ -188,8 +306,8 @@ class ProtIsoNetRefine(ProtIsoNetBase):
             return self.cubeSize.get()
         return stored.get() if stored is not None else usual_cube_size(self._cropSize())
 
-    def _optics(self, subtomogram: SubTomogram) -> convert.Optics:
-        return convert.readOptics(subtomogram.getAcquisition(), self.inputSubtomograms.get().getAcquisition())
+    def _optics(self, item: SubTomogram | Tomogram) -> convert.Optics:
+        return convert.readOptics(item.getAcquisition(), self._input().get().getAcquisition())
 
     def _losses(self) -> dict[str, float]:
         """Losses of training and validation of the last epoch so far; empty before the first."""
@@ -199,9 +317,27 @@ class ProtIsoNetRefine(ProtIsoNetBase):
     # ---------------------------------------------------------------- checks and texts
 
     def _validate(self) -> list[str]:
+        items = self._input().get()
+        if items is None:
+            return ["Select the *Tomograms*." if self._isOnePass() else "Select the *Subtomograms*."]
+        errors = [] if self._isOnePass() else self._validateSubtomograms()
+        unknown = [self._optics(item).tiltMin is None or self._optics(item).tiltMax is None for item in items]
+        low, high = self.tiltMin.get(), self.tiltMax.get()
+        if any(unknown) and (low is None or high is None):
+            what = "tomograms" if self._isOnePass() else "subtomograms"
+            errors.append(f"*Tilt range*: the acquisition of {sum(unknown)} {what} does not have it, so give it here.")
+        if low is not None and high is not None and low >= high:
+            errors.append("*Tilt range*: 'from' must be smaller than 'to'.")
+        model = self.pretrainedModel.get()
+        if model is not None and self.startFromBuiltin:
+            errors.append("Choose either a *Model to start from* or the builtin model.")
+        if model is not None and not os.path.exists(model.getFileName()):
+            errors.append(f"The file of *Model to start from* is missing: {model.getFileName()}.")
+        return errors
+
+    def _validateSubtomograms(self) -> list[str]:
         errors = []
-        subtomograms = self.inputSubtomograms.get()
-        sides = subtomograms.getDim()
+        sides = self.inputSubtomograms.get().getDim()
         if len(set(sides[:3])) > 1:
             return [f"The subtomograms are not cubic: {sides[0]} x {sides[1]} x {sides[2]} voxels."]
         crop, cube, step = self._cropSize(), self._cubeSize(), 2 ** self.unetDepth.get()
@@ -212,22 +348,7 @@ class ProtIsoNetRefine(ProtIsoNetBase):
                 f"*Cube size* is {cube} voxels: for a network of depth {self.unetDepth} it must be "
                 f"a multiple of {step}."
             )
-        unknown = [
-            self._optics(subtomogram).tiltMin is None or self._optics(subtomogram).tiltMax is None
-            for subtomogram in subtomograms
-        ]
-        low, high = self.tiltMin.get(), self.tiltMax.get()
-        if any(unknown) and (low is None or high is None):
-            errors.append(
-                f"*Tilt range*: the acquisition of {sum(unknown)} subtomograms does not have it, so give it here."
-            )
-        if low is not None and high is not None and low >= high:
-            errors.append("*Tilt range*: 'from' must be smaller than 'to'.")
-        errors += self._validateNoise()
-        model = self.pretrainedModel.get()
-        if model is not None and not os.path.exists(model.getFileName()):
-            errors.append(f"The file of *Model to start from* is missing: {model.getFileName()}.")
-        return errors
+        return errors + self._validateNoise()
 
     def _validateNoise(self) -> list[str]:
         try:
@@ -243,26 +364,36 @@ class ProtIsoNetRefine(ProtIsoNetBase):
     def _warnings(self) -> list[str]:
         warnings = []
         model = self.pretrainedModel.get()
-        rate = self.inputSubtomograms.get().getSamplingRate()
+        rate = self._input().get().getSamplingRate()
         if model is not None and model.getSamplingRate() and abs(model.getSamplingRate() / rate - 1) > 0.05:
             warnings.append(
-                f"The model to start from was trained at {model.getSamplingRate():.2f} Å/px; "
-                f"the subtomograms have {rate:.2f}."
+                f"The model to start from was trained at {model.getSamplingRate():.2f} Å/px; the input has {rate:.2f}."
             )
         return warnings
 
     def _summary(self) -> list[str]:
-        subtomograms = self.inputSubtomograms.get()
-        lines = [f"{subtomograms.getSize()} subtomograms, cubes of {self._cubeSize()} voxels."] if subtomograms else []
-        model = getattr(self, "model", None)
+        lines, items, model = [], self._input().get(), getattr(self, "model", None)
+        if items is not None and self._isOnePass():
+            halves = ", with their halves" if self._hasHalves() else ""
+            lines.append(f"One-pass, on {items.getSize()} tomograms{halves}.")
+        elif items is not None:
+            lines.append(f"{items.getSize()} subtomograms, cubes of {self._cubeSize()} voxels.")
         if model is not None:
-            lines.append(f"{model.getIteration()} iterations of {self.epochs} epochs.")
+            epochs = "" if self._isOnePass() else f" of {self.epochs} epochs"
+            lines.append(f"{model.getIteration()} iterations{epochs}.")
         lines += [f"Last {kind} loss: {loss:.4f}" for kind, loss in self._losses().items()]
         return lines or ["No output yet."]
 
     def _methods(self) -> list[str]:
         losses = self._losses()
         last = f" The last validation loss was {losses['validation']:.4f}." if losses else ""
+        if self._isOnePass():
+            start = "the builtin model" if self.startFromBuiltin else "random weights"
+            return [
+                "A U-Net was trained to fill the missing wedge, its own estimates being made within each training step "
+                f"as in DeepDeWedge [Wiedemann2024], from {start} on {self.inputTomograms.get().getSize()} "
+                f"tomograms.{last}"
+            ]
         return [
             f"A U-Net (depth {self.unetDepth}, {self.filterBase} channels at the first level) was trained to fill the "
             f"missing wedge as in IsoNet [Liu2022], in {self.iterations} iterations of {self.epochs} epochs on "

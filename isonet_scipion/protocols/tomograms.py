@@ -158,9 +158,11 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
     def _table(self, tsId: str) -> str:
         return self._getExtraPath(f"{tsId}.star")
 
-    def _writeTable(self, tomogram: Tomogram, halves: bool = False, **columns: object) -> str:
-        """Write the table of one tomogram, with a row for each half map if asked; returns its path."""
+    def _writeTable(self, tomogram: Tomogram, halves: bool = False, ownHalves: bool = False, **columns: object) -> str:
+        """Write the table of one tomogram, with a row for each half map, or their names in its own, if asked."""
         tsId, rate = tomogram.getTsId(), tomogram.getSamplingRate()
+        pairs = zip(halfNames(tsId), convert.halfMaps(tomogram) if ownHalves else ())
+        own = [convert.asMrc(path, self._getTmpPath(f"{name}.mrc"), rate) for name, path in pairs]
         files = {tsId: tomogram.getFileName()}
         if halves:
             files.update(zip(halfNames(tsId), convert.halfMaps(tomogram)))
@@ -173,6 +175,7 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
                 # distinct among all tables, since the engine's random numbers depend on it
                 len(files) * tomogram.getObjId() + place,
                 isDeconvolved=tomogram.ctfCorrected() and not self.CORRECTS_CTF,
+                halves=own if name == tsId else [None] * len(own),
                 **columns,
             )
             for place, (name, path) in enumerate(files.items())

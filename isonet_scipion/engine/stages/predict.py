@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+import numpy as np
+
 from isonet_scipion.engine.device import Devices, choose_devices, free_memory
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.model_file import load_model, network_settings, read_metadata
@@ -15,7 +17,7 @@ from isonet_scipion.engine.report import save_comparison
 from isonet_scipion.engine.settings import PredictSettings
 from isonet_scipion.engine.tiling import Tiling, automatic_tiling, isonet_tiling
 from isonet_scipion.engine.tomograms import TomogramEntry, TomogramTable
-from isonet_scipion.engine.volume import open_volume, read_float, same_voxel_size, write_volume
+from isonet_scipion.engine.volume import Volume, check_mask, open_volume, read_float, same_voxel_size, write_volume
 from isonet_scipion.engine.wedge import TILT_TOLERANCE
 
 log = logging.getLogger(__name__)
@@ -43,16 +45,21 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
         batch = settings.batch_size or (4 * devices.count if fixed else 1)
         tiles = tiling.counts(volume.shape)
         target = Path(settings.output_dir) / f"{entry.name}_corrected.mrc"
-        with Progress(f"Prediction of {entry.name}", tiles[0] * tiles[1] * tiles[2], "tiles") as progress:
-            corrected = correct(
-                read_float(volume),
-                lambda batch: run_network(model, batch),
-                tiling,
-                batch,
-                percentile,
-                settings.normalized_output,
-                progress.advance,
-            )
+        parts = _parts(entry, volume, metadata)
+        count = len(parts) * tiles[0] * tiles[1] * tiles[2]
+        corrected = np.zeros(volume.shape, np.float32)
+        with Progress(f"Prediction of {entry.name}", count, "tiles") as progress:
+            for part in parts:
+                corrected += correct(
+                    read_float(part),
+                    lambda tiles: run_network(model, tiles),
+                    tiling,
+                    batch,
+                    percentile,
+                    settings.normalized_output,
+                    progress.advance,
+                )
+        corrected /= len(parts)
         write_volume(target, corrected, entry.output_voxel_size(volume), volume)
         save_comparison(
             target.with_suffix(".png"),
@@ -64,6 +71,18 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
         )
         table.update(entry, {"rlnCorrectedTomoName": target})
         log.info("%s and its picture %s", target, target.with_suffix(".png").name)
+
+
+def _parts(entry: TomogramEntry, volume: Volume, metadata: dict) -> list[Volume]:
+    """What the network corrects, and whose mean is the result: both halves where it was trained on halves."""
+    if not metadata.get("halves"):
+        return [volume]
+    halves = [open_volume(path) for path in entry.halves()]
+    if not halves:
+        log.warning("%s: the model was trained on halves, but the table names none.", entry.path)
+    for half in halves:
+        check_mask(half, volume)
+    return halves or [volume]
 
 
 def _fixed_tiling(settings: PredictSettings, network: NetworkSettings) -> Tiling | None:
@@ -80,7 +99,8 @@ def _fixed_tiling(settings: PredictSettings, network: NetworkSettings) -> Tiling
 
 
 def _tile_voxels(devices: Devices, network: NetworkSettings) -> int:
-    channels = network.filter_base
+    # per voxel of the tomogram: a stem's blocks share their channels
+    channels = max(1, network.filter_base / network.stem**3)
     by_memory = MEMORY_SHARE * free_memory(devices) / (FEATURE_MAPS * channels * 4)
     return int(min(by_memory, MOST_ELEMENTS / (2 * channels)))
 

@@ -9,6 +9,7 @@ from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.extraction import usual_cube_size
 from isonet_scipion.engine.settings import PrepareStarSettings, PrepareSubtomoStarSettings
 from isonet_scipion.engine.star import NOT_SET, Star, write_star
+from isonet_scipion.engine.tomograms import HALF_LABELS
 from isonet_scipion.engine.volume import Volume, check_mask, open_volume, same_voxel_size, warn_of_oddities
 from isonet_scipion.engine.wedge import TiltRange
 
@@ -18,6 +19,8 @@ log = logging.getLogger(__name__)
 def prepare_star(folder: str, settings: PrepareStarSettings) -> None:
     """Write a table of the tomograms in a folder, sorted by name; errors as `EngineError`."""
     tilt = TiltRange(settings.tilt_min, settings.tilt_max)
+    if bool(settings.even_folder) != bool(settings.odd_folder):
+        raise EngineError("even_folder", "only one half is given", "Give even_folder and odd_folder.")
     star = Star([])
     for index, path in enumerate(_volume_files(folder, (".mrc", ".rec")), 1):
         volume = open_volume(path)
@@ -34,6 +37,9 @@ def prepare_star(folder: str, settings: PrepareStarSettings) -> None:
         star.set(row, "rlnTiltMax", tilt.maximum)
         if settings.mask_folder_in:
             star.set(row, "rlnMaskName", _own_mask(volume, Path(settings.mask_folder_in)))
+        for label, half in zip(HALF_LABELS, (settings.even_folder, settings.odd_folder)):
+            if half:
+                star.set(row, label, _half(volume, Path(half)))
     write_star(settings.output_star, star)
     log.info("%s: %d tomograms", settings.output_star, len(star.rows))
 
@@ -76,6 +82,14 @@ def _look_at_header(volume: Volume, voxel_size: float) -> None:
         log.warning(
             "%s: its header says %.3f A, the table gets pixel_size %.3f A.", volume.path, volume.voxel_size, voxel_size
         )
+
+
+def _half(tomogram: Volume, folder: Path) -> Path:
+    half = folder / Path(tomogram.path).name
+    if not half.exists():
+        raise EngineError(str(half), f"it is missing; {tomogram.path} needs it as its half", "Name it like that.")
+    check_mask(open_volume(half), tomogram)
+    return half
 
 
 def _own_mask(tomogram: Volume, folder: Path) -> Path:

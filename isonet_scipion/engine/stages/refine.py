@@ -1,62 +1,121 @@
-"""refine: train the network on the subtomograms of a table."""
+"""refine: train the network on the subtomograms, or for one-pass the tomograms, of a table."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from isonet_scipion.engine.device import choose_devices
+from isonet_scipion.engine.device import Devices, choose_devices
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.files import require_file
-from isonet_scipion.engine.model_file import STATE_FILE, read_metadata
+from isonet_scipion.engine.model_file import STATE_FILE, model_path, network_settings, read_metadata
 from isonet_scipion.engine.network import NetworkSettings
 from isonet_scipion.engine.noise import noise_level
-from isonet_scipion.engine.settings import RefineSettings
+from isonet_scipion.engine.settings import ONE_PASS_DEFAULTS, RefineSettings
 from isonet_scipion.engine.star import Star, read_star
 from isonet_scipion.engine.subtomograms import Subtomogram, read_subtomograms
 from isonet_scipion.engine.tilt_check import power_by_angle, shown_range, tilt_warning
+from isonet_scipion.engine.tomograms import TomogramTable
+from isonet_scipion.engine.wedge import TiltRange
+
+if TYPE_CHECKING:
+    from isonet_scipion.engine.one_pass import OnePassRefinement
+    from isonet_scipion.engine.refinement import Refinement
 
 log = logging.getLogger(__name__)
 TILT_SAMPLE = 30  # subtomograms of each tilt range that it is checked on
 
 
-def refine(subtomo_star: str, settings: RefineSettings, given: set[str]) -> None:
+def refine(star: str, settings: RefineSettings, given: set[str]) -> None:
     """Train; `given` names the options that were set by hand. Errors as `EngineError`."""
+    if settings.method == "one-pass":
+        settings = _filled_in(settings, ONE_PASS_DEFAULTS, given)
     if settings.continue_from:
         settings = _continued(settings, given)
+    elif settings.pretrained_model:
+        shape = network_settings(read_metadata(settings.pretrained_model)).as_dict()
+        settings = _filled_in(settings, shape, given)
     settings = dataclasses.replace(settings, seed=_seed(settings))
+    run = _one_pass(star, settings) if settings.method == "one-pass" else _iterative(star, settings)
+    final = run.settings
+    log.info(
+        "%s; %d iterations x %d epochs x %d steps x %d pairs of %d^3; %s, %s; seed %d",
+        run.data, final.iterations, final.epochs, final.steps_per_epoch, final.batch_size, run.cube_size,
+        ", ".join(run.devices.gpus) or "CPU", run.devices.policy, final.seed,
+    )  # fmt: skip
+    run.run()
+
+
+def _iterative(subtomo_star: str, settings: RefineSettings) -> Refinement:
     table = _selected(read_star(subtomo_star), settings)
     table.require(["rlnImageName", "rlnCubeSize"])
     cube_size = table.integer(table.rows[0], "rlnCubeSize")
-    network = NetworkSettings.among(vars(settings))
-    _check(settings, cube_size, network)
+    _check(settings, cube_size, NetworkSettings.among(vars(settings)))
     subtomograms = read_subtomograms(table, settings.normalize_percentile, (settings.tilt_min, settings.tilt_max))
     size = subtomograms[0].size
     if size < cube_size:
         raise EngineError(subtomo_star, f"rlnCubeSize {cube_size} is more than the side {size}", "Extract larger ones.")
     _check_tilt_ranges(subtomograms)
     devices = choose_devices(settings.gpuID, settings.precision)
-    batch = settings.batch_size or max(4, 2 * devices.count)
-    steps = settings.steps_per_epoch or max(1, min(6 * len(subtomograms) // batch, 200))
-    settings = dataclasses.replace(settings, batch_size=batch, steps_per_epoch=steps)
+    settings = _batches(settings, devices, len(subtomograms))
 
     from isonet_scipion.engine.refinement import Refinement  # imports Keras, once the devices are chosen
 
-    start_model, first_iteration = _start(settings)
-    run = Refinement(
-        subtomograms, cube_size, settings, _metadata(table, subtomograms, settings, cube_size), devices,
-        start_model, first_iteration,
+    row = table.rows[0]
+    deconvolved = table.text(row, "isonetDeconvolved")
+    voxel_size = table.number(row, "rlnPixelSize", subtomograms[0].volume().voxel_size)
+    tilts = [subtomogram.tilt for subtomogram in subtomograms]
+    metadata = _metadata(settings, cube_size, voxel_size, tilts, None if deconvolved is None else deconvolved == "1")
+    return Refinement(subtomograms, cube_size, settings, metadata, devices, *_start(settings))
+
+
+def _one_pass(star_file: str, settings: RefineSettings) -> OnePassRefinement:
+    _check(settings, settings.cube_size, NetworkSettings.among(vars(settings)))
+    for name, most in (("filled_weight", np.inf), ("any_angle", 1.0)):
+        if not 0 <= getattr(settings, name) <= most:
+            raise EngineError(name, f"{getattr(settings, name)} is out of range", f"Give 0 to {min(most, 1):g}.")
+    entries = TomogramTable(star_file).select(None, settings.use_deconv_tomo)
+    devices = choose_devices(settings.gpuID, settings.precision)
+    settings = _batches(settings, devices, len(entries))
+
+    from isonet_scipion.engine.one_pass import OnePassRefinement, tomograms_side
+    from isonet_scipion.engine.one_pass_data import read_source
+
+    side = tomograms_side(settings)
+    sources, deconvolved = [], set()
+    for entry in entries:
+        low, high = settings.tilt_min, settings.tilt_max
+        tilt = TiltRange(entry.tilt.minimum if low is None else low, entry.tilt.maximum if high is None else high)
+        sources.append(
+            read_source(entry, settings.use_deconv_tomo, side, settings.normalize_percentile, tilt, settings.seed)
+        )
+        deconvolved.add(not entry.halves() and entry.source(settings.use_deconv_tomo)[1])
+    kinds = {len(source.volumes) for source in sources}
+    if len(kinds) > 1:
+        raise EngineError(star_file, "only some of the tomograms have halves", "Name both halves of all, or of none.")
+    metadata = _metadata(
+        settings, settings.cube_size, entries[0].voxel_size, [source.tilt for source in sources],
+        deconvolved.pop() if len(deconvolved) == 1 else None,
     )  # fmt: skip
-    log.info(
-        "%d subtomograms of %d^3, cubes of %d^3; %d iterations x %d epochs x %d steps x %d pairs; %s, %s; seed %d",
-        len(subtomograms), size, cube_size, settings.iterations, settings.epochs, steps, batch,
-        ", ".join(devices.gpus) or "CPU", devices.policy, run.settings.seed,
-    )  # fmt: skip
-    run.run()
+    return OnePassRefinement(sources, settings, {**metadata, "halves": kinds == {2}}, devices, *_start(settings))
+
+
+def _filled_in(settings: RefineSettings, values: dict, given: set[str]) -> RefineSettings:
+    """The settings with other values where none was given by hand."""
+    return dataclasses.replace(settings, **{name: value for name, value in values.items() if name not in given})
+
+
+def _batches(settings: RefineSettings, devices: Devices, count: int) -> RefineSettings:
+    """The settings with a batch size and a number of steps for so many subtomograms or tomograms."""
+    batch = settings.batch_size or max(4, 2 * devices.count)
+    steps = settings.steps_per_epoch or max(1, min(6 * count // batch, 200))
+    return dataclasses.replace(settings, batch_size=batch, steps_per_epoch=steps)
 
 
 def _continued(settings: RefineSettings, given: set[str]) -> RefineSettings:
@@ -95,8 +154,7 @@ def _start(settings: RefineSettings) -> tuple[Path | None, int]:
             str(source), f"model_iter{iteration:02d} is not beside it", "Keep models and json files together."
         )
     if settings.pretrained_model:
-        read_metadata(settings.pretrained_model)
-        return Path(settings.pretrained_model), 1
+        return model_path(settings.pretrained_model), 1
     return None, 1
 
 
@@ -113,7 +171,7 @@ def _check(settings: RefineSettings, cube_size: int, network: NetworkSettings) -
         if cube_size % divisor:
             raise EngineError(
                 "cube_size",
-                f"{cube_size} is not divisible by {divisor} (2^unet_depth, or pool^unet_depth)",
+                f"{cube_size} is not divisible by {divisor} (2^unet_depth, or pool^unet_depth, times stem)",
                 f"Extract with cube_size {max(1, round(cube_size / divisor)) * divisor} or change unet_depth.",
             )
     for name in ("iterations", "epochs"):
@@ -136,14 +194,14 @@ def _check_tilt_ranges(subtomograms: list[Subtomogram]) -> None:
             log.warning("%s and others: %s. Check tilt_min and tilt_max.", sample[0].path, warning)
 
 
-def _metadata(table: Star, subtomograms: list[Subtomogram], settings: RefineSettings, cube_size: int) -> dict:
-    row = table.rows[0]
-    deconvolved = table.text(row, "isonetDeconvolved")
+def _metadata(
+    settings: RefineSettings, cube_size: int, voxel_size: float, tilts: Sequence[TiltRange], deconvolved: bool | None
+) -> dict:
     return {
-        "voxel_size": table.number(row, "rlnPixelSize", subtomograms[0].volume().voxel_size),
-        "tilt_min": min(subtomogram.tilt.minimum for subtomogram in subtomograms),
-        "tilt_max": max(subtomogram.tilt.maximum for subtomogram in subtomograms),
+        "voxel_size": voxel_size,
+        "tilt_min": min(tilt.minimum for tilt in tilts),
+        "tilt_max": max(tilt.maximum for tilt in tilts),
         "normalize_percentile": settings.normalize_percentile,
-        "deconvolved": None if deconvolved is None else deconvolved == "1",
+        "deconvolved": deconvolved,
         "cube_size": cube_size,
     }

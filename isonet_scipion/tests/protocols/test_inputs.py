@@ -13,6 +13,7 @@ from pyworkflow.utils import weakImport
 from tomo.constants import BOTTOM_LEFT_CORNER
 from tomo.protocols import ProtImportSubTomograms
 
+from isonet_scipion.engine.model_file import read_metadata
 from isonet_scipion.engine.star import read_star
 from isonet_scipion.protocols import (
     ProtIsoNetDeconv,
@@ -109,6 +110,7 @@ class TestIsoNetInputs(IsoNetTest):
             tomograms.update(tomogram)
         tomograms.write()
         halved._store(tomograms)
+        self.check_one_pass_learns_from_halves(halved)
         deconv = self.run_(
             ProtIsoNetDeconv, {"inputTomograms": (halved, "Tomograms")}, defocus=20000, processHalves=True
         )
@@ -119,6 +121,32 @@ class TestIsoNetInputs(IsoNetTest):
                 self.assertIn(f"{tomogram.getTsId()}_{half}", path)
         plain = self.prepare(ProtIsoNetDeconv, self.input, defocus=20000, processHalves=True)
         self.assertIn("even and an odd half", " ".join(plain.validate()))
+
+    def check_one_pass_learns_from_halves(self, halved) -> None:
+        tomograms = {"inputTomograms": (halved, "Tomograms")}
+        small = dict(method=1, onePassIterations=1, onePassSteps=5, batchSize=2, cubeSize=8, useGpu=False, seed=1)
+        refine = self.run_(ProtIsoNetRefine, tomograms, startFromBuiltin=True, **small)
+        rows = read_star(refine._getExtraPath("tomograms.star")).rows
+        self.assertEqual([row["rlnTomoName"] for row in rows], ["TS_02", "TS_01"])
+        for row in rows:
+            self.assertTrue(row["rlnTomoReconstructedTomogramHalf1"].endswith(f"{row['rlnTomoName']}_even.mrc"))
+        metadata = read_metadata(refine.model.getFileName())
+        self.assertTrue(metadata["halves"])
+        self.assertEqual(metadata["filter_base"], read_metadata("builtin")["filter_base"])
+        self.assertEqual(refine.model.getTiltRange(), (-57.0, 51.0))
+        self.assertIn("2 tomograms, with their halves", " ".join(refine.summary()))
+        self.assertIn("the builtin model", " ".join(refine.methods()))
+        predict = self.run_(
+            ProtIsoNetPredict, {**tomograms, "model": (refine, "model")}, processHalves=True, useGpu=False
+        )
+        for tomogram in predict.tomograms:
+            halves = [read(path) for path in tomogram.getHalfMaps(asList=True)]
+            np.testing.assert_allclose(read(tomogram.getFileName()), np.mean(halves, axis=0), atol=1e-3)
+        # without its tomograms, and with two models to start from, it is refused
+        self.assertIn("Select the *Tomograms*", " ".join(self.prepare(ProtIsoNetRefine, {}, **small).validate()))
+        two = {**tomograms, "pretrainedModel": (refine, "model")}
+        errors = " ".join(self.prepare(ProtIsoNetRefine, two, startFromBuiltin=True, **small).validate())
+        self.assertIn("either a *Model to start from* or the builtin model", errors)
 
     # ---------------------------------------------------------------- failures
 

@@ -1,0 +1,96 @@
+"""Quality against CPU seconds of the one-pass refinement, and of the builtin model, on scenes whose truth is known.
+
+    python benchmarks/one_pass.py run SCENE --bench BENCH --out FOLDER [--halves] [--builtin] [--tilt-min -60
+                                      --tilt-max 60] [REFINE OPTIONS]
+    python benchmarks/one_pass.py draw FIGURE.png LABEL=FOLDER...
+
+SCENE and BENCH as in refinement.py; with --halves SCENE has even.mrc and odd.mrc too. `run` refines with one-pass,
+masks 50/50, corrects the tomogram with the model of every iteration and scores it into FOLDER/curve.json; with
+--builtin it scores the builtin model as it is. The CPU seconds of an iteration are its share of the run's.
+`draw` plots the curves.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from refinement import engine, score
+
+FACTS = ("wedge_cc", "wedge_r2", "wedge_transfer", "measured_cc")
+
+
+def run(
+    scene: Path, bench: Path, out: Path, halves: bool, tilt: tuple[float, float], options: list[str], as_it_is: bool
+) -> None:
+    """Refine, correct and score."""
+    more = []
+    for name in ("tomo", *(("even", "odd") if halves else ())):
+        (out / name).mkdir(parents=True, exist_ok=True)
+        link = out / name / "tomo.mrc"
+        if not link.exists():
+            link.symlink_to(scene / f"{name}.mrc")
+    if halves:
+        more = ["--even_folder", "even", "--odd_folder", "odd"]
+    engine(out, "prepare_star", "tomo", "--pixel_size", 10, "--tilt_min", tilt[0], "--tilt_max", tilt[1], *more)
+    engine(out, "make_mask", "tomograms.star", "--density_percentage", 50, "--std_percentage", 50)
+    models, seconds = ["builtin"], 0.0
+    if not as_it_is:
+        seconds = engine(out, "refine", "tomograms.star", "--method", "one-pass", "--preprocessing_ncpus", 2, *options)
+        models = sorted((out / "results").glob("model_iter*.keras"))
+    curve = []
+    for number, model in enumerate(models, 1):
+        engine(out, "predict", "tomograms.star", model)
+        found = score(scene, out, bench)["tomograms"]["corrected"]
+        resolution = {axis: found["resolution_A"][f"{axis}_0.5"] for axis in "xyz"}
+        curve.append({"cpu": seconds * number / len(models), **{name: found[name] for name in FACTS}, **resolution})
+        print(json.dumps(curve[-1]), flush=True)
+    (out / "curve.json").write_text(json.dumps(curve, indent=1))
+
+
+def draw(figure_path: Path, curves: list[str]) -> None:
+    """Wedge CC and R2 over CPU seconds."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 4.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(1, 2)
+    for curve in curves:
+        label, folder = curve.split("=", 1)
+        points = json.loads((Path(folder) / "curve.json").read_text())
+        for panel, name in zip(panels, FACTS):
+            panel.plot([point["cpu"] for point in points], [point[name] for point in points], "o-", label=label)
+    for panel, name in zip(panels, ("wedge CC", "wedge R2")):
+        panel.set(xlabel="CPU seconds of refine", ylabel=name)
+        panel.grid(alpha=0.3)
+    panels[0].legend()
+    figure.savefig(figure_path, dpi=100)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    running = commands.add_parser("run")
+    running.add_argument("scene", type=Path)
+    running.add_argument("--bench", type=Path, required=True)
+    running.add_argument("--out", type=Path, required=True)
+    running.add_argument("--halves", action="store_true")
+    running.add_argument("--builtin", action="store_true")
+    running.add_argument("--tilt-min", type=float, default=-60)
+    running.add_argument("--tilt-max", type=float, default=60)
+    drawing = commands.add_parser("draw")
+    drawing.add_argument("figure", type=Path)
+    drawing.add_argument("curves", nargs="+")
+    arguments, options = parser.parse_known_args()
+    if arguments.command == "draw":
+        draw(arguments.figure, arguments.curves)
+    else:
+        tilt = arguments.tilt_min, arguments.tilt_max
+        scene, bench, out = (path.resolve() for path in (arguments.scene, arguments.bench, arguments.out))
+        run(scene, bench, out, arguments.halves, tilt, options, arguments.builtin)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,131 @@
+"""The one-pass refinement: the missing wedge is estimated within the training step, by the network itself.
+
+After DeepDeWedge (Wiedemann & Heckel 2024): the loss is that of Noise2Noise where there are halves, and tells
+measured from estimated frequencies. See `one_pass_model` for the step and `one_pass_data` for what it is made on.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from isonet_scipion.engine.device import Devices
+from isonet_scipion.engine.forecast import refinement_bytes
+from isonet_scipion.engine.network import NetworkSettings, build_unet
+from isonet_scipion.engine.noise import NoiseSource, noise_sources
+from isonet_scipion.engine.one_pass_data import CropBatches, TomogramSource, crop_side
+from isonet_scipion.engine.one_pass_model import OnePassModel
+from isonet_scipion.engine.refinement import Refinement, RunState
+from isonet_scipion.engine.settings import RefineSettings
+from isonet_scipion.engine.training import VALIDATION_SHARE, fit_epoch, seed_dropout
+
+AVERAGING = 0.98  # momentum of the running average of the weights: over the last 50 steps
+WARM_UP = 0.05  # share of the steps in which the learning rate rises; then it falls as a half cosine
+CLIP = 1.0  # norm above which gradients are shortened
+
+
+def tomograms_side(settings: RefineSettings) -> int:
+    """Side in voxels of the crops that a run takes from its tomograms."""
+    divisor = math.lcm(*NetworkSettings.among(vars(settings)).divisor)
+    return crop_side(settings.cube_size, settings.any_angle > 0, divisor)
+
+
+@dataclass(frozen=True)
+class NoiseSchedule:
+    """The noise that an iteration adds."""
+
+    sources: Sequence[NoiseSource]
+    level: float
+
+
+class OnePassRefinement(Refinement):
+    """A training run in a folder; an iteration is `epochs` epochs, after which a model is written."""
+
+    def __init__(
+        self,
+        tomograms: list[TomogramSource],
+        settings: RefineSettings,
+        metadata: dict,
+        devices: Devices,
+        start_model: Path | None = None,
+        first_iteration: int = 1,
+    ) -> None:
+        """Set up a run; see `Refinement`, with tomograms instead of subtomograms."""
+        super().__init__([], settings.cube_size, settings, metadata, devices, start_model, first_iteration)
+        self.tomograms = tomograms
+        self.side = tomograms_side(settings)
+
+    @property
+    def data(self) -> str:
+        """What it learns from, in words."""
+        halves = " with halves" if len(self.tomograms[0].volumes) == 2 else ""
+        return f"{len(self.tomograms)} tomograms{halves}, crops of {self._crop_size()}^3"
+
+    def _compile(self, model: keras.Model) -> None:
+        steps = self.settings.iterations * self.settings.epochs * self.settings.steps_per_epoch
+        rising = max(1, round(WARM_UP * steps))
+        rate = keras.optimizers.schedules.CosineDecay(
+            0.0, max(1, steps - rising), warmup_target=self.settings.learning_rate, warmup_steps=rising
+        )
+        optimiser = keras.optimizers.Adam(rate, global_clipnorm=CLIP, use_ema=True, ema_momentum=AVERAGING)
+        # the network holds the optimiser, so that the state file has both
+        model.compile(optimiser, jit_compile=model.jit_compile)
+        optimiser.build(model.trainable_variables)
+        self.estimator = build_unet(self.network)
+        self.trainer = OnePassModel(
+            model, self.estimator, self.cube_size, self.settings.filled_weight, self.settings.any_angle > 0
+        )
+        self.trainer.compile(optimiser, jit_compile=model.jit_compile)
+
+    def _bytes_needed(self, model: keras.Model, iterations: int) -> int:
+        return refinement_bytes(model.count_params(), 0, 0, iterations, False)
+
+    def _has_settled(self, state: RunState) -> bool:
+        """Whether the validation loss has not fallen for `patience` iterations."""
+        if self.settings.patience is None or state.epoch > 0:
+            return False
+        losses = [record.val_loss for record in state.history if record.epoch == self.settings.epochs]
+        return len(losses) > self.settings.patience and int(np.argmin(losses)) < len(losses) - self.settings.patience
+
+    def _data_facts(self) -> dict:
+        return {"tomograms": [f"{source.name} {len(source.volumes)}" for source in self.tomograms]}
+
+    def _set_rate(self, model: keras.Model, state: RunState) -> None:
+        """Leave it to the optimiser's own schedule."""
+
+    def _source(self, model: keras.Model, state: RunState, level: float) -> NoiseSchedule:
+        if level <= 0:
+            return NoiseSchedule((), 0.0)
+        rng = np.random.default_rng([self.settings.seed, state.iteration, 1])
+        tilts = [source.tilt for source in self.tomograms]
+        made = noise_sources(tilts, self.cube_size, self.settings.noise_mode, self.settings.noise_dir, rng)
+        return NoiseSchedule(made, level)
+
+    def _fit(
+        self, model: keras.Model, source: NoiseSchedule, state: RunState, on_step: Callable[[float], None]
+    ) -> tuple[float, float]:
+        self.estimator.set_weights(model.get_weights())
+        epoch = (state.iteration - 1) * self.settings.epochs + state.epoch
+        seed_dropout(model, self.settings.seed % 2**32, epoch)
+
+        def batches(steps: int, number: int) -> CropBatches:
+            return CropBatches(
+                self.tomograms, self.cube_size, self.side, self.settings.any_angle, state.batch_size, steps,
+                (self.settings.seed, number), self.threads, source.sources, source.level,
+            )  # fmt: skip
+
+        steps = self.settings.steps_per_epoch
+        # Keras puts the running averages in the place of the weights when an epoch's training ends
+        held_out = batches(max(1, round(VALIDATION_SHARE * steps)), -1)
+        losses = fit_epoch(self.trainer, batches(steps, epoch), held_out, on_step)
+        # now weights and averages are the same arrays, which JAX will not update in place: part them
+        model.set_weights([np.array(weight) for weight in model.get_weights()])
+        return losses
+
+    def _crop_size(self) -> int:
+        return self.side

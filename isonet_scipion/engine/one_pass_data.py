@@ -1,0 +1,168 @@
+"""What the one-pass refinement draws from the tomograms, step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from isonet_scipion.engine.extraction import crop, random_centres
+from isonet_scipion.engine.noise import NoiseSource
+from isonet_scipion.engine.normalisation import GreyScale, measure
+from isonet_scipion.engine.one_pass_model import VIEWS, plane_filter, rotated_mask
+from isonet_scipion.engine.rotations import TRAINING_ROTATIONS
+from isonet_scipion.engine.tomograms import TomogramEntry
+from isonet_scipion.engine.training import VALIDATION_SHARE
+from isonet_scipion.engine.volume import check_mask, open_volume, read_float, release
+from isonet_scipion.engine.wedge import TiltRange
+
+MARGIN = 8  # voxels around the cube in which the wedge is cut, so that its border shows less
+CENTRES = 4000  # places drawn in each tomogram
+
+
+@dataclass(frozen=True)
+class TomogramSource:
+    """A tomogram, or its two halves, and where crops may be taken."""
+
+    name: str
+    volumes: tuple[np.ndarray, ...]  # memory maps, protein dark
+    grey_scales: tuple[GreyScale, ...]  # of the negated voxels
+    centres: np.ndarray  # (n, 3) z, y, x in random order; the first tenth is for validation
+    tilt: TiltRange
+
+    def crops(self, centre: np.ndarray, size: int) -> np.ndarray:
+        """(halves, size, size, size) float32, normalised, protein bright."""
+        pairs = zip(self.volumes, self.grey_scales)
+        return np.stack([grey.apply(-crop(volume, centre, size).astype(np.float32)) for volume, grey in pairs])
+
+
+def crop_side(cube_size: int, any_angle: bool, divisor: int) -> int:
+    """Side of the crops in voxels: the cube and its margin, turned as they may be, stay inside.
+
+    A multiple of `divisor`, for the network, and even or odd as the cube, so that voxels fall on voxels.
+    """
+    grid = cube_size + 2 * MARGIN
+    side = -(-int(np.ceil(grid * np.sqrt(3)) if any_angle else grid) // divisor) * divisor
+    return side + divisor * ((side - grid) % 2)
+
+
+def read_source(
+    entry: TomogramEntry, use_deconvolved: bool, side: int, percentile: bool, tilt: TiltRange, seed: int
+) -> TomogramSource:
+    """Open a tomogram, or its halves where the table names them, for crops of `side`^3 voxels.
+
+    Raises
+    ------
+    EngineError
+        If a file can't be read, halves differ in shape, or it has no room for a crop.
+    """
+    paths = entry.halves() or (entry.source(use_deconvolved)[0].path,)
+    volumes = [open_volume(path) for path in paths]
+    shape = volumes[0].shape
+    mask = entry.text("rlnMaskName")
+    mask = None if mask is None else open_volume(mask)
+    for other in (*volumes[1:], mask):
+        if other is not None:
+            check_mask(other, volumes[0])
+    rng = np.random.default_rng([seed, int(entry.number("rlnIndex", 0))])
+    centres = random_centres(shape, None if mask is None else mask.data, side, CENTRES, rng)
+    scales = []
+    for volume in volumes:
+        data = read_float(volume)
+        scales.append(measure(np.negative(data, out=data), percentile))
+    return TomogramSource(entry.name, tuple(volume.data for volume in volumes), tuple(scales), centres, tilt)
+
+
+class CropBatches(keras.utils.PyDataset):
+    """The inputs of `OnePassModel` for each step of an epoch, made by threads ahead of the training."""
+
+    def __init__(
+        self,
+        sources: Sequence[TomogramSource],
+        cube_size: int,
+        side: int,
+        any_angle: float,
+        batch_size: int,
+        steps: int,
+        seed: Sequence[int],
+        threads: int,
+        noise: Sequence[NoiseSource] = (),
+        noise_level: float = 0.0,
+    ) -> None:
+        """Draw `batch_size` pairs a step.
+
+        Parameters
+        ----------
+        sources : sequence of TomogramSource
+            What to draw from, all alike.
+        cube_size : int
+            Side in voxels of the cube that the network is trained on.
+        side : int
+            Of the crops in voxels; see `crop_side`.
+        any_angle : float
+            Share of the rotations that are by any angle; the others are rotations of the cube.
+        batch_size, steps : int
+            Pairs in a step, steps in an epoch.
+        seed : sequence of int
+            Decides everything drawn; its last number is the epoch, negative for validation.
+        threads : int
+            That prepare steps.
+        noise : sequence of NoiseSource
+            One per tomogram; empty: none is added.
+        noise_level : float
+            Standard deviation of what is added.
+        """
+        super().__init__(workers=threads, use_multiprocessing=False, max_queue_size=2 * threads + 2)
+        self.sources, self.cube_size, self.side, self.any_angle = sources, cube_size, side, any_angle
+        self.crops, self.steps, self.seed = max(1, batch_size // VIEWS), steps, [int(n) % 2**32 for n in seed]
+        self.held_out = seed[-1] < 0
+        self.noise, self.noise_level = noise, noise_level
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __getitem__(self, step: int) -> tuple[dict[str, np.ndarray]]:
+        rng = np.random.default_rng([*self.seed, step])
+        grid, drawn = self.cube_size + 2 * MARGIN, []
+        for _ in range(self.crops):
+            number = int(rng.integers(len(self.sources)))
+            source = self.sources[number]
+            split = max(1, round(VALIDATION_SHARE * len(source.centres)))
+            centres = source.centres[:split] if self.held_out else source.centres[split:]
+            matrices = np.stack([self._matrix(rng) for _ in range(VIEWS)])
+            drawn.append(
+                {
+                    "crops": source.crops(centres[rng.integers(len(centres))], self.side),
+                    "filter": plane_filter(self.side, source.tilt),
+                    "rotated_filter": plane_filter(grid, source.tilt),
+                    "matrices": matrices.astype(np.float32),
+                    "measured": np.stack([rotated_mask(self.cube_size, turn, source.tilt) for turn in matrices]),
+                    "noise": np.stack([self._noise(number, rng) for _ in range(VIEWS)]),
+                }
+            )
+        for source in self.sources:
+            for volume in source.volumes:
+                release(volume)
+        inputs = {name: np.stack([one[name] for one in drawn]) for name in drawn[0]}
+        # the model goes through the views one after the other: all crops' first, then all crops' second
+        for name in ("measured", "noise"):
+            inputs[name] = np.concatenate(np.swapaxes(inputs[name], 0, 1))
+        return (inputs,)
+
+    def _matrix(self, rng: np.random.Generator) -> np.ndarray:
+        """A rotation that moves the wedge, on points (z, y, x)."""
+        if rng.uniform() < self.any_angle:
+            return Rotation.random(random_state=np.random.RandomState(rng.integers(2**31))).as_matrix()
+        turn = TRAINING_ROTATIONS[rng.integers(len(TRAINING_ROTATIONS))]
+        matrix = np.zeros((3, 3))
+        for axis, (source, sign) in enumerate(zip(turn.axes, turn.signs)):
+            matrix[source, axis] = sign
+        return matrix
+
+    def _noise(self, number: int, rng: np.random.Generator) -> np.ndarray:
+        if not self.noise:
+            return np.zeros((self.cube_size,) * 3, np.float32)
+        return np.float32(self.noise_level) * self.noise[number].draw(self.cube_size, rng)

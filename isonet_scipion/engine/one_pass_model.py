@@ -1,0 +1,119 @@
+"""One training step of the one-pass refinement, in keras.ops: estimate, rotate, hide, restore, compare."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import scipy.fft
+from keras import ops
+
+from isonet_scipion.engine.wedge import TiltRange, wedge_filter
+
+VIEWS = 2  # rotated copies of each crop in a step; of halves, each is the input once
+
+
+class OnePassModel(keras.Model):
+    """A U-Net with what it is trained by.
+
+    The estimate of each crop's missing wedge is made within the step, by a copy of the network without gradient:
+    its weights are those of the epoch's start.
+    """
+
+    def __init__(
+        self, network: keras.Model, estimator: keras.Model, cube_size: int, filled_weight: float, interpolate: bool
+    ) -> None:
+        """Train `network`.
+
+        Parameters
+        ----------
+        network, estimator : keras.Model
+            Of `network.build_unet`, of one shape.
+        cube_size : int
+            Side in voxels of the cube, in the middle of the rotated crop, that the network is trained on.
+        filled_weight : float
+            Weight of the error where the target is an estimate, against that where it was measured.
+        interpolate : bool
+            Whether there are rotations that need interpolation.
+        """
+        super().__init__()
+        self.network, self.estimator = network, estimator
+        estimator.trainable = False
+        self.cube_size, self.filled_weight, self.order = cube_size, filled_weight, int(interpolate)
+
+    def call(self, inputs: dict, training: bool = False):
+        """Restored minus target, (crops * VIEWS, cube, cube, cube).
+
+        `inputs` has crops (b, halves, s, s, s), noise (b * VIEWS, cube, cube, cube), filter (b, s, s) and
+        rotated_filter (b, g, g) over kz and kx, and matrices (b, VIEWS, 3, 3); see `one_pass_data`.
+        """
+        crops = inputs["crops"]
+        side, halves = crops.shape[-1], crops.shape[1]
+        volumes = ops.reshape(crops, (-1, side, side, side))
+        estimates = ops.stop_gradient(self.estimator(volumes[..., None], training=False)[..., 0])
+        filters = ops.repeat(inputs["filter"], halves, axis=0)
+        filled = ops.reshape(estimates + in_wedge_planes(volumes - estimates, filters), ops.shape(crops))
+        grid = inputs["rotated_filter"].shape[-1]
+        seen, compared = [], []
+        for view in range(VIEWS):
+            turned = ops.map(lambda pair: self._turned(*pair, grid), (filled, inputs["matrices"][:, view]))
+            seen.append(turned[:, view % halves])
+            compared.append(turned[:, (view + 1) % halves])
+        filters = ops.concatenate([inputs["rotated_filter"]] * VIEWS, axis=0)
+        hidden = self._centre(in_wedge_planes(ops.concatenate(seen, axis=0), filters)) + inputs["noise"]
+        restored = self.network(hidden[..., None], training=training)[..., 0]
+        return restored - self._centre(ops.concatenate(compared, axis=0))
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """Mean squared error; frequencies whose target is an estimate count with their own weight."""
+        size = self.cube_size
+        plane = ops.fft2((y_pred, ops.zeros_like(y_pred)))
+        real, imaginary = ops.fft(tuple(ops.transpose(part, (0, 2, 3, 1)) for part in plane))
+        power = (ops.square(real) + ops.square(imaginary)) / size**6  # sums to the mean square
+        weight = self.filled_weight + (1 - self.filled_weight) * x["measured"]
+        return ops.sum(power * weight) / ops.cast(ops.shape(y_pred)[0], power.dtype)
+
+    def _turned(self, volumes, matrix, grid: int):
+        """Volumes (halves, s, s, s) sampled at matrix @ p for all points p of a grid around their centre."""
+        side = volumes.shape[-1]
+        axis = ops.arange(grid, dtype="float32") - (grid - 1) / 2
+        points = ops.stack([ops.reshape(part, (-1,)) for part in ops.meshgrid(axis, axis, axis, indexing="ij")])
+        places = ops.reshape(ops.matmul(matrix, points) + (side - 1) / 2, (3, grid, grid, grid))
+        return ops.stack(
+            [
+                ops.image.map_coordinates(volumes[half], places, order=self.order, fill_mode="nearest")
+                for half in range(volumes.shape[0])
+            ]
+        )
+
+    def _centre(self, volumes):
+        start = (volumes.shape[-1] - self.cube_size) // 2
+        inside = slice(start, start + self.cube_size)
+        return volumes[:, inside, inside, inside]
+
+
+def in_wedge_planes(volumes, filters):
+    """Filter volumes (b, z, y, x) in their xz-planes with filters (b, kz, kx), laid out as fftfreq."""
+    planes = ops.transpose(volumes, (0, 2, 1, 3))
+    real, imaginary = ops.fft2((planes, ops.zeros_like(planes)))
+    kept = filters[:, None]
+    return ops.transpose(ops.ifft2((real * kept, imaginary * kept))[0], (0, 2, 1, 3))
+
+
+def plane_filter(size: int, tilt: TiltRange) -> np.ndarray:
+    """The wedge filter M over kz and kx, (size, size) float32, laid out as fftfreq."""
+    k = scipy.fft.fftfreq(size, 1 / size)
+    return wedge_filter(k[:, None], k, size / 2, tilt)
+
+
+def rotated_mask(size: int, matrix: np.ndarray, tilt: TiltRange) -> np.ndarray:
+    """Where a volume that was sampled at matrix @ p holds what was measured: M(matrix @ k).
+
+    Returns
+    -------
+    ndarray
+        (ky, kx, kz) each of `size`, float32, the order that `OnePassModel.compute_loss` transforms in.
+    """
+    k = scipy.fft.fftfreq(size, 1 / size).astype(np.float32)
+    y, x, z = k[:, None, None], k[None, :, None], k[None, None, :]
+    kz, kx = (matrix[row, 0] * z + matrix[row, 1] * y + matrix[row, 2] * x for row in (0, 2))
+    return wedge_filter(kz, kx, size / 2, tilt)
