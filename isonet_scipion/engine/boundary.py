@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,15 +34,26 @@ class Boundary:
 
 
 class _Strict:
-    """A file that raises at its end: imodmodel reads on for ever where a chunk is missing."""
+    """A file that raises at its end: imodmodel would read on for ever, or prepare for billions of points."""
+
+    # bytes of each of the numbers that a chunk's header begins with: points, vertices, indices
+    _COUNTS = {b"CONT": (12,), b"MESH": (12, 4)}
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
+        self._left = os.fstat(file.fileno()).st_size
+        self._chunk = b""
 
     def read(self, size: int) -> bytes:
-        data = self._file.read(size)
-        if len(data) < size:
+        if not 0 <= size <= self._left:
             raise EOFError("it ends too early")
+        data = self._file.read(size)
+        self._left -= size
+        counts = [int.from_bytes(data[4 * i : 4 * i + 4], "big", signed=True) for i in range(len(data) // 4)]
+        for count, item in zip(counts, self._COUNTS.get(self._chunk, ())):
+            if not 0 <= item * count <= self._left:
+                raise EOFError(f"a part of it claims {count} points")
+        self._chunk = data if size == 4 else b""
         return data
 
 
@@ -71,7 +83,7 @@ def read_boundary(path: str | Path, shape: tuple[int, int, int]) -> Boundary:
             model = parse_model(_Strict(file))
     except OSError as error:
         raise EngineError(str(path), f"it cannot be read: {error.strerror}", "Check the boundary's path.") from error
-    except (EOFError, ValueError, IndexError, struct.error) as error:
+    except (EOFError, ValueError, IndexError, OverflowError, struct.error) as error:
         raise EngineError(str(path), f"it is damaged or no IMOD model: {error}", remedy) from error
 
     drawn_on = (model.header.zmax, model.header.ymax, model.header.xmax)
@@ -80,6 +92,8 @@ def read_boundary(path: str | Path, shape: tuple[int, int, int]) -> Boundary:
         raise EngineError(
             str(path), f"it was drawn on a volume of {drawn_on} voxels (z, y, x), not {tuple(shape)}", remedy
         )
+    if not all(np.isfinite(contour.points).all() for item in model.objects for contour in item.contours):
+        raise EngineError(str(path), "it has points that are no numbers", remedy)
     contours = tuple(contour.points for item in model.objects for contour in item.contours if len(contour.points))
     if not contours:
         raise EngineError(str(path), "it has no contours", remedy)

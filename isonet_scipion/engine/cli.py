@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-import signal
+import math
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import Field, fields
 from importlib import import_module
 from typing import Any, get_type_hints
@@ -14,7 +15,10 @@ import click
 
 from isonet_scipion import __version__
 from isonet_scipion.engine import settings as all_settings
+from isonet_scipion.engine.device import is_out_of_memory
 from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.files import alone
+from isonet_scipion.engine.interruption import Terminated, ending_on_signals
 from isonet_scipion.engine.parent import live_with_parent
 
 NAME = "isonet-engine"
@@ -31,6 +35,28 @@ COMMANDS: dict[str, tuple[type | None, str, tuple[str, ...]]] = {
     "export_relion": (all_settings.ExportRelionSettings, "export_relion", ("STAR_FILE",)),
     "export_model": (None, "export_model", ("MODEL", "OUTPUT_H5")),
     "check": (None, "check", ()),
+}
+# command: the argument or option that names what it writes, which one command at a time may do
+WRITES = {
+    "prepare_star": "output_star",
+    "prepare_subtomo_star": "output_star",
+    "deconv": "star_file",
+    "make_mask": "star_file",
+    "extract": "subtomo_star",
+    "refine": "result_dir",
+    "predict": "star_file",
+    "resize": "star_file",
+    "export_relion": "output_star",
+    "export_model": "output_h5",
+}
+# command: what makes it smaller
+LESS_MEMORY = {
+    "deconv": "Give chunk_size, such as 64, or lower it.",
+    "make_mask": "Make the mask of a rescaled tomogram (resize).",
+    "extract": "Lower cube_size and crop_size.",
+    "refine": "Lower batch_size, filter_base or cube_size.",
+    "predict": "Give cube_size and crop_size, or lower them, or rescale the tomogram (resize).",
+    "resize": "Raise apix.",
 }
 DESCRIPTIONS = {
     "export_model": "Write a model as an .h5 that IsoNet 0.2 reads.",
@@ -51,9 +77,23 @@ class NumberList(click.ParamType):
         if isinstance(value, tuple):
             return value
         try:
-            return tuple(self.kind(part) for part in value.strip("()[] ").split(",") if part.strip())
+            numbers = tuple(self.kind(part) for part in value.strip("()[] ").split(",") if part.strip())
         except ValueError:
+            numbers = (math.nan,)
+        if not all(map(math.isfinite, numbers)):
             self.fail(f"'{value}' is not a list such as 1,2,3", param, ctx)
+        return numbers
+
+
+class FiniteFloat(click.types.FloatParamType):
+    """A number that is neither NaN nor infinite."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Parse a number."""
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"'{value}' is not a finite number", param, ctx)
+        return number
 
 
 def _click_type(hint: Any, field: Field) -> click.ParamType:
@@ -64,7 +104,9 @@ def _click_type(hint: Any, field: Field) -> click.ParamType:
         return NumberList(arguments[0])
     if field.metadata["choices"]:
         return click.Choice(field.metadata["choices"])
-    return {int: click.INT, float: click.FLOAT, bool: click.BOOL, str: click.STRING}[hint]
+    if hint is int and field.metadata["least"] is not None:
+        return click.IntRange(min=field.metadata["least"])
+    return {int: click.INT, float: FiniteFloat(), bool: click.BOOL, str: click.STRING}[hint]
 
 
 def _help(field: Field) -> str:
@@ -98,7 +140,9 @@ def _callback(name: str, kind: type | None, module: str) -> Callable:
             source = click.core.ParameterSource.COMMANDLINE
             arguments.append({key for key in names if context.get_parameter_source(key) is source})
         _set_up_logging(values.get("log_level", "info"))
-        getattr(import_module(f"isonet_scipion.engine.stages.{module}"), name)(*arguments)
+        stage = getattr(import_module(f"isonet_scipion.engine.stages.{module}"), name)
+        with alone(values[WRITES[name]]) if name in WRITES else nullcontext():
+            stage(*arguments)
 
     return run
 
@@ -140,29 +184,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     int
         0 success, 1 the stage failed, 2 wrong usage, 130 or 143 interrupted by Ctrl-C or SIGTERM.
     """
-    signal.signal(signal.SIGTERM, _terminate)
-    live_with_parent()
+    arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        command.main(arguments, prog_name=NAME, standalone_mode=False)
+        with ending_on_signals():
+            live_with_parent()
+            command.main(arguments, prog_name=NAME, standalone_mode=False)
         return 0
     except EngineError as error:
         message, status = str(error), 1
-    except MemoryError:
-        message, status = "memory: it does not suffice. Close other programs, or work on smaller pieces.", 1
     except click.UsageError as error:
         context = error.ctx.command_path if error.ctx else NAME
         message, status = f"{error.format_message().rstrip('.')}. See '{context} --help'.", 2
     except (click.Abort, KeyboardInterrupt):
         message, status = "interrupted; what was finished is kept", 130
-    except _Terminated:
+    except Terminated:
         message, status = "terminated; what was finished is kept", 143
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        message, status = _out_of_memory(arguments, error), 1
     print(f"{NAME}: error: {' '.join(message.split())}", file=sys.stderr)
     return status
 
 
-class _Terminated(BaseException):
-    """SIGTERM came; a BaseException, so that clean-up runs and nothing swallows it."""
-
-
-def _terminate(*_: object) -> None:
-    raise _Terminated
+def _out_of_memory(arguments: Sequence[str], error: Exception) -> str:
+    remedy = LESS_MEMORY.get(next(iter(arguments), ""), "Close other programs.")
+    return f"memory: it does not suffice ({str(error)[:200] or type(error).__name__}). {remedy}"

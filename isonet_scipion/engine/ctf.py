@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from isonet_scipion.engine.errors import EngineError
+
 
 @dataclass(frozen=True)
 class Microscope:
@@ -15,6 +17,14 @@ class Microscope:
     cs: float = 2.7  # mm
     amplitude_contrast: float = 0.07
     defocus: float = 0.0  # A, underfocus positive
+
+    def __post_init__(self) -> None:
+        if not 0 < self.voltage < 1e4:
+            raise EngineError("voltage", f"{self.voltage:g} kV is impossible", "Give it in kV, such as 300.")
+        if not 0 <= self.amplitude_contrast <= 1:
+            raise EngineError(
+                "rlnAmplitudeContrast", f"{self.amplitude_contrast:g} is no fraction", "Give 0 to 1, such as 0.07."
+            )
 
 
 def electron_wavelength(voltage: float) -> float:

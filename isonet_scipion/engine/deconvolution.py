@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ import scipy.fft
 
 from isonet_scipion.engine.ctf import Microscope, wiener_filter
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.volume import release, require_contrast
+from isonet_scipion.engine.volume import release, require_contrast, scratch_array
 
 FILTER_SAMPLES = 1 << 16  # steps of the tabulated radial filter
 SLAB_VOXELS = 1 << 21  # transformed along z at a time; fits the caches' neighbourhood
@@ -31,6 +30,11 @@ class Deconvolution:
     deconvstrength: float = 1.0
     highpassnyquist: float = 0.02
     pad_edges: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("snrfalloff", "deconvstrength"):
+            if not abs(getattr(self, name)) < 100:
+                raise EngineError(name, f"{getattr(self, name):g} is out of range", "Give a number near 1.")
 
 
 def deconvolve(
@@ -137,17 +141,7 @@ def _spectrum_store(
     if not on_disk:
         yield np.empty(shape, np.complex64)
         return
-    size = int(np.prod(shape)) * np.dtype(np.complex64).itemsize
-    with tempfile.TemporaryFile(dir=folder) as file:
-        try:
-            os.posix_fallocate(file.fileno(), 0, size)
-        except OSError as error:
-            raise EngineError(
-                str(folder),
-                f"no {size >> 20} MiB of scratch space ({error.strerror})",
-                "Free space or leave out chunk_size.",
-            ) from error
-        yield np.memmap(file, np.complex64, "r+", shape=shape)
+    yield scratch_array(shape, np.complex64, folder)
 
 
 def _sums(plane: np.ndarray) -> tuple[float, float]:

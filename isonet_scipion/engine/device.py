@@ -6,15 +6,16 @@ import logging
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
-import psutil
-
 from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.memory import free_address_space, free_main_memory
 
 log = logging.getLogger(__name__)
+LEAST_ADDRESS_SPACE = 3 << 29  # bytes; with less, TensorFlow ends the process while it is imported
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,11 @@ def choose_devices(gpu_id: str | None = None, precision: str = "float32") -> Dev
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    if "keras" not in sys.modules and free_address_space() < LEAST_ADDRESS_SPACE:
+        raise EngineError(
+            "memory", f"the limit on it leaves {free_address_space() / 2**30:.1f} GiB, too little for TensorFlow",
+            "Raise the limit (ulimit -v) to 3 GiB or more.",
+        )  # fmt: skip
     try:
         with _quiet():
             import keras
@@ -149,4 +155,4 @@ def free_memory(devices: Devices) -> int:
         except (OSError, subprocess.CalledProcessError, IndexError, ValueError):
             log.warning("nvidia-smi does not tell the GPU's free memory; 8 GiB are assumed.")
             return 8 << 30
-    return psutil.virtual_memory().available
+    return free_main_memory()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +12,7 @@ from isonet_scipion.engine.network import run_network
 from isonet_scipion.engine.normalisation import normalise
 from isonet_scipion.engine.pairs import first_estimate
 from isonet_scipion.engine.subtomograms import Subtomogram
-from isonet_scipion.engine.volume import release
+from isonet_scipion.engine.volume import release, scratch_array
 
 if TYPE_CHECKING:
     import keras
@@ -74,9 +73,7 @@ def _volume_stack(count: int, size: int, folder: Path) -> np.ndarray:
     shape = (count, size, size, size)
     if count * size**3 * 4 <= STACK_BYTES:
         return np.empty(shape, np.float32)
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=folder) as file:  # the map keeps it alive
-        return np.memmap(file, np.float32, "w+", shape=shape)
+    return scratch_array(shape, np.float32, folder)
 
 
 def _predict_padded(model: keras.Model, volumes: np.ndarray, divisor: tuple[int, int, int]) -> np.ndarray:

@@ -3,34 +3,19 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import time
-from pathlib import Path
+from functools import partial
 
 import psutil
 
+from isonet_scipion.engine import disk
 from isonet_scipion.engine.device import Devices, free_memory
-from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.progress import clock
 
 log = logging.getLogger(__name__)
 WARM_UP_STEPS, MEASURED_STEPS = 2, 5
 VALIDATION_COST = 0.04  # of a step's time: a tenth of the steps, forward only
-
-
-def require_space(folder: Path, needed: int) -> None:
-    """Raise an EngineError if a folder's file system has less than `needed` bytes free."""
-    existing = folder.absolute()
-    while not existing.exists():
-        existing = existing.parent
-    free = shutil.disk_usage(existing).free
-    log.info("Disk space: at most %.1f GiB needed in %s, %.1f GiB free", needed / 2**30, folder, free / 2**30)
-    if needed > free:
-        raise EngineError(
-            str(folder),
-            f"the run needs {needed / 2**30:.1f} GiB of disk space, {free / 2**30:.1f} GiB are free",
-            "Free some, set remove_intermediate to True, or lower iterations.",
-        )
+require_space = partial(disk.require_space, remedy="Free some, set remove_intermediate to True, or lower iterations.")
 
 
 def refinement_bytes(parameters: int, subtomograms: int, size: int, iterations: int, keep_estimates: bool) -> int:

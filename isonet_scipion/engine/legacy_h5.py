@@ -70,7 +70,7 @@ def legacy_network(path: str | os.PathLike) -> NetworkSettings:
             batch_normalization="BatchNormalization" in classes,
             stem=int(named["stem"]["strides"][0]) if "stem" in named else 1,
         )
-    except (OSError, KeyError, ValueError, TypeError, IndexError) as error:
+    except (OSError, LookupError, ValueError, TypeError, AttributeError, RuntimeError) as error:
         raise EngineError(str(path), f"it is not a model of IsoNet 0.2 ({error})", MODEL_REMEDY) from error
 
 
@@ -85,18 +85,19 @@ def load_legacy_weights(model: keras.Model, path: str | os.PathLike) -> None:
     try:
         with h5py.File(path, "r") as file:
             group = file["model_weights"]
-            stored = []
-            for name in group.attrs["layer_names"]:
-                layer = group[name]
-                weights = [np.asarray(layer[weight], np.float32) for weight in layer.attrs["weight_names"]]
-                if weights:
-                    stored.append(weights)
-        layers = weighted_layers(model)
-        if len(layers) != len(stored):
-            raise ValueError(f"{len(stored)} layers with weights, {len(layers)} expected")
-        for layer, weights in zip(layers, stored):
-            layer.set_weights(weights)
-    except (OSError, KeyError, ValueError, TypeError) as error:
+            stored = [
+                [group[name][weight] for weight in group[name].attrs["weight_names"]]
+                for name in group.attrs["layer_names"]
+                if len(group[name].attrs["weight_names"])
+            ]
+            layers = weighted_layers(model)
+            shapes = [[tuple(weight.shape) for weight in layer.weights] for layer in layers]
+            # compared before they are read: a small file can claim terabytes
+            if [[dataset.shape for dataset in datasets] for datasets in stored] != shapes:
+                raise ValueError("its layers have other shapes than the network")
+            for layer, datasets in zip(layers, stored):
+                layer.set_weights([np.asarray(dataset, np.float32) for dataset in datasets])
+    except (OSError, LookupError, ValueError, TypeError, AttributeError, RuntimeError) as error:
         raise EngineError(str(path), f"its weights can't be read ({error})", MODEL_REMEDY) from error
 
 
@@ -112,7 +113,7 @@ def save_legacy(path: str | os.PathLike, model: keras.Model, learning_rate: floa
     learning_rate : float
         That IsoNet 0.2 goes on with.
     """
-    with replacing(path) as temporary, h5py.File(temporary, "w") as file:
+    with replacing(path) as temporary, h5py.File(temporary, "w", locking=False) as file:  # it is locked already
         file.attrs["keras_version"] = _KERAS_2
         file.attrs["backend"] = "tensorflow"
         file.attrs["model_config"] = json.dumps(_keras_2_config(model))

@@ -6,9 +6,11 @@ Only numbers are taken from a file: the network is built from its settings, and 
 from __future__ import annotations
 
 import json
+import math
 import os
 import warnings
 import zipfile
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +24,12 @@ if TYPE_CHECKING:
 
 STATE_FILE = "training_state.keras"  # in a refinement's folder: the model, its optimiser and how far it has come
 METADATA = "isonet.json"  # member of a .keras archive
+MOST_METADATA = 64 << 20  # bytes of it; a refinement's history is a few MB at most
+MOST_COMPRESSION = 8  # Keras stores weights as they are
+BYTES_PER_LAYER = 400  # of a file, beside the weights
+# what reading a damaged or hostile archive can raise
+DAMAGED = (ValueError, LookupError, TypeError, AttributeError, OSError, EOFError, RuntimeError, MemoryError)
+DAMAGED += (zipfile.BadZipFile, zlib.error)
 BUILTIN = "builtin"  # what a user gives instead of a file's name
 BUILTIN_FILE = Path(__file__).parent / "builtin" / "model.keras"
 
@@ -63,9 +71,15 @@ def read_metadata(path: str | os.PathLike) -> dict:
     if zipfile.is_zipfile(file):
         try:
             with zipfile.ZipFile(file) as archive:
+                unpacked = sum(member.file_size for member in archive.infolist())
+                if (
+                    unpacked > MOST_COMPRESSION * file.stat().st_size
+                    or archive.getinfo(METADATA).file_size > MOST_METADATA
+                ):
+                    raise ValueError(f"its {unpacked >> 20} MiB are more than a model's")
                 metadata = json.loads(archive.read(METADATA))
             return {key: tuple(value) if isinstance(value, list) else value for key, value in metadata.items()}
-        except (KeyError, ValueError, zipfile.BadZipFile, OSError) as error:
+        except DAMAGED as error:
             raise EngineError(str(path), f"it is not a model of isonet_scipion ({error})", MODEL_REMEDY) from error
     return legacy_network(file).as_dict()
 
@@ -97,12 +111,28 @@ def load_model(path: str | os.PathLike) -> tuple[keras.Model, dict]:
     """
     path = model_path(path)
     metadata = read_metadata(path)
-    model = build_unet(network_settings(metadata))
+    network = _network_of_the_file(Path(path), metadata)
+    model = build_unet(network)
     if zipfile.is_zipfile(path):
         load_weights(model, path)
     else:
         load_legacy_weights(model, path)
     return model, metadata
+
+
+def _network_of_the_file(file: Path, metadata: dict) -> NetworkSettings:
+    """The network's shape, which must be one whose weights the file can hold: it may claim any size."""
+    try:
+        network = network_settings(metadata)
+        widest = network.filter_base * 2 ** (min(network.unet_depth, 32) - 1)
+        least = (
+            4 * math.prod(network.kernel) * widest**2 + BYTES_PER_LAYER * network.unet_depth * network.convs_per_depth
+        )
+        if least > file.stat().st_size:
+            raise ValueError(f"it is too small for a network of {network}")
+    except (*DAMAGED, EngineError) as error:
+        raise EngineError(str(file), f"it is not a model of isonet_scipion ({error})", MODEL_REMEDY) from error
+    return network
 
 
 def load_weights(model: keras.Model, path: str | os.PathLike) -> None:
@@ -114,9 +144,12 @@ def load_weights(model: keras.Model, path: str | os.PathLike) -> None:
         If the file does not hold this network's weights.
     """
     try:
+        with zipfile.ZipFile(path) as archive:
+            if archive.testzip() is not None:  # Keras reads on where a checksum is wrong
+                raise ValueError("a checksum is wrong")
         with warnings.catch_warnings():
             # Keras only warns where it leaves weights as they are: that would be a wrong result
             warnings.simplefilter("error", UserWarning)
             model.load_weights(os.fspath(path))
-    except (ValueError, KeyError, OSError, zipfile.BadZipFile, UserWarning) as error:
+    except (*DAMAGED, UserWarning) as error:
         raise EngineError(str(path), f"its weights can't be read ({error})", MODEL_REMEDY) from error

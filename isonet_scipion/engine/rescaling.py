@@ -6,6 +6,11 @@ import numpy as np
 import scipy.ndimage
 
 
+def rescaled_shape(shape: tuple[int, int, int], step: float) -> tuple[int, int, int]:
+    """Shape of a rescaled volume; `step` is the new voxel size over the old one."""
+    return tuple(max(2, round(length / step)) for length in shape)
+
+
 def rescale(volume: np.ndarray, voxel_size: float, new_voxel_size: float) -> np.ndarray:
     """Resample a volume with cubic splines, after a Gaussian against aliasing where it shrinks.
 
@@ -22,7 +27,7 @@ def rescale(volume: np.ndarray, voxel_size: float, new_voxel_size: float) -> np.
         float32; each side is the nearest whole number of new voxels, at least 2, and the corner stays in place.
     """
     step = new_voxel_size / voxel_size
-    shape = tuple(max(2, round(length / step)) for length in volume.shape)
+    shape = rescaled_shape(volume.shape, step)
     if step > 1:
         volume = scipy.ndimage.gaussian_filter(volume, (step - 1) / 2, mode="mirror")
     # voxel i of the result is centred at (i + 1/2) new voxels, measured from the corner

@@ -14,9 +14,9 @@ Floats = tuple[float, ...]
 Ints = tuple[int, ...]
 
 
-def option(default: Any, text: str, choices: tuple[str, ...] = ()) -> Any:
-    """A dataclass field that carries its help text, and its choices where only some values are legal."""
-    return dataclasses.field(default=default, metadata={"help": text, "choices": choices})
+def option(default: Any, text: str, choices: tuple[str, ...] = (), least: int | None = None) -> Any:
+    """A dataclass field that carries its help text, and its choices or least value where not all are legal."""
+    return dataclasses.field(default=default, metadata={"help": text, "choices": choices, "least": least})
 
 
 TOMO_IDX = "Only these tomograms: a list of rlnIndex values such as 1,2,4 or 5-10,15. Default: all."
@@ -37,7 +37,7 @@ class PrepareStarSettings:
     output_star: str = option("tomograms.star", "The table to write.")
     pixel_size: float = option(10.0, "Voxel size of the tomograms in A.")
     defocus: float = option(0.0, "Defocus at zero tilt in A, underfocus positive. 0: no CTF deconvolution.")
-    number_subtomos: int = option(100, "Number of subtomograms to extract from each tomogram.")
+    number_subtomos: int = option(100, "Number of subtomograms to extract from each tomogram.", least=1)
     mask_folder_in: Optional[str] = option(
         None, "Folder of masks of your own, named like the tomograms, with or without _mask. Default: none."
     )
@@ -59,6 +59,7 @@ class PrepareSubtomoStarSettings:
         None,
         "Side in voxels of the cubes that train the network. Default: the largest multiple of 16 "
         "not above crop size / 1.5 + 1.",
+        least=2,
     )
     tilt_min: float = option(-60.0, "Smallest tilt angle of the tilt series in degrees.")
     tilt_max: float = option(60.0, "Largest tilt angle of the tilt series in degrees.")
@@ -82,6 +83,7 @@ class DeconvSettings:
     chunk_size: Optional[int] = option(
         None,
         "Keep only pieces of about this side in voxels in memory, the rest in a scratch file. Default: all in memory.",
+        least=1,
     )
     overlap_rate: float = option(0.25, "Accepted for IsoNet 0.2's sake: pieces need no overlap, the result is exact.")
     pad_edges: bool = option(
@@ -89,7 +91,7 @@ class DeconvSettings:
         "Mirror the tomogram beyond its faces, so that opposite ones do not bleed into each other. "
         "False: as IsoNet 0.2, from which that differs in the outermost voxels.",
     )
-    ncpu: int = option(4, "Number of CPU threads.")
+    ncpu: int = option(4, "Number of CPU threads.", least=1)
     tomo_idx: Optional[str] = option(None, TOMO_IDX)
 
 
@@ -126,7 +128,7 @@ class ExtractSettings:
         "Table of centres to use instead of random ones: rlnTomoName (or rlnMicrographName), "
         "rlnCoordinateX, Y, Z in voxels from 0. Default: random centres.",
     )
-    seed: Optional[int] = option(None, SEED)
+    seed: Optional[int] = option(None, SEED, least=0)
     log_level: str = option("info", LOG_LEVEL, LEVELS)
     tomo_idx: Optional[str] = option(None, TOMO_IDX)
 
@@ -166,7 +168,7 @@ class RefineSettings:
     select_subtomo_number: Optional[int] = option(
         None, "Train on this many randomly chosen subtomograms. Default: all."
     )
-    preprocessing_ncpus: int = option(16, "Number of CPU threads that prepare training pairs.")
+    preprocessing_ncpus: int = option(16, "Number of CPU threads that prepare training pairs.", least=1)
     continue_from: Optional[str] = option(
         None, "A refine_iterNN.json: go on after that iteration, with its settings unless given anew."
     )
@@ -204,8 +206,8 @@ class RefineSettings:
         None, "Largest tilt angle in degrees, for all subtomograms. Default: each one's in the table, else 60."
     )
     precision: str = option("auto", PRECISION, PRECISIONS)
-    seed: Optional[int] = option(None, SEED)
-    cube_size: int = option(32, "one-pass: side in voxels of the cubes that train the network.")
+    seed: Optional[int] = option(None, SEED, least=0)
+    cube_size: int = option(32, "one-pass: side in voxels of the cubes that train the network.", least=2)
     use_deconv_tomo: bool = option(True, "one-pass: " + USE_DECONV)
     filled_weight: float = option(
         0.2, "one-pass: weight of the error where the target was estimated, against 1 where it was measured."
@@ -225,13 +227,15 @@ class PredictSettings:
     output_dir: str = option("./corrected_tomos", "Folder of the corrected tomograms.")
     gpuID: Optional[str] = option(None, GPU_ID)
     cube_size: Optional[int] = option(
-        None, "Step in voxels between tiles. Default: chosen from the tomogram's size and the free memory."
+        None, "Step in voxels between tiles. Default: chosen from the tomogram's size and the free memory.", least=1
     )
     crop_size: Optional[int] = option(
-        None, "Side in voxels of the tiles, at least cube_size + 18. Default: chosen with cube_size, or 1.5 times it."
+        None,
+        "Side in voxels of the tiles, at least cube_size + 18. Default: chosen with cube_size, or 1.5 times it.",
+        least=1,
     )
     use_deconv_tomo: bool = option(True, USE_DECONV)
-    batch_size: Optional[int] = option(None, "Tiles per pass. Default: 4 times the number of GPUs.")
+    batch_size: Optional[int] = option(None, "Tiles per pass. Default: 4 times the number of GPUs.", least=1)
     normalize_percentile: Optional[bool] = option(None, PERCENTILE + " Default: as the model was trained, else True.")
     normalized_output: bool = option(False, "Write IsoNet 0.2's normalised grey scale instead of the input tomogram's.")
     precision: str = option("auto", PRECISION, PRECISIONS)

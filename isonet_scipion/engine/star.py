@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -97,13 +98,15 @@ def _split_cells(line: str) -> list[str]:
     return [double or single or plain for double, single, plain in _CELL.findall(line)]
 
 
-def read_star(path: str | os.PathLike) -> Star:
-    """Read the first table of a STAR file.
+def read_star(path: str | os.PathLike, labels: Sequence[str] = ()) -> Star:
+    """Read the table of a STAR file.
 
     Parameters
     ----------
     path : path
         The STAR file; cells with spaces stand in quotes.
+    labels : sequence of str
+        Columns by which the table is known, where the file holds several.
 
     Returns
     -------
@@ -113,25 +116,58 @@ def read_star(path: str | os.PathLike) -> Star:
     Raises
     ------
     EngineError
-        If the file is missing, not text, or not a STAR table.
+        If the file is missing, not text, not a STAR table, or holds several and not one has all `labels`.
     """
     file = require_file(path, "STAR file")
     try:
-        # emtable stops at an empty line and knows no comments
-        lines = [
-            line for line in file.read_text(encoding="utf-8").splitlines() if line.strip() and line.strip()[0] != "#"
-        ]
-        reader = _Reader(io.StringIO("\n".join(lines) + "\n"), guessType=False)
-        labels = list(reader.getColumnNames())
+        blocks = _blocks(file.read_text(encoding="utf-8-sig"))
+        known = [block for block in blocks if labels and set(labels) <= set(_labels(block))]
+        if len(blocks) > 1 and not known:
+            raise EngineError(str(path), f"it holds {len(blocks)} tables", "Keep only the one that is meant.")
+        block = (known or blocks)[0]
+        _check_cells(block)
+        reader = _Reader(io.StringIO("\n".join(block) + "\n"), guessType=False)
+        columns = list(reader.getColumnNames())
         rows = [dict(row._asdict()) for row in reader]
+    except EngineError:
+        raise
     except Exception as error:  # emtable raises bare Exception, TypeError and ValueError
         raise EngineError(
             str(path),
             f"it is not a STAR table ({error})",
             "It needs a line data_, a line loop_, lines _label, and as many cells in each row as there are labels.",
         ) from error
-    name = next(line.strip()[len("data_") :] for line in lines if line.strip().startswith("data_"))
-    return Star(labels, rows, str(path), name)
+    return Star(columns, rows, str(path), block[0].split()[0][len("data_") :])
+
+
+def _blocks(text: str) -> list[list[str]]:
+    """The lines of each data_ block; emtable stops at an empty line and knows no comments, so these are left out."""
+    blocks: list[list[str]] = []
+    for line in text.split("\n"):
+        if line.startswith("data_"):
+            blocks.append([])
+        if blocks and line.strip() and line.strip()[0] != "#":
+            blocks[-1].append(line)
+    if not blocks:
+        raise ValueError("no line starts with data_")
+    return blocks
+
+
+def _labels(block: list[str]) -> list[str]:
+    return [line.split()[0][1:] for line in block if line.lstrip().startswith("_")]
+
+
+def _check_cells(block: list[str]) -> None:
+    """Raise a ValueError unless each row has one cell per label: emtable drops what is too much."""
+    labels = _labels(block)
+    repeated = {label for label in labels if labels.count(label) > 1}
+    if repeated:
+        raise ValueError(f"the column {', '.join('_' + label for label in sorted(repeated))} stands there twice")
+    rows = [line for line in block if not line.lstrip().startswith(("_", "data_", "loop_"))]
+    for number, line in enumerate(rows, 1):
+        count = len(_split_cells(line))
+        if count != len(labels):
+            raise ValueError(f"row {number} has {count} cells, not {len(labels)}; quote names with spaces")
 
 
 def write_star(path: str | os.PathLike, star: Star) -> None:
@@ -155,13 +191,21 @@ def write_star(path: str | os.PathLike, star: Star) -> None:
 
 
 def _quoted(cell: str, path: str | os.PathLike) -> str:
-    # a bare cell must not look like a label, a comment or the start of another table
-    if cell and not re.search(r"[\s'\"#]|^(_|data_|loop_)", cell):
-        return cell
     quote = '"' if '"' not in cell else "'"
-    if quote in cell or "\n" in cell or "\r" in cell:
+    if quote in cell or "\n" in cell or "\r" in cell or not _is_text(cell):
         raise EngineError(str(path), f"the text {cell!r} can't stand in a STAR table", "Rename the file.")
-    return f"{quote}{cell}{quote}"
+    # a bare cell must not look like a label, a comment or the start of another table
+    bare = cell and not re.search(r"[\s'\"#]|^(_|data_|loop_)", cell)
+    return cell if bare else f"{quote}{cell}{quote}"
+
+
+def _is_text(cell: str) -> bool:
+    """Whether it can be written; names of files may hold bytes that are no text."""
+    try:
+        cell.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def parse_index_list(text: str | None, star: Star) -> list[dict[str, str]]:
@@ -170,8 +214,15 @@ def parse_index_list(text: str | None, star: Star) -> list[dict[str, str]]:
     Raises
     ------
     EngineError
-        If the list can't be read or names an index that the table lacks.
+        If the list can't be read or names an index that the table lacks, or an index is negative or not the only one.
     """
+    present: dict[int, dict[str, str]] = {}
+    for row in star.rows:
+        index = star.integer(row, "rlnIndex")
+        if index < 0 or index in present:
+            why = f"_rlnIndex {index} is negative" if index < 0 else f"_rlnIndex {index} stands in two rows"
+            raise EngineError(star.path, why, "Number the rows 1, 2, 3.")
+        present[index] = row
     if text is None:
         return star.rows
     wanted: set[int] = set()
@@ -181,7 +232,6 @@ def parse_index_list(text: str | None, star: Star) -> list[dict[str, str]]:
             raise EngineError("tomo_idx", f"'{text}' is not a list of indices", "Write it like 1,2,4 or 5-10,15.")
         first, last = int(match[1]), int(match[2] or match[1])
         wanted.update(range(first, min(last, first + 1_000_000) + 1))
-    present = {star.integer(row, "rlnIndex"): row for row in star.rows}
     if not wanted <= present.keys():
         raise EngineError(
             str(star.path),
@@ -197,4 +247,7 @@ def tomogram_names(star: Star) -> list[str]:
     for row in star.rows:
         name = star.text(row, "rlnTomoName") or Path(row["rlnMicrographName"]).stem
         names.append(re.sub(r"[/\\]", "_", name))
-    return [f"{name}_{row['rlnIndex']}" if names.count(name) > 1 else name for name, row in zip(names, star.rows)]
+    counts = Counter(names)
+    indexed = [f"{name}_{row['rlnIndex']}" for name, row in zip(names, star.rows)]
+    result = [other if counts[name] > 1 else name for name, other in zip(names, indexed)]
+    return result if len(set(result)) == len(result) else indexed

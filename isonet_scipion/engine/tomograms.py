@@ -87,17 +87,19 @@ class TomogramTable:
         """The chosen tomograms, each checked to be a readable volume before any work starts."""
         chosen = parse_index_list(tomo_idx, self.star)
         entries = [TomogramEntry(name, row, self.star) for name, row in zip(tomogram_names(self.star), self.star.rows)]
-        entries = [entry for entry in entries if any(entry.row is row for row in chosen)]
-        for entry in entries:
+        wanted = {id(row) for row in chosen}
+        entries = [entry for entry in entries if id(entry.row) in wanted]
+        geometry = [(entry.voxel_size, entry.tilt) for entry in entries]  # raises where one is impossible
+        for entry, (voxel_size, _) in zip(entries, geometry):
             volume, _ = entry.source(use_deconvolved)
             warn_of_oddities(volume)
             header = volume.voxel_size
-            if header and not same_voxel_size(entry.voxel_size, header):
+            if header and not same_voxel_size(voxel_size, header):
                 log.warning(
                     "%s: the header's voxel size is %.3f A, the table's %.3f A, which is used.",
                     entry.path,
                     header,
-                    entry.voxel_size,
+                    voxel_size,
                 )
         return entries
 

@@ -8,6 +8,8 @@ import io
 import logging
 import mmap
 import os
+import tempfile
+import threading
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -27,6 +29,7 @@ VOXEL_SIZE_TOLERANCE = 0.01  # relative
 HEADER_BYTES = 1024
 EXTENDED_LENGTH = slice(92, 96)  # bytes of the header that tell the extended header's length
 TOMOGRAM = "tomogram"  # what an error is about where only voxels are known
+_warnings_lock = threading.Lock()  # Python catches warnings for all threads at once
 COMPRESSED = {".gz": gzip.open, ".bz2": bz2.open}
 
 
@@ -67,10 +70,10 @@ def open_volume(path: str | os.PathLike) -> Volume:
     """
     file = require_file(path, "volume")
     try:
-        _require_length(file)
-        with warnings.catch_warnings(record=True) as odd:
+        with _warnings_lock, warnings.catch_warnings(record=True) as odd:
             # permissive: AreTomo's and SerialEM's headers break rules that do not matter here
             warnings.simplefilter("always")
+            _require_length(file)
             opener = mrcfile.open if file.suffix in COMPRESSED else mrcfile.mmap
             with opener(file, mode="r", permissive=True) as mrc:
                 header, data = mrc.header, mrc.data
@@ -186,6 +189,33 @@ def check_mask(mask: Volume, tomogram: Volume) -> None:
         )
 
 
+def scratch_array(shape: tuple[int, ...], dtype: type, folder: str | os.PathLike) -> np.ndarray:
+    """An array in a file without a name, which vanishes with the array or the process.
+
+    Raises
+    ------
+    EngineError
+        If the folder has no room for it.
+    """
+    size = int(np.prod(shape, dtype=object)) * np.dtype(dtype).itemsize
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:  # the map keeps it alive
+            os.posix_fallocate(file.fileno(), 0, size)  # a memory map on a full disk would end in SIGBUS
+            return np.memmap(file, dtype, "r+", shape=shape)
+    except OSError as error:
+        raise EngineError(
+            str(folder),
+            f"no {size >> 20} MiB of scratch space ({error.strerror})",
+            "Free some, or let it work on smaller pieces.",
+        ) from error
+
+
+def volume_bytes(shape: tuple[int, int, int], dtype: type = np.float32) -> int:
+    """Size of a volume's file."""
+    return int(np.prod(shape, dtype=object)) * np.dtype(dtype).itemsize + HEADER_BYTES
+
+
 @contextmanager
 def writing_volume(
     path: str | os.PathLike, shape: tuple[int, int, int], dtype: type, voxel_size: float, like: Volume | None = None
@@ -215,26 +245,20 @@ def writing_volume(
     EngineError
         If the file can't be written.
     """
-    with replacing(path) as temporary:
-        _reserve(temporary, int(np.prod(shape)) * np.dtype(dtype).itemsize)
-        with mrcfile.new_mmap(
-            temporary, shape, mrc_mode=mrcfile.utils.mode_from_dtype(np.dtype(dtype)), overwrite=True
-        ) as mrc:
-            yield mrc.data
-            mrc.set_volume()
-            mrc.voxel_size = voxel_size
-            if like is not None:
-                mrc.header.origin = like.origin
-                mrc.header.nxstart, mrc.header.nystart, mrc.header.nzstart = like.start
-                mrc.header.label[: len(like.labels)] = like.labels
-                mrc.header.nlabl = len(like.labels)
-            _write_statistics(mrc)
-
-
-def _reserve(path: Path, size: int) -> None:
-    # a memory map on a full disk ends in SIGBUS, so the space is taken first
-    with open(path, "r+b") as file:
-        os.posix_fallocate(file.fileno(), 0, size + 1024)
+    mode = mrcfile.utils.mode_from_dtype(np.dtype(dtype))
+    with replacing(path) as temporary, mrcfile.new_mmap(temporary, shape, mode, overwrite=True) as mrc:
+        # a memory map on a full disk ends in SIGBUS, so the space is taken before the first voxel
+        with open(temporary, "r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, volume_bytes(shape, dtype))
+        yield mrc.data
+        mrc.set_volume()
+        mrc.voxel_size = voxel_size
+        if like is not None:
+            mrc.header.origin = like.origin
+            mrc.header.nxstart, mrc.header.nystart, mrc.header.nzstart = like.start
+            mrc.header.label[: len(like.labels)] = like.labels
+            mrc.header.nlabl = len(like.labels)
+        _write_statistics(mrc)
 
 
 def _write_statistics(mrc: mrcfile.mrcmemmap.MrcMemmap) -> None:

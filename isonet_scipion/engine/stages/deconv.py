@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from isonet_scipion.engine.deconvolution import Deconvolution, deconvolve
+from isonet_scipion.engine.disk import growth, require_space
 from isonet_scipion.engine.progress import Progress
 from isonet_scipion.engine.settings import DeconvSettings
 from isonet_scipion.engine.tomograms import TomogramTable
-from isonet_scipion.engine.volume import naming, writing_volume
+from isonet_scipion.engine.volume import naming, volume_bytes, writing_volume
 
 log = logging.getLogger(__name__)
 
@@ -20,6 +21,12 @@ def deconv(star_file: str, settings: DeconvSettings) -> None:
     """Write deconvolved tomograms and their names into the table; errors as `EngineError`."""
     table = TomogramTable(star_file)
     entries = table.select(settings.tomo_idx)
+    targets = {entry.name: Path(settings.deconv_folder) / f"{entry.name}.mrc" for entry in entries}
+    shapes = [entry.source(use_deconvolved=False)[0].shape for entry in entries]
+    needed = growth({targets[entry.name]: volume_bytes(shape) for entry, shape in zip(entries, shapes)})
+    if settings.chunk_size:
+        needed += 2 * max(map(volume_bytes, shapes))  # the spectrum's file; padding may double it
+    require_space(settings.deconv_folder, needed)
     with Progress("Deconvolution", len(entries), "tomograms") as progress:
         for entry in entries:
             falloff = _chosen(settings.snrfalloff, entry.number("rlnSnrFalloff", 1.0))
@@ -29,7 +36,7 @@ def deconv(star_file: str, settings: DeconvSettings) -> None:
                 entry.voxel_size, microscope, falloff, strength, settings.highpassnyquist, settings.pad_edges
             )
             volume, _ = entry.source(use_deconvolved=False)
-            target = Path(settings.deconv_folder) / f"{entry.name}.mrc"
+            target = targets[entry.name]
             voxel_size = entry.output_voxel_size(volume)
             with naming(volume), writing_volume(target, volume.shape, np.float32, voxel_size, volume) as out:
                 deconvolve(volume.data, job, out, settings.chunk_size, target.parent, settings.ncpu)

@@ -7,15 +7,17 @@ from pathlib import Path
 
 import numpy as np
 
+from isonet_scipion.engine.disk import growth, require_space
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.extraction import allowed_range, crop, random_centres
 from isonet_scipion.engine.progress import Progress
 from isonet_scipion.engine.settings import ExtractSettings
 from isonet_scipion.engine.star import Star, read_star, write_star
 from isonet_scipion.engine.tomograms import TomogramEntry, TomogramTable
-from isonet_scipion.engine.volume import Volume, check_mask, open_volume, write_volume
+from isonet_scipion.engine.volume import Volume, check_mask, open_volume, volume_bytes, write_volume
 
 log = logging.getLogger(__name__)
+COORDINATES = ("rlnCoordinateX", "rlnCoordinateY", "rlnCoordinateZ")
 CROP_MARGIN = 16  # of the default crop_size over cube_size
 
 
@@ -34,17 +36,27 @@ def extract(star_file: str, settings: ExtractSettings) -> None:
     for volume, centres, _ in plans:
         if not all(np.isfinite(crop(np.asarray(volume.data), centre, size)).all() for centre in centres):
             raise EngineError(volume.path, "it holds NaN or infinite voxels", "Reconstruct it again or replace them.")
+    files = {
+        _target(entry, number, settings): volume_bytes((size,) * 3)
+        for entry, plan in zip(entries, plans)
+        for number in range(len(plan[1]))
+    }
+    require_space(settings.subtomo_folder, growth(files))
     subtomos = Star([])
     with Progress("Extraction", total, "subtomograms") as progress:
         for entry, (volume, centres, deconvolved) in zip(entries, plans):
             for number, centre in enumerate(centres):
-                target = Path(settings.subtomo_folder) / f"{entry.name}_{number:06d}.mrc"
+                target = _target(entry, number, settings)
                 cube = crop(np.asarray(volume.data), centre, size).astype(np.float32)
                 write_volume(target, cube, entry.output_voxel_size(volume))
                 _add_row(subtomos, target, entry, centre, (settings.cube_size, size), deconvolved)
                 progress.advance()
     write_star(settings.subtomo_star, subtomos)
     log.info("%s: %d subtomograms of %d^3 voxels", settings.subtomo_star, total, size)
+
+
+def _target(entry: TomogramEntry, number: int, settings: ExtractSettings) -> Path:
+    return Path(settings.subtomo_folder) / f"{entry.name}_{number:06d}.mrc"
 
 
 def _plan(entry: TomogramEntry, size: int, settings: ExtractSettings) -> tuple[Volume, np.ndarray, bool]:
@@ -59,6 +71,10 @@ def _plan(entry: TomogramEntry, size: int, settings: ExtractSettings) -> tuple[V
             check_mask(mask_volume, volume)
             mask = mask_volume.data
         count = entry.star.integer(entry.row, "rlnNumberSubtomo", 100)
+        if not 0 <= count <= volume.data.size:
+            raise EngineError(
+                entry.star.path, f"_rlnNumberSubtomo is {count} for {entry.path}", "Give a number such as 100."
+            )
         # each tomogram has its own random numbers, so that leaving out others does not change its centres
         seed = None if settings.seed is None else [settings.seed, entry.star.integer(entry.row, "rlnIndex")]
         return volume, random_centres(volume.shape, mask, size, count, np.random.default_rng(seed)), deconvolved
@@ -70,9 +86,9 @@ def _plan(entry: TomogramEntry, size: int, settings: ExtractSettings) -> tuple[V
 
 
 def _given_centres(entry: TomogramEntry, path: str, first: np.ndarray, last: np.ndarray) -> np.ndarray:
-    star = read_star(path)
+    star = read_star(path, COORDINATES)
     label = "rlnTomoName" if "rlnTomoName" in star.labels else "rlnMicrographName"
-    star.require([label, "rlnCoordinateX", "rlnCoordinateY", "rlnCoordinateZ"])
+    star.require([label, *COORDINATES])
     wanted = entry.name if label == "rlnTomoName" else entry.path
     rows = [row for row in star.rows if row[label] == wanted]
     centres = [[round(star.number(row, f"rlnCoordinate{axis}")) for axis in "ZYX"] for row in rows]

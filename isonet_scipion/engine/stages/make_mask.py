@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from isonet_scipion.engine.boundary import boundary_mask, read_boundary
+from isonet_scipion.engine.disk import growth, require_space
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.mask import BINNING, sample_mask
 from isonet_scipion.engine.progress import Progress
 from isonet_scipion.engine.settings import MakeMaskSettings
 from isonet_scipion.engine.tomograms import TomogramEntry, TomogramTable
-from isonet_scipion.engine.volume import Volume, naming, write_volume
+from isonet_scipion.engine.volume import Volume, naming, volume_bytes, write_volume
 
 log = logging.getLogger(__name__)
 THREADS = 2  # more do not help: the planes come from disk
@@ -28,6 +29,11 @@ def make_mask(star_file: str, settings: MakeMaskSettings) -> None:
     for entry in entries:
         _percentages(entry, settings)
         _boundary(entry, entry.source(settings.use_deconv_tomo)[0])
+    shapes = {entry.name: entry.source(settings.use_deconv_tomo)[0].shape for entry in entries}
+    require_space(
+        settings.mask_folder,
+        growth({_target(name, settings): volume_bytes(shape, np.int8) for name, shape in shapes.items()}),
+    )
     with Progress("Masks", len(entries), "tomograms") as progress:
         for entry in entries:
             density, std = _percentages(entry, settings)
@@ -41,7 +47,7 @@ def make_mask(star_file: str, settings: MakeMaskSettings) -> None:
                     "its mask would be empty",
                     "Raise density_percentage and std_percentage, lower z_crop, or check the boundary.",
                 )
-            target = Path(settings.mask_folder) / f"{entry.name}_mask.mrc"
+            target = _target(entry.name, settings)
             write_volume(target, mask, entry.output_voxel_size(volume), volume)
             table.update(
                 entry, {"rlnMaskDensityPercentage": density, "rlnMaskStdPercentage": std, "rlnMaskName": target}
@@ -72,6 +78,10 @@ def _boundary(entry: TomogramEntry, volume: Volume) -> np.ndarray | None:
         return None
     binned = tuple(-(-length // BINNING) for length in volume.shape)
     return boundary_mask(read_boundary(path, volume.shape), binned, BINNING)
+
+
+def _target(name: str, settings: MakeMaskSettings) -> Path:
+    return Path(settings.mask_folder) / f"{name}_mask.mrc"
 
 
 def _check(settings: MakeMaskSettings) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from isonet_scipion.engine.device import Devices, choose_devices, free_memory
+from isonet_scipion.engine.disk import growth, require_space
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.model_file import load_model, network_settings, read_metadata
 from isonet_scipion.engine.network import NetworkSettings, run_network
@@ -17,7 +18,15 @@ from isonet_scipion.engine.report import save_comparison
 from isonet_scipion.engine.settings import PredictSettings
 from isonet_scipion.engine.tiling import Tiling, automatic_tiling, isonet_tiling
 from isonet_scipion.engine.tomograms import TomogramEntry, TomogramTable
-from isonet_scipion.engine.volume import Volume, check_mask, open_volume, read_float, same_voxel_size, write_volume
+from isonet_scipion.engine.volume import (
+    Volume,
+    check_mask,
+    open_volume,
+    read_float,
+    same_voxel_size,
+    volume_bytes,
+    write_volume,
+)
 from isonet_scipion.engine.wedge import TILT_TOLERANCE
 
 log = logging.getLogger(__name__)
@@ -30,6 +39,8 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
     """Write corrected tomograms, their pictures, and their names into the table; errors as `EngineError`."""
     table = TomogramTable(star_file)
     entries = table.select(settings.tomo_idx, settings.use_deconv_tomo)
+    files = {_target(entry, settings): entry.source(settings.use_deconv_tomo)[0].shape for entry in entries}
+    require_space(settings.output_dir, growth({path: volume_bytes(shape) for path, shape in files.items()}))
     metadata = read_metadata(model_file)
     network = network_settings(metadata)
     fixed = _fixed_tiling(settings, network)
@@ -44,7 +55,7 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
         tiling = fixed or automatic_tiling(volume.shape, network.divisor, _tile_voxels(devices, network))
         batch = settings.batch_size or (4 * devices.count if fixed else 1)
         tiles = tiling.counts(volume.shape)
-        target = Path(settings.output_dir) / f"{entry.name}_corrected.mrc"
+        target = _target(entry, settings)
         parts = _parts(entry, volume, metadata)
         count = len(parts) * tiles[0] * tiles[1] * tiles[2]
         corrected = np.zeros(volume.shape, np.float32)
@@ -83,6 +94,10 @@ def _parts(entry: TomogramEntry, volume: Volume, metadata: dict) -> list[Volume]
     for half in halves:
         check_mask(half, volume)
     return halves or [volume]
+
+
+def _target(entry: TomogramEntry, settings: PredictSettings) -> Path:
+    return Path(settings.output_dir) / f"{entry.name}_corrected.mrc"
 
 
 def _fixed_tiling(settings: PredictSettings, network: NetworkSettings) -> Tiling | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 
 from isonet_scipion.engine.errors import EngineError
@@ -66,8 +67,8 @@ def prepare_subtomo_star(folder: str, settings: PrepareSubtomoStarSettings) -> N
 
 
 def _volume_files(folder: str, suffixes: tuple[str, ...]) -> list[Path]:
-    if not Path(folder).is_dir():
-        raise EngineError(folder, "the folder does not exist", "Check the name and the working directory.")
+    if not os.access(folder, os.R_OK) or not Path(folder).is_dir():
+        raise EngineError(folder, "the folder does not exist or can't be read", "Check its name and permissions.")
     found = sorted(path for path in Path(folder).iterdir() if path.suffix in suffixes and not path.name.startswith("."))
     if not found:
         raise EngineError(folder, f"it holds no {' or '.join(suffixes)} files", "Put (links to) the volumes there.")

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from isonet_scipion.engine.refinement import Refinement
 
 log = logging.getLogger(__name__)
+NEEDED = ("rlnImageName", "rlnCubeSize")  # columns of the table
 TILT_SAMPLE = 30  # subtomograms of each tilt range that it is checked on
 
 
@@ -53,8 +54,8 @@ def refine(star: str, settings: RefineSettings, given: set[str]) -> None:
 
 
 def _iterative(subtomo_star: str, settings: RefineSettings) -> Refinement:
-    table = _selected(read_star(subtomo_star), settings)
-    table.require(["rlnImageName", "rlnCubeSize"])
+    table = _selected(read_star(subtomo_star, NEEDED), settings)
+    table.require(NEEDED)
     cube_size = table.integer(table.rows[0], "rlnCubeSize")
     _check(settings, cube_size, NetworkSettings.among(vars(settings)))
     subtomograms = read_subtomograms(table, settings.normalize_percentile, (settings.tilt_min, settings.tilt_max))

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from isonet_scipion.engine.disk import growth, require_space
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.progress import Progress
-from isonet_scipion.engine.rescaling import rescale
+from isonet_scipion.engine.rescaling import rescale, rescaled_shape
 from isonet_scipion.engine.settings import ResizeSettings
 from isonet_scipion.engine.star import Star, write_star
-from isonet_scipion.engine.tomograms import TomogramTable
-from isonet_scipion.engine.volume import open_volume, read_float, write_volume
+from isonet_scipion.engine.tomograms import TomogramEntry, TomogramTable
+from isonet_scipion.engine.volume import open_volume, read_float, volume_bytes, write_volume
 
 log = logging.getLogger(__name__)
 # names of files that have another size than the rescaled tomogram
@@ -26,10 +27,17 @@ def resize(star_file: str, settings: ResizeSettings) -> None:
     entries = table.select(None)
     labels = [label for label in table.star.labels if label not in OF_OLD_SIZE]
     resized = Star(labels)
+    sizes = {
+        _target(entry, settings): volume_bytes(
+            rescaled_shape(open_volume(entry.path).shape, settings.apix / entry.voxel_size)
+        )
+        for entry in entries
+    }
+    require_space(settings.out_folder, growth(sizes))
     with Progress("Resizing", len(entries), "tomograms") as progress:
         for entry in entries:
             volume = open_volume(entry.path)
-            target = Path(settings.out_folder) / f"{entry.name}.mrc"
+            target = _target(entry, settings)
             data = rescale(read_float(volume), entry.voxel_size, settings.apix)
             write_volume(target, data, settings.apix, volume)
             row = {label: entry.row[label] for label in labels}
@@ -40,3 +48,7 @@ def resize(star_file: str, settings: ResizeSettings) -> None:
     path = Path(star_file).with_name(f"{Path(star_file).stem}_resized.star")
     write_star(path, resized)
     log.info("%s: %d tomograms of %g A", path, len(resized.rows), settings.apix)
+
+
+def _target(entry: TomogramEntry, settings: ResizeSettings) -> Path:
+    return Path(settings.out_folder) / f"{entry.name}.mrc"

@@ -155,9 +155,9 @@ def test_diverging_loss_stops_with_advice(loss):
 
 
 def test_run_that_does_not_fit_on_the_disk_is_refused_before_it_starts(subtomograms, run, monkeypatch):
-    monkeypatch.setattr("isonet_scipion.engine.forecast.shutil.disk_usage", lambda path: SimpleNamespace(free=1000))
+    monkeypatch.setattr("isonet_scipion.engine.disk.shutil.disk_usage", lambda path: SimpleNamespace(free=1000))
     status, log = run("refine", "subtomo.star", *SMALL)
-    assert status == 1 and "results: the run needs" in log and "remove_intermediate" in log
+    assert status == 1 and "results: this needs" in log and "remove_intermediate" in log
     assert not Path("results").exists()
     # 3 iterations' models, twice the state with two more numbers per weight, 4 estimates of 24^3 each
     assert refinement_bytes(1000, 4, 24, 3, True) == 4 * 1000 * 9 + 4 * 4 * 24**3 * 3

@@ -1,10 +1,15 @@
 """What the fault tests share."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
 from isonet_scipion.engine.model_file import save_model
 from isonet_scipion.engine.network import NetworkSettings, build_unet
+from isonet_scipion.engine.star import Star, write_star
 from isonet_scipion.engine.volume import write_volume
 from isonet_scipion.tests.engine.conftest import run  # noqa: F401  (a fixture)
 
@@ -51,3 +56,53 @@ def project(run, tmp_path, tiny_model):  # noqa: F811
     write_table(tmp_path / "good.star", ["good.mrc"])
     (tmp_path / "tiny.keras").write_bytes(tiny_model)
     return tmp_path
+
+
+def table(path, rows):
+    """Write a table of tomograms; each row's values overwrite the defaults."""
+    star = Star([])
+    for index, values in enumerate(rows, 1):
+        row = {}
+        star.rows.append(row)
+        usual = {"rlnIndex": index, "rlnMicrographName": f"t{index}.mrc", "rlnPixelSize": VOXEL_SIZE}
+        for label, value in {**usual, "rlnDefocus": 20000.0, "rlnNumberSubtomo": 3, **values}.items():
+            star.set(row, label, value)
+    write_star(path, star)
+
+
+def make_project(folder, count=2, shape=SHAPE):
+    """Tomograms t1.mrc, t2.mrc and their table, subtomograms and theirs, and an untrained model."""
+    for number in range(1, count + 1):
+        write_volume(folder / f"t{number}.mrc", voxels(shape, number), VOXEL_SIZE)
+    table(folder / "t.star", [{} for _ in range(count)])
+    subtomos = Star([])
+    for number in range(4):
+        write_volume(folder / "cubes" / f"s{number}.mrc", voxels((16, 16, 16), number), VOXEL_SIZE)
+        row = {}
+        subtomos.rows.append(row)
+        for label, value in (("rlnImageName", f"cubes/s{number}.mrc"), ("rlnCubeSize", 8), ("rlnPixelSize", 10.0)):
+            subtomos.set(row, label, value)
+    write_star(folder / "s.star", subtomos)
+    save_model(folder / "m.keras", build_unet(TINY), TINY, {})
+
+
+@pytest.fixture
+def scene(tmp_path, run):  # noqa: F811
+    """The working folder, with `make_project`'s files."""
+    make_project(tmp_path)
+    return tmp_path
+
+
+def engine(folder, *arguments, **options):
+    """Start an isonet-engine command in a folder as a process group of its own."""
+    command = [sys.executable, "-m", "isonet_scipion.engine", *map(str, arguments)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "2"}
+    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, cwd=folder, env=environment, start_new_session=True, **{**pipes, **options})
+
+
+def the_error(log):
+    """The one line that tells an error; fails where there is none, or a traceback."""
+    errors = [line for line in log.splitlines() if line.startswith("isonet-engine: error: ")]
+    assert len(errors) == 1 and "Traceback" not in log, log
+    return errors[0].removeprefix("isonet-engine: error: ")

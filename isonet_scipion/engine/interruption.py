@@ -1,0 +1,66 @@
+"""Ctrl-C and SIGTERM end a command within seconds, whatever it is computing."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from isonet_scipion.engine.files import discard_temporaries
+
+GRACE = 6.0  # seconds for the running step, which Python can't interrupt while it is inside TensorFlow
+STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143}
+
+
+class Terminated(BaseException):
+    """SIGTERM came; a BaseException, so that clean-up runs and nothing swallows it."""
+
+
+@contextmanager
+def ending_on_signals() -> Iterator[None]:
+    """Raise KeyboardInterrupt or `Terminated` for the first signal; after GRACE seconds end without waiting.
+
+    Further signals are ignored, so that the clean-up is not cut short.
+    """
+    # what is started in the background ignores Ctrl-C, and goes on doing so
+    heeded = [number for number in STATUS if signal.getsignal(number) != signal.SIG_IGN]
+    earlier = {number: signal.signal(number, _raise_once) for number in heeded}
+    receiving, sending = socket.socketpair()
+    sending.setblocking(False)
+    wakeup = signal.set_wakeup_fd(sending.fileno(), warn_on_full_buffer=False)
+    finished = threading.Event()
+    watch = threading.Thread(target=_end_after_grace, args=(receiving, finished), daemon=True)
+    watch.start()
+    try:
+        yield
+    finally:
+        finished.set()
+        signal.set_wakeup_fd(wakeup)
+        with contextlib.suppress(OSError):
+            sending.close()
+        watch.join()
+        receiving.close()
+        for number, handler in earlier.items():
+            signal.signal(number, handler)
+
+
+def _raise_once(number: int, _: object) -> None:
+    for each in STATUS:
+        signal.signal(each, signal.SIG_IGN)
+    raise KeyboardInterrupt if number == signal.SIGINT else Terminated
+
+
+def _end_after_grace(receiving: socket.socket, finished: threading.Event) -> None:
+    # the signal's number comes at once, even while the main thread is busy in compiled code
+    while received := receiving.recv(1):
+        status = STATUS.get(received[0])
+        if status and not finished.wait(GRACE):
+            discard_temporaries()
+            message = "isonet-engine: error: stopped in the middle of a step; what was finished is kept"
+            print(message, file=sys.stderr, flush=True)
+            os._exit(status)

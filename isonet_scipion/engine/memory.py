@@ -1,0 +1,43 @@
+"""How much main memory this process may still take."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+CONTROL_GROUPS = Path("/sys/fs/cgroup")
+
+
+def free_main_memory() -> int:
+    """Bytes: the least of what the machine, a limit on the address space and the control groups leave."""
+    # a group's own count of what is used holds files' pages too, which it gives back when asked
+    groups = [limit - psutil.Process().memory_info().rss for limit in _group_limits()]
+    return max(0, min([psutil.virtual_memory().available, free_address_space(), *groups]))
+
+
+def free_address_space() -> float:
+    """Bytes that a limit on the address space (ulimit -v) leaves; infinite without one."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    return float("inf") if limit == resource.RLIM_INFINITY else limit - psutil.Process().memory_info().vms
+
+
+def _group_limits() -> Iterator[int]:
+    """Of this process's control groups, of version 1 and 2."""
+    try:
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return
+    for controllers, path in (line.split(":", 2)[1:] for line in lines):
+        if controllers not in ("", "memory"):
+            continue
+        root, name = CONTROL_GROUPS / controllers, "memory.limit_in_bytes" if controllers else "memory.max"
+        group = root / path.lstrip("/")
+        for folder in (group, *group.parents):
+            with suppress(OSError, ValueError):  # not there, or "max"
+                yield int((folder / name).read_text())
+            if folder == root:
+                break

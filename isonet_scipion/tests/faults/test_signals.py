@@ -1,0 +1,165 @@
+"""Kills at seeded random moments: nothing half-written, the repeated command succeeds with equal results.
+
+`ISONET_KILLS=20 pytest .../test_signals.py` makes 20 kills of each kind in each stage; without it there are two.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import psutil
+import pytest
+
+from isonet_scipion.engine.model_file import load_model
+from isonet_scipion.engine.star import read_star
+from isonet_scipion.engine.volume import open_volume, read_float
+from isonet_scipion.tests.faults.conftest import engine, make_project
+
+KILLS = int(os.environ.get("ISONET_KILLS", "1"))
+SECONDS_TO_END = 10.0
+LARGER = (32, 96, 96)
+NETWORK = ("--filter_base=2", "--unet_depth=1", "--batch_size=2", "--preprocessing_ncpus=1", "--seed=3")
+STAGES = {
+    "deconv": ("t.star", "--chunk_size=16", "--ncpu=1"),
+    "make_mask": ("t.star",),
+    "extract": ("t.star", "--cube_size=8", "--crop_size=16", "--seed=1"),
+    "resize": ("t.star", "--apix=7"),
+    "predict": ("t.star", "m.keras", "--cube_size=20", "--crop_size=40"),
+    "refine": ("s.star", "--iterations=3", "--epochs=2", "--steps_per_epoch=3", *NETWORK),
+}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """For each stage: its project before, its results after an undisturbed run, and how many seconds that took."""
+    made = {}
+
+    def get(stage):
+        if stage not in made:
+            start = tmp_path_factory.mktemp("start")
+            make_project(start, count=4, shape=LARGER)
+            done = tmp_path_factory.mktemp("done") / stage
+            shutil.copytree(start, done)
+            started = time.monotonic()
+            process = engine(done, stage, *STAGES[stage])
+            log = process.communicate(timeout=300)[1]
+            assert process.returncode == 0, log
+            made[stage] = start, done, time.monotonic() - started
+        return made[stage]
+
+    return get
+
+
+def require_whole(folder):
+    """Every file under its final name can be read to its end."""
+    for path in folder.rglob("*"):
+        if path.name.startswith(".") or not path.is_file():
+            continue
+        if path.suffix == ".mrc":
+            read_float(open_volume(path))
+        elif path.suffix == ".keras":
+            load_model(path)
+        elif path.suffix == ".star":
+            star = read_star(path)
+            for row in star.rows:
+                for label in ("rlnDeconvTomoName", "rlnMaskName", "rlnCorrectedTomoName", "rlnImageName"):
+                    name = star.text(row, label)
+                    assert name is None or (folder / name).is_file(), f"{path}: {name}"
+        elif path.suffix == ".png":
+            assert path.read_bytes()[-8:-4] == b"IEND", path
+
+
+def require_equal(folder, expected):
+    """The same files as an undisturbed run, volumes, weights and tables with the same content."""
+    names = [sorted(str(path.relative_to(root)) for path in root.rglob("*")) for root in (folder, expected)]
+    assert names[0] == names[1]
+    for name in names[0]:
+        ours, theirs = folder / name, expected / name
+        if ours.suffix == ".mrc":
+            np.testing.assert_allclose(open_volume(ours).data, open_volume(theirs).data, atol=1e-4, err_msg=name)
+        elif ours.suffix == ".keras":
+            for a, b in zip(load_model(ours)[0].get_weights(), load_model(theirs)[0].get_weights()):
+                np.testing.assert_allclose(a, b, atol=1e-5, err_msg=name)
+        elif ours.suffix == ".star":
+            assert read_star(ours).rows == read_star(theirs).rows, name
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["KILL", "TERM"])
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_killed_stage_is_repeated_with_equal_results(undisturbed, tmp_path, stage, number):
+    start, done, seconds = undisturbed(stage)
+    rng = np.random.default_rng([number, list(STAGES).index(stage), KILLS])
+    killed = 0
+    for attempt in range(KILLS):
+        folder = tmp_path / str(attempt)
+        shutil.copytree(start, folder)
+        process = engine(folder, stage, *STAGES[stage])
+        time.sleep(seconds * rng.uniform(0.1, 0.98))
+        children = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+        process.send_signal(number)
+        sent = time.monotonic()
+        log = process.communicate(timeout=60)[1]
+        killed += process.returncode != 0
+        if number == signal.SIGTERM:
+            assert time.monotonic() - sent < SECONDS_TO_END
+            assert process.returncode in (0, 143, -signal.SIGTERM), log
+            assert "Traceback" not in log, log
+            if process.returncode == 143:  # clean-up included
+                assert [path.name for path in folder.rglob(".*")] == []
+        else:
+            assert process.returncode in (0, -signal.SIGKILL), log
+        assert not any(child.is_running() for child in children)
+        require_whole(folder)
+        again = engine(folder, stage, *STAGES[stage])
+        log = again.communicate(timeout=300)[1]
+        assert again.returncode == 0, log
+        assert [path.name for path in folder.rglob(".*")] == []
+        require_equal(folder, done)
+        shutil.rmtree(folder)
+    print(f"{stage}: {KILLS} signals {number}, {killed} of them before the end")
+
+
+def test_ctrl_c_ends_a_training_with_130(scene):
+    process = engine(scene, "refine", "s.star", "--iterations=50", *NETWORK)
+    until = time.monotonic() + 120
+    while not (scene / "results" / "losses.csv").exists():
+        assert process.poll() is None and time.monotonic() < until
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    sent = time.monotonic()
+    log = process.communicate(timeout=60)[1]
+    assert time.monotonic() - sent < SECONDS_TO_END
+    assert process.returncode == 130, log
+    assert log.rstrip().endswith("isonet-engine: error: interrupted; what was finished is kept"), log
+    assert [path.name for path in scene.rglob(".*")] == []
+
+
+BUSY = """
+import ctypes, sys
+from pathlib import Path
+from isonet_scipion.engine import interruption
+from isonet_scipion.engine.files import alone, replacing
+interruption.GRACE = 0.5
+with interruption.ending_on_signals(), alone("out"), replacing("file.txt") as temporary:
+    print("begun", flush=True)
+    mutex = ctypes.create_string_buffer(64)
+    for _ in range(2):  # the second time it waits for itself, and no signal ends that
+        ctypes.CDLL(None).pthread_mutex_lock(mutex)
+"""
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_step_that_python_can_not_interrupt_is_ended_too(tmp_path, number, status):
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen([sys.executable, "-c", BUSY], cwd=tmp_path, start_new_session=True, **pipes)
+    assert process.stdout.readline() == "begun\n"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".file.partial.txt", ".out.lock"]
+    process.send_signal(number)
+    _, log = process.communicate(timeout=10)
+    assert process.returncode == status, log
+    assert "what was finished is kept" in log
+    assert list(tmp_path.iterdir()) == []
