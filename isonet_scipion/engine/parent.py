@@ -11,6 +11,7 @@ import psutil
 
 PARENT = "ISONET_PARENT"  # environment variable: number of the process to live with
 SECONDS_BETWEEN_LOOKS = 1.0
+SECONDS_TO_CLEAN_UP = 5.0
 
 
 def live_with_parent() -> None:
@@ -32,3 +33,5 @@ def _watch(number: int) -> None:
     except psutil.NoSuchProcess:
         pass
     os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(SECONDS_TO_CLEAN_UP)
+    os._exit(128 + signal.SIGTERM)  # a long computation does not hear the signal

@@ -3,28 +3,34 @@ import signal
 import subprocess
 import sys
 
+import pytest
+
 from isonet_scipion.engine.parent import PARENT
 
 CHILD = """
-import os, time
-from isonet_scipion.engine.parent import PARENT, live_with_parent
-live_with_parent()
-print(PARENT in os.environ, flush=True)
+import os, signal, sys, time
+from isonet_scipion.engine import parent
+parent.SECONDS_TO_CLEAN_UP = 0.2
+if sys.argv[1] == "deaf":
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+parent.live_with_parent()
+print(parent.PARENT in os.environ, flush=True)
 time.sleep(60)
 """
 
 
-def start(parent):
+def start(parent, kind="usual"):
     environ = {**os.environ, PARENT: str(parent)}
-    return subprocess.Popen([sys.executable, "-c", CHILD], env=environ, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen([sys.executable, "-c", CHILD, kind], env=environ, stdout=subprocess.PIPE, text=True)
 
 
-def test_a_process_ends_with_its_parent():
-    with subprocess.Popen(["sleep", "60"]) as parent, start(parent.pid) as child:
+@pytest.mark.parametrize("kind, status", [("usual", -signal.SIGTERM), ("deaf", 128 + signal.SIGTERM)])
+def test_a_process_ends_with_its_parent(kind, status):
+    with subprocess.Popen(["sleep", "60"]) as parent, start(parent.pid, kind) as child:
         assert child.stdout.readline() == "False\n"  # it is not for processes of its own
         assert child.poll() is None
         parent.kill()  # a zombie from now on
-        assert child.wait(20) == -signal.SIGTERM
+        assert child.wait(20) == status
 
 
 def test_a_process_whose_parent_has_gone_already_ends_at_once():
