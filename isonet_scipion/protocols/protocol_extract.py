@@ -63,7 +63,8 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
             condition="inputCoordinates is None",
             label="Subtomograms per tomogram",
             help=f"How many random centres. Empty: about {ENOUGH} from all tomograms together, shared by the volume of "
-            "their samples, and never more than there is room for. More make training longer, not better.",
+            "their samples, and never more than there is room for, once all tomograms are there. "
+            "More make training longer, not better.",
         )
         addOption(
             form,
@@ -97,6 +98,8 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
                 kept.setVolume(coordinate.getVolume())
                 picked.setdefault(coordinate.getTomoId(), []).append(kept)
         if coordinates is None and not self.numberSubtomos.get():
+            if isOpen(self.inputTomograms) or isOpen(self.inputMasks):
+                return {}  # the shares are known when all are there
             # of all tomograms, also those that are done: Continue shares in the same way
             everything = self._tomogramsById()
             self._volumes = {t: sampleVolume(everything[t], files.get(t)) for t in self._usable(everything)}

@@ -78,18 +78,18 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
 
     def stepsGeneratorStep(self) -> None:
         """Give each tomogram a step as soon as it and its partner are there, until the inputs are closed."""
-        self._tomograms, self._failed, steps, isOpen = {}, {}, [], True
-        while isOpen and not self.isFailed():
+        self._tomograms, self._failed, steps, isGrowing = {}, {}, [], True
+        while isGrowing and not self.isFailed():
             with self._lock:
                 # before the sets are read: what comes after that is seen in the next turn
-                isOpen = any([self._isGrowing(name) for name in ("inputTomograms", *self.MATCHED)])
+                isGrowing = any([self._isGrowing(name) for name in ("inputTomograms", *self.MATCHED)])
                 new = self._newTomograms()
             self._tomograms.update(new)
             steps += [
                 self._insertFunctionStep(self.processStep, tsId, prerequisites=[], wait=True, needsGPU=self.NEEDS_GPU)
                 for tsId in new
             ]
-            if isOpen:
+            if isGrowing:
                 time.sleep(max(1, self._getStreamingSleepOnWait()))
         if not self.isFailed():
             self._insertFunctionStep(self.closeStep, prerequisites=steps, wait=True, needsGPU=False)

@@ -53,22 +53,16 @@ class TestIsoNetStreaming(LiveTest):
         deconvolved = {"inputTomograms": (deconv, "tomograms")}
         mask = self.start(self.prepare(ProtIsoNetMask, deconvolved, patchSize=2, **STREAMING))
         waitFor(lambda: self.size(mask, "tomoMasks") == 1)
-        extract = self.start(
-            self.prepare(
-                ProtIsoNetExtract,
-                {**deconvolved, "inputMasks": (mask, "tomoMasks")},
-                cubeSize=16,
-                cropSize=24,
-                numberSubtomos=4,
-                seed=1,
-                **STREAMING,
-            )
-        )
+        masked = {**deconvolved, "inputMasks": (mask, "tomoMasks")}
+        cubes = {"cubeSize": 16, "cropSize": 24, "seed": 1}
+        # each tomogram's share of the subtomograms is known when all are there
+        sharing = self.start(self.prepare(ProtIsoNetExtract, masked, **cubes, **STREAMING))
+        extract = self.start(self.prepare(ProtIsoNetExtract, masked, numberSubtomos=4, **cubes, **STREAMING))
         waitFor(lambda: self.size(extract, "subtomograms") == 4)
-        self.assertEqual(self.size(deconv, "tomograms"), 1)
+        self.assertEqual((self.size(deconv, "tomograms"), self.size(sharing, "subtomograms")), (1, 0))
 
         self.append(growing, [last], Set.STREAM_CLOSED)
-        for protocol in (deconv, mask, extract):
+        for protocol in (deconv, mask, extract, sharing):
             self.assertTrue(self.end(protocol).isFinished(), protocol.getErrorMessage())
             for _, output in protocol.iterOutputAttributes():
                 self.assertFalse(output.isStreamOpen())
@@ -80,6 +74,10 @@ class TestIsoNetStreaming(LiveTest):
         self.assertEqual([item.getTsId() for item in mask.tomoMasks], list(SHAPES))
         self.assertEqual([item.getVolName() for item in extract.subtomograms], [ts for ts in SHAPES for _ in range(4)])
         self.assertSetSize(extract.coordinates, 8)
+        shares = [read_star(sharing._getExtraPath(f"{tsId}.star")).rows[0]["rlnNumberSubtomo"] for tsId in SHAPES]
+        whole = self.run_(ProtIsoNetExtract, masked, **cubes)
+        for tsId, share in zip(SHAPES, shares):
+            self.assertEqual(read_star(whole._getExtraPath(f"{tsId}.star")).rows[0]["rlnNumberSubtomo"], share)
 
     def test_what_came_while_it_was_dead_is_done_after_continue(self) -> None:
         first, last = [tomogram.clone() for tomogram in self.tomograms.Tomograms]
