@@ -77,6 +77,7 @@ class ProtIsoNetBase(EMProtocol):
         # a queue does not tell how its jobs end
         statusFile = self._getExtraPath(f"{name or stage}.status")
         if self.useQueueForSteps():
+            readStatus(statusFile)  # that of a run that was killed
             arguments += f" || echo $? > {shlex.quote(statusFile)}"
         else:  # on this very machine
             environ[PARENT] = str(os.getpid())

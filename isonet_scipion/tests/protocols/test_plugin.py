@@ -20,7 +20,7 @@ import isonet_scipion
 from isonet_scipion import environment, protocols
 from isonet_scipion.constants import ISONET_HOME, ISONET_PYTHON
 from isonet_scipion.plugin import Plugin
-from isonet_scipion.protocols.base import EngineFailure
+from isonet_scipion.protocols.base import EngineFailure, ending, readStatus
 
 PACKAGE = Path(isonet_scipion.__file__).parent
 
@@ -230,3 +230,16 @@ def test_error_message_is_the_engines_own_line(predict, monkeypatch, tmp_path):
     predict.setStepsExecutor(StepExecutor(None, gpuList=[]))
     with pytest.raises(EngineFailure, match="^TS_01.mrc: truncated. Copy it again.$"):
         predict._runEngine("predict", [], {}, name="TS_01")
+
+
+@pytest.mark.parametrize(
+    "status, words", [(-9, "ended by SIGKILL"), (137, "ended by SIGKILL"), (143, "ended by SIGTERM"), (3, "status 3")]
+)
+def test_the_end_of_a_command_is_told(status, words):
+    assert words in ending(status)
+
+
+def test_the_status_that_a_job_left_is_read_once(tmp_path):
+    path = tmp_path / "TS_01.status"
+    path.write_text("137\n")
+    assert [readStatus(str(path)) for _ in range(2)] == [137, 0]
