@@ -51,7 +51,7 @@ WRITES = {
 }
 # command: what makes it smaller
 LESS_MEMORY = {
-    "deconv": "Give chunk_size, such as 64, or lower it.",
+    "deconv": "Give chunk_size, such as 64, or lower it, or rescale the tomogram (resize).",
     "make_mask": "Make the mask of a rescaled tomogram (resize).",
     "extract": "Lower cube_size and crop_size.",
     "refine": "Lower batch_size, filter_base or cube_size.",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import resource
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,7 +15,7 @@ CONTROL_GROUPS = Path("/sys/fs/cgroup")
 def free_main_memory() -> int:
     """Bytes: the least of what the machine, a limit on the address space and the control groups leave."""
     # a group's own count of what is used holds files' pages too, which it gives back when asked
-    groups = [limit - psutil.Process().memory_info().rss for limit in _group_limits()]
+    groups = [limit - psutil.Process().memory_info().rss for limit in group_limits()]
     return max(0, min([psutil.virtual_memory().available, free_address_space(), *groups]))
 
 
@@ -25,19 +25,26 @@ def free_address_space() -> float:
     return float("inf") if limit == resource.RLIM_INFINITY else limit - psutil.Process().memory_info().vms
 
 
-def _group_limits() -> Iterator[int]:
-    """Of this process's control groups, of version 1 and 2."""
-    try:
-        lines = Path("/proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        return
+def group_limits(root: Path = CONTROL_GROUPS, lines: Sequence[str] | None = None) -> Iterator[int]:
+    """Memory limits in bytes of this process's control groups, of version 1 and 2, and of those above them.
+
+    Parameters
+    ----------
+    root : Path
+        Where they are mounted.
+    lines : sequence of str, optional
+        Content of /proc/self/cgroup; None: that file's.
+    """
+    if lines is None:
+        membership = Path("/proc/self/cgroup")
+        lines = membership.read_text().splitlines() if membership.exists() else []
     for controllers, path in (line.split(":", 2)[1:] for line in lines):
         if controllers not in ("", "memory"):
             continue
-        root, name = CONTROL_GROUPS / controllers, "memory.limit_in_bytes" if controllers else "memory.max"
-        group = root / path.lstrip("/")
+        top, name = root / controllers, "memory.limit_in_bytes" if controllers else "memory.max"
+        group = top / path.lstrip("/")
         for folder in (group, *group.parents):
             with suppress(OSError, ValueError):  # not there, or "max"
                 yield int((folder / name).read_text())
-            if folder == root:
+            if folder == top:
                 break

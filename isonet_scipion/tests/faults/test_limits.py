@@ -1,0 +1,145 @@
+"""A full disk, a read-only one, and little memory."""
+
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from isonet_scipion.engine.disk import growth
+from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.files import replacing
+from isonet_scipion.engine.memory import group_limits
+from isonet_scipion.engine.volume import scratch_array, writing_volume
+from isonet_scipion.tests.faults.conftest import contents, make_project, the_error
+
+STAGES = {
+    "deconv": ("t.star",),
+    "make_mask": ("t.star",),
+    "extract": ("t.star", "--cube_size=8", "--crop_size=16", "--seed=1"),
+    "resize": ("t.star", "--apix=8"),
+    "predict": ("t.star", "m.keras"),
+    "refine": ("s.star", "--filter_base=2", "--unet_depth=1", "--iterations=1", "--epochs=1", "--steps_per_epoch=1"),
+}
+
+
+@pytest.fixture
+def small_disk(tmp_path, request):
+    """A file system of its own, of 3 MiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", folder], capture_output=True, text=True)
+    if mounted.returncode:
+        pytest.skip(f"no file system can be mounted here: {mounted.stderr.strip()}")
+    request.addfinalizer(lambda: subprocess.run(["umount", "-l", folder], check=True))
+    return folder
+
+
+def fill(folder, left):
+    """Leave about `left` bytes of a file system free."""
+    free = os.statvfs(folder).f_bavail * os.statvfs(folder).f_bsize
+    (folder / "filler").write_bytes(bytes(max(0, free - left)))
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_disk_that_is_too_small_is_told_before_work_starts(small_disk, run, monkeypatch, stage):
+    make_project(small_disk)
+    monkeypatch.chdir(small_disk)
+    fill(small_disk, 20_000)
+    before = contents(small_disk)
+    status, log = run(stage, *STAGES[stage])
+    assert status == 1 and "of disk space, 0.0 MiB are free" in the_error(log)
+    assert contents(small_disk) == before
+    (small_disk / "filler").unlink()
+    status, log = run(stage, *STAGES[stage])
+    assert status == 0, log
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_disk_that_fills_up_under_way_keeps_what_was_finished(small_disk, run, monkeypatch, stage):
+    make_project(small_disk)
+    monkeypatch.chdir(small_disk)
+    monkeypatch.setattr("isonet_scipion.engine.disk.shutil.disk_usage", lambda _: SimpleNamespace(free=1 << 40))
+    fill(small_disk, 20_000)
+    before = contents(small_disk)
+    status, log = run(stage, *STAGES[stage])
+    assert status == 1 and "can't be written (No space left on device" in the_error(log)
+    after = contents(small_disk)
+    assert {name: after.get(name) for name in before} == before
+    assert [path.name for path in small_disk.rglob(".*")] == []
+    (small_disk / "filler").unlink()
+    status, log = run(stage, *STAGES[stage])
+    assert status == 0, log
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_read_only_disk_is_told(small_disk, run, monkeypatch, stage):
+    make_project(small_disk)
+    monkeypatch.chdir(small_disk)
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    status, log = run(stage, *STAGES[stage])
+    assert status == 1 and "can't be written (Read-only file system" in the_error(log)
+    subprocess.run(["mount", "-o", "remount,rw", small_disk], check=True)
+    assert run(stage, *STAGES[stage])[0] == 0
+
+
+def test_a_memory_map_on_a_full_disk_is_an_error_and_no_crash(small_disk):
+    with pytest.raises(EngineError, match="No space left"), writing_volume(small_disk / "v.mrc", (99, 99, 99), "f4", 1):
+        pytest.fail("it was opened")
+    with pytest.raises(EngineError, match="no 3 MiB of scratch space"):
+        scratch_array((99, 99, 99), np.float32, small_disk)
+    with pytest.raises(EngineError, match="No space left"), replacing(small_disk / "a.txt") as temporary:
+        temporary.write_bytes(bytes(4 << 20))
+    assert list(small_disk.iterdir()) == []
+
+
+def test_growth_counts_what_is_replaced(tmp_path):
+    (tmp_path / "old").write_bytes(bytes(8192))
+    assert growth({tmp_path / "new": 4096, tmp_path / "old": 8192, tmp_path / "third": 4096}) == 4096 + 8192
+    assert growth({}) == 0
+
+
+LIMITED = "import resource, sys; resource.setrlimit(resource.RLIMIT_AS, 2 * ({0},)); "
+LIMITED += "from isonet_scipion.engine.cli import main; sys.exit(main(sys.argv[1:]))"
+
+
+def limited(folder, mebibytes, *arguments):
+    """Run a command within an address space; returns its status and standard error."""
+    command = [sys.executable, "-c", LIMITED.format(mebibytes << 20), *arguments]
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=200)
+    return done.returncode, done.stderr
+
+
+def test_little_memory_names_the_option_that_helps(tmp_path):
+    make_project(tmp_path, count=1, shape=(128, 512, 512))
+    for command, remedy in (
+        (("deconv", "t.star", "--ncpu=1"), "Give chunk_size"),
+        (("resize", "t.star", "--apix=5"), "apix"),
+    ):
+        status, log = limited(tmp_path, 600, *command)
+        assert status == 1 and "memory: it does not suffice" in the_error(log) and remedy in the_error(log)
+    assert [path.name for path in tmp_path.rglob(".*")] == []
+
+
+def test_tensorflow_is_not_started_where_it_would_end_the_process(tmp_path):
+    make_project(tmp_path)
+    before = contents(tmp_path)
+    status, log = limited(tmp_path, 1200, "predict", "t.star", "m.keras")
+    assert status == 1 and "too little for TensorFlow. Raise the limit (ulimit -v)" in the_error(log)
+    assert contents(tmp_path) == before
+
+
+def test_limits_count_as_free_memory(tmp_path):
+    code = "import resource; resource.setrlimit(resource.RLIMIT_AS, 2 * (1 << 30,)); "
+    code += "from isonet_scipion.engine.memory import free_main_memory; print(free_main_memory())"
+    free = int(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout)
+    assert 1 << 28 < free < 1 << 30
+    group = tmp_path / "memory" / "job"
+    group.mkdir(parents=True)
+    (group / "memory.limit_in_bytes").write_text(str(1 << 20))
+    assert min(group_limits(tmp_path, ["4:memory:/job", "1:cpu:/"])) == 1 << 20
+    (tmp_path / "memory.max").write_text("max")
+    assert list(group_limits(tmp_path, ["0::/"])) == []
