@@ -91,7 +91,8 @@ class ProtIsoNetRefine(ProtIsoNetBase):
             label="Start from the builtin model?",
             help="Yes: go on with the network that comes with the plugin, whose shape is then taken. It is a prior "
             "learned from simulated tomograms of proteins, filaments and membranes: what it fills in before it has "
-            "learned from your data is what such objects look like. Compare with a training from scratch.",
+            "learned from your data is what such objects look like. On noisy tomograms training from scratch was "
+            "measured to be better (benchmarks/ONE_PASS.md): compare.",
         )
         form.addParam(
             "cubeSize",
