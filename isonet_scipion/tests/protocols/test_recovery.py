@@ -135,7 +135,7 @@ class TestIsoNetRecovery(LiveTest):
 
         self.continue_(refine)
         self.assertIn("Going on with iteration", self.log(refine))
-        self.assertIn("--preprocessing_ncpus 1 ", self.log(refine))
+        self.assertRegex(self.log(refine), r"--preprocessing_ncpus 1\b")
         self.assertEqual(self.epochs(refine), self.epochs(self.refine))
         for ours, theirs in zip(self.weights(refine), self.weights(self.refine)):
             np.testing.assert_allclose(ours, theirs, atol=1e-6)
