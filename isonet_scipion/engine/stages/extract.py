@@ -28,23 +28,21 @@ def extract(star_file: str, settings: ExtractSettings) -> None:
         raise EngineError("crop_size", f"{size} is smaller than cube_size {settings.cube_size}", "Raise crop_size.")
     table = TomogramTable(star_file)
     entries = table.select(settings.tomo_idx, settings.use_deconv_tomo)
-    # all tomograms are checked before the first file is written
-    plans = [_plan(entry, size, settings) for entry in entries]
-    total = sum(len(centres) for _, centres, _ in plans)
+    # all tomograms are checked before the first file is written; none stays open, since hundreds could not
+    plans = [_checked_centres(entry, size, settings) for entry in entries]
+    total = sum(map(len, plans))
     if total == 0:
         raise EngineError(star_file, "no subtomogram lies inside the tomograms", "Check the numbers and coordinates.")
-    for volume, centres, _ in plans:
-        if not all(np.isfinite(crop(np.asarray(volume.data), centre, size)).all() for centre in centres):
-            raise EngineError(volume.path, "it holds NaN or infinite voxels", "Reconstruct it again or replace them.")
     files = {
         _target(entry, number, settings): volume_bytes((size,) * 3)
-        for entry, plan in zip(entries, plans)
-        for number in range(len(plan[1]))
+        for entry, centres in zip(entries, plans)
+        for number in range(len(centres))
     }
     require_space(settings.subtomo_folder, growth(files))
     subtomos = Star([])
     with Progress("Extraction", total, "subtomograms") as progress:
-        for entry, (volume, centres, deconvolved) in zip(entries, plans):
+        for entry, centres in zip(entries, plans):
+            volume, deconvolved = entry.source(settings.use_deconv_tomo)
             for number, centre in enumerate(centres):
                 target = _target(entry, number, settings)
                 cube = crop(np.asarray(volume.data), centre, size).astype(np.float32)
@@ -59,12 +57,19 @@ def _target(entry: TomogramEntry, number: int, settings: ExtractSettings) -> Pat
     return Path(settings.subtomo_folder) / f"{entry.name}_{number:06d}.mrc"
 
 
-def _plan(entry: TomogramEntry, size: int, settings: ExtractSettings) -> tuple[Volume, np.ndarray, bool]:
-    volume, deconvolved = entry.source(settings.use_deconv_tomo)
+def _checked_centres(entry: TomogramEntry, size: int, settings: ExtractSettings) -> np.ndarray:
+    volume, _ = entry.source(settings.use_deconv_tomo)
+    centres = _centres(entry, volume, size, settings)
+    if not all(np.isfinite(crop(np.asarray(volume.data), centre, size)).all() for centre in centres):
+        raise EngineError(volume.path, "it holds NaN or infinite voxels", "Reconstruct it again or replace them.")
+    return centres
+
+
+def _centres(entry: TomogramEntry, volume: Volume, size: int, settings: ExtractSettings) -> np.ndarray:
     try:
         first, last = allowed_range(volume.shape, size)
         if settings.coordinates_star:
-            return volume, _given_centres(entry, settings.coordinates_star, first, last), deconvolved
+            return _given_centres(entry, settings.coordinates_star, first, last)
         mask = None
         if entry.text("rlnMaskName"):
             mask_volume = open_volume(entry.text("rlnMaskName"))
@@ -77,7 +82,7 @@ def _plan(entry: TomogramEntry, size: int, settings: ExtractSettings) -> tuple[V
             )
         # each tomogram has its own random numbers, so that leaving out others does not change its centres
         seed = None if settings.seed is None else [settings.seed, entry.star.integer(entry.row, "rlnIndex")]
-        return volume, random_centres(volume.shape, mask, size, count, np.random.default_rng(seed)), deconvolved
+        return random_centres(volume.shape, mask, size, count, np.random.default_rng(seed))
     except EngineError as error:
         if error.what in ("tomogram", "mask"):
             path = volume.path if error.what == "tomogram" else entry.text("rlnMaskName")

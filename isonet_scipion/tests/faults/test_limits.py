@@ -13,7 +13,7 @@ from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.files import replacing
 from isonet_scipion.engine.memory import group_limits
 from isonet_scipion.engine.volume import scratch_array, writing_volume
-from isonet_scipion.tests.faults.conftest import contents, make_project, the_error
+from isonet_scipion.tests.faults.conftest import contents, make_project, table, the_error
 
 STAGES = {
     "deconv": ("t.star",),
@@ -143,3 +143,13 @@ def test_limits_count_as_free_memory(tmp_path):
     assert min(group_limits(tmp_path, ["4:memory:/job", "1:cpu:/"])) == 1 << 20
     (tmp_path / "memory.max").write_text("max")
     assert list(group_limits(tmp_path, ["0::/"])) == []
+
+
+def test_open_files_do_not_grow_with_the_number_of_tomograms(tmp_path):
+    make_project(tmp_path, count=1)
+    table(tmp_path / "many.star", [{"rlnMicrographName": "t1.mrc", "rlnTomoName": f"t{i}"} for i in range(100)])
+    code = "import resource, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40)); "
+    code += "from isonet_scipion.engine.cli import main; sys.exit(main(sys.argv[1:]))"
+    for command in (("extract", "many.star", "--cube_size=8", "--crop_size=8"), ("resize", "many.star", "--apix=20")):
+        done = subprocess.run([sys.executable, "-c", code, *command], cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
