@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import mrcfile
 from pwem.convert.headers import setMRCSamplingRate
@@ -40,6 +40,19 @@ class Optics:
     amplitudeContrast: float | None = None
     tiltMin: float | None = None  # degrees
     tiltMax: float | None = None
+
+    def withTilts(self, tiltMin: float | None, tiltMax: float | None) -> Optics:
+        """The same with another tilt range (degrees); None leaves what is there."""
+        return replace(
+            self,
+            tiltMin=self.tiltMin if tiltMin is None else tiltMin,
+            tiltMax=self.tiltMax if tiltMax is None else tiltMax,
+        )
+
+    @property
+    def hasTilts(self) -> bool:
+        """Whether the tilt range is known."""
+        return self.tiltMin is not None and self.tiltMax is not None
 
 
 def readOptics(*acquisitions: TomoAcquisition | None) -> Optics:

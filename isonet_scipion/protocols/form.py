@@ -65,6 +65,26 @@ def addOption(
         form.addParam(paramName(option), StringParam, **kwargs)
 
 
+def addTiltRange(form: Form, whose: str) -> None:
+    """Add tiltMin and tiltMax, which override the acquisition of what `whose` tells."""
+    line = form.addLine(
+        "Tilt range (degrees)",
+        help=f"Smallest and largest tilt angle. Empty: {whose} acquisition says it.",
+    )
+    line.addParam("tiltMin", FloatParam, allowsNull=True, label="from")
+    line.addParam("tiltMax", FloatParam, allowsNull=True, label="to")
+
+
+def tiltErrors(protocol: Protocol, without: str) -> list[str]:
+    """What is wrong with a form's tilt range; `without` tells whose range neither form nor acquisition has, if any."""
+    low, high = protocol.tiltMin.get(), protocol.tiltMax.get()
+    if without:
+        return [f"*Tilt range*: the acquisition of {without} does not have it, so give it here."]
+    if low is not None and high is not None and low >= high:
+        return ["*Tilt range*: 'from' must be smaller than 'to'."]
+    return []
+
+
 def optionValues(protocol: Protocol, settings: type) -> dict[str, object]:
     """The options of a stage that the form holds; those left empty are not there."""
     values = {}

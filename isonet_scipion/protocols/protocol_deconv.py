@@ -9,6 +9,7 @@ from pyworkflow.protocol.params import BooleanParam, FloatParam, PointerParam
 from tomo.objects import SetOfTomograms, Tomogram
 
 from isonet_scipion import convert
+from isonet_scipion.engine.ctf import Microscope
 from isonet_scipion.engine.settings import DeconvSettings
 from isonet_scipion.protocols.form import addOption, optionValues
 from isonet_scipion.protocols.tomograms import ProtIsoNetTomograms, isOpen
@@ -166,6 +167,12 @@ class ProtIsoNetDeconv(ProtIsoNetTomograms):
             warnings.append(
                 f"Phase plate or zero defocus{': ' + ', '.join(shifted) if shifted else ''}: "
                 "the filter knows no phase shift. Such tomograms have contrast enough without deconvolution."
+            )
+        unknown = [tsId for tsId, item in tomograms.items() if self._optics(item).amplitudeContrast is None]
+        if unknown:
+            warnings.append(
+                f"The acquisition of {', '.join(unknown)} has no amplitude contrast: "
+                f"{Microscope.amplitude_contrast:g} is used."
             )
         return warnings
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from math import prod
 
@@ -227,9 +228,11 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
         return warnings
 
     def _results(self, output: SetOfSubTomograms) -> list[str]:
+        counts = Counter(subtomogram.getVolName() for subtomogram in output.iterItems())
         return [
-            f"{output.getSize()} subtomograms of {self._cropSize()} voxels from {len(self._doneIds())} of "
-            f"{self.inputTomograms.get().getSize()} tomograms, for cubes of {self.cubeSize.get()} voxels."
+            f"{output.getSize()} subtomograms of {self._cropSize()} voxels from {len(counts)} of "
+            f"{self.inputTomograms.get().getSize()} tomograms, for cubes of {self.cubeSize.get()} voxels.",
+            ", ".join(f"{tsId}: {count}" for tsId, count in counts.items()),
         ]
 
     def _methods(self) -> list[str]:

@@ -17,7 +17,8 @@ from isonet_scipion.engine.settings import PredictSettings
 from isonet_scipion.engine.tiling import ISONET_RAMP
 from isonet_scipion.engine.volume import open_volume
 from isonet_scipion.engine.wedge import TILT_TOLERANCE, TiltRange
-from isonet_scipion.protocols.form import addOption, optionValues
+from isonet_scipion.protocols.base import EngineFailure
+from isonet_scipion.protocols.form import addOption, addTiltRange, optionValues, tiltErrors
 from isonet_scipion.protocols.tomograms import ProtIsoNetTomograms, sameSampling
 
 NORMALIZATIONS = ("as in training", "percentiles", "mean and deviation")
@@ -46,6 +47,7 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
             help="The trained network.",
         )
         self._addHalvesParam(form, "Correct")
+        addTiltRange(form, "each tomogram's")
         group = form.addGroup("Tiles")
         addOption(group, PredictSettings, "cube_size", "Step between tiles (voxels)", expert=True)
         addOption(
@@ -87,6 +89,8 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
 
     def _process(self, tomogram: Tomogram, partner: None) -> None:
         tsId = tomogram.getTsId()
+        if not self._optics(tomogram).hasTilts:  # it came after the validation
+            raise EngineFailure("Neither its acquisition nor the form has a tilt range.")
         table = self._writeTable(tomogram, halves=self.processHalves.get(), ownHalves=self._learnedFromHalves())
         options = {"output_dir": self._getExtraPath(), **optionValues(self, PredictSettings)}
         options.pop("normalize_percentile")
@@ -106,10 +110,12 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
     def _wedgePower(self, tomogram: Tomogram, corrected: str) -> tuple[float, float]:
         """Power in the missing wedge before and after, as a share of that outside it."""
         optics = self._optics(tomogram)
-        known = optics.tiltMin is not None and optics.tiltMax is not None
-        tilt = TiltRange(optics.tiltMin, optics.tiltMax) if known else TiltRange()
+        tilt = TiltRange(optics.tiltMin, optics.tiltMax)
         before = convert.asMrc(tomogram.getFileName(), self._getTmpPath(f"{tomogram.getTsId()}.mrc"), 1.0)
         return wedge_power_ratio(open_volume(before).data, tilt), wedge_power_ratio(open_volume(corrected).data, tilt)
+
+    def _optics(self, tomogram: Tomogram) -> convert.Optics:
+        return super()._optics(tomogram).withTilts(self.tiltMin.get(), self.tiltMax.get())
 
     def _sources(self) -> list[Pointer]:
         return [self.inputTomograms, self.model]
@@ -131,7 +137,8 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
             errors.append(f"*Tile size* must be at least *Step between tiles* + {ISONET_RAMP}.")
         if cube and cube < ISONET_RAMP:
             errors.append(f"*Step between tiles* must be at least {ISONET_RAMP}.")
-        return errors + self._halvesErrors()
+        unknown = [tsId for tsId, tomogram in self._tomogramsById().items() if not self._optics(tomogram).hasTilts]
+        return errors + tiltErrors(self, ", ".join(unknown)) + self._halvesErrors()
 
     def _warnings(self) -> list[str]:
         tomograms = self._tomogramsById()
@@ -144,8 +151,7 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         other = []
         for tsId, tomogram in tomograms.items():
             optics = self._optics(tomogram)
-            known = optics.tiltMin is not None and optics.tiltMax is not None
-            if known and max(abs(optics.tiltMin - low), abs(optics.tiltMax - high)) > TILT_TOLERANCE:
+            if optics.hasTilts and max(abs(optics.tiltMin - low), abs(optics.tiltMax - high)) > TILT_TOLERANCE:
                 other.append(f"{tsId} ({optics.tiltMin:g} to {optics.tiltMax:g})")
         if not other:
             return []

@@ -7,7 +7,7 @@ import os
 
 from pyworkflow.object import Pointer
 from pyworkflow.protocol import Form
-from pyworkflow.protocol.params import LEVEL_ADVANCED, BooleanParam, FloatParam, IntParam, PointerParam
+from pyworkflow.protocol.params import LEVEL_ADVANCED, BooleanParam, IntParam, PointerParam
 from tomo.objects import SubTomogram, Tomogram
 
 from isonet_scipion import convert
@@ -18,7 +18,7 @@ from isonet_scipion.engine.network import NetworkSettings
 from isonet_scipion.engine.settings import METHODS, ONE_PASS_DEFAULTS, RefineSettings
 from isonet_scipion.objects import IsoNetModel
 from isonet_scipion.protocols.base import EngineFailure, ProtIsoNetBase
-from isonet_scipion.protocols.form import addOption, numbers, optionValues
+from isonet_scipion.protocols.form import addOption, addTiltRange, numbers, optionValues, tiltErrors
 
 ITERATIVE, ONE_PASS = (f"method == {number}" for number in range(len(METHODS)))
 NETWORK = tuple(NetworkSettings().as_dict())  # options of the network's shape
@@ -104,12 +104,7 @@ class ProtIsoNetRefine(ProtIsoNetBase):
             "is not above their size / 1.5 + 1. One-pass: cut out of rotated crops of the tomograms; empty: "
             f"{RefineSettings.cube_size}.",
         )
-        line = form.addLine(
-            "Tilt range (degrees)",
-            help="Smallest and largest tilt angle. Empty: each item's acquisition says it.",
-        )
-        line.addParam("tiltMin", FloatParam, allowsNull=True, label="from")
-        line.addParam("tiltMax", FloatParam, allowsNull=True, label="to")
+        addTiltRange(form, "each item's")
 
         form.addSection(label="Training")
         addOption(
@@ -322,13 +317,10 @@ class ProtIsoNetRefine(ProtIsoNetBase):
         if items is None:
             return ["Select the *Tomograms*." if self._isOnePass() else "Select the *Subtomograms*."]
         errors = [] if self._isOnePass() else self._validateSubtomograms()
-        unknown = [self._optics(item).tiltMin is None or self._optics(item).tiltMax is None for item in items]
-        low, high = self.tiltMin.get(), self.tiltMax.get()
-        if any(unknown) and (low is None or high is None):
-            what = "tomograms" if self._isOnePass() else "subtomograms"
-            errors.append(f"*Tilt range*: the acquisition of {sum(unknown)} {what} does not have it, so give it here.")
-        if low is not None and high is not None and low >= high:
-            errors.append("*Tilt range*: 'from' must be smaller than 'to'.")
+        given = self.tiltMin.get(), self.tiltMax.get()
+        unknown = sum(not self._optics(item).withTilts(*given).hasTilts for item in items)
+        what = "tomograms" if self._isOnePass() else "subtomograms"
+        errors += tiltErrors(self, f"{unknown} {what}" if unknown else "")
         model = self.pretrainedModel.get()
         if model is not None and self.startFromBuiltin:
             errors.append("Choose either a *Model to start from* or the builtin model.")

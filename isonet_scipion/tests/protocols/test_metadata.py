@@ -1,0 +1,130 @@
+"""Metadata that lack or are out of the ordinary: tilt range, amplitude contrast, phase plates, halves, single masks."""
+
+from __future__ import annotations
+
+import numpy as np
+from pyworkflow.utils import weakImport
+from tomo.objects import SetOfTomograms
+
+from isonet_scipion.engine.model_file import save_model
+from isonet_scipion.engine.network import NetworkSettings, build_unet
+from isonet_scipion.engine.star import read_star
+from isonet_scipion.protocols import (
+    ProtIsoNetDeconv,
+    ProtIsoNetExtract,
+    ProtIsoNetImportModel,
+    ProtIsoNetMask,
+    ProtIsoNetPredict,
+)
+from isonet_scipion.tests.protocols.scene import ANGLES, SHAPES, VOXEL_SIZE, IsoNetTest, addCtfs, read, scene, write
+
+hasImod = False
+with weakImport("imod"):
+    import imod  # noqa: F401
+
+    hasImod = True
+
+
+class TestIsoNetMetadata(IsoNetTest):
+    """Sets made from the imported tomograms, with a part of their metadata changed."""
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        super().setUpClass()
+        network = NetworkSettings(filter_base=2, unet_depth=1, convs_per_depth=2)
+        path = cls.raw / "model_iter01.keras"
+        save_model(path, build_unet(network), network, {"voxel_size": VOXEL_SIZE, "normalize_percentile": True})
+        cls.model = cls.run_(ProtIsoNetImportModel, {}, modelFile=str(path))
+
+    @classmethod
+    def changed(cls, name: str, change, tsIds=tuple(SHAPES)) -> dict[str, tuple]:
+        """An input of those tomograms of which `change` has changed a copy; it is an output of the import."""
+        source = cls.tomograms.Tomograms
+        output = SetOfTomograms.create(cls.tomograms._getPath(), prefix=name)
+        output.copyInfo(source)
+        for tomogram in [item.clone() for item in source if item.getTsId() in tsIds]:
+            change(tomogram, output)
+            output.append(tomogram)
+        output.write()
+        cls.tomograms._defineOutputs(**{name: output})
+        cls.proj.mapper.commit()
+        return {"inputTomograms": (cls.tomograms, name)}
+
+    def test_a_tilt_range_that_nobody_knows_is_asked_for_and_the_forms_is_used(self) -> None:
+        def forget(tomogram, output):
+            for item in (tomogram, output):
+                item.getAcquisition().setAngleMin(None)
+                item.getAcquisition().setAngleMax(None)
+
+        inputs = {**self.changed("tiltless", forget), "model": (self.model, "model")}
+        predict = self.prepare(ProtIsoNetPredict, inputs, useGpu=False)
+        self.assertIn("the acquisition of TS_02, TS_01 does not have it", " ".join(predict.validate()))
+        predict.tiltMin.set(-40)
+        self.assertIn("the acquisition of TS_02, TS_01 does not have it", " ".join(predict.validate()))
+        predict.tiltMax.set(-50)
+        self.assertIn("'from' must be smaller", " ".join(predict.validate()))
+        predict.tiltMax.set(44)
+        self.assertEqual(predict.validate(), [])
+        self.launchProtocol(predict)
+        for tsId in SHAPES:
+            (row,) = read_star(predict._getExtraPath(f"{tsId}.star")).rows
+            self.assertEqual((float(row["rlnTiltMin"]), float(row["rlnTiltMax"])), (-40, 44))
+
+    def test_half_tomograms_are_corrected_too(self) -> None:
+        folder = self.raw / "halves"
+        folder.mkdir()
+
+        def split(tomogram, output):
+            tsId, whole = tomogram.getTsId(), read(tomogram.getFileName())
+            halves = {"even": whole, "odd": scene(SHAPES[tsId], 9)}
+            for half, voxels in halves.items():
+                write(folder / f"{tsId}_{half}.mrc", voxels)
+            tomogram.setHalfMaps([str(folder / f"{tsId}_{half}.mrc") for half in halves])
+
+        inputs = {**self.changed("halved", split), "model": (self.model, "model")}
+        predict = self.run_(ProtIsoNetPredict, inputs, processHalves=True, useGpu=False)
+        self.assertIsLikeInput(predict.tomograms, hasOddEven=True, hasHalves=True)
+        for tomogram in predict.tomograms:
+            whole = read(tomogram.getFileName())
+            even, odd = map(read, tomogram.getHalfMaps(asList=True))
+            # the even half has the voxels of the whole
+            np.testing.assert_allclose(even, whole, atol=1e-5 * whole.std())
+            self.assertLess(np.corrcoef(odd.ravel(), whole.ravel())[0, 1], 0.9)
+
+        plain = {"inputTomograms": (self.tomograms, "Tomograms"), "model": (self.model, "model")}
+        without = self.prepare(ProtIsoNetPredict, plain, processHalves=True)
+        self.assertIn("even and an odd half", " ".join(without.validate()))
+
+    def test_an_unknown_amplitude_contrast_is_told(self) -> None:
+        def forget(tomogram, output):
+            for item in (tomogram, output):
+                item.getAcquisition().setAmplitudeContrast(None)
+
+        deconv = self.prepare(ProtIsoNetDeconv, self.changed("contrastless", forget), defocus=20000)
+        self.assertIn("TS_02, TS_01 has no amplitude contrast: 0.07 is used", " ".join(deconv.warnings()))
+
+    def test_a_phase_plate_is_warned_of(self) -> None:
+        if not hasImod:
+            self.skipTest("scipion-em-imod is not installed")
+        files = {}
+        for tsId, phase in (("TS_01", 90.0), ("TS_02", 0.0)):
+            path = self.raw / f"{tsId}.defocus"
+            rows = [f"{i}\t{i}\t{angle}\t{angle}\t900.0\t{phase}" for i, angle in enumerate(ANGLES, 1)]
+            path.write_text("4\t0\t0.0\t0.0\t0.0\t3\n" + "\n".join(rows) + "\n")
+            files[tsId] = str(path)
+        addCtfs(self.proj, self.tomograms, files)
+        inputs = {"inputTomograms": (self.tomograms, "Tomograms"), "inputCtfs": (self.tomograms, "CTFs")}
+        warnings = " ".join(self.prepare(ProtIsoNetDeconv, inputs).warnings())
+        self.assertIn("Phase plate or zero defocus: TS_01:", warnings)
+
+    def test_a_mask_goes_with_the_tomogram_of_its_tsid(self) -> None:
+        whole = {"inputTomograms": (self.tomograms, "Tomograms")}
+        mask = self.run_(ProtIsoNetMask, self.changed("single", lambda *_: None, tsIds=("TS_01",)), patchSize=2)
+        inputs = {**whole, "inputMasks": (mask, "tomoMasks")}
+        extract = self.prepare(ProtIsoNetExtract, inputs, cubeSize=16, cropSize=24, seed=1)
+        self.assertEqual(extract.validate(), [])
+        self.assertIn("they have no mask or coordinates: TS_02.", " ".join(extract.warnings()))
+        self.launchProtocol(extract)
+        count = extract.subtomograms.getSize()
+        self.assertEqual({item.getVolName() for item in extract.subtomograms}, {"TS_01"})
+        self.assertIn(f"TS_01: {count}", extract.summary())
