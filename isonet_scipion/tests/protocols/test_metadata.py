@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 from pyworkflow.utils import weakImport
 from tomo.objects import SetOfTomograms
@@ -16,6 +18,7 @@ from isonet_scipion.protocols import (
     ProtIsoNetMask,
     ProtIsoNetPredict,
 )
+from isonet_scipion.protocols.protocol_predict import NORMALIZATIONS
 from isonet_scipion.tests.protocols.scene import ANGLES, SHAPES, VOXEL_SIZE, IsoNetTest, addCtfs, read, scene, write
 
 hasImod = False
@@ -50,7 +53,7 @@ class TestIsoNetMetadata(IsoNetTest):
         cls.proj.mapper.commit()
         return {"inputTomograms": (cls.tomograms, name)}
 
-    def test_a_tilt_range_that_nobody_knows_is_asked_for_and_the_forms_is_used(self) -> None:
+    def test_a_tilt_range_that_nobody_knows_is_asked_for_and_what_the_form_says_reaches_the_engine(self) -> None:
         def forget(tomogram, output):
             for item in (tomogram, output):
                 item.getAcquisition().setAngleMin(None)
@@ -65,7 +68,9 @@ class TestIsoNetMetadata(IsoNetTest):
         self.assertIn("'from' must be smaller", " ".join(predict.validate()))
         predict.tiltMax.set(44)
         self.assertEqual(predict.validate(), [])
+        predict.normalizePercentile.set(NORMALIZATIONS.index("mean and deviation"))
         self.launchProtocol(predict)
+        self.assertIn("--normalize_percentile False", Path(predict.getStdoutLog()).read_text())
         for tsId in SHAPES:
             (row,) = read_star(predict._getExtraPath(f"{tsId}.star")).rows
             self.assertEqual((float(row["rlnTiltMin"]), float(row["rlnTiltMax"])), (-40, 44))
