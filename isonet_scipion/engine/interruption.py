@@ -38,6 +38,9 @@ def ending_on_signals() -> Iterator[None]:
     watch.start()
     try:
         yield
+    except (KeyboardInterrupt, Terminated):
+        discard_temporaries()  # the signal may have come in the middle of their own clean-up
+        raise
     finally:
         finished.set()
         signal.set_wakeup_fd(wakeup)
