@@ -7,7 +7,7 @@ import logging
 import os
 import socket
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -140,6 +140,20 @@ def _umask() -> int:
 
 
 _UMASK = _umask()
+
+
+def require_kept(outputs: Iterable[str | os.PathLike], inputs: Iterable[str | os.PathLike]) -> None:
+    """Raise an EngineError if writing one of the outputs would replace one of the inputs, also where links hide it."""
+    kept = {name for path in inputs for name in (_entry(path), os.path.realpath(path))}
+    for path in outputs:
+        if _entry(path) in kept:
+            raise EngineError(str(path), "the output would replace this input", "Let it go to another folder or name.")
+
+
+def _entry(path: str | os.PathLike) -> str:
+    """Folder and name that writing `path` changes: a link that is the last part is replaced itself."""
+    folder, name = os.path.split(os.path.abspath(path))
+    return os.path.join(os.path.realpath(folder), name)
 
 
 def require_file(path: str | os.PathLike, role: str) -> Path:

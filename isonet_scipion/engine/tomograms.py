@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from isonet_scipion.engine.ctf import Microscope
 from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.files import require_kept
 from isonet_scipion.engine.star import Star, parse_index_list, read_star, tomogram_names, write_star
 from isonet_scipion.engine.volume import Volume, open_volume, same_voxel_size, warn_of_oddities
 from isonet_scipion.engine.wedge import TiltRange
 
 log = logging.getLogger(__name__)
+NAMING = ("rlnMicrographName", "rlnDeconvTomoName", "rlnMaskName", "rlnCorrectedTomoName")  # columns of files
 HALF_LABELS = ("rlnTomoReconstructedTomogramHalf1", "rlnTomoReconstructedTomogramHalf2")  # even, odd
 
 
@@ -102,6 +105,12 @@ class TomogramTable:
                     voxel_size,
                 )
         return entries
+
+    def keep_inputs(self, outputs: Iterable[os.PathLike], own: str | None = None) -> None:
+        """Raise an EngineError if an output would replace a file that the table names in another column than `own`."""
+        labels = [label for label in (*NAMING, *HALF_LABELS) if label != own]
+        names = [self.star.text(row, label) for row in self.star.rows for label in labels]
+        require_kept(outputs, [name for name in names if name and "\0" not in name])
 
     def update(self, entry: TomogramEntry, values: dict[str, object]) -> None:
         """Put values into a tomogram's row and write the table."""

@@ -22,6 +22,7 @@ def deconv(star_file: str, settings: DeconvSettings) -> None:
     table = TomogramTable(star_file)
     entries = table.select(settings.tomo_idx)
     targets = {entry.name: Path(settings.deconv_folder) / f"{entry.name}.mrc" for entry in entries}
+    table.keep_inputs(targets.values(), "rlnDeconvTomoName")
     shapes = [entry.source(use_deconvolved=False)[0].shape for entry in entries]
     needed = growth({targets[entry.name]: volume_bytes(shape) for entry, shape in zip(entries, shapes)})
     if settings.chunk_size:

@@ -6,6 +6,7 @@ import logging
 
 from isonet_scipion.engine.device import choose_devices
 from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.files import require_kept
 from isonet_scipion.engine.legacy_h5 import save_legacy
 from isonet_scipion.engine.model_file import load_model
 from isonet_scipion.engine.settings import RefineSettings
@@ -17,6 +18,7 @@ def export_model(model: str, output: str) -> None:
     """Write a model as an .h5 that IsoNet 0.2 predicts with and goes on training; errors as `EngineError`."""
     if not output.endswith(".h5"):
         raise EngineError(output, "IsoNet 0.2 only reads .h5 files", "Let the name end in .h5.")
+    require_kept([output], [model])
     choose_devices()
     loaded, _ = load_model(model)
     save_legacy(output, loaded, RefineSettings.learning_rate)

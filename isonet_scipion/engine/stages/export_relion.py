@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.files import require_kept
 from isonet_scipion.engine.relion import from_scratch, with_denoised
 from isonet_scipion.engine.settings import ExportRelionSettings
 from isonet_scipion.engine.star import read_star, write_star
@@ -18,6 +19,7 @@ def export_relion(star_file: str, settings: ExportRelionSettings) -> None:
     pixel_size = settings.tilt_series_pixel_size
     if pixel_size is not None and pixel_size <= 0:
         raise EngineError("tilt_series_pixel_size", f"{pixel_size} is not a size", "Give the pixel size in A.")
+    require_kept([settings.output_star], [star_file, *filter(None, [settings.relion_star])])
     entries = TomogramTable(star_file).select(None)
     if settings.relion_star:
         table = with_denoised(read_star(settings.relion_star), entries)

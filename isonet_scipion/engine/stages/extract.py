@@ -10,6 +10,7 @@ import numpy as np
 from isonet_scipion.engine.disk import growth, require_space
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.extraction import allowed_range, crop, random_centres
+from isonet_scipion.engine.files import require_kept
 from isonet_scipion.engine.progress import Progress
 from isonet_scipion.engine.settings import ExtractSettings
 from isonet_scipion.engine.star import Star, read_star, write_star
@@ -26,6 +27,7 @@ def extract(star_file: str, settings: ExtractSettings) -> None:
     size = settings.crop_size or settings.cube_size + CROP_MARGIN
     if settings.cube_size < 2 or size < settings.cube_size:
         raise EngineError("crop_size", f"{size} is smaller than cube_size {settings.cube_size}", "Raise crop_size.")
+    require_kept([settings.subtomo_star], [star_file, *filter(None, [settings.coordinates_star])])
     table = TomogramTable(star_file)
     entries = table.select(settings.tomo_idx, settings.use_deconv_tomo)
     # all tomograms are checked before the first file is written; none stays open, since hundreds could not
@@ -38,6 +40,7 @@ def extract(star_file: str, settings: ExtractSettings) -> None:
         for entry, centres in zip(entries, plans)
         for number in range(len(centres))
     }
+    table.keep_inputs(files)
     require_space(settings.subtomo_folder, growth(files))
     subtomos = Star([])
     with Progress("Extraction", total, "subtomograms") as progress:

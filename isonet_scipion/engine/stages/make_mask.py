@@ -30,10 +30,9 @@ def make_mask(star_file: str, settings: MakeMaskSettings) -> None:
         _percentages(entry, settings)
         _boundary(entry, entry.source(settings.use_deconv_tomo)[0])
     shapes = {entry.name: entry.source(settings.use_deconv_tomo)[0].shape for entry in entries}
-    require_space(
-        settings.mask_folder,
-        growth({_target(name, settings): volume_bytes(shape, np.int8) for name, shape in shapes.items()}),
-    )
+    sizes = {_target(name, settings): volume_bytes(shape, np.int8) for name, shape in shapes.items()}
+    table.keep_inputs(sizes, "rlnMaskName")
+    require_space(settings.mask_folder, growth(sizes))
     with Progress("Masks", len(entries), "tomograms") as progress:
         for entry in entries:
             density, std = _percentages(entry, settings)

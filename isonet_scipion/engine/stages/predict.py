@@ -40,6 +40,7 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
     table = TomogramTable(star_file)
     entries = table.select(settings.tomo_idx, settings.use_deconv_tomo)
     files = {_target(entry, settings): entry.source(settings.use_deconv_tomo)[0].shape for entry in entries}
+    table.keep_inputs(files, "rlnCorrectedTomoName")
     require_space(settings.output_dir, growth({path: volume_bytes(shape) for path, shape in files.items()}))
     metadata = read_metadata(model_file)
     network = network_settings(metadata)

@@ -33,6 +33,7 @@ def resize(star_file: str, settings: ResizeSettings) -> None:
         )
         for entry in entries
     }
+    table.keep_inputs(sizes)
     require_space(settings.out_folder, growth(sizes))
     with Progress("Resizing", len(entries), "tomograms") as progress:
         for entry in entries:
