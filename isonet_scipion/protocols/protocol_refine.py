@@ -43,8 +43,7 @@ class ProtIsoNetRefine(ProtIsoNetBase):
             RefineSettings,
             "method",
             "Method",
-            "One-pass needs no extraction. Where all tomograms have an even and an odd half, it learns to remove noise "
-            "from the comparison of the two, and the correction is the mean of the corrected halves.",
+            "One-pass needs no extraction.",
         )
         form.addParam(
             "inputTomograms",
@@ -64,6 +63,16 @@ class ProtIsoNetRefine(ProtIsoNetBase):
             allowsNull=True,
             label="Masks",
             help="Crops are taken inside the mask with the tomogram's tilt series ID (tsId). Empty: anywhere.",
+        )
+        form.addParam(
+            "useHalves",
+            BooleanParam,
+            default=False,
+            condition=ONE_PASS,
+            label="Learn from the half tomograms?",
+            help="Yes: the network sees one half and is compared with the other, so that it learns to remove noise; "
+            "the correction is then the mean of the corrected halves. The default number of iterations was measured to "
+            "be too few for that (benchmarks/ONE_PASS.md).",
         )
         form.addParam(
             "inputSubtomograms",
@@ -205,7 +214,7 @@ class ProtIsoNetRefine(ProtIsoNetBase):
     def _writeTomograms(self) -> None:
         tomograms, masks = self.inputTomograms.get(), self.inputMasks.get()
         files = {} if masks is None else {mask.getTsId(): mask.getFileName() for mask in masks}
-        rate, halves, rows = tomograms.getSamplingRate(), self._hasHalves(), []
+        rate, halves, rows = tomograms.getSamplingRate(), self.useHalves.get(), []
         for index, tomogram in enumerate(tomograms.iterItems(), 1):
             tsId = tomogram.getTsId()
             names = (tomogram.getFileName(), *(convert.halfMaps(tomogram) if halves else ()))
@@ -281,6 +290,7 @@ class ProtIsoNetRefine(ProtIsoNetBase):
         return self.inputTomograms if self._isOnePass() else self.inputSubtomograms
 
     def _hasHalves(self) -> bool:
+        """Whether all tomograms have an even and an odd half."""
         return all(len(convert.halfMaps(tomogram)) == 2 for tomogram in self.inputTomograms.get())
 
     def lossesFile(self) -> str:
@@ -317,6 +327,8 @@ class ProtIsoNetRefine(ProtIsoNetBase):
         if items is None:
             return ["Select the *Tomograms*." if self._isOnePass() else "Select the *Subtomograms*."]
         errors = [] if self._isOnePass() else self._validateSubtomograms()
+        if self._isOnePass() and self.useHalves and not self._hasHalves():
+            errors.append("*Learn from the half tomograms*: not all tomograms have an even and an odd half.")
         given = self.tiltMin.get(), self.tiltMax.get()
         unknown = sum(not self._optics(item).withTilts(*given).hasTilts for item in items)
         what = "tomograms" if self._isOnePass() else "subtomograms"
@@ -367,7 +379,7 @@ class ProtIsoNetRefine(ProtIsoNetBase):
     def _summary(self) -> list[str]:
         lines, items, model = [], self._input().get(), getattr(self, "model", None)
         if items is not None and self._isOnePass():
-            halves = ", with their halves" if self._hasHalves() else ""
+            halves = ", with their halves" if self.useHalves else ""
             lines.append(f"One-pass, on {items.getSize()} tomograms{halves}.")
         elif items is not None:
             lines.append(f"{items.getSize()} subtomograms, cubes of {self._cubeSize()} voxels.")

@@ -125,7 +125,7 @@ class TestIsoNetInputs(IsoNetTest):
     def check_one_pass_learns_from_halves(self, halved) -> None:
         tomograms = {"inputTomograms": (halved, "Tomograms")}
         small = dict(method=1, onePassIterations=1, onePassSteps=5, batchSize=2, cubeSize=8, useGpu=False, seed=1)
-        refine = self.run_(ProtIsoNetRefine, tomograms, startFromBuiltin=True, **small)
+        refine = self.run_(ProtIsoNetRefine, tomograms, startFromBuiltin=True, useHalves=True, **small)
         rows = read_star(refine._getExtraPath("tomograms.star")).rows
         self.assertEqual([row["rlnTomoName"] for row in rows], ["TS_02", "TS_01"])
         for row in rows:
@@ -144,6 +144,8 @@ class TestIsoNetInputs(IsoNetTest):
             np.testing.assert_allclose(read(tomogram.getFileName()), np.mean(halves, axis=0), atol=1e-3)
         # without its tomograms, and with two models to start from, it is refused
         self.assertIn("Select the *Tomograms*", " ".join(self.prepare(ProtIsoNetRefine, {}, **small).validate()))
+        without = self.prepare(ProtIsoNetRefine, self.input, useHalves=True, **small)
+        self.assertIn("not all tomograms have an even", " ".join(without.validate()))
         two = {**tomograms, "pretrainedModel": (refine, "model")}
         errors = " ".join(self.prepare(ProtIsoNetRefine, two, startFromBuiltin=True, **small).validate())
         self.assertIn("either a *Model to start from* or the builtin model", errors)
