@@ -130,7 +130,7 @@ class ProtIsoNetRefine(ProtIsoNetBase):
             IntParam,
             default=ONE_PASS_DEFAULTS["iterations"],
             condition=ONE_PASS,
-            label="Iterations",
+            label="Iterations of one-pass",
             help="After each one a model is written. The learning rate falls over all of them.",
         )
         form.addParam(
