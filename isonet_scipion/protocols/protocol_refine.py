@@ -38,13 +38,7 @@ class ProtIsoNetRefine(ProtIsoNetBase):
     def _defineParams(self, form: Form) -> None:
         form.addSection(label="Input")
         self._addGpuParams(form)
-        addOption(
-            form,
-            RefineSettings,
-            "method",
-            "Method",
-            "One-pass needs no extraction.",
-        )
+        addOption(form, RefineSettings, "method", "Method", "One-pass needs no extraction.")
         form.addParam(
             "inputTomograms",
             PointerParam,
