@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[type | None, str, tuple[str, ...]]] = {
     "extract": (all_settings.ExtractSettings, "extract", ("STAR_FILE",)),
     "refine": (all_settings.RefineSettings, "refine", ("STAR_FILE",)),
     "predict": (all_settings.PredictSettings, "predict", ("STAR_FILE", "MODEL")),
+    "report": (all_settings.ReportSettings, "report", ("STAR_FILE", "MODEL")),
     "resize": (all_settings.ResizeSettings, "resize", ("STAR_FILE",)),
     "export_relion": (all_settings.ExportRelionSettings, "export_relion", ("STAR_FILE",)),
     "export_model": (None, "export_model", ("MODEL", "OUTPUT_H5")),
@@ -167,7 +168,7 @@ def _set_up_logging(level: str) -> None:
 def command() -> None:
     """Correct the missing wedge of cryo-electron tomograms, and denoise them, with IsoNet's method.
 
-    The stages in their order: prepare_star, deconv, make_mask, extract, refine, predict.
+    The stages in their order: prepare_star, deconv, make_mask, extract, refine, predict, report.
     """
 
 

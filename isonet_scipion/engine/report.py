@@ -98,10 +98,19 @@ def save_comparison(
     EngineError
         If the file can't be written.
     """
-    depth, height, width = before.shape
     figure = Figure(figsize=(16, 9), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(2, 4, width_ratios=[1, 1, 1, 1])
+    draw_comparison(figure.subplots(2, 4), before, after, voxel_size, tilt)
+    figure.suptitle(title, parse_math=False)  # a name may hold $
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=100)
+
+
+def draw_comparison(
+    axes: np.ndarray, before: np.ndarray, after: np.ndarray, voxel_size: float, tilt: TiltRange
+) -> None:
+    """Draw into (2, 4) axes what `save_comparison` draws."""
+    depth, height, width = before.shape
     low, high = np.percentile(np.asarray(before[depth // 2], np.float32), GREY_PERCENTILES)
     for row, volume, when in ((axes[0], before, "before"), (axes[1], after, "after")):
         slices = (
@@ -115,9 +124,6 @@ def save_comparison(
             panel.imshow(np.asarray(image, np.float32), **grey)
             panel.set(title=f"{name} {when}", xlabel=f"{horizontal} (nm)", ylabel=f"{vertical} (nm)")
         _draw_spectrum(row[3], volume, voxel_size, tilt, when)
-    figure.suptitle(title, parse_math=False)  # a name may hold $
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=100)
 
 
 def _draw_spectrum(panel, volume: np.ndarray, voxel_size: float, tilt: TiltRange, when: str) -> None:

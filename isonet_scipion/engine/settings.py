@@ -44,7 +44,7 @@ class PrepareStarSettings:
     tilt_min: float = option(-60.0, "Smallest tilt angle of the tilt series in degrees.")
     tilt_max: float = option(60.0, "Largest tilt angle of the tilt series in degrees.")
     even_folder: Optional[str] = option(
-        None, "Folder of the even halves, named like the tomograms, for refine with one-pass. Default: none."
+        None, "Folder of the even halves, named like the tomograms, for the report and for one-pass. Default: none."
     )
     odd_folder: Optional[str] = option(None, "Folder of the odd halves. Default: none.")
 
@@ -238,6 +238,19 @@ class PredictSettings:
     batch_size: Optional[int] = option(None, "Tiles per pass. Default: 4 times the number of GPUs.", least=1)
     normalize_percentile: Optional[bool] = option(None, PERCENTILE + " Default: as the model was trained, else True.")
     normalized_output: bool = option(False, "Write IsoNet 0.2's normalised grey scale instead of the input tomogram's.")
+    report: bool = option(True, "Write the quality report, which takes up to a quarter of the time more.")
+    precision: str = option("auto", PRECISION, PRECISIONS)
+    log_level: str = option("info", LOG_LEVEL, LEVELS)
+    tomo_idx: Optional[str] = option(None, TOMO_IDX)
+
+
+@dataclass(frozen=True)
+class ReportSettings:
+    """Tell how far corrected tomograms can be believed: a picture and numbers of each, and a page of all."""
+
+    gpuID: Optional[str] = option(None, GPU_ID)
+    use_deconv_tomo: bool = option(True, "As in predict: the deconvolved tomogram was corrected.")
+    normalize_percentile: Optional[bool] = option(None, PERCENTILE + " Default: as the model was trained, else True.")
     precision: str = option("auto", PRECISION, PRECISIONS)
     log_level: str = option("info", LOG_LEVEL, LEVELS)
     tomo_idx: Optional[str] = option(None, TOMO_IDX)

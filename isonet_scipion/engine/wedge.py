@@ -96,3 +96,23 @@ def apply_wedge(volume: np.ndarray, tilt: TiltRange) -> np.ndarray:
     spectrum = scipy.fft.rfftn(volume, axes=(0, 2))
     spectrum *= wedge_filter(kz, kx, size / 2, tilt)
     return scipy.fft.irfftn(spectrum, s=(size, size), axes=(0, 2), overwrite_x=True)
+
+
+def measured_half_space(size: int, tilt: TiltRange) -> np.ndarray:
+    """M of a cubic box as bool, in the half space that a real volume's transform fills.
+
+    Parameters
+    ----------
+    size : int
+        Side of the box in voxels.
+    tilt : TiltRange
+        Of the tilt series.
+
+    Returns
+    -------
+    ndarray of bool
+        (n, n, n // 2 + 1) in kz, ky, kx; the same for every ky.
+    """
+    kz = scipy.fft.fftfreq(size, 1 / size)[:, None, None]
+    kx = scipy.fft.rfftfreq(size, 1 / size)[None, None, :]
+    return np.repeat(wedge_filter(kz, kx, size / 2, tilt) > 0, size, axis=1)

@@ -15,7 +15,9 @@ from isonet_scipion.engine.network import NetworkSettings, run_network
 from isonet_scipion.engine.prediction import correct
 from isonet_scipion.engine.progress import Progress
 from isonet_scipion.engine.report import save_comparison
+from isonet_scipion.engine.report_page import write_tomograms_page
 from isonet_scipion.engine.settings import PredictSettings
+from isonet_scipion.engine.stages.report import Reporter
 from isonet_scipion.engine.tiling import Tiling, automatic_tiling, isonet_tiling
 from isonet_scipion.engine.tomograms import TomogramEntry, TomogramTable
 from isonet_scipion.engine.volume import (
@@ -50,6 +52,7 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
         percentile = metadata.get("normalize_percentile", True)
     devices = choose_devices(settings.gpuID, settings.precision)
     model, _ = load_model(model_file)
+    reporter = Reporter(model_file, model, metadata, percentile)
     for entry in entries:
         volume, deconvolved = entry.source(settings.use_deconv_tomo)
         _warn_of_differences(entry, deconvolved, metadata)
@@ -73,16 +76,21 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
                 )
         corrected /= len(parts)
         write_volume(target, corrected, entry.output_voxel_size(volume), volume)
+        del corrected  # from here on it is read from the file
         save_comparison(
             target.with_suffix(".png"),
             open_volume(volume.path).data,
-            corrected,
+            open_volume(target).data,
             entry.output_voxel_size(volume),
             entry.tilt,
             entry.name,
         )
         table.update(entry, {"rlnCorrectedTomoName": target})
         log.info("%s and its picture %s", target, target.with_suffix(".png").name)
+        if settings.report:
+            reporter.write(entry, volume, deconvolved, open_volume(target))
+    if settings.report:
+        log.info("%s", write_tomograms_page(settings.output_dir))
 
 
 def _parts(entry: TomogramEntry, volume: Volume, metadata: dict) -> list[Volume]:

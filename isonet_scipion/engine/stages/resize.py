@@ -11,12 +11,12 @@ from isonet_scipion.engine.progress import Progress
 from isonet_scipion.engine.rescaling import rescale, rescaled_shape
 from isonet_scipion.engine.settings import ResizeSettings
 from isonet_scipion.engine.star import Star, write_star
-from isonet_scipion.engine.tomograms import TomogramEntry, TomogramTable
+from isonet_scipion.engine.tomograms import HALF_LABELS, TomogramEntry, TomogramTable
 from isonet_scipion.engine.volume import open_volume, read_float, volume_bytes, write_volume
 
 log = logging.getLogger(__name__)
 # names of files that have another size than the rescaled tomogram
-OF_OLD_SIZE = ("rlnDeconvTomoName", "rlnMaskName", "rlnMaskBoundary", "rlnCorrectedTomoName")
+OF_OLD_SIZE = ("rlnDeconvTomoName", "rlnMaskName", "rlnMaskBoundary", "rlnCorrectedTomoName", *HALF_LABELS)
 
 
 def resize(star_file: str, settings: ResizeSettings) -> None:

@@ -1,0 +1,63 @@
+"""Where in a tomogram a few boxes stand for the whole sample."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+
+LARGEST, SMALLEST = 64, 16  # sides in voxels
+ENOUGH = 0.5  # a box is sample if it holds this share of what the fullest one holds
+
+Corner = "tuple[int, int, int]"
+
+
+def box_side(shape: tuple[int, int, int], divisor: tuple[int, int, int]) -> int | None:
+    """Side of the boxes: the largest that fits and that the network takes, at most 64 voxels.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of the tomogram.
+    divisor : tuple of int
+        What the sides of the network's input must be multiples of.
+
+    Returns
+    -------
+    int or None
+        None if the tomogram is too small for one of 16 voxels.
+    """
+    unit = math.lcm(*divisor)
+    side = min(*shape, LARGEST) // unit * unit
+    return side if side >= SMALLEST else None
+
+
+def choose_boxes(volume: np.ndarray, side: int, most: int, mask: np.ndarray | None = None) -> list[Corner]:
+    """Corners of boxes that do not overlap, spread evenly over the sample.
+
+    Parameters
+    ----------
+    volume : ndarray
+        (z, y, x) of any real type; may be a memory map.
+    side : int
+        Of a box, in voxels.
+    most : int
+        Number of boxes, at least 1; fewer if there are no more.
+    mask : ndarray, optional
+        Same shape, above 0.5 in the sample. Without it, boxes with contrast are sample.
+    """
+    axes = [range(length % side // 2, length - side + 1, side) for length in volume.shape]
+    corners = list(itertools.product(*axes))
+    if mask is not None:
+        content = [float((cut(mask, corner, side) > 0.5).mean()) for corner in corners]
+    else:
+        content = [float(cut(volume, corner, side).std(dtype=np.float64)) for corner in corners]
+    sample = [corner for corner, held in zip(corners, content) if held >= ENOUGH * max(content)]
+    places = np.linspace(0, len(sample) - 1, min(most, len(sample)) + 2)[1:-1].round().astype(int)
+    return [sample[place] for place in np.unique(places)]
+
+
+def cut(volume: np.ndarray, corner: Corner, side: int) -> np.ndarray:
+    """The box at a corner as a new float32 array."""
+    return np.array(volume[tuple(slice(start, start + side) for start in corner)], np.float32)

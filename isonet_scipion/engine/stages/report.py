@@ -1,0 +1,112 @@
+"""report: how far the corrected tomograms of a table can be believed."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from isonet_scipion.engine.device import choose_devices
+from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.files import replacing
+from isonet_scipion.engine.model_file import load_model, network_settings, read_metadata
+from isonet_scipion.engine.network import run_network
+from isonet_scipion.engine.normalisation import GreyScale, measure
+from isonet_scipion.engine.quality import Evidence, measure_quality
+from isonet_scipion.engine.report_figure import save_report
+from isonet_scipion.engine.report_page import SUFFIX, verdict, write_tomograms_page
+from isonet_scipion.engine.settings import ReportSettings
+from isonet_scipion.engine.tomograms import TomogramEntry, TomogramTable
+from isonet_scipion.engine.volume import Volume, check_mask, open_volume, read_float
+
+if TYPE_CHECKING:
+    import keras
+
+log = logging.getLogger(__name__)
+
+
+def report(star_file: str, model_file: str, settings: ReportSettings) -> None:
+    """Write the reports of corrected tomograms, and their page; errors as `EngineError`."""
+    table = TomogramTable(star_file)
+    entries = table.select(settings.tomo_idx, settings.use_deconv_tomo)
+    for entry in entries:
+        if not entry.text("rlnCorrectedTomoName"):
+            raise EngineError(star_file, f"{entry.path} has no rlnCorrectedTomoName", "Run predict first.")
+    metadata, percentile = read_metadata(model_file), settings.normalize_percentile
+    if percentile is None:
+        percentile = metadata.get("normalize_percentile", True)
+    choose_devices(settings.gpuID, settings.precision)
+    reporter = Reporter(model_file, load_model(model_file)[0], metadata, percentile)
+    for entry in entries:
+        volume, deconvolved = entry.source(settings.use_deconv_tomo)
+        reporter.write(entry, volume, deconvolved, open_volume(entry.row["rlnCorrectedTomoName"]))
+    for folder in dict.fromkeys(Path(entry.row["rlnCorrectedTomoName"]).parent for entry in entries):
+        log.info("%s", write_tomograms_page(folder))
+
+
+class Reporter:
+    """Writes reports of tomograms that one model corrected."""
+
+    def __init__(self, model_file: str, model: keras.Model, metadata: dict, percentile: bool) -> None:
+        """For a model, its file and metadata, and how its input is normalised."""
+        self._file, self._model, self._metadata = Path(model_file), model, metadata
+        self._percentile = percentile
+
+    def write(self, entry: TomogramEntry, before: Volume, deconvolved: bool, after: Volume) -> None:
+        """Write NAME_report.json and .png beside the corrected tomogram.
+
+        Parameters
+        ----------
+        entry : TomogramEntry
+            Its row of the table.
+        before, after : Volume
+            The tomogram that was corrected, and the result.
+        deconvolved : bool
+            Whether `before` is the table's deconvolved tomogram, which its halves are not.
+        """
+        if before.shape != after.shape:
+            raise EngineError(
+                after.path, f"its shape {after.shape} is not that of {before.path}, {before.shape}", "Predict again."
+            )
+        halves, mask = [open_volume(path) for path in entry.halves()], entry.text("rlnMaskName")
+        for other in (*halves, *([open_volume(mask)] if mask else ())):
+            check_mask(other, before)
+        evidence = Evidence(
+            before.data,
+            after.data,
+            entry.tilt,
+            entry.output_voxel_size(before),
+            self._scale(before),
+            open_volume(mask).data if mask else None,
+            tuple(half.data for half in halves) if halves else None,
+            tuple(self._scale(half) for half in halves) if halves and not deconvolved else None,
+        )
+        quality = measure_quality(evidence, self._network, network_settings(self._metadata).divisor)
+        content = {
+            "name": entry.name,
+            "tomogram": before.path,
+            "corrected": after.path,
+            "model": self._file.name,
+            "iteration": self._metadata.get("iteration"),
+            "voxel_size_A": evidence.voxel_size,
+            "tilt_min": entry.tilt.minimum,
+            "tilt_max": entry.tilt.maximum,
+            **quality.as_dict(),
+        }
+        path = Path(after.path).with_name(Path(after.path).stem + SUFFIX)
+        title = f"{entry.name}. {verdict(quality.restored_wedge)[0]}"
+        save_report(path.with_suffix(".png"), before.data, after.data, quality, title)
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(content, indent=1, allow_nan=False), encoding="utf-8")
+        if quality.restored_wedge:
+            log.info("%s: restored wedge correlation %.3f, chance %.3f", entry.name, *quality.restored_wedge)
+
+    def _scale(self, volume: Volume) -> GreyScale:
+        data = read_float(volume)
+        return measure(np.negative(data, out=data), self._percentile)
+
+    def _network(self, box: np.ndarray) -> np.ndarray:
+        return run_network(self._model, box[None])[0]
