@@ -17,5 +17,11 @@ DECONVOLVED_ATTRIBUTE = "_isonetDeconvolved"
 # and the latter's column in the engine's table
 DECONVOLVED_LABEL = "isonetDeconvolved"
 
-# Extra attributes of corrected tomograms: power in the missing wedge over that outside it, before and after
-WEDGE_POWER_ATTRIBUTES = ("_isonetWedgePowerBefore", "_isonetWedgePowerAfter")
+# Extra attributes of corrected tomograms, by what the engine's report calls them: power in the missing wedge over that
+# outside it, before and after; correlation of what the network restores with data hidden from it, and its resolution
+REPORT_ATTRIBUTES = {
+    "wedge_power_before": "_isonetWedgePowerBefore",
+    "wedge_power_after": "_isonetWedgePowerAfter",
+    "restored_wedge_correlation": "_isonetRestoredWedge",
+    "restored_wedge_resolution_A": "_isonetRestoredResolution",
+}

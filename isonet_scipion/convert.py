@@ -6,6 +6,7 @@ Coordinates in tables are array indices (voxels from 0), Scipion's BOTTOM_LEFT_C
 from __future__ import annotations
 
 import csv
+import json
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +23,7 @@ from isonet_scipion.constants import (
     CUBE_SIZE_ATTRIBUTE,
     DECONVOLVED_ATTRIBUTE,
     DECONVOLVED_LABEL,
-    WEDGE_POWER_ATTRIBUTES,
+    REPORT_ATTRIBUTES,
 )
 from isonet_scipion.engine.star import Star, read_star, write_star
 from isonet_scipion.engine.tomograms import HALF_LABELS
@@ -308,16 +309,17 @@ def _likeTomogram(target: Tomogram, tomogram: Tomogram, path: str) -> Tomogram:
     return target
 
 
-def setWedgePower(tomogram: Tomogram, before: float, after: float) -> None:
-    """Store with a corrected tomogram what `isonet_scipion.engine.report.wedge_power_ratio` says before and after."""
-    for name, value in zip(WEDGE_POWER_ATTRIBUTES, (before, after)):
-        setattr(tomogram, name, Float(value))
+def setReport(tomogram: Tomogram, path: str) -> None:
+    """Store with a corrected tomogram the main numbers of the engine's report, a JSON file."""
+    with open(path, encoding="utf-8") as file:
+        report = json.load(file)
+    for name, attribute in REPORT_ATTRIBUTES.items():
+        setattr(tomogram, attribute, Float(report[name]))
 
 
-def wedgePower(tomogram: Tomogram) -> tuple[float, float]:
-    """What `setWedgePower` stored."""
-    before, after = (tomogram.getAttributeValue(name) for name in WEDGE_POWER_ATTRIBUTES)
-    return before, after
+def reportNumbers(tomogram: Tomogram) -> dict[str, float | None]:
+    """What `setReport` stored, by the report's names; None where it is not known."""
+    return {name: tomogram.getAttributeValue(attribute) for name, attribute in REPORT_ATTRIBUTES.items()}
 
 
 def readLosses(path: str) -> list[dict[str, float]]:

@@ -7,16 +7,15 @@ import os
 from pyworkflow.object import Pointer
 from pyworkflow.protocol import Form
 from pyworkflow.protocol.constants import LEVEL_ADVANCED
-from pyworkflow.protocol.params import EnumParam, PointerParam
+from pyworkflow.protocol.params import EnumParam, IntParam, PointerParam
 from tomo.objects import SetOfTomograms, Tomogram
 
 from isonet_scipion import convert
 from isonet_scipion.engine.model_file import read_metadata
-from isonet_scipion.engine.report import wedge_power_ratio
+from isonet_scipion.engine.report_page import PAGE, SUFFIX
 from isonet_scipion.engine.settings import PredictSettings
 from isonet_scipion.engine.tiling import ISONET_RAMP
-from isonet_scipion.engine.volume import open_volume
-from isonet_scipion.engine.wedge import TILT_TOLERANCE, TiltRange
+from isonet_scipion.engine.wedge import TILT_TOLERANCE
 from isonet_scipion.protocols.base import EngineFailure
 from isonet_scipion.protocols.form import addOption, addTiltRange, optionValues, tiltErrors
 from isonet_scipion.protocols.tomograms import ProtIsoNetTomograms, sameSampling
@@ -45,6 +44,15 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
             important=True,
             label="Model",
             help="The trained network.",
+        )
+        form.addParam(
+            "iteration",
+            IntParam,
+            allowsNull=True,
+            expertLevel=LEVEL_ADVANCED,
+            label="Iteration",
+            help="Of the model's training: an earlier one has learned less, and less of the noise. Empty: the model's "
+            "own, the last. The training's viewer shows all of them.",
         )
         self._addHalvesParam(form, "Correct")
         addTiltRange(form, "each tomogram's")
@@ -91,28 +99,31 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         tsId = tomogram.getTsId()
         if not self._optics(tomogram).hasTilts:  # it came after the validation
             raise EngineFailure("Neither its acquisition nor the form has a tilt range.")
-        table = self._writeTable(tomogram, halves=self.processHalves.get(), ownHalves=self._learnedFromHalves())
+        # the report also takes the halves, to allow for noise
+        ownHalves = self._learnedFromHalves() or len(convert.halfMaps(tomogram)) == 2
+        table = self._writeTable(tomogram, halves=self.processHalves.get(), ownHalves=ownHalves)
         options = {"output_dir": self._getExtraPath(), **optionValues(self, PredictSettings)}
         options.pop("normalize_percentile")
         if self.normalizePercentile.get():
             options["normalize_percentile"] = self.normalizePercentile.get() == NORMALIZATIONS.index("percentiles")
-        self._runEngine("predict", [table, self.model.get().getFileName()], options, name=tsId)
+        self._runEngine("predict", [table, self._modelFile()], options, name=tsId)
         halves = self._halfFiles("rlnCorrectedTomoName", tsId)
         path = self._outputFile(tsId, "rlnCorrectedTomoName", tsId)
         corrected = convert.processedTomogram(tomogram, path, tomogram.ctfCorrected(), halves)
-        convert.setWedgePower(corrected, *self._wedgePower(tomogram, path))
+        report = self._requireOutput(os.path.splitext(path)[0] + SUFFIX, f"The report on {tsId}")
+        convert.setReport(corrected, report)
         self._append(corrected)
 
     def _learnedFromHalves(self) -> bool:
         """Whether the model corrects the two halves of a tomogram, whose mean is the result."""
-        return bool(read_metadata(self.model.get().getFileName()).get("halves"))
+        return bool(read_metadata(self._modelFile()).get("halves"))
 
-    def _wedgePower(self, tomogram: Tomogram, corrected: str) -> tuple[float, float]:
-        """Power in the missing wedge before and after, as a share of that outside it."""
-        optics = self._optics(tomogram)
-        tilt = TiltRange(optics.tiltMin, optics.tiltMax)
-        before = convert.asMrc(tomogram.getFileName(), self._getTmpPath(f"{tomogram.getTsId()}.mrc"), 1.0)
-        return wedge_power_ratio(open_volume(before).data, tilt), wedge_power_ratio(open_volume(corrected).data, tilt)
+    def _modelFile(self) -> str:
+        """The model's file, or that of the chosen iteration beside it."""
+        path = self.model.get().getFileName()
+        if self.iteration.get() is None:
+            return path
+        return os.path.join(os.path.dirname(os.path.realpath(path)), f"model_iter{self.iteration.get():02d}.keras")
 
     def _optics(self, tomogram: Tomogram) -> convert.Optics:
         return super()._optics(tomogram).withTilts(self.tiltMin.get(), self.tiltMax.get())
@@ -125,8 +136,8 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
     def _validate(self) -> list[str]:
         errors = super()._validate()
         model, rate = self.model.get(), self.inputTomograms.get().getSamplingRate()
-        if not os.path.exists(model.getFileName()):
-            errors.append(f"The model's file is missing: {model.getFileName()}.")
+        if not os.path.exists(self._modelFile()):
+            return [*errors, f"The model's file is missing: {self._modelFile()}."]
         if model.getSamplingRate() and not sameSampling(model.getSamplingRate(), rate):
             errors.append(
                 f"The model was trained at {model.getSamplingRate():.2f} Å/px, but the tomograms have {rate:.2f}: "
@@ -174,11 +185,17 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
     def _results(self, output: SetOfTomograms) -> list[str]:
         lines = super()._results(output)
         for tomogram in output:
-            before, after = convert.wedgePower(tomogram)
+            report = convert.reportNumbers(tomogram)
+            powers = (report[f"wedge_power_{when}"] for when in ("before", "after"))
+            before, after = ("?" if power is None else f"{100 * power:.0f}" for power in powers)
+            restored, resolution = report["restored_wedge_correlation"], report["restored_wedge_resolution_A"]
+            told = "not known" if restored is None else f"{restored:.2f}"
+            told += f", half right to {resolution:.0f} Å" if resolution else ""
             lines.append(
-                f"{tomogram.getTsId()}: the power in the missing wedge was {100 * before:.0f} % of that around it, now "
-                f"it is {100 * after:.0f} %. Picture: {os.path.splitext(tomogram.getFileName())[0]}.png"
+                f"{tomogram.getTsId()}: *restored wedge correlation {told}*. The power in the missing wedge was "
+                f"{before} % of that around it, now it is {after} %."
             )
+        lines.append(f"Report: {self._getExtraPath(PAGE)}")
         return lines
 
     def _methods(self) -> list[str]:

@@ -8,6 +8,7 @@ import os
 import numpy as np
 from tomo.constants import BOTTOM_LEFT_CORNER
 
+from isonet_scipion import convert
 from isonet_scipion.engine.ctf import Microscope
 from isonet_scipion.engine.deconvolution import Deconvolution, deconvolve
 from isonet_scipion.engine.star import read_star
@@ -132,7 +133,20 @@ class TestIsoNetChain(IsoNetTest):
             own = before[tomogram.getTsId()]
             self.assertGreater(np.corrcoef(after.ravel(), own.ravel())[0, 1], 0.5)
             self.assertGreater(np.abs(after - own).max(), 1e-3 * own.std())
-            self.assertTrue(os.path.exists(os.path.splitext(tomogram.getFileName())[0] + ".png"))
+            stem = os.path.splitext(tomogram.getFileName())[0]
+            self.assertTrue(os.path.exists(stem + ".png") and os.path.exists(stem + "_report.png"))
+            with open(stem + "_report.json", encoding="utf-8") as file:
+                report = json.load(file)
+            self.assertEqual((report["tilt_min"], report["tilt_max"], report["voxel_size_A"]), (-57, 51, VOXEL_SIZE))
+            self.assertAlmostEqual(convert.reportNumbers(tomogram)["wedge_power_after"], report["wedge_power_after"])
+
+    def test_iteration_of_the_training_can_be_chosen(self) -> None:
+        inputs = {"inputTomograms": (self.deconv, "tomograms"), "model": (self.refine, "model")}
+        chosen = self.prepare(ProtIsoNetPredict, inputs, iteration=1)
+        self.assertTrue(os.path.samefile(chosen._modelFile(), self.refine.model.getFileName()))
+        self.assertEqual(chosen.validate(), [])
+        missing = self.prepare(ProtIsoNetPredict, inputs, iteration=2)
+        self.assertIn("model_iter02.keras", " ".join(missing.validate()))
 
     def test_summaries_methods_and_citations(self) -> None:
         self.assertIn("20000", " ".join(self.deconv.summary()))
@@ -141,7 +155,10 @@ class TestIsoNetChain(IsoNetTest):
             f"{2 * NUMBER} subtomograms of {CROP} voxels from 2 of 2 tomograms", " ".join(self.extract.summary())
         )
         self.assertRegex(" ".join(self.refine.summary()), r"Last validation loss: \d\.\d+")
-        self.assertRegex(" ".join(self.predict.summary()), r"2 of 2 tomograms.*TS_01: the power .* was \d+ %")
+        self.assertRegex(
+            " ".join(self.predict.summary()),
+            r"2 of 2 tomograms.*TS_01: \*restored wedge correlation -?\d\.\d\d.*power .* was \d+ %.*report\.html",
+        )
         for protocol in (self.deconv, self.mask, self.extract, self.refine, self.predict):
             self.assertIn("Liu2022", " ".join(protocol._methods()))
             self.assertIn("10.1038/s41467-022-33957-8", " ".join(protocol.citations()))
