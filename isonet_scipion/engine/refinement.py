@@ -34,6 +34,7 @@ from isonet_scipion.engine.progress import Progress, clock
 from isonet_scipion.engine.settings import RefineSettings
 from isonet_scipion.engine.subtomograms import Subtomogram
 from isonet_scipion.engine.training import PairSource, cached, compile_model, falling, train_epoch
+from isonet_scipion.engine.training_page import LOSSES, save_slices, write_training_page
 from isonet_scipion.engine.volume import release, write_volume
 
 log = logging.getLogger(__name__)
@@ -207,7 +208,8 @@ class Refinement:
                 state.iteration, state.epoch = iteration + 1, 0
             self._save_state(model, state)
             write_losses(self.folder / "losses.csv", state.history)
-            draw_losses(self.folder / "losses.png", state.history)
+            draw_losses(self.folder / LOSSES, state.history)
+            write_training_page(self.folder, state.history)
             self._log_epoch(record, state)
 
     def _set_rate(self, model: keras.Model, state: RunState) -> None:
@@ -234,6 +236,8 @@ class Refinement:
                     source = subtomogram.volume()
                     path = self.folder / f"{subtomogram.name}_iter{previous:02d}.mrc"
                     write_volume(path, -estimate, source.voxel_size, source)
+                if subtomogram is self.subtomograms[0]:
+                    save_slices(self.folder / f"estimate_iter{previous:02d}.png", -estimate)
                 progress.advance()
 
             return estimate_subtomograms(

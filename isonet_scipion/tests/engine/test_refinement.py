@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from matplotlib.image import imread
 
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.forecast import refinement_bytes
@@ -132,6 +133,17 @@ def test_estimates_are_written_dark_or_not_at_all(subtomograms, run):
         np.testing.assert_allclose(np.percentile(-estimate.data, [4, 96]), [0, 1], atol=1e-4)
     assert not list(Path("few").glob("*.mrc"))
     assert Path("few/losses.png").stat().st_size > 5000
+
+
+def test_page_of_the_training_shows_losses_and_slices_of_each_iteration(subtomograms, run):
+    assert run("refine", "subtomo.star", *SMALL, "--iterations=2")[0] == 0
+    page = Path("results/report.html").read_text()
+    assert page.count("data:image/png;base64,") == 3  # losses, and the estimates 0 and 1
+    assert "<td>2</td><td>0.1</td>" in page and "http" not in page
+    picture = imread("results/estimate_iter01.png")
+    assert picture.shape[:2] == (24, 3 * 24 + 2 * 2)
+    estimate = open_volume("results/s0_iter01.mrc").data
+    assert np.corrcoef(picture[..., 0][:, 26:50].ravel(), estimate[::-1, 12].ravel())[0, 1] > 0.95
 
 
 def test_released_model_is_a_start(subtomograms, run, reference):
