@@ -68,7 +68,9 @@ def choose_devices(gpu_id: str | None = None, precision: str = "float32") -> Dev
             import keras
     except ImportError as error:
         raise EngineError(
-            "TensorFlow", f"it can't be imported ({error})", "Install it: pip install 'isonet-scipion[engine]'."
+            "TensorFlow",
+            f"it can't be imported ({error})",
+            "Install it anew: in Scipion as the README tells, elsewhere pip install 'isonet-scipion[engine]'.",
         ) from error
     backend = keras.backend.backend()
     gpus = _gpu_names(backend)
