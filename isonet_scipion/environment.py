@@ -35,7 +35,9 @@ def requirements(gpu: bool) -> list[str]:
 
 def installed_flag() -> str:
     """Path, in the environment's folder, of the file that says: complete, for these requirements and this Python."""
-    parts = [*requirements(gpu=False), *requirements(gpu=True), sys.base_prefix, *map(str, sys.version_info[:2])]
+    # sorted: their order in the metadata depends on the setuptools that wrote it
+    wanted = sorted({*requirements(gpu=False), *requirements(gpu=True)})
+    parts = [*wanted, sys.base_prefix, *map(str, sys.version_info[:2])]
     return os.path.join("env", f"installed-for-{hashlib.sha256(' '.join(parts).encode()).hexdigest()[:12]}")
 
 

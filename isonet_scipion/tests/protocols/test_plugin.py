@@ -87,6 +87,10 @@ def test_environment_of_other_requirements_or_another_python_does_not_serve(vari
     assert str(tmp_path) in " ".join(Plugin.validateInstallation())
     monkeypatch.undo()
     texts = environment.requirements(gpu=True)
+    # an update whose metadata merely lists them in another order keeps the environment
+    original = environment.requirements
+    monkeypatch.setattr(environment, "requirements", lambda gpu: original(gpu)[::-1])
+    assert environment.installed_flag() == before
     monkeypatch.setattr(environment, "requirements", lambda gpu: [*texts, "newlibrary"])
     assert environment.installed_flag() != before
 
