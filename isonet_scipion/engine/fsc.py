@@ -11,6 +11,7 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 import scipy.fft
+from scipy.ndimage import uniform_filter1d
 
 FADED = 0.5  # share of a box's side over which it fades in and out
 FEWEST = 6.0  # independent coefficients below which a shell has no value
@@ -127,7 +128,8 @@ class Curve:
     def resolution(self, threshold: float, voxel_size: float) -> float | None:
         """Where the curve first falls below a threshold, in A; None where it never reaches it.
 
-        The coarsest shells, whose chance level is too high to tell, are passed over.
+        The mean with the two neighbouring shells counts, against the scatter of single ones. The coarsest shells, of
+        so few components that chance may reach 1, are passed over.
 
         Parameters
         ----------
@@ -136,8 +138,8 @@ class Curve:
         voxel_size : float
             In A. The result is at least twice that.
         """
-        shells = np.flatnonzero(np.isfinite(self.values) & (CERTAIN * self.chance < threshold))
-        values = self.values[shells]
+        shells = np.flatnonzero(np.isfinite(self.values) & (CERTAIN * self.chance < 1))
+        values = uniform_filter1d(self.values[shells], 3, mode="nearest")
         if not len(values) or values[0] < threshold:
             return None
         below = np.flatnonzero(values < threshold)

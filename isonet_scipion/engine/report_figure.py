@@ -93,11 +93,11 @@ def _draw_halves(panel: Axes, quality: Quality) -> None:
 def _draw_resolutions(panel: Axes, quality: Quality) -> None:
     panel.set_title("Resolution")
     panel.set_axis_off()
-    for column, text in ((0.42, "before"), (0.8, "after")):
+    for column, text in ((0.5, "before"), (0.88, "after")):
         panel.text(column, 0.82, text, ha="center", fontsize=13, color="0.4")
     for height, axis in zip((0.66, 0.5, 0.34), "xyz"):
         panel.text(0.0, height, f"along {axis}", fontsize=13, color="0.4")
-        for column, when in ((0.42, "before"), (0.8, "after")):
+        for column, when in ((0.5, "before"), (0.88, "after")):
             panel.text(column, height, _angstrom(quality, axis, when), ha="center", fontsize=15)
     panel.text(0.0, 0.1, "x, y: where the halves agree\nz: where the filled wedge is half right", color="0.4")
 
