@@ -23,6 +23,8 @@ PYTHON = VENV / "bin" / "python"
 STAMP = VENV / "installed-for"
 # What the standard library needs beyond Debian's python3, by the package that brings it.
 MODULES = {"ensurepip": "python3-venv", "tkinter": "python3-tk"}
+# What the tests call: Scipion's installer of programs, and a screen for Scipion's windows.
+PROGRAMS = {"wget": "wget", "Xvfb": "xvfb"}
 
 
 def say(text: str) -> None:
@@ -41,7 +43,7 @@ def missing_packages(modules: Iterable[str], programs: Iterable[str]) -> list[st
         for module in modules
         if subprocess.run([sys.executable, "-c", f"import {module}"], stderr=subprocess.DEVNULL).returncode
     ]
-    return [MODULES[module] for module in absent] + [program for program in programs if not shutil.which(program)]
+    return [MODULES[module] for module in absent] + [PROGRAMS[name] for name in programs if not shutil.which(name)]
 
 
 def complete_machine(modules: Iterable[str] = (), programs: Iterable[str] = ()) -> None:
@@ -97,8 +99,7 @@ def main() -> None:
         sys.exit(call(PYTHON, "-m", "isonet_scipion.demo", *arguments.rest))
     say("ruff")
     style = call(PYTHON, "-m", "ruff", "check", ".")
-    # Scipion's installer of programs calls it
-    complete_machine(programs=["wget"])
+    complete_machine(programs=PROGRAMS)
     say("pytest")
     # an empty -m: also the tests that pytest alone leaves out (pyproject.toml)
     sys.exit(call(PYTHON, "-m", "pytest", "-m", "", *arguments.rest) or style)

@@ -17,7 +17,7 @@ from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.viewers.previews import Preview
 
 PAUSE = 150  # ms without a change before the picture is drawn anew
-WIDTH = 700  # pixels of texts
+DPI = 100
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,8 @@ class BrowserDialog(Dialog):
     sliders : sequence of Slider
     canSelect : bool
         Whether there is a button to take the values.
+    size : (float, float)
+        Of the picture, in inches.
     """
 
     def __init__(
@@ -56,8 +58,9 @@ class BrowserDialog(Dialog):
         items: Mapping[str, Callable[[], Preview]],
         sliders: Sequence[Slider] = (),
         canSelect: bool = False,
+        size: tuple[float, float] = (7, 5.6),
     ) -> None:
-        self._hint, self._items, self._sliders = hint, items, sliders
+        self._hint, self._items, self._sliders, self._size = hint, items, sliders, size
         self._name = self._pending = None
         self.preview: Preview | None = None
         self.scales: dict[str, LabelSlider] = {}
@@ -80,19 +83,20 @@ class BrowserDialog(Dialog):
 
     def body(self, master: tk.Frame) -> None:
         """Called by Scipion's Dialog to fill the window."""
-        tk.Label(master, text=self._hint, justify=tk.LEFT, wraplength=WIDTH).grid(
+        tk.Label(master, text=self._hint, justify=tk.LEFT, wraplength=DPI * self._size[0]).grid(
             row=0, column=0, columnspan=2, sticky="w", padx=5, pady=5
         )
         names = tk.Frame(master)
         names.grid(row=1, column=0, sticky="news", padx=5)
         names.rowconfigure(0, weight=1)
         provider = ListTreeProviderString([String(name) for name in self._items])
+        provider.getColumns = lambda: [("Tomogram", 150)]
         tree = BoundTree(names, provider)
         tree.itemClick = lambda item: self.choose(item.get())
-        self._frame = FigureFrame(master, figsize=(7, 5.6), dpi=100, layout="constrained")
+        self._frame = FigureFrame(master, figsize=self._size, dpi=DPI, layout="constrained")
         self._frame.grid(row=1, column=1, padx=5)
         self._status = tk.StringVar()
-        tk.Label(master, textvariable=self._status, justify=tk.LEFT, wraplength=WIDTH).grid(
+        tk.Label(master, textvariable=self._status, justify=tk.LEFT, wraplength=DPI * self._size[0]).grid(
             row=2, column=1, sticky="w", padx=5
         )
         width = max([len(slider.label) for slider in self._sliders], default=0) + 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from matplotlib.ticker import MaxNLocator
 from pwem.viewers import EmPlotter
 from pyworkflow.viewer import DESKTOP_TKINTER, View, Viewer
 
@@ -68,6 +69,7 @@ def plotLosses(records: list[dict[str, float]]) -> EmPlotter:
     epochs = range(1, len(records) + 1)
     plotter = EmPlotter(windowTitle="Losses of the training")
     axes = plotter.createSubPlot("Losses", "Epoch (of all iterations)", "Mean absolute error")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     for column, label in (("loss", "training"), ("val_loss", "validation")):
         axes.plot(epochs, [record[column] for record in records], marker=".", label=label)
     for epoch, (before, after) in enumerate(zip(records, records[1:]), 1):

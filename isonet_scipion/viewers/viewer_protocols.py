@@ -147,7 +147,7 @@ class IsoNetDeconvViewer(StageViewer):
             LabelParam,
             important=True,
             label="Slices before and after",
-            help="Membranes and particles should stand out. Dark halos around them: lower the strength.",
+            help="Membranes and particles should stand out. Halos around them: lower the strength.",
         )
 
     def _views(self) -> dict[str, Callable[[str], View]]:

@@ -103,7 +103,7 @@ def plotEstimates(folder: str) -> EmPlotter:
     files = dict(list(estimateFiles(folder).items())[:SUBTOMOGRAMS])
     iterations = sorted(set.intersection(*map(set, files.values()))) if files else []
     if not iterations:
-        raise EngineError(folder, "there are no estimates", "They are written unless the form says to delete them.")
+        raise EngineError(folder, "there are no estimates", "Keep them in the form, or see one in the run's report.")
     places = np.unique(np.linspace(0, len(iterations) - 1, ITERATIONS).round().astype(int))
     shown = [iterations[place] for place in places]
     images, titles = [], []

@@ -85,11 +85,12 @@ class IsoNetDeconvWizard(Wizard):
         showPreview(
             form,
             "CTF deconvolution",
-            "Raise the strength until membranes and particles stand out, but no dark halos lie around them. "
+            "Raise the strength until membranes and particles stand out, but no halos lie around them. "
             "Raise the falloff until the grain of the noise is gone, but no detail.",
             deconvPreview,
             [
                 Slider("snrFalloff", "SNR falloff (larger: smoother)", 0.0, 3.0, 0.05, 1.0),
                 Slider("deconvStrength", "Strength (larger: more contrast)", 0.0, 3.0, 0.05, 1.0),
             ],
+            size=(9, 4.8),
         )

@@ -22,6 +22,7 @@ def showPreview(
     hint: str,
     load: Callable[[Protocol, Tomogram], Preview],
     sliders: Sequence[Slider],
+    size: tuple[float, float] = (7, 5.6),
 ) -> None:
     """Show the input tomograms with sliders for parameters of the form, which get the values that the user selects.
 
@@ -35,6 +36,8 @@ def showPreview(
         Makes the preview of one tomogram.
     sliders : sequence of Slider
         Named as the parameters; their values are for parameters that are empty.
+    size : (float, float)
+        Of the picture, in inches.
     """
     from isonet_scipion.viewers.browser import BrowserDialog
 
@@ -46,7 +49,7 @@ def showPreview(
     items = {tomogram.getTsId(): partial(load, protocol, tomogram.clone()) for tomogram in tomograms}
     filled = [(slider, getattr(protocol, slider.name).get()) for slider in sliders]
     sliders = [slider if value is None else replace(slider, value=value) for slider, value in filled]
-    dialog = BrowserDialog(form.root, title, hint, items, sliders, canSelect=True)
+    dialog = BrowserDialog(form.root, title, hint, items, sliders, canSelect=True, size=size)
     if dialog.resultYes():
         for name, value in dialog.values().items():
             form.setVar(name, value)

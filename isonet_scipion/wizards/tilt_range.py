@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -11,7 +12,7 @@ from pyworkflow.wizard import Wizard
 from tomo.objects import SubTomogram
 
 from isonet_scipion import convert
-from isonet_scipion.engine.tilt_check import power_by_angle, shown_range
+from isonet_scipion.engine.tilt_check import power_by_angle, shown_range, tilt_warning
 from isonet_scipion.engine.wedge import TiltRange
 from isonet_scipion.protocols import ProtIsoNetRefine
 from isonet_scipion.viewers.previews import subtomogramsById
@@ -29,9 +30,22 @@ class TiltPreview:
     declared: convert.Optics
 
     @property
+    def said(self) -> TiltRange | None:
+        """What the acquisition says; None where it says nothing."""
+        low, high = self.declared.tiltMin, self.declared.tiltMax
+        return None if low is None or high is None else TiltRange(low, high)
+
+    @property
     def shown(self) -> TiltRange | None:
-        """What the data say; None where no direction is clearly empty."""
+        """What the data say, to a few degrees; None where no direction is clearly empty."""
         return shown_range(self.angles, self.power)
+
+    @property
+    def suggested(self) -> TiltRange | None:
+        """The acquisition's range, which is exact, unless the data contradict it."""
+        if self.said is None or self.shown is None:
+            return self.shown
+        return self.shown if tilt_warning(self.said, self.shown) else self.said
 
     def draw(self, figure: Figure, values: dict[str, float]) -> str:
         """Draw power by direction; returns what there is to say about it."""
@@ -39,17 +53,25 @@ class TiltPreview:
         axes.plot(self.angles, self.power, color="black")
         axes.set(xlabel="direction in xz (degrees from x)", ylabel="power, relative to its shell", xlim=(-90, 90))
         axes.set(ylim=(0, None))
-        low, high = self.declared.tiltMin, self.declared.tiltMax
-        isDeclared = low is not None and high is not None
-        for angle in (low, high) if isDeclared else ():
-            axes.axvline(angle, color="tab:red", linestyle="--", label="acquisition" if angle == low else None)
         if self.shown is not None:
-            axes.axvspan(self.shown.minimum, self.shown.maximum, color="tab:blue", alpha=0.2, label="filled")
-        axes.legend(loc="upper right")
-        said = f"The acquisition says {low:g} to {high:g} degrees." if isDeclared else "The acquisition has no range."
+            axes.axvspan(self.shown.minimum, self.shown.maximum, color="tab:blue", alpha=0.2, label="data")
+        if self.said is not None:
+            axes.axvline(self.said.minimum, color="tab:red", linestyle="--", label="acquisition")
+            axes.axvline(self.said.maximum, color="tab:red", linestyle="--")
+        axes.legend(loc="upper left")
+        return " ".join(self._lines())
+
+    def _lines(self) -> Iterator[str]:
+        if self.said is None:
+            yield "The acquisition has no tilt range."
+        else:
+            yield f"The acquisition says {self.said.minimum:g} to {self.said.maximum:g} degrees."
         if self.shown is None:
-            return f"No direction is clearly empty, so the data do not show the range. {said}"
-        return f"The data show about {self.shown.minimum:.0f} to {self.shown.maximum:.0f} degrees. {said}"
+            yield "No direction is clearly empty, so the data do not show a range."
+            return
+        yield f"The data show about {self.shown.minimum:.0f} to {self.shown.maximum:.0f} degrees."
+        if self.said is not None:
+            yield "They agree." if self.suggested == self.said else "They differ: Select takes that of the data."
 
 
 def tiltPreview(protocol: ProtIsoNetRefine, subtomograms: list[SubTomogram]) -> TiltPreview:
@@ -81,10 +103,10 @@ class IsoNetTiltRangeWizard(Wizard):
         items = {name: partial(tiltPreview, protocol, own) for name, own in subtomogramsById(subtomograms).items()}
         hint = (
             "A tomogram holds power only in the directions that the tilt series measured. Outside the blue range it "
-            "should be empty; the red lines, from the acquisition, should be at its ends. Select: fill in the blue one."
+            "should be empty, and the red lines, from the acquisition, should be at its ends."
         )
         dialog = BrowserDialog(form.root, "Tilt range", hint, items, canSelect=True)
-        shown = dialog.preview.shown if dialog.resultYes() and dialog.preview else None
-        if shown is not None:
-            form.setVar("tiltMin", shown.minimum)
-            form.setVar("tiltMax", shown.maximum)
+        suggested = dialog.preview.suggested if dialog.resultYes() and dialog.preview else None
+        if suggested is not None:
+            form.setVar("tiltMin", suggested.minimum)
+            form.setVar("tiltMax", suggested.maximum)

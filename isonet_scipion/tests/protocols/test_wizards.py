@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from pyworkflow.viewer import DESKTOP_TKINTER
 
 from isonet_scipion import wizards
+from isonet_scipion.convert import Optics
 from isonet_scipion.engine.ctf import Microscope
 from isonet_scipion.engine.deconvolution import Deconvolution, deconvolve
 from isonet_scipion.engine.errors import EngineError
@@ -142,6 +143,13 @@ class TestWizards(IsoNetTest):
         self.assertAlmostEqual(preview.shown.maximum, WEDGE.maximum, delta=7)
         line = preview.draw(Figure(), {})
         self.assertIn(f"{TILTS['acquisitionAngleMin']:g} to {TILTS['acquisitionAngleMax']:g}", line)
+        self.assertIn("They differ", line)
+        self.assertEqual(preview.suggested, preview.shown)
+        # where they agree, the acquisition is the more exact
+        near = Optics(tiltMin=WEDGE.minimum + 1, tiltMax=WEDGE.maximum - 1)
+        agreeing = tilt_range.TiltPreview(preview.angles, preview.power, near)
+        self.assertEqual(agreeing.suggested, TiltRange(near.tiltMin, near.tiltMax))
+        self.assertIn("They agree", agreeing.draw(Figure(), {}))
 
     def test_mask_preview_is_the_mask(self) -> None:
         protocol = self.prepare(ProtIsoNetMask, self.input, patchSize=2)
