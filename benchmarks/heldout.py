@@ -56,13 +56,10 @@ def draw(rows: list[dict], path: Path) -> None:
         chosen = [row for row in rows if row["scene"] == scene]
         truth, told = ([row[key] for row in chosen] for key in ("true_wedge_cc", "restored_wedge_correlation"))
         panel.errorbar(truth, told, [3 * row["chance"] for row in chosen], fmt="o", label=scene, capsize=2)
-        for row in chosen:
-            place = (row["true_wedge_cc"], row["restored_wedge_correlation"])
-            panel.annotate(f" {row['name']}", place, fontsize=7, color="0.4")
     panel.plot([0, 0.6], [0, 0.6], color="0.8", zorder=0)
     panel.set(xlabel="true wedge CC", ylabel="restored wedge correlation (3 chance deviations)")
     panel.set_title(f"{len(rows)} runs, rank correlation {correlation(rows):.2f}")
-    panel.legend()
+    panel.legend(loc="upper left")
     figure.savefig(path, dpi=110)
 
 

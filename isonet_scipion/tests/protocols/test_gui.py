@@ -102,7 +102,9 @@ class Desk:
 
         def isOver() -> bool:
             self.project._updateProtocol(protocol)
-            return protocol.isFinished() or protocol.isFailed()
+            # Scipion takes a process that ends between two of its looks for dead, until it looks again
+            isMissed = "not found running" in str(protocol.getErrorMessage())
+            return protocol.isFinished() or (protocol.isFailed() and not isMissed)
 
         waitFor(self.root, f"{protocol} is over", isOver, seconds=3600 if KEPT else 120, pause=0.5)
         assert protocol.isFinished(), protocol.getErrorMessage()
