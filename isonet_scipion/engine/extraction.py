@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.volume import MASK, TOMOGRAM
 
 
 def usual_cube_size(crop_size: int) -> int:
@@ -25,7 +26,7 @@ def allowed_range(shape: tuple[int, int, int], crop_size: int) -> tuple[np.ndarr
     if min(shape) < crop_size:
         axis = "zyx"[int(np.argmin(shape))]
         raise EngineError(
-            "tomogram",
+            TOMOGRAM,
             f"it has {min(shape)} voxels along {axis}, fewer than crop_size {crop_size}",
             f"Lower crop_size to at most {min(shape)}, and cube_size with it.",
         )
@@ -70,7 +71,7 @@ def random_centres(
     planes = np.cumsum([np.count_nonzero(mask[z][inner[1:]]) for z in range(first[0], last[0])])
     if planes[-1] == 0:
         raise EngineError(
-            "mask",
+            MASK,
             f"it marks no voxel at least {crop_size // 2} voxels (half of crop_size) from every border",
             "Keep more of the volume in the mask or lower crop_size.",
         )

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.extraction import crop, random_centres
 from isonet_scipion.engine.noise import NoiseSource
 from isonet_scipion.engine.normalisation import GreyScale, measure
@@ -16,7 +17,7 @@ from isonet_scipion.engine.one_pass_model import VIEWS, plane_filter, rotated_ma
 from isonet_scipion.engine.rotations import TRAINING_ROTATIONS
 from isonet_scipion.engine.tomograms import TomogramEntry
 from isonet_scipion.engine.training import VALIDATION_SHARE
-from isonet_scipion.engine.volume import check_mask, open_volume, read_float, release
+from isonet_scipion.engine.volume import check_mask, naming, open_volume, read_float, release
 from isonet_scipion.engine.wedge import TiltRange
 
 MARGIN = 8  # voxels around the cube in which the wedge is cut, so that its border shows less
@@ -62,13 +63,20 @@ def read_source(
     paths = entry.halves() or (entry.source(use_deconvolved)[0].path,)
     volumes = [open_volume(path) for path in paths]
     shape = volumes[0].shape
+    if min(shape) < side:
+        raise EngineError(
+            volumes[0].path,
+            f"its shortest side has {min(shape)} voxels, but the crops for training {side}",
+            "Lower cube_size, or take this tomogram out of the table.",
+        )
     mask = entry.text("rlnMaskName")
     mask = None if mask is None else open_volume(mask)
     for other in (*volumes[1:], mask):
         if other is not None:
             check_mask(other, volumes[0])
     rng = np.random.default_rng([seed, int(entry.number("rlnIndex", 0))])
-    centres = random_centres(shape, None if mask is None else mask.data, side, CENTRES, rng)
+    with naming(volumes[0], mask):
+        centres = random_centres(shape, None if mask is None else mask.data, side, CENTRES, rng)
     scales = []
     for volume in volumes:
         data = read_float(volume)

@@ -114,7 +114,7 @@ def _tomogram_section(report: dict, picture: Path) -> str:
         card("Restored wedge correlation", _number(correlation), f"chance {_number(chance)}; {kept}"),
         card("Resolution in the wedge", f"{resolution:.0f} Å" if resolution else "none", "where correlation is 0.5"),
         card("Measured data kept", _number(report["agreement_with_measured"]), "1: unchanged"),
-        card("Power in the wedge", f"{_number(before)} → {_number(after)}", "share of that around it"),
+        card("Power in the wedge", f"{100 * before:.2g} → {100 * after:.2g} %", "of that around it"),
     ]
     facts = f"{report['corrected']}, model {report['model']}, {report['boxes']} boxes of {report['box_side']} voxels"
     return (

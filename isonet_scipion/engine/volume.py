@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 VOXEL_SIZE_TOLERANCE = 0.01  # relative
 HEADER_BYTES = 1024
 EXTENDED_LENGTH = slice(92, 96)  # bytes of the header that tell the extended header's length
-TOMOGRAM = "tomogram"  # what an error is about where only voxels are known
+TOMOGRAM, MASK = "tomogram", "mask"  # what an error is about where only voxels are known
 _warnings_lock = threading.Lock()  # Python catches warnings for all threads at once
 COMPRESSED = {".gz": gzip.open, ".bz2": bz2.open}
 
@@ -155,14 +155,15 @@ def require_contrast(low: float, high: float, name: str = TOMOGRAM) -> None:
 
 
 @contextmanager
-def naming(volume: Volume) -> Iterator[None]:
-    """Put the file's name on errors of functions that know nothing but the voxels."""
+def naming(volume: Volume, mask: Volume | None = None) -> Iterator[None]:
+    """Put the files' names on errors of functions that know nothing but the voxels of a tomogram, and of its mask."""
     try:
         yield
     except EngineError as error:
-        if error.what != TOMOGRAM:
+        path = {TOMOGRAM: volume.path, MASK: mask and mask.path}.get(error.what)
+        if path is None:
             raise
-        raise EngineError(volume.path, error.why, error.remedy) from error
+        raise EngineError(path, error.why, error.remedy) from error
 
 
 def warn_of_oddities(volume: Volume) -> None:

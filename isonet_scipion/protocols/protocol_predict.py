@@ -187,7 +187,7 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         for tomogram in output:
             report = convert.reportNumbers(tomogram)
             powers = (report[f"wedge_power_{when}"] for when in ("before", "after"))
-            before, after = ("?" if power is None else f"{100 * power:.0f}" for power in powers)
+            before, after = ("?" if power is None else f"{100 * power:.2g}" for power in powers)
             restored, resolution = report["restored_wedge_correlation"], report["restored_wedge_resolution_A"]
             told = "not known" if restored is None else f"{restored:.2f}"
             told += f", half right to {resolution:.0f} Å" if resolution else ""

@@ -15,7 +15,7 @@ from isonet_scipion.engine.progress import Progress
 from isonet_scipion.engine.settings import ExtractSettings
 from isonet_scipion.engine.star import Star, read_star, write_star
 from isonet_scipion.engine.tomograms import TomogramEntry, TomogramTable
-from isonet_scipion.engine.volume import Volume, check_mask, open_volume, volume_bytes, write_volume
+from isonet_scipion.engine.volume import Volume, check_mask, naming, open_volume, volume_bytes, write_volume
 
 log = logging.getLogger(__name__)
 COORDINATES = ("rlnCoordinateX", "rlnCoordinateY", "rlnCoordinateZ")
@@ -69,15 +69,14 @@ def _checked_centres(entry: TomogramEntry, size: int, settings: ExtractSettings)
 
 
 def _centres(entry: TomogramEntry, volume: Volume, size: int, settings: ExtractSettings) -> np.ndarray:
-    try:
+    path = None if settings.coordinates_star else entry.text("rlnMaskName")
+    mask = None if path is None else open_volume(path)
+    with naming(volume, mask):
         first, last = allowed_range(volume.shape, size)
         if settings.coordinates_star:
             return _given_centres(entry, settings.coordinates_star, first, last)
-        mask = None
-        if entry.text("rlnMaskName"):
-            mask_volume = open_volume(entry.text("rlnMaskName"))
-            check_mask(mask_volume, volume)
-            mask = mask_volume.data
+        if mask is not None:
+            check_mask(mask, volume)
         count = entry.star.integer(entry.row, "rlnNumberSubtomo", 100)
         if not 0 <= count <= volume.data.size:
             raise EngineError(
@@ -85,12 +84,8 @@ def _centres(entry: TomogramEntry, volume: Volume, size: int, settings: ExtractS
             )
         # each tomogram has its own random numbers, so that leaving out others does not change its centres
         seed = None if settings.seed is None else [settings.seed, entry.star.integer(entry.row, "rlnIndex")]
-        return random_centres(volume.shape, mask, size, count, np.random.default_rng(seed))
-    except EngineError as error:
-        if error.what in ("tomogram", "mask"):
-            path = volume.path if error.what == "tomogram" else entry.text("rlnMaskName")
-            raise EngineError(path, error.why, error.remedy) from error
-        raise
+        drawn_from = None if mask is None else mask.data
+        return random_centres(volume.shape, drawn_from, size, count, np.random.default_rng(seed))
 
 
 def _given_centres(entry: TomogramEntry, path: str, first: np.ndarray, last: np.ndarray) -> np.ndarray:

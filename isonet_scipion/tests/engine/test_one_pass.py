@@ -234,7 +234,7 @@ def test_wrong_input_is_told(project, run):
         (("--cube_size=10",), "cube_size"),
         (("--any_angle=2",), "any_angle"),
         (("--filled_weight=-1",), "filled_weight"),
-        (("--cube_size=24",), "fewer than crop_size 40"),
+        (("--cube_size=24",), "even/t0.mrc: its shortest side has 32 voxels, but the crops for training 40"),
     )
     for options, words in cases:
         status, log = run("refine", "tomograms.star", *RUN[:-1], *options)
