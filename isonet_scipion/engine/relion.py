@@ -32,8 +32,8 @@ def from_scratch(entries: Sequence[TomogramEntry], tilt_series_pixel_size: float
     Returns
     -------
     Star
-        Without rlnTomoTiltSeriesStarFile and rlnTomoHand, of which tomograms know nothing: enough for RELION's
-        programs that look at or pick in tomograms, not for those that go back to the images.
+        For other programs that read RELION 5's labels. It lacks rlnTomoTiltSeriesStarFile and rlnTomoHand, of which
+        tomograms know nothing and which RELION itself asks for: for RELION, extend its own table (`with_denoised`).
     """
     table = Star([], name=BLOCK)
     some_corrected = any(entry.text("rlnCorrectedTomoName") for entry in entries)
