@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from isonet_scipion.engine.deferral import signals_put_off
 from isonet_scipion.engine.errors import EngineError
 
 log = logging.getLogger(__name__)
@@ -81,8 +82,9 @@ def alone(path: str | os.PathLike) -> Iterator[None]:
 @contextmanager
 def _held(path: Path, target: Path, taken: str) -> Iterator[int]:
     """Create a private file and lock it; it is deleted at the end, unless it has been renamed."""
-    file = _lock(path, target, taken)
-    _open_now.add(path)
+    with signals_put_off():
+        file = _lock(path, target, taken)
+        _open_now.add(path)
     try:
         yield file
     finally:

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from isonet_scipion.engine.deferral import must_wait
 from isonet_scipion.engine.files import discard_temporaries
 
 GRACE = 6.0  # seconds for the running step, which Python can't interrupt while it is inside TensorFlow
@@ -38,10 +39,8 @@ def ending_on_signals() -> Iterator[None]:
     watch.start()
     try:
         yield
-    except (KeyboardInterrupt, Terminated):
-        discard_temporaries()  # the signal may have come in the middle of their own clean-up
-        raise
     finally:
+        discard_temporaries()  # the signal may have come in the middle of their own clean-up
         finished.set()
         signal.set_wakeup_fd(wakeup)
         with contextlib.suppress(OSError):
@@ -53,6 +52,8 @@ def ending_on_signals() -> Iterator[None]:
 
 
 def _raise_once(number: int, _: object) -> None:
+    if must_wait(number):
+        return
     for each in STATUS:
         signal.signal(each, signal.SIG_IGN)
     raise KeyboardInterrupt if number == signal.SIGINT else Terminated

@@ -1,6 +1,7 @@
 """What the fault tests share."""
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -95,10 +96,25 @@ def scene(tmp_path, run):  # noqa: F811
 
 def engine(folder, *arguments, **options):
     """Start an isonet-engine command in a folder as a process group of its own."""
-    command = [sys.executable, "-m", "isonet_scipion.engine", *map(str, arguments)]
+    return _started(folder, ["-m", "isonet_scipion.engine", *map(str, arguments)], **options)
+
+
+def python(folder, code, *arguments, **options):
+    """Start Python code in a folder as a process group of its own."""
+    return _started(folder, ["-c", code, *arguments], **options)
+
+
+def _started(folder, arguments, **options):
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "2"}
     pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command, cwd=folder, env=environment, start_new_session=True, **{**pipes, **options})
+    # tests that run in the background ignore Ctrl-C, and what they start would too
+    heeded = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return subprocess.Popen(
+            [sys.executable, *arguments], cwd=folder, env=environment, start_new_session=True, **{**pipes, **options}
+        )
+    finally:
+        signal.signal(signal.SIGINT, heeded)
 
 
 def the_error(log):

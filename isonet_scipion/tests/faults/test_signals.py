@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 
 import numpy as np
@@ -17,7 +16,7 @@ import pytest
 from isonet_scipion.engine.model_file import load_model
 from isonet_scipion.engine.star import read_star
 from isonet_scipion.engine.volume import open_volume, read_float
-from isonet_scipion.tests.faults.conftest import engine, make_project
+from isonet_scipion.tests.faults.conftest import engine, make_project, python
 
 KILLS = int(os.environ.get("ISONET_KILLS", "1"))
 SECONDS_TO_END = 10.0
@@ -123,6 +122,29 @@ def test_a_killed_stage_is_repeated_with_equal_results(undisturbed, tmp_path, st
     print(f"{stage}: {KILLS} signals {number}, {killed} of them before the end")
 
 
+MAKING = """
+import os, signal, sys
+from isonet_scipion.engine import cli, files
+number, open_file = int(sys.argv[1]), os.open
+def open_and_signal(path, *arguments):
+    file = open_file(path, *arguments)
+    if ".partial" in str(path):  # it is there, but nobody knows yet whose it is
+        os.kill(os.getpid(), number)
+    return file
+os.open = open_and_signal
+sys.exit(cli.main(["prepare_star", ".", "--output_star=new.star"]))
+"""
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_while_a_temporary_file_is_made_leaves_none(scene, number, status):
+    before = set(scene.rglob("*"))
+    process = python(scene, MAKING, str(int(number)))
+    log = process.communicate(timeout=60)[1]
+    assert process.returncode == status, log
+    assert set(scene.rglob("*")) == before
+
+
 def test_ctrl_c_ends_a_training_with_130(scene):
     process = engine(scene, "refine", "s.star", "--iterations=50", *NETWORK)
     until = time.monotonic() + 120
@@ -139,13 +161,12 @@ def test_ctrl_c_ends_a_training_with_130(scene):
 
 
 BUSY = """
-import ctypes, sys
-from pathlib import Path
+import ctypes, threading
 from isonet_scipion.engine import interruption
 from isonet_scipion.engine.files import alone, replacing
 interruption.GRACE = 0.5
 with interruption.ending_on_signals(), alone("out"), replacing("file.txt") as temporary:
-    print("begun", flush=True)
+    threading.Timer(0.5, print, ["begun"], {"flush": True}).start()  # when the lock is waited for
     mutex = ctypes.create_string_buffer(64)
     for _ in range(2):  # the second time it waits for itself, and no signal ends that
         ctypes.CDLL(None).pthread_mutex_lock(mutex)
@@ -154,8 +175,7 @@ with interruption.ending_on_signals(), alone("out"), replacing("file.txt") as te
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_step_that_python_can_not_interrupt_is_ended_too(tmp_path, number, status):
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    process = subprocess.Popen([sys.executable, "-c", BUSY], cwd=tmp_path, start_new_session=True, **pipes)
+    process = python(tmp_path, BUSY, stdout=subprocess.PIPE)
     assert process.stdout.readline() == "begun\n"
     assert sorted(path.name for path in tmp_path.iterdir()) == [".file.partial.txt", ".out.lock"]
     process.send_signal(number)
