@@ -94,11 +94,15 @@ def answering(root: tk.Misc, answer: Callable[[Dialog], None], isOptional: bool 
         What the function raised; or where no dialog opened, unless that `isOptional`.
     """
     problems: list[BaseException] = []
+    seen: list[Dialog] = []
     asked: list[str] = []
 
     def look() -> None:
         dialogs = [widget for widget in descendants(root) if isinstance(widget, Dialog) and widget.winfo_viewable()]
-        if not dialogs:
+        if not dialogs or dialogs[-1] not in seen:
+            seen.extend(dialogs)
+            # the screen's answer comes behind the news that the dialog is visible, for which its opening waits
+            root.winfo_pointerxy()
             pending.append(root.after(50, look))
             return
         asked.append(dialogs[-1].title())

@@ -15,6 +15,7 @@ import pytest
 import pyworkflow
 from pyworkflow.gui import form as forms
 from pyworkflow.project import Manager
+from pyworkflow.protocol import getProtocolFromDb
 from pyworkflow.protocol.params import Group, LabelParam
 from pyworkflow.utils import Message
 from pyworkflow.viewer import DESKTOP_TKINTER
@@ -101,12 +102,13 @@ class Desk:
             form.btnExecute.invoke()
 
         def isOver() -> bool:
-            self.project._updateProtocol(protocol)
-            # Scipion takes a process that ends between two of its looks for dead, until it looks again
-            isMissed = "not found running" in str(protocol.getErrorMessage())
-            return protocol.isFinished() or (protocol.isFailed() and not isMissed)
+            run = getProtocolFromDb(self.project.path, protocol.getDbPath(), protocol.getObjId())
+            return run.isFinished() or run.isFailed()
 
         waitFor(self.root, f"{protocol} is over", isOver, seconds=3600 if KEPT else 120, pause=0.5)
+        # a run that ends while Scipion's window reads its state stays running there, then counts as dead: read it anew
+        protocol.lastUpdateTimeStamp.set(None)
+        self.project._updateProtocol(protocol)
         assert protocol.isFinished(), protocol.getErrorMessage()
 
     def analyze(self, protocol):
