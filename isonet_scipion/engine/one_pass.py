@@ -77,9 +77,7 @@ class OnePassRefinement(Refinement):
         model.compile(optimiser, jit_compile=model.jit_compile)
         optimiser.build(model.trainable_variables)
         self.estimator = build_unet(self.network)
-        self.trainer = OnePassModel(
-            model, self.estimator, self.cube_size, self.settings.filled_weight, self.settings.any_angle > 0
-        )
+        self.trainer = OnePassModel(model, self.estimator, self.cube_size, self.settings.any_angle > 0)
         self.trainer.compile(optimiser, jit_compile=model.jit_compile)
 
     def _bytes_needed(self, model: keras.Model, iterations: int) -> int:
@@ -115,8 +113,8 @@ class OnePassRefinement(Refinement):
 
         def batches(steps: int, number: int) -> CropBatches:
             return CropBatches(
-                self.tomograms, self.cube_size, self.side, self.settings.any_angle, state.batch_size, steps,
-                (self.settings.seed, number), self.threads, source.sources, source.level,
+                self.tomograms, self.cube_size, self.side, self.settings.any_angle, self.settings.filled_weight,
+                state.batch_size, steps, (self.settings.seed, number), self.threads, source.sources, source.level,
             )  # fmt: skip
 
         steps = self.settings.steps_per_epoch

@@ -13,7 +13,7 @@ from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.extraction import crop, random_centres
 from isonet_scipion.engine.noise import NoiseSource
 from isonet_scipion.engine.normalisation import GreyScale, measure
-from isonet_scipion.engine.one_pass_model import VIEWS, plane_filter, rotated_mask
+from isonet_scipion.engine.one_pass_model import VIEWS, error_weight, plane_filter
 from isonet_scipion.engine.rotations import TRAINING_ROTATIONS
 from isonet_scipion.engine.tomograms import TomogramEntry
 from isonet_scipion.engine.training import VALIDATION_SHARE
@@ -21,6 +21,7 @@ from isonet_scipion.engine.volume import check_mask, naming, open_volume, read_f
 from isonet_scipion.engine.wedge import TiltRange
 
 MARGIN = 8  # voxels around the cube in which the wedge is cut, so that its border shows less
+SHOWN_WEIGHT = 0.1  # of what the input shows, without halves: its own noise would be the target
 CENTRES = 4000  # places drawn in each tomogram
 
 
@@ -93,6 +94,7 @@ class CropBatches(keras.utils.PyDataset):
         cube_size: int,
         side: int,
         any_angle: float,
+        filled_weight: float,
         batch_size: int,
         steps: int,
         seed: Sequence[int],
@@ -112,6 +114,8 @@ class CropBatches(keras.utils.PyDataset):
             Of the crops in voxels; see `crop_side`.
         any_angle : float
             Share of the rotations that are by any angle; the others are rotations of the cube.
+        filled_weight : float
+            See `error_weight`.
         batch_size, steps : int
             Pairs in a step, steps in an epoch.
         seed : sequence of int
@@ -125,6 +129,7 @@ class CropBatches(keras.utils.PyDataset):
         """
         super().__init__(workers=threads, use_multiprocessing=False, max_queue_size=2 * threads + 2)
         self.sources, self.cube_size, self.side, self.any_angle = sources, cube_size, side, any_angle
+        self.filled_weight = filled_weight
         self.crops, self.steps, self.seed = max(1, batch_size // VIEWS), steps, [int(n) % 2**32 for n in seed]
         self.held_out = seed[-1] < 0
         self.noise, self.noise_level = noise, noise_level
@@ -147,7 +152,7 @@ class CropBatches(keras.utils.PyDataset):
                     "filter": plane_filter(self.side, source.tilt),
                     "rotated_filter": plane_filter(grid, source.tilt),
                     "matrices": matrices.astype(np.float32),
-                    "measured": np.stack([rotated_mask(self.cube_size, turn, source.tilt) for turn in matrices]),
+                    "weight": np.stack([self._weight(source, turn) for turn in matrices]),
                     "noise": np.stack([self._noise(number, rng) for _ in range(VIEWS)]),
                 }
             )
@@ -156,9 +161,13 @@ class CropBatches(keras.utils.PyDataset):
                 release(volume)
         inputs = {name: np.stack([one[name] for one in drawn]) for name in drawn[0]}
         # the model goes through the views one after the other: all crops' first, then all crops' second
-        for name in ("measured", "noise"):
+        for name in ("weight", "noise"):
             inputs[name] = np.concatenate(np.swapaxes(inputs[name], 0, 1))
         return (inputs,)
+
+    def _weight(self, source: TomogramSource, matrix: np.ndarray) -> np.ndarray:
+        shown = 1.0 if len(source.volumes) == 2 else SHOWN_WEIGHT
+        return error_weight(self.cube_size, matrix, source.tilt, self.filled_weight, shown)
 
     def _matrix(self, rng: np.random.Generator) -> np.ndarray:
         """A rotation that moves the wedge, on points (z, y, x)."""

@@ -19,9 +19,7 @@ class OnePassModel(keras.Model):
     its weights are those of the epoch's start.
     """
 
-    def __init__(
-        self, network: keras.Model, estimator: keras.Model, cube_size: int, filled_weight: float, interpolate: bool
-    ) -> None:
+    def __init__(self, network: keras.Model, estimator: keras.Model, cube_size: int, interpolate: bool) -> None:
         """Train `network`.
 
         Parameters
@@ -30,21 +28,20 @@ class OnePassModel(keras.Model):
             Of `network.build_unet`, of one shape.
         cube_size : int
             Side in voxels of the cube, in the middle of the rotated crop, that the network is trained on.
-        filled_weight : float
-            Weight of the error where the target is an estimate, against that where it was measured.
         interpolate : bool
             Whether there are rotations that need interpolation.
         """
         super().__init__()
         self.network, self.estimator = network, estimator
         estimator.trainable = False
-        self.cube_size, self.filled_weight, self.order = cube_size, filled_weight, int(interpolate)
+        self.cube_size, self.order = cube_size, int(interpolate)
 
     def call(self, inputs: dict, training: bool = False):
         """Restored minus target, (crops * VIEWS, cube, cube, cube).
 
         `inputs` has crops (b, halves, s, s, s), noise (b * VIEWS, cube, cube, cube), filter (b, s, s) and
-        rotated_filter (b, g, g) over kz and kx, and matrices (b, VIEWS, 3, 3); see `one_pass_data`.
+        rotated_filter (b, g, g) over kz and kx, matrices (b, VIEWS, 3, 3), and for the loss weight
+        (b * VIEWS, cube, cube, cube) of `error_weight`; see `one_pass_data`.
         """
         crops = inputs["crops"]
         side, halves = crops.shape[-1], crops.shape[1]
@@ -59,18 +56,21 @@ class OnePassModel(keras.Model):
             seen.append(turned[:, view % halves])
             compared.append(turned[:, (view + 1) % halves])
         filters = ops.concatenate([inputs["rotated_filter"]] * VIEWS, axis=0)
-        hidden = self._centre(in_wedge_planes(ops.concatenate(seen, axis=0), filters)) + inputs["noise"]
-        restored = self.network(hidden[..., None], training=training)[..., 0]
-        return restored - self._centre(ops.concatenate(compared, axis=0))
+        seen, compared = ops.concatenate(seen, axis=0), ops.concatenate(compared, axis=0)
+        shown = in_wedge_planes(seen, filters)
+        restored = self.network((self._centre(shown) + inputs["noise"])[..., None], training=training)[..., 0]
+        if halves == 2:
+            # what was hidden from it may be compared with both halves' mean, which has less noise
+            compared = (seen + compared + in_wedge_planes(compared, filters) - shown) / 2
+        return restored - self._centre(compared)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """Mean squared error; frequencies whose target is an estimate count with their own weight."""
+        """Mean squared error, each frequency with its weight."""
         size = self.cube_size
         plane = ops.fft2((y_pred, ops.zeros_like(y_pred)))
         real, imaginary = ops.fft(tuple(ops.transpose(part, (0, 2, 3, 1)) for part in plane))
         power = (ops.square(real) + ops.square(imaginary)) / size**6  # sums to the mean square
-        weight = self.filled_weight + (1 - self.filled_weight) * x["measured"]
-        return ops.sum(power * weight) / ops.cast(ops.shape(y_pred)[0], power.dtype)
+        return ops.sum(power * x["weight"]) / ops.cast(ops.shape(y_pred)[0], power.dtype)
 
     def _turned(self, volumes, matrix, grid: int):
         """Volumes (halves, s, s, s) sampled at matrix @ p for all points p of a grid around their centre."""
@@ -105,13 +105,40 @@ def plane_filter(size: int, tilt: TiltRange) -> np.ndarray:
     return wedge_filter(k[:, None], k, size / 2, tilt)
 
 
+def error_weight(
+    size: int, matrix: np.ndarray, tilt: TiltRange, filled_weight: float, shown_weight: float
+) -> np.ndarray:
+    """Weight of the error by frequency, for a volume that was sampled at matrix @ p before its wedge was cut.
+
+    Parameters
+    ----------
+    size : int
+        Side of the cube in voxels.
+    matrix : ndarray
+        (3, 3), on points (z, y, x).
+    tilt : TiltRange
+        Of the tilt series.
+    filled_weight : float
+        Of frequencies whose target is an estimate, against 1 where it was measured.
+    shown_weight : float
+        Of frequencies that the network's input shows, against 1 where they are hidden from it.
+
+    Returns
+    -------
+    ndarray
+        (ky, kx, kz) each of `size`, float32, the order that `OnePassModel.compute_loss` transforms in.
+    """
+    by_target = filled_weight + (1 - filled_weight) * rotated_mask(size, matrix, tilt)
+    return by_target * (1 + (shown_weight - 1) * rotated_mask(size, np.eye(3), tilt))
+
+
 def rotated_mask(size: int, matrix: np.ndarray, tilt: TiltRange) -> np.ndarray:
     """Where a volume that was sampled at matrix @ p holds what was measured: M(matrix @ k).
 
     Returns
     -------
     ndarray
-        (ky, kx, kz) each of `size`, float32, the order that `OnePassModel.compute_loss` transforms in.
+        (ky, kx, kz) each of `size`, float32.
     """
     k = scipy.fft.fftfreq(size, 1 / size).astype(np.float32)
     y, x, z = k[:, None, None], k[None, :, None], k[None, None, :]

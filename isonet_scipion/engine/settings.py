@@ -160,7 +160,7 @@ class RefineSettings:
     pretrained_model: Optional[str] = option(
         None,
         "Model to start from: a .keras of ours, an .h5 of IsoNet 0.2, or builtin, a prior learned from simulated "
-        "tomograms, for such with little noise. The network takes its shape. Default: a new network.",
+        "tomograms. The network takes its shape. Default: a new network.",
     )
     log_level: str = option("info", LOG_LEVEL, LEVELS)
     result_dir: str = option("results", "Folder of the models, estimates, settings and losses.")

@@ -65,8 +65,8 @@ class ProtIsoNetRefine(ProtIsoNetBase):
             condition=ONE_PASS,
             label="Learn from the half tomograms?",
             help="Yes: the network sees one half and is compared with the other, so that it learns to remove noise; "
-            "the correction is then the mean of the corrected halves. The default number of iterations was measured to "
-            "be too few for that (benchmarks/ONE_PASS.md).",
+            "the correction is then the mean of the corrected halves. Start from the builtin model with it: from "
+            "scratch the default number of iterations was measured to be too few (benchmarks/ONE_PASS.md).",
         )
         form.addParam(
             "inputSubtomograms",
@@ -94,8 +94,8 @@ class ProtIsoNetRefine(ProtIsoNetBase):
             label="Start from the builtin model?",
             help="Yes: go on with the network that comes with the plugin, whose shape is then taken. It is a prior "
             "learned from simulated tomograms of proteins, filaments and membranes: what it fills in before it has "
-            "learned from your data is what such objects look like. On noisy tomograms training from scratch was "
-            "measured to be better (benchmarks/ONE_PASS.md): compare.",
+            "learned from your data is what such objects look like. With one-pass it was measured to be ahead of a "
+            "training from scratch for the first minutes and to remove noise (benchmarks/ONE_PASS.md): compare.",
         )
         form.addParam(
             "cubeSize",

@@ -13,9 +13,12 @@ LEAFLETS = (32.0, 44.0)  # A between the two leaflets of a membrane
 LEAFLET_SIGMA = 8.0  # A
 REACH = 3.0  # standard deviations to which a Gaussian is drawn
 SPECIES = 8  # kinds of protein in one scene
+CROWDING = (0.35, 1.8)  # times the following numbers of objects
 PROTEINS = 4e-7  # per cubic A
 FILAMENTS = 2.5e-9
 MEMBRANES = 4e-9
+COATED = 0.6  # share of the membranes with proteins on them
+COAT = (35.0, 90.0)  # A from a membrane's middle to its coat
 ATTEMPTS = 8  # places tried for an object before it is left out
 OCCUPIED = 0.2  # density that counts as taken
 
@@ -39,7 +42,7 @@ def random_scene(shape: tuple[int, int, int], voxel_size: float, rng: np.random.
     scene = np.zeros(shape, np.float32)
     size = np.array(shape) * voxel_size
     volume = np.prod(size)
-    crowding = rng.uniform(0.5, 1.5)
+    crowding = np.exp(rng.uniform(*np.log(CROWDING)))
     for _ in range(rng.poisson(MEMBRANES * volume * crowding)):
         _place_membrane(scene, voxel_size, rng)
     for _ in range(rng.poisson(FILAMENTS * volume * crowding)):
@@ -62,7 +65,7 @@ def protein(rng: np.random.Generator) -> np.ndarray:
     lobes = []
     for _ in range(rng.integers(1, 4)):
         axes = rng.uniform(20, 65) * rng.uniform(0.6, 1.4, 3)
-        count = int(np.clip(np.prod(axes) / 14.0**3, 6, 60))
+        count = int(np.clip(np.prod(axes) / 14.0**3, 6, 100))
         direction = rng.normal(size=(count, 3))
         radius = rng.uniform(size=(count, 1)) ** (1 / 3)
         inside = direction / np.linalg.norm(direction, axis=1, keepdims=True) * radius * axes
@@ -126,7 +129,25 @@ def _place_membrane(scene: np.ndarray, voxel_size: float, rng: np.random.Generat
         fade = 1 / (1 + np.exp(np.clip(rim / 10, -30, 30)))
     half = rng.uniform(*LEAFLETS) / 2
     leaflets = sum(np.exp(-((distance + side) ** 2) / (2 * LEAFLET_SIGMA**2)) for side in (-half, half))
-    _add_free(scene, (rng.uniform(0.6, 1.1) * leaflets * fade).astype(np.float32), (slice(None),) * 3)
+    strength = rng.uniform(0.6, 1.1)
+    drawn = _add_free(scene, (strength * leaflets * fade).astype(np.float32), (slice(None),) * 3)
+    if drawn and rng.uniform() < COATED:
+        height = rng.choice([-1, 1]) * rng.uniform(*COAT)
+        _add_coat(scene, (np.abs(distance - height) < voxel_size) & (fade > 0.5), strength, voxel_size, rng)
+
+
+def _add_coat(
+    scene: np.ndarray, places: np.ndarray, strength: float, voxel_size: float, rng: np.random.Generator
+) -> None:
+    """Add lumps of one size, sparse or dense, in a layer along a membrane."""
+    layer = np.argwhere(places & (scene < OCCUPIED))
+    spacing, sigma = rng.uniform(40, 130), rng.uniform(*BLOB_SIGMA) + 3
+    count = int(len(layer) * voxel_size**2 / (2 * spacing**2))  # the layer is two voxels thick
+    if count:
+        chosen = layer[rng.choice(len(layer), count, replace=False)] + rng.uniform(-0.5, 0.5, (count, 3))
+        lumps = np.column_stack([chosen * voxel_size, np.full((count, 2), (sigma, strength))])
+        patch, where = _drawn(lumps, voxel_size, scene.shape)
+        scene[where] += patch
 
 
 def _add_free(scene: np.ndarray, patch: np.ndarray, where: tuple[slice, ...]) -> bool:

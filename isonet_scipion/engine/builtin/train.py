@@ -1,8 +1,8 @@
 """Trains the builtin model on simulated tomograms, whose truth is known.
 
-    python -m isonet_scipion.engine.builtin.train [OUTPUT.keras] [--steps 2400] [--seed 1]
+    python -m isonet_scipion.engine.builtin.train [OUTPUT.keras] [--steps 2400] [--seed 1] [--start MODEL.keras]
 
-Takes about 0.3 CPU seconds a step. The same seed gives the same simulated pairs.
+Takes about 0.6 CPU seconds a step. The same seed gives the same simulated pairs.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from isonet_scipion.engine.builtin.views import Views
 from isonet_scipion.engine.device import choose_devices
-from isonet_scipion.engine.model_file import BUILTIN_FILE, save_model
+from isonet_scipion.engine.model_file import BUILTIN_FILE, load_weights, save_model
 from isonet_scipion.engine.network import NetworkSettings
 
 NETWORK = NetworkSettings(filter_base=32, unet_depth=2, convs_per_depth=2, drop_out=0.0, stem=2)
@@ -25,16 +25,16 @@ STEPS_PER_EPOCH = 200
 
 
 def sharp_error(truth, output):
-    """Squared error of the values and of their differences between neighbours, which weigh fine detail more."""
+    """Squared error, by pair, of the values and of their differences between neighbours, which weigh fine detail."""
     from keras import ops
 
     error = output - truth
     along = (error[:, 1:] - error[:, :-1], error[:, :, 1:] - error[:, :, :-1], error[..., 1:, :] - error[..., :-1, :])
-    return ops.mean(ops.square(error)) + sum(ops.mean(ops.square(difference)) for difference in along)
+    return sum(ops.mean(ops.square(part), axis=(1, 2, 3, 4)) for part in (error, *along))
 
 
-def train(output: Path, steps: int, seed: int) -> None:
-    """Train and write the model, after every epoch too; the weights are running averages."""
+def train(output: Path, steps: int, seed: int, start: Path | None = None) -> None:
+    """Train, from a model where one is given, and write the model after every epoch; weights are running averages."""
     choose_devices(precision="float32")
     import keras
     import numpy as np
@@ -57,6 +57,8 @@ def train(output: Path, steps: int, seed: int) -> None:
     views, held_out = Views(SIDE, BATCH, seed), Views(SIDE, BATCH, seed + 1)
     checked = tuple(np.concatenate(part) for part in zip(*(held_out.batch(5 * n) for n in range(VALIDATION_BATCHES))))
     model = build_unet(NETWORK)
+    if start is not None:
+        load_weights(model, start)
     rate = keras.optimizers.schedules.CosineDecay(
         0.0, steps - WARM_UP, warmup_target=LEARNING_RATE, warmup_steps=WARM_UP
     )
@@ -89,8 +91,9 @@ def main() -> None:
     parser.add_argument("output", type=Path, nargs="?", default=BUILTIN_FILE)
     parser.add_argument("--steps", type=int, default=2400)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--start", type=Path)
     arguments = parser.parse_args()
-    train(arguments.output, arguments.steps, arguments.seed)
+    train(arguments.output, arguments.steps, arguments.seed, arguments.start)
 
 
 if __name__ == "__main__":

@@ -6,17 +6,20 @@ import numpy as np
 import scipy.fft
 
 from isonet_scipion.engine.builtin.scenes import random_scene
-from isonet_scipion.engine.ctf import Microscope, ctf
+from isonet_scipion.engine.ctf import Microscope, ctf, wiener_filter
 from isonet_scipion.engine.normalisation import measure
-from isonet_scipion.engine.wedge import TiltRange, measured
 
 SCENE = 96  # voxels on a side
 VOXEL_SIZES = (8.0, 14.0)  # A
-TILT_ENDS = (45.0, 70.0)  # degrees
-NOISE = (0.3, 4.0)  # standard deviation of the noise over the signal's, in the tomogram
+TILT_ENDS = (40.0, 70.0)  # degrees on the shorter side of the range, whose other side may go to 70
+TILT_STEP = (1.0, 4.0)  # degrees
+PLANE = 0.45  # cycles per box side: what the box's size leaves of a tilt's plane in Fourier space, a deviation
+NOISE = (0.4, 8.0)  # standard deviation of the noise over the signal's, in the tomogram
+NOISE_GROWTH = (0.0, 2.0)  # rise of a projection's noise power at 60 degrees by dose, before that by thickness
 DEFOCUS = (10000.0, 50000.0)  # A
 SLAB = (0.5, 0.9)  # share of the thickness that holds sample
-VIEWS_PER_SCENE, CROPS_PER_VIEW = 12, 5
+VIEWS_PER_SCENE, CROPS_PER_VIEW = 16, 5
+SIGNAL = 0.3  # standard deviation of a signal that gets the weight 1
 GREY_JITTER = 0.15  # of offset and scale, since pieces of a tomogram differ in both
 
 
@@ -45,18 +48,16 @@ def random_view(scene: np.ndarray, voxel_size: float, rng: np.random.Generator) 
     kz, ky = scipy.fft.fftfreq(size[0])[:, None, None], scipy.fft.fftfreq(size[1])[:, None]
     kx = scipy.fft.rfftfreq(size[2])
     radius = np.sqrt(kz**2 + ky**2 + kx**2).astype(np.float32)
-    spectrum = scipy.fft.rfftn(density) * _transfer(radius, voxel_size, rng)
-    upper = rng.uniform(*TILT_ENDS)
-    tilt = TiltRange(-upper, upper) if rng.uniform() < 0.5 else TiltRange(-rng.uniform(*TILT_ENDS), upper)
-    mask = measured(kz, kx, tilt)
-    noise = scipy.fft.rfftn(rng.standard_normal(size, dtype=np.float32))
-    # weighted back-projection: the ramp filter leaves noise power that grows with the distance from the tilt axis
-    noise *= mask * np.sqrt(np.hypot(kz, kx)).astype(np.float32)
-    signal = _volume(spectrum * mask, size)
-    level = np.exp(rng.uniform(*np.log(NOISE))) * signal.std() / max(float(_volume(noise, size).std()), 1e-9)
+    transfer, correction = _transfer(radius, voxel_size, rng)
+    spectrum = scipy.fft.rfftn(density - density.mean()) * transfer
+    shown, deviation = tilt_series(kz[:, 0], kx, _tilts(rng), rng.uniform(*NOISE_GROWTH))
+    noise = scipy.fft.rfftn(rng.standard_normal(size, dtype=np.float32)) * deviation[:, None]
+    spectrum_seen = spectrum * shown[:, None]
+    strength = float(_volume(spectrum_seen, size).std()) / max(float(_volume(noise, size).std()), 1e-9)
+    level = np.exp(rng.uniform(*np.log(NOISE))) * strength
     # what reconstruction programs and filters before it do to both alike
-    kept = _filter(radius, rng)
-    seen = _volume((spectrum * mask + np.float32(level) * noise) * kept, size)
+    kept = _filter(radius, rng) * correction
+    seen = _volume((spectrum_seen + np.float32(level) * noise) * kept, size)
     truth = _volume(spectrum * kept, size)
     grey = measure(seen)
     scale, offset = np.exp(GREY_JITTER * rng.normal()), GREY_JITTER * rng.normal()
@@ -71,12 +72,53 @@ def _slab(length: int, rng: np.random.Generator) -> np.ndarray:
     return (1 / (1 + np.exp(np.clip(distance * 2, -30, 30)))).astype(np.float32)
 
 
-def _transfer(radius: np.ndarray, voxel_size: float, rng: np.random.Generator) -> np.ndarray:
-    """No CTF, or one that leaves protein bright, half the time with its phases flipped."""
-    if rng.uniform() < 0.4:
-        return np.float32(1)
-    values = ctf(radius / voxel_size, Microscope(defocus=rng.uniform(*DEFOCUS)))
-    return (np.abs(values) if rng.uniform() < 0.5 else values).astype(np.float32)
+def _tilts(rng: np.random.Generator) -> np.ndarray:
+    """Tilt angles in degrees: half the time as far to either side."""
+    end = rng.uniform(*TILT_ENDS)
+    low, high = (-end, end if rng.uniform() < 0.5 else rng.uniform(end, TILT_ENDS[1]))
+    return np.sort(np.arange(low, high, rng.uniform(*TILT_STEP)) * rng.choice([-1, 1]))
+
+
+def tilt_series(kz: np.ndarray, kx: np.ndarray, tilts: np.ndarray, growth: float) -> tuple[np.ndarray, np.ndarray]:
+    """What weighted back-projection of the projections at some tilts does to Fourier components.
+
+    Parameters
+    ----------
+    kz, kx : ndarray
+        (n, 1) and (n // 2 + 1,), in cycles per voxel.
+    tilts : ndarray
+        In degrees.
+    growth : float
+        Rise of the noise power of a projection between 0 and 60 degrees of tilt, apart from that by thickness.
+
+    Returns
+    -------
+    signal, noise : ndarray
+        (n, n // 2 + 1) float32: factors of the density and, but for a constant, of white noise.
+    """
+    angles = np.radians(tilts)[:, None, None]
+    along, off = kx * np.cos(angles) + kz * np.sin(angles), kz * np.cos(angles) - kx * np.sin(angles)
+    # each tilt fills a plane, as thick as a box of finite size makes it, with its ramp-filtered projection
+    step, thickness = np.radians(np.diff(tilts).mean()), PLANE / len(kz)
+    ramp = step * np.maximum(np.abs(along), 1 / (4 * len(kz)))  # its foot is the mean over a component's width
+    plane = ramp * np.exp(-((off / thickness) ** 2) / 2) / (np.sqrt(2 * np.pi) * thickness)
+    power = (1 + growth * np.abs(angles) / np.radians(60)) / np.cos(angles)
+    return plane.sum(0).astype(np.float32), np.sqrt((power * plane**2).sum(0)).astype(np.float32)
+
+
+def _transfer(radius: np.ndarray, voxel_size: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """The CTF that leaves protein bright, or none, and the filter that corrects it: none, of phases, deconvolution."""
+    nothing, kind = np.float32(1), rng.uniform()
+    if kind < 0.4:
+        return nothing, nothing
+    microscope = Microscope(defocus=rng.uniform(*DEFOCUS))
+    values = ctf(radius / voxel_size, microscope).astype(np.float32)
+    if kind < 0.6:
+        return values, nothing
+    if kind < 0.8:
+        return values, np.sign(values)
+    strength = rng.uniform(0.5, 1.5, 2)
+    return values, wiener_filter(np.minimum(1, 2 * radius), voxel_size, microscope, *strength).astype(np.float32)
 
 
 def _filter(radius: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -101,17 +143,22 @@ class Views:
         self.scenes: dict[int, tuple] = {}  # of each crop of the batch: number, voxel size and scene
         self.views: dict[int, tuple] = {}  # number and pair of volumes
 
-    def batch(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """Inputs and targets (batch_size, side, side, side, 1) float32 of batch `number`."""
+    def batch(self, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Inputs and targets (batch_size, side, side, side, 1) and weights (batch_size,) float32 of batch `number`.
+
+        The weight takes off the strength that the signal has in the normalised tomogram: less, the more noise it has.
+        """
         crops = np.empty((2, self.batch_size, *(self.side,) * 3, 1), np.float32)
+        weights = np.empty(self.batch_size, np.float32)
         for place in range(self.batch_size):
             # the scenes do not all change in the same batch
             turn = number + place * (VIEWS_PER_SCENE * CROPS_PER_VIEW // self.batch_size)
             pair = self._view(place, turn // CROPS_PER_VIEW)
+            weights[place] = SIGNAL**2 / max(float(pair[1].var()), 1e-9)
             z, y, x = np.random.default_rng([self.seed, 2, place, turn]).integers(0, self.scene_side - self.side + 1, 3)
             for kind in range(2):
                 crops[kind, place, ..., 0] = pair[kind][z : z + self.side, y : y + self.side, x : x + self.side]
-        return crops[0], crops[1]
+        return crops[0], crops[1], weights
 
     def _view(self, place: int, view: int) -> tuple[np.ndarray, np.ndarray]:
         if self.views.get(place, (None,))[0] != view:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from isonet_scipion.engine.builtin.scenes import random_scene
-from isonet_scipion.engine.builtin.views import Views, random_view
+from isonet_scipion.engine.builtin.views import Views, random_view, tilt_series
 from isonet_scipion.engine.model_file import BUILTIN, BUILTIN_FILE, load_model, read_metadata
 from isonet_scipion.engine.phantom import Example, through_tilts
 from isonet_scipion.engine.volume import open_volume, write_volume
@@ -39,6 +39,25 @@ def test_views_lack_the_wedge_and_correlate_with_their_truth(scene):
         assert np.corrcoef(seen.ravel(), truth.ravel())[0, 1] > 0.15
 
 
+def test_a_tilt_series_shows_its_range_and_is_noisier_at_high_tilt():
+    n = 64
+    kz, kx = np.fft.fftfreq(n)[:, None], np.fft.rfftfreq(n)
+    angle = np.degrees(np.arctan2(kz, kx))
+    radius = n * np.hypot(kz, kx)
+    for tilts in (np.arange(-50.0, 66.0, 1.0), -np.arange(-50.0, 66.0, 1.0)[::-1]):
+        shown, noise = tilt_series(kz, kx, tilts, 1.0)
+        inside = (angle > tilts[0] + 8) & (angle < tilts[-1] - 8) & (radius > 6)
+        outside = ((angle < tilts[0] - 12) | (angle > tilts[-1] + 12)) & (radius > 6) & (kx > 0)
+        assert np.abs(shown[inside & (radius < 20)] - 1).max() < 0.05 and shown[outside].max() < 0.02
+        at = [noise[inside & (np.abs(radius - 25) < 5) & (np.abs(np.abs(angle) - tilt) < 5)] ** 2 for tilt in (0, 40)]
+        # power: (1 + 40/60) / cos(40 degrees)
+        assert np.mean(at[1]) / np.mean(at[0]) == pytest.approx(2.18, rel=0.15)
+    # a step of 4 degrees leaves gaps far from the origin, one of 1 degree none
+    coarse, fine = (tilt_series(kz, kx, np.arange(-60.0, 61.0, step), 1.0)[0] for step in (4.0, 1.0))
+    ring = (np.abs(radius - 30) < 1) & (np.abs(angle) < 45)
+    assert coarse[ring].std() > 5 * fine[ring].std()
+
+
 def test_batches_depend_on_the_seed_and_their_number_alone():
     views = Views(16, 2, 1, 24)
     first = [views.batch(number) for number in range(3)]
@@ -46,7 +65,8 @@ def test_batches_depend_on_the_seed_and_their_number_alone():
     for number in (2, 0):
         np.testing.assert_array_equal(again.batch(number)[0], first[number][0])
     assert not np.array_equal(Views(16, 2, 2, 24).batch(0)[0], first[0][0])
-    assert first[0][0].shape == (2, 16, 16, 16, 1)
+    inputs, truths, weights = first[0]
+    assert inputs.shape == truths.shape == (2, 16, 16, 16, 1) and weights.shape == (2,) and (weights > 0).all()
 
 
 def test_it_fills_the_wedge_of_a_scene_that_it_never_saw(tmp_path, run):

@@ -20,7 +20,7 @@ from isonet_scipion.engine.network import NetworkSettings, build_unet  # noqa: E
 from isonet_scipion.engine.noise import NoiseSource  # noqa: E402
 from isonet_scipion.engine.normalisation import GreyScale, normalise  # noqa: E402
 from isonet_scipion.engine.one_pass import OnePassRefinement  # noqa: E402
-from isonet_scipion.engine.one_pass_data import MARGIN, CropBatches, TomogramSource, crop_side  # noqa: E402
+from isonet_scipion.engine.one_pass_data import MARGIN, SHOWN_WEIGHT, CropBatches, TomogramSource, crop_side  # noqa: E402
 from isonet_scipion.engine.one_pass_model import OnePassModel, in_wedge_planes, rotated_mask  # noqa: E402
 from isonet_scipion.engine.phantom import make_truth  # noqa: E402
 from isonet_scipion.engine.refinement import RunState  # noqa: E402
@@ -43,10 +43,14 @@ def source(halves, seed=0, size=40):
     return TomogramSource("t", volumes, (GreyScale(0.0, 1.0),) * halves, centres, TILT)
 
 
-def step(batches, weight=0.2, order=False):
+def batches_of(halves, size=8, pairs=4, steps=1, seed=(1, 0), filled=0.2, **noise):
+    return CropBatches([source(halves)], size, size + 16, 0.0, filled, pairs, steps, seed, 1, **noise)
+
+
+def step(batches, order=False):
     """Errors and loss of one step of networks that change nothing."""
     networks = build_unet(TINY), build_unet(TINY)
-    model = OnePassModel(*networks, batches.cube_size, weight, order)
+    model = OnePassModel(*networks, batches.cube_size, order)
     (inputs,) = batches[0]
     errors = model(inputs, training=False)
     return inputs, np.asarray(errors), float(model.compute_loss(x=inputs, y_pred=errors))
@@ -54,8 +58,7 @@ def step(batches, weight=0.2, order=False):
 
 @pytest.mark.parametrize("halves", [1, 2])
 def test_a_step_cuts_the_wedge_of_the_rotated_crop_and_compares_with_the_other_half(halves):
-    batches = CropBatches([source(halves)], 8, 24, 0.0, 4, 1, (1, 0), 1)
-    inputs, errors, _ = step(batches)
+    inputs, errors, _ = step(batches_of(halves))
     assert inputs["crops"].shape == (2, halves, 24, 24, 24) and errors.shape == (4, 8, 8, 8)
     middle = (slice(MARGIN, MARGIN + 8),) * 3
     for crop, views in enumerate(inputs["matrices"]):
@@ -64,23 +67,34 @@ def test_a_step_cuts_the_wedge_of_the_rotated_crop_and_compares_with_the_other_h
             points = np.stack(np.meshgrid(*[np.arange(24) - 11.5] * 3, indexing="ij")).reshape(3, -1)
             places = np.rint(matrix @ points + 11.5).astype(int)
             turned = [volume[tuple(places)].reshape(24, 24, 24) for volume in inputs["crops"][crop]]
-            expected = apply_wedge(turned[view % halves], TILT)[middle] - turned[(view + 1) % halves][middle]
+            seen, other = turned[view % halves], turned[(view + 1) % halves]
+            # shown frequencies are compared with the other half, hidden ones with both halves' mean
+            target = (seen + other + apply_wedge(other - seen, TILT)) / 2
+            expected = (apply_wedge(seen, TILT) - target)[middle]
             np.testing.assert_allclose(errors[2 * view + crop], expected, atol=1e-4)
 
 
 def test_loss_tells_measured_from_estimated_frequencies():
-    batches = CropBatches([source(2)], 8, 24, 0.0, 4, 1, (1, 0), 1)
-    losses = {weight: step(batches, weight)[2] for weight in (0.0, 0.5, 1.0)}
-    errors = step(batches)[1]
+    losses = {filled: step(batches_of(2, filled=filled))[2] for filled in (0.0, 0.5, 1.0)}
+    errors = step(batches_of(2))[1]
     assert losses[1.0] == pytest.approx(np.mean(errors**2), rel=1e-4)
     assert 0 < losses[0.0] < losses[0.5] < losses[1.0]
     assert losses[0.5] == pytest.approx((losses[0.0] + losses[1.0]) / 2, rel=1e-4)
 
 
+@pytest.mark.parametrize("halves", [1, 2])
+def test_without_halves_what_the_input_shows_hardly_counts(halves):
+    (inputs,) = batches_of(halves, filled=1.0)[0]
+    shown = rotated_mask(8, np.eye(3), TILT) > 0
+    assert 0.3 < shown.mean() < 0.9
+    np.testing.assert_allclose(inputs["weight"][:, shown], 1.0 if halves == 2 else SHOWN_WEIGHT, rtol=1e-5)
+    np.testing.assert_allclose(inputs["weight"][:, ~shown], 1.0)
+
+
 def test_measured_frequencies_turn_with_the_volume():
     rng = np.random.default_rng(0)
     volume = apply_wedge(rng.normal(size=(9, 9, 9)), TILT)  # odd: rotations of the cube are exact on its grid
-    (inputs,) = CropBatches([source(1)], 9, 25, 0.0, 8, 1, (1, 0), 1)[0]
+    (inputs,) = batches_of(1, 9, pairs=8)[0]
     for matrix in inputs["matrices"].reshape(-1, 3, 3):
         points = np.stack(np.meshgrid(*[np.arange(9) - 4] * 3, indexing="ij")).reshape(3, -1)
         places = np.rint(matrix @ points + 4).astype(int)
@@ -100,7 +114,7 @@ def test_planes_are_filtered_as_numpy_does():
 
 
 def test_any_angle_takes_crops_without_empty_corners():
-    batches = CropBatches([source(1, size=64)], 8, crop_side(8, True, 4), 1.0, 2, 1, (1, 0), 1)
+    batches = CropBatches([source(1, size=64)], 8, crop_side(8, True, 4), 1.0, 0.2, 2, 1, (1, 0), 1)
     inputs, errors, _ = step(batches, order=True)
     grid, side = 8 + 2 * MARGIN, crop_side(8, True, 4)
     assert inputs["crops"].shape[-1] == side and not np.allclose(np.abs(inputs["matrices"]).max(-1), 1)
@@ -120,7 +134,7 @@ def test_crops_suit_the_network_and_turn_onto_voxels():
 
 def test_batches_depend_on_seed_epoch_and_step_alone_and_hold_out_their_centres():
     def drawn(seed, step=0):
-        return CropBatches([source(1)], 8, 24, 0.0, 4, 2, seed, 1)[step][0]
+        return batches_of(1, steps=2, seed=seed)[step][0]
 
     first, again = drawn((1, 0)), drawn((1, 0))
     for name in first:
@@ -136,9 +150,7 @@ def test_batches_depend_on_seed_epoch_and_step_alone_and_hold_out_their_centres(
 
 def test_noise_of_the_asked_for_strength_is_added():
     noise = [NoiseSource(np.random.default_rng(1).normal(size=(40, 8, 8)).astype(np.float32))]
-    plain, noisy = (
-        CropBatches([source(1)], 8, 24, 0.0, 4, 1, (1, 0), 1, *more)[0][0]["noise"] for more in ((), (noise, 0.3))
-    )
+    plain, noisy = (batches_of(1, **more)[0][0]["noise"] for more in ({}, {"noise": noise, "noise_level": 0.3}))
     assert not plain.any()
     np.testing.assert_allclose(noisy.std(axis=(1, 2, 3)), 0.3, rtol=1e-5)
 
