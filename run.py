@@ -101,8 +101,8 @@ def main() -> None:
     style = call(PYTHON, "-m", "ruff", "check", ".")
     complete_machine(programs=PROGRAMS)
     say("pytest")
-    # an empty -m: also the tests that pytest alone leaves out (pyproject.toml)
-    sys.exit(call(PYTHON, "-m", "pytest", "-m", "", *arguments.rest) or style)
+    # an empty -m: also the tests that pytest alone leaves out (pyproject.toml); two at a time, since many mostly wait
+    sys.exit(call(PYTHON, "-m", "pytest", "-m", "", "-n", "2", "--dist", "loadfile", *arguments.rest) or style)
 
 
 if __name__ == "__main__":
