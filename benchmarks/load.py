@@ -2,7 +2,8 @@
 
     python benchmarks/load.py FOLDER [--tomograms 300] [--filter_base 4]
 
-Needs about 15 MiB of disk space in FOLDER per tomogram. Times are those between the outputs' last changes.
+Needs about 15 MiB of disk space in FOLDER per tomogram. Times are the processor's, between the
+outputs' last changes: those of the clock tell of the machine's other work.
 """
 
 from __future__ import annotations
@@ -50,10 +51,11 @@ def main() -> None:
     run(options.folder, *prepare)
     for stage, (arguments, outputs) in STAGES.items():
         samples = run(options.folder, stage, *arguments)
-        seconds = np.diff(sorted(path.stat().st_mtime for path in options.folder.glob(outputs)))
+        when, processor, *rest = np.array(samples).T
+        written = sorted(path.stat().st_mtime for path in options.folder.glob(outputs))
+        seconds = np.diff(np.interp(written, when, processor))
         first, last = seconds[:AT_EACH_END].mean(), seconds[-AT_EACH_END:].mean()
-        rows = np.array_split(np.array(samples), 10)
-        memory, files = ([chunk[:, column].mean() for chunk in (rows[1], rows[-1])] for column in (0, 1))
+        memory, files = ([chunk.mean() for chunk in np.array_split(values, 10)[1::8]] for values in rest)
         print(
             f"{stage}: {len(seconds) + 1} tomograms; first {AT_EACH_END} {first:.3f} s, last {last:.3f} s each "
             f"({100 * (last / first - 1):+.0f} %); memory {memory[0]:.0f} -> {memory[1]:.0f} MiB; "
@@ -62,13 +64,14 @@ def main() -> None:
         )
 
 
-def run(folder: Path, *command: str) -> list[tuple[float, int]]:
-    """Run an engine command; returns its resident memory in MiB and open files, sampled four times a second."""
+def run(folder: Path, *command: str) -> list[tuple[float, float, float, int]]:
+    """Run an engine command; returns time, processor time (s), memory (MiB) and open files, four times a second."""
     process = subprocess.Popen([sys.executable, "-m", "isonet_scipion.engine", *command], cwd=folder)
     watched, samples = psutil.Process(process.pid), []
     while process.poll() is None:
         try:
-            samples.append((watched.memory_full_info().uss / 2**20, watched.num_fds()))
+            used = sum(watched.cpu_times()[:2])
+            samples.append((time.time(), used, watched.memory_full_info().uss / 2**20, watched.num_fds()))
         except (psutil.NoSuchProcess, psutil.ZombieProcess):
             break
         time.sleep(0.25)

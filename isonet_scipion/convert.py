@@ -25,8 +25,11 @@ from isonet_scipion.constants import (
     DECONVOLVED_LABEL,
     REPORT_ATTRIBUTES,
 )
+from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.files import require_file
 from isonet_scipion.engine.star import Star, read_star, write_star
 from isonet_scipion.engine.tomograms import HALF_LABELS
+from isonet_scipion.engine.volume import open_volume
 
 MRC_SUFFIXES = (".mrc", ".rec", ".map", ".ali", ".st", ".mrcs")
 SUBTOMOGRAM_SUFFIXES = (".mrc", ".rec", ".map")
@@ -233,6 +236,25 @@ def _asText(values: dict[str, object]) -> dict[str, str]:
 def plainPath(path: str) -> str:
     """The file name without Scipion's type suffix, as in `volume.map:mrc`."""
     return path.rsplit(":", 1)[0] if path.endswith(":mrc") else path
+
+
+def requireVolume(path: str) -> None:
+    """Raise an EngineError if a volume is missing or, being an MRC file, is not whole; its voxels are not read."""
+    if path.endswith(":mrc") or path.lower().endswith(MRC_SUFFIXES):
+        open_volume(plainPath(path))
+    else:
+        require_file(path, "volume")
+
+
+def fileErrors(items: Iterable[Tomogram]) -> dict[str, str]:
+    """What is wrong with the file of each tomogram or mask that can't be read, by tsId."""
+    errors = {}
+    for item in items:
+        try:
+            requireVolume(item.getFileName())
+        except EngineError as error:
+            errors[item.getTsId()] = str(error)
+    return errors
 
 
 def asMrc(path: str, target: str, samplingRate: float) -> str:

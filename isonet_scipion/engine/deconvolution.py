@@ -85,8 +85,9 @@ def deconvolve(
     release_every = max(1, SLAB_VOXELS // (shape[1] * shape[2]))
 
     def forward(z: int) -> None:
-        plane = tomogram[sources[0][z]].astype(np.float32) - offset
-        before[sources[0][z]] = _sums(plane)
+        with np.errstate(invalid="ignore"):  # infinite voxels are told by require_contrast
+            plane = tomogram[sources[0][z]].astype(np.float32) - offset
+            before[sources[0][z]] = _sums(plane)
         if deconvolution.pad_edges:
             plane = plane[sources[1]][:, sources[2]]
         spectrum[z] = scipy.fft.rfft2(plane, overwrite_x=True)

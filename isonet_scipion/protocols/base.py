@@ -18,7 +18,7 @@ from pyworkflow.protocol.params import BooleanParam, StringParam
 from isonet_scipion import constants
 from isonet_scipion.engine.parent import PARENT
 from isonet_scipion.plugin import Plugin
-from isonet_scipion.protocols.form import commandOptions
+from isonet_scipion.protocols.form import commandOptions, isFilledIn
 
 
 class EngineFailure(PyworkflowException):
@@ -43,6 +43,13 @@ class ProtIsoNetBase(EMProtocol):
             label="GPUs",
             help="Numbers of the GPUs to use, such as 0 or 0,1. Training uses all of them at once.",
         )
+
+    def _validate(self) -> list[str]:
+        return self._inputErrors() if isFilledIn(self) else []
+
+    def _inputErrors(self) -> list[str]:
+        """What is wrong with inputs and values that are legal each by itself."""
+        return []
 
     def _citations(self) -> list[str]:
         return ["Liu2022"]

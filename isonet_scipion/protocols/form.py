@@ -3,14 +3,46 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import typing
 
 from pyworkflow.protocol import Form, Protocol
-from pyworkflow.protocol.params import LEVEL_ADVANCED, BooleanParam, EnumParam, FloatParam, IntParam, StringParam
+from pyworkflow.protocol.params import (
+    LEVEL_ADVANCED,
+    BooleanParam,
+    Conditional,
+    EnumParam,
+    FloatParam,
+    IntParam,
+    StringParam,
+)
 
 # IsoNet 0.2 writes these options in one word
 SPELLING = {"snrfalloff": "snrFalloff", "deconvstrength": "deconvStrength", "highpassnyquist": "highpassNyquist"}
 NUMBERS = {int: IntParam, float: FloatParam}
+
+
+class Within(Conditional):
+    """The legal values of a number, its ends included; Scipion's own validators fail where a number is not given."""
+
+    def __init__(self, least: float = -math.inf, most: float = math.inf) -> None:
+        ends = [f"at least {least:g}"] * (least > -math.inf) + [f"at most {most:g}"] * (most < math.inf)
+        super().__init__(f"must be {' and '.join(ends) or 'a number'}.", allowsNull=True)
+        self._condition = lambda value: least <= value <= most and abs(value) < math.inf
+
+
+def isFilledIn(protocol: Protocol) -> bool:
+    """Whether each value of a form is legal by itself; if not, Scipion's `validate` has told it before `_validate`."""
+    for name, param in protocol.getDefinition().iterParams():
+        value = getattr(protocol, name)
+        if not protocol.evalParamCondition(name):
+            continue
+        if value.isPointer():
+            if value.get() is None and not param.allowsNull:
+                return False
+        elif param.validate(value.get()):
+            return False
+    return True
 
 
 def paramName(option: str) -> str:
@@ -51,6 +83,8 @@ def addOption(
     if type(None) in typing.get_args(kind):
         kind = typing.get_args(kind)[0]
         kwargs["allowsNull"] = True
+    if field.metadata["least"] is not None:
+        kwargs.setdefault("validators", [Within(field.metadata["least"])])
     choices = field.metadata["choices"]
     if choices:
         kwargs["default"] = choices.index(kwargs["default"])
@@ -71,8 +105,8 @@ def addTiltRange(form: Form, whose: str) -> None:
         "Tilt range (degrees)",
         help=f"Smallest and largest tilt angle. Empty: {whose} acquisition says it.",
     )
-    line.addParam("tiltMin", FloatParam, allowsNull=True, label="from")
-    line.addParam("tiltMax", FloatParam, allowsNull=True, label="to")
+    for name, label in (("tiltMin", "from"), ("tiltMax", "to")):
+        line.addParam(name, FloatParam, allowsNull=True, label=label, validators=[Within(-90, 90)])
 
 
 def tiltErrors(protocol: Protocol, without: str) -> list[str]:

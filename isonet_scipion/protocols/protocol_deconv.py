@@ -11,7 +11,7 @@ from tomo.objects import SetOfTomograms, Tomogram
 from isonet_scipion import convert
 from isonet_scipion.engine.ctf import Microscope
 from isonet_scipion.engine.settings import DeconvSettings
-from isonet_scipion.protocols.form import addOption, optionValues
+from isonet_scipion.protocols.form import Within, addOption, optionValues
 from isonet_scipion.protocols.tomograms import ProtIsoNetTomograms, isOpen
 
 
@@ -54,6 +54,7 @@ class ProtIsoNetDeconv(ProtIsoNetTomograms):
             allowsNull=True,
             label="Defocus (Å)",
             help="Defocus at zero tilt, underfocus positive: 2 µm is 20000. For tomograms that have no CTF.",
+            validators=[Within()],
         )
         self._addHalvesParam(form, "Deconvolve")
         group = form.addGroup("Filter")
@@ -64,6 +65,7 @@ class ProtIsoNetDeconv(ProtIsoNetTomograms):
             "SNR falloff",
             "Larger: smoother, less noise and less detail. Try 0.5 to 1.5.",
             default=1.0,
+            validators=[Within(0, 99)],
         )
         addOption(
             group,
@@ -72,6 +74,7 @@ class ProtIsoNetDeconv(ProtIsoNetTomograms):
             "Deconvolution strength",
             "Larger: more contrast at low resolution. Try 0.5 to 1.5.",
             default=1.0,
+            validators=[Within(0, 99)],
         )
         addOption(
             group,
@@ -80,10 +83,14 @@ class ProtIsoNetDeconv(ProtIsoNetTomograms):
             "High-pass (fraction of Nyquist)",
             "Removes slow changes of grey value over the tomogram, such as those of ice thickness.",
             expert=True,
+            validators=[Within(0, 1)],
         )
         inAcquisition = "Empty: that of each tomogram's acquisition."
-        addOption(group, DeconvSettings, "voltage", "Voltage (kV)", inAcquisition, expert=True)
-        addOption(group, DeconvSettings, "cs", "Spherical aberration (mm)", inAcquisition, expert=True)
+        kiloVolts, millimetres = [Within(1, 9999)], [Within(0, 99)]
+        addOption(group, DeconvSettings, "voltage", "Voltage (kV)", inAcquisition, expert=True, validators=kiloVolts)
+        addOption(
+            group, DeconvSettings, "cs", "Spherical aberration (mm)", inAcquisition, expert=True, validators=millimetres
+        )
         addOption(
             group,
             DeconvSettings,
@@ -123,8 +130,8 @@ class ProtIsoNetDeconv(ProtIsoNetTomograms):
 
     # ---------------------------------------------------------------- checks and texts
 
-    def _validate(self) -> list[str]:
-        errors = super()._validate()
+    def _inputErrors(self) -> list[str]:
+        errors = super()._inputErrors()
         if errors:
             return errors
         tomograms = self._tomogramsById()

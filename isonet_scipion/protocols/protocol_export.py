@@ -10,8 +10,12 @@ from tomo.objects import SetOfTomograms
 
 from isonet_scipion import convert
 from isonet_scipion.constants import CUBE_SIZE_ATTRIBUTE
+from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.extraction import usual_cube_size
+from isonet_scipion.engine.relion import NAME
+from isonet_scipion.engine.star import read_star
 from isonet_scipion.protocols.base import ProtIsoNetBase
+from isonet_scipion.protocols.form import Within
 from isonet_scipion.protocols.tomograms import sameSampling
 
 TOMOGRAMS, SUBTOMOGRAMS, RELION = "tomograms.star", "subtomo.star", "relion_tomograms.star"
@@ -53,6 +57,7 @@ class ProtIsoNetExport(ProtIsoNetBase):
             allowsNull=True,
             condition="not relionStar",
             label="Pixel size of the tilt series (Å/px)",
+            validators=[Within(least=0.01)],
             help="RELION counts in pixels of the tilt series. Empty: those of the tomograms.",
         )
 
@@ -117,9 +122,14 @@ class ProtIsoNetExport(ProtIsoNetBase):
 
     # ---------------------------------------------------------------- checks and texts
 
-    def _validate(self) -> list[str]:
+    def _inputErrors(self) -> list[str]:
         errors, rate = [], self.inputTomograms.get().getSamplingRate()
         ids = {tomogram.getTsId() for tomogram in self.inputTomograms.get()}
+        if not ids:
+            errors.append("*Tomograms* is empty.")
+        for name in ("inputTomograms", "inputMasks", "inputCorrected"):
+            if getattr(self, name).get() is not None:
+                errors += convert.fileErrors(getattr(self, name).get()).values()
         for name in ("inputMasks", "inputCorrected", "inputSubtomograms"):
             other, label = getattr(self, name).get(), self.getParam(name).label
             if other is None:
@@ -129,8 +139,10 @@ class ProtIsoNetExport(ProtIsoNetBase):
             if isinstance(other, SetOfTomograms) and not ids & set(other.getTSIds()):
                 errors.append(f"*{label}*: none has the tilt series ID (tsId) of one of the tomograms.")
         if self.relionStar.get():
-            if not os.path.isfile(self.relionStar.get()):
-                errors.append(f"*RELION's tomograms.star* does not exist: {self.relionStar.get()}")
+            try:
+                read_star(self.relionStar.get()).require([NAME])
+            except EngineError as error:
+                errors.append(f"*RELION's tomograms.star*: {error}")
             if self.inputCorrected.get() is None:
                 errors.append("*Corrected tomograms*: select those that RELION's table is to name.")
         return errors

@@ -16,7 +16,7 @@ from isonet_scipion import convert
 from isonet_scipion.engine.extraction import fitting_count
 from isonet_scipion.engine.settings import ExtractSettings
 from isonet_scipion.engine.volume import open_volume
-from isonet_scipion.protocols.form import addOption, optionValues
+from isonet_scipion.protocols.form import Within, addOption, optionValues
 from isonet_scipion.protocols.protocol_mask import maskShare
 from isonet_scipion.protocols.tomograms import ProtIsoNetTomograms, isOpen, sameSampling
 
@@ -74,6 +74,7 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
             "Cube size (voxels)",
             "The network sees cubes of this side. 64 suits tomograms of 10 to 15 Å/px; thin tomograms need less. "
             "A multiple of 8 for the default network.",
+            validators=[Within(least=2)],
         )
         addOption(
             form,
@@ -83,6 +84,7 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
             "Larger than the cube, because the subtomograms are rotated before cubes are cut out of them. "
             "Not more than the tomograms' thickness.",
             expert=True,
+            validators=[Within(least=3)],
         )
         addOption(form, ExtractSettings, "seed", "Seed", expert=True)
         self._addRunningParams(form)
@@ -181,8 +183,8 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
 
     # ---------------------------------------------------------------- checks and texts
 
-    def _validate(self) -> list[str]:
-        errors = super()._validate()
+    def _inputErrors(self) -> list[str]:
+        errors = super()._inputErrors()
         if errors:
             return errors
         tomograms, masks = self.inputTomograms.get(), self.inputMasks.get()
@@ -198,19 +200,19 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
         crop = self._cropSize()
         if crop <= self.cubeSize.get():
             errors.append("*Subtomogram size* must be larger than *Cube size*.")
-        thin = [
-            f"{tsId} ({min(tomogram.getDim())} voxels)"
-            for tsId, tomogram in byId.items()
-            if min(tomogram.getDim()) < crop
-        ]
-        if thin and len(thin) == len(byId):
+        unreadable = convert.fileErrors(byId.values())
+        sizes = {tsId: tomogram.getDim() for tsId, tomogram in byId.items() if tsId not in unreadable}
+        thin = [f"{tsId} ({min(size)} voxels)" for tsId, size in sizes.items() if min(size) < crop]
+        if thin and len(thin) == len(sizes):
             errors.append(
                 f"All tomograms are thinner than the subtomograms of {crop} voxels: {', '.join(thin)}. "
                 "Choose a smaller cube size."
             )
         if masks is not None:
-            sizes = {mask.getTsId(): mask.getDim() for mask in masks}
-            other = [tsId for tsId, tomogram in byId.items() if tsId in sizes and sizes[tsId] != tomogram.getDim()]
+            unreadable = convert.fileErrors(masks)
+            errors += [f"*Masks*: {error}" for error in unreadable.values()]
+            ofMasks = {mask.getTsId(): mask.getDim() for mask in masks if mask.getTsId() not in unreadable}
+            other = [tsId for tsId, size in sizes.items() if ofMasks.get(tsId, size) != size]
             if other:
                 errors.append(f"The masks of {', '.join(other)} have another size than the tomograms.")
         number = self.numberSubtomos.get()

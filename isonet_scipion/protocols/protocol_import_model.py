@@ -12,8 +12,9 @@ from pyworkflow.protocol.params import BooleanParam, FileParam, FloatParam
 from pyworkflow.utils import copyFile, createAbsLink
 
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.model_file import read_metadata
+from isonet_scipion.engine.model_file import network_settings, read_metadata
 from isonet_scipion.objects import IsoNetModel
+from isonet_scipion.protocols.form import Within
 
 
 class ProtIsoNetImportModel(EMProtocol):
@@ -35,6 +36,7 @@ class ProtIsoNetImportModel(EMProtocol):
             FloatParam,
             allowsNull=True,
             label="Voxel size (Å/px)",
+            validators=[Within(least=0.01)],
             help="Of the tomograms that the network was trained on. Empty: as the file says. Files of IsoNet 0.2 "
             "do not say it; without it, correction accepts tomograms of any voxel size.",
         )
@@ -62,11 +64,9 @@ class ProtIsoNetImportModel(EMProtocol):
         if not path or not os.path.isfile(path):
             return [f"*Model file* does not exist: {path}"]
         try:
-            read_metadata(path)
+            network_settings(read_metadata(path))
         except EngineError as error:
             return [str(error)]
-        if self.samplingRate.get() is not None and self.samplingRate.get() <= 0:
-            return ["*Voxel size* must be over 0."]
         return []
 
     def _summary(self) -> list[str]:

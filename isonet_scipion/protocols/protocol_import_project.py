@@ -13,9 +13,11 @@ from tomo.objects import SetOfCoordinates3D, SetOfSubTomograms, SetOfTomograms, 
 
 from isonet_scipion.engine.ctf import Microscope
 from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.model_file import read_metadata
 from isonet_scipion.engine.wedge import TiltRange
 from isonet_scipion.isonet_folder import VERSIONS, IsoNetFolder
 from isonet_scipion.objects import IsoNetModel
+from isonet_scipion.protocols.form import Within, isFilledIn
 from isonet_scipion.protocols.protocol_import_model import importedModel
 
 WHERE_MISSING = "Used where tomograms.star does not say it."
@@ -47,14 +49,14 @@ class ProtIsoNetImportProject(EMProtocol):
         )
         group = form.addGroup("Acquisition")
         line = group.addLine("Tilt range (degrees)", help=f"{WHERE_MISSING} IsoNet 0.2 takes -60 to 60 for granted.")
-        line.addParam("tiltMin", FloatParam, default=TiltRange.minimum, label="from")
-        line.addParam("tiltMax", FloatParam, default=TiltRange.maximum, label="to")
-        for name, label, value in (
-            ("voltage", "Voltage (kV)", Microscope.voltage),
-            ("sphericalAberration", "Spherical aberration (mm)", Microscope.cs),
-            ("amplitudeContrast", "Amplitude contrast", Microscope.amplitude_contrast),
+        line.addParam("tiltMin", FloatParam, default=TiltRange.minimum, label="from", validators=[Within(-90, 90)])
+        line.addParam("tiltMax", FloatParam, default=TiltRange.maximum, label="to", validators=[Within(-90, 90)])
+        for name, label, value, legal in (
+            ("voltage", "Voltage (kV)", Microscope.voltage, Within(1, 9999)),
+            ("sphericalAberration", "Spherical aberration (mm)", Microscope.cs, Within(0, 99)),
+            ("amplitudeContrast", "Amplitude contrast", Microscope.amplitude_contrast, Within(0, 1)),
         ):
-            group.addParam(name, FloatParam, default=value, label=label, help=WHERE_MISSING)
+            group.addParam(name, FloatParam, default=value, label=label, help=WHERE_MISSING, validators=[legal])
 
     def _insertAllSteps(self) -> None:
         self._insertFunctionStep(self.importStep, self.projectFolder.get(), needsGPU=False)
@@ -121,6 +123,8 @@ class ProtIsoNetImportProject(EMProtocol):
         return IsoNetFolder(self.projectFolder.get(), acquisition)
 
     def _validate(self) -> list[str]:
+        if not isFilledIn(self):
+            return []
         if not self.projectFolder.get() or not os.path.isdir(self.projectFolder.get()):
             return [f"*Project folder* does not exist: {self.projectFolder.get()}"]
         try:
@@ -132,6 +136,8 @@ class ProtIsoNetImportProject(EMProtocol):
                 folder.tomograms(version, lambda path, name: path)
             folder.masks(lambda path, name: path)
             folder.subtomograms(tomograms, lambda path, name: path)
+            if folder.model():
+                read_metadata(folder.model())
         except EngineError as error:
             return [str(error)]
         return []

@@ -11,7 +11,7 @@ from tomo.objects import SetOfTomoMasks, Tomogram
 
 from isonet_scipion import convert
 from isonet_scipion.engine.settings import MakeMaskSettings
-from isonet_scipion.protocols.form import addOption, optionValues
+from isonet_scipion.protocols.form import Within, addOption, optionValues
 from isonet_scipion.protocols.tomograms import ProtIsoNetTomograms
 
 
@@ -62,7 +62,9 @@ class ProtIsoNetMask(ProtIsoNetTomograms):
             "Cropped at top and bottom (fraction)",
             "0.1 leaves out a tenth of the thickness at the top and another one at the bottom.",
         )
-        addOption(group, MakeMaskSettings, "patch_size", "Patch size (voxels)", expert=True)
+        addOption(
+            group, MakeMaskSettings, "patch_size", "Patch size (voxels)", expert=True, validators=[Within(least=1)]
+        )
         self._addRunningParams(form)
 
     def _process(self, tomogram: Tomogram, partner: None) -> None:
@@ -77,14 +79,16 @@ class ProtIsoNetMask(ProtIsoNetTomograms):
         path = os.path.join(folder, f"{tsId}.mod") if folder else None
         return path if path and os.path.exists(path) else None
 
-    def _validate(self) -> list[str]:
-        errors = super()._validate()
+    def _inputErrors(self) -> list[str]:
+        errors = super()._inputErrors()
         for name in ("densityPercentage", "stdPercentage"):
             value = getattr(self, name).get()
             if value is not None and not 0 < value <= 100:
                 errors.append(f"*{self.getParam(name).label}* must be over 0 and not over 100.")
         if self.zCrop.get() is not None and not 0 <= self.zCrop.get() < 0.5:
             errors.append("*Cropped at top and bottom* must be at least 0 and less than 0.5.")
+        if self.boundaryFolder.get() and not os.path.isdir(self.boundaryFolder.get()):
+            errors.append(f"*Folder of boundaries* does not exist: {self.boundaryFolder.get()}")
         if not errors and self.boundaryFolder.get() and not any(map(self._boundary, self._tomogramsById())):
             errors.append(
                 "*Folder of boundaries* has no model named after the tilt series ID of a tomogram (TSID.mod)."

@@ -11,7 +11,8 @@ from pyworkflow.protocol.params import EnumParam, IntParam, PointerParam
 from tomo.objects import SetOfTomograms, Tomogram
 
 from isonet_scipion import convert
-from isonet_scipion.engine.model_file import read_metadata
+from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.model_file import network_settings, read_metadata
 from isonet_scipion.engine.report_page import PAGE, SUFFIX
 from isonet_scipion.engine.settings import PredictSettings
 from isonet_scipion.engine.tiling import ISONET_RAMP
@@ -133,11 +134,15 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
 
     # ---------------------------------------------------------------- checks and texts
 
-    def _validate(self) -> list[str]:
-        errors = super()._validate()
+    def _inputErrors(self) -> list[str]:
+        errors = super()._inputErrors()
         model, rate = self.model.get(), self.inputTomograms.get().getSamplingRate()
         if not os.path.exists(self._modelFile()):
             return [*errors, f"The model's file is missing: {self._modelFile()}."]
+        try:
+            divisor = max(network_settings(read_metadata(self._modelFile())).divisor)
+        except EngineError as error:
+            return [*errors, f"*Model*: {error}"]
         if model.getSamplingRate() and not sameSampling(model.getSamplingRate(), rate):
             errors.append(
                 f"The model was trained at {model.getSamplingRate():.2f} Å/px, but the tomograms have {rate:.2f}: "
@@ -148,6 +153,8 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
             errors.append(f"*Tile size* must be at least *Step between tiles* + {ISONET_RAMP}.")
         if cube and cube < ISONET_RAMP:
             errors.append(f"*Step between tiles* must be at least {ISONET_RAMP}.")
+        if crop and crop % divisor:
+            errors.append(f"*Tile size* is {crop} voxels: for this model it must be a multiple of {divisor}.")
         unknown = [tsId for tsId, tomogram in self._tomogramsById().items() if not self._optics(tomogram).hasTilts]
         return errors + tiltErrors(self, ", ".join(unknown)) + self._halvesErrors()
 

@@ -12,16 +12,19 @@ from tomo.objects import SubTomogram, Tomogram
 
 from isonet_scipion import convert
 from isonet_scipion.constants import CUBE_SIZE_ATTRIBUTE
+from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.extraction import usual_cube_size
 from isonet_scipion.engine.model_file import BUILTIN, read_metadata
 from isonet_scipion.engine.network import NetworkSettings
 from isonet_scipion.engine.settings import METHODS, ONE_PASS_DEFAULTS, RefineSettings
 from isonet_scipion.objects import IsoNetModel
 from isonet_scipion.protocols.base import EngineFailure, ProtIsoNetBase
-from isonet_scipion.protocols.form import addOption, addTiltRange, numbers, optionValues, tiltErrors
+from isonet_scipion.protocols.form import Within, addOption, addTiltRange, optionValues, tiltErrors
+from isonet_scipion.protocols.training_errors import subtomogramErrors, tomogramErrors
 
 ITERATIVE, ONE_PASS = (f"method == {number}" for number in range(len(METHODS)))
 NETWORK = tuple(NetworkSettings().as_dict())  # options of the network's shape
+AT_LEAST_ONE = Within(least=1)
 
 
 class ProtIsoNetRefine(ProtIsoNetBase):
@@ -101,6 +104,7 @@ class ProtIsoNetRefine(ProtIsoNetBase):
             "cubeSize",
             IntParam,
             allowsNull=True,
+            validators=[Within(least=2)],
             label="Cube size (voxels)",
             help="The network sees cubes of this side, cut out of the rotated subtomograms. A multiple of 2^depth of "
             "the network. Empty: as chosen in the extraction; for other subtomograms the largest multiple of 16 that "
@@ -117,39 +121,50 @@ class ProtIsoNetRefine(ProtIsoNetBase):
             "Iterations",
             "The wedge fills in the first ones; the later ones, with added noise, remove noise.",
             condition=ITERATIVE,
+            validators=[AT_LEAST_ONE],
         )
-        steps = ONE_PASS_DEFAULTS["epochs"] * ONE_PASS_DEFAULTS["steps_per_epoch"]
         form.addParam(
             "onePassIterations",
             IntParam,
             default=ONE_PASS_DEFAULTS["iterations"],
             condition=ONE_PASS,
+            validators=[AT_LEAST_ONE],
             label="Iterations of one-pass",
             help="After each one a model is written. The learning rate falls over all of them.",
         )
         form.addParam(
             "onePassSteps",
             IntParam,
-            default=steps,
+            default=ONE_PASS_DEFAULTS["epochs"] * ONE_PASS_DEFAULTS["steps_per_epoch"],
             condition=ONE_PASS,
             expertLevel=LEVEL_ADVANCED,
+            validators=[AT_LEAST_ONE],
             label="Steps per iteration",
             help="Training steps of one iteration.",
         )
-        addOption(form, RefineSettings, "patience", "Stop after iterations without gain", condition=ONE_PASS)
-        addOption(form, RefineSettings, "filled_weight", "Weight of estimates", expert=True, condition=ONE_PASS)
-        addOption(form, RefineSettings, "any_angle", "Share of any rotations", expert=True, condition=ONE_PASS)
-        addOption(form, RefineSettings, "epochs", "Epochs per iteration", condition=ITERATIVE)
+        for option, label, expert, legal in (
+            ("patience", "Stop after iterations without gain", False, [AT_LEAST_ONE]),
+            ("filled_weight", "Weight of estimates", True, [Within(least=0)]),
+            ("any_angle", "Share of any rotations", True, [Within(0, 1)]),
+        ):
+            addOption(form, RefineSettings, option, label, expert=expert, condition=ONE_PASS, validators=legal)
+        addOption(
+            form, RefineSettings, "epochs", "Epochs per iteration", condition=ITERATIVE, validators=[AT_LEAST_ONE]
+        )
         addOption(
             form,
             RefineSettings,
             "batch_size",
             "Batch size",
             "Smaller if the memory of the GPU does not suffice; a multiple of the number of GPUs.",
+            validators=[AT_LEAST_ONE],
         )
-        addOption(form, RefineSettings, "steps_per_epoch", "Steps per epoch", expert=True)
-        addOption(form, RefineSettings, "learning_rate", "Learning rate", expert=True)
-        addOption(form, RefineSettings, "select_subtomo_number", "Use only so many subtomograms", expert=True)
+        for option, label, legal in (
+            ("steps_per_epoch", "Steps per epoch", [AT_LEAST_ONE]),
+            ("learning_rate", "Learning rate", [Within(1e-9, 0.99)]),
+            ("select_subtomo_number", "Use only so many subtomograms", [AT_LEAST_ONE]),
+        ):
+            addOption(form, RefineSettings, option, label, expert=True, validators=legal)
         addOption(form, RefineSettings, "normalize_percentile", "Normalise by percentiles?", expert=True)
         addOption(form, RefineSettings, "remove_intermediate", "Delete the estimates of the iterations?", expert=True)
         addOption(form, RefineSettings, "precision", "Precision", expert=True)
@@ -178,14 +193,27 @@ class ProtIsoNetRefine(ProtIsoNetBase):
             "unet_depth",
             "Depth",
             "Deeper: more context, slower. The network of one-pass has a shape of its own.",
+            validators=[Within(1, 8)],
         )
         addOption(
-            form, RefineSettings, "filter_base", "Channels at the first level", "Half as many: a quarter of the time."
+            form,
+            RefineSettings,
+            "filter_base",
+            "Channels at the first level",
+            "Half as many: a quarter of the time.",
+            validators=[AT_LEAST_ONE],
         )
-        addOption(form, RefineSettings, "convs_per_depth", "Convolutions per level", expert=True)
+        addOption(
+            form,
+            RefineSettings,
+            "convs_per_depth",
+            "Convolutions per level",
+            expert=True,
+            validators=[Within(least=2)],
+        )
         addOption(form, RefineSettings, "kernel", "Kernel", expert=True)
         addOption(form, RefineSettings, "pool", "Pooling", expert=True)
-        addOption(form, RefineSettings, "drop_out", "Dropout", expert=True)
+        addOption(form, RefineSettings, "drop_out", "Dropout", expert=True, validators=[Within(0, 0.99)])
         addOption(form, RefineSettings, "batch_normalization", "Batch normalisation?", expert=True)
         form.addParallelSection(threads=4, mpi=0)
 
@@ -283,10 +311,6 @@ class ProtIsoNetRefine(ProtIsoNetBase):
         """What the network learns from."""
         return self.inputTomograms if self._isOnePass() else self.inputSubtomograms
 
-    def _hasHalves(self) -> bool:
-        """Whether all tomograms have an even and an odd half."""
-        return all(len(convert.halfMaps(tomogram)) == 2 for tomogram in self.inputTomograms.get())
-
     def lossesFile(self) -> str:
         """The table of the losses of all epochs so far."""
         return os.path.join(self._resultFolder(), "losses.csv")
@@ -316,49 +340,24 @@ class ProtIsoNetRefine(ProtIsoNetBase):
 
     # ---------------------------------------------------------------- checks and texts
 
-    def _validate(self) -> list[str]:
+    def _inputErrors(self) -> list[str]:
         items = self._input().get()
-        if items is None:
-            return ["Select the *Tomograms*." if self._isOnePass() else "Select the *Subtomograms*."]
-        errors = [] if self._isOnePass() else self._validateSubtomograms()
-        if self._isOnePass() and self.useHalves and not self._hasHalves():
-            errors.append("*Learn from the half tomograms*: not all tomograms have an even and an odd half.")
+        what = "tomograms" if self._isOnePass() else "subtomograms"
+        if items is None or items.isEmpty():
+            return [f"Select the *{what.capitalize()}*{'' if items is None else ': the set is empty'}."]
+        errors = tomogramErrors(self) if self._isOnePass() else subtomogramErrors(self, self._cubeSize())
         given = self.tiltMin.get(), self.tiltMax.get()
         unknown = sum(not self._optics(item).withTilts(*given).hasTilts for item in items)
-        what = "tomograms" if self._isOnePass() else "subtomograms"
         errors += tiltErrors(self, f"{unknown} {what}" if unknown else "")
         model = self.pretrainedModel.get()
         if model is not None and self.startFromBuiltin:
             errors.append("Choose either a *Model to start from* or the builtin model.")
-        if model is not None and not os.path.exists(model.getFileName()):
-            errors.append(f"The file of *Model to start from* is missing: {model.getFileName()}.")
+        if model is not None:
+            try:
+                read_metadata(model.getFileName())
+            except EngineError as error:
+                errors.append(f"*Model to start from*: {error}")
         return errors
-
-    def _validateSubtomograms(self) -> list[str]:
-        errors = []
-        sides = self.inputSubtomograms.get().getDim()
-        if len(set(sides[:3])) > 1:
-            return [f"The subtomograms are not cubic: {sides[0]} x {sides[1]} x {sides[2]} voxels."]
-        crop, cube, step = self._cropSize(), self._cubeSize(), 2 ** self.unetDepth.get()
-        if not 0 < cube < crop:
-            errors.append(f"*Cube size* is {cube} voxels: it must be smaller than the subtomograms, which have {crop}.")
-        if cube % step:
-            errors.append(
-                f"*Cube size* is {cube} voxels: for a network of depth {self.unetDepth} it must be "
-                f"a multiple of {step}."
-            )
-        return errors + self._validateNoise()
-
-    def _validateNoise(self) -> list[str]:
-        try:
-            levels, starts = numbers(self.noiseLevel.get() or ""), numbers(self.noiseStartIter.get() or "", int)
-        except ValueError:
-            return ["*Noise levels* and *Noise starts at iteration* are lists such as 0.05,0.1 and 11,16."]
-        if not levels:
-            return ["*Noise levels* is empty: for no denoising give the level 0 from iteration 1."]
-        if len(levels) != len(starts):
-            return [f"There are {len(levels)} *Noise levels* but {len(starts)} iterations at which they start."]
-        return []
 
     def _warnings(self) -> list[str]:
         warnings = []

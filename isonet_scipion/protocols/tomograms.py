@@ -242,13 +242,18 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
 
     # ---------------------------------------------------------------- checks and texts
 
-    def _validate(self) -> list[str]:
+    def _inputErrors(self) -> list[str]:
         tomograms = self.inputTomograms.get()
         if isinstance(tomograms, SetOfTomoMasks):
             return ["*Tomograms* holds masks. Select a set of tomograms."]
         ids = [tomogram.getTsId() for tomogram in tomograms]
         if None in ids or len(set(ids)) < len(ids):
             return ["Each tomogram needs a tilt series ID (tsId) of its own: import them again with a {TS} pattern."]
+        if not ids and not isOpen(self.inputTomograms):
+            return ["*Tomograms* is empty."]
+        unreadable = list(convert.fileErrors(tomograms).values())
+        if ids and len(unreadable) == len(ids):
+            return [f"None of the tomograms can be read. The first: {unreadable[0]}"]
         return []
 
     def _halvesErrors(self) -> list[str]:
@@ -257,11 +262,17 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
         return []
 
     def _warnings(self) -> list[str]:
+        # the others are worked on all the same
+        warnings = [
+            f"{tsId} will fail: {error}" for tsId, error in convert.fileErrors(self.inputTomograms.get()).items()
+        ]
         growing = [name for name in ("inputTomograms", *self.MATCHED) if isOpen(getattr(self, name))]
         if growing and self.numberOfThreads.get() < 3:
             labels = ", ".join(f"*{self.getParam(name).label}*" for name in growing)
-            return [f"{labels}: more are still to come. With less than 3 threads the work begins when all are there."]
-        return []
+            warnings.append(
+                f"{labels}: more are still to come. With less than 3 threads the work begins when all are there."
+            )
+        return warnings
 
     def _summary(self) -> list[str]:
         output = getattr(self, self.OUTPUT, None)

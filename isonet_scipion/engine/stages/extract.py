@@ -94,12 +94,12 @@ def _given_centres(entry: TomogramEntry, path: str, first: np.ndarray, last: np.
     star.require([label, *COORDINATES])
     wanted = entry.name if label == "rlnTomoName" else entry.path
     rows = [row for row in star.rows if row[label] == wanted]
-    centres = [[round(star.number(row, f"rlnCoordinate{axis}")) for axis in "ZYX"] for row in rows]
-    centres = np.array(centres, int).reshape(-1, 3)
+    centres = [[star.number(row, f"rlnCoordinate{axis}") for axis in "ZYX"] for row in rows]
+    centres = np.rint(np.array(centres, float).reshape(-1, 3))
     inside = ((centres >= first) & (centres < last)).all(axis=1)
     if not inside.all():
         log.warning("%s: %d of %d coordinates are too near a border and left out", path, (~inside).sum(), len(inside))
-    return centres[inside]
+    return centres[inside].astype(int)
 
 
 def _add_row(

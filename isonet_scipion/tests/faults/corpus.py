@@ -147,10 +147,10 @@ def tables(folder: Path) -> Iterator[Case]:
     for name, count in (("negative_count", -3), ("huge_count", 10**15), ("half_count", 2.5)):
         (folder / f"{name}.star").write_text(star(USUAL + " rlnNumberSubtomo", f"1 t1.mrc 10 {count}"))
         yield from on_table(name, (EXTRACT,), "rlnNumberSubtomo is")
-    for name, row in (("outside", "t1 1 1 1"), ("words", "t1 here 1 1")):
+    for name, row in (("outside", "t1 1 1 1"), ("far_outside", "t1 1e300 -1e300 1e18"), ("words", "t1 here 1 1")):
         labels = "rlnTomoName rlnCoordinateX rlnCoordinateY rlnCoordinateZ"
         (folder / f"{name}_points.star").write_text(star(labels, row))
-        why = {"outside": "no subtomogram lies inside", "words": "_rlnCoordinateX is 'here'"}[name]
+        why = "_rlnCoordinateX is 'here'" if name == "words" else "no subtomogram lies inside"
         yield Case(name, (*EXTRACT[:1], "t.star", *EXTRACT[1:], f"--coordinates_star={name}_points.star"), why)
 
     optics = star("rlnOpticsGroup", "1", head="data_optics\nloop_\n")

@@ -42,6 +42,7 @@ def test_broken_tomograms_are_refused_by_every_stage(project, run, name):
         assert_refused(run, project, command, name, cause)
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")  # the user would see it beside the error
 @pytest.mark.parametrize("name", mrc_corpus.odd_voxels())
 def test_tomograms_without_usable_voxels_are_refused(project, run, name):
     content, cause = mrc_corpus.odd_voxels()[name]

@@ -1,0 +1,74 @@
+"""What keeps a network from being trained with the inputs and values of a form."""
+
+from __future__ import annotations
+
+import os
+
+from pyworkflow.protocol import Protocol
+
+from isonet_scipion import convert
+from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.model_file import BUILTIN, network_settings, read_metadata
+from isonet_scipion.engine.network import NetworkSettings
+from isonet_scipion.engine.noise import noise_level
+from isonet_scipion.engine.settings import RefineSettings
+from isonet_scipion.protocols.form import numbers, optionValues
+
+
+def tomogramErrors(protocol: Protocol) -> list[str]:
+    """For one-pass: files that can't be read, and halves that are missing."""
+    tomograms, masks = protocol.inputTomograms.get(), protocol.inputMasks.get()
+    errors = list(convert.fileErrors(tomograms).values())
+    errors += [] if masks is None else convert.fileErrors(masks).values()
+    if protocol.useHalves and not all(len(convert.halfMaps(tomogram)) == 2 for tomogram in tomograms):
+        errors.append("*Learn from the half tomograms*: not all tomograms have an even and an odd half.")
+    return errors
+
+
+def subtomogramErrors(protocol: Protocol, cubeSize: int) -> list[str]:
+    """For the iterative method: missing files, and cubes (side in voxels) that don't fit subtomograms or network."""
+    subtomograms = protocol.inputSubtomograms.get()
+    sides = subtomograms.getDim()[:3]
+    if len(set(sides)) > 1:
+        return [f"The subtomograms are not cubic: {sides[0]} x {sides[1]} x {sides[2]} voxels."]
+    errors = []
+    paths = [convert.plainPath(subtomogram.getFileName()) for subtomogram in subtomograms.iterItems()]
+    missing = [path for path in paths if not os.path.exists(path)]
+    if missing:
+        errors.append(f"{len(missing)} of the subtomograms' files are missing. The first: {missing[0]}")
+    if not 0 < cubeSize < sides[0]:
+        errors.append(
+            f"*Cube size* is {cubeSize} voxels: it must be smaller than the subtomograms, which have {sides[0]}."
+        )
+    try:
+        step = max(_network(protocol).divisor)
+        if cubeSize % step:
+            errors.append(f"*Cube size* is {cubeSize} voxels: for this network it must be a multiple of {step}.")
+        levels = numbers(protocol.noiseLevel.get() or "")
+        starts = numbers(protocol.noiseStartIter.get() or "", int)
+    except EngineError as error:
+        return [*errors, str(error)]
+    except ValueError as error:
+        return [*errors, f"*Noise levels*, *Kernel* and the like are lists such as 0.05,0.1 or 11,16 ({error})."]
+    return errors + _noiseErrors(levels, starts)
+
+
+def _noiseErrors(levels: list[float], starts: list[int]) -> list[str]:
+    if not levels:
+        return ["*Noise levels* is empty: for no denoising give the level 0 from iteration 1."]
+    if len(levels) != len(starts):
+        return [f"There are {len(levels)} *Noise levels* but {len(starts)} iterations at which they start."]
+    try:
+        noise_level(1, levels, starts)
+    except EngineError as error:
+        return [str(error)]
+    return []
+
+
+def _network(protocol: Protocol) -> NetworkSettings:
+    """The network's shape; raises an EngineError or ValueError where it is impossible."""
+    if protocol.startFromBuiltin:
+        return network_settings(read_metadata(BUILTIN))
+    values = optionValues(protocol, RefineSettings)
+    lists = {name: tuple(numbers(values[name], int)) for name in ("kernel", "pool") if name in values}
+    return NetworkSettings.among({**values, **lists})

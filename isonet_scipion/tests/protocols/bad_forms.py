@@ -1,0 +1,217 @@
+"""What users put into forms by mistake: files that are broken, sets that don't belong together, impossible values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from isonet_scipion.protocols import (
+    ProtIsoNetDeconv,
+    ProtIsoNetExport,
+    ProtIsoNetExtract,
+    ProtIsoNetImportModel,
+    ProtIsoNetImportProject,
+    ProtIsoNetMask,
+    ProtIsoNetPredict,
+    ProtIsoNetRefine,
+)
+
+NAN, INF = float("nan"), float("inf")
+LEGAL = {  # of each protocol: values with which good input is taken
+    ProtIsoNetDeconv: {"inputTomograms": "good", "defocus": 20000},
+    ProtIsoNetMask: {"inputTomograms": "good"},
+    ProtIsoNetExtract: {"inputTomograms": "good", "cubeSize": 16, "cropSize": 24},
+    ProtIsoNetPredict: {"inputTomograms": "good", "model": "model"},
+    ProtIsoNetRefine: {"inputSubtomograms": "cubes", "cubeSize": 16},
+    ProtIsoNetExport: {"inputTomograms": "good"},
+    ProtIsoNetImportModel: {"modelFile": "model.keras"},
+    ProtIsoNetImportProject: {"projectFolder": "project"},
+}
+ONE_PASS = {"method": 1, "inputTomograms": "good", "cubeSize": 16}
+BROKEN = {
+    "vanished": "does not exist",
+    "empty": "is an empty file",
+    "cut_header": "its header has 500 of 1024 bytes",
+    "cut_data": "bytes, by its header it should have",
+    "text": "not a readable MRC file",
+}
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A protocol whose legal values are replaced by `values`, and what it must say of them."""
+
+    protocol: type
+    why: str  # regular expression
+    values: dict = field(default_factory=dict)
+
+
+def mistakes() -> Iterator[Mistake]:
+    """All of them."""
+    for protocol in LEGAL:
+        inputs = {name: None for name in LEGAL[protocol] if name.startswith("input") or name == "model"}
+        if inputs:
+            yield Mistake(protocol, "cannot be EMPTY|Select the", inputs)
+    yield from _sets()
+    for protocol, cases in VALUES.items():
+        for name, why, *values in cases:
+            for value in values:
+                yield Mistake(protocol, why, {name: value})
+    for name, why, *values in ONE_PASS_VALUES:
+        for value in values:
+            yield Mistake(ProtIsoNetRefine, why, {**ONE_PASS, name: value})
+    for protocol, why, values in TOGETHER:
+        yield Mistake(protocol, why, values)
+
+
+def _sets() -> Iterator[Mistake]:
+    on_tomograms = [protocol for protocol in LEGAL if "inputTomograms" in LEGAL[protocol]]
+    for name, why in BROKEN.items():
+        for protocol in on_tomograms:
+            yield Mistake(protocol, f"{name}/TS_1.mrc: .*{why}", {"inputTomograms": name})
+        yield Mistake(ProtIsoNetRefine, f"{name}/TS_1.mrc: .*{why}", {**ONE_PASS, "inputTomograms": name})
+        for protocol in (ProtIsoNetExtract, ProtIsoNetExport):
+            yield Mistake(protocol, f"{name}_masks/TS_1.mrc: .*{why}", {"inputMasks": f"{name}_masks"})
+        masked = {**ONE_PASS, "inputMasks": f"{name}_masks"}
+        yield Mistake(ProtIsoNetRefine, f"{name}_masks/TS_1.mrc: .*{why}", masked)
+    for protocol in on_tomograms:
+        yield Mistake(protocol, r"\*Tomograms\* is empty", {"inputTomograms": "none"})
+        if protocol is not ProtIsoNetExport:
+            yield Mistake(protocol, "holds masks", {"inputTomograms": "masks"})
+            yield Mistake(protocol, r"tilt series ID \(tsId\) of its own", {"inputTomograms": "same_names"})
+
+
+# of each protocol: parameter, what is said, values
+VALUES = {
+    ProtIsoNetDeconv: [
+        ("defocus", "select CTFs or give the defocus", None),
+        ("defocus", r"\*Defocus.*must be a number", NAN, INF),
+        ("defocus", "Underfocus is positive", -20000),
+        ("inputCtfs", "None of the tomograms has a CTF", "no_ctfs"),
+        ("inputTomograms", r"\*Voltage\*.*acquisition does not have it", "no_optics"),
+        ("inputTomograms", r"\*Spherical aberration\*.*acquisition does not have it", "no_optics"),
+        ("voltage", r"\*Voltage.*at least 1 and at most 9999", 0, -300, 1e6, NAN),
+        ("cs", r"\*Spherical aberration.*at least 0", -2.7, NAN),
+        ("snrFalloff", r"\*SNR falloff\* must be at least 0", -1, 1e9, NAN),
+        ("deconvStrength", r"\*Deconvolution strength\* must be at least 0", -1, 1e9, INF),
+        ("highpassNyquist", "High-pass.*at least 0 and at most 1", -0.1, 2),
+        ("chunkSize", "Piece size.*at least 1", 0, -200),
+        ("processHalves", "not all tomograms have an even and an odd half", True),
+    ],
+    ProtIsoNetMask: [
+        ("densityPercentage", "Kept by density.*over 0 and not over 100", 0, -5, 101, NAN),
+        ("stdPercentage", "Kept by local contrast.*over 0 and not over 100", 0, -5, 101),
+        ("zCrop", "must be at least 0 and less than 0.5", -0.1, 0.5, 60),
+        ("patchSize", "Patch size.*at least 1", 0, -4),
+        ("boundaryFolder", "Folder of boundaries.*does not exist", "nowhere", "model.keras"),
+        ("boundaryFolder", "no model named after", "project"),
+    ],
+    ProtIsoNetExtract: [
+        ("cubeSize", "Cube size.*at least 2", 0, 1, -64),
+        ("cubeSize", "Cube size.*should be an integer", None),
+        ("cropSize", "must be larger than", 16, 12),
+        ("cropSize", "Subtomogram size.*at least 3", -24, 0),
+        ("cropSize", "thinner than the subtomograms of 64", 64),
+        ("numberSubtomos", "must be at least 1", 0, -5),
+        ("seed", "Seed.*at least 0", -1),
+        ("inputMasks", "masks of TS_1 have another size", "masks_of_other_size"),
+        ("inputMasks", "The masks have 20.00 Å/px, the tomograms 10.00", "masks_of_other_voxels"),
+        ("inputMasks", "None of the tomograms has a mask", "masks_of_others"),
+    ],
+    ProtIsoNetPredict: [
+        ("model", "model's file is missing: .*lost.keras", "lost_model"),
+        ("model", r"\*Model\*: .*cut.keras: it is not a model", "cut_model"),
+        ("model", r"\*Model\*: .*words.keras: ", "words_model"),
+        ("model", r"\*Model\*: .*other.keras: it is not a model of isonet_scipion", "other_model"),
+        ("model", "trained at 13.30 Å/px, but the tomograms have 10.00", "coarse_model"),
+        ("iteration", "model's file is missing: .*model_iter99.keras", 99),
+        ("cubeSize", "Step between tiles.*at least 18", 10),
+        ("cubeSize", "Step between tiles.*at least 1", 0, -32),
+        ("cropSize", "Tile size.*multiple of", 41),
+        ("cropSize", "Tile size.*at least 1", 0, -32),
+        ("batchSize", "Tiles at once.*at least 1", 0, -1),
+        ("inputTomograms", r"\*Tilt range\*: the acquisition of TS_1 does not have it", "no_optics"),
+        ("tiltMin", r"at least -90 and at most 90", -91, 1000, NAN),
+        ("processHalves", "not all tomograms have an even and an odd half", True),
+    ],
+    ProtIsoNetRefine: [
+        ("inputSubtomograms", "1 of the subtomograms' files are missing. The first: .*cube_0.mrc", "lost_cubes"),
+        ("inputSubtomograms", "not cubic", "no_cubes"),
+        ("inputSubtomograms", "the set is empty", "nothing"),
+        ("inputSubtomograms", r"\*Tilt range\*: the acquisition of 1 subtomograms", "cubes_of_no_tilts"),
+        ("cubeSize", "a multiple of 8", 12, 20),
+        ("cubeSize", "must be smaller than the subtomograms", 24, 64),
+        ("cubeSize", "Cube size.*at least 2", -16, 0),
+        ("iterations", "Iterations.*at least 1", 0, -30),
+        ("epochs", "Epochs.*at least 1", 0, -1),
+        ("batchSize", "Batch size.*at least 1", 0, -4),
+        ("stepsPerEpoch", "Steps per epoch.*at least 1", 0),
+        ("learningRate", "Learning rate.*at least", 0, -1, 5, NAN),
+        ("selectSubtomoNumber", "Use only so many.*at least 1", 0, -1),
+        ("dropOut", "Dropout.*at least 0", -0.1, 1, 30),
+        ("unetDepth", "Depth.*at least 1 and at most 8", 0, -3, 10**9),
+        ("filterBase", "Channels.*at least 1", 0, -64),
+        ("convsPerDepth", "Convolutions.*at least 2", 0, 1),
+        ("kernel", "is not three positive sizes", "3,3", "3", "0,3,3"),
+        ("kernel", "are lists such as", "a,b,c", "3;3;3", "1.5,1.5,1.5"),
+        ("pool", "is not three positive sizes", "2,2", "0,0,0"),
+        ("noiseLevel", "are lists such as", "0.1;0.2", "much"),
+        ("noiseLevel", "2 .Noise levels. but 4 iterations", "0.1,0.2"),
+        ("noiseLevel", "one of .* is negative", "0.1,0.2,0.3,-0.4"),
+        ("noiseLevel", "Noise levels. is empty", ""),
+        ("noiseStartIter", "do not increase", "11,16,16,26", "26,21,16,11"),
+        ("seed", "Seed.*at least 0", -1),
+        ("pretrainedModel", "Model to start from.*lost.keras: the model does not exist", "lost_model"),
+        ("pretrainedModel", "Model to start from.*cut.keras: it is not a model", "cut_model"),
+    ],
+    ProtIsoNetExport: [
+        ("inputMasks", "Masks.*have 20.00 Å/px, the tomograms 10.00", "masks_of_other_voxels"),
+        ("inputMasks", "none has the tilt series ID", "masks_of_others"),
+        ("tiltSeriesPixelSize", "Pixel size of the tilt series.*at least", 0, -2, NAN),
+    ],
+    ProtIsoNetImportModel: [
+        ("modelFile", "does not exist", None, "", "nowhere.keras", "project"),
+        ("modelFile", "cut.keras: it is not a model", "cut.keras"),
+        ("modelFile", "words.keras: ", "words.keras"),
+        ("modelFile", "other.keras: it is not a model of isonet_scipion", "other.keras"),
+        ("modelFile", "TS_1.mrc: ", "good/TS_1.mrc"),
+        ("samplingRate", "Voxel size.*at least", 0, -10, NAN, INF),
+    ],
+    ProtIsoNetImportProject: [
+        ("projectFolder", "does not exist", None, "", "nowhere", "model.keras"),
+        ("projectFolder", "tomograms.star: the STAR file does not exist", "no_table"),
+        ("projectFolder", "tomograms.star: the STAR file is an empty file", "empty_table"),
+        ("projectFolder", "tomograms.star: .*not a STAR table", "words_table"),
+        ("projectFolder", "tomograms.star: .*rlnPixelSize", "lost_column"),
+        ("projectFolder", "gone.mrc: the volume does not exist", "lost_tomogram"),
+        ("projectFolder", "different voxel sizes", "two_voxel_sizes"),
+        ("projectFolder", "_rlnPixelSize is 'ten'", "words_for_size"),
+        ("projectFolder", "no tomogram is named TS_9", "strange_cubes"),
+        ("projectFolder", "model_iter03.keras: it is not a model", "cut_results"),
+        ("tiltMin", "60..60 degrees is impossible", 60),
+        ("tiltMax", "at least -90 and at most 90", 120, NAN),
+        ("voltage", "Voltage.*at least 1", 0, -300, NAN),
+        ("sphericalAberration", "Spherical aberration.*at least 0", -1),
+        ("amplitudeContrast", "Amplitude contrast.*at least 0 and at most 1", 7, -0.1),
+    ],
+}
+ONE_PASS_VALUES = [
+    ("useHalves", "not all tomograms have an even and an odd half", True),
+    ("onePassIterations", "Iterations of one-pass.*at least 1", 0, -1),
+    ("onePassSteps", "Steps per iteration.*at least 1", 0),
+    ("patience", "Stop after iterations.*at least 1", 0),
+    ("filledWeight", "Weight of estimates.*at least 0", -1, NAN),
+    ("anyAngle", "Share of any rotations.*at least 0 and at most 1", -0.1, 2),
+    ("inputTomograms", r"\*Tilt range\*: the acquisition of 1 tomograms", "no_optics"),
+    ("inputTomograms", "the set is empty", "none"),
+]
+TOGETHER = [
+    (ProtIsoNetPredict, r"at least \*Step between tiles\* \+ 18", {"cubeSize": 32, "cropSize": 40}),
+    (ProtIsoNetPredict, "'from' must be smaller than 'to'", {"tiltMin": 60, "tiltMax": -60}),
+    (ProtIsoNetRefine, "'from' must be smaller than 'to'", {"tiltMin": 60, "tiltMax": -60}),
+    (ProtIsoNetRefine, "either a", {"pretrainedModel": "model", "startFromBuiltin": True}),
+    (ProtIsoNetExport, "nowhere.star: the STAR file does not exist", {"relionStar": "nowhere.star"}),
+    (ProtIsoNetExport, "select those that RELION", {"relionStar": "relion.star"}),
+    (ProtIsoNetExport, "words.keras: .*not a STAR table", {"relionStar": "words.keras", "inputCorrected": "good"}),
+    (ProtIsoNetExport, "other.star: .*rlnTomoName", {"relionStar": "other.star", "inputCorrected": "good"}),
+]
