@@ -22,12 +22,17 @@ class Terminated(BaseException):
     """SIGTERM came; a BaseException, so that clean-up runs and nothing swallows it."""
 
 
+EXCEPTION = {signal.SIGINT: KeyboardInterrupt, signal.SIGTERM: Terminated}
+_came: list[int] = []  # the signal that was heeded
+
+
 @contextmanager
 def ending_on_signals() -> Iterator[None]:
     """Raise KeyboardInterrupt or `Terminated` for the first signal; after GRACE seconds end without waiting.
 
     Further signals are ignored, so that the clean-up is not cut short.
     """
+    _came.clear()
     # what is started in the background ignores Ctrl-C, and goes on doing so
     heeded = [number for number in STATUS if signal.getsignal(number) != signal.SIG_IGN]
     earlier = {number: signal.signal(number, _raise_once) for number in heeded}
@@ -39,6 +44,10 @@ def ending_on_signals() -> Iterator[None]:
     watch.start()
     try:
         yield
+    except Exception as error:
+        if _came:  # compiled code puts errors of its own in the place of a signal's exception
+            raise EXCEPTION[_came[0]] from error
+        raise
     finally:
         discard_temporaries()  # the signal may have come in the middle of their own clean-up
         finished.set()
@@ -56,7 +65,8 @@ def _raise_once(number: int, _: object) -> None:
         return
     for each in STATUS:
         signal.signal(each, signal.SIG_IGN)
-    raise KeyboardInterrupt if number == signal.SIGINT else Terminated
+    _came.append(number)
+    raise EXCEPTION[number]
 
 
 def _end_after_grace(receiving: socket.socket, finished: threading.Event) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import psutil
 import pytest
 
+from isonet_scipion.engine.interruption import Terminated, ending_on_signals
 from isonet_scipion.engine.model_file import load_model
 from isonet_scipion.engine.star import read_star
 from isonet_scipion.engine.volume import open_volume, read_float
@@ -143,6 +144,14 @@ def test_a_signal_while_a_temporary_file_is_made_leaves_none(scene, number, stat
     log = process.communicate(timeout=60)[1]
     assert process.returncode == status, log
     assert set(scene.rglob("*")) == before
+
+
+def test_a_signal_is_told_even_if_compiled_code_puts_an_error_in_its_place():
+    with pytest.raises(Terminated), ending_on_signals():
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except Terminated:
+            raise TypeError("Failed to convert elements to Tensor") from None
 
 
 def test_ctrl_c_ends_a_training_with_130(scene):
