@@ -175,7 +175,8 @@ def tables(folder: Path) -> Iterator[Case]:
     }
     for name, text in good.items():
         (folder / f"{name}.star").write_bytes(text.encode())
-        yield from on_table(name, (DECONV, PREDICT), None)
+        # predict takes tables from the same reader, but writes names into its report
+        yield from on_table(name, (DECONV, PREDICT) if "name" in name or name == "quotes" else (DECONV,), None)
     (folder / "ten_thousand.star").write_text(star(USUAL, *(f"{i} t1.mrc 10" for i in range(1, 10_001))))
     yield Case("ten_thousand", ("deconv", "ten_thousand.star", "--tomo_idx=9999"), None)
 
