@@ -88,6 +88,7 @@ def require_equal(folder, expected):
             assert read_star(ours).rows == read_star(theirs).rows, name
 
 
+@pytest.mark.timeout(480 + 120 * KILLS)
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["KILL", "TERM"])
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_killed_stage_is_repeated_with_equal_results(undisturbed, tmp_path, stage, number):
