@@ -2,8 +2,8 @@
 
     python -m isonet_scipion.demo [--folder isonet_demo]
 
-Leaves the corrected tomogram and a picture of it, before and after, in the folder. Scipion's own window shows the same
-project with `python -m scipion project isonet_demo` and SCIPION_USER_DATA set to the folder's scipion/data.
+Leaves the corrected tomogram, a picture of it, before and after, and a report in the folder. Scipion's own window shows
+the same project with `python -m scipion project isonet_demo` and SCIPION_USER_DATA set to the folder's scipion/data.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from isonet_scipion import headless
+from isonet_scipion.engine.report_page import PAGE
 
 PROJECT = "isonet_demo"
 TEMPLATE = Path(__file__).parent / "templates" / "isonet.json.template"
@@ -161,9 +162,11 @@ def main() -> None:
     tomogram, picture = folder / corrected.name, folder / corrected.with_suffix(".png").name
     shutil.copyfile(corrected, tomogram)
     shutil.copyfile(corrected.with_suffix(".png"), picture)
+    shutil.copyfile(corrected.with_name(PAGE), folder / PAGE)
     say(f"Finished in {(time.monotonic() - started) / 60:.1f} minutes.")
     say(f"Corrected tomogram:    {tomogram}")
     say(f"Picture, before/after: {picture}")
+    say(f"Report:                {folder / PAGE}")
     say(f"Scipion project:       {Path.cwd()}")
 
 
