@@ -27,6 +27,8 @@ from isonet_scipion.engine.training import VALIDATION_SHARE, fit_epoch, seed_dro
 AVERAGING = 0.98  # momentum of the running average of the weights: over the last 50 steps
 WARM_UP = 0.05  # share of the steps in which the learning rate rises; then it falls as a half cosine
 CLIP = 1.0  # norm above which gradients are shortened
+# of the batch normalisation's statistics: Keras's 0.99 has not forgotten its start when the first estimates are made
+STATISTICS = 0.9
 
 
 def tomograms_side(settings: RefineSettings) -> int:
@@ -73,6 +75,9 @@ class OnePassRefinement(Refinement):
             0.0, max(1, steps - rising), warmup_target=self.settings.learning_rate, warmup_steps=rising
         )
         optimiser = keras.optimizers.Adam(rate, global_clipnorm=CLIP, use_ema=True, ema_momentum=AVERAGING)
+        for layer in model.layers:
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.momentum = STATISTICS
         # the network holds the optimiser, so that the state file has both
         model.compile(optimiser, jit_compile=model.jit_compile)
         optimiser.build(model.trainable_variables)

@@ -41,7 +41,7 @@ class ProtIsoNetRefine(ProtIsoNetBase):
     def _defineParams(self, form: Form) -> None:
         form.addSection(label="Input")
         self._addGpuParams(form)
-        addOption(form, RefineSettings, "method", "Method", "One-pass needs no extraction.")
+        addOption(form, RefineSettings, "method", "Method", "One-pass needs no extraction, but is young: compare.")
         form.addParam(
             "inputTomograms",
             PointerParam,
@@ -97,8 +97,8 @@ class ProtIsoNetRefine(ProtIsoNetBase):
             label="Start from the builtin model?",
             help="Yes: go on with the network that comes with the plugin, whose shape is then taken. It is a prior "
             "learned from simulated tomograms of proteins, filaments and membranes: what it fills in before it has "
-            "learned from your data is what such objects look like. With one-pass it was measured to be ahead of a "
-            "training from scratch for the first minutes and to remove noise (benchmarks/ONE_PASS.md): compare.",
+            "learned from your data is what such objects look like. In simulations, one-pass is ahead "
+            "with it, and removes more noise; on a real tomogram it went wrong (benchmarks/ONE_PASS.md).",
         )
         form.addParam(
             "cubeSize",
