@@ -23,6 +23,7 @@ class IsoNetModel(EMObject):
         self._iteration = Integer()
         self._normalizePercentile = Boolean()
         self._ctfCorrected = Boolean()  # of the tomograms
+        self._ctfAware = Boolean()
 
     def getFileName(self) -> str:
         return self._filename.get()
@@ -62,6 +63,10 @@ class IsoNetModel(EMObject):
         """Whether it was trained on tomograms with their CTF corrected."""
         return self._ctfCorrected.get()
 
+    def isCtfAware(self) -> bool:
+        """Whether it undoes the CTF, of tomograms as they are."""
+        return bool(self._ctfAware.get())
+
     def setMetadata(self, metadata: dict) -> None:
         """Take over what a model file says of itself (`isonet_scipion.engine.model_file.read_metadata`)."""
         self._samplingRate.set(metadata.get("voxel_size"))
@@ -71,6 +76,7 @@ class IsoNetModel(EMObject):
         self._iteration.set(metadata.get("iteration"))
         self._normalizePercentile.set(metadata.get("normalize_percentile"))
         self._ctfCorrected.set(metadata.get("deconvolved"))
+        self._ctfAware.set(metadata.get("ctf_aware"))
 
     def __str__(self) -> str:
         known = [

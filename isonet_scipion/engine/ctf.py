@@ -18,6 +18,9 @@ class Microscope:
     amplitude_contrast: float = 0.07
     defocus: float = 0.0  # A, underfocus positive
 
+    def __str__(self) -> str:
+        return f"defocus {self.defocus:.0f} A, {self.voltage:g} kV, Cs {self.cs:g} mm"
+
     def __post_init__(self) -> None:
         if not 0 < self.voltage < 1e4:
             raise EngineError("voltage", f"{self.voltage:g} kV is impossible", "Give it in kV, such as 300.")
@@ -62,6 +65,20 @@ def ctf(frequency: np.ndarray, microscope: Microscope) -> np.ndarray:
     phase = np.pi / 2 * (wavelength**3 * cs * k2**2 - 2 * wavelength * microscope.defocus * k2)
     contrast = microscope.amplitude_contrast
     return contrast * np.cos(phase) - np.sqrt(1 - contrast**2) * np.sin(phase)
+
+
+def first_peak(microscope: Microscope) -> float:
+    """Spatial frequency in 1/A of the first peak of the CTF; for underfocus.
+
+    There w = -arccos(A), of A cos(w) - sqrt(1 - A^2) sin(w) = cos(w + arccos(A)); or, where the defocus is so small
+    that w does not fall so low, its least value.
+    """
+    wavelength = electron_wavelength(microscope.voltage)
+    fourth, square = wavelength**3 * microscope.cs * 1e7, 2 * wavelength * microscope.defocus
+    depth = 2 / np.pi * np.arccos(microscope.amplitude_contrast)
+    below = square**2 - 4 * fourth * depth
+    # the smaller root k^2 of fourth k^4 - square k^2 + depth, in the form that also holds without Cs
+    return float(np.sqrt(2 * depth / (square + np.sqrt(below)) if below > 0 else square / (2 * fourth)))
 
 
 def wiener_filter(

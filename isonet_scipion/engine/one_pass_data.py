@@ -17,6 +17,7 @@ from isonet_scipion.engine.one_pass_model import VIEWS, error_weight, plane_filt
 from isonet_scipion.engine.rotations import TRAINING_ROTATIONS
 from isonet_scipion.engine.tomograms import TomogramEntry
 from isonet_scipion.engine.training import VALIDATION_SHARE
+from isonet_scipion.engine.transfer import Transfer
 from isonet_scipion.engine.volume import check_mask, naming, open_volume, read_float, release
 from isonet_scipion.engine.wedge import TiltRange
 
@@ -34,6 +35,7 @@ class TomogramSource:
     grey_scales: tuple[GreyScale, ...]  # of the negated voxels
     centres: np.ndarray  # (n, 3) z, y, x in random order; the first tenth is for validation
     tilt: TiltRange
+    transfer: Transfer | None = None  # in a CTF-aware training
 
     def crops(self, centre: np.ndarray, size: int) -> np.ndarray:
         """(halves, size, size, size) float32, normalised, protein bright."""
@@ -52,7 +54,13 @@ def crop_side(cube_size: int, any_angle: bool, divisor: int) -> int:
 
 
 def read_source(
-    entry: TomogramEntry, use_deconvolved: bool, side: int, percentile: bool, tilt: TiltRange, seed: int
+    entry: TomogramEntry,
+    use_deconvolved: bool,
+    side: int,
+    percentile: bool,
+    tilt: TiltRange,
+    seed: int,
+    transfer: Transfer | None = None,
 ) -> TomogramSource:
     """Open a tomogram, or its halves where the table names them, for crops of `side`^3 voxels.
 
@@ -82,7 +90,8 @@ def read_source(
     for volume in volumes:
         data = read_float(volume)
         scales.append(measure(np.negative(data, out=data), percentile))
-    return TomogramSource(entry.name, tuple(volume.data for volume in volumes), tuple(scales), centres, tilt)
+    data = tuple(volume.data for volume in volumes)
+    return TomogramSource(entry.name, data, tuple(scales), centres, tilt, transfer)
 
 
 class CropBatches(keras.utils.PyDataset):
@@ -156,6 +165,9 @@ class CropBatches(keras.utils.PyDataset):
                     "noise": np.stack([self._noise(number, rng) for _ in range(VIEWS)]),
                 }
             )
+            if source.transfer is not None:
+                drawn[-1]["crop_transfer"] = source.transfer.filter(self.side)
+                drawn[-1]["cube_transfer"] = source.transfer.filter(self.cube_size)
         for source in self.sources:
             for volume in source.volumes:
                 release(volume)

@@ -31,7 +31,7 @@ class OnePassModel(keras.Model):
         interpolate : bool
             Whether there are rotations that need interpolation.
         """
-        super().__init__()
+        super().__init__(dtype="float32")  # the network alone may work in a mixed format: transforms take no other
         self.network, self.estimator = network, estimator
         estimator.trainable = False
         self.cube_size, self.order = cube_size, int(interpolate)
@@ -41,12 +41,15 @@ class OnePassModel(keras.Model):
 
         `inputs` has crops (b, halves, s, s, s), noise (b * VIEWS, cube, cube, cube), filter (b, s, s) and
         rotated_filter (b, g, g) over kz and kx, matrices (b, VIEWS, 3, 3), and for the loss weight
-        (b * VIEWS, cube, cube, cube) of `error_weight`; see `one_pass_data`.
+        (b * VIEWS, cube, cube, cube) of `error_weight`; see `one_pass_data`. Where it has crop_transfer and
+        cube_transfer of `Transfer.filter`, the network makes the density: what a tomogram shows of it is compared.
         """
         crops = inputs["crops"]
         side, halves = crops.shape[-1], crops.shape[1]
         volumes = ops.reshape(crops, (-1, side, side, side))
         estimates = ops.stop_gradient(self.estimator(volumes[..., None], training=False)[..., 0])
+        if "crop_transfer" in inputs:
+            estimates = transferred(estimates, ops.repeat(inputs["crop_transfer"], halves, axis=0))
         filters = ops.repeat(inputs["filter"], halves, axis=0)
         filled = ops.reshape(estimates + in_wedge_planes(volumes - estimates, filters), ops.shape(crops))
         grid = inputs["rotated_filter"].shape[-1]
@@ -59,6 +62,9 @@ class OnePassModel(keras.Model):
         seen, compared = ops.concatenate(seen, axis=0), ops.concatenate(compared, axis=0)
         shown = in_wedge_planes(seen, filters)
         restored = self.network((self._centre(shown) + inputs["noise"])[..., None], training=training)[..., 0]
+        if "cube_transfer" in inputs:
+            # radial, so that it is the same for each rotation
+            restored = transferred(restored, ops.concatenate([inputs["cube_transfer"]] * VIEWS, axis=0))
         if halves == 2:
             # what was hidden from it may be compared with both halves' mean, which has less noise
             compared = (seen + compared + in_wedge_planes(compared, filters) - shown) / 2
@@ -97,6 +103,14 @@ def in_wedge_planes(volumes, filters):
     real, imaginary = ops.fft2((planes, ops.zeros_like(planes)))
     kept = filters[:, None]
     return ops.transpose(ops.ifft2((real * kept, imaginary * kept))[0], (0, 2, 1, 3))
+
+
+def transferred(volumes, filters):
+    """Filter volumes (b, n, n, n) with filters (b, n, n, n // 2 + 1) of `Transfer.filter`."""
+    rows = tuple(ops.transpose(part, (0, 3, 1, 2)) for part in ops.rfft(volumes))
+    kept = ops.transpose(filters, (0, 3, 1, 2))
+    rows = ops.ifft2(tuple(part * kept for part in ops.fft2(rows)))
+    return ops.irfft(tuple(ops.transpose(part, (0, 2, 3, 1)) for part in rows), fft_length=volumes.shape[-1])
 
 
 def plane_filter(size: int, tilt: TiltRange) -> np.ndarray:

@@ -21,6 +21,8 @@ def option(default: Any, text: str, choices: tuple[str, ...] = (), least: int | 
 
 TOMO_IDX = "Only these tomograms: a list of rlnIndex values such as 1,2,4 or 5-10,15. Default: all."
 USE_DECONV = "Work on the deconvolved tomogram where the table names one."
+VOLTAGE = "Acceleration voltage in kV. Default: the table's, else 300."
+CS = "Spherical aberration in mm. Default: the table's, else 2.7."
 SEED = "Seed of every random choice: the same seed gives the same result. Default: a new one each run."
 LOG_LEVEL = "How much is logged."
 LEVELS = ("debug", "info", "warning", "error")
@@ -70,8 +72,8 @@ class DeconvSettings:
     """Deconvolve the CTF from the tomograms (Wiener filter), for contrast."""
 
     deconv_folder: str = option("./deconv", "Folder of the deconvolved tomograms.")
-    voltage: Optional[float] = option(None, "Acceleration voltage in kV. Default: the table's, else 300.")
-    cs: Optional[float] = option(None, "Spherical aberration in mm. Default: the table's, else 2.7.")
+    voltage: Optional[float] = option(None, VOLTAGE)
+    cs: Optional[float] = option(None, CS)
     snrfalloff: Optional[float] = option(
         None,
         "How fast the signal-to-noise ratio falls with frequency; larger is smoother. Default: the table's, else 1.",
@@ -212,6 +214,14 @@ class RefineSettings:
     filled_weight: float = option(
         0.2, "one-pass: weight of the error where the target was estimated, against 1 where it was measured."
     )
+    ctf_aware: bool = option(
+        False,
+        "one-pass: learn the density without the CTF: the network's output is multiplied by the CTF, kept at 1 below "
+        "its first peak, before it is compared. Takes the tomograms as they are, not deconvolved, and their defocus.",
+    )
+    bfactor: float = option(0.0, "one-pass, CTF-aware: B of the envelope exp(-B k^2 / 4) on the CTF, in A^2.")
+    voltage: Optional[float] = option(None, "CTF-aware: " + VOLTAGE)
+    cs: Optional[float] = option(None, "CTF-aware: " + CS)
     any_angle: float = option(
         0.0, "one-pass: share of the rotations that are by any angle, interpolated, from crops 1.7 times as wide."
     )
@@ -234,7 +244,7 @@ class PredictSettings:
         "Side in voxels of the tiles, at least cube_size + 18. Default: chosen with cube_size, or 1.5 times it.",
         least=1,
     )
-    use_deconv_tomo: bool = option(True, USE_DECONV)
+    use_deconv_tomo: bool = option(True, USE_DECONV + " Not with a CTF-aware model.")
     batch_size: Optional[int] = option(None, "Tiles per pass. Default: 4 times the number of GPUs.", least=1)
     normalize_percentile: Optional[bool] = option(None, PERCENTILE + " Default: as the model was trained, else True.")
     normalized_output: bool = option(False, "Write IsoNet 0.2's normalised grey scale instead of the input tomogram's.")

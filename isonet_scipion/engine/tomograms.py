@@ -69,8 +69,9 @@ class TomogramEntry:
 
     def source(self, use_deconvolved: bool) -> tuple[Volume, bool]:
         """The volume to work on, and whether it is the deconvolved one."""
-        deconvolved = self.text("rlnDeconvTomoName") if use_deconvolved else None
-        return open_volume(deconvolved or self.path), deconvolved is not None
+        deconvolved = self.text("rlnDeconvTomoName")
+        path = deconvolved if use_deconvolved and deconvolved else self.path
+        return open_volume(path), path == deconvolved
 
     def output_voxel_size(self, volume: Volume) -> float:
         """What the header of an output gets: the input header's voxel size, else the table's, in A."""

@@ -18,6 +18,7 @@ FACTS = {
     "tilt_min": "Smallest tilt angle: {:g} degrees",
     "tilt_max": "Largest tilt angle: {:g} degrees",
     "deconvolved": "CTF deconvolved: {}",
+    "ctf_aware": "CTF-aware, so that it undoes the CTF: {}",
     "normalize_percentile": "Normalised by percentiles: {}",
     "iteration": "Iteration: {}",
     "cube_size": "Cube size: {} voxels",

@@ -43,9 +43,7 @@ def deconv(star_file: str, settings: DeconvSettings) -> None:
                 deconvolve(volume.data, job, out, settings.chunk_size, target.parent, settings.ncpu)
             table.update(entry, {"rlnSnrFalloff": falloff, "rlnDeconvStrength": strength, "rlnDeconvTomoName": target})
             progress.advance()
-            log.info(
-                "%s: defocus %.0f A, %g kV, Cs %g mm", target, microscope.defocus, microscope.voltage, microscope.cs
-            )
+            log.info("%s: %s", target, microscope)
 
 
 def _chosen(option: float | None, otherwise: float) -> float:

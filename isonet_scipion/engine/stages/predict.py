@@ -17,9 +17,10 @@ from isonet_scipion.engine.progress import Progress
 from isonet_scipion.engine.report import save_comparison
 from isonet_scipion.engine.report_page import write_tomograms_page
 from isonet_scipion.engine.settings import PredictSettings
-from isonet_scipion.engine.stages.report import Reporter
+from isonet_scipion.engine.stages.report import Reporter, known_transfer
 from isonet_scipion.engine.tiling import Tiling, automatic_tiling, isonet_tiling
 from isonet_scipion.engine.tomograms import TomogramEntry, TomogramTable
+from isonet_scipion.engine.transfer import takes_deconvolved
 from isonet_scipion.engine.volume import (
     Volume,
     check_mask,
@@ -39,12 +40,16 @@ MOST_ELEMENTS = 1 << 31  # that one tensor may have
 
 def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
     """Write corrected tomograms, their pictures, and their names into the table; errors as `EngineError`."""
+    metadata = read_metadata(model_file)
+    use_deconvolved = takes_deconvolved(settings.use_deconv_tomo, metadata.get("ctf_aware", False))
     table = TomogramTable(star_file)
-    entries = table.select(settings.tomo_idx, settings.use_deconv_tomo)
-    files = {_target(entry, settings): entry.source(settings.use_deconv_tomo)[0].shape for entry in entries}
+    entries = table.select(settings.tomo_idx, use_deconvolved)
+    if settings.report:
+        for entry in entries:
+            known_transfer(entry, metadata)  # before any work, raises where the report would fail
+    files = {_target(entry, settings): entry.source(use_deconvolved)[0].shape for entry in entries}
     table.keep_inputs(files, "rlnCorrectedTomoName")
     require_space(settings.output_dir, growth({path: volume_bytes(shape) for path, shape in files.items()}))
-    metadata = read_metadata(model_file)
     network = network_settings(metadata)
     fixed = _fixed_tiling(settings, network)
     percentile = settings.normalize_percentile
@@ -54,7 +59,7 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
     model, _ = load_model(model_file)
     reporter = Reporter(model_file, model, metadata, percentile)
     for entry in entries:
-        volume, deconvolved = entry.source(settings.use_deconv_tomo)
+        volume, deconvolved = entry.source(use_deconvolved)
         _warn_of_differences(entry, deconvolved, metadata)
         tiling = fixed or automatic_tiling(volume.shape, network.divisor, _tile_voxels(devices, network))
         batch = settings.batch_size or (4 * devices.count if fixed else 1)

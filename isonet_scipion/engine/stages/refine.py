@@ -21,7 +21,8 @@ from isonet_scipion.engine.settings import ONE_PASS_DEFAULTS, RefineSettings
 from isonet_scipion.engine.star import Star, read_star
 from isonet_scipion.engine.subtomograms import Subtomogram, read_subtomograms
 from isonet_scipion.engine.tilt_check import power_by_angle, shown_range, tilt_warning
-from isonet_scipion.engine.tomograms import TomogramTable
+from isonet_scipion.engine.tomograms import TomogramEntry, TomogramTable
+from isonet_scipion.engine.transfer import Transfer, takes_deconvolved, tomogram_transfer
 from isonet_scipion.engine.wedge import TiltRange
 
 if TYPE_CHECKING:
@@ -54,6 +55,8 @@ def refine(star: str, settings: RefineSettings, given: set[str]) -> None:
 
 
 def _iterative(subtomo_star: str, settings: RefineSettings) -> Refinement:
+    if settings.ctf_aware:
+        raise EngineError("ctf_aware", "the iterative method knows no CTF", "Give --method one-pass, or leave it out.")
     table = _selected(read_star(subtomo_star, NEEDED), settings)
     table.require(NEEDED)
     cube_size = table.integer(table.rows[0], "rlnCubeSize")
@@ -81,7 +84,9 @@ def _one_pass(star_file: str, settings: RefineSettings) -> OnePassRefinement:
     for name, most in (("filled_weight", np.inf), ("any_angle", 1.0)):
         if not 0 <= getattr(settings, name) <= most:
             raise EngineError(name, f"{getattr(settings, name)} is out of range", f"Give 0 to {min(most, 1):g}.")
-    entries = TomogramTable(star_file).select(None, settings.use_deconv_tomo)
+    use_deconvolved = takes_deconvolved(settings.use_deconv_tomo, settings.ctf_aware)
+    entries = TomogramTable(star_file).select(None, use_deconvolved)
+    transfers = [_transfer(entry, settings) if settings.ctf_aware else None for entry in entries]
     devices = choose_devices(settings.gpuID, settings.precision)
     settings = _batches(settings, devices, len(entries))
 
@@ -90,13 +95,13 @@ def _one_pass(star_file: str, settings: RefineSettings) -> OnePassRefinement:
 
     side = tomograms_side(settings)
     sources, deconvolved = [], set()
-    for entry in entries:
+    for entry, transfer in zip(entries, transfers):
         low, high = settings.tilt_min, settings.tilt_max
         tilt = TiltRange(entry.tilt.minimum if low is None else low, entry.tilt.maximum if high is None else high)
         sources.append(
-            read_source(entry, settings.use_deconv_tomo, side, settings.normalize_percentile, tilt, settings.seed)
+            read_source(entry, use_deconvolved, side, settings.normalize_percentile, tilt, settings.seed, transfer)
         )
-        deconvolved.add(not entry.halves() and entry.source(settings.use_deconv_tomo)[1])
+        deconvolved.add(not entry.halves() and entry.source(use_deconvolved)[1])
     kinds = {len(source.volumes) for source in sources}
     if len(kinds) > 1:
         raise EngineError(star_file, "only some of the tomograms have halves", "Name both halves of all, or of none.")
@@ -104,7 +109,19 @@ def _one_pass(star_file: str, settings: RefineSettings) -> OnePassRefinement:
         settings, settings.cube_size, entries[0].voxel_size, [source.tilt for source in sources],
         deconvolved.pop() if len(deconvolved) == 1 else None,
     )  # fmt: skip
-    return OnePassRefinement(sources, settings, {**metadata, "halves": kinds == {2}}, devices, *_start(settings))
+    metadata["halves"] = kinds == {2}
+    if settings.ctf_aware:
+        metadata |= {"ctf_aware": True, "voltage": settings.voltage, "cs": settings.cs}
+    return OnePassRefinement(sources, settings, metadata, devices, *_start(settings))
+
+
+def _transfer(entry: TomogramEntry, settings: RefineSettings) -> Transfer:
+    """What a tomogram shows of the density, for a CTF-aware training."""
+    if entry.source(use_deconvolved=False)[1]:
+        raise EngineError(entry.path, "its CTF is corrected already", "Train without ctf_aware, or on it uncorrected.")
+    transfer = tomogram_transfer(entry, settings.voltage, settings.cs, settings.bfactor)
+    log.info("%s: %s", entry.path, transfer.microscope)
+    return transfer
 
 
 def _filled_in(settings: RefineSettings, values: dict, given: set[str]) -> RefineSettings:

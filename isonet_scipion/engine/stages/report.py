@@ -20,6 +20,7 @@ from isonet_scipion.engine.report_figure import save_report
 from isonet_scipion.engine.report_page import SUFFIX, verdict, write_tomograms_page
 from isonet_scipion.engine.settings import ReportSettings
 from isonet_scipion.engine.tomograms import TomogramEntry, TomogramTable
+from isonet_scipion.engine.transfer import Transfer, takes_deconvolved, tomogram_transfer
 from isonet_scipion.engine.volume import Volume, check_mask, open_volume, read_float
 
 if TYPE_CHECKING:
@@ -30,21 +31,29 @@ log = logging.getLogger(__name__)
 
 def report(star_file: str, model_file: str, settings: ReportSettings) -> None:
     """Write the reports of corrected tomograms, and their page; errors as `EngineError`."""
+    metadata, percentile = read_metadata(model_file), settings.normalize_percentile
+    use_deconvolved = takes_deconvolved(settings.use_deconv_tomo, metadata.get("ctf_aware", False))
     table = TomogramTable(star_file)
-    entries = table.select(settings.tomo_idx, settings.use_deconv_tomo)
+    entries = table.select(settings.tomo_idx, use_deconvolved)
     for entry in entries:
         if not entry.text("rlnCorrectedTomoName"):
             raise EngineError(star_file, f"{entry.path} has no rlnCorrectedTomoName", "Run predict first.")
-    metadata, percentile = read_metadata(model_file), settings.normalize_percentile
     if percentile is None:
         percentile = metadata.get("normalize_percentile", True)
     choose_devices(settings.gpuID, settings.precision)
     reporter = Reporter(model_file, load_model(model_file)[0], metadata, percentile)
     for entry in entries:
-        volume, deconvolved = entry.source(settings.use_deconv_tomo)
+        volume, deconvolved = entry.source(use_deconvolved)
         reporter.write(entry, volume, deconvolved, open_volume(entry.row["rlnCorrectedTomoName"]))
     for folder in dict.fromkeys(Path(entry.row["rlnCorrectedTomoName"]).parent for entry in entries):
         log.info("%s", write_tomograms_page(folder))
+
+
+def known_transfer(entry: TomogramEntry, metadata: dict) -> Transfer | None:
+    """What a tomogram shows of what a CTF-aware model makes of it; None for other models, raises where not known."""
+    if not metadata.get("ctf_aware"):
+        return None
+    return tomogram_transfer(entry, metadata.get("voltage"), metadata.get("cs"))
 
 
 class Reporter:
@@ -83,6 +92,7 @@ class Reporter:
             open_volume(mask).data if mask else None,
             tuple(half.data for half in halves) if halves else None,
             tuple(self._scale(half) for half in halves) if halves and not deconvolved else None,
+            known_transfer(entry, self._metadata),
         )
         quality = measure_quality(evidence, self._network, network_settings(self._metadata).divisor)
         content = {
@@ -91,13 +101,15 @@ class Reporter:
             "corrected": after.path,
             "model": self._file.name,
             "iteration": self._metadata.get("iteration"),
+            "ctf_aware": evidence.transfer is not None,
             "voxel_size_A": evidence.voxel_size,
             "tilt_min": entry.tilt.minimum,
             "tilt_max": entry.tilt.maximum,
             **quality.as_dict(),
         }
         path = Path(after.path).with_name(Path(after.path).stem + SUFFIX)
-        title = f"{entry.name}. {verdict(quality.restored_wedge)[0]}"
+        through = " Result compared through the CTF." if evidence.transfer else ""
+        title = f"{entry.name}. {verdict(quality.restored_wedge)[0]}{through}"
         save_report(path.with_suffix(".png"), before.data, after.data, quality, title)
         with replacing(path) as temporary:
             temporary.write_text(json.dumps(content, indent=1, allow_nan=False), encoding="utf-8")
