@@ -5,12 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from pyworkflow.protocol import Form
-from pyworkflow.protocol.params import BooleanParam, FloatParam, PointerParam
+from pyworkflow.protocol.params import BooleanParam
 from tomo.objects import SetOfTomograms, Tomogram
 
 from isonet_scipion import convert
-from isonet_scipion.engine.ctf import Microscope
 from isonet_scipion.engine.settings import DeconvSettings
+from isonet_scipion.protocols.defocus import (
+    Defoci,
+    addCtfs,
+    addDefocus,
+    addMicroscope,
+    amplitudeWarnings,
+    defociById,
+    defocusErrors,
+    microscopeErrors,
+    phaseWarnings,
+    withoutCtf,
+)
 from isonet_scipion.protocols.form import Within, addOption, optionValues
 from isonet_scipion.protocols.tomograms import ProtIsoNetTomograms, isOpen
 
@@ -31,15 +42,7 @@ class ProtIsoNetDeconv(ProtIsoNetTomograms):
     def _defineParams(self, form: Form) -> None:
         form.addSection(label="Input")
         self._addTomogramsParam(form, "Tomograms whose CTF was not corrected.")
-        form.addParam(
-            "inputCtfs",
-            PointerParam,
-            pointerClass="SetOfCTFTomoSeries",
-            allowsNull=True,
-            label="CTFs",
-            help="Each tomogram takes its defocus from the CTF with its tilt series ID (tsId), at the image nearest to "
-            "zero tilt. Empty: all tomograms have the defocus below.",
-        )
+        addCtfs(form)
         form.addParam(
             "skipWithoutCtf",
             BooleanParam,
@@ -48,14 +51,7 @@ class ProtIsoNetDeconv(ProtIsoNetTomograms):
             label="Leave out tomograms without CTF?",
             help="No: they get the defocus below.",
         )
-        form.addParam(
-            "defocus",
-            FloatParam,
-            allowsNull=True,
-            label="Defocus (Å)",
-            help="Defocus at zero tilt, underfocus positive: 2 µm is 20000. For tomograms that have no CTF.",
-            validators=[Within()],
-        )
+        addDefocus(form)
         self._addHalvesParam(form, "Deconvolve")
         group = form.addGroup("Filter")
         addOption(
@@ -85,12 +81,7 @@ class ProtIsoNetDeconv(ProtIsoNetTomograms):
             expert=True,
             validators=[Within(0, 1)],
         )
-        inAcquisition = "Empty: that of each tomogram's acquisition."
-        kiloVolts, millimetres = [Within(1, 9999)], [Within(0, 99)]
-        addOption(group, DeconvSettings, "voltage", "Voltage (kV)", inAcquisition, expert=True, validators=kiloVolts)
-        addOption(
-            group, DeconvSettings, "cs", "Spherical aberration (mm)", inAcquisition, expert=True, validators=millimetres
-        )
+        addMicroscope(group, DeconvSettings)
         addOption(
             group,
             DeconvSettings,
@@ -120,13 +111,12 @@ class ProtIsoNetDeconv(ProtIsoNetTomograms):
         path = self._outputFile(tsId, "rlnDeconvTomoName", tsId)
         self._append(convert.processedTomogram(tomogram, path, ctfCorrected=True, halves=halves))
 
-    def _defociById(self, tsIds: Iterable[str]) -> dict[str, float | None]:
+    def _defociById(self, tsIds: Iterable[str]) -> Defoci:
         """Defocus (A) of each tomogram; None for those to leave out, and those whose CTF may still come."""
-        ctfs = self.inputCtfs.get()
-        known = {} if ctfs is None else {ctf.getTsId(): convert.zeroTiltDefocus(ctf) for ctf in ctfs.iterItems()}
-        isLeftOut = ctfs is not None and (self.skipWithoutCtf or isOpen(self.inputCtfs))
-        rest = None if isLeftOut else self.defocus.get()
-        return {tsId: rest if known.get(tsId) is None else known[tsId] for tsId in tsIds}
+        return defociById(self, tsIds, self._leavesOut())
+
+    def _leavesOut(self) -> bool:
+        return self.inputCtfs.get() is not None and (self.skipWithoutCtf.get() or isOpen(self.inputCtfs))
 
     # ---------------------------------------------------------------- checks and texts
 
@@ -135,25 +125,8 @@ class ProtIsoNetDeconv(ProtIsoNetTomograms):
         if errors:
             return errors
         tomograms = self._tomogramsById()
-        defoci = self._defociById(tomograms)
-        ctfs = self.inputCtfs.get()
-        if ctfs is None and self.defocus.get() is None:
-            return ["*Defocus*: select CTFs or give the defocus of the tomograms."]
-        if ctfs is not None and not (self.skipWithoutCtf or isOpen(self.inputCtfs)) and None in defoci.values():
-            errors.append(f"*Defocus* is needed for the tomograms without CTF: {self._without(defoci)}.")
-        if not isOpen(self.inputCtfs) and defoci and all(defocus is None for defocus in defoci.values()):
-            errors.append("None of the tomograms has a CTF with its tilt series ID (tsId).")
-        negative = [tsId for tsId, defocus in defoci.items() if defocus is not None and defocus < 0]
-        if negative:
-            errors.append(f"Underfocus is positive here, but the defocus of {', '.join(negative)} is negative.")
-        optics = [self._optics(tomogram) for tomogram in tomograms.values()]
-        if self.voltage.get() is None and any(o.voltage is None for o in optics):
-            errors.append("*Voltage*: the tomograms' acquisition does not have it, so give it here (expert level).")
-        if self.cs.get() is None and any(o.sphericalAberration is None for o in optics):
-            errors.append(
-                "*Spherical aberration*: the tomograms' acquisition does not have it, so give it here (expert level)."
-            )
-        return errors + self._halvesErrors()
+        errors = defocusErrors(self, self._defociById(tomograms), self._leavesOut())
+        return errors + microscopeErrors(self, map(self._optics, tomograms.values())) + self._halvesErrors()
 
     def _warnings(self) -> list[str]:
         warnings = super()._warnings()
@@ -165,27 +138,12 @@ class ProtIsoNetDeconv(ProtIsoNetTomograms):
                 "Give such tomograms straight to the mask and extraction."
             )
         defoci = self._defociById(tomograms)
-        without = [tsId for tsId, defocus in defoci.items() if defocus is None]
+        without = withoutCtf(defoci)
         if without and not isOpen(self.inputCtfs):
             warnings.append(f"Left out, because they have no CTF: {', '.join(without)}.")
-        ctfs = self.inputCtfs.get()
-        shifted = [] if ctfs is None else [ctf.getTsId() for ctf in ctfs.iterItems() if convert.hasPhaseShift(ctf)]
-        if shifted or 0 in defoci.values():
-            warnings.append(
-                f"Phase plate or zero defocus{': ' + ', '.join(shifted) if shifted else ''}: "
-                "the filter knows no phase shift. Such tomograms have contrast enough without deconvolution."
-            )
-        unknown = [tsId for tsId, item in tomograms.items() if self._optics(item).amplitudeContrast is None]
-        if unknown:
-            warnings.append(
-                f"The acquisition of {', '.join(unknown)} has no amplitude contrast: "
-                f"{Microscope.amplitude_contrast:g} is used."
-            )
-        return warnings
-
-    @staticmethod
-    def _without(defoci: dict[str, float | None]) -> str:
-        return ", ".join(tsId for tsId, defocus in defoci.items() if defocus is None)
+        enough = "Such tomograms have contrast enough without deconvolution."
+        warnings += phaseWarnings(self, defoci, enough)
+        return warnings + amplitudeWarnings(tomograms, map(self._optics, tomograms.values()))
 
     def _results(self, output: SetOfTomograms) -> list[str]:
         used = [value for value in self._defociById(self._tomogramsById()).values() if value is not None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 
 from pyworkflow.object import Pointer
 from pyworkflow.protocol import Form
@@ -18,9 +19,11 @@ from isonet_scipion.engine.settings import PredictSettings
 from isonet_scipion.engine.tiling import ISONET_RAMP
 from isonet_scipion.engine.wedge import TILT_TOLERANCE
 from isonet_scipion.protocols.base import EngineFailure
+from isonet_scipion.protocols.defocus import addCtfs, addDefocus, ctfAwareErrors, defociById
 from isonet_scipion.protocols.form import addOption, addTiltRange, optionValues, tiltErrors
-from isonet_scipion.protocols.tomograms import ProtIsoNetTomograms, sameSampling
+from isonet_scipion.protocols.tomograms import ProtIsoNetTomograms, isOpen, sameSampling
 
+CTF_AWARE = "model is not None and model.isCtfAware()"  # its report needs the defocus
 NORMALIZATIONS = ("as in training", "percentiles", "mean and deviation")
 
 
@@ -33,6 +36,7 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
     _label = "correct tomograms"
     _possibleOutputs = {"tomograms": SetOfTomograms}
     NEEDS_GPU = True
+    MATCHED = ("inputCtfs",)
 
     def _defineParams(self, form: Form) -> None:
         form.addSection(label="Input")
@@ -55,6 +59,8 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
             help="Of the model's training: an earlier one has learned less, and less of the noise. Empty: the model's "
             "own, the last. The training's viewer shows all of them.",
         )
+        addCtfs(form, CTF_AWARE)
+        addDefocus(form, CTF_AWARE)
         self._addHalvesParam(form, "Correct")
         addTiltRange(form, "each tomogram's")
         group = form.addGroup("Tiles")
@@ -96,13 +102,20 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         addOption(form, PredictSettings, "precision", "Precision", expert=True)
         self._addRunningParams(form)
 
-    def _process(self, tomogram: Tomogram, partner: None) -> None:
+    def _partners(self, tomograms: Mapping[str, Tomogram]) -> dict[str, float | None]:
+        """The defocus that the report on a CTF-aware model's work needs."""
+        if not self._metadata().get("ctf_aware"):
+            return super()._partners(tomograms)
+        known = defociById(self, tomograms, isOpen(self.inputCtfs))
+        return {tsId: defocus for tsId, defocus in known.items() if defocus is not None}
+
+    def _process(self, tomogram: Tomogram, defocus: float | None) -> None:
         tsId = tomogram.getTsId()
         if not self._optics(tomogram).hasTilts:  # it came after the validation
             raise EngineFailure("Neither its acquisition nor the form has a tilt range.")
         # the report also takes the halves, to allow for noise
-        ownHalves = self._learnedFromHalves() or len(convert.halfMaps(tomogram)) == 2
-        table = self._writeTable(tomogram, halves=self.processHalves.get(), ownHalves=ownHalves)
+        ownHalves = self._metadata().get("halves") or len(convert.halfMaps(tomogram)) == 2
+        table = self._writeTable(tomogram, halves=self.processHalves.get(), ownHalves=ownHalves, defocus=defocus)
         options = {"output_dir": self._getExtraPath(), **optionValues(self, PredictSettings)}
         options.pop("normalize_percentile")
         if self.normalizePercentile.get():
@@ -110,14 +123,15 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         self._runEngine("predict", [table, self._modelFile()], options, name=tsId)
         halves = self._halfFiles("rlnCorrectedTomoName", tsId)
         path = self._outputFile(tsId, "rlnCorrectedTomoName", tsId)
-        corrected = convert.processedTomogram(tomogram, path, tomogram.ctfCorrected(), halves)
+        ctfCorrected = tomogram.ctfCorrected() or self._metadata().get("ctf_aware", False)
+        corrected = convert.processedTomogram(tomogram, path, ctfCorrected, halves)
         report = self._requireOutput(os.path.splitext(path)[0] + SUFFIX, f"The report on {tsId}")
         convert.setReport(corrected, report)
         self._append(corrected)
 
-    def _learnedFromHalves(self) -> bool:
-        """Whether the model corrects the two halves of a tomogram, whose mean is the result."""
-        return bool(read_metadata(self._modelFile()).get("halves"))
+    def _metadata(self) -> dict:
+        """What the model's file says, for example whether it corrects the halves, whose mean is the result."""
+        return read_metadata(self._modelFile())
 
     def _modelFile(self) -> str:
         """The model's file, or that of the chosen iteration beside it."""
@@ -140,7 +154,8 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         if not os.path.exists(self._modelFile()):
             return [*errors, f"The model's file is missing: {self._modelFile()}."]
         try:
-            divisor = max(network_settings(read_metadata(self._modelFile())).divisor)
+            metadata = self._metadata()
+            divisor = max(network_settings(metadata).divisor)
         except EngineError as error:
             return [*errors, f"*Model*: {error}"]
         if model.getSamplingRate() and not sameSampling(model.getSamplingRate(), rate):
@@ -148,6 +163,9 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
                 f"The model was trained at {model.getSamplingRate():.2f} Å/px, but the tomograms have {rate:.2f}: "
                 "bring the tomograms to the model's voxel size, or train on them."
             )
+        if metadata.get("ctf_aware"):
+            isLeftOut = isOpen(self.inputCtfs)
+            errors += ctfAwareErrors(self, defociById(self, self._tomogramsById(), isLeftOut), isLeftOut)
         cube, crop = self.cubeSize.get(), self.cropSize.get()
         if cube and crop and crop < cube + ISONET_RAMP:
             errors.append(f"*Tile size* must be at least *Step between tiles* + {ISONET_RAMP}.")

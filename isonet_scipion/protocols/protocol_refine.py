@@ -19,12 +19,26 @@ from isonet_scipion.engine.network import NetworkSettings
 from isonet_scipion.engine.settings import METHODS, ONE_PASS_DEFAULTS, RefineSettings
 from isonet_scipion.objects import IsoNetModel
 from isonet_scipion.protocols.base import EngineFailure, ProtIsoNetBase
+from isonet_scipion.protocols.defocus import (
+    addCtfs,
+    addDefocus,
+    addMicroscope,
+    amplitudeWarnings,
+    defociById,
+    phaseWarnings,
+)
 from isonet_scipion.protocols.form import Within, addOption, addTiltRange, optionValues, tiltErrors
 from isonet_scipion.protocols.training_errors import subtomogramErrors, tomogramErrors
+from isonet_scipion.protocols.training_tables import subtomogramRows, tomogramRows
 
 ITERATIVE, ONE_PASS = (f"method == {number}" for number in range(len(METHODS)))
+CTF_AWARE = f"{ONE_PASS} and ctfAware"
 NETWORK = tuple(NetworkSettings().as_dict())  # options of the network's shape
 AT_LEAST_ONE = Within(least=1)
+CTF_AWARE_HELP = (
+    "Yes: give tomograms that were reconstructed without CTF correction and not deconvolved. The correction protocol "
+    "then takes such tomograms too, and corrects CTF and missing wedge at once."
+)
 
 
 class ProtIsoNetRefine(ProtIsoNetBase):
@@ -70,6 +84,14 @@ class ProtIsoNetRefine(ProtIsoNetBase):
             help="Yes: the network sees one half and is compared with the other, so that it learns to remove noise; "
             "the correction is then the mean of the corrected halves. Start from the builtin model with it: from "
             "scratch the default number of iterations was measured to be too few (benchmarks/ONE_PASS.md).",
+        )
+        addOption(form, RefineSettings, "ctf_aware", "CTF-aware?", CTF_AWARE_HELP, condition=ONE_PASS)
+        addCtfs(form, CTF_AWARE)
+        addDefocus(form, CTF_AWARE)
+        addMicroscope(form, RefineSettings, CTF_AWARE)
+        positive = [Within(least=0)]
+        addOption(
+            form, RefineSettings, "bfactor", "B-factor (Å²)", expert=True, condition=CTF_AWARE, validators=positive
         )
         form.addParam(
             "inputSubtomograms",
@@ -228,46 +250,7 @@ class ProtIsoNetRefine(ProtIsoNetBase):
 
     def convertInputStep(self) -> None:
         """Write the table of what is learned from."""
-        if self._isOnePass():
-            self._writeTomograms()
-        else:
-            self._writeSubtomograms()
-
-    def _writeTomograms(self) -> None:
-        tomograms, masks = self.inputTomograms.get(), self.inputMasks.get()
-        files = {} if masks is None else {mask.getTsId(): mask.getFileName() for mask in masks}
-        rate, halves, rows = tomograms.getSamplingRate(), self.useHalves.get(), []
-        for index, tomogram in enumerate(tomograms.iterItems(), 1):
-            tsId = tomogram.getTsId()
-            names = (tomogram.getFileName(), *(convert.halfMaps(tomogram) if halves else ()))
-            paths = [
-                convert.asMrc(name, self._getTmpPath(f"{tsId}_{place}.mrc"), rate) for place, name in enumerate(names)
-            ]
-            rows.append(
-                convert.tomogramRow(
-                    tsId,
-                    paths[0],
-                    rate,
-                    self._optics(tomogram),
-                    index,
-                    mask=files.get(tsId),
-                    halves=paths[1:],
-                    isDeconvolved=tomogram.ctfCorrected(),
-                )  # fmt: skip
-            )
-        convert.writeTable(self._table(), rows)
-
-    def _writeSubtomograms(self) -> None:
-        folder = self._getExtraPath("subtomograms")
-        os.makedirs(folder, exist_ok=True)
-        subtomograms = self.inputSubtomograms.get()
-        # before the loop: another look at the set would start it again
-        rate, cube, crop, rows = subtomograms.getSamplingRate(), self._cubeSize(), self._cropSize(), []
-        for index, subtomogram in enumerate(subtomograms.iterItems(), 1):
-            path = os.path.join(folder, f"subtomogram_{index:06d}.mrc")
-            convert.linkSubtomogram(subtomogram, path, rate)
-            optics = self._optics(subtomogram)
-            rows.append(convert.subtomogramRow(index, path, subtomogram, cube, crop, rate, optics))
+        rows = tomogramRows(self) if self._isOnePass() else subtomogramRows(self, self._cubeSize(), self._cropSize())
         convert.writeTable(self._table(), rows)
 
     def refineStep(self, iterations: int) -> None:
@@ -278,6 +261,7 @@ class ProtIsoNetRefine(ProtIsoNetBase):
             options = {name: value for name, value in own.items() if name not in NETWORK}
             options["iterations"] = iterations
             options["steps_per_epoch"] = max(1, self.onePassSteps.get() // ONE_PASS_DEFAULTS["epochs"])
+        options["ctf_aware"] = self._isCtfAware()
         options |= {"result_dir": self._resultFolder(), "preprocessing_ncpus": self.numberOfThreads.get()}
         model = self.pretrainedModel.get()
         if model is not None:
@@ -306,6 +290,9 @@ class ProtIsoNetRefine(ProtIsoNetBase):
 
     def _isOnePass(self) -> bool:
         return self.getEnumText("method") == "one-pass"
+
+    def _isCtfAware(self) -> bool:
+        return self._isOnePass() and self.ctfAware.get()
 
     def _input(self) -> Pointer:
         """What the network learns from."""
@@ -360,7 +347,7 @@ class ProtIsoNetRefine(ProtIsoNetBase):
         return errors
 
     def _warnings(self) -> list[str]:
-        warnings = []
+        warnings = self._ctfWarnings() if self._isCtfAware() else []
         model = self.pretrainedModel.get()
         rate = self._input().get().getSamplingRate()
         if model is not None and model.getSamplingRate() and abs(model.getSamplingRate() / rate - 1) > 0.05:
@@ -369,11 +356,17 @@ class ProtIsoNetRefine(ProtIsoNetBase):
             )
         return warnings
 
+    def _ctfWarnings(self) -> list[str]:
+        tomograms = {tomogram.getTsId(): tomogram.clone() for tomogram in self.inputTomograms.get()}
+        warnings = phaseWarnings(self, defociById(self, tomograms), "Train without CTF-awareness on such tomograms.")
+        return warnings + amplitudeWarnings(tomograms, map(self._optics, tomograms.values()))
+
     def _summary(self) -> list[str]:
         lines, items, model = [], self._input().get(), getattr(self, "model", None)
         if items is not None and self._isOnePass():
             halves = ", with their halves" if self.useHalves else ""
-            lines.append(f"One-pass, on {items.getSize()} tomograms{halves}.")
+            aware = "CTF-aware, " if self.ctfAware else ""
+            lines.append(f"One-pass, {aware}on {items.getSize()} tomograms{halves}.")
         elif items is not None:
             lines.append(f"{items.getSize()} subtomograms, cubes of {self._cubeSize()} voxels.")
         if model is not None:
@@ -386,11 +379,12 @@ class ProtIsoNetRefine(ProtIsoNetBase):
         losses = self._losses()
         last = f" The last validation loss was {losses['validation']:.4f}." if losses else ""
         if self._isOnePass():
+            ctf = " Its output was multiplied by their CTFs before it was compared." if self.ctfAware else ""
             start = "the builtin model" if self.startFromBuiltin else "random weights"
             return [
                 "A U-Net was trained to fill the missing wedge, its own estimates being made within each training step "
                 f"as in DeepDeWedge [Wiedemann2024], from {start} on {self.inputTomograms.get().getSize()} "
-                f"tomograms.{last}"
+                f"tomograms.{ctf}{last}"
             ]
         return [
             f"A U-Net (depth {self.unetDepth}, {self.filterBase} channels at the first level) was trained to fill the "

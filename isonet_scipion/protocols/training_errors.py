@@ -12,17 +12,27 @@ from isonet_scipion.engine.model_file import BUILTIN, network_settings, read_met
 from isonet_scipion.engine.network import NetworkSettings
 from isonet_scipion.engine.noise import noise_level
 from isonet_scipion.engine.settings import RefineSettings
+from isonet_scipion.protocols.defocus import ctfAwareErrors, defociById, microscopeErrors
 from isonet_scipion.protocols.form import numbers, optionValues
 
 
 def tomogramErrors(protocol: Protocol) -> list[str]:
-    """For one-pass: files that can't be read, and halves that are missing."""
+    """For one-pass: files that can't be read, halves that are missing, and a CTF that is not known."""
     tomograms, masks = protocol.inputTomograms.get(), protocol.inputMasks.get()
     errors = list(convert.fileErrors(tomograms).values())
     errors += [] if masks is None else convert.fileErrors(masks).values()
     if protocol.useHalves and not all(len(convert.halfMaps(tomogram)) == 2 for tomogram in tomograms):
         errors.append("*Learn from the half tomograms*: not all tomograms have an even and an odd half.")
-    return errors
+    return errors + (_ctfErrors(protocol) if protocol.ctfAware else [])
+
+
+def _ctfErrors(protocol: Protocol) -> list[str]:
+    tomograms = {tomogram.getTsId(): tomogram.clone() for tomogram in protocol.inputTomograms.get()}
+    corrected = [tsId for tsId, tomogram in tomograms.items() if tomogram.ctfCorrected()]
+    errors = ctfAwareErrors(protocol, defociById(protocol, tomograms))
+    if corrected:
+        errors.append(f"*CTF-aware*: the CTF of {', '.join(corrected)} is corrected already. Select them as they were.")
+    return errors + microscopeErrors(protocol, map(protocol._optics, tomograms.values()))
 
 
 def subtomogramErrors(protocol: Protocol, cubeSize: int) -> list[str]:

@@ -204,12 +204,19 @@ ONE_PASS_VALUES = [
     ("anyAngle", "Share of any rotations.*at least 0 and at most 1", -0.1, 2),
     ("inputTomograms", r"\*Tilt range\*: the acquisition of 1 tomograms", "no_optics"),
     ("inputTomograms", "the set is empty", "none"),
+    ("ctfAware", "select CTFs or give the defocus", True),
 ]
+AWARE = {**ONE_PASS, "ctfAware": True, "defocus": 20000}
 TOGETHER = [
     (ProtIsoNetPredict, r"at least \*Step between tiles\* \+ 18", {"cubeSize": 32, "cropSize": 40}),
     (ProtIsoNetPredict, "'from' must be smaller than 'to'", {"tiltMin": 60, "tiltMax": -60}),
     (ProtIsoNetRefine, "'from' must be smaller than 'to'", {"tiltMin": 60, "tiltMax": -60}),
     (ProtIsoNetRefine, "either a", {"pretrainedModel": "model", "startFromBuiltin": True}),
+    (ProtIsoNetRefine, "the defocus of TS_1 is negative", {**AWARE, "defocus": -20000}),
+    (ProtIsoNetRefine, "that of TS_1 is 0", {**AWARE, "defocus": 0}),
+    (ProtIsoNetRefine, "None of the tomograms has a CTF", {**AWARE, "defocus": None, "inputCtfs": "no_ctfs"}),
+    (ProtIsoNetRefine, r"\*Voltage\*.*acquisition does not have it", {**AWARE, "inputTomograms": "no_optics"}),
+    (ProtIsoNetRefine, "B-factor.*at least 0", {**AWARE, "bfactor": -1}),
     (ProtIsoNetExport, "nowhere.star: the STAR file does not exist", {"relionStar": "nowhere.star"}),
     (ProtIsoNetExport, "select those that RELION", {"relionStar": "relion.star"}),
     (ProtIsoNetExport, "words.keras: .*not a STAR table", {"relionStar": "words.keras", "inputCorrected": "good"}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -110,7 +111,7 @@ class TestIsoNetInputs(IsoNetTest):
             tomograms.update(tomogram)
         tomograms.write()
         halved._store(tomograms)
-        self.check_one_pass_learns_from_halves(halved)
+        refine = self.check_one_pass_learns_from_halves(halved)
         deconv = self.run_(
             ProtIsoNetDeconv, {"inputTomograms": (halved, "Tomograms")}, defocus=20000, processHalves=True
         )
@@ -121,24 +122,45 @@ class TestIsoNetInputs(IsoNetTest):
                 self.assertIn(f"{tomogram.getTsId()}_{half}", path)
         plain = self.prepare(ProtIsoNetDeconv, self.input, defocus=20000, processHalves=True)
         self.assertIn("even and an odd half", " ".join(plain.validate()))
+        # what undoes the CTF takes no tomograms whose CTF is corrected
+        corrected = {"inputTomograms": (deconv, "tomograms")}
+        again = self.prepare(ProtIsoNetRefine, corrected, method=1, ctfAware=True, defocus=20000)
+        self.assertIn("the CTF of TS_02, TS_01 is corrected already", " ".join(again.validate()))
+        predict = self.prepare(ProtIsoNetPredict, {**corrected, "model": (refine, "model")}, defocus=20000)
+        self.assertIn("trained on tomograms without CTF correction", " ".join(predict.warnings()))
 
-    def check_one_pass_learns_from_halves(self, halved) -> None:
+    def check_one_pass_learns_from_halves(self, halved) -> ProtIsoNetRefine:
+        """In a CTF-aware training; returns it."""
         tomograms = {"inputTomograms": (halved, "Tomograms")}
         small = dict(method=1, onePassIterations=1, onePassSteps=5, batchSize=2, cubeSize=8, useGpu=False, seed=1)
-        refine = self.run_(ProtIsoNetRefine, tomograms, startFromBuiltin=True, useHalves=True, **small)
+        aware = dict(ctfAware=True, defocus=21000, bfactor=100)
+        refine = self.run_(ProtIsoNetRefine, tomograms, startFromBuiltin=True, useHalves=True, **small, **aware)
         rows = read_star(refine._getExtraPath("tomograms.star")).rows
         self.assertEqual([row["rlnTomoName"] for row in rows], ["TS_02", "TS_01"])
         for row in rows:
             self.assertTrue(row["rlnTomoReconstructedTomogramHalf1"].endswith(f"{row['rlnTomoName']}_even.mrc"))
+            optics = [float(row[label]) for label in ("rlnDefocus", "rlnVoltage", "rlnSphericalAberration")]
+            self.assertEqual(optics, [21000, OPTICS["voltage"], OPTICS["sphericalAberration"]])
         metadata = read_metadata(refine.model.getFileName())
-        self.assertTrue(metadata["halves"])
+        self.assertTrue(metadata["halves"] and metadata["ctf_aware"])
+        self.assertTrue(refine.model.isCtfAware())
+        settings = json.loads(Path(refine._getExtraPath("results", "refine_iter01.json")).read_text())
+        self.assertEqual((settings["ctf_aware"], settings["bfactor"]), (True, 100))
         self.assertEqual(metadata["filter_base"], read_metadata("builtin")["filter_base"])
         self.assertEqual(refine.model.getTiltRange(), (-57.0, 51.0))
-        self.assertIn("2 tomograms, with their halves", " ".join(refine.summary()))
+        self.assertIn("CTF-aware, on 2 tomograms, with their halves", " ".join(refine.summary()))
         self.assertIn("the builtin model", " ".join(refine.methods()))
-        predict = self.run_(
+        self.assertIn("multiplied by their CTFs", " ".join(refine.methods()))
+        predict = self.prepare(
             ProtIsoNetPredict, {**tomograms, "model": (refine, "model")}, processHalves=True, useGpu=False
         )
+        self.assertIn("*Defocus*: select CTFs or give the defocus", " ".join(predict.validate()))
+        predict.defocus.set(0)
+        self.assertIn("needs it, but that of TS_02, TS_01 is 0", " ".join(predict.validate()))
+        predict.defocus.set(21000)
+        self.launchProtocol(predict)
+        self.assertIsLikeInput(predict.tomograms, ctfCorrected=True, hasOddEven=True, hasHalves=True)
+        self.assertEqual(float(read_star(predict._getExtraPath("TS_01.star")).rows[0]["rlnDefocus"]), 21000)
         for tomogram in predict.tomograms:
             halves = [read(path) for path in tomogram.getHalfMaps(asList=True)]
             np.testing.assert_allclose(read(tomogram.getFileName()), np.mean(halves, axis=0), atol=1e-3)
@@ -149,6 +171,7 @@ class TestIsoNetInputs(IsoNetTest):
         two = {**tomograms, "pretrainedModel": (refine, "model")}
         errors = " ".join(self.prepare(ProtIsoNetRefine, two, startFromBuiltin=True, **small).validate())
         self.assertIn("either a *Model to start from* or the builtin model", errors)
+        return refine
 
     # ---------------------------------------------------------------- failures
 

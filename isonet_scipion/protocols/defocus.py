@@ -1,0 +1,131 @@
+"""What forms ask of the CTF, for those that correct it: the defocus of each tomogram, voltage and aberration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from pyworkflow.protocol import Form, Protocol
+from pyworkflow.protocol.params import FloatParam, PointerParam
+from tomo.objects import Tomogram
+
+from isonet_scipion import convert
+from isonet_scipion.engine.ctf import Microscope
+from isonet_scipion.protocols.form import Within, addOption
+from isonet_scipion.protocols.tomograms import isOpen
+
+Defoci = Mapping[str, "float | None"]  # of each tomogram (tsId) in A; None where not known
+
+
+def addCtfs(form: Form, condition: str | None = None) -> None:
+    """Add inputCtfs."""
+    form.addParam(
+        "inputCtfs",
+        PointerParam,
+        pointerClass="SetOfCTFTomoSeries",
+        allowsNull=True,
+        condition=condition,
+        label="CTFs",
+        help="Each tomogram takes its defocus from the CTF with its tilt series ID (tsId), at the image nearest to "
+        "zero tilt. Empty: all tomograms have the defocus below.",
+    )
+
+
+def addDefocus(form: Form, condition: str | None = None) -> None:
+    """Add defocus, for tomograms without CTF."""
+    form.addParam(
+        "defocus",
+        FloatParam,
+        allowsNull=True,
+        condition=condition,
+        label="Defocus (Å)",
+        help="Defocus at zero tilt, underfocus positive: 2 µm is 20000. For tomograms that have no CTF.",
+        validators=[Within()],
+    )
+
+
+def addMicroscope(form: Form, settings: type, condition: str | None = None) -> None:
+    """Add voltage and cs, which override the acquisition, of a stage's settings."""
+    for option, label, legal in (
+        ("voltage", "Voltage (kV)", Within(1, 9999)),
+        ("cs", "Spherical aberration (mm)", Within(0, 99)),
+    ):
+        addOption(
+            form,
+            settings,
+            option,
+            label,
+            "Empty: that of each tomogram's acquisition.",
+            expert=True,
+            condition=condition,
+            validators=[legal],
+        )
+
+
+def defociById(protocol: Protocol, tsIds: Iterable[str], isLeftOut: bool = False) -> Defoci:
+    """Defocus (A) of each tomogram: of its CTF, else the form's unless tomograms without CTF are left out."""
+    ctfs = protocol.inputCtfs.get()
+    known = {} if ctfs is None else {ctf.getTsId(): convert.zeroTiltDefocus(ctf) for ctf in ctfs.iterItems()}
+    rest = None if isLeftOut else protocol.defocus.get()
+    return {tsId: rest if known.get(tsId) is None else known[tsId] for tsId in tsIds}
+
+
+def defocusErrors(protocol: Protocol, defoci: Defoci, isLeftOut: bool = False) -> list[str]:
+    """What is wrong with the defoci of `defociById`."""
+    ctfs = protocol.inputCtfs.get()
+    if ctfs is None and protocol.defocus.get() is None:
+        return ["*Defocus*: select CTFs or give the defocus of the tomograms."]
+    errors, without = [], withoutCtf(defoci)
+    if ctfs is not None and not isLeftOut and without:
+        errors.append(f"*Defocus* is needed for the tomograms without CTF: {', '.join(without)}.")
+    if not isOpen(protocol.inputCtfs) and defoci and len(without) == len(defoci):
+        errors.append("None of the tomograms has a CTF with its tilt series ID (tsId).")
+    negative = [tsId for tsId, defocus in defoci.items() if defocus is not None and defocus < 0]
+    if negative:
+        errors.append(f"Underfocus is positive here, but the defocus of {', '.join(negative)} is negative.")
+    return errors
+
+
+def ctfAwareErrors(protocol: Protocol, defoci: Defoci, isLeftOut: bool = False) -> list[str]:
+    """As `defocusErrors`, for CTF-aware networks."""
+    zero = [tsId for tsId, defocus in defoci.items() if defocus == 0]
+    told = [f"*Defocus*: what is CTF-aware needs it, but that of {', '.join(zero)} is 0."] if zero else []
+    return defocusErrors(protocol, defoci, isLeftOut) + told
+
+
+def microscopeErrors(protocol: Protocol, optics: Iterable[convert.Optics]) -> list[str]:
+    """Which of voltage and aberration neither form nor acquisition has."""
+    optics, errors = list(optics), []
+    if protocol.voltage.get() is None and any(o.voltage is None for o in optics):
+        errors.append("*Voltage*: the tomograms' acquisition does not have it, so give it here (expert level).")
+    if protocol.cs.get() is None and any(o.sphericalAberration is None for o in optics):
+        errors.append(
+            "*Spherical aberration*: the tomograms' acquisition does not have it, so give it here (expert level)."
+        )
+    return errors
+
+
+def phaseWarnings(protocol: Protocol, defoci: Defoci, remedy: str) -> list[str]:
+    """That the CTF here is not that of a phase plate, where there is one or the defocus is zero; and `remedy`."""
+    ctfs = protocol.inputCtfs.get()
+    shifted = [] if ctfs is None else [ctf.getTsId() for ctf in ctfs.iterItems() if convert.hasPhaseShift(ctf)]
+    if not shifted and 0 not in defoci.values():
+        return []
+    return [
+        f"Phase plate or zero defocus{': ' + ', '.join(shifted) if shifted else ''}: the filter knows no phase shift. "
+        f"{remedy}"
+    ]
+
+
+def amplitudeWarnings(tomograms: Mapping[str, Tomogram], optics: Iterable[convert.Optics]) -> list[str]:
+    """Whose amplitude contrast is not known."""
+    unknown = [tsId for tsId, o in zip(tomograms, optics) if o.amplitudeContrast is None]
+    if not unknown:
+        return []
+    return [
+        f"The acquisition of {', '.join(unknown)} has no amplitude contrast: {Microscope.amplitude_contrast:g} is used."
+    ]
+
+
+def withoutCtf(defoci: Defoci) -> list[str]:
+    """Those whose defocus is not known."""
+    return [tsId for tsId, defocus in defoci.items() if defocus is None]

@@ -1,0 +1,52 @@
+"""The tables of what a network is trained on, made from the inputs and values of a form."""
+
+from __future__ import annotations
+
+import os
+
+from pyworkflow.protocol import Protocol
+
+from isonet_scipion import convert
+from isonet_scipion.protocols.defocus import defociById
+
+
+def tomogramRows(protocol: Protocol) -> list[dict[str, str]]:
+    """For one-pass: tomograms, masks, halves, and the defocus where the training is CTF-aware."""
+    tomograms, masks = protocol.inputTomograms.get(), protocol.inputMasks.get()
+    files = {} if masks is None else {mask.getTsId(): mask.getFileName() for mask in masks}
+    defoci = defociById(protocol, tomograms.getTSIds()) if protocol.ctfAware else {}
+    rate, halves, rows = tomograms.getSamplingRate(), protocol.useHalves.get(), []
+    for index, tomogram in enumerate(tomograms.iterItems(), 1):
+        tsId = tomogram.getTsId()
+        names = (tomogram.getFileName(), *(convert.halfMaps(tomogram) if halves else ()))
+        paths = [
+            convert.asMrc(name, protocol._getTmpPath(f"{tsId}_{place}.mrc"), rate) for place, name in enumerate(names)
+        ]
+        rows.append(
+            convert.tomogramRow(
+                tsId,
+                paths[0],
+                rate,
+                protocol._optics(tomogram),
+                index,
+                defocus=defoci.get(tsId),
+                mask=files.get(tsId),
+                halves=paths[1:],
+                isDeconvolved=tomogram.ctfCorrected(),
+            )
+        )
+    return rows
+
+
+def subtomogramRows(protocol: Protocol, cubeSize: int, cropSize: int) -> list[dict[str, str]]:
+    """For the iterative method: subtomograms, each of which gets an MRC file of its own; sizes in voxels."""
+    folder = protocol._getExtraPath("subtomograms")
+    os.makedirs(folder, exist_ok=True)
+    subtomograms, rows = protocol.inputSubtomograms.get(), []
+    rate = subtomograms.getSamplingRate()  # before the loop: another look at the set would start it again
+    for index, subtomogram in enumerate(subtomograms.iterItems(), 1):
+        path = os.path.join(folder, f"subtomogram_{index:06d}.mrc")
+        convert.linkSubtomogram(subtomogram, path, rate)
+        optics = protocol._optics(subtomogram)
+        rows.append(convert.subtomogramRow(index, path, subtomogram, cubeSize, cropSize, rate, optics))
+    return rows
