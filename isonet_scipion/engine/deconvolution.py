@@ -1,4 +1,4 @@
-"""Deconvolution of the CTF: a radial Wiener filter on a whole tomogram, plane by plane and in place."""
+"""Deconvolution of the CTF, or of its signs alone: a radial filter on a whole tomogram, plane by plane, in place."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.fft
 
-from isonet_scipion.engine.ctf import Microscope, wiener_filter
+from isonet_scipion.engine.ctf import Microscope, ctf, wiener_filter
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.volume import release, require_contrast, scratch_array
 
@@ -36,10 +36,34 @@ class Deconvolution:
             if not abs(getattr(self, name)) < 100:
                 raise EngineError(name, f"{getattr(self, name):g} is out of range", "Give a number near 1.")
 
+    def weights(self, nyquist_fraction: np.ndarray) -> np.ndarray:
+        """The filter by the frequency as a fraction of Nyquist."""
+        return wiener_filter(
+            nyquist_fraction,
+            self.voxel_size,
+            self.microscope,
+            self.snrfalloff,
+            self.deconvstrength,
+            self.highpassnyquist,
+        )
+
+
+@dataclass(frozen=True)
+class PhaseFlip:
+    """Turns the lobes of the CTF that are negative, and leaves all strengths as they are."""
+
+    voxel_size: float  # A
+    microscope: Microscope
+    pad_edges: bool = True
+
+    def weights(self, nyquist_fraction: np.ndarray) -> np.ndarray:
+        """The filter by the frequency as a fraction of Nyquist."""
+        return np.where(ctf(nyquist_fraction / (2 * self.voxel_size), self.microscope) < 0, -1.0, 1.0)
+
 
 def deconvolve(
     tomogram: np.ndarray,
-    deconvolution: Deconvolution,
+    deconvolution: Deconvolution | PhaseFlip,
     out: np.ndarray | None = None,
     chunk_size: int | None = None,
     scratch_folder: str | os.PathLike | None = None,
@@ -51,7 +75,7 @@ def deconvolve(
     ----------
     tomogram : ndarray
         (z, y, x) of any real type; a memory map is read plane by plane.
-    deconvolution : Deconvolution
+    deconvolution : Deconvolution or PhaseFlip
         Voxel size, microscope and strength of the filter; pad_edges mirrors the faces, so that
         opposite ones do not bleed into each other (IsoNet 0.2 does not).
     out : ndarray, optional
@@ -157,19 +181,12 @@ def _moments(sums: np.ndarray, shape: tuple[int, int, int]) -> tuple[float, floa
 def _filter_along_z(
     spectrum: np.ndarray,
     shape: tuple[int, int, int],
-    deconvolution: Deconvolution,
+    deconvolution: Deconvolution | PhaseFlip,
     slab_voxels: int,
     pool: ThreadPoolExecutor,
 ) -> None:
     """Transform along z, multiply by W and transform back, slab by slab of y."""
-    table = wiener_filter(
-        np.linspace(0, 1, FILTER_SAMPLES + 1),
-        deconvolution.voxel_size,
-        deconvolution.microscope,
-        deconvolution.snrfalloff,
-        deconvolution.deconvstrength,
-        deconvolution.highpassnyquist,
-    ).astype(np.float32)
+    table = deconvolution.weights(np.linspace(0, 1, FILTER_SAMPLES + 1)).astype(np.float32)
     z2, y2 = (np.square(2 * scipy.fft.fftfreq(n)).astype(np.float32) for n in shape[:2])
     x2 = np.square(2 * scipy.fft.rfftfreq(shape[2])).astype(np.float32)
     rows = max(1, slab_voxels // (shape[0] * spectrum.shape[2]))

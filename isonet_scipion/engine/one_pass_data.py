@@ -17,8 +17,8 @@ from isonet_scipion.engine.one_pass_model import VIEWS, error_weight, plane_filt
 from isonet_scipion.engine.rotations import TRAINING_ROTATIONS
 from isonet_scipion.engine.tomograms import TomogramEntry
 from isonet_scipion.engine.training import VALIDATION_SHARE
-from isonet_scipion.engine.transfer import Transfer
-from isonet_scipion.engine.volume import check_mask, naming, open_volume, read_float, release
+from isonet_scipion.engine.transfer import Transfer, read_flipped
+from isonet_scipion.engine.volume import check_mask, naming, open_volume, release, scratch_array
 from isonet_scipion.engine.wedge import TiltRange
 
 MARGIN = 8  # voxels around the cube in which the wedge is cut, so that its border shows less
@@ -31,7 +31,7 @@ class TomogramSource:
     """A tomogram, or its two halves, and where crops may be taken."""
 
     name: str
-    volumes: tuple[np.ndarray, ...]  # memory maps, protein dark
+    volumes: tuple[np.ndarray, ...]  # memory maps, protein dark; phase-flipped where there is a transfer
     grey_scales: tuple[GreyScale, ...]  # of the negated voxels
     centres: np.ndarray  # (n, 3) z, y, x in random order; the first tenth is for validation
     tilt: TiltRange
@@ -60,9 +60,12 @@ def read_source(
     percentile: bool,
     tilt: TiltRange,
     seed: int,
-    transfer: Transfer | None = None,
+    transfer: Transfer | None,
+    scratch_folder: str,
 ) -> TomogramSource:
     """Open a tomogram, or its halves where the table names them, for crops of `side`^3 voxels.
+
+    With a transfer they are phase-flipped, into files without a name in `scratch_folder`.
 
     Raises
     ------
@@ -86,12 +89,20 @@ def read_source(
     rng = np.random.default_rng([seed, int(entry.number("rlnIndex", 0))])
     with naming(volumes[0], mask):
         centres = random_centres(shape, None if mask is None else mask.data, side, CENTRES, rng)
-    scales = []
+    maps, scales = [], []
     for volume in volumes:
-        data = read_float(volume)
+        data = read_flipped(volume, transfer)
+        maps.append(volume.data if transfer is None else _stored(data, scratch_folder))
         scales.append(measure(np.negative(data, out=data), percentile))
-    data = tuple(volume.data for volume in volumes)
-    return TomogramSource(entry.name, data, tuple(scales), centres, tilt, transfer)
+    return TomogramSource(entry.name, tuple(maps), tuple(scales), centres, tilt, transfer)
+
+
+def _stored(data: np.ndarray, folder: str) -> np.ndarray:
+    """A memory map of a copy."""
+    stored = scratch_array(data.shape, data.dtype, folder)
+    stored[:] = data
+    release(stored)
+    return stored
 
 
 class CropBatches(keras.utils.PyDataset):

@@ -32,8 +32,8 @@ class Evidence:
     """What a report is made from: volumes (z, y, x) of any real type, protein dark; may be memory maps.
 
     `scale` is the grey scale of the negated `before`, `half_scales` those of the halves where the network can be
-    applied to them: they must be of the same kind as `before`. `transfer` is what `before` shows of `after`, where the
-    network undoes the CTF.
+    applied to them: they must be of the same kind as `before`. `transfer` is what `before`, phase-flipped, shows of
+    `after`, where the network undoes the CTF.
     """
 
     before: np.ndarray

@@ -39,7 +39,7 @@ data set by heart is rated too well. The hidden part is along other directions t
 all one way, such as flat membranes, the wedge itself may be restored better or worse.</p>
 <p><b>Measured data kept.</b> Correlation of the tomogram before and after, where it was measured. Near 1, the network
 leaves data alone; it is lower where noise was removed. A CTF-aware network undoes the CTF: with it, in this as in the
-first number, what the microscope would show of the result, times the CTF, is compared.
+first number, the result times the strength of the CTF is compared with the phase-flipped tomogram.
 <b>Power in the wedge</b> says how strongly the wedge is filled, not whether it is right.
 <b>Halves</b>: two halves corrected by one network share what the network invents, so their agreement in the wedge is
 an upper bound.</p>

@@ -216,8 +216,9 @@ class RefineSettings:
     )
     ctf_aware: bool = option(
         False,
-        "one-pass: learn the density without the CTF: the network's output is multiplied by the CTF, kept at 1 below "
-        "its first peak, before it is compared. Takes the tomograms as they are, not deconvolved, and their defocus.",
+        "one-pass: learn the density without the CTF: tomograms are phase-flipped, and the network's output is "
+        "multiplied by |CTF|, kept at 1 below its first peak, before it is compared. Takes the tomograms as they are, "
+        "not deconvolved, and their defocus.",
     )
     bfactor: float = option(0.0, "one-pass, CTF-aware: B of the envelope exp(-B k^2 / 4) on the CTF, in A^2.")
     voltage: Optional[float] = option(None, "CTF-aware: " + VOLTAGE)

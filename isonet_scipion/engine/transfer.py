@@ -1,4 +1,4 @@
-"""What a tomogram shows of the density: the CTF as a filter of volumes, as a CTF-aware training takes it."""
+"""What a tomogram shows of the density, as CTF-aware networks take it: phase-flipped, weakened by the CTF."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from functools import lru_cache
 import numpy as np
 
 from isonet_scipion.engine.ctf import Microscope, ctf, first_peak
+from isonet_scipion.engine.deconvolution import PhaseFlip, deconvolve
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.fsc import frequencies
 from isonet_scipion.engine.tomograms import TomogramEntry
+from isonet_scipion.engine.volume import Volume, naming, read_float
 
 log = logging.getLogger(__name__)
 CACHED = 32  # filters that are kept, for tomograms and sizes that come again and again
@@ -20,7 +22,7 @@ CACHED = 32  # filters that are kept, for tomograms and sizes that come again an
 
 @dataclass(frozen=True)
 class Transfer:
-    """The CTF, kept at 1 below its first peak, times the envelope exp(-B k^2 / 4)."""
+    """What phase-flipped tomograms show: |CTF|, kept at 1 below its first peak, times the envelope exp(-B k^2 / 4)."""
 
     voxel_size: float  # A
     microscope: Microscope
@@ -29,7 +31,8 @@ class Transfer:
     def at(self, frequency: np.ndarray) -> np.ndarray:
         """Its value at spatial frequencies k in 1/A, any shape."""
         rising = frequency < first_peak(self.microscope)
-        return np.where(rising, 1.0, ctf(frequency, self.microscope)) * np.exp(-self.bfactor / 4 * np.square(frequency))
+        strength = np.where(rising, 1.0, np.abs(ctf(frequency, self.microscope)))
+        return strength * np.exp(-self.bfactor / 4 * np.square(frequency))
 
     def filter(self, size: int) -> np.ndarray:
         """Its values for a cubic box of `size` voxels: (n, n, n // 2 + 1) float32, laid out as `fsc.frequencies`."""
@@ -73,6 +76,21 @@ def tomogram_transfer(
             "Give it in A, underfocus positive, such as 30000.",
         )
     return Transfer(entry.voxel_size, microscope, bfactor)
+
+
+def known_transfer(entry: TomogramEntry, metadata: dict) -> Transfer | None:
+    """The transfer of a tomogram for a CTF-aware model, by its metadata; None for other models."""
+    if not metadata.get("ctf_aware"):
+        return None
+    return tomogram_transfer(entry, metadata.get("voltage"), metadata.get("cs"))
+
+
+def read_flipped(volume: Volume, transfer: Transfer | None) -> np.ndarray:
+    """The voxels as a new float32 array, phase-flipped where there is a transfer; errors as `volume.read_float`."""
+    if transfer is None:
+        return read_float(volume)
+    with naming(volume):
+        return deconvolve(volume.data, PhaseFlip(transfer.voxel_size, transfer.microscope))
 
 
 def takes_deconvolved(wanted: bool, ctf_aware: bool) -> bool:

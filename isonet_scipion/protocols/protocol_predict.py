@@ -23,7 +23,7 @@ from isonet_scipion.protocols.defocus import addCtfs, addDefocus, ctfAwareErrors
 from isonet_scipion.protocols.form import addOption, addTiltRange, optionValues, tiltErrors
 from isonet_scipion.protocols.tomograms import ProtIsoNetTomograms, isOpen, sameSampling
 
-CTF_AWARE = "model is not None and model.isCtfAware()"  # its report needs the defocus
+CTF_AWARE = "model is not None and model.isCtfAware()"  # it phase-flips
 NORMALIZATIONS = ("as in training", "percentiles", "mean and deviation")
 
 
@@ -103,7 +103,7 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         self._addRunningParams(form)
 
     def _partners(self, tomograms: Mapping[str, Tomogram]) -> dict[str, float | None]:
-        """The defocus that the report on a CTF-aware model's work needs."""
+        """The defocus that a CTF-aware model needs."""
         if not self._metadata().get("ctf_aware"):
             return super()._partners(tomograms)
         known = defociById(self, tomograms, isOpen(self.inputCtfs))

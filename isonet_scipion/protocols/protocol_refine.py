@@ -379,7 +379,7 @@ class ProtIsoNetRefine(ProtIsoNetBase):
         losses = self._losses()
         last = f" The last validation loss was {losses['validation']:.4f}." if losses else ""
         if self._isOnePass():
-            ctf = " Its output was multiplied by their CTFs before it was compared." if self.ctfAware else ""
+            ctf = " They were phase-flipped, its output multiplied by their CTFs." if self.ctfAware else ""
             start = "the builtin model" if self.startFromBuiltin else "random weights"
             return [
                 "A U-Net was trained to fill the missing wedge, its own estimates being made within each training step "

@@ -17,15 +17,14 @@ from isonet_scipion.engine.progress import Progress
 from isonet_scipion.engine.report import save_comparison
 from isonet_scipion.engine.report_page import write_tomograms_page
 from isonet_scipion.engine.settings import PredictSettings
-from isonet_scipion.engine.stages.report import Reporter, known_transfer
+from isonet_scipion.engine.stages.report import Reporter
 from isonet_scipion.engine.tiling import Tiling, automatic_tiling, isonet_tiling
 from isonet_scipion.engine.tomograms import TomogramEntry, TomogramTable
-from isonet_scipion.engine.transfer import takes_deconvolved
+from isonet_scipion.engine.transfer import known_transfer, read_flipped, takes_deconvolved
 from isonet_scipion.engine.volume import (
     Volume,
     check_mask,
     open_volume,
-    read_float,
     same_voxel_size,
     volume_bytes,
     write_volume,
@@ -44,9 +43,7 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
     use_deconvolved = takes_deconvolved(settings.use_deconv_tomo, metadata.get("ctf_aware", False))
     table = TomogramTable(star_file)
     entries = table.select(settings.tomo_idx, use_deconvolved)
-    if settings.report:
-        for entry in entries:
-            known_transfer(entry, metadata)  # before any work, raises where the report would fail
+    transfers = [known_transfer(entry, metadata) for entry in entries]
     files = {_target(entry, settings): entry.source(use_deconvolved)[0].shape for entry in entries}
     table.keep_inputs(files, "rlnCorrectedTomoName")
     require_space(settings.output_dir, growth({path: volume_bytes(shape) for path, shape in files.items()}))
@@ -58,7 +55,7 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
     devices = choose_devices(settings.gpuID, settings.precision)
     model, _ = load_model(model_file)
     reporter = Reporter(model_file, model, metadata, percentile)
-    for entry in entries:
+    for entry, transfer in zip(entries, transfers):
         volume, deconvolved = entry.source(use_deconvolved)
         _warn_of_differences(entry, deconvolved, metadata)
         tiling = fixed or automatic_tiling(volume.shape, network.divisor, _tile_voxels(devices, network))
@@ -71,7 +68,7 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
         with Progress(f"Prediction of {entry.name}", count, "tiles") as progress:
             for part in parts:
                 corrected += correct(
-                    read_float(part),
+                    read_flipped(part, transfer),
                     lambda tiles: run_network(model, tiles),
                     tiling,
                     batch,

@@ -99,8 +99,11 @@ def _one_pass(star_file: str, settings: RefineSettings) -> OnePassRefinement:
         low, high = settings.tilt_min, settings.tilt_max
         tilt = TiltRange(entry.tilt.minimum if low is None else low, entry.tilt.maximum if high is None else high)
         sources.append(
-            read_source(entry, use_deconvolved, side, settings.normalize_percentile, tilt, settings.seed, transfer)
-        )
+            read_source(
+                entry, use_deconvolved, side, settings.normalize_percentile, tilt, settings.seed, transfer,
+                settings.result_dir,
+            )
+        )  # fmt: skip
         deconvolved.add(not entry.halves() and entry.source(use_deconvolved)[1])
     kinds = {len(source.volumes) for source in sources}
     if len(kinds) > 1:

@@ -20,8 +20,8 @@ from isonet_scipion.engine.report_figure import save_report
 from isonet_scipion.engine.report_page import SUFFIX, verdict, write_tomograms_page
 from isonet_scipion.engine.settings import ReportSettings
 from isonet_scipion.engine.tomograms import TomogramEntry, TomogramTable
-from isonet_scipion.engine.transfer import Transfer, takes_deconvolved, tomogram_transfer
-from isonet_scipion.engine.volume import Volume, check_mask, open_volume, read_float
+from isonet_scipion.engine.transfer import Transfer, known_transfer, read_flipped, takes_deconvolved
+from isonet_scipion.engine.volume import Volume, check_mask, open_volume
 
 if TYPE_CHECKING:
     import keras
@@ -47,13 +47,6 @@ def report(star_file: str, model_file: str, settings: ReportSettings) -> None:
         reporter.write(entry, volume, deconvolved, open_volume(entry.row["rlnCorrectedTomoName"]))
     for folder in dict.fromkeys(Path(entry.row["rlnCorrectedTomoName"]).parent for entry in entries):
         log.info("%s", write_tomograms_page(folder))
-
-
-def known_transfer(entry: TomogramEntry, metadata: dict) -> Transfer | None:
-    """What a tomogram shows of what a CTF-aware model makes of it; None for other models, raises where not known."""
-    if not metadata.get("ctf_aware"):
-        return None
-    return tomogram_transfer(entry, metadata.get("voltage"), metadata.get("cs"))
 
 
 class Reporter:
@@ -83,16 +76,19 @@ class Reporter:
         halves, mask = [open_volume(path) for path in entry.halves()], entry.text("rlnMaskName")
         for other in (*halves, *([open_volume(mask)] if mask else ())):
             check_mask(other, before)
+        transfer = known_transfer(entry, self._metadata)
+        voxels, scale = self._read(before, transfer)
+        read_halves = [self._read(half, transfer) for half in halves]
         evidence = Evidence(
-            before.data,
+            voxels,
             after.data,
             entry.tilt,
             entry.output_voxel_size(before),
-            self._scale(before),
+            scale,
             open_volume(mask).data if mask else None,
-            tuple(half.data for half in halves) if halves else None,
-            tuple(self._scale(half) for half in halves) if halves and not deconvolved else None,
-            known_transfer(entry, self._metadata),
+            tuple(data for data, _ in read_halves) or None,
+            None if deconvolved else tuple(scale for _, scale in read_halves) or None,
+            transfer,
         )
         quality = measure_quality(evidence, self._network, network_settings(self._metadata).divisor)
         content = {
@@ -116,9 +112,11 @@ class Reporter:
         if quality.restored_wedge:
             log.info("%s: restored wedge correlation %.3f, chance %.3f", entry.name, *quality.restored_wedge)
 
-    def _scale(self, volume: Volume) -> GreyScale:
-        data = read_float(volume)
-        return measure(np.negative(data, out=data), self._percentile)
+    def _read(self, volume: Volume, transfer: Transfer | None) -> tuple[np.ndarray, GreyScale]:
+        """The voxels as the network is shown them, and the grey scale of the negated ones."""
+        data = read_flipped(volume, transfer)
+        scale = measure(np.negative(data, out=data), self._percentile)
+        return volume.data if transfer is None else np.negative(data, out=data), scale
 
     def _network(self, box: np.ndarray) -> np.ndarray:
         return run_network(self._model, box[None])[0]

@@ -150,7 +150,7 @@ class TestIsoNetInputs(IsoNetTest):
         self.assertEqual(refine.model.getTiltRange(), (-57.0, 51.0))
         self.assertIn("CTF-aware, on 2 tomograms, with their halves", " ".join(refine.summary()))
         self.assertIn("the builtin model", " ".join(refine.methods()))
-        self.assertIn("multiplied by their CTFs", " ".join(refine.methods()))
+        self.assertIn("phase-flipped, its output multiplied by their CTFs", " ".join(refine.methods()))
         predict = self.prepare(
             ProtIsoNetPredict, {**tomograms, "model": (refine, "model")}, processHalves=True, useGpu=False
         )
