@@ -345,11 +345,11 @@ def reportNumbers(tomogram: Tomogram) -> dict[str, float | None]:
 
 
 def readLosses(path: str) -> list[dict[str, float]]:
-    """The epochs of a training from its losses.csv (iteration, epoch, loss, val_loss ...); empty if there is none."""
+    """The epochs of a training from its losses.csv (NaN: an empty cell); no epochs if there is none."""
     if not os.path.exists(path):
         return []
     with open(path, newline="", encoding="utf-8") as file:
-        return [{name: float(value) for name, value in record.items()} for record in csv.DictReader(file)]
+        return [{name: float(value or "nan") for name, value in record.items()} for record in csv.DictReader(file)]
 
 
 def readSubtomograms(table: str, tomogram: Tomogram, acquisition: TomoAcquisition | None) -> list[SubTomogram]:

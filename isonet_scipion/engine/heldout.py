@@ -39,9 +39,21 @@ class HeldOutTest:
         network : callable
             From (n, n, n) to the same shape.
         """
-        tipped = TIPPED.apply(box)
-        restored = network(filtered(tipped, self._shown))
-        self._restored.add(filtered(restored, self.hidden), filtered(tipped, self.hidden))
+        self.add_parts(box[None], lambda parts: network(parts[0])[None])
+
+    def add_parts(self, parts: np.ndarray, network: Callable[[np.ndarray], np.ndarray]) -> None:
+        """Test a box whose correction is the mean of its corrected parts, such as halves.
+
+        Parameters
+        ----------
+        parts : ndarray
+            (parts, n, n, n) float32, normalised, protein bright.
+        network : callable
+            From (parts, n, n, n) to the same shape.
+        """
+        tipped = [TIPPED.apply(part) for part in parts]
+        restored = network(np.stack([filtered(part, self._shown) for part in tipped])).mean(axis=0)
+        self._restored.add(filtered(restored, self.hidden), filtered(np.mean(tipped, axis=0), self.hidden))
 
     def add_halves(self, even: np.ndarray, odd: np.ndarray) -> None:
         """Take a box of the two half tomograms into account: their agreement tells how much of the data is noise."""

@@ -1,4 +1,4 @@
-"""What the epochs of a refinement came to: table, plot, and the alarm when the loss runs away."""
+"""What the epochs of a refinement came to: table, plot, the best, and the alarm when the loss runs away."""
 
 from __future__ import annotations
 
@@ -26,6 +26,9 @@ class EpochRecord:
     val_loss: float
     noise_level: float
     seconds: float
+    # at the end of a one-pass iteration; see `held_out_boxes`
+    wedge_correlation: float | None = None
+    wedge_chance: float | None = None
 
 
 def require_convergence(record: EpochRecord, history: Sequence[EpochRecord], learning_rate: float) -> None:
@@ -38,6 +41,33 @@ def require_convergence(record: EpochRecord, history: Sequence[EpochRecord], lea
             f"All finished epochs are kept. Lower learning_rate to {learning_rate / 4:g}, or use precision float32, "
             "with another result_dir.",
         )
+
+
+def best_end(ends: Sequence[EpochRecord]) -> EpochRecord:
+    """The iteration, by its last epoch, that restores the wedge best; where none was tested, of the smallest loss."""
+    tested = [record for record in ends if record.wedge_correlation is not None]
+    if tested:
+        return max(tested, key=lambda record: record.wedge_correlation)
+    return min(ends, key=lambda record: record.val_loss)
+
+
+def iterations_without_gain(ends: Sequence[EpochRecord]) -> int:
+    """How many of the last iterations, given by their last epochs, brought no gain.
+
+    A gain is a wedge correlation above that of the last gain by more than its chance level; where none was tested, the
+    smallest validation loss so far.
+    """
+    tested = [record for record in ends if record.wedge_correlation is not None]
+    last, since = None, 0
+    for record in tested or ends:
+        if last is None:
+            gained = True
+        elif tested:
+            gained = record.wedge_correlation > last.wedge_correlation + record.wedge_chance
+        else:
+            gained = record.val_loss < last.val_loss
+        last, since = (record, 0) if gained else (last, since + 1)
+    return since
 
 
 def write_losses(path: str | os.PathLike, history: Sequence[EpochRecord]) -> None:
@@ -66,6 +96,13 @@ def draw_losses(path: str | os.PathLike, history: Sequence[EpochRecord]) -> None
             panel.axvline(epoch + 0.5, color="tab:red", linestyle=":")
             panel.annotate(f"noise {following.noise_level:g}", (epoch + 0.5, 0.97), xycoords=("data", "axes fraction"))
     panel.set(xlabel="epoch (grey: ends of iterations)", ylabel="mean absolute error")
+    tested = [(epoch, record) for epoch, record in zip(epochs, history) if record.wedge_correlation is not None]
+    if tested:
+        places, values = zip(*((epoch, record.wedge_correlation) for epoch, record in tested))
+        chances = [record.wedge_chance for _, record in tested]
+        other = panel.twinx()
+        other.errorbar(places, values, chances, fmt="o-", color="tab:green", capsize=2)
+        other.set_ylabel("restored wedge correlation, with its chance level", color="tab:green")
     panel.legend()
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=100)

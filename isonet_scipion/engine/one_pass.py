@@ -6,6 +6,7 @@ measured from estimated frequencies. See `one_pass_model` for the step and `one_
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,9 @@ import numpy as np
 
 from isonet_scipion.engine.device import Devices
 from isonet_scipion.engine.forecast import refinement_bytes
-from isonet_scipion.engine.network import NetworkSettings, build_unet
+from isonet_scipion.engine.held_out_boxes import HeldOutBoxes
+from isonet_scipion.engine.history import iterations_without_gain
+from isonet_scipion.engine.network import NetworkSettings, build_unet, run_network
 from isonet_scipion.engine.noise import NoiseSource, noise_sources
 from isonet_scipion.engine.one_pass_data import CropBatches, TomogramSource, crop_side
 from isonet_scipion.engine.one_pass_model import OnePassModel
@@ -24,6 +27,7 @@ from isonet_scipion.engine.refinement import Refinement, RunState
 from isonet_scipion.engine.settings import RefineSettings
 from isonet_scipion.engine.training import VALIDATION_SHARE, fit_epoch, seed_dropout
 
+log = logging.getLogger(__name__)
 AVERAGING = 0.98  # momentum of the running average of the weights: over the last 50 steps
 WARM_UP = 0.05  # share of the steps in which the learning rate rises; then it falls as a half cosine
 CLIP = 1.0  # norm above which gradients are shortened
@@ -61,6 +65,7 @@ class OnePassRefinement(Refinement):
         super().__init__([], settings.cube_size, settings, metadata, devices, start_model, first_iteration)
         self.tomograms = tomograms
         self.side = tomograms_side(settings)
+        self.boxes = HeldOutBoxes(tomograms, self.side)
 
     @property
     def data(self) -> str:
@@ -89,11 +94,21 @@ class OnePassRefinement(Refinement):
         return refinement_bytes(model.count_params(), 0, 0, iterations, False)
 
     def _has_settled(self, state: RunState) -> bool:
-        """Whether the validation loss has not fallen for `patience` iterations."""
+        """Whether there was no gain for `patience` iterations."""
         if self.settings.patience is None or state.epoch > 0:
             return False
-        losses = [record.val_loss for record in state.history if record.epoch == self.settings.epochs]
-        return len(losses) > self.settings.patience and int(np.argmin(losses)) < len(losses) - self.settings.patience
+        idle = iterations_without_gain(self._ends(state))
+        if idle >= self.settings.patience:
+            log.info("Stopped: no gain for %d iterations.", idle)
+        return idle >= self.settings.patience
+
+    def _restored_wedge(self, model: keras.Model) -> tuple[float, float] | None:
+        wedge = self.boxes.restored_wedge(lambda volumes: run_network(model, volumes))
+        if wedge is None:
+            log.warning("The crops hold too little for the held-out test: the validation loss counts instead.")
+        else:
+            log.info("Restored wedge correlation %.3f, chance %.3f", *wedge)
+        return wedge
 
     def _data_facts(self) -> dict:
         return {"tomograms": [f"{source.name} {len(source.volumes)}" for source in self.tomograms]}

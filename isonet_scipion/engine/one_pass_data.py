@@ -42,6 +42,11 @@ class TomogramSource:
         pairs = zip(self.volumes, self.grey_scales)
         return np.stack([grey.apply(-crop(volume, centre, size).astype(np.float32)) for volume, grey in pairs])
 
+    def split(self) -> tuple[np.ndarray, np.ndarray]:
+        """Centres for training and for validation."""
+        held_out = max(1, round(VALIDATION_SHARE * len(self.centres)))
+        return self.centres[held_out:], self.centres[:held_out]
+
 
 def crop_side(cube_size: int, any_angle: bool, divisor: int) -> int:
     """Side of the crops in voxels: the cube and its margin, turned as they may be, stay inside.
@@ -163,8 +168,7 @@ class CropBatches(keras.utils.PyDataset):
         for _ in range(self.crops):
             number = int(rng.integers(len(self.sources)))
             source = self.sources[number]
-            split = max(1, round(VALIDATION_SHARE * len(source.centres)))
-            centres = source.centres[:split] if self.held_out else source.centres[split:]
+            centres = source.split()[int(self.held_out)]
             matrices = np.stack([self._matrix(rng) for _ in range(VIEWS)])
             drawn.append(
                 {

@@ -18,7 +18,7 @@ from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.estimation import estimate_subtomograms
 from isonet_scipion.engine.files import replacing
 from isonet_scipion.engine.forecast import Forecast, refinement_bytes, require_space
-from isonet_scipion.engine.history import EpochRecord, draw_losses, require_convergence, write_losses
+from isonet_scipion.engine.history import EpochRecord, best_end, draw_losses, require_convergence, write_losses
 from isonet_scipion.engine.model_file import (
     STATE_FILE,
     load_model,
@@ -119,14 +119,12 @@ class Refinement:
         while state.iteration <= self.settings.iterations and not self._has_settled(state):
             self._iterate(model, state)
         last = self.model_path(state.iteration - 1)
-        ends = [record for record in state.history if record.epoch == self.settings.epochs]
-        best = min(ends, key=lambda record: record.val_loss)
-        log.info(
-            "Finished. Last model: %s. Smallest validation loss: %.4f, iteration %d.",
-            last,
-            best.val_loss,
-            best.iteration,
-        )
+        best = best_end(self._ends(state))
+        if best.wedge_correlation is None:
+            measure = f"Smallest validation loss: {best.val_loss:.4f}"
+        else:
+            measure = f"Highest restored wedge correlation: {best.wedge_correlation:.3f}"
+        log.info("Finished. Last model: %s. %s, iteration %d.", last, measure, best.iteration)
         return last
 
     def model_path(self, iteration: int) -> Path:
@@ -143,6 +141,14 @@ class Refinement:
     def _has_settled(self, state: RunState) -> bool:
         """Whether to stop before the last iteration."""
         return False
+
+    def _ends(self, state: RunState) -> list[EpochRecord]:
+        """The last epochs of the finished iterations."""
+        return [record for record in state.history if record.epoch == self.settings.epochs]
+
+    def _restored_wedge(self, model: keras.Model) -> tuple[float, float] | None:
+        """Held-out wedge measure of an iteration's network and its chance level; None where it is not known."""
+        return None
 
     def _resume(self, model: keras.Model) -> RunState:
         path = self.folder / STATE_FILE
@@ -199,7 +205,9 @@ class Refinement:
             started = time.monotonic()
             self._set_rate(model, state)
             loss, val_loss = self._train(model, source, state)
-            record = EpochRecord(iteration, epoch + 1, loss, val_loss, level, time.monotonic() - started)
+            wedge = self._restored_wedge(model) if epoch + 1 == self.settings.epochs else None
+            seconds = time.monotonic() - started
+            record = EpochRecord(iteration, epoch + 1, loss, val_loss, level, seconds, *(wedge or ()))
             require_convergence(record, state.history, self.settings.learning_rate)
             state.history.append(record)
             state.epoch = epoch + 1

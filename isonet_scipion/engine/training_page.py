@@ -19,7 +19,8 @@ GREY_PERCENTILES = (1, 99)
 
 EXPLANATION = """
 <p>Where the noise level rises, the losses rise once. The loss does not tell how well the wedge is filled: compare the
-slices, and the report of tomograms corrected by different iterations' models.</p>
+slices, the restored wedge correlation (one-pass; &plusmn; its chance level), and the report of tomograms corrected by
+different iterations' models.</p>
 """
 
 
@@ -59,12 +60,19 @@ def write_training_page(folder: str | os.PathLike, history: Sequence[EpochRecord
     ends = {record.iteration: record for record in history}
     rows = "".join(
         f"<tr><td>{record.iteration}</td><td>{record.noise_level:g}</td><td>{record.loss:.4f}</td>"
-        f"<td>{record.val_loss:.4f}</td></tr>"
+        f"<td>{record.val_loss:.4f}</td><td>{_wedge(record)}</td></tr>"
         for record in ends.values()
     )
-    header = "<tr><th>iteration</th><th>noise level</th><th>loss</th><th>validation loss</th></tr>"
-    sections.append(f"<h2>Ends of the iterations</h2><table>{header}{rows}</table>")
+    titles = ("iteration", "noise level", "loss", "validation loss", "restored wedge correlation")
+    header = "".join(f"<th>{title}</th>" for title in titles)
+    sections.append(f"<h2>Ends of the iterations</h2><table><tr>{header}</tr>{rows}</table>")
     return write_page(folder / PAGE, f"Training in {folder.absolute().name}", sections)
+
+
+def _wedge(record: EpochRecord) -> str:
+    if record.wedge_correlation is None:
+        return "-"
+    return f"{record.wedge_correlation:.3f} &plusmn; {record.wedge_chance:.3f}"
 
 
 def _figure(number: int, path: Path) -> str:
