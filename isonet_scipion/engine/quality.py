@@ -15,7 +15,6 @@ from isonet_scipion.engine.halves import HalfCurves
 from isonet_scipion.engine.heldout import HeldOutTest
 from isonet_scipion.engine.normalisation import GreyScale
 from isonet_scipion.engine.report import wedge_power_ratio
-from isonet_scipion.engine.transfer import Transfer
 from isonet_scipion.engine.wedge import TiltRange, measured_half_space
 
 log = logging.getLogger(__name__)
@@ -32,8 +31,7 @@ class Evidence:
     """What a report is made from: volumes (z, y, x) of any real type, protein dark; may be memory maps.
 
     `scale` is the grey scale of the negated `before`, `half_scales` those of the halves where the network can be
-    applied to them: they must be of the same kind as `before`. `transfer` is what `before`, phase-flipped, shows of
-    `after`, where the network undoes the CTF.
+    applied to them: they must be of the same kind as `before`.
     """
 
     before: np.ndarray
@@ -44,7 +42,6 @@ class Evidence:
     mask: np.ndarray | None = None
     halves: tuple[np.ndarray, np.ndarray] | None = None
     half_scales: tuple[GreyScale, GreyScale] | None = None
-    transfer: Transfer | None = None
 
 
 @dataclass(frozen=True)
@@ -135,7 +132,7 @@ def measure_quality(evidence: Evidence, network: Network, divisor: tuple[int, in
     evidence : Evidence
         The tomogram before and after, and what goes with it.
     network : callable
-        From (n, n, n) to the same shape, normalised, protein bright; that with which `after` was made.
+        From (n, n, n) to the same shape, normalised, protein bright.
     divisor : tuple of int
         What the sides of its input must be multiples of.
     """
@@ -150,23 +147,18 @@ def measure_quality(evidence: Evidence, network: Network, divisor: tuple[int, in
     most = int(np.clip(COST * evidence.before.size / (side**3 * passes), 1, MOST_BOXES))
     corners = choose_boxes(evidence.before, side, most, evidence.mask)
     seen = measured_half_space(side, tilt)
-    shows = evidence.transfer.filter(side) if evidence.transfer else np.ones_like(seen)
-
-    def restored(box: np.ndarray) -> np.ndarray:
-        return filtered(network(box), shows) if evidence.transfer else network(box)
-
     test, agreement = HeldOutTest(side, tilt), FourierCorrelation(side, seen)
     halves = HalfCurves(side, tilt) if evidence.halves else None
     for number, corner in enumerate(corners):
         before, after = cut(evidence.before, corner, side), cut(evidence.after, corner, side)
-        test.add(evidence.scale.apply(-before), restored)
-        agreement.add(filtered(before, seen), filtered(after, seen * shows))
+        test.add(evidence.scale.apply(-before), network)
+        agreement.add(filtered(before, seen), filtered(after, seen))
         if halves:
             pair = [cut(half, corner, side) for half in evidence.halves]
             test.add_halves(*pair)
             halves.add("before", *pair)
             if evidence.half_scales and number % HALVES_EVERY == 0:
-                corrected = (restored(scale.apply(-half)) for scale, half in zip(evidence.half_scales, pair))
+                corrected = (network(scale.apply(-half)) for scale, half in zip(evidence.half_scales, pair))
                 halves.add("after", *corrected)
     ceiling = test.ceiling() if halves else None
     return Quality(**basis, side=side, boxes=len(corners), restored=test.curve(), ceiling=ceiling,

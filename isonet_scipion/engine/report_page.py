@@ -38,8 +38,8 @@ network's input, not from its training, which saw rotated copies of the same dat
 data set by heart is rated too well. The hidden part is along other directions than the missing wedge: where objects lie
 all one way, such as flat membranes, the wedge itself may be restored better or worse.</p>
 <p><b>Measured data kept.</b> Correlation of the tomogram before and after, where it was measured. Near 1, the network
-leaves data alone; it is lower where noise was removed. A CTF-aware network undoes the CTF: with it, in this as in the
-first number, the result times the strength of the CTF is compared with the phase-flipped tomogram.
+leaves data alone; it is lower where noise was removed. What a CTF-aware network makes is compared with
+the phase-flipped tomogram, in this as in the first number: how strong a frequency is does not count.
 <b>Power in the wedge</b> says how strongly the wedge is filled, not whether it is right.
 <b>Halves</b>: two halves corrected by one network share what the network invents, so their agreement in the wedge is
 an upper bound.</p>
@@ -118,7 +118,7 @@ def _tomogram_section(report: dict, picture: Path) -> str:
         card("Power in the wedge", f"{100 * before:.2g} → {100 * after:.2g} %", "of that around it"),
     ]
     facts = f"{report['corrected']}, model {report['model']}, {report['boxes']} boxes of {report['box_side']} voxels"
-    facts += ", compared through the CTF" if report.get("ctf_aware") else ""
+    facts += ", compared with the phase-flipped tomogram" if report.get("phase_flipped") else ""
     return (
         f'<h2>{html.escape(report["name"])}</h2>\n<p class="verdict {kind}">{html.escape(words)}</p>\n'
         f'<div class="cards">{"".join(cards)}</div>\n{image(picture, "report of " + report["name"])}\n'

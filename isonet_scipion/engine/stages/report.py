@@ -88,7 +88,6 @@ class Reporter:
             open_volume(mask).data if mask else None,
             tuple(data for data, _ in read_halves) or None,
             None if deconvolved else tuple(scale for _, scale in read_halves) or None,
-            transfer,
         )
         quality = measure_quality(evidence, self._network, network_settings(self._metadata).divisor)
         content = {
@@ -97,15 +96,15 @@ class Reporter:
             "corrected": after.path,
             "model": self._file.name,
             "iteration": self._metadata.get("iteration"),
-            "ctf_aware": evidence.transfer is not None,
+            "phase_flipped": transfer is not None,
             "voxel_size_A": evidence.voxel_size,
             "tilt_min": entry.tilt.minimum,
             "tilt_max": entry.tilt.maximum,
             **quality.as_dict(),
         }
         path = Path(after.path).with_name(Path(after.path).stem + SUFFIX)
-        through = " Result compared through the CTF." if evidence.transfer else ""
-        title = f"{entry.name}. {verdict(quality.restored_wedge)[0]}{through}"
+        flipped = " Compared with the phase-flipped tomogram." if transfer else ""
+        title = f"{entry.name}. {verdict(quality.restored_wedge)[0]}{flipped}"
         save_report(path.with_suffix(".png"), before.data, after.data, quality, title)
         with replacing(path) as temporary:
             temporary.write_text(json.dumps(content, indent=1, allow_nan=False), encoding="utf-8")
