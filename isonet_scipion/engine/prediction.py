@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from isonet_scipion.engine.network import NetworkSettings, run_network
 from isonet_scipion.engine.normalisation import measure, normalise
+from isonet_scipion.engine.rotations import half_turns
 from isonet_scipion.engine.tiling import Tiling, map_tiles
+from isonet_scipion.engine.wedge import TiltRange
+
+if TYPE_CHECKING:
+    import keras
 
 
 def correct(
@@ -50,3 +57,35 @@ def correct(
     corrected = map_tiles(volume, tiling, network, batch_size, progress)
     corrected = normalise(corrected, percentile) if normalized_output else scale.undo(corrected)
     return np.negative(corrected, out=corrected)
+
+
+def corrector(model: keras.Model, network: NetworkSettings, tilt: TiltRange) -> Callable[[np.ndarray], np.ndarray]:
+    """What a model makes of tiles of a tomogram.
+
+    Parameters
+    ----------
+    model : keras.Model
+        The network.
+    network : NetworkSettings
+        Its shape.
+    tilt : TiltRange
+        Of the tilt series.
+
+    Returns
+    -------
+    callable
+        From (batch, z, y, x), with sides that are multiples of the network's divisor, to the same shape, float32. A
+        network with a stem leaves a grid of its blocks: there it is the mean over the copies of a tile that are turned
+        by 180 degrees, in which most of the grid cancels.
+    """
+    turns = half_turns(tilt.symmetric) if network.stem > 1 else half_turns(False)[:1]
+
+    def correct_tiles(tiles: np.ndarray) -> np.ndarray:
+        mean = np.zeros(tiles.shape, np.float32)
+        for turn in turns:
+            copies = np.stack([turn.apply(tile) for tile in tiles])
+            for total, corrected in zip(mean, run_network(model, copies)):
+                total += turn.apply(corrected)
+        return mean / np.float32(len(turns))
+
+    return correct_tiles

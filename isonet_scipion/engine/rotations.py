@@ -1,4 +1,4 @@
-"""The rotations of the cube that move the missing wedge."""
+"""The rotations of the cube that move the missing wedge, and those that do not."""
 
 from __future__ import annotations
 
@@ -42,3 +42,12 @@ def _training_rotations() -> tuple[Rotation, ...]:
 
 # 20 of the 24, in IsoNet 0.2's order: the identity and the half turns about x, y and z leave the wedge where it is
 TRAINING_ROTATIONS = _training_rotations()
+
+
+def half_turns(symmetric: bool) -> tuple[Rotation, ...]:
+    """Rotations that leave the wedge where it is: none, the half turn about y, and, of a symmetric one, about z and x.
+
+    Each is its own inverse.
+    """
+    turns = (Rotation(), Rotation(signs=(-1, 1, -1)))
+    return (*turns, Rotation(signs=(1, -1, -1)), Rotation(signs=(-1, -1, 1))) if symmetric else turns

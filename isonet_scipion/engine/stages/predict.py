@@ -11,8 +11,8 @@ from isonet_scipion.engine.device import Devices, choose_devices, free_memory
 from isonet_scipion.engine.disk import growth, require_space
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.model_file import load_model, network_settings, read_metadata
-from isonet_scipion.engine.network import NetworkSettings, run_network
-from isonet_scipion.engine.prediction import correct
+from isonet_scipion.engine.network import NetworkSettings
+from isonet_scipion.engine.prediction import correct, corrector
 from isonet_scipion.engine.progress import Progress
 from isonet_scipion.engine.report import save_comparison
 from isonet_scipion.engine.report_page import write_tomograms_page
@@ -69,7 +69,7 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
             for part in parts:
                 corrected += correct(
                     read_flipped(part, transfer),
-                    lambda tiles: run_network(model, tiles),
+                    corrector(model, network, entry.tilt),
                     tiling,
                     batch,
                     percentile,

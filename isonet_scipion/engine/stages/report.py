@@ -13,8 +13,8 @@ from isonet_scipion.engine.device import choose_devices
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.files import replacing
 from isonet_scipion.engine.model_file import load_model, network_settings, read_metadata
-from isonet_scipion.engine.network import run_network
 from isonet_scipion.engine.normalisation import GreyScale, measure
+from isonet_scipion.engine.prediction import corrector
 from isonet_scipion.engine.quality import Evidence, measure_quality
 from isonet_scipion.engine.report_figure import save_report
 from isonet_scipion.engine.report_page import SUFFIX, verdict, write_tomograms_page
@@ -89,7 +89,9 @@ class Reporter:
             tuple(data for data, _ in read_halves) or None,
             None if deconvolved else tuple(scale for _, scale in read_halves) or None,
         )
-        quality = measure_quality(evidence, self._network, network_settings(self._metadata).divisor)
+        network = network_settings(self._metadata)
+        correct_boxes = corrector(self._model, network, entry.tilt)
+        quality = measure_quality(evidence, lambda box: correct_boxes(box[None])[0], network.divisor)
         content = {
             "name": entry.name,
             "tomogram": before.path,
@@ -116,6 +118,3 @@ class Reporter:
         data = read_flipped(volume, transfer)
         scale = measure(np.negative(data, out=data), self._percentile)
         return volume.data if transfer is None else np.negative(data, out=data), scale
-
-    def _network(self, box: np.ndarray) -> np.ndarray:
-        return run_network(self._model, box[None])[0]
