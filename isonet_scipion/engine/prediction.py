@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.ndimage import gaussian_filter
 
 from isonet_scipion.engine.network import NetworkSettings, run_network
 from isonet_scipion.engine.normalisation import measure, normalise
@@ -16,6 +18,9 @@ from isonet_scipion.engine.wedge import TiltRange
 if TYPE_CHECKING:
     import keras
 
+# deviation of the Gaussian that halves waves of length 1: exp(-2 (pi HALF_WIDTH)^2) = 1/2
+HALF_WIDTH = math.sqrt(math.log(2) / 2) / math.pi
+
 
 def correct(
     tomogram: np.ndarray,
@@ -25,6 +30,7 @@ def correct(
     percentile: bool = True,
     normalized_output: bool = False,
     progress: Callable[[int], None] = lambda done: None,
+    kept_beyond: float | None = None,
 ) -> np.ndarray:
     """Fill the missing wedge of a tomogram.
 
@@ -44,6 +50,8 @@ def correct(
         True: IsoNet 0.2's grey scale (the negated result is normalised anew). False: the tomogram's.
     progress : callable
         Told how many tiles each call finished.
+    kept_beyond : float, optional
+        Features of more voxels than this, which the training could not show to the network, stay the tomogram's own.
 
     Returns
     -------
@@ -55,6 +63,9 @@ def correct(
     volume -= np.float32(scale.offset)
     volume *= np.float32(1 / scale.scale)
     corrected = map_tiles(volume, tiling, network, batch_size, progress)
+    if kept_beyond:
+        volume -= corrected
+        corrected += gaussian_filter(volume, HALF_WIDTH * kept_beyond, output=volume)
     corrected = normalise(corrected, percentile) if normalized_output else scale.undo(corrected)
     return np.negative(corrected, out=corrected)
 

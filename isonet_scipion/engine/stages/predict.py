@@ -75,6 +75,7 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
                     percentile,
                     settings.normalized_output,
                     progress.advance,
+                    metadata.get("kept_beyond"),
                 )
         corrected /= len(parts)
         write_volume(target, corrected, entry.output_voxel_size(volume), volume)

@@ -112,7 +112,7 @@ def _one_pass(star_file: str, settings: RefineSettings) -> OnePassRefinement:
         settings, settings.cube_size, entries[0].voxel_size, [source.tilt for source in sources],
         deconvolved.pop() if len(deconvolved) == 1 else None,
     )  # fmt: skip
-    metadata["halves"] = kinds == {2}
+    metadata |= {"halves": kinds == {2}, "kept_beyond": settings.cube_size}
     if settings.ctf_aware:
         metadata |= {"ctf_aware": True, "voltage": settings.voltage, "cs": settings.cs}
     return OnePassRefinement(sources, settings, metadata, devices, *_start(settings))

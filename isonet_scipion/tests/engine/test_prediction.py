@@ -6,8 +6,9 @@ import pytest
 keras = pytest.importorskip("keras")
 
 from isonet_scipion.engine.network import NetworkSettings, build_unet, run_network  # noqa: E402
-from isonet_scipion.engine.prediction import corrector  # noqa: E402
+from isonet_scipion.engine.prediction import correct, corrector  # noqa: E402
 from isonet_scipion.engine.rotations import half_turns  # noqa: E402
+from isonet_scipion.engine.tiling import isonet_tiling  # noqa: E402
 from isonet_scipion.engine.wedge import TiltRange, apply_wedge  # noqa: E402
 
 SYMMETRIC, OTHER = TiltRange(-60, 60), TiltRange(-30, 66)
@@ -69,3 +70,17 @@ def test_most_of_the_grid_of_a_stem_cancels():
         strength(run_network(model, flat)[0]), strength(corrector(model, shape, SYMMETRIC)(flat)[0])
     ):
         assert averaged < 1e-4 * max(plain, 1e-3) + 1e-6
+
+
+@pytest.mark.parametrize("length, kept", [(8, 0.0), (32, 0.5), (128, 0.96)])
+def test_what_is_larger_than_the_training_showed_stays(length, kept):
+    wave = np.sin(2 * np.pi * (np.arange(256) + 0.5) / length)[:, None, None] * np.ones((1, 20, 20))
+    tomogram = wave.astype(np.float32)
+
+    def result(kept_beyond):
+        tiling = isonet_tiling(64, 96)
+        return correct(tomogram.copy(), lambda tiles: 0.5 * tiles, tiling, percentile=False, kept_beyond=kept_beyond)
+
+    inside = (slice(64, 192), 10, 10)
+    np.testing.assert_allclose(result(None)[inside], 0.5 * tomogram[inside], atol=1e-4)
+    np.testing.assert_allclose(result(32)[inside], (0.5 + 0.5 * kept) * tomogram[inside], atol=0.01)
