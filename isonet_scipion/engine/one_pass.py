@@ -19,13 +19,14 @@ from isonet_scipion.engine.device import Devices
 from isonet_scipion.engine.forecast import refinement_bytes
 from isonet_scipion.engine.held_out_boxes import HeldOutBoxes
 from isonet_scipion.engine.history import iterations_without_gain
-from isonet_scipion.engine.network import NetworkSettings, build_unet, run_network
+from isonet_scipion.engine.network import build_unet, run_network
 from isonet_scipion.engine.noise import NoiseSource, noise_sources
-from isonet_scipion.engine.one_pass_data import CropBatches, TomogramSource, crop_side
+from isonet_scipion.engine.one_pass_data import CropBatches, TomogramSource
 from isonet_scipion.engine.one_pass_model import OnePassModel
 from isonet_scipion.engine.refinement import Refinement, RunState
 from isonet_scipion.engine.settings import RefineSettings
 from isonet_scipion.engine.training import VALIDATION_SHARE, fit_epoch, seed_dropout
+from isonet_scipion.engine.training_crops import crop_side
 
 log = logging.getLogger(__name__)
 AVERAGING = 0.98  # momentum of the running average of the weights: over the last 50 steps
@@ -33,12 +34,6 @@ WARM_UP = 0.05  # share of the steps in which the learning rate rises; then it f
 CLIP = 1.0  # norm above which gradients are shortened
 # of the batch normalisation's statistics: Keras's 0.99 has not forgotten its start when the first estimates are made
 STATISTICS = 0.9
-
-
-def tomograms_side(settings: RefineSettings) -> int:
-    """Side in voxels of the crops that a run takes from its tomograms."""
-    divisor = math.lcm(*NetworkSettings.among(vars(settings)).divisor)
-    return crop_side(settings.cube_size, settings.any_angle > 0, divisor)
 
 
 @dataclass(frozen=True)
@@ -64,7 +59,7 @@ class OnePassRefinement(Refinement):
         """Set up a run; see `Refinement`, with tomograms instead of subtomograms."""
         super().__init__([], settings.cube_size, settings, metadata, devices, start_model, first_iteration)
         self.tomograms = tomograms
-        self.side = tomograms_side(settings)
+        self.side = crop_side(settings.cube_size, settings.any_angle > 0, math.lcm(*self.network.divisor))
         self.boxes = HeldOutBoxes(tomograms, self.side)
 
     @property

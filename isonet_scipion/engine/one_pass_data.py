@@ -17,11 +17,11 @@ from isonet_scipion.engine.one_pass_model import VIEWS, error_weight, plane_filt
 from isonet_scipion.engine.rotations import TRAINING_ROTATIONS
 from isonet_scipion.engine.tomograms import TomogramEntry
 from isonet_scipion.engine.training import VALIDATION_SHARE
+from isonet_scipion.engine.training_crops import MARGIN
 from isonet_scipion.engine.transfer import Transfer, read_flipped
 from isonet_scipion.engine.volume import check_mask, naming, open_volume, release, scratch_array
 from isonet_scipion.engine.wedge import TiltRange
 
-MARGIN = 8  # voxels around the cube in which the wedge is cut, so that its border shows less
 SHOWN_WEIGHT = 0.1  # of what the input shows, without halves: its own noise would be the target
 CENTRES = 4000  # places drawn in each tomogram
 
@@ -46,16 +46,6 @@ class TomogramSource:
         """Centres for training and for validation."""
         held_out = max(1, round(VALIDATION_SHARE * len(self.centres)))
         return self.centres[held_out:], self.centres[:held_out]
-
-
-def crop_side(cube_size: int, any_angle: bool, divisor: int) -> int:
-    """Side of the crops in voxels: the cube and its margin, turned as they may be, stay inside.
-
-    A multiple of `divisor`, for the network, and even or odd as the cube, so that voxels fall on voxels.
-    """
-    grid = cube_size + 2 * MARGIN
-    side = -(-int(np.ceil(grid * np.sqrt(3)) if any_angle else grid) // divisor) * divisor
-    return side + divisor * ((side - grid) % 2)
 
 
 def read_source(
@@ -136,7 +126,7 @@ class CropBatches(keras.utils.PyDataset):
         cube_size : int
             Side in voxels of the cube that the network is trained on.
         side : int
-            Of the crops in voxels; see `crop_side`.
+            Of the crops in voxels; see `training_crops.crop_side`.
         any_angle : float
             Share of the rotations that are by any angle; the others are rotations of the cube.
         filled_weight : float

@@ -175,7 +175,9 @@ class RefineSettings:
         None, "A refine_iterNN.json: go on after that iteration, with its settings unless given anew."
     )
     epochs: int = option(10, "Passes of steps_per_epoch steps in each iteration.")
-    batch_size: Optional[int] = option(None, "Training pairs per step. Default: twice the number of GPUs, at least 4.")
+    batch_size: Optional[int] = option(
+        None, "Training pairs per step. Default: twice the number of GPUs, at least 4, or 2 for one-pass."
+    )
     steps_per_epoch: Optional[int] = option(
         None, "Steps in each epoch. Default: 6 * subtomograms / batch_size, at most 200."
     )
@@ -209,7 +211,9 @@ class RefineSettings:
     )
     precision: str = option("auto", PRECISION, PRECISIONS)
     seed: Optional[int] = option(None, SEED, least=0)
-    cube_size: int = option(32, "one-pass: side in voxels of the cubes that train the network.", least=2)
+    cube_size: Optional[int] = option(
+        None, "one-pass: side in voxels of the cubes that train it. Default: 48, less in thin tomograms.", least=2
+    )
     use_deconv_tomo: bool = option(True, "one-pass: " + USE_DECONV)
     filled_weight: float = option(
         0.2, "one-pass: weight of the error where the target was estimated, against 1 where it was measured."

@@ -131,7 +131,7 @@ class ProtIsoNetRefine(ProtIsoNetBase):
             help="The network sees cubes of this side, cut out of the rotated subtomograms. A multiple of 2^depth of "
             "the network. Empty: as chosen in the extraction; for other subtomograms the largest multiple of 16 that "
             "is not above their size / 1.5 + 1. One-pass: cut out of rotated crops of the tomograms; empty: "
-            f"{RefineSettings.cube_size}.",
+            "48, less in thin tomograms.",
         )
         addTiltRange(form, "each item's")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ from isonet_scipion.engine.star import Star, read_star
 from isonet_scipion.engine.subtomograms import Subtomogram, read_subtomograms
 from isonet_scipion.engine.tilt_check import power_by_angle, shown_range, tilt_warning
 from isonet_scipion.engine.tomograms import TomogramEntry, TomogramTable
+from isonet_scipion.engine.training_crops import crop_side, fitting_cube
 from isonet_scipion.engine.transfer import Transfer, takes_deconvolved, tomogram_transfer
 from isonet_scipion.engine.wedge import TiltRange
 
@@ -67,7 +69,7 @@ def _iterative(subtomo_star: str, settings: RefineSettings) -> Refinement:
         raise EngineError(subtomo_star, f"rlnCubeSize {cube_size} is more than the side {size}", "Extract larger ones.")
     _check_tilt_ranges(subtomograms)
     devices = choose_devices(settings.gpuID, settings.precision)
-    settings = _batches(settings, devices, len(subtomograms))
+    settings = _batches(settings, devices, len(subtomograms), least=4)
 
     from isonet_scipion.engine.refinement import Refinement  # imports Keras, once the devices are chosen
 
@@ -80,20 +82,24 @@ def _iterative(subtomo_star: str, settings: RefineSettings) -> Refinement:
 
 
 def _one_pass(star_file: str, settings: RefineSettings) -> OnePassRefinement:
-    _check(settings, settings.cube_size, NetworkSettings.among(vars(settings)))
+    divisor = math.lcm(*NetworkSettings.among(vars(settings)).divisor)
     for name, most in (("filled_weight", np.inf), ("any_angle", 1.0)):
         if not 0 <= getattr(settings, name) <= most:
             raise EngineError(name, f"{getattr(settings, name)} is out of range", f"Give 0 to {min(most, 1):g}.")
     use_deconvolved = takes_deconvolved(settings.use_deconv_tomo, settings.ctf_aware)
     entries = TomogramTable(star_file).select(None, use_deconvolved)
+    if settings.cube_size is None:
+        shortest = min(min(entry.source(use_deconvolved)[0].shape) for entry in entries)
+        settings = dataclasses.replace(settings, cube_size=fitting_cube(shortest, settings.any_angle > 0, divisor))
+    _check(settings, settings.cube_size, NetworkSettings.among(vars(settings)))
     transfers = [_transfer(entry, settings) if settings.ctf_aware else None for entry in entries]
     devices = choose_devices(settings.gpuID, settings.precision)
-    settings = _batches(settings, devices, len(entries))
+    settings = _batches(settings, devices, len(entries), least=2)
 
-    from isonet_scipion.engine.one_pass import OnePassRefinement, tomograms_side
+    from isonet_scipion.engine.one_pass import OnePassRefinement
     from isonet_scipion.engine.one_pass_data import read_source
 
-    side = tomograms_side(settings)
+    side = crop_side(settings.cube_size, settings.any_angle > 0, divisor)
     sources, deconvolved = [], set()
     for entry, transfer in zip(entries, transfers):
         low, high = settings.tilt_min, settings.tilt_max
@@ -132,9 +138,9 @@ def _filled_in(settings: RefineSettings, values: dict, given: set[str]) -> Refin
     return dataclasses.replace(settings, **{name: value for name, value in values.items() if name not in given})
 
 
-def _batches(settings: RefineSettings, devices: Devices, count: int) -> RefineSettings:
+def _batches(settings: RefineSettings, devices: Devices, count: int, least: int) -> RefineSettings:
     """The settings with a batch size and a number of steps for so many subtomograms or tomograms."""
-    batch = settings.batch_size or max(4, 2 * devices.count)
+    batch = settings.batch_size or max(least, 2 * devices.count)
     steps = settings.steps_per_epoch or max(1, min(6 * count // batch, 200))
     return dataclasses.replace(settings, batch_size=batch, steps_per_epoch=steps)
 

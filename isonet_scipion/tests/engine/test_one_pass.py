@@ -20,11 +20,12 @@ from isonet_scipion.engine.network import NetworkSettings, build_unet  # noqa: E
 from isonet_scipion.engine.noise import NoiseSource  # noqa: E402
 from isonet_scipion.engine.normalisation import GreyScale, normalise  # noqa: E402
 from isonet_scipion.engine.one_pass import OnePassRefinement  # noqa: E402
-from isonet_scipion.engine.one_pass_data import MARGIN, SHOWN_WEIGHT, CropBatches, TomogramSource, crop_side  # noqa: E402
+from isonet_scipion.engine.one_pass_data import SHOWN_WEIGHT, CropBatches, TomogramSource  # noqa: E402
 from isonet_scipion.engine.one_pass_model import OnePassModel, in_wedge_planes, rotated_mask  # noqa: E402
 from isonet_scipion.engine.phantom import make_truth  # noqa: E402
 from isonet_scipion.engine.refinement import RunState  # noqa: E402
 from isonet_scipion.engine.settings import RefineSettings  # noqa: E402
+from isonet_scipion.engine.training_crops import MARGIN, crop_side, fitting_cube  # noqa: E402
 from isonet_scipion.engine.volume import open_volume, write_volume  # noqa: E402
 from isonet_scipion.engine.wedge import TiltRange, apply_wedge  # noqa: E402
 
@@ -130,6 +131,12 @@ def test_crops_suit_the_network_and_turn_onto_voxels():
         assert side % divisor == 0 and (side - cube) % 2 == 0
         assert side >= (cube + 2 * MARGIN) * (3**0.5 if any_angle else 1)
     assert crop_side(32, False, 8) == 48
+
+
+@pytest.mark.parametrize("shortest, cube", [(200, 48), (64, 48), (63, 40), (36, 16), (24, 8), (10, 8)])
+def test_cubes_are_smaller_in_thin_tomograms(shortest, cube):
+    assert fitting_cube(shortest, False, 8) == cube
+    assert fitting_cube(shortest, True, 8) <= cube
 
 
 def test_batches_depend_on_seed_epoch_and_step_alone_and_hold_out_their_centres():
