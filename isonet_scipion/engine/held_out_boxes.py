@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from isonet_scipion.engine.fsc import filtered
 from isonet_scipion.engine.heldout import HeldOutTest
 from isonet_scipion.engine.one_pass_data import TomogramSource
 from isonet_scipion.engine.volume import release
@@ -47,15 +46,9 @@ class HeldOutBoxes:
     def _test(
         self, tomogram: TomogramSource, centres: np.ndarray, network: Callable[[np.ndarray], np.ndarray]
     ) -> HeldOutTest:
-        shows = tomogram.transfer.filter(self.side) if tomogram.transfer else None
-
-        def restored(volumes: np.ndarray) -> np.ndarray:
-            made = network(volumes)
-            return made if shows is None else np.stack([filtered(volume, shows) for volume in made])
-
         test = HeldOutTest(self.side, tomogram.tilt)
         for centre in centres:
-            test.add_parts(tomogram.crops(centre, self.side), restored)
+            test.add_parts(tomogram.crops(centre, self.side), network)
         for volume in tomogram.volumes:
             release(volume)
         return test

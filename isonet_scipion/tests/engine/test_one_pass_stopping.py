@@ -13,7 +13,6 @@ from isonet_scipion.engine.device import choose_devices
 choose_devices("-1")
 
 from isonet_scipion.engine.extraction import crop  # noqa: E402
-from isonet_scipion.engine.fsc import filtered  # noqa: E402
 from isonet_scipion.engine.held_out_boxes import BOXES, HeldOutBoxes, apart  # noqa: E402
 from isonet_scipion.engine.heldout import TIPPED  # noqa: E402
 from isonet_scipion.engine.history import EpochRecord, best_end, iterations_without_gain  # noqa: E402
@@ -112,22 +111,6 @@ def test_each_tomogram_is_tested_with_its_own_tilt_range():
     alone = [shown_power(source) for source in (wide, narrow)]
     assert alone[1] < 0.8 * alone[0]
     np.testing.assert_allclose(np.mean(both), np.mean(alone), rtol=0.05)
-
-
-def test_a_ctf_aware_network_is_compared_through_the_ctf():
-    class Halving:
-        def filter(self, size):
-            shells = np.fft.rfftfreq(size) < 0.2
-            return np.broadcast_to(shells, (size, size, size // 2 + 1)).astype(np.float32)
-
-    source, truth = tomogram()
-    boxes = HeldOutBoxes([source], SIDE)
-    through = HeldOutBoxes([TomogramSource(**{**vars(source), "transfer": Halving()})], SIDE)
-    shows = Halving().filter(SIDE)
-    network = blend(boxes, [truth], 1.0)
-    expected = boxes.restored_wedge(lambda volumes: np.stack([filtered(made, shows) for made in network(volumes)]))
-    assert through.restored_wedge(blend(boxes, [truth], 1.0)) == expected
-    assert expected != boxes.restored_wedge(blend(boxes, [truth], 1.0))
 
 
 def test_boxes_are_held_out_apart_and_few():
