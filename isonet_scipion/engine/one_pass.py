@@ -14,6 +14,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+from keras import ops
 
 from isonet_scipion.engine.device import Devices
 from isonet_scipion.engine.forecast import refinement_bytes
@@ -34,6 +35,16 @@ WARM_UP = 0.05  # share of the steps in which the learning rate rises; then it f
 CLIP = 1.0  # norm above which gradients are shortened
 # of the batch normalisation's statistics: Keras's 0.99 has not forgotten its start when the first estimates are made
 STATISTICS = 0.9
+
+
+class LearningRate(keras.optimizers.schedules.CosineDecay):
+    """Rises with the optimiser's steps, falls with the run's: those `before` the optimiser's first count too."""
+
+    before = 0  # `continue_from` starts an optimiser in the middle of a run
+
+    def __call__(self, step):
+        """The rate at a step of the optimiser."""
+        return ops.minimum(super().__call__(step), super().__call__(step + self.before))
 
 
 @dataclass(frozen=True)
@@ -71,10 +82,10 @@ class OnePassRefinement(Refinement):
     def _compile(self, model: keras.Model) -> None:
         steps = self.settings.iterations * self.settings.epochs * self.settings.steps_per_epoch
         rising = max(1, round(WARM_UP * steps))
-        rate = keras.optimizers.schedules.CosineDecay(
+        self.rate = LearningRate(
             0.0, max(1, steps - rising), warmup_target=self.settings.learning_rate, warmup_steps=rising
         )
-        optimiser = keras.optimizers.Adam(rate, global_clipnorm=CLIP, use_ema=True, ema_momentum=AVERAGING)
+        optimiser = keras.optimizers.Adam(self.rate, global_clipnorm=CLIP, use_ema=True, ema_momentum=AVERAGING)
         for layer in model.layers:
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.momentum = STATISTICS
@@ -84,6 +95,12 @@ class OnePassRefinement(Refinement):
         self.estimator = build_unet(self.network)
         self.trainer = OnePassModel(model, self.estimator, self.cube_size, self.settings.any_angle > 0)
         self.trainer.compile(optimiser, jit_compile=model.jit_compile)
+
+    def _resume(self, model: keras.Model) -> RunState:
+        state = super()._resume(model)
+        epochs = (state.iteration - 1) * self.settings.epochs + state.epoch
+        self.rate.before = epochs * self.settings.steps_per_epoch - int(model.optimizer.iterations)
+        return state
 
     def _bytes_needed(self, model: keras.Model, iterations: int) -> int:
         return refinement_bytes(model.count_params(), 0, 0, iterations, False)
