@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from isonet_scipion.engine.ctf import first_peak
 from isonet_scipion.engine.device import Devices, choose_devices
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.files import require_file
@@ -130,6 +131,8 @@ def _transfer(entry: TomogramEntry, settings: RefineSettings) -> Transfer:
         raise EngineError(entry.path, "its CTF is corrected already", "Train without ctf_aware, or on it uncorrected.")
     transfer = tomogram_transfer(entry, settings.voltage, settings.cs, settings.bfactor)
     log.info("%s: %s", entry.path, transfer.microscope)
+    if first_peak(transfer.microscope) > 1 / (2 * entry.voxel_size):
+        log.warning("%s: voxels of %g A show nothing beyond the CTF's first peak.", entry.path, entry.voxel_size)
     return transfer
 
 
