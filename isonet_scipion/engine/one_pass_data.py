@@ -22,7 +22,7 @@ from isonet_scipion.engine.transfer import Transfer, read_flipped
 from isonet_scipion.engine.volume import check_mask, naming, open_volume, release, scratch_array
 from isonet_scipion.engine.wedge import TiltRange
 
-SHOWN_WEIGHT = 0.1  # of what the input shows, without halves: its own noise would be the target
+SHOWN_WEIGHT = 0.1  # of fine detail that the input shows, without halves: its own noise would be the target
 CENTRES = 4000  # places drawn in each tomogram
 
 

@@ -9,6 +9,7 @@ from keras import ops
 
 from isonet_scipion.engine.wedge import TiltRange, wedge_filter
 
+COARSE = 0.1  # cycles per voxel
 VIEWS = 2  # rotated copies of each crop in a step; of halves, each is the input once
 
 
@@ -135,7 +136,8 @@ def error_weight(
     filled_weight : float
         Of frequencies whose target is an estimate, against 1 where it was measured.
     shown_weight : float
-        Of frequencies that the network's input shows, against 1 where they are hidden from it.
+        Of fine frequencies that the network's input shows, against 1 where they are hidden from it. Coarse ones, which
+        have little noise, come near to 1: within COARSE cycles per voxel, as a Gaussian.
 
     Returns
     -------
@@ -143,7 +145,10 @@ def error_weight(
         (ky, kx, kz) each of `size`, float32, the order that `OnePassModel.compute_loss` transforms in.
     """
     by_target = filled_weight + (1 - filled_weight) * rotated_mask(size, matrix, tilt)
-    return by_target * (1 + (shown_weight - 1) * rotated_mask(size, np.eye(3), tilt))
+    squares = scipy.fft.fftfreq(size).astype(np.float32) ** 2
+    radius2 = squares[:, None, None] + squares[:, None] + squares
+    fine = 1 - np.exp(-radius2 / COARSE**2)
+    return by_target * (1 + (shown_weight - 1) * fine * rotated_mask(size, np.eye(3), tilt))
 
 
 def rotated_mask(size: int, matrix: np.ndarray, tilt: TiltRange) -> np.ndarray:

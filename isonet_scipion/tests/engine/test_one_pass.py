@@ -21,7 +21,7 @@ from isonet_scipion.engine.noise import NoiseSource  # noqa: E402
 from isonet_scipion.engine.normalisation import GreyScale, normalise  # noqa: E402
 from isonet_scipion.engine.one_pass import OnePassRefinement  # noqa: E402
 from isonet_scipion.engine.one_pass_data import SHOWN_WEIGHT, CropBatches, TomogramSource  # noqa: E402
-from isonet_scipion.engine.one_pass_model import OnePassModel, in_wedge_planes, rotated_mask  # noqa: E402
+from isonet_scipion.engine.one_pass_model import COARSE, OnePassModel, in_wedge_planes, rotated_mask  # noqa: E402
 from isonet_scipion.engine.phantom import make_truth  # noqa: E402
 from isonet_scipion.engine.refinement import RunState  # noqa: E402
 from isonet_scipion.engine.settings import RefineSettings  # noqa: E402
@@ -88,7 +88,13 @@ def test_without_halves_what_the_input_shows_hardly_counts(halves):
     (inputs,) = batches_of(halves, filled=1.0)[0]
     shown = rotated_mask(8, np.eye(3), TILT) > 0
     assert 0.3 < shown.mean() < 0.9
-    np.testing.assert_allclose(inputs["weight"][:, shown], 1.0 if halves == 2 else SHOWN_WEIGHT, rtol=1e-5)
+    k = np.fft.fftfreq(8)
+    ky, kx, kz = np.meshgrid(k, k, k, indexing="ij")
+    coarse = np.exp(-(kx**2 + ky**2 + kz**2) / COARSE**2)
+    least = 1.0 if halves == 2 else SHOWN_WEIGHT
+    expected = np.broadcast_to((least + (1 - least) * coarse)[shown], (len(inputs["weight"]), shown.sum()))
+    assert expected.max() == 1 and expected.min() == pytest.approx(least, rel=1e-3)
+    np.testing.assert_allclose(inputs["weight"][:, shown], expected, rtol=1e-4)
     np.testing.assert_allclose(inputs["weight"][:, ~shown], 1.0)
 
 
