@@ -12,10 +12,11 @@ import warnings
 import zipfile
 import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Optional, get_type_hints
 
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.files import replacing, require_file
+from isonet_scipion.engine.kinds import require_kinds
 from isonet_scipion.engine.legacy_h5 import MODEL_REMEDY, legacy_network, load_legacy_weights
 from isonet_scipion.engine.network import NetworkSettings, build_unet
 
@@ -30,6 +31,9 @@ BYTES_PER_LAYER = 400  # of a file, beside the weights
 # what reading a damaged or hostile archive can raise
 DAMAGED = (ValueError, LookupError, TypeError, AttributeError, OSError, EOFError, RuntimeError, MemoryError)
 DAMAGED += (zipfile.BadZipFile, zlib.error)
+KINDS = {"voxel_size": Optional[float], "tilt_min": Optional[float], "tilt_max": Optional[float]}
+KINDS |= {"normalize_percentile": Optional[bool], "deconvolved": Optional[bool], "cube_size": Optional[int]}
+KINDS |= get_type_hints(NetworkSettings)
 BUILTIN = "builtin"  # what a user gives instead of a file's name
 BUILTIN_FILE = Path(__file__).parent / "builtin" / "model.keras"
 
@@ -78,7 +82,9 @@ def read_metadata(path: str | os.PathLike) -> dict:
                 ):
                     raise ValueError(f"its {unpacked >> 20} MiB are more than a model's")
                 metadata = json.loads(archive.read(METADATA))
-            return {key: tuple(value) if isinstance(value, list) else value for key, value in metadata.items()}
+            metadata = {key: tuple(value) if isinstance(value, list) else value for key, value in metadata.items()}
+            require_kinds(metadata, KINDS)
+            return metadata
         except DAMAGED as error:
             raise EngineError(str(path), f"it is not a model of isonet_scipion ({error})", MODEL_REMEDY) from error
     return legacy_network(file).as_dict()

@@ -8,7 +8,7 @@ import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_type_hints
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from isonet_scipion.engine.ctf import first_peak
 from isonet_scipion.engine.device import Devices, choose_devices
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.files import require_file
+from isonet_scipion.engine.kinds import require_kinds
 from isonet_scipion.engine.model_file import STATE_FILE, model_path, network_settings, read_metadata
 from isonet_scipion.engine.network import NetworkSettings
 from isonet_scipion.engine.noise import noise_level
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from isonet_scipion.engine.refinement import Refinement
 
 log = logging.getLogger(__name__)
+KINDS = get_type_hints(RefineSettings)
 NEEDED = ("rlnImageName", "rlnCubeSize")  # columns of the table
 TILT_SAMPLE = 30  # subtomograms of each tilt range that it is checked on
 
@@ -158,8 +160,12 @@ def _continued(settings: RefineSettings, given: set[str]) -> RefineSettings:
             for name, value in stored.items()
             if name in names and name not in given
         }
+        require_kinds({**restored, "iter_count": stored.get("iter_count", 0)}, {**KINDS, "iter_count": int})
+        for field in dataclasses.fields(RefineSettings):
+            if field.metadata["choices"] and restored.get(field.name, field.default) not in field.metadata["choices"]:
+                raise ValueError(f"its {field.name} is {restored[field.name]!r}")
         return dataclasses.replace(settings, **restored)
-    except (ValueError, AttributeError) as error:
+    except (ValueError, AttributeError, RecursionError) as error:
         raise EngineError(str(path), f"it is not a refine_iterNN.json ({error})", "Give one of the run.") from error
 
 

@@ -243,9 +243,11 @@ def boundaries(folder: Path) -> Iterator[Case]:
 # ---------------------------------------------------------------- models
 
 
-def archive(path: Path, source: Path, metadata: dict | str | None = None, **members: bytes) -> None:
-    """A .keras with another isonet.json, or other members (their dots written as __)."""
-    with zipfile.ZipFile(source) as old, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as new:
+def archive(
+    path: Path, source: Path, metadata: dict | str | None = None, packing: int = zipfile.ZIP_STORED, **members: bytes
+) -> None:
+    """A .keras with another isonet.json, or other members (their dots written as __); Keras does not pack either."""
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(path, "w", packing) as new:
         content = {name: old.read(name) for name in old.namelist()}
         if metadata is not None:
             content[METADATA] = (metadata if isinstance(metadata, str) else json.dumps(metadata)).encode()
@@ -275,10 +277,12 @@ def models(folder: Path) -> Iterator[Case]:
     archive(folder / "deep_network.keras", good, {**shape, "unet_depth": 10**9})
     archive(folder / "long_network.keras", good, {**shape, "convs_per_depth": 10**9})
     archive(folder / "text_network.keras", good, {**shape, "filter_base": "two"})
+    archive(folder / "text_tilt_network.keras", good, {**shape, "tilt_min": "a", "tilt_max": "b"})
+    archive(folder / "text_kernel_network.keras", good, {**shape, "kernel": "abc"})
     archive(folder / "no_network.keras", good, {})
     archive(folder / "list.keras", good, "[1, 2]")
     archive(folder / "nested.keras", good, "[" * 100_000)
-    archive(folder / "bomb.keras", good, padding=bytes(64 << 20))
+    archive(folder / "bomb.keras", good, packing=zipfile.ZIP_DEFLATED, padding=bytes(64 << 20))
     archive(folder / "bad_weights.keras", good, model__weights__h5=b"no HDF5")
     with zipfile.ZipFile(folder / "strangers.keras", "w") as other:  # another program's model, with code in it
         layer = {"class_name": "Lambda", "config": {"function": "__import__('os').mknod('ran')"}}
@@ -306,6 +310,14 @@ def models(folder: Path) -> Iterator[Case]:
     (folder / "list.json").write_text("[]")
     for path in ("broken.json", "list.json", "absent.json"):
         yield Case(path, ("refine", "s.star", f"--continue_from={path}"), f"{path}: ")
+    strange = ("iter_count", "iterations", "batch_size", "kernel", "pool", "unet_depth", "learning_rate", "tilt_min")
+    strange += ("noise_level", "precision", "method", "result_dir", "select_subtomo_number", "drop_out", "seed")
+    for name in strange:
+        (folder / f"{name}.json").write_text(json.dumps({name: 0.5 if name == "result_dir" else "strange"}))
+        why = f"{name}.json: it is not a refine_iter.*its {name} is"
+        yield Case(f"{name}.json", ("refine", "s.star", f"--continue_from={name}.json"), why)
+    (folder / "nested.json").write_text("[" * 100_000)
+    yield Case("nested.json", ("refine", "s.star", "--continue_from=nested.json"), "nested.json: it is not a refine_")
     yield Case("pretrained", ("refine", "s.star", "--pretrained_model=half.keras"), "half.keras: ")
 
 

@@ -1,0 +1,25 @@
+"""Kinds of values that came out of a JSON text, which a file's author can make anything."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, get_args, get_origin
+
+
+def require_kinds(values: Mapping[str, Any], hints: Mapping[str, Any]) -> None:
+    """Raise a ValueError unless each value that has a type hint is of its kind; numbers must be finite."""
+    for name, value in values.items():
+        if name in hints and not _fits(value, hints[name]):
+            raise ValueError(f"its {name} is {str(value)[:40]!r}")
+
+
+def _fits(value: object, hint: Any) -> bool:
+    options = get_args(hint)
+    if get_origin(hint) is tuple:
+        return isinstance(value, tuple) and all(_fits(each, options[0]) for each in value)
+    if options:  # Optional
+        return any(_fits(value, option) for option in options)
+    if hint is float:
+        return type(value) in (int, float) and math.isfinite(value)
+    return type(value) is hint
