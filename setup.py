@@ -72,6 +72,7 @@ setup(
             "pytest-xdist",
             "hypothesis",
             "ruff",
+            "jax<0.5",  # what Scipion's SciPy allows
             "starfile",
             "scipion-em-imod",
             "scipion-installer",
