@@ -1,11 +1,12 @@
 """Quality and CPU seconds of a refinement on a simulated tomogram whose truth is known.
 
     python benchmarks/refinement.py SCENE --bench BENCH --out FOLDER [--seed 1] [--tilt-min -60 --tilt-max 60]
+                                    [REFINE OPTIONS]
 
 SCENE is a folder with tomo.mrc, gt.mrc, slab_mask.mrc and tilt.tlt, as BENCH/project.py makes it; BENCH has the
 scorer, score.py. The settings are those with which the released IsoNet 0.2 was measured: masks 50/50, 60
 subtomograms, cube 32, crop 56, filter_base 16, 8 iterations of 5 epochs of 40 steps of 4 pairs, no noise;
-prediction with cube 48, crop 80.
+prediction with cube 48, crop 80. Further options go to refine.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def engine(folder: Path, *arguments: object) -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def run(scene: Path, out: Path, seed: int, tilt: tuple[float, float]) -> dict[str, float]:
+def run(scene: Path, out: Path, seed: int, tilt: tuple[float, float], options: list[str]) -> dict[str, float]:
     """Run the chain; returns the CPU seconds of its stages."""
     (out / "tomoset").mkdir(parents=True, exist_ok=True)
     link = out / "tomoset" / "tomo.mrc"
@@ -42,7 +43,7 @@ def run(scene: Path, out: Path, seed: int, tilt: tuple[float, float]) -> dict[st
         "prepare_star": ("tomoset", "--pixel_size", 10, "--number_subtomos", 60, *tilts),
         "make_mask": ("tomograms.star", "--density_percentage", 50, "--std_percentage", 50),
         "extract": ("tomograms.star", "--cube_size", 32, "--crop_size", 56, "--seed", seed),
-        "refine": ("subtomo.star", *training, *quiet, "--preprocessing_ncpus", 2),
+        "refine": ("subtomo.star", *training, *quiet, "--preprocessing_ncpus", 2, *options),
         "predict": ("tomograms.star", "results/model_iter08.keras", "--cube_size", 48, "--crop_size", 80),
     }
     return {name: engine(out, name, *arguments) for name, arguments in commands.items()}
@@ -65,9 +66,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--tilt-min", type=float, default=-60)
     parser.add_argument("--tilt-max", type=float, default=60)
-    arguments = parser.parse_args()
+    arguments, options = parser.parse_known_args()
     scene, out = arguments.scene.resolve(), arguments.out.resolve()
-    seconds = run(scene, out, arguments.seed, (arguments.tilt_min, arguments.tilt_max))
+    seconds = run(scene, out, arguments.seed, (arguments.tilt_min, arguments.tilt_max), options)
     score(scene, out, arguments.bench.resolve())
     print("CPU seconds:", {name: round(value) for name, value in seconds.items()})
 
