@@ -55,7 +55,7 @@ class ProtIsoNetRefine(ProtIsoNetBase):
     def _defineParams(self, form: Form) -> None:
         form.addSection(label="Input")
         self._addGpuParams(form)
-        addOption(form, RefineSettings, "method", "Method", "One-pass needs no extraction, but is young: compare.")
+        addOption(form, RefineSettings, "method", "Method", "One-pass needs no extraction, and less time.")
         form.addParam(
             "inputTomograms",
             PointerParam,
@@ -119,8 +119,8 @@ class ProtIsoNetRefine(ProtIsoNetBase):
             label="Start from the builtin model?",
             help="Yes: go on with the network that comes with the plugin, whose shape is then taken. It is a prior "
             "learned from simulated tomograms of proteins, filaments and membranes: what it fills in before it has "
-            "learned from your data is what such objects look like. In simulations, one-pass is ahead "
-            "with it, and removes more noise; on a real tomogram it went wrong (benchmarks/ONE_PASS.md).",
+            "learned from your data is what such objects look like. In simulations, one-pass needs "
+            "less time with it, and removes more noise (benchmarks/ONE_PASS.md).",
         )
         form.addParam(
             "cubeSize",
@@ -152,7 +152,8 @@ class ProtIsoNetRefine(ProtIsoNetBase):
             condition=ONE_PASS,
             validators=[AT_LEAST_ONE],
             label="Iterations of one-pass",
-            help="After each one a model is written. The learning rate falls over all of them.",
+            help="After each one a model is written. The learning rate falls over all of them. From the builtin "
+            "model two or three do.",
         )
         form.addParam(
             "onePassSteps",
