@@ -8,19 +8,18 @@ import numpy as np
 
 from isonet_scipion.engine.heldout import HeldOutTest
 from isonet_scipion.engine.one_pass_data import TomogramSource
+from isonet_scipion.engine.training_crops import BOXES
 from isonet_scipion.engine.volume import release
-
-BOXES = 24  # in all tomograms together: a few per cent of a usual iteration
 
 
 class HeldOutBoxes:
     """Boxes around held-out centres, in which a network is tried."""
 
     def __init__(self, tomograms: Sequence[TomogramSource], side: int) -> None:
-        """Choose boxes of `side`^3 voxels, that of the crops: apart, at least one in each tomogram."""
+        """Take boxes of `side`^3 voxels, that of the crops, from what is held out: at least one in each tomogram."""
         self.tomograms, self.side = tomograms, side
         most = max(1, BOXES // len(tomograms))
-        self.centres = [apart(tomogram.split()[1], side, most) for tomogram in tomograms]
+        self.centres = [apart(tomogram.split(side)[1], side, most) for tomogram in tomograms]
 
     def restored_wedge(self, network: Callable[[np.ndarray], np.ndarray]) -> tuple[float, float] | None:
         """How well a network restores a hidden wedge; see `heldout`.

@@ -72,6 +72,12 @@ class OnePassRefinement(Refinement):
         self.tomograms = tomograms
         self.side = crop_side(settings.cube_size, settings.any_angle > 0, math.lcm(*self.network.divisor))
         self.boxes = HeldOutBoxes(tomograms, self.side)
+        small = [source.name for source in tomograms if not source.split(self.side)[2]]
+        if small:
+            log.warning(
+                "Too small to keep a part of it from the training, so that overtraining will not show: %s",
+                ", ".join(small),
+            )
 
     @property
     def data(self) -> str:

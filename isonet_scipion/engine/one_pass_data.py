@@ -17,7 +17,7 @@ from isonet_scipion.engine.one_pass_model import VIEWS, error_weight, plane_filt
 from isonet_scipion.engine.rotations import TRAINING_ROTATIONS
 from isonet_scipion.engine.tomograms import TomogramEntry
 from isonet_scipion.engine.training import VALIDATION_SHARE
-from isonet_scipion.engine.training_crops import MARGIN
+from isonet_scipion.engine.training_crops import BOXES, MARGIN, set_aside
 from isonet_scipion.engine.transfer import Transfer, read_flipped
 from isonet_scipion.engine.volume import check_mask, naming, open_volume, release, scratch_array
 from isonet_scipion.engine.wedge import TiltRange
@@ -33,7 +33,7 @@ class TomogramSource:
     name: str
     volumes: tuple[np.ndarray, ...]  # memory maps, protein dark; phase-flipped where there is a transfer
     grey_scales: tuple[GreyScale, ...]  # of the negated voxels
-    centres: np.ndarray  # (n, 3) z, y, x in random order; the first tenth is for validation
+    centres: np.ndarray  # (n, 3) z, y, x in random order
     tilt: TiltRange
     transfer: Transfer | None = None  # in a CTF-aware training
 
@@ -42,10 +42,16 @@ class TomogramSource:
         pairs = zip(self.volumes, self.grey_scales)
         return np.stack([grey.apply(-crop(volume, centre, size).astype(np.float32)) for volume, grey in pairs])
 
-    def split(self) -> tuple[np.ndarray, np.ndarray]:
-        """Centres for training and for validation."""
-        held_out = max(1, round(VALIDATION_SHARE * len(self.centres)))
-        return self.centres[held_out:], self.centres[:held_out]
+    def split(self, side: int) -> tuple[np.ndarray, np.ndarray, bool]:
+        """Centres for training and for validation, and whether the crops of `side`^3 voxels share no voxel.
+
+        Where a tomogram is too small for that, the first tenth is for validation.
+        """
+        training, held_out = set_aside(self.centres, side, BOXES)
+        if len(held_out):
+            return training, held_out, True
+        few = max(1, round(VALIDATION_SHARE * len(self.centres)))
+        return self.centres[few:], self.centres[:few], False
 
 
 def read_source(
@@ -146,7 +152,7 @@ class CropBatches(keras.utils.PyDataset):
         self.sources, self.cube_size, self.side, self.any_angle = sources, cube_size, side, any_angle
         self.filled_weight = filled_weight
         self.crops, self.steps, self.seed = max(1, batch_size // VIEWS), steps, [int(n) % 2**32 for n in seed]
-        self.held_out = seed[-1] < 0
+        self.centres = [source.split(side)[int(seed[-1] < 0)] for source in sources]
         self.noise, self.noise_level = noise, noise_level
 
     def __len__(self) -> int:
@@ -158,7 +164,7 @@ class CropBatches(keras.utils.PyDataset):
         for _ in range(self.crops):
             number = int(rng.integers(len(self.sources)))
             source = self.sources[number]
-            centres = source.split()[int(self.held_out)]
+            centres = self.centres[number]
             matrices = np.stack([self._matrix(rng) for _ in range(VIEWS)])
             drawn.append(
                 {
