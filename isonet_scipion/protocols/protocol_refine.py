@@ -16,7 +16,7 @@ from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.extraction import usual_cube_size
 from isonet_scipion.engine.model_file import BUILTIN, read_metadata
 from isonet_scipion.engine.network import NetworkSettings
-from isonet_scipion.engine.settings import METHODS, ONE_PASS_DEFAULTS, RefineSettings
+from isonet_scipion.engine.settings import METHODS, ONE_PASS_DEFAULTS, ONE_PASS_ITERATIONS_FROM_A_MODEL, RefineSettings
 from isonet_scipion.objects import IsoNetModel
 from isonet_scipion.protocols.base import EngineFailure, ProtIsoNetBase
 from isonet_scipion.protocols.defocus import (
@@ -148,12 +148,13 @@ class ProtIsoNetRefine(ProtIsoNetBase):
         form.addParam(
             "onePassIterations",
             IntParam,
-            default=ONE_PASS_DEFAULTS["iterations"],
+            allowsNull=True,
             condition=ONE_PASS,
             validators=[AT_LEAST_ONE],
             label="Iterations of one-pass",
-            help="After each one a model is written. The learning rate falls over all of them. From the builtin "
-            "model two or three do.",
+            help="After each one a model is written. The learning rate falls over all of them. Empty: "
+            f"{ONE_PASS_DEFAULTS['iterations']}, or {ONE_PASS_ITERATIONS_FROM_A_MODEL} from a model: with more, it may "
+            "learn the noise of a single tomogram.",
         )
         form.addParam(
             "onePassSteps",
@@ -245,7 +246,7 @@ class ProtIsoNetRefine(ProtIsoNetBase):
     def _insertAllSteps(self) -> None:
         self._insertFunctionStep(self.convertInputStep, needsGPU=False)
         # with its number of iterations raised, a finished run goes on when it is continued
-        iterations = self.onePassIterations.get() if self._isOnePass() else self.iterations.get()
+        iterations = self._onePassIterations() if self._isOnePass() else self.iterations.get()
         self._insertFunctionStep(self.refineStep, iterations, needsGPU=True)
         self._insertFunctionStep(self.createOutputStep, iterations, needsGPU=False)
 
@@ -291,6 +292,11 @@ class ProtIsoNetRefine(ProtIsoNetBase):
 
     def _isOnePass(self) -> bool:
         return self.getEnumText("method") == "one-pass"
+
+    def _onePassIterations(self) -> int:
+        fromModel = self.startFromBuiltin or self.pretrainedModel.get() is not None
+        usual = ONE_PASS_ITERATIONS_FROM_A_MODEL if fromModel else ONE_PASS_DEFAULTS["iterations"]
+        return self.onePassIterations.get(usual)
 
     def _isCtfAware(self) -> bool:
         return self._isOnePass() and self.ctfAware.get()

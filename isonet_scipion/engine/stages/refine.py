@@ -20,7 +20,7 @@ from isonet_scipion.engine.kinds import require_kinds
 from isonet_scipion.engine.model_file import STATE_FILE, model_path, network_settings, read_metadata
 from isonet_scipion.engine.network import NetworkSettings
 from isonet_scipion.engine.noise import noise_level
-from isonet_scipion.engine.settings import ONE_PASS_DEFAULTS, RefineSettings
+from isonet_scipion.engine.settings import ONE_PASS_DEFAULTS, ONE_PASS_ITERATIONS_FROM_A_MODEL, RefineSettings
 from isonet_scipion.engine.star import Star, read_star
 from isonet_scipion.engine.subtomograms import Subtomogram, read_subtomograms
 from isonet_scipion.engine.tilt_check import power_by_angle, shown_range, tilt_warning
@@ -42,7 +42,8 @@ TILT_SAMPLE = 30  # subtomograms of each tilt range that it is checked on
 def refine(star: str, settings: RefineSettings, given: set[str]) -> None:
     """Train; `given` names the options that were set by hand. Errors as `EngineError`."""
     if settings.method == "one-pass":
-        settings = _filled_in(settings, ONE_PASS_DEFAULTS, given)
+        start = {"iterations": ONE_PASS_ITERATIONS_FROM_A_MODEL} if settings.pretrained_model else {}
+        settings = _filled_in(settings, ONE_PASS_DEFAULTS | start, given)
     if settings.continue_from:
         settings = _continued(settings, given)
     elif settings.pretrained_model:
