@@ -17,8 +17,8 @@ from isonet_scipion import __version__
 from isonet_scipion.engine import settings as all_settings
 from isonet_scipion.engine.device import is_out_of_memory
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.files import alone
-from isonet_scipion.engine.interruption import Terminated, ending_on_signals
+from isonet_scipion.engine.files import alone, require_outputs
+from isonet_scipion.engine.interruption import STATUS, Terminated, ending_on_signals
 from isonet_scipion.engine.parent import live_with_parent
 
 NAME = "isonet-engine"
@@ -50,6 +50,9 @@ WRITES = {
     "export_relion": "output_star",
     "export_model": "output_h5",
 }
+# arguments and options that name a file, or a folder, to write
+FILES = {"output_star", "subtomo_star", "output_h5"}
+FOLDERS = {"deconv_folder", "mask_folder", "subtomo_folder", "result_dir", "output_dir", "out_folder"}
 # command: what makes it smaller
 LESS_MEMORY = {
     "deconv": "Give chunk_size, such as 64, or lower it, or rescale the tomogram (resize).",
@@ -97,6 +100,16 @@ class FiniteFloat(click.types.FloatParamType):
         return number
 
 
+class Text(click.types.StringParamType):
+    """A name or list, which is not empty."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Refuse what is empty."""
+        if not str(value).strip():
+            self.fail("it is empty", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 def _click_type(hint: Any, field: Field) -> click.ParamType:
     arguments = [argument for argument in getattr(hint, "__args__", ()) if argument is not type(None)]
     if type(None) in getattr(hint, "__args__", ()):
@@ -107,7 +120,7 @@ def _click_type(hint: Any, field: Field) -> click.ParamType:
         return click.Choice(field.metadata["choices"])
     if hint is int and field.metadata["least"] is not None:
         return click.IntRange(min=field.metadata["least"])
-    return {int: click.INT, float: FiniteFloat(), bool: click.BOOL, str: click.STRING}[hint]
+    return {int: click.INT, float: FiniteFloat(), bool: click.BOOL, str: Text()}[hint]
 
 
 def _help(field: Field) -> str:
@@ -142,6 +155,7 @@ def _callback(name: str, kind: type | None, module: str) -> Callable:
             arguments.append({key for key in names if context.get_parameter_source(key) is source})
         _set_up_logging(values.get("log_level", "info"))
         stage = getattr(import_module(f"isonet_scipion.engine.stages.{module}"), name)
+        require_outputs(*([values[key] for key in sorted(kind_of & values.keys())] for kind_of in (FILES, FOLDERS)))
         with alone(values[WRITES[name]]) if name in WRITES else nullcontext():
             stage(*arguments)
 
@@ -151,7 +165,9 @@ def _callback(name: str, kind: type | None, module: str) -> Callable:
 def _command(name: str) -> click.Command:
     kind, module, arguments = COMMANDS[name]
     description = kind.__doc__ if kind else DESCRIPTIONS[name]
-    params: list[click.Parameter] = [click.Argument([argument.lower()], metavar=argument) for argument in arguments]
+    params: list[click.Parameter] = [
+        click.Argument([argument.lower()], type=Text(), metavar=argument) for argument in arguments
+    ]
     if kind:
         params += _options(kind)
     return click.Command(name, callback=_callback(name, kind, module), params=params, help=description)
@@ -183,7 +199,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0 success, 1 the stage failed, 2 wrong usage, 130 or 143 interrupted by Ctrl-C or SIGTERM.
+        0 success, 1 the stage failed, 2 wrong usage, 129, 130 or 143 interrupted by SIGHUP, Ctrl-C or SIGTERM.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
@@ -198,8 +214,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         message, status = f"{error.format_message().rstrip('.')}. See '{context} --help'.", 2
     except (click.Abort, KeyboardInterrupt):
         message, status = "interrupted; what was finished is kept", 130
-    except Terminated:
-        message, status = "terminated; what was finished is kept", 143
+    except Terminated as signalled:
+        message, status = "terminated; what was finished is kept", STATUS[signalled.args[0]]
     except Exception as error:
         if not is_out_of_memory(error):
             raise

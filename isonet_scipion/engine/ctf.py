@@ -8,6 +8,9 @@ import numpy as np
 
 from isonet_scipion.engine.errors import EngineError
 
+MOST_CS = 100.0  # mm
+MOST_DEFOCUS = 1e6  # A
+
 
 @dataclass(frozen=True)
 class Microscope:
@@ -22,8 +25,12 @@ class Microscope:
         return f"defocus {self.defocus:.0f} A, {self.voltage:g} kV, Cs {self.cs:g} mm"
 
     def __post_init__(self) -> None:
-        if not 0 < self.voltage < 1e4:
+        if not 1 <= self.voltage < 1e4:
             raise EngineError("voltage", f"{self.voltage:g} kV is impossible", "Give it in kV, such as 300.")
+        if not 0 <= self.cs <= MOST_CS:
+            raise EngineError("spherical aberration", f"{self.cs:g} mm is impossible", "Give it in mm, such as 2.7.")
+        if not abs(self.defocus) <= MOST_DEFOCUS:
+            raise EngineError("rlnDefocus", f"{self.defocus:g} A is impossible", "Give it in A, such as 20000.")
         if not 0 <= self.amplitude_contrast <= 1:
             raise EngineError(
                 "rlnAmplitudeContrast", f"{self.amplitude_contrast:g} is no fraction", "Give 0 to 1, such as 0.07."

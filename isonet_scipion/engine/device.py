@@ -74,6 +74,9 @@ def choose_devices(gpu_id: str | None = None, precision: str = "float32") -> Dev
         ) from error
     backend = keras.backend.backend()
     gpus = _gpu_names(backend)
+    named = os.environ["CUDA_VISIBLE_DEVICES"] if gpu_id is not None else "-1"
+    if named != "-1" and len(gpus) < named.count(",") + 1:
+        log.warning("gpuID %s names %d GPUs, %d found.", named, named.count(",") + 1, len(gpus))
     if not gpus:
         log.warning("No GPU found: the network runs on the CPU, which takes longer.")
     bfloat16 = bool(gpus) and _has_bfloat16(backend)

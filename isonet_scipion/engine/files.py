@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import logging
 import os
@@ -15,6 +16,8 @@ from isonet_scipion.engine.deferral import signals_put_off
 from isonet_scipion.engine.errors import EngineError
 
 log = logging.getLogger(__name__)
+NAME_ERRORS = (errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG)
+NAME_REMEDY = "Give another name, whose parts are folders."
 WRITE_REMEDY = "Check the free space and the permissions."
 _open_now: set[Path] = set()  # temporary files and locks of this process
 
@@ -50,7 +53,7 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
             os.chmod(temporary, 0o666 & ~_UMASK)
             os.replace(temporary, target)
     except OSError as error:
-        raise EngineError(str(target), f"can't be written ({error.strerror or error})", WRITE_REMEDY) from error
+        raise _not_written(target, error) from error
 
 
 @contextmanager
@@ -65,7 +68,10 @@ def alone(path: str | os.PathLike) -> Iterator[None]:
     EngineError
         If another command has it, or the folder can't be written.
     """
-    target = Path(path).absolute()
+    try:
+        target = Path(path).absolute()
+    except FileNotFoundError as error:
+        raise EngineError(str(path), "the working directory was deleted", "Change to another one.") from error
     lock = target.with_name(f".{target.name}.lock")
     missing = [folder for folder in lock.parents if not folder.exists()]
     try:
@@ -102,7 +108,7 @@ def _lock(path: Path, target: Path, taken: str) -> int:
         except FileNotFoundError:
             continue  # the folder was removed in between
         except OSError as error:
-            raise EngineError(str(target), f"can't be written ({error.strerror}: {path.name})", WRITE_REMEDY) from error
+            raise _not_written(target, error) from error
         found = os.fstat(file)
         if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
             os.close(file)
@@ -119,6 +125,24 @@ def _lock(path: Path, target: Path, taken: str) -> int:
         if _is_at(file, path):  # not if its last owner deleted it after it was opened here
             return file
         os.close(file)
+
+
+def _not_written(target: Path, error: OSError) -> EngineError:
+    remedy = NAME_REMEDY if error.errno in NAME_ERRORS else WRITE_REMEDY
+    return EngineError(str(target), f"can't be written ({error.strerror or error})", remedy)
+
+
+def require_outputs(files: Iterable[str], folders: Iterable[str]) -> None:
+    """Raise an EngineError if an output can't have its name: a file that of a folder, a folder that of a file."""
+    for paths, is_kind, kind in ((files, stat.S_ISREG, "file"), (folders, stat.S_ISDIR, "folder")):
+        for path in paths:
+            try:
+                if not is_kind(os.stat(path).st_mode):
+                    raise EngineError(path, f"it can't be written: it exists and is no {kind}", NAME_REMEDY)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise _not_written(Path(path), error) from error
 
 
 def _is_at(file: int, path: Path) -> bool:

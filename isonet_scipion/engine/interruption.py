@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM end a command within seconds, whatever it is computing."""
+"""Ctrl-C, SIGTERM and a closed terminal (SIGHUP) end a command within seconds, whatever it is computing."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from isonet_scipion.engine.deferral import must_wait
 from isonet_scipion.engine.files import discard_temporaries
 
 GRACE = 6.0  # seconds for the running step, which Python can't interrupt while it is inside TensorFlow
-STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143}
+STATUS = {number: 128 + number for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
 
 
 class Terminated(BaseException):
-    """SIGTERM came; a BaseException, so that clean-up runs and nothing swallows it."""
+    """SIGTERM or SIGHUP, its argument, came; a BaseException, so that clean-up runs and nothing swallows it."""
 
 
-EXCEPTION = {signal.SIGINT: KeyboardInterrupt, signal.SIGTERM: Terminated}
+EXCEPTION = {signal.SIGINT: KeyboardInterrupt, signal.SIGTERM: Terminated, signal.SIGHUP: Terminated}
 _came: list[int] = []  # the signal that was heeded
 
 
@@ -46,7 +46,7 @@ def ending_on_signals() -> Iterator[None]:
         yield
     except Exception as error:
         if _came:  # compiled code puts errors of its own in the place of a signal's exception
-            raise EXCEPTION[_came[0]] from error
+            raise EXCEPTION[_came[0]](_came[0]) from error
         raise
     finally:
         discard_temporaries()  # the signal may have come in the middle of their own clean-up
@@ -66,7 +66,7 @@ def _raise_once(number: int, _: object) -> None:
     for each in STATUS:
         signal.signal(each, signal.SIG_IGN)
     _came.append(number)
-    raise EXCEPTION[number]
+    raise EXCEPTION[number](number)
 
 
 def _end_after_grace(receiving: socket.socket, finished: threading.Event) -> None:
@@ -76,5 +76,6 @@ def _end_after_grace(receiving: socket.socket, finished: threading.Event) -> Non
         if status and not finished.wait(GRACE):
             discard_temporaries()
             message = "isonet-engine: error: stopped in the middle of a step; what was finished is kept"
-            print(message, file=sys.stderr, flush=True)
+            with contextlib.suppress(OSError):  # the terminal is gone
+                print(message, file=sys.stderr, flush=True)
             os._exit(status)

@@ -134,6 +134,7 @@ def _network_of_the_file(file: Path, metadata: dict) -> NetworkSettings:
         least = (
             4 * math.prod(network.kernel) * widest**2 + BYTES_PER_LAYER * network.unet_depth * network.convs_per_depth
         )
+        least += 8 * network.filter_base * network.stem**3
         if least > file.stat().st_size:
             raise ValueError(f"it is too small for a network of {network}")
     except (*DAMAGED, EngineError) as error:

@@ -8,10 +8,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from isonet_scipion.engine.ctf import Microscope
-from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.files import require_kept
 from isonet_scipion.engine.star import Star, parse_index_list, read_star, tomogram_names, write_star
-from isonet_scipion.engine.volume import Volume, open_volume, same_voxel_size, warn_of_oddities
+from isonet_scipion.engine.volume import Volume, open_volume, require_voxel_size, same_voxel_size, warn_of_oddities
 from isonet_scipion.engine.wedge import TiltRange
 
 log = logging.getLogger(__name__)
@@ -36,8 +35,7 @@ class TomogramEntry:
     def voxel_size(self) -> float:
         """In A."""
         size = self.star.number(self.row, "rlnPixelSize")
-        if size <= 0:
-            raise EngineError(self.star.path, f"_rlnPixelSize is {size} for {self.path}", "Give the voxel size in A.")
+        require_voxel_size(size, self.star.path, f"_rlnPixelSize is {size} for {self.path}")
         return size
 
     @property

@@ -26,6 +26,7 @@ from isonet_scipion.engine.files import replacing, require_file
 
 log = logging.getLogger(__name__)
 VOXEL_SIZE_TOLERANCE = 0.01  # relative
+VOXEL_SIZES = (0.01, 10_000.0)  # A; what is possible
 HEADER_BYTES = 1024
 EXTENDED_LENGTH = slice(92, 96)  # bytes of the header that tell the extended header's length
 TOMOGRAM, MASK = "tomogram", "mask"  # what an error is about where only voxels are known
@@ -170,6 +171,12 @@ def warn_of_oddities(volume: Volume) -> None:
     """Log one line about a header that breaks the format's rules."""
     if volume.oddities:
         log.warning("%s: its header is odd (%s), but read.", volume.path, "; ".join(volume.oddities))
+
+
+def require_voxel_size(size: float, what: str, why: str) -> None:
+    """Raise an EngineError about `what`, for the reason `why`, unless a voxel size in A is possible."""
+    if not VOXEL_SIZES[0] <= size <= VOXEL_SIZES[1]:
+        raise EngineError(what, why, "Give the voxel size in A, such as 10.")
 
 
 def same_voxel_size(size: float, expected: float) -> bool:

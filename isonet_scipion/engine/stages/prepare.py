@@ -11,7 +11,14 @@ from isonet_scipion.engine.extraction import usual_cube_size
 from isonet_scipion.engine.settings import PrepareStarSettings, PrepareSubtomoStarSettings
 from isonet_scipion.engine.star import NOT_SET, Star, write_star
 from isonet_scipion.engine.tomograms import HALF_LABELS
-from isonet_scipion.engine.volume import Volume, check_mask, open_volume, same_voxel_size, warn_of_oddities
+from isonet_scipion.engine.volume import (
+    Volume,
+    check_mask,
+    open_volume,
+    require_voxel_size,
+    same_voxel_size,
+    warn_of_oddities,
+)
 from isonet_scipion.engine.wedge import TiltRange
 
 log = logging.getLogger(__name__)
@@ -77,8 +84,7 @@ def _volume_files(folder: str, suffixes: tuple[str, ...]) -> list[Path]:
 
 def _look_at_header(volume: Volume, voxel_size: float) -> None:
     warn_of_oddities(volume)
-    if voxel_size <= 0:
-        raise EngineError("pixel_size", f"{voxel_size} is not a size", "Give the voxel size in A.")
+    require_voxel_size(voxel_size, "pixel_size", f"{voxel_size:g} is not a voxel size")
     if volume.voxel_size and not same_voxel_size(voxel_size, volume.voxel_size):
         log.warning(
             "%s: its header says %.3f A, the table gets pixel_size %.3f A.", volume.path, volume.voxel_size, voxel_size

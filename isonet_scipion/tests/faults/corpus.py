@@ -135,6 +135,12 @@ def tables(folder: Path) -> Iterator[Case]:
         "impossible_tilts": (star(USUAL + " rlnTiltMin", "1 t1.mrc 10 75"), "75..60 degrees is impossible"),
         "text_for_defocus": (star(USUAL + " rlnDefocus", "1 t1.mrc 10 far"), "_rlnDefocus is 'far'"),
         "no_voltage": (star(USUAL + " rlnVoltage", "1 t1.mrc 10 0"), "voltage: 0 kV is impossible"),
+        "low_voltage": (star(USUAL + " rlnVoltage", "1 t1.mrc 10 1e-30"), "voltage: 1e-30 kV is impossible"),
+        "huge_cs": (star(USUAL + " rlnSphericalAberration", "1 t1.mrc 10 1e30"), "aberration: 1e.30 mm is impossible"),
+        "negative_cs": (star(USUAL + " rlnSphericalAberration", "1 t1.mrc 10 -5"), "aberration: -5 mm is impossible"),
+        "huge_defocus": (star(USUAL + " rlnDefocus", "1 t1.mrc 10 1e30"), "rlnDefocus: 1e.30 A is impossible"),
+        "tiny_size": (star(USUAL, "1 t1.mrc 1e-30"), "_rlnPixelSize is 1e-30 for t1.mrc"),
+        "huge_size": (star(USUAL, "1 t1.mrc 1e30"), "_rlnPixelSize is 1e.30 for t1.mrc"),
         "contrast": (star(USUAL + " rlnAmplitudeContrast", "1 t1.mrc 10 7"), "rlnAmplitudeContrast: 7 is no fraction"),
         "nul": (star(USUAL, "1 t\0.mrc 10"), "does not exist|can't be read"),
     }
@@ -276,6 +282,7 @@ def models(folder: Path) -> Iterator[Case]:
     archive(folder / "huge_network.keras", good, {**shape, "filter_base": 10**6})
     archive(folder / "deep_network.keras", good, {**shape, "unet_depth": 10**9})
     archive(folder / "long_network.keras", good, {**shape, "convs_per_depth": 10**9})
+    archive(folder / "wide_stem_network.keras", good, {**shape, "stem": 10**9})
     archive(folder / "text_network.keras", good, {**shape, "filter_base": "two"})
     archive(folder / "text_tilt_network.keras", good, {**shape, "tilt_min": "a", "tilt_max": "b"})
     archive(folder / "text_kernel_network.keras", good, {**shape, "kernel": "abc"})
@@ -339,6 +346,10 @@ def options() -> Iterator[Case]:
         (("resize", "t.star", "--apix=nan"), "--apix.*not a finite number"),
         (("prepare_star", ".", "--pixel_size=nan"), "--pixel_size"),
         (("prepare_star",), "FOLDER"),
+        (("prepare_star", ""), "FOLDER"),
+        (("extract", "t.star", "--cube_size=8", "--subtomo_star="), "--subtomo_star.*it is empty"),
+        (("extract", "t.star", "--cube_size=8", "--subtomo_folder="), "--subtomo_folder.*it is empty"),
+        (("refine", "s.star", "--result_dir= "), "--result_dir.*it is empty"),
         (("polish", "t.star"), "polish"),
     ):
         yield Case(" ".join(arguments), arguments, named, status=2)
@@ -360,6 +371,13 @@ def options() -> Iterator[Case]:
         (("refine", "s.star", "--tilt_min=80", "--tilt_max=60"), "80..60 degrees"),
         (("predict", "t.star", "m.keras", "--cube_size=20", "--crop_size=22"), "crop_size"),
         (("predict", "t.star", "m.keras", "--gpuID=first"), "gpuID"),
+        (("extract", "t.star", "--cube_size=8", "--subtomo_star=cubes"), "cubes: .*it exists and is no file.*name"),
+        (("extract", "t.star", "--cube_size=8", "--subtomo_folder=t1.mrc"), "t1.mrc: .*is no folder.*another name"),
+        (("deconv", "t.star", "--deconv_folder=t1.mrc/in"), r"in: .*\(Not a directory\).*another name"),
+        (("deconv", "t1.mrc/t.star"), "t1.mrc/t.star: .*Give another name"),
+        (("prepare_star", ".", f"--output_star={'x' * 300}"), "File name too long.*another name"),
+        (("export_relion", "t.star", "--output_star=cubes"), "cubes: .*is no file"),
+        (("prepare_star", ".", "--pixel_size=1e30"), "pixel_size: 1e.30 is not a voxel size"),
         (("prepare_star", "absent"), "absent: the folder does not exist"),
         (("prepare_star", "t.star"), "t.star: the folder does not exist"),
         (("prepare_subtomo_star", ".", "--pixel_size=-1"), "pixel_size|mrc: "),

@@ -6,6 +6,8 @@ import time
 
 import pytest
 
+from isonet_scipion.engine import device
+from isonet_scipion.engine.device import choose_devices
 from isonet_scipion.engine.star import read_star
 from isonet_scipion.tests.faults.conftest import contents, the_error
 from isonet_scipion.tests.faults.corpus import all_cases
@@ -65,6 +67,25 @@ def test_a_bad_volume_among_good_ones_leaves_no_table(scene, run, suffix):
     status, log = run("prepare_star", ".", "--output_star=new.star")
     assert status == 1 and f"zzz.{suffix}: the volume is an empty file" in the_error(log)
     assert stamps(scene).keys() == before.keys()
+
+
+def test_gpus_that_are_not_there_are_told(monkeypatch, caplog):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")  # put back at the end
+    monkeypatch.setattr(device, "_has_bfloat16", lambda backend: False)
+    for chosen, found, warned in (("0,99", ("A100",), True), ("0", ("A100",), False), ("-1", (), False)):
+        monkeypatch.setattr(device, "_gpu_names", lambda backend, found=found: found)
+        caplog.clear()
+        choose_devices(chosen)
+        told = [message for message in caplog.messages if "gpuID 0,99 names 2 GPUs, 1 found." in message]
+        assert len(told) == warned, caplog.messages
+
+
+def test_a_working_directory_that_was_deleted_is_told(scene, run, monkeypatch):
+    (scene / "gone").mkdir()
+    monkeypatch.chdir(scene / "gone")
+    (scene / "gone").rmdir()
+    status, log = run("deconv", "t.star")
+    assert status == 1 and "t.star: the working directory was deleted. Change to another" in the_error(log)
 
 
 def test_names_that_are_no_text_are_refused(scene, run):

@@ -138,7 +138,7 @@ sys.exit(cli.main(["prepare_star", ".", "--output_star=new.star"]))
 """
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
 def test_a_signal_while_a_temporary_file_is_made_leaves_none(scene, number, status):
     before = set(scene.rglob("*"))
     process = python(scene, MAKING, str(int(number)))
@@ -183,7 +183,7 @@ with interruption.ending_on_signals(), alone("out"), replacing("file.txt") as te
 """
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
 def test_a_step_that_python_can_not_interrupt_is_ended_too(tmp_path, number, status):
     process = python(tmp_path, BUSY, stdout=subprocess.PIPE)
     assert process.stdout.readline() == "begun\n"
