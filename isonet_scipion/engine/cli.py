@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import Field, fields
 from importlib import import_module
 from typing import Any, get_type_hints
@@ -202,6 +203,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 success, 1 the stage failed, 2 wrong usage, 129, 130 or 143 interrupted by SIGHUP, Ctrl-C or SIGTERM.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
+    _open_closed_streams()
     try:
         with ending_on_signals():
             live_with_parent()
@@ -222,6 +224,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         message, status = _out_of_memory(arguments, error), 1
     print(f"{NAME}: error: {' '.join(message.split())}", file=sys.stderr)
     return status
+
+
+def _open_closed_streams() -> None:
+    """Let standard streams that the caller closed lead nowhere: a file opened next would get their number."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            with suppress(OSError):
+                os.fstat(number)
+                continue
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number, which is this one
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
 
 
 def _out_of_memory(arguments: Sequence[str], error: Exception) -> str:

@@ -9,7 +9,7 @@ import pytest
 from isonet_scipion.engine import device
 from isonet_scipion.engine.device import choose_devices
 from isonet_scipion.engine.star import read_star
-from isonet_scipion.tests.faults.conftest import contents, the_error
+from isonet_scipion.tests.faults.conftest import contents, engine, the_error
 from isonet_scipion.tests.faults.corpus import all_cases
 
 SECONDS = 10.0  # that an error may take, on a machine that has nothing else to do
@@ -86,6 +86,12 @@ def test_a_working_directory_that_was_deleted_is_told(scene, run, monkeypatch):
     (scene / "gone").rmdir()
     status, log = run("deconv", "t.star")
     assert status == 1 and "t.star: the working directory was deleted. Change to another" in the_error(log)
+
+
+def test_closed_streams_do_no_harm(scene):
+    process = engine(scene, "deconv", "t.star", stderr=None, preexec_fn=lambda: os.closerange(0, 3))
+    assert process.wait(timeout=60) == 0
+    assert len(list((scene / "deconv").glob("*.mrc"))) == 2
 
 
 def test_names_that_are_no_text_are_refused(scene, run):
