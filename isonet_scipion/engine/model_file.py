@@ -14,6 +14,8 @@ import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Optional, get_type_hints
 
+import numpy as np
+
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.files import replacing, require_file
 from isonet_scipion.engine.kinds import require_kinds
@@ -123,6 +125,8 @@ def load_model(path: str | os.PathLike) -> tuple[keras.Model, dict]:
         load_weights(model, path)
     else:
         load_legacy_weights(model, path)
+    if not all(np.isfinite(weight).all() for weight in model.get_weights()):
+        raise EngineError(str(path), "its weights hold NaN or infinite values", MODEL_REMEDY)
     return model, metadata
 
 

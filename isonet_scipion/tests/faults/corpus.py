@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 
 from isonet_scipion.engine.legacy_h5 import save_legacy
-from isonet_scipion.engine.model_file import METADATA
+from isonet_scipion.engine.model_file import METADATA, save_model
 from isonet_scipion.engine.network import NetworkSettings, build_unet
 from isonet_scipion.engine.volume import write_volume
 from isonet_scipion.tests.faults.conftest import SHAPE, TINY, VOXEL_SIZE, table, voxels
@@ -277,6 +277,10 @@ def models(folder: Path) -> Iterator[Case]:
     }
     for name, content in files.items():
         (folder / name).write_bytes(content)
+    unfit = build_unet(TINY)
+    unfit.set_weights([np.full_like(weight, np.nan) for weight in unfit.get_weights()])
+    save_model(folder / "nan_network.keras", unfit, TINY, {})
+    save_legacy(folder / "nan.h5", unfit, 4e-4)
     wider = NetworkSettings(filter_base=4, unet_depth=1, convs_per_depth=2).as_dict()
     archive(folder / "other_network.keras", good, wider)
     archive(folder / "huge_network.keras", good, {**shape, "filter_base": 10**6})
@@ -308,7 +312,7 @@ def models(folder: Path) -> Iterator[Case]:
         yield Case(path, ("predict", "t.star", path), f"{path}: ")
     for path in ("list", "nested", "bomb", "bad_weights", "strangers"):
         yield Case(path, ("predict", "t.star", f"{path}.keras"), f"{path}.keras: ")
-    for path in ("strangers.h5", "claims.h5"):
+    for path in ("strangers.h5", "claims.h5", "nan.h5"):
         yield Case(path, ("predict", "t.star", path), f"{path}: ")
         yield Case(path, ("export_model", path, "new.h5"), f"{path}: ")
     yield Case("good.h5", ("predict", "t.star", "good.h5"), None)
