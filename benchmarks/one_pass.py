@@ -65,7 +65,7 @@ def draw(figure_path: Path, curves: list[str]) -> None:
     for panel, name in zip(panels, ("wedge CC", "wedge R2")):
         panel.set(xlabel="CPU seconds of refine", ylabel=name)
         panel.grid(alpha=0.3)
-    panels[0].legend()
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     figure.savefig(figure_path, dpi=100)
 
 
