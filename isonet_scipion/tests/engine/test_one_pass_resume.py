@@ -91,7 +91,9 @@ def test_continue_from_in_another_folder_starts_from_the_model_with_all_settings
 @pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="JAX is not installed")
 def test_jax_computes_what_tensorflow_does(project, run):
     assert run("refine", "tomograms.star", *RUN, "--result_dir=start")[0] == 0
-    more = ("--pretrained_model=start/model_iter04.keras", "--iterations=3", "--epochs=1", "--steps_per_epoch=1")
+    # without dropout: the backends' random numbers differ
+    steps = ("--iterations=3", "--epochs=1", "--steps_per_epoch=1", "--drop_out=0")
+    more = ("--pretrained_model=start/model_iter04.keras", *steps)
     for backend in ("tensorflow", "jax"):
         arguments = ("refine", "tomograms.star", *RUN, *more, f"--result_dir={backend}")
         done = subprocess.run(

@@ -107,14 +107,17 @@ def python(folder, code, *arguments, **options):
 def _started(folder, arguments, **options):
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "2"}
     pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
-    # tests that run in the background ignore Ctrl-C, and what they start would too
-    heeded = signal.signal(signal.SIGINT, signal.default_int_handler)
+    # tests that run in the background or under nohup ignore these, and what they start would too
+    heeded = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGHUP)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     try:
         return subprocess.Popen(
             [sys.executable, *arguments], cwd=folder, env=environment, start_new_session=True, **{**pipes, **options}
         )
     finally:
-        signal.signal(signal.SIGINT, heeded)
+        for number, handler in heeded.items():
+            signal.signal(number, handler)
 
 
 def the_error(log):
