@@ -5,7 +5,6 @@ Coordinates in tables are array indices (voxels from 0), Scipion's BOTTOM_LEFT_C
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 from collections.abc import Iterable, Sequence
@@ -342,14 +341,6 @@ def setReport(tomogram: Tomogram, path: str) -> None:
 def reportNumbers(tomogram: Tomogram) -> dict[str, float | None]:
     """What `setReport` stored, by the report's names; None where it is not known."""
     return {name: tomogram.getAttributeValue(attribute) for name, attribute in REPORT_ATTRIBUTES.items()}
-
-
-def readLosses(path: str) -> list[dict[str, float]]:
-    """The epochs of a training from its losses.csv (NaN: an empty cell); no epochs if there is none."""
-    if not os.path.exists(path):
-        return []
-    with open(path, newline="", encoding="utf-8") as file:
-        return [{name: float(value or "nan") for name, value in record.items()} for record in csv.DictReader(file)]
 
 
 def readSubtomograms(table: str, tomogram: Tomogram, acquisition: TomoAcquisition | None) -> list[SubTomogram]:

@@ -7,18 +7,22 @@ import dataclasses
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.files import replacing
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 DIVERGED = 10.0  # a loss this many times the smallest one so far
 
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """One epoch; losses are mean absolute errors on IsoNet's scale."""
+    """One epoch; the iterative method's losses are mean absolute errors on IsoNet's scale, one-pass's are weighted."""
 
     iteration: int
     epoch: int
@@ -78,24 +82,37 @@ def write_losses(path: str | os.PathLike, history: Sequence[EpochRecord]) -> Non
         writer.writerows(dataclasses.astuple(record) for record in history)
 
 
-def draw_losses(path: str | os.PathLike, history: Sequence[EpochRecord]) -> None:
-    """Draw losses over epochs (.png), with the iterations' ends and the noise levels marked."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+def read_losses(path: str | os.PathLike) -> list[EpochRecord]:
+    """Read the epochs from a table of `write_losses`; no epochs where there is no such file."""
+    if not os.path.exists(path):
+        return []
+    with open(path, newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    return [EpochRecord(**{name: _number(name, text) for name, text in row.items()}) for row in rows]
 
-    figure = Figure(figsize=(8, 5), layout="constrained")
-    FigureCanvasAgg(figure)
-    panel = figure.subplots()
-    epochs = np.arange(1, len(history) + 1)
-    panel.plot(epochs, [record.loss for record in history], label="training")
-    panel.plot(epochs, [record.val_loss for record in history], label="validation")
+
+def _number(name: str, text: str) -> float | int | None:
+    if name in ("iteration", "epoch"):
+        return int(text)
+    return float(text) if text else None
+
+
+def plot_losses(panel: Axes, history: Sequence[EpochRecord]) -> None:
+    """Plot losses over epochs, with ends of iterations (grey), noise levels (red) and the restored wedge (green)."""
+    from matplotlib.ticker import MaxNLocator
+
+    epochs = range(1, len(history) + 1)
+    panel.plot(epochs, [record.loss for record in history], marker=".", label="training")
+    panel.plot(epochs, [record.val_loss for record in history], marker=".", label="validation")
     for epoch, record, following in zip(epochs, history, history[1:]):
-        if following.iteration != record.iteration:
-            panel.axvline(epoch + 0.5, color="0.85", linewidth=0.8, zorder=0)
         if following.noise_level != record.noise_level:
-            panel.axvline(epoch + 0.5, color="tab:red", linestyle=":")
-            panel.annotate(f"noise {following.noise_level:g}", (epoch + 0.5, 0.97), xycoords=("data", "axes fraction"))
-    panel.set(xlabel="epoch (grey: ends of iterations)", ylabel="mean absolute error")
+            panel.axvline(epoch + 0.5, color="tab:red", linestyle=":", zorder=0)
+            place = {"xycoords": ("data", "axes fraction"), "fontsize": 8}
+            panel.annotate(f"noise {following.noise_level:g}", (epoch + 0.6, 0.95), **place)
+        elif following.iteration != record.iteration:
+            panel.axvline(epoch + 0.5, color="0.85", linewidth=0.8, zorder=0)
+    panel.set(xlabel="epoch (grey: ends of iterations)", ylabel="loss")
+    panel.xaxis.set_major_locator(MaxNLocator(integer=True))
     tested = [(epoch, record) for epoch, record in zip(epochs, history) if record.wedge_correlation is not None]
     if tested:
         places, values = zip(*((epoch, record.wedge_correlation) for epoch, record in tested))
@@ -103,6 +120,16 @@ def draw_losses(path: str | os.PathLike, history: Sequence[EpochRecord]) -> None
         other = panel.twinx()
         other.errorbar(places, values, chances, fmt="o-", color="tab:green", capsize=2)
         other.set_ylabel("restored wedge correlation, with its chance level", color="tab:green")
-    panel.legend()
+    panel.legend(loc="lower left")
+
+
+def draw_losses(path: str | os.PathLike, history: Sequence[EpochRecord]) -> None:
+    """Draw the plot of `plot_losses` as a picture (.png)."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    FigureCanvasAgg(figure)
+    plot_losses(figure.subplots(), history)
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=100)

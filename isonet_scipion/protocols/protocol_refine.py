@@ -14,6 +14,7 @@ from isonet_scipion import convert
 from isonet_scipion.constants import CUBE_SIZE_ATTRIBUTE
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.extraction import usual_cube_size
+from isonet_scipion.engine.history import read_losses
 from isonet_scipion.engine.model_file import BUILTIN, read_metadata
 from isonet_scipion.engine.network import NetworkSettings
 from isonet_scipion.engine.settings import METHODS, ONE_PASS_DEFAULTS, ONE_PASS_ITERATIONS_FROM_A_MODEL, RefineSettings
@@ -227,14 +228,8 @@ class ProtIsoNetRefine(ProtIsoNetBase):
             "Half as many: a quarter of the time.",
             validators=[AT_LEAST_ONE],
         )
-        addOption(
-            form,
-            RefineSettings,
-            "convs_per_depth",
-            "Convolutions per level",
-            expert=True,
-            validators=[Within(least=2)],
-        )
+        least = [Within(least=2)]
+        addOption(form, RefineSettings, "convs_per_depth", "Convolutions per level", expert=True, validators=least)
         addOption(form, RefineSettings, "kernel", "Kernel", expert=True)
         addOption(form, RefineSettings, "pool", "Pooling", expert=True)
         addOption(form, RefineSettings, "drop_out", "Dropout", expert=True, validators=[Within(0, 0.99)])
@@ -329,8 +324,8 @@ class ProtIsoNetRefine(ProtIsoNetBase):
 
     def _losses(self) -> dict[str, float]:
         """Losses of training and validation of the last epoch so far; empty before the first."""
-        records = convert.readLosses(self.lossesFile())
-        return {"training": records[-1]["loss"], "validation": records[-1]["val_loss"]} if records else {}
+        history = read_losses(self.lossesFile())
+        return {"training": history[-1].loss, "validation": history[-1].val_loss} if history else {}
 
     # ---------------------------------------------------------------- checks and texts
 

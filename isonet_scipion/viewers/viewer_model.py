@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from matplotlib.ticker import MaxNLocator
 from pwem.viewers import EmPlotter
 from pyworkflow.viewer import DESKTOP_TKINTER, View, Viewer
 
-from isonet_scipion import convert
 from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.history import EpochRecord, plot_losses, read_losses
 from isonet_scipion.engine.model_file import read_metadata
 from isonet_scipion.objects import IsoNetModel
 from isonet_scipion.protocols import ProtIsoNetImportModel
@@ -43,8 +42,8 @@ class IsoNetModelViewer(Viewer):
         model = obj if isinstance(obj, IsoNetModel) else getattr(obj, "model", None)
         if model is None:
             return [self.infoMessage("There is no model yet.", "No model")]
-        records = convert.readLosses(model.getHistoryFile() or "")
-        plots: list[View] = [plotLosses(records)] if records else []
+        history = read_losses(model.getHistoryFile() or "")
+        plots: list[View] = [plotLosses(history)] if history else []
         return [*plots, self.infoMessage("\n".join(modelFacts(model)), "Model")]
 
 
@@ -59,26 +58,8 @@ def modelFacts(model: IsoNetModel) -> list[str]:
     return [text.format(known[name]) for name, text in FACTS.items() if known.get(name) is not None]
 
 
-def plotLosses(records: list[dict[str, float]]) -> EmPlotter:
-    """Plot training and validation loss over all epochs, with starts of iterations (grey) and of noise levels (red).
-
-    Parameters
-    ----------
-    records : list of dict
-        One for each epoch, with iteration, loss, val_loss and noise_level.
-    """
-    epochs = range(1, len(records) + 1)
+def plotLosses(history: list[EpochRecord]) -> EmPlotter:
+    """Plot the losses of all epochs, and the restored wedge correlation where it was measured."""
     plotter = EmPlotter(windowTitle="Losses of the training")
-    axes = plotter.createSubPlot("Losses", "Epoch (of all iterations)", "Mean absolute error")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    for column, label in (("loss", "training"), ("val_loss", "validation")):
-        axes.plot(epochs, [record[column] for record in records], marker=".", label=label)
-    for epoch, (before, after) in enumerate(zip(records, records[1:]), 1):
-        if before["noise_level"] != after["noise_level"]:
-            axes.axvline(epoch + 0.5, color="tab:red", linestyle=":", zorder=0)
-            place = {"xycoords": ("data", "axes fraction"), "fontsize": 8}
-            axes.annotate(f"noise {after['noise_level']:g}", (epoch + 0.6, 0.95), **place)
-        elif before["iteration"] != after["iteration"]:
-            axes.axvline(epoch + 0.5, color="0.85", zorder=0)
-    axes.legend(loc="lower left")
+    plot_losses(plotter.createSubPlot("Losses", "", ""), history)
     return plotter

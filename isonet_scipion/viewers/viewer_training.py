@@ -12,8 +12,8 @@ from pyworkflow.protocol import Form
 from pyworkflow.protocol.params import LabelParam
 from pyworkflow.viewer import DESKTOP_TKINTER, ProtocolViewer, View
 
-from isonet_scipion import convert
 from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.history import read_losses
 from isonet_scipion.engine.volume import open_volume
 from isonet_scipion.protocols import ProtIsoNetRefine
 from isonet_scipion.viewers.pictures import showMontage
@@ -64,10 +64,10 @@ class IsoNetRefineViewer(ProtocolViewer):
         return os.path.dirname(self.protocol.lossesFile())
 
     def _losses(self) -> View:
-        records = convert.readLosses(self.protocol.lossesFile())
-        if not records:
+        history = read_losses(self.protocol.lossesFile())
+        if not history:
             raise EngineError("losses", "no epoch is finished", "Look again later.")
-        return plotLosses(records)
+        return plotLosses(history)
 
     def _estimates(self) -> View:
         return plotEstimates(self._folder())

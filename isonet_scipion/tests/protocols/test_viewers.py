@@ -15,6 +15,7 @@ from pwem.viewers import EmPlotter
 from pyworkflow.viewer import DESKTOP_TKINTER, MessageView
 
 from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.history import EpochRecord, read_losses, write_losses
 from isonet_scipion.objects import IsoNetModel
 from isonet_scipion.protocols import (
     ProtIsoNetDeconv,
@@ -34,20 +35,22 @@ matplotlib.use("Agg")
 
 
 def test_losses_are_plotted_by_epoch(tmp_path):
-    records = [
-        {
-            "iteration": 1 + epoch // 3,
-            "loss": 1 / (1 + epoch),
-            "val_loss": 1.1 / (1 + epoch),
-            "noise_level": 0.1 if epoch >= 6 else 0.0,
-        }
-        for epoch in range(9)
-    ]
-    plotter = plotLosses(records)
-    (axes,) = plotter.getFigure().axes
+    tested = {3: (0.2, 0.03), 6: (0.3, 0.02), 9: (0.25, 0.02)}
+    history = [
+        EpochRecord(
+            1 + (epoch - 1) // 3, 1 + (epoch - 1) % 3, 1 / epoch, 1.1 / epoch, 0.1 if epoch > 6 else 0.0, 1.0,
+            *tested.get(epoch, ()),
+        )
+        for epoch in range(1, 10)
+    ]  # fmt: skip
+    write_losses(tmp_path / "losses.csv", history)
+    assert read_losses(tmp_path / "losses.csv") == history and read_losses(tmp_path / "none.csv") == []
+    plotter = plotLosses(history)
+    axes, restored = plotter.getFigure().axes
     curves = {line.get_label(): line.get_ydata() for line in axes.lines}
-    np.testing.assert_allclose(curves["training"], [record["loss"] for record in records])
-    np.testing.assert_allclose(curves["validation"], [record["val_loss"] for record in records])
+    np.testing.assert_allclose(curves["training"], [record.loss for record in history])
+    np.testing.assert_allclose(curves["validation"], [record.val_loss for record in history])
+    np.testing.assert_allclose(restored.lines[0].get_xydata(), [(epoch, value) for epoch, (value, _) in tested.items()])
     starts = {line.get_xdata()[0]: line.get_color() for line in axes.lines if len(line.get_xdata()) == 2}
     assert starts == {3.5: "0.85", 6.5: "tab:red"}
     assert [text.get_text() for text in axes.texts] == ["noise 0.1"]
