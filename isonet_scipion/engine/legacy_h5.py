@@ -90,6 +90,9 @@ def load_legacy_weights(model: keras.Model, path: str | os.PathLike) -> None:
                 for name in group.attrs["layer_names"]
                 if len(group[name].attrs["weight_names"])
             ]
+            # what lies in another file of the user's would go into the models that they give away
+            if any(one.file.filename != file.filename or one.external or one.is_virtual for one in sum(stored, [])):
+                raise ValueError("its weights lie in other files")
             layers = weighted_layers(model)
             shapes = [[tuple(weight.shape) for weight in layer.weights] for layer in layers]
             # compared before they are read: a small file can claim terabytes
