@@ -160,7 +160,7 @@ def _labels(block: list[str]) -> list[str]:
 def _check_cells(block: list[str]) -> None:
     """Raise a ValueError unless each row has one cell per label: emtable drops what is too much."""
     labels = _labels(block)
-    repeated = {label for label in labels if labels.count(label) > 1}
+    repeated = {label for label, count in Counter(labels).items() if count > 1}
     if repeated:
         raise ValueError(f"the column {', '.join('_' + label for label in sorted(repeated))} stands there twice")
     rows = [line for line in block if not line.lstrip().startswith(("_", "data_", "loop_"))]

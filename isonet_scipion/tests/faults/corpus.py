@@ -117,6 +117,10 @@ def tables(folder: Path) -> Iterator[Case]:
         "missing_column": (star("rlnIndex rlnMicrographName", "1 t1.mrc"), "column _rlnPixelSize is missing"),
         "missing_index": (star("rlnMicrographName rlnPixelSize", "t1.mrc 10"), "column _rlnIndex is missing"),
         "too_few_cells": (star(USUAL, "1 t1.mrc"), "row 1 has 2 cells, not 3"),
+        "wide": (
+            star(" ".join([USUAL, *(f"rlnX{n}" for n in range(10**5))]), "1 t1.mrc 10"),
+            "row 1 has 3 cells, not 100003",
+        ),
         "too_many_cells": (star(USUAL, "1 t1.mrc 10", "2 my tomo.mrc 10"), "row 2 has 4 cells, not 3"),
         "twice_a_column": (star(USUAL + " rlnPixelSize", "1 t1.mrc 10 10"), "_rlnPixelSize stands there twice"),
         "strange_label": (star(USUAL + " rln-A.b", "1 t1.mrc 10 1"), "not a STAR table"),
