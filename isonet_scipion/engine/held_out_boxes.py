@@ -47,7 +47,7 @@ class HeldOutBoxes:
     ) -> HeldOutTest:
         test = HeldOutTest(self.side, tomogram.tilt)
         for centre in centres:
-            test.add_parts(tomogram.crops(centre, self.side), network)
+            test.add(tomogram.crops(centre, self.side), network)
         for volume in tomogram.volumes:
             release(volume)
         return test

@@ -29,20 +29,8 @@ class HeldOutTest:
         self._restored = FourierCorrelation(size, self.hidden)
         self._halves = FourierCorrelation(size, self.hidden)
 
-    def add(self, box: np.ndarray, network: Callable[[np.ndarray], np.ndarray]) -> None:
-        """Test a box.
-
-        Parameters
-        ----------
-        box : ndarray
-            (n, n, n) float32, normalised, protein bright.
-        network : callable
-            From (n, n, n) to the same shape.
-        """
-        self.add_parts(box[None], lambda parts: network(parts[0])[None])
-
-    def add_parts(self, parts: np.ndarray, network: Callable[[np.ndarray], np.ndarray]) -> None:
-        """Test a box whose correction is the mean of its corrected parts, such as halves.
+    def add(self, parts: np.ndarray, network: Callable[[np.ndarray], np.ndarray]) -> None:
+        """Test a box, whose correction is the mean of its corrected parts: itself, or its halves.
 
         Parameters
         ----------

@@ -71,9 +71,9 @@ def read_source(
     Raises
     ------
     EngineError
-        If a file can't be read, halves differ in shape, or it has no room for a crop.
+        If a file can't be read, halves differ in shape, only the whole is deconvolved, or it has no room for a crop.
     """
-    paths = entry.halves() or (entry.source(use_deconvolved)[0].path,)
+    paths = entry.fitting_halves(use_deconvolved) or (entry.source(use_deconvolved)[0].path,)
     volumes = [open_volume(path) for path in paths]
     shape = volumes[0].shape
     if min(shape) < side:

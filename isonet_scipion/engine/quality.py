@@ -31,7 +31,8 @@ class Evidence:
     """What a report is made from: volumes (z, y, x) of any real type, protein dark; may be memory maps.
 
     `scale` is the grey scale of the negated `before`, `half_scales` those of the halves where the network can be
-    applied to them: they must be of the same kind as `before`.
+    applied to them: they must be of the same kind as `before`. With `by_halves` `after` is the mean of what the network
+    made of each half.
     """
 
     before: np.ndarray
@@ -42,6 +43,7 @@ class Evidence:
     mask: np.ndarray | None = None
     halves: tuple[np.ndarray, np.ndarray] | None = None
     half_scales: tuple[GreyScale, GreyScale] | None = None
+    by_halves: bool = False
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,9 @@ def measure_quality(evidence: Evidence, network: Network, divisor: tuple[int, in
     if side is None:
         log.warning("The tomogram is too small for the held-out test.")
         return Quality(**basis)
-    passes = 1 + 2 / HALVES_EVERY if evidence.half_scales else 1
+    by_halves = evidence.by_halves and evidence.half_scales is not None
+    parts = (evidence.halves, evidence.half_scales) if by_halves else ((evidence.before,), (evidence.scale,))
+    passes = len(parts[0]) + (2 / HALVES_EVERY if evidence.half_scales else 0)
     most = int(np.clip(COST * evidence.before.size / (side**3 * passes), 1, MOST_BOXES))
     corners = choose_boxes(evidence.before, side, most, evidence.mask)
     seen = measured_half_space(side, tilt)
@@ -151,7 +155,8 @@ def measure_quality(evidence: Evidence, network: Network, divisor: tuple[int, in
     halves = HalfCurves(side, tilt) if evidence.halves else None
     for number, corner in enumerate(corners):
         before, after = cut(evidence.before, corner, side), cut(evidence.after, corner, side)
-        test.add(evidence.scale.apply(-before), network)
+        shown = [scale.apply(-cut(part, corner, side)) for part, scale in zip(*parts)]
+        test.add(np.stack(shown), lambda boxes: np.stack([network(box) for box in boxes]))
         agreement.add(filtered(before, seen), filtered(after, seen))
         if halves:
             pair = [cut(half, corner, side) for half in evidence.halves]

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from isonet_scipion.engine.ctf import Microscope
+from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.files import require_kept
 from isonet_scipion.engine.star import Star, parse_index_list, read_star, tomogram_names, write_star
 from isonet_scipion.engine.volume import Volume, open_volume, require_voxel_size, same_voxel_size, warn_of_oddities
@@ -64,6 +65,27 @@ class TomogramEntry:
         """Files of its even and odd half; empty where the table does not name both."""
         names = tuple(self.text(label) for label in HALF_LABELS)
         return names if all(names) else ()
+
+    def halves_fit(self, use_deconvolved: bool) -> bool:
+        """Whether its halves are those of what `source` gives: not where only the whole is deconvolved."""
+        deconvolved = self.text("rlnDeconvTomoName")
+        return not (use_deconvolved and deconvolved and deconvolved != self.path)
+
+    def fitting_halves(self, use_deconvolved: bool) -> tuple[str, ...]:
+        """Files of the halves of what `source` gives; empty where the table does not name both.
+
+        Raises
+        ------
+        EngineError
+            If they do not fit.
+        """
+        if self.halves() and not self.halves_fit(use_deconvolved):
+            raise EngineError(
+                self.row["rlnDeconvTomoName"],
+                f"it is deconvolved, but the halves that {self.star.path} names are not",
+                "Give --use_deconv_tomo False to use the halves, or --ctf_aware, or take the halves out of the table.",
+            )
+        return self.halves()
 
     def source(self, use_deconvolved: bool) -> tuple[Volume, bool]:
         """The volume to work on, and whether it is the deconvolved one."""

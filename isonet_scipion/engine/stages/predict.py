@@ -44,6 +44,8 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
     table = TomogramTable(star_file)
     entries = table.select(settings.tomo_idx, use_deconvolved)
     transfers = [known_transfer(entry, metadata) for entry in entries]
+    for entry in entries:
+        _parts(entry, metadata, use_deconvolved)  # what is wrong with one is told before any work
     files = {_target(entry, settings): entry.source(use_deconvolved)[0].shape for entry in entries}
     table.keep_inputs(files, "rlnCorrectedTomoName")
     require_space(settings.output_dir, growth({path: volume_bytes(shape) for path, shape in files.items()}))
@@ -62,7 +64,7 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
         batch = settings.batch_size or (4 * devices.count if fixed else 1)
         tiles = tiling.counts(volume.shape)
         target = _target(entry, settings)
-        parts = _parts(entry, volume, metadata)
+        parts = _parts(entry, metadata, use_deconvolved)
         count = len(parts) * tiles[0] * tiles[1] * tiles[2]
         corrected = np.zeros(volume.shape, np.float32)
         with Progress(f"Prediction of {entry.name}", count, "tiles") as progress:
@@ -91,18 +93,15 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
         table.update(entry, {"rlnCorrectedTomoName": target})
         log.info("%s and its picture %s", target, target.with_suffix(".png").name)
         if settings.report:
-            reporter.write(entry, volume, deconvolved, open_volume(target))
+            reporter.write(entry, volume, entry.halves_fit(use_deconvolved), open_volume(target))
     if settings.report:
         log.info("%s", write_tomograms_page(settings.output_dir))
 
 
-def _parts(entry: TomogramEntry, volume: Volume, metadata: dict) -> list[Volume]:
+def _parts(entry: TomogramEntry, metadata: dict, use_deconvolved: bool) -> list[Volume]:
     """What the network corrects, and whose mean is the result: both halves where it was trained on halves."""
-    if not metadata.get("halves"):
-        return [volume]
-    halves = [open_volume(path) for path in entry.halves()]
-    if not halves:
-        log.warning("%s: the model was trained on halves, but the table names none.", entry.path)
+    volume, _ = entry.source(use_deconvolved)
+    halves = [open_volume(path) for path in entry.fitting_halves(use_deconvolved)] if metadata.get("halves") else []
     for half in halves:
         check_mask(half, volume)
     return halves or [volume]
@@ -142,6 +141,8 @@ def _warn_of_differences(entry: TomogramEntry, deconvolved: bool, metadata: dict
             log.warning(
                 "%s: tilts %g..%g, but the model was trained for %g..%g degrees.", entry.path, *ranges[0], *ranges[1]
             )
+    if metadata.get("halves") and not entry.halves():
+        log.warning("%s: the model was trained on halves, but the table names none.", entry.path)
     if metadata.get("deconvolved") not in (None, deconvolved):
         kinds = {True: "deconvolved", False: "not deconvolved"}
         log.warning(

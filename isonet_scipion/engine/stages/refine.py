@@ -6,7 +6,7 @@ import dataclasses
 import json
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, get_type_hints
 
@@ -22,7 +22,7 @@ from isonet_scipion.engine.network import NetworkSettings
 from isonet_scipion.engine.noise import noise_level
 from isonet_scipion.engine.settings import ONE_PASS_DEFAULTS, ONE_PASS_ITERATIONS_FROM_A_MODEL, RefineSettings
 from isonet_scipion.engine.star import Star, read_star
-from isonet_scipion.engine.subtomograms import Subtomogram, read_subtomograms
+from isonet_scipion.engine.subtomograms import read_subtomograms
 from isonet_scipion.engine.tilt_check import power_by_angle, shown_range, tilt_warning
 from isonet_scipion.engine.tomograms import TomogramEntry, TomogramTable
 from isonet_scipion.engine.training_crops import crop_side, fitting_cube
@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 KINDS = get_type_hints(RefineSettings)
 NEEDED = ("rlnImageName", "rlnCubeSize")  # columns of the table
-TILT_SAMPLE = 30  # subtomograms of each tilt range that it is checked on
+MOST_UNLIKE = 1.05  # ratio of voxel sizes that are learned together
+TILT_SAMPLE = 30  # volumes of each tilt range that it is checked on
 
 
 def refine(star: str, settings: RefineSettings, given: set[str]) -> None:
@@ -71,17 +72,21 @@ def _iterative(subtomo_star: str, settings: RefineSettings) -> Refinement:
     size = subtomograms[0].size
     if size < cube_size:
         raise EngineError(subtomo_star, f"rlnCubeSize {cube_size} is more than the side {size}", "Extract larger ones.")
-    _check_tilt_ranges(subtomograms)
+    for tilt in dict.fromkeys(subtomogram.tilt for subtomogram in subtomograms):
+        alike = [subtomogram for subtomogram in subtomograms if subtomogram.tilt == tilt]
+        _check_tilt_range(alike[0].path, tilt, (one.normalised() for one in alike[:TILT_SAMPLE]))
+    header = subtomograms[0].volume().voxel_size
+    voxel_sizes = [table.number(row, "rlnPixelSize", header) for row in table.rows]
+    _require_one_voxel_size(subtomo_star, voxel_sizes)
     devices = choose_devices(settings.gpuID, settings.precision)
     settings = _batches(settings, devices, len(subtomograms), least=4)
 
     from isonet_scipion.engine.refinement import Refinement  # imports Keras, once the devices are chosen
 
-    row = table.rows[0]
-    deconvolved = table.text(row, "isonetDeconvolved")
-    voxel_size = table.number(row, "rlnPixelSize", subtomograms[0].volume().voxel_size)
+    stored = table.text(table.rows[0], "isonetDeconvolved")
+    deconvolved = None if stored is None else stored == "1"
     tilts = [subtomogram.tilt for subtomogram in subtomograms]
-    metadata = _metadata(settings, cube_size, voxel_size, tilts, None if deconvolved is None else deconvolved == "1")
+    metadata = _metadata(settings, cube_size, voxel_sizes[0], tilts, deconvolved)
     return Refinement(subtomograms, cube_size, settings, metadata, devices, *_start(settings))
 
 
@@ -92,6 +97,7 @@ def _one_pass(star_file: str, settings: RefineSettings) -> OnePassRefinement:
             raise EngineError(name, f"{getattr(settings, name)} is out of range", f"Give 0 to {min(most, 1):g}.")
     use_deconvolved = takes_deconvolved(settings.use_deconv_tomo, settings.ctf_aware)
     entries = TomogramTable(star_file).select(None, use_deconvolved)
+    _require_one_voxel_size(star_file, [entry.voxel_size for entry in entries])
     if settings.cube_size is None:
         shortest = min(min(entry.source(use_deconvolved)[0].shape) for entry in entries)
         settings = dataclasses.replace(settings, cube_size=fitting_cube(shortest, settings.any_angle > 0, divisor))
@@ -114,7 +120,10 @@ def _one_pass(star_file: str, settings: RefineSettings) -> OnePassRefinement:
                 settings.result_dir,
             )
         )  # fmt: skip
-        deconvolved.add(not entry.halves() and entry.source(use_deconvolved)[1])
+        deconvolved.add(entry.source(use_deconvolved)[1])
+    for tilt, source in {source.tilt: source for source in reversed(sources)}.items():
+        sample = (source.crops(centre, side)[0] for centre in source.centres[:TILT_SAMPLE])
+        _check_tilt_range(source.name, tilt, sample)
     kinds = {len(source.volumes) for source in sources}
     if len(kinds) > 1:
         raise EngineError(star_file, "only some of the tomograms have halves", "Name both halves of all, or of none.")
@@ -222,13 +231,19 @@ def _check(settings: RefineSettings, cube_size: int, network: NetworkSettings) -
         raise EngineError("learning_rate", f"{settings.learning_rate} is out of range", "Give a value such as 0.0004.")
 
 
-def _check_tilt_ranges(subtomograms: list[Subtomogram]) -> None:
-    for tilt in dict.fromkeys(subtomogram.tilt for subtomogram in subtomograms):
-        sample = [subtomogram for subtomogram in subtomograms if subtomogram.tilt == tilt][:TILT_SAMPLE]
-        shown = shown_range(*power_by_angle(subtomogram.normalised() for subtomogram in sample))
-        warning = tilt_warning(tilt, shown)
-        if warning:
-            log.warning("%s and others: %s. Check tilt_min and tilt_max.", sample[0].path, warning)
+def _check_tilt_range(first: str, tilt: TiltRange, volumes: Iterable[np.ndarray]) -> None:
+    warning = tilt_warning(tilt, shown_range(*power_by_angle(volumes)))
+    if warning:
+        log.warning("%s and others: %s. Check tilt_min and tilt_max.", first, warning)
+
+
+def _require_one_voxel_size(star_file: str, sizes: Sequence[float]) -> None:
+    if max(sizes) > MOST_UNLIKE * min(sizes):
+        raise EngineError(
+            star_file,
+            f"its voxel sizes go from {min(sizes):g} to {max(sizes):g} A: a network learns one",
+            "Rescale the tomograms with resize, or refine them apart.",
+        )
 
 
 def _metadata(

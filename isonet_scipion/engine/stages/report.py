@@ -43,8 +43,9 @@ def report(star_file: str, model_file: str, settings: ReportSettings) -> None:
     choose_devices(settings.gpuID, settings.precision)
     reporter = Reporter(model_file, load_model(model_file)[0], metadata, percentile)
     for entry in entries:
-        volume, deconvolved = entry.source(use_deconvolved)
-        reporter.write(entry, volume, deconvolved, open_volume(entry.row["rlnCorrectedTomoName"]))
+        volume, _ = entry.source(use_deconvolved)
+        corrected = open_volume(entry.row["rlnCorrectedTomoName"])
+        reporter.write(entry, volume, entry.halves_fit(use_deconvolved), corrected)
     for folder in dict.fromkeys(Path(entry.row["rlnCorrectedTomoName"]).parent for entry in entries):
         log.info("%s", write_tomograms_page(folder))
 
@@ -57,7 +58,7 @@ class Reporter:
         self._file, self._model, self._metadata = Path(model_file), model, metadata
         self._percentile = percentile
 
-    def write(self, entry: TomogramEntry, before: Volume, deconvolved: bool, after: Volume) -> None:
+    def write(self, entry: TomogramEntry, before: Volume, halves_fit: bool, after: Volume) -> None:
         """Write NAME_report.json and .png beside the corrected tomogram.
 
         Parameters
@@ -66,8 +67,8 @@ class Reporter:
             Its row of the table.
         before, after : Volume
             The tomogram that was corrected, and the result.
-        deconvolved : bool
-            Whether `before` is the table's deconvolved tomogram, which its halves are not.
+        halves_fit : bool
+            Whether the table's halves are those of `before`.
         """
         if before.shape != after.shape:
             raise EngineError(
@@ -87,7 +88,8 @@ class Reporter:
             scale,
             open_volume(mask).data if mask else None,
             tuple(data for data, _ in read_halves) or None,
-            None if deconvolved else tuple(scale for _, scale in read_halves) or None,
+            (tuple(scale for _, scale in read_halves) or None) if halves_fit else None,
+            self._metadata.get("halves", False),
         )
         network = network_settings(self._metadata)
         correct_boxes = corrector(self._model, network, entry.tilt)

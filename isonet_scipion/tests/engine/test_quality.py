@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from isonet_scipion.engine.boxes import box_side, choose_boxes
 from isonet_scipion.engine.fsc import CERTAIN, FourierCorrelation, filtered
 from isonet_scipion.engine.heldout import TIPPED, HeldOutTest, hidden_region
+from isonet_scipion.engine.normalisation import GreyScale
+from isonet_scipion.engine.quality import Evidence, measure_quality
 from isonet_scipion.engine.star import Star, write_star
 from isonet_scipion.engine.volume import write_volume
 from isonet_scipion.engine.wedge import TiltRange, apply_wedge, measured_half_space
@@ -65,9 +67,9 @@ def test_only_what_is_right_counts_as_restored(tilt):
     perfect, idle, inventive = (HeldOutTest(SIZE, tilt) for _ in range(3))
     for seed in range(4):
         box = apply_wedge(noise(seed), tilt)
-        perfect.add(box, lambda shown, box=box: TIPPED.apply(box))
-        idle.add(box, lambda shown: shown)
-        inventive.add(box, lambda shown, seed=seed: shown + noise(100 + seed))
+        perfect.add(box[None], lambda shown, box=box: TIPPED.apply(box)[None])
+        idle.add(box[None], lambda shown: shown)
+        inventive.add(box[None], lambda shown, seed=seed: shown + noise(100 + seed))
     assert perfect.curve().mean > 0.99
     assert idle.curve().mean == 0
     assert abs(inventive.curve().mean) < CERTAIN * inventive.curve().mean_chance
@@ -80,6 +82,25 @@ def test_noise_that_halves_show_lowers_the_ceiling():
         test.add_halves(signal + noise(50 + seed), signal + noise(90 + seed))
     # halves of signal-to-noise ratio 1 agree to 1/2; their mean agrees with the signal to sqrt(2/3)
     assert test.ceiling().mean == pytest.approx(np.sqrt(2 / 3), abs=0.05)
+
+
+@pytest.mark.parametrize("by_halves", [False, True])
+def test_the_network_is_tested_on_what_it_was_shown(by_halves):
+    signal, scatter = noise(1, 40), noise(2, 40)
+    halves, scale = (signal + scatter, signal - scatter), GreyScale(0.0, 1.0)
+    shown = []
+
+    def network(box):
+        shown.append(box)
+        return box
+
+    evidence = Evidence(signal, signal, TiltRange(), 10.0, scale, None, halves, (scale, scale), by_halves)
+    measure_quality(evidence, network, (8, 8, 8))
+    passed = hidden_region(40, TiltRange())[0]
+    tested = [-signal] if not by_halves else [-half for half in halves]
+    assert len(shown) == len(tested) + 2
+    for box, part in zip(shown, tested):
+        np.testing.assert_allclose(box, filtered(TIPPED.apply(part), passed), atol=1e-4)
 
 
 def test_resolution_is_where_the_curve_falls_below_the_threshold():
