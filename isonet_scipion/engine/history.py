@@ -48,10 +48,16 @@ def require_convergence(record: EpochRecord, history: Sequence[EpochRecord], lea
 
 
 def best_end(ends: Sequence[EpochRecord]) -> EpochRecord:
-    """The iteration, by its last epoch, that restores the wedge best; where none was tested, of the smallest loss."""
+    """The iteration, by its last epoch, to prefer.
+
+    The last one whose restored wedge correlation is within its chance level of the highest; where none was tested, that
+    of the smallest validation loss.
+    """
     tested = [record for record in ends if record.wedge_correlation is not None]
     if tested:
-        return max(tested, key=lambda record: record.wedge_correlation)
+        highest = max(tested, key=lambda record: record.wedge_correlation)
+        least = highest.wedge_correlation - highest.wedge_chance
+        return [record for record in tested if record.wedge_correlation >= least][-1]
     return min(ends, key=lambda record: record.val_loss)
 
 

@@ -123,7 +123,7 @@ class Refinement:
         if best.wedge_correlation is None:
             measure = f"Smallest validation loss: {best.val_loss:.4f}"
         else:
-            measure = f"Highest restored wedge correlation: {best.wedge_correlation:.3f}"
+            measure = f"Highest restored wedge correlation, within chance: {best.wedge_correlation:.3f}"
         log.info("Finished. Last model: %s. %s, iteration %d.", last, measure, best.iteration)
         return last
 
