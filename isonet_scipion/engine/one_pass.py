@@ -23,7 +23,7 @@ from isonet_scipion.engine.history import iterations_without_gain
 from isonet_scipion.engine.network import build_unet, run_network
 from isonet_scipion.engine.noise import NoiseSource, noise_sources
 from isonet_scipion.engine.one_pass_data import CropBatches, TomogramSource
-from isonet_scipion.engine.one_pass_model import OnePassModel
+from isonet_scipion.engine.one_pass_model import VIEWS, OnePassModel, weighted_error
 from isonet_scipion.engine.refinement import Refinement, RunState
 from isonet_scipion.engine.settings import RefineSettings
 from isonet_scipion.engine.training import VALIDATION_SHARE, fit_epoch, seed_dropout
@@ -85,6 +85,11 @@ class OnePassRefinement(Refinement):
         halves = " with halves" if len(self.tomograms[0].volumes) == 2 else ""
         return f"{len(self.tomograms)} tomograms{halves}, crops of {self._crop_size()}^3"
 
+    @property
+    def least_batch(self) -> int:
+        """All views of one crop for each device."""
+        return VIEWS * self.devices.count
+
     def _compile(self, model: keras.Model) -> None:
         steps = self.settings.iterations * self.settings.epochs * self.settings.steps_per_epoch
         rising = max(1, round(WARM_UP * steps))
@@ -100,12 +105,13 @@ class OnePassRefinement(Refinement):
         optimiser.build(model.trainable_variables)
         self.estimator = build_unet(self.network)
         self.trainer = OnePassModel(model, self.estimator, self.cube_size, self.settings.any_angle > 0)
-        self.trainer.compile(optimiser, jit_compile=model.jit_compile)
+        self.trainer.compile(optimiser, loss=weighted_error, jit_compile=model.jit_compile)
 
     def _resume(self, model: keras.Model) -> RunState:
         state = super()._resume(model)
         epochs = (state.iteration - 1) * self.settings.epochs + state.epoch
-        self.rate.before = epochs * self.settings.steps_per_epoch - int(model.optimizer.iterations)
+        made = int(ops.convert_to_numpy(model.optimizer.iterations))
+        self.rate.before = epochs * self.settings.steps_per_epoch - made
         return state
 
     def _bytes_needed(self, model: keras.Model, iterations: int) -> int:
@@ -156,12 +162,8 @@ class OnePassRefinement(Refinement):
             )  # fmt: skip
 
         steps = self.settings.steps_per_epoch
-        # Keras puts the running averages in the place of the weights when an epoch's training ends
         held_out = batches(max(1, round(VALIDATION_SHARE * steps)), -1)
-        losses = fit_epoch(self.trainer, batches(steps, epoch), held_out, on_step)
-        # now weights and averages are the same arrays, which JAX will not update in place: part them
-        model.set_weights([np.array(weight) for weight in model.get_weights()])
-        return losses
+        return fit_epoch(self.trainer, batches(steps, epoch), held_out, on_step)
 
     def _crop_size(self) -> int:
         return self.side

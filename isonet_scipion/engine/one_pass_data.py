@@ -107,7 +107,7 @@ def _stored(data: np.ndarray, folder: str) -> np.ndarray:
 
 
 class CropBatches(keras.utils.PyDataset):
-    """The inputs of `OnePassModel` for each step of an epoch, made by threads ahead of the training."""
+    """Inputs of `OnePassModel` and weights of its errors for each step, made by threads ahead of the training."""
 
     def __init__(
         self,
@@ -123,7 +123,7 @@ class CropBatches(keras.utils.PyDataset):
         noise: Sequence[NoiseSource] = (),
         noise_level: float = 0.0,
     ) -> None:
-        """Draw `batch_size` pairs a step.
+        """Draw `batch_size` pairs a step, a multiple of VIEWS.
 
         Parameters
         ----------
@@ -151,14 +151,14 @@ class CropBatches(keras.utils.PyDataset):
         super().__init__(workers=threads, use_multiprocessing=False, max_queue_size=2 * threads + 2)
         self.sources, self.cube_size, self.side, self.any_angle = sources, cube_size, side, any_angle
         self.filled_weight = filled_weight
-        self.crops, self.steps, self.seed = max(1, batch_size // VIEWS), steps, [int(n) % 2**32 for n in seed]
+        self.crops, self.steps, self.seed = batch_size // VIEWS, steps, [int(n) % 2**32 for n in seed]
         self.centres = [source.split(side)[int(seed[-1] < 0)] for source in sources]
         self.noise, self.noise_level = noise, noise_level
 
     def __len__(self) -> int:
         return self.steps
 
-    def __getitem__(self, step: int) -> tuple[dict[str, np.ndarray]]:
+    def __getitem__(self, step: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
         rng = np.random.default_rng([*self.seed, step])
         grid, drawn = self.cube_size + 2 * MARGIN, []
         for _ in range(self.crops):
@@ -183,10 +183,7 @@ class CropBatches(keras.utils.PyDataset):
             for volume in source.volumes:
                 release(volume)
         inputs = {name: np.stack([one[name] for one in drawn]) for name in drawn[0]}
-        # the model goes through the views one after the other: all crops' first, then all crops' second
-        for name in ("weight", "noise"):
-            inputs[name] = np.concatenate(np.swapaxes(inputs[name], 0, 1))
-        return (inputs,)
+        return inputs, inputs.pop("weight")
 
     def _weight(self, source: TomogramSource, matrix: np.ndarray) -> np.ndarray:
         shown = 1.0 if len(source.volumes) == 2 else SHOWN_WEIGHT

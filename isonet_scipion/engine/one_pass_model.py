@@ -38,12 +38,12 @@ class OnePassModel(keras.Model):
         self.cube_size, self.order = cube_size, int(interpolate)
 
     def call(self, inputs: dict, training: bool = False):
-        """Restored minus target, (crops * VIEWS, cube, cube, cube).
+        """Restored minus target, (b, VIEWS, cube, cube, cube).
 
-        `inputs` has crops (b, halves, s, s, s), noise (b * VIEWS, cube, cube, cube), filter (b, s, s) and
-        rotated_filter (b, g, g) over kz and kx, matrices (b, VIEWS, 3, 3), and for the loss weight
-        (b * VIEWS, cube, cube, cube) of `error_weight`; see `one_pass_data`. Where it has crop_transfer and
-        cube_transfer of `Transfer.filter`, the network makes the density: what a tomogram shows of it is compared.
+        `inputs` has crops (b, halves, s, s, s), noise (b, VIEWS, cube, cube, cube), filter (b, s, s) and
+        rotated_filter (b, g, g) over kz and kx, and matrices (b, VIEWS, 3, 3); see `one_pass_data`. Where it has
+        crop_transfer and cube_transfer of `Transfer.filter`, the network makes the density: what a tomogram shows of it
+        is compared.
         """
         crops = inputs["crops"]
         side, halves = crops.shape[-1], crops.shape[1]
@@ -62,22 +62,16 @@ class OnePassModel(keras.Model):
         filters = ops.concatenate([inputs["rotated_filter"]] * VIEWS, axis=0)
         seen, compared = ops.concatenate(seen, axis=0), ops.concatenate(compared, axis=0)
         shown = in_wedge_planes(seen, filters)
-        restored = self.network((self._centre(shown) + inputs["noise"])[..., None], training=training)[..., 0]
+        noise = ops.concatenate([inputs["noise"][:, view] for view in range(VIEWS)], axis=0)
+        restored = self.network((self._centre(shown) + noise)[..., None], training=training)[..., 0]
         if "cube_transfer" in inputs:
             # radial, so that it is the same for each rotation
             restored = transferred(restored, ops.concatenate([inputs["cube_transfer"]] * VIEWS, axis=0))
         if halves == 2:
             # what was hidden from it may be compared with both halves' mean, which has less noise
             compared = (seen + compared + in_wedge_planes(compared, filters) - shown) / 2
-        return restored - self._centre(compared)
-
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """Mean squared error, each frequency with its weight."""
-        size = self.cube_size
-        plane = ops.fft2((y_pred, ops.zeros_like(y_pred)))
-        real, imaginary = ops.fft(tuple(ops.transpose(part, (0, 2, 3, 1)) for part in plane))
-        power = (ops.square(real) + ops.square(imaginary)) / size**6  # sums to the mean square
-        return ops.sum(power * x["weight"]) / ops.cast(ops.shape(y_pred)[0], power.dtype)
+        errors = restored - self._centre(compared)
+        return ops.stack(ops.split(errors, VIEWS, axis=0), axis=1)
 
     def _turned(self, volumes, matrix, grid: int):
         """Volumes (halves, s, s, s) sampled at matrix @ p for all points p of a grid around their centre."""
@@ -96,6 +90,27 @@ class OnePassModel(keras.Model):
         start = (volumes.shape[-1] - self.cube_size) // 2
         inside = slice(start, start + self.cube_size)
         return volumes[:, inside, inside, inside]
+
+
+def weighted_error(weights, errors):
+    """The loss: squared error, each frequency with its weight.
+
+    Parameters
+    ----------
+    weights : tensor
+        (b, VIEWS, n, n, n) of `error_weight`.
+    errors : tensor
+        (b, VIEWS, n, n, n) of `OnePassModel`.
+
+    Returns
+    -------
+    tensor
+        (b, VIEWS).
+    """
+    plane = ops.fft2((errors, ops.zeros_like(errors)))
+    real, imaginary = ops.fft(tuple(ops.transpose(part, (0, 1, 3, 4, 2)) for part in plane))
+    power = (ops.square(real) + ops.square(imaginary)) / errors.shape[-1] ** 6  # sums to the mean square
+    return ops.sum(power * weights, axis=(2, 3, 4))
 
 
 def in_wedge_planes(volumes, filters):
@@ -142,7 +157,7 @@ def error_weight(
     Returns
     -------
     ndarray
-        (ky, kx, kz) each of `size`, float32, the order that `OnePassModel.compute_loss` transforms in.
+        (ky, kx, kz) each of `size`, float32, the order that `weighted_error` transforms in.
     """
     by_target = filled_weight + (1 - filled_weight) * rotated_mask(size, matrix, tilt)
     squares = scipy.fft.fftfreq(size).astype(np.float32) ** 2

@@ -38,6 +38,8 @@ from isonet_scipion.engine.training_page import LOSSES, save_slices, write_train
 from isonet_scipion.engine.volume import release, write_volume
 
 log = logging.getLogger(__name__)
+# settings that may change when a run is gone on with
+FREE = ("iterations", "patience", "gpuID", "log_level", "preprocessing_ncpus", "remove_intermediate", "data_dir")
 
 
 @dataclass
@@ -94,6 +96,11 @@ class Refinement:
         """What it learns from, in words."""
         return f"{len(self.subtomograms)} subtomograms of {self._crop_size()}^3"
 
+    @property
+    def least_batch(self) -> int:
+        """The fewest pairs of a step: one for each device."""
+        return self.devices.count
+
     def run(self) -> Path:
         """Train until the last iteration; goes on where an earlier run of the same settings stopped.
 
@@ -105,7 +112,8 @@ class Refinement:
         Raises
         ------
         EngineError
-            If the loss diverges, or memory does not suffice for a batch of one.
+            If the loss diverges, memory does not suffice for the smallest batch, no iteration is left, or the folder
+            holds what would be overwritten.
         """
         keras.utils.set_random_seed(self.settings.seed % 2**32)
         with training_scope(self.devices):
@@ -113,6 +121,10 @@ class Refinement:
             self._compile(model)
         state = self._resume(model)
         left = self.settings.iterations - state.iteration + 1
+        if left < 1 and not state.history:
+            raise EngineError(
+                "iterations", f"{state.iteration - 1} are finished already", f"Give more than {state.iteration - 1}."
+            )
         require_space(self.folder, self._bytes_needed(model, left))
         steps = (left * self.settings.epochs - state.epoch) * self.settings.steps_per_epoch
         self.forecast = Forecast(steps, self.devices)
@@ -159,6 +171,10 @@ class Refinement:
             load_weights(model, path)
             log.info("Going on with iteration %d after %d of its epochs.", state.iteration, state.epoch)
             return state
+        # a kill before the first state is written leaves the first model
+        made = self.model_path(self.first_iteration + (stored is None))
+        if made.exists():
+            raise EngineError(str(made), "it is there already, of another run", "Give another result_dir.")
         if self.start_model is not None:
             self._copy_weights(model, self.start_model)
         return RunState(self.first_iteration, batch_size=self.settings.batch_size)
@@ -175,9 +191,8 @@ class Refinement:
 
     def _continues(self, stored: dict) -> bool:
         """Whether a stored state is one that this run goes on from; raises where it is another run's."""
-        if self.settings.continue_from:
-            same = stored["run"]["continue_from"] == self.settings.continue_from
-            return same or stored["progress"]["iteration"] == self.first_iteration
+        if self.settings.continue_from and stored["run"]["continue_from"] != self.settings.continue_from:
+            return stored["progress"]["iteration"] == self.first_iteration
         for name, value in self._run_identity().items():
             if stored["run"].get(name) != value:
                 raise EngineError(
@@ -188,8 +203,7 @@ class Refinement:
         return True
 
     def _run_identity(self) -> dict:
-        free = ("iterations", "gpuID", "log_level", "preprocessing_ncpus", "remove_intermediate", "data_dir")
-        settings = {name: value for name, value in dataclasses.asdict(self.settings).items() if name not in free}
+        settings = {name: value for name, value in dataclasses.asdict(self.settings).items() if name not in FREE}
         return json.loads(json.dumps({**settings, "cube_size": self.cube_size, **self._data_facts()}))
 
     def _data_facts(self) -> dict:
@@ -287,13 +301,13 @@ class Refinement:
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
-                if state.batch_size <= self.devices.count:
+                if state.batch_size <= self.least_batch:
                     raise EngineError(
                         "memory",
-                        f"it does not suffice for one pair of {self.cube_size}^3 voxels per device",
+                        f"it does not suffice for {state.batch_size} pairs of {self.cube_size}^3 voxels",
                         f"Lower cube_size to {self.cube_size // 2} or filter_base to {self.network.filter_base // 2}.",
                     ) from error
-                state.batch_size //= 2
+                state.batch_size = max(1, state.batch_size // 2 // self.least_batch) * self.least_batch
                 log.warning("Out of memory: going on with batch_size %d.", state.batch_size)
                 if (self.folder / STATE_FILE).exists():
                     load_weights(model, self.folder / STATE_FILE)

@@ -232,7 +232,9 @@ class RefineSettings:
         0.0, "one-pass: share of the rotations that are by any angle, interpolated, from crops 1.7 times as wide."
     )
     patience: Optional[int] = option(
-        None, "one-pass: stop when the restored wedge correlation has not risen for so many iterations. Default: go on."
+        None,
+        "one-pass: stop when the restored wedge correlation has not risen for so many iterations. Default: go on.",
+        least=1,
     )
 
 

@@ -130,12 +130,16 @@ def fit_epoch(
     """Go once through the training batches; returns the losses as `train_epoch`."""
     history = model.fit(
         training,
-        validation_data=held_out,
         shuffle=False,
         verbose=0,
         callbacks=[keras.callbacks.LambdaCallback(on_train_batch_end=lambda _, logs: on_step(logs["loss"]))],
     ).history
-    return float(history["loss"][-1]), float(history["val_loss"][-1])
+    if model.optimizer.use_ema:
+        # the averages took the weights' place as the same arrays, which JAX will not update in place: part them
+        model.set_weights([np.array(weight) for weight in model.get_weights()])
+    # not within fit, where it would be that of the weights before the averages took their place
+    val_loss = model.evaluate(held_out, verbose=0, return_dict=True)["loss"]
+    return float(history["loss"][-1]), float(val_loss)
 
 
 def falling(epoch: int, epochs: int) -> float:

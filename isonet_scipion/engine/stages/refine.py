@@ -108,7 +108,15 @@ def _one_pass(star_file: str, settings: RefineSettings) -> OnePassRefinement:
 
     from isonet_scipion.engine.one_pass import OnePassRefinement
     from isonet_scipion.engine.one_pass_data import read_source
+    from isonet_scipion.engine.one_pass_model import VIEWS
 
+    pairs = VIEWS * devices.count
+    if settings.batch_size % pairs:
+        raise EngineError(
+            "batch_size",
+            f"{settings.batch_size} is not a multiple of {pairs}, {VIEWS} pairs of a crop for each device",
+            f"Give {max(1, settings.batch_size // pairs) * pairs}.",
+        )
     side = crop_side(settings.cube_size, settings.any_angle > 0, divisor)
     sources, deconvolved = [], set()
     for entry, transfer in zip(entries, transfers):
@@ -218,7 +226,7 @@ def _check(settings: RefineSettings, cube_size: int, network: NetworkSettings) -
             raise EngineError(
                 "cube_size",
                 f"{cube_size} is not divisible by {divisor} (2^unet_depth, or pool^unet_depth, times stem)",
-                f"Extract with cube_size {max(1, round(cube_size / divisor)) * divisor} or change unet_depth.",
+                f"Take cube_size {max(1, round(cube_size / divisor)) * divisor}, or change unet_depth.",
             )
     for name in ("iterations", "epochs"):
         if getattr(settings, name) < 1:

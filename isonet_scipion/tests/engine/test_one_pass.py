@@ -20,7 +20,13 @@ from isonet_scipion.engine.noise import NoiseSource  # noqa: E402
 from isonet_scipion.engine.normalisation import GreyScale, normalise  # noqa: E402
 from isonet_scipion.engine.one_pass import OnePassRefinement  # noqa: E402
 from isonet_scipion.engine.one_pass_data import SHOWN_WEIGHT, CropBatches, TomogramSource  # noqa: E402
-from isonet_scipion.engine.one_pass_model import COARSE, OnePassModel, in_wedge_planes, rotated_mask  # noqa: E402
+from isonet_scipion.engine.one_pass_model import (  # noqa: E402
+    COARSE,
+    OnePassModel,
+    in_wedge_planes,
+    rotated_mask,
+    weighted_error,
+)
 from isonet_scipion.engine.phantom import make_truth  # noqa: E402
 from isonet_scipion.engine.refinement import RunState  # noqa: E402
 from isonet_scipion.engine.settings import RefineSettings  # noqa: E402
@@ -51,15 +57,15 @@ def step(batches, order=False):
     """Errors and loss of one step of networks that change nothing."""
     networks = build_unet(TINY), build_unet(TINY)
     model = OnePassModel(*networks, batches.cube_size, order)
-    (inputs,) = batches[0]
+    inputs, weights = batches[0]
     errors = model(inputs, training=False)
-    return inputs, np.asarray(errors), float(model.compute_loss(x=inputs, y_pred=errors))
+    return inputs, np.asarray(errors), float(np.mean(weighted_error(weights, errors)))
 
 
 @pytest.mark.parametrize("halves", [1, 2])
 def test_a_step_cuts_the_wedge_of_the_rotated_crop_and_compares_with_the_other_half(halves):
     inputs, errors, _ = step(batches_of(halves))
-    assert inputs["crops"].shape == (2, halves, 24, 24, 24) and errors.shape == (4, 8, 8, 8)
+    assert inputs["crops"].shape == (2, halves, 24, 24, 24) and errors.shape == (2, 2, 8, 8, 8)
     middle = (slice(MARGIN, MARGIN + 8),) * 3
     for crop, views in enumerate(inputs["matrices"]):
         # a network that changes nothing estimates the input itself: the crop stays as it is
@@ -71,7 +77,7 @@ def test_a_step_cuts_the_wedge_of_the_rotated_crop_and_compares_with_the_other_h
             # shown frequencies are compared with the other half, hidden ones with both halves' mean
             target = (seen + other + apply_wedge(other - seen, TILT)) / 2
             expected = (apply_wedge(seen, TILT) - target)[middle]
-            np.testing.assert_allclose(errors[2 * view + crop], expected, atol=1e-4)
+            np.testing.assert_allclose(errors[crop, view], expected, atol=1e-4)
 
 
 def test_loss_tells_measured_from_estimated_frequencies():
@@ -84,23 +90,24 @@ def test_loss_tells_measured_from_estimated_frequencies():
 
 @pytest.mark.parametrize("halves", [1, 2])
 def test_without_halves_what_the_input_shows_hardly_counts(halves):
-    (inputs,) = batches_of(halves, filled=1.0)[0]
+    _, weights = batches_of(halves, filled=1.0)[0]
+    weights = weights.reshape(-1, 8, 8, 8)
     shown = rotated_mask(8, np.eye(3), TILT) > 0
     assert 0.3 < shown.mean() < 0.9
     k = np.fft.fftfreq(8)
     ky, kx, kz = np.meshgrid(k, k, k, indexing="ij")
     coarse = np.exp(-(kx**2 + ky**2 + kz**2) / COARSE**2)
     least = 1.0 if halves == 2 else SHOWN_WEIGHT
-    expected = np.broadcast_to((least + (1 - least) * coarse)[shown], (len(inputs["weight"]), shown.sum()))
+    expected = np.broadcast_to((least + (1 - least) * coarse)[shown], (len(weights), shown.sum()))
     assert expected.max() == 1 and expected.min() == pytest.approx(least, rel=1e-3)
-    np.testing.assert_allclose(inputs["weight"][:, shown], expected, rtol=1e-4)
-    np.testing.assert_allclose(inputs["weight"][:, ~shown], 1.0)
+    np.testing.assert_allclose(weights[:, shown], expected, rtol=1e-4)
+    np.testing.assert_allclose(weights[:, ~shown], 1.0)
 
 
 def test_measured_frequencies_turn_with_the_volume():
     rng = np.random.default_rng(0)
     volume = apply_wedge(rng.normal(size=(9, 9, 9)), TILT)  # odd: rotations of the cube are exact on its grid
-    (inputs,) = batches_of(1, 9, pairs=8)[0]
+    inputs, _ = batches_of(1, 9, pairs=8)[0]
     for matrix in inputs["matrices"].reshape(-1, 3, 3):
         points = np.stack(np.meshgrid(*[np.arange(9) - 4] * 3, indexing="ij")).reshape(3, -1)
         places = np.rint(matrix @ points + 4).astype(int)
@@ -164,7 +171,7 @@ def test_noise_of_the_asked_for_strength_is_added():
     noise = [NoiseSource(np.random.default_rng(1).normal(size=(40, 8, 8)).astype(np.float32))]
     plain, noisy = (batches_of(1, **more)[0][0]["noise"] for more in ({}, {"noise": noise, "noise_level": 0.3}))
     assert not plain.any()
-    np.testing.assert_allclose(noisy.std(axis=(1, 2, 3)), 0.3, rtol=1e-5)
+    np.testing.assert_allclose(noisy.std(axis=(2, 3, 4)), 0.3, rtol=1e-5)
 
 
 def test_training_stops_when_it_no_longer_improves():
@@ -268,6 +275,42 @@ def test_wrong_input_is_told(project, run):
         assert status == 1 and words in log and "Traceback" not in log, log
     status, log = run("prepare_star", "tomo", "--even_folder=even")
     assert status == 1 and "only one half" in log
+
+
+TWO_DEVICES = """
+import numpy as np
+from isonet_scipion.engine.device import Devices, choose_devices
+choose_devices()
+import tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from isonet_scipion.engine.model_file import load_model
+from isonet_scipion.engine.settings import RefineSettings
+from isonet_scipion.engine.stages import refine as stage
+results, devices = [], (("CPU:0",), ("CPU:0", "CPU:1"))
+for number, replicas in enumerate(devices):
+    stage.choose_devices = lambda *_: Devices("tensorflow", (), "float32", replicas)
+    folder = f"on{number + 1}"
+    settings = RefineSettings(
+        method="one-pass", cube_size=8, filter_base=2, unet_depth=1, convs_per_depth=2, stem=2, drop_out=0.0,
+        batch_normalization=False, iterations=1, epochs=2, steps_per_epoch=3, batch_size=4, learning_rate=0.02, seed=3,
+        noise_level=(0.1,), noise_start_iter=(1,), preprocessing_ncpus=1, result_dir=folder)
+    stage.refine("tomograms.star", settings, set(vars(settings)))
+    results.append([float(cell) for cell in open(f"{folder}/losses.csv").read().splitlines()[-1].split(",")[2:4]])
+    results.append(load_model(f"{folder}/model_iter01.keras")[0].get_weights())
+np.testing.assert_allclose(results[0], results[2], rtol=1e-4)
+for one, two in zip(results[1], results[3]):
+    np.testing.assert_allclose(one, two, atol=2e-3)
+print("same")
+"""
+
+
+def test_two_devices_train_as_one(project, run):
+    # batch statistics and dropout are those of each device's share, so both are off
+    done = subprocess.run([sys.executable, "-c", TWO_DEVICES], capture_output=True, text=True)
+    assert done.stdout.strip().endswith("same"), done.stderr[-2000:]
+    status, log = run("refine", "tomograms.star", *RUN, "--batch_size=3")
+    assert status == 1 and "batch_size: 3 is not a multiple of 2" in log
 
 
 def test_keras_ops_only():

@@ -109,3 +109,23 @@ def test_jax_computes_what_tensorflow_does(project, run):
             assert float(row[column]) == pytest.approx(float(other[column]), rel=1e-4 if row is ours[0] else 1e-2)
         assert float(row["wedge_correlation"]) == pytest.approx(float(other["wedge_correlation"]), abs=0.01)
     assert float(theirs[-1]["wedge_correlation"])
+
+
+def test_what_was_made_is_not_overwritten_and_new_options_are_not_ignored(project, run):
+    assert run("refine", "tomograms.star", *RUN, "--iterations=2")[0] == 0
+    made = Path("results/model_iter02.keras").read_bytes()
+    # other options from iteration 1 on, in the same folder
+    again = ("refine", "tomograms.star", "--continue_from=results/refine_iter01.json")
+    status, log = run(*again, "--learning_rate=0.01")
+    assert status == 1 and "results/model_iter02.keras: it is there already, of another run. Give another" in log
+    assert Path("results/model_iter02.keras").read_bytes() == made
+    # no iteration left
+    status, log = run("refine", "tomograms.star", "--continue_from=results/refine_iter02.json", "--result_dir=other")
+    assert status == 1 and "iterations: 2 are finished already. Give more than 2." in log and not Path("other").exists()
+    # a run that is gone on with
+    assert run(*again, "--result_dir=other")[0] == 0
+    status, log = run(*again, "--result_dir=other", "--filled_weight=0.9")
+    assert status == 1 and "it holds a run with filled_weight 0.2, not 0.9" in log
+    status, log = run(*again, "--result_dir=other", "--patience=5", "--iterations=3")
+    assert status == 0 and "Going on with iteration 3" in log, log
+    assert run(*again, "--patience=0")[0] == 2
