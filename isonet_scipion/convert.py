@@ -221,8 +221,8 @@ def _corner(coordinate: Coordinate3D) -> tuple[float, float, float]:
 
 
 def writeTable(path: str, rows: Sequence[dict[str, str]]) -> None:
-    """Write rows of equal labels as a STAR table."""
-    write_star(path, Star(list(rows[0]), list(rows)))
+    """Write rows as a STAR table, whose columns are those of all rows."""
+    write_star(path, Star(list(dict.fromkeys(label for row in rows for label in row)), list(rows)))
 
 
 def _asText(values: dict[str, object]) -> dict[str, str]:

@@ -142,7 +142,12 @@ ONE_PASS_DEFAULTS = {
     "learning_rate": 0.004, "iterations": 15, "epochs": 5, "steps_per_epoch": 40,
     "noise_level": (0.0,), "noise_start_iter": (1,),
 }  # fmt: skip
-ONE_PASS_ITERATIONS_FROM_A_MODEL = 3  # instead: it has learned most, and more would teach it the tomogram's noise
+# instead, from a model: it has learned most, and more steps would teach it the tomogram's noise
+ONE_PASS_FROM_A_MODEL = {"iterations": 3, "learning_rate": 0.01}
+ONE_PASS_ALONE = (
+    "cube_size", "use_deconv_tomo", "filled_weight", "any_angle", "patience", "ctf_aware", "bfactor", "voltage", "cs",
+)  # fmt: skip
+ITERATIVE_ALONE = ("select_subtomo_number",)
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,6 @@ class ProtIsoNetDeconv(ProtIsoNetTomograms):
             "Give 200 or so if the memory does not suffice.",
             expert=True,
         )
-        addOption(group, DeconvSettings, "overlap_rate", "Overlap of the pieces", expert=True)
         self._addRunningParams(form, binThreads=4)
 
     # ---------------------------------------------------------------- steps

@@ -17,8 +17,9 @@ from isonet_scipion.engine.extraction import fitting_count
 from isonet_scipion.engine.settings import ExtractSettings
 from isonet_scipion.engine.volume import open_volume
 from isonet_scipion.protocols.form import Within, addOption, optionValues
+from isonet_scipion.protocols.masks import maskErrors
 from isonet_scipion.protocols.protocol_mask import maskShare
-from isonet_scipion.protocols.tomograms import ProtIsoNetTomograms, isOpen, sameSampling
+from isonet_scipion.protocols.tomograms import ProtIsoNetTomograms, isOpen
 
 ENOUGH = 300  # subtomograms to train on, after IsoNet's tutorial
 
@@ -188,12 +189,6 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
         if errors:
             return errors
         tomograms, masks = self.inputTomograms.get(), self.inputMasks.get()
-        rate = tomograms.getSamplingRate()
-        if masks is not None and not sameSampling(masks.getSamplingRate(), rate):
-            errors.append(
-                f"The masks have {masks.getSamplingRate():.2f} Å/px, the tomograms {rate:.2f}: "
-                "make masks of these tomograms."
-            )
         byId = self._tomogramsById()
         if byId and not self._usable(byId) and not any(isOpen(getattr(self, name)) for name in self.MATCHED):
             errors.append("None of the tomograms has a mask or coordinates with its tilt series ID (tsId).")
@@ -209,12 +204,8 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
                 "Choose a smaller cube size."
             )
         if masks is not None:
-            unreadable = convert.fileErrors(masks)
-            errors += [f"*Masks*: {error}" for error in unreadable.values()]
-            ofMasks = {mask.getTsId(): mask.getDim() for mask in masks if mask.getTsId() not in unreadable}
-            other = [tsId for tsId, size in sizes.items() if ofMasks.get(tsId, size) != size]
-            if other:
-                errors.append(f"The masks of {', '.join(other)} have another size than the tomograms.")
+            readable = {tsId: tomogram for tsId, tomogram in byId.items() if tsId in sizes}
+            errors += maskErrors(masks, readable, tomograms.getSamplingRate())
         number = self.numberSubtomos.get()
         if self.inputCoordinates.get() is None and number is not None and number < 1:
             errors.append("*Subtomograms per tomogram* must be at least 1, or empty.")

@@ -7,7 +7,6 @@ import os
 
 from pyworkflow.object import Pointer
 from pyworkflow.protocol import Form
-from pyworkflow.protocol.params import LEVEL_ADVANCED, BooleanParam, IntParam, PointerParam
 from tomo.objects import SubTomogram, Tomogram
 
 from isonet_scipion import convert
@@ -17,29 +16,26 @@ from isonet_scipion.engine.extraction import usual_cube_size
 from isonet_scipion.engine.history import read_losses
 from isonet_scipion.engine.model_file import BUILTIN, read_metadata
 from isonet_scipion.engine.network import NetworkSettings
-from isonet_scipion.engine.settings import METHODS, ONE_PASS_DEFAULTS, ONE_PASS_ITERATIONS_FROM_A_MODEL, RefineSettings
+from isonet_scipion.engine.settings import (
+    ITERATIVE_ALONE,
+    ONE_PASS_ALONE,
+    ONE_PASS_DEFAULTS,
+    ONE_PASS_FROM_A_MODEL,
+    RefineSettings,
+)
 from isonet_scipion.objects import IsoNetModel
 from isonet_scipion.protocols.base import EngineFailure, ProtIsoNetBase
 from isonet_scipion.protocols.defocus import (
-    addCtfs,
-    addDefocus,
-    addMicroscope,
     amplitudeWarnings,
     defociById,
     phaseWarnings,
 )
-from isonet_scipion.protocols.form import Within, addOption, addTiltRange, optionValues, tiltErrors
+from isonet_scipion.protocols.form import optionValues, tiltErrors
 from isonet_scipion.protocols.training_errors import subtomogramErrors, tomogramErrors
+from isonet_scipion.protocols.training_form import addInputs, addNetwork, addTraining
 from isonet_scipion.protocols.training_tables import subtomogramRows, tomogramRows
 
-ITERATIVE, ONE_PASS = (f"method == {number}" for number in range(len(METHODS)))
-CTF_AWARE = f"{ONE_PASS} and ctfAware"
 NETWORK = tuple(NetworkSettings().as_dict())  # options of the network's shape
-AT_LEAST_ONE = Within(least=1)
-CTF_AWARE_HELP = (
-    "Yes: give tomograms that were reconstructed without CTF correction and not deconvolved. The correction protocol "
-    "then takes such tomograms too, and corrects CTF and missing wedge at once."
-)
 
 
 class ProtIsoNetRefine(ProtIsoNetBase):
@@ -56,184 +52,11 @@ class ProtIsoNetRefine(ProtIsoNetBase):
     def _defineParams(self, form: Form) -> None:
         form.addSection(label="Input")
         self._addGpuParams(form)
-        addOption(form, RefineSettings, "method", "Method", "One-pass needs no extraction, and less time.")
-        form.addParam(
-            "inputTomograms",
-            PointerParam,
-            pointerClass="SetOfTomograms",
-            condition=ONE_PASS,
-            allowsNull=True,
-            important=True,
-            label="Tomograms",
-            help="Tomograms to learn from: protein dark, tilt axis along y.",
-        )
-        form.addParam(
-            "inputMasks",
-            PointerParam,
-            pointerClass="SetOfTomoMasks",
-            condition=ONE_PASS,
-            allowsNull=True,
-            label="Masks",
-            help="Crops are taken inside the mask with the tomogram's tilt series ID (tsId). Empty: anywhere.",
-        )
-        form.addParam(
-            "useHalves",
-            BooleanParam,
-            default=False,
-            condition=ONE_PASS,
-            label="Learn from the half tomograms?",
-            help="Yes: the network sees one half and is compared with the other, so that it learns to remove noise; "
-            "the correction is then the mean of the corrected halves. Start from the builtin model with it: from "
-            "scratch the default number of iterations was measured to be too few (benchmarks/ONE_PASS.md).",
-        )
-        addOption(form, RefineSettings, "ctf_aware", "CTF-aware?", CTF_AWARE_HELP, condition=ONE_PASS)
-        addCtfs(form, CTF_AWARE)
-        addDefocus(form, CTF_AWARE)
-        addMicroscope(form, RefineSettings, CTF_AWARE)
-        positive = [Within(least=0)]
-        addOption(
-            form, RefineSettings, "bfactor", "B-factor (Å²)", expert=True, condition=CTF_AWARE, validators=positive
-        )
-        form.addParam(
-            "inputSubtomograms",
-            PointerParam,
-            pointerClass="SetOfSubTomograms",
-            condition=ITERATIVE,
-            allowsNull=True,
-            important=True,
-            label="Subtomograms",
-            help="Subtomograms to learn from, as cut from the tomograms (protein dark, not rotated, tilt axis along "
-            "y): those of the extraction protocol, or of any other.",
-        )
-        form.addParam(
-            "pretrainedModel",
-            PointerParam,
-            pointerClass="IsoNetModel",
-            allowsNull=True,
-            label="Model to start from",
-            help="Optional: go on with a network trained on similar data. It must have the shape chosen below.",
-        )
-        form.addParam(
-            "startFromBuiltin",
-            BooleanParam,
-            default=False,
-            label="Start from the builtin model?",
-            help="Yes: go on with the network that comes with the plugin, whose shape is then taken. It is a prior "
-            "learned from simulated tomograms of proteins, filaments and membranes: what it fills in before it has "
-            "learned from your data is what such objects look like. In simulations, one-pass needs "
-            "less time with it, and removes more noise (benchmarks/ONE_PASS.md).",
-        )
-        form.addParam(
-            "cubeSize",
-            IntParam,
-            allowsNull=True,
-            validators=[Within(least=2)],
-            label="Cube size (voxels)",
-            help="The network sees cubes of this side, cut out of the rotated subtomograms. A multiple of 2^depth of "
-            "the network. Empty: as chosen in the extraction; for other subtomograms the largest multiple of 16 that "
-            "is not above their size / 1.5 + 1. One-pass: cut out of rotated crops of the tomograms; empty: "
-            "48, less in thin tomograms.",
-        )
-        addTiltRange(form, "each item's")
-
+        addInputs(form)
         form.addSection(label="Training")
-        addOption(
-            form,
-            RefineSettings,
-            "iterations",
-            "Iterations",
-            "The wedge fills in the first ones; the later ones, with added noise, remove noise.",
-            condition=ITERATIVE,
-            validators=[AT_LEAST_ONE],
-        )
-        form.addParam(
-            "onePassIterations",
-            IntParam,
-            allowsNull=True,
-            condition=ONE_PASS,
-            validators=[AT_LEAST_ONE],
-            label="Iterations of one-pass",
-            help="After each one a model is written. The learning rate falls over all of them. Empty: "
-            f"{ONE_PASS_DEFAULTS['iterations']}, or {ONE_PASS_ITERATIONS_FROM_A_MODEL} from a model: with more, it may "
-            "learn the noise of a single tomogram.",
-        )
-        form.addParam(
-            "onePassSteps",
-            IntParam,
-            default=ONE_PASS_DEFAULTS["epochs"] * ONE_PASS_DEFAULTS["steps_per_epoch"],
-            condition=ONE_PASS,
-            expertLevel=LEVEL_ADVANCED,
-            validators=[AT_LEAST_ONE],
-            label="Steps per iteration",
-            help="Training steps of one iteration.",
-        )
-        for option, label, expert, legal in (
-            ("patience", "Stop after iterations without gain", False, [AT_LEAST_ONE]),
-            ("filled_weight", "Weight of estimates", True, [Within(least=0)]),
-            ("any_angle", "Share of any rotations", True, [Within(0, 1)]),
-        ):
-            addOption(form, RefineSettings, option, label, expert=expert, condition=ONE_PASS, validators=legal)
-        addOption(
-            form, RefineSettings, "epochs", "Epochs per iteration", condition=ITERATIVE, validators=[AT_LEAST_ONE]
-        )
-        addOption(
-            form,
-            RefineSettings,
-            "batch_size",
-            "Batch size",
-            "Smaller if the memory of the GPU does not suffice; a multiple of the number of GPUs.",
-            validators=[AT_LEAST_ONE],
-        )
-        for option, label, legal in (
-            ("steps_per_epoch", "Steps per epoch", [AT_LEAST_ONE]),
-            ("learning_rate", "Learning rate", [Within(1e-9, 0.99)]),
-            ("select_subtomo_number", "Use only so many subtomograms", [AT_LEAST_ONE]),
-        ):
-            addOption(form, RefineSettings, option, label, expert=True, validators=legal)
-        addOption(form, RefineSettings, "normalize_percentile", "Normalise by percentiles?", expert=True)
-        addOption(form, RefineSettings, "remove_intermediate", "Delete the estimates of the iterations?", expert=True)
-        addOption(form, RefineSettings, "precision", "Precision", expert=True)
-        addOption(form, RefineSettings, "seed", "Seed", expert=True)
-        group = form.addGroup("Denoising", condition=ITERATIVE)
-        addOption(
-            group,
-            RefineSettings,
-            "noise_level",
-            "Noise levels",
-            "More noise: a smoother result, with less detail. 0: no denoising, the wedge is filled only.",
-        )
-        addOption(
-            group,
-            RefineSettings,
-            "noise_start_iter",
-            "Noise starts at iteration",
-            "As many numbers as there are levels.",
-        )
-        addOption(group, RefineSettings, "noise_mode", "Noise filter", expert=True)
-
+        addTraining(form)
         form.addSection(label="Network")
-        addOption(
-            form,
-            RefineSettings,
-            "unet_depth",
-            "Depth",
-            "Deeper: more context, slower. The network of one-pass has a shape of its own.",
-            validators=[Within(1, 8)],
-        )
-        addOption(
-            form,
-            RefineSettings,
-            "filter_base",
-            "Channels at the first level",
-            "Half as many: a quarter of the time.",
-            validators=[AT_LEAST_ONE],
-        )
-        least = [Within(least=2)]
-        addOption(form, RefineSettings, "convs_per_depth", "Convolutions per level", expert=True, validators=least)
-        addOption(form, RefineSettings, "kernel", "Kernel", expert=True)
-        addOption(form, RefineSettings, "pool", "Pooling", expert=True)
-        addOption(form, RefineSettings, "drop_out", "Dropout", expert=True, validators=[Within(0, 0.99)])
-        addOption(form, RefineSettings, "batch_normalization", "Batch normalisation?", expert=True)
+        addNetwork(form)
         form.addParallelSection(threads=4, mpi=0)
 
     # ---------------------------------------------------------------- steps
@@ -254,18 +77,22 @@ class ProtIsoNetRefine(ProtIsoNetBase):
         """Train; started again in the same folder, the engine goes on where it stopped."""
         options = optionValues(self, RefineSettings)
         if self._isOnePass():
-            own = {name: value for name, value in options.items() if name not in ONE_PASS_DEFAULTS}
-            options = {name: value for name, value in own.items() if name not in NETWORK}
+            others = (*ONE_PASS_DEFAULTS, *NETWORK, *ITERATIVE_ALONE)
+            options = {name: value for name, value in options.items() if name not in others}
             options["iterations"] = iterations
             options["steps_per_epoch"] = max(1, self.onePassSteps.get() // ONE_PASS_DEFAULTS["epochs"])
-        options["ctf_aware"] = self._isCtfAware()
+            own = {"learning_rate": self.onePassLearningRate.get(), "drop_out": self.onePassDropOut.get()}
+            options |= {name: value for name, value in own.items() if value is not None}
+            options["ctf_aware"] = self._isCtfAware()
+        else:
+            others = (*ONE_PASS_ALONE, *(NETWORK if self.startFromBuiltin else ()))
+            options = {name: value for name, value in options.items() if name not in others}
         options |= {"result_dir": self._resultFolder(), "preprocessing_ncpus": self.numberOfThreads.get()}
         model = self.pretrainedModel.get()
         if model is not None:
             options["pretrained_model"] = model.getFileName()
         if self.startFromBuiltin:
             options["pretrained_model"] = BUILTIN
-            options = {name: value for name, value in options.items() if name not in NETWORK}
         self._runEngine("refine", [self._table()], options)
 
     def createOutputStep(self, iterations: int) -> None:
@@ -290,8 +117,7 @@ class ProtIsoNetRefine(ProtIsoNetBase):
 
     def _onePassIterations(self) -> int:
         fromModel = self.startFromBuiltin or self.pretrainedModel.get() is not None
-        usual = ONE_PASS_ITERATIONS_FROM_A_MODEL if fromModel else ONE_PASS_DEFAULTS["iterations"]
-        return self.onePassIterations.get(usual)
+        return self.onePassIterations.get((ONE_PASS_FROM_A_MODEL if fromModel else ONE_PASS_DEFAULTS)["iterations"])
 
     def _isCtfAware(self) -> bool:
         return self._isOnePass() and self.ctfAware.get()
@@ -326,6 +152,9 @@ class ProtIsoNetRefine(ProtIsoNetBase):
         """Losses of training and validation of the last epoch so far; empty before the first."""
         history = read_losses(self.lossesFile())
         return {"training": history[-1].loss, "validation": history[-1].val_loss} if history else {}
+
+    def _citations(self) -> list[str]:
+        return [*super()._citations(), *(["Wiedemann2024"] if self._isOnePass() else [])]
 
     # ---------------------------------------------------------------- checks and texts
 
@@ -382,14 +211,18 @@ class ProtIsoNetRefine(ProtIsoNetBase):
         last = f" The last validation loss was {losses['validation']:.4f}." if losses else ""
         if self._isOnePass():
             ctf = " They were phase-flipped, its output multiplied by their CTFs." if self.ctfAware else ""
-            start = "the builtin model" if self.startFromBuiltin else "random weights"
+            start = "another model" if self.pretrainedModel.get() is not None else "random weights"
+            start = "the builtin model" if self.startFromBuiltin else start
             return [
                 "A U-Net was trained to fill the missing wedge, its own estimates being made within each training step "
                 f"as in DeepDeWedge [Wiedemann2024], from {start} on {self.inputTomograms.get().getSize()} "
                 f"tomograms.{ctf}{last}"
             ]
+        model = getattr(self, "model", None)
+        facts = {} if model is None else read_metadata(model.getFileName())
+        depth, channels = facts.get("unet_depth", self.unetDepth), facts.get("filter_base", self.filterBase)
         return [
-            f"A U-Net (depth {self.unetDepth}, {self.filterBase} channels at the first level) was trained to fill the "
-            f"missing wedge as in IsoNet [Liu2022], in {self.iterations} iterations of {self.epochs} epochs on "
+            f"A U-Net (depth {depth}, {channels} channels at the first level) was trained to fill the missing wedge as "
+            f"in IsoNet [Liu2022], in {self.iterations} iterations of {self.epochs} epochs on "
             f"{self.inputSubtomograms.get().getSize()} subtomograms.{last}"
         ]

@@ -14,13 +14,19 @@ from isonet_scipion.engine.noise import noise_level
 from isonet_scipion.engine.settings import RefineSettings
 from isonet_scipion.protocols.defocus import ctfAwareErrors, defociById, microscopeErrors
 from isonet_scipion.protocols.form import numbers, optionValues
+from isonet_scipion.protocols.masks import maskErrors
 
 
 def tomogramErrors(protocol: Protocol) -> list[str]:
-    """For one-pass: files that can't be read, halves that are missing, and a CTF that is not known."""
+    """For one-pass: files that can't be read, masks that don't fit, missing halves, and a CTF that is not known."""
     tomograms, masks = protocol.inputTomograms.get(), protocol.inputMasks.get()
-    errors = list(convert.fileErrors(tomograms).values())
-    errors += [] if masks is None else convert.fileErrors(masks).values()
+    unreadable = convert.fileErrors(tomograms)
+    errors = list(unreadable.values())
+    if masks is not None:
+        byId = {item.getTsId(): item.clone() for item in tomograms if item.getTsId() not in unreadable}
+        errors += maskErrors(masks, byId, tomograms.getSamplingRate())
+        if byId and not set(byId) & set(masks.getTSIds()):
+            errors.append("None of the tomograms has a mask with its tilt series ID (tsId).")
     if protocol.useHalves and not all(len(convert.halfMaps(tomogram)) == 2 for tomogram in tomograms):
         errors.append("*Learn from the half tomograms*: not all tomograms have an even and an odd half.")
     return errors + (_ctfErrors(protocol) if protocol.ctfAware else [])

@@ -11,6 +11,7 @@ from pyworkflow.wizard import Wizard
 
 from isonet_scipion.engine.network import NetworkSettings
 from isonet_scipion.engine.stages.extract import CROP_MARGIN
+from isonet_scipion.engine.training_crops import USUAL_CUBE
 from isonet_scipion.protocols import ProtIsoNetExtract, ProtIsoNetRefine
 from isonet_scipion.protocols.form import numbers
 
@@ -109,6 +110,9 @@ class IsoNetCubeSizeWizard(Wizard):
 
         protocol = form.protocol
         isExtraction = isinstance(protocol, ProtIsoNetExtract)
+        if not isExtraction and protocol.getEnumText("method") == "one-pass":
+            form.showInfo(f"Leave it empty: one-pass takes cubes of {USUAL_CUBE}, or less in thin tomograms.")
+            return
         volumes = (protocol.inputTomograms if isExtraction else protocol.inputSubtomograms).get()
         if volumes is None:
             form.showInfo("Select the input first: the sizes depend on it.")

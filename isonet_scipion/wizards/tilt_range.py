@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 from matplotlib.figure import Figure
 from pyworkflow.wizard import Wizard
-from tomo.objects import SubTomogram
+from tomo.objects import SetOfSubTomograms, SubTomogram, Tomogram
 
 from isonet_scipion import convert
+from isonet_scipion.engine.boxes import choose_boxes, cut
 from isonet_scipion.engine.tilt_check import power_by_angle, shown_range, tilt_warning
+from isonet_scipion.engine.training_crops import USUAL_CUBE
 from isonet_scipion.engine.wedge import TiltRange
 from isonet_scipion.protocols import ProtIsoNetRefine
 from isonet_scipion.viewers.previews import subtomogramsById
-from isonet_scipion.viewers.volumes import openSubtomogram
+from isonet_scipion.viewers.volumes import openSubtomogram, openTomogram
 
-ENOUGH = 30  # subtomograms of one tomogram
+ENOUGH = 30  # subtomograms or boxes of one tomogram
 
 
 @dataclass
@@ -87,6 +89,30 @@ def tiltPreview(protocol: ProtIsoNetRefine, subtomograms: list[SubTomogram]) -> 
     return TiltPreview(*power_by_angle(cubes), protocol._optics(subtomograms[0]))
 
 
+def tomogramTiltPreview(protocol: ProtIsoNetRefine, tomogram: Tomogram) -> TiltPreview:
+    """The preview of a tomogram, from boxes all over it.
+
+    Raises
+    ------
+    EngineError
+        If it can't be read.
+    """
+    volume = openTomogram(tomogram.getFileName(), tomogram.getSamplingRate(), protocol.getProject()).data
+    side = min(USUAL_CUBE, *volume.shape)
+    cubes = (cut(volume, corner, side) for corner in choose_boxes(volume, side, ENOUGH))
+    return TiltPreview(*power_by_angle(cubes), protocol._optics(tomogram))
+
+
+def tiltPreviews(protocol: ProtIsoNetRefine) -> dict[str, Callable[[], TiltPreview]]:
+    """tsId -> function that makes the preview; empty where no input is selected."""
+    items = protocol._input().get()
+    if items is None:
+        return {}
+    if isinstance(items, SetOfSubTomograms):
+        return {name: partial(tiltPreview, protocol, own) for name, own in subtomogramsById(items).items()}
+    return {item.getTsId(): partial(tomogramTiltPreview, protocol, item.clone()) for item in items.iterItems()}
+
+
 class IsoNetTiltRangeWizard(Wizard):
     """Shows in which directions the data hold power, and fills in the tilt range that follows."""
 
@@ -96,11 +122,10 @@ class IsoNetTiltRangeWizard(Wizard):
         from isonet_scipion.viewers.browser import BrowserDialog
 
         protocol = form.protocol
-        subtomograms = protocol.inputSubtomograms.get()
-        if subtomograms is None:
-            form.showInfo("Select the subtomograms first.")
+        items = tiltPreviews(protocol)
+        if not items:
+            form.showInfo("Select the input first.")
             return
-        items = {name: partial(tiltPreview, protocol, own) for name, own in subtomogramsById(subtomograms).items()}
         hint = (
             "A tomogram holds power only in the directions that the tilt series measured. Outside the blue range it "
             "should be empty, and the red lines, from the acquisition, should be at its ends."

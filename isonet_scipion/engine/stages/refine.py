@@ -20,7 +20,13 @@ from isonet_scipion.engine.kinds import require_kinds
 from isonet_scipion.engine.model_file import STATE_FILE, model_path, network_settings, read_metadata
 from isonet_scipion.engine.network import NetworkSettings
 from isonet_scipion.engine.noise import noise_level
-from isonet_scipion.engine.settings import ONE_PASS_DEFAULTS, ONE_PASS_ITERATIONS_FROM_A_MODEL, RefineSettings
+from isonet_scipion.engine.settings import (
+    ITERATIVE_ALONE,
+    ONE_PASS_ALONE,
+    ONE_PASS_DEFAULTS,
+    ONE_PASS_FROM_A_MODEL,
+    RefineSettings,
+)
 from isonet_scipion.engine.star import Star, read_star
 from isonet_scipion.engine.subtomograms import read_subtomograms
 from isonet_scipion.engine.tilt_check import power_by_angle, shown_range, tilt_warning
@@ -43,13 +49,14 @@ TILT_SAMPLE = 30  # volumes of each tilt range that it is checked on
 def refine(star: str, settings: RefineSettings, given: set[str]) -> None:
     """Train; `given` names the options that were set by hand. Errors as `EngineError`."""
     if settings.method == "one-pass":
-        start = {"iterations": ONE_PASS_ITERATIONS_FROM_A_MODEL} if settings.pretrained_model else {}
+        start = ONE_PASS_FROM_A_MODEL if settings.pretrained_model else {}
         settings = _filled_in(settings, ONE_PASS_DEFAULTS | start, given)
     if settings.continue_from:
         settings = _continued(settings, given)
     elif settings.pretrained_model:
         shape = network_settings(read_metadata(settings.pretrained_model)).as_dict()
         settings = _filled_in(settings, shape, given)
+    _require_effect(settings, given)
     settings = dataclasses.replace(settings, seed=_seed(settings))
     run = _one_pass(star, settings) if settings.method == "one-pass" else _iterative(star, settings)
     final = run.settings
@@ -62,8 +69,6 @@ def refine(star: str, settings: RefineSettings, given: set[str]) -> None:
 
 
 def _iterative(subtomo_star: str, settings: RefineSettings) -> Refinement:
-    if settings.ctf_aware:
-        raise EngineError("ctf_aware", "the iterative method knows no CTF", "Give --method one-pass, or leave it out.")
     table = _selected(read_star(subtomo_star, NEEDED), settings)
     table.require(NEEDED)
     cube_size = table.integer(table.rows[0], "rlnCubeSize")
@@ -159,6 +164,13 @@ def _transfer(entry: TomogramEntry, settings: RefineSettings) -> Transfer:
 def _filled_in(settings: RefineSettings, values: dict, given: set[str]) -> RefineSettings:
     """The settings with other values where none was given by hand."""
     return dataclasses.replace(settings, **{name: value for name, value in values.items() if name not in given})
+
+
+def _require_effect(settings: RefineSettings, given: set[str]) -> None:
+    """Raise an EngineError if an option was set by hand that the method does not take."""
+    for name in sorted(given & set(ITERATIVE_ALONE if settings.method == "one-pass" else ONE_PASS_ALONE)):
+        if getattr(settings, name) != getattr(RefineSettings, name):
+            raise EngineError(name, f"the method {settings.method} does not take it", "Leave it out, or change method.")
 
 
 def _batches(settings: RefineSettings, devices: Devices, count: int, least: int) -> RefineSettings:

@@ -86,3 +86,14 @@ def test_unlike_voxel_sizes_are_refused(table, run, method):
     status, log = run("refine", of_tables[method], f"--method={method}", *options)
     assert status == 1 and f"{of_tables[method]}: its voxel sizes go from 10 to 14 A" in log, log
     assert not Path("results").exists()
+
+
+def test_options_of_the_other_method_are_refused(table, run):
+    for options, name in (
+        (("--method=iterative", "--patience=2"), "patience"),
+        (("--method=iterative", "--use_deconv_tomo=False"), "use_deconv_tomo"),
+        (("--method=one-pass", "--select_subtomo_number=2"), "select_subtomo_number"),
+    ):
+        status, log = run("refine", "tomograms.star", *options)
+        assert status == 1 and f"{name}: the method {options[0][9:]} does not take it." in log, log
+    assert not Path("results").exists()

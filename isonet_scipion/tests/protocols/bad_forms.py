@@ -205,6 +205,11 @@ ONE_PASS_VALUES = [
     ("inputTomograms", r"\*Tilt range\*: the acquisition of 1 tomograms", "no_optics"),
     ("inputTomograms", "the set is empty", "none"),
     ("ctfAware", "select CTFs or give the defocus", True),
+    ("inputMasks", "masks of TS_1 have another size", "masks_of_other_size"),
+    ("inputMasks", "The masks have 20.00 Å/px, the tomograms 10.00", "masks_of_other_voxels"),
+    ("inputMasks", "None of the tomograms has a mask", "masks_of_others"),
+    ("onePassLearningRate", "Learning rate of one-pass.*at least", 0, -1, 5, NAN),
+    ("onePassDropOut", "Dropout of one-pass.*at least 0", -0.1, 1),
 ]
 AWARE = {**ONE_PASS, "ctfAware": True, "defocus": 20000}
 TOGETHER = [

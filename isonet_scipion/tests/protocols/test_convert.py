@@ -160,3 +160,10 @@ def test_an_mrc_subtomogram_is_linked_and_a_stack_is_taken_apart(tmp_path):
         np.testing.assert_array_equal(mrc.data, cube)
         assert mrc.voxel_size.x == pytest.approx(12.5)
     assert not [name for name in os.listdir(tmp_path) if "partial" in name]
+
+
+def test_a_table_has_the_columns_of_all_rows(tmp_path):
+    rows = [{"rlnIndex": "1"}, {"rlnIndex": "2", "rlnMaskName": "m.mrc"}]
+    convert.writeTable(str(tmp_path / "t.star"), rows)
+    table = read_star(tmp_path / "t.star")
+    assert [table.text(row, "rlnMaskName") for row in table.rows] == [None, "m.mrc"]

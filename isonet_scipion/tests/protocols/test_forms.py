@@ -45,8 +45,8 @@ def test_every_parameter_has_a_label_of_its_own_and_a_help(protocolClass):
 
 
 def test_fractions_reach_the_engine_whole():
-    given = options(protocols.ProtIsoNetDeconv(), DeconvSettings, snrFalloff=0.7, deconvStrength=1.25, overlapRate=0.35)
-    assert (given["--snrfalloff"], given["--deconvstrength"], given["--overlap_rate"]) == ("0.7", "1.25", "0.35")
+    given = options(protocols.ProtIsoNetDeconv(), DeconvSettings, snrFalloff=0.7, deconvStrength=1.25)
+    assert (given["--snrfalloff"], given["--deconvstrength"]) == ("0.7", "1.25")
 
 
 def test_normalisation_reaches_the_engine_in_training_and_correction():

@@ -133,12 +133,14 @@ class TestIsoNetInputs(IsoNetTest):
         """In a CTF-aware training; returns it."""
         tomograms = {"inputTomograms": (halved, "Tomograms")}
         small = dict(method=1, onePassIterations=1, onePassSteps=5, batchSize=2, cubeSize=8, useGpu=False, seed=1)
-        aware = dict(ctfAware=True, defocus=21000, bfactor=100)
-        refine = self.run_(ProtIsoNetRefine, tomograms, startFromBuiltin=True, useHalves=True, **small, **aware)
+        aware = dict(ctfAware=True, defocus=21000, bfactor=100, onePassLearningRate=0.02, onePassDropOut=0.1)
+        inputs = {**tomograms, "inputMasks": (self.mask, "tomoMasks")}
+        refine = self.run_(ProtIsoNetRefine, inputs, startFromBuiltin=True, useHalves=True, **small, **aware)
         rows = read_star(refine._getExtraPath("tomograms.star")).rows
         self.assertEqual([row["rlnTomoName"] for row in rows], ["TS_02", "TS_01"])
         for row in rows:
             self.assertTrue(row["rlnTomoReconstructedTomogramHalf1"].endswith(f"{row['rlnTomoName']}_even.mrc"))
+            self.assertTrue(row["rlnMaskName"].endswith(f"{row['rlnTomoName']}_mask.mrc"), row["rlnMaskName"])
             optics = [float(row[label]) for label in ("rlnDefocus", "rlnVoltage", "rlnSphericalAberration")]
             self.assertEqual(optics, [21000, OPTICS["voltage"], OPTICS["sphericalAberration"]])
         metadata = read_metadata(refine.model.getFileName())
@@ -146,10 +148,12 @@ class TestIsoNetInputs(IsoNetTest):
         self.assertTrue(refine.model.isCtfAware())
         settings = json.loads(Path(refine._getExtraPath("results", "refine_iter01.json")).read_text())
         self.assertEqual((settings["ctf_aware"], settings["bfactor"]), (True, 100))
+        self.assertEqual((settings["learning_rate"], settings["drop_out"]), (0.02, 0.1))
         self.assertEqual(metadata["filter_base"], read_metadata("builtin")["filter_base"])
         self.assertEqual(refine.model.getTiltRange(), (-57.0, 51.0))
         self.assertIn("CTF-aware, on 2 tomograms, with their halves", " ".join(refine.summary()))
         self.assertIn("the builtin model", " ".join(refine.methods()))
+        self.assertIn("Wiedemann2024", refine._citations())
         self.assertIn("phase-flipped, its output multiplied by their CTFs", " ".join(refine.methods()))
         predict = self.prepare(
             ProtIsoNetPredict, {**tomograms, "model": (refine, "model")}, processHalves=True, useGpu=False
@@ -169,6 +173,7 @@ class TestIsoNetInputs(IsoNetTest):
         without = self.prepare(ProtIsoNetRefine, self.input, useHalves=True, **small)
         self.assertIn("not all tomograms have an even", " ".join(without.validate()))
         two = {**tomograms, "pretrainedModel": (refine, "model")}
+        self.assertIn("from another model", " ".join(self.prepare(ProtIsoNetRefine, two, **small).methods()))
         errors = " ".join(self.prepare(ProtIsoNetRefine, two, startFromBuiltin=True, **small).validate())
         self.assertIn("either a *Model to start from* or the builtin model", errors)
         return refine

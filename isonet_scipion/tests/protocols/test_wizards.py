@@ -151,6 +151,15 @@ class TestWizards(IsoNetTest):
         self.assertEqual(agreeing.suggested, TiltRange(near.tiltMin, near.tiltMax))
         self.assertIn("They agree", agreeing.draw(Figure(), {}))
 
+    def test_tilt_range_of_tomograms_for_one_pass(self) -> None:
+        refine = self.prepare(ProtIsoNetRefine, {"inputTomograms": (self.tilted, "Tomograms")}, method=1)
+        ((tsId, make),) = tilt_range.tiltPreviews(refine).items()
+        self.assertEqual(tsId, "TS_09")
+        shown = make().shown
+        self.assertAlmostEqual(shown.minimum, WEDGE.minimum, delta=7)
+        self.assertAlmostEqual(shown.maximum, WEDGE.maximum, delta=7)
+        self.assertEqual(tilt_range.tiltPreviews(self.prepare(ProtIsoNetRefine, {}, method=1)), {})
+
     def test_mask_preview_is_the_mask(self) -> None:
         protocol = self.prepare(ProtIsoNetMask, self.input, patchSize=2)
         tomogram = next(item.clone() for item in protocol.inputTomograms.get() if item.getTsId() == "TS_02")
