@@ -40,7 +40,7 @@ class IsoNetRefineViewer(ProtocolViewer):
             important=True,
             label="Losses",
             help="Both should fall, quickly at first. Where noise is added they rise once. If training falls but "
-            "validation rises, the network learns by heart: extract more subtomograms.",
+            "validation rises, the network learns by heart: give it more subtomograms or tomograms.",
         )
         form.addParam(
             "estimates",
@@ -103,7 +103,7 @@ def plotEstimates(folder: str) -> EmPlotter:
     files = dict(list(estimateFiles(folder).items())[:SUBTOMOGRAMS])
     iterations = sorted(set.intersection(*map(set, files.values()))) if files else []
     if not iterations:
-        raise EngineError(folder, "there are no estimates", "Keep them in the form, or see one in the run's report.")
+        raise EngineError(folder, "there are no estimates", "The iterative method has them, if its form keeps them.")
     places = np.unique(np.linspace(0, len(iterations) - 1, ITERATIONS).round().astype(int))
     shown = [iterations[place] for place in places]
     images, titles = [], []
