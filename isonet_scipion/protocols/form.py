@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import typing
+from collections.abc import Sequence
 
 from pyworkflow.protocol import Form, Protocol
 from pyworkflow.protocol.params import (
@@ -29,6 +30,14 @@ class Within(Conditional):
         ends = [f"at least {least:g}"] * (least > -math.inf) + [f"at most {most:g}"] * (most < math.inf)
         super().__init__(f"must be {' and '.join(ends) or 'a number'}.", allowsNull=True)
         self._condition = lambda value: least <= value <= most and abs(value) < math.inf
+
+
+class OneOf(Within):
+    """A number of a choice; a workflow's file may hold any."""
+
+    def __init__(self, choices: Sequence[str]) -> None:
+        super().__init__(0, len(choices) - 1)
+        self.error = f"must be one of: {', '.join(choices)}."
 
 
 def isFilledIn(protocol: Protocol) -> bool:
@@ -88,7 +97,7 @@ def addOption(
     choices = field.metadata["choices"]
     if choices:
         kwargs["default"] = choices.index(kwargs["default"])
-        form.addParam(paramName(option), EnumParam, choices=list(choices), **kwargs)
+        form.addParam(paramName(option), EnumParam, choices=list(choices), validators=[OneOf(choices)], **kwargs)
     elif kind is bool:
         form.addParam(paramName(option), BooleanParam, **kwargs)
     elif kind in NUMBERS:

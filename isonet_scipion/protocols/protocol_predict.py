@@ -20,7 +20,7 @@ from isonet_scipion.engine.tiling import ISONET_RAMP
 from isonet_scipion.engine.wedge import TILT_TOLERANCE
 from isonet_scipion.protocols.base import EngineFailure
 from isonet_scipion.protocols.defocus import addCtfs, addDefocus, ctfAwareErrors, defociById
-from isonet_scipion.protocols.form import addOption, addTiltRange, optionValues, tiltErrors
+from isonet_scipion.protocols.form import OneOf, addOption, addTiltRange, optionValues, tiltErrors
 from isonet_scipion.protocols.tomograms import ProtIsoNetTomograms, isOpen, sameSampling
 
 CTF_AWARE = "model is not None and model.isCtfAware()"  # it phase-flips
@@ -85,6 +85,7 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
             "normalizePercentile",
             EnumParam,
             choices=list(NORMALIZATIONS),
+            validators=[OneOf(NORMALIZATIONS)],
             default=0,
             expertLevel=LEVEL_ADVANCED,
             label="Normalise by",

@@ -213,6 +213,10 @@ ONE_PASS_VALUES = [
 ]
 AWARE = {**ONE_PASS, "ctfAware": True, "defocus": 20000}
 TOGETHER = [
+    *((ProtIsoNetRefine, "Method.*one of: iterative, one-pass", {"method": number}) for number in (2, -1)),
+    (ProtIsoNetRefine, "Precision.*one of: auto, float32", {"precision": 9}),
+    (ProtIsoNetRefine, "Noise filter.*one of: noFilter", {"noiseMode": 3}),
+    (ProtIsoNetPredict, "Normalise by.*one of: ", {"normalizePercentile": -1}),
     (ProtIsoNetPredict, r"at least \*Step between tiles\* \+ 18", {"cubeSize": 32, "cropSize": 40}),
     (ProtIsoNetPredict, "'from' must be smaller than 'to'", {"tiltMin": 60, "tiltMax": -60}),
     (ProtIsoNetRefine, "'from' must be smaller than 'to'", {"tiltMin": 60, "tiltMax": -60}),
