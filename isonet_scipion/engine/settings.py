@@ -139,7 +139,7 @@ METHODS = ("iterative", "one-pass")
 # what one-pass takes where an option is not given: a network that costs a fifth, and the rate that it bears
 ONE_PASS_DEFAULTS = {
     "filter_base": 32, "unet_depth": 2, "convs_per_depth": 2, "stem": 2, "drop_out": 0.2,
-    "learning_rate": 0.004, "iterations": 15, "epochs": 5, "steps_per_epoch": 40,
+    "learning_rate": 0.004, "iterations": 20, "epochs": 5, "steps_per_epoch": 40,
     "noise_level": (0.0,), "noise_start_iter": (1,),
 }  # fmt: skip
 # instead, from a model: it has learned most, and more steps would teach it the tomogram's noise
