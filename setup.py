@@ -43,7 +43,7 @@ setup(
     package_dir={"": "."},
     package_data={
         "isonet_scipion": ["protocols.conf", "*.png", "templates/*"],
-        "isonet_scipion.engine.builtin": ["*.keras", "*.md"],
+        "isonet_scipion.engine": ["builtin/*.keras", "builtin/*.md"],
     },
     python_requires=">=3.9,<3.13",
     install_requires=[

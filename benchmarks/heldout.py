@@ -19,7 +19,7 @@ from pathlib import Path
 import matplotlib
 from scipy.stats import spearmanr
 
-from isonet_scipion.engine.star import Star, write_star
+from isonet_scipion.engine.io.star import Star, write_star
 
 matplotlib.use("Agg")
 from matplotlib import pyplot  # noqa: E402

@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from isonet_scipion.engine.model_file import save_model
-from isonet_scipion.engine.network import NetworkSettings, build_unet
-from isonet_scipion.engine.volume import write_volume
+from isonet_scipion.engine.io.mrc import write_volume
+from isonet_scipion.engine.network.model_file import save_model
+from isonet_scipion.engine.network.unet import NetworkSettings, build_unet
 
 SHAPE = (64, 128, 128)
 VOXEL_SIZE = 10.0

@@ -21,14 +21,14 @@ from pathlib import Path
 
 import numpy as np
 
-from isonet_scipion.engine.volume import write_volume
+from isonet_scipion.engine.io.mrc import write_volume
 
 ENGINE = [sys.executable, "-m", "isonet_scipion.engine"]
 PAIRS = """
 import numpy as np
-from isonet_scipion.engine.pairs import filled_target, prepare
-from isonet_scipion.engine.star import read_star
-from isonet_scipion.engine.subtomograms import read_subtomograms
+from isonet_scipion.engine.learning.pairs import filled_target, prepare
+from isonet_scipion.engine.io.star import read_star
+from isonet_scipion.engine.io.subtomograms import read_subtomograms
 table = read_star("pairs.star")
 kept, count = [], 0
 for subtomogram in read_subtomograms(table, True, (None, None)):
@@ -39,9 +39,9 @@ assert count == 400
 """
 TILES = """
 import numpy as np
-from isonet_scipion.engine.prediction import correct
-from isonet_scipion.engine.tiling import automatic_tiling
-from isonet_scipion.engine.volume import open_volume, read_float, write_volume
+from isonet_scipion.engine.network.correction import correct
+from isonet_scipion.engine.network.tiling import automatic_tiling
+from isonet_scipion.engine.io.mrc import open_volume, read_float, write_volume
 volume = open_volume("tomoset/t.mrc")
 tiling = automatic_tiling(volume.shape, (8, 8, 8), 1 << 24)
 write_volume("corrected.mrc", correct(read_float(volume), lambda tiles: tiles, tiling), 10.0, volume)

@@ -18,10 +18,10 @@ from statistics import median
 
 import numpy as np
 
-from isonet_scipion.engine.device import choose_devices, is_out_of_memory, training_scope
-from isonet_scipion.engine.noise import noise_sources
-from isonet_scipion.engine.pairs import prepare
-from isonet_scipion.engine.wedge import TiltRange
+from isonet_scipion.engine.learning.noise_schedule import noise_sources
+from isonet_scipion.engine.learning.pairs import prepare
+from isonet_scipion.engine.physics.wedge import TiltRange
+from isonet_scipion.engine.process.device import choose_devices, is_out_of_memory, training_scope
 
 SUBTOMOGRAMS, ROUNDS = 16, 3
 
@@ -44,8 +44,8 @@ def measure(arguments: argparse.Namespace, batch: int, devices) -> tuple[float, 
     """Seconds per step with pairs made on the fly and with one ready batch, and operations per step."""
     import keras
 
-    from isonet_scipion.engine.network import NetworkSettings, build_unet
-    from isonet_scipion.engine.training import PairSource, cached, compile_model, train_epoch
+    from isonet_scipion.engine.learning.epoch import PairSource, cached, compile_model, train_epoch
+    from isonet_scipion.engine.network.unet import NetworkSettings, build_unet
 
     class ReadyBatch(PairSource):
         def batch(self, numbers, seed):

@@ -25,10 +25,10 @@ from isonet_scipion.constants import (
     REPORT_ATTRIBUTES,
 )
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.files import require_file
-from isonet_scipion.engine.star import Star, read_star, write_star
-from isonet_scipion.engine.tomograms import HALF_LABELS
-from isonet_scipion.engine.volume import open_volume
+from isonet_scipion.engine.io.files import require_file
+from isonet_scipion.engine.io.mrc import open_volume
+from isonet_scipion.engine.io.star import Star, read_star, write_star
+from isonet_scipion.engine.io.tomogram_table import HALF_LABELS
 
 MRC_SUFFIXES = (".mrc", ".rec", ".map", ".ali", ".st", ".mrcs")
 SUBTOMOGRAM_SUFFIXES = (".mrc", ".rec", ".map")

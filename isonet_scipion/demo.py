@@ -19,8 +19,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from isonet_scipion import headless
-from isonet_scipion.engine.report_page import PAGE
+from isonet_scipion import scipion_home
+from isonet_scipion.engine.reporting.pages import PAGE
 
 PROJECT = "isonet_demo"
 TEMPLATE = Path(__file__).parent / "templates" / "isonet.json.template"
@@ -117,12 +117,12 @@ def loadWorkflow(project, values: dict[str, object]) -> list:
 
 def run(folder: Path) -> Path:
     """Make the tomogram and run the chain on it; returns the corrected tomogram in the project."""
-    headless.prepare(folder / "scipion")
+    scipion_home.prepare(folder / "scipion")
     # from here on, since these read the environment
     import pyworkflow
     from pyworkflow.project import Manager
 
-    from isonet_scipion.engine import phantom
+    from isonet_scipion.engine.simulation import phantom
 
     pyworkflow.Config.getDomain().getProtocols()
     made = phantom.make_example(folder / "tomogram" / f"{NAME}.mrc")

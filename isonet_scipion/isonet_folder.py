@@ -14,8 +14,8 @@ from tomo.objects import SubTomogram, TomoAcquisition, Tomogram, TomoMask
 
 from isonet_scipion import convert
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.star import Star, read_star, tomogram_names
-from isonet_scipion.engine.volume import open_volume
+from isonet_scipion.engine.io.mrc import open_volume
+from isonet_scipion.engine.io.star import Star, read_star, tomogram_names
 
 TOMOGRAM_TABLE, SUBTOMOGRAM_TABLE, RESULTS = "tomograms.star", "subtomo.star", "results"
 SUBTOMOGRAM_NAME = re.compile(r"(.+)_\d{6}$")

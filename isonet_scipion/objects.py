@@ -68,7 +68,7 @@ class IsoNetModel(EMObject):
         return bool(self._ctfAware.get())
 
     def setMetadata(self, metadata: dict) -> None:
-        """Take over what a model file says of itself (`isonet_scipion.engine.model_file.read_metadata`)."""
+        """Take over what a model file says of itself (`isonet_scipion.engine.network.model_file.read_metadata`)."""
         self._samplingRate.set(metadata.get("voxel_size"))
         self._tiltMin.set(metadata.get("tilt_min"))
         self._tiltMax.set(metadata.get("tilt_max"))

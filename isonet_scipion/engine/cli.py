@@ -16,11 +16,11 @@ import click
 
 from isonet_scipion import __version__
 from isonet_scipion.engine import settings as all_settings
-from isonet_scipion.engine.device import is_out_of_memory
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.files import alone, require_outputs
-from isonet_scipion.engine.interruption import STATUS, Terminated, ending_on_signals
-from isonet_scipion.engine.parent import live_with_parent
+from isonet_scipion.engine.io.files import alone, discard_temporaries, require_outputs
+from isonet_scipion.engine.process.device import is_out_of_memory
+from isonet_scipion.engine.process.parent_watch import live_with_parent
+from isonet_scipion.engine.process.signals import STATUS, Terminated, ending_on_signals
 
 NAME = "isonet-engine"
 # command: its settings, its module in `stages`, its arguments
@@ -205,7 +205,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     _open_closed_streams()
     try:
-        with ending_on_signals():
+        with ending_on_signals(discard_temporaries):
             live_with_parent()
             command.main(arguments, prog_name=NAME, standalone_mode=False)
         return 0

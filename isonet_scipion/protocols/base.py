@@ -16,7 +16,7 @@ from pyworkflow.protocol.constants import GPU_LIST, USE_GPU
 from pyworkflow.protocol.params import BooleanParam, StringParam
 
 from isonet_scipion import constants
-from isonet_scipion.engine.parent import PARENT
+from isonet_scipion.engine.process.parent_watch import PARENT
 from isonet_scipion.plugin import Plugin
 from isonet_scipion.protocols.form import commandOptions, isFilledIn
 

@@ -9,9 +9,9 @@ from pyworkflow.protocol.params import FloatParam, PointerParam
 from tomo.objects import Tomogram
 
 from isonet_scipion import convert
-from isonet_scipion.engine.ctf import Microscope
+from isonet_scipion.engine.physics.ctf import CtfParameters
 from isonet_scipion.protocols.form import Within, addOption
-from isonet_scipion.protocols.tomograms import isOpen
+from isonet_scipion.protocols.streaming import isOpen
 
 Defoci = Mapping[str, "float | None"]  # of each tomogram (tsId) in A; None where not known
 
@@ -92,7 +92,7 @@ def ctfAwareErrors(protocol: Protocol, defoci: Defoci, isLeftOut: bool = False) 
     return defocusErrors(protocol, defoci, isLeftOut) + told
 
 
-def microscopeErrors(protocol: Protocol, optics: Iterable[convert.Optics]) -> list[str]:
+def ctfParameterErrors(protocol: Protocol, optics: Iterable[convert.Optics]) -> list[str]:
     """Which of voltage and aberration neither form nor acquisition has."""
     optics, errors = list(optics), []
     if protocol.voltage.get() is None and any(o.voltage is None for o in optics):
@@ -122,7 +122,8 @@ def amplitudeWarnings(tomograms: Mapping[str, Tomogram], optics: Iterable[conver
     if not unknown:
         return []
     return [
-        f"The acquisition of {', '.join(unknown)} has no amplitude contrast: {Microscope.amplitude_contrast:g} is used."
+        f"The acquisition of {', '.join(unknown)} has no amplitude contrast: "
+        f"{CtfParameters.amplitude_contrast:g} is used."
     ]
 
 

@@ -16,14 +16,14 @@ from isonet_scipion.protocols.defocus import (
     addDefocus,
     addMicroscope,
     amplitudeWarnings,
+    ctfParameterErrors,
     defociById,
     defocusErrors,
-    microscopeErrors,
     phaseWarnings,
     withoutCtf,
 )
 from isonet_scipion.protocols.form import Within, addOption, optionValues
-from isonet_scipion.protocols.tomograms import ProtIsoNetTomograms, isOpen
+from isonet_scipion.protocols.streaming import ProtIsoNetTomograms, isOpen
 
 
 class ProtIsoNetDeconv(ProtIsoNetTomograms):
@@ -125,7 +125,7 @@ class ProtIsoNetDeconv(ProtIsoNetTomograms):
             return errors
         tomograms = self._tomogramsById()
         errors = defocusErrors(self, self._defociById(tomograms), self._leavesOut())
-        return errors + microscopeErrors(self, map(self._optics, tomograms.values())) + self._halvesErrors()
+        return errors + ctfParameterErrors(self, map(self._optics, tomograms.values())) + self._halvesErrors()
 
     def _warnings(self) -> list[str]:
         warnings = super()._warnings()

@@ -11,12 +11,12 @@ from tomo.objects import SetOfTomograms
 from isonet_scipion import convert
 from isonet_scipion.constants import CUBE_SIZE_ATTRIBUTE
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.extraction import usual_cube_size
-from isonet_scipion.engine.relion import NAME
-from isonet_scipion.engine.star import read_star
+from isonet_scipion.engine.io.relion import NAME
+from isonet_scipion.engine.io.star import read_star
+from isonet_scipion.engine.sampling.crops import usual_cube_size
 from isonet_scipion.protocols.base import ProtIsoNetBase
 from isonet_scipion.protocols.form import Within
-from isonet_scipion.protocols.tomograms import sameSampling
+from isonet_scipion.protocols.streaming import sameSampling
 
 TOMOGRAMS, SUBTOMOGRAMS, RELION = "tomograms.star", "subtomo.star", "relion_tomograms.star"
 

@@ -13,13 +13,13 @@ from pyworkflow.protocol.params import IntParam, PointerParam
 from tomo.objects import Coordinate3D, SetOfCoordinates3D, SetOfSubTomograms, SubTomogram, Tomogram
 
 from isonet_scipion import convert
-from isonet_scipion.engine.extraction import fitting_count
+from isonet_scipion.engine.io.mrc import open_volume
+from isonet_scipion.engine.sampling.crops import fitting_count
 from isonet_scipion.engine.settings import ExtractSettings
-from isonet_scipion.engine.volume import open_volume
 from isonet_scipion.protocols.form import Within, addOption, optionValues
-from isonet_scipion.protocols.masks import maskErrors
+from isonet_scipion.protocols.mask_checks import maskErrors
 from isonet_scipion.protocols.protocol_mask import maskShare
-from isonet_scipion.protocols.tomograms import ProtIsoNetTomograms, isOpen
+from isonet_scipion.protocols.streaming import ProtIsoNetTomograms, isOpen
 
 ENOUGH = 300  # subtomograms to train on, after IsoNet's tutorial
 

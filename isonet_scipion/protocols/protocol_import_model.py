@@ -12,7 +12,7 @@ from pyworkflow.protocol.params import BooleanParam, FileParam, FloatParam
 from pyworkflow.utils import copyFile, createAbsLink
 
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.model_file import network_settings, read_metadata
+from isonet_scipion.engine.network.model_file import network_settings, read_metadata
 from isonet_scipion.objects import IsoNetModel
 from isonet_scipion.protocols.form import Within
 

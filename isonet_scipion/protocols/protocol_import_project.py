@@ -11,10 +11,10 @@ from pyworkflow.protocol.params import FloatParam, PathParam
 from pyworkflow.utils import createAbsLink, getExt
 from tomo.objects import SetOfCoordinates3D, SetOfSubTomograms, SetOfTomograms, SetOfTomoMasks, TomoAcquisition
 
-from isonet_scipion.engine.ctf import Microscope
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.model_file import read_metadata
-from isonet_scipion.engine.wedge import TiltRange
+from isonet_scipion.engine.network.model_file import read_metadata
+from isonet_scipion.engine.physics.ctf import CtfParameters
+from isonet_scipion.engine.physics.wedge import TiltRange
 from isonet_scipion.isonet_folder import VERSIONS, IsoNetFolder
 from isonet_scipion.objects import IsoNetModel
 from isonet_scipion.protocols.form import Within, isFilledIn
@@ -52,9 +52,9 @@ class ProtIsoNetImportProject(EMProtocol):
         line.addParam("tiltMin", FloatParam, default=TiltRange.minimum, label="from", validators=[Within(-90, 90)])
         line.addParam("tiltMax", FloatParam, default=TiltRange.maximum, label="to", validators=[Within(-90, 90)])
         for name, label, value, legal in (
-            ("voltage", "Voltage (kV)", Microscope.voltage, Within(1, 9999)),
-            ("sphericalAberration", "Spherical aberration (mm)", Microscope.cs, Within(0, 99)),
-            ("amplitudeContrast", "Amplitude contrast", Microscope.amplitude_contrast, Within(0, 1)),
+            ("voltage", "Voltage (kV)", CtfParameters.voltage, Within(1, 9999)),
+            ("sphericalAberration", "Spherical aberration (mm)", CtfParameters.cs, Within(0, 99)),
+            ("amplitudeContrast", "Amplitude contrast", CtfParameters.amplitude_contrast, Within(0, 1)),
         ):
             group.addParam(name, FloatParam, default=value, label=label, help=WHERE_MISSING, validators=[legal])
 

@@ -12,7 +12,7 @@ from tomo.objects import SetOfTomoMasks, Tomogram
 from isonet_scipion import convert
 from isonet_scipion.engine.settings import MakeMaskSettings
 from isonet_scipion.protocols.form import Within, addOption, optionValues
-from isonet_scipion.protocols.tomograms import ProtIsoNetTomograms
+from isonet_scipion.protocols.streaming import ProtIsoNetTomograms
 
 
 class ProtIsoNetMask(ProtIsoNetTomograms):

@@ -13,15 +13,15 @@ from tomo.objects import SetOfTomograms, Tomogram
 
 from isonet_scipion import convert
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.model_file import network_settings, read_metadata
-from isonet_scipion.engine.report_page import PAGE, SUFFIX
+from isonet_scipion.engine.network.model_file import network_settings, read_metadata
+from isonet_scipion.engine.network.tiling import ISONET_RAMP
+from isonet_scipion.engine.physics.wedge import TILT_TOLERANCE
+from isonet_scipion.engine.reporting.pages import PAGE, SUFFIX
 from isonet_scipion.engine.settings import PredictSettings
-from isonet_scipion.engine.tiling import ISONET_RAMP
-from isonet_scipion.engine.wedge import TILT_TOLERANCE
 from isonet_scipion.protocols.base import EngineFailure
 from isonet_scipion.protocols.defocus import addCtfs, addDefocus, ctfAwareErrors, defociById
 from isonet_scipion.protocols.form import OneOf, addOption, addTiltRange, optionValues, tiltErrors
-from isonet_scipion.protocols.tomograms import ProtIsoNetTomograms, isOpen, sameSampling
+from isonet_scipion.protocols.streaming import ProtIsoNetTomograms, isOpen, sameSampling
 
 CTF_AWARE = "model is not None and model.isCtfAware()"  # it phase-flips
 NORMALIZATIONS = ("as in training", "percentiles", "mean and deviation")

@@ -12,10 +12,10 @@ from tomo.objects import SubTomogram, Tomogram
 from isonet_scipion import convert
 from isonet_scipion.constants import CUBE_SIZE_ATTRIBUTE
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.extraction import usual_cube_size
-from isonet_scipion.engine.history import read_losses
-from isonet_scipion.engine.model_file import BUILTIN, read_metadata
-from isonet_scipion.engine.network import NetworkSettings
+from isonet_scipion.engine.measure.history import read_losses
+from isonet_scipion.engine.network.model_file import BUILTIN, read_metadata
+from isonet_scipion.engine.network.unet import NetworkSettings
+from isonet_scipion.engine.sampling.crops import usual_cube_size
 from isonet_scipion.engine.settings import (
     ITERATIVE_ALONE,
     ONE_PASS_ALONE,

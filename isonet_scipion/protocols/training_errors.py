@@ -8,13 +8,13 @@ from pyworkflow.protocol import Protocol
 
 from isonet_scipion import convert
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.model_file import BUILTIN, network_settings, read_metadata
-from isonet_scipion.engine.network import NetworkSettings
-from isonet_scipion.engine.noise import noise_level
+from isonet_scipion.engine.learning.noise_schedule import noise_level
+from isonet_scipion.engine.network.model_file import BUILTIN, network_settings, read_metadata
+from isonet_scipion.engine.network.unet import NetworkSettings
 from isonet_scipion.engine.settings import RefineSettings
-from isonet_scipion.protocols.defocus import ctfAwareErrors, defociById, microscopeErrors
+from isonet_scipion.protocols.defocus import ctfAwareErrors, ctfParameterErrors, defociById
 from isonet_scipion.protocols.form import numbers, optionValues
-from isonet_scipion.protocols.masks import maskErrors
+from isonet_scipion.protocols.mask_checks import maskErrors
 
 
 def tomogramErrors(protocol: Protocol) -> list[str]:
@@ -38,7 +38,7 @@ def _ctfErrors(protocol: Protocol) -> list[str]:
     errors = ctfAwareErrors(protocol, defociById(protocol, tomograms))
     if corrected:
         errors.append(f"*CTF-aware*: the CTF of {', '.join(corrected)} is corrected already. Select them as they were.")
-    return errors + microscopeErrors(protocol, map(protocol._optics, tomograms.values()))
+    return errors + ctfParameterErrors(protocol, map(protocol._optics, tomograms.values()))
 
 
 def subtomogramErrors(protocol: Protocol, cubeSize: int) -> list[str]:

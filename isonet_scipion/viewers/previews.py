@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from pyworkflow.project import Project
 from tomo.objects import SetOfSubTomograms, SetOfTomograms, SetOfTomoMasks, SubTomogram, Tomogram, TomoMask
 
-from isonet_scipion.engine.volume import check_mask
+from isonet_scipion.engine.io.mrc import check_mask
 from isonet_scipion.viewers.pictures import greyRange, showCentralSlices, showMontage, showSlice
 from isonet_scipion.viewers.volumes import openSubtomogram, openTomogram
 

@@ -6,8 +6,9 @@ from pwem.viewers import EmPlotter
 from pyworkflow.viewer import DESKTOP_TKINTER, View, Viewer
 
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.history import EpochRecord, plot_losses, read_losses
-from isonet_scipion.engine.model_file import read_metadata
+from isonet_scipion.engine.measure.history import EpochRecord, read_losses
+from isonet_scipion.engine.network.model_file import read_metadata
+from isonet_scipion.engine.reporting.loss_figure import plot_losses
 from isonet_scipion.objects import IsoNetModel
 from isonet_scipion.protocols import ProtIsoNetImportModel
 

@@ -8,7 +8,7 @@ from pyworkflow.project import Project
 from tomo.objects import SubTomogram
 
 from isonet_scipion import convert
-from isonet_scipion.engine.volume import Volume, open_volume
+from isonet_scipion.engine.io.mrc import Volume, open_volume
 
 
 def openTomogram(path: str, samplingRate: float, project: Project) -> Volume:

@@ -9,9 +9,9 @@ import numpy as np
 from pyworkflow.gui.tree import TreeProvider
 from pyworkflow.wizard import Wizard
 
-from isonet_scipion.engine.network import NetworkSettings
+from isonet_scipion.engine.network.unet import NetworkSettings
+from isonet_scipion.engine.sampling.training_positions import USUAL_CUBE
 from isonet_scipion.engine.stages.extract import CROP_MARGIN
-from isonet_scipion.engine.training_crops import USUAL_CUBE
 from isonet_scipion.protocols import ProtIsoNetExtract, ProtIsoNetRefine
 from isonet_scipion.protocols.form import numbers
 

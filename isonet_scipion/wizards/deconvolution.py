@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 from pyworkflow.wizard import Wizard
 from tomo.objects import Tomogram
 
-from isonet_scipion.engine.ctf import Microscope
-from isonet_scipion.engine.deconvolution import Deconvolution, deconvolve
 from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.physics.ctf import CtfParameters
+from isonet_scipion.engine.physics.radial_filter import Deconvolution, deconvolve
 from isonet_scipion.protocols import ProtIsoNetDeconv
 from isonet_scipion.viewers.pictures import showSlice
 from isonet_scipion.viewers.volumes import middle, openTomogram
@@ -39,8 +39,8 @@ class DeconvPreview:
         plane, voxelSize = len(self.part) // 2, self.deconvolution.voxel_size
         for axes, volume, title in zip(figure.subplots(1, 2), (self.part, after), ("before", "deconvolved")):
             showSlice(axes, volume[plane], voxelSize, title)
-        microscope = self.deconvolution.microscope
-        return f"Defocus {microscope.defocus:.0f} Å, {microscope.voltage:g} kV, Cs {microscope.cs:g} mm."
+        ctf_parameters = self.deconvolution.ctf_parameters
+        return f"Defocus {ctf_parameters.defocus:.0f} Å, {ctf_parameters.voltage:g} kV, Cs {ctf_parameters.cs:g} mm."
 
 
 def deconvPreview(protocol: ProtIsoNetDeconv, tomogram: Tomogram) -> DeconvPreview:
@@ -55,12 +55,12 @@ def deconvPreview(protocol: ProtIsoNetDeconv, tomogram: Tomogram) -> DeconvPrevi
     defocus = protocol._defociById([tsId])[tsId]
     if defocus is None:
         raise EngineError(tsId, "its defocus is unknown", "Select CTFs or fill in the defocus, then open this again.")
-    known, usual = protocol._optics(tomogram), Microscope()
+    known, usual = protocol._optics(tomogram), CtfParameters()
 
     def chosen(*values: float | None) -> float:
         return next(value for value in values if value is not None)
 
-    microscope = Microscope(
+    ctf_parameters = CtfParameters(
         chosen(protocol.voltage.get(), known.voltage, usual.voltage),
         chosen(protocol.cs.get(), known.sphericalAberration, usual.cs),
         chosen(known.amplitudeContrast, usual.amplitude_contrast),
@@ -70,7 +70,7 @@ def deconvPreview(protocol: ProtIsoNetDeconv, tomogram: Tomogram) -> DeconvPrevi
     part = np.asarray(voxels[middle(voxels.shape, DEPTH)], np.float32)
     highpass = protocol.highpassNyquist.get()
     # the faces of the part are no borders, so they must not bleed into each other
-    filter_ = Deconvolution(tomogram.getSamplingRate(), microscope, highpassnyquist=highpass, pad_edges=True)
+    filter_ = Deconvolution(tomogram.getSamplingRate(), ctf_parameters, highpassnyquist=highpass, pad_edges=True)
     return DeconvPreview(part, filter_)
 
 

@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from pyworkflow.wizard import Wizard
 from tomo.objects import Tomogram
 
-from isonet_scipion.engine.boundary import boundary_mask, read_boundary
-from isonet_scipion.engine.mask import BINNING, sample_mask
+from isonet_scipion.engine.sampling.boundary import boundary_mask, read_boundary
+from isonet_scipion.engine.sampling.mask import BINNING, sample_mask
 from isonet_scipion.protocols import ProtIsoNetMask
 from isonet_scipion.viewers.pictures import showCentralSlices
 from isonet_scipion.viewers.volumes import middle, openTomogram

@@ -12,10 +12,10 @@ from pyworkflow.wizard import Wizard
 from tomo.objects import SetOfSubTomograms, SubTomogram, Tomogram
 
 from isonet_scipion import convert
-from isonet_scipion.engine.boxes import choose_boxes, cut
-from isonet_scipion.engine.tilt_check import power_by_angle, shown_range, tilt_warning
-from isonet_scipion.engine.training_crops import USUAL_CUBE
-from isonet_scipion.engine.wedge import TiltRange
+from isonet_scipion.engine.physics.tilt_check import power_by_angle, shown_range, tilt_warning
+from isonet_scipion.engine.physics.wedge import TiltRange
+from isonet_scipion.engine.sampling.even_boxes import choose_boxes, cut
+from isonet_scipion.engine.sampling.training_positions import USUAL_CUBE
 from isonet_scipion.protocols import ProtIsoNetRefine
 from isonet_scipion.viewers.previews import subtomogramsById
 from isonet_scipion.viewers.volumes import openSubtomogram, openTomogram

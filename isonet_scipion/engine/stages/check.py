@@ -10,9 +10,9 @@ import click
 import numpy as np
 
 from isonet_scipion import __version__
-from isonet_scipion.engine.device import choose_devices, free_memory
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.network import NetworkSettings, build_unet, run_network
+from isonet_scipion.engine.network.unet import NetworkSettings, build_unet, run_network
+from isonet_scipion.engine.process.device import choose_devices, free_memory
 
 PACKAGES = (
     "tensorflow",
@@ -43,7 +43,7 @@ def check() -> None:
     where = "memory of GPU 0" if devices.gpus else "main memory (no GPU found: training and prediction take longer)"
     click.echo(f"Free {where}: {free_memory(devices) >> 20} MiB")
 
-    from isonet_scipion.engine.training import compile_model
+    from isonet_scipion.engine.learning.epoch import compile_model
 
     started = time.monotonic()
     model = build_unet(NetworkSettings(filter_base=4, unet_depth=2))

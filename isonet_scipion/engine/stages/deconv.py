@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from isonet_scipion.engine.deconvolution import Deconvolution, deconvolve
-from isonet_scipion.engine.disk import growth, require_space
-from isonet_scipion.engine.progress import Progress
+from isonet_scipion.engine.io.mrc import naming, volume_bytes, writing_volume
+from isonet_scipion.engine.io.tomogram_table import TomogramTable
+from isonet_scipion.engine.physics.radial_filter import Deconvolution, deconvolve
+from isonet_scipion.engine.process.disk import growth, require_space
+from isonet_scipion.engine.process.progress import Progress
 from isonet_scipion.engine.settings import DeconvSettings
-from isonet_scipion.engine.tomograms import TomogramTable
-from isonet_scipion.engine.volume import naming, volume_bytes, writing_volume
 
 log = logging.getLogger(__name__)
 
@@ -32,9 +32,9 @@ def deconv(star_file: str, settings: DeconvSettings) -> None:
         for entry in entries:
             falloff = _chosen(settings.snrfalloff, entry.number("rlnSnrFalloff", 1.0))
             strength = _chosen(settings.deconvstrength, entry.number("rlnDeconvStrength", 1.0))
-            microscope = entry.microscope(settings.voltage, settings.cs)
+            ctf_parameters = entry.ctf_parameters(settings.voltage, settings.cs)
             job = Deconvolution(
-                entry.voxel_size, microscope, falloff, strength, settings.highpassnyquist, settings.pad_edges
+                entry.voxel_size, ctf_parameters, falloff, strength, settings.highpassnyquist, settings.pad_edges
             )
             volume, _ = entry.source(use_deconvolved=False)
             target = targets[entry.name]
@@ -43,7 +43,7 @@ def deconv(star_file: str, settings: DeconvSettings) -> None:
                 deconvolve(volume.data, job, out, settings.chunk_size, target.parent, settings.ncpu)
             table.update(entry, {"rlnSnrFalloff": falloff, "rlnDeconvStrength": strength, "rlnDeconvTomoName": target})
             progress.advance()
-            log.info("%s: %s", target, microscope)
+            log.info("%s: %s", target, ctf_parameters)
 
 
 def _chosen(option: float | None, otherwise: float) -> float:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 
-from isonet_scipion.engine.device import choose_devices
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.files import require_kept
-from isonet_scipion.engine.legacy_h5 import save_legacy
-from isonet_scipion.engine.model_file import load_model
+from isonet_scipion.engine.io.files import require_kept
+from isonet_scipion.engine.network.isonet_h5 import save_legacy
+from isonet_scipion.engine.network.model_file import load_model
+from isonet_scipion.engine.process.device import choose_devices
 from isonet_scipion.engine.settings import RefineSettings
 
 log = logging.getLogger(__name__)

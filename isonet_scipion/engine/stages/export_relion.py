@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.files import require_kept
-from isonet_scipion.engine.relion import from_scratch, with_denoised
+from isonet_scipion.engine.io.files import require_kept
+from isonet_scipion.engine.io.relion import from_scratch, with_denoised
+from isonet_scipion.engine.io.star import read_star, write_star
+from isonet_scipion.engine.io.tomogram_table import TomogramTable
 from isonet_scipion.engine.settings import ExportRelionSettings
-from isonet_scipion.engine.star import read_star, write_star
-from isonet_scipion.engine.tomograms import TomogramTable
 
 log = logging.getLogger(__name__)
 

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
-from isonet_scipion.engine.disk import growth, require_space
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.extraction import allowed_range, crop, random_centres
-from isonet_scipion.engine.files import require_kept
-from isonet_scipion.engine.progress import Progress
+from isonet_scipion.engine.io.files import require_kept
+from isonet_scipion.engine.io.mrc import Volume, check_mask, naming, open_volume, volume_bytes, write_volume
+from isonet_scipion.engine.io.star import Star, read_star, write_star
+from isonet_scipion.engine.io.tomogram_table import TomogramEntry, TomogramTable
+from isonet_scipion.engine.process.disk import growth, require_space
+from isonet_scipion.engine.process.progress import Progress
+from isonet_scipion.engine.sampling.crops import allowed_range, crop, random_centres
 from isonet_scipion.engine.settings import ExtractSettings
-from isonet_scipion.engine.star import Star, read_star, write_star
-from isonet_scipion.engine.tomograms import TomogramEntry, TomogramTable
-from isonet_scipion.engine.volume import Volume, check_mask, naming, open_volume, volume_bytes, write_volume
 
 log = logging.getLogger(__name__)
 COORDINATES = ("rlnCoordinateX", "rlnCoordinateY", "rlnCoordinateZ")

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from isonet_scipion.engine.boundary import boundary_mask, read_boundary
-from isonet_scipion.engine.disk import growth, require_space
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.mask import BINNING, sample_mask
-from isonet_scipion.engine.progress import Progress
+from isonet_scipion.engine.io.mrc import Volume, naming, volume_bytes, write_volume
+from isonet_scipion.engine.io.tomogram_table import TomogramEntry, TomogramTable
+from isonet_scipion.engine.process.disk import growth, require_space
+from isonet_scipion.engine.process.progress import Progress
+from isonet_scipion.engine.sampling.boundary import boundary_mask, read_boundary
+from isonet_scipion.engine.sampling.mask import BINNING, sample_mask
 from isonet_scipion.engine.settings import MakeMaskSettings
-from isonet_scipion.engine.tomograms import TomogramEntry, TomogramTable
-from isonet_scipion.engine.volume import Volume, naming, volume_bytes, write_volume
 
 log = logging.getLogger(__name__)
 THREADS = 2  # more do not help: the planes come from disk

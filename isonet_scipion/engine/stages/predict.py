@@ -7,29 +7,22 @@ from pathlib import Path
 
 import numpy as np
 
-from isonet_scipion.engine.device import Devices, choose_devices, free_memory
-from isonet_scipion.engine.disk import growth, require_space
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.model_file import load_model, network_settings, read_metadata
-from isonet_scipion.engine.network import NetworkSettings
-from isonet_scipion.engine.prediction import correct, corrector
-from isonet_scipion.engine.progress import Progress
-from isonet_scipion.engine.report import save_comparison
-from isonet_scipion.engine.report_page import write_tomograms_page
+from isonet_scipion.engine.io.ctf_aware import known_transfer, read_flipped, takes_deconvolved
+from isonet_scipion.engine.io.mrc import Volume, check_mask, open_volume, same_voxel_size, volume_bytes, write_volume
+from isonet_scipion.engine.io.tomogram_table import TomogramEntry, TomogramTable
+from isonet_scipion.engine.network.correction import correct, corrector
+from isonet_scipion.engine.network.model_file import load_model, network_settings, read_metadata
+from isonet_scipion.engine.network.tiling import Tiling, automatic_tiling, isonet_tiling
+from isonet_scipion.engine.network.unet import NetworkSettings
+from isonet_scipion.engine.physics.wedge import TILT_TOLERANCE
+from isonet_scipion.engine.process.device import Devices, choose_devices, free_memory
+from isonet_scipion.engine.process.disk import growth, require_space
+from isonet_scipion.engine.process.progress import Progress
+from isonet_scipion.engine.reporting.comparison_figure import save_comparison
+from isonet_scipion.engine.reporting.pages import write_tomograms_page
 from isonet_scipion.engine.settings import PredictSettings
 from isonet_scipion.engine.stages.report import Reporter
-from isonet_scipion.engine.tiling import Tiling, automatic_tiling, isonet_tiling
-from isonet_scipion.engine.tomograms import TomogramEntry, TomogramTable
-from isonet_scipion.engine.transfer import known_transfer, read_flipped, takes_deconvolved
-from isonet_scipion.engine.volume import (
-    Volume,
-    check_mask,
-    open_volume,
-    same_voxel_size,
-    volume_bytes,
-    write_volume,
-)
-from isonet_scipion.engine.wedge import TILT_TOLERANCE
 
 log = logging.getLogger(__name__)
 FEATURE_MAPS = 6  # at full resolution, of filter_base channels each, that a network holds at once

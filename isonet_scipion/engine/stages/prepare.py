@@ -7,11 +7,7 @@ import os
 from pathlib import Path
 
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.extraction import usual_cube_size
-from isonet_scipion.engine.settings import PrepareStarSettings, PrepareSubtomoStarSettings
-from isonet_scipion.engine.star import NOT_SET, Star, write_star
-from isonet_scipion.engine.tomograms import HALF_LABELS
-from isonet_scipion.engine.volume import (
+from isonet_scipion.engine.io.mrc import (
     Volume,
     check_mask,
     open_volume,
@@ -19,7 +15,11 @@ from isonet_scipion.engine.volume import (
     same_voxel_size,
     warn_of_oddities,
 )
-from isonet_scipion.engine.wedge import TiltRange
+from isonet_scipion.engine.io.star import NOT_SET, Star, write_star
+from isonet_scipion.engine.io.tomogram_table import HALF_LABELS
+from isonet_scipion.engine.physics.wedge import TiltRange
+from isonet_scipion.engine.sampling.crops import usual_cube_size
+from isonet_scipion.engine.settings import PrepareStarSettings, PrepareSubtomoStarSettings
 
 log = logging.getLogger(__name__)
 

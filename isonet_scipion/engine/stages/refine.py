@@ -12,14 +12,22 @@ from typing import TYPE_CHECKING, get_type_hints
 
 import numpy as np
 
-from isonet_scipion.engine.ctf import first_peak
-from isonet_scipion.engine.device import Devices, choose_devices
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.files import require_file
-from isonet_scipion.engine.kinds import require_kinds
-from isonet_scipion.engine.model_file import STATE_FILE, model_path, network_settings, read_metadata
-from isonet_scipion.engine.network import NetworkSettings
-from isonet_scipion.engine.noise import noise_level
+from isonet_scipion.engine.io.ctf_aware import takes_deconvolved, tomogram_transfer
+from isonet_scipion.engine.io.files import require_file
+from isonet_scipion.engine.io.json_types import require_kinds
+from isonet_scipion.engine.io.star import Star, read_star
+from isonet_scipion.engine.io.subtomograms import read_subtomograms
+from isonet_scipion.engine.io.tomogram_table import TomogramEntry, TomogramTable
+from isonet_scipion.engine.learning.noise_schedule import noise_level
+from isonet_scipion.engine.network.model_file import STATE_FILE, model_path, network_settings, read_metadata
+from isonet_scipion.engine.network.unet import NetworkSettings
+from isonet_scipion.engine.physics.ctf import first_peak
+from isonet_scipion.engine.physics.tilt_check import power_by_angle, shown_range, tilt_warning
+from isonet_scipion.engine.physics.transfer import Transfer
+from isonet_scipion.engine.physics.wedge import TiltRange
+from isonet_scipion.engine.process.device import Devices, choose_devices
+from isonet_scipion.engine.sampling.training_positions import crop_side, fitting_cube
 from isonet_scipion.engine.settings import (
     ITERATIVE_ALONE,
     ONE_PASS_ALONE,
@@ -27,17 +35,10 @@ from isonet_scipion.engine.settings import (
     ONE_PASS_FROM_A_MODEL,
     RefineSettings,
 )
-from isonet_scipion.engine.star import Star, read_star
-from isonet_scipion.engine.subtomograms import read_subtomograms
-from isonet_scipion.engine.tilt_check import power_by_angle, shown_range, tilt_warning
-from isonet_scipion.engine.tomograms import TomogramEntry, TomogramTable
-from isonet_scipion.engine.training_crops import crop_side, fitting_cube
-from isonet_scipion.engine.transfer import Transfer, takes_deconvolved, tomogram_transfer
-from isonet_scipion.engine.wedge import TiltRange
 
 if TYPE_CHECKING:
-    from isonet_scipion.engine.one_pass import OnePassRefinement
-    from isonet_scipion.engine.refinement import Refinement
+    from isonet_scipion.engine.learning.one_pass import OnePassRefinement
+    from isonet_scipion.engine.learning.run import Refinement
 
 log = logging.getLogger(__name__)
 KINDS = get_type_hints(RefineSettings)
@@ -86,7 +87,7 @@ def _iterative(subtomo_star: str, settings: RefineSettings) -> Refinement:
     devices = choose_devices(settings.gpuID, settings.precision)
     settings = _batches(settings, devices, len(subtomograms), least=4)
 
-    from isonet_scipion.engine.refinement import Refinement  # imports Keras, once the devices are chosen
+    from isonet_scipion.engine.learning.run import Refinement  # imports Keras, once the devices are chosen
 
     stored = table.text(table.rows[0], "isonetDeconvolved")
     deconvolved = None if stored is None else stored == "1"
@@ -111,9 +112,9 @@ def _one_pass(star_file: str, settings: RefineSettings) -> OnePassRefinement:
     devices = choose_devices(settings.gpuID, settings.precision)
     settings = _batches(settings, devices, len(entries), least=2)
 
-    from isonet_scipion.engine.one_pass import OnePassRefinement
-    from isonet_scipion.engine.one_pass_data import read_source
-    from isonet_scipion.engine.one_pass_model import VIEWS
+    from isonet_scipion.engine.learning.one_pass import OnePassRefinement
+    from isonet_scipion.engine.learning.one_pass_batches import read_source
+    from isonet_scipion.engine.learning.one_pass_step import VIEWS
 
     pairs = VIEWS * devices.count
     if settings.batch_size % pairs:
@@ -155,8 +156,8 @@ def _transfer(entry: TomogramEntry, settings: RefineSettings) -> Transfer:
     if entry.source(use_deconvolved=False)[1]:
         raise EngineError(entry.path, "its CTF is corrected already", "Train without ctf_aware, or on it uncorrected.")
     transfer = tomogram_transfer(entry, settings.voltage, settings.cs, settings.bfactor)
-    log.info("%s: %s", entry.path, transfer.microscope)
-    if first_peak(transfer.microscope) > 1 / (2 * entry.voxel_size):
+    log.info("%s: %s", entry.path, transfer.ctf_parameters)
+    if first_peak(transfer.ctf_parameters) > 1 / (2 * entry.voxel_size):
         log.warning("%s: voxels of %g A show nothing beyond the CTF's first peak.", entry.path, entry.voxel_size)
     return transfer
 

@@ -9,19 +9,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from isonet_scipion.engine.device import choose_devices
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.files import replacing
-from isonet_scipion.engine.model_file import load_model, network_settings, read_metadata
-from isonet_scipion.engine.normalisation import GreyScale, measure
-from isonet_scipion.engine.prediction import corrector
-from isonet_scipion.engine.quality import Evidence, measure_quality
-from isonet_scipion.engine.report_figure import save_report
-from isonet_scipion.engine.report_page import SUFFIX, verdict, write_tomograms_page
+from isonet_scipion.engine.io.ctf_aware import known_transfer, read_flipped, takes_deconvolved
+from isonet_scipion.engine.io.files import replacing
+from isonet_scipion.engine.io.mrc import Volume, check_mask, open_volume
+from isonet_scipion.engine.io.tomogram_table import TomogramEntry, TomogramTable
+from isonet_scipion.engine.measure.quality import Evidence, measure_quality
+from isonet_scipion.engine.network.correction import corrector
+from isonet_scipion.engine.network.model_file import load_model, network_settings, read_metadata
+from isonet_scipion.engine.physics.grey_scale import GreyScale, measure
+from isonet_scipion.engine.physics.transfer import Transfer
+from isonet_scipion.engine.process.device import choose_devices
+from isonet_scipion.engine.reporting.pages import SUFFIX, verdict, write_tomograms_page
+from isonet_scipion.engine.reporting.tomogram_figure import save_report
 from isonet_scipion.engine.settings import ReportSettings
-from isonet_scipion.engine.tomograms import TomogramEntry, TomogramTable
-from isonet_scipion.engine.transfer import Transfer, known_transfer, read_flipped, takes_deconvolved
-from isonet_scipion.engine.volume import Volume, check_mask, open_volume
 
 if TYPE_CHECKING:
     import keras

@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from isonet_scipion.engine.disk import growth, require_space
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.progress import Progress
-from isonet_scipion.engine.rescaling import rescale, rescaled_shape
+from isonet_scipion.engine.io.mrc import open_volume, read_float, volume_bytes, write_volume
+from isonet_scipion.engine.io.star import Star, write_star
+from isonet_scipion.engine.io.tomogram_table import HALF_LABELS, TomogramEntry, TomogramTable
+from isonet_scipion.engine.physics.rescaling import rescale, rescaled_shape
+from isonet_scipion.engine.process.disk import growth, require_space
+from isonet_scipion.engine.process.progress import Progress
 from isonet_scipion.engine.settings import ResizeSettings
-from isonet_scipion.engine.star import Star, write_star
-from isonet_scipion.engine.tomograms import HALF_LABELS, TomogramEntry, TomogramTable
-from isonet_scipion.engine.volume import open_volume, read_float, volume_bytes, write_volume
 
 log = logging.getLogger(__name__)
 # names of files that have another size than the rescaled tomogram

@@ -6,9 +6,9 @@ import mrcfile
 import numpy as np
 import pytest
 
-from isonet_scipion.engine.star import read_star
-from isonet_scipion.engine.volume import open_volume, write_volume
-from isonet_scipion.engine.wedge import TiltRange, measured
+from isonet_scipion.engine.io.mrc import open_volume, write_volume
+from isonet_scipion.engine.io.star import read_star
+from isonet_scipion.engine.physics.wedge import TiltRange, measured
 
 SHAPE = (32, 48, 52)
 TINY = ("--filter_base", 2, "--unet_depth", 2, "--iterations", 2, "--epochs", 2, "--steps_per_epoch", 3, "--seed", 7)
@@ -185,8 +185,8 @@ def wrong_input(folder):
 
 
 def test_wrong_input_ends_with_one_line_and_no_output(project, run):
-    from isonet_scipion.engine.model_file import save_model
-    from isonet_scipion.engine.network import NetworkSettings, build_unet
+    from isonet_scipion.engine.network.model_file import save_model
+    from isonet_scipion.engine.network.unet import NetworkSettings, build_unet
 
     tiny = NetworkSettings(filter_base=2, unet_depth=2)
     save_model(project / "good.keras", build_unet(tiny), tiny, {})

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from isonet_scipion.engine import cli
-from isonet_scipion.engine.volume import write_volume
+from isonet_scipion.engine.io.mrc import write_volume
 
 ROOT = Path(__file__).parents[3]
 PAGES = sorted(path for folder in (ROOT, ROOT / "docs") for path in folder.glob("*.md"))

@@ -8,10 +8,10 @@ import sys
 import numpy as np
 import pytest
 
-from isonet_scipion.engine.model_file import save_model
-from isonet_scipion.engine.network import NetworkSettings, build_unet
-from isonet_scipion.engine.star import Star, write_star
-from isonet_scipion.engine.volume import write_volume
+from isonet_scipion.engine.io.mrc import write_volume
+from isonet_scipion.engine.io.star import Star, write_star
+from isonet_scipion.engine.network.model_file import save_model
+from isonet_scipion.engine.network.unet import NetworkSettings, build_unet
 from isonet_scipion.tests.engine.conftest import run  # noqa: F401  (a fixture)
 
 SHAPE = (24, 32, 36)

@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from isonet_scipion.engine import device
-from isonet_scipion.engine.device import choose_devices
-from isonet_scipion.engine.star import read_star
+from isonet_scipion.engine.io.star import read_star
+from isonet_scipion.engine.process import device
+from isonet_scipion.engine.process.device import choose_devices
 from isonet_scipion.tests.faults.conftest import contents, engine, the_error
 from isonet_scipion.tests.faults.corpus import all_cases
 

@@ -8,11 +8,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from isonet_scipion.engine.disk import growth
+from isonet_scipion.engine.arrays import scratch_array
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.files import replacing
-from isonet_scipion.engine.memory import group_limits
-from isonet_scipion.engine.volume import scratch_array, writing_volume
+from isonet_scipion.engine.io.files import replacing
+from isonet_scipion.engine.io.mrc import writing_volume
+from isonet_scipion.engine.process.disk import growth
+from isonet_scipion.engine.process.memory import group_limits
 from isonet_scipion.tests.faults.conftest import contents, make_project, table, the_error
 
 STAGES = {
@@ -61,7 +62,7 @@ def test_a_disk_that_is_too_small_is_told_before_work_starts(small_disk, run, mo
 def test_a_disk_that_fills_up_under_way_keeps_what_was_finished(small_disk, run, monkeypatch, stage):
     make_project(small_disk)
     monkeypatch.chdir(small_disk)
-    monkeypatch.setattr("isonet_scipion.engine.disk.shutil.disk_usage", lambda _: SimpleNamespace(free=1 << 40))
+    monkeypatch.setattr("isonet_scipion.engine.process.disk.shutil.disk_usage", lambda _: SimpleNamespace(free=1 << 40))
     fill(small_disk, 20_000)
     before = contents(small_disk)
     status, log = run(stage, *STAGES[stage])
@@ -134,7 +135,7 @@ def test_tensorflow_is_not_started_where_it_would_end_the_process(tmp_path):
 
 def test_limits_count_as_free_memory(tmp_path):
     code = "import resource; resource.setrlimit(resource.RLIMIT_AS, 2 * (1 << 30,)); "
-    code += "from isonet_scipion.engine.memory import free_main_memory; print(free_main_memory())"
+    code += "from isonet_scipion.engine.process.memory import free_main_memory; print(free_main_memory())"
     free = int(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout)
     assert 1 << 28 < free < 1 << 30
     group = tmp_path / "memory" / "job"

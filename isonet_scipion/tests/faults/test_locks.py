@@ -9,8 +9,8 @@ import time
 import pytest
 
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.files import alone, replacing
-from isonet_scipion.engine.star import read_star
+from isonet_scipion.engine.io.files import alone, replacing
+from isonet_scipion.engine.io.star import read_star
 from isonet_scipion.tests.faults.conftest import engine, table, the_error
 
 # command, the lock that it takes

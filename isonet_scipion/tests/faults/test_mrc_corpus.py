@@ -2,8 +2,8 @@
 
 import pytest
 
-from isonet_scipion.engine.star import read_star
-from isonet_scipion.engine.volume import open_volume
+from isonet_scipion.engine.io.mrc import open_volume
+from isonet_scipion.engine.io.star import read_star
 from isonet_scipion.tests.faults import mrc_corpus
 from isonet_scipion.tests.faults.conftest import SHAPE, contents, write_table
 

@@ -13,10 +13,10 @@ import numpy as np
 import psutil
 import pytest
 
-from isonet_scipion.engine.interruption import Terminated, ending_on_signals
-from isonet_scipion.engine.model_file import load_model
-from isonet_scipion.engine.star import read_star
-from isonet_scipion.engine.volume import open_volume, read_float
+from isonet_scipion.engine.io.mrc import open_volume, read_float
+from isonet_scipion.engine.io.star import read_star
+from isonet_scipion.engine.network.model_file import load_model
+from isonet_scipion.engine.process.signals import Terminated, ending_on_signals
 from isonet_scipion.tests.faults.conftest import engine, make_project, python
 
 KILLS = int(os.environ.get("ISONET_KILLS", "1"))
@@ -126,7 +126,8 @@ def test_a_killed_stage_is_repeated_with_equal_results(undisturbed, tmp_path, st
 
 MAKING = """
 import os, signal, sys
-from isonet_scipion.engine import cli, files
+from isonet_scipion.engine import cli
+from isonet_scipion.engine.io import files
 number, open_file = int(sys.argv[1]), os.open
 def open_and_signal(path, *arguments):
     file = open_file(path, *arguments)
@@ -148,7 +149,7 @@ def test_a_signal_while_a_temporary_file_is_made_leaves_none(scene, number, stat
 
 
 def test_a_signal_is_told_even_if_compiled_code_puts_an_error_in_its_place():
-    with pytest.raises(Terminated), ending_on_signals():
+    with pytest.raises(Terminated), ending_on_signals(lambda: None):
         try:
             signal.raise_signal(signal.SIGTERM)
         except Terminated:
@@ -172,10 +173,10 @@ def test_ctrl_c_ends_a_training_with_130(scene):
 
 BUSY = """
 import ctypes, threading
-from isonet_scipion.engine import interruption
-from isonet_scipion.engine.files import alone, replacing
-interruption.GRACE = 0.5
-with interruption.ending_on_signals(), alone("out"), replacing("file.txt") as temporary:
+from isonet_scipion.engine.process import signals
+from isonet_scipion.engine.io.files import alone, discard_temporaries, replacing
+signals.GRACE = 0.5
+with signals.ending_on_signals(discard_temporaries), alone("out"), replacing("file.txt") as temporary:
     threading.Timer(0.5, print, ["begun"], {"flush": True}).start()  # when the lock is waited for
     mutex = ctypes.create_string_buffer(64)
     for _ in range(2):  # the second time it waits for itself, and no signal ends that

@@ -7,11 +7,11 @@ import tempfile
 
 import pytest
 
-from isonet_scipion import headless
+from isonet_scipion import scipion_home
 
 HOME = tempfile.mkdtemp(prefix="isonet_scipion_tests_")
 atexit.register(shutil.rmtree, HOME, ignore_errors=True)
-headless.prepare(HOME)
+scipion_home.prepare(HOME)
 
 import pyworkflow  # noqa: E402  (reads the environment)
 

@@ -21,7 +21,7 @@ from tomo.objects import (
     TomoMask,
 )
 
-from isonet_scipion.engine.model_file import BUILTIN_FILE
+from isonet_scipion.engine.network.model_file import BUILTIN_FILE
 from isonet_scipion.objects import IsoNetModel
 from isonet_scipion.tests.protocols.bad_forms import BROKEN, LEGAL, ONE_PASS, mistakes
 from isonet_scipion.tests.protocols.scene import OPTICS, VOXEL_SIZE, IsoNetTest, scene, write

@@ -9,9 +9,9 @@ import numpy as np
 from tomo.constants import BOTTOM_LEFT_CORNER
 
 from isonet_scipion import convert
-from isonet_scipion.engine.ctf import Microscope
-from isonet_scipion.engine.deconvolution import Deconvolution, deconvolve
-from isonet_scipion.engine.star import read_star
+from isonet_scipion.engine.io.star import read_star
+from isonet_scipion.engine.physics.ctf import CtfParameters
+from isonet_scipion.engine.physics.radial_filter import Deconvolution, deconvolve
 from isonet_scipion.protocols import (
     ProtIsoNetDeconv,
     ProtIsoNetExtract,
@@ -65,10 +65,12 @@ class TestIsoNetChain(IsoNetTest):
 
     def test_deconvolution_has_the_engines_voxels_and_the_inputs_metadata(self) -> None:
         self.assertIsLikeInput(self.deconv.tomograms, ctfCorrected=True)
-        microscope = Microscope(OPTICS["voltage"], OPTICS["sphericalAberration"], OPTICS["amplitudeContrast"], 20000.0)
+        ctf_parameters = CtfParameters(
+            OPTICS["voltage"], OPTICS["sphericalAberration"], OPTICS["amplitudeContrast"], 20000.0
+        )
         for number, tomogram in enumerate(self.deconv.tomograms):
             self.assertFalse(tomogram.hasHalfMaps())
-            expected = deconvolve(scene(SHAPES[tomogram.getTsId()], number), Deconvolution(VOXEL_SIZE, microscope))
+            expected = deconvolve(scene(SHAPES[tomogram.getTsId()], number), Deconvolution(VOXEL_SIZE, ctf_parameters))
             np.testing.assert_allclose(read(tomogram.getFileName()), expected, atol=1e-3)
 
     def test_masks_are_binary_and_belong_to_their_tomograms(self) -> None:

@@ -24,7 +24,7 @@ from tomo.objects import (
 )
 
 from isonet_scipion import convert
-from isonet_scipion.engine.star import read_star
+from isonet_scipion.engine.io.star import read_star
 from isonet_scipion.tests.protocols.scene import write
 
 OPTICS = convert.Optics(200.0, 2.0, 0.08, -57.0, 51.0)

@@ -12,7 +12,7 @@ import numpy as np
 import starfile
 from tomo.constants import BOTTOM_LEFT_CORNER
 
-from isonet_scipion.engine.star import read_star
+from isonet_scipion.engine.io.star import read_star
 from isonet_scipion.protocols import (
     ProtIsoNetDeconv,
     ProtIsoNetExport,

@@ -21,7 +21,7 @@ from pyworkflow.utils import Message
 from pyworkflow.viewer import DESKTOP_TKINTER
 
 from isonet_scipion import demo, protocols
-from isonet_scipion.engine.phantom import Example
+from isonet_scipion.engine.simulation.phantom import Example
 from isonet_scipion.tests.protocols.desktop import (
     SIZE,
     answering,

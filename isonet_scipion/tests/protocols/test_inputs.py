@@ -14,8 +14,8 @@ from pyworkflow.utils import weakImport
 from tomo.constants import BOTTOM_LEFT_CORNER
 from tomo.protocols import ProtImportSubTomograms
 
-from isonet_scipion.engine.model_file import read_metadata
-from isonet_scipion.engine.star import read_star
+from isonet_scipion.engine.io.star import read_star
+from isonet_scipion.engine.network.model_file import read_metadata
 from isonet_scipion.protocols import (
     ProtIsoNetDeconv,
     ProtIsoNetExtract,

@@ -10,8 +10,8 @@ from tomo.constants import BOTTOM_LEFT_CORNER
 from tomo.objects import SetOfTomograms, Tomogram
 from tomo.protocols import ProtTomoExtractCoords
 
-from isonet_scipion.engine.ctf import Microscope
-from isonet_scipion.engine.deconvolution import Deconvolution, deconvolve
+from isonet_scipion.engine.physics.ctf import CtfParameters
+from isonet_scipion.engine.physics.radial_filter import Deconvolution, deconvolve
 from isonet_scipion.protocols import ProtIsoNetDeconv, ProtIsoNetExtract, ProtIsoNetMask
 from isonet_scipion.tests.engine.test_boundary import SQUARE, write_model
 from isonet_scipion.tests.protocols.scene import ANGLES, SHAPES, VOXEL_SIZE, IsoNetTest, addCtfs, read
@@ -56,8 +56,8 @@ class TestIsoNetInterplay(IsoNetTest):
         self.assertIsLikeInput(deconv.tomograms, ctfCorrected=True)
         before = {item.getTsId(): read(item.getFileName()) for item in source}
         for number, tomogram in enumerate(deconv.tomograms):
-            microscope = Microscope(200.0, 2.0, 0.08, 10 * (1900.0 + 500 * number))
-            expected = deconvolve(before[tomogram.getTsId()], Deconvolution(VOXEL_SIZE, microscope))
+            ctf_parameters = CtfParameters(200.0, 2.0, 0.08, 10 * (1900.0 + 500 * number))
+            expected = deconvolve(before[tomogram.getTsId()], Deconvolution(VOXEL_SIZE, ctf_parameters))
             np.testing.assert_allclose(read(tomogram.getFileName()), expected, atol=1e-3)
 
         mask = self.run_(ProtIsoNetMask, {"inputTomograms": (deconv, "tomograms")}, patchSize=2)

@@ -23,9 +23,9 @@ from tomo.protocols import (
     ProtTomoExtractCoords,
 )
 
-from isonet_scipion.engine.ctf import Microscope
-from isonet_scipion.engine.deconvolution import Deconvolution, deconvolve
-from isonet_scipion.engine.star import read_star
+from isonet_scipion.engine.io.star import read_star
+from isonet_scipion.engine.physics.ctf import CtfParameters
+from isonet_scipion.engine.physics.radial_filter import Deconvolution, deconvolve
 from isonet_scipion.protocols import ProtIsoNetDeconv, ProtIsoNetExtract, ProtIsoNetMask
 from isonet_scipion.tests.protocols.scene import SHAPES, IsoNetTest, read, scene, write
 
@@ -136,8 +136,8 @@ class TestIsoNetAfterImod(IsoNetTest):
             tsId = tomogram.getTsId()
             row = read_star(self.deconv._getExtraPath(f"{tsId}.star")).rows[0]
             self.assertAlmostEqual(float(row["rlnDefocus"]), 10 * DEFOCI[tsId][2])
-            microscope = Microscope(200.0, 2.0, 0.08, 10.0 * DEFOCI[tsId][2])
-            expected = deconvolve(scene(SHAPES[tsId], number[tsId]), Deconvolution(PIXEL, microscope))
+            ctf_parameters = CtfParameters(200.0, 2.0, 0.08, 10.0 * DEFOCI[tsId][2])
+            expected = deconvolve(scene(SHAPES[tsId], number[tsId]), Deconvolution(PIXEL, ctf_parameters))
             np.testing.assert_allclose(read(tomogram.getFileName()), expected, atol=1e-3)
 
     def test_what_imod_knows_stays_with_the_outputs(self) -> None:

@@ -8,9 +8,9 @@ import numpy as np
 from pyworkflow.utils import weakImport
 from tomo.objects import SetOfTomograms
 
-from isonet_scipion.engine.model_file import save_model
-from isonet_scipion.engine.network import NetworkSettings, build_unet
-from isonet_scipion.engine.star import read_star
+from isonet_scipion.engine.io.star import read_star
+from isonet_scipion.engine.network.model_file import save_model
+from isonet_scipion.engine.network.unet import NetworkSettings, build_unet
 from isonet_scipion.protocols import (
     ProtIsoNetDeconv,
     ProtIsoNetExtract,

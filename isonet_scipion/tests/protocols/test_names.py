@@ -9,8 +9,8 @@ import numpy as np
 import pyworkflow
 from pyworkflow.project import Manager
 
-from isonet_scipion.engine.ctf import Microscope
-from isonet_scipion.engine.deconvolution import Deconvolution, deconvolve
+from isonet_scipion.engine.physics.ctf import CtfParameters
+from isonet_scipion.engine.physics.radial_filter import Deconvolution, deconvolve
 from isonet_scipion.protocols import (
     ProtIsoNetDeconv,
     ProtIsoNetExtract,
@@ -57,10 +57,12 @@ class TestIsoNetNames(IsoNetTest):
         refine = self.run_(ProtIsoNetRefine, {"inputSubtomograms": (extract, "subtomograms")}, **TRAINING)
         predict = self.run_(ProtIsoNetPredict, {**deconvolved, "model": (refine, "model")}, useGpu=False)
 
-        microscope = Microscope(OPTICS["voltage"], OPTICS["sphericalAberration"], OPTICS["amplitudeContrast"], 20000.0)
+        ctf_parameters = CtfParameters(
+            OPTICS["voltage"], OPTICS["sphericalAberration"], OPTICS["amplitudeContrast"], 20000.0
+        )
         (tomogram,) = [item.clone() for item in deconv.tomograms]
         self.assertEqual(tomogram.getTsId(), NAME)
-        expected = deconvolve(scene(SHAPE, 0), Deconvolution(VOXEL_SIZE, microscope))
+        expected = deconvolve(scene(SHAPE, 0), Deconvolution(VOXEL_SIZE, ctf_parameters))
         np.testing.assert_allclose(read(tomogram.getFileName()), expected, atol=1e-3)
         for output in (mask.tomoMasks, predict.tomograms):
             (item,) = [item.clone() for item in output]

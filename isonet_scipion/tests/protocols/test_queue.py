@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pyworkflow
 
-from isonet_scipion.engine.ctf import Microscope
-from isonet_scipion.engine.deconvolution import Deconvolution, deconvolve
+from isonet_scipion.engine.physics.ctf import CtfParameters
+from isonet_scipion.engine.physics.radial_filter import Deconvolution, deconvolve
 from isonet_scipion.protocols import ProtIsoNetDeconv, ProtIsoNetMask
 from isonet_scipion.tests.protocols.live import LiveTest, waitFor
 from isonet_scipion.tests.protocols.scene import OPTICS, SHAPES, VOXEL_SIZE, read, scene
@@ -78,9 +78,11 @@ class TestIsoNetQueue(LiveTest):
         deconv = self.prepare(ProtIsoNetDeconv, {"inputTomograms": (self.tomograms, "Tomograms")}, defocus=20000)
         self.assertTrue(self.submit(deconv, forSteps=False).isFinished(), deconv.getErrorMessage())
         self.assertIsLikeInput(deconv.tomograms, ctfCorrected=True)
-        microscope = Microscope(OPTICS["voltage"], OPTICS["sphericalAberration"], OPTICS["amplitudeContrast"], 20000.0)
+        ctf_parameters = CtfParameters(
+            OPTICS["voltage"], OPTICS["sphericalAberration"], OPTICS["amplitudeContrast"], 20000.0
+        )
         for number, tomogram in enumerate(deconv.tomograms):
-            expected = deconvolve(scene(SHAPES[tomogram.getTsId()], number), Deconvolution(VOXEL_SIZE, microscope))
+            expected = deconvolve(scene(SHAPES[tomogram.getTsId()], number), Deconvolution(VOXEL_SIZE, ctf_parameters))
             np.testing.assert_allclose(read(tomogram.getFileName()), expected, atol=1e-3)
         waitFor(lambda: len(self.jobs() - before) == 1)
         self.assertIn("in default for 72 hours, 1 threads", self.script(deconv))

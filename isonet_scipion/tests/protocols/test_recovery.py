@@ -151,7 +151,7 @@ class TestIsoNetRecovery(LiveTest):
 
     @staticmethod
     def weights(refine: ProtIsoNetRefine) -> list[np.ndarray]:
-        from isonet_scipion.engine.model_file import load_model
+        from isonet_scipion.engine.network.model_file import load_model
 
         return load_model(refine.model.getFileName())[0].get_weights()
 

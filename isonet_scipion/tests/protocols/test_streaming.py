@@ -14,9 +14,9 @@ import numpy as np
 from pyworkflow.object import Set
 from tomo.objects import CTFTomo, CTFTomoSeries, SetOfCTFTomoSeries, SetOfTiltSeries, TiltImage, TiltSeries
 
-from isonet_scipion.engine.ctf import Microscope
-from isonet_scipion.engine.deconvolution import Deconvolution, deconvolve
-from isonet_scipion.engine.star import read_star
+from isonet_scipion.engine.io.star import read_star
+from isonet_scipion.engine.physics.ctf import CtfParameters
+from isonet_scipion.engine.physics.radial_filter import Deconvolution, deconvolve
 from isonet_scipion.environment import has_gpu
 from isonet_scipion.protocols import (
     ProtIsoNetDeconv,
@@ -67,9 +67,11 @@ class TestIsoNetStreaming(LiveTest):
             for _, output in protocol.iterOutputAttributes():
                 self.assertFalse(output.isStreamOpen())
         self.assertIsLikeInput(deconv.tomograms, ctfCorrected=True)
-        microscope = Microscope(OPTICS["voltage"], OPTICS["sphericalAberration"], OPTICS["amplitudeContrast"], 20000.0)
+        ctf_parameters = CtfParameters(
+            OPTICS["voltage"], OPTICS["sphericalAberration"], OPTICS["amplitudeContrast"], 20000.0
+        )
         for number, tomogram in enumerate(deconv.tomograms):
-            expected = deconvolve(scene(SHAPES[tomogram.getTsId()], number), Deconvolution(VOXEL_SIZE, microscope))
+            expected = deconvolve(scene(SHAPES[tomogram.getTsId()], number), Deconvolution(VOXEL_SIZE, ctf_parameters))
             np.testing.assert_allclose(read(tomogram.getFileName()), expected, atol=1e-3)
         self.assertEqual([item.getTsId() for item in mask.tomoMasks], list(SHAPES))
         self.assertEqual([item.getVolName() for item in extract.subtomograms], [ts for ts in SHAPES for _ in range(4)])
@@ -175,8 +177,8 @@ class TestIsoNetStreaming(LiveTest):
 
     def modelFile(self) -> str:
         """A small network that was never trained."""
-        from isonet_scipion.engine.model_file import save_model
-        from isonet_scipion.engine.network import NetworkSettings, build_unet
+        from isonet_scipion.engine.network.model_file import save_model
+        from isonet_scipion.engine.network.unet import NetworkSettings, build_unet
 
         path, settings = self.raw / "model.keras", NetworkSettings(filter_base=4, unet_depth=2)
         save_model(path, build_unet(settings), settings, {"voxel_size": VOXEL_SIZE})

@@ -15,7 +15,7 @@ from pwem.viewers import EmPlotter
 from pyworkflow.viewer import DESKTOP_TKINTER, MessageView
 
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.history import EpochRecord, read_losses, write_losses
+from isonet_scipion.engine.measure.history import EpochRecord, read_losses, write_losses
 from isonet_scipion.objects import IsoNetModel
 from isonet_scipion.protocols import (
     ProtIsoNetDeconv,
@@ -67,9 +67,7 @@ class TestViewers(IsoNetTest):
         original = {"inputTomograms": (cls.tomograms, "Tomograms")}
         cls.deconv = cls.run_(ProtIsoNetDeconv, original, defocus=20000)
         cls.mask = cls.run_(ProtIsoNetMask, original, patchSize=2, densityPercentage=40)
-        cls.extract = cls.run_(
-            ProtIsoNetExtract, original, cubeSize=CUBE, cropSize=CROP, numberSubtomos=NUMBER, seed=1
-        )
+        cls.extract = cls.run_(ProtIsoNetExtract, original, cubeSize=CUBE, cropSize=CROP, numberSubtomos=NUMBER, seed=1)
         subtomograms = {"inputSubtomograms": (cls.extract, "subtomograms")}
         cls.refine = cls.run_(ProtIsoNetRefine, subtomograms, **{**TRAINING, "iterations": 2})
         cls.predict = cls.run_(ProtIsoNetPredict, {**original, "model": (cls.refine, "model")}, useGpu=False)

@@ -13,12 +13,12 @@ from pyworkflow.viewer import DESKTOP_TKINTER
 
 from isonet_scipion import wizards
 from isonet_scipion.convert import Optics
-from isonet_scipion.engine.ctf import Microscope
-from isonet_scipion.engine.deconvolution import Deconvolution, deconvolve
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.mask import bin_by_two, sample_mask
-from isonet_scipion.engine.phantom import Example
-from isonet_scipion.engine.wedge import TiltRange
+from isonet_scipion.engine.physics.ctf import CtfParameters
+from isonet_scipion.engine.physics.radial_filter import Deconvolution, deconvolve
+from isonet_scipion.engine.physics.wedge import TiltRange
+from isonet_scipion.engine.sampling.mask import bin_by_two, sample_mask
+from isonet_scipion.engine.simulation.phantom import Example
 from isonet_scipion.protocols import ProtIsoNetDeconv, ProtIsoNetExtract, ProtIsoNetMask, ProtIsoNetRefine
 from isonet_scipion.tests.protocols.scene import OPTICS, SHAPES, TILTS, VOXEL_SIZE, IsoNetTest, scene, write
 from isonet_scipion.viewers.previews import subtomogramsById
@@ -64,9 +64,9 @@ def test_part_is_binned_as_the_whole():
 
 def test_deconvolved_part_is_the_part_of_the_deconvolved_tomogram():
     whole = scene((120, 96, 96), 3)
-    job = Deconvolution(VOXEL_SIZE, Microscope(defocus=20000.0), 0.8, 1.2)
+    job = Deconvolution(VOXEL_SIZE, CtfParameters(defocus=20000.0), 0.8, 1.2)
     place = middle(whole.shape, deconvolution.DEPTH)
-    part = deconvolution.DeconvPreview(whole[place], Deconvolution(VOXEL_SIZE, job.microscope, pad_edges=True))
+    part = deconvolution.DeconvPreview(whole[place], Deconvolution(VOXEL_SIZE, job.ctf_parameters, pad_edges=True))
     plane = part.filtered(0.8, 1.2)[deconvolution.DEPTH // 2][16:-16, 16:-16]
     expected = deconvolve(whole, job)[place][deconvolution.DEPTH // 2][16:-16, 16:-16]
     assert np.corrcoef(plane.ravel(), expected.ravel())[0, 1] > 0.99
@@ -178,8 +178,8 @@ class TestWizards(IsoNetTest):
             deconvolution.deconvPreview(protocol, tomogram)
         protocol.defocus.set(31000)
         preview = deconvolution.deconvPreview(protocol, tomogram)
-        expected = Microscope(OPTICS["voltage"], 1.1, OPTICS["amplitudeContrast"], 31000.0)
-        self.assertEqual(preview.deconvolution.microscope, expected)
+        expected = CtfParameters(OPTICS["voltage"], 1.1, OPTICS["amplitudeContrast"], 31000.0)
+        self.assertEqual(preview.deconvolution.ctf_parameters, expected)
         figure = Figure()
         self.assertIn("31000", preview.draw(figure, {"snrFalloff": 1.0, "deconvStrength": 1.0}))
         before, after = (axes.images[0].get_array() for axes in figure.axes)

@@ -1,0 +1,51 @@
+"""Arrays that may be memory maps: scratch space, and what is wrong with voxels."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from isonet_scipion.engine.errors import EngineError
+
+TOMOGRAM, MASK = "tomogram", "mask"  # what an error is about where only voxels are known
+
+
+def release(array: np.ndarray) -> None:
+    """Give a memory map's pages back to the system; the content stays in the file. Other arrays are left alone."""
+    mapping = getattr(array, "_mmap", None)
+    if mapping is not None:
+        mapping.madvise(mmap.MADV_DONTNEED)
+
+
+def require_contrast(low: float, high: float, name: str = TOMOGRAM) -> None:
+    """Raise an EngineError about `name` unless its smallest and largest voxel are finite and differ."""
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise EngineError(name, "it holds NaN or infinite voxels", "Reconstruct it again or replace them.")
+    if low == high:
+        raise EngineError(name, "all its voxels are equal", "Leave it out or make it again.")
+
+
+def scratch_array(shape: tuple[int, ...], dtype: type, folder: str | os.PathLike) -> np.ndarray:
+    """An array in a file without a name, which vanishes with the array or the process.
+
+    Raises
+    ------
+    EngineError
+        If the folder has no room for it.
+    """
+    size = int(np.prod(shape, dtype=object)) * np.dtype(dtype).itemsize
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:  # the map keeps it alive
+            os.posix_fallocate(file.fileno(), 0, size)  # a memory map on a full disk would end in SIGBUS
+            return np.memmap(file, dtype, "r+", shape=shape)
+    except OSError as error:
+        raise EngineError(
+            str(folder),
+            f"no {size >> 20} MiB of scratch space ({error.strerror})",
+            "Free some, or let it work on smaller pieces.",
+        ) from error

@@ -1,0 +1,99 @@
+"""Tables of tomograms as RELION 5 has them: one block data_global, one row per tilt series.
+
+Labels are those of RELION 5 (src/metadata_label.h of its sources); paths are absolute, so that the table can be used
+from any RELION project.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.io.mrc import open_volume
+from isonet_scipion.engine.io.star import Star
+from isonet_scipion.engine.io.tomogram_table import TomogramEntry
+
+BLOCK = "global"
+NAME = "rlnTomoName"
+DENOISED = "rlnTomoReconstructedTomogramDenoised"
+
+
+def from_scratch(entries: Sequence[TomogramEntry], tilt_series_pixel_size: float | None) -> Star:
+    """A table of the tomograms themselves.
+
+    Parameters
+    ----------
+    entries : sequence of TomogramEntry
+        The tomograms; those that are corrected get the column of the denoised ones.
+    tilt_series_pixel_size : float, optional
+        In A; None: that of the tomogram. RELION gives sizes in pixels of the tilt series.
+
+    Returns
+    -------
+    Star
+        For other programs that read RELION 5's labels. It lacks rlnTomoTiltSeriesStarFile and rlnTomoHand, of which
+        tomograms know nothing and which RELION itself asks for: for RELION, extend its own table (`with_denoised`).
+    """
+    table = Star([], name=BLOCK)
+    some_corrected = any(entry.text("rlnCorrectedTomoName") for entry in entries)
+    for entry in entries:
+        pixel_size = tilt_series_pixel_size or entry.voxel_size
+        binning = entry.voxel_size / pixel_size
+        depth, height, width = open_volume(entry.path).shape
+        ctf_parameters = entry.ctf_parameters()
+        values = {
+            NAME: entry.name,
+            "rlnVoltage": float(ctf_parameters.voltage),
+            "rlnSphericalAberration": float(ctf_parameters.cs),
+            "rlnAmplitudeContrast": float(ctf_parameters.amplitude_contrast),
+            "rlnMicrographOriginalPixelSize": float(pixel_size),
+            "rlnTomoTiltSeriesPixelSize": float(pixel_size),
+            "rlnTomoTomogramBinning": float(binning),
+            "rlnTomoSizeX": round(width * binning),
+            "rlnTomoSizeY": round(height * binning),
+            "rlnTomoSizeZ": round(depth * binning),
+            "rlnTomoReconstructedTomogram": Path(entry.path).absolute(),
+        }
+        if some_corrected:
+            values[DENOISED] = _corrected(entry) or Path(entry.path).absolute()
+        row: dict[str, str] = {}
+        table.rows.append(row)
+        for label, value in values.items():
+            table.set(row, label, value)
+    return table
+
+
+def with_denoised(table: Star, entries: Sequence[TomogramEntry]) -> Star:
+    """RELION's table with the corrected tomograms added as the denoised ones.
+
+    Parameters
+    ----------
+    table : Star
+        RELION's tomograms.star.
+    entries : sequence of TomogramEntry
+        The corrected ones among them are matched by rlnTomoName.
+
+    Raises
+    ------
+    EngineError
+        If the table has no names, or not that of a corrected tomogram.
+    """
+    table.require([NAME])
+    rows = {row[NAME]: row for row in table.rows}
+    corrected = {entry.name: path for entry in entries if (path := _corrected(entry))}
+    missing = sorted(set(corrected) - set(rows))
+    if missing or not corrected:
+        why = f"it has no {NAME} {', '.join(missing)}" if missing else "no tomogram is corrected yet"
+        raise EngineError(table.path, why, "Run predict, and name the tomograms (rlnTomoName) as RELION does.")
+    # rows of other tomograms keep what they have, else their reconstruction
+    for row in table.rows:
+        kept = table.text(row, DENOISED) or row.get("rlnTomoReconstructedTomogram", "None")
+        table.set(row, DENOISED, corrected.get(row[NAME], kept))
+    table.name = BLOCK
+    return table
+
+
+def _corrected(entry: TomogramEntry) -> Path | None:
+    path = entry.text("rlnCorrectedTomoName")
+    return Path(path).absolute() if path else None

@@ -1,0 +1,253 @@
+"""STAR tables: one loop of text cells, read and written with emtable."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from emtable import Table
+
+from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.io.files import replacing, require_file
+
+NOT_SET = "None"
+_CELL = re.compile(r'"([^"]*)"(?=\s|$)|\'([^\']*)\'(?=\s|$)|(\S+)')
+
+
+@dataclass
+class Star:
+    """A table: `rows` are dictionaries from label (without underscore) to text."""
+
+    labels: list[str]
+    rows: list[dict[str, str]] = field(default_factory=list)
+    path: str = "table"
+    name: str = ""  # of the data block: data_NAME
+
+    def require(self, labels: Sequence[str]) -> None:
+        """Raise an EngineError unless the table has rows and all `labels`."""
+        missing = [label for label in labels if label not in self.labels]
+        if missing:
+            raise EngineError(
+                self.path,
+                f"the column {', '.join('_' + m for m in missing)} is missing",
+                "Make the table anew or add it.",
+            )
+        if not self.rows:
+            raise EngineError(self.path, "the table has no rows", "Make the table anew.")
+
+    def text(self, row: dict[str, str], label: str) -> str | None:
+        """The cell's text; None where the column is missing or says None."""
+        value = row.get(label, NOT_SET)
+        return None if value == NOT_SET or value == "" else value
+
+    def number(self, row: dict[str, str], label: str, default: float | None = None) -> float:
+        """The cell as a finite number.
+
+        Raises
+        ------
+        EngineError
+            If it is no number, or not set and there is no default.
+        """
+        text = self.text(row, label)
+        if text is None:
+            if default is None:
+                raise EngineError(self.path, f"_{label} is not set in row {self._position(row)}", "Fill it in.")
+            return default
+        try:
+            value = float(text)
+        except ValueError:
+            value = float("nan")
+        if not abs(value) < float("inf"):
+            raise EngineError(
+                self.path, f"_{label} is '{text}' in row {self._position(row)}, not a number", "Correct the table."
+            )
+        return value
+
+    def integer(self, row: dict[str, str], label: str, default: int | None = None) -> int:
+        """The cell as a whole number; raises an EngineError as `number` does."""
+        value = self.number(row, label, default)
+        if value != int(value):
+            raise EngineError(
+                self.path, f"_{label} is {value} in row {self._position(row)}, not a whole number", "Correct the table."
+            )
+        return int(value)
+
+    def set(self, row: dict[str, str], label: str, value: object) -> None:
+        """Put a value into a row, with a new column at the end where the label is new."""
+        if label not in self.labels:
+            self.labels.append(label)
+        row[label] = f"{value:.6f}" if isinstance(value, float) else str(value)
+
+    def _position(self, row: dict[str, str]) -> int:
+        return next(number for number, other in enumerate(self.rows, 1) if other is row)
+
+
+class _Reader(Table.Reader):
+    """emtable's reader, with quotes recognised in every row and not only where the first one has some."""
+
+    def _setSplitFunc(self, line: str) -> None:
+        self._split = _split_cells
+
+
+def _split_cells(line: str) -> list[str]:
+    return [double or single or plain for double, single, plain in _CELL.findall(line)]
+
+
+def read_star(path: str | os.PathLike, labels: Sequence[str] = ()) -> Star:
+    """Read the table of a STAR file.
+
+    Parameters
+    ----------
+    path : path
+        The STAR file; cells with spaces stand in quotes.
+    labels : sequence of str
+        Columns by which the table is known, where the file holds several.
+
+    Returns
+    -------
+    Star
+        Its labels and rows, all as text.
+
+    Raises
+    ------
+    EngineError
+        If the file is missing, not text, not a STAR table, or holds several and not one has all `labels`.
+    """
+    file = require_file(path, "STAR file")
+    try:
+        blocks = _blocks(file.read_text(encoding="utf-8-sig"))
+        known = [block for block in blocks if labels and set(labels) <= set(_labels(block))]
+        if len(blocks) > 1 and not known:
+            raise EngineError(str(path), f"it holds {len(blocks)} tables", "Keep only the one that is meant.")
+        block = (known or blocks)[0]
+        _check_cells(block)
+        reader = _Reader(io.StringIO("\n".join(block) + "\n"), guessType=False)
+        columns = list(reader.getColumnNames())
+        rows = [dict(row._asdict()) for row in reader]
+    except EngineError:
+        raise
+    except Exception as error:  # emtable raises bare Exception, TypeError and ValueError
+        raise EngineError(
+            str(path),
+            f"it is not a STAR table ({error})",
+            "It needs a line data_, a line loop_, lines _label, and as many cells in each row as there are labels.",
+        ) from error
+    return Star(columns, rows, str(path), block[0].split()[0][len("data_") :])
+
+
+def _blocks(text: str) -> list[list[str]]:
+    """The lines of each data_ block; emtable stops at an empty line and knows no comments, so these are left out."""
+    blocks: list[list[str]] = []
+    for line in text.split("\n"):
+        if line.startswith("data_"):
+            blocks.append([])
+        if blocks and line.strip() and line.strip()[0] != "#":
+            blocks[-1].append(line)
+    if not blocks:
+        raise ValueError("no line starts with data_")
+    return blocks
+
+
+def _labels(block: list[str]) -> list[str]:
+    return [line.split()[0][1:] for line in block if line.lstrip().startswith("_")]
+
+
+def _check_cells(block: list[str]) -> None:
+    """Raise a ValueError unless each row has one cell per label: emtable drops what is too much."""
+    labels = _labels(block)
+    repeated = {label for label, count in Counter(labels).items() if count > 1}
+    if repeated:
+        raise ValueError(f"the column {', '.join('_' + label for label in sorted(repeated))} stands there twice")
+    rows = [line for line in block if not line.lstrip().startswith(("_", "data_", "loop_"))]
+    for number, line in enumerate(rows, 1):
+        count = len(_split_cells(line))
+        if count != len(labels):
+            raise ValueError(f"row {number} has {count} cells, not {len(labels)}; quote names with spaces")
+
+
+def write_star(path: str | os.PathLike, star: Star) -> None:
+    """Write a table; the file is replaced only when the new one is whole.
+
+    Raises
+    ------
+    EngineError
+        If it can't be written, or a cell holds a line break or both kinds of quotes.
+    """
+    cells = [[_quoted(row.get(label, NOT_SET), path) for label in star.labels] for row in star.rows]
+    with replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
+        file.write(f"\ndata_{star.name}\n\n")
+        writer = Table.Writer(file)
+        writer.writeHeader([Table.Column(f"{label} #{number}") for number, label in enumerate(star.labels, 1)])
+        if cells:
+            widths = [max(len(cell) for cell in column) for column in zip(*cells)]
+            for row in cells:
+                file.write(" ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() + "\n")
+        writer.writeNewline()
+
+
+def _quoted(cell: str, path: str | os.PathLike) -> str:
+    quote = '"' if '"' not in cell else "'"
+    if quote in cell or "\n" in cell or "\r" in cell or not _is_text(cell):
+        raise EngineError(str(path), f"the text {cell!r} can't stand in a STAR table", "Rename the file.")
+    # a bare cell must not look like a label, a comment or the start of another table
+    bare = cell and not re.search(r"[\s'\"#]|^(_|data_|loop_)", cell)
+    return cell if bare else f"{quote}{cell}{quote}"
+
+
+def _is_text(cell: str) -> bool:
+    """Whether it can be written; names of files may hold bytes that are no text."""
+    try:
+        cell.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def parse_index_list(text: str | None, star: Star) -> list[dict[str, str]]:
+    """The rows whose rlnIndex is in a list such as `1,2,4` or `5-10,15`; all rows for None.
+
+    Raises
+    ------
+    EngineError
+        If the list can't be read or names an index that the table lacks, or an index is negative or not the only one.
+    """
+    present: dict[int, dict[str, str]] = {}
+    for row in star.rows:
+        index = star.integer(row, "rlnIndex")
+        if index < 0 or index in present:
+            why = f"_rlnIndex {index} is negative" if index < 0 else f"_rlnIndex {index} stands in two rows"
+            raise EngineError(star.path, why, "Number the rows 1, 2, 3.")
+        present[index] = row
+    if text is None:
+        return star.rows
+    wanted: set[int] = set()
+    for part in str(text).split(","):
+        match = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+))?\s*", part)
+        if not match:
+            raise EngineError("tomo_idx", f"'{text}' is not a list of indices", "Write it like 1,2,4 or 5-10,15.")
+        first, last = int(match[1]), int(match[2] or match[1])
+        wanted.update(range(first, min(last, first + 1_000_000) + 1))
+    if not wanted <= present.keys():
+        raise EngineError(
+            str(star.path),
+            f"it has no rlnIndex {min(wanted - present.keys())}",
+            "Choose tomo_idx from the table's rlnIndex.",
+        )
+    return [row for index, row in present.items() if index in wanted]
+
+
+def tomogram_names(star: Star) -> list[str]:
+    """A distinct base name for each row: rlnTomoName, else the file's stem, with the index where two are equal."""
+    names = []
+    for row in star.rows:
+        name = star.text(row, "rlnTomoName") or Path(row["rlnMicrographName"]).stem
+        names.append(re.sub(r"[/\\]", "_", name))
+    counts = Counter(names)
+    indexed = [f"{name}_{row['rlnIndex']}" for name, row in zip(names, star.rows)]
+    result = [other if counts[name] > 1 else name for name, other in zip(names, indexed)]
+    return result if len(set(result)) == len(result) else indexed

@@ -1,0 +1,140 @@
+"""The table of tomograms: what each stage reads from it and adds to it."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.io.files import require_kept
+from isonet_scipion.engine.io.mrc import Volume, open_volume, require_voxel_size, same_voxel_size, warn_of_oddities
+from isonet_scipion.engine.io.star import Star, parse_index_list, read_star, tomogram_names, write_star
+from isonet_scipion.engine.physics.ctf import CtfParameters
+from isonet_scipion.engine.physics.wedge import TiltRange
+
+log = logging.getLogger(__name__)
+NAMING = ("rlnMicrographName", "rlnDeconvTomoName", "rlnMaskName", "rlnCorrectedTomoName")  # columns of files
+HALF_LABELS = ("rlnTomoReconstructedTomogramHalf1", "rlnTomoReconstructedTomogramHalf2")  # even, odd
+
+
+@dataclass(frozen=True)
+class TomogramEntry:
+    """One row of the table."""
+
+    name: str  # base name of its outputs, distinct within the table
+    row: dict[str, str]
+    star: Star
+
+    @property
+    def path(self) -> str:
+        """File of the tomogram."""
+        return self.row["rlnMicrographName"]
+
+    @property
+    def voxel_size(self) -> float:
+        """In A."""
+        size = self.star.number(self.row, "rlnPixelSize")
+        require_voxel_size(size, self.star.path, f"_rlnPixelSize is {size} for {self.path}")
+        return size
+
+    @property
+    def tilt(self) -> TiltRange:
+        """Of the tilt series; -60..60 degrees where the table does not tell."""
+        return TiltRange(self.number("rlnTiltMin", -60.0), self.number("rlnTiltMax", 60.0))
+
+    def ctf_parameters(self, voltage: float | None = None, cs: float | None = None) -> CtfParameters:
+        """Of the tilt series; `voltage` (kV) and `cs` (mm) override the table's."""
+        return CtfParameters(
+            self.number("rlnVoltage", 300.0) if voltage is None else voltage,
+            self.number("rlnSphericalAberration", 2.7) if cs is None else cs,
+            self.number("rlnAmplitudeContrast", 0.07),
+            self.number("rlnDefocus", 0.0),
+        )
+
+    def number(self, label: str, default: float) -> float:
+        """A cell as a number, or the default where it is not set."""
+        return self.star.number(self.row, label, default)
+
+    def text(self, label: str) -> str | None:
+        """A cell's text, None where it is not set."""
+        return self.star.text(self.row, label)
+
+    def halves(self) -> tuple[str, ...]:
+        """Files of its even and odd half; empty where the table does not name both."""
+        names = tuple(self.text(label) for label in HALF_LABELS)
+        return names if all(names) else ()
+
+    def halves_fit(self, use_deconvolved: bool) -> bool:
+        """Whether its halves are those of what `source` gives: not where only the whole is deconvolved."""
+        deconvolved = self.text("rlnDeconvTomoName")
+        return not (use_deconvolved and deconvolved and deconvolved != self.path)
+
+    def fitting_halves(self, use_deconvolved: bool) -> tuple[str, ...]:
+        """Files of the halves of what `source` gives; empty where the table does not name both.
+
+        Raises
+        ------
+        EngineError
+            If they do not fit.
+        """
+        if self.halves() and not self.halves_fit(use_deconvolved):
+            raise EngineError(
+                self.row["rlnDeconvTomoName"],
+                f"it is deconvolved, but the halves that {self.star.path} names are not",
+                "Give --use_deconv_tomo False to use the halves, or --ctf_aware, or take the halves out of the table.",
+            )
+        return self.halves()
+
+    def source(self, use_deconvolved: bool) -> tuple[Volume, bool]:
+        """The volume to work on, and whether it is the deconvolved one."""
+        deconvolved = self.text("rlnDeconvTomoName")
+        path = deconvolved if use_deconvolved and deconvolved else self.path
+        return open_volume(path), path == deconvolved
+
+    def output_voxel_size(self, volume: Volume) -> float:
+        """What the header of an output gets: the input header's voxel size, else the table's, in A."""
+        return volume.voxel_size or self.voxel_size
+
+
+class TomogramTable:
+    """A STAR file with one tomogram per row."""
+
+    def __init__(self, path: str | os.PathLike) -> None:
+        """Read the table; see `star.read_star` for the errors."""
+        self.path = str(path)
+        self.star = read_star(path)
+        self.star.require(["rlnIndex", "rlnMicrographName", "rlnPixelSize"])
+
+    def select(self, tomo_idx: str | None, use_deconvolved: bool = False) -> list[TomogramEntry]:
+        """The chosen tomograms, each checked to be a readable volume before any work starts."""
+        chosen = parse_index_list(tomo_idx, self.star)
+        entries = [TomogramEntry(name, row, self.star) for name, row in zip(tomogram_names(self.star), self.star.rows)]
+        wanted = {id(row) for row in chosen}
+        entries = [entry for entry in entries if id(entry.row) in wanted]
+        geometry = [(entry.voxel_size, entry.tilt) for entry in entries]  # raises where one is impossible
+        for entry, (voxel_size, _) in zip(entries, geometry):
+            volume, _ = entry.source(use_deconvolved)
+            warn_of_oddities(volume)
+            header = volume.voxel_size
+            if header and not same_voxel_size(voxel_size, header):
+                log.warning(
+                    "%s: the header's voxel size is %.3f A, the table's %.3f A, which is used.",
+                    entry.path,
+                    header,
+                    voxel_size,
+                )
+        return entries
+
+    def keep_inputs(self, outputs: Iterable[os.PathLike], own: str | None = None) -> None:
+        """Raise an EngineError if an output would replace a file that the table names in another column than `own`."""
+        labels = [label for label in (*NAMING, *HALF_LABELS) if label != own]
+        names = [self.star.text(row, label) for row in self.star.rows for label in labels]
+        require_kept(outputs, [name for name in names if name and "\0" not in name])
+
+    def update(self, entry: TomogramEntry, values: dict[str, object]) -> None:
+        """Put values into a tomogram's row and write the table."""
+        for label, value in values.items():
+            self.star.set(entry.row, label, value)
+        write_star(self.path, self.star)

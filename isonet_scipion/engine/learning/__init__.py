@@ -1,0 +1,1 @@
+"""The training: the only room that trains."""

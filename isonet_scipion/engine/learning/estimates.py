@@ -1,0 +1,84 @@
+"""Estimates of what the missing wedge hides in the subtomograms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from isonet_scipion.engine.arrays import release, scratch_array
+from isonet_scipion.engine.io.subtomograms import Subtomogram
+from isonet_scipion.engine.learning.pairs import first_estimate
+from isonet_scipion.engine.network.unet import run_network
+from isonet_scipion.engine.physics.grey_scale import normalise
+
+if TYPE_CHECKING:
+    import keras
+
+STACK_BYTES = 1 << 30  # of estimates kept in memory; more go to a file without a name
+
+
+def estimate_subtomograms(
+    subtomograms: Sequence[Subtomogram],
+    model: keras.Model | None,
+    divisor: tuple[int, int, int],
+    percentile: bool,
+    batch_size: int,
+    scratch_folder: Path,
+    on_estimate: Callable[[Subtomogram, np.ndarray], None],
+) -> np.ndarray:
+    """Apply a network to all subtomograms, or before any training only the wedge filter.
+
+    Parameters
+    ----------
+    subtomograms : sequence of Subtomogram
+        All of one size n.
+    model : keras.Model or None
+        The network of the iteration before; None: there is none yet.
+    divisor : tuple of int
+        What the sides of its input must be multiples of.
+    percentile : bool
+        How to normalise the estimates.
+    batch_size : int
+        Subtomograms per call of the network.
+    scratch_folder : Path
+        Where a file without a name holds them, if they are too many for the memory.
+    on_estimate : callable
+        Told each subtomogram and its estimate.
+
+    Returns
+    -------
+    ndarray
+        (subtomogram, n, n, n) float32, normalised, protein bright.
+    """
+    size = subtomograms[0].size
+    estimates = _volume_stack(len(subtomograms), size, scratch_folder)
+    for first in range(0, len(subtomograms), batch_size):
+        batch = subtomograms[first : first + batch_size]
+        volumes = [subtomogram.normalised() for subtomogram in batch]
+        if model is None:
+            made = [first_estimate(volume, item.tilt, percentile) for volume, item in zip(volumes, batch)]
+        else:
+            made = [normalise(volume, percentile) for volume in _predict_padded(model, np.stack(volumes), divisor)]
+        for number, (subtomogram, estimate) in enumerate(zip(batch, made)):
+            estimates[first + number] = estimate
+            on_estimate(subtomogram, estimate)
+        release(estimates)
+    return estimates
+
+
+def _volume_stack(count: int, size: int, folder: Path) -> np.ndarray:
+    shape = (count, size, size, size)
+    if count * size**3 * 4 <= STACK_BYTES:
+        return np.empty(shape, np.float32)
+    return scratch_array(shape, np.float32, folder)
+
+
+def _predict_padded(model: keras.Model, volumes: np.ndarray, divisor: tuple[int, int, int]) -> np.ndarray:
+    """Network output for cubes whose side need not be a multiple of the divisor."""
+    extra = [-volumes.shape[1 + axis] % divisor[axis] for axis in range(3)]
+    padded = np.pad(volumes, [(0, 0)] + [(e // 2, e - e // 2) for e in extra], mode="symmetric")
+    inside = tuple(slice(e // 2, e // 2 + size) for e, size in zip(extra, volumes.shape[1:]))
+    return run_network(model, padded)[(slice(None), *inside)]

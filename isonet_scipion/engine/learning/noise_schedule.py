@@ -1,0 +1,81 @@
+"""Which noise is added to the training pairs of an iteration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.io.mrc import open_volume, read_float
+from isonet_scipion.engine.physics.back_projected_noise import NoiseSource
+from isonet_scipion.engine.physics.wedge import TiltRange
+
+
+def noise_level(iteration: int, levels: Sequence[float], starts: Sequence[int]) -> float:
+    """Noise level of an iteration: that of the latest start not after it, 0 before the first.
+
+    Raises
+    ------
+    EngineError
+        If the two lists differ in length, or starts do not increase, or a level is negative.
+    """
+    if len(levels) != len(starts):
+        raise EngineError(
+            "noise_level",
+            f"it has {len(levels)} values, noise_start_iter {len(starts)}",
+            "Give both as many values.",
+        )
+    if list(starts) != sorted(set(starts)) or any(level < 0 for level in levels):
+        raise EngineError(
+            "noise_start_iter", f"{starts} do not increase, or one of {levels} is negative", "Correct the two lists."
+        )
+    reached = [level for level, start in zip(levels, starts) if iteration >= start]
+    return reached[-1] if reached else 0.0
+
+
+def noise_sources(
+    tilts: Sequence[TiltRange], cube_size: int, mode: str, folder: str | None, rng: np.random.Generator
+) -> list[NoiseSource]:
+    """One source of noise per subtomogram; those of one tilt range share it.
+
+    Parameters
+    ----------
+    tilts : sequence of TiltRange
+        Of each subtomogram.
+    cube_size : int
+        Side in voxels of the cubes that will be drawn.
+    mode : str
+        See `projection_filter`.
+    folder : str, optional
+        Take the noise from the volumes in this folder; None: simulate it.
+    rng : numpy.random.Generator
+
+    Raises
+    ------
+    EngineError
+        If the folder holds no volume as large as the cubes.
+    """
+    if folder:
+        return [read_noise(folder, cube_size)] * len(tilts)
+    made = {tilt: NoiseSource.simulated(cube_size, tilt, mode, rng) for tilt in dict.fromkeys(tilts)}
+    return [made[tilt] for tilt in tilts]
+
+
+def read_noise(folder: str, cube_size: int) -> NoiseSource:
+    """Noise from the volumes (.mrc) of a folder, all their slices along y.
+
+    Raises
+    ------
+    EngineError
+        If there is none as large as the cubes.
+    """
+    slices = []
+    for path in sorted(Path(folder).glob("*.mrc")):
+        volume = read_float(open_volume(path))
+        if min(volume.shape[0], volume.shape[2]) >= cube_size:
+            slices.append(volume[:cube_size, :, :cube_size].transpose(1, 0, 2))
+    if not slices:
+        raise EngineError(folder, f"no .mrc volume there is at least {cube_size} voxels wide", "Leave out noise_dir.")
+    return NoiseSource(np.concatenate(slices))

@@ -1,0 +1,207 @@
+"""What the one-pass refinement draws from the tomograms, step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from isonet_scipion.engine.arrays import release, scratch_array
+from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.io.ctf_aware import read_flipped
+from isonet_scipion.engine.io.mrc import check_mask, naming, open_volume
+from isonet_scipion.engine.io.tomogram_table import TomogramEntry
+from isonet_scipion.engine.learning.epoch import VALIDATION_SHARE
+from isonet_scipion.engine.learning.one_pass_step import VIEWS, error_weight, plane_filter
+from isonet_scipion.engine.physics.back_projected_noise import NoiseSource
+from isonet_scipion.engine.physics.cube_rotations import TRAINING_ROTATIONS
+from isonet_scipion.engine.physics.grey_scale import GreyScale, measure
+from isonet_scipion.engine.physics.transfer import Transfer
+from isonet_scipion.engine.physics.wedge import TiltRange
+from isonet_scipion.engine.sampling.crops import crop, random_centres
+from isonet_scipion.engine.sampling.training_positions import BOXES, MARGIN, set_aside
+
+SHOWN_WEIGHT = 0.1  # of fine detail that the input shows, without halves: its own noise would be the target
+CENTRES = 4000  # places drawn in each tomogram
+
+
+@dataclass(frozen=True)
+class TomogramSource:
+    """A tomogram, or its two halves, and where crops may be taken."""
+
+    name: str
+    volumes: tuple[np.ndarray, ...]  # memory maps, protein dark; phase-flipped where there is a transfer
+    grey_scales: tuple[GreyScale, ...]  # of the negated voxels
+    centres: np.ndarray  # (n, 3) z, y, x in random order
+    tilt: TiltRange
+    transfer: Transfer | None = None  # in a CTF-aware training
+
+    def crops(self, centre: np.ndarray, size: int) -> np.ndarray:
+        """(halves, size, size, size) float32, normalised, protein bright."""
+        pairs = zip(self.volumes, self.grey_scales)
+        return np.stack([grey.apply(-crop(volume, centre, size).astype(np.float32)) for volume, grey in pairs])
+
+    def split(self, side: int) -> tuple[np.ndarray, np.ndarray, bool]:
+        """Centres for training and for validation, and whether the crops of `side`^3 voxels share no voxel.
+
+        Where a tomogram is too small for that, the first tenth is for validation.
+        """
+        training, unseen = set_aside(self.centres, side, BOXES)
+        if len(unseen):
+            return training, unseen, True
+        few = max(1, round(VALIDATION_SHARE * len(self.centres)))
+        return self.centres[few:], self.centres[:few], False
+
+
+def read_source(
+    entry: TomogramEntry,
+    use_deconvolved: bool,
+    side: int,
+    percentile: bool,
+    tilt: TiltRange,
+    seed: int,
+    transfer: Transfer | None,
+    scratch_folder: str,
+) -> TomogramSource:
+    """Open a tomogram, or its halves where the table names them, for crops of `side`^3 voxels.
+
+    With a transfer they are phase-flipped, into files without a name in `scratch_folder`.
+
+    Raises
+    ------
+    EngineError
+        If a file can't be read, halves differ in shape, only the whole is deconvolved, or it has no room for a crop.
+    """
+    paths = entry.fitting_halves(use_deconvolved) or (entry.source(use_deconvolved)[0].path,)
+    volumes = [open_volume(path) for path in paths]
+    shape = volumes[0].shape
+    if min(shape) < side:
+        raise EngineError(
+            volumes[0].path,
+            f"its shortest side has {min(shape)} voxels, but the crops for training {side}",
+            "Lower cube_size, or take this tomogram out of the table.",
+        )
+    mask = entry.text("rlnMaskName")
+    mask = None if mask is None else open_volume(mask)
+    for other in (*volumes[1:], mask):
+        if other is not None:
+            check_mask(other, volumes[0])
+    rng = np.random.default_rng([seed, int(entry.number("rlnIndex", 0))])
+    with naming(volumes[0], mask):
+        centres = random_centres(shape, None if mask is None else mask.data, side, CENTRES, rng)
+    maps, scales = [], []
+    for volume in volumes:
+        data = read_flipped(volume, transfer)
+        maps.append(volume.data if transfer is None else _stored(data, scratch_folder))
+        scales.append(measure(np.negative(data, out=data), percentile))
+    return TomogramSource(entry.name, tuple(maps), tuple(scales), centres, tilt, transfer)
+
+
+def _stored(data: np.ndarray, folder: str) -> np.ndarray:
+    """A memory map of a copy."""
+    stored = scratch_array(data.shape, data.dtype, folder)
+    stored[:] = data
+    release(stored)
+    return stored
+
+
+class CropBatches(keras.utils.PyDataset):
+    """Inputs of `OnePassModel` and weights of its errors for each step, made by threads ahead of the training."""
+
+    def __init__(
+        self,
+        sources: Sequence[TomogramSource],
+        cube_size: int,
+        side: int,
+        any_angle: float,
+        filled_weight: float,
+        batch_size: int,
+        steps: int,
+        seed: Sequence[int],
+        threads: int,
+        noise: Sequence[NoiseSource] = (),
+        noise_level: float = 0.0,
+    ) -> None:
+        """Draw `batch_size` pairs a step, a multiple of VIEWS.
+
+        Parameters
+        ----------
+        sources : sequence of TomogramSource
+            What to draw from, all alike.
+        cube_size : int
+            Side in voxels of the cube that the network is trained on.
+        side : int
+            Of the crops in voxels; see `training_crops.crop_side`.
+        any_angle : float
+            Share of the rotations that are by any angle; the others are rotations of the cube.
+        filled_weight : float
+            See `error_weight`.
+        batch_size, steps : int
+            Pairs in a step, steps in an epoch.
+        seed : sequence of int
+            Decides everything drawn; its last number is the epoch, negative for validation.
+        threads : int
+            That prepare steps.
+        noise : sequence of NoiseSource
+            One per tomogram; empty: none is added.
+        noise_level : float
+            Standard deviation of what is added.
+        """
+        super().__init__(workers=threads, use_multiprocessing=False, max_queue_size=2 * threads + 2)
+        self.sources, self.cube_size, self.side, self.any_angle = sources, cube_size, side, any_angle
+        self.filled_weight = filled_weight
+        self.crops, self.steps, self.seed = batch_size // VIEWS, steps, [int(n) % 2**32 for n in seed]
+        self.centres = [source.split(side)[int(seed[-1] < 0)] for source in sources]
+        self.noise, self.noise_level = noise, noise_level
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __getitem__(self, step: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        rng = np.random.default_rng([*self.seed, step])
+        grid, drawn = self.cube_size + 2 * MARGIN, []
+        for _ in range(self.crops):
+            number = int(rng.integers(len(self.sources)))
+            source = self.sources[number]
+            centres = self.centres[number]
+            matrices = np.stack([self._matrix(rng) for _ in range(VIEWS)])
+            drawn.append(
+                {
+                    "crops": source.crops(centres[rng.integers(len(centres))], self.side),
+                    "filter": plane_filter(self.side, source.tilt),
+                    "rotated_filter": plane_filter(grid, source.tilt),
+                    "matrices": matrices.astype(np.float32),
+                    "weight": np.stack([self._weight(source, turn) for turn in matrices]),
+                    "noise": np.stack([self._noise(number, rng) for _ in range(VIEWS)]),
+                }
+            )
+            if source.transfer is not None:
+                drawn[-1]["crop_transfer"] = source.transfer.filter(self.side)
+                drawn[-1]["cube_transfer"] = source.transfer.filter(self.cube_size)
+        for source in self.sources:
+            for volume in source.volumes:
+                release(volume)
+        inputs = {name: np.stack([one[name] for one in drawn]) for name in drawn[0]}
+        return inputs, inputs.pop("weight")
+
+    def _weight(self, source: TomogramSource, matrix: np.ndarray) -> np.ndarray:
+        shown = 1.0 if len(source.volumes) == 2 else SHOWN_WEIGHT
+        return error_weight(self.cube_size, matrix, source.tilt, self.filled_weight, shown)
+
+    def _matrix(self, rng: np.random.Generator) -> np.ndarray:
+        """A rotation that moves the wedge, on points (z, y, x)."""
+        if rng.uniform() < self.any_angle:
+            return Rotation.random(random_state=np.random.RandomState(rng.integers(2**31))).as_matrix()
+        turn = TRAINING_ROTATIONS[rng.integers(len(TRAINING_ROTATIONS))]
+        matrix = np.zeros((3, 3))
+        for axis, (source, sign) in enumerate(zip(turn.axes, turn.signs)):
+            matrix[source, axis] = sign
+        return matrix
+
+    def _noise(self, number: int, rng: np.random.Generator) -> np.ndarray:
+        if not self.noise:
+            return np.zeros((self.cube_size,) * 3, np.float32)
+        return np.float32(self.noise_level) * self.noise[number].draw(self.cube_size, rng)

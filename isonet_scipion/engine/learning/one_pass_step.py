@@ -1,0 +1,180 @@
+"""One training step of the one-pass refinement, in keras.ops: estimate, rotate, hide, restore, compare."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import scipy.fft
+from keras import ops
+
+from isonet_scipion.engine.physics.wedge import TiltRange, wedge_filter
+
+COARSE = 0.1  # cycles per voxel
+VIEWS = 2  # rotated copies of each crop in a step; of halves, each is the input once
+
+
+class OnePassModel(keras.Model):
+    """A U-Net with what it is trained by.
+
+    The estimate of each crop's missing wedge is made within the step, by a copy of the network without gradient:
+    its weights are those of the epoch's start.
+    """
+
+    def __init__(self, network: keras.Model, estimator: keras.Model, cube_size: int, interpolate: bool) -> None:
+        """Train `network`.
+
+        Parameters
+        ----------
+        network, estimator : keras.Model
+            Of `network.build_unet`, of one shape.
+        cube_size : int
+            Side in voxels of the cube, in the middle of the rotated crop, that the network is trained on.
+        interpolate : bool
+            Whether there are rotations that need interpolation.
+        """
+        super().__init__(dtype="float32")  # the network alone may work in a mixed format: transforms take no other
+        self.network, self.estimator = network, estimator
+        estimator.trainable = False
+        self.cube_size, self.order = cube_size, int(interpolate)
+
+    def call(self, inputs: dict, training: bool = False):
+        """Restored minus target, (b, VIEWS, cube, cube, cube).
+
+        `inputs` has crops (b, halves, s, s, s), noise (b, VIEWS, cube, cube, cube), filter (b, s, s) and
+        rotated_filter (b, g, g) over kz and kx, and matrices (b, VIEWS, 3, 3); see `one_pass_data`. Where it has
+        crop_transfer and cube_transfer of `Transfer.filter`, the network makes the density: what a tomogram shows of it
+        is compared.
+        """
+        crops = inputs["crops"]
+        side, halves = crops.shape[-1], crops.shape[1]
+        volumes = ops.reshape(crops, (-1, side, side, side))
+        estimates = ops.stop_gradient(self.estimator(volumes[..., None], training=False)[..., 0])
+        if "crop_transfer" in inputs:
+            estimates = transferred(estimates, ops.repeat(inputs["crop_transfer"], halves, axis=0))
+        filters = ops.repeat(inputs["filter"], halves, axis=0)
+        filled = ops.reshape(estimates + in_wedge_planes(volumes - estimates, filters), ops.shape(crops))
+        grid = inputs["rotated_filter"].shape[-1]
+        seen, compared = [], []
+        for view in range(VIEWS):
+            turned = ops.map(lambda pair: self._turned(*pair, grid), (filled, inputs["matrices"][:, view]))
+            seen.append(turned[:, view % halves])
+            compared.append(turned[:, (view + 1) % halves])
+        filters = ops.concatenate([inputs["rotated_filter"]] * VIEWS, axis=0)
+        seen, compared = ops.concatenate(seen, axis=0), ops.concatenate(compared, axis=0)
+        shown = in_wedge_planes(seen, filters)
+        noise = ops.concatenate([inputs["noise"][:, view] for view in range(VIEWS)], axis=0)
+        restored = self.network((self._centre(shown) + noise)[..., None], training=training)[..., 0]
+        if "cube_transfer" in inputs:
+            # radial, so that it is the same for each rotation
+            restored = transferred(restored, ops.concatenate([inputs["cube_transfer"]] * VIEWS, axis=0))
+        if halves == 2:
+            # what was hidden from it may be compared with both halves' mean, which has less noise
+            compared = (seen + compared + in_wedge_planes(compared, filters) - shown) / 2
+        errors = restored - self._centre(compared)
+        return ops.stack(ops.split(errors, VIEWS, axis=0), axis=1)
+
+    def _turned(self, volumes, matrix, grid: int):
+        """Volumes (halves, s, s, s) sampled at matrix @ p for all points p of a grid around their centre."""
+        side = volumes.shape[-1]
+        axis = ops.arange(grid, dtype="float32") - (grid - 1) / 2
+        points = ops.stack([ops.reshape(part, (-1,)) for part in ops.meshgrid(axis, axis, axis, indexing="ij")])
+        places = ops.reshape(ops.matmul(matrix, points) + (side - 1) / 2, (3, grid, grid, grid))
+        return ops.stack(
+            [
+                ops.image.map_coordinates(volumes[half], places, order=self.order, fill_mode="nearest")
+                for half in range(volumes.shape[0])
+            ]
+        )
+
+    def _centre(self, volumes):
+        start = (volumes.shape[-1] - self.cube_size) // 2
+        inside = slice(start, start + self.cube_size)
+        return volumes[:, inside, inside, inside]
+
+
+def weighted_error(weights, errors):
+    """The loss: squared error, each frequency with its weight.
+
+    Parameters
+    ----------
+    weights : tensor
+        (b, VIEWS, n, n, n) of `error_weight`.
+    errors : tensor
+        (b, VIEWS, n, n, n) of `OnePassModel`.
+
+    Returns
+    -------
+    tensor
+        (b, VIEWS).
+    """
+    plane = ops.fft2((errors, ops.zeros_like(errors)))
+    real, imaginary = ops.fft(tuple(ops.transpose(part, (0, 1, 3, 4, 2)) for part in plane))
+    power = (ops.square(real) + ops.square(imaginary)) / errors.shape[-1] ** 6  # sums to the mean square
+    return ops.sum(power * weights, axis=(2, 3, 4))
+
+
+def in_wedge_planes(volumes, filters):
+    """Filter volumes (b, z, y, x) in their xz-planes with filters (b, kz, kx), laid out as fftfreq."""
+    planes = ops.transpose(volumes, (0, 2, 1, 3))
+    real, imaginary = ops.fft2((planes, ops.zeros_like(planes)))
+    kept = filters[:, None]
+    return ops.transpose(ops.ifft2((real * kept, imaginary * kept))[0], (0, 2, 1, 3))
+
+
+def transferred(volumes, filters):
+    """Filter volumes (b, n, n, n) with filters (b, n, n, n // 2 + 1) of `Transfer.filter`."""
+    rows = tuple(ops.transpose(part, (0, 3, 1, 2)) for part in ops.rfft(volumes))
+    kept = ops.transpose(filters, (0, 3, 1, 2))
+    rows = ops.ifft2(tuple(part * kept for part in ops.fft2(rows)))
+    return ops.irfft(tuple(ops.transpose(part, (0, 2, 3, 1)) for part in rows), fft_length=volumes.shape[-1])
+
+
+def plane_filter(size: int, tilt: TiltRange) -> np.ndarray:
+    """The wedge filter M over kz and kx, (size, size) float32, laid out as fftfreq."""
+    k = scipy.fft.fftfreq(size, 1 / size)
+    return wedge_filter(k[:, None], k, size / 2, tilt)
+
+
+def error_weight(
+    size: int, matrix: np.ndarray, tilt: TiltRange, filled_weight: float, shown_weight: float
+) -> np.ndarray:
+    """Weight of the error by frequency, for a volume that was sampled at matrix @ p before its wedge was cut.
+
+    Parameters
+    ----------
+    size : int
+        Side of the cube in voxels.
+    matrix : ndarray
+        (3, 3), on points (z, y, x).
+    tilt : TiltRange
+        Of the tilt series.
+    filled_weight : float
+        Of frequencies whose target is an estimate, against 1 where it was measured.
+    shown_weight : float
+        Of fine frequencies that the network's input shows, against 1 where they are hidden from it. Coarse ones, which
+        have little noise, come near to 1: within COARSE cycles per voxel, as a Gaussian.
+
+    Returns
+    -------
+    ndarray
+        (ky, kx, kz) each of `size`, float32, the order that `weighted_error` transforms in.
+    """
+    by_target = filled_weight + (1 - filled_weight) * rotated_mask(size, matrix, tilt)
+    squares = scipy.fft.fftfreq(size).astype(np.float32) ** 2
+    radius2 = squares[:, None, None] + squares[:, None] + squares
+    fine = 1 - np.exp(-radius2 / COARSE**2)
+    return by_target * (1 + (shown_weight - 1) * fine * rotated_mask(size, np.eye(3), tilt))
+
+
+def rotated_mask(size: int, matrix: np.ndarray, tilt: TiltRange) -> np.ndarray:
+    """Where a volume that was sampled at matrix @ p holds what was measured: M(matrix @ k).
+
+    Returns
+    -------
+    ndarray
+        (ky, kx, kz) each of `size`, float32.
+    """
+    k = scipy.fft.fftfreq(size, 1 / size).astype(np.float32)
+    y, x, z = k[:, None, None], k[None, :, None], k[None, None, :]
+    kz, kx = (matrix[row, 0] * z + matrix[row, 1] * y + matrix[row, 2] * x for row in (0, 2))
+    return wedge_filter(kz, kx, size / 2, tilt)

@@ -1,0 +1,1 @@
+"""Numbers about results: what was restored, how far to believe it."""

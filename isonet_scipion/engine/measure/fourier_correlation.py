@@ -1,0 +1,127 @@
+"""Fourier correlation of volumes, shell by shell, over any region of Fourier space.
+
+Each box is faded out towards its faces before it is transformed. What is to be told apart by region
+must be told apart before that, with `filtered`: fading smears each component over its neighbours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+import numpy as np
+import scipy.fft
+from scipy.ndimage import uniform_filter1d
+
+from isonet_scipion.engine.physics.fourier import frequencies
+
+FADED = 0.5  # share of a box's side over which it fades in and out
+FEWEST = 6.0  # independent coefficients below which a shell has no value
+BAND = (0.1, 2 / 3)  # fractions of Nyquist that a mean is taken over: 200 to 30 A at 10 A per voxel
+CERTAIN = 3.0  # chance levels that a correlation must be above to count
+
+
+@lru_cache(maxsize=4)
+def _taper(size: int) -> np.ndarray:
+    # half a voxel off the faces, so that no voxel has the weight 0
+    place = (np.arange(size) + 0.5) / size
+    return np.sin(np.pi / 2 * np.clip(2 / FADED * np.minimum(place, 1 - place), 0, 1)).astype(np.float32) ** 2
+
+
+def independent_share(size: int) -> float:
+    """Share of a faded box's Fourier components that are independent: (sum w^2)^2 / (n sum w^4), each axis."""
+    squares = _taper(size).astype(np.float64) ** 2
+    return float((squares.sum() ** 2 / (size * np.square(squares).sum())) ** 3)
+
+
+class FourierCorrelation:
+    """Sums over pairs of boxes, from which the correlation in each shell follows."""
+
+    def __init__(self, size: int, region: np.ndarray) -> None:
+        """Correlate boxes of (size,)*3 voxels in a region, bool (n, n, n // 2 + 1)."""
+        self.size = size
+        kz, ky, kx = frequencies(size)
+        shell = np.rint(np.sqrt(kz**2 + ky**2 + kx**2)).astype(int)
+        self._region = region & (shell <= size // 2)
+        self._shell = shell[self._region]
+        # components with 0 < kx < Nyquist stand for their conjugates too
+        twice = np.broadcast_to(np.where((kx > 0) & (kx < size / 2), 2.0, 1.0), shell.shape)
+        self._weight = twice[self._region]
+        self._sums = np.zeros((3, size // 2 + 1))
+        self._boxes = 0
+
+    def add(self, first: np.ndarray, second: np.ndarray) -> None:
+        """Count in a pair of boxes, (n, n, n) float32."""
+        a, b = (self._components(volume) for volume in (first, second))
+        for total, values in zip(self._sums, ((a * b.conj()).real, np.abs(a) ** 2, np.abs(b) ** 2)):
+            total += np.bincount(self._shell, self._weight * values, len(total))
+        self._boxes += 1
+
+    def _components(self, volume: np.ndarray) -> np.ndarray:
+        taper = _taper(self.size)
+        faded = (volume - volume.mean()) * taper * taper[:, None] * taper[:, None, None]
+        return scipy.fft.rfftn(faded)[self._region]
+
+    def curve(self, empty: float = 0.0) -> Curve:
+        """The correlation in each shell; 0 where the first has no more than a share `empty` of the second's power."""
+        count = np.bincount(self._shell, self._weight, self._sums.shape[1])
+        independent = count * self._boxes * independent_share(self.size)
+        cross, first, second = self._sums
+        enough = (independent >= FEWEST) & (np.arange(len(count)) > 0)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            holds = (first > empty * second) & (second > 0)
+            values = np.where(holds, cross / np.sqrt(first * second), 0.0)
+            return Curve(np.where(enough, values, np.nan), np.where(enough, independent**-0.5, np.nan))
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Correlation by shell; shell i is at i cycles per box side, the last one at Nyquist. NaN: too few components.
+
+    `chance` is the standard deviation of the correlation of unrelated volumes, 1 / sqrt(independent components).
+    """
+
+    values: np.ndarray
+    chance: np.ndarray
+
+    @cached_property
+    def _band(self) -> np.ndarray:
+        fraction = np.arange(len(self.values)) / (len(self.values) - 1)
+        return (fraction >= BAND[0]) & (fraction <= BAND[1]) & np.isfinite(self.values)
+
+    @property
+    def mean(self) -> float:
+        """Over the shells from 0.1 to 2/3 of Nyquist, each counting the same; NaN without any."""
+        return float(self.values[self._band].mean()) if self._band.any() else float("nan")
+
+    @property
+    def mean_chance(self) -> float:
+        """Standard deviation of `mean` for unrelated volumes."""
+        shells = self._band.sum()
+        return float(np.sqrt(np.square(self.chance[self._band]).sum()) / shells) if shells else float("nan")
+
+    def resolution(self, threshold: float, voxel_size: float) -> float | None:
+        """Where the curve first falls below a threshold, in A; None where it never reaches it.
+
+        The mean with the two neighbouring shells counts, against the scatter of single ones. The coarsest shells, of
+        so few components that chance may reach 1, are passed over.
+
+        Parameters
+        ----------
+        threshold : float
+            Correlation.
+        voxel_size : float
+            In A. The result is at least twice that.
+        """
+        shells = np.flatnonzero(np.isfinite(self.values) & (CERTAIN * self.chance < 1))
+        values = uniform_filter1d(self.values[shells], 3, mode="nearest")
+        if not len(values) or values[0] < threshold:
+            return None
+        below = np.flatnonzero(values < threshold)
+        if not len(below):
+            place = float(shells[-1])
+        else:
+            last = below[0] - 1
+            step = (values[last] - threshold) / (values[last] - values[below[0]])
+            place = shells[last] + step * (shells[below[0]] - shells[last])
+        return float(2 * (len(self.values) - 1) * voxel_size / place)

@@ -1,0 +1,86 @@
+"""The hidden-wedge test: how well the network restores what was measured but is hidden from it.
+
+A box is tipped by 90 degrees about x, so that measured components take the place of the missing wedge,
+and the wedge is cut out of it as out of a training pair. What the network puts there is compared with
+what was measured there. The tipped box lacks its own wedge too, so the network has less to go by than
+in the true task: the measure is on the careful side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from isonet_scipion.engine.measure.fourier_correlation import Curve, FourierCorrelation
+from isonet_scipion.engine.physics.cube_rotations import CubeRotation
+from isonet_scipion.engine.physics.fourier import filtered, frequencies
+from isonet_scipion.engine.physics.wedge import TiltRange, measured_half_space, wedge_filter
+
+EMPTY = 1e-4  # of the hidden components' power: less is a trace, whatever it correlates with
+TIPPED = CubeRotation().turned(1, 0, 1)  # y takes the place of z
+
+
+class HiddenWedgeTest:
+    """Hides a second wedge in boxes, has it filled, and sums up the correlation with what was hidden."""
+
+    def __init__(self, size: int, tilt: TiltRange) -> None:
+        """Test boxes of (size,)*3 voxels of a tilt series with the range `tilt`."""
+        self._shown, self.hidden = hidden_region(size, tilt)
+        self._restored = FourierCorrelation(size, self.hidden)
+        self._halves = FourierCorrelation(size, self.hidden)
+
+    def add(self, parts: np.ndarray, network: Callable[[np.ndarray], np.ndarray]) -> None:
+        """Test a box, whose correction is the mean of its corrected parts: itself, or its halves.
+
+        Parameters
+        ----------
+        parts : ndarray
+            (parts, n, n, n) float32, normalised, protein bright.
+        network : callable
+            From (parts, n, n, n) to the same shape.
+        """
+        tipped = [TIPPED.apply(part) for part in parts]
+        restored = network(np.stack([filtered(part, self._shown) for part in tipped])).mean(axis=0)
+        self._restored.add(filtered(restored, self.hidden), filtered(np.mean(tipped, axis=0), self.hidden))
+
+    def add_halves(self, even: np.ndarray, odd: np.ndarray) -> None:
+        """Take a box of the two half tomograms into account: their agreement tells how much of the data is noise."""
+        self._halves.add(*(filtered(TIPPED.apply(half), self.hidden) for half in (even, odd)))
+
+    def curve(self) -> Curve:
+        """Correlation of the restored with the hidden components."""
+        return self._restored.curve(EMPTY)
+
+    def ceiling(self) -> Curve:
+        """Correlation that a perfect restoration would have with the noisy data: sqrt(2 FSC / (1 + FSC)).
+
+        Rosenthal & Henderson (2003), J. Mol. Biol. 333, 721, for the mean of two halves.
+        """
+        halves = self._halves.curve()
+        fsc = np.clip(halves.values, 0, 1)
+        return Curve(np.sqrt(2 * fsc / (1 + fsc)), halves.chance)
+
+
+def hidden_region(size: int, tilt: TiltRange) -> tuple[np.ndarray, np.ndarray]:
+    """What a network is shown of a tipped box, and what is hidden from it though it was measured.
+
+    Parameters
+    ----------
+    size : int
+        Side of the box in voxels.
+    tilt : TiltRange
+        Of the tilt series.
+
+    Returns
+    -------
+    shown, hidden : ndarray of bool
+        (n, n, n // 2 + 1), in the frame of the tipped box. No component is in both.
+    """
+    k = frequencies(size)
+    before = [k[0]] * 3  # frequencies along the axes of the box as it was before it was tipped
+    for axis, source in enumerate(TIPPED.axes):
+        before[source] = TIPPED.signs[axis] * k[axis]
+    measured = wedge_filter(before[0], before[2], size / 2, tilt) > 0
+    passed = measured_half_space(size, tilt)
+    return measured & passed, measured & ~passed

@@ -1,0 +1,104 @@
+"""What the epochs of a training came to: table, the best, and the alarm when the loss runs away."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.io.files import replacing
+
+if TYPE_CHECKING:
+    pass
+
+
+DIVERGED = 10.0  # a loss this many times the smallest one so far
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """One epoch; the iterative method's losses are mean absolute errors on IsoNet's scale, one-pass's are weighted."""
+
+    iteration: int
+    epoch: int
+    loss: float
+    val_loss: float
+    noise_level: float
+    seconds: float
+    # at the end of a one-pass iteration; see `learning.unseen_boxes`
+    wedge_correlation: float | None = None
+    wedge_chance: float | None = None
+
+
+def require_convergence(record: EpochRecord, history: Sequence[EpochRecord], learning_rate: float) -> None:
+    """Raise an EngineError if an epoch's loss is not finite, or ten times the smallest one before."""
+    smallest = min((old.loss for old in history), default=np.inf)
+    if not np.isfinite(record.loss + record.val_loss) or record.loss > DIVERGED * smallest:
+        raise EngineError(
+            f"training, iteration {record.iteration} epoch {record.epoch}",
+            f"the loss went to {record.loss:g} (smallest before: {smallest:.4g})",
+            f"All finished epochs are kept. Lower learning_rate to {learning_rate / 4:g}, or use precision float32, "
+            "with another result_dir.",
+        )
+
+
+def best_end(ends: Sequence[EpochRecord]) -> EpochRecord:
+    """The iteration, by its last epoch, to prefer.
+
+    The last one whose restored wedge correlation is within its chance level of the highest; where none was tested, that
+    of the smallest validation loss.
+    """
+    tested = [record for record in ends if record.wedge_correlation is not None]
+    if tested:
+        highest = max(tested, key=lambda record: record.wedge_correlation)
+        least = highest.wedge_correlation - highest.wedge_chance
+        return [record for record in tested if record.wedge_correlation >= least][-1]
+    return min(ends, key=lambda record: record.val_loss)
+
+
+def iterations_without_gain(ends: Sequence[EpochRecord]) -> int:
+    """How many of the last iterations, given by their last epochs, brought no gain.
+
+    A gain is a wedge correlation above that of the last gain by more than its chance level; where none was tested, the
+    smallest validation loss so far.
+    """
+    tested = [record for record in ends if record.wedge_correlation is not None]
+    last, since = None, 0
+    for record in tested or ends:
+        if last is None:
+            gained = True
+        elif tested:
+            gained = record.wedge_correlation > last.wedge_correlation + record.wedge_chance
+        else:
+            gained = record.val_loss < last.val_loss
+        last, since = (record, 0) if gained else (last, since + 1)
+    return since
+
+
+def write_losses(path: str | os.PathLike, history: Sequence[EpochRecord]) -> None:
+    """Write a table (.csv) with one row per epoch."""
+    with replacing(path) as temporary, open(temporary, "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(field.name for field in dataclasses.fields(EpochRecord))
+        writer.writerows(dataclasses.astuple(record) for record in history)
+
+
+def read_losses(path: str | os.PathLike) -> list[EpochRecord]:
+    """Read the epochs from a table of `write_losses`; no epochs where there is no such file."""
+    if not os.path.exists(path):
+        return []
+    with open(path, newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    return [EpochRecord(**{name: _number(name, text) for name, text in row.items()}) for row in rows]
+
+
+def _number(name: str, text: str) -> float | int | None:
+    if name in ("iteration", "epoch"):
+        return int(text)
+    return float(text) if text else None

@@ -1,0 +1,179 @@
+"""How far a corrected tomogram can be believed: numbers that need no ground truth."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from isonet_scipion.engine.measure.fourier_correlation import CERTAIN, Curve, FourierCorrelation
+from isonet_scipion.engine.measure.half_agreement import HalfCurves
+from isonet_scipion.engine.measure.hidden_wedge import HiddenWedgeTest
+from isonet_scipion.engine.measure.wedge_power import wedge_power_ratio
+from isonet_scipion.engine.physics.fourier import filtered
+from isonet_scipion.engine.physics.grey_scale import GreyScale
+from isonet_scipion.engine.physics.wedge import TiltRange, measured_half_space
+from isonet_scipion.engine.sampling.even_boxes import box_side, choose_boxes, cut
+
+log = logging.getLogger(__name__)
+COST = 0.3  # of the tomogram's voxels, at most, go through the network again: a quarter of what the prediction took
+HALVES_EVERY = 4  # the halves of each 4th box are corrected too
+MOST_BOXES = 16
+THRESHOLD = 0.5  # correlation with the true signal at the resolution that is given
+
+Network = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a report is made from: volumes (z, y, x) of any real type, protein dark; may be memory maps.
+
+    `scale` is the grey scale of the negated `before`, `half_scales` those of the halves where the network can be
+    applied to them: they must be of the same kind as `before`. With `by_halves` `after` is the mean of what the network
+    made of each half.
+    """
+
+    before: np.ndarray
+    after: np.ndarray
+    tilt: TiltRange
+    voxel_size: float  # A
+    scale: GreyScale
+    mask: np.ndarray | None = None
+    halves: tuple[np.ndarray, np.ndarray] | None = None
+    half_scales: tuple[GreyScale, GreyScale] | None = None
+    by_halves: bool = False
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Numbers of a report; None where the tomogram is too small or has no halves."""
+
+    voxel_size: float  # A
+    tilt: TiltRange
+    power_before: float  # in the wedge, over that outside
+    power_after: float
+    side: int | None = None  # of the boxes that the curves come from
+    boxes: int = 0
+    restored: Curve | None = None  # of the hidden-wedge test, as compared with the noisy data
+    ceiling: Curve | None = None  # the most that noise lets it be
+    agreement: Curve | None = None  # of before and after where measured
+    half_curves: HalfCurves | None = None
+
+    @property
+    def restored_wedge(self) -> tuple[float, float] | None:
+        """Restored wedge correlation and its chance level (a standard deviation); noise is allowed for by halves."""
+        if self.restored is None or not math.isfinite(self.restored.mean):
+            return None
+        most = self._most
+        return min(1.0, self.restored.mean / most), self.restored.mean_chance / most
+
+    @property
+    def restored_resolution(self) -> float | None:
+        """Where the restored wedge correlation falls below 0.5, in A; None where it never is above."""
+        if self.restored is None:
+            return None
+        floor = self.ceiling.values if self.ceiling is not None else np.ones_like(self.restored.values)
+        values, chance = self.restored.values, self.restored.chance
+        # where noise drowns the data nothing can be told, which counts as not restored
+        told = floor > CERTAIN * chance
+        most = np.where(told, floor, 1.0)
+        return Curve(np.where(told, values, 0.0) / most, chance / most).resolution(THRESHOLD, self.voxel_size)
+
+    def resolution(self, axis: str, when: str) -> float | None:
+        """Along x, y or z, in A, `before` or `after`; None where unknown, or nothing was measured.
+
+        Along x and y by the halves, along z, where only the network puts something, by the hidden-wedge test.
+        """
+        if axis == "z":
+            return self.restored_resolution if when == "after" else None
+        return self.half_curves.resolution(axis, when, self.voxel_size) if self.half_curves else None
+
+    def as_dict(self) -> dict:
+        """For JSON; what is not known is None."""
+        value, chance = self.restored_wedge or (None, None)
+        curves = {"restored": self.restored, "noise_ceiling": self.ceiling, "agreement": self.agreement}
+        if self.half_curves:
+            for region, when in (("measured", "before"), ("measured", "after"), ("wedge", "after")):
+                curves[f"halves_{region}_{when}"] = self.half_curves.curve(region, when)
+        return {
+            "restored_wedge_correlation": value,
+            "restored_wedge_chance": chance,
+            "restored_wedge_allows_for_noise": self.ceiling is not None and self._most == self.ceiling.mean,
+            "restored_wedge_resolution_A": self.restored_resolution,
+            "agreement_with_measured": _finite(self.agreement.mean) if self.agreement else None,
+            "wedge_power_before": _finite(self.power_before),
+            "wedge_power_after": _finite(self.power_after),
+            "resolution_A": {
+                axis: {when: self.resolution(axis, when) for when in ("before", "after")} for axis in "xyz"
+            },
+            "boxes": self.boxes,
+            "box_side": self.side,
+            "shell_resolution_A": [2 * self.voxel_size * (self.side // 2) / i for i in range(1, self.side // 2 + 1)]
+            if self.side
+            else [],
+            "curves": {
+                name: {"values": _numbers(curve.values), "chance": _numbers(curve.chance)}
+                for name, curve in curves.items()
+                if curve
+            },
+        }
+
+    @property
+    def _most(self) -> float:
+        limit = self.ceiling.mean if self.ceiling is not None else 1.0
+        return limit if limit > CERTAIN * self.restored.mean_chance else 1.0
+
+
+def measure_quality(evidence: Evidence, network: Network, divisor: tuple[int, int, int]) -> Quality:
+    """Make all numbers of a report.
+
+    Parameters
+    ----------
+    evidence : Evidence
+        The tomogram before and after, and what goes with it.
+    network : callable
+        From (n, n, n) to the same shape, normalised, protein bright.
+    divisor : tuple of int
+        What the sides of its input must be multiples of.
+    """
+    tilt = evidence.tilt
+    power = (wedge_power_ratio(volume, tilt) for volume in (evidence.before, evidence.after))
+    basis = {"voxel_size": evidence.voxel_size, "tilt": tilt, "power_before": next(power), "power_after": next(power)}
+    side = box_side(evidence.before.shape, divisor)
+    if side is None:
+        log.warning("The tomogram is too small for the hidden-wedge test.")
+        return Quality(**basis)
+    by_halves = evidence.by_halves and evidence.half_scales is not None
+    parts = (evidence.halves, evidence.half_scales) if by_halves else ((evidence.before,), (evidence.scale,))
+    passes = len(parts[0]) + (2 / HALVES_EVERY if evidence.half_scales else 0)
+    most = int(np.clip(COST * evidence.before.size / (side**3 * passes), 1, MOST_BOXES))
+    corners = choose_boxes(evidence.before, side, most, evidence.mask)
+    seen = measured_half_space(side, tilt)
+    test, agreement = HiddenWedgeTest(side, tilt), FourierCorrelation(side, seen)
+    halves = HalfCurves(side, tilt) if evidence.halves else None
+    for number, corner in enumerate(corners):
+        before, after = cut(evidence.before, corner, side), cut(evidence.after, corner, side)
+        shown = [scale.apply(-cut(part, corner, side)) for part, scale in zip(*parts)]
+        test.add(np.stack(shown), lambda boxes: np.stack([network(box) for box in boxes]))
+        agreement.add(filtered(before, seen), filtered(after, seen))
+        if halves:
+            pair = [cut(half, corner, side) for half in evidence.halves]
+            test.add_halves(*pair)
+            halves.add("before", *pair)
+            if evidence.half_scales and number % HALVES_EVERY == 0:
+                corrected = (network(scale.apply(-half)) for scale, half in zip(evidence.half_scales, pair))
+                halves.add("after", *corrected)
+    ceiling = test.ceiling() if halves else None
+    return Quality(**basis, side=side, boxes=len(corners), restored=test.curve(), ceiling=ceiling,
+                   agreement=agreement.curve(), half_curves=halves)  # fmt: skip
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def _numbers(values: np.ndarray) -> list[float | None]:
+    return [_finite(value) for value in values[1:]]

@@ -1,0 +1,69 @@
+"""Power in the missing wedge against that of the rest."""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.fft
+
+from isonet_scipion.engine.physics.wedge import TiltRange, measured
+
+SPECTRUM_PLANES = 64  # xz-planes that a spectrum is averaged over
+BAND = (0.08, 0.6)  # fractions of Nyquist between which the wedge's power is compared
+GUARD = 5.0  # degrees on both sides of the wedge's edge that count neither as measured nor as missing
+
+
+def xz_power(volume: np.ndarray) -> np.ndarray:
+    """Mean power spectrum of the xz-planes.
+
+    Parameters
+    ----------
+    volume : ndarray
+        (z, y, x) of any real type; may be a memory map.
+
+    Returns
+    -------
+    ndarray
+        (n, n) float64, n the larger of depth and width; zero frequency in the centre.
+    """
+    depth, height, width = volume.shape
+    size = max(depth, width)
+    window = np.hanning(depth + 2)[1:-1, None] * np.hanning(width + 2)[1:-1]
+    power = np.zeros((size, size))
+    planes = np.unique(np.linspace(0, height - 1, min(height, SPECTRUM_PLANES)).astype(int))
+    for y in planes:
+        plane = np.asarray(volume[:, y, :], np.float32)
+        power += np.abs(scipy.fft.fft2((plane - plane.mean()) * window, (size, size))) ** 2
+    return scipy.fft.fftshift(power) / len(planes)
+
+
+def wedge_power_ratio(volume: np.ndarray, tilt: TiltRange) -> float:
+    """Power per Fourier component inside the missing wedge over that outside, in the same resolution shells.
+
+    About 0 for a back-projection, 1 where the wedge is filled as strongly as the rest.
+
+    Parameters
+    ----------
+    volume : ndarray
+        (z, y, x) of any real type.
+    tilt : TiltRange
+        Of the tilt series.
+
+    Returns
+    -------
+    float
+        Median over the shells from 0.08 to 0.6 of Nyquist; components within 5 degrees of the
+        wedge's edge are left out.
+    """
+    power = xz_power(volume)
+    k = scipy.fft.fftshift(scipy.fft.fftfreq(len(power))) * 2
+    kz, kx = k[:, None], k[None, :]
+    shell = np.floor(np.hypot(kz, kx) * 20)
+    inner = TiltRange(tilt.minimum + GUARD, tilt.maximum - GUARD)
+    outer = TiltRange(max(-89.9, tilt.minimum - GUARD), min(89.9, tilt.maximum + GUARD))
+    seen, missing = measured(kz, kx, inner), ~measured(kz, kx, outer)
+    ratios = []
+    for number in range(round(BAND[0] * 20), round(BAND[1] * 20)):
+        both = power[(shell == number) & missing], power[(shell == number) & seen]
+        if all(len(values) > 4 for values in both):
+            ratios.append(both[0].mean() / max(both[1].mean(), np.finfo(float).tiny))
+    return float(np.median(ratios)) if ratios else float("nan")

@@ -1,0 +1,166 @@
+"""Model files: ours (.keras) and IsoNet 0.2's (.h5). Reading one never runs code from it.
+
+Only numbers are taken from a file: the network is built from its settings, and its weights are filled in.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import warnings
+import zipfile
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Optional, get_type_hints
+
+import numpy as np
+
+from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.io.files import replacing, require_file
+from isonet_scipion.engine.io.json_types import require_kinds
+from isonet_scipion.engine.network.isonet_h5 import MODEL_REMEDY, legacy_network, load_legacy_weights
+from isonet_scipion.engine.network.unet import NetworkSettings, build_unet
+
+if TYPE_CHECKING:
+    import keras
+
+STATE_FILE = "training_state.keras"  # in a refinement's folder: the model, its optimiser and how far it has come
+METADATA = "isonet.json"  # member of a .keras archive
+MOST_METADATA = 64 << 20  # bytes of it; a refinement's history is a few MB at most
+MOST_COMPRESSION = 8  # Keras stores weights as they are
+BYTES_PER_LAYER = 400  # of a file, beside the weights
+# what reading a damaged or hostile archive can raise
+DAMAGED = (ValueError, LookupError, TypeError, AttributeError, OSError, EOFError, RuntimeError, MemoryError)
+DAMAGED += (zipfile.BadZipFile, zlib.error)
+KINDS = {"voxel_size": Optional[float], "tilt_min": Optional[float], "tilt_max": Optional[float]}
+KINDS |= {"normalize_percentile": Optional[bool], "deconvolved": Optional[bool], "cube_size": Optional[int]}
+KINDS |= get_type_hints(NetworkSettings)
+BUILTIN = "builtin"  # what a user gives instead of a file's name
+BUILTIN_FILE = Path(__file__).parent.parent / "builtin" / "model.keras"
+
+
+def model_path(name: str | os.PathLike) -> Path:
+    """The file of a model: the builtin one's for its name, else the path itself."""
+    return BUILTIN_FILE if os.fspath(name) == BUILTIN else Path(name)
+
+
+def save_model(path: str | os.PathLike, model: keras.Model, network: NetworkSettings, metadata: dict) -> None:
+    """Write a model in Keras's own format, with what predict needs to know inside.
+
+    Parameters
+    ----------
+    path : path
+        Ends in .keras.
+    model : keras.Model
+        With its optimiser's state, if it is compiled.
+    network : NetworkSettings
+        It was built with these.
+    metadata : dict
+        voxel_size, tilt_min, tilt_max, normalize_percentile, deconvolved, cube_size, iteration.
+    """
+    with replacing(path) as temporary:
+        model.save(temporary)
+        with zipfile.ZipFile(temporary, "a") as archive:
+            archive.writestr(METADATA, json.dumps({**metadata, **network.as_dict()}, indent=1))
+
+
+def read_metadata(path: str | os.PathLike) -> dict:
+    """What a model file, or `builtin`, says about its training; the network's settings for a .h5 of IsoNet 0.2.
+
+    Raises
+    ------
+    EngineError
+        If the file is no model, or another network's.
+    """
+    file = require_file(model_path(path), "model")
+    if zipfile.is_zipfile(file):
+        try:
+            with zipfile.ZipFile(file) as archive:
+                unpacked = sum(member.file_size for member in archive.infolist())
+                if (
+                    unpacked > MOST_COMPRESSION * file.stat().st_size
+                    or archive.getinfo(METADATA).file_size > MOST_METADATA
+                ):
+                    raise ValueError(f"its {unpacked >> 20} MiB are more than a model's")
+                metadata = json.loads(archive.read(METADATA))
+            metadata = {key: tuple(value) if isinstance(value, list) else value for key, value in metadata.items()}
+            require_kinds(metadata, KINDS)
+            return metadata
+        except DAMAGED as error:
+            raise EngineError(str(path), f"it is not a model of isonet_scipion ({error})", MODEL_REMEDY) from error
+    return legacy_network(file).as_dict()
+
+
+def network_settings(metadata: dict) -> NetworkSettings:
+    """The network's shape out of a model's metadata."""
+    return NetworkSettings.among(metadata)
+
+
+def load_model(path: str | os.PathLike) -> tuple[keras.Model, dict]:
+    """Read a model.
+
+    Parameters
+    ----------
+    path : path
+        A .keras of ours, a .h5 of IsoNet 0.2, or `builtin`.
+
+    Returns
+    -------
+    model : keras.Model
+        Not compiled.
+    metadata : dict
+        See `read_metadata`.
+
+    Raises
+    ------
+    EngineError
+        If the file is no model, another network's, or damaged.
+    """
+    path = model_path(path)
+    metadata = read_metadata(path)
+    network = _network_of_the_file(Path(path), metadata)
+    model = build_unet(network)
+    if zipfile.is_zipfile(path):
+        load_weights(model, path)
+    else:
+        load_legacy_weights(model, path)
+    if not all(np.isfinite(weight).all() for weight in model.get_weights()):
+        raise EngineError(str(path), "its weights hold NaN or infinite values", MODEL_REMEDY)
+    return model, metadata
+
+
+def _network_of_the_file(file: Path, metadata: dict) -> NetworkSettings:
+    """The network's shape, which must be one whose weights the file can hold: it may claim any size."""
+    try:
+        network = network_settings(metadata)
+        widest = network.filter_base * 2 ** (min(network.unet_depth, 32) - 1)
+        least = (
+            4 * math.prod(network.kernel) * widest**2 + BYTES_PER_LAYER * network.unet_depth * network.convs_per_depth
+        )
+        least += 8 * network.filter_base * network.stem**3
+        if least > file.stat().st_size:
+            raise ValueError(f"it is too small for a network of {network}")
+    except (*DAMAGED, EngineError) as error:
+        raise EngineError(str(file), f"it is not a model of isonet_scipion ({error})", MODEL_REMEDY) from error
+    return network
+
+
+def load_weights(model: keras.Model, path: str | os.PathLike) -> None:
+    """Fill in the weights, and the optimiser's state where both sides have one.
+
+    Raises
+    ------
+    EngineError
+        If the file does not hold this network's weights.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if archive.testzip() is not None:  # Keras reads on where a checksum is wrong
+                raise ValueError("a checksum is wrong")
+        with warnings.catch_warnings():
+            # Keras only warns where it leaves weights as they are: that would be a wrong result
+            warnings.simplefilter("error", UserWarning)
+            model.load_weights(os.fspath(path))
+    except (*DAMAGED, UserWarning) as error:
+        raise EngineError(str(path), f"its weights can't be read ({error})", MODEL_REMEDY) from error

@@ -1,0 +1,91 @@
+"""Whether a declared tilt range is the one that the data show: a back-projection is empty inside its wedge."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import scipy.fft
+
+from isonet_scipion.engine.physics.wedge import TiltRange
+
+BAND = (0.35, 0.8)  # fractions of Nyquist that are looked at: further in, a small box blurs the wedge's edge
+BIN = 3.0  # degrees
+EMPTY = 0.25  # an angle with less power than this share of the strong ones' is not measured
+TOLERANCE = 10.0  # degrees within which two ranges count as the same
+
+
+def power_by_angle(volumes: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Power of xz-planes by direction, each resolution shell counting the same.
+
+    Parameters
+    ----------
+    volumes : iterable of ndarray
+        (z, y, x) float32, all of one cubic size.
+
+    Returns
+    -------
+    angles, power : ndarray
+        Directions atan(kz/kx) in degrees, increasing, and the power there.
+    """
+    total = None
+    for volume in volumes:
+        size = len(volume)
+        window = np.hanning(size + 2)[1:-1]
+        windowed = (volume - volume.mean()) * (window[:, None, None] * window)
+        power = (np.abs(scipy.fft.fftn(windowed, axes=(0, 2))) ** 2).mean(axis=1)
+        total = power if total is None else total + power
+    k = scipy.fft.fftfreq(len(total)) * 2
+    kz, kx = k[:, None], k[None, :]
+    radius = np.hypot(kz, kx)
+    angle = np.degrees(np.arctan2(np.where(kx < 0, -kz, kz), np.abs(kx)))
+    shell = (radius * len(total) / 2).astype(int)
+    used = (radius > BAND[0]) & (radius < BAND[1])
+    shell_mean = np.bincount(shell[used], total[used]) / np.maximum(np.bincount(shell[used]), 1)
+    edges = np.arange(-90, 90 + BIN, BIN)
+    place = np.clip(np.digitize(angle[used], edges) - 1, 0, len(edges) - 2)
+    relative = total[used] / shell_mean[shell[used]]
+    counts = np.bincount(place, minlength=len(edges) - 1)
+    reached = counts > 0  # some directions have no point of the grid
+    power = np.bincount(place, relative, len(edges) - 1)
+    return ((edges[:-1] + edges[1:]) / 2)[reached], power[reached] / counts[reached]
+
+
+def shown_range(angles: np.ndarray, power: np.ndarray) -> TiltRange | None:
+    """The range of directions around 0 that hold power; None where no direction is clearly empty.
+
+    Parameters
+    ----------
+    angles, power : ndarray
+        Of `power_by_angle`.
+    """
+    filled = power > EMPTY * np.percentile(power, 75)
+    centre = int(np.argmin(np.abs(angles)))
+    if filled.all() or not filled[centre]:
+        return None
+    below, above = np.flatnonzero(~filled[:centre]), np.flatnonzero(~filled[centre:])
+    first = below[-1] + 1 if len(below) else 0
+    last = centre + (above[0] if len(above) else len(filled) - centre) - 1
+    return TiltRange(float(angles[first] - BIN / 2), float(angles[last] + BIN / 2))
+
+
+def tilt_warning(declared: TiltRange, shown: TiltRange | None) -> str | None:
+    """What is wrong with a declared range, None where nothing is.
+
+    Parameters
+    ----------
+    declared : TiltRange
+        What the table says.
+    shown : TiltRange, optional
+        What the data say.
+    """
+    if shown is None or _same(declared, shown):
+        return None
+    seen = f"the data show about {shown.minimum:.0f}..{shown.maximum:.0f} degrees"
+    if _same(TiltRange(-declared.maximum, -declared.minimum), shown):
+        return f"the tilt range {declared.minimum:g}..{declared.maximum:g} seems to be mirrored: {seen}"
+    return f"the tilt range {declared.minimum:g}..{declared.maximum:g} does not fit: {seen}"
+
+
+def _same(first: TiltRange, second: TiltRange) -> bool:
+    return max(abs(first.minimum - second.minimum), abs(first.maximum - second.maximum)) <= TOLERANCE

@@ -1,0 +1,163 @@
+"""Choosing the devices and the number format before Keras is imported."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+
+from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.process.memory import free_address_space, free_main_memory
+
+log = logging.getLogger(__name__)
+LEAST_ADDRESS_SPACE = 3 << 29  # bytes; with less, TensorFlow ends the process while it is imported
+
+
+@dataclass(frozen=True)
+class Devices:
+    """What the network runs on."""
+
+    backend: str
+    gpus: tuple[str, ...]  # names
+    policy: str  # Keras's name of the number format
+    replicas: tuple[str, ...] = ("CPU:0",)  # TensorFlow's names of the devices that share a batch
+
+    @property
+    def count(self) -> int:
+        """How many devices share a batch."""
+        return len(self.replicas)
+
+
+def choose_devices(gpu_id: str | None = None, precision: str = "float32") -> Devices:
+    """Make Keras ready; call it before anything imports Keras.
+
+    Parameters
+    ----------
+    gpu_id : str, optional
+        Such as "0,1"; None: all visible GPUs. Where there is none, the CPU is used.
+    precision : str
+        auto, float32, mixed_bfloat16 or mixed_float16.
+
+    Raises
+    ------
+    EngineError
+        If the list of GPUs can't be read, or no backend is installed.
+    """
+    if gpu_id is not None:
+        # fire and shells hand over lists as (0,1) or "0, 1"
+        chosen = re.sub(r"[\s()\[\]]", "", str(gpu_id))
+        if not re.fullmatch(r"-1|\d+(,\d+)*", chosen):
+            raise EngineError("gpuID", f"'{gpu_id}' is not a list of GPU numbers", "Write it like 0 or 0,1.")
+        os.environ["CUDA_VISIBLE_DEVICES"] = chosen
+    # on CPUs with AVX2 only, TensorFlow leaves its fast kernels off by itself
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    if "keras" not in sys.modules and free_address_space() < LEAST_ADDRESS_SPACE:
+        raise EngineError(
+            "memory", f"the limit on it leaves {free_address_space() / 2**30:.1f} GiB, too little for TensorFlow",
+            "Raise the limit (ulimit -v) to 3 GiB or more.",
+        )  # fmt: skip
+    try:
+        with _quiet():
+            import keras
+    except ImportError as error:
+        raise EngineError(
+            "TensorFlow",
+            f"it can't be imported ({error})",
+            "Install it anew: in Scipion as the README tells, elsewhere pip install 'isonet-scipion[engine]'.",
+        ) from error
+    backend = keras.backend.backend()
+    gpus = _gpu_names(backend)
+    named = os.environ["CUDA_VISIBLE_DEVICES"] if gpu_id is not None else "-1"
+    if named != "-1" and len(gpus) < named.count(",") + 1:
+        log.warning("gpuID %s names %d GPUs, %d found.", named, named.count(",") + 1, len(gpus))
+    if not gpus:
+        log.warning("No GPU found: the network runs on the CPU, which takes longer.")
+    bfloat16 = bool(gpus) and _has_bfloat16(backend)
+    policy = ("mixed_bfloat16" if bfloat16 else "float32") if precision == "auto" else precision
+    keras.config.set_dtype_policy(policy)
+    replicas = tuple(f"GPU:{number}" for number in range(len(gpus))) or ("CPU:0",)
+    return Devices(backend, gpus, policy, replicas)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep TensorFlow's messages about its own start off the screen; errors still come as exceptions."""
+    kept = os.dup(2)
+    silent = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(silent, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(silent)
+
+
+def _gpu_names(backend: str) -> tuple[str, ...]:
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        devices = tf.config.list_physical_devices("GPU")
+        for device in devices:
+            tf.config.experimental.set_memory_growth(device, True)
+        return tuple(tf.config.experimental.get_device_details(d).get("device_name", d.name) for d in devices)
+    if backend == "jax":
+        import jax
+
+        return tuple(device.device_kind for device in jax.devices() if device.platform == "gpu")
+    import torch
+
+    return tuple(torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count()))
+
+
+def _has_bfloat16(backend: str) -> bool:
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        devices = tf.config.list_physical_devices("GPU")
+        capabilities = [tf.config.experimental.get_device_details(d).get("compute_capability", (0, 0)) for d in devices]
+        return min(capabilities) >= (8, 0)
+    if backend == "jax":
+        import jax
+
+        return all(float(getattr(device, "compute_capability", 0)) >= 8 for device in jax.devices())
+    import torch
+
+    return torch.cuda.is_bf16_supported()
+
+
+def training_scope(devices: Devices) -> AbstractContextManager:
+    """Context in which a network is built and compiled, so that several GPUs share each batch."""
+    if devices.backend == "tensorflow" and devices.count > 1:
+        import tensorflow as tf
+
+        return tf.distribute.MirroredStrategy(list(devices.replicas)).scope()
+    return nullcontext()
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an exception, of any backend, means that memory did not suffice."""
+    words = ("ResourceExhausted", "RESOURCE_EXHAUSTED", "OutOfMemory", "out of memory", "MemoryError", "bad_alloc")
+    return any(word in f"{type(error).__name__}: {error}" for word in words)
+
+
+def free_memory(devices: Devices) -> int:
+    """Bytes that a network can use: of the first GPU, else of the main memory."""
+    if devices.gpus:
+        query = ["nvidia-smi", "--query-gpu=memory.free", "--format=csv,noheader,nounits"]
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        if visible:
+            query.append(f"--id={visible.split(',')[0]}")
+        try:
+            return int(subprocess.run(query, capture_output=True, text=True, check=True).stdout.split()[0]) << 20
+        except (OSError, subprocess.CalledProcessError, IndexError, ValueError):
+            log.warning("nvidia-smi does not tell the GPU's free memory; 8 GiB are assumed.")
+            return 8 << 30
+    return free_main_memory()

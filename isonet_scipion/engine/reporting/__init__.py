@@ -1,0 +1,1 @@
+"""Figures and pages: the only room with matplotlib or HTML."""

@@ -1,0 +1,86 @@
+"""A picture of what was gained: slices and power spectra of a tomogram before and after."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from isonet_scipion.engine.io.files import replacing
+from isonet_scipion.engine.measure.wedge_power import wedge_power_ratio, xz_power
+from isonet_scipion.engine.physics.wedge import TiltRange
+
+GREY_PERCENTILES = (1, 99)
+
+
+def save_comparison(
+    path: str | os.PathLike, before: np.ndarray, after: np.ndarray, voxel_size: float, tilt: TiltRange, title: str
+) -> None:
+    """Draw central slices and xz power spectra of a tomogram before and after its correction.
+
+    Parameters
+    ----------
+    path : path
+        PNG file to write.
+    before, after : ndarray
+        (z, y, x), the same grey scale; may be memory maps.
+    voxel_size : float
+        In A.
+    tilt : TiltRange
+        Of the tilt series.
+    title : str
+        Of the picture.
+
+    Raises
+    ------
+    EngineError
+        If the file can't be written.
+    """
+    figure = Figure(figsize=(16, 9), layout="constrained")
+    FigureCanvasAgg(figure)
+    draw_comparison(figure.subplots(2, 4), before, after, voxel_size, tilt)
+    figure.suptitle(title, parse_math=False)  # a name may hold $
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=100)
+
+
+def draw_comparison(
+    axes: np.ndarray, before: np.ndarray, after: np.ndarray, voxel_size: float, tilt: TiltRange
+) -> None:
+    """Draw into (2, 4) axes what `save_comparison` draws."""
+    depth, height, width = before.shape
+    low, high = np.percentile(np.asarray(before[depth // 2], np.float32), GREY_PERCENTILES)
+    for row, volume, when in ((axes[0], before, "before"), (axes[1], after, "after")):
+        slices = (
+            ("XY", volume[depth // 2], "x", "y"),
+            ("XZ", volume[:, height // 2], "x", "z"),
+            ("YZ", volume[:, :, width // 2], "y", "z"),
+        )
+        for panel, (name, image, horizontal, vertical) in zip(row, slices):
+            extent = [0, image.shape[1] * voxel_size / 10, 0, image.shape[0] * voxel_size / 10]
+            grey = {"cmap": "gray", "vmin": low, "vmax": high, "origin": "lower", "extent": extent}
+            panel.imshow(np.asarray(image, np.float32), **grey)
+            panel.set(title=f"{name} {when}", xlabel=f"{horizontal} (nm)", ylabel=f"{vertical} (nm)")
+        _draw_spectrum(row[3], volume, voxel_size, tilt, when)
+
+
+def _draw_spectrum(panel, volume: np.ndarray, voxel_size: float, tilt: TiltRange, when: str) -> None:
+    power = np.log10(xz_power(volume) + np.finfo(float).tiny)
+    nyquist = 10 / (2 * voxel_size)  # 1/nm
+    low, high = np.percentile(power, (5, 99.8))
+    extent = [-nyquist, nyquist, -nyquist, nyquist]
+    panel.imshow(power, cmap="viridis", vmin=max(low, high - 6), vmax=high, origin="lower", extent=extent)
+    for angle in np.radians((tilt.minimum, tilt.maximum)):
+        reach = nyquist / max(abs(np.cos(angle)), abs(np.sin(angle)))
+        line = np.array([-reach, reach])
+        panel.plot(line * np.cos(angle), line * np.sin(angle), "w--", linewidth=1)
+    ratio = wedge_power_ratio(volume, tilt)
+    panel.set(
+        title=f"xz power {when}, wedge/rest {ratio:.2g}",
+        xlabel="kx (1/nm)",
+        ylabel="kz (1/nm)",
+        xlim=(-nyquist, nyquist),
+        ylim=(-nyquist, nyquist),
+    )

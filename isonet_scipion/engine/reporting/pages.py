@@ -1,0 +1,130 @@
+"""The report of a run as one HTML page that needs no network: pictures are inside, names are escaped."""
+
+from __future__ import annotations
+
+import base64
+import fcntl
+import html
+import json
+import os
+from pathlib import Path
+
+from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.io.files import replacing
+
+PAGE = "report.html"
+SUFFIX = "_report.json"
+
+STYLE = """
+body { font: 16px/1.5 sans-serif; color: #222; max-width: 1250px; margin: 2em auto; padding: 0 1em; }
+h1 { font-size: 1.6em; } h2 { margin-top: 2em; border-top: 1px solid #ccc; padding-top: 1em; }
+.cards { display: flex; flex-wrap: wrap; gap: 1em; margin: 1em 0; }
+.card { background: #f2f5f8; border-radius: 8px; padding: .7em 1.1em; flex: 1 1 13em; }
+.card b { display: block; font-size: 1.9em; line-height: 1.25; } .card small { color: #555; }
+.verdict { font-size: 1.15em; padding: .6em 1em; border-left: 6px solid #888; background: #f7f7f7; }
+.good { border-color: #2a8c4a; } .fair { border-color: #d9a400; } .poor { border-color: #c0392b; }
+img { width: 100%; } table { border-collapse: collapse; } td, th { padding: .2em .8em; text-align: left; }
+tr:nth-child(even) { background: #f2f5f8; }
+"""
+
+EXPLANATION = """
+<h2>What the numbers mean</h2>
+<p><b>Restored wedge correlation.</b> Part of what the microscope did measure is hidden from the network, which fills it
+in. What it puts there is compared with what was measured: 1 is perfect, 0 is what invention gives. Where the tomogram
+has two halves, noise in the data is allowed for; without them the number is a lower bound.</p>
+<p><b>How far to trust it.</b> It is about the network's skill on this tomogram, as a mean over all of the sample, not
+about a single feature: check each against the tomogram before correction. The hidden data are kept from the
+network's input, not from its training, which saw rotated copies of the same data: a network that has learned a small
+data set by heart is rated too well. The hidden part is along other directions than the missing wedge: where objects lie
+all one way, such as flat membranes, the wedge itself may be restored better or worse.</p>
+<p><b>Measured data kept.</b> Correlation of the tomogram before and after, where it was measured. Near 1, the network
+leaves data alone; it is lower where noise was removed. What a CTF-aware network makes is compared with
+the phase-flipped tomogram, in this as in the first number: how strong a frequency is does not count.
+<b>Power in the wedge</b> says how strongly the wedge is filled, not whether it is right.
+<b>Halves</b>: two halves corrected by one network share what the network invents, so their agreement in the wedge is
+an upper bound.</p>
+"""
+
+
+def write_tomograms_page(folder: str | os.PathLike) -> Path:
+    """Write the page of a folder of corrected tomograms, from all the reports (`*_report.json`, .png) in it.
+
+    Raises
+    ------
+    EngineError
+        If a report is damaged, or the page can't be written.
+    """
+    folder = Path(folder)
+    sections = []
+    for path in sorted(folder.glob(f"*{SUFFIX}")):
+        try:
+            sections.append(_tomogram_section(json.loads(path.read_text(encoding="utf-8")), path.with_suffix(".png")))
+        except (ValueError, KeyError, OSError) as error:
+            raise EngineError(str(path), f"it is not a whole report ({error})", "Delete it or report anew.") from error
+    return write_page(folder / PAGE, "Missing wedge correction: what was gained", sections + [EXPLANATION])
+
+
+def write_page(path: Path, title: str, sections: list[str]) -> Path:
+    """Write a page of HTML sections; several processes may write it at once."""
+    body = "\n".join(sections)
+    text = (
+        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>\n'
+        f"<style>{STYLE}</style></head>\n<body><h1>{html.escape(title)}</h1>\n{body}\n</body></html>\n"
+    )
+    lock = os.open(path.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with replacing(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    finally:
+        os.close(lock)
+    return path
+
+
+def image(path: Path, description: str) -> str:
+    """A PNG file as an HTML element with the picture inside."""
+    data = base64.b64encode(path.read_bytes()).decode()
+    return f'<img alt="{html.escape(description)}" src="data:image/png;base64,{data}">'
+
+
+def card(label: str, value: str, note: str) -> str:
+    """A number with its name and a remark."""
+    label, value, note = (html.escape(text) for text in (label, value, note))
+    return f'<div class="card">{label}<b>{value}</b><small>{note}</small></div>'
+
+
+def verdict(restored: tuple[float, float] | None) -> tuple[str, str]:
+    """What a restored wedge correlation, with its chance level, means in words; and its class in the page's style."""
+    if restored is None:
+        return "The tomogram is too small to tell whether the filled wedge is right.", "fair"
+    correlation, chance = restored
+    if correlation < 3 * chance or correlation < 0.1:
+        return "What was put into the missing wedge is no better than invention: do not interpret it.", "poor"
+    if correlation < 0.5:
+        return "The missing wedge is partly restored: large features along z can be believed, details can not.", "fair"
+    return "The missing wedge is restored well, down to the resolution given.", "good"
+
+
+def _tomogram_section(report: dict, picture: Path) -> str:
+    correlation, chance = report["restored_wedge_correlation"], report["restored_wedge_chance"]
+    words, kind = verdict(None if correlation is None else (correlation, chance))
+    kept = "noise allowed for" if report["restored_wedge_allows_for_noise"] else "a lower bound: no halves"
+    resolution = report["restored_wedge_resolution_A"]
+    before, after = report["wedge_power_before"], report["wedge_power_after"]
+    cards = [
+        card("Restored wedge correlation", _number(correlation), f"chance {_number(chance)}; {kept}"),
+        card("Resolution in the wedge", f"{resolution:.0f} Å" if resolution else "none", "where correlation is 0.5"),
+        card("Measured data kept", _number(report["agreement_with_measured"]), "1: unchanged"),
+        card("Power in the wedge", f"{100 * before:.2g} → {100 * after:.2g} %", "of that around it"),
+    ]
+    facts = f"{report['corrected']}, model {report['model']}, {report['boxes']} boxes of {report['box_side']} voxels"
+    facts += ", compared with the phase-flipped tomogram" if report.get("phase_flipped") else ""
+    return (
+        f'<h2>{html.escape(report["name"])}</h2>\n<p class="verdict {kind}">{html.escape(words)}</p>\n'
+        f'<div class="cards">{"".join(cards)}</div>\n{image(picture, "report of " + report["name"])}\n'
+        f"<p><small>{html.escape(facts)}</small></p>"
+    )
+
+
+def _number(value: float | None) -> str:
+    return "?" if value is None else f"{value:.2f}"

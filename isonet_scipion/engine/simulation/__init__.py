@@ -1,0 +1,1 @@
+"""Simulated tomograms: for the demonstration, the tests, the benchmarks and the builtin model alone."""

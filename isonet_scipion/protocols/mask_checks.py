@@ -1,0 +1,27 @@
+"""Whether masks are those of the tomograms that they are given with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tomo.objects import SetOfTomoMasks, Tomogram
+
+from isonet_scipion import convert
+from isonet_scipion.protocols.streaming import sameSampling
+
+
+def maskErrors(masks: SetOfTomoMasks, tomograms: Mapping[str, Tomogram], samplingRate: float) -> list[str]:
+    """What is wrong with masks: unreadable files, another voxel size (A) or size than the tomograms of their tsId."""
+    errors = []
+    if not sameSampling(masks.getSamplingRate(), samplingRate):
+        errors.append(
+            f"The masks have {masks.getSamplingRate():.2f} Å/px, the tomograms {samplingRate:.2f}: "
+            "make masks of these tomograms."
+        )
+    unreadable = convert.fileErrors(masks)
+    errors += [f"*Masks*: {error}" for error in unreadable.values()]
+    ofMasks = {mask.getTsId(): mask.getDim() for mask in masks if mask.getTsId() not in unreadable}
+    other = [tsId for tsId, tomogram in tomograms.items() if ofMasks.get(tsId, tomogram.getDim()) != tomogram.getDim()]
+    if other:
+        errors.append(f"The masks of {', '.join(other)} have another size than the tomograms.")
+    return errors

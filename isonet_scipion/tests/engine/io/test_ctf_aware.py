@@ -1,0 +1,288 @@
+"""CTF-aware one-pass training: the filter, the step with it, what it learns, and what becomes of its models."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.fft
+
+from isonet_scipion.engine.process.device import choose_devices
+
+choose_devices("-1")
+
+import keras  # noqa: E402
+
+from isonet_scipion.engine.io.mrc import open_volume, write_volume  # noqa: E402
+from isonet_scipion.engine.io.tomogram_table import TomogramTable  # noqa: E402
+from isonet_scipion.engine.learning.one_pass_batches import CropBatches, TomogramSource  # noqa: E402
+from isonet_scipion.engine.learning.one_pass_step import OnePassModel, transferred, weighted_error  # noqa: E402
+from isonet_scipion.engine.network.model_file import load_model, read_metadata  # noqa: E402
+from isonet_scipion.engine.network.unet import NetworkSettings, build_unet  # noqa: E402
+from isonet_scipion.engine.physics.ctf import CtfParameters, ctf, first_peak  # noqa: E402
+from isonet_scipion.engine.physics.grey_scale import GreyScale  # noqa: E402
+from isonet_scipion.engine.physics.radial_filter import PhaseFlip, deconvolve  # noqa: E402
+from isonet_scipion.engine.physics.transfer import Transfer  # noqa: E402
+from isonet_scipion.engine.physics.wedge import TiltRange, apply_wedge  # noqa: E402
+from isonet_scipion.engine.simulation.phantom import make_truth  # noqa: E402
+from isonet_scipion.engine.stages.report import Reporter  # noqa: E402
+
+STRONG = Transfer(10.0, CtfParameters(defocus=60000.0))  # its second lobe is from 0.59 to 0.82 of Nyquist
+TILT = TiltRange()
+TINY = NetworkSettings(filter_base=2, unet_depth=1, convs_per_depth=2, drop_out=0.0, stem=2)
+RUN = (
+    "--method=one-pass", "--ctf_aware=True", "--cube_size=8", "--filter_base=4", "--unet_depth=1", "--iterations=1",
+    "--epochs=1", "--steps_per_epoch=2", "--batch_size=2", "--preprocessing_ncpus=1", "--seed=3",
+)  # fmt: skip
+
+
+def shown(volume, transfer):
+    """What a tomogram shows of a cubic volume, by scipy."""
+    filtered = scipy.fft.rfftn(volume) * transfer.filter(len(volume))
+    return scipy.fft.irfftn(filtered, volume.shape).astype(np.float32)
+
+
+def radius(shape):
+    """Spatial frequency in 1/A of a transform's components, at 10 A per voxel."""
+    return np.linalg.norm(np.meshgrid(*(np.fft.fftfreq(n, 10.0) for n in shape), indexing="ij"), axis=0)
+
+
+def source(transfer, level=0.0, halves=1, size=40):
+    """A tomogram of voxels around `level`."""
+    rng = np.random.default_rng(0)
+    volumes = tuple(level + rng.normal(size=(size,) * 3).astype(np.float32) for _ in range(halves))
+    centres = np.stack([rng.permutation(np.arange(14, size - 14)) for _ in range(3)], axis=1)
+    return TomogramSource("t", volumes, (GreyScale(0.0, 1.0),) * halves, centres, TILT, transfer)
+
+
+def batches(*sources, size=8, pairs=4, steps=1):
+    return CropBatches(sources, size, size + 16, 0.0, 0.2, pairs, steps, (1, 0), 1)
+
+
+# ---------------------------------------------------------------- the filter
+
+
+@pytest.mark.parametrize("size", [8, 9])
+def test_volumes_are_filtered_as_scipy_does(size):
+    volumes = np.random.default_rng(0).normal(size=(2, size, size, size)).astype(np.float32)
+    both = STRONG, dataclasses.replace(STRONG, bfactor=800.0)
+    filters = np.stack([transfer.filter(size) for transfer in both])
+    expected = [shown(volume, transfer) for volume, transfer in zip(volumes, both)]
+    assert np.abs(expected[0] - volumes[0]).max() > 0.3
+    np.testing.assert_allclose(np.asarray(transferred(volumes, filters)), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("defocus, cs", [(60000, 2.7), (20000, 0.0), (5000, 2.7), (500, 2.7)])
+def test_first_peak_is_where_a_search_finds_it(defocus, cs):
+    ctf_parameters, k = CtfParameters(cs=cs, defocus=defocus), np.linspace(0, 0.4, 400001)
+    values = ctf(k, ctf_parameters)
+    top = np.flatnonzero(np.diff(values) < 0)[0]
+    assert first_peak(ctf_parameters) == pytest.approx(k[top], rel=1e-2)
+    assert ctf(np.array(first_peak(ctf_parameters)), ctf_parameters) == pytest.approx(values[top], abs=1e-6)
+
+
+def test_below_the_first_peak_all_is_kept_and_beyond_it_the_ctf_weakens():
+    k = np.linspace(0, 0.05, 1001)
+    values, peak = STRONG.at(k), first_peak(STRONG.ctf_parameters)
+    assert (values[k < peak] == 1).all() and 0.018 < peak < 0.021
+    np.testing.assert_allclose(values[k > peak], np.abs(ctf(k[k > peak], STRONG.ctf_parameters)))
+    assert values[(k > 0.031) & (k < 0.04)].max() > 0.99 and values.min() < 0.02
+    damped = dataclasses.replace(STRONG, bfactor=2000.0).at(k)
+    np.testing.assert_allclose(damped, values * np.exp(-500 * k**2))
+    # a box has the values of its frequencies: 3, 4 and 0 cycles in 20 voxels of 10 A
+    assert STRONG.filter(20)[3, -4, 0] == pytest.approx(STRONG.at(np.array(0.025)))
+
+
+def test_a_phase_flip_turns_the_second_lobe_and_nothing_else():
+    flip = PhaseFlip(10.0, STRONG.ctf_parameters, pad_edges=False)
+    volume = np.random.default_rng(0).normal(size=(24, 20, 28)).astype(np.float32)
+    k = radius(volume.shape)
+    turned = (np.fft.fftn(deconvolve(volume, flip)) / np.fft.fftn(volume)).real
+    for low, high, sign in ((0, 0.028, 1), (0.03, 0.04, -1), (0.042, 0.049, 1)):
+        np.testing.assert_allclose(turned[(k >= low) & (k < high)], sign, atol=1e-3)
+
+
+# ---------------------------------------------------------------- the step
+
+
+def errors_of(*sources):
+    """Errors of a step of networks that change nothing, and the step's input."""
+    inputs, _ = batches(*sources)[0]
+    model = OnePassModel(build_unet(TINY), build_unet(TINY), 8, False)
+    return np.asarray(model(inputs, training=False)), inputs
+
+
+@pytest.mark.parametrize("halves", [1, 2])
+def test_with_a_ctf_of_1_a_step_is_the_one_without(halves):
+    flat = Transfer(10.0, CtfParameters(defocus=500.0))
+    assert (flat.filter(24) == 1).all()
+    without, inputs = errors_of(source(None, halves=halves))
+    assert not any("transfer" in name for name in inputs)
+    with_it, inputs = errors_of(source(flat, halves=halves))
+    assert inputs["crop_transfer"].shape == (2, 24, 24, 13) and inputs["cube_transfer"].shape == (2, 8, 8, 5)
+    np.testing.assert_allclose(with_it, without, atol=1e-5)
+
+
+def test_the_estimate_and_the_output_are_compared_through_the_ctf():
+    errors, inputs = errors_of(source(STRONG))
+    (crop,), view = inputs["crops"][0], inputs["matrices"][0, 0]
+    # a network that changes nothing: the wedge gets the CTF times what is there
+    filled = shown(crop, STRONG) + apply_wedge(crop - shown(crop, STRONG), TILT)
+    points = np.stack(np.meshgrid(*[np.arange(24) - 11.5] * 3, indexing="ij")).reshape(3, -1)
+    turned = filled[tuple(np.rint(view @ points + 11.5).astype(int))].reshape(24, 24, 24)
+    inside = (slice(8, 16),) * 3
+    expected = shown(apply_wedge(turned, TILT)[inside], STRONG) - turned[inside]
+    np.testing.assert_allclose(errors[0, 0], expected, atol=1e-4)
+
+
+def test_each_crop_comes_with_the_ctf_of_its_tomogram():
+    tomograms = {
+        level: source(Transfer(10.0, CtfParameters(defocus=20000.0 + 400 * level)), level) for level in (0, 100)
+    }
+    inputs, _ = batches(*tomograms.values(), pairs=16)[0]
+    levels = [round(-float(crop.mean()), -2) for crop in inputs["crops"]]
+    assert set(levels) == {0, 100}
+    for number, level in enumerate(levels):
+        for name, size in (("crop_transfer", 24), ("cube_transfer", 8)):
+            np.testing.assert_array_equal(inputs[name][number], tomograms[level].transfer.filter(size))
+    assert not np.array_equal(*(item.transfer.filter(8) for item in tomograms.values()))
+
+
+# ---------------------------------------------------------------- what it learns
+
+
+def learned_gain(transfer, is_aware):
+    """Fourier transform along x of a linear network, trained on two noisy halves of what `transfer` shows."""
+    rng = np.random.default_rng(0)
+    image = shown(rng.normal(size=(48,) * 3).astype(np.float32), transfer)
+    halves = tuple(-apply_wedge(image + rng.normal(0, 0.1, image.shape).astype(np.float32), TILT) for _ in range(2))
+    centres = rng.integers(16, 32, (500, 3))
+    data = TomogramSource("t", halves, (GreyScale(0.0, 1.0),) * 2, centres, TILT, transfer if is_aware else None)
+    keras.utils.set_random_seed(0)
+    volume = keras.Input((None, None, None, 1))
+
+    def linear():
+        return keras.Model(volume, keras.layers.Conv3D(1, 5, padding="same", use_bias=False)(volume))
+
+    network = linear()
+    model = OnePassModel(network, linear(), 16, False)
+    model.compile(keras.optimizers.Adam(0.02), loss=weighted_error)
+    model.fit(batches(data, size=16, steps=80), verbose=0, shuffle=False)
+    kernel = network.get_weights()[0][..., 0, 0].sum(axis=(0, 1))
+    k = np.arange(0.5, 5) / 100  # 1/A
+    return k, np.array([(kernel * np.cos(2 * np.pi * 10 * frequency * np.arange(-2, 3))).sum() for frequency in k])
+
+
+def test_it_learns_to_undo_the_ctf_and_does_not_without():
+    transfer = Transfer(10.0, CtfParameters(defocus=20000.0), bfactor=2000.0)
+    k, learned = learned_gain(transfer, True)
+    plain = learned_gain(transfer, False)[1]
+    print(np.round([k, transfer.at(k), learned, plain], 3))
+    # Wiener's filter for a half's noise is T / (T^2 + noise / signal), and without a CTF T^2 / (T^2 + noise / signal)
+    np.testing.assert_allclose(transfer.at(k[[0, 3]]), [0.99, 0.54], atol=0.01)
+    assert plain[3] < 1.1 and 1.4 < learned[3] < 2.1
+    assert learned[3] / learned[0] > 1.2 and plain[3] / plain[0] < 1.1
+
+
+# ---------------------------------------------------------------- runs
+
+
+@pytest.fixture
+def project(tmp_path, run):
+    """Two tomograms of different defocus, and their table, which also names deconvolved ones."""
+    rng = np.random.default_rng(0)
+    for number in range(2):
+        truth = make_truth((32, 40, 40), 10.0, number)
+        noise = rng.normal(0, 0.5, truth.shape).astype(np.float32)
+        write_volume(tmp_path / "tomo" / f"t{number}.mrc", noise - truth, 10.0)
+    assert run("prepare_star", "tomo", "--defocus=40000")[0] == 0
+    table = tmp_path / "tomograms.star"
+    table.write_text(table.read_text().replace("40000.0", "20000.0", 1))
+    assert run("deconv", "tomograms.star")[0] == 0
+    return tmp_path
+
+
+def test_a_run_learns_from_and_corrects_the_tomograms_as_they_are(project, run):
+    status, log = run("refine", "tomograms.star", *RUN, "--voltage=200", "--bfactor=300")
+    assert status == 0 and log.count("CTF-aware: tomograms are taken as they are, not deconvolved.") == 1, log
+    for number, defocus in enumerate((20000, 40000)):
+        assert f"tomo/t{number}.mrc: defocus {defocus} A, 200 kV, Cs 2.7 mm" in log
+    model = "results/model_iter01.keras"
+    assert "show nothing beyond" not in log
+    metadata = read_metadata(model)
+    assert metadata["ctf_aware"] and metadata["deconvolved"] is False and metadata["voltage"] == 200
+    status, log = run("predict", "tomograms.star", model)
+    assert status == 0 and log.count("CTF-aware: tomograms are taken as they are") == 1, log
+    assert "but the model was trained" not in log
+    report = json.loads(Path("corrected_tomos/t0_corrected_report.json").read_text())
+    assert report["tomogram"] == "tomo/t0.mrc" and report["phase_flipped"] and report["agreement_with_measured"] > 0.5
+    assert "compared with the phase-flipped tomogram" in Path("corrected_tomos/report.html").read_text()
+    # without the deconvolved tomogram in the table the result is the same
+    assert run("prepare_star", "tomo", "--output_star=raw.star", "--defocus=20000")[0] == 0
+    assert run("predict", "raw.star", model, "--tomo_idx=1", "--output_dir=raw", "--report=False")[0] == 0
+    assert run("report", "tomograms.star", model, "--tomo_idx=1")[0] == 0
+    again = json.loads(Path("corrected_tomos/t0_corrected_report.json").read_text())
+    assert again["restored_wedge_correlation"] == pytest.approx(report["restored_wedge_correlation"])
+    ours, theirs = (open_volume(f"{folder}/t0_corrected.mrc").data for folder in ("corrected_tomos", "raw"))
+    np.testing.assert_array_equal(ours, theirs)
+    # each is phase-flipped by its own CTF: a network so new changes next to nothing
+    lobe = (radius((32, 40, 40)) > 0.034) & (radius((32, 40, 40)) < 0.042)  # the first of t0, the second of t1
+    for name, sign in (("t0", 1), ("t1", -1)):
+        paths = f"tomo/{name}.mrc", f"corrected_tomos/{name}_corrected.mrc"
+        before, after = (np.fft.fftn(open_volume(path).data)[lobe] for path in paths)
+        likeness = (before * after.conj()).real.sum() / np.linalg.norm(before) / np.linalg.norm(after)
+        assert sign * likeness > 0.8
+    plain = load_model(model)[0].get_weights()
+    assert run("refine", "tomograms.star", *RUN, "--ctf_aware=False", "--result_dir=plain")[0] == 0
+    others = load_model("plain/model_iter01.keras")[0].get_weights()
+    assert not all(np.allclose(one, other) for one, other in zip(plain, others))
+    assert "ctf_aware" not in read_metadata("plain/model_iter01.keras")
+
+
+def test_missing_defocus_and_corrected_tomograms_are_refused(project, run):
+    assert run("prepare_star", "tomo", "--output_star=none.star")[0] == 0
+    cases = [
+        (("none.star", *RUN), ("none.star: _rlnDefocus is 0 for tomo/t0.mrc", "underfocus positive")),
+        (("tomograms.star", *RUN, "--bfactor=-5"), ("bfactor: -5 is out of range",)),
+        (("tomograms.star", *RUN, "--method=iterative"), ("ctf_aware: the method iterative does not take it",)),
+    ]
+    table = Path("tomograms.star").read_text()
+    Path("twice.star").write_text(table.replace("tomo/t1.mrc", "./deconv/t1.mrc").replace(" deconv/", " ./deconv/"))
+    cases.append((("twice.star", *RUN), ("deconv/t1.mrc: its CTF is corrected already",)))
+    for arguments, words in cases:
+        status, log = run("refine", *arguments)
+        assert status == 1 and all(word in log for word in words) and "Traceback" not in log, log
+        assert not Path("results").exists()
+    # a defocus so small is of no consequence at 10 A per voxel
+    table = Path("tomograms.star").read_text().replace("20000.0", "5000.0")
+    Path("tomograms.star").write_text(table)
+    status, log = run("refine", "tomograms.star", *RUN)
+    assert status == 0 and log.count("voxels of 10 A show nothing beyond the CTF's first peak") == 1, log
+    status, log = run("predict", "none.star", "results/model_iter01.keras")
+    assert status == 1 and "_rlnDefocus is 0 for tomo/t0.mrc" in log and not Path("corrected_tomos").exists()
+
+
+def test_it_trains_in_a_mixed_number_format(project, run):
+    status, log = run("refine", "tomograms.star", *RUN, "--precision=mixed_bfloat16")
+    assert status == 0 and "mixed_bfloat16" in log, log
+    assert all(np.isfinite(weight).all() for weight in load_model("results/model_iter01.keras")[0].get_weights())
+
+
+# ---------------------------------------------------------------- the report
+
+
+def test_the_report_compares_with_the_phase_flipped_tomogram(tmp_path, run):
+    truth = np.random.default_rng(0).normal(size=(32,) * 3).astype(np.float32)
+    flip = PhaseFlip(10.0, STRONG.ctf_parameters, pad_edges=False)
+    raw = deconvolve(-apply_wedge(shown(truth, STRONG), TILT), flip)  # flipped back
+    write_volume("tomo/t.mrc", raw, 10.0)
+    write_volume("t_corrected.mrc", -truth, 10.0)
+    assert run("prepare_star", "tomo", "--defocus=60000")[0] == 0
+    entry = TomogramTable("tomograms.star").select(None)[0]
+    agreement = []
+    for metadata in ({"ctf_aware": True, **TINY.as_dict()}, TINY.as_dict()):
+        reporter = Reporter("model.keras", build_unet(TINY), metadata, True)
+        reporter.write(entry, open_volume("tomo/t.mrc"), False, open_volume("t_corrected.mrc"))
+        agreement.append(json.loads(Path("t_corrected_report.json").read_text())["agreement_with_measured"])
+    assert agreement[0] > 0.9 and agreement[1] < 0.8, agreement

@@ -1,0 +1,82 @@
+import mrcfile
+import numpy as np
+import pytest
+
+from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.io.mrc import open_volume, read_float, write_volume
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.int16, np.uint16, np.float16, np.float32])
+def test_all_real_modes_are_read(tmp_path, dtype):
+    data = np.arange(60).reshape(3, 4, 5).astype(dtype)
+    with mrcfile.new(tmp_path / "v.mrc") as mrc:
+        mrc.set_data(data)
+        mrc.voxel_size = 3.5
+    volume = open_volume(tmp_path / "v.mrc")
+    assert volume.voxel_size == pytest.approx(3.5)
+    np.testing.assert_array_equal(read_float(volume), data.astype(np.float32))
+
+
+def test_written_volume_keeps_voxels_and_header(tmp_path):
+    rng = np.random.default_rng(1)
+    data = rng.normal(5, 2, (7, 8, 9)).astype(np.float32)
+    with mrcfile.new(tmp_path / "like.mrc") as mrc:
+        mrc.set_data(data)
+        mrc.header.origin = (1.5, -2.5, 3.5)
+        mrc.header.nzstart = -4
+        mrc.add_label("reconstructed by hand")
+    write_volume(tmp_path / "out" / "v.mrc", data, 7.25, open_volume(tmp_path / "like.mrc"))
+    assert mrcfile.validate(tmp_path / "out" / "v.mrc")
+    with mrcfile.open(tmp_path / "out" / "v.mrc") as mrc:
+        np.testing.assert_array_equal(mrc.data, data)
+        assert mrc.voxel_size.x == pytest.approx(7.25)
+        assert mrc.header.origin.tolist() == (1.5, -2.5, 3.5)
+        assert mrc.header.nzstart == -4
+        assert b"reconstructed by hand" in bytes(mrc.header.label[1])
+        assert mrc.is_volume()
+        np.testing.assert_allclose([mrc.header.dmean, mrc.header.rms], [data.mean(), data.std()], rtol=1e-5)
+
+
+def test_failed_writing_leaves_nothing(tmp_path):
+    from isonet_scipion.engine.io.mrc import writing_volume
+
+    with pytest.raises(RuntimeError), writing_volume(tmp_path / "v.mrc", (4, 4, 4), np.float32, 1.0):
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_unwritable_folder_is_an_engine_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(EngineError, match="can't be written"):
+        write_volume(tmp_path / "file" / "v.mrc", np.zeros((2, 2, 2), np.float32), 1.0)
+
+
+def broken_files(folder):
+    good = folder / "good.mrc"
+    with mrcfile.new(good) as mrc:
+        mrc.set_data(np.ones((8, 8, 8), np.float32))
+    content = good.read_bytes()
+    yield "empty", b""
+    yield "header_cut", content[:500]
+    yield "data_cut", content[:-100]
+    yield "wrong_mode", content[:12] + (99).to_bytes(4, "little") + content[16:]
+    yield "complex", content[:12] + (4).to_bytes(4, "little") + content[16:] + content[1024:]
+    yield "text", b"this is no volume\n" * 100
+    yield "huge", (10**6).to_bytes(4, "little") * 3 + content[12:]
+    yield "negative", (-8).to_bytes(4, "little", signed=True) + content[4:]
+
+
+def test_broken_files_are_engine_errors(tmp_path):
+    for name, content in broken_files(tmp_path):
+        path = tmp_path / f"{name}.mrc"
+        path.write_bytes(content)
+        with pytest.raises(EngineError, match=name):
+            read_float(open_volume(path))
+
+
+def test_nan_is_refused(tmp_path):
+    data = np.ones((4, 4, 4), np.float32)
+    data[1, 2, 3] = np.nan
+    write_volume(tmp_path / "v.mrc", data, 1.0)
+    with pytest.raises(EngineError, match="NaN"):
+        read_float(open_volume(tmp_path / "v.mrc"))

@@ -1,0 +1,71 @@
+"""Tables for RELION 5, read back by a STAR library that RELION's own tools use."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import starfile
+
+from isonet_scipion.engine.io.mrc import write_volume
+from isonet_scipion.engine.io.star import Star, read_star, write_star
+
+
+@pytest.fixture
+def table(tmp_path):
+    """Two tomograms at 10 A, of which the first is corrected."""
+    star = Star([])
+    for index, (name, shape) in enumerate({"TS_01": (20, 30, 40), "TS 02": (24, 36, 48)}.items(), 1):
+        path = tmp_path / "raw" / f"{name}.mrc"
+        write_volume(path, np.zeros(shape, np.float32), 10.0)
+        row = {}
+        star.rows.append(row)
+        values = {"rlnIndex": index, "rlnMicrographName": f"raw/{name}.mrc", "rlnPixelSize": 10.0, "rlnVoltage": 200.0}
+        values["rlnCorrectedTomoName"] = "corrected_tomos/TS_01_corrected.mrc" if index == 1 else "None"
+        for label, value in values.items():
+            star.set(row, label, value)
+    write_star(tmp_path / "tomograms.star", star)
+    return tmp_path
+
+
+def test_table_from_scratch_is_in_the_pixels_of_the_tilt_series(table, run):
+    status, log = run("export_relion", "tomograms.star", "--tilt_series_pixel_size=2.5")
+    assert status == 0, log
+    tables = starfile.read("relion_tomograms.star", always_dict=True)
+    assert list(tables) == ["global"]
+    rows = tables["global"].set_index("rlnTomoName")
+    assert list(rows.index) == ["TS_01", "TS 02"]
+    assert list(rows.loc["TS 02", ["rlnTomoSizeX", "rlnTomoSizeY", "rlnTomoSizeZ"]]) == [192, 144, 96]
+    assert (rows["rlnTomoTomogramBinning"] * rows["rlnTomoTiltSeriesPixelSize"] == 10).all()
+    assert list(rows["rlnVoltage"]) == [200, 200] and list(rows["rlnSphericalAberration"]) == [2.7, 2.7]
+    assert all(Path(path).exists() and Path(path).is_absolute() for path in rows["rlnTomoReconstructedTomogram"])
+    denoised = rows["rlnTomoReconstructedTomogramDenoised"]
+    assert denoised["TS_01"] == str(table / "corrected_tomos" / "TS_01_corrected.mrc")
+
+
+def test_relions_own_table_keeps_everything_and_gets_the_corrected_tomograms(table, run):
+    own = (
+        "# version 50001\n\ndata_global\n\nloop_\n_rlnTomoName #1\n_rlnTomoTiltSeriesStarFile #2\n"
+        "_rlnTomoReconstructedTomogram #3\nTS_07 tilt_series/TS_07.star rec_TS_07.mrc\n"
+        "TS_01 tilt_series/TS_01.star rec_TS_01.mrc\n"
+    )
+    Path("relion.star").write_text(own)
+    status, log = run("export_relion", "tomograms.star", "--relion_star=relion.star", "--output_star=out.star")
+    assert status == 0, log
+    rows = starfile.read("out.star", always_dict=True)["global"]
+    assert list(rows["rlnTomoTiltSeriesStarFile"]) == ["tilt_series/TS_07.star", "tilt_series/TS_01.star"]
+    corrected = str(table / "corrected_tomos" / "TS_01_corrected.mrc")
+    assert list(rows["rlnTomoReconstructedTomogramDenoised"]) == ["rec_TS_07.mrc", corrected]
+    assert Path("relion.star").read_text() == own
+
+
+def test_names_that_relion_does_not_know_are_an_error(table, run):
+    Path("relion.star").write_text("data_global\n\nloop_\n_rlnTomoName #1\nother\n")
+    status, log = run("export_relion", "tomograms.star", "--relion_star=relion.star")
+    assert status == 1 and "relion.star: it has no rlnTomoName TS_01" in log
+    assert not Path("relion_tomograms.star").exists()
+
+
+def test_block_names_survive(tmp_path):
+    (tmp_path / "a.star").write_text("data_global\n\nloop_\n_rlnTomoName #1\nTS_01\n")
+    write_star(tmp_path / "b.star", read_star(tmp_path / "a.star"))
+    assert "data_global" in (tmp_path / "b.star").read_text()

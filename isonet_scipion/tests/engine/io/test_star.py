@@ -1,0 +1,84 @@
+import string
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.io.star import Star, parse_index_list, read_star, tomogram_names, write_star
+
+CELLS = st.text(string.ascii_letters + string.digits + " ._-/;$#'()é", min_size=1, max_size=20).filter(
+    lambda text: text.strip() == text
+)
+
+
+@given(st.lists(st.tuples(CELLS, CELLS, CELLS), min_size=1, max_size=5))
+def test_what_is_written_is_read_back(tmp_path_factory, rows):
+    path = tmp_path_factory.mktemp("star") / "table.star"
+    labels = ["rlnA", "rlnB", "rlnC"]
+    star = Star(labels, [dict(zip(labels, row)) for row in rows])
+    write_star(path, star)
+    again = read_star(path)
+    assert (again.labels, again.rows) == (star.labels, star.rows)
+
+
+def test_released_programs_table_is_read(reference):
+    star = read_star(reference / "tomograms.star")
+    row = star.rows[0]
+    assert star.labels[:3] == ["rlnIndex", "rlnMicrographName", "rlnPixelSize"]
+    assert star.number(row, "rlnDefocus") == 18350
+    assert star.text(row, "rlnMaskBoundary") is None
+
+
+def test_starfile_reads_our_tables(tmp_path):
+    starfile = pytest.importorskip("starfile")
+    row = {"rlnIndex": "1", "rlnMicrographName": "a b.mrc"}
+    write_star(tmp_path / "t.star", Star(list(row), [row]))
+    table = starfile.read(tmp_path / "t.star")
+    assert table["rlnMicrographName"][0] == "a b.mrc"
+
+
+def test_windows_line_ends_tabs_comments_and_later_quotes(tmp_path):
+    text = "# made by hand\r\ndata_\r\n\r\nloop_\r\n_rlnA #1\r\n_rlnB #2\r\n1\tplain\r\n2\t'with space'\r\n"
+    (tmp_path / "t.star").write_bytes(text.encode())
+    assert [row["rlnB"] for row in read_star(tmp_path / "t.star").rows] == ["plain", "with space"]
+
+
+@pytest.mark.parametrize("cell", ["_a.mrc", "data_1.mrc", "loop_", "#1.mrc", "it's", "", "None"])
+def test_first_cells_that_look_like_something_else(tmp_path, cell):
+    rows = [{"rlnA": cell, "rlnB": "1"}, {"rlnA": "plain", "rlnB": cell}, {"rlnA": cell, "rlnB": cell}]
+    write_star(tmp_path / "t.star", Star(["rlnA", "rlnB"], rows))
+    assert read_star(tmp_path / "t.star").rows == rows
+
+
+@pytest.mark.parametrize("text", ["", "hello", "data_\n\nloop_\n_rlnA #1\n_rlnB #2\n1\n", "data_\nloop_\n", "\x00\x01"])
+def test_what_is_no_table_is_refused(tmp_path, text):
+    (tmp_path / "t.star").write_text(text)
+    with pytest.raises(EngineError, match="t.star"):
+        read_star(tmp_path / "t.star").require(["rlnA"])
+
+
+def test_missing_column_and_wrong_number_name_the_place():
+    star = Star(["rlnA"], [{"rlnA": "1"}, {"rlnA": "x"}, {"rlnA": "1.5"}], "t.star")
+    with pytest.raises(EngineError, match="t.star: the column _rlnB is missing"):
+        star.require(["rlnA", "rlnB"])
+    with pytest.raises(EngineError, match="row 2, not a number"):
+        star.number(star.rows[1], "rlnA")
+    with pytest.raises(EngineError, match="not a whole number"):
+        star.integer(star.rows[2], "rlnA")
+
+
+def test_index_lists():
+    star = Star(["rlnIndex"], [{"rlnIndex": str(index)} for index in range(1, 12)])
+    chosen = [row["rlnIndex"] for row in parse_index_list("1,3,5-7", star)]
+    assert chosen == ["1", "3", "5", "6", "7"]
+    assert parse_index_list(None, star) == star.rows
+    for bad in ("a", "1-", "0", "99"):
+        with pytest.raises(EngineError):
+            parse_index_list(bad, star)
+
+
+def test_equal_file_names_get_distinct_output_names():
+    rows = [{"rlnIndex": str(i), "rlnMicrographName": f"{folder}/TS.5_bin4.mrc"} for i, folder in enumerate("ab", 1)]
+    assert tomogram_names(Star(["rlnIndex", "rlnMicrographName"], rows)) == ["TS.5_bin4_1", "TS.5_bin4_2"]
+    assert tomogram_names(Star(["rlnIndex", "rlnMicrographName"], rows[:1])) == ["TS.5_bin4"]

@@ -1,0 +1,131 @@
+"""One-pass runs that go on from a refine_iterNN.json, and on another backend."""
+
+import csv
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from isonet_scipion.engine.process.device import choose_devices
+
+choose_devices("-1")
+
+import keras  # noqa: E402
+
+from isonet_scipion.engine.io.mrc import write_volume  # noqa: E402
+from isonet_scipion.engine.learning.one_pass import LearningRate, OnePassRefinement  # noqa: E402
+from isonet_scipion.engine.network.model_file import STATE_FILE, load_model, read_metadata  # noqa: E402
+
+RUN = (
+    "--method=one-pass", "--cube_size=8", "--filter_base=4", "--unet_depth=1", "--iterations=4", "--epochs=2",
+    "--steps_per_epoch=2", "--batch_size=2", "--preprocessing_ncpus=1", "--seed=3",
+    "--learning_rate=0.1",
+)  # fmt: skip
+
+
+@pytest.fixture
+def project(tmp_path, run):
+    rng = np.random.default_rng(0)
+    for folder in ("tomo", "even", "odd"):
+        write_volume(tmp_path / folder / "t.mrc", rng.normal(size=(32, 40, 40)).astype(np.float32), 10.0)
+    assert run("prepare_star", "tomo", "--even_folder=even", "--odd_folder=odd")[0] == 0
+
+
+def weights(path):
+    return load_model(path)[0].get_weights()
+
+
+def table(folder):
+    with open(Path(folder) / "losses.csv") as file:
+        return list(csv.DictReader(file))
+
+
+def test_continue_from_goes_on_with_the_state_beside_it_to_the_same_weights(project, run, monkeypatch):
+    assert run("refine", "tomograms.star", *RUN)[0] == 0
+    with monkeypatch.context() as cut:
+        cut.setattr(OnePassRefinement, "_has_settled", lambda self, state: state.iteration == 3)
+        assert run("refine", "tomograms.star", *RUN, "--result_dir=cut")[0] == 0
+    assert read_metadata(Path("cut") / STATE_FILE)["progress"]["iteration"] == 3
+    status, log = run("refine", "tomograms.star", "--continue_from=cut/refine_iter02.json")
+    assert status == 0 and "Going on with iteration 3 after 0 of its epochs" in log, log
+    for ours, theirs in zip(weights("cut/model_iter04.keras"), weights("results/model_iter04.keras")):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+    for row, other in zip(table("cut")[1::2], table("results")[1::2]):
+        assert float(row["wedge_correlation"]) == pytest.approx(float(other["wedge_correlation"]), abs=1e-3)
+    assert float(other["wedge_correlation"])
+
+
+def test_continue_from_in_another_folder_starts_from_the_model_with_all_settings(project, run, monkeypatch):
+    assert run("refine", "tomograms.star", *RUN)[0] == 0
+    rates, starts = [], []
+    resume, called = OnePassRefinement._resume, LearningRate.__call__
+
+    def spied(self, model):
+        state = resume(self, model)
+        starts.append(model.get_weights())
+        # 8 steps are left of the run's 16
+        rates.extend(float(called(self.rate, step)) for step in range(9))
+        return state
+
+    monkeypatch.setattr(OnePassRefinement, "_resume", spied)
+    status, log = run("refine", "tomograms.star", "--continue_from=results/refine_iter02.json", "--result_dir=other")
+    assert status == 0 and "halves" in log, log
+    for ours, theirs in zip(starts[0], weights("results/model_iter02.keras")):
+        np.testing.assert_array_equal(ours, theirs)
+    assert [row["iteration"] for row in table("other")] == ["3", "3", "4", "4"]
+    assert not Path("other/model_iter02.keras").exists() and Path("other/model_iter04.keras").exists()
+    # a new optimiser: the rate rises again, then is that of the run's later steps
+    whole = keras.optimizers.schedules.CosineDecay(0.0, 15, warmup_target=0.1, warmup_steps=1)
+    assert rates[0] == 0
+    np.testing.assert_allclose(rates[1:], [float(whole(8 + step)) for step in range(1, 9)], rtol=1e-5)
+    assert rates[1] < 0.5 * 0.1 and rates[8] < 1e-6
+    # what was finished is gone on with from its own state
+    status, log = run("refine", "tomograms.star", "--continue_from=results/refine_iter02.json", "--result_dir=other")
+    assert status == 0 and "Going on with iteration 5" in log and len(table("other")) == 4
+
+
+@pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="JAX is not installed")
+def test_jax_computes_what_tensorflow_does(project, run):
+    assert run("refine", "tomograms.star", *RUN, "--result_dir=start")[0] == 0
+    # without dropout: the backends' random numbers differ
+    steps = ("--iterations=3", "--epochs=1", "--steps_per_epoch=1", "--drop_out=0")
+    more = ("--pretrained_model=start/model_iter04.keras", *steps)
+    for backend in ("tensorflow", "jax"):
+        arguments = ("refine", "tomograms.star", *RUN, *more, f"--result_dir={backend}")
+        done = subprocess.run(
+            [sys.executable, "-m", "isonet_scipion.engine", *arguments],
+            env={**os.environ, "KERAS_BACKEND": backend}, capture_output=True, text=True,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    ours, theirs = table("jax"), table("tensorflow")
+    assert len(ours) == 3
+    # the first step, from the same weights, and two more that are made after updates
+    for row, other in zip(ours, theirs):
+        for column in ("loss", "val_loss"):
+            assert float(row[column]) == pytest.approx(float(other[column]), rel=1e-4 if row is ours[0] else 1e-2)
+        assert float(row["wedge_correlation"]) == pytest.approx(float(other["wedge_correlation"]), abs=0.01)
+    assert float(theirs[-1]["wedge_correlation"])
+
+
+def test_what_was_made_is_not_overwritten_and_new_options_are_not_ignored(project, run):
+    assert run("refine", "tomograms.star", *RUN, "--iterations=2")[0] == 0
+    made = Path("results/model_iter02.keras").read_bytes()
+    # other options from iteration 1 on, in the same folder
+    again = ("refine", "tomograms.star", "--continue_from=results/refine_iter01.json")
+    status, log = run(*again, "--learning_rate=0.01")
+    assert status == 1 and "results/model_iter02.keras: it is there already, of another run. Give another" in log
+    assert Path("results/model_iter02.keras").read_bytes() == made
+    # no iteration left
+    status, log = run("refine", "tomograms.star", "--continue_from=results/refine_iter02.json", "--result_dir=other")
+    assert status == 1 and "iterations: 2 are finished already. Give more than 2." in log and not Path("other").exists()
+    # a run that is gone on with
+    assert run(*again, "--result_dir=other")[0] == 0
+    status, log = run(*again, "--result_dir=other", "--filled_weight=0.9")
+    assert status == 1 and "it holds a run with filled_weight 0.2, not 0.9" in log
+    status, log = run(*again, "--result_dir=other", "--patience=5", "--iterations=3")
+    assert status == 0 and "Going on with iteration 3" in log, log
+    assert run(*again, "--patience=0")[0] == 2

@@ -1,0 +1,184 @@
+"""Training runs: repeatable, resumable, right for each tilt range."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.io.mrc import open_volume, write_volume
+from isonet_scipion.engine.io.star import Star, write_star
+from isonet_scipion.engine.learning.forecast import refinement_bytes
+from isonet_scipion.engine.learning.noise_schedule import noise_level
+from isonet_scipion.engine.measure.history import EpochRecord, require_convergence
+from isonet_scipion.engine.network.model_file import load_model
+
+SMALL = (
+    "--filter_base=2", "--unet_depth=2", "--iterations=3", "--epochs=2", "--steps_per_epoch=4", "--batch_size=2",
+    "--noise_level=0.1", "--noise_start_iter=2", "--preprocessing_ncpus=2",
+)  # fmt: skip
+
+
+@pytest.fixture
+def subtomograms(tmp_path):
+    """A table of four subtomograms of two tilt ranges."""
+    star, rng = Star([]), np.random.default_rng(0)
+    for number in range(4):
+        path = tmp_path / "subtomo" / f"s{number}.mrc"
+        data = rng.normal(0, 1, (24, 24, 24)).astype(np.float32)
+        data[6:12, 6:14, 8:12] -= 5
+        write_volume(path, data, 10.0)
+        row = {}
+        star.rows.append(row)
+        tilt = (-60.0, 60.0) if number < 2 else (-30.0, 66.0)
+        values = {"rlnImageName": path, "rlnCubeSize": 16, "rlnPixelSize": 10.0}
+        values |= {"rlnTiltMin": tilt[0], "rlnTiltMax": tilt[1]}
+        for label, value in values.items():
+            star.set(row, label, value)
+    write_star(tmp_path / "subtomo.star", star)
+    return tmp_path
+
+
+def weights(path):
+    return load_model(path)[0].get_weights()
+
+
+def assert_same_weights(first, second, tolerance):
+    for a, b in zip(weights(first), weights(second)):
+        np.testing.assert_allclose(a, b, atol=tolerance)
+
+
+def command(*arguments):
+    return [sys.executable, "-m", "isonet_scipion.engine", "refine", "subtomo.star", *SMALL, *arguments]
+
+
+def test_same_seed_same_model_other_seed_other_model(subtomograms, run):
+    for name, seed in (("a", 5), ("b", 5), ("c", 6)):
+        status, log = run("refine", "subtomo.star", *SMALL, f"--seed={seed}", f"--result_dir={name}")
+        assert status == 0, log
+        assert "Disk space" in log and "epoch 2/2: loss" in log
+    assert_same_weights("a/model_iter03.keras", "b/model_iter03.keras", 0)
+    with pytest.raises(AssertionError):
+        assert_same_weights("a/model_iter03.keras", "c/model_iter03.keras", 1e-6)
+    with open("a/losses.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert [(int(row["iteration"]), int(row["epoch"])) for row in rows] == [(i, e) for i in (1, 2, 3) for e in (1, 2)]
+    assert [float(row["noise_level"]) for row in rows] == [0, 0, 0.1, 0.1, 0.1, 0.1]
+    metadata = load_model("a/model_iter03.keras")[1]
+    expected = {"tilt_min": -60, "tilt_max": 66, "voxel_size": 10, "iteration": 3, "cube_size": 16}
+    assert expected.items() <= metadata.items()
+
+
+def test_steps_follow_from_all_subtomograms(subtomograms, run):
+    few = [option for option in SMALL if "steps" not in option]
+    status, log = run("refine", "subtomo.star", *few, "--iterations=1", "--epochs=1")
+    assert status == 0 and "1 epochs x 12 steps x 2 pairs" in log  # 6 * 4 subtomograms / 2
+
+
+def test_killed_runs_go_on_and_end_in_the_same_model(subtomograms):
+    quiet = {"cwd": subtomograms, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    subprocess.run(command("--seed=5", "--result_dir=whole"), check=True, **quiet)
+    for moment, epochs in enumerate((1, 3)):
+        folder = subtomograms / f"killed{moment}"
+        process = subprocess.Popen(command("--seed=5", f"--result_dir={folder.name}"), start_new_session=True, **quiet)
+        losses = folder / "losses.csv"
+        while not losses.exists() or len(losses.read_text().splitlines()) <= epochs:
+            assert process.poll() is None, "it ended before it could be killed"
+            time.sleep(0.02)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        assert not (folder / "model_iter03.keras").exists()
+        subprocess.run(command("--seed=5", f"--result_dir={folder.name}"), check=True, **quiet)
+        assert_same_weights(folder / "model_iter03.keras", subtomograms / "whole" / "model_iter03.keras", 1e-6)
+        assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == []
+
+
+def test_finished_run_goes_on_for_more_iterations_but_not_with_other_settings(subtomograms, run):
+    assert run("refine", "subtomo.star", *SMALL, "--seed=5", "--iterations=1")[0] == 0
+    status, log = run("refine", "subtomo.star", *SMALL, "--seed=5", "--learning_rate=0.1")
+    assert status == 1 and "results: it holds a run with learning_rate 0.0004, not 0.1" in log
+    assert run("refine", "subtomo.star", *SMALL, "--seed=5", "--iterations=2", "--result_dir=other")[0] == 0
+    # without a seed the stored one is taken
+    assert run("refine", "subtomo.star", *SMALL, "--iterations=2")[0] == 0
+    assert_same_weights("results/model_iter02.keras", "other/model_iter02.keras", 1e-6)
+
+
+def test_continue_from_restores_all_settings_that_are_not_given_anew(subtomograms, run):
+    assert run("refine", "subtomo.star", *SMALL, "--seed=5")[0] == 0
+    anew = ("--continue_from=results/refine_iter03.json", "--iterations=4", "--epochs=1")
+    status, log = run("refine", "subtomo.star", *anew)
+    assert status == 0, log
+    stored = json.loads(Path("results/refine_iter04.json").read_text())
+    assert (stored["filter_base"], stored["batch_size"], stored["steps_per_epoch"], stored["seed"]) == (2, 2, 4, 5)
+    assert (stored["epochs"], stored["noise_level"], len(stored["losses"])) == (1, [0.1], 1)
+
+
+def test_estimates_are_written_dark_or_not_at_all(subtomograms, run):
+    assert run("refine", "subtomo.star", *SMALL, "--iterations=2")[0] == 0
+    few = ("--result_dir=few", "--remove_intermediate=True")
+    assert run("refine", "subtomo.star", *SMALL, "--iterations=2", *few)[0] == 0
+    for iteration in ("00", "01"):
+        estimate = open_volume(f"results/s0_iter{iteration}.mrc")
+        source = open_volume("subtomo/s0.mrc").data
+        assert np.corrcoef(estimate.data.ravel(), source.ravel())[0, 1] > 0.6
+        np.testing.assert_allclose(np.percentile(-estimate.data, [4, 96]), [0, 1], atol=1e-4)
+    assert not list(Path("few").glob("*.mrc"))
+    assert Path("few/losses.png").stat().st_size > 5000
+
+
+def test_page_of_the_training_shows_losses_and_slices_of_each_iteration(subtomograms, run):
+    assert run("refine", "subtomo.star", *SMALL, "--iterations=2")[0] == 0
+    page = Path("results/report.html").read_text()
+    assert page.count("data:image/png;base64,") == 3  # losses, and the estimates 0 and 1
+    assert "<td>2</td><td>0.1</td>" in page and "http" not in page
+    picture = imread("results/estimate_iter01.png")
+    assert picture.shape[:2] == (24, 3 * 24 + 2 * 2)
+    estimate = open_volume("results/s0_iter01.mrc").data
+    assert np.corrcoef(picture[..., 0][:, 26:50].ravel(), estimate[::-1, 12].ravel())[0, 1] > 0.95
+
+
+def test_released_model_is_a_start(subtomograms, run, reference):
+    settings = ("--filter_base=8", "--iterations=1", "--epochs=1", "--steps_per_epoch=1", "--batch_size=2")
+    model = reference / "model_fb8.h5"
+    status, log = run("refine", "subtomo.star", *settings, f"--pretrained_model={model}", "--learning_rate=1e-9")
+    assert status == 0, log
+    trained = [w for w in weights("results/model_iter01.keras") if w.ndim == 5]
+    for ours, theirs in zip(trained, [w for w in weights(model) if w.ndim == 5]):
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+    status, log = run("refine", "subtomo.star", *SMALL, f"--pretrained_model={model}", "--result_dir=other")
+    assert status == 1 and "model_fb8.h5: it is a network of" in log
+
+
+@pytest.mark.parametrize("loss", [float("nan"), float("inf"), 1.1])
+def test_diverging_loss_stops_with_advice(loss):
+    history = [EpochRecord(1, 1, 0.1, 0.1, 0.0, 1.0)]
+    require_convergence(EpochRecord(1, 2, 0.9, 0.9, 0.0, 1.0), history, 4e-4)
+    with pytest.raises(EngineError, match="iteration 1 epoch 2.*Lower learning_rate to 0.0001"):
+        require_convergence(EpochRecord(1, 2, loss, 0.1, 0.0, 1.0), history, 4e-4)
+
+
+def test_run_that_does_not_fit_on_the_disk_is_refused_before_it_starts(subtomograms, run, monkeypatch):
+    monkeypatch.setattr("isonet_scipion.engine.process.disk.shutil.disk_usage", lambda path: SimpleNamespace(free=1000))
+    status, log = run("refine", "subtomo.star", *SMALL)
+    assert status == 1 and "results: this needs" in log and "remove_intermediate" in log
+    assert not Path("results").exists()
+    # 3 iterations' models, twice the state with two more numbers per weight, 4 estimates of 24^3 each
+    assert refinement_bytes(1000, 4, 24, 3, True) == 4 * 1000 * 9 + 4 * 4 * 24**3 * 3
+
+
+def test_noise_schedule():
+    levels, starts = (0.05, 0.1), (3, 5)
+    assert [noise_level(iteration, levels, starts) for iteration in range(1, 7)] == [0, 0, 0.05, 0.05, 0.1, 0.1]
+    assert noise_level(9, (), ()) == 0
+    for bad in (((0.1,), (1, 2)), ((0.1, 0.2), (2, 2)), ((-0.1,), (1,))):
+        with pytest.raises(EngineError):
+            noise_level(1, *bad)

@@ -1,0 +1,174 @@
+"""The quality report: Fourier correlations, the hidden-wedge test, and what the command writes."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from isonet_scipion.engine.io.mrc import write_volume
+from isonet_scipion.engine.io.star import Star, write_star
+from isonet_scipion.engine.measure.fourier_correlation import CERTAIN, FourierCorrelation
+from isonet_scipion.engine.measure.hidden_wedge import TIPPED, HiddenWedgeTest, hidden_region
+from isonet_scipion.engine.measure.quality import Evidence, measure_quality
+from isonet_scipion.engine.physics.fourier import filtered
+from isonet_scipion.engine.physics.grey_scale import GreyScale
+from isonet_scipion.engine.physics.wedge import TiltRange, apply_wedge, measured_half_space
+from isonet_scipion.engine.sampling.even_boxes import box_side, choose_boxes
+
+SIZE = 32
+TILT_RANGES = (TiltRange(), TiltRange(-30, 66), TiltRange(-50, 50))
+
+
+def noise(seed, size=SIZE):
+    return np.random.default_rng(seed).normal(size=(size,) * 3).astype(np.float32)
+
+
+def curve_of(pairs, region=None):
+    everything = np.ones((SIZE, SIZE, SIZE // 2 + 1), bool)
+    sums = FourierCorrelation(SIZE, everything if region is None else region)
+    for first, second in pairs:
+        sums.add(first, second)
+    return sums.curve()
+
+
+@given(st.integers(0, 50), st.floats(0.1, 10), st.floats(-5, 5))
+def test_a_volume_agrees_with_itself_whatever_its_grey_scale(seed, factor, offset):
+    volume = noise(seed)
+    curve = curve_of([(volume, factor * volume + np.float32(offset))])
+    assert curve.mean == pytest.approx(1, abs=1e-3)
+    assert curve_of([(volume, -volume)]).mean == pytest.approx(-1, abs=1e-3)
+
+
+def test_chance_level_is_the_scatter_of_unrelated_volumes():
+    region = hidden_region(SIZE, TiltRange())[1]
+    pairs = [[(filtered(noise(2 * n), region), filtered(noise(2 * n + 1), region))] for n in range(60)]
+    curves = [curve_of(pair, region) for pair in pairs]
+    scatter, told = np.std([curve.mean for curve in curves]), curves[0].mean_chance
+    assert 0.6 < scatter / told < 1.6
+    assert abs(np.mean([curve.mean for curve in curves])) < CERTAIN * told / np.sqrt(60)
+
+
+@pytest.mark.parametrize("tilt", TILT_RANGES)
+def test_hidden_components_were_measured_and_are_not_shown(tilt):
+    shown, hidden = hidden_region(SIZE, tilt)
+    assert not (shown & hidden).any() and hidden.sum() > 0.05 * hidden.size
+    # a box that was measured in the tilt range, tipped, has all of its power in the two
+    box = apply_wedge(noise(1), tilt)
+    spectrum = np.abs(np.fft.rfftn(TIPPED.apply(box))) ** 2
+    assert spectrum[~(shown | hidden)].sum() < 1e-6 * spectrum.sum()
+    # what is shown looks to the network like a tomogram of that tilt range
+    assert not (shown & ~measured_half_space(SIZE, tilt)).any()
+
+
+@pytest.mark.parametrize("tilt", TILT_RANGES)
+def test_only_what_is_right_counts_as_restored(tilt):
+    perfect, idle, inventive = (HiddenWedgeTest(SIZE, tilt) for _ in range(3))
+    for seed in range(4):
+        box = apply_wedge(noise(seed), tilt)
+        perfect.add(box[None], lambda shown, box=box: TIPPED.apply(box)[None])
+        idle.add(box[None], lambda shown: shown)
+        inventive.add(box[None], lambda shown, seed=seed: shown + noise(100 + seed))
+    assert perfect.curve().mean > 0.99
+    assert idle.curve().mean == 0
+    assert abs(inventive.curve().mean) < CERTAIN * inventive.curve().mean_chance
+
+
+def test_noise_that_halves_show_lowers_the_ceiling():
+    test = HiddenWedgeTest(SIZE, TiltRange())
+    for seed in range(4):
+        signal = noise(seed)
+        test.add_halves(signal + noise(50 + seed), signal + noise(90 + seed))
+    # halves of signal-to-noise ratio 1 agree to 1/2; their mean agrees with the signal to sqrt(2/3)
+    assert test.ceiling().mean == pytest.approx(np.sqrt(2 / 3), abs=0.05)
+
+
+@pytest.mark.parametrize("by_halves", [False, True])
+def test_the_network_is_tested_on_what_it_was_shown(by_halves):
+    signal, scatter = noise(1, 40), noise(2, 40)
+    halves, scale = (signal + scatter, signal - scatter), GreyScale(0.0, 1.0)
+    shown = []
+
+    def network(box):
+        shown.append(box)
+        return box
+
+    evidence = Evidence(signal, signal, TiltRange(), 10.0, scale, None, halves, (scale, scale), by_halves)
+    measure_quality(evidence, network, (8, 8, 8))
+    passed = hidden_region(40, TiltRange())[0]
+    tested = [-signal] if not by_halves else [-half for half in halves]
+    assert len(shown) == len(tested) + 2
+    for box, part in zip(shown, tested):
+        np.testing.assert_allclose(box, filtered(TIPPED.apply(part), passed), atol=1e-4)
+
+
+def test_resolution_is_where_the_curve_falls_below_the_threshold():
+    region = np.ones((SIZE, SIZE, SIZE // 2 + 1), bool)
+    k = np.fft.fftfreq(SIZE, 1 / SIZE)
+    radius = np.sqrt(k[:, None, None] ** 2 + k[:, None] ** 2 + np.fft.rfftfreq(SIZE, 1 / SIZE) ** 2)
+    pairs = [(noise(n), filtered(noise(n), radius < 8) + filtered(noise(99 + n), radius >= 8)) for n in range(4)]
+    assert curve_of(pairs, region).resolution(0.5, 10.0) == pytest.approx(SIZE * 10 / 8, rel=0.15)
+    assert curve_of([(noise(1), noise(2))], region).resolution(0.5, 10.0) is None
+
+
+@given(st.tuples(*[st.integers(10, 80)] * 3), st.integers(1, 9))
+def test_boxes_lie_inside_and_apart(shape, most):
+    side = box_side(shape, (8, 8, 8))
+    if min(shape) < 16:
+        assert side is None
+        return
+    corners = choose_boxes(np.broadcast_to(np.float32(0), shape), side, most)
+    assert 1 <= len(corners) <= most
+    assert all(0 <= c <= n - side for corner in corners for c, n in zip(corner, shape))
+    apart = [max(abs(a - b) for a, b in zip(p, q)) for i, p in enumerate(corners) for q in corners[:i]]
+    assert all(distance >= side for distance in apart)
+
+
+def test_predict_reports_each_tomogram_and_report_does_it_anew(run):
+    star = Star([])
+    for index, name in enumerate(("TS_01", "a <b> & $x$"), 1):
+        data = noise(index, 40)
+        data[10:20, 10:25, 8:30] -= 5
+        names = {label: f"{folder}/{name}.mrc" for label, folder in
+                 (("rlnMicrographName", "raw"), ("rlnTomoReconstructedTomogramHalf1", "even"),
+                  ("rlnTomoReconstructedTomogramHalf2", "odd"))}  # fmt: skip
+        for path, scatter in zip(names.values(), (0, 1, 1)):
+            write_volume(path, data + scatter * noise(index + len(path), 40), 10.0)
+        row = {}
+        star.rows.append(row)
+        for label, value in {"rlnIndex": index, "rlnPixelSize": 10.0, **names}.items():
+            star.set(row, label, value)
+    write_star("t.star", star)
+    small = ("--filter_base=2", "--unet_depth=1", "--convs_per_depth=2", "--iterations=1", "--epochs=1",
+             "--steps_per_epoch=1", "--batch_size=1", "--seed=1")  # fmt: skip
+    assert run("extract", "t.star", "--cube_size=16", "--crop_size=24")[0] == 0
+    assert run("refine", "subtomo.star", *small)[0] == 0
+    status, log = run("predict", "t.star", "results/model_iter01.keras")
+    assert status == 0, log
+    assert "TS_01: restored wedge correlation" in log
+    page = Path("corrected_tomos/report.html").read_text()
+    assert page.count("data:image/png;base64,") == 2
+    assert "a &lt;b&gt; &amp; $x$" in page and "<b> &" not in page and "http" not in page
+    report = json.loads(Path("corrected_tomos/TS_01_corrected_report.json").read_text())
+    assert report["wedge_power_after"] > 0 and report["box_side"] == 40
+    # a hardly trained network neither restores anything nor changes the data
+    assert report["restored_wedge_correlation"] == 0 and report["agreement_with_measured"] > 0.99
+    assert set(report["resolution_A"]) == {"x", "y", "z"}
+
+    for path in Path("corrected_tomos").glob("*report*"):
+        path.unlink()
+    assert run("report", "t.star", "results/model_iter01.keras", "--tomo_idx=1")[0] == 0
+    again = json.loads(Path("corrected_tomos/TS_01_corrected_report.json").read_text())
+    assert again["restored_wedge_correlation"] == pytest.approx(report["restored_wedge_correlation"], abs=1e-5)
+    assert not list(Path("corrected_tomos").glob("a*report*"))
+    assert run("predict", "t.star", "results/model_iter01.keras", "--output_dir=bare", "--report=False")[0] == 0
+    assert not list(Path("bare").glob("*report*"))
+
+
+def test_report_before_correction_is_an_error(run):
+    write_volume("raw/a.mrc", noise(1), 10.0)
+    assert run("prepare_star", "raw")[0] == 0
+    status, log = run("report", "tomograms.star", "builtin")
+    assert status == 1 and "has no rlnCorrectedTomoName" in log

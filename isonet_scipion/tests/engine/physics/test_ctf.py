@@ -1,0 +1,27 @@
+import numpy as np
+import pytest
+
+from isonet_scipion.engine.physics.ctf import CtfParameters, ctf, electron_wavelength, wiener_filter
+
+
+def test_wavelength_of_the_textbook():
+    # Reimer: 0.0197 A at 300 kV, 0.0251 A at 200 kV
+    assert electron_wavelength(300) == pytest.approx(0.0197, abs=5e-5)
+    assert electron_wavelength(200) == pytest.approx(0.0251, abs=5e-5)
+
+
+def test_first_zero_lies_where_the_phase_is_the_amplitude_contrasts():
+    ctf_parameters = CtfParameters(300, 0.0, 0.0, 30000)
+    # without Cs and amplitude contrast the first zero is at k = 1/sqrt(lambda defocus)
+    first_zero = 1 / np.sqrt(electron_wavelength(300) * 30000)
+    assert ctf(np.array([first_zero]), ctf_parameters)[0] == pytest.approx(0, abs=1e-9)
+    # underfocus: contrast is positive before it
+    assert (ctf(np.linspace(0.1, 0.99, 50) * first_zero, ctf_parameters) > 0).all()
+
+
+def test_wiener_filter_undoes_the_ctf_where_signal_is_strong_and_fades_where_it_is_lost():
+    x = np.linspace(0, 1, 101)
+    weights = wiener_filter(x, 10, CtfParameters(defocus=0.0), snrfalloff=0, deconvstrength=6, highpassnyquist=0.02)
+    np.testing.assert_allclose(weights[5:], 1 / ctf(x[5:] / 20, CtfParameters()), rtol=1e-3)
+    assert weights[0] == pytest.approx(0, abs=1e-6)
+    assert abs(wiener_filter(np.array([1.0]), 10, CtfParameters(), snrfalloff=5)[0]) < 1e-6

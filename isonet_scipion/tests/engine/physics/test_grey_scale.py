@@ -1,0 +1,20 @@
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from isonet_scipion.engine.physics.grey_scale import measure, normalise
+
+
+@given(st.integers(0, 1000), st.floats(0.01, 1000), st.floats(-1e3, 1e3), st.booleans())
+def test_scale_is_reached_and_undone(seed, scale, offset, percentile):
+    volume = (np.random.default_rng(seed).normal(size=(5, 6, 7)) * scale + offset).astype(np.float32)
+    result = normalise(volume, percentile)
+    reached = np.percentile(result, [4, 96]) if percentile else np.array([result.mean(), result.std()])
+    tolerance = 1e-4 + 1e-5 * abs(offset) / scale
+    np.testing.assert_allclose(reached, [0, 1], atol=tolerance)
+    undone = measure(volume, percentile).undo(result)
+    np.testing.assert_allclose(undone, volume, atol=1e-5 * (scale + abs(offset)) + 1e-6)
+
+
+def test_constant_volume_stays_finite():
+    assert np.isfinite(normalise(np.full((3, 3, 3), 5, np.float32))).all()

@@ -1,0 +1,60 @@
+import subprocess
+import sys
+
+import mrcfile
+import numpy as np
+import pytest
+
+from isonet_scipion.engine.measure.wedge_power import wedge_power_ratio
+from isonet_scipion.engine.physics.tilt_check import power_by_angle, shown_range, tilt_warning
+from isonet_scipion.engine.physics.wedge import TiltRange
+from isonet_scipion.engine.simulation.phantom import Example
+from isonet_scipion.tests.engine.conftest import shared_folder
+
+
+def shown(tilt, seed=1):
+    tomogram = Example((48, 96, 96), tilt=tilt, seed=seed).make()[1]
+    return shown_range(*power_by_angle(tomogram[:, y : y + 48, x : x + 48] for y in (0, 48) for x in (0, 48)))
+
+
+@pytest.mark.parametrize("tilt", [TiltRange(), TiltRange(-30, 66), TiltRange(-66, 30), TiltRange(-50, 50)])
+def test_the_data_show_their_own_range(tilt):
+    found = shown(tilt)
+    assert found.minimum == pytest.approx(tilt.minimum, abs=7)
+    assert found.maximum == pytest.approx(tilt.maximum, abs=7)
+    assert tilt_warning(tilt, found) is None
+
+
+def test_mirrored_and_wrong_ranges_are_told():
+    found = shown(TiltRange(-30, 66))
+    assert "mirrored: the data show about" in tilt_warning(TiltRange(-66, 30), found)
+    assert "does not fit" in tilt_warning(TiltRange(), found)
+
+
+def test_without_an_empty_wedge_nothing_is_claimed():
+    truth = Example((48, 48, 48)).make()[0]
+    assert shown_range(*power_by_angle([truth + np.random.default_rng(0).normal(size=truth.shape)])) is None
+    assert tilt_warning(TiltRange(), None) is None
+
+
+def test_real_tomogram_shows_its_range(real_data):
+    with mrcfile.mmap(real_data / "mpneumoniae_20A_full.mrc") as mrc:
+        cubes = [mrc.data[16:64, y : y + 48, x : x + 48] for y in (0, 48, 96) for x in (0, 48, 96)]
+        assert tilt_warning(TiltRange(), shown_range(*power_by_angle(cubes))) is None
+        assert "-30..66 does not fit" in tilt_warning(TiltRange(-30, 66), shown_range(*power_by_angle(cubes)))
+
+
+def test_sign_of_the_tilts_is_that_of_the_simulated_benchmark(tmp_path):
+    """A tilt series of -30..66 degrees, projected and back-projected in real space by another program."""
+    bench = shared_folder("bench")
+    scene = ("phantom.py", "--seed", "42", "--shape", "48", "64", "64", "--apix", "10", "--out", "gt.mrc")
+    tilts = ("--tilt-min", "-30", "--tilt-max", "66", "--tilt-step", "3", "--snr", "3")
+    for script, *arguments in (scene, ("project.py", "--gt", "gt.mrc", "--out-dir", ".", *tilts)):
+        subprocess.run([sys.executable, bench / script, *arguments], cwd=tmp_path, check=True, capture_output=True)
+    with mrcfile.open(tmp_path / "tomo.mrc") as mrc:
+        tomogram = mrc.data
+    found = shown_range(*power_by_angle(tomogram[:, y : y + 48, x : x + 48] for y in (0, 16) for x in (0, 16)))
+    assert tilt_warning(TiltRange(-30, 66), found) is None
+    assert "mirrored" in tilt_warning(TiltRange(-66, 30), found)
+    assert wedge_power_ratio(tomogram, TiltRange(-30, 66)) < 0.01
+    assert wedge_power_ratio(tomogram, TiltRange(-66, 30)) > 0.5

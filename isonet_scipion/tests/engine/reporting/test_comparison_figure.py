@@ -1,0 +1,41 @@
+import mrcfile
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from isonet_scipion.engine.measure.wedge_power import wedge_power_ratio, xz_power
+from isonet_scipion.engine.physics.wedge import TiltRange
+from isonet_scipion.engine.reporting.comparison_figure import save_comparison
+from isonet_scipion.engine.simulation.phantom import Example
+
+
+def test_white_noise_has_as_much_power_in_the_wedge_as_outside():
+    noise = np.random.default_rng(0).standard_normal((48, 80, 64), dtype=np.float32)
+    assert wedge_power_ratio(noise, TiltRange()) == pytest.approx(1, abs=0.05)
+    scaled = wedge_power_ratio(7 * noise + 3, TiltRange())
+    assert scaled == pytest.approx(wedge_power_ratio(noise, TiltRange()), rel=1e-3)
+
+
+def test_power_of_a_wave_is_where_its_frequency_says():
+    z, x = np.arange(32)[:, None, None], np.arange(64)
+    wave = np.sin(2 * np.pi * (z * 6 / 32 + x * 4 / 64)) * np.ones((1, 5, 1))
+    power = xz_power(wave)
+    assert power.shape == (64, 64)
+    peak = np.unravel_index(np.argmax(power), power.shape)
+    # 6 waves in 32 planes are 12 in 64; both signs of the frequency hold the same power
+    assert tuple(sorted(abs(index - 32) for index in peak)) == (4, 12)
+    assert (peak[0] - 32) * (peak[1] - 32) > 0
+
+
+def test_picture_is_written_whole(tmp_path):
+    truth, tomogram = Example((24, 40, 32)).make()
+    save_comparison(tmp_path / "p.png", tomogram, -truth, 10.0, TiltRange(), "phantom")
+    picture = imread(tmp_path / "p.png")
+    assert picture.shape == (900, 1600, 4)
+    assert picture[..., :3].std() > 0.1
+    assert [path.name for path in tmp_path.iterdir()] == ["p.png"]
+
+
+def test_released_real_tomogram_has_an_empty_wedge(real_data):
+    with mrcfile.mmap(real_data / "mpneumoniae_20A_full.mrc") as mrc:
+        assert wedge_power_ratio(mrc.data, TiltRange()) < 0.01

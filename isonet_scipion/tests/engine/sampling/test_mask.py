@@ -1,0 +1,56 @@
+import mrcfile
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from isonet_scipion.engine.sampling.mask import bin_by_two, local_deviation, sample_mask
+
+
+def test_equals_the_released_programs_mask(reference):
+    with mrcfile.open(reference / "cell_deconv.mrc") as tomogram, mrcfile.open(reference / "cell_mask.mrc") as expected:
+        mask = sample_mask(tomogram.data, 4, 60, 55, z_crop=0.1)
+        np.testing.assert_array_equal(mask, expected.data)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.tuples(*[st.integers(1, 9)] * 3), st.sampled_from([3, 5]))
+def test_local_deviation_is_that_of_the_voxels_inside(shape, size):
+    volume = np.random.default_rng(5).normal(1000, 3, shape).astype(np.float32)
+    result = local_deviation(volume, size)
+    half = size // 2
+    for place in np.ndindex(shape):
+        box = volume[tuple(slice(max(0, p - half), p + half + 1) for p in place)]
+        assert result[place] == pytest.approx(box.std(dtype=float), abs=0.02)
+
+
+@given(st.tuples(*[st.integers(2, 13)] * 3))
+def test_binning_halves_every_size_and_keeps_the_grey_level(shape):
+    binned = bin_by_two(np.full(shape, 7, np.int16))
+    assert binned.shape == tuple(-(-n // 2) for n in shape)
+    np.testing.assert_allclose(binned, 7, rtol=1e-5)
+
+
+def test_dense_textured_block_is_found_and_odd_sizes_keep_their_last_planes():
+    rng = np.random.default_rng(6)
+    tomogram = rng.normal(0, 0.1, (41, 61, 63)).astype(np.float32)
+    tomogram[21:, 31:, 31:] += rng.normal(-5, 5, (20, 30, 32))
+    mask = sample_mask(tomogram, 2, 20, 40)
+    assert mask.dtype == np.int8
+    assert mask.shape == tomogram.shape
+    assert mask[24:, 34:, 34:].mean() > 0.9
+    assert mask[:16, :26, :26].sum() == 0
+    assert mask[-1].any() and mask[:, -1].any() and mask[:, :, -1].any()
+
+
+def test_switched_off_criteria_z_crop_and_boundary():
+    tomogram = np.random.default_rng(7).normal(0, 1, (20, 24, 26)).astype(np.float32)
+    assert sample_mask(tomogram, density_percentage=100, std_percentage=100).all()
+    cropped = sample_mask(tomogram, density_percentage=100, std_percentage=100, z_crop=0.2)
+    np.testing.assert_array_equal(np.flatnonzero(cropped.any((1, 2))), np.arange(4, 16))
+    boundary = np.zeros((10, 12, 13), bool)
+    boundary[2:4, 5:7, 1:3] = True
+    inside = sample_mask(tomogram, density_percentage=100, std_percentage=100, boundary=boundary)
+    assert inside.sum() == 8 * 8 and inside[4:8, 10:14, 2:6].all()
+    half = sample_mask(tomogram, density_percentage=30, std_percentage=100)
+    assert 0.25 < half.mean() <= 0.3
