@@ -10,6 +10,8 @@ from isonet_scipion.engine.errors import EngineError
 
 MOST_CS = 100.0  # mm
 MOST_DEFOCUS = 1e6  # A
+LEAST_DEFOCUS = 5000.0  # A: half a micrometre; what is less is in another unit
+UNITS = (("m", 1e10, 1e-3), ("µm", 1e4, 50.0), ("nm", 10.0, LEAST_DEFOCUS))  # name, in A, numbers below
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,38 @@ class CtfParameters:
             raise EngineError(
                 "rlnAmplitudeContrast", f"{self.amplitude_contrast:g} is no fraction", "Give 0 to 1, such as 0.07."
             )
+
+
+def require_plausible_defocus(defocus: float, what: str = "rlnDefocus", whose: str = "") -> float:
+    """The defocus, if its size and sign are those of a defocus in A, underfocus positive.
+
+    The unit is told by size: tomograms are recorded half a micrometre to some tens of them under focus. 5000 to 50000
+    may be nm as well as A, and are taken as A.
+
+    Parameters
+    ----------
+    defocus : float
+        As it was given.
+    what : str
+        The column, parameter or file that it comes from.
+    whose : str
+        The tomogram that has it, for the message.
+
+    Raises
+    ------
+    EngineError
+        If it is 0, negative, or so small that it is in µm or nm; says what it would be in A.
+    """
+    of = f" for {whose}" if whose else ""
+    if defocus == 0:
+        raise EngineError(what, f"it is 0{of}, which says nothing", "Give the defocus in A, such as 30000 for 3 µm.")
+    size = abs(defocus)
+    unit, factor = next(((name, factor) for name, factor, most in UNITS if size < most), ("A", 1.0))
+    if defocus > 0 and unit == "A":
+        return defocus
+    signs = "; underfocus is positive here" if defocus < 0 else ""
+    why = f"{defocus:g}{of} is no defocus in A{f' but looks like {unit}' if unit != 'A' else ''}{signs}"
+    raise EngineError(what, why, f"Give it in A, underfocus positive: {size * factor:.0f}.")
 
 
 def electron_wavelength(voltage: float) -> float:

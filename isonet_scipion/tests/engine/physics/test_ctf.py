@@ -1,7 +1,14 @@
 import numpy as np
 import pytest
 
-from isonet_scipion.engine.physics.ctf import CtfParameters, ctf, electron_wavelength, wiener_filter
+from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.physics.ctf import (
+    CtfParameters,
+    ctf,
+    electron_wavelength,
+    require_plausible_defocus,
+    wiener_filter,
+)
 
 
 def test_wavelength_of_the_textbook():
@@ -25,3 +32,26 @@ def test_wiener_filter_undoes_the_ctf_where_signal_is_strong_and_fades_where_it_
     np.testing.assert_allclose(weights[5:], 1 / ctf(x[5:] / 20, CtfParameters()), rtol=1e-3)
     assert weights[0] == pytest.approx(0, abs=1e-6)
     assert abs(wiener_filter(np.array([1.0]), 10, CtfParameters(), snrfalloff=5)[0]) < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("defocus", "said"),
+    [
+        (2.5, "looks like µm.* 25000"),
+        (12.0, "looks like µm.* 120000"),
+        (2500.0, "looks like nm.* 25000"),
+        (300.0, "looks like nm.* 3000"),
+        (3e-6, "looks like m.* 30000"),
+        (-30000.0, "underfocus is positive here.* 30000"),
+        (-2.5, "looks like µm; underfocus is positive here.* 25000"),
+        (0.0, "it is 0 for TS_1"),
+    ],
+)
+def test_a_defocus_in_another_unit_or_sign_is_refused_with_its_value_in_angstrom(defocus, said):
+    with pytest.raises(EngineError, match=f"^rlnDefocus: .*TS_1.*{said}" if defocus else said):
+        require_plausible_defocus(defocus, "rlnDefocus", "TS_1")
+
+
+@pytest.mark.parametrize("defocus", [5000.0, 18350.0, 60000.0, 150000.0])
+def test_a_defocus_in_angstrom_is_taken(defocus):
+    assert require_plausible_defocus(defocus) == defocus
