@@ -1,8 +1,12 @@
 """Names that several modules of Scipion's half share."""
 
-# Variables of scipion.conf
-ISONET_HOME = "ISONET_HOME"
-ISONET_PYTHON = "ISONET_PYTHON"
+# For people; the package's name tells it from the older plugin isonet
+PLUGIN_NAME = "IsoNet"
+
+# Variables of scipion.conf. Scipion keeps one dictionary for all plugins, so no other may have these names: the older
+# plugin isonet has ISONET_HOME.
+ISONET_ENGINE_HOME = "ISONET_ENGINE_HOME"
+ISONET_ENGINE_PYTHON = "ISONET_ENGINE_PYTHON"
 
 # The environment that the install hook makes; Scipion cuts names of binaries at the first dash
 ENGINE_PACKAGE = "isonet_engine"

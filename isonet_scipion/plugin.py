@@ -10,7 +10,13 @@ import pwem
 import pyworkflow.utils as pwutils
 
 from isonet_scipion import environment
-from isonet_scipion.constants import ENGINE_PACKAGE, ENVIRONMENT_VERSION, ISONET_HOME, ISONET_PYTHON
+from isonet_scipion.constants import (
+    ENGINE_PACKAGE,
+    ENVIRONMENT_VERSION,
+    ISONET_ENGINE_HOME,
+    ISONET_ENGINE_PYTHON,
+    PLUGIN_NAME,
+)
 
 INSTALL = f"scipion3 installb {ENGINE_PACKAGE}"
 UNINSTALL = f"scipion3 uninstallb {ENGINE_PACKAGE}-{ENVIRONMENT_VERSION}"
@@ -21,19 +27,23 @@ class Plugin(pwem.Plugin):
 
     # Scipion looks names, paths and templates up through the module that registers the class
     __module__ = "isonet_scipion"
-    _homeVar = ISONET_HOME
+    _homeVar = ISONET_ENGINE_HOME
     _url = "https://doi.org/10.1038/s41467-022-33957-8"
     _supportedVersions = [ENVIRONMENT_VERSION]
+
+    def getName(self) -> str:
+        """What Scipion's windows call the plugin: in the tree, in forms and in the names of runs."""
+        return PLUGIN_NAME
 
     @classmethod
     def _defineVariables(cls) -> None:
         cls._defineEmVar(
-            ISONET_HOME,
+            ISONET_ENGINE_HOME,
             f"{ENGINE_PACKAGE}-{ENVIRONMENT_VERSION}",
             description=f"Folder of the environment with TensorFlow that '{INSTALL}' makes.",
         )
         cls._defineVar(
-            ISONET_PYTHON,
+            ISONET_ENGINE_PYTHON,
             "",
             description="Python of an environment of your own with the engine's libraries. Empty: the installed one.",
         )
@@ -45,8 +55,8 @@ class Plugin(pwem.Plugin):
 
     @classmethod
     def enginePython(cls) -> str | None:
-        """The engine's Python: ISONET_PYTHON, else the installed one, else Scipion's own; None if none can run it."""
-        own = cls.getVar(ISONET_PYTHON)
+        """Path of ISONET_ENGINE_PYTHON, else of the installed Python, else of Scipion's; None if none can run it."""
+        own = cls.getVar(ISONET_ENGINE_PYTHON)
         if own:
             return os.path.expanduser(own)
         if os.path.exists(cls.getHome(environment.installed_flag())):
@@ -71,15 +81,15 @@ class Plugin(pwem.Plugin):
             )
             return [
                 f"IsoNet's engine is not installed: {wrong}.",
-                f"Run *{INSTALL}*, or set {ISONET_PYTHON} in Scipion's configuration "
+                f"Run *{INSTALL}*, or set {ISONET_ENGINE_PYTHON} in Scipion's configuration "
                 "to the Python of an environment that has the engine's libraries.",
             ]
         damage = environment.damage(python)
         if not damage:
             return []
         mending = (
-            f"Correct {ISONET_PYTHON} in Scipion's configuration, or that environment."
-            if cls.getVar(ISONET_PYTHON)
+            f"Correct {ISONET_ENGINE_PYTHON} in Scipion's configuration, or that environment."
+            if cls.getVar(ISONET_ENGINE_PYTHON)
             else f"Run *{UNINSTALL}*, then *{INSTALL}*."
         )
         return [f"{python}, the Python of IsoNet's engine, is not in order: {damage}.", mending]

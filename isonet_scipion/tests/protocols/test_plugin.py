@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import pwem
 import pytest
 import pyworkflow
 from pyworkflow.protocol.executor import StepExecutor
@@ -18,7 +19,7 @@ from pyworkflow.utils import process
 
 import isonet_scipion
 from isonet_scipion import environment, protocols
-from isonet_scipion.constants import ISONET_HOME, ISONET_PYTHON
+from isonet_scipion.constants import ISONET_ENGINE_HOME, ISONET_ENGINE_PYTHON
 from isonet_scipion.plugin import Plugin
 from isonet_scipion.protocols.base import EngineFailure, ending, readStatus
 
@@ -27,8 +28,8 @@ PACKAGE = Path(isonet_scipion.__file__).parent
 
 @pytest.fixture
 def variables(monkeypatch, tmp_path):
-    """Plugin variables for one test; ISONET_HOME is an empty folder."""
-    monkeypatch.setattr(Plugin, "_vars", {**Plugin._vars, ISONET_HOME: str(tmp_path), ISONET_PYTHON: ""})
+    """Plugin variables for one test; ISONET_ENGINE_HOME is an empty folder."""
+    monkeypatch.setattr(Plugin, "_vars", {**Plugin._vars, ISONET_ENGINE_HOME: str(tmp_path), ISONET_ENGINE_PYTHON: ""})
     return Plugin._vars
 
 
@@ -45,6 +46,29 @@ def test_scipion_finds_protocols_objects_and_templates():
     assert set(protocols.__all__) <= set(domain.getProtocols())
     assert "IsoNetModel" in domain.getObjects()
     assert domain.getPluginModule("isonet_scipion")._pluginInstance.getPath() == str(PACKAGE)
+
+
+@pytest.mark.parametrize("first", ["ours", "theirs"])
+def test_a_plugin_with_the_older_plugins_variables_changes_nothing(monkeypatch, first):
+    """scipion-em-isonet has ISONET_HOME; Scipion keeps one dictionary for all plugins and fills it in any order."""
+
+    class Older(pwem.Plugin):
+        _homeVar = "ISONET_HOME"
+
+        @classmethod
+        def _defineVariables(cls):
+            cls._defineEmVar("ISONET_HOME", "isonet-0.2")
+            cls._defineVar("ISONET_PYTHON", "/another/python")
+
+    monkeypatch.setattr(pwem.Plugin, "_vars", {})
+    for plugin in (Plugin, Older) if first == "ours" else (Older, Plugin):
+        plugin._defineVariables()
+    assert Plugin.getHome().endswith("isonet_engine-1.0") and Older.getHome().endswith("isonet-0.2")
+    assert Plugin.enginePython() == sys.executable
+
+
+def test_people_see_a_short_name_that_the_older_plugin_does_not_have():
+    assert protocols.ProtIsoNetDeconv.getClassLabel() == "IsoNet - CTF deconvolution"
 
 
 def test_protocols_conf_lists_every_protocol_once():
@@ -66,9 +90,11 @@ def mark_installed(home: Path) -> Path:
 def test_python_of_ones_own_comes_before_the_installed_one(variables, tmp_path):
     python = mark_installed(tmp_path)
     assert Plugin.enginePython() == str(python) and Plugin.validateInstallation() == []
-    variables[ISONET_PYTHON] = "/some/where/python"
+    variables[ISONET_ENGINE_PYTHON] = "/some/where/python"
     assert Plugin.enginePython() == "/some/where/python"
-    assert re.search(f"/some/where/python.*can't be run.*{ISONET_PYTHON}", " ".join(Plugin.validateInstallation()))
+    assert re.search(
+        f"/some/where/python.*can't be run.*{ISONET_ENGINE_PYTHON}", " ".join(Plugin.validateInstallation())
+    )
 
 
 def test_scipions_python_serves_if_it_has_what_the_engine_needs(variables, monkeypatch):
@@ -123,7 +149,7 @@ def test_every_python_runs_this_very_code(variables, tmp_path, kind):
         own = tmp_path / "another python's"
         own.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
         own.chmod(0o755)
-        variables[ISONET_PYTHON] = str(own)
+        variables[ISONET_ENGINE_PYTHON] = str(own)
     result = subprocess.run(
         f"{Plugin.engineCommand()} --version",
         shell=True,

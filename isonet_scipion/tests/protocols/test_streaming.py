@@ -190,8 +190,8 @@ class TestIsoNetStreaming(LiveTest):
         log, script = Path(self.proj.path, "engine.log"), Path(self.proj.path, "spy.sh")
         script.write_text(SPY.format(log=shlex.quote(str(log)), python=shlex.quote(sys.executable)))
         script.chmod(0o755)
-        os.environ["ISONET_PYTHON"] = str(script)
+        os.environ["ISONET_ENGINE_PYTHON"] = str(script)
         try:
             yield log
         finally:
-            del os.environ["ISONET_PYTHON"]
+            del os.environ["ISONET_ENGINE_PYTHON"]
