@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any, Optional, Tuple
 
-Floats = tuple[float, ...]
-Ints = tuple[int, ...]
+Floats = Tuple[float, ...]
+Ints = Tuple[int, ...]
 
 
 def option(default: Any, text: str, choices: tuple[str, ...] = (), least: int | None = None) -> Any:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
+from typing import Mapping, Optional
 
 from pyworkflow.protocol import Form, Protocol
 from pyworkflow.protocol.params import FloatParam, PointerParam
@@ -13,7 +14,7 @@ from isonet_scipion.engine.physics.ctf import CtfParameters
 from isonet_scipion.protocols.form import Within, addOption
 from isonet_scipion.protocols.streaming import isOpen
 
-Defoci = Mapping[str, "float | None"]  # of each tomogram (tsId) in A; None where not known
+Defoci = Mapping[str, Optional[float]]  # of each tomogram (tsId) in A; None where not known
 
 
 def addCtfs(form: Form, condition: str | None = None) -> None:

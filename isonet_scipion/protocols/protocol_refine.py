@@ -82,12 +82,12 @@ class ProtIsoNetRefine(ProtIsoNetBase):
             options["iterations"] = iterations
             options["steps_per_epoch"] = max(1, self.onePassSteps.get() // ONE_PASS_DEFAULTS["epochs"])
             own = {"learning_rate": self.onePassLearningRate.get(), "drop_out": self.onePassDropOut.get()}
-            options |= {name: value for name, value in own.items() if value is not None}
+            options.update({name: value for name, value in own.items() if value is not None})
             options["ctf_aware"] = self._isCtfAware()
         else:
             others = (*ONE_PASS_ALONE, *(NETWORK if self.startFromBuiltin else ()))
             options = {name: value for name, value in options.items() if name not in others}
-        options |= {"result_dir": self._resultFolder(), "preprocessing_ncpus": self.numberOfThreads.get()}
+        options.update({"result_dir": self._resultFolder(), "preprocessing_ncpus": self.numberOfThreads.get()})
         model = self.pretrainedModel.get()
         if model is not None:
             options["pretrained_model"] = model.getFileName()

@@ -33,9 +33,11 @@ BYTES_PER_LAYER = 400  # of a file, beside the weights
 # what reading a damaged or hostile archive can raise
 DAMAGED = (ValueError, LookupError, TypeError, AttributeError, OSError, EOFError, RuntimeError, MemoryError)
 DAMAGED += (zipfile.BadZipFile, zlib.error)
-KINDS = {"voxel_size": Optional[float], "tilt_min": Optional[float], "tilt_max": Optional[float]}
-KINDS |= {"normalize_percentile": Optional[bool], "deconvolved": Optional[bool], "cube_size": Optional[int]}
-KINDS |= get_type_hints(NetworkSettings)
+KINDS = {
+    **{"voxel_size": Optional[float], "tilt_min": Optional[float], "tilt_max": Optional[float]},
+    **{"normalize_percentile": Optional[bool], "deconvolved": Optional[bool], "cube_size": Optional[int]},
+    **get_type_hints(NetworkSettings),
+}
 BUILTIN = "builtin"  # what a user gives instead of a file's name
 BUILTIN_FILE = Path(__file__).parent.parent / "builtin" / "model.keras"
 

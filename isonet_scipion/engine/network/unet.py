@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Any, Optional, Tuple
 
 import numpy as np
 
@@ -25,8 +25,8 @@ class NetworkSettings:
     filter_base: int = 64
     unet_depth: int = 3
     convs_per_depth: int = 3
-    kernel: tuple[int, int, int] = (3, 3, 3)
-    pool: Optional[tuple[int, int, int]] = None
+    kernel: Tuple[int, int, int] = (3, 3, 3)
+    pool: Optional[Tuple[int, int, int]] = None
     drop_out: float = 0.3
     batch_normalization: bool = True
     stem: int = 1

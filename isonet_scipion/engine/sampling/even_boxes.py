@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 
 import numpy as np
 
@@ -28,7 +27,7 @@ def box_side(shape: tuple[int, int, int], divisor: tuple[int, int, int]) -> int 
     int or None
         None if the tomogram is too small for one of 16 voxels.
     """
-    unit = math.lcm(*divisor)
+    unit = int(np.lcm.reduce(divisor))
     side = min(*shape, LARGEST) // unit * unit
     return side if side >= SMALLEST else None
 
