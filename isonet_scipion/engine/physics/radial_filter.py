@@ -13,6 +13,7 @@ import scipy.fft
 
 from isonet_scipion.engine.arrays import release, require_contrast, scratch_array
 from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.physics.borders import Border
 from isonet_scipion.engine.physics.ctf import CtfParameters, ctf, wiener_filter
 
 FILTER_SAMPLES = 1 << 16  # steps of the tabulated radial filter
@@ -68,6 +69,7 @@ def deconvolve(
     chunk_size: int | None = None,
     scratch_folder: str | os.PathLike | None = None,
     threads: int = 1,
+    border: Border | None = None,
 ) -> np.ndarray:
     """Filter a tomogram with W(r), r = min(1, |frequency / Nyquist|), and scale it to its own mean and deviation.
 
@@ -87,6 +89,8 @@ def deconvolve(
         Folder of that file, which has no name and vanishes with the process.
     threads : int
         Number of CPU threads.
+    border : Border, optional
+        What of the tomogram is no data: it is not filtered, and stays as it is.
 
     Returns
     -------
@@ -98,6 +102,12 @@ def deconvolve(
     EngineError
         If a voxel is not finite, all are equal, or there is no room for the file.
     """
+    if border is not None:
+        whole = np.empty(tomogram.shape, np.float32) if out is None else out
+        inner = whole[border.box]
+        deconvolve(border.inner(tomogram), deconvolution, inner, chunk_size, scratch_folder, threads)
+        border.put_back(tomogram, inner, whole)
+        return whole
     shape = tomogram.shape
     sources = [_padded_axis(n, deconvolution.pad_edges) for n in shape]
     start = [int(np.flatnonzero(source == 0)[0]) for source in sources]

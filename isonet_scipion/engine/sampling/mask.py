@@ -8,6 +8,7 @@ import numpy as np
 import scipy.ndimage
 
 from isonet_scipion.engine.arrays import release, require_contrast
+from isonet_scipion.engine.physics.borders import Border
 
 BINNING = 2
 KEEP_ALL = 99.8  # a percentage above this switches its criterion off
@@ -23,13 +24,15 @@ def sample_mask(
     z_crop: float | None = None,
     boundary: np.ndarray | None = None,
     threads: int = 1,
+    border: Border | None = None,
+    inverted: bool = False,
 ) -> np.ndarray:
     """Mark sample by density and by local contrast.
 
     Parameters
     ----------
     tomogram : ndarray
-        (z, y, x) of any real type, protein dark; a memory map is read plane by plane.
+        (z, y, x) of any real type, protein dark unless `inverted`; a memory map is read plane by plane.
     patch_size : int
         The box looked at has 2 * patch_size + 1 voxels of the binned volume on a side; the Gaussian
         that smooths it has a sigma of patch_size / 2.
@@ -41,6 +44,10 @@ def sample_mask(
         Allowed region, of the binned shape (each side halved and rounded up).
     threads : int
         Number of CPU threads.
+    border : Border, optional
+        What of the tomogram is no data: the percentages are those of the rest, and no sample is in it.
+    inverted : bool
+        Whether protein is bright.
 
     Returns
     -------
@@ -52,7 +59,19 @@ def sample_mask(
     EngineError
         If a voxel is not finite, or all are equal.
     """
+    if border is not None:
+        if boundary is not None:
+            halved = (slice(axis.start // BINNING, -(-axis.stop // BINNING)) for axis in border.box)
+            boundary = boundary[tuple(halved)]
+        inner = border.inner(tomogram)
+        boundary = _of_binned_shape(boundary, inner.shape)
+        mask = sample_mask(
+            inner, patch_size, density_percentage, std_percentage, z_crop, boundary, threads, None, inverted
+        )
+        return border.without(mask > 0).astype(np.int8)
     binned = bin_by_two(tomogram, threads)
+    if inverted:
+        np.negative(binned, out=binned)
     require_contrast(float(binned.min()), float(binned.max()))
     smooth = scipy.ndimage.gaussian_filter(binned, patch_size / 2, mode="reflect")
     kept = np.ones(binned.shape, bool)
@@ -68,6 +87,11 @@ def sample_mask(
     if boundary is not None:
         kept &= boundary
     return _repeat_by_two(kept.astype(np.int8), tomogram.shape)
+
+
+def _of_binned_shape(boundary: np.ndarray | None, shape: tuple[int, int, int]) -> np.ndarray | None:
+    """Without the last planes that a box with an odd start has more of."""
+    return None if boundary is None else boundary[tuple(slice(-(-length // BINNING)) for length in shape)]
 
 
 def bin_by_two(tomogram: np.ndarray, threads: int = 1) -> np.ndarray:

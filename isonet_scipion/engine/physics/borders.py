@@ -1,0 +1,200 @@
+"""Parts of a volume that hold one value, as the padding of AreTomo, Warp and RELION: they are no data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.ndimage
+
+from isonet_scipion.engine.arrays import release
+
+SAMPLED = 24  # planes in which the values are looked for
+MOST_VALUES = 4
+LEAST_SHARE = 0.005  # of the voxels; less shifts no percentile
+ABOVE_NEIGHBOURS = 5.0  # smooth data in few grey levels have flat places too, but of neighbouring levels alike
+
+Box = tuple[slice, slice, slice]
+
+
+@dataclass(frozen=True)
+class Border:
+    """Where a volume holds one value instead of data."""
+
+    box: Box  # the smallest that holds all data
+    empty: np.ndarray | None  # bool, of the box: its voxels without data; None: all are data
+    values: tuple[float, ...]
+    share: float  # of the volume's voxels that are no data
+    shape: tuple[int, int, int]  # of the volume
+
+    def describe(self) -> str:
+        """In words, after a file's name."""
+        values = ", ".join(f"{value:g}" for value in self.values)
+        return f"{100 * self.share:.1f} % of its voxels are a border or blank ({values}), which is left out"
+
+    def inner(self, volume: np.ndarray) -> np.ndarray:
+        """The box of a volume of the same shape: a view, or where it has empty places a float32 copy, mirrored there.
+
+        What is mirrored has the grey values of the data beside it, so that filters see no step.
+        """
+        return volume[self.box] if self.empty is None else mirrored_into(volume[self.box], self.empty)
+
+    def without(self, mask: np.ndarray) -> np.ndarray:
+        """A mask of the box, (z, y, x) bool, as one of the whole volume of which no voxel lies in the border."""
+        whole = np.zeros(self.shape, bool)
+        whole[self.box] = mask if self.empty is None else mask & ~self.empty
+        return whole
+
+    def data(self) -> np.ndarray:
+        """True where the volume holds data: (z, y, x) bool, of the whole volume."""
+        return self.without(np.ones([axis.stop - axis.start for axis in self.box], bool))
+
+    def put_back(self, volume: np.ndarray, inner: np.ndarray, out: np.ndarray) -> None:
+        """Fill `out` with what was made of the box, and around and between it with the voxels of `volume`.
+
+        Parameters
+        ----------
+        volume : ndarray
+            The whole, (z, y, x) of any real type.
+        inner : ndarray
+            Of the box; may be the view of it in `out`.
+        out : ndarray
+            float32, as the whole; may be a memory map.
+        """
+        z, *plane = self.box
+        for place in range(len(volume)):
+            made = inner[place - z.start].copy() if z.start <= place < z.stop else None
+            out[place] = volume[place]
+            if made is not None:
+                if self.empty is not None:
+                    hole = self.empty[place - z.start]
+                    made[hole] = volume[(place, *plane)][hole]
+                out[(place, *plane)] = made
+            release(out)
+
+
+def find_border(volume: np.ndarray) -> Border | None:
+    """Where a volume holds one of a few values over more than half a percent of its voxels; None where it does not.
+
+    A voxel counts if it lies in a block of 3^3 voxels of that value, or in a whole plane of it: single voxels that
+    happen to have the most frequent grey value are data.
+
+    Parameters
+    ----------
+    volume : ndarray
+        (z, y, x) of any real type; may be a memory map.
+
+    Returns
+    -------
+    Border or None
+        None also where all voxels are equal.
+    """
+    values = _flat_values(volume)
+    if not len(values):
+        return None
+    empty, found = np.zeros(volume.shape, bool), []
+    for value in values:
+        flat = _flat(volume, value)
+        if flat.mean() > LEAST_SHARE / 2:
+            found.append(float(value))
+            empty |= flat
+    share = float(empty.mean())
+    if share < LEAST_SHARE or share == 1.0:
+        return None
+    box = []
+    for axis in range(3):
+        held = np.flatnonzero(~empty.all(axis=tuple(other for other in range(3) if other != axis)))
+        box.append(slice(int(held[0]), int(held[-1]) + 1))
+    inside = empty[tuple(box)]
+    return Border(tuple(box), inside.copy() if inside.any() else None, tuple(found), share, volume.shape)
+
+
+def _flat_values(volume: np.ndarray) -> list[float]:
+    """Values that fill blocks of 3^2 voxels of some planes, the most frequent first."""
+    if min(volume.shape[1:]) < 3:
+        return []
+    planes = np.unique(np.linspace(0, len(volume) - 1, SAMPLED).round().astype(int))
+    flat = []
+    for z in planes:
+        plane = np.asarray(volume[z])
+        flat.append(plane[1:-1, 1:-1][_flat_blocks(plane)])
+    release(volume)
+    values, counts = np.unique(np.concatenate(flat), return_counts=True)
+    least = LEAST_SHARE / 2 * len(planes) * volume[0].size
+    among = dict(zip(values.tolist(), counts.tolist()))
+    chosen = [value for value, count in among.items() if count >= least]
+    if volume.dtype.kind in "iu":
+        beside = {value: max(among.get(value - 1, 0), among.get(value + 1, 0)) for value in chosen}
+        chosen = [value for value in chosen if among[value] > ABOVE_NEIGHBOURS * beside[value]]
+    return sorted(chosen, key=lambda value: -among[value])[:MOST_VALUES]
+
+
+def _flat_blocks(plane: np.ndarray) -> np.ndarray:
+    """Whether the block of 3^2 pixels around each inner pixel holds one value."""
+    along = plane[:, 1:] == plane[:, :-1]
+    along = along[:, 1:] & along[:, :-1]
+    down = plane[1:, 1:-1] == plane[:-1, 1:-1]
+    return along[1:-1] & along[2:] & along[:-2] & down[1:] & down[:-1]
+
+
+def _flat(volume: np.ndarray, value: float) -> np.ndarray:
+    """Voxels in blocks of 3^3, or in whole planes, of a value; beyond the faces all have it."""
+    equal = np.empty(volume.shape, bool)
+    for z in range(len(volume)):
+        np.equal(volume[z], value, out=equal[z])
+    release(volume)
+    flat = equal
+    for axis in range(3):
+        flat = _with_neighbours(flat, axis, np.logical_and)
+    # the second and third time for tips of turned borders; whole numbers may have the value by chance
+    for _ in range(1 if volume.dtype.kind in "iu" else 3):
+        for axis in range(3):
+            flat = _with_neighbours(flat, axis, np.logical_or)
+        flat &= equal
+    for axis in range(3):
+        whole = equal.all(axis=tuple(other for other in range(3) if other != axis))
+        np.moveaxis(flat, axis, 0)[whole] = True
+    return flat
+
+
+def _with_neighbours(flags: np.ndarray, axis: int, join: np.ufunc) -> np.ndarray:
+    joined = flags.copy()
+    source, target = np.moveaxis(flags, axis, 0), np.moveaxis(joined, axis, 0)
+    join(target[1:], source[:-1], out=target[1:])
+    join(target[:-1], source[1:], out=target[:-1])
+    return joined
+
+
+def mirrored_into(volume: np.ndarray, empty: np.ndarray) -> np.ndarray:
+    """A float32 copy of a volume whose empty voxels are filled with the data beside them, mirrored at their edge.
+
+    Parameters
+    ----------
+    volume : ndarray
+        (z, y, x) of any real type.
+    empty : ndarray of bool
+        Same shape; not all True.
+    """
+    filled = volume.astype(np.float32)
+    holds = ~empty.all(axis=(1, 2))
+    before, source = None, None
+    for z in np.flatnonzero(holds & empty.any(axis=(1, 2))):
+        hole = empty[z]
+        if before is None or not np.array_equal(hole, before):
+            before, source = hole, _mirrored_places(hole)
+        filled[z][hole] = filled[z][source[0], source[1]]
+    if not holds.all():
+        line = _mirrored_places(~holds[:, None])[0]  # of the planes without data
+        filled[~holds] = filled[line]
+    return filled
+
+
+def _mirrored_places(hole: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """For each pixel of a hole the place of the pixel, beyond the nearest edge, that is mirrored into it."""
+    nearest = scipy.ndimage.distance_transform_edt(hole, return_distances=False, return_indices=True)
+    nearest = nearest[:, hole]
+    mirrored = 2 * nearest - np.stack(np.nonzero(hole))
+    outside = ((mirrored < 0) | (mirrored >= np.array(hole.shape)[:, None])).any(axis=0)
+    mirrored = np.where(outside, nearest, mirrored)
+    mirrored = np.where(hole[mirrored[0], mirrored[1]], nearest, mirrored)
+    return mirrored[0], mirrored[1]

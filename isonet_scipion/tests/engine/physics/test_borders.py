@@ -1,0 +1,106 @@
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter
+
+from isonet_scipion.engine.physics.borders import find_border, mirrored_into
+from isonet_scipion.engine.physics.ctf import CtfParameters
+from isonet_scipion.engine.physics.radial_filter import Deconvolution, deconvolve
+from isonet_scipion.engine.sampling.mask import sample_mask
+
+JOB = Deconvolution(10.0, CtfParameters(defocus=25000.0))
+
+
+def scene(shape=(40, 60, 70), mean=1000.0, seed=0):
+    rng = np.random.default_rng(seed)
+    smooth = gaussian_filter(rng.normal(size=shape), 2)
+    return (mean + 50 * (smooth / smooth.std() + 0.5 * rng.normal(size=shape))).astype(np.float32)
+
+
+def padded(volume, value=0.0, widths=((0, 0), (12, 15), (0, 0))):
+    return np.pad(volume, widths, constant_values=value)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, np.int16, np.uint8, np.int8])
+@pytest.mark.parametrize("value", [0, 100])
+@pytest.mark.parametrize("widths", [((0, 0), (12, 15), (0, 0)), ((2, 0), (0, 0), (3, 7)), ((0, 1), (0, 0), (0, 0))])
+def test_padding_is_found_with_any_value_at_any_face(dtype, value, widths):
+    volume = (scene(mean=0) / 3).astype(dtype) if dtype != np.uint8 else (128 + scene(mean=0) / 4).astype(dtype)
+    border = find_border(padded(volume, value, widths))
+    np.testing.assert_array_equal(padded(volume, value, widths)[border.box], volume)
+    assert border.empty is None
+    assert border.values == (value,)
+
+
+def test_what_has_no_border_has_none():
+    rng = np.random.default_rng(1)
+    smooth = gaussian_filter(rng.normal(size=(40, 60, 70)), 4)
+    for volume in (
+        scene(),
+        np.round(rng.normal(0, 1, (40, 60, 70))).astype(np.int8),  # a third of the voxels are 0
+        np.round(3 * smooth / smooth.std()).astype(np.int8),  # denoised, in few grey levels: flat places
+        np.full((8, 9, 10), 3.0, np.float32),  # for others to complain of
+        np.zeros((2, 2, 2), np.float32),
+    ):
+        assert find_border(volume) is None
+
+
+def test_turned_and_several_borders_and_blank_planes():
+    volume = scene()
+    y, x = np.indices(volume.shape[1:])
+    volume[:, x + y < 30] = 7  # a rotated tomogram's corner
+    volume[:, x - y > 50] = -3
+    volume[18:20, 20:40, 20:40] = 0  # less than 3 voxels thick, and few: data
+    volume[-1] = 7
+    border = find_border(volume)
+    empty = ~border.data()
+    assert set(border.values) == {7, -3}
+    assert border.box[0] == slice(0, 39)
+    assert empty[-1].all() and not empty[18, 20:40, 20:40].any()
+    expected = (x + y < 30) | (x - y > 50)
+    assert (empty[0] != expected).mean() < 0.005
+    assert border.share == pytest.approx(empty.mean())
+
+
+def test_mirrored_places_have_the_grey_values_beside_them():
+    volume = scene(mean=1000)
+    empty = np.zeros(volume.shape, bool)
+    empty[:, :, 50:] = True
+    empty[30:] = True
+    filled = mirrored_into(np.where(empty, 0, volume), empty)
+    np.testing.assert_array_equal(filled[:30, :, 50:60], volume[:30, :, 39:49][..., ::-1])
+    assert filled.min() > 500
+
+
+def test_deconvolution_is_that_without_the_border_which_stays_as_it_is():
+    volume = scene()
+    whole = padded(volume)
+    result = deconvolve(whole, JOB, border=find_border(whole))
+    np.testing.assert_array_equal(result[:, 12:-15], deconvolve(volume, JOB))
+    assert (result[:, :12] == 0).all() and (result[:, -15:] == 0).all()
+
+
+def test_deconvolution_beside_a_turned_border():
+    volume = scene()
+    y, x = np.indices(volume.shape[1:])
+    cut = volume.copy()
+    cut[:, x + y < 45] = 0
+    result = deconvolve(cut, JOB, border=find_border(cut))
+    inside = x + y > 55
+    # with the border it is 0.3: the step of 1000 rings through all
+    assert np.corrcoef(result[:, inside].ravel(), deconvolve(volume, JOB)[:, inside].ravel())[0, 1] > 0.95
+    assert (result[:, x + y < 45] == 0).all()
+
+
+@pytest.mark.parametrize("before", [12, 13])
+def test_mask_is_that_without_the_border(before):
+    volume = scene()
+    whole = padded(volume, widths=((0, 0), (before, 15), (0, 0)))
+    mask = sample_mask(whole, 4, 50, 50, border=find_border(whole))
+    np.testing.assert_array_equal(mask[:, before:-15], sample_mask(volume, 4, 50, 50))
+    assert not mask[:, :before].any() and not mask[:, -15:].any()
+
+
+def test_mask_of_bright_protein_is_that_of_dark():
+    volume = scene()
+    np.testing.assert_array_equal(sample_mask(-volume, inverted=True), sample_mask(volume))
+    assert (sample_mask(-volume) != sample_mask(volume)).mean() > 0.2
