@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from isonet_scipion import scipion_home
-from isonet_scipion.engine.reporting.pages import PAGE
+from isonet_scipion.engine.conventions import REPORT_PAGE
 
 PROJECT = "isonet_demo"
 TEMPLATE = Path(__file__).parent / "templates" / "isonet.json.template"
@@ -162,11 +162,11 @@ def main() -> None:
     tomogram, picture = folder / corrected.name, folder / corrected.with_suffix(".png").name
     shutil.copyfile(corrected, tomogram)
     shutil.copyfile(corrected.with_suffix(".png"), picture)
-    shutil.copyfile(corrected.with_name(PAGE), folder / PAGE)
+    shutil.copyfile(corrected.with_name(REPORT_PAGE), folder / REPORT_PAGE)
     say(f"Finished in {(time.monotonic() - started) / 60:.1f} minutes.")
     say(f"Corrected tomogram:    {tomogram}")
     say(f"Picture, before/after: {picture}")
-    say(f"Report:                {folder / PAGE}")
+    say(f"Report:                {folder / REPORT_PAGE}")
     say(f"Scipion project:       {Path.cwd()}")
 
 

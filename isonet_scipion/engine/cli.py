@@ -6,7 +6,7 @@ import logging
 import math
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import Field, fields
 from importlib import import_module
@@ -15,7 +15,7 @@ from typing import Any, get_type_hints
 import click
 
 from isonet_scipion import __version__
-from isonet_scipion.engine import settings as all_settings
+from isonet_scipion.engine.command import Command
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.files import alone, discard_temporaries, require_outputs
 from isonet_scipion.engine.process.device import is_out_of_memory
@@ -23,49 +23,20 @@ from isonet_scipion.engine.process.parent_watch import live_with_parent
 from isonet_scipion.engine.process.signals import STATUS, Terminated, ending_on_signals
 
 NAME = "isonet-engine"
-# command: its settings, its module in `stages`, its arguments
-COMMANDS: dict[str, tuple[type | None, str, tuple[str, ...]]] = {
-    "prepare_star": (all_settings.PrepareStarSettings, "prepare", ("FOLDER",)),
-    "prepare_subtomo_star": (all_settings.PrepareSubtomoStarSettings, "prepare", ("FOLDER",)),
-    "deconv": (all_settings.DeconvSettings, "deconv", ("STAR_FILE",)),
-    "make_mask": (all_settings.MakeMaskSettings, "make_mask", ("STAR_FILE",)),
-    "extract": (all_settings.ExtractSettings, "extract", ("STAR_FILE",)),
-    "refine": (all_settings.RefineSettings, "refine", ("STAR_FILE",)),
-    "predict": (all_settings.PredictSettings, "predict", ("STAR_FILE", "MODEL")),
-    "report": (all_settings.ReportSettings, "report", ("STAR_FILE", "MODEL")),
-    "resize": (all_settings.ResizeSettings, "resize", ("STAR_FILE",)),
-    "export_relion": (all_settings.ExportRelionSettings, "export_relion", ("STAR_FILE",)),
-    "export_model": (None, "export_model", ("MODEL", "OUTPUT_H5")),
-    "check": (None, "check", ()),
-}
-# command: the argument or option that names what it writes, which one command at a time may do
-WRITES = {
-    "prepare_star": "output_star",
-    "prepare_subtomo_star": "output_star",
-    "deconv": "star_file",
-    "make_mask": "star_file",
-    "extract": "subtomo_star",
-    "refine": "result_dir",
-    "predict": "star_file",
-    "resize": "star_file",
-    "export_relion": "output_star",
-    "export_model": "output_h5",
-}
-# arguments and options that name a file, or a folder, to write
-FILES = {"output_star", "subtomo_star", "output_h5"}
-FOLDERS = {"deconv_folder", "mask_folder", "subtomo_folder", "result_dir", "output_dir", "out_folder"}
-# command: what makes it smaller
-LESS_MEMORY = {
-    "deconv": "Give chunk_size, such as 64, or lower it, or rescale the tomogram (resize).",
-    "make_mask": "Make the mask of a rescaled tomogram (resize).",
-    "extract": "Lower cube_size and crop_size.",
-    "refine": "Lower batch_size, filter_base or cube_size.",
-    "predict": "Give cube_size and crop_size, or lower them, or rescale the tomogram (resize).",
-    "resize": "Raise apix.",
-}
-DESCRIPTIONS = {
-    "export_model": "Write a model as an .h5 that IsoNet 0.2 reads.",
-    "check": "Tell whether the installation works: versions, devices, a tiny training.",
+# command: its module in `stages`, which holds its record; read when it is needed, since Keras and others take seconds
+MODULES = {
+    "prepare_star": "prepare",
+    "prepare_subtomo_star": "prepare",
+    "deconv": "deconv",
+    "make_mask": "make_mask",
+    "extract": "extract",
+    "refine": "refine",
+    "predict": "predict",
+    "report": "report",
+    "resize": "resize",
+    "export_relion": "export_relion",
+    "export_model": "export_model",
+    "check": "check",
 }
 
 
@@ -144,34 +115,54 @@ def _options(kind: type) -> list[click.Option]:
     ]
 
 
-def _callback(name: str, kind: type | None, module: str) -> Callable:
-    def run(**values: Any) -> None:
-        context = click.get_current_context()
-        names = {field.name for field in fields(kind)} if kind else set()
-        arguments = [value for key, value in values.items() if key not in names]
-        if kind:
-            arguments.append(kind(**{key: values[key] for key in names}))
-        if name == "refine":
-            source = click.core.ParameterSource.COMMANDLINE
-            arguments.append({key for key in names if context.get_parameter_source(key) is source})
-        _set_up_logging(values.get("log_level", "info"))
-        stage = getattr(import_module(f"isonet_scipion.engine.stages.{module}"), name)
-        require_outputs(*([values[key] for key in sorted(kind_of & values.keys())] for kind_of in (FILES, FOLDERS)))
-        with alone(values[WRITES[name]]) if name in WRITES else nullcontext():
-            stage(*arguments)
-
-    return run
+def record_of(name: str) -> Command:
+    """What is known of a command; imports its stage."""
+    stage = import_module(f"isonet_scipion.engine.stages.{MODULES[name]}")
+    return next(record for record in stage.COMMANDS if record.name == name)
 
 
-def _command(name: str) -> click.Command:
-    kind, module, arguments = COMMANDS[name]
-    description = kind.__doc__ if kind else DESCRIPTIONS[name]
+def _run(record: Command, values: Mapping[str, Any]) -> None:
+    """Run a command with what was typed and the defaults, by name."""
+    context = click.get_current_context()
+    arguments = [values[name.lower()] for name in record.arguments]
+    if record.settings:
+        by_hand = click.core.ParameterSource.COMMANDLINE
+        options = [field.name for field in fields(record.settings)]
+        typed = {name: values[name] for name in options if context.get_parameter_source(name) is by_hand}
+        arguments.append(typed if record.takes_typed else record.settings(**typed))
+    _set_up_logging(values.get("log_level", "info"))
+    require_outputs([values[name] for name in record.files], [values[name] for name in record.folders])
+    try:
+        with alone(record.writes(values)) if record.writes else nullcontext():
+            record.function(*arguments)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        why = f"it does not suffice ({str(error)[:200] or type(error).__name__})"
+        raise EngineError("memory", why, record.less_memory) from error
+
+
+def _command(record: Command) -> click.Command:
     params: list[click.Parameter] = [
-        click.Argument([argument.lower()], type=Text(), metavar=argument) for argument in arguments
+        click.Argument([argument.lower()], type=Text(), metavar=argument) for argument in record.arguments
     ]
-    if kind:
-        params += _options(kind)
-    return click.Command(name, callback=_callback(name, kind, module), params=params, help=description)
+    if record.settings:
+        params += _options(record.settings)
+    return click.Command(
+        record.name, callback=lambda **values: _run(record, values), params=params, help=record.description
+    )
+
+
+class _Stages(click.Group):
+    """The commands in their order, each made when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All names."""
+        return list(MODULES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """One command, None where there is none of this name."""
+        return _command(record_of(cmd_name)) if cmd_name in MODULES else None
 
 
 def _set_up_logging(level: str) -> None:
@@ -181,7 +172,7 @@ def _set_up_logging(level: str) -> None:
 
 
 @click.version_option(__version__, prog_name=NAME)
-@click.group(NAME, commands={name: _command(name) for name in COMMANDS}, context_settings={"max_content_width": 110})
+@click.group(NAME, cls=_Stages, context_settings={"max_content_width": 110})
 def command() -> None:
     """Correct the missing wedge of cryo-electron tomograms, and denoise them, with IsoNet's method.
 
@@ -218,10 +209,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         message, status = "interrupted; what was finished is kept", 130
     except Terminated as signalled:
         message, status = "terminated; what was finished is kept", STATUS[signalled.args[0]]
-    except Exception as error:
-        if not is_out_of_memory(error):
-            raise
-        message, status = _out_of_memory(arguments, error), 1
     print(f"{NAME}: error: {' '.join(message.split())}", file=sys.stderr)
     return status
 
@@ -235,8 +222,3 @@ def _open_closed_streams() -> None:
                 continue
             os.open(os.devnull, os.O_RDWR)  # the lowest free number, which is this one
             setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
-
-
-def _out_of_memory(arguments: Sequence[str], error: Exception) -> str:
-    remedy = LESS_MEMORY.get(next(iter(arguments), ""), "Close other programs.")
-    return f"memory: it does not suffice ({str(error)[:200] or type(error).__name__}). {remedy}"

@@ -10,6 +10,8 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Optional, Tuple
 
+from isonet_scipion.engine.conventions import CROP_MARGIN, CUBE_STEP, ISONET_RAMP, TILT_RANGE
+
 Floats = Tuple[float, ...]
 Ints = Tuple[int, ...]
 
@@ -43,8 +45,8 @@ class PrepareStarSettings:
     mask_folder_in: Optional[str] = option(
         None, "Folder of masks of your own, named like the tomograms, with or without _mask. Default: none."
     )
-    tilt_min: float = option(-60.0, "Smallest tilt angle of the tilt series in degrees.")
-    tilt_max: float = option(60.0, "Largest tilt angle of the tilt series in degrees.")
+    tilt_min: float = option(TILT_RANGE[0], "Smallest tilt angle of the tilt series in degrees.")
+    tilt_max: float = option(TILT_RANGE[1], "Largest tilt angle of the tilt series in degrees.")
     even_folder: Optional[str] = option(
         None, "Folder of the even halves, named like the tomograms, for the report and for one-pass. Default: none."
     )
@@ -59,12 +61,12 @@ class PrepareSubtomoStarSettings:
     pixel_size: float = option(10.0, "Voxel size of the subtomograms in A.")
     cube_size: Optional[int] = option(
         None,
-        "Side in voxels of the cubes that train the network. Default: the largest multiple of 16 "
-        "not above crop size / 1.5 + 1.",
+        "Side in voxels of the cubes that train the network. Default: the largest multiple of "
+        f"{CUBE_STEP} not above crop size / 1.5 + 1.",
         least=2,
     )
-    tilt_min: float = option(-60.0, "Smallest tilt angle of the tilt series in degrees.")
-    tilt_max: float = option(60.0, "Largest tilt angle of the tilt series in degrees.")
+    tilt_min: float = option(TILT_RANGE[0], "Smallest tilt angle of the tilt series in degrees.")
+    tilt_max: float = option(TILT_RANGE[1], "Largest tilt angle of the tilt series in degrees.")
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ class ExtractSettings:
     subtomo_folder: str = option("subtomo", "Folder of the subtomograms.")
     subtomo_star: str = option("subtomo.star", "The table of subtomograms to write.")
     cube_size: int = option(64, "Side in voxels of the cubes that train the network; a multiple of 2^unet_depth.")
-    crop_size: Optional[int] = option(None, "Side in voxels of the subtomograms. Default: cube_size + 16.")
+    crop_size: Optional[int] = option(None, f"Side in voxels of the subtomograms. Default: cube_size + {CROP_MARGIN}.")
     coordinates_star: Optional[str] = option(
         None,
         "Table of centres to use instead of random ones: rlnTomoName (or rlnMicrographName), "
@@ -210,10 +212,14 @@ class RefineSettings:
     )
     normalize_percentile: bool = option(True, PERCENTILE)
     tilt_min: Optional[float] = option(
-        None, "Smallest tilt angle in degrees, for all subtomograms. Default: each one's in the table, else -60."
+        None,
+        f"Smallest tilt angle in degrees, for all subtomograms. Default: each one's in the table, "
+        f"else {TILT_RANGE[0]:g}.",
     )
     tilt_max: Optional[float] = option(
-        None, "Largest tilt angle in degrees, for all subtomograms. Default: each one's in the table, else 60."
+        None,
+        f"Largest tilt angle in degrees, for all subtomograms. Default: each one's in the table, "
+        f"else {TILT_RANGE[1]:g}.",
     )
     precision: str = option("auto", PRECISION, PRECISIONS)
     seed: Optional[int] = option(None, SEED, least=0)
@@ -254,7 +260,8 @@ class PredictSettings:
     )
     crop_size: Optional[int] = option(
         None,
-        "Side in voxels of the tiles, at least cube_size + 18. Default: chosen with cube_size, or 1.5 times it.",
+        f"Side in voxels of the tiles, at least cube_size + {ISONET_RAMP}. "
+        "Default: chosen with cube_size, or 1.5 times it.",
         least=1,
     )
     use_deconv_tomo: bool = option(True, USE_DECONV + " Not with a CTF-aware model.")

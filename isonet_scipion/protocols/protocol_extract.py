@@ -13,6 +13,7 @@ from pyworkflow.protocol.params import IntParam, PointerParam
 from tomo.objects import Coordinate3D, SetOfCoordinates3D, SetOfSubTomograms, SubTomogram, Tomogram
 
 from isonet_scipion import convert
+from isonet_scipion.engine.conventions import CROP_MARGIN
 from isonet_scipion.engine.io.mrc import open_volume
 from isonet_scipion.engine.sampling.crops import fitting_count
 from isonet_scipion.engine.settings import ExtractSettings
@@ -170,7 +171,7 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
         return set() if output is None else set(output.getUniqueValues(SubTomogram.VOL_NAME_FIELD))
 
     def _cropSize(self) -> int:
-        return self.cropSize.get() or self.cubeSize.get() + 16
+        return self.cropSize.get() or self.cubeSize.get() + CROP_MARGIN
 
     def _usable(self, tomograms: Iterable[str]) -> list[str]:
         """The tsIds that have a mask or coordinates, if these are given."""

@@ -12,11 +12,10 @@ from pyworkflow.protocol.params import EnumParam, IntParam, PointerParam
 from tomo.objects import SetOfTomograms, Tomogram
 
 from isonet_scipion import convert
+from isonet_scipion.engine.conventions import ISONET_RAMP, REPORT_PAGE, REPORT_SUFFIX
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.network.model_file import network_settings, read_metadata
-from isonet_scipion.engine.network.tiling import ISONET_RAMP
 from isonet_scipion.engine.physics.wedge import TILT_TOLERANCE
-from isonet_scipion.engine.reporting.pages import PAGE, SUFFIX
 from isonet_scipion.engine.settings import PredictSettings
 from isonet_scipion.protocols.base import EngineFailure
 from isonet_scipion.protocols.defocus import addCtfs, addDefocus, ctfAwareErrors, defociById
@@ -126,7 +125,7 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         path = self._outputFile(tsId, "rlnCorrectedTomoName", tsId)
         ctfCorrected = tomogram.ctfCorrected() or self._metadata().get("ctf_aware", False)
         corrected = convert.processedTomogram(tomogram, path, ctfCorrected, halves)
-        report = self._requireOutput(os.path.splitext(path)[0] + SUFFIX, f"The report on {tsId}")
+        report = self._requireOutput(os.path.splitext(path)[0] + REPORT_SUFFIX, f"The report on {tsId}")
         convert.setReport(corrected, report)
         self._append(corrected)
 
@@ -221,7 +220,7 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
                 f"{tomogram.getTsId()}: *restored wedge correlation {told}*. The power in the missing wedge was "
                 f"{before} % of that around it, now it is {after} %."
             )
-        lines.append(f"Report: {self._getExtraPath(PAGE)}")
+        lines.append(f"Report: {self._getExtraPath(REPORT_PAGE)}")
         return lines
 
     def _methods(self) -> list[str]:

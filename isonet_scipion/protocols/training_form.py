@@ -5,6 +5,7 @@ from __future__ import annotations
 from pyworkflow.protocol import Form
 from pyworkflow.protocol.params import LEVEL_ADVANCED, BooleanParam, FloatParam, IntParam, PointerParam
 
+from isonet_scipion.engine.conventions import CUBE_STEP
 from isonet_scipion.engine.settings import METHODS, ONE_PASS_DEFAULTS, ONE_PASS_FROM_A_MODEL, RefineSettings
 from isonet_scipion.protocols.defocus import addCtfs, addDefocus, addMicroscope
 from isonet_scipion.protocols.form import Within, addOption, addTiltRange
@@ -91,9 +92,9 @@ def addInputs(form: Form) -> None:
         validators=[Within(least=2)],
         label="Cube size (voxels)",
         help="The network sees cubes of this side, cut out of the rotated subtomograms. A multiple of 2^depth of "
-        "the network. Empty: as chosen in the extraction; for other subtomograms the largest multiple of 16 that "
-        "is not above their size / 1.5 + 1. One-pass: cut out of rotated crops of the tomograms; empty: "
-        "48, less in thin tomograms.",
+        "the network. Empty: as chosen in the extraction; for other subtomograms the largest multiple of "
+        f"{CUBE_STEP} that is not above their size / 1.5 + 1. One-pass: cut out of rotated crops of the tomograms; "
+        "empty: 48, less in thin tomograms.",
     )
     addTiltRange(form, "each item's")
 

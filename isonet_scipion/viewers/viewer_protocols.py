@@ -17,6 +17,7 @@ from pyworkflow.viewer import DESKTOP_TKINTER, ProtocolViewer, View
 from tomo.constants import BOTTOM_LEFT_CORNER
 from tomo.objects import SubTomogram, Tomogram, TomoMask
 
+from isonet_scipion.engine.conventions import REPORT_PAGE
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.protocols import ProtIsoNetDeconv, ProtIsoNetExtract, ProtIsoNetMask, ProtIsoNetPredict
 from isonet_scipion.viewers.pictures import showSlice
@@ -278,7 +279,7 @@ def reportPage(folder: str) -> PageView:
     EngineError
         If there is none.
     """
-    path = os.path.join(folder, "report.html")
+    path = os.path.join(folder, REPORT_PAGE)
     if not os.path.exists(path):
         raise EngineError(path, "the run has no report yet", "It is written at the run's end.")
     return PageView(path)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from isonet_scipion.engine.conventions import TILT_RANGE
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.mrc import Volume, open_volume, read_float
 from isonet_scipion.engine.io.star import Star
@@ -43,7 +44,7 @@ def read_subtomograms(table: Star, percentile: bool, tilt: tuple[float | None, f
     percentile : bool
         How to normalise; see `normalisation.measure`.
     tilt : tuple
-        Tilt range in degrees to use instead of the table's; None: the table's, else -60 or 60.
+        Tilt range in degrees to use instead of the table's; None: the table's, else the usual one.
 
     Returns
     -------
@@ -70,8 +71,8 @@ def read_subtomograms(table: Star, percentile: bool, tilt: tuple[float | None, f
             )
         data = read_float(volume)
         tilt_range = TiltRange(
-            table.number(row, "rlnTiltMin", -60.0) if tilt[0] is None else tilt[0],
-            table.number(row, "rlnTiltMax", 60.0) if tilt[1] is None else tilt[1],
+            table.number(row, "rlnTiltMin", TILT_RANGE[0]) if tilt[0] is None else tilt[0],
+            table.number(row, "rlnTiltMax", TILT_RANGE[1]) if tilt[1] is None else tilt[1],
         )
         grey_scale = measure(np.negative(data, out=data), percentile)
         stem = Path(volume.path).stem

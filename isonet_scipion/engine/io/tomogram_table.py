@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from isonet_scipion.engine.conventions import TILT_RANGE
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.files import require_kept
 from isonet_scipion.engine.io.mrc import Volume, open_volume, require_voxel_size, same_voxel_size, warn_of_oddities
@@ -41,8 +42,8 @@ class TomogramEntry:
 
     @property
     def tilt(self) -> TiltRange:
-        """Of the tilt series; -60..60 degrees where the table does not tell."""
-        return TiltRange(self.number("rlnTiltMin", -60.0), self.number("rlnTiltMax", 60.0))
+        """Of the tilt series; the usual one where the table does not tell."""
+        return TiltRange(self.number("rlnTiltMin", TILT_RANGE[0]), self.number("rlnTiltMax", TILT_RANGE[1]))
 
     def ctf_parameters(self, voltage: float | None = None, cs: float | None = None) -> CtfParameters:
         """Of the tilt series; `voltage` (kV) and `cs` (mm) override the table's."""

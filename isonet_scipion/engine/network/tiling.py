@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from isonet_scipion.engine.conventions import ISONET_RAMP
 from isonet_scipion.engine.errors import EngineError
 
 Shape = "tuple[int, int, int]"
-ISONET_RAMP = 18  # voxels over which IsoNet 0.2 blends neighbouring tiles
 HALO = 32  # voxels between a tile's core and its edge, where the network's zero padding shows
 BORDER = 8  # the same along axes that are not cut: mirrored voxels beyond the tomogram's faces
 RAMP = 16
@@ -45,7 +45,7 @@ def isonet_tiling(cube_size: int, crop_size: int) -> Tiling:
     Raises
     ------
     EngineError
-        If the tiles are too small for the 18 voxels wide ramps.
+        If the tiles are too small for IsoNet 0.2's ramps.
     """
     if cube_size < ISONET_RAMP or crop_size < cube_size + ISONET_RAMP:
         raise EngineError(

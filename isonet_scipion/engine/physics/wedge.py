@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.fft
 
+from isonet_scipion.engine.conventions import TILT_RANGE
 from isonet_scipion.engine.errors import EngineError
 
 TILT_TOLERANCE = 3.0  # degrees by which a tomogram's range may differ from the one that a model was trained for
@@ -20,8 +21,8 @@ TILT_TOLERANCE = 3.0  # degrees by which a tomogram's range may differ from the 
 class TiltRange:
     """Smallest and largest tilt angle of a tilt series in degrees."""
 
-    minimum: float = -60.0
-    maximum: float = 60.0
+    minimum: float = TILT_RANGE[0]
+    maximum: float = TILT_RANGE[1]
 
     def __post_init__(self) -> None:
         if not -90 <= self.minimum < self.maximum <= 90:

@@ -9,11 +9,9 @@ import json
 import os
 from pathlib import Path
 
+from isonet_scipion.engine.conventions import REPORT_PAGE, REPORT_SUFFIX
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.files import replacing
-
-PAGE = "report.html"
-SUFFIX = "_report.json"
 
 STYLE = """
 body { font: 16px/1.5 sans-serif; color: #222; max-width: 1250px; margin: 2em auto; padding: 0 1em; }
@@ -56,12 +54,12 @@ def write_tomograms_page(folder: str | os.PathLike) -> Path:
     """
     folder = Path(folder)
     sections = []
-    for path in sorted(folder.glob(f"*{SUFFIX}")):
+    for path in sorted(folder.glob(f"*{REPORT_SUFFIX}")):
         try:
             sections.append(_tomogram_section(json.loads(path.read_text(encoding="utf-8")), path.with_suffix(".png")))
         except (ValueError, KeyError, OSError) as error:
             raise EngineError(str(path), f"it is not a whole report ({error})", "Delete it or report anew.") from error
-    return write_page(folder / PAGE, "Missing wedge correction: what was gained", sections + [EXPLANATION])
+    return write_page(folder / REPORT_PAGE, "Missing wedge correction: what was gained", sections + [EXPLANATION])
 
 
 def write_page(path: Path, title: str, sections: list[str]) -> Path:

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from isonet_scipion.engine.conventions import REPORT_PAGE
 from isonet_scipion.engine.io.files import replacing
 from isonet_scipion.engine.measure.history import EpochRecord
-from isonet_scipion.engine.reporting.pages import PAGE, image, write_page
+from isonet_scipion.engine.reporting.pages import image, write_page
 
 LOSSES = "losses.png"
 SLICES = re.compile(r"estimate_iter(\d+)\.png")
@@ -66,7 +67,7 @@ def write_training_page(folder: str | os.PathLike, history: Sequence[EpochRecord
     titles = ("iteration", "noise level", "loss", "validation loss", "restored wedge correlation")
     header = "".join(f"<th>{title}</th>" for title in titles)
     sections.append(f"<h2>Ends of the iterations</h2><table><tr>{header}</tr>{rows}</table>")
-    return write_page(folder / PAGE, f"Training in {folder.absolute().name}", sections)
+    return write_page(folder / REPORT_PAGE, f"Training in {folder.absolute().name}", sections)
 
 
 def _wedge(record: EpochRecord) -> str:

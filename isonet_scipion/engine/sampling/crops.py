@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from isonet_scipion.engine.arrays import MASK, TOMOGRAM
+from isonet_scipion.engine.conventions import CUBE_STEP
 from isonet_scipion.engine.errors import EngineError
 
 
 def usual_cube_size(crop_size: int) -> int:
     """Side in voxels of the cubes for subtomograms of a size of which nothing else is known, as IsoNet 0.2."""
-    return int(crop_size / 1.5 + 1) // 16 * 16
+    return int(crop_size / 1.5 + 1) // CUBE_STEP * CUBE_STEP
 
 
 def allowed_range(shape: tuple[int, int, int], crop_size: int) -> tuple[np.ndarray, np.ndarray]:

@@ -10,6 +10,7 @@ import click
 import numpy as np
 
 from isonet_scipion import __version__
+from isonet_scipion.engine.command import Command
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.network.unet import NetworkSettings, build_unet, run_network
 from isonet_scipion.engine.process.device import choose_devices, free_memory
@@ -29,7 +30,7 @@ PACKAGES = (
 
 
 def check() -> None:
-    """Print versions and devices, train and predict; raises an EngineError if the network does not work."""
+    """Tell whether the installation works: versions, devices, a tiny training."""
     click.echo(f"isonet_scipion {__version__}, Python {platform.python_version()} on {platform.platform()}")
     for package in PACKAGES:
         try:
@@ -54,3 +55,6 @@ def check() -> None:
     if not (np.isfinite(loss) and np.isfinite(predicted).all()):
         raise EngineError("check", f"a training step gave the loss {loss}", "Reinstall the engine's environment.")
     click.echo(f"Training step and prediction work ({time.monotonic() - started:.1f} s).")
+
+
+COMMANDS = (Command(check),)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from isonet_scipion.engine.command import Command, value_of
 from isonet_scipion.engine.io.mrc import naming, volume_bytes, writing_volume
 from isonet_scipion.engine.io.tomogram_table import TomogramTable
 from isonet_scipion.engine.physics.radial_filter import Deconvolution, deconvolve
@@ -48,3 +49,15 @@ def deconv(star_file: str, settings: DeconvSettings) -> None:
 
 def _chosen(option: float | None, otherwise: float) -> float:
     return otherwise if option is None else option
+
+
+COMMANDS = (
+    Command(
+        deconv,
+        ("STAR_FILE",),
+        DeconvSettings,
+        writes=value_of("star_file"),
+        folders=("deconv_folder",),
+        less_memory="Give chunk_size, such as 64, or lower it, or rescale the tomogram (resize).",
+    ),
+)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+from isonet_scipion.engine.command import Command, value_of
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.files import require_kept
 from isonet_scipion.engine.network.isonet_h5 import save_legacy
@@ -15,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 def export_model(model: str, output: str) -> None:
-    """Write a model as an .h5 that IsoNet 0.2 predicts with and goes on training; errors as `EngineError`."""
+    """Write a model as an .h5 that IsoNet 0.2 reads."""
     if not output.endswith(".h5"):
         raise EngineError(output, "IsoNet 0.2 only reads .h5 files", "Let the name end in .h5.")
     require_kept([output], [model])
@@ -23,3 +24,6 @@ def export_model(model: str, output: str) -> None:
     loaded, _ = load_model(model)
     save_legacy(output, loaded, RefineSettings.learning_rate)
     log.info("%s: model for IsoNet 0.2", output)
+
+
+COMMANDS = (Command(export_model, ("MODEL", "OUTPUT_H5"), writes=value_of("output_h5"), files=("output_h5",)),)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+from isonet_scipion.engine.command import Command, value_of
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.files import require_kept
 from isonet_scipion.engine.io.relion import from_scratch, with_denoised
@@ -28,3 +29,14 @@ def export_relion(star_file: str, settings: ExportRelionSettings) -> None:
     write_star(settings.output_star, table)
     corrected = sum(entry.text("rlnCorrectedTomoName") is not None for entry in entries)
     log.info("%s: %d tomograms, %d of them corrected", settings.output_star, len(table.rows), corrected)
+
+
+COMMANDS = (
+    Command(
+        export_relion,
+        ("STAR_FILE",),
+        ExportRelionSettings,
+        writes=value_of("output_star"),
+        files=("output_star",),
+    ),
+)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from isonet_scipion.engine.command import Command, value_of
+from isonet_scipion.engine.conventions import CROP_MARGIN
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.files import require_kept
 from isonet_scipion.engine.io.mrc import Volume, check_mask, naming, open_volume, volume_bytes, write_volume
@@ -19,7 +21,6 @@ from isonet_scipion.engine.settings import ExtractSettings
 
 log = logging.getLogger(__name__)
 COORDINATES = ("rlnCoordinateX", "rlnCoordinateY", "rlnCoordinateZ")
-CROP_MARGIN = 16  # of the default crop_size over cube_size
 
 
 def extract(star_file: str, settings: ExtractSettings) -> None:
@@ -118,3 +119,16 @@ def _add_row(
     star.set(row, "rlnTiltMin", float(entry.tilt.minimum))
     star.set(row, "rlnTiltMax", float(entry.tilt.maximum))
     star.set(row, "isonetDeconvolved", int(deconvolved))
+
+
+COMMANDS = (
+    Command(
+        extract,
+        ("STAR_FILE",),
+        ExtractSettings,
+        writes=value_of("subtomo_star"),
+        files=("subtomo_star",),
+        folders=("subtomo_folder",),
+        less_memory="Lower cube_size and crop_size.",
+    ),
+)

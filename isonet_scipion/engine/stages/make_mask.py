@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from isonet_scipion.engine.command import Command, value_of
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.mrc import Volume, naming, volume_bytes, write_volume
 from isonet_scipion.engine.io.tomogram_table import TomogramEntry, TomogramTable
@@ -90,3 +91,15 @@ def _check(settings: MakeMaskSettings) -> None:
         raise EngineError(
             "z_crop", f"{settings.z_crop} leaves nothing or is negative", "Give a fraction from 0 to 0.49."
         )
+
+
+COMMANDS = (
+    Command(
+        make_mask,
+        ("STAR_FILE",),
+        MakeMaskSettings,
+        writes=value_of("star_file"),
+        folders=("mask_folder",),
+        less_memory="Make the mask of a rescaled tomogram (resize).",
+    ),
+)

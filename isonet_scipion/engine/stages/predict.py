@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from isonet_scipion.engine.command import Command, value_of
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.ctf_aware import known_transfer, read_flipped, takes_deconvolved
 from isonet_scipion.engine.io.mrc import Volume, check_mask, open_volume, same_voxel_size, volume_bytes, write_volume
@@ -144,3 +145,15 @@ def _warn_of_differences(entry: TomogramEntry, deconvolved: bool, metadata: dict
             kinds[deconvolved],
             kinds[metadata["deconvolved"]],
         )
+
+
+COMMANDS = (
+    Command(
+        predict,
+        ("STAR_FILE", "MODEL"),
+        PredictSettings,
+        writes=value_of("star_file"),
+        folders=("output_dir",),
+        less_memory="Give cube_size and crop_size, or lower them, or rescale the tomogram (resize).",
+    ),
+)

@@ -6,6 +6,7 @@ import logging
 import os
 from pathlib import Path
 
+from isonet_scipion.engine.command import Command, value_of
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.mrc import (
     Volume,
@@ -109,3 +110,21 @@ def _own_mask(tomogram: Volume, folder: Path) -> Path:
     raise EngineError(
         str(folder), f"it has no {stem}_mask.mrc or {stem}.mrc", "Add the mask or leave out mask_folder_in."
     )
+
+
+COMMANDS = (
+    Command(
+        prepare_star,
+        ("FOLDER",),
+        PrepareStarSettings,
+        writes=value_of("output_star"),
+        files=("output_star",),
+    ),
+    Command(
+        prepare_subtomo_star,
+        ("FOLDER",),
+        PrepareSubtomoStarSettings,
+        writes=value_of("output_star"),
+        files=("output_star",),
+    ),
+)

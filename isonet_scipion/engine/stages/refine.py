@@ -6,12 +6,13 @@ import dataclasses
 import json
 import logging
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, get_type_hints
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 import numpy as np
 
+from isonet_scipion.engine.command import Command, value_of
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.ctf_aware import takes_deconvolved, tomogram_transfer
 from isonet_scipion.engine.io.files import require_file
@@ -47,8 +48,9 @@ MOST_UNLIKE = 1.05  # ratio of voxel sizes that are learned together
 TILT_SAMPLE = 30  # volumes of each tilt range that it is checked on
 
 
-def refine(star: str, settings: RefineSettings, given: set[str]) -> None:
-    """Train; `given` names the options that were set by hand. Errors as `EngineError`."""
+def refine(star: str, typed: Mapping[str, Any]) -> None:
+    """Train; `typed` holds the options that were set by hand. Errors as `EngineError`."""
+    settings, given = RefineSettings(**typed), set(typed)
     if settings.method == "one-pass":
         start = ONE_PASS_FROM_A_MODEL if settings.pretrained_model else {}
         settings = _filled_in(settings, ONE_PASS_DEFAULTS | start, given)
@@ -278,3 +280,16 @@ def _metadata(
         "deconvolved": deconvolved,
         "cube_size": cube_size,
     }
+
+
+COMMANDS = (
+    Command(
+        refine,
+        ("STAR_FILE",),
+        RefineSettings,
+        takes_typed=True,
+        writes=value_of("result_dir"),
+        folders=("result_dir",),
+        less_memory="Lower batch_size, filter_base or cube_size.",
+    ),
+)

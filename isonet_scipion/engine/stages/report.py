@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from isonet_scipion.engine.command import Command
+from isonet_scipion.engine.conventions import REPORT_SUFFIX
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.ctf_aware import known_transfer, read_flipped, takes_deconvolved
 from isonet_scipion.engine.io.files import replacing
@@ -20,7 +22,7 @@ from isonet_scipion.engine.network.model_file import load_model, network_setting
 from isonet_scipion.engine.physics.grey_scale import GreyScale, measure
 from isonet_scipion.engine.physics.transfer import Transfer
 from isonet_scipion.engine.process.device import choose_devices
-from isonet_scipion.engine.reporting.pages import SUFFIX, verdict, write_tomograms_page
+from isonet_scipion.engine.reporting.pages import verdict, write_tomograms_page
 from isonet_scipion.engine.reporting.tomogram_figure import save_report
 from isonet_scipion.engine.settings import ReportSettings
 
@@ -107,7 +109,7 @@ class Reporter:
             "tilt_max": entry.tilt.maximum,
             **quality.as_dict(),
         }
-        path = Path(after.path).with_name(Path(after.path).stem + SUFFIX)
+        path = Path(after.path).with_name(Path(after.path).stem + REPORT_SUFFIX)
         flipped = " Compared with the phase-flipped tomogram." if transfer else ""
         title = f"{entry.name}. {verdict(quality.restored_wedge)[0]}{flipped}"
         save_report(path.with_suffix(".png"), before.data, after.data, quality, title)
@@ -121,3 +123,6 @@ class Reporter:
         data = read_flipped(volume, transfer)
         scale = measure(np.negative(data, out=data), self._percentile)
         return volume.data if transfer is None else np.negative(data, out=data), scale
+
+
+COMMANDS = (Command(report, ("STAR_FILE", "MODEL"), ReportSettings),)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from isonet_scipion.engine.command import Command, value_of
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.mrc import open_volume, read_float, volume_bytes, write_volume
 from isonet_scipion.engine.io.star import Star, write_star
@@ -53,3 +54,15 @@ def resize(star_file: str, settings: ResizeSettings) -> None:
 
 def _target(entry: TomogramEntry, settings: ResizeSettings) -> Path:
     return Path(settings.out_folder) / f"{entry.name}.mrc"
+
+
+COMMANDS = (
+    Command(
+        resize,
+        ("STAR_FILE",),
+        ResizeSettings,
+        writes=value_of("star_file"),
+        folders=("out_folder",),
+        less_memory="Raise apix.",
+    ),
+)

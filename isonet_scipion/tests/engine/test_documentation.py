@@ -3,9 +3,11 @@
 import dataclasses
 import re
 import shlex
+import subprocess
+import sys
+from importlib import import_module
 from pathlib import Path
 
-import click
 import numpy as np
 import pytest
 
@@ -84,7 +86,7 @@ def test_links_lead_to_files_and_headings(page):
             assert anchor in {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("name", [name for name, (kind, *_) in cli.COMMANDS.items() if kind])
+@pytest.mark.parametrize("name", [name for name in cli.MODULES if cli.record_of(name).settings])
 def test_parameters_page_has_every_option(name):
     text = (ROOT / "docs" / "parameters.md").read_text(encoding="utf-8")
     sections = dict(re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL))
@@ -94,9 +96,40 @@ def test_parameters_page_has_every_option(name):
         for part in line
         for option in re.findall(r"`(\w+)`", part)
     }
-    assert described == {field.name for field in dataclasses.fields(cli.COMMANDS[name][0])}
+    assert described == {field.name for field in dataclasses.fields(cli.record_of(name).settings)}
 
 
-def test_help_of_each_command_names_it():
-    assert isinstance(cli.command, click.Group)
-    assert set(cli.command.commands) == set(cli.COMMANDS)
+@pytest.mark.parametrize("name", cli.MODULES)
+def test_help_of_a_command_shows_its_arguments_options_and_what_it_is_for(name, capsys):
+    assert cli.main([name, "--help"]) == 0
+    record, shown = cli.record_of(name), capsys.readouterr().out
+    assert " ".join(["isonet-engine", name, "[OPTIONS]", *record.arguments]) in shown
+    assert " ".join(record.description.split())[:60] in " ".join(shown.split())
+    options = dataclasses.fields(record.settings) if record.settings else ()
+    assert {f"--{field.name}" for field in options} <= set(shown.split())
+
+
+def test_each_stages_records_are_commands():
+    stages = Path(cli.__file__).parent / "stages"
+    found = {
+        (record.name, path.stem)
+        for path in stages.glob("[!_]*.py")
+        for record in import_module(f"isonet_scipion.engine.stages.{path.stem}").COMMANDS
+    }
+    assert found == set(cli.MODULES.items())
+
+
+def test_records_name_options_and_arguments_that_are_there():
+    for name in cli.MODULES:
+        record = cli.record_of(name)
+        options = [field.name for field in dataclasses.fields(record.settings)] if record.settings else []
+        values = {value: value for value in [*options, *map(str.lower, record.arguments)]}
+        assert {*record.files, *record.folders} <= set(values)
+        assert record.writes is None or record.writes(values) in values
+
+
+def test_help_needs_no_network_library():
+    code = "import sys; from isonet_scipion.engine.cli import main; main(['refine', '--help']); main(['--help'])\n"
+    code += "print([name for name in ('keras', 'tensorflow', 'jax', 'torch') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("[]\n"), done.stdout

@@ -285,17 +285,16 @@ import tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from isonet_scipion.engine.network.model_file import load_model
-from isonet_scipion.engine.settings import RefineSettings
 from isonet_scipion.engine.stages import refine as stage
 results, devices = [], (("CPU:0",), ("CPU:0", "CPU:1"))
 for number, replicas in enumerate(devices):
     stage.choose_devices = lambda *_: Devices("tensorflow", (), "float32", replicas)
     folder = f"on{number + 1}"
-    settings = RefineSettings(
+    typed = dict(
         method="one-pass", cube_size=8, filter_base=2, unet_depth=1, convs_per_depth=2, stem=2, drop_out=0.0,
         batch_normalization=False, iterations=1, epochs=2, steps_per_epoch=3, batch_size=4, learning_rate=0.02, seed=3,
         noise_level=(0.1,), noise_start_iter=(1,), preprocessing_ncpus=1, result_dir=folder)
-    stage.refine("tomograms.star", settings, set(vars(settings)))
+    stage.refine("tomograms.star", typed)
     results.append([float(cell) for cell in open(f"{folder}/losses.csv").read().splitlines()[-1].split(",")[2:4]])
     results.append(load_model(f"{folder}/model_iter01.keras")[0].get_weights())
 np.testing.assert_allclose(results[0], results[2], rtol=1e-4)
