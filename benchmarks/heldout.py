@@ -22,7 +22,7 @@ from scipy.stats import spearmanr
 from isonet_scipion.engine.io.star import Star, write_star
 
 matplotlib.use("Agg")
-from matplotlib import pyplot  # noqa: E402
+from matplotlib import pyplot
 
 COLUMNS = ("name", "scene", "true_wedge_cc", "restored_wedge_correlation", "chance", "without_halves")
 

@@ -8,10 +8,10 @@ import shlex
 import signal
 import subprocess
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from pwem.protocols import EMProtocol
 from pyworkflow.exceptions import PyworkflowException
-from pyworkflow.protocol import Form
 from pyworkflow.protocol.constants import GPU_LIST, USE_GPU
 from pyworkflow.protocol.params import BooleanParam, StringParam
 
@@ -19,6 +19,9 @@ from isonet_scipion import constants
 from isonet_scipion.engine.process.parent_watch import PARENT
 from isonet_scipion.plugin import Plugin
 from isonet_scipion.protocols.form import commandOptions, isFilledIn
+
+if TYPE_CHECKING:
+    from pyworkflow.protocol import Form
 
 
 class EngineFailure(PyworkflowException):

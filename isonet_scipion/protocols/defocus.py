@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Mapping, Optional
+from typing import TYPE_CHECKING, Mapping, Optional
 
-from pyworkflow.protocol import Form, Protocol
 from pyworkflow.protocol.params import FloatParam, PointerParam
-from tomo.objects import Tomogram
 
 from isonet_scipion import convert
 from isonet_scipion.engine.physics.ctf import CtfParameters
 from isonet_scipion.protocols.form import Within, addOption
 from isonet_scipion.protocols.streaming import isOpen
+
+if TYPE_CHECKING:
+    from pyworkflow.protocol import Form, Protocol
+    from tomo.objects import Tomogram
 
 Defoci = Mapping[str, Optional[float]]  # of each tomogram (tsId) in A; None where not known
 

@@ -7,7 +7,6 @@ import math
 import typing
 from collections.abc import Sequence
 
-from pyworkflow.protocol import Form, Protocol
 from pyworkflow.protocol.params import (
     LEVEL_ADVANCED,
     BooleanParam,
@@ -17,6 +16,9 @@ from pyworkflow.protocol.params import (
     IntParam,
     StringParam,
 )
+
+if typing.TYPE_CHECKING:
+    from pyworkflow.protocol import Form, Protocol
 
 # IsoNet 0.2 writes these options in one word
 SPELLING = {"snrfalloff": "snrFalloff", "deconvstrength": "deconvStrength", "highpassnyquist": "highpassNyquist"}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-
-from tomo.objects import SetOfTomoMasks, Tomogram
+from typing import TYPE_CHECKING
 
 from isonet_scipion import convert
 from isonet_scipion.protocols.streaming import sameSampling
+
+if TYPE_CHECKING:
+    from tomo.objects import SetOfTomoMasks, Tomogram
 
 
 def maskErrors(masks: SetOfTomoMasks, tomograms: Mapping[str, Tomogram], samplingRate: float) -> list[str]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
-from pyworkflow.protocol import Form
 from pyworkflow.protocol.params import BooleanParam
 from tomo.objects import SetOfTomograms, Tomogram
 
@@ -24,6 +24,9 @@ from isonet_scipion.protocols.defocus import (
 )
 from isonet_scipion.protocols.form import Within, addOption, optionValues
 from isonet_scipion.protocols.streaming import ProtIsoNetTomograms, isOpen
+
+if TYPE_CHECKING:
+    from pyworkflow.protocol import Form
 
 
 class ProtIsoNetDeconv(ProtIsoNetTomograms):
@@ -146,9 +149,10 @@ class ProtIsoNetDeconv(ProtIsoNetTomograms):
 
     def _results(self, output: SetOfTomograms) -> list[str]:
         used = [value for value in self._defociById(self._tomogramsById()).values() if value is not None]
-        return super()._results(output) + [
+        return [
+            *super()._results(output),
             f"Defocus {min(used):.0f} to {max(used):.0f} Å, SNR falloff {self.snrFalloff.get():g}, "
-            f"strength {self.deconvStrength.get():g}."
+            f"strength {self.deconvStrength.get():g}.",
         ]
 
     def _methods(self) -> list[str]:

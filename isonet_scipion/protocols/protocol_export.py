@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
-from pyworkflow.protocol import Form
 from pyworkflow.protocol.params import FileParam, FloatParam, PointerParam
 from tomo.objects import SetOfTomograms
 
@@ -17,6 +17,9 @@ from isonet_scipion.engine.sampling.crops import usual_cube_size
 from isonet_scipion.protocols.base import ProtIsoNetBase
 from isonet_scipion.protocols.form import Within
 from isonet_scipion.protocols.streaming import sameSampling
+
+if TYPE_CHECKING:
+    from pyworkflow.protocol import Form
 
 TOMOGRAMS, SUBTOMOGRAMS, RELION = "tomograms.star", "subtomo.star", "relion_tomograms.star"
 

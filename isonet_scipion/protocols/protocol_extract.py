@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from math import prod
+from typing import TYPE_CHECKING
 
-from pwem.objects import EMSet
-from pyworkflow.object import Pointer
-from pyworkflow.protocol import Form
 from pyworkflow.protocol.params import IntParam, PointerParam
 from tomo.objects import Coordinate3D, SetOfCoordinates3D, SetOfSubTomograms, SubTomogram, Tomogram
 
@@ -21,6 +19,11 @@ from isonet_scipion.protocols.form import Within, addOption, optionValues
 from isonet_scipion.protocols.mask_checks import maskErrors
 from isonet_scipion.protocols.protocol_mask import maskShare
 from isonet_scipion.protocols.streaming import ProtIsoNetTomograms, isOpen
+
+if TYPE_CHECKING:
+    from pwem.objects import EMSet
+    from pyworkflow.object import Pointer
+    from pyworkflow.protocol import Form
 
 ENOUGH = 300  # subtomograms to train on, after IsoNet's tutorial
 

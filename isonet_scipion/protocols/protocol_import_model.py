@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import zipfile
+from typing import TYPE_CHECKING
 
 from pwem.protocols import EMProtocol
-from pyworkflow.protocol import Form
 from pyworkflow.protocol.constants import LEVEL_ADVANCED
 from pyworkflow.protocol.params import BooleanParam, FileParam, FloatParam
 from pyworkflow.utils import copyFile, createAbsLink
@@ -15,6 +15,9 @@ from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.network.model_file import network_settings, read_metadata
 from isonet_scipion.objects import IsoNetModel
 from isonet_scipion.protocols.form import Within
+
+if TYPE_CHECKING:
+    from pyworkflow.protocol import Form
 
 
 class ProtIsoNetImportModel(EMProtocol):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from functools import partial
+from typing import TYPE_CHECKING
 
 from pwem.protocols import EMProtocol
-from pyworkflow.protocol import Form
 from pyworkflow.protocol.params import FloatParam, PathParam
 from pyworkflow.utils import createAbsLink, getExt
 from tomo.objects import SetOfCoordinates3D, SetOfSubTomograms, SetOfTomograms, SetOfTomoMasks, TomoAcquisition
@@ -19,6 +19,9 @@ from isonet_scipion.isonet_folder import VERSIONS, IsoNetFolder
 from isonet_scipion.objects import IsoNetModel
 from isonet_scipion.protocols.form import Within, isFilledIn
 from isonet_scipion.protocols.protocol_import_model import importedModel
+
+if TYPE_CHECKING:
+    from pyworkflow.protocol import Form
 
 WHERE_MISSING = "Used where tomograms.star does not say it."
 

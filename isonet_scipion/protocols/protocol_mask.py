@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 import mrcfile
-from pyworkflow.protocol import Form
 from pyworkflow.protocol.params import PathParam
 from tomo.objects import SetOfTomoMasks, Tomogram
 
@@ -13,6 +13,9 @@ from isonet_scipion import convert
 from isonet_scipion.engine.settings import MakeMaskSettings
 from isonet_scipion.protocols.form import Within, addOption, optionValues
 from isonet_scipion.protocols.streaming import ProtIsoNetTomograms
+
+if TYPE_CHECKING:
+    from pyworkflow.protocol import Form
 
 
 class ProtIsoNetMask(ProtIsoNetTomograms):

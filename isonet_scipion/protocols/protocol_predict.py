@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from pyworkflow.object import Pointer
-from pyworkflow.protocol import Form
 from pyworkflow.protocol.constants import LEVEL_ADVANCED
 from pyworkflow.protocol.params import EnumParam, IntParam, PointerParam
 from tomo.objects import SetOfTomograms, Tomogram
@@ -21,6 +20,10 @@ from isonet_scipion.protocols.base import EngineFailure
 from isonet_scipion.protocols.defocus import addCtfs, addDefocus, ctfAwareErrors, defociById
 from isonet_scipion.protocols.form import OneOf, addOption, addTiltRange, optionValues, tiltErrors
 from isonet_scipion.protocols.streaming import ProtIsoNetTomograms, isOpen, sameSampling
+
+if TYPE_CHECKING:
+    from pyworkflow.object import Pointer
+    from pyworkflow.protocol import Form
 
 CTF_AWARE = "model is not None and model.isCtfAware()"  # it phase-flips
 NORMALIZATIONS = ("as in training", "percentiles", "mean and deviation")

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
-
-from pyworkflow.object import Pointer
-from pyworkflow.protocol import Form
-from tomo.objects import SubTomogram, Tomogram
+from typing import TYPE_CHECKING
 
 from isonet_scipion import convert
 from isonet_scipion.constants import CUBE_SIZE_ATTRIBUTE
@@ -34,6 +31,11 @@ from isonet_scipion.protocols.form import optionValues, tiltErrors
 from isonet_scipion.protocols.training_errors import subtomogramErrors, tomogramErrors
 from isonet_scipion.protocols.training_form import addInputs, addNetwork, addTraining
 from isonet_scipion.protocols.training_tables import subtomogramRows, tomogramRows
+
+if TYPE_CHECKING:
+    from pyworkflow.object import Pointer
+    from pyworkflow.protocol import Form
+    from tomo.objects import SubTomogram, Tomogram
 
 NETWORK = tuple(NetworkSettings().as_dict())  # options of the network's shape
 

@@ -8,8 +8,8 @@ import os
 import threading
 import time
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from pwem.objects import EMSet
 from pyworkflow.object import Pointer, Set
 from pyworkflow.protocol import Form, ProtStreamingBase
 from pyworkflow.protocol.constants import STATUS_NEW
@@ -20,6 +20,9 @@ from tomo.objects import SetOfTomograms, SetOfTomoMasks, Tomogram
 from isonet_scipion import convert
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.protocols.base import EngineFailure, ProtIsoNetBase
+
+if TYPE_CHECKING:
+    from pwem.objects import EMSet
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +85,7 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
         while isGrowing and not self.isFailed():
             with self._lock:
                 # before the sets are read: what comes after that is seen in the next turn
-                isGrowing = any([self._isGrowing(name) for name in ("inputTomograms", *self.MATCHED)])
+                isGrowing = any(self._isGrowing(name) for name in ("inputTomograms", *self.MATCHED))
                 new = self._newTomograms()
             self._tomograms.update(new)
             steps += [

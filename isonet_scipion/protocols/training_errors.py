@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-
-from pyworkflow.protocol import Protocol
+from typing import TYPE_CHECKING
 
 from isonet_scipion import convert
 from isonet_scipion.engine.errors import EngineError
@@ -15,6 +14,9 @@ from isonet_scipion.engine.settings import RefineSettings
 from isonet_scipion.protocols.defocus import ctfAwareErrors, ctfParameterErrors, defociById
 from isonet_scipion.protocols.form import numbers, optionValues
 from isonet_scipion.protocols.mask_checks import maskErrors
+
+if TYPE_CHECKING:
+    from pyworkflow.protocol import Protocol
 
 
 def tomogramErrors(protocol: Protocol) -> list[str]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from pyworkflow.protocol import Form
+from typing import TYPE_CHECKING
+
 from pyworkflow.protocol.params import LEVEL_ADVANCED, BooleanParam, FloatParam, IntParam, PointerParam
 
 from isonet_scipion.engine.conventions import CUBE_STEP
 from isonet_scipion.engine.settings import METHODS, ONE_PASS_DEFAULTS, ONE_PASS_FROM_A_MODEL, RefineSettings
 from isonet_scipion.protocols.defocus import addCtfs, addDefocus, addMicroscope
 from isonet_scipion.protocols.form import Within, addOption, addTiltRange
+
+if TYPE_CHECKING:
+    from pyworkflow.protocol import Form
 
 ITERATIVE, ONE_PASS = (f"method == {number}" for number in range(len(METHODS)))
 CTF_AWARE = f"{ONE_PASS} and ctfAware"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-
-from pyworkflow.protocol import Protocol
+from typing import TYPE_CHECKING
 
 from isonet_scipion import convert
 from isonet_scipion.protocols.defocus import defociById
+
+if TYPE_CHECKING:
+    from pyworkflow.protocol import Protocol
 
 
 def tomogramRows(protocol: Protocol) -> list[dict[str, str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tkinter as tk
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from pyworkflow.gui.dialog import RESULT_CANCEL, RESULT_CLOSE, RESULT_YES, Dialog
 from pyworkflow.gui.matplotlib_image import FigureFrame
@@ -14,7 +15,9 @@ from pyworkflow.object import String
 from pyworkflow.viewer import View
 
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.viewers.previews import Preview
+
+if TYPE_CHECKING:
+    from isonet_scipion.viewers.previews import Preview
 
 PAUSE = 150  # ms without a change before the picture is drawn anew
 DPI = 100

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-from matplotlib.figure import Figure
-from pyworkflow.project import Project
 from tomo.objects import SetOfSubTomograms, SetOfTomograms, SetOfTomoMasks, SubTomogram, Tomogram, TomoMask
 
 from isonet_scipion.engine.io.mrc import check_mask
 from isonet_scipion.viewers.pictures import greyRange, showCentralSlices, showMontage, showSlice
 from isonet_scipion.viewers.volumes import openSubtomogram, openTomogram
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from pyworkflow.project import Project
 
 SHOWN = 25  # subtomograms of a tomogram
 

@@ -6,12 +6,11 @@ import os
 import webbrowser
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import matplotlib.image
-from pwem.objects import EMSet
 from pwem.viewers import EmPlotter
 from pyworkflow import Config
-from pyworkflow.protocol import Form
 from pyworkflow.protocol.params import EnumParam, LabelParam
 from pyworkflow.viewer import DESKTOP_TKINTER, ProtocolViewer, View
 from tomo.constants import BOTTOM_LEFT_CORNER
@@ -29,6 +28,10 @@ from isonet_scipion.viewers.previews import (
     slicesPreview,
     subtomogramsById,
 )
+
+if TYPE_CHECKING:
+    from pwem.objects import EMSet
+    from pyworkflow.protocol import Form
 
 NONE_YET = "none yet"
 WIDE, SQUARE = (10, 7), (7, 7)  # inches

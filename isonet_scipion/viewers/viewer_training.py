@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from pwem.viewers import EmPlotter
-from pyworkflow.protocol import Form
 from pyworkflow.protocol.params import LabelParam
 from pyworkflow.viewer import DESKTOP_TKINTER, ProtocolViewer, View
 
@@ -19,6 +19,9 @@ from isonet_scipion.protocols import ProtIsoNetRefine
 from isonet_scipion.viewers.pictures import showMontage
 from isonet_scipion.viewers.viewer_model import modelFacts, plotLosses
 from isonet_scipion.viewers.viewer_protocols import reportPage
+
+if TYPE_CHECKING:
+    from pyworkflow.protocol import Form
 
 ITERATIONS = 6  # shown side by side
 SUBTOMOGRAMS = 3  # one below the other

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-
-from pyworkflow.project import Project
-from tomo.objects import SubTomogram
+from typing import TYPE_CHECKING
 
 from isonet_scipion import convert
 from isonet_scipion.engine.io.mrc import Volume, open_volume
+
+if TYPE_CHECKING:
+    from pyworkflow.project import Project
+    from tomo.objects import SubTomogram
 
 
 def openTomogram(path: str, samplingRate: float, project: Project) -> Volume:

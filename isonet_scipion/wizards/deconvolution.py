@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.figure import Figure
 from pyworkflow.wizard import Wizard
-from tomo.objects import Tomogram
 
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.physics.ctf import CtfParameters
@@ -16,6 +15,10 @@ from isonet_scipion.protocols import ProtIsoNetDeconv
 from isonet_scipion.viewers.pictures import showSlice
 from isonet_scipion.viewers.volumes import middle, openTomogram
 from isonet_scipion.wizards.preview import showPreview
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from tomo.objects import Tomogram
 
 DEPTH = 64  # planes around the central one; the filter's kernel has faded there
 THREADS = 2

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.figure import Figure
 from pyworkflow.wizard import Wizard
-from tomo.objects import Tomogram
 
 from isonet_scipion.engine.sampling.boundary import boundary_mask, read_boundary
 from isonet_scipion.engine.sampling.mask import BINNING, sample_mask
@@ -15,6 +14,10 @@ from isonet_scipion.protocols import ProtIsoNetMask
 from isonet_scipion.viewers.pictures import showCentralSlices
 from isonet_scipion.viewers.volumes import middle, openTomogram
 from isonet_scipion.wizards.preview import showPreview
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from tomo.objects import Tomogram
 
 THREADS = 2
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.figure import Figure
 from pyworkflow.wizard import Wizard
 from tomo.objects import SetOfSubTomograms, SubTomogram, Tomogram
 
-from isonet_scipion import convert
 from isonet_scipion.engine.physics.tilt_check import power_by_angle, shown_range, tilt_warning
 from isonet_scipion.engine.physics.wedge import TiltRange
 from isonet_scipion.engine.sampling.even_boxes import choose_boxes, cut
@@ -19,6 +18,11 @@ from isonet_scipion.engine.sampling.training_positions import USUAL_CUBE
 from isonet_scipion.protocols import ProtIsoNetRefine
 from isonet_scipion.viewers.previews import subtomogramsById
 from isonet_scipion.viewers.volumes import openSubtomogram, openTomogram
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from isonet_scipion import convert
 
 ENOUGH = 30  # subtomograms or boxes of one tomogram
 

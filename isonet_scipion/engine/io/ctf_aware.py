@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import logging
 import math
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.mrc import Volume, naming, read_float
-from isonet_scipion.engine.io.tomogram_table import TomogramEntry
 from isonet_scipion.engine.physics.radial_filter import PhaseFlip, deconvolve
 from isonet_scipion.engine.physics.transfer import Transfer
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from isonet_scipion.engine.io.tomogram_table import TomogramEntry
 
 log = logging.getLogger(__name__)
 

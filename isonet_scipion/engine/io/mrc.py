@@ -46,6 +46,7 @@ class Volume:
 
     @property
     def shape(self) -> tuple[int, int, int]:
+        """Voxels along z, y and x."""
         return self.data.shape
 
 

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.mrc import open_volume
 from isonet_scipion.engine.io.star import Star
-from isonet_scipion.engine.io.tomogram_table import TomogramEntry
+
+if TYPE_CHECKING:
+    from isonet_scipion.engine.io.tomogram_table import TomogramEntry
 
 BLOCK = "global"
 NAME = "rlnTomoName"

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from isonet_scipion.engine.conventions import TILT_RANGE
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.mrc import Volume, open_volume, read_float
-from isonet_scipion.engine.io.star import Star
 from isonet_scipion.engine.physics.grey_scale import GreyScale, measure
 from isonet_scipion.engine.physics.wedge import TiltRange
+
+if TYPE_CHECKING:
+    from isonet_scipion.engine.io.star import Star
 
 
 @dataclass(frozen=True)

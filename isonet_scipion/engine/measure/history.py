@@ -7,16 +7,11 @@ import dataclasses
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.files import replacing
-
-if TYPE_CHECKING:
-    pass
-
 
 DIVERGED = 10.0  # a loss this many times the smallest one so far
 

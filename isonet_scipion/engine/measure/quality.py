@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,9 +15,11 @@ from isonet_scipion.engine.measure.half_agreement import HalfCurves
 from isonet_scipion.engine.measure.hidden_wedge import HiddenWedgeTest
 from isonet_scipion.engine.measure.wedge_power import wedge_power_ratio
 from isonet_scipion.engine.physics.fourier import filtered
-from isonet_scipion.engine.physics.grey_scale import GreyScale
 from isonet_scipion.engine.physics.wedge import TiltRange, measured_half_space
 from isonet_scipion.engine.sampling.even_boxes import box_side, choose_boxes, cut
+
+if TYPE_CHECKING:
+    from isonet_scipion.engine.physics.grey_scale import GreyScale
 
 log = logging.getLogger(__name__)
 COST = 0.3  # of the tomogram's voxels, at most, go through the network again: a quarter of what the prediction took

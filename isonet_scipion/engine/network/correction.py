@@ -13,10 +13,11 @@ from isonet_scipion.engine.network.tiling import Tiling, map_tiles
 from isonet_scipion.engine.network.unet import NetworkSettings, run_network
 from isonet_scipion.engine.physics.cube_rotations import half_turns
 from isonet_scipion.engine.physics.grey_scale import measure, normalise
-from isonet_scipion.engine.physics.wedge import TiltRange
 
 if TYPE_CHECKING:
     import keras
+
+    from isonet_scipion.engine.physics.wedge import TiltRange
 
 # deviation of the Gaussian that halves waves of length 1: exp(-2 (pi HALF_WIDTH)^2) = 1/2
 HALF_WIDTH = math.sqrt(math.log(2) / 2) / math.pi

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import h5py
@@ -91,7 +92,7 @@ def load_legacy_weights(model: keras.Model, path: str | os.PathLike) -> None:
                 if len(group[name].attrs["weight_names"])
             ]
             # what lies in another file of the user's would go into the models that they give away
-            if any(one.file.filename != file.filename or one.external or one.is_virtual for one in sum(stored, [])):
+            if any(one.file.filename != file.filename or one.external or one.is_virtual for one in chain(*stored)):
                 raise ValueError("its weights lie in other files")
             layers = weighted_layers(model)
             shapes = [[tuple(weight.shape) for weight in layer.weights] for layer in layers]

@@ -1,1 +1,1 @@
-"""What the ctf_parameters and the reconstruction do to a volume: arrays in, arrays out. No files, no Keras."""
+"""What the microscope and the reconstruction do to a volume: arrays in, arrays out. No files, no Keras."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import scipy.fft
 
-from isonet_scipion.engine.physics.wedge import TiltRange
+if TYPE_CHECKING:
+    from isonet_scipion.engine.physics.wedge import TiltRange
 
 TILT_STEP = 3.0  # degrees between projections
 OVERSAMPLING = 4

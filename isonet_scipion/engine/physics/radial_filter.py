@@ -7,14 +7,17 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.fft
 
 from isonet_scipion.engine.arrays import release, require_contrast, scratch_array
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.physics.borders import Border
 from isonet_scipion.engine.physics.ctf import CtfParameters, ctf, wiener_filter
+
+if TYPE_CHECKING:
+    from isonet_scipion.engine.physics.borders import Border
 
 FILTER_SAMPLES = 1 << 16  # steps of the tabulated radial filter
 SLAB_VOXELS = 1 << 21  # transformed along z at a time; fits the caches' neighbourhood

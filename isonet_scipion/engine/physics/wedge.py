@@ -34,6 +34,7 @@ class TiltRange:
 
     @property
     def symmetric(self) -> bool:
+        """Whether it reaches as far on both sides of 0."""
         return self.minimum == -self.maximum
 
 

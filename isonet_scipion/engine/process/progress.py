@@ -62,5 +62,5 @@ class Progress:
 
 def clock(seconds: float) -> str:
     """A duration as h:mm:ss."""
-    minutes, second = divmod(int(round(seconds)), 60)
+    minutes, second = divmod(round(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{second:02d}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -10,7 +11,9 @@ from matplotlib.figure import Figure
 
 from isonet_scipion.engine.io.files import replacing
 from isonet_scipion.engine.measure.wedge_power import wedge_power_ratio, xz_power
-from isonet_scipion.engine.physics.wedge import TiltRange
+
+if TYPE_CHECKING:
+    from isonet_scipion.engine.physics.wedge import TiltRange
 
 GREY_PERCENTILES = (1, 99)
 

@@ -11,7 +11,7 @@ from isonet_scipion.engine.io.files import replacing
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-from isonet_scipion.engine.measure.history import EpochRecord
+    from isonet_scipion.engine.measure.history import EpochRecord
 
 
 def plot_losses(panel: Axes, history: Sequence[EpochRecord]) -> None:

@@ -59,7 +59,7 @@ def write_tomograms_page(folder: str | os.PathLike) -> Path:
             sections.append(_tomogram_section(json.loads(path.read_text(encoding="utf-8")), path.with_suffix(".png")))
         except (ValueError, KeyError, OSError) as error:
             raise EngineError(str(path), f"it is not a whole report ({error})", "Delete it or report anew.") from error
-    return write_page(folder / REPORT_PAGE, "Missing wedge correction: what was gained", sections + [EXPLANATION])
+    return write_page(folder / REPORT_PAGE, "Missing wedge correction: what was gained", [*sections, EXPLANATION])
 
 
 def write_page(path: Path, title: str, sections: list[str]) -> Path:

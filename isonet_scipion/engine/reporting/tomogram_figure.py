@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -13,6 +13,9 @@ from isonet_scipion.engine.io.files import replacing
 from isonet_scipion.engine.measure.fourier_correlation import CERTAIN, Curve
 from isonet_scipion.engine.measure.quality import THRESHOLD, Quality
 from isonet_scipion.engine.reporting.comparison_figure import draw_comparison
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 BEFORE, AFTER, NEUTRAL = "tab:gray", "tab:blue", "tab:orange"
 
@@ -50,7 +53,8 @@ def save_report(path: str | os.PathLike, before: np.ndarray, after: np.ndarray, 
 def _draw_restored(panel: Axes, quality: Quality) -> None:
     panel.set_title("Is the filled wedge right?")
     if quality.restored is None:
-        return _absent(panel, "the tomogram is too small to tell")
+        _absent(panel, "the tomogram is too small to tell")
+        return
     restored, _ = quality.restored_wedge or (float("nan"), 0)
     shells = np.arange(len(quality.restored.values))
     panel.fill_between(
@@ -72,7 +76,8 @@ def _draw_restored(panel: Axes, quality: Quality) -> None:
 def _draw_agreement(panel: Axes, quality: Quality) -> None:
     panel.set_title("Are the measured data kept?")
     if quality.agreement is None:
-        return _absent(panel, "the tomogram is too small to tell")
+        _absent(panel, "the tomogram is too small to tell")
+        return
     panel.plot(quality.agreement.values, color=AFTER, label="after against before, where measured")
     _finish(panel, quality, f"agreement {quality.agreement.mean:.2f}", "lower left")
 
@@ -80,7 +85,8 @@ def _draw_agreement(panel: Axes, quality: Quality) -> None:
 def _draw_halves(panel: Axes, quality: Quality) -> None:
     panel.set_title("Do the two halves agree?")
     if quality.half_curves is None:
-        return _absent(panel, "no even and odd half tomograms given")
+        _absent(panel, "no even and odd half tomograms given")
+        return
     styles = (("measured", "before", BEFORE, "-"), ("measured", "after", AFTER, "-"), ("wedge", "after", AFTER, ":"))
     for region, when, color, line in styles:
         curve: Curve | None = quality.half_curves.curve(region, when)

@@ -6,13 +6,16 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from isonet_scipion.engine.conventions import REPORT_PAGE
 from isonet_scipion.engine.io.files import replacing
-from isonet_scipion.engine.measure.history import EpochRecord
 from isonet_scipion.engine.reporting.pages import image, write_page
+
+if TYPE_CHECKING:
+    from isonet_scipion.engine.measure.history import EpochRecord
 
 LOSSES = "losses.png"
 SLICES = re.compile(r"estimate_iter(\d+)\.png")

@@ -6,7 +6,7 @@ import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, ClassVar
 
 import numpy as np
 
@@ -37,7 +37,7 @@ class _Strict:
     """A file that raises at its end: imodmodel would read on for ever, or prepare for billions of points."""
 
     # bytes of each of the numbers that a chunk's header begins with: points, vertices, indices
-    _COUNTS = {b"CONT": (12,), b"MESH": (12, 4)}
+    _COUNTS: ClassVar = {b"CONT": (12,), b"MESH": (12, 4)}
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.ndimage
 
 from isonet_scipion.engine.arrays import release, require_contrast
-from isonet_scipion.engine.physics.borders import Border
+
+if TYPE_CHECKING:
+    from isonet_scipion.engine.physics.borders import Border
 
 BINNING = 2
 KEEP_ALL = 99.8  # a percentage above this switches its criterion off

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,7 +16,6 @@ from isonet_scipion.engine.io.tomogram_table import TomogramEntry, TomogramTable
 from isonet_scipion.engine.network.correction import correct, corrector
 from isonet_scipion.engine.network.model_file import load_model, network_settings, read_metadata
 from isonet_scipion.engine.network.tiling import Tiling, automatic_tiling, isonet_tiling
-from isonet_scipion.engine.network.unet import NetworkSettings
 from isonet_scipion.engine.physics.wedge import TILT_TOLERANCE
 from isonet_scipion.engine.process.device import Devices, choose_devices, free_memory
 from isonet_scipion.engine.process.disk import growth, require_space
@@ -24,6 +24,9 @@ from isonet_scipion.engine.reporting.comparison_figure import save_comparison
 from isonet_scipion.engine.reporting.pages import write_tomograms_page
 from isonet_scipion.engine.settings import PredictSettings
 from isonet_scipion.engine.stages.report import Reporter
+
+if TYPE_CHECKING:
+    from isonet_scipion.engine.network.unet import NetworkSettings
 
 log = logging.getLogger(__name__)
 FEATURE_MAPS = 6  # at full resolution, of filter_base channels each, that a network holds at once

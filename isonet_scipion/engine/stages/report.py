@@ -20,7 +20,6 @@ from isonet_scipion.engine.measure.quality import Evidence, measure_quality
 from isonet_scipion.engine.network.correction import corrector
 from isonet_scipion.engine.network.model_file import load_model, network_settings, read_metadata
 from isonet_scipion.engine.physics.grey_scale import GreyScale, measure
-from isonet_scipion.engine.physics.transfer import Transfer
 from isonet_scipion.engine.process.device import choose_devices
 from isonet_scipion.engine.reporting.pages import verdict, write_tomograms_page
 from isonet_scipion.engine.reporting.tomogram_figure import save_report
@@ -28,6 +27,8 @@ from isonet_scipion.engine.settings import ReportSettings
 
 if TYPE_CHECKING:
     import keras
+
+    from isonet_scipion.engine.physics.transfer import Transfer
 
 log = logging.getLogger(__name__)
 

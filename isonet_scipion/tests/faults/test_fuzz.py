@@ -112,7 +112,7 @@ def test_damaged_files_are_read_or_refused(tmp_path, suffix):
             read(path)
             counts["read"] += 1
         except EngineError as error:
-            assert f"f.{suffix}" in str(error) or "tomo_idx" in str(error)
+            assert f"f.{suffix}" in str(error) or "tomo_idx" in str(error)  # noqa: PT017  most are read without an error
             counts["refused"] += 1
         assert time.process_time() - started < LONGEST
 

@@ -27,15 +27,15 @@ STAGES = {
 
 
 @pytest.fixture
-def small_disk(tmp_path, request):
+def small_disk(tmp_path):
     """A file system of its own, of 3 MiB."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", folder], capture_output=True, text=True)
     if mounted.returncode:
         pytest.skip(f"no file system can be mounted here: {mounted.stderr.strip()}")
-    request.addfinalizer(lambda: subprocess.run(["umount", "-l", folder], check=True))
-    return folder
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
 
 
 def fill(folder, left):

@@ -109,7 +109,7 @@ def test_nothing_is_written_through_a_link_under_the_temporary_name(tmp_path):
     (tmp_path / "victim").write_text("precious")
     name = tmp_path / ".f.partial.txt"
     for _ in links(tmp_path / "victim", name):
-        with pytest.raises(EngineError, match="f.txt"), replacing(tmp_path / "f.txt") as temporary:
+        with pytest.raises(EngineError, match=r"f\.txt"), replacing(tmp_path / "f.txt") as temporary:
             temporary.write_text("lost")
         assert (tmp_path / "victim").read_text() == "precious"
         assert os.path.lexists(name)  # it is not the program's, so it stays

@@ -6,12 +6,15 @@ import os
 import re
 import shutil
 import subprocess
+from typing import TYPE_CHECKING
 
 import pytest
 
 from isonet_scipion.environment import PYTHON
-from isonet_scipion.tests.install.official import Scipion
 from isonet_scipion.tests.install.wheel import CHECKOUT, PACKAGE, build_wheel, copy_sources
+
+if TYPE_CHECKING:
+    from isonet_scipion.tests.install.official import Scipion
 
 pytestmark = [pytest.mark.install, pytest.mark.timeout(3600)]
 VALIDATION = "Plugin.validateInstallation()"

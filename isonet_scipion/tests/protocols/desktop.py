@@ -108,7 +108,7 @@ def answering(root: tk.Misc, answer: Callable[[Dialog], None], isOptional: bool 
         asked.append(dialogs[-1].title())
         try:
             answer(dialogs[-1])
-        except BaseException as problem:  # noqa: BLE001  (Tk would only print it)
+        except BaseException as problem:  # Tk would only print it
             problems.append(problem)
         finally:
             if dialogs[-1].winfo_exists():

@@ -287,7 +287,7 @@ def test_wizards_fill_in_the_forms_and_the_workflow_runs(desk, ran):
 
 
 @pytest.mark.parametrize(
-    "name, eyes",
+    ("name", "eyes"),
     [
         ("ProtIsoNetDeconv", ["compare"]),
         ("ProtIsoNetMask", ["outline"]),
@@ -328,7 +328,7 @@ def test_other_programs_viewers_open_from_the_form(desk, ran):
 
 
 @pytest.mark.parametrize(
-    "name, output, viewerName, line",
+    ("name", "output", "viewerName", "line"),
     [
         ("ProtIsoNetPredict", "tomograms", "ViewerIsoNetTomograms", "{2} x {1} x {0} voxels".format(*EXAMPLE.shape)),
         ("ProtIsoNetMask", "tomoMasks", "ViewerIsoNetTomograms", "Inside the yellow line"),

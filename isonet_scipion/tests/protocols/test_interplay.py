@@ -64,7 +64,7 @@ class TestIsoNetInterplay(IsoNetTest):
         inputs = {"inputTomograms": (deconv, "tomograms"), "inputMasks": (mask, "tomoMasks")}
         extract = self.run_(ProtIsoNetExtract, inputs, cubeSize=16, cropSize=24, seed=1)
         # nobody gave a number: 300 in all, but no more than there is room for at half a cube's distance
-        numbers = {tsId: 0 for tsId in SHAPES}
+        numbers = dict.fromkeys(SHAPES, 0)
         for subtomogram in extract.subtomograms:
             numbers[subtomogram.getVolName()] += 1
         for item in mask.tomoMasks:

@@ -122,7 +122,7 @@ def test_environment_of_other_requirements_or_another_python_does_not_serve(vari
 
 
 @pytest.mark.parametrize(
-    "script, damage",
+    ("script", "damage"),
     [("exit 3", "does not work"), ("echo broken >&2; exit 1", "broken"), ("echo numpy", "lacks numpy")],
 )
 def test_damaged_environment_is_told_with_the_remedy(variables, tmp_path, script, damage):
@@ -227,7 +227,7 @@ def commands(monkeypatch, predict):
 
 
 @pytest.mark.parametrize(
-    "gpus, prefix", [([], ""), ([1], "CUDA_VISIBLE_DEVICES=1 "), ([0, 2], "CUDA_VISIBLE_DEVICES=0,2 ")]
+    ("gpus", "prefix"), [([], ""), ([1], "CUDA_VISIBLE_DEVICES=1 "), ([0, 2], "CUDA_VISIBLE_DEVICES=0,2 ")]
 )
 def test_gpus_and_hard_names_reach_the_engine_unharmed(predict, commands, gpus, prefix):
     predict.setStepsExecutor(StepExecutor(None, gpuList=gpus))
@@ -258,12 +258,13 @@ def test_error_message_is_the_engines_own_line(predict, monkeypatch, tmp_path):
     (tmp_path / "logs" / "run.stderr").write_text("isonet-engine: error: TS_01: of an earlier run.\n")
     monkeypatch.setattr(predict, "runJob", fail)
     predict.setStepsExecutor(StepExecutor(None, gpuList=[]))
-    with pytest.raises(EngineFailure, match="^TS_01.mrc: truncated. Copy it again.$"):
+    with pytest.raises(EngineFailure, match=r"^TS_01\.mrc: truncated\. Copy it again\.$"):
         predict._runEngine("predict", [], {}, name="TS_01")
 
 
 @pytest.mark.parametrize(
-    "status, words", [(-9, "ended by SIGKILL"), (137, "ended by SIGKILL"), (143, "ended by SIGTERM"), (3, "status 3")]
+    ("status", "words"),
+    [(-9, "ended by SIGKILL"), (137, "ended by SIGKILL"), (143, "ended by SIGTERM"), (3, "status 3")],
 )
 def test_the_end_of_a_command_is_told(status, words):
     assert words in ending(status)

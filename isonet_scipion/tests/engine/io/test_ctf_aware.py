@@ -73,7 +73,7 @@ def test_volumes_are_filtered_as_scipy_does(size):
     np.testing.assert_allclose(np.asarray(transferred(volumes, filters)), expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("defocus, cs", [(60000, 2.7), (20000, 0.0), (5000, 2.7), (500, 2.7)])
+@pytest.mark.parametrize(("defocus", "cs"), [(60000, 2.7), (20000, 0.0), (5000, 2.7), (500, 2.7)])
 def test_first_peak_is_where_a_search_finds_it(defocus, cs):
     ctf_parameters, k = CtfParameters(cs=cs, defocus=defocus), np.linspace(0, 0.4, 400001)
     values = ctf(k, ctf_parameters)

@@ -145,7 +145,7 @@ def test_crops_suit_the_network_and_turn_onto_voxels():
     assert crop_side(32, False, 8) == 48
 
 
-@pytest.mark.parametrize("shortest, cube", [(200, 48), (64, 48), (63, 40), (36, 16), (24, 8), (10, 8)])
+@pytest.mark.parametrize(("shortest", "cube"), [(200, 48), (64, 48), (63, 40), (36, 16), (24, 8), (10, 8)])
 def test_cubes_are_smaller_in_thin_tomograms(shortest, cube):
     assert fitting_cube(shortest, False, 8) == cube
     assert fitting_cube(shortest, True, 8) <= cube

@@ -162,7 +162,7 @@ def test_released_model_is_a_start(subtomograms, run, reference):
 def test_diverging_loss_stops_with_advice(loss):
     history = [EpochRecord(1, 1, 0.1, 0.1, 0.0, 1.0)]
     require_convergence(EpochRecord(1, 2, 0.9, 0.9, 0.0, 1.0), history, 4e-4)
-    with pytest.raises(EngineError, match="iteration 1 epoch 2.*Lower learning_rate to 0.0001"):
+    with pytest.raises(EngineError, match=r"iteration 1 epoch 2.*Lower learning_rate to 0\.0001"):
         require_convergence(EpochRecord(1, 2, loss, 0.1, 0.0, 1.0), history, 4e-4)
 
 

@@ -28,7 +28,7 @@ def tiles():
     return np.random.default_rng(0).normal(size=(2, 8, 12, 16)).astype(np.float32)
 
 
-@pytest.mark.parametrize("tilt, count", [(SYMMETRIC, 4), (OTHER, 2)])
+@pytest.mark.parametrize(("tilt", "count"), [(SYMMETRIC, 4), (OTHER, 2)])
 def test_half_turns_leave_the_wedge_where_it_is(tilt, count):
     cube = np.random.default_rng(0).normal(size=(15,) * 3).astype(np.float32)
     turns = half_turns(tilt.symmetric)
@@ -72,7 +72,7 @@ def test_most_of_the_grid_of_a_stem_cancels():
         assert averaged < 1e-4 * max(plain, 1e-3) + 1e-6
 
 
-@pytest.mark.parametrize("length, kept", [(8, 0.0), (32, 0.5), (128, 0.96)])
+@pytest.mark.parametrize(("length", "kept"), [(8, 0.0), (32, 0.5), (128, 0.96)])
 def test_what_is_larger_than_the_training_showed_stays(length, kept):
     wave = np.sin(2 * np.pi * (np.arange(256) + 0.5) / length)[:, None, None] * np.ones((1, 20, 20))
     tomogram = wave.astype(np.float32)

@@ -24,7 +24,7 @@ def start(parent, kind="usual"):
     return subprocess.Popen([sys.executable, "-c", CHILD, kind], env=environ, stdout=subprocess.PIPE, text=True)
 
 
-@pytest.mark.parametrize("kind, status", [("usual", -signal.SIGTERM), ("deaf", 128 + signal.SIGTERM)])
+@pytest.mark.parametrize(("kind", "status"), [("usual", -signal.SIGTERM), ("deaf", 128 + signal.SIGTERM)])
 def test_a_process_ends_with_its_parent(kind, status):
     with subprocess.Popen(["sleep", "60"]) as parent, start(parent.pid, kind) as child:
         assert child.stdout.readline() == "False\n"  # it is not for processes of its own
