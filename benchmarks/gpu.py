@@ -160,13 +160,13 @@ def timed(function: Callable, *arrays) -> float:
 
 def kernels(arguments: argparse.Namespace, deadline: float) -> None:
     """What the GPU's units reach, and what the network's and the step's kernels do."""
-    from isonet_scipion.engine.device import choose_devices, is_out_of_memory
+    from isonet_scipion.engine.process.device import choose_devices, is_out_of_memory
 
     backend = choose_devices(arguments.gpus).backend
     from keras import ops
 
-    from isonet_scipion.engine.one_pass_model import in_wedge_planes, plane_filter
-    from isonet_scipion.engine.wedge import TiltRange
+    from isonet_scipion.engine.learning.one_pass_step import in_wedge_planes, plane_filter
+    from isonet_scipion.engine.physics.wedge import TiltRange
 
     rng, small = np.random.default_rng(0), arguments.small
 
@@ -234,7 +234,7 @@ def kernels(arguments: argparse.Namespace, deadline: float) -> None:
 
 def training(arguments: argparse.Namespace, deadline: float) -> None:
     """Steps per second of both methods."""
-    from isonet_scipion.engine.device import choose_devices, is_out_of_memory
+    from isonet_scipion.engine.process.device import choose_devices, is_out_of_memory
 
     small = arguments.small
     plans = [
@@ -276,11 +276,11 @@ def measure_training(method: str, cube: int, batch: int, devices, small: bool) -
     import keras
     from training import forward_operations
 
-    from isonet_scipion.engine.device import training_scope
-    from isonet_scipion.engine.network import NetworkSettings, build_unet
-    from isonet_scipion.engine.noise import noise_sources
-    from isonet_scipion.engine.training import seed_dropout
-    from isonet_scipion.engine.wedge import TiltRange
+    from isonet_scipion.engine.learning.epoch import seed_dropout
+    from isonet_scipion.engine.learning.noise_schedule import noise_sources
+    from isonet_scipion.engine.network.unet import NetworkSettings, build_unet
+    from isonet_scipion.engine.physics.wedge import TiltRange
+    from isonet_scipion.engine.process.device import training_scope
 
     keras.utils.set_random_seed(1)
     rng, threads, tilt = np.random.default_rng(0), min(16, os.cpu_count() or 1), TiltRange()
@@ -337,7 +337,7 @@ def measure_training(method: str, cube: int, batch: int, devices, small: bool) -
 
 def iterative_model(model):
     """A network compiled as the iterative method trains it."""
-    from isonet_scipion.engine.training import compile_model
+    from isonet_scipion.engine.learning.epoch import compile_model
 
     compile_model(model, 0.0004)
     return model
@@ -345,9 +345,9 @@ def iterative_model(model):
 
 def iterative_batches(cube: int, batch: int, threads: int, noise, rng: np.random.Generator):
     """Batches of the iterative method, with its noise."""
-    from isonet_scipion.engine.pairs import prepare
-    from isonet_scipion.engine.training import PairBatches, PairSource, cached
-    from isonet_scipion.engine.wedge import TiltRange
+    from isonet_scipion.engine.learning.epoch import PairBatches, PairSource, cached
+    from isonet_scipion.engine.learning.pairs import prepare
+    from isonet_scipion.engine.physics.wedge import TiltRange
 
     count = 8
     volumes = [rng.standard_normal((cube + 16,) * 3, dtype=np.float32) for _ in range(count)]
@@ -362,10 +362,10 @@ def one_pass_model(model, shape, cube: int):
 
     import keras
 
-    from isonet_scipion.engine.network import build_unet
-    from isonet_scipion.engine.one_pass import AVERAGING, CLIP
-    from isonet_scipion.engine.one_pass_model import OnePassModel, weighted_error
-    from isonet_scipion.engine.training_crops import crop_side
+    from isonet_scipion.engine.learning.one_pass import AVERAGING, CLIP
+    from isonet_scipion.engine.learning.one_pass_step import OnePassModel, weighted_error
+    from isonet_scipion.engine.network.unet import build_unet
+    from isonet_scipion.engine.sampling.training_positions import crop_side
 
     optimiser = keras.optimizers.Adam(0.001, global_clipnorm=CLIP, use_ema=True, ema_momentum=AVERAGING)
     trainer = OnePassModel(model, build_unet(shape), cube, False)
@@ -375,9 +375,9 @@ def one_pass_model(model, shape, cube: int):
 
 def one_pass_batches(cube: int, side: int, batch: int, threads: int, rng: np.random.Generator):
     """Batches of the one-pass method, of a tomogram with halves."""
-    from isonet_scipion.engine.normalisation import GreyScale
-    from isonet_scipion.engine.one_pass_data import CropBatches, TomogramSource
-    from isonet_scipion.engine.wedge import TiltRange
+    from isonet_scipion.engine.learning.one_pass_batches import CropBatches, TomogramSource
+    from isonet_scipion.engine.physics.grey_scale import GreyScale
+    from isonet_scipion.engine.physics.wedge import TiltRange
 
     halves = tuple(rng.standard_normal((side + 16, side + 64, side + 64), dtype=np.float32) for _ in range(2))
     low = side // 2 + 1
@@ -388,12 +388,12 @@ def one_pass_batches(cube: int, side: int, batch: int, threads: int, rng: np.ran
 
 def stages(arguments: argparse.Namespace, deadline: float) -> None:
     """`predict` with its report at real size, each in a process of its own."""
-    from isonet_scipion.engine.device import choose_devices
+    from isonet_scipion.engine.process.device import choose_devices
 
     backend = choose_devices(arguments.gpus).backend
-    from isonet_scipion.engine.model_file import BUILTIN_FILE, save_model
-    from isonet_scipion.engine.network import NetworkSettings, build_unet
-    from isonet_scipion.engine.volume import write_volume
+    from isonet_scipion.engine.io.mrc import write_volume
+    from isonet_scipion.engine.network.model_file import BUILTIN_FILE, save_model
+    from isonet_scipion.engine.network.unet import NetworkSettings, build_unet
 
     shape = (64, 96, 96) if arguments.small else (400, 1000, 1000)
     slab = np.random.default_rng(0).standard_normal((16, *shape[1:]), dtype=np.float32)
@@ -455,9 +455,9 @@ def profiled(folder: Path, command: list[str], limit: float) -> dict[str, object
 
 def scene(arguments: argparse.Namespace, deadline: float) -> None:
     """One-pass to its end on a scene whose truth is known."""
-    from isonet_scipion.engine.device import choose_devices
-    from isonet_scipion.engine.phantom import Example
-    from isonet_scipion.engine.volume import open_volume, read_float, write_volume
+    from isonet_scipion.engine.io.mrc import open_volume, read_float, write_volume
+    from isonet_scipion.engine.process.device import choose_devices
+    from isonet_scipion.engine.simulation.phantom import Example
 
     backend = choose_devices(arguments.gpus).backend
     example = Example() if arguments.small else Example(shape=(128, 192, 192))
@@ -495,7 +495,7 @@ def correlation(volume: np.ndarray, truth: np.ndarray, tilt, inside: bool) -> fl
     """Correlation of a tomogram's (protein dark) components with the truth's, inside or outside what was measured."""
     import scipy.fft
 
-    from isonet_scipion.engine.wedge import measured
+    from isonet_scipion.engine.physics.wedge import measured
 
     kz, kx = scipy.fft.fftfreq(truth.shape[0])[:, None, None], scipy.fft.rfftfreq(truth.shape[2])
     chosen = np.broadcast_to(measured(kz, kx, tilt) > 0, (truth.shape[0], truth.shape[1], len(kx))) == inside

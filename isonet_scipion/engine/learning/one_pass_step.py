@@ -109,7 +109,8 @@ def weighted_error(weights, errors):
     """
     plane = ops.fft2((errors, ops.zeros_like(errors)))
     real, imaginary = ops.fft(tuple(ops.transpose(part, (0, 1, 3, 4, 2)) for part in plane))
-    power = (ops.square(real) + ops.square(imaginary)) / errors.shape[-1] ** 6  # sums to the mean square
+    # sums to the mean square; the divisor as a float, for JAX's integers have 32 bits
+    power = (ops.square(real) + ops.square(imaginary)) / float(errors.shape[-1]) ** 6
     return ops.sum(power * weights, axis=(2, 3, 4))
 
 
