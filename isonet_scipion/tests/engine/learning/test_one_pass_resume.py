@@ -111,6 +111,19 @@ def test_jax_computes_what_tensorflow_does(project, run):
     assert float(theirs[-1]["wedge_correlation"])
 
 
+@pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="JAX is not installed")
+def test_jax_compares_cubes_of_usual_size():
+    # 48^6 is beyond JAX's integers
+    code = (
+        "import jax, numpy as np; from isonet_scipion.engine.learning.one_pass_step import weighted_error as e\n"
+        "ones = np.ones((1, 1, 48, 48, 48), np.float32); print(float(jax.jit(e)(ones, 2 * ones)[0, 0]))"
+    )
+    environment = {**os.environ, "KERAS_BACKEND": "jax"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) == pytest.approx(4)  # the mean square
+
+
 def test_what_was_made_is_not_overwritten_and_new_options_are_not_ignored(project, run):
     assert run("refine", "tomograms.star", *RUN, "--iterations=2")[0] == 0
     made = Path("results/model_iter02.keras").read_bytes()
