@@ -9,7 +9,7 @@ kernels   Products of matrices, copies, convolutions, Fourier transforms, resamp
 training  Steps per second of both methods in float32, bfloat16 and float16, for batches up to the GPU's memory, cubes
           of 64 and 96; on all GPUs too where there are several. "Waits" is what the steps take longer than with one
           ready batch; "busy" is the share of the time in which the GPU computes, as nvidia-smi tells.
-stages    `predict` with its report at real size, under a profiler, with the network of each method, and where its time goes.
+stages    `predict` with its report at real size, under a profiler, with the network of each method.
 scene     One-pass trained to its end on a small scene whose truth is known, and its score.
 
 To run it on a machine without connection, take along this repository and wheels of what that machine lacks:
