@@ -12,9 +12,6 @@ ISONET_ENGINE_PYTHON = "ISONET_ENGINE_PYTHON"
 ENGINE_PACKAGE = "isonet_engine"
 ENVIRONMENT_VERSION = "1.0"
 
-# Where the engine's one-line errors start
-ERROR_PREFIX = "isonet-engine: error: "
-
 # Extra attributes of extracted subtomograms: side in voxels of the cubes meant for training; 1 if the CTF is corrected
 CUBE_SIZE_ATTRIBUTE = "_isonetCubeSize"
 DECONVOLVED_ATTRIBUTE = "_isonetDeconvolved"

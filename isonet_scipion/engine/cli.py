@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
-from dataclasses import Field, fields
+from dataclasses import Field, fields, replace
 from importlib import import_module
 from typing import Any, get_type_hints
 
@@ -16,8 +16,9 @@ import click
 
 from isonet_scipion import __version__
 from isonet_scipion.engine.command import Command
-from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.errors import EngineError, one_line, printable, system_error
 from isonet_scipion.engine.io.files import alone, discard_temporaries, require_outputs
+from isonet_scipion.engine.io.outcome import MOST_WARNINGS, Outcome, reserve_outcome, write_outcome
 from isonet_scipion.engine.process.device import is_out_of_memory
 from isonet_scipion.engine.process.parent_watch import live_with_parent
 from isonet_scipion.engine.process.signals import STATUS, Terminated, ending_on_signals
@@ -165,19 +166,58 @@ class _Stages(click.Group):
         return _command(record_of(cmd_name)) if cmd_name in MODULES else None
 
 
+class _OneLine(logging.Formatter):
+    """Log lines; names of files may hold a terminal's codes."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line for each record, but for a traceback."""
+        record.msg, record.args = printable(record.getMessage()), None
+        return super().format(record)
+
+
 def _set_up_logging(level: str) -> None:
-    logging.basicConfig(level=level.upper(), format="%(asctime)s %(message)s", datefmt="%H:%M:%S", force=True)
+    handler = logging.StreamHandler()
+    handler.setFormatter(_OneLine("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     for noisy in ("tensorflow", "absl", "jax", "matplotlib", "h5py"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
 
 
+class _Job(logging.Handler):
+    """What is told of a command at its end."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.warnings: list[str] = []
+        self.file: str | None = None  # to write it to
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a warning."""
+        if len(self.warnings) < MOST_WARNINGS:
+            self.warnings.append(one_line(record.getMessage()))
+
+    def tell(self, outcome: Outcome) -> int:
+        """Show an error, and write the outcome where that was asked for; returns the exit status."""
+        if outcome.error:
+            print(f"{NAME}: error: {outcome.error}", file=sys.stderr)
+        if self.file is not None:
+            with suppress(OSError):  # the exit status says whether it went well
+                write_outcome(self.file, replace(outcome, warnings=tuple(self.warnings)))
+        return outcome.status
+
+
 @click.version_option(__version__, prog_name=NAME)
 @click.group(NAME, cls=_Stages, context_settings={"max_content_width": 110})
-def command() -> None:
+@click.option("--outcome", "outcome_file", metavar="FILE", help="Write how the command ended to this file, as JSON.")
+@click.pass_obj
+def command(job: _Job | None, outcome_file: str | None) -> None:
     """Correct the missing wedge of cryo-electron tomograms, and denoise them, with IsoNet's method.
 
     The stages in their order: prepare_star, deconv, make_mask, extract, refine, predict, report.
     """
+    if job is not None and outcome_file is not None:
+        job.file = outcome_file
+        reserve_outcome(outcome_file)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -193,24 +233,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     int
         0 success, 1 the stage failed, 2 wrong usage, 129, 130 or 143 interrupted by SIGHUP, Ctrl-C or SIGTERM.
     """
-    arguments = sys.argv[1:] if arguments is None else arguments
     _open_closed_streams()
+    job, logger = _Job(), logging.getLogger(__package__)
+    logger.addHandler(job)
+    try:
+        return job.tell(_outcome(sys.argv[1:] if arguments is None else arguments, job))
+    finally:
+        logger.removeHandler(job)
+
+
+def _outcome(arguments: Sequence[str], job: _Job) -> Outcome:
     try:
         with ending_on_signals(discard_temporaries):
             live_with_parent()
-            command.main(arguments, prog_name=NAME, standalone_mode=False)
-        return 0
+            command.main(arguments, prog_name=NAME, standalone_mode=False, obj=job)
+        return Outcome(0)
     except EngineError as error:
-        message, status = str(error), 1
+        return Outcome(1, *error.parts)
+    except OSError as error:  # where nobody nearer knew better
+        return Outcome(1, *system_error(error).parts)
     except click.UsageError as error:
         context = error.ctx.command_path if error.ctx else NAME
-        message, status = f"{error.format_message().rstrip('.')}. See '{context} --help'.", 2
+        return Outcome(2, one_line(f"{error.format_message().rstrip('.')}. See '{context} --help'."))
     except (click.Abort, KeyboardInterrupt):
-        message, status = "interrupted; what was finished is kept", 130
+        return Outcome(130, "interrupted; what was finished is kept")
     except Terminated as signalled:
-        message, status = "terminated; what was finished is kept", STATUS[signalled.args[0]]
-    print(f"{NAME}: error: {' '.join(message.split())}", file=sys.stderr)
-    return status
+        return Outcome(STATUS[signalled.args[0]], "terminated; what was finished is kept")
 
 
 def _open_closed_streams() -> None:

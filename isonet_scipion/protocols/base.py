@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import glob
 import os
-import re
 import shlex
 import signal
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from pwem.protocols import EMProtocol
@@ -15,13 +16,16 @@ from pyworkflow.exceptions import PyworkflowException
 from pyworkflow.protocol.constants import GPU_LIST, USE_GPU
 from pyworkflow.protocol.params import BooleanParam, StringParam
 
-from isonet_scipion import constants
+from isonet_scipion.engine.io.outcome import read_outcome
 from isonet_scipion.engine.process.parent_watch import PARENT
 from isonet_scipion.plugin import Plugin
 from isonet_scipion.protocols.form import commandOptions, isFilledIn
 
 if TYPE_CHECKING:
     from pyworkflow.protocol import Form
+
+OUTCOME_SUFFIX = "_outcome.json"
+MOST_WARNINGS = 5  # that the summary shows
 
 
 class EngineFailure(PyworkflowException):
@@ -69,14 +73,18 @@ class ProtIsoNetBase(EMProtocol):
         options : dict
             Options and their values.
         name : str
-            What it works on (tsId): with several commands at once, tells whose error a line is.
+            What it works on (tsId), where several commands run at once.
 
         Raises
         ------
         EngineFailure
-            With the one line of the engine that says what went wrong.
+            With what the engine says went wrong.
         """
-        program, arguments = Plugin.engineCommand(), shlex.join([stage, *files, *commandOptions(options)])
+        outcomeFile = self._outcomeFile(stage, name)
+        program, arguments = (
+            Plugin.engineCommand(),
+            shlex.join(["--outcome", outcomeFile, stage, *files, *commandOptions(options)]),
+        )
         if self.usesGpu() and self._stepsExecutor.getGpuList():
             # Scipion puts the GPUs in with the % operator, so other percent signs are doubled
             program = f"CUDA_VISIBLE_DEVICES=%(GPU)s {program.replace('%', '%%')}"
@@ -85,40 +93,41 @@ class ProtIsoNetBase(EMProtocol):
             program = f"CUDA_VISIBLE_DEVICES=-1 {program}"
         environ = Plugin.getEnviron()
         # a queue does not tell how its jobs end
-        statusFile = self._getExtraPath(f"{name or stage}.status")
+        statusFile = f"{outcomeFile}.status"
         if self.useQueueForSteps():
             readStatus(statusFile)  # that of a run that was killed
             arguments += f" || echo $? > {shlex.quote(statusFile)}"
         else:  # on this very machine
             environ[PARENT] = str(os.getpid())
-        before = self._logSizes()
+        with suppress(FileNotFoundError):
+            os.remove(outcomeFile)
         try:
             self.runJob(program, arguments, numberOfMpi=1, numberOfThreads=1, env=environ)
             status = readStatus(statusFile)
         except subprocess.CalledProcessError as error:
             status = error.returncode
-        if status:
-            raise EngineFailure(self._engineError(before, name) or f"isonet-engine {stage} {ending(status)}")
+        outcome = read_outcome(outcomeFile)
+        if outcome is None and status:
+            raise EngineFailure(f"isonet-engine {stage} {ending(status)}")
+        if outcome is not None and outcome.status:  # not what happened to the process after its work was done
+            raise EngineFailure(outcome.error)
+
+    def _outcomeFile(self, stage: str, name: str) -> str:
+        """Where one command tells how it ended."""
+        return self._getExtraPath("_".join(filter(None, (stage, name))) + OUTCOME_SUFFIX)
+
+    def _engineWarnings(self) -> list[str]:
+        """What the engine warned of, for the summary; each line once."""
+        outcomes = map(read_outcome, glob.glob(os.path.join(glob.escape(self._getExtraPath()), f"*{OUTCOME_SUFFIX}")))
+        told = list(dict.fromkeys(line for outcome in outcomes if outcome for line in outcome.warnings))
+        more = [f"{len(told) - MOST_WARNINGS} more warnings: see the log."] if len(told) > MOST_WARNINGS else []
+        return [f"*Warning*: {line}" for line in told[:MOST_WARNINGS]] + more
 
     def _requireOutput(self, path: str | None, what: str) -> str:
         """`path`, which a queue's job may have failed to write without a word."""
         if path is None or not os.path.exists(path):
             raise EngineFailure(f"{what} was not written: see the log.")
         return path
-
-    def _logSizes(self) -> dict[str, int]:
-        folder = self._getLogsPath()
-        return {entry.path: entry.stat().st_size for entry in os.scandir(folder) if entry.is_file()}
-
-    def _engineError(self, before: dict[str, int], name: str) -> str | None:
-        lines = []
-        for path in self._logSizes():
-            with open(path, "rb") as log:
-                log.seek(before.get(path, 0))
-                text = log.read().decode("utf-8", "replace")
-            lines += [line for line in re.split(r"[\r\n]+", text) if constants.ERROR_PREFIX in line]
-        own = [line for line in lines if name in line] or lines
-        return own[-1].split(constants.ERROR_PREFIX, 1)[1] if own else None
 
 
 def readStatus(path: str) -> int:

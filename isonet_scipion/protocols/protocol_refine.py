@@ -206,7 +206,7 @@ class ProtIsoNetRefine(ProtIsoNetBase):
             epochs = "" if self._isOnePass() else f" of {self.epochs} epochs"
             lines.append(f"{model.getIteration()} iterations{epochs}.")
         lines += [f"Last {kind} loss: {loss:.4f}" for kind, loss in self._losses().items()]
-        return lines or ["No output yet."]
+        return (lines or ["No output yet."]) + self._engineWarnings()
 
     def _methods(self) -> list[str]:
         losses = self._losses()

@@ -285,7 +285,7 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
         failed = getattr(self, FAILED_OUTPUT, None)
         if failed is not None:
             lines += [f"*{item.getTsId()} failed*: {item.getObjComment()}" for item in failed]
-        return lines
+        return lines + self._engineWarnings()
 
     def _results(self, output: EMSet) -> list[str]:
         """The summary's lines, with the numbers that matter."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from pyworkflow.utils import process
 import isonet_scipion
 from isonet_scipion import environment, protocols
 from isonet_scipion.constants import ISONET_ENGINE_HOME, ISONET_ENGINE_PYTHON
+from isonet_scipion.engine.io.outcome import Outcome, reserve_outcome, write_outcome
 from isonet_scipion.plugin import Plugin
 from isonet_scipion.protocols.base import EngineFailure, ending, readStatus
 
@@ -214,6 +216,7 @@ def test_environment_appears_only_when_it_is_complete(monkeypatch, tmp_path, fai
 def predict(tmp_path):
     protocol = protocols.ProtIsoNetPredict(workingDir=str(tmp_path))
     (tmp_path / "logs").mkdir()
+    (tmp_path / "extra").mkdir()
     return protocol
 
 
@@ -238,7 +241,7 @@ def test_gpus_and_hard_names_reach_the_engine_unharmed(predict, commands, gpus, 
     echo = f"{sys.executable} -c 'import sys; print(sys.argv[1:])'"
     line = commands[0].replace(Plugin.engineCommand(), echo)
     words = subprocess.run(line, shell=True, capture_output=True, text=True, check=True)
-    assert words.stdout.strip() == str(["predict", name, "--output_dir", "a b"])
+    assert words.stdout.strip().endswith(str(["predict", name, "--output_dir", "a b"])[1:])
 
 
 def test_without_gpu_the_cpu_is_forced(predict, commands):
@@ -248,18 +251,51 @@ def test_without_gpu_the_cpu_is_forced(predict, commands):
     assert commands[0].startswith("CUDA_VISIBLE_DEVICES=-1 ")
 
 
-def test_error_message_is_the_engines_own_line(predict, monkeypatch, tmp_path):
-    def fail(*args, **kwargs):
-        with open(tmp_path / "logs" / "run.stderr", "a") as log:
-            log.write("50 %|####\risonet-engine: error: TS_01.mrc: truncated. Copy it again.\n")
-            log.write("isonet-engine: error: TS_02.mrc: empty. Copy it again.\n")
-        raise subprocess.CalledProcessError(1, "engine")
+@pytest.fixture
+def engine(predict, monkeypatch):
+    """What the engine writes of its end, by what it works on, and its exit status."""
+    ends = {}
 
-    (tmp_path / "logs" / "run.stderr").write_text("isonet-engine: error: TS_01: of an earlier run.\n")
-    monkeypatch.setattr(predict, "runJob", fail)
+    def run(program, arguments, **kwargs):
+        path = shlex.split(arguments)[1]
+        name = re.fullmatch("predict_(.*)_outcome.json", os.path.basename(path))[1]
+        outcome, status = ends[name]
+        if outcome is not None:
+            reserve_outcome(path)
+            write_outcome(path, outcome)
+        if status:
+            raise subprocess.CalledProcessError(status, program)
+
+    monkeypatch.setattr(predict, "runJob", run)
     predict.setStepsExecutor(StepExecutor(None, gpuList=[]))
-    with pytest.raises(EngineFailure, match=r"^TS_01\.mrc: truncated\. Copy it again\.$"):
-        predict._runEngine("predict", [], {}, name="TS_01")
+    return ends
+
+
+def test_each_command_tells_its_own_error(predict, engine):
+    engine["TS_1"] = Outcome(1, "a.mrc", "truncated", "Copy it again."), 1
+    engine["TS_11"] = Outcome(1, "b.mrc", "empty", "Make it again."), 1
+    for name in ("TS_11", "TS_1"):
+        outcome, _ = engine[name]
+        with pytest.raises(EngineFailure) as failure:
+            predict._runEngine("predict", [], {}, name=name)
+        assert str(failure.value) == outcome.error
+
+
+def test_an_outcome_of_an_earlier_run_does_not_count(predict, engine):
+    engine["TS_1"] = Outcome(1, "a.mrc", "truncated", "Copy it again."), 1
+    with pytest.raises(EngineFailure, match="truncated"):
+        predict._runEngine("predict", [], {}, name="TS_1")
+    engine["TS_1"] = None, -9
+    with pytest.raises(EngineFailure, match="isonet-engine predict was ended by SIGKILL"):
+        predict._runEngine("predict", [], {}, name="TS_1")
+
+
+def test_work_that_is_done_counts_however_its_process_ended(predict, engine):
+    engine["TS_1"] = Outcome(0, warnings=("t.mrc: its header is odd.",)), -6
+    engine["TS_2"] = Outcome(0, warnings=("t.mrc: its header is odd.", "u.mrc: too.")), 0
+    for name in engine:
+        predict._runEngine("predict", [], {}, name=name)
+    assert predict._engineWarnings() == ["*Warning*: t.mrc: its header is odd.", "*Warning*: u.mrc: too."]
 
 
 @pytest.mark.parametrize(

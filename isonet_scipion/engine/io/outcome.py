@@ -1,0 +1,70 @@
+"""How a command ended, in a file: what Scipion reads instead of the log."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from typing import get_type_hints
+
+from isonet_scipion.engine.io.json_types import require_kinds
+
+ROOM = 1 << 14  # bytes that are taken at the start, so that a disk which is full by then keeps no message back
+MOST_WARNINGS = 20
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command tells the program that started it."""
+
+    status: int  # 0: success
+    what: str = ""  # as in `EngineError`
+    why: str = ""
+    remedy: str = ""
+    warnings: tuple[str, ...] = ()  # one line each; the first ones
+
+    @property
+    def error(self) -> str:
+        """In one line; empty for a success."""
+        return f"{self.what}: {self.why}. {self.remedy}".strip() if self.why else self.what
+
+
+def reserve_outcome(path: str | os.PathLike) -> None:
+    """Take the room for an outcome; as long as nothing else is written there, it is none.
+
+    Raises
+    ------
+    OSError
+        If the file can't be written.
+    """
+    with open(path, "wb") as file:
+        file.write(b" " * ROOM)
+
+
+def write_outcome(path: str | os.PathLike, outcome: Outcome) -> None:
+    """Write an outcome into the room that is taken for it.
+
+    Raises
+    ------
+    OSError
+        If that fails.
+    """
+    kept = outcome.warnings[:MOST_WARNINGS]
+    text = json.dumps({**asdict(outcome), "warnings": kept}).encode()
+    while len(text) > ROOM and kept:
+        kept = kept[:-1]
+        text = json.dumps({**asdict(outcome), "warnings": kept}).encode()
+    with open(path, "r+b") as file:
+        file.write(text.ljust(ROOM))
+
+
+def read_outcome(path: str | os.PathLike) -> Outcome | None:
+    """The outcome in a file; None where there is none: the command was ended before it could write it."""
+    try:
+        with open(path, "rb") as file:
+            values = json.loads(file.read(ROOM))
+        values["warnings"] = tuple(values["warnings"])
+        require_kinds(values, get_type_hints(Outcome))
+        return Outcome(**values)
+    except (OSError, ValueError, TypeError, LookupError, RecursionError):
+        return None
