@@ -11,6 +11,7 @@ import numpy as np
 
 from isonet_scipion.engine.errors import EngineError
 
+LARGEST = 1e15  # grey values beyond it are no data, and leave no digits for the others
 TOMOGRAM, MASK = "tomogram", "mask"  # what an error is about where only voxels are known
 
 
@@ -21,10 +22,20 @@ def release(array: np.ndarray) -> None:
         mapping.madvise(mmap.MADV_DONTNEED)
 
 
-def require_contrast(low: float, high: float, name: str = TOMOGRAM) -> None:
-    """Raise an EngineError about `name` unless its smallest and largest voxel are finite and differ."""
+def require_numbers(low: float, high: float, name: str = TOMOGRAM) -> None:
+    """Raise an EngineError about `name` unless its smallest and largest voxel are finite and may be grey values."""
     if not (np.isfinite(low) and np.isfinite(high)):
         raise EngineError(name, "it holds NaN or infinite voxels", "Reconstruct it again or replace them.")
+    if max(-low, high) > LARGEST:
+        extreme = high if high > -low else low
+        raise EngineError(
+            name, f"it holds voxels of {extreme:g}, which are no grey values", "Reconstruct it again or replace them."
+        )
+
+
+def require_contrast(low: float, high: float, name: str = TOMOGRAM) -> None:
+    """Raise an EngineError about `name` as `require_numbers`, or if its smallest and largest voxel are equal."""
+    require_numbers(low, high, name)
     if low == high:
         raise EngineError(name, "all its voxels are equal", "Leave it out or make it again.")
 

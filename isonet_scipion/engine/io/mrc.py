@@ -26,6 +26,13 @@ from isonet_scipion.engine.io.files import replacing, require_file
 log = logging.getLogger(__name__)
 VOXEL_SIZE_TOLERANCE = 0.01  # relative
 VOXEL_SIZES = (0.01, 10_000.0)  # A; what is possible
+NANOMETRES = 2.0  # a tomogram's voxel size below this is one in nm, unless its header has it too
+UNSET_SIZE = 1.0  # voxel size in A that programs write who do not know it
+SAME_UNIT = 0.02  # relative difference up to which two sizes are the same, or ten times each other
+IMOD_STAMP, STAMP, FLAGS = 1146047817, slice(40, 44), slice(44, 48)  # bytes of extra2
+SIGNED_BYTES = 1  # bit of IMOD's flags
+BYTE_PLANES = 24  # looked at where the header does not tell whether bytes have a sign
+CLEARLY = 10.0  # as many voxels near one end of the grey values as near the other
 HEADER_BYTES = 1024
 EXTENDED_LENGTH = slice(92, 96)  # bytes of the header that tell the extended header's length
 _warnings_lock = threading.Lock()  # Python catches warnings for all threads at once
@@ -43,6 +50,7 @@ class Volume:
     labels: tuple[bytes, ...]
     path: str
     oddities: tuple[str, ...] = ()  # what breaks the format's rules but does not matter
+    assumed: str | None = None  # about what its voxels mean, where the header does not tell
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -61,12 +69,13 @@ def open_volume(path: str | os.PathLike) -> Volume:
     Returns
     -------
     Volume
-        Header values and a read-only memory map (an array where the file is compressed: .gz, .bz2).
+        Header values and a read-only memory map (an array where the file is compressed: .gz, .bz2). Bytes are
+        unsigned where IMOD's flag says so, else by the header's statistics.
 
     Raises
     ------
     EngineError
-        If the file is missing, empty, truncated, no MRC file, complex, or not a volume.
+        If the file is missing, empty, truncated, no MRC file, complex, or not a volume, or its voxels are no cubes.
     """
     file = require_file(path, "volume")
     try:
@@ -87,14 +96,19 @@ def open_volume(path: str | os.PathLike) -> Volume:
         )
     if np.iscomplexobj(data) or data.dtype.kind not in "iuf":
         raise EngineError(str(path), f"its voxels are {data.dtype}, not real numbers", "Save it as float32.")
+    assumed = None
+    if data.dtype == np.int8:
+        unsigned, assumed = _unsigned_bytes(header, data)
+        data = data.view(np.uint8) if unsigned else data
     return Volume(
         data,
-        _voxel_size(header),
+        _voxel_size(header, str(path)),
         tuple(float(header.origin[axis]) for axis in "xyz"),
         (int(header.nxstart), int(header.nystart), int(header.nzstart)),
         tuple(bytes(label) for label in header.label[: int(np.clip(header.nlabl, 0, 10))]),
         str(path),
         tuple(dict.fromkeys(str(warning.message) for warning in odd)),
+        assumed,
     )
 
 
@@ -120,10 +134,50 @@ def _require_length(file: Path) -> None:
         raise ValueError(f"it has {length} bytes, by its header it should have {told}")
 
 
-def _voxel_size(header: np.recarray) -> float:
+def _unsigned_bytes(header: np.recarray, data: np.ndarray) -> tuple[bool, str | None]:
+    """Whether bytes (mode 0) have no sign, and what was assumed for it.
+
+    The format gives them one, but IMOD wrote none for many years, and marks both since; other programs differ.
+    """
+    extra = bytes(header.extra2)
+    stamp, flags = (int(np.frombuffer(extra[part], header.nx.dtype)[0]) for part in (STAMP, FLAGS))
+    if stamp == IMOD_STAMP:
+        return not flags & SIGNED_BYTES, None
+    low, high = float(header.dmin), float(header.dmax)
+    planes = np.unique(np.linspace(0, len(data) - 1, BYTE_PLANES).astype(int))
+    counts = np.bincount(np.concatenate([data[z].ravel() for z in planes]).view(np.uint8), minlength=256)
+    if not counts[128:].any():
+        return False, None  # it is the same
+    if -128 <= low < 0 and low < high <= 127:
+        return False, None
+    if 0 <= low < high and 127 < high <= 255:
+        return True, f"its bytes are read as unsigned, since its header says {low:g} to {high:g}"
+    # grey values are rare at both ends, apart from the very last ones, where they may be cut off
+    as_signed = int(counts[121:127].sum() + counts[129:135].sum())
+    as_unsigned = int(counts[1:7].sum() + counts[249:255].sum())
+    unsigned = as_signed > CLEARLY * max(as_unsigned, 1)
+    kind = "unsigned" if unsigned else "signed"
+    return unsigned, f"its bytes are read as {kind}, by their values, since its header does not tell"
+
+
+def _voxel_size(header: np.recarray, path: str) -> float:
+    """The side of a voxel in A; 0 where the header does not tell it for any axis."""
+    cell = np.array([header.cella[axis] for axis in "xyz"], float)
+    intervals, lengths = (np.array([header[prefix + axis] for axis in "xyz"], float) for prefix in ("m", "n"))
     with np.errstate(all="ignore"):
-        size = float(header.cella.x) / float(header.mx) if header.mx > 0 else 0.0
-    return size if 0 < size < float("inf") else 0.0
+        # stacks have one interval along z
+        candidates = [cell / np.where(counts > 0, counts, np.nan) for counts in (intervals, lengths)]
+    known = [sizes[np.isfinite(sizes) & (sizes > 0)] for sizes in candidates]
+    for sizes in known:
+        if len(sizes) and sizes.max() <= (1 + VOXEL_SIZE_TOLERANCE) * sizes.min():
+            return float(sizes[0])
+    if not len(known[0]):
+        return 0.0
+    raise EngineError(
+        path,
+        f"its voxels are no cubes: {' x '.join(f'{size:.4g}' for size in known[0])} A (x, y, z)",
+        "Resample it to one voxel size, or correct its header if that is wrong (IMOD: alterheader).",
+    )
 
 
 def read_float(volume: Volume) -> np.ndarray:
@@ -152,15 +206,57 @@ def naming(volume: Volume, mask: Volume | None = None) -> Iterator[None]:
 
 
 def warn_of_oddities(volume: Volume) -> None:
-    """Log one line about a header that breaks the format's rules."""
+    """Log one line about a header that breaks the format's rules, and one about what was assumed for it."""
     if volume.oddities:
         log.warning("%s: its header is odd (%s), but read.", volume.path, "; ".join(volume.oddities))
+    if volume.assumed:
+        log.warning("%s: %s.", volume.path, volume.assumed)
 
 
 def require_voxel_size(size: float, what: str, why: str) -> None:
     """Raise an EngineError about `what`, for the reason `why`, unless a voxel size in A is possible."""
     if not VOXEL_SIZES[0] <= size <= VOXEL_SIZES[1]:
         raise EngineError(what, why, "Give the voxel size in A, such as 10.")
+
+
+def check_unit(size: float, volume: Volume, what: str) -> None:
+    """Raise an EngineError about `what` if the size of a tomogram's voxels, or its header's, is one in nm.
+
+    Logs a line where header and size differ, and where both are as small as that.
+
+    Parameters
+    ----------
+    size : float
+        In A, as a table or an option says.
+    volume : Volume
+        The tomogram.
+    what : str
+        Names the table or the option.
+    """
+    header = volume.voxel_size if abs(volume.voxel_size - UNSET_SIZE) > 1e-3 else 0.0
+    ratio = max(size, header) / min(size, header) if header else 1.0
+    if abs(ratio / 10 - 1) <= SAME_UNIT:
+        raise EngineError(
+            what,
+            f"the voxel size is {size:g} for {volume.path}, whose header says {header:g}: one of them is in nm",
+            f"Give it in A, probably {max(size, header):g}, or correct the header.",
+        )
+    if size < NANOMETRES and not (header and same_voxel_size(size, header)):
+        raise EngineError(
+            what,
+            f"the voxel size {size:g} for {volume.path} is too small for a tomogram, as if it were in nm",
+            f"Give it in A, such as {10 * size:g}. If it is right, write it into the tomogram's header.",
+        )
+    if size < NANOMETRES:
+        log.warning("%s: voxels of %g A are unusually small; 1 nm is 10 A.", volume.path, size)
+    if volume.voxel_size and not same_voxel_size(size, volume.voxel_size):
+        log.warning(
+            "%s: the header's voxel size is %.3f A, but %s says %.3f A, which is used.",
+            volume.path,
+            volume.voxel_size,
+            what,
+            size,
+        )
 
 
 def same_voxel_size(size: float, expected: float) -> bool:

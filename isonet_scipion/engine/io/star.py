@@ -242,7 +242,13 @@ def parse_index_list(text: str | None, star: Star) -> list[dict[str, str]]:
 
 
 def tomogram_names(star: Star) -> list[str]:
-    """A distinct base name for each row: rlnTomoName, else the file's stem, with the index where two are equal."""
+    """A distinct base name for each row: rlnTomoName, else the file's stem, with the index where two are equal.
+
+    Raises
+    ------
+    EngineError
+        If two rows would get one name, so that one would be written over the other.
+    """
     names = []
     for row in star.rows:
         name = star.text(row, "rlnTomoName") or Path(row["rlnMicrographName"]).stem
@@ -250,4 +256,13 @@ def tomogram_names(star: Star) -> list[str]:
     counts = Counter(names)
     indexed = [f"{name}_{row['rlnIndex']}" for name, row in zip(names, star.rows)]
     result = [other if counts[name] > 1 else name for name, other in zip(names, indexed)]
-    return result if len(set(result)) == len(result) else indexed
+    result = result if len(set(result)) == len(result) else indexed
+    first: dict[str, int] = {}
+    for number, name in enumerate(result, 1):
+        if first.setdefault(name, number) != number:
+            raise EngineError(
+                star.path,
+                f"rows {first[name]} and {number} would both be written as {name}",
+                "Give each tomogram an rlnTomoName, or an rlnIndex, of its own.",
+            )
+    return result

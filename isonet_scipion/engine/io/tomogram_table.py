@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from isonet_scipion.engine.conventions import TILT_RANGE
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.files import require_kept
-from isonet_scipion.engine.io.mrc import Volume, open_volume, require_voxel_size, same_voxel_size, warn_of_oddities
+from isonet_scipion.engine.io.mrc import Volume, check_unit, open_volume, require_voxel_size, warn_of_oddities
 from isonet_scipion.engine.io.star import Star, parse_index_list, read_star, tomogram_names, write_star
 from isonet_scipion.engine.physics.ctf import CtfParameters
 from isonet_scipion.engine.physics.wedge import TiltRange
@@ -118,14 +118,7 @@ class TomogramTable:
         for entry, (voxel_size, _) in zip(entries, geometry):
             volume, _ = entry.source(use_deconvolved)
             warn_of_oddities(volume)
-            header = volume.voxel_size
-            if header and not same_voxel_size(voxel_size, header):
-                log.warning(
-                    "%s: the header's voxel size is %.3f A, the table's %.3f A, which is used.",
-                    entry.path,
-                    header,
-                    voxel_size,
-                )
+            check_unit(voxel_size, volume, self.path)
         return entries
 
     def keep_inputs(self, outputs: Iterable[os.PathLike], own: str | None = None) -> None:

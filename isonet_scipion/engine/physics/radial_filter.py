@@ -118,12 +118,14 @@ def deconvolve(
     half = (*padded[:2], padded[2] // 2 + 1)
     result = np.empty(shape, np.float32) if out is None else out
     offset = tomogram[shape[0] // 2].mean(dtype=np.float64).astype(np.float32)  # keeps large grey values precise
-    before, after = np.empty((shape[0], 2)), np.empty((shape[0], 2))
+    before, after, ends = (np.empty((shape[0], 2)) for _ in range(3))
     release_every = max(1, SLAB_VOXELS // (shape[1] * shape[2]))
 
     def forward(z: int) -> None:
-        with np.errstate(invalid="ignore"):  # infinite voxels are told by require_contrast
-            plane = tomogram[sources[0][z]].astype(np.float32) - offset
+        with np.errstate(invalid="ignore", over="ignore"):  # infinite voxels are told by require_contrast
+            plane = tomogram[sources[0][z]].astype(np.float32)
+            ends[sources[0][z]] = plane.min(), plane.max()
+            plane -= offset
             before[sources[0][z]] = _sums(plane)
         if deconvolution.pad_edges:
             plane = plane[sources[1]][:, sources[2]]
@@ -151,8 +153,8 @@ def deconvolve(
 
     with ThreadPoolExecutor(threads) as pool, _spectrum_store(half, bool(chunk_size), scratch_folder) as spectrum:
         list(pool.map(forward, range(padded[0])))
+        require_contrast(float(ends[:, 0].min()), float(ends[:, 1].max()))
         mean_before, deviation_before = _moments(before, shape)
-        require_contrast(0.0, deviation_before)
         slab_voxels = min(SLAB_VOXELS, chunk_size**3) if chunk_size else SLAB_VOXELS
         _filter_along_z(spectrum, padded, deconvolution, slab_voxels, pool)
         list(pool.map(backward, range(shape[0])))
@@ -188,7 +190,7 @@ def _sums(plane: np.ndarray) -> tuple[float, float]:
 
 def _moments(sums: np.ndarray, shape: tuple[int, int, int]) -> tuple[float, float]:
     mean, square = sums.sum(axis=0) / np.prod(shape)
-    return mean, np.sqrt(max(square - mean**2, 0.0)) if np.isfinite(square) else np.inf
+    return mean, np.sqrt(max(square - mean**2, 0.0))
 
 
 def _filter_along_z(

@@ -11,9 +11,9 @@ from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.mrc import (
     Volume,
     check_mask,
+    check_unit,
     open_volume,
     require_voxel_size,
-    same_voxel_size,
     warn_of_oddities,
 )
 from isonet_scipion.engine.io.star import NOT_SET, Star, write_star
@@ -86,10 +86,7 @@ def _volume_files(folder: str, suffixes: tuple[str, ...]) -> list[Path]:
 def _look_at_header(volume: Volume, voxel_size: float) -> None:
     warn_of_oddities(volume)
     require_voxel_size(voxel_size, "pixel_size", f"{voxel_size:g} is not a voxel size")
-    if volume.voxel_size and not same_voxel_size(voxel_size, volume.voxel_size):
-        log.warning(
-            "%s: its header says %.3f A, the table gets pixel_size %.3f A.", volume.path, volume.voxel_size, voxel_size
-        )
+    check_unit(voxel_size, volume, "pixel_size")
 
 
 def _half(tomogram: Volume, folder: Path) -> Path:

@@ -107,7 +107,7 @@ def legal() -> dict[str, tuple[bytes, str]]:
         "zero_cell.mrc": (mrc(cella=0), ""),
         "nan_cell.mrc": (mrc(cella=np.nan), ""),
         "negative_cell.mrc": (mrc(cella=-5), ""),
-        "other_voxel_size.mrc": (mrc(cella=3), size),
+        "other_voxel_size.mrc": (mrc(cella=tuple(12.5 * length for length in reversed(voxels().shape))), size),
         "many_labels.mrc": (mrc(nlabl=99), ""),
         "negative_labels.mrc": (mrc(nlabl=-3), ""),
         "other_space_group.mrc": (mrc(ispg=0), ""),

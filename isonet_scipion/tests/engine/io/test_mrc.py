@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.io.mrc import open_volume, read_float, write_volume
+from isonet_scipion.engine.io.mrc import check_unit, open_volume, read_float, warn_of_oddities, write_volume
 
 
 @pytest.mark.parametrize("dtype", [np.int8, np.int16, np.uint16, np.float16, np.float32])
@@ -80,3 +80,115 @@ def test_nan_is_refused(tmp_path):
     write_volume(tmp_path / "v.mrc", data, 1.0)
     with pytest.raises(EngineError, match="NaN"):
         read_float(open_volume(tmp_path / "v.mrc"))
+
+
+IMOD_STAMP = 1146047817
+
+
+def byte_file(path, stored, low=0.0, high=-1.0, flags=None):
+    """A volume of mode 0 with these statistics and, unless None, IMOD's stamp and these flags."""
+    with mrcfile.new(path, overwrite=True) as mrc:
+        mrc.set_data(stored.astype(np.uint8).view(np.int8))
+        mrc.header.dmin, mrc.header.dmax, mrc.header.dmean = low, high, -2
+    if flags is not None:
+        content = bytearray(path.read_bytes())
+        content[152:160] = np.array([IMOD_STAMP, flags], "<i4").tobytes()
+        path.write_bytes(content)
+    return open_volume(path)
+
+
+def grey_bytes(centre):
+    """Grey values around a centre, with a few cut off at both ends."""
+    values = np.random.default_rng(2).normal(centre, 20, (8, 30, 30)).round()
+    values[0, 0, :4] = 0, 0, 255, 255
+    return np.clip(values, 0, 255)
+
+
+@pytest.mark.parametrize(
+    ("header", "assumed"),
+    [
+        ({"flags": 0}, None),  # as IMOD marks them
+        ({"flags": 0, "low": -1, "high": 1}, None),  # the flag counts, not statistics
+        ({"flags": 6, "low": 0, "high": 255}, None),  # other bits do not matter
+        ({"low": 20, "high": 230}, "header says 20 to 230"),
+        ({}, "by their values"),  # without statistics
+        ({"low": 0, "high": 0}, "by their values"),
+        ({"low": float("nan"), "high": float("nan")}, "by their values"),
+    ],
+)
+def test_unsigned_bytes_are_read_as_such(tmp_path, header, assumed):
+    values = grey_bytes(128)
+    volume = byte_file(tmp_path / "v.mrc", values, **header)
+    np.testing.assert_array_equal(read_float(volume), values)
+    assert volume.assumed is None if assumed is None else assumed in volume.assumed
+
+
+@pytest.mark.parametrize("header", [{"flags": 1}, {"flags": 1, "low": 0, "high": 255}, {"low": -90, "high": 100}, {}])
+def test_signed_bytes_are_read_as_such(tmp_path, header):
+    values = grey_bytes(128) - 128
+    volume = byte_file(tmp_path / "v.mrc", np.where(values < 0, values + 256, values), **header)
+    np.testing.assert_array_equal(read_float(volume), values)
+
+
+def test_what_was_assumed_is_logged(tmp_path, caplog):
+    warn_of_oddities(byte_file(tmp_path / "v.mrc", grey_bytes(128)))
+    assert "v.mrc: its bytes are read as unsigned" in caplog.text
+
+
+def with_cell(path, cell, intervals=None):
+    with mrcfile.new(path, overwrite=True) as mrc:
+        mrc.set_data(np.random.default_rng(0).normal(size=(6, 8, 10)).astype(np.float32))
+        mrc.header.cella = cell
+        if intervals:
+            mrc.header.mx, mrc.header.my, mrc.header.mz = intervals
+    return path
+
+
+@pytest.mark.parametrize("cell", [(100, 80, 120), (100, 160, 60), (200, 80, 60), (100, 80, 61.5)])
+def test_voxels_that_are_no_cubes_are_refused(tmp_path, cell):
+    with pytest.raises(EngineError, match="no cubes"):
+        open_volume(with_cell(tmp_path / "v.mrc", cell))
+
+
+@pytest.mark.parametrize(
+    ("cell", "intervals", "size"),
+    [
+        ((100, 80, 60.1), None, 10),  # rounded
+        ((0, 0, 60), None, 10),  # known along one axis
+        ((100, 80, 60), (10, 8, 1), 10),  # a stack's intervals
+        ((0, 0, 0), None, 0),
+        ((100, 80, 60), (0, 0, 0), 10),
+        ((float("nan"),) * 3, None, 0),
+    ],
+)
+def test_voxel_size_of_headers_of_other_programs(tmp_path, cell, intervals, size):
+    assert open_volume(with_cell(tmp_path / "v.mrc", cell, intervals)).voxel_size == pytest.approx(size)
+
+
+@pytest.mark.parametrize(
+    ("size", "cell"), [(1.0, 10), (10.0, 1.348), (13.48, 1.348), (1.348, 13.48), (1.0, 1), (0.8, 0)]
+)
+def test_a_voxel_size_in_nm_is_refused(tmp_path, size, cell, caplog):
+    volume = open_volume(with_cell(tmp_path / "v.mrc", (10 * cell, 8 * cell, 6 * cell)))
+    if (size, cell) == (10.0, 1.348):  # not ten times: told, and the table's is taken
+        check_unit(size, volume, "t.star")
+        assert "header's voxel size is 1.348 A" in caplog.text
+        return
+    with pytest.raises(EngineError, match=r"t\.star: the voxel size.*nm.*Give it in A"):
+        check_unit(size, volume, "t.star")
+
+
+@pytest.mark.parametrize(("size", "cell"), [(10.0, 10), (10.0, 1), (10.0, 0), (5.4, 5.4), (1.35, 1.35), (25.0, 24.0)])
+def test_other_voxel_sizes_are_taken(tmp_path, size, cell, caplog):
+    check_unit(size, open_volume(with_cell(tmp_path / "v.mrc", (10 * cell, 8 * cell, 6 * cell))), "t.star")
+    assert ("unusually small" in caplog.text) == (size == 1.35)
+
+
+@pytest.mark.parametrize(("value", "said"), [(1e30, "1e+30"), (-1e30, "-1e+30"), (np.inf, "infinite")])
+def test_fill_values_are_called_what_they_are(tmp_path, value, said):
+    data = np.random.default_rng(0).normal(size=(6, 8, 10)).astype(np.float32)
+    data[2, 3, 4] = value
+    write_volume(tmp_path / "v.mrc", data, 10.0)
+    with pytest.raises(EngineError, match=said.replace("+", r"\+")) as caught:
+        read_float(open_volume(tmp_path / "v.mrc"))
+    assert ("NaN" in str(caught.value)) == (said == "infinite")

@@ -82,3 +82,17 @@ def test_equal_file_names_get_distinct_output_names():
     rows = [{"rlnIndex": str(i), "rlnMicrographName": f"{folder}/TS.5_bin4.mrc"} for i, folder in enumerate("ab", 1)]
     assert tomogram_names(Star(["rlnIndex", "rlnMicrographName"], rows)) == ["TS.5_bin4_1", "TS.5_bin4_2"]
     assert tomogram_names(Star(["rlnIndex", "rlnMicrographName"], rows[:1])) == ["TS.5_bin4"]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [("a", "1_2"), ("a", "3"), ("a_1", "2"), ("a_1", "3")],
+        [("a", "1"), ("a", "1")],
+        [("a/b", "1"), ("a_b", "1")],
+    ],
+)
+def test_two_tomograms_that_would_be_written_as_one_are_refused(rows):
+    rows = [{"rlnIndex": index, "rlnMicrographName": "t.mrc", "rlnTomoName": name} for name, index in rows]
+    with pytest.raises(EngineError, match="would both be written as a_"):
+        tomogram_names(Star(["rlnIndex", "rlnMicrographName", "rlnTomoName"], rows))

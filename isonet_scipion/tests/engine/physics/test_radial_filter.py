@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.physics.ctf import CtfParameters, wiener_filter
 from isonet_scipion.engine.physics.radial_filter import Deconvolution, deconvolve
 
@@ -72,3 +73,13 @@ def test_agrees_with_the_released_program(reference):
         result = deconvolve(cell.data, Deconvolution(20.0, CtfParameters(defocus=18350), 0.7, 0.8))
         assert correlation(result, expected.data) > 0.999999
         np.testing.assert_allclose(result, expected.data, atol=5e-3)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"), [(1e30, "1e.30, which are no grey values"), (np.nan, "NaN"), (np.inf, "NaN")]
+)
+def test_voxels_that_are_no_data_are_called_what_they_are(value, said):
+    tomogram = np.random.default_rng(0).normal(size=(8, 9, 10)).astype(np.float32)
+    tomogram[3, 4, 5] = value
+    with pytest.raises(EngineError, match=said):
+        deconvolve(tomogram, Deconvolution(10.0))
