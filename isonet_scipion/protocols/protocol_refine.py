@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from isonet_scipion import convert
 from isonet_scipion.constants import CUBE_SIZE_ATTRIBUTE
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.measure.history import read_losses
+from isonet_scipion.engine.io.losses import read_losses
 from isonet_scipion.engine.network.model_file import BUILTIN, read_metadata
 from isonet_scipion.engine.network.unet import NetworkSettings
 from isonet_scipion.engine.sampling.crops import usual_cube_size

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from pwem.viewers import EmPlotter
 from pyworkflow.viewer import DESKTOP_TKINTER, View, Viewer
 
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.measure.history import EpochRecord, read_losses
+from isonet_scipion.engine.io.losses import read_losses
 from isonet_scipion.engine.network.model_file import read_metadata
 from isonet_scipion.engine.reporting.loss_figure import plot_losses
 from isonet_scipion.objects import IsoNetModel
 from isonet_scipion.protocols import ProtIsoNetImportModel
+
+if TYPE_CHECKING:
+    from isonet_scipion.engine.measure.history import EpochRecord
 
 # What a model file says, in the order to read it
 FACTS = {

@@ -13,8 +13,8 @@ from pyworkflow.protocol.params import LabelParam
 from pyworkflow.viewer import DESKTOP_TKINTER, ProtocolViewer, View
 
 from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.io.losses import read_losses
 from isonet_scipion.engine.io.mrc import open_volume
-from isonet_scipion.engine.measure.history import read_losses
 from isonet_scipion.protocols import ProtIsoNetRefine
 from isonet_scipion.viewers.pictures import showMontage
 from isonet_scipion.viewers.viewer_model import modelFacts, plotLosses

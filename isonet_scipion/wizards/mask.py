@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pyworkflow.wizard import Wizard
 
-from isonet_scipion.engine.sampling.boundary import boundary_mask, read_boundary
+from isonet_scipion.engine.io.imod_model import read_boundary
+from isonet_scipion.engine.sampling.boundary import boundary_mask
 from isonet_scipion.engine.sampling.mask import BINNING, sample_mask
 from isonet_scipion.protocols import ProtIsoNetMask
 from isonet_scipion.viewers.pictures import showCentralSlices

@@ -1,1 +1,4 @@
-"""Files: the only room that opens tables and volumes."""
+"""Files: tables, volumes, models drawn by hand, and files that are either whole or not there.
+
+Rule: the only room that opens paths, but for model files, which Keras writes (`network`).
+"""

@@ -1,1 +1,4 @@
-"""The training: the only room that trains."""
+"""The training.
+
+Rule: the only room that trains.
+"""

@@ -16,6 +16,7 @@ import numpy as np
 from isonet_scipion.engine.arrays import release
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.files import replacing
+from isonet_scipion.engine.io.losses import write_losses
 from isonet_scipion.engine.io.mrc import write_volume
 from isonet_scipion.engine.io.subtomograms import Subtomogram
 from isonet_scipion.engine.learning.epoch import PairSource, cached, compile_model, falling, train_epoch
@@ -23,7 +24,7 @@ from isonet_scipion.engine.learning.estimates import estimate_subtomograms
 from isonet_scipion.engine.learning.forecast import Forecast, refinement_bytes, require_space
 from isonet_scipion.engine.learning.noise_schedule import noise_level, noise_sources
 from isonet_scipion.engine.learning.pairs import PreparedSubtomogram, filled_target, prepare
-from isonet_scipion.engine.measure.history import EpochRecord, best_end, require_convergence, write_losses
+from isonet_scipion.engine.measure.history import EpochRecord, best_end, require_convergence
 from isonet_scipion.engine.network.model_file import (
     STATE_FILE,
     load_model,

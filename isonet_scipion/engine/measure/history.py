@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import dataclasses
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.io.files import replacing
 
 DIVERGED = 10.0  # a loss this many times the smallest one so far
 
@@ -74,26 +70,3 @@ def iterations_without_gain(ends: Sequence[EpochRecord]) -> int:
             gained = record.val_loss < last.val_loss
         last, since = (record, 0) if gained else (last, since + 1)
     return since
-
-
-def write_losses(path: str | os.PathLike, history: Sequence[EpochRecord]) -> None:
-    """Write a table (.csv) with one row per epoch."""
-    with replacing(path) as temporary, open(temporary, "w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(field.name for field in dataclasses.fields(EpochRecord))
-        writer.writerows(dataclasses.astuple(record) for record in history)
-
-
-def read_losses(path: str | os.PathLike) -> list[EpochRecord]:
-    """Read the epochs from a table of `write_losses`; no epochs where there is no such file."""
-    if not os.path.exists(path):
-        return []
-    with open(path, newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    return [EpochRecord(**{name: _number(name, text) for name, text in row.items()}) for row in rows]
-
-
-def _number(name: str, text: str) -> float | int | None:
-    if name in ("iteration", "epoch"):
-        return int(text)
-    return float(text) if text else None

@@ -1,1 +1,4 @@
-"""What the microscope and the reconstruction do to a volume: arrays in, arrays out. No files, no Keras."""
+"""What the microscope and the reconstruction do to a volume.
+
+Rule: arrays in, arrays out; no files, no Keras.
+"""

@@ -1,1 +1,4 @@
-"""Figures and pages: the only room with matplotlib or HTML."""
+"""Figures and pages.
+
+Rule: the only room with matplotlib or HTML.
+"""

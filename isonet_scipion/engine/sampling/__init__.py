@@ -1,1 +1,4 @@
-"""Where in a tomogram: masks, boundaries, positions of crops and boxes. Arrays in, arrays out."""
+"""Where in a tomogram: masks, boundaries, positions of crops and boxes.
+
+Rule: arrays in, arrays out; no files, no Keras.
+"""

@@ -1,12 +1,8 @@
-"""Boundaries of the sample, drawn as IMOD model contours (.mod)."""
+"""Boundaries of the sample: polygons and z ranges, and the voxels inside them."""
 
 from __future__ import annotations
 
-import os
-import struct
 from dataclasses import dataclass
-from pathlib import Path
-from typing import BinaryIO, ClassVar
 
 import numpy as np
 
@@ -31,73 +27,6 @@ class Boundary:
 
     path: str
     contours: tuple[np.ndarray, ...]
-
-
-class _Strict:
-    """A file that raises at its end: imodmodel would read on for ever, or prepare for billions of points."""
-
-    # bytes of each of the numbers that a chunk's header begins with: points, vertices, indices
-    _COUNTS: ClassVar = {b"CONT": (12,), b"MESH": (12, 4)}
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._left = os.fstat(file.fileno()).st_size
-        self._chunk = b""
-
-    def read(self, size: int) -> bytes:
-        if not 0 <= size <= self._left:
-            raise EOFError("it ends too early")
-        data = self._file.read(size)
-        self._left -= size
-        counts = [int.from_bytes(data[4 * i : 4 * i + 4], "big", signed=True) for i in range(len(data) // 4)]
-        for count, item in zip(counts, self._COUNTS.get(self._chunk, ())):
-            if not 0 <= item * count <= self._left:
-                raise EOFError(f"a part of it claims {count} points")
-        self._chunk = data if size == 4 else b""
-        return data
-
-
-def read_boundary(path: str | Path, shape: tuple[int, int, int]) -> Boundary:
-    """Read the contours of an IMOD model.
-
-    Parameters
-    ----------
-    path : str or Path
-        The model (.mod).
-    shape : (z, y, x)
-        Shape of the tomogram, unbinned.
-
-    Raises
-    ------
-    EngineError
-        If the file is missing, no IMOD model or cut short, has no points, or was drawn on a volume of another shape.
-    """
-    from imodmodel.parsers import parse_model  # brings pandas: slow to import
-
-    remedy = "Draw the boundary on this tomogram with 3dmod and save the model again."
-    try:
-        with open(path, "rb") as file:
-            if file.read(4) != b"IMOD":
-                raise EngineError(str(path), "it is no IMOD model: it does not start with IMOD", remedy)
-            file.seek(0)
-            model = parse_model(_Strict(file))
-    except OSError as error:
-        raise EngineError(str(path), f"it cannot be read: {error.strerror}", "Check the boundary's path.") from error
-    except (EOFError, ValueError, IndexError, OverflowError, struct.error) as error:
-        raise EngineError(str(path), f"it is damaged or no IMOD model: {error}", remedy) from error
-
-    drawn_on = (model.header.zmax, model.header.ymax, model.header.xmax)
-    # Programs that do not know the volume write zeros.
-    if all(drawn_on) and drawn_on != tuple(shape):
-        raise EngineError(
-            str(path), f"it was drawn on a volume of {drawn_on} voxels (z, y, x), not {tuple(shape)}", remedy
-        )
-    if not all(np.isfinite(contour.points).all() for item in model.objects for contour in item.contours):
-        raise EngineError(str(path), "it has points that are no numbers", remedy)
-    contours = tuple(contour.points for item in model.objects for contour in item.contours if len(contour.points))
-    if not contours:
-        raise EngineError(str(path), "it has no contours", remedy)
-    return Boundary(str(path), contours)
 
 
 def boundary_mask(boundary: Boundary, shape: tuple[int, int, int], binning: int = 2) -> np.ndarray:
@@ -163,7 +92,14 @@ def _planes(z_range: tuple[float, float], binning: int) -> slice:
 
 def _inside(corners: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """(y, x) bool array: pixel (j, i), centred at x = i + 0.5, y = j + 0.5, is inside the polygon (even-odd rule)."""
-    from matplotlib.path import Path as Polygon
-
-    y, x = np.indices(shape) + 0.5
-    return Polygon(corners).contains_points(np.stack([x.ravel(), y.ravel()], axis=1)).reshape(shape)
+    x, y = corners.T.astype(np.float64)
+    next_x, next_y = np.roll(x, -1), np.roll(y, -1)
+    centres = np.arange(shape[1]) + 0.5
+    inside = np.empty(shape, bool)
+    for row in range(shape[0]):
+        height = row + 0.5
+        edges = (y <= height) != (next_y <= height)
+        share = (height - y[edges]) / (next_y[edges] - y[edges])
+        crossings = np.sort(x[edges] + share * (next_x[edges] - x[edges]))
+        inside[row] = np.searchsorted(crossings, centres) % 2 == 1
+    return inside

@@ -1,1 +1,4 @@
-"""Simulated tomograms: for the demonstration, the tests, the benchmarks and the builtin model alone."""
+"""Simulated tomograms, and the training of the builtin model on them.
+
+Rule: for the demonstration, the tests and the benchmarks alone.
+"""

@@ -9,11 +9,12 @@ import numpy as np
 
 from isonet_scipion.engine.command import Command, value_of
 from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.io.imod_model import read_boundary
 from isonet_scipion.engine.io.mrc import Volume, naming, volume_bytes, write_volume
 from isonet_scipion.engine.io.tomogram_table import TomogramEntry, TomogramTable
 from isonet_scipion.engine.process.disk import growth, require_space
 from isonet_scipion.engine.process.progress import Progress
-from isonet_scipion.engine.sampling.boundary import boundary_mask, read_boundary
+from isonet_scipion.engine.sampling.boundary import boundary_mask
 from isonet_scipion.engine.sampling.mask import BINNING, sample_mask
 from isonet_scipion.engine.settings import MakeMaskSettings
 

@@ -15,7 +15,8 @@ from pwem.viewers import EmPlotter
 from pyworkflow.viewer import DESKTOP_TKINTER, MessageView
 
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.measure.history import EpochRecord, read_losses, write_losses
+from isonet_scipion.engine.io.losses import read_losses, write_losses
+from isonet_scipion.engine.measure.history import EpochRecord
 from isonet_scipion.objects import IsoNetModel
 from isonet_scipion.protocols import (
     ProtIsoNetDeconv,

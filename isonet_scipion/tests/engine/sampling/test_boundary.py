@@ -9,9 +9,10 @@ from imodmodel.models import Contour, ModelHeader, Object
 from PIL import Image, ImageDraw
 
 from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.io.imod_model import read_boundary
 from isonet_scipion.engine.io.mrc import open_volume, write_volume
 from isonet_scipion.engine.io.star import read_star, write_star
-from isonet_scipion.engine.sampling.boundary import Boundary, boundary_mask, read_boundary
+from isonet_scipion.engine.sampling.boundary import Boundary, boundary_mask
 
 REAL_MODELS = Path(__file__).parents[5] / "shared" / "data" / "imod_models"
 SQUARE = [(10, 20, 4), (30, 20, 4), (30, 50, 4), (10, 50, 4)]

@@ -1,0 +1,82 @@
+"""Contours of IMOD models (.mod)."""
+
+from __future__ import annotations
+
+import os
+import struct
+from typing import TYPE_CHECKING, BinaryIO, ClassVar
+
+import numpy as np
+
+from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.sampling.boundary import Boundary
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class _Strict:
+    """A file that raises at its end: imodmodel would read on for ever, or prepare for billions of points."""
+
+    # bytes of each of the numbers that a chunk's header begins with: points, vertices, indices
+    _COUNTS: ClassVar = {b"CONT": (12,), b"MESH": (12, 4)}
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._left = os.fstat(file.fileno()).st_size
+        self._chunk = b""
+
+    def read(self, size: int) -> bytes:
+        if not 0 <= size <= self._left:
+            raise EOFError("it ends too early")
+        data = self._file.read(size)
+        self._left -= size
+        counts = [int.from_bytes(data[4 * i : 4 * i + 4], "big", signed=True) for i in range(len(data) // 4)]
+        for count, item in zip(counts, self._COUNTS.get(self._chunk, ())):
+            if not 0 <= item * count <= self._left:
+                raise EOFError(f"a part of it claims {count} points")
+        self._chunk = data if size == 4 else b""
+        return data
+
+
+def read_boundary(path: str | Path, shape: tuple[int, int, int]) -> Boundary:
+    """Read the contours of a model.
+
+    Parameters
+    ----------
+    path : str or Path
+        The model (.mod).
+    shape : (z, y, x)
+        Shape of the tomogram, unbinned.
+
+    Raises
+    ------
+    EngineError
+        If the file is missing, no IMOD model or cut short, has no points, or was drawn on a volume of another shape.
+    """
+    from imodmodel.parsers import parse_model  # brings pandas: slow to import
+
+    remedy = "Draw the boundary on this tomogram with 3dmod and save the model again."
+    try:
+        with open(path, "rb") as file:
+            if file.read(4) != b"IMOD":
+                raise EngineError(str(path), "it is no IMOD model: it does not start with IMOD", remedy)
+            file.seek(0)
+            model = parse_model(_Strict(file))
+    except OSError as error:
+        raise EngineError(str(path), f"it cannot be read: {error.strerror}", "Check the boundary's path.") from error
+    except (EOFError, ValueError, IndexError, OverflowError, struct.error) as error:
+        raise EngineError(str(path), f"it is damaged or no IMOD model: {error}", remedy) from error
+
+    drawn_on = (model.header.zmax, model.header.ymax, model.header.xmax)
+    # Programs that do not know the volume write zeros.
+    if all(drawn_on) and drawn_on != tuple(shape):
+        raise EngineError(
+            str(path), f"it was drawn on a volume of {drawn_on} voxels (z, y, x), not {tuple(shape)}", remedy
+        )
+    if not all(np.isfinite(contour.points).all() for item in model.objects for contour in item.contours):
+        raise EngineError(str(path), "it has points that are no numbers", remedy)
+    contours = tuple(contour.points for item in model.objects for contour in item.contours if len(contour.points))
+    if not contours:
+        raise EngineError(str(path), "it has no contours", remedy)
+    return Boundary(str(path), contours)

@@ -1,0 +1,34 @@
+"""The table of a training's epochs (losses.csv)."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import os
+from collections.abc import Sequence
+
+from isonet_scipion.engine.io.files import replacing
+from isonet_scipion.engine.measure.history import EpochRecord
+
+
+def write_losses(path: str | os.PathLike, history: Sequence[EpochRecord]) -> None:
+    """Write a table (.csv) with one row per epoch."""
+    with replacing(path) as temporary, open(temporary, "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(field.name for field in dataclasses.fields(EpochRecord))
+        writer.writerows(dataclasses.astuple(record) for record in history)
+
+
+def read_losses(path: str | os.PathLike) -> list[EpochRecord]:
+    """Read the epochs from a table of `write_losses`; no epochs where there is no such file."""
+    if not os.path.exists(path):
+        return []
+    with open(path, newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    return [EpochRecord(**{name: _number(name, text) for name, text in row.items()}) for row in rows]
+
+
+def _number(name: str, text: str) -> float | int | None:
+    if name in ("iteration", "epoch"):
+        return int(text)
+    return float(text) if text else None
