@@ -19,6 +19,7 @@ from pathlib import Path
 import matplotlib
 from scipy.stats import spearmanr
 
+from isonet_scipion.engine.io.report_file import TomogramReport, read_report, report_path
 from isonet_scipion.engine.io.star import Star, write_star
 
 matplotlib.use("Agg")
@@ -27,7 +28,7 @@ from matplotlib import pyplot
 COLUMNS = ("name", "scene", "true_wedge_cc", "restored_wedge_correlation", "chance", "without_halves")
 
 
-def report(run: dict[str, str], folder: Path, with_halves: bool) -> dict:
+def report(run: dict[str, str], folder: Path, with_halves: bool) -> TomogramReport:
     """The report of a run, made by the engine in a folder of its own."""
     folder.mkdir(parents=True, exist_ok=True)
     scene = Path(run["scene"]).resolve()
@@ -46,7 +47,7 @@ def report(run: dict[str, str], folder: Path, with_halves: bool) -> dict:
     write_star(folder / "t.star", star)
     engine = [sys.executable, "-m", "isonet_scipion.engine", "report", "t.star", str(Path(run["model"]).resolve())]
     subprocess.run(engine, cwd=folder, check=True, capture_output=True)
-    return json.loads((folder / "tomo_corrected_report.json").read_text())
+    return read_report(report_path(corrected))
 
 
 def draw(rows: list[dict], path: Path) -> None:
@@ -80,8 +81,8 @@ def main() -> None:
         told = report(run, (arguments.out / run["name"]).resolve(), True)
         alone = report(run, (arguments.out / f"{run['name']}_alone").resolve(), False)
         truth = json.loads(Path(run["scores"]).read_text())["tomograms"]["corrected"]["wedge_cc"]
-        numbers = (truth, *(told[f"restored_wedge_{name}"] for name in ("correlation", "chance")))
-        numbers += (alone["restored_wedge_correlation"],)
+        numbers = (truth, *(told.restored_wedge_correlation, told.restored_wedge_chance))
+        numbers += (alone.restored_wedge_correlation,)
         rows.append(dict(zip(COLUMNS, (run["name"], Path(run["scene"]).name, *numbers))))
         print(rows[-1], flush=True)
     with open(arguments.out / "heldout.csv", "w", newline="") as file:

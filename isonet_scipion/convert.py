@@ -5,7 +5,6 @@ Coordinates in tables are array indices (voxels from 0), Scipion's BOTTOM_LEFT_C
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -27,6 +26,7 @@ from isonet_scipion.constants import (
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.files import require_file
 from isonet_scipion.engine.io.mrc import open_volume
+from isonet_scipion.engine.io.report_file import read_report
 from isonet_scipion.engine.io.star import Star, read_star, write_star
 from isonet_scipion.engine.io.tomogram_table import HALF_LABELS
 
@@ -331,11 +331,10 @@ def _likeTomogram(target: Tomogram, tomogram: Tomogram, path: str) -> Tomogram:
 
 
 def setReport(tomogram: Tomogram, path: str) -> None:
-    """Store with a corrected tomogram the main numbers of the engine's report, a JSON file."""
-    with open(path, encoding="utf-8") as file:
-        report = json.load(file)
+    """Store with a corrected tomogram the main numbers of the engine's report, a file; errors as `read_report`."""
+    report = read_report(path)
     for name, attribute in REPORT_ATTRIBUTES.items():
-        setattr(tomogram, attribute, Float(report[name]))
+        setattr(tomogram, attribute, Float(getattr(report, name)))
 
 
 def reportNumbers(tomogram: Tomogram) -> dict[str, float | None]:

@@ -11,8 +11,9 @@ from pyworkflow.protocol.params import EnumParam, IntParam, PointerParam
 from tomo.objects import SetOfTomograms, Tomogram
 
 from isonet_scipion import convert
-from isonet_scipion.engine.conventions import ISONET_RAMP, REPORT_PAGE, REPORT_SUFFIX
+from isonet_scipion.engine.conventions import ISONET_RAMP, REPORT_PAGE
 from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.io.report_file import report_path
 from isonet_scipion.engine.network.model_file import network_settings, read_metadata
 from isonet_scipion.engine.physics.wedge import TILT_TOLERANCE
 from isonet_scipion.engine.settings import PredictSettings
@@ -128,7 +129,7 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         path = self._outputFile(tsId, "rlnCorrectedTomoName", tsId)
         ctfCorrected = tomogram.ctfCorrected() or self._metadata().get("ctf_aware", False)
         corrected = convert.processedTomogram(tomogram, path, ctfCorrected, halves)
-        report = self._requireOutput(os.path.splitext(path)[0] + REPORT_SUFFIX, f"The report on {tsId}")
+        report = self._requireOutput(str(report_path(path)), f"The report on {tsId}")
         convert.setReport(corrected, report)
         self._append(corrected)
 

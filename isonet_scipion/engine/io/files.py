@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.errors import EngineError, system_error
 from isonet_scipion.engine.process.signals import signals_put_off
 
 log = logging.getLogger(__name__)
@@ -180,6 +180,26 @@ def _entry(path: str | os.PathLike) -> str:
     """Folder and name that writing `path` changes: a link that is the last part is replaced itself."""
     folder, name = os.path.split(os.path.abspath(path))
     return os.path.join(os.path.realpath(folder), name)
+
+
+def read_own_file(path: str | os.PathLike, most: int) -> bytes:
+    """The bytes of a file that this program made: no link is followed, which could lead to another file of the user's.
+
+    Raises
+    ------
+    EngineError
+        If it is missing, no file, a link, or larger than `most` bytes.
+    """
+    try:
+        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
+            found = os.fstat(file.fileno())
+            if not stat.S_ISREG(found.st_mode) or found.st_size > most:
+                raise EngineError(str(path), "it is no file of this program", "Move it away.")
+            return file.read()
+    except OSError as error:
+        if os.path.islink(path):
+            raise EngineError(str(path), "it is a link, which is not followed", "Move it away.") from error
+        raise system_error(error, path, "it can't be read") from error
 
 
 def require_file(path: str | os.PathLike, role: str) -> Path:

@@ -18,8 +18,21 @@ def _fits(value: object, hint: Any) -> bool:
     options = get_args(hint)
     if get_origin(hint) is tuple:
         return isinstance(value, tuple) and all(_fits(each, options[0]) for each in value)
+    if get_origin(hint) is dict:
+        return isinstance(value, dict) and all(
+            _fits(key, options[0]) and _fits(each, options[1]) for key, each in value.items()
+        )
     if options:  # Optional
         return any(_fits(value, option) for option in options)
     if hint is float:
         return type(value) in (int, float) and math.isfinite(value)
     return type(value) is hint
+
+
+def as_tuples(value: object) -> Any:
+    """A value from a JSON text with tuples in the place of its lists."""
+    if isinstance(value, list):
+        return tuple(map(as_tuples, value))
+    if isinstance(value, dict):
+        return {key: as_tuples(each) for key, each in value.items()}
+    return value

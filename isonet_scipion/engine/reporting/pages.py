@@ -5,13 +5,14 @@ from __future__ import annotations
 import base64
 import fcntl
 import html
-import json
 import os
 from pathlib import Path
 
 from isonet_scipion.engine.conventions import REPORT_PAGE, REPORT_SUFFIX
-from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.io.files import replacing
+from isonet_scipion.engine.io.files import read_own_file, replacing
+from isonet_scipion.engine.io.report_file import TomogramReport, read_report
+
+MOST_PICTURE = 64 << 20  # bytes
 
 STYLE = """
 body { font: 16px/1.5 sans-serif; color: #222; max-width: 1250px; margin: 2em auto; padding: 0 1em; }
@@ -53,12 +54,8 @@ def write_tomograms_page(folder: str | os.PathLike) -> Path:
         If a report is damaged, or the page can't be written.
     """
     folder = Path(folder)
-    sections = []
-    for path in sorted(folder.glob(f"*{REPORT_SUFFIX}")):
-        try:
-            sections.append(_tomogram_section(json.loads(path.read_text(encoding="utf-8")), path.with_suffix(".png")))
-        except (ValueError, KeyError, OSError) as error:
-            raise EngineError(str(path), f"it is not a whole report ({error})", "Delete it or report anew.") from error
+    paths = sorted(folder.glob(f"*{REPORT_SUFFIX}"))
+    sections = [_tomogram_section(read_report(path), path.with_suffix(".png")) for path in paths]
     return write_page(folder / REPORT_PAGE, "Missing wedge correction: what was gained", [*sections, EXPLANATION])
 
 
@@ -81,7 +78,7 @@ def write_page(path: Path, title: str, sections: list[str]) -> Path:
 
 def image(path: Path, description: str) -> str:
     """A PNG file as an HTML element with the picture inside."""
-    data = base64.b64encode(path.read_bytes()).decode()
+    data = base64.b64encode(read_own_file(path, MOST_PICTURE)).decode()
     return f'<img alt="{html.escape(description)}" src="data:image/png;base64,{data}">'
 
 
@@ -103,26 +100,29 @@ def verdict(restored: tuple[float, float] | None) -> tuple[str, str]:
     return "The missing wedge is restored well, down to the resolution given.", "good"
 
 
-def _tomogram_section(report: dict, picture: Path) -> str:
-    correlation, chance = report["restored_wedge_correlation"], report["restored_wedge_chance"]
-    words, kind = verdict(None if correlation is None else (correlation, chance))
-    kept = "noise allowed for" if report["restored_wedge_allows_for_noise"] else "a lower bound: no halves"
-    resolution = report["restored_wedge_resolution_A"]
-    before, after = report["wedge_power_before"], report["wedge_power_after"]
+def _tomogram_section(report: TomogramReport, picture: Path) -> str:
+    words, kind = verdict(report.restored_wedge)
+    kept = "noise allowed for" if report.restored_wedge_allows_for_noise else "a lower bound: no halves"
+    resolution = report.restored_wedge_resolution_A
+    powers = [_number(power, "{:.2g}", 100) for power in (report.wedge_power_before, report.wedge_power_after)]
     cards = [
-        card("Restored wedge correlation", _number(correlation), f"chance {_number(chance)}; {kept}"),
+        card(
+            "Restored wedge correlation",
+            _number(report.restored_wedge_correlation),
+            f"chance {_number(report.restored_wedge_chance)}; {kept}",
+        ),
         card("Resolution in the wedge", f"{resolution:.0f} Å" if resolution else "none", "where correlation is 0.5"),
-        card("Measured data kept", _number(report["agreement_with_measured"]), "1: unchanged"),
-        card("Power in the wedge", f"{100 * before:.2g} → {100 * after:.2g} %", "of that around it"),
+        card("Measured data kept", _number(report.agreement_with_measured), "1: unchanged"),
+        card("Power in the wedge", f"{powers[0]} → {powers[1]} %", "of that around it"),
     ]
-    facts = f"{report['corrected']}, model {report['model']}, {report['boxes']} boxes of {report['box_side']} voxels"
-    facts += ", compared with the phase-flipped tomogram" if report.get("phase_flipped") else ""
+    facts = f"{report.corrected}, model {report.model}, {report.boxes} boxes of {report.box_side} voxels"
+    facts += ", compared with the phase-flipped tomogram" if report.phase_flipped else ""
     return (
-        f'<h2>{html.escape(report["name"])}</h2>\n<p class="verdict {kind}">{html.escape(words)}</p>\n'
-        f'<div class="cards">{"".join(cards)}</div>\n{image(picture, "report of " + report["name"])}\n'
+        f'<h2>{html.escape(report.name)}</h2>\n<p class="verdict {kind}">{html.escape(words)}</p>\n'
+        f'<div class="cards">{"".join(cards)}</div>\n{image(picture, "report of " + report.name)}\n'
         f"<p><small>{html.escape(facts)}</small></p>"
     )
 
 
-def _number(value: float | None) -> str:
-    return "?" if value is None else f"{value:.2f}"
+def _number(value: float | None, layout: str = "{:.2f}", unit: float = 1.0) -> str:
+    return "?" if value is None else layout.format(unit * value)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,11 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from isonet_scipion.engine.command import Command
-from isonet_scipion.engine.conventions import REPORT_SUFFIX
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.ctf_aware import known_transfer, read_flipped, takes_deconvolved
-from isonet_scipion.engine.io.files import replacing
 from isonet_scipion.engine.io.mrc import Volume, check_mask, open_volume
+from isonet_scipion.engine.io.report_file import report_path, write_report
 from isonet_scipion.engine.io.tomogram_table import TomogramEntry, TomogramTable
 from isonet_scipion.engine.measure.quality import Evidence, measure_quality
 from isonet_scipion.engine.network.correction import corrector
@@ -110,12 +108,11 @@ class Reporter:
             "tilt_max": entry.tilt.maximum,
             **quality.as_dict(),
         }
-        path = Path(after.path).with_name(Path(after.path).stem + REPORT_SUFFIX)
+        path = report_path(after.path)
         flipped = " Compared with the phase-flipped tomogram." if transfer else ""
         title = f"{entry.name}. {verdict(quality.restored_wedge)[0]}{flipped}"
         save_report(path.with_suffix(".png"), before.data, after.data, quality, title)
-        with replacing(path) as temporary:
-            temporary.write_text(json.dumps(content, indent=1, allow_nan=False), encoding="utf-8")
+        write_report(path, content)
         if quality.restored_wedge:
             log.info("%s: restored wedge correlation %.3f, chance %.3f", entry.name, *quality.restored_wedge)
 

@@ -1,6 +1,7 @@
 """The quality report: Fourier correlations, the hidden-wedge test, and what the command writes."""
 
 import json
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from isonet_scipion.engine.io.mrc import write_volume
+from isonet_scipion.engine.io.report_file import TomogramReport
 from isonet_scipion.engine.io.star import Star, write_star
 from isonet_scipion.engine.measure.fourier_correlation import CERTAIN, FourierCorrelation
 from isonet_scipion.engine.measure.hidden_wedge import TIPPED, HiddenWedgeTest, hidden_region
@@ -152,6 +154,7 @@ def test_predict_reports_each_tomogram_and_report_does_it_anew(run):
     assert page.count("data:image/png;base64,") == 2
     assert "a &lt;b&gt; &amp; $x$" in page and "<b> &" not in page and "http" not in page
     report = json.loads(Path("corrected_tomos/TS_01_corrected_report.json").read_text())
+    assert set(report) == {field.name for field in fields(TomogramReport)}
     assert report["wedge_power_after"] > 0 and report["box_side"] == 40
     # a hardly trained network neither restores anything nor changes the data
     assert report["restored_wedge_correlation"] == 0 and report["agreement_with_measured"] > 0.99

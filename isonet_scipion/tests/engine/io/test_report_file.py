@@ -1,0 +1,85 @@
+"""The report's JSON has one reader, which takes no wrong kind of value."""
+
+import json
+from dataclasses import fields
+
+import pytest
+
+from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.io.report_file import TomogramReport, read_report, report_path, write_report
+from isonet_scipion.engine.reporting.pages import write_tomograms_page
+
+CONTENT = {
+    "name": "TS_1",
+    "tomogram": "t.mrc",
+    "corrected": "t_corrected.mrc",
+    "model": "m.keras",
+    "iteration": None,
+    "phase_flipped": False,
+    "voxel_size_A": 10,
+    "tilt_min": -60.0,
+    "tilt_max": 60.0,
+    "restored_wedge_correlation": 0.5,
+    "restored_wedge_chance": 0.01,
+    "restored_wedge_allows_for_noise": True,
+    "restored_wedge_resolution_A": None,
+    "agreement_with_measured": 1.0,
+    "wedge_power_before": 0.1,
+    "wedge_power_after": None,
+    "resolution_A": {"x": {"before": None, "after": 20.0}},
+    "boxes": 3,
+    "box_side": 32,
+    "shell_resolution_A": [20.0, 10.0],
+    "curves": {"restored": {"values": [0.5, None], "chance": [0.1, 0.1]}},
+}
+WRONG = {
+    "name": 3,
+    "tomogram": None,
+    "iteration": 1.5,
+    "phase_flipped": "yes",
+    "voxel_size_A": "10",
+    "tilt_min": float("nan"),
+    "restored_wedge_correlation": [0.5],
+    "restored_wedge_chance": True,
+    "wedge_power_after": {"a": 1},
+    "resolution_A": {"x": {"before": "far"}},
+    "boxes": -0.5,
+    "shell_resolution_A": 20.0,
+    "curves": {"restored": [0.5]},
+}
+
+
+def test_what_is_written_is_read(tmp_path):
+    path = report_path(tmp_path / "t_corrected.mrc")
+    write_report(path, CONTENT)
+    report = read_report(path)
+    assert report.restored_wedge == (0.5, 0.01)
+    assert report.curves["restored"]["values"] == (0.5, None)
+    assert {field.name for field in fields(TomogramReport)} == set(CONTENT)
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_kind_of_value_is_one_line(tmp_path, name):
+    path = tmp_path / "t_report.json"
+    path.write_text(json.dumps({**CONTENT, name: WRONG[name]}))
+    with pytest.raises(EngineError, match=rf"t_report\.json: it is not a whole report .*its {name} is"):
+        read_report(path)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "null", "[" * 100_000, '{"name": "TS_1"}', "\udcff"])
+def test_what_is_no_report_is_one_line(tmp_path, text):
+    path = tmp_path / "t_report.json"
+    path.write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(EngineError, match=r"t_report\.json"):
+        read_report(path)
+
+
+def test_a_linked_picture_is_not_put_into_the_page(tmp_path):
+    (tmp_path / "private").write_text("the user's own")
+    write_report(tmp_path / "t_report.json", CONTENT)
+    (tmp_path / "t_report.png").symlink_to(tmp_path / "private")
+    with pytest.raises(EngineError, match=r"t_report\.png: it is a link"):
+        write_tomograms_page(tmp_path)
+    (tmp_path / "t_report.png").unlink()
+    (tmp_path / "t_report.png").write_bytes(b"a picture")
+    assert "YSBwaWN0dXJl" in write_tomograms_page(tmp_path).read_text()
