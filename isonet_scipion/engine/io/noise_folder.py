@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
-
-import numpy as np
 
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.mrc import open_volume, read_float
-from isonet_scipion.engine.physics.back_projected_noise import NoiseSource
+from isonet_scipion.engine.physics.back_projected_noise import RecordedNoise, noise_corners
+
+log = logging.getLogger(__name__)
 
 
-def read_noise(folder: str, cube_size: int) -> NoiseSource:
-    """Noise from the volumes (.mrc) of a folder, all their slices along y.
+def read_noise(folder: str, cube_size: int) -> RecordedNoise:
+    """Noise from the volumes (.mrc, .rec) of a folder; those smaller than the cubes are left out.
 
     Raises
     ------
     EngineError
-        If there is none as large as the cubes.
+        If there is none as large as the cubes, or one has no contrast, or padding all over.
     """
-    slices = []
-    for path in sorted(Path(folder).glob("*.mrc")):
-        volume = read_float(open_volume(path))
-        if min(volume.shape[0], volume.shape[2]) >= cube_size:
-            slices.append(volume[:cube_size, :, :cube_size].transpose(1, 0, 2))
-    if not slices:
+    volumes = []
+    for path in sorted(path for path in Path(folder).glob("*") if path.suffix.lower() in (".mrc", ".rec")):
+        volume = open_volume(path)
+        if min(volume.shape[0], volume.shape[2]) < cube_size:
+            log.warning("%s: its shape %s has no room for cubes of %d voxels; left out", path, volume.shape, cube_size)
+            continue
+        volumes.append(read_float(volume))
+        if not len(noise_corners(volumes[-1], cube_size)):
+            raise EngineError(
+                str(path),
+                f"no square of {cube_size} voxels in xz is free of regions of one value",
+                "Cut its padding off, or take it out of noise_dir.",
+            )
+    if not volumes:
         raise EngineError(folder, f"no .mrc volume there is at least {cube_size} voxels wide", "Leave out noise_dir.")
-    return NoiseSource(np.concatenate(slices))
+    return RecordedNoise(volumes, cube_size)

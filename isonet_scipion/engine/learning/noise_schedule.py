@@ -8,7 +8,7 @@ import numpy as np
 
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.noise_folder import read_noise
-from isonet_scipion.engine.physics.back_projected_noise import NoiseSource
+from isonet_scipion.engine.physics.back_projected_noise import NoiseSource, RecordedNoise
 from isonet_scipion.engine.physics.wedge import TiltRange
 
 
@@ -36,7 +36,7 @@ def noise_level(iteration: int, levels: Sequence[float], starts: Sequence[int]) 
 
 def noise_sources(
     tilts: Sequence[TiltRange], cube_size: int, mode: str, folder: str | None, rng: np.random.Generator
-) -> list[NoiseSource]:
+) -> list[NoiseSource] | list[RecordedNoise]:
     """One source of noise per subtomogram; those of one tilt range share it.
 
     Parameters
@@ -54,7 +54,7 @@ def noise_sources(
     Raises
     ------
     EngineError
-        If the folder holds no volume as large as the cubes.
+        See `read_noise`.
     """
     if folder:
         return [read_noise(folder, cube_size)] * len(tilts)

@@ -1,4 +1,4 @@
-"""Noise that looks like reconstruction noise: back-projected white noise."""
+"""Noise that looks like reconstruction noise: back-projected white noise, or recorded volumes."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ import numpy as np
 import scipy.fft
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from isonet_scipion.engine.physics.wedge import TiltRange
 
 TILT_STEP = 3.0  # degrees between projections
 OVERSAMPLING = 4
 POOL_FACTOR = 16  # slices kept for each one that a cube needs
+FLAT = 0.1  # of a volume's standard deviation: what varies less along y is padding, no noise
 
 
 def projection_filter(length: int, mode: str) -> np.ndarray:
@@ -94,3 +97,37 @@ class NoiseSource:
         if rng.integers(2):
             cube = cube[::-1, :, ::-1]  # a half turn about the tilt axis leaves the wedge where it is
         return cube / max(float(cube.std()), 1e-12)
+
+
+class RecordedNoise:
+    """Draws noise cubes from anywhere in recorded volumes; each draw with slices of one volume in its own order."""
+
+    def __init__(self, volumes: Sequence[np.ndarray], cube_size: int) -> None:
+        """Take volumes (z, y, x) float32 that have room for a cube (`noise_corners`)."""
+        self._places = [(volume, noisy_slices(volume), noise_corners(volume, cube_size)) for volume in volumes]
+        counts = np.array([len(rows) for _, rows, _ in self._places], float)
+        self._shares = counts / counts.sum()
+
+    def draw(self, size: int, rng: np.random.Generator) -> np.ndarray:
+        """A cube (size,)*3 float32 (z, y, x) of mean 0 and standard deviation 1; `size` is at most the cubes'."""
+        volume, rows, corners = self._places[rng.choice(len(self._places), p=self._shares)]
+        z, x = corners[rng.integers(len(corners))]
+        chosen = rng.choice(rows, size, replace=len(rows) < size)
+        cube = volume[z : z + size, chosen, x : x + size]
+        if rng.integers(2):
+            cube = cube[::-1, :, ::-1]
+        cube = cube - cube.mean()
+        return cube / cube.std()
+
+
+def noise_corners(volume: np.ndarray, size: int) -> np.ndarray:
+    """Where a volume holds noise: first z and x (n, 2) of squares of `size` voxels in which nothing is padding."""
+    live = volume.std(axis=1) > FLAT * volume.std()
+    summed = np.pad(np.cumsum(np.cumsum(live, axis=0), axis=1), ((1, 0), (1, 0)))
+    inside = summed[size:, size:] - summed[:-size, size:] - summed[size:, :-size] + summed[:-size, :-size]
+    return np.argwhere(inside == size * size)
+
+
+def noisy_slices(volume: np.ndarray) -> np.ndarray:
+    """Indices along y of the slices of a volume (z, y, x) that are not padding."""
+    return np.flatnonzero(volume.std(axis=(0, 2)) > FLAT * volume.std())

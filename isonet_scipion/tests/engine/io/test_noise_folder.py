@@ -1,0 +1,50 @@
+"""Noise from volumes of the user's."""
+
+import numpy as np
+import pytest
+
+from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.io.mrc import write_volume
+from isonet_scipion.engine.io.noise_folder import read_noise
+
+
+def noise(shape, seed=0):
+    return np.random.default_rng(seed).normal(0, 1, shape).astype(np.float32)
+
+
+def test_noise_is_drawn_from_all_parts_of_all_volumes_without_their_mean(tmp_path):
+    for number, mean in enumerate((100, -5)):
+        volume = noise((40, 30, 44), number) + mean
+        volume[:, :, :22] *= 1 + number  # makes the places tell apart
+        write_volume(tmp_path / f"n{number}.{'MRC' if number else 'mrc'}", volume, 10.0)
+    source, rng = read_noise(tmp_path, 16), np.random.default_rng(1)
+    cubes = [source.draw(16, rng) for _ in range(60)]
+    assert all(abs(cube.mean()) < 1e-5 and cube.std() == pytest.approx(1, abs=1e-4) for cube in cubes)
+    # halves of other strength side by side are those of cubes across the middle of the second volume
+    across = [cube[:, :, :8].std() / cube[:, :, 8:].std() for cube in cubes]
+    assert max(across) > 1.4 and sum(0.9 < ratio < 1.1 for ratio in across) > 10
+    assert not np.allclose(cubes[0], cubes[1])
+
+
+def test_padding_is_not_taken_for_noise(tmp_path):
+    volume = noise((64, 64, 64))
+    volume[:32, :, :32] = 0.5  # a corner
+    volume[:, :8] = 0.5  # the first slices
+    write_volume(tmp_path / "n.mrc", volume, 10.0)
+    source, rng = read_noise(tmp_path, 24), np.random.default_rng(1)
+    cubes = [source.draw(24, rng) for _ in range(50)]
+    assert max(float(abs(cube).max()) for cube in cubes) < 7
+    assert all((cube.std(axis=(0, 2)) > 0.8).all() and (cube.std(axis=1) > 0.3).all() for cube in cubes)
+
+
+@pytest.mark.parametrize("kind", ["equal", "padded", "small", "none"])
+def test_what_has_no_noise_is_refused(tmp_path, kind):
+    volume = noise((20, 20, 20))
+    if kind == "equal":
+        volume[:] = 3
+    if kind == "padded":
+        volume[10] = 0
+    if kind != "none":
+        write_volume(tmp_path / "n.mrc", volume[:12] if kind == "small" else volume, 10.0)
+    with pytest.raises(EngineError, match="n.mrc" if kind in ("equal", "padded") else "at least 16 voxels"):
+        read_noise(tmp_path, 16)
