@@ -9,7 +9,7 @@ from isonet_scipion.engine.physics.wedge import TiltRange, measured
 
 SPECTRUM_PLANES = 64  # xz-planes that a spectrum is averaged over
 BAND = (0.08, 0.6)  # fractions of Nyquist between which the wedge's power is compared
-GUARD = 5.0  # degrees on both sides of the wedge's edge that count neither as measured nor as missing
+GUARD = 5.0  # degrees on both sides of the wedge's edge, at most, that count neither as measured nor as missing
 
 
 def xz_power(volume: np.ndarray) -> np.ndarray:
@@ -52,14 +52,15 @@ def wedge_power_ratio(volume: np.ndarray, tilt: TiltRange) -> float:
     -------
     float
         Median over the shells from 0.08 to 0.6 of Nyquist; components within 5 degrees of the
-        wedge's edge are left out.
+        wedge's edge (a quarter of the tilt range, where that is less) are left out.
     """
     power = xz_power(volume)
     k = scipy.fft.fftshift(scipy.fft.fftfreq(len(power))) * 2
     kz, kx = k[:, None], k[None, :]
     shell = np.floor(np.hypot(kz, kx) * 20)
-    inner = TiltRange(tilt.minimum + GUARD, tilt.maximum - GUARD)
-    outer = TiltRange(max(-89.9, tilt.minimum - GUARD), min(89.9, tilt.maximum + GUARD))
+    guard = min(GUARD, (tilt.maximum - tilt.minimum) / 4)  # half of a narrow range stays
+    inner = TiltRange(tilt.minimum + guard, tilt.maximum - guard)
+    outer = TiltRange(max(-90.0, tilt.minimum - guard), min(90.0, tilt.maximum + guard))
     seen, missing = measured(kz, kx, inner), ~measured(kz, kx, outer)
     ratios = []
     for number in range(round(BAND[0] * 20), round(BAND[1] * 20)):

@@ -39,7 +39,7 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
     metadata = read_metadata(model_file)
     use_deconvolved = takes_deconvolved(settings.use_deconv_tomo, metadata.get("ctf_aware", False))
     table = TomogramTable(star_file)
-    entries = table.select(settings.tomo_idx, use_deconvolved)
+    entries = table.select(settings.tomo_idx, use_deconvolved, needs_tilts=True)
     transfers = [known_transfer(entry, metadata) for entry in entries]
     for entry in entries:
         _parts(entry, metadata, use_deconvolved)  # what is wrong with one is told before any work
@@ -79,6 +79,7 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
         corrected /= len(parts)
         write_volume(target, corrected, entry.output_voxel_size(volume), volume)
         del corrected  # from here on it is read from the file
+        table.update(entry, {"rlnCorrectedTomoName": target})
         save_comparison(
             target.with_suffix(".png"),
             open_volume(volume.path).data,
@@ -87,7 +88,6 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
             entry.tilt,
             entry.name,
         )
-        table.update(entry, {"rlnCorrectedTomoName": target})
         log.info("%s and its picture %s", target, target.with_suffix(".png").name)
         if settings.report:
             reporter.write(entry, volume, entry.halves_fit(use_deconvolved), open_volume(target))
