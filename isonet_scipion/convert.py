@@ -29,6 +29,7 @@ from isonet_scipion.engine.io.mrc import open_volume
 from isonet_scipion.engine.io.report_file import read_report
 from isonet_scipion.engine.io.star import Star, read_star, write_star
 from isonet_scipion.engine.io.tomogram_table import HALF_LABELS
+from isonet_scipion.engine.physics.wedge import TiltRange
 
 MRC_SUFFIXES = (".mrc", ".rec", ".map", ".ali", ".st", ".mrcs")
 SUBTOMOGRAM_SUFFIXES = (".mrc", ".rec", ".map")
@@ -54,8 +55,14 @@ class Optics:
 
     @property
     def hasTilts(self) -> bool:
-        """Whether the tilt range is known."""
-        return self.tiltMin is not None and self.tiltMax is not None
+        """Whether the tilt range is known and possible."""
+        if self.tiltMin is None or self.tiltMax is None:
+            return False
+        try:
+            TiltRange(self.tiltMin, self.tiltMax)
+        except EngineError:
+            return False
+        return True
 
 
 def readOptics(*acquisitions: TomoAcquisition | None) -> Optics:
@@ -149,8 +156,8 @@ def tomogramRow(
         "rlnVoltage": optics.voltage,
         "rlnSphericalAberration": optics.sphericalAberration,
         "rlnAmplitudeContrast": optics.amplitudeContrast,
-        "rlnTiltMin": optics.tiltMin,
-        "rlnTiltMax": optics.tiltMax,
+        "rlnTiltMin": optics.tiltMin if optics.hasTilts else None,
+        "rlnTiltMax": optics.tiltMax if optics.hasTilts else None,
     }
     if mask is not None:
         values["rlnMaskName"] = mask

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Mapping, Optional
 from pyworkflow.protocol.params import FloatParam, PointerParam
 
 from isonet_scipion import convert
-from isonet_scipion.engine.physics.ctf import CtfParameters
+from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.physics.ctf import CtfParameters, require_plausible_defocus
 from isonet_scipion.protocols.form import Within, addOption
 from isonet_scipion.protocols.streaming import isOpen
 
@@ -82,17 +83,19 @@ def defocusErrors(protocol: Protocol, defoci: Defoci, isLeftOut: bool = False) -
         errors.append(f"*Defocus* is needed for the tomograms without CTF: {', '.join(without)}.")
     if not isOpen(protocol.inputCtfs) and defoci and len(without) == len(defoci):
         errors.append("None of the tomograms has a CTF with its tilt series ID (tsId).")
-    negative = [tsId for tsId, defocus in defoci.items() if defocus is not None and defocus < 0]
-    if negative:
-        errors.append(f"Underfocus is positive here, but the defocus of {', '.join(negative)} is negative.")
-    return errors
+    return errors + _implausible(defoci)
 
 
-def ctfAwareErrors(protocol: Protocol, defoci: Defoci, isLeftOut: bool = False) -> list[str]:
-    """As `defocusErrors`, for CTF-aware networks."""
-    zero = [tsId for tsId, defocus in defoci.items() if defocus == 0]
-    told = [f"*Defocus*: what is CTF-aware needs it, but that of {', '.join(zero)} is 0."] if zero else []
-    return defocusErrors(protocol, defoci, isLeftOut) + told
+def _implausible(defoci: Defoci) -> list[str]:
+    """What is wrong with the unit or sign of defoci, told once for all that have the same value."""
+    told = []
+    for defocus in dict.fromkeys(value for value in defoci.values() if value is not None):
+        whose = ", ".join(tsId for tsId, value in defoci.items() if value == defocus)
+        try:
+            require_plausible_defocus(defocus, "*Defocus*", whose)
+        except EngineError as error:
+            told.append(str(error))
+    return told
 
 
 def ctfParameterErrors(protocol: Protocol, optics: Iterable[convert.Optics]) -> list[str]:
@@ -108,15 +111,10 @@ def ctfParameterErrors(protocol: Protocol, optics: Iterable[convert.Optics]) -> 
 
 
 def phaseWarnings(protocol: Protocol, defoci: Defoci, remedy: str) -> list[str]:
-    """That the CTF here is not that of a phase plate, where there is one or the defocus is zero; and `remedy`."""
+    """That the CTF here is not that of a phase plate, where there is one; and `remedy`."""
     ctfs = protocol.inputCtfs.get()
     shifted = [] if ctfs is None else [ctf.getTsId() for ctf in ctfs.iterItems() if convert.hasPhaseShift(ctf)]
-    if not shifted and 0 not in defoci.values():
-        return []
-    return [
-        f"Phase plate or zero defocus{': ' + ', '.join(shifted) if shifted else ''}: the filter knows no phase shift. "
-        f"{remedy}"
-    ]
+    return [f"Phase plate: {', '.join(shifted)}: the filter knows no phase shift. {remedy}"] if shifted else []
 
 
 def amplitudeWarnings(tomograms: Mapping[str, Tomogram], optics: Iterable[convert.Optics]) -> list[str]:

@@ -121,12 +121,12 @@ def addTiltRange(form: Form, whose: str) -> None:
 
 
 def tiltErrors(protocol: Protocol, without: str) -> list[str]:
-    """What is wrong with a form's tilt range; `without` tells whose range neither form nor acquisition has, if any."""
+    """What is wrong with a form's tilt range; `without` tells who has no possible range, if any."""
     low, high = protocol.tiltMin.get(), protocol.tiltMax.get()
-    if without:
-        return [f"*Tilt range*: the acquisition of {without} does not have it, so give it here."]
     if low is not None and high is not None and low >= high:
         return ["*Tilt range*: 'from' must be smaller than 'to'."]
+    if without:
+        return [f"*Tilt range*: the acquisition of {without} does not have it (or an impossible one), so give it here."]
     return []
 
 

@@ -18,7 +18,7 @@ from isonet_scipion.engine.network.model_file import network_settings, read_meta
 from isonet_scipion.engine.physics.wedge import TILT_TOLERANCE
 from isonet_scipion.engine.settings import PredictSettings
 from isonet_scipion.protocols.base import EngineFailure
-from isonet_scipion.protocols.defocus import addCtfs, addDefocus, ctfAwareErrors, defociById
+from isonet_scipion.protocols.defocus import addCtfs, addDefocus, defociById, defocusErrors
 from isonet_scipion.protocols.form import OneOf, addOption, addTiltRange, optionValues, tiltErrors
 from isonet_scipion.protocols.streaming import ProtIsoNetTomograms, isOpen, sameSampling
 
@@ -169,7 +169,7 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
             )
         if metadata.get("ctf_aware"):
             isLeftOut = isOpen(self.inputCtfs)
-            errors += ctfAwareErrors(self, defociById(self, self._tomogramsById(), isLeftOut), isLeftOut)
+            errors += defocusErrors(self, defociById(self, self._tomogramsById(), isLeftOut), isLeftOut)
         cube, crop = self.cubeSize.get(), self.cropSize.get()
         if cube and crop and crop < cube + ISONET_RAMP:
             errors.append(f"*Tile size* must be at least *Step between tiles* + {ISONET_RAMP}.")

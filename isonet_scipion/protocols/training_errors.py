@@ -11,7 +11,7 @@ from isonet_scipion.engine.learning.noise_schedule import noise_level
 from isonet_scipion.engine.network.model_file import BUILTIN, network_settings, read_metadata
 from isonet_scipion.engine.network.unet import NetworkSettings
 from isonet_scipion.engine.settings import RefineSettings
-from isonet_scipion.protocols.defocus import ctfAwareErrors, ctfParameterErrors, defociById
+from isonet_scipion.protocols.defocus import ctfParameterErrors, defociById, defocusErrors
 from isonet_scipion.protocols.form import numbers, optionValues
 from isonet_scipion.protocols.mask_checks import maskErrors
 
@@ -37,7 +37,7 @@ def tomogramErrors(protocol: Protocol) -> list[str]:
 def _ctfErrors(protocol: Protocol) -> list[str]:
     tomograms = {tomogram.getTsId(): tomogram.clone() for tomogram in protocol.inputTomograms.get()}
     corrected = [tsId for tsId, tomogram in tomograms.items() if tomogram.ctfCorrected()]
-    errors = ctfAwareErrors(protocol, defociById(protocol, tomograms))
+    errors = defocusErrors(protocol, defociById(protocol, tomograms))
     if corrected:
         errors.append(f"*CTF-aware*: the CTF of {', '.join(corrected)} is corrected already. Select them as they were.")
     return errors + ctfParameterErrors(protocol, map(protocol._optics, tomograms.values()))

@@ -37,9 +37,8 @@ class TiltPreview:
 
     @property
     def said(self) -> TiltRange | None:
-        """What the acquisition says; None where it says nothing."""
-        low, high = self.declared.tiltMin, self.declared.tiltMax
-        return None if low is None or high is None else TiltRange(low, high)
+        """What the acquisition says; None where it says nothing that is possible."""
+        return TiltRange(self.declared.tiltMin, self.declared.tiltMax) if self.declared.hasTilts else None
 
     @property
     def shown(self) -> TiltRange | None:

@@ -36,18 +36,11 @@ def tomogram_transfer(
     Raises
     ------
     EngineError
-        If the table does not have its defocus, or the B-factor is negative.
+        If the table does not have its defocus in A, or the B-factor is negative.
     """
     if not 0 <= bfactor < math.inf:
         raise EngineError("bfactor", f"{bfactor:g} is out of range", "Give a number from 0 up, such as 500.")
-    ctf_parameters = entry.ctf_parameters(voltage, cs)
-    if ctf_parameters.defocus <= 0:
-        raise EngineError(
-            entry.star.path,
-            f"_rlnDefocus is {ctf_parameters.defocus:g} for {entry.path}, but what is CTF-aware needs the defocus",
-            "Give it in A, underfocus positive, such as 30000.",
-        )
-    return Transfer(entry.voxel_size, ctf_parameters, bfactor)
+    return Transfer(entry.voxel_size, entry.ctf_parameters(voltage, cs), bfactor)
 
 
 def known_transfer(entry: TomogramEntry, metadata: dict) -> Transfer | None:

@@ -44,12 +44,12 @@ def from_scratch(entries: Sequence[TomogramEntry], tilt_series_pixel_size: float
         pixel_size = tilt_series_pixel_size or entry.voxel_size
         binning = entry.voxel_size / pixel_size
         depth, height, width = open_volume(entry.path).shape
-        ctf_parameters = entry.ctf_parameters()
+        optics = entry.optics()
         values = {
             NAME: entry.name,
-            "rlnVoltage": float(ctf_parameters.voltage),
-            "rlnSphericalAberration": float(ctf_parameters.cs),
-            "rlnAmplitudeContrast": float(ctf_parameters.amplitude_contrast),
+            "rlnVoltage": float(optics.voltage),
+            "rlnSphericalAberration": float(optics.cs),
+            "rlnAmplitudeContrast": float(optics.amplitude_contrast),
             "rlnMicrographOriginalPixelSize": float(pixel_size),
             "rlnTomoTiltSeriesPixelSize": float(pixel_size),
             "rlnTomoTomogramBinning": float(binning),

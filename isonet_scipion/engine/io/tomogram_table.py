@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from isonet_scipion.engine.conventions import TILT_RANGE
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.files import require_kept
 from isonet_scipion.engine.io.mrc import Volume, check_unit, open_volume, require_voxel_size, warn_of_oddities
 from isonet_scipion.engine.io.star import Star, parse_index_list, read_star, tomogram_names, write_star
-from isonet_scipion.engine.physics.ctf import CtfParameters
+from isonet_scipion.engine.physics.ctf import CtfParameters, require_plausible_defocus
 from isonet_scipion.engine.physics.wedge import TiltRange
 
 log = logging.getLogger(__name__)
@@ -43,15 +43,45 @@ class TomogramEntry:
     @property
     def tilt(self) -> TiltRange:
         """Of the tilt series; the usual one where the table does not tell."""
-        return TiltRange(self.number("rlnTiltMin", TILT_RANGE[0]), self.number("rlnTiltMax", TILT_RANGE[1]))
+        return self.tilt_range()
+
+    def tilt_range(self, minimum: float | None = None, maximum: float | None = None) -> TiltRange:
+        """As `tilt`; degrees that are given here override the table's."""
+        try:
+            return TiltRange(
+                self.number("rlnTiltMin", TILT_RANGE[0]) if minimum is None else minimum,
+                self.number("rlnTiltMax", TILT_RANGE[1]) if maximum is None else maximum,
+            )
+        except EngineError as error:
+            what = f"{self.star.path}, rlnTiltMin and rlnTiltMax of {self.path}"
+            raise EngineError(what, error.why, error.remedy) from error
+
+    @property
+    def defocus(self) -> float:
+        """In A, underfocus positive: rlnDefocus, else the mean of rlnDefocusU and rlnDefocusV.
+
+        Raises
+        ------
+        EngineError
+            If the table has neither, or what it has is no defocus in A; says what it would be.
+        """
+        whole, both = self.number("rlnDefocus", 0.0), [self.text(f"rlnDefocus{axis}") for axis in "UV"]
+        if whole == 0 and all(both):
+            mean = (self.number("rlnDefocusU", 0.0) + self.number("rlnDefocusV", 0.0)) / 2
+            what = f"{self.star.path}, rlnDefocusU and rlnDefocusV"
+            return require_plausible_defocus(mean, what, self.path)
+        return require_plausible_defocus(whole, f"{self.star.path}, rlnDefocus", self.path)
 
     def ctf_parameters(self, voltage: float | None = None, cs: float | None = None) -> CtfParameters:
-        """Of the tilt series; `voltage` (kV) and `cs` (mm) override the table's."""
+        """Of the tilt series; `voltage` (kV) and `cs` (mm) override the table's. Errors as of `defocus`."""
+        return replace(self.optics(voltage, cs), defocus=self.defocus)
+
+    def optics(self, voltage: float | None = None, cs: float | None = None) -> CtfParameters:
+        """As `ctf_parameters`, for what needs no defocus: that is 0."""
         return CtfParameters(
             self.number("rlnVoltage", 300.0) if voltage is None else voltage,
             self.number("rlnSphericalAberration", 2.7) if cs is None else cs,
             self.number("rlnAmplitudeContrast", 0.07),
-            self.number("rlnDefocus", 0.0),
         )
 
     def number(self, label: str, default: float) -> float:
@@ -108,14 +138,18 @@ class TomogramTable:
         self.star = read_star(path)
         self.star.require(["rlnIndex", "rlnMicrographName", "rlnPixelSize"])
 
-    def select(self, tomo_idx: str | None, use_deconvolved: bool = False) -> list[TomogramEntry]:
-        """The chosen tomograms, each checked to be a readable volume before any work starts."""
+    def select(
+        self, tomo_idx: str | None, use_deconvolved: bool = False, needs_tilts: bool = False
+    ) -> list[TomogramEntry]:
+        """The chosen tomograms, each checked before any work starts: a readable volume, with what is needed of it."""
         chosen = parse_index_list(tomo_idx, self.star)
         entries = [TomogramEntry(name, row, self.star) for name, row in zip(tomogram_names(self.star), self.star.rows)]
         wanted = {id(row) for row in chosen}
         entries = [entry for entry in entries if id(entry.row) in wanted]
-        geometry = [(entry.voxel_size, entry.tilt) for entry in entries]  # raises where one is impossible
-        for entry, (voxel_size, _) in zip(entries, geometry):
+        if needs_tilts:
+            for entry in entries:
+                _ = entry.tilt  # raises where it is impossible
+        for entry, voxel_size in [(entry, entry.voxel_size) for entry in entries]:
             volume, _ = entry.source(use_deconvolved)
             warn_of_oddities(volume)
             check_unit(voxel_size, volume, self.path)

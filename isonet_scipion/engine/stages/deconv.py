@@ -24,16 +24,16 @@ def deconv(star_file: str, settings: DeconvSettings) -> None:
     entries = table.select(settings.tomo_idx)
     targets = {entry.name: Path(settings.deconv_folder) / f"{entry.name}.mrc" for entry in entries}
     table.keep_inputs(targets.values(), "rlnDeconvTomoName")
+    ctfs = [entry.ctf_parameters(settings.voltage, settings.cs) for entry in entries]
     shapes = [entry.source(use_deconvolved=False)[0].shape for entry in entries]
     needed = growth({targets[entry.name]: volume_bytes(shape) for entry, shape in zip(entries, shapes)})
     if settings.chunk_size:
         needed += 2 * max(map(volume_bytes, shapes))  # the spectrum's file; padding may double it
     require_space(settings.deconv_folder, needed)
     with Progress("Deconvolution", len(entries), "tomograms") as progress:
-        for entry in entries:
+        for entry, ctf_parameters in zip(entries, ctfs):
             falloff = _chosen(settings.snrfalloff, entry.number("rlnSnrFalloff", 1.0))
             strength = _chosen(settings.deconvstrength, entry.number("rlnDeconvStrength", 1.0))
-            ctf_parameters = entry.ctf_parameters(settings.voltage, settings.cs)
             job = Deconvolution(
                 entry.voxel_size, ctf_parameters, falloff, strength, settings.highpassnyquist, settings.pad_edges
             )

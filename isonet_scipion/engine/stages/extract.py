@@ -30,7 +30,7 @@ def extract(star_file: str, settings: ExtractSettings) -> None:
         raise EngineError("crop_size", f"{size} is smaller than cube_size {settings.cube_size}", "Raise crop_size.")
     require_kept([settings.subtomo_star], [star_file, *filter(None, [settings.coordinates_star])])
     table = TomogramTable(star_file)
-    entries = table.select(settings.tomo_idx, settings.use_deconv_tomo)
+    entries = table.select(settings.tomo_idx, settings.use_deconv_tomo, needs_tilts=True)
     # all tomograms are checked before the first file is written; none stays open, since hundreds could not
     plans = [_checked_centres(entry, size, settings) for entry in entries]
     total = sum(map(len, plans))

@@ -105,6 +105,7 @@ def _one_pass(star_file: str, settings: RefineSettings) -> OnePassRefinement:
             raise EngineError(name, f"{getattr(settings, name)} is out of range", f"Give 0 to {min(most, 1):g}.")
     use_deconvolved = takes_deconvolved(settings.use_deconv_tomo, settings.ctf_aware)
     entries = TomogramTable(star_file).select(None, use_deconvolved)
+    tilts = [entry.tilt_range(settings.tilt_min, settings.tilt_max) for entry in entries]
     _require_one_voxel_size(star_file, [entry.voxel_size for entry in entries])
     if settings.cube_size is None:
         shortest = min(min(entry.source(use_deconvolved)[0].shape) for entry in entries)
@@ -127,9 +128,7 @@ def _one_pass(star_file: str, settings: RefineSettings) -> OnePassRefinement:
         )
     side = crop_side(settings.cube_size, settings.any_angle > 0, divisor)
     sources, deconvolved = [], set()
-    for entry, transfer in zip(entries, transfers):
-        low, high = settings.tilt_min, settings.tilt_max
-        tilt = TiltRange(entry.tilt.minimum if low is None else low, entry.tilt.maximum if high is None else high)
+    for entry, tilt, transfer in zip(entries, tilts, transfers):
         sources.append(
             read_source(
                 entry, use_deconvolved, side, settings.normalize_percentile, tilt, settings.seed, transfer,

@@ -36,7 +36,7 @@ def report(star_file: str, model_file: str, settings: ReportSettings) -> None:
     metadata, percentile = read_metadata(model_file), settings.normalize_percentile
     use_deconvolved = takes_deconvolved(settings.use_deconv_tomo, metadata.get("ctf_aware", False))
     table = TomogramTable(star_file)
-    entries = table.select(settings.tomo_idx, use_deconvolved)
+    entries = table.select(settings.tomo_idx, use_deconvolved, needs_tilts=True)
     for entry in entries:
         if not entry.text("rlnCorrectedTomoName"):
             raise EngineError(star_file, f"{entry.path} has no rlnCorrectedTomoName", "Run predict first.")

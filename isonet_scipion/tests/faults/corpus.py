@@ -186,9 +186,9 @@ def tables(folder: Path) -> Iterator[Case]:
     for name, text in good.items():
         (folder / f"{name}.star").write_bytes(text.encode())
         # predict takes tables from the same reader, but writes names into its report
-        yield from on_table(name, (DECONV, PREDICT) if "name" in name or name == "quotes" else (DECONV,), None)
+        yield from on_table(name, (MASK, PREDICT) if "name" in name or name == "quotes" else (MASK,), None)
     (folder / "ten_thousand.star").write_text(star(USUAL, *(f"{i} t1.mrc 10" for i in range(1, 10_001))))
-    yield Case("ten_thousand", ("deconv", "ten_thousand.star", "--tomo_idx=9999"), None)
+    yield Case("ten_thousand", ("make_mask", "ten_thousand.star", "--tomo_idx=9999"), None)
 
     cubes = {
         "no_cube": ("cubes/s0.mrc", "t1.mrc", r"t1.mrc: its shape \(24, 32, 36\) is not a cube"),

@@ -55,6 +55,7 @@ class TestIsoNetBadForms(IsoNetTest):
         cls.makeSet("none", ids=())
         cls.makeSet("same_names", ids=("TS_1", "TS_1"))
         cls.makeSet("no_optics", optics={})
+        cls.makeSet("no_range", optics={**OPTICS, "angleMin": 0.0, "angleMax": 0.0})
         cls.makeSet("nan", data=np.full(SHAPE, np.nan, np.float32))
         cls.makeSet("other_header", headerSize=3.3)
         cls.makeSet("masks_of_other_size", itemClass=TomoMask, data=np.ones((20, 22, 24), np.int8))

@@ -102,6 +102,14 @@ def test_tables_survive_hard_names_and_missing_values(tmp_path):
     assert "rlnMaskName" not in star.labels
 
 
+@pytest.mark.parametrize("tilts", [(0.0, 0.0), (60.0, -60.0), (-100.0, 60.0)])
+def test_an_impossible_tilt_range_counts_as_none(tilts):
+    optics = convert.Optics(tiltMin=tilts[0], tiltMax=tilts[1])
+    assert not optics.hasTilts and optics.withTilts(-60.0, 60.0).hasTilts
+    row = convert.tomogramRow("TS.1", "t.mrc", 10.0, optics)
+    assert (row["rlnTiltMin"], row["rlnTiltMax"]) == ("None", "None")
+
+
 def test_subtomogram_rows_carry_the_tilt_range_and_the_tomogram(tomogram):
     coordinate = Coordinate3D()
     coordinate.setVolume(tomogram)

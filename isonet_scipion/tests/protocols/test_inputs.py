@@ -90,7 +90,7 @@ class TestIsoNetInputs(IsoNetTest):
         deconv.cs.set(2.7)
         self.assertEqual(deconv.validate(), [])
         deconv.defocus.set(-20000)
-        self.assertIn("Underfocus is positive", " ".join(deconv.validate()))
+        self.assertIn("underfocus is positive here", " ".join(deconv.validate()))
 
     def test_correcting_the_ctf_twice_is_warned_of(self) -> None:
         once = self.run_(ProtIsoNetDeconv, self.input, defocus=20000)
@@ -160,7 +160,7 @@ class TestIsoNetInputs(IsoNetTest):
         )
         self.assertIn("*Defocus*: select CTFs or give the defocus", " ".join(predict.validate()))
         predict.defocus.set(0)
-        self.assertIn("needs it, but that of TS_02, TS_01 is 0", " ".join(predict.validate()))
+        self.assertIn("*Defocus*: it is 0 for TS_02, TS_01", " ".join(predict.validate()))
         predict.defocus.set(21000)
         self.launchProtocol(predict)
         self.assertIsLikeInput(predict.tomograms, ctfCorrected=True, hasOddEven=True, hasHalves=True)

@@ -120,7 +120,7 @@ class TestIsoNetMetadata(IsoNetTest):
         addCtfs(self.proj, self.tomograms, files)
         inputs = {"inputTomograms": (self.tomograms, "Tomograms"), "inputCtfs": (self.tomograms, "CTFs")}
         warnings = " ".join(self.prepare(ProtIsoNetDeconv, inputs).warnings())
-        self.assertIn("Phase plate or zero defocus: TS_01:", warnings)
+        self.assertIn("Phase plate: TS_01:", warnings)
 
     def test_a_mask_goes_with_the_tomogram_of_its_tsid(self) -> None:
         whole = {"inputTomograms": (self.tomograms, "Tomograms")}

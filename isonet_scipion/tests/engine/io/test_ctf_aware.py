@@ -243,7 +243,7 @@ def test_a_run_learns_from_and_corrects_the_tomograms_as_they_are(project, run):
 def test_missing_defocus_and_corrected_tomograms_are_refused(project, run):
     assert run("prepare_star", "tomo", "--output_star=none.star")[0] == 0
     cases = [
-        (("none.star", *RUN), ("none.star: _rlnDefocus is 0 for tomo/t0.mrc", "underfocus positive")),
+        (("none.star", *RUN), ("none.star, rlnDefocus: it is 0 for tomo/t0.mrc", "in A")),
         (("tomograms.star", *RUN, "--bfactor=-5"), ("bfactor: -5 is out of range",)),
         (("tomograms.star", *RUN, "--method=iterative"), ("ctf_aware: the method iterative does not take it",)),
     ]
@@ -260,7 +260,7 @@ def test_missing_defocus_and_corrected_tomograms_are_refused(project, run):
     status, log = run("refine", "tomograms.star", *RUN)
     assert status == 0 and log.count("voxels of 10 A show nothing beyond the CTF's first peak") == 1, log
     status, log = run("predict", "none.star", "results/model_iter01.keras")
-    assert status == 1 and "_rlnDefocus is 0 for tomo/t0.mrc" in log and not Path("corrected_tomos").exists()
+    assert status == 1 and "rlnDefocus: it is 0 for tomo/t0.mrc" in log and not Path("corrected_tomos").exists()
 
 
 def test_it_trains_in_a_mixed_number_format(project, run):

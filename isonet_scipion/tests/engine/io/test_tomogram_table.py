@@ -1,0 +1,94 @@
+"""What a row of the table says of its tomogram, and which stage asks for what."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.io.mrc import open_volume, write_volume
+from isonet_scipion.engine.io.star import Star
+from isonet_scipion.engine.io.tomogram_table import TomogramEntry
+from isonet_scipion.engine.measure.wedge_power import wedge_power_ratio
+from isonet_scipion.engine.physics.wedge import TiltRange
+
+
+def entry(**values):
+    row = {"rlnIndex": "1", "rlnMicrographName": "TS_1.mrc", "rlnPixelSize": "10"} | values
+    return TomogramEntry("TS_1", row, Star(list(row), [row], "t.star"))
+
+
+@pytest.mark.parametrize(
+    ("values", "defocus"),
+    [
+        ({"rlnDefocus": "21000"}, 21000),
+        ({"rlnDefocusU": "20000", "rlnDefocusV": "22000"}, 21000),
+        ({"rlnDefocus": "0.000000", "rlnDefocusU": "20000", "rlnDefocusV": "22000"}, 21000),
+        ({"rlnDefocus": "30000", "rlnDefocusU": "20000", "rlnDefocusV": "22000"}, 30000),
+    ],
+)
+def test_the_defocus_is_rlndefocus_or_else_the_mean_of_both(values, defocus):
+    assert entry(**values).defocus == entry(**values).ctf_parameters().defocus == defocus
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({}, "rlnDefocus: it is 0 for TS_1.mrc"),
+        ({"rlnDefocus": "2.5"}, "looks like µm.* 25000"),
+        ({"rlnDefocus": "2500"}, "looks like nm.* 25000"),
+        ({"rlnDefocus": "-20000"}, "underfocus is positive here.* 20000"),
+        ({"rlnDefocusU": "2.4", "rlnDefocusV": "2.6"}, "rlnDefocusU and rlnDefocusV: 2.5 for TS_1.mrc.* 25000"),
+        ({"rlnDefocusU": "20000"}, "rlnDefocus: it is 0 for TS_1.mrc"),
+    ],
+)
+def test_what_is_no_defocus_in_angstrom_is_refused(values, said):
+    with pytest.raises(EngineError, match=f"^t.star, .*{said}"):
+        entry(**values).ctf_parameters()
+    assert entry(**values).optics().voltage == 300  # for what needs no defocus
+
+
+def _table(tmp_path, **values):
+    rng = np.random.default_rng(0)
+    write_volume(tmp_path / "t.mrc", rng.normal(size=(24, 32, 32)).astype(np.float32), 10.0)
+    row = {"rlnIndex": 1, "rlnMicrographName": "t.mrc", "rlnPixelSize": 10, "rlnNumberSubtomo": 2, **values}
+    text = "data_\nloop_\n" + "".join(f"_{label}\n" for label in row) + " ".join(map(str, row.values())) + "\n"
+    (tmp_path / "t.star").write_text(text)
+
+
+@pytest.mark.parametrize("tilts", [(0, 0), (60, -60)])
+def test_an_impossible_tilt_range_stops_only_what_needs_tilts(run, tmp_path, tilts):
+    _table(tmp_path, rlnDefocus=20000, rlnTiltMin=tilts[0], rlnTiltMax=tilts[1])
+    for command in (("deconv", "t.star"), ("make_mask", "t.star"), ("resize", "t.star"), ("export_relion", "t.star")):
+        status, log = run(*command)
+        assert status == 0, log
+    for command in (("extract", "t.star", "--cube_size=8"), ("refine", "t.star", "--method=one-pass")):
+        status, log = run(*command)
+        assert status == 1 and f"rlnTiltMin and rlnTiltMax of t.mrc: {tilts[0]}..{tilts[1]} degrees" in log, log
+    status, log = run("prepare_star", ".", f"--tilt_min={tilts[0]}", f"--tilt_max={tilts[1]}")
+    assert status == 1 and "is impossible" in log
+
+
+def test_a_tomogram_without_defocus_is_not_deconvolved(run, tmp_path):
+    _table(tmp_path)
+    status, log = run("deconv", "t.star")
+    assert status == 1 and "t.star, rlnDefocus: it is 0 for t.mrc" in log and not Path("deconv").exists()
+
+
+@pytest.mark.parametrize("tilt", [(-5, 5), (-2, 1), (80, 90), (-90, -89), (-90, 90)])
+def test_the_power_in_the_wedge_is_measured_for_narrow_ranges(tmp_path, tilt):
+    volume = np.random.default_rng(0).normal(size=(48, 8, 48)).astype(np.float32)
+    ratio = wedge_power_ratio(volume, TiltRange(*tilt))
+    assert np.isnan(ratio) if tilt == (-90, 90) else ratio == pytest.approx(1, abs=0.5) or np.isnan(ratio)
+
+
+def test_a_correction_with_a_narrow_tilt_range_is_written_and_in_the_table(run, tmp_path):
+    _table(tmp_path, rlnTiltMin=-4, rlnTiltMax=4)
+    tiny = ("--filter_base=2", "--unet_depth=1", "--convs_per_depth=2", "--iterations=1", "--epochs=1")
+    assert run("extract", "t.star", "--cube_size=8", "--crop_size=12")[0] == 0
+    assert run("refine", "subtomo.star", *tiny, "--steps_per_epoch=1", "--batch_size=2")[0] == 0
+    status, log = run("predict", "t.star", "results/model_iter01.keras")
+    assert status == 0, log
+    assert "t_corrected.mrc" in Path("t.star").read_text()
+    assert Path("corrected_tomos/t_corrected_report.json").exists()
+    assert open_volume("corrected_tomos/t_corrected.mrc").shape == (24, 32, 32)
