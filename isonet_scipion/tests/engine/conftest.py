@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import settings
 
@@ -24,6 +25,13 @@ def shared_folder(name):
 def reference():
     """Folder of the released program's outputs."""
     return shared_folder("reference")
+
+
+@pytest.fixture(scope="session")
+def released():
+    """Arrays of reference/README.md: parts of the released program's outputs."""
+    with np.load(Path(__file__).parent / "reference" / "released.npz") as stored:
+        return {name: stored[name].astype(np.float32) if name != "mask" else stored[name] for name in stored}
 
 
 @pytest.fixture

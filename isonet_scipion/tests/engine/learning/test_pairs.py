@@ -85,6 +85,14 @@ def test_target_holds_the_data_where_measured_and_the_estimate_elsewhere():
     np.testing.assert_allclose(np.percentile(target, [4, 96]), [0, 1], atol=1e-5)
 
 
+def test_the_released_programs_pairs_come_out(released):
+    subtomogram, tilt = normalise(-released["subtomogram"]), TiltRange()
+    prepared = prepare(filled_target(subtomogram, normalise(first_estimate(subtomogram, tilt)), tilt), tilt, 24)
+    for number, names in ((0, ("input_0",)), (7, ("input_7", "target_7"))):
+        for name, made in zip(names, prepared.pair(number)):
+            np.testing.assert_allclose(made, released[name], atol=2e-3, err_msg=name)
+
+
 def test_pairs_agree_with_the_released_program(reference):
     folder = reference / "pairs"
     with mrcfile.open(folder / "subtomogram.mrc", permissive=True) as mrc:

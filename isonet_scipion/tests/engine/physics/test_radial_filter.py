@@ -68,6 +68,16 @@ def test_padded_edges_do_not_bleed_into_the_opposite_face():
     assert bled[True] < 0.1 * bled[False]
 
 
+def test_the_released_programs_projection_comes_out(released):
+    projection = released["projection"][:, None, :]
+    result = deconvolve(projection, Deconvolution(20.0, CtfParameters(defocus=18350), 0.7, 0.8))[:, 0]
+    expected = released["deconvolved_projection"]
+    # the released program's grey scale is that of the whole volume
+    factor, offset = np.polyfit(result.ravel(), expected.ravel(), 1)
+    assert correlation(result, expected) > 0.99999
+    np.testing.assert_allclose(factor * result + offset, expected, atol=0.01 * np.abs(expected).max())
+
+
 def test_agrees_with_the_released_program(reference):
     with mrcfile.open(reference / "cell.mrc") as cell, mrcfile.open(reference / "cell_deconv.mrc") as expected:
         result = deconvolve(cell.data, Deconvolution(20.0, CtfParameters(defocus=18350), 0.7, 0.8))

@@ -4,7 +4,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from isonet_scipion.engine.sampling import mask as mask_module
 from isonet_scipion.engine.sampling.mask import bin_by_two, local_deviation, sample_mask
+
+
+def test_mask_of_the_released_programs_binned_tomogram(released, monkeypatch):
+    binned = released["binned"]
+    monkeypatch.setattr(mask_module, "bin_by_two", lambda tomogram, threads: binned)
+    tomogram = np.broadcast_to(np.float32(0), [2 * length for length in binned.shape])
+    mask = sample_mask(tomogram, 4, 60, 55, z_crop=0.1)[::2, ::2, ::2]
+    expected = np.unpackbits(released["mask"]).reshape(binned.shape)
+    assert np.mean(mask != expected) < 1e-3  # the tomogram is kept in half precision
 
 
 def test_equals_the_released_programs_mask(reference):
