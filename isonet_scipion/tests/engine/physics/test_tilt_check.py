@@ -31,6 +31,19 @@ def test_mirrored_and_wrong_ranges_are_told():
     assert "does not fit" in tilt_warning(TiltRange(), found)
 
 
+@pytest.mark.parametrize(("left", "limit"), [(0.2, 60), (0.3, 90)])
+def test_a_direction_with_a_quarter_of_the_power_is_measured(left, limit):
+    angles = np.arange(-88.5, 90, 3)
+    power = np.where(np.abs(angles) < 60, 1.0, left)
+    found = shown_range(angles, power)
+    assert found == (TiltRange(-limit, limit) if limit < 90 else None)
+
+
+def test_ranges_that_differ_by_10_degrees_are_the_same():
+    assert tilt_warning(TiltRange(-60, 60), TiltRange(-51, 69)) is None
+    assert "does not fit" in tilt_warning(TiltRange(-60, 60), TiltRange(-49, 60))
+
+
 def test_without_an_empty_wedge_nothing_is_claimed():
     truth = Example((48, 48, 48)).make()[0]
     assert shown_range(*power_by_angle([truth + np.random.default_rng(0).normal(size=truth.shape)])) is None

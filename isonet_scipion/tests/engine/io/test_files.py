@@ -1,0 +1,43 @@
+"""Files that are either whole or not there; more of it is in tests/faults/test_locks.py."""
+
+import pytest
+
+from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.io.files import alone, replacing, require_file, require_kept, require_outputs
+
+
+def test_a_file_is_replaced_at_the_end_or_not_at_all(tmp_path):
+    path = tmp_path / "new" / "table.star"
+    with replacing(path) as temporary:
+        temporary.write_text("first")
+        assert not path.exists() and temporary.suffix == ".star"
+    with pytest.raises(ValueError, match="broken"), replacing(path) as temporary:  # noqa: PT012
+        temporary.write_text("half")
+        raise ValueError("broken")
+    assert path.read_text() == "first"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_one_writes_at_a_time(tmp_path):
+    with alone(tmp_path / "results"), pytest.raises(EngineError, match="another command is working on it"):
+        alone(tmp_path / "results").__enter__()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_output_replaces_an_input_also_through_links(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "data")
+    (tmp_path / "data" / "a.mrc").write_bytes(b"1")
+    require_kept([tmp_path / "data" / "b.mrc"], [tmp_path / "data" / "a.mrc"])
+    with pytest.raises(EngineError, match="would replace this input"):
+        require_kept([tmp_path / "link" / "a.mrc"], [tmp_path / "data" / "a.mrc"])
+
+
+def test_outputs_and_inputs_are_what_they_should_be(tmp_path):
+    (tmp_path / "empty").touch()
+    require_outputs([str(tmp_path / "empty")], [str(tmp_path)])
+    with pytest.raises(EngineError, match="exists and is no folder"):
+        require_outputs([], [str(tmp_path / "empty")])
+    for name, why in (("empty", "the table is an empty file"), ("absent", "the table does not exist")):
+        with pytest.raises(EngineError, match=why):
+            require_file(tmp_path / name, "table")

@@ -1,0 +1,13 @@
+"""The table of a training's epochs comes back as it was written."""
+
+from isonet_scipion.engine.io.losses import read_losses, write_losses
+from isonet_scipion.engine.measure.history import EpochRecord
+
+HISTORY = [EpochRecord(1, 1, 0.5, 0.25, 0.0, 3.5), EpochRecord(1, 2, 0.4, 0.2, 0.05, 3.0, 0.61, 0.02)]
+
+
+def test_epochs_come_back(tmp_path):
+    write_losses(tmp_path / "losses.csv", HISTORY)
+    assert read_losses(tmp_path / "losses.csv") == HISTORY
+    assert (tmp_path / "losses.csv").read_text().splitlines()[0].startswith("iteration,epoch,loss,val_loss")
+    assert read_losses(tmp_path / "absent.csv") == []

@@ -1,0 +1,39 @@
+"""Subtomograms of a table."""
+
+import numpy as np
+import pytest
+
+from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.io.mrc import write_volume
+from isonet_scipion.engine.io.star import Star, read_star, write_star
+from isonet_scipion.engine.io.subtomograms import read_subtomograms
+from isonet_scipion.engine.physics.wedge import TiltRange
+
+
+def table_of(folder, *shapes, **columns):
+    star = Star([])
+    for number, shape in enumerate(shapes):
+        path = folder / f"s{number}.mrc"
+        write_volume(path, np.random.default_rng(number).normal(5, 2, shape).astype(np.float32), 10.0)
+        row = {}
+        star.rows.append(row)
+        for label, value in {"rlnImageName": path, **columns}.items():
+            star.set(row, label, value)
+    write_star(folder / "t.star", star)
+    return read_star(folder / "t.star")
+
+
+def test_voxels_are_normalised_with_protein_bright(tmp_path):
+    table = table_of(tmp_path, (8, 8, 8), (8, 8, 8), rlnTiltMin=-50)
+    first, second = read_subtomograms(table, False, (None, None))
+    assert (first.name, second.name, first.size, first.tilt) == ("s0", "s1", 8, TiltRange(-50, 60))
+    voxels = first.normalised()
+    assert voxels.mean() == pytest.approx(0, abs=1e-5) and voxels.std() == pytest.approx(1, abs=1e-5)
+    assert np.corrcoef(voxels.ravel(), first.volume().data.ravel())[0, 1] == pytest.approx(-1)
+    assert read_subtomograms(table, True, (-40.0, 55.0))[0].tilt == TiltRange(-40, 55)
+
+
+@pytest.mark.parametrize(("shapes", "why"), [([(8, 8, 9)], "is not a cube"), ([(8,) * 3, (9,) * 3], "its side is 9")])
+def test_what_is_no_cube_of_one_size_is_refused(tmp_path, shapes, why):
+    with pytest.raises(EngineError, match=why):
+        read_subtomograms(table_of(tmp_path, *shapes), True, (None, None))

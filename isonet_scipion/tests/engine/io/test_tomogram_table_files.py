@@ -1,0 +1,45 @@
+"""The table of tomograms, as stages read and write it."""
+
+import numpy as np
+import pytest
+
+from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.io.mrc import write_volume
+from isonet_scipion.engine.io.tomogram_table import TomogramTable
+from isonet_scipion.engine.physics.ctf import CtfParameters
+from isonet_scipion.engine.physics.wedge import TiltRange
+
+HEAD = "data_\nloop_\n_rlnIndex #1\n_rlnMicrographName #2\n_rlnPixelSize #3\n_rlnDefocus #4\n_rlnDeconvTomoName #5\n"
+
+
+@pytest.fixture
+def table(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for seed, name in enumerate(("a", "b", "a_deconv")):
+        write_volume(f"{name}.mrc", np.random.default_rng(seed).normal(size=(4, 5, 6)).astype(np.float32), 12.0)
+    (tmp_path / "t.star").write_text(f"{HEAD}1 a.mrc 12 20000 a_deconv.mrc\n2 b.mrc 12 30000 None\n")
+    return TomogramTable("t.star")
+
+
+def test_what_a_row_tells_and_what_is_usual(table):
+    first, second = table.select(None)
+    assert (first.name, first.voxel_size, first.tilt) == ("a", 12, TiltRange())
+    assert first.ctf_parameters() == CtfParameters(defocus=20000.0)
+    assert first.ctf_parameters(200.0, 1.4) == CtfParameters(200.0, 1.4, defocus=20000.0)
+    assert first.source(True)[1] and not first.source(False)[1] and not second.source(True)[1]
+    assert [entry.name for entry in table.select("2")] == ["b"]
+
+
+def test_no_input_is_written_over_but_by_its_own_column(table):
+    table.keep_inputs(["new.mrc"])
+    table.keep_inputs(["a_deconv.mrc"], "rlnDeconvTomoName")
+    for name in ("a.mrc", "a_deconv.mrc"):
+        with pytest.raises(EngineError, match="would replace this input"):
+            table.keep_inputs([name])
+
+
+def test_what_a_stage_adds_is_in_the_file(table):
+    table.update(table.select("2")[0], {"rlnDefocus": 25000.0, "rlnMaskName": "b_mask.mrc"})
+    row = TomogramTable("t.star").star.rows[1]
+    assert float(row["rlnDefocus"]) == 25000 and row["rlnMaskName"] == "b_mask.mrc"
+    assert TomogramTable("t.star").star.rows[0]["rlnMaskName"] == "None"

@@ -1,0 +1,53 @@
+"""The chance level of a Fourier correlation is what unrelated volumes scatter by."""
+
+import numpy as np
+import pytest
+
+from isonet_scipion.engine.measure.fourier_correlation import CERTAIN, Curve, FourierCorrelation, independent_share
+
+SIZE = 16
+EVERYTHING = np.ones((SIZE, SIZE, SIZE // 2 + 1), bool)
+
+
+def unrelated(seed, boxes=1):
+    rng = np.random.default_rng(seed)
+    sums = FourierCorrelation(SIZE, EVERYTHING)
+    for _ in range(boxes):
+        sums.add(*rng.normal(size=(2, SIZE, SIZE, SIZE)).astype(np.float32))
+    return sums.curve()
+
+
+def test_each_shells_chance_level_is_the_scatter_there():
+    curves = [unrelated(seed) for seed in range(300)]
+    scatter, told = np.std([curve.values for curve in curves], axis=0), curves[0].chance
+    shells = np.flatnonzero(np.isfinite(told))
+    assert len(shells) >= 5
+    # never more, and not much less; in proportion over a factor of 6 between the shells
+    assert 0.65 < np.min(scatter[shells] / told[shells]) < np.max(scatter[shells] / told[shells]) < 1.05
+    assert told[shells[0]] > 5 * told[shells[-1]]
+    assert np.polyfit(np.log(told[shells]), np.log(scatter[shells]), 1)[0] == pytest.approx(1, abs=0.1)
+
+
+def test_four_times_the_boxes_halve_the_chance_level():
+    one, four = unrelated(0).chance, unrelated(0, 4).chance
+    both = np.isfinite(one) & np.isfinite(four)
+    np.testing.assert_allclose(four[both], one[both] / 2)
+
+
+def test_a_box_that_fades_on_each_axis_loses_its_share_on_each():
+    # (sum w^2)^2 / (n sum w^4) of sin^2 ramps over half of the side, summed by hand
+    place = (np.arange(64) + 0.5) / 64
+    weight = np.sin(np.pi / 2 * np.minimum(1, 4 * np.minimum(place, 1 - place))) ** 4
+    axis = weight.sum() ** 2 / (64 * np.square(weight).sum())
+    assert independent_share(64) == pytest.approx(axis**3, rel=1e-5)
+
+
+def test_resolution_is_interpolated_where_the_curve_falls_below_the_threshold():
+    values = np.concatenate([[np.nan], np.linspace(1, 0, 32)])
+    curve = Curve(values, np.where(np.isnan(values), np.nan, 0.01))
+    at = {threshold: 1 + 31 * (1 - threshold) for threshold in (0.143, 0.5)}  # in cycles per box side of 64 voxels
+    for threshold, shell in at.items():
+        assert curve.resolution(threshold, 10.0) == pytest.approx(640 / shell, rel=0.01)
+    assert curve.resolution(1.01, 10.0) is None
+    unsure = Curve(values, np.full(33, 1.01 / CERTAIN))
+    assert unsure.resolution(0.143, 10.0) is None

@@ -1,0 +1,33 @@
+"""The network's layers are IsoNet 0.2's."""
+
+import numpy as np
+import pytest
+
+keras = pytest.importorskip("keras")
+
+from isonet_scipion.engine.network.unet import NetworkSettings, build_unet, run_network  # noqa: E402
+
+
+@pytest.mark.parametrize("pool", [None, (2, 2, 2)])
+def test_what_is_negative_leaks_through_by_a_twentieth(pool):
+    model = build_unet(NetworkSettings(filter_base=2, unet_depth=2, pool=pool))
+    rectifiers = [layer for layer in model.layers if isinstance(layer, keras.layers.LeakyReLU)]
+    # after each of the convolutions but the two last ones, and after the skips where the network takes strides
+    assert len(rectifiers) == 2 * 2 * 3 + 1 + (0 if pool else 4)
+    for layer in rectifiers:
+        np.testing.assert_allclose(layer(np.array([-2.0, 3.0], np.float32)), [-0.1, 3.0], rtol=1e-6)
+
+
+def test_it_gives_its_input_plus_what_its_last_layer_makes():
+    model = build_unet(NetworkSettings(filter_base=2, unet_depth=1))
+    cubes = np.random.default_rng(0).normal(size=(2, 8, 8, 8)).astype(np.float32)
+    last = model.get_layer("fullconv_out")
+    last.set_weights([np.zeros_like(weight) for weight in last.get_weights()])
+    np.testing.assert_array_equal(run_network(model, cubes), cubes)
+    last.set_weights([np.zeros_like(weight) + (weight.ndim == 1) for weight in last.get_weights()])
+    np.testing.assert_allclose(run_network(model, cubes), cubes + 1, atol=1e-6)
+
+
+def test_sides_must_be_multiples_of_what_it_halves():
+    assert NetworkSettings(unet_depth=3).divisor == (8, 8, 8)
+    assert NetworkSettings(unet_depth=2, pool=(1, 2, 2)).divisor == (1, 4, 4)

@@ -1,0 +1,51 @@
+"""What the devices are asked for, and what they say."""
+
+import subprocess
+
+import pytest
+
+from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.process import device
+from isonet_scipion.engine.process.device import Devices, choose_devices, free_memory, is_out_of_memory
+
+GPU = Devices("tensorflow", ("some GPU",), "float32", ("GPU:0",))
+
+
+@pytest.mark.parametrize("listed", ["first", "0;1", "0,", "-2"])
+def test_a_list_that_names_no_gpus_is_refused(listed):
+    with pytest.raises(EngineError, match="gpuID"):
+        choose_devices(listed)
+
+
+def test_lists_as_shells_write_them_are_read(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    choose_devices("-1")
+    assert device.os.environ["CUDA_VISIBLE_DEVICES"] == "-1"
+
+
+@pytest.mark.parametrize(
+    ("error", "memory"),
+    [
+        (MemoryError(), True),
+        (RuntimeError("RESOURCE_EXHAUSTED: 12 bytes"), True),
+        (RuntimeError("std::bad_alloc"), True),
+        (ValueError("shapes differ"), False),
+    ],
+)
+def test_errors_of_memory_are_known_in_all_words(error, memory):
+    assert is_out_of_memory(error) is memory
+
+
+def test_free_memory_is_that_of_the_first_chosen_gpu(monkeypatch):
+    asked = []
+
+    def answer(command, **_):
+        asked.append(command)
+        return subprocess.CompletedProcess(command, 0, "1024\n")
+
+    monkeypatch.setattr(device.subprocess, "run", answer)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,1")
+    assert free_memory(GPU) == 1 << 30
+    assert "--id=3" in asked[0]
+    monkeypatch.setattr(device.subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 0, "no number"))
+    assert free_memory(GPU) == 8 << 30

@@ -1,0 +1,23 @@
+"""A signal waits for a short section's end; the rest is in tests/faults."""
+
+import os
+import signal
+
+import pytest
+
+from isonet_scipion.engine.process.signals import Terminated, ending_on_signals, signals_put_off
+
+
+def test_a_signal_waits_for_the_end_of_a_section():
+    reached, cleaned = [], []
+    with pytest.raises(Terminated), ending_on_signals(lambda: cleaned.append(True)), signals_put_off():  # noqa: PT012
+        os.kill(os.getpid(), signal.SIGTERM)
+        reached.append(True)
+    assert reached == [True] and cleaned == [True]
+
+
+def test_handlers_are_as_before_afterwards():
+    before = signal.getsignal(signal.SIGTERM)
+    with ending_on_signals(lambda: None):
+        assert signal.getsignal(signal.SIGTERM) is not before
+    assert signal.getsignal(signal.SIGTERM) is before
