@@ -25,4 +25,5 @@ REPORT_ATTRIBUTES = {
     "wedge_power_after": "_isonetWedgePowerAfter",
     "restored_wedge_correlation": "_isonetRestoredWedge",
     "restored_wedge_resolution_A": "_isonetRestoredResolution",
+    "restored_wedge_above_chance_A": "_isonetRestoredAboveChance",
 }

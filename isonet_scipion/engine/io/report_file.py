@@ -37,6 +37,8 @@ class TomogramReport:
     restored_wedge_chance: Number
     restored_wedge_allows_for_noise: bool
     restored_wedge_resolution_A: Number
+    restored_wedge_above_chance_A: Number
+    verdict: str
     agreement_with_measured: Number
     wedge_power_before: Number
     wedge_power_after: Number
@@ -85,6 +87,8 @@ def read_report(path: str | os.PathLike) -> TomogramReport:
         if file.stat().st_size > MOST_BYTES:
             raise ValueError(f"it has {file.stat().st_size} bytes")
         content = json.loads(file.read_text(encoding="utf-8"))
+        # older reports lack them
+        content = {"restored_wedge_above_chance_A": content["restored_wedge_resolution_A"], "verdict": "", **content}
         values = {field.name: as_tuples(content[field.name]) for field in fields(TomogramReport)}
         require_kinds(values, get_type_hints(TomogramReport))
         return TomogramReport(**values)

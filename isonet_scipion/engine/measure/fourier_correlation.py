@@ -113,15 +113,25 @@ class Curve:
         voxel_size : float
             In A. The result is at least twice that.
         """
-        shells = np.flatnonzero(np.isfinite(self.values) & (CERTAIN * self.chance < 1))
-        values = uniform_filter1d(self.values[shells], 3, mode="nearest")
-        if not len(values) or values[0] < threshold:
+        return self._falls(1.0, np.full_like(self.values, threshold), voxel_size)
+
+    def above_chance(self, voxel_size: float) -> float | None:
+        """Where the curve first falls to what chance gives (`CERTAIN` deviations), in A; None where it is not above.
+
+        As `resolution`; passed over are the shells in which chance may reach a correlation of 0.5.
+        """
+        return self._falls(0.5, CERTAIN * self.chance, voxel_size)
+
+    def _falls(self, most_chance: float, limits: np.ndarray, voxel_size: float) -> float | None:
+        """Resolution (A) where the curve first falls below its limits, among shells with less chance than that."""
+        shells = np.flatnonzero(np.isfinite(self.values) & (CERTAIN * self.chance < most_chance))
+        over = uniform_filter1d(self.values[shells], 3, mode="nearest") - limits[shells]
+        if not len(over) or over[0] < 0:
             return None
-        below = np.flatnonzero(values < threshold)
+        below = np.flatnonzero(over < 0)
         if not len(below):
             place = float(shells[-1])
         else:
             last = below[0] - 1
-            step = (values[last] - threshold) / (values[last] - values[below[0]])
-            place = shells[last] + step * (shells[below[0]] - shells[last])
+            place = shells[last] + over[last] / (over[last] - over[below[0]]) * (shells[below[0]] - shells[last])
         return float(2 * (len(self.values) - 1) * voxel_size / place)

@@ -74,16 +74,22 @@ class Quality:
         return min(1.0, self.restored.mean / most), self.restored.mean_chance / most
 
     @property
+    def above_chance(self) -> float | None:
+        """Where what was restored falls to chance, in A; None where it never is more. Verdicts follow from it."""
+        return None if self.restored is None else self.restored.above_chance(self.voxel_size)
+
+    @property
     def restored_resolution(self) -> float | None:
-        """Where the restored wedge correlation falls below 0.5, in A; None where it never is above."""
-        if self.restored is None:
+        """Where the restored wedge correlation falls below 0.5, or to chance, in A; None where it never is above."""
+        if self.restored is None or self.above_chance is None:
             return None
         floor = self.ceiling.values if self.ceiling is not None else np.ones_like(self.restored.values)
         values, chance = self.restored.values, self.restored.chance
         # where noise drowns the data nothing can be told, which counts as not restored
         told = floor > CERTAIN * chance
         most = np.where(told, floor, 1.0)
-        return Curve(np.where(told, values, 0.0) / most, chance / most).resolution(THRESHOLD, self.voxel_size)
+        half = Curve(np.where(told, values, 0.0) / most, chance / most).resolution(THRESHOLD, self.voxel_size)
+        return None if half is None else max(half, self.above_chance)
 
     def resolution(self, axis: str, when: str) -> float | None:
         """Along x, y or z, in A, `before` or `after`; None where unknown, or nothing was measured.
@@ -106,6 +112,7 @@ class Quality:
             "restored_wedge_chance": chance,
             "restored_wedge_allows_for_noise": self.ceiling is not None and self._most == self.ceiling.mean,
             "restored_wedge_resolution_A": self.restored_resolution,
+            "restored_wedge_above_chance_A": self.above_chance,
             "agreement_with_measured": _finite(self.agreement.mean) if self.agreement else None,
             "wedge_power_before": _finite(self.power_before),
             "wedge_power_after": _finite(self.power_after),

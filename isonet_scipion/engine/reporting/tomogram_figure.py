@@ -113,7 +113,9 @@ def _angstrom(quality: Quality, axis: str, when: str) -> str:
     if value is not None:
         return f"{value:.0f} Å"
     if axis == "z":
-        return "not measured" if when == "before" else "none"
+        if when == "before":
+            return "not measured"
+        return "none" if quality.above_chance is None else f"none; chance\nfrom {quality.above_chance:.0f} Å"
     return "unknown"
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from isonet_scipion.engine.conventions import REPORT_PAGE
 from isonet_scipion.engine.io.files import replacing
+from isonet_scipion.engine.measure.fourier_correlation import CERTAIN
 from isonet_scipion.engine.reporting.pages import image, write_page
 
 if TYPE_CHECKING:
@@ -23,7 +24,8 @@ GREY_PERCENTILES = (1, 99)
 
 EXPLANATION = """
 <p>Where the noise level rises, the losses rise once. The loss does not tell how well the wedge is filled: compare the
-slices, the restored wedge correlation (one-pass; &plusmn; its chance level), and the report of tomograms corrected by
+slices, the restored wedge correlation (one-pass; &plusmn; its chance level: below three of them it is no better than
+invention), and the report of tomograms corrected by
 different iterations' models.</p>
 """
 
@@ -76,7 +78,8 @@ def write_training_page(folder: str | os.PathLike, history: Sequence[EpochRecord
 def _wedge(record: EpochRecord) -> str:
     if record.wedge_correlation is None:
         return "-"
-    return f"{record.wedge_correlation:.3f} &plusmn; {record.wedge_chance:.3f}"
+    chance = ": chance" if record.wedge_correlation < CERTAIN * record.wedge_chance else ""
+    return f"{record.wedge_correlation:.3f} &plusmn; {record.wedge_chance:.3f}{chance}"
 
 
 def _figure(number: int, path: Path) -> str:

@@ -108,13 +108,16 @@ class Reporter:
             "tilt_max": entry.tilt.maximum,
             **quality.as_dict(),
         }
+        words, _ = verdict(quality.restored_wedge is not None, quality.restored_resolution, quality.above_chance)
+        content["verdict"] = words
         path = report_path(after.path)
         flipped = " Compared with the phase-flipped tomogram." if transfer else ""
-        title = f"{entry.name}. {verdict(quality.restored_wedge)[0]}{flipped}"
+        title = f"{entry.name}. {words}{flipped}"
         save_report(path.with_suffix(".png"), before.data, after.data, quality, title)
         write_report(path, content)
         if quality.restored_wedge:
             log.info("%s: restored wedge correlation %.3f, chance %.3f", entry.name, *quality.restored_wedge)
+            log.info("%s: %s", entry.name, words)
 
     def _read(self, volume: Volume, transfer: Transfer | None) -> tuple[np.ndarray, GreyScale]:
         """The voxels as the network is shown them, and the grey scale of the negated ones."""

@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 from isonet_scipion.engine.io.mrc import write_volume
 from isonet_scipion.engine.io.report_file import TomogramReport
 from isonet_scipion.engine.io.star import Star, write_star
-from isonet_scipion.engine.measure.fourier_correlation import CERTAIN, FourierCorrelation
+from isonet_scipion.engine.measure.fourier_correlation import CERTAIN, Curve, FourierCorrelation
 from isonet_scipion.engine.measure.hidden_wedge import TIPPED, HiddenWedgeTest, hidden_region
-from isonet_scipion.engine.measure.quality import Evidence, measure_quality
+from isonet_scipion.engine.measure.quality import Evidence, Quality, measure_quality
 from isonet_scipion.engine.physics.fourier import filtered
 from isonet_scipion.engine.physics.grey_scale import GreyScale
 from isonet_scipion.engine.physics.wedge import TiltRange, apply_wedge, measured_half_space
+from isonet_scipion.engine.reporting.pages import verdict, wedge_resolution
 from isonet_scipion.engine.sampling.even_boxes import box_side, choose_boxes
 
 SIZE = 32
@@ -115,6 +116,45 @@ def test_resolution_is_where_the_curve_falls_below_the_threshold():
     assert curve_of([(noise(1), noise(2))], region).resolution(0.5, 10.0) is None
 
 
+def told(report):
+    """Verdict, its class, and what the table says of the resolution."""
+    resolutions = [report[f"restored_wedge_{name}_A"] for name in ("resolution", "above_chance")]
+    return (*verdict(report["restored_wedge_correlation"] is not None, *resolutions), wedge_resolution(*resolutions))
+
+
+def report_of(values):
+    """A report where the hidden-wedge test gave these correlations, with chance falling towards fine shells."""
+    shells = np.arange(len(values))
+    restored = Curve(np.asarray(values, float), 0.4 / np.maximum(shells, 1))
+    return Quality(10.0, TiltRange(), 0.1, 0.2, 2 * (len(values) - 1), 8, restored).as_dict()
+
+
+def test_the_verdict_follows_from_where_the_curve_falls_to_chance():
+    shells = np.arange(33)  # shell i is at 640 / i A
+    # a mean over all shells well above chance, of a curve that nowhere is
+    invention = report_of(np.where(shells > 0, 0.9 * CERTAIN * 0.4 / np.maximum(shells, 1), 0))
+    assert invention["restored_wedge_correlation"] > max(0.1, CERTAIN * invention["restored_wedge_chance"])
+    assert invention["restored_wedge_above_chance_A"] is None and invention["restored_wedge_resolution_A"] is None
+    words, kind, table = told(invention)
+    assert kind == "poor" and "do not interpret" in words and table == ("none", "nowhere better than chance")
+    # above chance in the coarse shells, nowhere half right
+    weak = report_of(np.where(shells < 16, 0.45, 0.0))
+    assert weak["restored_wedge_resolution_A"] is None
+    assert weak["restored_wedge_above_chance_A"] == pytest.approx(640 / 16.5, rel=0.05)
+    words, kind, table = told(weak)
+    assert kind == "fair" and f"larger than {weak['restored_wedge_above_chance_A']:.0f} Å" in words
+    assert table == ("none", "where correlation is 0.5; above chance to 39 Å")
+    # half right, and better than chance beyond
+    strong = report_of(np.where(shells < 8, 0.8, np.where(shells < 20, 0.3, 0.0)))
+    half, above = strong["restored_wedge_resolution_A"], strong["restored_wedge_above_chance_A"]
+    assert half == pytest.approx(640 / 7.5, rel=0.1) and above == pytest.approx(640 / 20.5, rel=0.05)
+    words, kind, table = told(strong)
+    assert kind == "good" and f"larger than {half:.0f} Å" in words and f"finer than {above:.0f} Å invention" in words
+    assert table[0] == f"{half:.0f} Å"
+    # what chance alone could make half right is not
+    assert report_of(np.where(shells < 3, 0.9, 0.0))["restored_wedge_resolution_A"] is None
+
+
 @given(st.tuples(*[st.integers(10, 80)] * 3), st.integers(1, 9))
 def test_boxes_lie_inside_and_apart(shape, most):
     side = box_side(shape, (8, 8, 8))
@@ -158,6 +198,8 @@ def test_predict_reports_each_tomogram_and_report_does_it_anew(run):
     assert report["wedge_power_after"] > 0 and report["box_side"] == 40
     # a hardly trained network neither restores anything nor changes the data
     assert report["restored_wedge_correlation"] == 0 and report["agreement_with_measured"] > 0.99
+    assert report["verdict"] in page and "no better than invention" in report["verdict"]
+    assert report["verdict"] in log and "nowhere better than chance" in page
     assert set(report["resolution_A"]) == {"x", "y", "z"}
 
     for path in Path("corrected_tomos").glob("*report*"):
