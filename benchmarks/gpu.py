@@ -53,7 +53,7 @@ COLUMNS = {
 }  # fmt: skip
 # functions whose share of `predict` is told, each with all that it calls
 PHASES = {
-    "choose_devices": "start", "load_model": "model", "read_flipped": "read", "measure": "grey scale",
+    "choose_devices": "start", "load_model": "model", "show": "read", "measure": "grey scale",
     "run_network": "network", "_add_blended": "blend", "gaussian_filter": "Gaussian", "write_volume": "write",
     "save_comparison": "picture", "write": "report",
 }  # fmt: skip

@@ -7,13 +7,9 @@ import math
 from typing import TYPE_CHECKING
 
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.io.mrc import Volume, naming, read_float
-from isonet_scipion.engine.physics.radial_filter import PhaseFlip, deconvolve
 from isonet_scipion.engine.physics.transfer import Transfer
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from isonet_scipion.engine.io.tomogram_table import TomogramEntry
 
 log = logging.getLogger(__name__)
@@ -48,14 +44,6 @@ def known_transfer(entry: TomogramEntry, metadata: dict) -> Transfer | None:
     if not metadata.get("ctf_aware"):
         return None
     return tomogram_transfer(entry, metadata.get("voltage"), metadata.get("cs"))
-
-
-def read_flipped(volume: Volume, transfer: Transfer | None) -> np.ndarray:
-    """The voxels as a new float32 array, phase-flipped where there is a transfer; errors as `volume.read_float`."""
-    if transfer is None:
-        return read_float(volume)
-    with naming(volume):
-        return deconvolve(volume.data, PhaseFlip(transfer.voxel_size, transfer.ctf_parameters))
 
 
 def takes_deconvolved(wanted: bool, ctf_aware: bool) -> bool:

@@ -194,12 +194,20 @@ def read_float(volume: Volume) -> np.ndarray:
 
 
 @contextmanager
-def naming(volume: Volume, mask: Volume | None = None) -> Iterator[None]:
-    """Put the files' names on errors of functions that know nothing but the voxels of a tomogram, and of its mask."""
+def naming(volume: Volume, mask: str | None = None) -> Iterator[None]:
+    """Put the files' names on errors of functions that know nothing but the voxels of a tomogram, and of its mask.
+
+    Parameters
+    ----------
+    volume : Volume
+        The tomogram.
+    mask : str, optional
+        The mask's path.
+    """
     try:
         yield
     except EngineError as error:
-        path = {TOMOGRAM: volume.path, MASK: mask and mask.path}.get(error.what)
+        path = {TOMOGRAM: volume.path, MASK: mask}.get(error.what)
         if path is None:
             raise
         raise EngineError(path, error.why, error.remedy) from error

@@ -17,6 +17,7 @@ from isonet_scipion.engine.physics.wedge import TiltRange
 
 log = logging.getLogger(__name__)
 NAMING = ("rlnMicrographName", "rlnDeconvTomoName", "rlnMaskName", "rlnCorrectedTomoName")  # columns of files
+INVERTED = "isonetInverted"  # 1: protein is bright
 HALF_LABELS = ("rlnTomoReconstructedTomogramHalf1", "rlnTomoReconstructedTomogramHalf2")  # even, odd
 
 
@@ -83,6 +84,11 @@ class TomogramEntry:
             self.number("rlnSphericalAberration", 2.7) if cs is None else cs,
             self.number("rlnAmplitudeContrast", 0.07),
         )
+
+    @property
+    def inverted(self) -> bool:
+        """Whether protein is bright in its files; dark where the table does not tell."""
+        return self.number(INVERTED, 0.0) != 0
 
     def number(self, label: str, default: float) -> float:
         """A cell as a number, or the default where it is not set."""

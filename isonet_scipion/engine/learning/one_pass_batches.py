@@ -11,14 +11,14 @@ from scipy.spatial.transform import Rotation
 
 from isonet_scipion.engine.arrays import release, scratch_array
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.io.ctf_aware import read_flipped
 from isonet_scipion.engine.io.mrc import check_mask, naming, open_volume
+from isonet_scipion.engine.io.shown import border_of, open_mask, show
 from isonet_scipion.engine.io.tomogram_table import TomogramEntry
 from isonet_scipion.engine.learning.epoch import VALIDATION_SHARE
 from isonet_scipion.engine.learning.one_pass_step import VIEWS, error_weight, plane_filter
 from isonet_scipion.engine.physics.back_projected_noise import NoiseSource
 from isonet_scipion.engine.physics.cube_rotations import TRAINING_ROTATIONS
-from isonet_scipion.engine.physics.grey_scale import GreyScale, measure
+from isonet_scipion.engine.physics.grey_scale import GreyScale, Shown
 from isonet_scipion.engine.physics.transfer import Transfer
 from isonet_scipion.engine.physics.wedge import TiltRange
 from isonet_scipion.engine.sampling.crops import crop, random_centres
@@ -33,16 +33,17 @@ class TomogramSource:
     """A tomogram, or its two halves, and where crops may be taken."""
 
     name: str
-    volumes: tuple[np.ndarray, ...]  # memory maps, protein dark; phase-flipped where there is a transfer
-    grey_scales: tuple[GreyScale, ...]  # of the negated voxels
+    volumes: tuple[np.ndarray, ...]  # memory maps, as in the file or phase-flipped where there is a transfer
+    grey_scales: tuple[GreyScale, ...]  # of the voxels with protein bright
     centres: np.ndarray  # (n, 3) z, y, x in random order
     tilt: TiltRange
     transfer: Transfer | None = None  # in a CTF-aware training
+    inverted: bool = False  # protein is bright in `volumes`
 
     def crops(self, centre: np.ndarray, size: int) -> np.ndarray:
         """(halves, size, size, size) float32, normalised, protein bright."""
-        pairs = zip(self.volumes, self.grey_scales)
-        return np.stack([grey.apply(-crop(volume, centre, size).astype(np.float32)) for volume, grey in pairs])
+        shown = (Shown(volume, grey, self.inverted) for volume, grey in zip(self.volumes, self.grey_scales))
+        return np.stack([one.show(crop(one.voxels, centre, size)) for one in shown])
 
     def split(self, side: int) -> tuple[np.ndarray, np.ndarray, bool]:
         """Centres for training and for validation, and whether the crops of `side`^3 voxels share no voxel.
@@ -77,27 +78,30 @@ def read_source(
     """
     paths = entry.fitting_halves(use_deconvolved) or (entry.source(use_deconvolved)[0].path,)
     volumes = [open_volume(path) for path in paths]
-    shape = volumes[0].shape
+    border = border_of(volumes[0])
+    shape = volumes[0].shape if border is None else border.inner_shape
     if min(shape) < side:
         raise EngineError(
             volumes[0].path,
             f"its shortest side has {min(shape)} voxels, but the crops for training {side}",
             "Lower cube_size, or take this tomogram out of the table.",
         )
-    mask = entry.text("rlnMaskName")
-    mask = None if mask is None else open_volume(mask)
-    for other in (*volumes[1:], mask):
-        if other is not None:
-            check_mask(other, volumes[0])
+    for other in volumes[1:]:
+        check_mask(other, volumes[0])
+    path = entry.text("rlnMaskName")
+    mask = None if path is None else open_mask(path, volumes[0])
     rng = np.random.default_rng([seed, int(entry.number("rlnIndex", 0))])
-    with naming(volumes[0], mask):
-        centres = random_centres(shape, None if mask is None else mask.data, side, CENTRES, rng)
+    with naming(volumes[0], path):
+        centres = random_centres(volumes[0].shape, mask, side, CENTRES, rng, border)
+    if border is not None:
+        centres = centres - [axis.start for axis in border.box]
     maps, scales = [], []
     for volume in volumes:
-        data = read_flipped(volume, transfer)
-        maps.append(volume.data if transfer is None else _stored(data, scratch_folder))
-        scales.append(measure(np.negative(data, out=data), percentile))
-    return TomogramSource(entry.name, tuple(maps), tuple(scales), centres, tilt, transfer)
+        shown = show(volume, percentile, transfer, border, entry.inverted)
+        is_copy = transfer is not None or (border is not None and border.empty is not None)
+        maps.append(_stored(shown.voxels, scratch_folder) if is_copy else shown.voxels)
+        scales.append(shown.scale)
+    return TomogramSource(entry.name, tuple(maps), tuple(scales), centres, tilt, transfer, entry.inverted)
 
 
 def _stored(data: np.ndarray, folder: str) -> np.ndarray:

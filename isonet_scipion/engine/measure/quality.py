@@ -19,7 +19,8 @@ from isonet_scipion.engine.physics.wedge import TiltRange, measured_half_space
 from isonet_scipion.engine.sampling.even_boxes import box_side, choose_boxes, cut
 
 if TYPE_CHECKING:
-    from isonet_scipion.engine.physics.grey_scale import GreyScale
+    from isonet_scipion.engine.physics.grey_scale import Shown
+    from isonet_scipion.engine.sampling.mask_values import Mask
 
 log = logging.getLogger(__name__)
 COST = 0.3  # of the tomogram's voxels, at most, go through the network again: a quarter of what the prediction took
@@ -32,21 +33,19 @@ Network = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a report is made from: volumes (z, y, x) of any real type, protein dark; may be memory maps.
+    """What a report is made from: volumes (z, y, x), the box of a tomogram that holds data; may be memory maps.
 
-    `scale` is the grey scale of the negated `before`, `half_scales` those of the halves where the network can be
-    applied to them: they must be of the same kind as `before`. With `by_halves` `after` is the mean of what the network
-    made of each half.
+    With `halves_fit` the network can be applied to the halves: they are of the same kind as `before`. With `by_halves`
+    `after` is the mean of what the network made of each half.
     """
 
-    before: np.ndarray
-    after: np.ndarray
+    before: Shown
+    after: np.ndarray  # with the contrast of `before`
     tilt: TiltRange
     voxel_size: float  # A
-    scale: GreyScale
-    mask: np.ndarray | None = None
-    halves: tuple[np.ndarray, np.ndarray] | None = None
-    half_scales: tuple[GreyScale, GreyScale] | None = None
+    sample: np.ndarray | Mask | None = None  # True where boxes may be; None: where there is contrast
+    halves: tuple[Shown, ...] | None = None
+    halves_fit: bool = False
     by_halves: bool = False
 
 
@@ -150,31 +149,31 @@ def measure_quality(evidence: Evidence, network: Network, divisor: tuple[int, in
         What the sides of its input must be multiples of.
     """
     tilt = evidence.tilt
-    power = (wedge_power_ratio(volume, tilt) for volume in (evidence.before, evidence.after))
+    power = (wedge_power_ratio(volume, tilt) for volume in (evidence.before.voxels, evidence.after))
     basis = {"voxel_size": evidence.voxel_size, "tilt": tilt, "power_before": next(power), "power_after": next(power)}
-    side = box_side(evidence.before.shape, divisor)
+    side = box_side(evidence.after.shape, divisor)
     if side is None:
         log.warning("The tomogram is too small for the hidden-wedge test.")
         return Quality(**basis)
-    by_halves = evidence.by_halves and evidence.half_scales is not None
-    parts = (evidence.halves, evidence.half_scales) if by_halves else ((evidence.before,), (evidence.scale,))
-    passes = len(parts[0]) + (2 / HALVES_EVERY if evidence.half_scales else 0)
-    most = int(np.clip(COST * evidence.before.size / (side**3 * passes), 1, MOST_BOXES))
-    corners = choose_boxes(evidence.before, side, most, evidence.mask)
+    fitting = evidence.halves if evidence.halves_fit else None
+    parts = fitting if fitting and evidence.by_halves else (evidence.before,)
+    passes = len(parts) + (2 / HALVES_EVERY if fitting else 0)
+    most = int(np.clip(COST * evidence.after.size / (side**3 * passes), 1, MOST_BOXES))
+    corners = choose_boxes(evidence.before.voxels, side, most, evidence.sample)
     seen = measured_half_space(side, tilt)
     test, agreement = HiddenWedgeTest(side, tilt), FourierCorrelation(side, seen)
     halves = HalfCurves(side, tilt) if evidence.halves else None
     for number, corner in enumerate(corners):
-        before, after = cut(evidence.before, corner, side), cut(evidence.after, corner, side)
-        shown = [scale.apply(-cut(part, corner, side)) for part, scale in zip(*parts)]
+        before, after = cut(evidence.before.voxels, corner, side), cut(evidence.after, corner, side)
+        shown = [part.show(cut(part.voxels, corner, side)) for part in parts]
         test.add(np.stack(shown), lambda boxes: np.stack([network(box) for box in boxes]))
         agreement.add(filtered(before, seen), filtered(after, seen))
         if halves:
-            pair = [cut(half, corner, side) for half in evidence.halves]
+            pair = [cut(half.voxels, corner, side) for half in evidence.halves]
             test.add_halves(*pair)
             halves.add("before", *pair)
-            if evidence.half_scales and number % HALVES_EVERY == 0:
-                corrected = (network(scale.apply(-half)) for scale, half in zip(evidence.half_scales, pair))
+            if fitting and number % HALVES_EVERY == 0:
+                corrected = (network(half.show(box)) for half, box in zip(fitting, pair))
                 halves.add("after", *corrected)
     ceiling = test.ceiling() if halves else None
     return Quality(**basis, side=side, boxes=len(corners), restored=test.curve(), ceiling=ceiling,

@@ -12,7 +12,7 @@ from scipy.ndimage import gaussian_filter
 from isonet_scipion.engine.network.tiling import Tiling, map_tiles
 from isonet_scipion.engine.network.unet import NetworkSettings, run_network
 from isonet_scipion.engine.physics.cube_rotations import half_turns
-from isonet_scipion.engine.physics.grey_scale import measure, normalise
+from isonet_scipion.engine.physics.grey_scale import Shown, measure, normalise
 
 if TYPE_CHECKING:
     import keras
@@ -60,15 +60,40 @@ def correct(
         (z, y, x) float32, protein dark.
     """
     volume = np.negative(tomogram, out=tomogram)
-    scale = measure(volume, percentile)
-    volume -= np.float32(scale.offset)
-    volume *= np.float32(1 / scale.scale)
+    shown = Shown(tomogram, measure(volume, percentile))
+    corrected = filled(shown.normalise(volume), network, tiling, batch_size, progress, kept_beyond)
+    if normalized_output:
+        return np.negative(normalise(corrected, percentile))
+    return shown.back(corrected)
+
+
+def filled(
+    volume: np.ndarray,
+    network: Callable[[np.ndarray], np.ndarray],
+    tiling: Tiling,
+    batch_size: int = 1,
+    progress: Callable[[int], None] = lambda done: None,
+    kept_beyond: float | None = None,
+) -> np.ndarray:
+    """As `correct`, of a volume as the network sees it, and on that grey scale.
+
+    Parameters
+    ----------
+    volume : ndarray
+        (z, y, x) float32, normalised, protein bright. It is overwritten.
+    network, tiling, batch_size, progress, kept_beyond
+        As for `correct`.
+
+    Returns
+    -------
+    ndarray
+        (z, y, x) float32, normalised, protein bright.
+    """
     corrected = map_tiles(volume, tiling, network, batch_size, progress)
     if kept_beyond:
         volume -= corrected
         corrected += gaussian_filter(volume, HALF_WIDTH * kept_beyond, output=volume)
-    corrected = normalise(corrected, percentile) if normalized_output else scale.undo(corrected)
-    return np.negative(corrected, out=corrected)
+    return corrected
 
 
 def corrector(model: keras.Model, network: NetworkSettings, tilt: TiltRange) -> Callable[[np.ndarray], np.ndarray]:

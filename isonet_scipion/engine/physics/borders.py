@@ -32,6 +32,12 @@ class Border:
         values = ", ".join(f"{value:g}" for value in self.values)
         return f"{100 * self.share:.1f} % of its voxels are a border or blank ({values}), which is left out"
 
+    @property
+    def inner_shape(self) -> tuple[int, int, int]:
+        """Of the box."""
+        depth, height, width = (axis.stop - axis.start for axis in self.box)
+        return depth, height, width
+
     def inner(self, volume: np.ndarray) -> np.ndarray:
         """The box of a volume of the same shape: a view, or where it has empty places a float32 copy, mirrored there.
 
@@ -47,7 +53,7 @@ class Border:
 
     def data(self) -> np.ndarray:
         """True where the volume holds data: (z, y, x) bool, of the whole volume."""
-        return self.without(np.ones([axis.stop - axis.start for axis in self.box], bool))
+        return self.without(np.ones(self.inner_shape, bool))
 
     def put_back(self, volume: np.ndarray, inner: np.ndarray, out: np.ndarray) -> None:
         """Fill `out` with what was made of the box, and around and between it with the voxels of `volume`.

@@ -25,6 +25,36 @@ class GreyScale:
         return volume * np.float32(self.scale) + np.float32(self.offset)
 
 
+@dataclass(frozen=True)
+class Shown:
+    """A tomogram, or the box of it that holds data, as networks see it: normalised, protein bright."""
+
+    voxels: np.ndarray  # (z, y, x) of any real type, as in the file or phase-flipped; may be a memory map
+    scale: GreyScale  # of the voxels with protein bright
+    inverted: bool = False  # protein is bright in `voxels`
+
+    def show(self, part: np.ndarray) -> np.ndarray:
+        """A part of `voxels`, or all of them, as the network sees it: float32, same shape, a copy."""
+        part = np.array(part, np.float32)
+        return self.normalise(part if self.inverted else np.negative(part, out=part))
+
+    def normalise(self, bright: np.ndarray) -> np.ndarray:
+        """Bring float32 voxels with protein bright to the network's scale, in place."""
+        bright -= np.float32(self.scale.offset)
+        bright *= np.float32(1 / self.scale.scale)
+        return bright
+
+    def back(self, values: np.ndarray) -> np.ndarray:
+        """What a network made, on the grey scale and with the contrast of `voxels`, in place."""
+        values *= np.float32(self.scale.scale)
+        values += np.float32(self.scale.offset)
+        return self.contrast(values)
+
+    def contrast(self, bright: np.ndarray) -> np.ndarray:
+        """Voxels with protein bright, with the contrast of `voxels`, in place."""
+        return bright if self.inverted else np.negative(bright, out=bright)
+
+
 def measure(volume: np.ndarray, percentile: bool = True) -> GreyScale:
     """The map that brings a volume to IsoNet's scale.
 

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
+import scipy.ndimage
 
 from isonet_scipion.engine.arrays import MASK, TOMOGRAM
 from isonet_scipion.engine.conventions import CUBE_STEP
 from isonet_scipion.engine.errors import EngineError
+
+if TYPE_CHECKING:
+    from isonet_scipion.engine.physics.borders import Border
+    from isonet_scipion.engine.sampling.mask_values import Mask
+
+MOST_EMPTY = 0.5  # share of a crop that may be without data, where no crop is free of it
 
 
 def usual_cube_size(crop_size: int) -> int:
@@ -36,7 +45,12 @@ def allowed_range(shape: tuple[int, int, int], crop_size: int) -> tuple[np.ndarr
 
 
 def random_centres(
-    shape: tuple[int, int, int], mask: np.ndarray | None, crop_size: int, count: int, rng: np.random.Generator
+    shape: tuple[int, int, int],
+    mask: np.ndarray | Mask | None,
+    crop_size: int,
+    count: int,
+    rng: np.random.Generator,
+    border: Border | None = None,
 ) -> np.ndarray:
     """Draw centres of subtomograms among the mask's voxels, away from the borders.
 
@@ -44,13 +58,15 @@ def random_centres(
     ----------
     shape : tuple of int
         Of the tomogram, (z, y, x).
-    mask : ndarray, optional
+    mask : ndarray or Mask, optional
         Same shape, non-zero for sample; may be a memory map. None: everywhere.
     crop_size : int
         Side of the subtomograms in voxels; they do not leave the tomogram.
     count : int
         How many. They are distinct as long as there are enough voxels.
     rng : numpy.random.Generator
+    border : Border, optional
+        What of the tomogram is no data: crops hold nothing of it, or where that is not possible, little.
 
     Returns
     -------
@@ -62,6 +78,9 @@ def random_centres(
     EngineError
         If the tomogram is smaller than a subtomogram, or the mask has no voxel far enough from the borders.
     """
+    if border is not None:
+        room, places = _in_data(mask, crop_size, border)
+        return random_centres(room, places, crop_size, count, rng) + [axis.start for axis in border.box]
     first, last = allowed_range(shape, crop_size)
     inner = tuple(slice(a, b) for a, b in zip(first, last))
     extent = last - first
@@ -86,19 +105,27 @@ def random_centres(
     return centres
 
 
-def fitting_count(shape: tuple[int, int, int], mask: np.ndarray | None, crop_size: int, spacing: int) -> int:
+def fitting_count(
+    shape: tuple[int, int, int],
+    mask: np.ndarray | Mask | None,
+    crop_size: int,
+    spacing: int,
+    border: Border | None = None,
+) -> int:
     """How many subtomograms a tomogram has room for, if their centres are not to crowd.
 
     Parameters
     ----------
     shape : tuple of int
         Of the tomogram, (z, y, x).
-    mask : ndarray, optional
+    mask : ndarray or Mask, optional
         Same shape, non-zero for sample; may be a memory map. None: everywhere.
     crop_size : int
         Side of the subtomograms in voxels; they do not leave the tomogram.
     spacing : int
         Side in voxels of the cells that have room for one centre each.
+    border : Border, optional
+        As for `random_centres`.
 
     Returns
     -------
@@ -110,6 +137,8 @@ def fitting_count(shape: tuple[int, int, int], mask: np.ndarray | None, crop_siz
     EngineError
         If the tomogram is smaller than a subtomogram.
     """
+    if border is not None:
+        return fitting_count(*_in_data(mask, crop_size, border), crop_size, spacing)
     first, last = allowed_range(shape, crop_size)
     starts = [np.arange(a, b, spacing) for a, b in zip(first, last)]
     if mask is None:
@@ -120,6 +149,29 @@ def fitting_count(shape: tuple[int, int, int], mask: np.ndarray | None, crop_siz
         rows = np.logical_or.reduceat(plane, starts[1] - first[1], axis=0)
         count += int(np.logical_or.reduceat(rows, starts[2] - first[2], axis=1).sum())
     return count
+
+
+def _in_data(
+    mask: np.ndarray | Mask | None, crop_size: int, border: Border
+) -> tuple[tuple[int, int, int], np.ndarray | Mask | None]:
+    """Shape of the box that holds all data, and the places in it around which crops may be taken; None: all."""
+    shape = border.inner_shape
+    inside = None if mask is None else mask.box(border.box) if hasattr(mask, "box") else mask[border.box]
+    if border.empty is None:
+        return shape, inside
+    first, last = allowed_range(shape, crop_size)
+    inner = tuple(slice(a, b) for a, b in zip(first, last))
+    free = (~border.empty).astype(np.uint8)
+    for axis in range(3):
+        free = scipy.ndimage.minimum_filter1d(free, crop_size, axis, mode="nearest")
+    if inside is not None:
+        free &= np.stack([inside[z] != 0 for z in range(len(free))])
+    if not free[inner].any():
+        held = scipy.ndimage.uniform_filter((~border.empty).astype(np.float32), crop_size, mode="nearest")
+        free = held >= 1 - MOST_EMPTY
+        if inside is not None:
+            free &= np.stack([inside[z] != 0 for z in range(len(free))])
+    return shape, free
 
 
 def _draw(population: int, count: int, rng: np.random.Generator) -> np.ndarray:

@@ -46,6 +46,10 @@ class Mask:
     def __len__(self) -> int:
         return len(self._voxels)
 
+    def box(self, box: tuple[slice, slice, slice]) -> Mask:
+        """A part of it, with the same rule."""
+        return Mask(self._voxels[box], self.rule)
+
     def count(self) -> int:
         """Voxels inside."""
         total = 0
@@ -100,10 +104,8 @@ def mask_rule(voxels: np.ndarray) -> MaskRule:
             raise EngineError(
                 MASK, f"its voxels are labels from {low:g} to {high:g}, of which none is 0 for outside", REMEDY
             )
-        return MaskRule(
-            outside=low,
-            assumed=f"its voxels are {values.number} labels from {low:g} to {high:g}: all but {low:g} are taken as inside",
-        )
+        labels = f"its voxels are {values.number} labels from {low:g} to {high:g}"
+        return MaskRule(outside=low, assumed=f"{labels}: all but {low:g} are taken as inside")
     halfway = (low + high) / 2
     if low >= -SOFT_RIPPLE and 0.5 < high <= 1 + SOFT_RIPPLE:
         halfway = 0.5

@@ -9,6 +9,7 @@ import numpy as np
 
 from isonet_scipion.engine.command import Command, value_of
 from isonet_scipion.engine.io.mrc import naming, volume_bytes, writing_volume
+from isonet_scipion.engine.io.shown import border_of
 from isonet_scipion.engine.io.tomogram_table import TomogramTable
 from isonet_scipion.engine.physics.radial_filter import Deconvolution, deconvolve
 from isonet_scipion.engine.process.disk import growth, require_space
@@ -40,8 +41,9 @@ def deconv(star_file: str, settings: DeconvSettings) -> None:
             volume, _ = entry.source(use_deconvolved=False)
             target = targets[entry.name]
             voxel_size = entry.output_voxel_size(volume)
+            border = border_of(volume)
             with naming(volume), writing_volume(target, volume.shape, np.float32, voxel_size, volume) as out:
-                deconvolve(volume.data, job, out, settings.chunk_size, target.parent, settings.ncpu)
+                deconvolve(volume.data, job, out, settings.chunk_size, target.parent, settings.ncpu, border)
             table.update(entry, {"rlnSnrFalloff": falloff, "rlnDeconvStrength": strength, "rlnDeconvTomoName": target})
             progress.advance()
             log.info("%s: %s", target, ctf_parameters)

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from isonet_scipion.engine.arrays import require_numbers
 from isonet_scipion.engine.command import Command, value_of
 from isonet_scipion.engine.conventions import CROP_MARGIN
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.files import require_kept
-from isonet_scipion.engine.io.mrc import Volume, check_mask, naming, open_volume, volume_bytes, write_volume
+from isonet_scipion.engine.io.mrc import Volume, naming, volume_bytes, write_volume
+from isonet_scipion.engine.io.shown import border_of, open_mask
 from isonet_scipion.engine.io.star import Star, read_star, write_star
 from isonet_scipion.engine.io.tomogram_table import TomogramEntry, TomogramTable
 from isonet_scipion.engine.process.disk import growth, require_space
 from isonet_scipion.engine.process.progress import Progress
 from isonet_scipion.engine.sampling.crops import allowed_range, crop, random_centres
 from isonet_scipion.engine.settings import ExtractSettings
+
+if TYPE_CHECKING:
+    from isonet_scipion.engine.physics.borders import Border
 
 log = logging.getLogger(__name__)
 COORDINATES = ("rlnCoordinateX", "rlnCoordinateY", "rlnCoordinateZ")
@@ -50,6 +56,8 @@ def extract(star_file: str, settings: ExtractSettings) -> None:
             for number, centre in enumerate(centres):
                 target = _target(entry, number, settings)
                 cube = crop(np.asarray(volume.data), centre, size).astype(np.float32)
+                if entry.inverted:
+                    np.negative(cube, out=cube)  # subtomograms have no column for it
                 write_volume(target, cube, entry.output_voxel_size(volume))
                 _add_row(subtomos, target, entry, centre, (settings.cube_size, size), deconvolved)
                 progress.advance()
@@ -64,32 +72,35 @@ def _target(entry: TomogramEntry, number: int, settings: ExtractSettings) -> Pat
 def _checked_centres(entry: TomogramEntry, size: int, settings: ExtractSettings) -> np.ndarray:
     volume, _ = entry.source(settings.use_deconv_tomo)
     centres = _centres(entry, volume, size, settings)
-    if not all(np.isfinite(crop(np.asarray(volume.data), centre, size)).all() for centre in centres):
-        raise EngineError(volume.path, "it holds NaN or infinite voxels", "Reconstruct it again or replace them.")
+    voxels = np.asarray(volume.data)
+    for centre in centres:
+        cube = crop(voxels, centre, size)
+        require_numbers(float(cube.min()), float(cube.max()), volume.path)
     return centres
 
 
 def _centres(entry: TomogramEntry, volume: Volume, size: int, settings: ExtractSettings) -> np.ndarray:
-    path = None if settings.coordinates_star else entry.text("rlnMaskName")
-    mask = None if path is None else open_volume(path)
-    with naming(volume, mask):
+    border = border_of(volume)
+    path = entry.text("rlnMaskName")
+    with naming(volume):
         first, last = allowed_range(volume.shape, size)
-        if settings.coordinates_star:
-            return _given_centres(entry, settings.coordinates_star, first, last)
-        if mask is not None:
-            check_mask(mask, volume)
-        count = entry.star.integer(entry.row, "rlnNumberSubtomo", 100)
-        if not 0 <= count <= volume.data.size:
-            raise EngineError(
-                entry.star.path, f"_rlnNumberSubtomo is {count} for {entry.path}", "Give a number such as 100."
-            )
-        # each tomogram has its own random numbers, so that leaving out others does not change its centres
-        seed = None if settings.seed is None else [settings.seed, entry.star.integer(entry.row, "rlnIndex")]
-        drawn_from = None if mask is None else mask.data
-        return random_centres(volume.shape, drawn_from, size, count, np.random.default_rng(seed))
+    if settings.coordinates_star:
+        return _given_centres(entry, settings.coordinates_star, first, last, border)
+    mask = None if path is None else open_mask(path, volume)
+    count = entry.star.integer(entry.row, "rlnNumberSubtomo", 100)
+    if not 0 <= count <= volume.data.size:
+        raise EngineError(
+            entry.star.path, f"_rlnNumberSubtomo is {count} for {entry.path}", "Give a number such as 100."
+        )
+    # each tomogram has its own random numbers, so that leaving out others does not change its centres
+    seed = None if settings.seed is None else [settings.seed, entry.star.integer(entry.row, "rlnIndex")]
+    with naming(volume, mask and path):
+        return random_centres(volume.shape, mask, size, count, np.random.default_rng(seed), border)
 
 
-def _given_centres(entry: TomogramEntry, path: str, first: np.ndarray, last: np.ndarray) -> np.ndarray:
+def _given_centres(
+    entry: TomogramEntry, path: str, first: np.ndarray, last: np.ndarray, border: Border | None
+) -> np.ndarray:
     star = read_star(path, COORDINATES)
     label = "rlnTomoName" if "rlnTomoName" in star.labels else "rlnMicrographName"
     star.require([label, *COORDINATES])
@@ -100,7 +111,15 @@ def _given_centres(entry: TomogramEntry, path: str, first: np.ndarray, last: np.
     inside = ((centres >= first) & (centres < last)).all(axis=1)
     if not inside.all():
         log.warning("%s: %d of %d coordinates are too near a border and left out", path, (~inside).sum(), len(inside))
-    return centres[inside].astype(int)
+    centres = centres[inside].astype(int)
+    if border is not None:
+        held = border.data()[tuple(centres.T)]
+        if not held.all():
+            log.warning(
+                "%s: %d of %d coordinates lie where there is no data and are left out", path, (~held).sum(), len(held)
+            )
+        centres = centres[held]
+    return centres
 
 
 def _add_row(

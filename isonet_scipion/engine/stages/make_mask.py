@@ -11,6 +11,7 @@ from isonet_scipion.engine.command import Command, value_of
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.imod_model import read_boundary
 from isonet_scipion.engine.io.mrc import Volume, naming, volume_bytes, write_volume
+from isonet_scipion.engine.io.shown import border_of
 from isonet_scipion.engine.io.tomogram_table import TomogramEntry, TomogramTable
 from isonet_scipion.engine.process.disk import growth, require_space
 from isonet_scipion.engine.process.progress import Progress
@@ -40,8 +41,12 @@ def make_mask(star_file: str, settings: MakeMaskSettings) -> None:
             density, std = _percentages(entry, settings)
             volume, _ = entry.source(settings.use_deconv_tomo)
             boundary = _boundary(entry, volume)
+            border = border_of(volume)
             with naming(volume):
-                mask = sample_mask(volume.data, settings.patch_size, density, std, settings.z_crop, boundary, THREADS)
+                mask = sample_mask(
+                    volume.data, settings.patch_size, density, std, settings.z_crop, boundary, THREADS, border,
+                    entry.inverted,
+                )  # fmt: skip
             if not mask.any():
                 raise EngineError(
                     volume.path,

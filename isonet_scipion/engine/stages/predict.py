@@ -10,12 +10,14 @@ import numpy as np
 
 from isonet_scipion.engine.command import Command, value_of
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.io.ctf_aware import known_transfer, read_flipped, takes_deconvolved
+from isonet_scipion.engine.io.ctf_aware import known_transfer, takes_deconvolved
 from isonet_scipion.engine.io.mrc import Volume, check_mask, open_volume, same_voxel_size, volume_bytes, write_volume
+from isonet_scipion.engine.io.shown import border_of, show
 from isonet_scipion.engine.io.tomogram_table import TomogramEntry, TomogramTable
-from isonet_scipion.engine.network.correction import correct, corrector
+from isonet_scipion.engine.network.correction import corrector, filled
 from isonet_scipion.engine.network.model_file import load_model, network_settings, read_metadata
 from isonet_scipion.engine.network.tiling import Tiling, automatic_tiling, isonet_tiling
+from isonet_scipion.engine.physics.grey_scale import normalise
 from isonet_scipion.engine.physics.wedge import TILT_TOLERANCE
 from isonet_scipion.engine.process.device import Devices, choose_devices, free_memory
 from isonet_scipion.engine.process.disk import growth, require_space
@@ -27,6 +29,8 @@ from isonet_scipion.engine.stages.report import Reporter
 
 if TYPE_CHECKING:
     from isonet_scipion.engine.network.unet import NetworkSettings
+    from isonet_scipion.engine.physics.borders import Border
+    from isonet_scipion.engine.physics.grey_scale import Shown
 
 log = logging.getLogger(__name__)
 FEATURE_MAPS = 6  # at full resolution, of filter_base channels each, that a network holds at once
@@ -57,42 +61,60 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
     for entry, transfer in zip(entries, transfers):
         volume, deconvolved = entry.source(use_deconvolved)
         _warn_of_differences(entry, deconvolved, metadata)
-        tiling = fixed or automatic_tiling(volume.shape, network.divisor, _tile_voxels(devices, network))
+        border = border_of(volume)
+        shape = volume.shape if border is None else border.inner_shape
+        tiling = fixed or automatic_tiling(shape, network.divisor, _tile_voxels(devices, network))
         batch = settings.batch_size or (4 * devices.count if fixed else 1)
-        tiles = tiling.counts(volume.shape)
+        tiles = tiling.counts(shape)
         target = _target(entry, settings)
         parts = _parts(entry, metadata, use_deconvolved)
         count = len(parts) * tiles[0] * tiles[1] * tiles[2]
-        corrected = np.zeros(volume.shape, np.float32)
+        corrected = np.zeros(shape, np.float32)
         with Progress(f"Prediction of {entry.name}", count, "tiles") as progress:
             for part in parts:
-                corrected += correct(
-                    read_flipped(part, transfer),
+                shown = show(part, percentile, transfer, border, entry.inverted)
+                made = filled(
+                    shown.show(shown.voxels),
                     corrector(model, network, entry.tilt),
                     tiling,
                     batch,
-                    percentile,
-                    settings.normalized_output,
                     progress.advance,
                     metadata.get("kept_beyond"),
                 )
+                if settings.normalized_output:
+                    corrected += shown.contrast(normalise(made, percentile))
+                else:
+                    corrected += shown.back(made)
         corrected /= len(parts)
+        if border is not None:
+            corrected = _with_border(volume, border, corrected, shown if settings.normalized_output else None)
         write_volume(target, corrected, entry.output_voxel_size(volume), volume)
         del corrected  # from here on it is read from the file
         table.update(entry, {"rlnCorrectedTomoName": target})
+        box = (slice(None),) * 3 if border is None else border.box
         save_comparison(
             target.with_suffix(".png"),
-            open_volume(volume.path).data,
-            open_volume(target).data,
+            open_volume(volume.path).data[box],
+            open_volume(target).data[box],
             entry.output_voxel_size(volume),
             entry.tilt,
             entry.name,
         )
         log.info("%s and its picture %s", target, target.with_suffix(".png").name)
         if settings.report:
-            reporter.write(entry, volume, entry.halves_fit(use_deconvolved), open_volume(target))
+            reporter.write(entry, volume, entry.halves_fit(use_deconvolved), open_volume(target), border)
     if settings.report:
         log.info("%s", write_tomograms_page(settings.output_dir))
+
+
+def _with_border(volume: Volume, border: Border, corrected: np.ndarray, shown: Shown | None) -> np.ndarray:
+    """What was made of the box that holds data, within the border as it was, or on the grey scale of `shown`."""
+    whole = np.empty(volume.shape, np.float32)
+    border.put_back(volume.data, corrected, whole)
+    if shown is not None:
+        outside = ~border.data()
+        whole[outside] = shown.contrast(shown.show(whole[outside]))
+    return whole
 
 
 def _parts(entry: TomogramEntry, metadata: dict, use_deconvolved: bool) -> list[Volume]:

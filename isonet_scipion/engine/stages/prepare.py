@@ -16,6 +16,7 @@ from isonet_scipion.engine.io.mrc import (
     require_voxel_size,
     warn_of_oddities,
 )
+from isonet_scipion.engine.io.shown import open_mask
 from isonet_scipion.engine.io.star import NOT_SET, Star, write_star
 from isonet_scipion.engine.io.tomogram_table import HALF_LABELS
 from isonet_scipion.engine.physics.wedge import TiltRange
@@ -102,7 +103,7 @@ def _own_mask(tomogram: Volume, folder: Path) -> Path:
     for name in (f"{stem}_mask.mrc", f"{stem}.mrc"):
         path = folder / name
         if path.exists():
-            check_mask(open_volume(path), tomogram)
+            open_mask(str(path), tomogram)
             return path
     raise EngineError(
         str(folder), f"it has no {stem}_mask.mrc or {stem}.mrc", "Add the mask or leave out mask_folder_in."

@@ -6,18 +6,16 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from isonet_scipion.engine.command import Command
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.io.ctf_aware import known_transfer, read_flipped, takes_deconvolved
+from isonet_scipion.engine.io.ctf_aware import known_transfer, takes_deconvolved
 from isonet_scipion.engine.io.mrc import Volume, check_mask, open_volume
 from isonet_scipion.engine.io.report_file import report_path, write_report
+from isonet_scipion.engine.io.shown import border_of, open_mask, show
 from isonet_scipion.engine.io.tomogram_table import TomogramEntry, TomogramTable
 from isonet_scipion.engine.measure.quality import Evidence, measure_quality
 from isonet_scipion.engine.network.correction import corrector
 from isonet_scipion.engine.network.model_file import load_model, network_settings, read_metadata
-from isonet_scipion.engine.physics.grey_scale import GreyScale, measure
 from isonet_scipion.engine.process.device import choose_devices
 from isonet_scipion.engine.reporting.pages import verdict, write_tomograms_page
 from isonet_scipion.engine.reporting.tomogram_figure import save_report
@@ -25,8 +23,10 @@ from isonet_scipion.engine.settings import ReportSettings
 
 if TYPE_CHECKING:
     import keras
+    import numpy as np
 
-    from isonet_scipion.engine.physics.transfer import Transfer
+    from isonet_scipion.engine.physics.borders import Border
+    from isonet_scipion.engine.sampling.mask_values import Mask
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ def report(star_file: str, model_file: str, settings: ReportSettings) -> None:
     for entry in entries:
         volume, _ = entry.source(use_deconvolved)
         corrected = open_volume(entry.row["rlnCorrectedTomoName"])
-        reporter.write(entry, volume, entry.halves_fit(use_deconvolved), corrected)
+        reporter.write(entry, volume, entry.halves_fit(use_deconvolved), corrected, border_of(volume))
     for folder in dict.fromkeys(Path(entry.row["rlnCorrectedTomoName"]).parent for entry in entries):
         log.info("%s", write_tomograms_page(folder))
 
@@ -60,7 +60,9 @@ class Reporter:
         self._file, self._model, self._metadata = Path(model_file), model, metadata
         self._percentile = percentile
 
-    def write(self, entry: TomogramEntry, before: Volume, halves_fit: bool, after: Volume) -> None:
+    def write(
+        self, entry: TomogramEntry, before: Volume, halves_fit: bool, after: Volume, border: Border | None
+    ) -> None:
         """Write NAME_report.json and .png beside the corrected tomogram.
 
         Parameters
@@ -71,26 +73,31 @@ class Reporter:
             The tomogram that was corrected, and the result.
         halves_fit : bool
             Whether the table's halves are those of `before`.
+        border : Border, optional
+            What of them is no data.
         """
         if before.shape != after.shape:
             raise EngineError(
                 after.path, f"its shape {after.shape} is not that of {before.path}, {before.shape}", "Predict again."
             )
-        halves, mask = [open_volume(path) for path in entry.halves()], entry.text("rlnMaskName")
-        for other in (*halves, *([open_volume(mask)] if mask else ())):
-            check_mask(other, before)
+        halves = [open_volume(path) for path in entry.halves()]
+        for half in halves:
+            check_mask(half, before)
         transfer = known_transfer(entry, self._metadata)
-        voxels, scale = self._read(before, transfer)
-        read_halves = [self._read(half, transfer) for half in halves]
+        shown, *shown_halves = (
+            show(volume, self._percentile, transfer, border, entry.inverted) for volume in (before, *halves)
+        )
+        original, corrected = (
+            volume.data if border is None else border.inner(volume.data) for volume in (before, after)
+        )
         evidence = Evidence(
-            voxels,
-            after.data,
+            shown,
+            corrected,
             entry.tilt,
             entry.output_voxel_size(before),
-            scale,
-            open_volume(mask).data if mask else None,
-            tuple(data for data, _ in read_halves) or None,
-            (tuple(scale for _, scale in read_halves) or None) if halves_fit else None,
+            _sample(entry, before, border),
+            tuple(shown_halves) or None,
+            halves_fit,
             self._metadata.get("halves", False),
         )
         network = network_settings(self._metadata)
@@ -113,17 +120,23 @@ class Reporter:
         path = report_path(after.path)
         flipped = " Compared with the phase-flipped tomogram." if transfer else ""
         title = f"{entry.name}. {words}{flipped}"
-        save_report(path.with_suffix(".png"), before.data, after.data, quality, title)
+        save_report(path.with_suffix(".png"), original, corrected, quality, title)
         write_report(path, content)
         if quality.restored_wedge:
             log.info("%s: restored wedge correlation %.3f, chance %.3f", entry.name, *quality.restored_wedge)
             log.info("%s: %s", entry.name, words)
 
-    def _read(self, volume: Volume, transfer: Transfer | None) -> tuple[np.ndarray, GreyScale]:
-        """The voxels as the network is shown them, and the grey scale of the negated ones."""
-        data = read_flipped(volume, transfer)
-        scale = measure(np.negative(data, out=data), self._percentile)
-        return volume.data if transfer is None else np.negative(data, out=data), scale
+
+def _sample(entry: TomogramEntry, tomogram: Volume, border: Border | None) -> np.ndarray | Mask | None:
+    """Where boxes may be, in the box that holds data: in the table's mask, and not where the border reaches in."""
+    path = entry.text("rlnMaskName")
+    mask = open_mask(path, tomogram) if path else None
+    if border is None:
+        return mask
+    inside = None if mask is None else mask.box(border.box)
+    if border.empty is None:
+        return inside
+    return ~border.empty if inside is None else inside[:] & ~border.empty
 
 
 COMMANDS = (Command(report, ("STAR_FILE", "MODEL"), ReportSettings),)

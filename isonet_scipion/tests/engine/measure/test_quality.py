@@ -16,7 +16,7 @@ from isonet_scipion.engine.measure.fourier_correlation import CERTAIN, Curve, Fo
 from isonet_scipion.engine.measure.hidden_wedge import TIPPED, HiddenWedgeTest, hidden_region
 from isonet_scipion.engine.measure.quality import Evidence, Quality, measure_quality
 from isonet_scipion.engine.physics.fourier import filtered
-from isonet_scipion.engine.physics.grey_scale import GreyScale
+from isonet_scipion.engine.physics.grey_scale import GreyScale, Shown
 from isonet_scipion.engine.physics.wedge import TiltRange, apply_wedge, measured_half_space
 from isonet_scipion.engine.reporting.pages import verdict, wedge_resolution
 from isonet_scipion.engine.sampling.even_boxes import box_side, choose_boxes
@@ -98,7 +98,16 @@ def test_the_network_is_tested_on_what_it_was_shown(by_halves):
         shown.append(box)
         return box
 
-    evidence = Evidence(signal, signal, TiltRange(), 10.0, scale, None, halves, (scale, scale), by_halves)
+    evidence = Evidence(
+        Shown(signal, scale),
+        signal,
+        TiltRange(),
+        10.0,
+        None,
+        tuple(Shown(half, scale) for half in halves),
+        True,
+        by_halves,
+    )
     measure_quality(evidence, network, (8, 8, 8))
     passed = hidden_region(40, TiltRange())[0]
     tested = [-signal] if not by_halves else [-half for half in halves]
