@@ -43,7 +43,6 @@ OPENS = {
     "learning/run": "to be moved",
     "stages/prepare": "to be moved",
     "stages/refine": "to be moved",
-    "stages/report": "to be moved",
     "reporting/pages": "to be moved",
     "reporting/training_page": "to be moved",
 }
