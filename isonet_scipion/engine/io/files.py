@@ -56,6 +56,23 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
         raise _not_written(target, error) from error
 
 
+def write_whole(path: str | os.PathLike, text: str) -> None:
+    """Write a text file as `replacing` does."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def in_turn(folder: str | os.PathLike) -> Iterator[None]:
+    """Wait until no other process is in such a context with this folder."""
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
 @contextmanager
 def alone(path: str | os.PathLike) -> Iterator[None]:
     """Keep other commands from writing a file or folder, as long as the context lasts.

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import base64
-import fcntl
 import html
 import os
 from pathlib import Path
 
 from isonet_scipion.engine.conventions import REPORT_PAGE, REPORT_SUFFIX
-from isonet_scipion.engine.io.files import read_own_file, replacing
+from isonet_scipion.engine.io.files import in_turn, read_own_file, write_whole
 from isonet_scipion.engine.io.report_file import TomogramReport, read_report
 
 MOST_PICTURE = 64 << 20  # bytes
@@ -66,13 +65,8 @@ def write_page(path: Path, title: str, sections: list[str]) -> Path:
         f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>\n'
         f"<style>{STYLE}</style></head>\n<body><h1>{html.escape(title)}</h1>\n{body}\n</body></html>\n"
     )
-    lock = os.open(path.parent, os.O_RDONLY)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        with replacing(path) as temporary:
-            temporary.write_text(text, encoding="utf-8")
-    finally:
-        os.close(lock)
+    with in_turn(path.parent):
+        write_whole(path, text)
     return path
 
 

@@ -45,8 +45,8 @@ def save_slices(path: str | os.PathLike, estimate: np.ndarray) -> None:
     slices = [estimate[middle], estimate[::-1, middle], estimate[::-1, :, middle]]
     low, high = np.percentile(estimate, GREY_PERCENTILES)
     gap = np.full((len(estimate), 2), high, estimate.dtype)
-    with replacing(path) as temporary, open(temporary, "wb") as file:
-        imsave(file, np.hstack([slices[0], gap, slices[1], gap, slices[2]]), cmap="gray", vmin=low, vmax=high)
+    with replacing(path) as temporary:
+        imsave(temporary, np.hstack([slices[0], gap, slices[1], gap, slices[2]]), cmap="gray", vmin=low, vmax=high)
 
 
 def write_training_page(folder: str | os.PathLike, history: Sequence[EpochRecord]) -> Path:

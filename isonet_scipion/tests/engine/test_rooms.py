@@ -33,7 +33,7 @@ ALLOWED = {
     "stages": ARRAYS | KERAS | {"json"},
     ASIDE: ARRAYS | KERAS,
 }
-OPENING = {"open", "read_text", "read_bytes", "write_text", "write_bytes", "iterdir", "glob", "memmap", "fromfile"}
+OPENING = {"open", "read_text", "read_bytes", "write_text", "write_bytes", "memmap", "fromfile"}
 # module: why it opens something although it is not in io
 OPENS = {
     "cli": "the null device in place of a closed stream",
@@ -41,10 +41,7 @@ OPENS = {
     "process/device": "the null device",
     "process/memory": "the system's own files about this process",
     "learning/run": "to be moved",
-    "stages/prepare": "to be moved",
     "stages/refine": "to be moved",
-    "reporting/pages": "to be moved",
-    "reporting/training_page": "to be moved",
 }
 TRAINING = {"fit", "train_on_batch", "apply_gradients"}
 
