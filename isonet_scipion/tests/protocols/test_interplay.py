@@ -13,7 +13,7 @@ from tomo.protocols import ProtTomoExtractCoords
 from isonet_scipion.engine.physics.ctf import CtfParameters
 from isonet_scipion.engine.physics.radial_filter import Deconvolution, deconvolve
 from isonet_scipion.protocols import ProtIsoNetDeconv, ProtIsoNetExtract, ProtIsoNetMask
-from isonet_scipion.tests.engine.test_boundary import SQUARE, write_model
+from isonet_scipion.tests.imod_model import SQUARE, write_model
 from isonet_scipion.tests.protocols.scene import ANGLES, SHAPES, VOXEL_SIZE, IsoNetTest, addCtfs, read
 
 hasImod = False

@@ -4,8 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from imodmodel import ImodModel
-from imodmodel.models import Contour, ModelHeader, Object
 from PIL import Image, ImageDraw
 
 from isonet_scipion.engine.errors import EngineError
@@ -13,23 +11,10 @@ from isonet_scipion.engine.io.imod_model import read_boundary
 from isonet_scipion.engine.io.mrc import open_volume, write_volume
 from isonet_scipion.engine.io.star import read_star, write_star
 from isonet_scipion.engine.sampling.boundary import Boundary, boundary_mask
+from isonet_scipion.tests.imod_model import SHAPE, SQUARE, write_model
 
 REAL_MODELS = Path(__file__).parents[5] / "shared" / "data" / "imod_models"
-SQUARE = [(10, 20, 4), (30, 20, 4), (30, 50, 4), (10, 50, 4)]
-SHAPE = (40, 60, 80)
 BINNED = (20, 30, 40)
-
-
-def write_model(path: Path, *objects: list[list[tuple[float, float, float]]], size=SHAPE) -> Path:
-    model = ImodModel(
-        header=ModelHeader(zmax=size[0], ymax=size[1], xmax=size[2]),
-        objects=[Object(contours=[Contour(points=np.array(c, float)) for c in contours]) for contours in objects],
-    )
-    for item in model.objects:
-        item.update_sizes()
-    model.update_sizes()
-    model.to_file(path)
-    return path
 
 
 def mask_of(*contours: list[tuple[float, float, float]], shape=BINNED, binning=2) -> np.ndarray:

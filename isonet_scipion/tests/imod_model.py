@@ -1,0 +1,27 @@
+"""Models as IMOD draws them, for the tests of both halves."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from imodmodel import ImodModel
+from imodmodel.models import Contour, ModelHeader, Object
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SQUARE = [(10, 20, 4), (30, 20, 4), (30, 50, 4), (10, 50, 4)]
+SHAPE = (40, 60, 80)
+
+
+def write_model(path: Path, *objects: list[list[tuple[float, float, float]]], size=SHAPE) -> Path:
+    model = ImodModel(
+        header=ModelHeader(zmax=size[0], ymax=size[1], xmax=size[2]),
+        objects=[Object(contours=[Contour(points=np.array(c, float)) for c in contours]) for contours in objects],
+    )
+    for item in model.objects:
+        item.update_sizes()
+    model.update_sizes()
+    model.to_file(path)
+    return path
