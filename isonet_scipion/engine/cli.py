@@ -22,6 +22,7 @@ from isonet_scipion.engine.io.outcome import MOST_WARNINGS, Outcome, reserve_out
 from isonet_scipion.engine.process.device import is_out_of_memory
 from isonet_scipion.engine.process.parent_watch import live_with_parent
 from isonet_scipion.engine.process.signals import STATUS, Terminated, ending_on_signals
+from isonet_scipion.engine.settings import option_name
 
 NAME = "isonet-engine"
 # command: its module in `stages`, which holds its record; read when it is needed, since Keras and others take seconds
@@ -107,7 +108,7 @@ def _options(kind: type) -> list[click.Option]:
     hints = get_type_hints(kind)
     return [
         click.Option(
-            [f"--{field.name}", field.name],
+            [f"--{option_name(field)}", field.name],
             type=_click_type(hints[field.name], field),
             default=field.default,
             help=_help(field),
@@ -122,10 +123,14 @@ def record_of(name: str) -> Command:
     return next(record for record in stage.COMMANDS if record.name == name)
 
 
+def _value_name(argument: str) -> str:
+    return argument.strip("[]").lower()
+
+
 def _run(record: Command, values: Mapping[str, Any]) -> None:
     """Run a command with what was typed and the defaults, by name."""
     context = click.get_current_context()
-    arguments = [values[name.lower()] for name in record.arguments]
+    arguments = [values[_value_name(argument)] for argument in record.arguments]
     if record.settings:
         by_hand = click.core.ParameterSource.COMMANDLINE
         options = [field.name for field in fields(record.settings)]
@@ -145,7 +150,8 @@ def _run(record: Command, values: Mapping[str, Any]) -> None:
 
 def _command(record: Command) -> click.Command:
     params: list[click.Parameter] = [
-        click.Argument([argument.lower()], type=Text(), metavar=argument) for argument in record.arguments
+        click.Argument([_value_name(argument)], type=Text(), required=argument[0] != "[", metavar=argument)
+        for argument in record.arguments
     ]
     if record.settings:
         params += _options(record.settings)

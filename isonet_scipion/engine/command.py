@@ -17,7 +17,7 @@ class Command:
     function : callable
         Takes the arguments in their order, then the settings where there are some. Its name is the command's.
     arguments : tuple of str
-        Names of the arguments, in capitals.
+        Names of the arguments, in capitals; those in brackets may be left out.
     settings : type, optional
         The dataclass that the options are made from.
     takes_typed : bool

@@ -16,6 +16,11 @@ Floats = Tuple[float, ...]
 Ints = Tuple[int, ...]
 
 
+def option_name(field: dataclasses.Field) -> str:
+    """An option's name: that of the field, without the underscore after a word that Python keeps to itself."""
+    return field.name.rstrip("_")
+
+
 def option(default: Any, text: str, choices: tuple[str, ...] = (), least: int | None = None) -> Any:
     """A dataclass field that carries its help text, and its choices or least value where not all are legal."""
     return dataclasses.field(default=default, metadata={"help": text, "choices": choices, "least": least})
@@ -36,21 +41,48 @@ PRECISION = "Number format of the network's arithmetic. auto: mixed_bfloat16 on 
 
 @dataclass(frozen=True)
 class PrepareStarSettings:
-    """Make a table of the tomograms (.mrc, .rec) in a folder."""
+    """Make a table of the tomograms (.mrc, .rec) in a folder, or of those that another program's table names."""
 
     output_star: str = option("tomograms.star", "The table to write.")
-    pixel_size: float = option(10.0, "Voxel size of the tomograms in A.")
-    defocus: float = option(0.0, "Defocus at zero tilt in A, underfocus positive. 0: no CTF deconvolution.")
+    from_: Optional[str] = option(
+        None,
+        "Another program's table: tomograms.star of RELION 5 or IsoNet2, or Warp's folder of tilt series. Voxel size, "
+        "tilt range, defocus and halves are taken from it. FOLDER is needed only if the tomograms are not where it "
+        "says. Default: none.",
+    )
+    tilt_files: Optional[str] = option(
+        None,
+        "Folder of files that tell the tilt angles of each tomogram, named like it: .tlt, .rawtlt (IMOD), .aln "
+        "(AreTomo), .mdoc (SerialEM), .xml (Warp, with the defocus), .star (RELION 5, with the defocus). "
+        "Default: none.",
+    )
+    pixel_size: Optional[float] = option(
+        None, "Voxel size of the tomograms in A. Default: that of the table it is from, else of their headers."
+    )
+    defocus: Optional[float] = option(
+        None,
+        "Defocus at zero tilt in A, underfocus positive. Default: that of the tilt files or of the table it is from, "
+        "else 0, which means not known.",
+    )
     number_subtomos: int = option(100, "Number of subtomograms to extract from each tomogram.", least=1)
     mask_folder_in: Optional[str] = option(
         None, "Folder of masks of your own, named like the tomograms, with or without _mask. Default: none."
     )
-    tilt_min: float = option(TILT_RANGE[0], "Smallest tilt angle of the tilt series in degrees.")
-    tilt_max: float = option(TILT_RANGE[1], "Largest tilt angle of the tilt series in degrees.")
+    tilt_min: Optional[float] = option(
+        None,
+        "Smallest tilt angle of the tilt series in degrees. Default: that of the tilt files or of the table it is "
+        f"from, else {TILT_RANGE[0]:g}.",
+    )
+    tilt_max: Optional[float] = option(
+        None, f"Largest tilt angle of the tilt series in degrees. Default: as tilt_min, else {TILT_RANGE[1]:g}."
+    )
     even_folder: Optional[str] = option(
         None, "Folder of the even halves, named like the tomograms, for the report and for one-pass. Default: none."
     )
     odd_folder: Optional[str] = option(None, "Folder of the odd halves. Default: none.")
+    average_folder: str = option(
+        "averages", "Folder of the tomograms that are made as the mean of their halves, where the table names no whole."
+    )
 
 
 @dataclass(frozen=True)
@@ -58,7 +90,7 @@ class PrepareSubtomoStarSettings:
     """Make a table of the subtomograms (.mrc) in a folder."""
 
     output_star: str = option("subtomo.star", "The table to write.")
-    pixel_size: float = option(10.0, "Voxel size of the subtomograms in A.")
+    pixel_size: Optional[float] = option(None, "Voxel size of the subtomograms in A. Default: that of their headers.")
     cube_size: Optional[int] = option(
         None,
         "Side in voxels of the cubes that train the network. Default: the largest multiple of "

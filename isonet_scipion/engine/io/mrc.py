@@ -10,7 +10,7 @@ import os
 import threading
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -354,3 +354,11 @@ def write_volume(path: str | os.PathLike, data: np.ndarray, voxel_size: float, l
     """Write an array (z, y, x) of float32 or int8; parameters and errors as in `writing_volume`."""
     with writing_volume(path, data.shape, data.dtype, voxel_size, like) as voxels:
         voxels[:] = data
+
+
+def write_mean(path: str | os.PathLike, volumes: Sequence[Volume]) -> None:
+    """Write the mean of volumes of one shape, as float32, plane by plane; errors as in `writing_volume`."""
+    first = volumes[0]
+    with writing_volume(path, first.shape, np.float32, first.voxel_size, first) as out:
+        for z in range(len(out)):
+            out[z] = np.mean([volume.data[z] for volume in volumes], axis=0, dtype=np.float32)

@@ -118,26 +118,55 @@ def read_star(path: str | os.PathLike, labels: Sequence[str] = ()) -> Star:
     EngineError
         If the file is missing, not text, not a STAR table, or holds several and not one has all `labels`.
     """
+    blocks = _read_blocks(path)
+    known = [block for block in blocks if labels and set(labels) <= set(_labels(block))]
+    if len(blocks) > 1 and not known:
+        raise EngineError(str(path), f"it holds {len(blocks)} tables", "Keep only the one that is meant.")
+    return _as_star((known or blocks)[0], path)
+
+
+def find_table(path: str | os.PathLike, labels: Sequence[str]) -> Star | None:
+    """The first table of a STAR file that has all `labels`; None where there is none. Errors as of `read_star`."""
+    known = [block for block in _read_blocks(path) if set(labels) <= set(_labels(block))]
+    return _as_star(known[0], path) if known else None
+
+
+def _read_blocks(path: str | os.PathLike) -> list[list[str]]:
     file = require_file(path, "STAR file")
     try:
-        blocks = _blocks(file.read_text(encoding="utf-8-sig"))
-        known = [block for block in blocks if labels and set(labels) <= set(_labels(block))]
-        if len(blocks) > 1 and not known:
-            raise EngineError(str(path), f"it holds {len(blocks)} tables", "Keep only the one that is meant.")
-        block = (known or blocks)[0]
+        return _blocks(file.read_text(encoding="utf-8-sig"))
+    except ValueError as error:  # also where it is no text
+        raise _no_table(path, error) from error
+
+
+def _as_star(block: list[str], path: str | os.PathLike) -> Star:
+    try:
+        block = _looped(block)
         _check_cells(block)
         reader = _Reader(io.StringIO("\n".join(block) + "\n"), guessType=False)
         columns = list(reader.getColumnNames())
         rows = [dict(row._asdict()) for row in reader]
-    except EngineError:
-        raise
     except Exception as error:  # emtable raises bare Exception, TypeError and ValueError
-        raise EngineError(
-            str(path),
-            f"it is not a STAR table ({error})",
-            "It needs a line data_, a line loop_, lines _label, and as many cells in each row as there are labels.",
-        ) from error
+        raise _no_table(path, error) from error
     return Star(columns, rows, str(path), block[0].split()[0][len("data_") :])
+
+
+def _no_table(path: str | os.PathLike, error: Exception) -> EngineError:
+    return EngineError(
+        str(path),
+        f"it is not a STAR table ({error})",
+        "It needs a line data_, a line loop_, lines _label, and as many cells in each row as there are labels.",
+    )
+
+
+def _looped(block: list[str]) -> list[str]:
+    """A block without loop, of lines `_label value` as some programs write tables of one row, as one with a loop."""
+    pairs = [line.split(maxsplit=1) for line in block[1:]]
+    if "loop_" in (line.strip() for line in block) or not all(len(pair) == 2 for pair in pairs):
+        return block
+    if not all(label[0] == "_" and value[0] != "#" and len(_split_cells(value)) == 1 for label, value in pairs):
+        return block
+    return [block[0], "loop_", *(label for label, _ in pairs), " ".join(value for _, value in pairs)]
 
 
 def _blocks(text: str) -> list[list[str]]:

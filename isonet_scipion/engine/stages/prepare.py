@@ -1,57 +1,150 @@
-"""prepare_star and prepare_subtomo_star: tables of the volumes in a folder."""
+"""prepare_star and prepare_subtomo_star: tables of the volumes in a folder, or of another program's table."""
 
 from __future__ import annotations
 
 import logging
 import os
+from dataclasses import astuple, replace
 from pathlib import Path
 
 from isonet_scipion.engine.command import Command, value_of
+from isonet_scipion.engine.conventions import TILT_RANGE
 from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.io.files import require_kept
 from isonet_scipion.engine.io.mrc import (
+    UNSET_SIZE,
     Volume,
     check_mask,
     check_unit,
     open_volume,
     require_voxel_size,
+    volume_bytes,
     warn_of_oddities,
+    write_mean,
 )
+from isonet_scipion.engine.io.other_programs import KnownTomogram, is_volume, read_tomograms
 from isonet_scipion.engine.io.shown import open_mask
 from isonet_scipion.engine.io.star import NOT_SET, Star, write_star
+from isonet_scipion.engine.io.tilt_files import find_tilt_file, half_name, read_tilt_file
 from isonet_scipion.engine.io.tomogram_table import HALF_LABELS
+from isonet_scipion.engine.physics.ctf import require_plausible_defocus
 from isonet_scipion.engine.physics.wedge import TiltRange
+from isonet_scipion.engine.process.disk import growth, require_space
 from isonet_scipion.engine.sampling.crops import usual_cube_size
 from isonet_scipion.engine.settings import PrepareStarSettings, PrepareSubtomoStarSettings
 
 log = logging.getLogger(__name__)
 
 
-def prepare_star(folder: str, settings: PrepareStarSettings) -> None:
-    """Write a table of the tomograms in a folder, sorted by name; errors as `EngineError`."""
-    tilt = TiltRange(settings.tilt_min, settings.tilt_max)
+def prepare_star(folder: str | None, settings: PrepareStarSettings) -> None:
+    """Write a table of the tomograms in a folder, sorted by name, or of another table's; errors as `EngineError`."""
     if bool(settings.even_folder) != bool(settings.odd_folder):
         raise EngineError("even_folder", "only one half is given", "Give even_folder and odd_folder.")
-    star = Star([])
-    for index, path in enumerate(_volume_files(folder, (".mrc", ".rec")), 1):
-        volume = open_volume(path)
-        _look_at_header(volume, settings.pixel_size)
-        row: dict[str, str] = {}
-        star.rows.append(row)
-        star.set(row, "rlnIndex", index)
-        star.set(row, "rlnMicrographName", path)
-        star.set(row, "rlnPixelSize", float(settings.pixel_size))
-        star.set(row, "rlnDefocus", float(settings.defocus))
-        star.set(row, "rlnNumberSubtomo", settings.number_subtomos)
-        star.set(row, "rlnMaskBoundary", NOT_SET)
-        star.set(row, "rlnTiltMin", tilt.minimum)
-        star.set(row, "rlnTiltMax", tilt.maximum)
-        if settings.mask_folder_in:
-            star.set(row, "rlnMaskName", _own_mask(volume, Path(settings.mask_folder_in)))
-        for label, half in zip(HALF_LABELS, (settings.even_folder, settings.odd_folder)):
-            if half:
-                star.set(row, label, _half(volume, Path(half)))
+    if settings.defocus:
+        require_plausible_defocus(settings.defocus, "defocus")
+    tomograms = [_completed(tomogram, settings) for tomogram in _listed(folder, settings)]
+    # all is looked at before the first average is written
+    star, averages = Star([]), _averages(tomograms, settings)
+    for index, tomogram in enumerate(tomograms, 1):
+        star.rows.append(_row(star, index, tomogram, averages.get(index), settings))
+    for index, target in averages.items():
+        write_mean(target, [open_volume(half) for half in tomograms[index - 1].halves])
+        log.info("%s: the mean of the halves of %s", target, tomograms[index - 1].name)
     write_star(settings.output_star, star)
-    log.info("%s: %d tomograms", settings.output_star, len(star.rows))
+    _tell(settings.output_star, tomograms)
+
+
+def _listed(folder: str | None, settings: PrepareStarSettings) -> list[KnownTomogram]:
+    """The tomograms, with what the table that they are from says of them."""
+    if settings.from_ is None:
+        if folder is None:
+            raise EngineError("FOLDER", "it is not given", "Name the folder of the tomograms, or give --from.")
+        return [KnownTomogram(path.stem, path) for path in _volume_files(folder, (".mrc", ".rec"))]
+    program, tomograms = read_tomograms(settings.from_, folder)
+    if not tomograms:
+        raise EngineError(settings.from_, "it has no tomograms", "Give the table of reconstructed tomograms.")
+    log.info("%s: %d tomograms of %s", settings.from_, len(tomograms), program)
+    return tomograms
+
+
+def _completed(tomogram: KnownTomogram, settings: PrepareStarSettings) -> KnownTomogram:
+    """With what the options and the tilt files say, which comes first."""
+    tilt, defocus = tomogram.tilt, tomogram.defocus
+    if settings.tilt_files:
+        file = find_tilt_file(settings.tilt_files, tomogram.name)
+        series = read_tilt_file(file)
+        tilt, defocus = series.tilt, series.defocus or defocus
+        log.info("%s: %d tilts, %g..%g degrees, by %s", tomogram.name, len(series.angles), *astuple(tilt), file)
+    if defocus:
+        require_plausible_defocus(defocus, "defocus", tomogram.name)
+    low, high = settings.tilt_min, settings.tilt_max
+    if (low, high) != (None, None):
+        tilt = tilt or TiltRange(*TILT_RANGE)
+        tilt = TiltRange(tilt.minimum if low is None else low, tilt.maximum if high is None else high)
+    voxel_size = tomogram.voxel_size if settings.pixel_size is None else settings.pixel_size
+    return replace(
+        tomogram,
+        tilt=tilt,
+        defocus=defocus if settings.defocus is None else settings.defocus,
+        voxel_size=_voxel_size(open_volume(tomogram.path or tomogram.halves[0]), voxel_size),
+    )
+
+
+def _row(
+    star: Star, index: int, tomogram: KnownTomogram, average: Path | None, settings: PrepareStarSettings
+) -> dict[str, str]:
+    volume = open_volume(tomogram.path or tomogram.halves[0])
+    tilt = tomogram.tilt or TiltRange(*TILT_RANGE)
+    row: dict[str, str] = {}
+    star.set(row, "rlnIndex", index)
+    if settings.from_:
+        star.set(row, "rlnTomoName", tomogram.name)
+    star.set(row, "rlnMicrographName", average or tomogram.path)
+    star.set(row, "rlnPixelSize", float(tomogram.voxel_size))
+    star.set(row, "rlnDefocus", float(tomogram.defocus or 0))
+    for label, value in tomogram.optics:
+        star.set(row, label, value)
+    star.set(row, "rlnNumberSubtomo", settings.number_subtomos)
+    star.set(row, "rlnMaskBoundary", NOT_SET)
+    star.set(row, "rlnTiltMin", float(tilt.minimum))
+    star.set(row, "rlnTiltMax", float(tilt.maximum))
+    mask = _own_mask(volume, Path(settings.mask_folder_in)) if settings.mask_folder_in else tomogram.mask
+    if mask:
+        open_mask(str(mask), volume)
+        star.set(row, "rlnMaskName", mask)
+    halves = tomogram.halves
+    if settings.even_folder:
+        halves = tuple(_half(volume, Path(folder)) for folder in (settings.even_folder, settings.odd_folder))
+    for label, half in zip(HALF_LABELS, halves):
+        check_mask(open_volume(half), volume)
+        star.set(row, label, half)
+    return row
+
+
+def _averages(tomograms: list[KnownTomogram], settings: PrepareStarSettings) -> dict[int, Path]:
+    """Files of the whole tomograms to make, by rlnIndex; there is room for them, and they replace no input."""
+    made = {
+        index: Path(settings.average_folder) / f"{tomogram.name}.mrc"
+        for index, tomogram in enumerate(tomograms, 1)
+        if tomogram.path is None
+    }
+    require_kept(made.values(), [half for tomogram in tomograms for half in tomogram.halves])
+    sizes = {path: volume_bytes(open_volume(tomograms[index - 1].halves[0]).shape) for index, path in made.items()}
+    if sizes:
+        require_space(settings.average_folder, growth(sizes))
+    return made
+
+
+def _tell(table: str, tomograms: list[KnownTomogram]) -> None:
+    """Say what the table holds, and what was assumed."""
+    sizes = sorted({tomogram.voxel_size for tomogram in tomograms})
+    log.info("%s: %d tomograms of %s A", table, len(tomograms), " or ".join(f"{size:g}" for size in sizes))
+    without = [tomogram.name for tomogram in tomograms if tomogram.tilt is None]
+    if without:
+        log.info("Taken as tilted by %g..%g degrees, since nothing tells: %s", *TILT_RANGE, ", ".join(without))
+    unknown = [tomogram.name for tomogram in tomograms if not tomogram.defocus]
+    if unknown:
+        log.info("Without defocus, which deconv and --ctf_aware need: %s", ", ".join(unknown))
 
 
 def prepare_subtomo_star(folder: str, settings: PrepareSubtomoStarSettings) -> None:
@@ -60,7 +153,7 @@ def prepare_subtomo_star(folder: str, settings: PrepareSubtomoStarSettings) -> N
     star = Star([])
     for index, path in enumerate(_volume_files(folder, (".mrc",)), 1):
         volume = open_volume(path)
-        _look_at_header(volume, settings.pixel_size)
+        voxel_size = _voxel_size(volume, settings.pixel_size)
         size = volume.shape[0]
         row: dict[str, str] = {}
         star.rows.append(row)
@@ -68,7 +161,7 @@ def prepare_subtomo_star(folder: str, settings: PrepareSubtomoStarSettings) -> N
         star.set(row, "rlnImageName", path)
         star.set(row, "rlnCubeSize", settings.cube_size or usual_cube_size(size))
         star.set(row, "rlnCropSize", size)
-        star.set(row, "rlnPixelSize", float(settings.pixel_size))
+        star.set(row, "rlnPixelSize", float(voxel_size))
         star.set(row, "rlnTiltMin", tilt.minimum)
         star.set(row, "rlnTiltMax", tilt.maximum)
     write_star(settings.output_star, star)
@@ -78,24 +171,37 @@ def prepare_subtomo_star(folder: str, settings: PrepareSubtomoStarSettings) -> N
 def _volume_files(folder: str, suffixes: tuple[str, ...]) -> list[Path]:
     if not os.access(folder, os.R_OK) or not Path(folder).is_dir():
         raise EngineError(folder, "the folder does not exist or can't be read", "Check its name and permissions.")
-    found = sorted(path for path in Path(folder).iterdir() if path.suffix in suffixes and not path.name.startswith("."))
+    names = (path for path in Path(folder).iterdir() if not path.name.startswith("."))
+    found = sorted(path for path in names if path.suffix.lower() in suffixes)
     if not found:
         raise EngineError(folder, f"it holds no {' or '.join(suffixes)} files", "Put (links to) the volumes there.")
     return found
 
 
-def _look_at_header(volume: Volume, voxel_size: float) -> None:
+def _voxel_size(volume: Volume, given: float | None) -> float:
+    """The voxel size in A: as given, else the header's where that is set."""
     warn_of_oddities(volume)
-    require_voxel_size(voxel_size, "pixel_size", f"{voxel_size:g} is not a voxel size")
-    check_unit(voxel_size, volume, "pixel_size")
+    if given is None:
+        given = volume.voxel_size
+        if not given or abs(given - UNSET_SIZE) < 1e-3:
+            said = "1 A, as programs write that do not know it" if given else "none"
+            raise EngineError(volume.path, f"its header's voxel size is {said}", "Give --pixel_size in A, such as 10.")
+    require_voxel_size(given, "pixel_size", f"{given:g} is not a voxel size")
+    check_unit(given, volume, "pixel_size")
+    return given
 
 
 def _half(tomogram: Volume, folder: Path) -> Path:
-    half = folder / Path(tomogram.path).name
-    if not half.exists():
-        raise EngineError(str(half), f"it is missing; {tomogram.path} needs it as its half", "Name it like that.")
-    check_mask(open_volume(half), tomogram)
-    return half
+    """The half of a tomogram in a folder: of its name, else the only one of its tilt series."""
+    own = Path(tomogram.path)
+    if (folder / own.name).exists():
+        return folder / own.name
+    found = [path for path in sorted(folder.glob("*")) if is_volume(path) and half_name(path) == half_name(own)]
+    if len(found) != 1:
+        several = f"it has several of the same name: {', '.join(path.name for path in found)}"
+        why = several if found else f"{own.name} is missing; {own} needs it as its half"
+        raise EngineError(str(folder), why, "Name one half like the tomogram.")
+    return found[0]
 
 
 def _own_mask(tomogram: Volume, folder: Path) -> Path:
@@ -103,7 +209,6 @@ def _own_mask(tomogram: Volume, folder: Path) -> Path:
     for name in (f"{stem}_mask.mrc", f"{stem}.mrc"):
         path = folder / name
         if path.exists():
-            open_mask(str(path), tomogram)
             return path
     raise EngineError(
         str(folder), f"it has no {stem}_mask.mrc or {stem}.mrc", "Add the mask or leave out mask_folder_in."
@@ -113,10 +218,11 @@ def _own_mask(tomogram: Volume, folder: Path) -> Path:
 COMMANDS = (
     Command(
         prepare_star,
-        ("FOLDER",),
+        ("[FOLDER]",),
         PrepareStarSettings,
         writes=value_of("output_star"),
         files=("output_star",),
+        folders=("average_folder",),
     ),
     Command(
         prepare_subtomo_star,

@@ -13,6 +13,7 @@ import pytest
 
 from isonet_scipion.engine import cli
 from isonet_scipion.engine.io.mrc import write_volume
+from isonet_scipion.engine.settings import option_name
 
 ROOT = Path(__file__).parents[3]
 PAGES = sorted(path for folder in (ROOT, ROOT / "docs") for path in folder.glob("*.md"))
@@ -96,7 +97,7 @@ def test_parameters_page_has_every_option(name):
         for part in line
         for option in re.findall(r"`(\w+)`", part)
     }
-    assert described == {field.name for field in dataclasses.fields(cli.record_of(name).settings)}
+    assert described == {option_name(field) for field in dataclasses.fields(cli.record_of(name).settings)}
 
 
 @pytest.mark.parametrize("name", cli.MODULES)
@@ -106,7 +107,7 @@ def test_help_of_a_command_shows_its_arguments_options_and_what_it_is_for(name, 
     assert " ".join(["isonet-engine", name, "[OPTIONS]", *record.arguments]) in shown
     assert " ".join(record.description.split())[:60] in " ".join(shown.split())
     options = dataclasses.fields(record.settings) if record.settings else ()
-    assert {f"--{field.name}" for field in options} <= set(shown.split())
+    assert {f"--{option_name(field)}" for field in options} <= set(shown.split())
 
 
 def test_each_stages_records_are_commands():

@@ -1,0 +1,201 @@
+"""What other programs' tables say of tomograms: RELION 5's tomograms.star, IsoNet2's, Warp's folder of tilt series."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.io.star import Star, find_table
+from isonet_scipion.engine.io.tilt_files import TiltSeries, half_name, read_tilt_file, series_name
+from isonet_scipion.engine.io.tomogram_table import HALF_LABELS
+from isonet_scipion.engine.physics.wedge import TiltRange
+
+log = logging.getLogger(__name__)
+WHOLE = "rlnTomoReconstructedTomogram"
+RELION_SERIES = "rlnTomoTiltSeriesStarFile"
+VOLUME_SUFFIXES = (".mrc", ".rec")
+WARP_TOMOGRAMS = ("reconstruction", "reconstruction/even", "reconstruction/odd")
+OPTICS = ("rlnVoltage", "rlnSphericalAberration", "rlnAmplitudeContrast")
+
+
+@dataclass(frozen=True)
+class KnownTomogram:
+    """What a table says of a tomogram; None where it says nothing."""
+
+    name: str
+    path: Path | None
+    halves: tuple[Path, ...] = ()  # even and odd, or none
+    voxel_size: float | None = None  # A
+    defocus: float | None = None  # A, underfocus positive
+    tilt: TiltRange | None = None
+    mask: Path | None = None
+    optics: tuple[tuple[str, float], ...] = ()  # labels of OPTICS and their values
+
+
+def is_volume(path: Path) -> bool:
+    """Whether a file is named like a tomogram, also in capitals."""
+    return path.suffix.lower() in VOLUME_SUFFIXES and not path.name.startswith(".")
+
+
+def read_tomograms(source: str, folder: str | None) -> tuple[str, list[KnownTomogram]]:
+    """Read the tomograms of another program's project.
+
+    Parameters
+    ----------
+    source : str
+        RELION 5's or IsoNet2's tomograms.star, or Warp's folder of tilt series (with a TS.xml for each).
+    folder : str, optional
+        Where the tomograms lie, if not where the table says.
+
+    Returns
+    -------
+    program : str
+        Whose table it is.
+    tomograms : list of KnownTomogram
+        In the table's order.
+
+    Raises
+    ------
+    EngineError
+        If it is of none of these kinds, or a file that it names is missing.
+    """
+    if Path(source).is_dir():
+        return "Warp", list(_warp(Path(source), folder))
+    if (table := find_table(source, ["rlnTomoName", RELION_SERIES])) is not None:
+        return "RELION 5", [_relion(table, row, folder) for row in table.rows]
+    for label in (WHOLE, HALF_LABELS[0]):
+        table = find_table(source, ["rlnTomoName", label])
+        if table is not None and "rlnIndex" not in table.labels:
+            return "RELION 5", [_relion(table, row, folder) for row in table.rows]
+    table = find_table(source, ["rlnIndex", "rlnTomoName", "rlnPixelSize"])
+    if table is not None and "rlnMicrographName" not in table.labels:
+        return "IsoNet2", [_isonet2(table, row, folder) for row in table.rows]
+    why = "it is no table of tomograms of RELION 5 or IsoNet2"
+    if table is not None or find_table(source, ["rlnIndex", "rlnMicrographName", "rlnPixelSize"]):
+        why = "it is a table for this program already"
+    raise EngineError(source, why, "Give RELION's or IsoNet2's tomograms.star, or Warp's folder of tilt series.")
+
+
+def located(path: str, table: str, folder: str | None = None) -> Path:
+    """A file that a table names: in `folder` by its name, else as it is, else from the folders above the table.
+
+    RELION names files from its project's folder, which is above that of the table.
+
+    Raises
+    ------
+    EngineError
+        If it is in none of these places.
+    """
+    bases = [Path(), *Path(os.path.abspath(table)).parents]
+    candidates = [Path(folder, Path(path).name)] if folder else [base / path for base in bases]
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    where = folder or "the working directory or in the folders above the table"
+    raise EngineError(table, f"it names {path}, which is not in {where}", "Name the folder that holds the tomograms.")
+
+
+def _number(table: Star, row: dict[str, str], label: str) -> float | None:
+    return None if table.text(row, label) is None else table.number(row, label)
+
+
+def _optics(table: Star, row: dict[str, str]) -> tuple[tuple[str, float], ...]:
+    values = ((label, _number(table, row, label)) for label in OPTICS)
+    return tuple((label, value) for label, value in values if value is not None)
+
+
+def _halves(table: Star, row: dict[str, str], folder: str | None) -> tuple[Path, ...]:
+    names = [table.text(row, label) for label in HALF_LABELS]
+    return tuple(located(name, table.path, folder) for name in names) if all(names) else ()
+
+
+def _relion(table: Star, row: dict[str, str], folder: str | None) -> KnownTomogram:
+    name = row["rlnTomoName"]
+    halves, whole = _halves(table, row, folder), table.text(row, WHOLE)
+    path = located(whole, table.path, folder) if whole else None
+    if path is None and not halves:
+        path = _of_series(Path(folder), name, table.path) if folder else None
+        if path is None:
+            raise EngineError(
+                table.path,
+                f"it names no reconstructed tomogram for {name}" + (f", nor has {folder} one" if folder else ""),
+                "Run RELION's Reconstruct tomograms, or name the folder that holds the tomograms.",
+            )
+    sizes = [_number(table, row, f"rlnTomo{label}") for label in ("TiltSeriesPixelSize", "TomogramBinning")]
+    series = _relion_series(table, row)
+    return KnownTomogram(
+        name,
+        path,
+        halves,
+        sizes[0] * sizes[1] if all(sizes) else None,
+        series and series.defocus,
+        series and series.tilt,
+        optics=_optics(table, row),
+    )
+
+
+def _relion_series(table: Star, row: dict[str, str]) -> TiltSeries | None:
+    """What the table of the tilt series says; None, with a warning, where that was not copied along."""
+    listed = table.text(row, RELION_SERIES)
+    try:
+        path = located(listed, table.path) if listed else None
+    except EngineError as error:
+        log.warning("%s: tilts and defocus of %s are not known, since %s", table.path, row["rlnTomoName"], error.why)
+        return None
+    return read_tilt_file(path) if path else None
+
+
+def _isonet2(table: Star, row: dict[str, str], folder: str | None) -> KnownTomogram:
+    halves, whole = _halves(table, row, folder), table.text(row, "rlnTomoName")
+    if not whole and not halves:
+        number = row["rlnIndex"]
+        raise EngineError(table.path, f"rlnIndex {number} has neither a tomogram nor its halves", "Correct the table.")
+    tilts = [_number(table, row, f"rlnTilt{end}") for end in ("Min", "Max")]
+    mask = table.text(row, "rlnMaskName")
+    return KnownTomogram(
+        Path(whole).stem if whole else half_name(halves[0]),
+        located(whole, table.path, folder) if whole else None,
+        halves,
+        table.number(row, "rlnPixelSize"),
+        _number(table, row, "rlnDefocus") or None,
+        None if None in tilts else TiltRange(*tilts),
+        located(mask, table.path) if mask else None,
+        _optics(table, row),
+    )
+
+
+def _warp(source: Path, folder: str | None) -> Iterable[KnownTomogram]:
+    files = sorted(path for path in source.glob("*") if path.suffix.lower() == ".xml")
+    if not files:
+        raise EngineError(str(source), "it holds no .xml of a tilt series", "Give Warp's folder of tilt series.")
+    places = [source / name for name in WARP_TOMOGRAMS]
+    if folder:
+        places = [Path(folder), *(Path(folder, name) for name in ("even", "odd"))]
+    for file in files:
+        path = _of_series(places[0], file.stem, str(source))
+        if path is None:
+            log.warning("%s: left out, since %s has no tomogram of %s", file, places[0], file.stem)
+            continue
+        series: TiltSeries = read_tilt_file(file)
+        halves = [place / path.name for place in places[1:]]
+        yield KnownTomogram(
+            file.stem,
+            path,
+            tuple(halves) if all(half.is_file() for half in halves) else (),
+            defocus=series.defocus,
+            tilt=series.tilt,
+        )
+
+
+def _of_series(folder: Path, name: str, table: str) -> Path | None:
+    """The tomogram of a tilt series in a folder; raises an EngineError about the table if there are several."""
+    names = sorted(folder.glob("*")) if folder.is_dir() else []
+    found = [path for path in names if is_volume(path) and series_name(path) == series_name(name)]
+    if len(found) > 1:
+        why = f"{folder} has several tomograms of {name}: {', '.join(path.name for path in found)}"
+        raise EngineError(table, why, "Name a folder that holds one tomogram of each tilt series.")
+    return found[0] if found else None

@@ -1,0 +1,198 @@
+"""Tilt angles, and defocus where it is there, from the files that other programs keep for each tilt series.
+
+IMOD (.tlt, .rawtlt), AreTomo (.aln, _TLT.txt), SerialEM and Tomo5 (.mdoc), Warp (.xml, .tomostar), RELION 5 (.star).
+Angles have IMOD's sign. Warp's are the negative of that.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+
+from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.io.files import require_file
+from isonet_scipion.engine.io.star import read_star
+from isonet_scipion.engine.physics.wedge import TiltRange
+
+MICROMETRE = 1e4  # A
+MOST_TILT = 90.0  # degrees
+# what programs add to the name of a tilt series: voxel size, kind of volume, kind of file
+ADDED = re.compile(r"(_\d+(\.\d+)?Apx|\.(mrc|mrcs|rec|st|ali|tomostar|eer|tif|tiff)|_(TLT|Vol|rec))$", re.IGNORECASE)
+HALVES = re.compile(r"_(EVN|ODD|even|odd|half[12])(?=_|$)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class TiltSeries:
+    """What a file says of a tilt series."""
+
+    angles: np.ndarray  # degrees, of the images that were used
+    defocus: float | None = None  # A, underfocus positive, of the image nearest to zero tilt
+
+    @property
+    def tilt(self) -> TiltRange:
+        """From the smallest to the largest angle."""
+        return TiltRange(float(self.angles.min()), float(self.angles.max()))
+
+
+def series_name(path: str | os.PathLike) -> str:
+    """Name of the tilt series that a file or a cell is of: without folder, suffix, and what programs add."""
+    name = Path(path).name
+    while shorter := ADDED.sub("", name):
+        if shorter == name:
+            break
+        name = shorter
+    return name
+
+
+def half_name(path: str | os.PathLike) -> str:
+    """As `series_name`, also without what tells an even from an odd half."""
+    return series_name(HALVES.sub("", series_name(path)))
+
+
+def read_tilt_file(path: str | os.PathLike) -> TiltSeries:
+    """Read the tilt angles of a series.
+
+    Parameters
+    ----------
+    path : path
+        Of a kind in READERS, by its suffix.
+
+    Returns
+    -------
+    TiltSeries
+
+    Raises
+    ------
+    EngineError
+        If it can't be read, or holds fewer than two angles, or angles that are impossible.
+    """
+    file = require_file(path, "tilt file")
+    try:
+        series = READERS[file.suffix.lower()](file)
+    except EngineError:
+        raise
+    except Exception as error:  # parsers of text, tables and XML raise their own kinds
+        raise EngineError(str(path), f"its tilt angles can't be read ({error})", "Copy or write it again.") from error
+    angles = series.angles
+    if len(angles) < 2 or not (np.abs(angles) <= MOST_TILT).all() or angles.min() == angles.max():
+        shown = f"{angles.min():g} to {angles.max():g} degrees" if len(angles) else "none"
+        raise EngineError(
+            str(path),
+            f"its {len(angles)} tilt angles ({shown}) are not those of a tilt series",
+            "Correct it, or give --tilt_min and --tilt_max.",
+        )
+    return series
+
+
+def find_tilt_file(folder: str, name: str) -> Path:
+    """The tilt file of a tilt series, in a folder or in the folders there.
+
+    Parameters
+    ----------
+    folder : str
+        Where to look; files are named like the tilt series, or begin so.
+    name : str
+        Of the tilt series, or of its tomogram.
+
+    Raises
+    ------
+    EngineError
+        If there is none, or several are as good.
+    """
+    if not Path(folder).is_dir():
+        raise EngineError(folder, "the folder of tilt files does not exist", "Check its name.")
+    wanted = series_name(name)
+    found = [path for path in (*Path(folder).glob("*"), *Path(folder).glob("*/*")) if path.suffix.lower() in READERS]
+    by_fit: dict[tuple[int, bool, int], list[Path]] = {}
+    for path in found:
+        own = series_name(path.stem)
+        if _begins(wanted, own) or _begins(own, wanted):
+            fit = (-min(len(own), len(wanted)), own != wanted, list(READERS).index(path.suffix.lower()))
+            by_fit.setdefault(fit, []).append(path)
+    best = by_fit[min(by_fit)] if by_fit else []
+    if len(best) != 1:
+        several = f"several could be that of {wanted}: {', '.join(sorted(map(str, best)))}"
+        why = several if best else f"it has no tilt file ({', '.join(READERS)}) of {wanted}"
+        raise EngineError(folder, why, "Name one for each tomogram, like the tomogram.")
+    return best[0]
+
+
+def _begins(name: str, beginning: str) -> bool:
+    """Whether a name is `beginning`, or goes on with something that is neither letter nor digit: TS_1 is not TS_10."""
+    return name.startswith(beginning) and not name[len(beginning) : len(beginning) + 1].isalnum()
+
+
+def _column(path: Path) -> TiltSeries:
+    return TiltSeries(np.loadtxt(path, ndmin=2, usecols=0).ravel())
+
+
+def _aln(path: Path) -> TiltSeries:
+    """AreTomo's: ten columns, the last of them the angle, up to the local alignment; dark images are comments."""
+    lines = path.read_text().split("# Local Alignment")[0].splitlines()
+    rows = [line.split() for line in lines if line.strip() and not line.startswith("#")]
+    return TiltSeries(np.array([float(row[9]) for row in rows]))
+
+
+def _mdoc(path: Path) -> TiltSeries:
+    """SerialEM's: a section [ZValue = n] for each image, with its TiltAngle."""
+    text = path.read_text(errors="replace")
+    angles = re.findall(r"^\s*TiltAngle\s*=\s*(\S+)", text.partition("[ZValue")[2], re.MULTILINE)
+    return TiltSeries(np.array(angles, float))
+
+
+def _xml(path: Path) -> TiltSeries:
+    """Warp's: lines of numbers in elements, and the defocus of each image, in micrometres, in the grid GridCTF."""
+    root = ElementTree.parse(path).getroot()
+    angles = -np.array((root.findtext("Angles") or "").split(), float)
+    used = [word.lower() != "false" for word in (root.findtext("UseTilt") or "").split()]
+    kept = np.array(used) if len(used) == len(angles) else np.ones(len(angles), bool)
+    nodes = root.findall("GridCTF/Node")
+    by_image: dict[int, list[float]] = {}
+    for node in nodes:
+        by_image.setdefault(int(node.get("Z", 0)), []).append(float(node.get("Value", "nan")))
+    defocus = None
+    if len(by_image) == len(angles):
+        defocus = float(np.mean(by_image[sorted(by_image)[_lowest(angles, kept)]])) * MICROMETRE
+    elif single := [p.get("Value") for p in root.findall("CTF/Param") if p.get("Name") == "Defocus"]:
+        defocus = float(single[0]) * MICROMETRE
+    return TiltSeries(angles[kept], defocus)
+
+
+def _star(path: Path) -> TiltSeries:
+    """RELION 5's table of a tilt series: refined angles where there are any; defoci in A. Or Warp's .tomostar."""
+    table = read_star(path)
+    sign = 1
+    label = next((name for name in ("rlnTomoYTilt", "rlnTomoNominalStageTiltAngle") if name in table.labels), None)
+    if label is None and "wrpAngleTilt" in table.labels:
+        label, sign = "wrpAngleTilt", -1
+    if label is None:
+        raise EngineError(str(path), "it has no column _rlnTomoYTilt or _rlnTomoNominalStageTiltAngle", "Check it.")
+    angles = sign * np.array([table.number(row, label) for row in table.rows])
+    if not len(angles) or not {"rlnDefocusU", "rlnDefocusV"} <= set(table.labels):
+        return TiltSeries(angles)
+    row = table.rows[_lowest(angles, np.ones(len(angles), bool))]
+    return TiltSeries(angles, (table.number(row, "rlnDefocusU") + table.number(row, "rlnDefocusV")) / 2)
+
+
+def _lowest(angles: np.ndarray, kept: np.ndarray) -> int:
+    """Index of the image nearest to zero tilt among those that are kept."""
+    return int(np.argmin(np.where(kept, np.abs(angles), np.inf)))
+
+
+# by suffix, what was refined before what was only recorded
+READERS: dict[str, Callable[[Path], TiltSeries]] = {
+    ".tlt": _column,
+    ".aln": _aln,
+    ".xml": _xml,
+    ".star": _star,
+    ".tomostar": _star,
+    ".rawtlt": _column,
+    ".mdoc": _mdoc,
+    ".txt": _column,
+}

@@ -1,0 +1,205 @@
+"""prepare_star from the tables of other programs, and from headers and tilt files."""
+
+from pathlib import Path
+
+import mrcfile
+import numpy as np
+import pytest
+
+from isonet_scipion.engine.io.mrc import open_volume, write_volume
+from isonet_scipion.engine.io.star import read_star
+from isonet_scipion.tests.engine.io.test_tilt_files import RELION, XML
+
+SHAPE = (16, 20, 24)
+
+
+def volume(path, seed=0, voxel_size=10.0):
+    data = np.random.default_rng(seed).normal(size=SHAPE).astype(np.float32)
+    write_volume(path, data, voxel_size)
+    return data
+
+
+def loop(block, rows):
+    """A STAR table; `rows` are mappings from label to value."""
+    head = "".join(f"_{label} #{number}\n" for number, label in enumerate(rows[0], 1))
+    return f"\n# version 50001\n\ndata_{block}\n\nloop_\n{head}" + "".join(
+        " ".join(map(str, row.values())) + "\n" for row in rows
+    )
+
+
+@pytest.fixture
+def relion(tmp_path):
+    """A project of RELION 5, whose tables name files from its own folder; the test runs elsewhere."""
+    project = tmp_path / "relion"
+    job, aligned = "Tomograms/job009", "AlignTiltSeries/job007/tilt_series"
+    rows = []
+    for number in (1, 2):
+        name = f"TS_{number}"
+        files = {f"rlnTomoReconstructedTomogramHalf{n}": f"{job}/tomograms/rec_{name}_half{n}.mrc" for n in (1, 2)}
+        for half, file in enumerate(files.values()):
+            volume(project / file, 10 * number + half)
+        (project / aligned).mkdir(parents=True, exist_ok=True)
+        (project / aligned / f"{name}.star").write_text(RELION.replace("-55.5", str(-50 - number)))
+        optics = {"rlnVoltage": 200, "rlnSphericalAberration": 2.6, "rlnAmplitudeContrast": 0.1}
+        sizes = {"rlnTomoTiltSeriesPixelSize": 1.25, "rlnTomoTomogramBinning": 8}
+        rows.append(
+            {"rlnTomoName": name, **optics, "rlnTomoTiltSeriesStarFile": f"{aligned}/{name}.star", **sizes, **files}
+        )
+    (project / job / "tomograms.star").write_text(loop("global", rows))
+    return project / job / "tomograms.star"
+
+
+def test_relion_5s_table(run, relion):
+    status, log = run("prepare_star", "--from", relion)
+    assert status == 0, log
+    table = read_star("tomograms.star")
+    for number, row in enumerate(table.rows, 1):
+        numbers = [table.number(row, f"rln{label}") for label in ("PixelSize", "Defocus", "TiltMin", "TiltMax")]
+        assert numbers == [10, 32000, -50 - number, 52.5] and row["rlnTomoName"] == f"TS_{number}"
+        assert table.number(row, "rlnVoltage") == 200 and table.number(row, "rlnSphericalAberration") == 2.6
+        halves = [open_volume(row[f"rlnTomoReconstructedTomogramHalf{half}"]).data for half in (1, 2)]
+        np.testing.assert_allclose(open_volume(row["rlnMicrographName"]).data, np.mean(halves, axis=0), atol=1e-6)
+        assert row["rlnMicrographName"] == f"averages/TS_{number}.mrc"
+    assert "2 tomograms of RELION 5" in log
+    status, log = run("deconv", "tomograms.star")
+    assert status == 0, log
+
+
+def test_options_come_before_the_table_and_whole_tomograms_before_averages(run, relion, tmp_path):
+    text = relion.read_text().replace("Half2 #9\n", "Half2 #9\n_rlnTomoReconstructedTomogram #10\n")
+    relion.write_text(text.replace("_half2.mrc\n", "_half2.mrc whole.mrc\n"))
+    volume(relion.parent / "whole.mrc")
+    options = ("--defocus=41000", "--tilt_min=-40", "--number_subtomos=7")
+    status, log = run("prepare_star", "--from", relion, *options)
+    assert status == 0, log
+    table = read_star("tomograms.star")
+    numbers = [table.number(table.rows[0], f"rln{label}") for label in ("Defocus", "TiltMin", "TiltMax")]
+    assert numbers == [41000, -40, 52.5] and table.rows[0]["rlnNumberSubtomo"] == "7"
+    assert table.rows[0]["rlnMicrographName"].endswith("job009/whole.mrc") and not Path("averages").exists()
+
+
+def test_a_table_that_names_no_tomogram_says_what_to_do(run, relion, tmp_path):
+    lines = relion.read_text().splitlines()
+    kept = [line for line in lines if "Half" not in line]
+    relion.write_text(
+        "\n".join(" ".join(line.split()[:-2]) if line.startswith("TS_") else line for line in kept) + "\n"
+    )
+    status, log = run("prepare_star", "--from", relion)
+    assert status == 1 and "names no reconstructed tomogram for TS_1" in log and "Reconstruct tomograms" in log
+    for number in (1, 2):
+        volume(tmp_path / "elsewhere" / f"TS_{number}_10.00Apx.MRC", number)
+    status, log = run("prepare_star", "elsewhere", "--from", relion)
+    assert status == 0, log
+    names = [row["rlnMicrographName"] for row in read_star("tomograms.star").rows]
+    assert names == ["elsewhere/TS_1_10.00Apx.MRC", "elsewhere/TS_2_10.00Apx.MRC"]
+
+
+def test_tables_of_tilt_series_that_were_not_copied_along_are_missed(run, relion):
+    relion.write_text(relion.read_text().replace("tilt_series/TS_2.star", "tilt_series/lost.star"))
+    status, log = run("prepare_star", "--from", relion)
+    assert status == 0 and "tilts and defocus of TS_2 are not known, since it names" in log, log
+    assert "-60..60 degrees, since nothing tells: TS_2" in log and "Without defocus" in log
+    table = read_star("tomograms.star")
+    assert [table.number(row, "rlnDefocus") for row in table.rows] == [32000, 0]
+
+
+def test_isonet2s_table_of_halves_alone(run, tmp_path):
+    rows = []
+    for number in (1, 2):
+        halves = [f"split/{kind}/TS_{number}_{kind}.mrc" for kind in ("EVN", "ODD")]
+        for half, file in enumerate(halves):
+            volume(tmp_path / file, 10 * number + half)
+        named = {"rlnIndex": number, "rlnTomoName": "None"}
+        named |= {f"rlnTomoReconstructedTomogramHalf{n}": file for n, file in enumerate(halves, 1)}
+        known = {"rlnPixelSize": 10.0, "rlnDefocus": 35000, "rlnVoltage": 200, "rlnSphericalAberration": 2.7}
+        rest = {"rlnMaskName": "None", "rlnTiltMin": -51, "rlnTiltMax": 57, "rlnNumberSubtomo": 300}
+        rows.append({**named, **known, **rest})
+    (tmp_path / "isonet2.star").write_text(loop("", rows))
+    status, log = run("prepare_star", "--from", "isonet2.star")
+    assert status == 0 and "2 tomograms of IsoNet2" in log, log
+    table = read_star("tomograms.star")
+    row = table.rows[1]
+    numbers = [table.number(row, f"rln{label}") for label in ("PixelSize", "Defocus", "Voltage", "TiltMin", "TiltMax")]
+    assert numbers == [10, 35000, 200, -51, 57]
+    assert row["rlnTomoReconstructedTomogramHalf2"] == "split/ODD/TS_2_ODD.mrc"
+    assert row["rlnMicrographName"] == "averages/TS_2.mrc"
+    # as some libraries write a table of one row
+    (tmp_path / "one.star").write_text("data_\n\n" + "".join(f"_{k} {v}\n" for k, v in rows[0].items()))
+    assert run("prepare_star", "--from", "one.star")[0] == 0
+    # in um, as Warp counts
+    (tmp_path / "um.star").write_text((tmp_path / "isonet2.star").read_text().replace("35000", "3.5"))
+    status, log = run("prepare_star", "--from", "um.star")
+    assert status == 1 and "3.5 for TS_1" in log and "35000" in log
+
+
+def test_warps_folder(run, tmp_path):
+    warp = tmp_path / "warp_tiltseries"
+    for number in (1, 2):
+        for place in ("", "even/", "odd/")[: 3 if number == 1 else 1]:
+            volume(warp / "reconstruction" / f"{place}TS_{number}_10.00Apx.mrc", number)
+    for number in (1, 2, 3):
+        (warp / f"TS_{number}.xml").write_text(XML)
+    status, log = run("prepare_star", "--from", "warp_tiltseries")
+    assert status == 0 and "TS_3.xml: left out" in log, log
+    table = read_star("tomograms.star")
+    assert [row["rlnTomoName"] for row in table.rows] == ["TS_1", "TS_2"]
+    row = table.rows[0]
+    numbers = [table.number(row, f"rln{label}") for label in ("PixelSize", "Defocus", "TiltMin", "TiltMax")]
+    assert numbers == pytest.approx([10, 32000, -60, 40.01])
+    halves = [table.text(one, "rlnTomoReconstructedTomogramHalf1") for one in table.rows]
+    assert halves == ["warp_tiltseries/reconstruction/even/TS_1_10.00Apx.mrc", None]
+    volume(warp / "reconstruction" / "TS_1_20.00Apx.mrc", voxel_size=20.0)
+    status, log = run("prepare_star", "--from", "warp_tiltseries")
+    assert status == 1 and "several tomograms of TS_1: TS_1_10.00Apx.mrc, TS_1_20.00Apx.mrc" in log
+    status, log = run("prepare_star", "--from", tmp_path)
+    assert status == 1 and "holds no .xml" in log
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (loop("", [{"rlnIndex": 1, "rlnMicrographName": "t.mrc", "rlnPixelSize": 10}]), "for this program already"),
+        (loop("particles", [{"rlnTomoName": "TS_1", "rlnCoordinateX": 1}]), "no table of tomograms"),
+        ("words\n", "not a STAR table"),
+    ],
+)
+def test_what_is_no_table_of_tomograms_is_refused(run, tmp_path, text, said):
+    (tmp_path / "t.star").write_text(text)
+    status, log = run("prepare_star", "--from", "t.star")
+    assert status == 1 and said in log, log
+
+
+def test_voxel_sizes_are_those_of_the_headers_and_suffixes_may_be_capital(run, tmp_path):
+    volume(tmp_path / "set" / "a.MRC", voxel_size=13.3)
+    volume(tmp_path / "set" / "b.Rec", voxel_size=8.0)
+    status, log = run("prepare_star", "set")
+    assert status == 0, log
+    table = read_star("tomograms.star")
+    assert [table.number(row, "rlnPixelSize") for row in table.rows] == pytest.approx([13.3, 8.0])
+    assert "-60..60 degrees, since nothing tells: a, b" in log and "Without defocus" in log
+    for size in (0, 1):
+        with mrcfile.open(tmp_path / "set" / "a.MRC", "r+") as mrc:
+            mrc.voxel_size = size
+        status, log = run("prepare_star", "set")
+        assert status == 1 and "a.MRC: its header's voxel size is" in log and "--pixel_size" in log, log
+    assert run("prepare_star")[1].count("FOLDER: it is not given") == 1
+
+
+def test_tilt_files_and_halves_by_their_tilt_series(run, tmp_path):
+    volume(tmp_path / "set" / "TS_1_Vol.mrc")
+    volume(tmp_path / "even" / "TS_1_EVN_Vol.mrc", 1)
+    volume(tmp_path / "odd" / "TS_1_ODD_Vol.mrc", 2)
+    (tmp_path / "tilts").mkdir()
+    (tmp_path / "tilts" / "TS_1.xml").write_text(XML)
+    options = ("--even_folder=even", "--odd_folder=odd", "--tilt_files=tilts")
+    status, log = run("prepare_star", "set", *options)
+    assert status == 0, log
+    table = read_star("tomograms.star")
+    row = table.rows[0]
+    numbers = [table.number(row, f"rln{label}") for label in ("Defocus", "TiltMin", "TiltMax")]
+    assert numbers == pytest.approx([32000, -60, 40.01])
+    assert row["rlnTomoReconstructedTomogramHalf2"] == "odd/TS_1_ODD_Vol.mrc"
+    assert "4 tilts, -60..40.01 degrees, by tilts/TS_1.xml" in log
+    volume(tmp_path / "set" / "TS_2_Vol.mrc")
+    status, log = run("prepare_star", "set", "--tilt_files=tilts")
+    assert status == 1 and "no tilt file" in log and "TS_2" in log

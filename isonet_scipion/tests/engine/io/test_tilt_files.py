@@ -1,0 +1,153 @@
+"""Tilt files as programs write them; the layouts are those of public examples, the numbers are made up."""
+
+import numpy as np
+import pytest
+
+from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.io.tilt_files import find_tilt_file, half_name, read_tilt_file, series_name
+
+ALN = """# AreTomo Alignment / Priims bprmMn
+# RawSize = 4096 4096 5
+# NumPatches = 1
+# DarkFrame =     0    0   -68.00
+# AlphaOffset =    12.30
+# SEC     ROT         GMAG       TX          TY      SMEAN     SFIT    SCALE     BASE     TILT
+    1    84.4445    1.00000     13.382     21.802     1.00     1.00     1.00     0.00    {0:.2f}
+    2    84.4445    1.00000      0.000      0.000     1.00     1.00     1.00     0.00      0.29
+    3    84.4445    1.00000     -2.385    -74.660     1.00     1.00     1.00     0.00     44.29
+# Local Alignment
+   0   0 -1537.16  -1363.14     -6.93    -36.22   1.0
+"""
+MDOC = """PixelSpacing = 1.7
+ImageFile = TS_1.mrc
+
+[T = SerialEM: Acquired on a Talos          30-May-21  22:34:28    ]
+
+[T =     Tilt axis angle = -88.7, binning = 1  spot = 6  camera = 1 bidir = 0.0]
+
+[ZValue = 0]
+TiltAngle = 0.01
+MinMaxMean =
+TargetDefocus = -4
+
+[ZValue = 1]
+TiltAngle = -57.02
+
+[ZValue = 2]
+TiltAngle = 51.0
+"""
+XML = """<?xml version="1.0" encoding="utf-8"?>
+<TiltSeries DataDirectory="/t" AreAnglesInverted="False" PlaneNormal="0, 0, 1">
+	<Angles>-40.01
+-2.5
+0.02
+39.98
+60</Angles>
+	<UseTilt>True
+True
+False
+True
+True</UseTilt>
+	<CTF><Param Name="Defocus" Value="9" /></CTF>
+	<GridCTF Width="1" Height="1" Depth="5" MarginX="0" MarginY="0" MarginZ="0">
+		<Node X="0" Y="0" Z="0" Value="4.1" />
+		<Node X="0" Y="0" Z="1" Value="3.2" />
+		<Node X="0" Y="0" Z="2" Value="1.0" />
+		<Node X="0" Y="0" Z="3" Value="4.3" />
+		<Node X="0" Y="0" Z="4" Value="4.4" />
+	</GridCTF>
+</TiltSeries>
+"""
+RELION = """
+# version 50001
+
+data_TS_1
+
+loop_
+_rlnMicrographName #1
+_rlnTomoNominalStageTiltAngle #2
+_rlnTomoNominalDefocus #3
+_rlnDefocusU #4
+_rlnDefocusV #5
+_rlnTomoYTilt #6
+a_-57.mrc -57.0 -4.0 41000 42000 -55.5
+a_0.mrc 0.0 -4.0 31000 33000 1.5
+a_51.mrc 51.0 -4.0 43000 44000 52.5
+"""
+TOMOSTAR = "data_\n\nloop_\n_wrpMovieName #1\n_wrpAngleTilt #2\na.tif -51.0\nb.tif 0.02\nc.tif 57.0\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "tilts", "defocus"),
+    [
+        ("TS_1.tlt", " -57.00\n 0.0\n51\n", (-57, 51), None),
+        ("TS_1.rawtlt", "51\r\n0\r\n-57\r\n", (-57, 51), None),
+        ("TS_1_TLT.txt", "-57.0 3 20.1\n 0 1 0\n51 2 10\n", (-57, 51), None),
+        ("TS_1.aln", ALN.format(-27.71), (-27.71, 44.29), None),
+        ("TS_1.mrc.mdoc", MDOC, (-57.02, 51), None),
+        ("TS_1.xml", XML, (-60, 40.01), 32000),  # Warp's angles are the negative of IMOD's
+        ("TS_1.XML", XML.replace("GridCTF", "GridOther"), (-60, 40.01), 90000),
+        ("TS_1.star", RELION, (-55.5, 52.5), 32000),
+        ("TS_1.star", RELION.replace("rlnTomoYTilt", "rlnOther"), (-57, 51), 32000),
+        ("TS_1.tomostar", TOMOSTAR, (-57, 51), None),
+    ],
+)
+def test_each_kind_of_tilt_file(tmp_path, name, text, tilts, defocus):
+    (tmp_path / name).write_text(text)
+    series = read_tilt_file(find_tilt_file(str(tmp_path), "TS_1"))
+    assert (series.tilt.minimum, series.tilt.maximum) == pytest.approx(tilts)
+    assert series.defocus == (None if defocus is None else pytest.approx(defocus))
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("a.aln", ALN.format(1567301525373690323140608.0), "its 3 tilt angles .*1.5673e.24 degrees"),
+        ("a.tlt", "0\n0\n", r"2 tilt angles \(0 to 0"),
+        ("a.tlt", "3\n", "1 tilt angles"),
+        ("a.tlt", "words\n", "can't be read"),
+        ("a.mdoc", "PixelSpacing = 2\n", r"0 tilt angles \(none"),
+        ("a.xml", "<TiltSeries><Angles>1 2", "can't be read"),
+        ("a.star", "data_\nloop_\n_rlnA\n1\n", "has no column _rlnTomoYTilt"),
+        ("a.tlt", "nan\n1\n2\n", "not those of a tilt series"),
+    ],
+)
+def test_what_is_no_tilt_series_is_refused(tmp_path, name, text, said):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(EngineError, match=f"{name}: .*{said}"):
+        read_tilt_file(tmp_path / name)
+
+
+def test_a_tomogram_finds_its_own_tilt_file(tmp_path):
+    (tmp_path / "TS_10").mkdir()
+    names = ("TS_1.rawtlt", "TS_1.tlt", "TS_10/TS_10.tlt", "TS_1_2.mrc.mdoc", "pos_3_st.aln", "notes.doc")
+    for name in names:
+        (tmp_path / name).write_text("")
+    found = {
+        tomogram: find_tilt_file(str(tmp_path), tomogram).name
+        for tomogram in ("TS_1", "TS_1_rec", "TS_1_10.00Apx", "TS_10_Vol", "TS_1_2_10.00Apx", "pos_3")
+    }
+    assert found == {
+        "TS_1": "TS_1.tlt",
+        "TS_1_rec": "TS_1.tlt",
+        "TS_1_10.00Apx": "TS_1.tlt",
+        "TS_10_Vol": "TS_10.tlt",
+        "TS_1_2_10.00Apx": "TS_1_2.mrc.mdoc",
+        "pos_3": "pos_3_st.aln",
+    }
+    with pytest.raises(EngineError, match=r"has no tilt file .* of TS_2"):
+        find_tilt_file(str(tmp_path), "TS_2_10.00Apx")
+    with pytest.raises(EngineError, match="does not exist"):
+        find_tilt_file(str(tmp_path / "nowhere"), "TS_1")
+    (tmp_path / "copy").mkdir()
+    (tmp_path / "copy" / "TS_1.tlt").write_text("")
+    with pytest.raises(EngineError, match=r"several could be that of TS_1: .*copy/TS_1.tlt"):
+        find_tilt_file(str(tmp_path), "TS_1")
+
+
+def test_names_of_tilt_series():
+    names = ("TS_01.tomostar", "a/TS_01_10.00Apx.mrc", "TS_01.mrc.mdoc", "TS_01.MRC", "TS_01_Vol.mrc", "TS_01")
+    assert {series_name(name) for name in names[:2] + names[3:]} == {"TS_01"}
+    halves = ("TS_01_EVN_Vol.mrc", "rec_TS_01_half2.mrc", "TS_01_ODD", "TS_01_even.mrc")
+    assert [half_name(name) for name in halves] == ["TS_01", "rec_TS_01", "TS_01", "TS_01"]
+    assert np.array_equal([series_name("TS.1_bin4")], ["TS.1_bin4"])
