@@ -187,13 +187,13 @@ _UMASK = _umask()
 
 def require_kept(outputs: Iterable[str | os.PathLike], inputs: Iterable[str | os.PathLike]) -> None:
     """Raise an EngineError if writing one of the outputs would replace one of the inputs, also where links hide it."""
-    kept = {name for path in inputs for name in (_entry(path), os.path.realpath(path))}
+    kept = {name for path in inputs for name in (entry_of(path), os.path.realpath(path))}
     for path in outputs:
-        if _entry(path) in kept:
+        if entry_of(path) in kept:
             raise EngineError(str(path), "the output would replace this input", "Let it go to another folder or name.")
 
 
-def _entry(path: str | os.PathLike) -> str:
+def entry_of(path: str | os.PathLike) -> str:
     """Folder and name that writing `path` changes: a link that is the last part is replaced itself."""
     folder, name = os.path.split(os.path.abspath(path))
     return os.path.join(os.path.realpath(folder), name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import hashlib
 import io
 import logging
 import os
@@ -36,6 +37,8 @@ CLEARLY = 10.0  # as many voxels near one end of the grey values as near the oth
 HEADER_BYTES = 1024
 EXTENDED_LENGTH = slice(92, 96)  # bytes of the header that tell the extended header's length
 _warnings_lock = threading.Lock()  # Python catches warnings for all threads at once
+MARK = b"isonet_scipion "  # how a label begins that tells by what a file was made
+MOST_LABELS = 10  # of a header
 COMPRESSED = {".gz": gzip.open, ".bz2": bz2.open}
 
 
@@ -290,9 +293,29 @@ def volume_bytes(shape: tuple[int, int, int], dtype: type = np.float32) -> int:
     return int(np.prod(shape, dtype=object)) * np.dtype(dtype).itemsize + HEADER_BYTES
 
 
+def mark_of(stage: str, table: str | os.PathLike, tomogram: str | os.PathLike) -> bytes:
+    """A label that tells which command on which table made a file out of which tomogram."""
+    places = "\0".join(os.path.realpath(path) for path in (table, tomogram))
+    return MARK + f"{stage} {hashlib.sha256(os.fsencode(places)).hexdigest()[:32]}".encode()
+
+
+def is_marked(path: str | os.PathLike, mark: bytes) -> bool:
+    """Whether a file is one that was written with a mark; False where it can't be read."""
+    try:
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+            return mark in file.read(HEADER_BYTES)
+    except OSError:
+        return False
+
+
 @contextmanager
 def writing_volume(
-    path: str | os.PathLike, shape: tuple[int, int, int], dtype: type, voxel_size: float, like: Volume | None = None
+    path: str | os.PathLike,
+    shape: tuple[int, int, int],
+    dtype: type,
+    voxel_size: float,
+    like: Volume | None = None,
+    mark: bytes = b"",
 ) -> Iterator[np.ndarray]:
     """Write an MRC volume through a memory map; the file appears when it is whole.
 
@@ -308,6 +331,8 @@ def writing_volume(
         In A, all axes.
     like : Volume, optional
         Whose origin, start and labels the header takes.
+    mark : bytes
+        A label more, by which `is_marked` knows the file again.
 
     Yields
     ------
@@ -330,8 +355,11 @@ def writing_volume(
         if like is not None:
             mrc.header.origin = like.origin
             mrc.header.nxstart, mrc.header.nystart, mrc.header.nzstart = like.start
-            mrc.header.label[: len(like.labels)] = like.labels
-            mrc.header.nlabl = len(like.labels)
+        labels = like.labels if like else [bytes(label) for label in mrc.header.label[: int(mrc.header.nlabl)]]
+        labels = [label for label in labels if not label.startswith(MARK)]
+        labels = labels[: MOST_LABELS - bool(mark)] + [mark] * bool(mark)
+        mrc.header.label[: len(labels)] = labels
+        mrc.header.nlabl = len(labels)
         _write_statistics(mrc)
 
 
@@ -350,9 +378,11 @@ def _write_statistics(mrc: mrcfile.mrcmemmap.MrcMemmap) -> None:
     mrc.header.rms = np.sqrt(max(squares / data.size - mean**2, 0.0))
 
 
-def write_volume(path: str | os.PathLike, data: np.ndarray, voxel_size: float, like: Volume | None = None) -> None:
+def write_volume(
+    path: str | os.PathLike, data: np.ndarray, voxel_size: float, like: Volume | None = None, mark: bytes = b""
+) -> None:
     """Write an array (z, y, x) of float32 or int8; parameters and errors as in `writing_volume`."""
-    with writing_volume(path, data.shape, data.dtype, voxel_size, like) as voxels:
+    with writing_volume(path, data.shape, data.dtype, voxel_size, like, mark) as voxels:
         voxels[:] = data
 
 

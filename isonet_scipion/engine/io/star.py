@@ -169,6 +169,14 @@ def _looped(block: list[str]) -> list[str]:
     return [block[0], "loop_", *(label for label, _ in pairs), " ".join(value for _, value in pairs)]
 
 
+def existing_table(path: str | os.PathLike) -> Star:
+    """The table of a file that is about to be replaced; an empty one where there is none that can be read."""
+    try:
+        return read_star(path) if os.path.exists(path) else Star([], path=str(path))
+    except EngineError:
+        return Star([], path=str(path))
+
+
 def _blocks(text: str) -> list[list[str]]:
     """The lines of each data_ block; emtable stops at an empty line and knows no comments, so these are left out."""
     blocks: list[list[str]] = []

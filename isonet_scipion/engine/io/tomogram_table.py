@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from isonet_scipion.engine.conventions import TILT_RANGE
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.io.files import require_kept
-from isonet_scipion.engine.io.mrc import Volume, check_unit, open_volume, require_voxel_size, warn_of_oddities
+from isonet_scipion.engine.io.files import entry_of, require_kept
+from isonet_scipion.engine.io.mrc import (
+    Volume,
+    check_unit,
+    is_marked,
+    mark_of,
+    open_volume,
+    require_voxel_size,
+    warn_of_oddities,
+)
 from isonet_scipion.engine.io.star import Star, parse_index_list, read_star, tomogram_names, write_star
 from isonet_scipion.engine.physics.ctf import CtfParameters, require_plausible_defocus
 from isonet_scipion.engine.physics.wedge import TiltRange
@@ -166,6 +175,48 @@ class TomogramTable:
         labels = [label for label in (*NAMING, *HALF_LABELS) if label != own]
         names = [self.star.text(row, label) for row in self.star.rows for label in labels]
         require_kept(outputs, [name for name in names if name and "\0" not in name])
+
+    def claim(
+        self, outputs: Mapping[Path, TomogramEntry], stage: str, column: str, option: str, result: Star | None = None
+    ) -> dict[Path, bytes]:
+        """Refuse to replace what is not this table's own.
+
+        Parameters
+        ----------
+        outputs : mapping
+            The files that will be written, and what of.
+        stage : str
+            The command.
+        column : str
+            Where a table names such files.
+        option : str
+            Gives their folder.
+        result : Star, optional
+            The table that names them, where that is another one.
+
+        Returns
+        -------
+        dict
+            The mark of each file, for `write_volume`; what an earlier run of the same command left bears it.
+
+        Raises
+        ------
+        EngineError
+            If a file exists that is an input, or that neither the table names nor this command made for it.
+        """
+        star = result or self.star
+        self.keep_inputs(outputs, None if result else column)
+        marks = {path: mark_of(stage, star.path, entry.path) for path, entry in outputs.items()}
+        named = {name for row in star.rows if (name := star.text(row, column)) and "\0" not in name}
+        own = {entry_of(name) for name in named}
+        for path, mark in marks.items():
+            if os.path.lexists(path) and entry_of(path) not in own and not is_marked(path, mark):
+                raise EngineError(
+                    str(path),
+                    f"it is there already, and {star.path} does not name it: it may be another table's",
+                    f"Give another folder with --{option}, or delete it.",
+                )
+        return marks
 
     def update(self, entry: TomogramEntry, values: dict[str, object]) -> None:
         """Put values into a tomogram's row and write the table."""

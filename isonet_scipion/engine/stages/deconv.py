@@ -24,7 +24,8 @@ def deconv(star_file: str, settings: DeconvSettings) -> None:
     table = TomogramTable(star_file)
     entries = table.select(settings.tomo_idx)
     targets = {entry.name: Path(settings.deconv_folder) / f"{entry.name}.mrc" for entry in entries}
-    table.keep_inputs(targets.values(), "rlnDeconvTomoName")
+    owners = {targets[entry.name]: entry for entry in entries}
+    marks = table.claim(owners, "deconv", "rlnDeconvTomoName", "deconv_folder")
     ctfs = [entry.ctf_parameters(settings.voltage, settings.cs) for entry in entries]
     shapes = [entry.source(use_deconvolved=False)[0].shape for entry in entries]
     needed = growth({targets[entry.name]: volume_bytes(shape) for entry, shape in zip(entries, shapes)})
@@ -42,7 +43,9 @@ def deconv(star_file: str, settings: DeconvSettings) -> None:
             target = targets[entry.name]
             voxel_size = entry.output_voxel_size(volume)
             border = border_of(volume)
-            with naming(volume), writing_volume(target, volume.shape, np.float32, voxel_size, volume) as out:
+            with naming(volume), writing_volume(
+                target, volume.shape, np.float32, voxel_size, volume, marks[target]
+            ) as out:
                 deconvolve(volume.data, job, out, settings.chunk_size, target.parent, settings.ncpu, border)
             table.update(entry, {"rlnSnrFalloff": falloff, "rlnDeconvStrength": strength, "rlnDeconvTomoName": target})
             progress.advance()

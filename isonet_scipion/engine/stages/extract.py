@@ -15,7 +15,7 @@ from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.files import require_kept
 from isonet_scipion.engine.io.mrc import Volume, naming, volume_bytes, write_volume
 from isonet_scipion.engine.io.shown import border_of, open_mask
-from isonet_scipion.engine.io.star import Star, read_star, write_star
+from isonet_scipion.engine.io.star import Star, existing_table, read_star, write_star
 from isonet_scipion.engine.io.tomogram_table import TomogramEntry, TomogramTable
 from isonet_scipion.engine.process.disk import growth, require_space
 from isonet_scipion.engine.process.progress import Progress
@@ -42,13 +42,14 @@ def extract(star_file: str, settings: ExtractSettings) -> None:
     total = sum(map(len, plans))
     if total == 0:
         raise EngineError(star_file, "no subtomogram lies inside the tomograms", "Check the numbers and coordinates.")
-    files = {
-        _target(entry, number, settings): volume_bytes((size,) * 3)
+    owners = {
+        _target(entry, number, settings): entry
         for entry, centres in zip(entries, plans)
         for number in range(len(centres))
     }
-    table.keep_inputs(files)
-    require_space(settings.subtomo_folder, growth(files))
+    earlier = existing_table(settings.subtomo_star)
+    marks = table.claim(owners, "extract", "rlnImageName", "subtomo_folder", earlier)
+    require_space(settings.subtomo_folder, growth(dict.fromkeys(owners, volume_bytes((size,) * 3))))
     subtomos = Star([])
     with Progress("Extraction", total, "subtomograms") as progress:
         for entry, centres in zip(entries, plans):
@@ -58,7 +59,7 @@ def extract(star_file: str, settings: ExtractSettings) -> None:
                 cube = crop(np.asarray(volume.data), centre, size).astype(np.float32)
                 if entry.inverted:
                     np.negative(cube, out=cube)  # subtomograms have no column for it
-                write_volume(target, cube, entry.output_voxel_size(volume))
+                write_volume(target, cube, entry.output_voxel_size(volume), mark=marks[target])
                 _add_row(subtomos, target, entry, centre, (settings.cube_size, size), deconvolved)
                 progress.advance()
     write_star(settings.subtomo_star, subtomos)

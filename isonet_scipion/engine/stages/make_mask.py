@@ -34,7 +34,8 @@ def make_mask(star_file: str, settings: MakeMaskSettings) -> None:
         _boundary(entry, entry.source(settings.use_deconv_tomo)[0])
     shapes = {entry.name: entry.source(settings.use_deconv_tomo)[0].shape for entry in entries}
     sizes = {_target(name, settings): volume_bytes(shape, np.int8) for name, shape in shapes.items()}
-    table.keep_inputs(sizes, "rlnMaskName")
+    owners = {_target(entry.name, settings): entry for entry in entries}
+    marks = table.claim(owners, "make_mask", "rlnMaskName", "mask_folder")
     require_space(settings.mask_folder, growth(sizes))
     with Progress("Masks", len(entries), "tomograms") as progress:
         for entry in entries:
@@ -54,7 +55,7 @@ def make_mask(star_file: str, settings: MakeMaskSettings) -> None:
                     "Raise density_percentage and std_percentage, lower z_crop, or check the boundary.",
                 )
             target = _target(entry.name, settings)
-            write_volume(target, mask, entry.output_voxel_size(volume), volume)
+            write_volume(target, mask, entry.output_voxel_size(volume), volume, marks[target])
             table.update(
                 entry, {"rlnMaskDensityPercentage": density, "rlnMaskStdPercentage": std, "rlnMaskName": target}
             )

@@ -48,7 +48,8 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
     for entry in entries:
         _parts(entry, metadata, use_deconvolved)  # what is wrong with one is told before any work
     files = {_target(entry, settings): entry.source(use_deconvolved)[0].shape for entry in entries}
-    table.keep_inputs(files, "rlnCorrectedTomoName")
+    owners = {_target(entry, settings): entry for entry in entries}
+    marks = table.claim(owners, "predict", "rlnCorrectedTomoName", "output_dir")
     require_space(settings.output_dir, growth({path: volume_bytes(shape) for path, shape in files.items()}))
     network = network_settings(metadata)
     fixed = _fixed_tiling(settings, network)
@@ -88,7 +89,7 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
         corrected /= len(parts)
         if border is not None:
             corrected = _with_border(volume, border, corrected, shown if settings.normalized_output else None)
-        write_volume(target, corrected, entry.output_voxel_size(volume), volume)
+        write_volume(target, corrected, entry.output_voxel_size(volume), volume, marks[target])
         del corrected  # from here on it is read from the file
         table.update(entry, {"rlnCorrectedTomoName": target})
         box = (slice(None),) * 3 if border is None else border.box

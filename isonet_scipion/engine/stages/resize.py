@@ -8,7 +8,7 @@ from pathlib import Path
 from isonet_scipion.engine.command import Command, value_of
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.mrc import open_volume, read_float, volume_bytes, write_volume
-from isonet_scipion.engine.io.star import Star, write_star
+from isonet_scipion.engine.io.star import Star, existing_table, write_star
 from isonet_scipion.engine.io.tomogram_table import HALF_LABELS, TomogramEntry, TomogramTable
 from isonet_scipion.engine.physics.rescaling import rescale, rescaled_shape
 from isonet_scipion.engine.process.disk import growth, require_space
@@ -34,20 +34,21 @@ def resize(star_file: str, settings: ResizeSettings) -> None:
         )
         for entry in entries
     }
-    table.keep_inputs(sizes)
+    path = Path(star_file).with_name(f"{Path(star_file).stem}_resized.star")
+    owners = {_target(entry, settings): entry for entry in entries}
+    marks = table.claim(owners, "resize", "rlnMicrographName", "out_folder", existing_table(path))
     require_space(settings.out_folder, growth(sizes))
     with Progress("Resizing", len(entries), "tomograms") as progress:
         for entry in entries:
             volume = open_volume(entry.path)
             target = _target(entry, settings)
             data = rescale(read_float(volume), entry.voxel_size, settings.apix)
-            write_volume(target, data, settings.apix, volume)
+            write_volume(target, data, settings.apix, volume, marks[target])
             row = {label: entry.row[label] for label in labels}
             resized.rows.append(row)
             resized.set(row, "rlnMicrographName", target)
             resized.set(row, "rlnPixelSize", float(settings.apix))
             progress.advance()
-    path = Path(star_file).with_name(f"{Path(star_file).stem}_resized.star")
     write_star(path, resized)
     log.info("%s: %d tomograms of %g A", path, len(resized.rows), settings.apix)
 

@@ -1,0 +1,101 @@
+"""What belongs to another table is not replaced: that one would name a wrong tomogram as its own."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from isonet_scipion.engine.io.mrc import open_volume, write_volume
+from isonet_scipion.engine.io.star import read_star
+from isonet_scipion.tests.faults.conftest import VOXEL_SIZE, table, the_error, voxels
+
+# command, after the table; the folder that it writes to; the option for that
+STAGES = {
+    "deconv": (("--ncpu=1",), "deconv", "deconv_folder"),
+    "make_mask": (("--patch_size=2",), "mask", "mask_folder"),
+    "extract": (("--cube_size=8", "--crop_size=10", "--seed=1"), "subtomo", "subtomo_folder"),
+    "resize": (("--apix=13",), "tomograms_resized", "out_folder"),
+    "predict": (("tiny.keras", "--cube_size=20", "--crop_size=40"), "corrected_tomos", "output_dir"),
+}
+
+
+@pytest.fixture
+def sessions(project):
+    """Two tables whose tomograms are called the same."""
+    for number, name in enumerate("ab"):
+        write_volume(project / name / "TS_01.mrc", voxels(seed=number) + 500 * number, VOXEL_SIZE)
+        table(project / f"{name}.star", [{"rlnMicrographName": f"{name}/TS_01.mrc"}])
+    return project
+
+
+def command(stage, name):
+    more = {"extract": (f"--subtomo_star={name}_subtomo.star",)}.get(stage, ())
+    return (stage, f"{name}.star", *STAGES[stage][0], *more)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_second_table_is_told_to_take_another_folder(sessions, run, stage):
+    _, folder, option = STAGES[stage]
+    assert run(*command(stage, "a"))[0] == 0
+    before = {path: path.read_bytes() for path in sessions.rglob("*") if path.is_file()}
+    status, log = run(*command(stage, "b"))
+    error = the_error(log)
+    assert status == 1 and "TS_01" in error and f"--{option}" in error
+    assert {path: path.read_bytes() for path in sessions.rglob("*") if path.is_file()} == before
+    assert run(*command(stage, "b"), f"--{option}=other")[0] == 0
+    # its own outputs are replaced, by the same command on the same table
+    times = {path: path.stat().st_mtime_ns for path in Path(folder).glob("*.mrc")}
+    assert run(*command(stage, "a"))[0] == 0
+    assert all(path.stat().st_mtime_ns != time for path, time in times.items())
+
+
+@pytest.mark.parametrize("stage", ["deconv", "make_mask", "predict", "extract", "resize"])
+def test_what_a_killed_run_left_is_replaced(sessions, run, stage):
+    tables = {name: (sessions / name).read_bytes() for name in ("a.star", "b.star")}
+    assert run(*command(stage, "a"))[0] == 0
+    first = {path.name: np.array(open_volume(path).data) for path in Path(STAGES[stage][1]).glob("*.mrc")}
+    # it was killed when its files were there, before their names came into a table
+    for name in ("a_subtomo.star", "a_resized.star"):
+        Path(name).unlink(missing_ok=True)
+    for name, text in tables.items():
+        Path(name).write_bytes(text)
+    assert run(*command(stage, "a"))[0] == 0
+    for name, data in first.items():
+        np.testing.assert_array_equal(open_volume(Path(STAGES[stage][1]) / name).data, data)
+    # for another table they are foreign all the same
+    assert run(*command(stage, "b"))[0] == 1
+
+
+def test_a_file_of_the_users_own_is_not_replaced(sessions, run):
+    (sessions / "deconv").mkdir()
+    shutil.copy("a/TS_01.mrc", "deconv/TS_01.mrc")
+    status, log = run("deconv", "a.star")
+    assert status == 1 and "it is there already" in the_error(log)
+    (sessions / "deconv" / "TS_01.mrc").unlink()
+    (sessions / "deconv" / "TS_01.mrc").symlink_to("nowhere")
+    assert run("deconv", "a.star")[0] == 1
+    assert Path("deconv/TS_01.mrc").is_symlink()
+
+
+def test_a_moved_project_goes_on_with_what_its_table_names(sessions, run, monkeypatch):
+    assert run("deconv", "a.star")[0] == 0
+    sessions.rename(sessions.with_name("moved"))
+    monkeypatch.chdir(sessions.with_name("moved"))
+    assert run("deconv", "a.star", "--snrfalloff=0.5")[0] == 0
+    assert read_star("a.star").rows[0]["rlnDeconvTomoName"] == "deconv/TS_01.mrc"
+
+
+def test_labels_of_the_tomogram_are_kept_beside_the_mark(sessions, run):
+    import mrcfile
+
+    with mrcfile.open("a/TS_01.mrc", "r+") as mrc:
+        mrc.header.label[:10] = [f"label {number}".encode() for number in range(10)]
+        mrc.header.nlabl = 10
+    assert run("deconv", "a.star")[0] == 0
+    labels = open_volume("deconv/TS_01.mrc").labels
+    assert labels[:9] == tuple(f"label {number}".encode() for number in range(9))
+    assert labels[9].startswith(b"isonet_scipion deconv ")
+    assert run("make_mask", "a.star", "--patch_size=2")[0] == 0
+    labels = open_volume("mask/TS_01_mask.mrc").labels
+    assert [label[:22] for label in labels[-2:]] == [b"label 8", b"isonet_scipion make_ma"]
