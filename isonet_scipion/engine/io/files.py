@@ -2,36 +2,60 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
+import functools
+import hashlib
 import logging
 import os
+import re
+import secrets
+import shutil
 import socket
 import stat
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Optional, Tuple
+
+import psutil
 
 from isonet_scipion.engine.errors import EngineError, system_error
 from isonet_scipion.engine.process.signals import signals_put_off
 
 log = logging.getLogger(__name__)
-NAME_ERRORS = (errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG)
 NAME_REMEDY = "Give another name, whose parts are folders."
-WRITE_REMEDY = "Check the free space and the permissions."
-_open_now: set[Path] = set()  # temporary files and locks of this process
+LEFTOVER = re.compile(r"\.([0-9a-f]{8})-([0-9]+)-[0-9a-f]{8}\.partial")  # machine, process
+SECONDS_IN_TURN = 30.0  # a process that hangs keeps no other from its work
+ATTEMPTS = 20  # at making something whose folder others remove
+State = Optional[Tuple[int, int, int]]
+_open_now: set[Path] = set()  # temporary folders and locks of this process
+_swept: set[Path] = set()  # folders where what killed processes left was looked for
+
+
+class ChangedMeanwhile(EngineError):
+    """A file was written by somebody else while this process was about to replace it."""
+
+    def __init__(self, path: str | os.PathLike) -> None:
+        super().__init__(
+            str(path), "it is being written by another command", "Run one command at a time, or give another output."
+        )
 
 
 @contextmanager
-def replacing(path: str | os.PathLike) -> Iterator[Path]:
-    """Give a temporary name beside `path`; on success it becomes `path`, on failure it is deleted.
+def replacing(path: str | os.PathLike, since: State | bool = True) -> Iterator[Path]:
+    """Give a temporary name; on success it becomes `path`, on failure it is deleted.
 
-    The temporary file can be read by its owner only, and never is a link that somebody else put there.
+    The temporary file lies in a folder beside `path` which only its owner may enter, and which is reached through its
+    open descriptor: whoever may write beside `path` can put no link in its place. Processes share no temporary name.
 
     Parameters
     ----------
     path : path
         The file to write. Its folder is made where it is missing.
+    since : tuple or bool
+        `file_state` of `path`, which must not have changed since then. True: since this call; False: it may change,
+        and the last one who writes it counts.
 
     Yields
     ------
@@ -41,36 +65,111 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     Raises
     ------
     EngineError
-        If the folder or the file can't be written (disk full, no permission), or another command is writing it.
+        If the folder or the file can't be written (disk full, no permission); `ChangedMeanwhile` if another command
+        wrote it.
     """
     target = Path(path)
-    # always the same name, so that what a killed run left behind is overwritten by the next one
-    temporary = target.with_name(f".{target.stem}.partial{target.suffix}")
     try:
-        with _held(temporary, target, "is being written by another command") as file:
-            os.ftruncate(file, 0)
-            yield temporary
-            os.chmod(temporary, 0o666 & ~_UMASK)
-            os.replace(temporary, target)
+        before = file_state(target) if since is True else since
+        with _workshop(target) as folder:
+            yield Path(f"/proc/{os.getpid()}/fd/{folder}", target.name)
+            os.chmod(target.name, 0o666 & ~_UMASK, dir_fd=folder)
+            if since is not False and file_state(target) != before:
+                raise ChangedMeanwhile(target)
+            os.replace(target.name, target, src_dir_fd=folder)
     except OSError as error:
         raise _not_written(target, error) from error
 
 
-def write_whole(path: str | os.PathLike, text: str) -> None:
+def write_whole(path: str | os.PathLike, text: str, since: State | bool = True) -> None:
     """Write a text file as `replacing` does."""
-    with replacing(path) as temporary:
+    with replacing(path, since) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
-@contextmanager
-def in_turn(folder: str | os.PathLike) -> Iterator[None]:
-    """Wait until no other process is in such a context with this folder."""
-    lock = os.open(folder, os.O_RDONLY)
+def file_state(path: str | os.PathLike) -> State:
+    """What changes when a file is replaced or written; None where there is none. Raises an OSError if it can't tell."""
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+        found = os.stat(path, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
+
+
+@contextmanager
+def _workshop(target: Path) -> Iterator[int]:
+    """Descriptor of a private folder beside `target`, which holds an empty file of the same name."""
+    with signals_put_off():
+        path = _private_folder(target.parent)
+        _open_now.add(path)
+    folder = -1
+    try:
+        folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        with suppress(OSError):  # without locks, the process in its name tells that it is in use
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        file = os.open(target.name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=folder)
+        try:
+            if os.fstat(file).st_uid != os.fstat(folder).st_uid:
+                raise EngineError(str(target), "somebody else puts folders beside it", "Give a folder of your own.")
+        finally:
+            os.close(file)
+        yield folder
     finally:
-        os.close(lock)
+        if folder >= 0:
+            with suppress(OSError):  # it was renamed, or what is left is for the next run to delete
+                os.unlink(target.name, dir_fd=folder)
+            with suppress(OSError):
+                os.close(folder)
+        with suppress(OSError):
+            path.rmdir()
+        _open_now.discard(path)
+
+
+def _private_folder(parent: Path) -> Path:
+    """Make a folder that only this user may enter, with a name that nobody can know beforehand."""
+    for attempt in range(1, ATTEMPTS + 1):
+        path = parent / f".{_machine()}-{os.getpid()}-{secrets.token_hex(4)}.partial"
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+            os.mkdir(path, 0o700)
+            break
+        except FileNotFoundError:  # the folder was removed in between
+            if attempt == ATTEMPTS:
+                raise
+    _sweep(parent)
+    return path
+
+
+def _sweep(parent: Path) -> None:
+    """Delete what killed processes of this user and machine left in a folder; looked for once in each folder."""
+    if parent in _swept:
+        return
+    _swept.add(parent)
+    with suppress(OSError), os.scandir(parent) as entries:
+        for entry in entries:
+            match = LEFTOVER.fullmatch(entry.name)
+            if match and match[1] == _machine() and not psutil.pid_exists(int(match[2])):
+                _discard_folder(Path(entry.path))
+
+
+def _discard_folder(path: Path) -> None:
+    """Delete a temporary folder that no living process holds."""
+    try:
+        folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError:
+        return
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(path, ignore_errors=True)
+    except OSError:
+        pass
+    finally:
+        os.close(folder)
+
+
+@functools.lru_cache(maxsize=None)
+def _machine() -> str:
+    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
 
 
 @contextmanager
@@ -86,20 +185,45 @@ def alone(path: str | os.PathLike) -> Iterator[None]:
         If another command has it, or the folder can't be written.
     """
     try:
-        target = Path(path).absolute()
+        # a table may be a link, whose locks must not differ from those of the table itself
+        target = Path(os.path.realpath(path) if os.path.isfile(path) else os.path.abspath(path))
     except FileNotFoundError as error:
         raise EngineError(str(path), "the working directory was deleted", "Change to another one.") from error
     lock = target.with_name(f".{target.name}.lock")
     missing = [folder for folder in lock.parents if not folder.exists()]
     try:
         with _held(lock, Path(path), "another command is working on it") as file:
-            os.ftruncate(file, 0)
-            os.write(file, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+            with suppress(OSError):  # for the message of who comes next
+                os.ftruncate(file, 0)
+                os.write(file, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
             yield
     finally:
         for folder in missing:
             with suppress(OSError):  # it is in use
                 folder.rmdir()
+
+
+@contextmanager
+def in_turn(folder: str | os.PathLike) -> Iterator[None]:
+    """Let processes that write the same file of a folder do so one after the other, where the file system has locks."""
+    lock = -1
+    with suppress(OSError):
+        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    until = time.monotonic() + SECONDS_IN_TURN
+    while lock >= 0 and time.monotonic() < until:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            time.sleep(0.05)
+        except OSError:
+            break
+    try:
+        yield
+    finally:
+        if lock >= 0:
+            with suppress(OSError):
+                os.close(lock)
 
 
 @contextmanager
@@ -111,20 +235,23 @@ def _held(path: Path, target: Path, taken: str) -> Iterator[int]:
     try:
         yield file
     finally:
-        if _is_at(file, path):
-            path.unlink()
+        # what fails here does not undo the work: the lock itself goes with the process
+        with suppress(OSError):
+            if _is_at(file, path):
+                path.unlink()
         _open_now.discard(path)
-        os.close(file)
+        with suppress(OSError):
+            os.close(file)
 
 
 def _lock(path: Path, target: Path, taken: str) -> int:
-    while True:
+    for attempt in range(1, ATTEMPTS + 1):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
-        except FileNotFoundError:
-            continue  # the folder was removed in between
         except OSError as error:
+            if isinstance(error, FileNotFoundError) and attempt < ATTEMPTS:
+                continue  # the folder was removed in between
             raise _not_written(target, error) from error
         found = os.fstat(file)
         if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
@@ -142,11 +269,11 @@ def _lock(path: Path, target: Path, taken: str) -> int:
         if _is_at(file, path):  # not if its last owner deleted it after it was opened here
             return file
         os.close(file)
+    raise EngineError(str(target), f"{path.name} beside it comes and goes", "Give a folder that others leave alone.")
 
 
 def _not_written(target: Path, error: OSError) -> EngineError:
-    remedy = NAME_REMEDY if error.errno in NAME_ERRORS else WRITE_REMEDY
-    return EngineError(str(target), f"can't be written ({error.strerror or error})", remedy)
+    return system_error(error, target, "can't be written")
 
 
 def require_outputs(files: Iterable[str], folders: Iterable[str]) -> None:
@@ -172,8 +299,11 @@ def _is_at(file: int, path: Path) -> bool:
 def discard_temporaries() -> None:
     """Delete this process's temporary files and locks, where there is no time left to leave their contexts."""
     for path in list(_open_now):
-        with suppress(OSError):
-            path.unlink()
+        if path.name.endswith(".partial"):
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                path.unlink()
 
 
 def _umask() -> int:

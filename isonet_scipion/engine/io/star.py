@@ -13,7 +13,7 @@ from pathlib import Path
 from emtable import Table
 
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.io.files import replacing, require_file
+from isonet_scipion.engine.io.files import State, replacing, require_file
 
 NOT_SET = "None"
 _CELL = re.compile(r'"([^"]*)"(?=\s|$)|\'([^\']*)\'(?=\s|$)|(\S+)')
@@ -207,8 +207,8 @@ def _check_cells(block: list[str]) -> None:
             raise ValueError(f"row {number} has {count} cells, not {len(labels)}; quote names with spaces")
 
 
-def write_star(path: str | os.PathLike, star: Star) -> None:
-    """Write a table; the file is replaced only when the new one is whole.
+def write_star(path: str | os.PathLike, star: Star, since: State | bool = True) -> None:
+    """Write a table; the file is replaced only when the new one is whole; `since` as in `files.replacing`.
 
     Raises
     ------
@@ -216,7 +216,7 @@ def write_star(path: str | os.PathLike, star: Star) -> None:
         If it can't be written, or a cell holds a line break or both kinds of quotes.
     """
     cells = [[_quoted(row.get(label, NOT_SET), path) for label in star.labels] for row in star.rows]
-    with replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
+    with replacing(path, since) as temporary, open(temporary, "w", encoding="utf-8") as file:
         file.write(f"\ndata_{star.name}\n\n")
         writer = Table.Writer(file)
         writer.writeHeader([Table.Column(f"{label} #{number}") for number, label in enumerate(star.labels, 1)])

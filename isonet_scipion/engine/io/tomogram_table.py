@@ -10,7 +10,7 @@ from pathlib import Path
 
 from isonet_scipion.engine.conventions import TILT_RANGE
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.io.files import entry_of, require_kept
+from isonet_scipion.engine.io.files import ATTEMPTS, ChangedMeanwhile, entry_of, file_state, require_kept
 from isonet_scipion.engine.io.mrc import (
     Volume,
     check_unit,
@@ -219,7 +219,30 @@ class TomogramTable:
         return marks
 
     def update(self, entry: TomogramEntry, values: dict[str, object]) -> None:
-        """Put values into a tomogram's row and write the table."""
-        for label, value in values.items():
-            self.star.set(entry.row, label, value)
-        write_star(self.path, self.star)
+        """Put values into a tomogram's row of the table as it is now: other cells may be others' work of meanwhile.
+
+        Raises
+        ------
+        EngineError
+            If the table can't be read or written, has this tomogram no longer, or changes all the time.
+        """
+        path = os.path.realpath(self.path)  # of a link, the table itself is written
+        for attempt in range(1, ATTEMPTS + 1):
+            since = file_state(path)
+            star = read_star(path)
+            row = next((row for row in star.rows if _same_tomogram(row, entry.row)), None)
+            if row is None:
+                raise EngineError(self.path, f"it has {entry.path} no longer", "Start again with the table as it is.")
+            for label, value in values.items():
+                self.star.set(entry.row, label, value)
+                star.set(row, label, value)
+            try:
+                write_star(path, star, since)
+                break
+            except ChangedMeanwhile:
+                if attempt == ATTEMPTS:
+                    raise
+
+
+def _same_tomogram(row: dict[str, str], other: dict[str, str]) -> bool:
+    return all(row.get(label) == other[label] for label in ("rlnIndex", "rlnMicrographName"))

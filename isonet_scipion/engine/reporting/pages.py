@@ -66,7 +66,7 @@ def write_page(path: Path, title: str, sections: list[str]) -> Path:
         f"<style>{STYLE}</style></head>\n<body><h1>{html.escape(title)}</h1>\n{body}\n</body></html>\n"
     )
     with in_turn(path.parent):
-        write_whole(path, text)
+        write_whole(path, text, since=False)
     return path
 
 

@@ -1,5 +1,6 @@
 """Commands that write the same things at the same time, links under temporary names, and private files."""
 
+import errno
 import fcntl
 import os
 import signal
@@ -10,8 +11,9 @@ import pytest
 
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.files import alone, replacing
-from isonet_scipion.engine.io.star import read_star
-from isonet_scipion.tests.faults.conftest import engine, table, the_error
+from isonet_scipion.engine.io.star import read_star, write_star
+from isonet_scipion.engine.io.tomogram_table import TomogramTable
+from isonet_scipion.tests.faults.conftest import engine, python, table, the_error
 
 # command, the lock that it takes
 COMMANDS = (
@@ -79,14 +81,23 @@ def test_a_killed_commands_lock_is_taken_over_and_removed(scene, run):
     assert not (scene / ".results.lock").exists()
 
 
-def test_one_file_is_written_once_at_a_time(tmp_path):
-    with replacing(tmp_path / "a" / "f.txt") as temporary:
-        temporary.write_text("first")
-        with pytest.raises(EngineError, match="written by another"), replacing(tmp_path / "a" / "f.txt"):
-            pass
-        assert temporary.read_text() == "first"
-    assert (tmp_path / "a" / "f.txt").read_text() == "first"
-    assert len(list((tmp_path / "a").iterdir())) == 1
+def test_a_file_that_changed_meanwhile_is_not_replaced(tmp_path):
+    path = tmp_path / "a" / "f.txt"
+
+    def late():
+        with replacing(path) as temporary:
+            temporary.write_text("late")
+            with replacing(path) as early:
+                early.write_text("early")
+
+    with pytest.raises(EngineError, match="written by another"):
+        late()
+    assert path.read_text() == "early"
+    with replacing(path, since=False) as temporary:
+        temporary.write_text("late")
+        path.write_text("somebody's")
+    assert path.read_text() == "late"
+    assert len(list(path.parent.iterdir())) == 1
 
 
 def test_folders_made_for_a_lock_go_again(tmp_path):
@@ -98,38 +109,118 @@ def test_folders_made_for_a_lock_go_again(tmp_path):
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["kept"]
 
 
-def links(target, name):
-    yield name.symlink_to(target)
-    yield os.link(target, name)
-    yield os.mkfifo(name)
-    yield name.mkdir()
-
-
-def test_nothing_is_written_through_a_link_under_the_temporary_name(tmp_path):
-    (tmp_path / "victim").write_text("precious")
-    name = tmp_path / ".f.partial.txt"
-    for _ in links(tmp_path / "victim", name):
-        with pytest.raises(EngineError, match=r"f\.txt"), replacing(tmp_path / "f.txt") as temporary:
-            temporary.write_text("lost")
-        assert (tmp_path / "victim").read_text() == "precious"
-        assert os.path.lexists(name)  # it is not the program's, so it stays
-        name.rmdir() if name.is_dir() else name.unlink()
-    assert not (tmp_path / "f.txt").exists()
-
-
-def test_temporary_files_and_locks_are_private_and_outputs_are_not(tmp_path):
+def test_the_temporary_file_can_not_be_reached_by_others(tmp_path):
+    umask = os.umask(0)
+    os.umask(umask)
     with alone(tmp_path / "f.txt"), replacing(tmp_path / "f.txt") as temporary:
+        folder = next(path for path in tmp_path.iterdir() if path.name.endswith(".partial"))
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
         for path in (temporary, tmp_path / ".f.txt.lock"):
             assert stat.S_IMODE(path.stat().st_mode) == 0o600
         temporary.write_text("whole")
-    umask = os.umask(0)
-    os.umask(umask)
     assert stat.S_IMODE((tmp_path / "f.txt").stat().st_mode) == 0o666 & ~umask
 
 
-def test_a_leftover_of_a_killed_run_is_overwritten(tmp_path):
-    (tmp_path / ".f.partial.txt").write_text("half of something longer")
-    with replacing(tmp_path / "f.txt") as temporary:
-        assert temporary.read_text() == ""
-        temporary.write_text("whole")
-    assert [path.name for path in tmp_path.iterdir()] == ["f.txt"]
+def test_a_link_in_the_place_of_the_temporary_folder_leads_nowhere(tmp_path):
+    private = tmp_path / "private"
+    private.mkdir()
+    (private / "f.txt").write_text("precious")
+    (private / "f.txt").chmod(0o600)
+    shared = tmp_path / "shared"
+    with replacing(shared / "f.txt") as temporary:
+        (folder,) = shared.iterdir()
+        # what somebody may do who may write in the shared folder
+        folder.rename(shared / "elsewhere")
+        folder.symlink_to(private)
+        temporary.write_text("result")
+    assert (shared / "f.txt").read_text() == "result"
+    assert (private / "f.txt").read_text() == "precious"
+    assert stat.S_IMODE((private / "f.txt").stat().st_mode) == 0o600
+
+
+def test_temporary_names_are_never_the_same(tmp_path):
+    names = set()
+    for _ in range(20):
+        with replacing(tmp_path / "f.txt"):
+            names |= {path.name for path in tmp_path.iterdir() if path.name != "f.txt"}
+    assert len(names) == 20
+
+
+def test_what_a_killed_process_left_is_deleted_and_nothing_else(tmp_path):
+    code = "import sys, os, signal; from isonet_scipion.engine.io.files import replacing\n"
+    code += "with replacing('f.txt') as path: path.write_text('half'); os.kill(os.getpid(), signal.SIGKILL)"
+    assert python(tmp_path, code).wait(60) == -signal.SIGKILL
+    (left,) = tmp_path.iterdir()
+    foreign = tmp_path / ".ffffffff-1-00000000.partial"  # of another machine
+    foreign.mkdir()
+    code = "from isonet_scipion.engine.io.files import replacing\n"
+    code += "with replacing('f.txt') as path: path.write_text('whole')"
+    assert python(tmp_path, code).wait(60) == 0
+    assert (tmp_path / "f.txt").read_text() == "whole"
+    assert not left.exists() and foreign.exists()
+
+
+NO_LOCKS = """
+import sys, errno, fcntl, os
+def flock(*_):
+    raise OSError(int(sys.argv[1]), os.strerror(int(sys.argv[1])))
+if int(sys.argv[1]):
+    fcntl.flock = flock
+else:
+    fcntl.flock = lambda *_: None  # it excludes nobody
+from isonet_scipion.engine.cli import main
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS])
+def test_without_locks_commands_work_and_say_so(scene, number):
+    table(scene / "c.star", [{}])
+    training = ("--filter_base=2", "--unet_depth=1", "--iterations=1", "--epochs=1", "--steps_per_epoch=1")
+    commands = [
+        ("deconv", "c.star"),
+        ("predict", "c.star", "m.keras", "--cube_size=20", "--crop_size=40"),
+        ("refine", "s.star", *training),
+    ]
+    for command in commands:
+        process = python(scene, NO_LOCKS, str(number), *command)
+        log = process.communicate(timeout=120)[1]
+        assert process.returncode == 0 and "Traceback" not in log, log
+        assert "this file system has no locks" in log
+
+
+def test_columns_that_another_machine_wrote_meanwhile_are_kept(scene):
+    processes = [python(scene, NO_LOCKS, "0", *command) for command in (("deconv", "t.star"), ("make_mask", "t.star"))]
+    for process in processes:
+        log = process.communicate(timeout=120)[1]
+        assert process.returncode == 0, log
+    for row in read_star(scene / "t.star").rows:
+        assert row["rlnDeconvTomoName"].startswith("deconv/") and row["rlnMaskName"].startswith("mask/")
+
+
+def test_an_update_changes_its_own_cells_only(scene):
+    mine = TomogramTable(scene / "t.star")
+    others = read_star(scene / "t.star")
+    others.set(others.rows[0], "rlnMaskName", "mask/of_another_machine.mrc")
+    others.rows[1]["rlnDefocus"] = "31000"
+    write_star(scene / "t.star", others)
+    mine.update(mine.select(None)[1], {"rlnDeconvTomoName": "deconv/t2.mrc"})
+    star = read_star(scene / "t.star")
+    assert star.rows[0]["rlnMaskName"] == "mask/of_another_machine.mrc"
+    assert (star.rows[1]["rlnDefocus"], star.rows[1]["rlnDeconvTomoName"]) == ("31000", "deconv/t2.mrc")
+    star.rows = star.rows[:1]
+    write_star(scene / "t.star", star)
+    with pytest.raises(EngineError, match=r"it has t2\.mrc no longer"):
+        mine.update(mine.select(None)[1], {"rlnDeconvTomoName": "deconv/t2.mrc"})
+
+
+def test_a_linked_table_stays_a_link(scene, run):
+    (scene / "real").mkdir()
+    (scene / "t.star").rename(scene / "real" / "t.star")
+    (scene / "t.star").symlink_to("real/t.star")
+    assert run("deconv", "t.star")[0] == 0
+    assert (scene / "t.star").is_symlink()
+    assert "rlnDeconvTomoName" in read_star(scene / "real" / "t.star").labels
+    with open(scene / "real" / ".t.star.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert run("deconv", "t.star")[0] == 1

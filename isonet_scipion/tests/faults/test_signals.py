@@ -128,13 +128,12 @@ MAKING = """
 import os, signal, sys
 from isonet_scipion.engine import cli
 from isonet_scipion.engine.io import files
-number, open_file = int(sys.argv[1]), os.open
-def open_and_signal(path, *arguments):
-    file = open_file(path, *arguments)
+number, mkdir = int(sys.argv[1]), os.mkdir
+def mkdir_and_signal(path, *arguments):
+    mkdir(path, *arguments)
     if ".partial" in str(path):  # it is there, but nobody knows yet whose it is
         os.kill(os.getpid(), number)
-    return file
-os.open = open_and_signal
+os.mkdir = mkdir_and_signal
 sys.exit(cli.main(["prepare_star", ".", "--output_star=new.star"]))
 """
 
@@ -188,7 +187,7 @@ with signals.ending_on_signals(discard_temporaries), alone("out"), replacing("fi
 def test_a_step_that_python_can_not_interrupt_is_ended_too(tmp_path, number, status):
     process = python(tmp_path, BUSY, stdout=subprocess.PIPE)
     assert process.stdout.readline() == "begun\n"
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".file.partial.txt", ".out.lock"]
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".lock", ".partial"]
     process.send_signal(number)
     _, log = process.communicate(timeout=10)
     assert process.returncode == status, log
