@@ -1,4 +1,4 @@
-"""Packaging of the plugin; tool settings are in pyproject.toml."""
+"""What pyproject.toml can't say of the package: the pinned backends, and which tests are installed."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
-HERE = Path(__file__).parent
-INIT = (HERE / "isonet_scipion" / "__init__.py").read_text(encoding="utf-8")
-VERSION = re.search(r'^__version__ = "([^"]+)"', INIT, re.MULTILINE).group(1)
-
+TESTS = "isonet_scipion.tests"
+NEEDS_PYTEST = re.compile("^(import|from) (pytest|hypothesis)", re.MULTILINE)
 # Python: TensorFlow and Keras that were tested together
 TESTED = {
     "python_version < '3.10'": ("2.20.0", "3.10.0"),
@@ -25,62 +24,44 @@ for where, (tensorflow, keras) in TESTED.items():
     CPU += [f"tensorflow-cpu=={tensorflow}; {LINUX_PC} and {where}", f"tensorflow=={tensorflow}; {OTHERS} and {where}"]
     GPU += [f"tensorflow[and-cuda]=={tensorflow}; {where}"]
     KERAS += [f"keras=={keras}; {where}"]
+SITE = ["mkdocs-material", "mkdocstrings[python]"]
+
+
+class BuildWithRunnableTests(build_py):
+    """Leaves out the tests that Scipion's own runner can't run."""
+
+    def find_package_modules(self, package: str, package_dir: str) -> list[tuple[str, str, str]]:
+        """Modules of a package as (package, module, file)."""
+        found = super().find_package_modules(package, package_dir)
+        if not package.startswith(TESTS):
+            return found
+        return [module for module in found if not NEEDS_PYTEST.search(Path(module[2]).read_text(encoding="utf-8"))]
+
 
 setup(
-    name="isonet_scipion",
-    version=VERSION,
-    description="Scipion plugin: missing-wedge correction of cryo-ET tomograms with IsoNet's method",
-    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
-    long_description_content_type="text/markdown",
-    license="GPL-3.0-or-later",
-    classifiers=[
-        "Programming Language :: Python :: 3",
-        "Topic :: Scientific/Engineering",
-    ],
-    keywords="scipion cryo-em cryo-et tomography isonet missing wedge",
-    packages=find_packages(),
+    packages=find_packages(
+        exclude=[f"{TESTS}.{name}" for each in ("engine", "faults", "install") for name in (each, f"{each}.*")]
+    ),
     # makes an editable installation a path (.pth): pip's other way fails beside a folder with the package's name
     package_dir={"": "."},
-    package_data={
-        "isonet_scipion": ["protocols.conf", "*.png", "templates/*"],
-        "isonet_scipion.engine": ["builtin/*.keras", "builtin/*.md"],
-    },
-    python_requires=">=3.9,<3.13",
-    install_requires=[
-        "scipion-app",
-        "scipion-pyworkflow",
-        "scipion-em",
-        "scipion-em-tomo",
-        "numpy",
-        "scipy",
-        "mrcfile",
-        "emtable",
-        "imodmodel",
-        "click",
-        "tqdm",
-        "matplotlib",
-        "h5py",
-        "psutil",
-        "packaging",
-    ],
+    cmdclass={"build_py": BuildWithRunnableTests},
     extras_require={
         "engine": CPU + KERAS,
         "engine-gpu": GPU + KERAS,
+        "docs": SITE,
         "test": [
             "pytest",
             "pytest-timeout",
             "pytest-xdist",
             "hypothesis",
             "ruff",
+            "mypy",
+            *SITE,
             "jax<0.5",  # what Scipion's SciPy allows
             "starfile",
             "scipion-em-imod",
             "scipion-installer",
             "virtualenv",
         ],
-    },
-    entry_points={
-        "pyworkflow.plugin": ["isonet_scipion = isonet_scipion"],
-        "console_scripts": ["isonet-engine = isonet_scipion.engine.cli:main"],
     },
 )

@@ -17,8 +17,16 @@ def test_wheel_holds_the_whole_package_and_its_entry_points(tmp_path):
         parser = ConfigParser()
         parser.read_string(wheel.read(entry_points).decode())
         assert any(name.endswith("LICENSE") for name in wheel.namelist())
-    package = {path for path in PACKAGE.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
-    assert files == {path.relative_to(PACKAGE.parent).as_posix() for path in package}
+    paths = {path for path in PACKAGE.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
+    package = {path.relative_to(PACKAGE.parent).as_posix() for path in paths}
+    assert {name for name in files if "/tests/" not in name} == {name for name in package if "/tests/" not in name}
+    tests = {name for name in files if "/tests/" in name}
+    assert {
+        f"isonet_scipion/tests/{name}.py" for name in ("__init__", "protocols/__init__", "protocols/test_chain")
+    } < tests
+    # of the tests those that need no pytest
+    assert tests < package and "isonet_scipion/tests/protocols/conftest.py" not in tests
+    assert all("/tests/protocols/" in name or name.count("/") == 2 for name in tests)
     data = ("protocols.conf", "icon.png", "templates/isonet.json.template")
     assert {f"isonet_scipion/{name}" for name in data} <= files
     assert dict(parser["pyworkflow.plugin"]) == {"isonet_scipion": "isonet_scipion"}
