@@ -1,7 +1,7 @@
 """Set everything up in .venv and run one thing there.
 
     python3 run.py demo    the whole chain in a Scipion project, on an example tomogram made on the spot
-    python3 run.py test    ruff and all tests, also of the installation in a Scipion by its official installer
+    python3 run.py test    style, types, docs and all tests, also of the installation in a Scipion by its installer
 
 Needs Python 3.9 to 3.12 and nothing else; a second call finds everything set up and starts at once.
 """
@@ -14,8 +14,12 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
+import time
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
+from xml.etree import ElementTree
 
 HERE = Path(__file__).resolve().parent
 VENV = HERE / ".venv"
@@ -25,6 +29,19 @@ STAMP = VENV / "installed-for"
 MODULES = {"ensurepip": "python3-venv", "tkinter": "python3-tk"}
 # What the tests call: Scipion's installer of programs, and a screen for Scipion's windows.
 PROGRAMS = {"wget": "wget", "Xvfb": "xvfb"}
+
+
+# An empty -m: also the tests that pytest alone leaves out (pyproject.toml); two at a time, since many mostly wait.
+PYTEST = ("-m", "", "-n", "2", "--dist", "loadfile")
+TESTS = "isonet_scipion/tests"
+# In their order: a folder of tests, or commands after Python.
+STEPS = {
+    "style": [["-m", "ruff", "check", "."], ["-m", "ruff", "format", "--check", "."]],
+    "engine": f"{TESTS}/engine",
+    "protocols": f"{TESTS}/protocols",
+    "faults": f"{TESTS}/faults",
+    "install": f"{TESTS}/install",
+}
 
 
 def say(text: str) -> None:
@@ -88,6 +105,39 @@ def set_up() -> None:
     STAMP.write_text(wanted)
 
 
+def all_steps() -> int:
+    """Run every step, also after one that failed; ends with their times and the numbers of tests. 0 if all passed."""
+    lines, failures, counts = [], 0, Counter()
+    for name, step in STEPS.items():
+        say(name)
+        started = time.monotonic()
+        if isinstance(step, str):
+            status, found = tests(step)
+            counts += found
+            note = f"  {found['passed']} passed, {found['failed']} failed, {found['skipped']} skipped"
+        else:
+            statuses = [call(PYTHON, *command) for command in step]
+            status, note = any(statuses), ""
+        failures += bool(status)
+        lines.append(f"{name:10}{'FAILED' if status else 'passed'}{time.monotonic() - started:7.0f} s{note}")
+    say("Steps")
+    print(*lines, sep="\n")
+    print(f"{counts['passed']} passed, {counts['failed']} failed, {counts['skipped']} skipped; {failures} steps failed")
+    return int(failures > 0)
+
+
+def tests(folder: str) -> tuple[int, Counter]:
+    """Run a folder's tests; returns pytest's exit status and the numbers of tests that passed, failed, were skipped."""
+    with tempfile.TemporaryDirectory() as scratch:
+        report = Path(scratch) / "tests.xml"
+        status = call(PYTHON, "-m", "pytest", *PYTEST, f"--junitxml={report}", folder)
+        if not report.exists():
+            return status or 1, Counter()
+        suite = next(ElementTree.parse(report).iter("testsuite"))
+    total, failed, errors, skipped = (int(suite.get(key)) for key in ("tests", "failures", "errors", "skipped"))
+    return status, Counter(passed=total - failed - errors - skipped, failed=failed + errors, skipped=skipped)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("demo", "test"))
@@ -97,12 +147,11 @@ def main() -> None:
     if arguments.what == "demo":
         say("Running the demonstration")
         sys.exit(call(PYTHON, "-m", "isonet_scipion.demo", *arguments.rest))
-    say("ruff")
-    style = call(PYTHON, "-m", "ruff", "check", ".")
     complete_machine(programs=PROGRAMS)
-    say("pytest")
-    # an empty -m: also the tests that pytest alone leaves out (pyproject.toml); two at a time, since many mostly wait
-    sys.exit(call(PYTHON, "-m", "pytest", "-m", "", "-n", "2", "--dist", "loadfile", *arguments.rest) or style)
+    if arguments.rest:
+        say("pytest")
+        sys.exit(call(PYTHON, "-m", "pytest", *PYTEST, *arguments.rest))
+    sys.exit(all_steps())
 
 
 if __name__ == "__main__":
