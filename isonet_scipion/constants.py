@@ -18,6 +18,9 @@ DECONVOLVED_ATTRIBUTE = "_isonetDeconvolved"
 # and the latter's column in the engine's table
 DECONVOLVED_LABEL = "isonetDeconvolved"
 
+# Column of a tomogram's table: where its defocus is from, CTF or form
+DEFOCUS_SOURCE_LABEL = "isonetDefocusSource"
+
 # Extra attributes of corrected tomograms, by what the engine's report calls them: power in the missing wedge over that
 # outside it, before and after; correlation of what the network restores with data hidden from it, and its resolution
 REPORT_ATTRIBUTES = {

@@ -6,13 +6,13 @@ Coordinates in tables are array indices (voxels from 0), Scipion's BOTTOM_LEFT_C
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import mrcfile
 from pwem.convert.headers import setMRCSamplingRate
 from pwem.emlib.image import ImageHandler
-from pwem.objects import Transform
+from pwem.objects import EMObject, Transform
 from pyworkflow.object import Float, Integer
 from tomo.constants import BOTTOM_LEFT_CORNER
 from tomo.objects import Coordinate3D, CTFTomoSeries, SubTomogram, TomoAcquisition, Tomogram, TomoMask
@@ -21,6 +21,7 @@ from isonet_scipion.constants import (
     CUBE_SIZE_ATTRIBUTE,
     DECONVOLVED_ATTRIBUTE,
     DECONVOLVED_LABEL,
+    DEFOCUS_SOURCE_LABEL,
     REPORT_ATTRIBUTES,
 )
 from isonet_scipion.engine.errors import EngineError
@@ -94,7 +95,17 @@ def zeroTiltDefocus(series: CTFTomoSeries) -> float | None:
 
 def hasPhaseShift(series: CTFTomoSeries) -> bool:
     """Whether the CTFs were estimated with a phase shift, as of a phase plate."""
-    return any(ctf.hasPhaseShift() and ctf.getPhaseShift() for ctf in series)
+    return any(ctf.hasPhaseShift() and ctf.getPhaseShift() for ctf in enabled(series))
+
+
+def enabled(items: Iterable[EMObject] | None) -> Iterator[EMObject]:
+    """The items of a set, none for None, that are not disabled in it, as a viewer's user can do; not clones."""
+    return (item for item in (() if items is None else items) if item.isEnabled())
+
+
+def enabledIds(items: Iterable[EMObject] | None) -> list[str]:
+    """The tsIds of a set's items that are not disabled."""
+    return [item.getTsId() for item in enabled(items)]
 
 
 def halfMaps(tomogram: Tomogram) -> list[str]:
@@ -117,6 +128,7 @@ def tomogramRow(
     mask: str | None = None,
     halves: Sequence[str | None] = (),
     isDeconvolved: bool = False,
+    defocusSource: str | None = None,
 ) -> dict[str, str]:
     """One row of a tomogram table.
 
@@ -144,6 +156,8 @@ def tomogramRow(
         MRC files of the even and the odd half, or None twice for a row beside one that has them.
     isDeconvolved : bool
         Whether the CTF is corrected in `path`.
+    defocusSource : str, optional
+        Where the defocus is from: CTF or form.
     """
     values = {
         "rlnIndex": index,
@@ -162,6 +176,8 @@ def tomogramRow(
     if mask is not None:
         values["rlnMaskName"] = mask
     values.update(zip(HALF_LABELS, halves))
+    if defocusSource is not None:
+        values[DEFOCUS_SOURCE_LABEL] = defocusSource
     if isDeconvolved:
         values["rlnDeconvTomoName"] = path
     return _asText(values)

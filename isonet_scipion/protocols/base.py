@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING
 
 from pwem.protocols import EMProtocol
 from pyworkflow.exceptions import PyworkflowException
-from pyworkflow.protocol.constants import GPU_LIST, USE_GPU
+from pyworkflow.protocol.constants import GPU_LIST, MODE_RESTART, USE_GPU
 from pyworkflow.protocol.params import BooleanParam, StringParam
 
 from isonet_scipion.engine.io.outcome import read_outcome
 from isonet_scipion.engine.process.parent_watch import PARENT
 from isonet_scipion.plugin import Plugin
 from isonet_scipion.protocols.form import commandOptions, isFilledIn
+from isonet_scipion.protocols.linked_inputs import absentErrors, growingErrors
+from isonet_scipion.protocols.record import changeErrors, keepValues, usedValue
 
 if TYPE_CHECKING:
     from pyworkflow.protocol import Form
@@ -34,6 +36,8 @@ class EngineFailure(PyworkflowException):
 
 class ProtIsoNetBase(EMProtocol):
     """Runs commands of the engine through Scipion's executor."""
+
+    FREE: tuple[str, ...] = ()  # parameters that may change when a run is continued, besides those of how it is run
 
     def _addGpuParams(self, form: Form) -> None:
         form.addHidden(
@@ -52,7 +56,26 @@ class ProtIsoNetBase(EMProtocol):
         )
 
     def _validate(self) -> list[str]:
-        return self._inputErrors() if isFilledIn(self) else []
+        absent = absentErrors(self)
+        if absent or not isFilledIn(self):
+            return absent
+        errors = [] if self.worksInStreaming() else growingErrors(self)
+        if self._hasResults() and self.runMode != MODE_RESTART:
+            errors += changeErrors(self, self.FREE)
+        return errors + self._inputErrors()
+
+    def _hasResults(self) -> bool:
+        """Whether there is something that the form's values were used for, and that Continue keeps."""
+        return any(True for _ in self.iterOutputAttributes())
+
+    def _keepValues(self) -> None:
+        """Store the values that the results are made with, before the first of them is."""
+        if not self._hasResults():
+            keepValues(self)
+
+    def _used(self, name: str) -> object:
+        """The value of a parameter that the results were made with; the form may say another one by now."""
+        return usedValue(self, name)
 
     def _inputErrors(self) -> list[str]:
         """What is wrong with inputs and values that are legal each by itself."""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pyworkflow.protocol import Form, Protocol
     from tomo.objects import Tomogram
 
+CTF, FORM = "CTF", "form"  # where a defocus is from
 Defoci = Mapping[str, Optional[float]]  # of each tomogram (tsId) in A; None where not known
 
 
@@ -67,10 +68,25 @@ def addMicroscope(form: Form, settings: type, condition: str | None = None) -> N
 
 def defociById(protocol: Protocol, tsIds: Iterable[str], isLeftOut: bool = False) -> Defoci:
     """Defocus (A) of each tomogram: of its CTF, else the form's unless tomograms without CTF are left out."""
-    ctfs = protocol.inputCtfs.get()
-    known = {} if ctfs is None else {ctf.getTsId(): convert.zeroTiltDefocus(ctf) for ctf in ctfs.iterItems()}
+    return {tsId: defocus for tsId, (defocus, _) in sourcedDefoci(protocol, tsIds, isLeftOut).items()}
+
+
+def sourcedDefoci(
+    protocol: Protocol, tsIds: Iterable[str], isLeftOut: bool = False
+) -> dict[str, tuple[float | None, str]]:
+    """As `defociById`, each with where it is from: CTF or form."""
+    ctfs = convert.enabled(protocol.inputCtfs.get())
+    known = {ctf.getTsId(): convert.zeroTiltDefocus(ctf) for ctf in ctfs}
     rest = None if isLeftOut else protocol.defocus.get()
-    return {tsId: rest if known.get(tsId) is None else known[tsId] for tsId in tsIds}
+    return {tsId: (rest, FORM) if known.get(tsId) is None else (known[tsId], CTF) for tsId in tsIds}
+
+
+def usedDefocus(defoci: Iterable[str | None], sources: Iterable[str | None]) -> str:
+    """What a summary says of the defoci (A) that tables hold, and where they are from."""
+    values, sources = [float(value) for value in defoci if value is not None], list(sources)
+    ends = f"{min(values):.0f} to {max(values):.0f} Å" if values else "not known"
+    byCtf = sources.count(CTF)
+    return f"Defocus {ends}; by CTFs: {byCtf} of {len(sources)}, by the form: {sources.count(FORM)}."
 
 
 def defocusErrors(protocol: Protocol, defoci: Defoci, isLeftOut: bool = False) -> list[str]:
@@ -113,7 +129,7 @@ def ctfParameterErrors(protocol: Protocol, optics: Iterable[convert.Optics]) -> 
 def phaseWarnings(protocol: Protocol, defoci: Defoci, remedy: str) -> list[str]:
     """That the CTF here is not that of a phase plate, where there is one; and `remedy`."""
     ctfs = protocol.inputCtfs.get()
-    shifted = [] if ctfs is None else [ctf.getTsId() for ctf in ctfs.iterItems() if convert.hasPhaseShift(ctf)]
+    shifted = [] if ctfs is None else [ctf.getTsId() for ctf in convert.enabled(ctfs) if convert.hasPhaseShift(ctf)]
     return [f"Phase plate: {', '.join(shifted)}: the filter knows no phase shift. {remedy}"] if shifted else []
 
 

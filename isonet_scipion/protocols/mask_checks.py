@@ -20,9 +20,9 @@ def maskErrors(masks: SetOfTomoMasks, tomograms: Mapping[str, Tomogram], samplin
             f"The masks have {masks.getSamplingRate():.2f} Å/px, the tomograms {samplingRate:.2f}: "
             "make masks of these tomograms."
         )
-    unreadable = convert.fileErrors(masks)
+    unreadable = convert.fileErrors(convert.enabled(masks))
     errors += [f"*Masks*: {error}" for error in unreadable.values()]
-    ofMasks = {mask.getTsId(): mask.getDim() for mask in masks if mask.getTsId() not in unreadable}
+    ofMasks = {mask.getTsId(): mask.getDim() for mask in convert.enabled(masks) if mask.getTsId() not in unreadable}
     other = [tsId for tsId, tomogram in tomograms.items() if ofMasks.get(tsId, tomogram.getDim()) != tomogram.getDim()]
     if other:
         errors.append(f"The masks of {', '.join(other)} have another size than the tomograms.")

@@ -9,6 +9,7 @@ from pyworkflow.protocol.params import BooleanParam
 from tomo.objects import SetOfTomograms, Tomogram
 
 from isonet_scipion import convert
+from isonet_scipion.constants import DEFOCUS_SOURCE_LABEL
 from isonet_scipion.engine.settings import DeconvSettings
 from isonet_scipion.protocols.defocus import (
     Defoci,
@@ -20,6 +21,8 @@ from isonet_scipion.protocols.defocus import (
     defociById,
     defocusErrors,
     phaseWarnings,
+    sourcedDefoci,
+    usedDefocus,
     withoutCtf,
 )
 from isonet_scipion.protocols.form import Within, addOption, optionValues
@@ -41,6 +44,7 @@ class ProtIsoNetDeconv(ProtIsoNetTomograms):
     _possibleOutputs = {"tomograms": SetOfTomograms}
     MATCHED = ("inputCtfs",)
     CORRECTS_CTF = True
+    FREE = ("chunkSize",)
 
     def _defineParams(self, form: Form) -> None:
         form.addSection(label="Input")
@@ -97,12 +101,14 @@ class ProtIsoNetDeconv(ProtIsoNetTomograms):
 
     # ---------------------------------------------------------------- steps
 
-    def _partners(self, tomograms: Mapping[str, Tomogram]) -> dict[str, float]:
-        return {tsId: defocus for tsId, defocus in self._defociById(tomograms).items() if defocus is not None}
+    def _partners(self, tomograms: Mapping[str, Tomogram]) -> dict[str, tuple[float, str]]:
+        """Defocus (A) and where it is from."""
+        sourced = sourcedDefoci(self, tomograms, self._leavesOut())
+        return {tsId: pair for tsId, pair in sourced.items() if pair[0] is not None}
 
-    def _process(self, tomogram: Tomogram, defocus: float) -> None:
-        tsId = tomogram.getTsId()
-        table = self._writeTable(tomogram, halves=self.processHalves.get(), defocus=defocus)
+    def _process(self, tomogram: Tomogram, partner: tuple[float, str]) -> None:
+        tsId, (defocus, source) = tomogram.getTsId(), partner
+        table = self._writeTable(tomogram, halves=self.processHalves.get(), defocus=defocus, defocusSource=source)
         options = {
             "deconv_folder": self._getExtraPath(),
             "ncpu": self.getBinThreads(),
@@ -148,18 +154,19 @@ class ProtIsoNetDeconv(ProtIsoNetTomograms):
         return warnings + amplitudeWarnings(tomograms, map(self._optics, tomograms.values()))
 
     def _results(self, output: SetOfTomograms) -> list[str]:
-        used = [value for value in self._defociById(self._tomogramsById()).values() if value is not None]
-        return [
-            *super()._results(output),
-            f"Defocus {min(used):.0f} to {max(used):.0f} Å, SNR falloff {self.snrFalloff.get():g}, "
-            f"strength {self.deconvStrength.get():g}.",
-        ]
+        used = (self._usedOf(label).values() for label in ("rlnDefocus", DEFOCUS_SOURCE_LABEL))
+        return [*super()._results(output), usedDefocus(*used), f"Filter: {self._strength()}."]
 
     def _methods(self) -> list[str]:
         return [
             "The contrast transfer function was deconvolved from the tomograms with a Wiener-like filter [Tegunov2019] "
-            f"as in IsoNet [Liu2022] (SNR falloff {self.snrFalloff.get():g}, strength {self.deconvStrength.get():g})."
+            f"as in IsoNet [Liu2022] ({self._strength()})."
         ]
+
+    def _strength(self) -> str:
+        values = (self._used(name) for name in ("snrFalloff", "deconvStrength"))
+        falloff, strength = (1.0 if value is None else value for value in values)
+        return f"falloff of the SNR {falloff:g}, strength {strength:g}"
 
     def _citations(self) -> list[str]:
         return ["Liu2022", "Tegunov2019"]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 from typing import TYPE_CHECKING
 
 from pyworkflow.protocol.params import FileParam, FloatParam, PointerParam
+from pyworkflow.utils import cleanPath, cleanPattern
 from tomo.objects import SetOfTomograms
 
 from isonet_scipion import convert
@@ -16,11 +18,14 @@ from isonet_scipion.engine.io.star import read_star
 from isonet_scipion.engine.sampling.crops import usual_cube_size
 from isonet_scipion.protocols.base import ProtIsoNetBase
 from isonet_scipion.protocols.form import Within
+from isonet_scipion.protocols.record import formValues
 from isonet_scipion.protocols.streaming import sameSampling
 
 if TYPE_CHECKING:
     from pyworkflow.protocol import Form
 
+INPUTS = ("inputTomograms", "inputMasks", "inputCorrected", "inputSubtomograms")
+COUNTED = {"rlnMicrographName": "Tomograms", "rlnMaskName": "masks", "rlnCorrectedTomoName": "corrected"}
 TOMOGRAMS, SUBTOMOGRAMS, RELION = "tomograms.star", "subtomo.star", "relion_tomograms.star"
 
 
@@ -67,16 +72,21 @@ class ProtIsoNetExport(ProtIsoNetBase):
     # ---------------------------------------------------------------- steps
 
     def _insertAllSteps(self) -> None:
-        self._insertFunctionStep(self.tomogramsStep, needsGPU=False)
+        # with other values or inputs all is written anew when it is continued
+        made = json.dumps([formValues(self), self._sizes()])
+        self._insertFunctionStep(self.tomogramsStep, made, needsGPU=False)
         if self.inputSubtomograms.get() is not None:
-            self._insertFunctionStep(self.subtomogramsStep, needsGPU=False)
-        self._insertFunctionStep(self.relionStep, needsGPU=False)
+            self._insertFunctionStep(self.subtomogramsStep, made, needsGPU=False)
+        self._insertFunctionStep(self.relionStep, made, needsGPU=False)
 
-    def tomogramsStep(self) -> None:
-        """Write IsoNet's table of tomograms."""
+    def tomogramsStep(self, made: str) -> None:
+        """Write IsoNet's table of tomograms; what a run with other values (not `made`) left is deleted."""
+        for name in (TOMOGRAMS, SUBTOMOGRAMS, RELION):
+            cleanPath(self._getExtraPath(name))
+        cleanPattern(self._getExtraPath("*.mrc"))  # converted volumes
         masks, corrected = self._files("inputMasks"), self._files("inputCorrected")
         tomograms, rows = self.inputTomograms.get(), []
-        for index, tomogram in enumerate([item.clone() for item in tomograms], 1):
+        for index, tomogram in enumerate([item.clone() for item in convert.enabled(tomograms)], 1):
             tsId = tomogram.getTsId()
             row = convert.tomogramRow(
                 tsId,
@@ -91,13 +101,13 @@ class ProtIsoNetExport(ProtIsoNetBase):
             rows.append({"rlnDeconvTomoName": "None", **row})
         convert.writeTable(self._getExtraPath(TOMOGRAMS), rows)
 
-    def subtomogramsStep(self) -> None:
+    def subtomogramsStep(self, made: str) -> None:
         """Write IsoNet's table of subtomograms."""
         subtomograms = self.inputSubtomograms.get()
         rate, crop, rows = subtomograms.getSamplingRate(), subtomograms.getDim()[0], []
         folder = self._getExtraPath("subtomo")
         os.makedirs(folder, exist_ok=True)
-        for index, subtomogram in enumerate(subtomograms.iterItems(), 1):
+        for index, subtomogram in enumerate(convert.enabled(subtomograms), 1):
             path = os.path.abspath(os.path.join(folder, f"subtomogram_{index:06d}.mrc"))
             convert.linkSubtomogram(subtomogram, path, rate)
             optics = convert.readOptics(subtomogram.getAcquisition(), subtomograms.getAcquisition())
@@ -105,7 +115,7 @@ class ProtIsoNetExport(ProtIsoNetBase):
             rows.append(convert.subtomogramRow(index, path, subtomogram, cube, crop, rate, optics))
         convert.writeTable(self._getExtraPath(SUBTOMOGRAMS), rows)
 
-    def relionStep(self) -> None:
+    def relionStep(self, made: str) -> None:
         """Write RELION's table of tomograms."""
         options = {"output_star": self._getExtraPath(RELION)}
         if self.relionStar.get():
@@ -114,9 +124,13 @@ class ProtIsoNetExport(ProtIsoNetBase):
             options["tilt_series_pixel_size"] = self.tiltSeriesPixelSize.get()
         self._runEngine("export_relion", [self._getExtraPath(TOMOGRAMS)], options)
 
+    def _sizes(self) -> dict[str, int]:
+        """Items of each input."""
+        inputs = {name: getattr(self, name).get() for name in INPUTS}
+        return {name: items.getSize() for name, items in inputs.items() if items is not None}
+
     def _files(self, name: str) -> dict[str, str]:
-        items = getattr(self, name).get()
-        files = {} if items is None else {item.getTsId(): item.getFileName() for item in items}
+        files = {item.getTsId(): item.getFileName() for item in convert.enabled(getattr(self, name).get())}
         return {tsId: self._mrc(path, f"{tsId}_{name}") for tsId, path in files.items()}
 
     def _mrc(self, path: str, name: str) -> str:
@@ -127,19 +141,19 @@ class ProtIsoNetExport(ProtIsoNetBase):
 
     def _inputErrors(self) -> list[str]:
         errors, rate = [], self.inputTomograms.get().getSamplingRate()
-        ids = {tomogram.getTsId() for tomogram in self.inputTomograms.get()}
+        ids = set(convert.enabledIds(self.inputTomograms.get()))
         if not ids:
             errors.append("*Tomograms* is empty.")
         for name in ("inputTomograms", "inputMasks", "inputCorrected"):
             if getattr(self, name).get() is not None:
-                errors += convert.fileErrors(getattr(self, name).get()).values()
+                errors += convert.fileErrors(convert.enabled(getattr(self, name).get())).values()
         for name in ("inputMasks", "inputCorrected", "inputSubtomograms"):
             other, label = getattr(self, name).get(), self.getParam(name).label
             if other is None:
                 continue
             if not sameSampling(other.getSamplingRate(), rate):
                 errors.append(f"*{label}* have {other.getSamplingRate():.2f} Å/px, the tomograms {rate:.2f}.")
-            if isinstance(other, SetOfTomograms) and not ids & set(other.getTSIds()):
+            if isinstance(other, SetOfTomograms) and not ids & set(convert.enabledIds(other)):
                 errors.append(f"*{label}*: none has the tilt series ID (tsId) of one of the tomograms.")
         if self.relionStar.get():
             try:
@@ -152,7 +166,20 @@ class ProtIsoNetExport(ProtIsoNetBase):
 
     def _summary(self) -> list[str]:
         paths = [self._getExtraPath(name) for name in (TOMOGRAMS, SUBTOMOGRAMS, RELION)]
-        return [os.path.abspath(path) for path in paths if os.path.exists(path)] or ["No tables yet."]
+        written = [os.path.abspath(path) for path in paths if os.path.exists(path)]
+        if not written:
+            return ["No tables yet."]
+        return [*written, *self._counts()]
+
+    def _counts(self) -> list[str]:
+        """What the tables have of the optional inputs."""
+        lines = []
+        for name, labels in ((TOMOGRAMS, COUNTED), (SUBTOMOGRAMS, {"rlnImageName": "Subtomograms"})):
+            if os.path.exists(self._getExtraPath(name)):
+                star = read_star(self._getExtraPath(name))
+                for label, what in labels.items():
+                    lines.append(f"{what}: {sum(star.text(row, label) is not None for row in star.rows)}")
+        return [", ".join(lines) + "."] if lines else []
 
     def _methods(self) -> list[str]:
         return ["Tables of tomograms were written for the command line and for RELION 5."]

@@ -98,10 +98,10 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
 
     def _partners(self, tomograms: Mapping[str, Tomogram]) -> dict[str, tuple[str | None, list[Coordinate3D] | None]]:
         masks, coordinates = self.inputMasks.get(), self.inputCoordinates.get()
-        files = {} if masks is None else {mask.getTsId(): mask.getFileName() for mask in masks}
+        files = {} if masks is None else {mask.getTsId(): mask.getFileName() for mask in convert.enabled(masks)}
         picked = {}
         if coordinates is not None:
-            for coordinate in coordinates.iterCoordinates():
+            for coordinate in convert.enabled(coordinates.iterCoordinates()):
                 kept = coordinate.clone()
                 kept.setVolume(coordinate.getVolume())
                 picked.setdefault(coordinate.getTomoId(), []).append(kept)
@@ -176,14 +176,17 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
     def _cropSize(self) -> int:
         return self.cropSize.get() or self.cubeSize.get() + CROP_MARGIN
 
+    def _usedCropSize(self) -> int:
+        return self._used("cropSize") or self._used("cubeSize") + 16
+
     def _usable(self, tomograms: Iterable[str]) -> list[str]:
         """The tsIds that have a mask or coordinates, if these are given."""
         masks, coordinates = self.inputMasks.get(), self.inputCoordinates.get()
         wanted = set(tomograms)
         if coordinates is not None:
-            wanted &= set(coordinates.getTSIds())
+            wanted &= {coordinate.getTomoId() for coordinate in convert.enabled(coordinates)}
         elif masks is not None:
-            wanted &= set(masks.getTSIds())
+            wanted &= set(convert.enabledIds(masks))
         return [tsId for tsId in tomograms if tsId in wanted]
 
     # ---------------------------------------------------------------- checks and texts
@@ -226,16 +229,20 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
 
     def _results(self, output: SetOfSubTomograms) -> list[str]:
         counts = Counter(subtomogram.getVolName() for subtomogram in output.iterItems())
+        cube = self._used("cubeSize")
         return [
-            f"{output.getSize()} subtomograms of {self._cropSize()} voxels from {len(counts)} of "
-            f"{self.inputTomograms.get().getSize()} tomograms, for cubes of {self.cubeSize.get()} voxels.",
+            f"{output.getSize()} subtomograms of {self._usedCropSize()} voxels from {len(counts)} of "
+            f"{self.inputTomograms.get().getSize()} tomograms, for cubes of {cube} voxels.",
+            f"{self._counted('Masks', 'rlnMaskName')} Centres: "
+            f"{'given coordinates' if self._used('inputCoordinates') else 'random'}.",
             ", ".join(f"{tsId}: {count}" for tsId, count in counts.items()),
         ]
 
     def _methods(self) -> list[str]:
-        where = "at given coordinates" if self.inputCoordinates.get() is not None else "at random places of the sample"
+        random = "at random places of the sample" if self._used("inputMasks") else "at random places"
+        where = "at given coordinates" if self._used("inputCoordinates") else random
         number = getattr(self, self.OUTPUT).getSize() if hasattr(self, self.OUTPUT) else 0
-        return [f"{number} subtomograms of {self._cropSize()} voxels were extracted {where} for IsoNet [Liu2022]."]
+        return [f"{number} subtomograms of {self._usedCropSize()} voxels were extracted {where} for IsoNet [Liu2022]."]
 
 
 def sampleVolume(tomogram: Tomogram, mask: str | None) -> float:

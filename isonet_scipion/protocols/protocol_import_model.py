@@ -15,6 +15,7 @@ from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.network.model_file import network_settings, read_metadata
 from isonet_scipion.objects import IsoNetModel
 from isonet_scipion.protocols.form import Within
+from isonet_scipion.protocols.record import keepValues, usedValue
 
 if TYPE_CHECKING:
     from pyworkflow.protocol import Form
@@ -53,13 +54,15 @@ class ProtIsoNetImportModel(EMProtocol):
         )
 
     def _insertAllSteps(self) -> None:
-        self._insertFunctionStep(self.importStep, self.modelFile.get(), needsGPU=False)
+        values = self.modelFile.get(), self.samplingRate.get(), self.copyFiles.get()
+        self._insertFunctionStep(self.importStep, *values, needsGPU=False)
 
-    def importStep(self, source: str) -> None:
-        """Link or copy the file and register it."""
-        model = importedModel(source, self._getExtraPath(), self.copyFiles.get())
-        if self.samplingRate.get():
-            model.setSamplingRate(self.samplingRate.get())
+    def importStep(self, source: str, samplingRate: float | None, copy: bool) -> None:
+        """Link or copy the file and register it; done again if Continue finds other values."""
+        keepValues(self)
+        model = importedModel(source, self._getExtraPath(), copy)
+        if samplingRate:
+            model.setSamplingRate(samplingRate)
         self._defineOutputs(model=model)
 
     def _validate(self) -> list[str]:
@@ -74,10 +77,13 @@ class ProtIsoNetImportModel(EMProtocol):
 
     def _summary(self) -> list[str]:
         model = getattr(self, "model", None)
-        return ["No output yet."] if model is None else [f"{os.path.basename(self.modelFile.get())}: {model}"]
+        return ["No output yet."] if model is None else [f"{self._name()}: {model}"]
 
     def _methods(self) -> list[str]:
-        return [f"The network {os.path.basename(self.modelFile.get() or '')} was imported."]
+        return [f"The network {self._name()} was imported."]
+
+    def _name(self) -> str:
+        return os.path.basename(usedValue(self, "modelFile") or "")
 
     def _citations(self) -> list[str]:
         return ["Liu2022"]

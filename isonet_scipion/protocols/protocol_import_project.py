@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from functools import partial
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ from isonet_scipion.isonet_folder import VERSIONS, IsoNetFolder
 from isonet_scipion.objects import IsoNetModel
 from isonet_scipion.protocols.form import Within, isFilledIn
 from isonet_scipion.protocols.protocol_import_model import importedModel
+from isonet_scipion.protocols.record import formValues, keepValues, usedValue
 
 if TYPE_CHECKING:
     from pyworkflow.protocol import Form
@@ -62,10 +64,12 @@ class ProtIsoNetImportProject(EMProtocol):
             group.addParam(name, FloatParam, default=value, label=label, help=WHERE_MISSING, validators=[legal])
 
     def _insertAllSteps(self) -> None:
-        self._insertFunctionStep(self.importStep, self.projectFolder.get(), needsGPU=False)
+        # done again if Continue finds other values
+        self._insertFunctionStep(self.importStep, json.dumps(formValues(self)), needsGPU=False)
 
-    def importStep(self, path: str) -> None:
+    def importStep(self, values: str) -> None:
         """Link the files and register what they are."""
+        keepValues(self)
         folder = self._folder()
         rate = folder.samplingRate
         for version in VERSIONS:
@@ -150,7 +154,7 @@ class ProtIsoNetImportProject(EMProtocol):
         return [f"{name}: {output}" for name, output in outputs] or ["No output yet."]
 
     def _methods(self) -> list[str]:
-        return [f"The IsoNet project {self.projectFolder} was imported."]
+        return [f"The IsoNet project {usedValue(self, 'projectFolder')} was imported."]
 
     def _citations(self) -> list[str]:
         return ["Liu2022"]

@@ -17,6 +17,8 @@ from isonet_scipion.protocols.streaming import ProtIsoNetTomograms
 if TYPE_CHECKING:
     from pyworkflow.protocol import Form
 
+KEPT = 50.0  # percent, where the form says nothing
+
 
 class ProtIsoNetMask(ProtIsoNetTomograms):
     """Mark where the sample is in each tomogram, so that the network learns from it and not from empty ice.
@@ -48,7 +50,7 @@ class ProtIsoNetMask(ProtIsoNetTomograms):
             "density_percentage",
             "Kept by density (%)",
             "Smaller: a tighter mask. Try 30 to 70 according to how crowded the sample is.",
-            default=50.0,
+            default=KEPT,
         )
         addOption(
             group,
@@ -56,7 +58,7 @@ class ProtIsoNetMask(ProtIsoNetTomograms):
             "std_percentage",
             "Kept by local contrast (%)",
             "Smaller: a tighter mask.",
-            default=50.0,
+            default=KEPT,
         )
         addOption(
             group,
@@ -111,9 +113,10 @@ class ProtIsoNetMask(ProtIsoNetTomograms):
         ]
 
     def _methods(self) -> list[str]:
+        density, deviation = (self._used(name) or KEPT for name in ("densityPercentage", "stdPercentage"))
         return [
-            f"Sample masks were made with IsoNet's method [Liu2022], keeping {self.densityPercentage.get():g} % of the "
-            f"volume by density and {self.stdPercentage.get():g} % by local standard deviation."
+            f"Sample masks were made with IsoNet's method [Liu2022], keeping {density:g} % of the "
+            f"volume by density and {deviation:g} % by local standard deviation."
         ]
 
 

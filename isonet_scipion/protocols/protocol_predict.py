@@ -11,14 +11,22 @@ from pyworkflow.protocol.params import EnumParam, IntParam, PointerParam
 from tomo.objects import SetOfTomograms, Tomogram
 
 from isonet_scipion import convert
+from isonet_scipion.constants import DEFOCUS_SOURCE_LABEL
 from isonet_scipion.engine.conventions import ISONET_RAMP, REPORT_PAGE
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.io.report_file import report_path
+from isonet_scipion.engine.io.report_file import read_report, report_path
 from isonet_scipion.engine.network.model_file import network_settings, read_metadata
 from isonet_scipion.engine.physics.wedge import TILT_TOLERANCE
 from isonet_scipion.engine.settings import PredictSettings
 from isonet_scipion.protocols.base import EngineFailure
-from isonet_scipion.protocols.defocus import addCtfs, addDefocus, defociById, defocusErrors
+from isonet_scipion.protocols.defocus import (
+    addCtfs,
+    addDefocus,
+    defociById,
+    defocusErrors,
+    sourcedDefoci,
+    usedDefocus,
+)
 from isonet_scipion.protocols.form import OneOf, addOption, addTiltRange, optionValues, tiltErrors
 from isonet_scipion.protocols.streaming import ProtIsoNetTomograms, isOpen, sameSampling
 
@@ -40,6 +48,7 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
     _possibleOutputs = {"tomograms": SetOfTomograms}
     NEEDS_GPU = True
     MATCHED = ("inputCtfs",)
+    FREE = ("batchSize",)
 
     def _defineParams(self, form: Form) -> None:
         form.addSection(label="Input")
@@ -106,20 +115,26 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         addOption(form, PredictSettings, "precision", "Precision", expert=True)
         self._addRunningParams(form)
 
-    def _partners(self, tomograms: Mapping[str, Tomogram]) -> dict[str, float | None]:
-        """The defocus that a CTF-aware model needs."""
+    def _partners(self, tomograms: Mapping[str, Tomogram]) -> dict[str, tuple[float | None, str | None]]:
+        """The defocus that a CTF-aware model needs, and where it is from."""
         if not self._metadata().get("ctf_aware"):
-            return super()._partners(tomograms)
-        known = defociById(self, tomograms, isOpen(self.inputCtfs))
-        return {tsId: defocus for tsId, defocus in known.items() if defocus is not None}
+            return dict.fromkeys(tomograms, (None, None))
+        sourced = sourcedDefoci(self, tomograms, isOpen(self.inputCtfs))
+        return {tsId: pair for tsId, pair in sourced.items() if pair[0] is not None}
 
-    def _process(self, tomogram: Tomogram, defocus: float | None) -> None:
-        tsId = tomogram.getTsId()
+    def _process(self, tomogram: Tomogram, partner: tuple[float | None, str | None]) -> None:
+        tsId, (defocus, source) = tomogram.getTsId(), partner
         if not self._optics(tomogram).hasTilts:  # it came after the validation
             raise EngineFailure("Neither its acquisition nor the form has a tilt range.")
         # the report also takes the halves, to allow for noise
         ownHalves = self._metadata().get("halves") or len(convert.halfMaps(tomogram)) == 2
-        table = self._writeTable(tomogram, halves=self.processHalves.get(), ownHalves=ownHalves, defocus=defocus)
+        table = self._writeTable(
+            tomogram,
+            halves=self.processHalves.get(),
+            ownHalves=ownHalves,
+            defocus=defocus,
+            defocusSource=source,
+        )
         options = {"output_dir": self._getExtraPath(), **optionValues(self, PredictSettings)}
         options.pop("normalize_percentile")
         if self.normalizePercentile.get():
@@ -212,7 +227,10 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         ]
 
     def _results(self, output: SetOfTomograms) -> list[str]:
-        lines = super()._results(output)
+        lines, sources = super()._results(output), self._usedOf(DEFOCUS_SOURCE_LABEL).values()
+        lines.append(f"Network: {self._usedModel()}.")
+        if any(sources):
+            lines.append(usedDefocus(self._usedOf("rlnDefocus").values(), sources))
         for tomogram in output:
             report = convert.reportNumbers(tomogram)
             powers = (report[f"wedge_power_{when}"] for when in ("before", "after"))
@@ -228,4 +246,16 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         return lines
 
     def _methods(self) -> list[str]:
-        return ["The missing wedge of the tomograms was filled with a trained network as in IsoNet [Liu2022]."]
+        return [
+            "The missing wedge of the tomograms was filled with a trained network as in IsoNet [Liu2022] "
+            f"({self._usedModel()})."
+        ]
+
+    def _usedModel(self) -> str:
+        """The model's file name that the reports say, and its iteration."""
+        output = getattr(self, self.OUTPUT, None)
+        first = None if output is None or output.isEmpty() else output.getFirstItem().getFileName()
+        if first is None or not os.path.exists(report_path(first)):
+            return os.path.basename(self._modelFile()) if self.model.get() is not None else "none"
+        report = read_report(report_path(first))
+        return report.model + (f", iteration {report.iteration}" if report.iteration is not None else "")

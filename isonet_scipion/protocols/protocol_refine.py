@@ -7,10 +7,11 @@ import os
 from typing import TYPE_CHECKING
 
 from isonet_scipion import convert
-from isonet_scipion.constants import CUBE_SIZE_ATTRIBUTE
+from isonet_scipion.constants import CUBE_SIZE_ATTRIBUTE, DEFOCUS_SOURCE_LABEL
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.losses import read_losses
-from isonet_scipion.engine.network.model_file import BUILTIN, read_metadata
+from isonet_scipion.engine.io.star import read_star
+from isonet_scipion.engine.network.model_file import BUILTIN, STATE_FILE, read_metadata
 from isonet_scipion.engine.network.unet import NetworkSettings
 from isonet_scipion.engine.sampling.crops import usual_cube_size
 from isonet_scipion.engine.settings import (
@@ -26,6 +27,7 @@ from isonet_scipion.protocols.defocus import (
     amplitudeWarnings,
     defociById,
     phaseWarnings,
+    usedDefocus,
 )
 from isonet_scipion.protocols.form import optionValues, tiltErrors
 from isonet_scipion.protocols.training_errors import subtomogramErrors, tomogramErrors
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from pyworkflow.protocol import Form
     from tomo.objects import SubTomogram, Tomogram
 
+TOMOGRAMS_TABLE, SUBTOMOGRAMS_TABLE = "tomograms.star", "subtomo.star"
 NETWORK = tuple(NetworkSettings().as_dict())  # options of the network's shape
 
 
@@ -50,6 +53,7 @@ class ProtIsoNetRefine(ProtIsoNetBase):
 
     _label = "train the network"
     _possibleOutputs = {"model": IsoNetModel}
+    FREE = ("iterations", "onePassIterations", "patience", "removeIntermediate")  # as the engine's run.FREE
 
     def _defineParams(self, form: Form) -> None:
         form.addSection(label="Input")
@@ -64,6 +68,7 @@ class ProtIsoNetRefine(ProtIsoNetBase):
     # ---------------------------------------------------------------- steps
 
     def _insertAllSteps(self) -> None:
+        self._keepValues()
         self._insertFunctionStep(self.convertInputStep, needsGPU=False)
         # with its number of iterations raised, a finished run goes on when it is continued
         iterations = self._onePassIterations() if self._isOnePass() else self.iterations.get()
@@ -114,6 +119,9 @@ class ProtIsoNetRefine(ProtIsoNetBase):
 
     # ---------------------------------------------------------------- helpers
 
+    def _hasResults(self) -> bool:
+        return os.path.exists(os.path.join(self._resultFolder(), STATE_FILE)) or super()._hasResults()
+
     def _isOnePass(self) -> bool:
         return self.getEnumText("method") == "one-pass"
 
@@ -133,7 +141,7 @@ class ProtIsoNetRefine(ProtIsoNetBase):
         return os.path.join(self._resultFolder(), "losses.csv")
 
     def _table(self) -> str:
-        return self._getExtraPath("tomograms.star" if self._isOnePass() else "subtomo.star")
+        return self._getExtraPath(TOMOGRAMS_TABLE if self._isOnePass() else SUBTOMOGRAMS_TABLE)
 
     def _resultFolder(self) -> str:
         return self._getExtraPath("results")
@@ -163,11 +171,12 @@ class ProtIsoNetRefine(ProtIsoNetBase):
     def _inputErrors(self) -> list[str]:
         items = self._input().get()
         what = "tomograms" if self._isOnePass() else "subtomograms"
-        if items is None or items.isEmpty():
-            return [f"Select the *{what.capitalize()}*{'' if items is None else ': the set is empty'}."]
+        if not any(True for _ in convert.enabled(items)):
+            why = "" if items is None else ": the set is empty" if items.isEmpty() else ": all of the set are disabled"
+            return [f"Select the *{what.capitalize()}*{why}."]
         errors = tomogramErrors(self) if self._isOnePass() else subtomogramErrors(self, self._cubeSize())
         given = self.tiltMin.get(), self.tiltMax.get()
-        unknown = sum(not self._optics(item).withTilts(*given).hasTilts for item in items)
+        unknown = sum(not self._optics(item).withTilts(*given).hasTilts for item in convert.enabled(items))
         errors += tiltErrors(self, f"{unknown} {what}" if unknown else "")
         model = self.pretrainedModel.get()
         if model is not None and self.startFromBuiltin:
@@ -190,41 +199,60 @@ class ProtIsoNetRefine(ProtIsoNetBase):
         return warnings
 
     def _ctfWarnings(self) -> list[str]:
-        tomograms = {tomogram.getTsId(): tomogram.clone() for tomogram in self.inputTomograms.get()}
+        tomograms = {tomogram.getTsId(): tomogram.clone() for tomogram in convert.enabled(self.inputTomograms.get())}
         warnings = phaseWarnings(self, defociById(self, tomograms), "Train without CTF-awareness on such tomograms.")
         return warnings + amplitudeWarnings(tomograms, map(self._optics, tomograms.values()))
 
     def _summary(self) -> list[str]:
-        lines, items, model = [], self._input().get(), getattr(self, "model", None)
-        if items is not None and self._isOnePass():
-            halves = ", with their halves" if self.useHalves else ""
-            aware = "CTF-aware, " if self.ctfAware else ""
-            lines.append(f"One-pass, {aware}on {items.getSize()} tomograms{halves}.")
-        elif items is not None:
-            lines.append(f"{items.getSize()} subtomograms, cubes of {self._cubeSize()} voxels.")
+        lines, model = self._learnedFrom(), getattr(self, "model", None)
         if model is not None:
-            epochs = "" if self._isOnePass() else f" of {self.epochs} epochs"
+            epochs = "" if self._usedOnePass() else f" of {self._used('epochs')} epochs"
             lines.append(f"{model.getIteration()} iterations{epochs}.")
         lines += [f"Last {kind} loss: {loss:.4f}" for kind, loss in self._losses().items()]
         return (lines or ["No output yet."]) + self._engineWarnings()
 
+    def _learnedFrom(self) -> list[str]:
+        """What its table says that it learns from; before there is one, nothing."""
+        rows = self._tableRows()
+        if not rows:
+            return []
+        if not self._usedOnePass():
+            return [f"{len(rows)} subtomograms, cubes of {rows[0]['rlnCubeSize']} voxels."]
+        halves = ", with their halves" if self._used("useHalves") else ""
+        aware = "CTF-aware, " if self._used("ctfAware") else ""
+        lines = [f"One-pass, {aware}on {len(rows)} tomograms{halves}."]
+        lines.append(f"Masks: {sum(row.get('rlnMaskName', 'None') != 'None' for row in rows)} of {len(rows)}.")
+        if self._used("ctfAware"):
+            columns = ([row.get(label) for row in rows] for label in ("rlnDefocus", DEFOCUS_SOURCE_LABEL))
+            lines.append(usedDefocus(*columns))
+        return lines
+
+    def _tableRows(self) -> list[dict[str, str]]:
+        tables = (self._getExtraPath(name) for name in (TOMOGRAMS_TABLE, SUBTOMOGRAMS_TABLE))
+        path = next((path for path in tables if os.path.exists(path)), None)
+        return [] if path is None else read_star(path).rows
+
+    def _usedOnePass(self) -> bool:
+        return self._used("method") == "one-pass"
+
     def _methods(self) -> list[str]:
-        losses = self._losses()
+        losses, number = self._losses(), len(self._tableRows())
         last = f" The last validation loss was {losses['validation']:.4f}." if losses else ""
-        if self._isOnePass():
-            ctf = " They were phase-flipped, its output multiplied by their CTFs." if self.ctfAware else ""
-            start = "another model" if self.pretrainedModel.get() is not None else "random weights"
-            start = "the builtin model" if self.startFromBuiltin else start
+        if self._usedOnePass():
+            ctf = " They were phase-flipped, its output multiplied by their CTFs." if self._used("ctfAware") else ""
+            start = "another model" if self._used("pretrainedModel") else "random weights"
+            start = "the builtin model" if self._used("startFromBuiltin") else start
             return [
                 "A U-Net was trained to fill the missing wedge, its own estimates being made within each training step "
-                f"as in DeepDeWedge [Wiedemann2024], from {start} on {self.inputTomograms.get().getSize()} "
-                f"tomograms.{ctf}{last}"
+                f"as in DeepDeWedge [Wiedemann2024], from {start} on {number} tomograms.{ctf}{last}"
             ]
         model = getattr(self, "model", None)
         facts = {} if model is None else read_metadata(model.getFileName())
-        depth, channels = facts.get("unet_depth", self.unetDepth), facts.get("filter_base", self.filterBase)
+        depth = facts.get("unet_depth", self._used("unetDepth"))
+        channels = facts.get("filter_base", self._used("filterBase"))
+        iterations = self.iterations if model is None else model.getIteration()
         return [
             f"A U-Net (depth {depth}, {channels} channels at the first level) was trained to fill the missing wedge as "
-            f"in IsoNet [Liu2022], in {self.iterations} iterations of {self.epochs} epochs on "
-            f"{self.inputSubtomograms.get().getSize()} subtomograms.{last}"
+            f"in IsoNet [Liu2022], in {iterations} iterations of {self._used('epochs')} epochs on "
+            f"{number} subtomograms.{last}"
         ]

@@ -19,6 +19,7 @@ from tomo.objects import SetOfTomograms, SetOfTomoMasks, Tomogram
 
 from isonet_scipion import convert
 from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.io.star import read_star
 from isonet_scipion.protocols.base import EngineFailure, ProtIsoNetBase
 
 if TYPE_CHECKING:
@@ -78,6 +79,10 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
         raise NotImplementedError
 
     # ---------------------------------------------------------------- steps
+
+    def _insertAllSteps(self) -> None:
+        self._keepValues()
+        super()._insertAllSteps()
 
     def stepsGeneratorStep(self) -> None:
         """Give each tomogram a step as soon as it and its partner are there, until the inputs are closed."""
@@ -186,6 +191,17 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
         convert.writeTable(self._table(tsId), rows)
         return self._table(tsId)
 
+    def _usedOf(self, label: str) -> dict[str, str | None]:
+        """What the table of each tomogram that is done has in a column; None where it has nothing."""
+        tables = ((tsId, self._table(tsId)) for tsId in sorted(self._doneIds()))
+        stars = ((tsId, read_star(path)) for tsId, path in tables if os.path.exists(path))
+        return {tsId: star.text(star.rows[0], label) for tsId, star in stars}
+
+    def _counted(self, what: str, label: str) -> str:
+        """How many of the tomograms that are done had something that goes with them, as their tables say."""
+        used = self._usedOf(label).values()
+        return f"{what}: {sum(value is not None for value in used)} of {len(used)}."
+
     def _optics(self, tomogram: Tomogram) -> convert.Optics:
         return convert.readOptics(tomogram.getAcquisition(), self.inputTomograms.get().getAcquisition())
 
@@ -236,12 +252,20 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
     def _prepareOutput(self, output: EMSet) -> None:
         """Set what a new output set needs beyond the voxel size."""
 
+    def _hasResults(self) -> bool:
+        return bool(self._doneIds())
+
     def _doneIds(self) -> set[str]:
         output = getattr(self, self.OUTPUT, None)
         return set() if output is None else set(output.getTSIds())
 
     def _tomogramsById(self) -> dict[str, Tomogram]:
-        return {tomogram.getTsId(): tomogram.clone() for tomogram in self.inputTomograms.get()}
+        """Those to work on: what is disabled in the set is left out."""
+        tomograms = self.inputTomograms.get()
+        return {tomogram.getTsId(): tomogram.clone() for tomogram in convert.enabled(tomograms)}
+
+    def _disabledIds(self) -> list[str]:
+        return [tomogram.getTsId() for tomogram in self.inputTomograms.get() if not tomogram.isEnabled()]
 
     # ---------------------------------------------------------------- checks and texts
 
@@ -249,26 +273,27 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
         tomograms = self.inputTomograms.get()
         if isinstance(tomograms, SetOfTomoMasks):
             return ["*Tomograms* holds masks. Select a set of tomograms."]
-        ids = [tomogram.getTsId() for tomogram in tomograms]
+        ids = convert.enabledIds(tomograms)
         if None in ids or len(set(ids)) < len(ids):
             return ["Each tomogram needs a tilt series ID (tsId) of its own: import them again with a {TS} pattern."]
         if not ids and not isOpen(self.inputTomograms):
-            return ["*Tomograms* is empty."]
-        unreadable = list(convert.fileErrors(tomograms).values())
+            return ["*Tomograms* is empty." if tomograms.isEmpty() else "*Tomograms*: all of the set are disabled."]
+        unreadable = list(convert.fileErrors(convert.enabled(tomograms)).values())
         if ids and len(unreadable) == len(ids):
             return [f"None of the tomograms can be read. The first: {unreadable[0]}"]
         return []
 
     def _halvesErrors(self) -> list[str]:
-        if self.processHalves and not all(len(convert.halfMaps(item)) == 2 for item in self.inputTomograms.get()):
+        if self.processHalves and not all(
+            len(convert.halfMaps(item)) == 2 for item in convert.enabled(self.inputTomograms.get())
+        ):
             return ["*Also the half tomograms*: not all tomograms have an even and an odd half."]
         return []
 
     def _warnings(self) -> list[str]:
         # the others are worked on all the same
-        warnings = [
-            f"{tsId} will fail: {error}" for tsId, error in convert.fileErrors(self.inputTomograms.get()).items()
-        ]
+        unreadable = convert.fileErrors(convert.enabled(self.inputTomograms.get()))
+        warnings = [f"{tsId} will fail: {error}" for tsId, error in unreadable.items()]
         growing = [name for name in ("inputTomograms", *self.MATCHED) if isOpen(getattr(self, name))]
         if growing and self.numberOfThreads.get() < 3:
             labels = ", ".join(f"*{self.getParam(name).label}*" for name in growing)
@@ -281,7 +306,9 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
         output = getattr(self, self.OUTPUT, None)
         if output is None:
             return ["No output yet."]
-        lines = self._results(output)
+        lines, disabled = self._results(output), self._disabledIds()
+        if disabled:
+            lines.append(f"Left out, since they are disabled in the set: {', '.join(disabled)}.")
         failed = getattr(self, FAILED_OUTPUT, None)
         if failed is not None:
             lines += [f"*{item.getTsId()} failed*: {item.getObjComment()}" for item in failed]

@@ -22,20 +22,20 @@ if TYPE_CHECKING:
 def tomogramErrors(protocol: Protocol) -> list[str]:
     """For one-pass: files that can't be read, masks that don't fit, missing halves, and a CTF that is not known."""
     tomograms, masks = protocol.inputTomograms.get(), protocol.inputMasks.get()
-    unreadable = convert.fileErrors(tomograms)
+    unreadable = convert.fileErrors(convert.enabled(tomograms))
     errors = list(unreadable.values())
     if masks is not None:
-        byId = {item.getTsId(): item.clone() for item in tomograms if item.getTsId() not in unreadable}
+        byId = {item.getTsId(): item.clone() for item in convert.enabled(tomograms) if item.getTsId() not in unreadable}
         errors += maskErrors(masks, byId, tomograms.getSamplingRate())
-        if byId and not set(byId) & set(masks.getTSIds()):
+        if byId and not set(byId) & set(convert.enabledIds(masks)):
             errors.append("None of the tomograms has a mask with its tilt series ID (tsId).")
-    if protocol.useHalves and not all(len(convert.halfMaps(tomogram)) == 2 for tomogram in tomograms):
+    if protocol.useHalves and not all(len(convert.halfMaps(tomogram)) == 2 for tomogram in convert.enabled(tomograms)):
         errors.append("*Learn from the half tomograms*: not all tomograms have an even and an odd half.")
     return errors + (_ctfErrors(protocol) if protocol.ctfAware else [])
 
 
 def _ctfErrors(protocol: Protocol) -> list[str]:
-    tomograms = {tomogram.getTsId(): tomogram.clone() for tomogram in protocol.inputTomograms.get()}
+    tomograms = {tomogram.getTsId(): tomogram.clone() for tomogram in convert.enabled(protocol.inputTomograms.get())}
     corrected = [tsId for tsId, tomogram in tomograms.items() if tomogram.ctfCorrected()]
     errors = defocusErrors(protocol, defociById(protocol, tomograms))
     if corrected:
@@ -50,7 +50,7 @@ def subtomogramErrors(protocol: Protocol, cubeSize: int) -> list[str]:
     if len(set(sides)) > 1:
         return [f"The subtomograms are not cubic: {sides[0]} x {sides[1]} x {sides[2]} voxels."]
     errors = []
-    paths = [convert.plainPath(subtomogram.getFileName()) for subtomogram in subtomograms.iterItems()]
+    paths = [convert.plainPath(subtomogram.getFileName()) for subtomogram in convert.enabled(subtomograms)]
     missing = [path for path in paths if not os.path.exists(path)]
     if missing:
         errors.append(f"{len(missing)} of the subtomograms' files are missing. The first: {missing[0]}")

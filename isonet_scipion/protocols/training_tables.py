@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from isonet_scipion import convert
-from isonet_scipion.protocols.defocus import defociById
+from isonet_scipion.protocols.defocus import sourcedDefoci
 
 if TYPE_CHECKING:
     from pyworkflow.protocol import Protocol
@@ -15,15 +15,16 @@ if TYPE_CHECKING:
 def tomogramRows(protocol: Protocol) -> list[dict[str, str]]:
     """For one-pass: tomograms, masks, halves, and the defocus where the training is CTF-aware."""
     tomograms, masks = protocol.inputTomograms.get(), protocol.inputMasks.get()
-    files = {} if masks is None else {mask.getTsId(): mask.getFileName() for mask in masks}
-    defoci = defociById(protocol, tomograms.getTSIds()) if protocol.ctfAware else {}
+    files = {} if masks is None else {mask.getTsId(): mask.getFileName() for mask in convert.enabled(masks)}
+    defoci = sourcedDefoci(protocol, convert.enabledIds(tomograms)) if protocol.ctfAware else {}
     rate, halves, rows = tomograms.getSamplingRate(), protocol.useHalves.get(), []
-    for index, tomogram in enumerate(tomograms.iterItems(), 1):
+    for index, tomogram in enumerate(convert.enabled(tomograms), 1):
         tsId = tomogram.getTsId()
         names = (tomogram.getFileName(), *(convert.halfMaps(tomogram) if halves else ()))
         paths = [
             convert.asMrc(name, protocol._getTmpPath(f"{tsId}_{place}.mrc"), rate) for place, name in enumerate(names)
         ]
+        defocus, source = defoci.get(tsId, (None, None))
         rows.append(
             convert.tomogramRow(
                 tsId,
@@ -31,7 +32,8 @@ def tomogramRows(protocol: Protocol) -> list[dict[str, str]]:
                 rate,
                 protocol._optics(tomogram),
                 index,
-                defocus=defoci.get(tsId),
+                defocus=defocus,
+                defocusSource=source,
                 mask=files.get(tsId),
                 halves=paths[1:],
                 isDeconvolved=tomogram.ctfCorrected(),
@@ -46,7 +48,7 @@ def subtomogramRows(protocol: Protocol, cubeSize: int, cropSize: int) -> list[di
     os.makedirs(folder, exist_ok=True)
     subtomograms, rows = protocol.inputSubtomograms.get(), []
     rate = subtomograms.getSamplingRate()  # before the loop: another look at the set would start it again
-    for index, subtomogram in enumerate(subtomograms.iterItems(), 1):
+    for index, subtomogram in enumerate(convert.enabled(subtomograms), 1):
         path = os.path.join(folder, f"subtomogram_{index:06d}.mrc")
         convert.linkSubtomogram(subtomogram, path, rate)
         optics = protocol._optics(subtomogram)

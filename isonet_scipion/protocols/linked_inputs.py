@@ -1,0 +1,54 @@
+"""Inputs that are linked but not there yet, or not all of it: not the same as none."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from pyworkflow.object import Pointer, Set
+from pyworkflow.protocol import Protocol
+
+
+def absentErrors(protocol: Protocol) -> list[str]:
+    """Which linked inputs do not exist yet. While there are any, Scipion's scheduler waits.
+
+    What the protocol that makes them has stored meanwhile is read first. Inputs that must be given are not told:
+    Scipion does.
+    """
+    errors = []
+    for name, pointer in _shownLinks(protocol):
+        param, source = protocol.getParam(name), pointer.getObjValue()
+        if param.allowsNull and pointer.get() is None:
+            if isinstance(source, Protocol) and os.path.exists(source.getDbPath()):  # else it has not begun
+                protocol.getProject()._updateProtocol(source)
+            if pointer.get() is None:
+                errors.append(f"*{param.label}*: {_pending(source, pointer.getExtended())}")
+    return errors
+
+
+def _pending(source: Protocol, output: str) -> str:
+    what = f"'{output}' of *{source.getRunName()}*"
+    if isinstance(source, Protocol) and (source.isFinished() or source.isFailed() or source.isAborted()):
+        return f"{what}, which is linked, was not made, and that protocol has ended. Run it again, or unlink it."
+    return f"{what}, which is linked, is not there yet. Wait for it (*Schedule* does), or unlink it."
+
+
+def growingErrors(protocol: Protocol) -> list[str]:
+    """Which inputs are still being made, for a protocol that takes them once, as they are when it starts."""
+    errors = []
+    for name, pointer in _shownLinks(protocol):
+        items, source = pointer.get(), pointer.getObjValue()
+        if isinstance(items, Set) and items.isStreamOpen() and isinstance(source, Protocol) and source.isActive():
+            errors.append(
+                f"*{protocol.getParam(name).label}*: more are still to come from *{source.getRunName()}*. "
+                "Wait for it (*Schedule* does)."
+            )
+    return errors
+
+
+def _shownLinks(protocol: Protocol) -> Iterator[tuple[str, Pointer]]:
+    """The inputs of a form that are linked, and that its other values do not hide."""
+    for name, _ in protocol.getDefinition().iterParams():
+        value = getattr(protocol, name)
+        if value.isPointer() and value.hasValue() and protocol.evalParamCondition(name):
+            yield name, value

@@ -1,0 +1,79 @@
+"""What a protocol's results were made with: kept beside them, since the form may say something else by then."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+from pyworkflow.protocol import Protocol
+from pyworkflow.protocol.params import EnumParam
+
+if TYPE_CHECKING:
+    from pyworkflow.object import Pointer
+
+RECORD = "values.json"
+# parameters of how a protocol is run, which its results do not depend on
+RUNNING = ("hostName", "numberOfThreads", "numberOfMpi", "binThreads", "useGpu", "gpuList", "streamingSleepOnWait")
+
+
+def formValues(protocol: Protocol, free: Collection[str] = ()) -> dict[str, object]:
+    """The values of a form that are in effect, but those that are `free` to change; links as protocol.output."""
+    values = {}
+    for name, param in protocol.getDefinition().iterParams():
+        if name in RUNNING or name in free or not protocol.evalParamCondition(name):
+            continue
+        value = getattr(protocol, name)
+        if value.isPointer():
+            values[name] = _source(value) if value.hasValue() else None
+        elif isinstance(param, EnumParam):
+            values[name] = protocol.getEnumText(name)
+        else:
+            values[name] = None if value.get() == "" else value.get()
+    return values
+
+
+def _source(pointer: Pointer) -> str:
+    source = pointer.getObjValue()
+    if isinstance(source, Protocol):
+        return f"{source.getObjId()}.{pointer.getExtended()}"
+    return f"{source.getObjParentId()}.{source.getLastName()}"  # as older versions of Scipion link
+
+
+def keepValues(protocol: Protocol) -> None:
+    """Store the form's values as those that the results are made with from now on."""
+    with open(protocol._getExtraPath(RECORD), "w", encoding="utf-8") as file:
+        json.dump(formValues(protocol), file, indent=1)
+
+
+def keptValues(protocol: Protocol) -> dict[str, object]:
+    """What `keepValues` stored; empty where there is nothing."""
+    path = protocol._getExtraPath(RECORD)
+    if not os.path.exists(path):
+        return {}
+    with open(path, encoding="utf-8") as file:
+        return json.load(file)
+
+
+def usedValue(protocol: Protocol, name: str) -> object:
+    """The value of a parameter that the results were made with; before there are any, the form's."""
+    kept = keptValues(protocol)
+    return kept[name] if name in kept else formValues(protocol).get(name)
+
+
+def changeErrors(protocol: Protocol, free: Collection[str] = ()) -> list[str]:
+    """Which values are not those that the results so far were made with."""
+    kept, given, errors = keptValues(protocol), formValues(protocol, free), []
+    for name, value in given.items():
+        if name not in kept or kept[name] == value:
+            continue
+        param = protocol.getParam(name)
+        was, now = ("empty" if each in (None, "") else each for each in (kept[name], value))
+        is_link = getattr(protocol, name).isPointer()
+        change = "was another input" if is_link else f"was {was}, now it is {now},"
+        errors.append(
+            f"*{param.label}* {change} for what is done already. *Restart* makes everything anew; "
+            "*Continue* needs the value as it was."
+        )
+    return errors

@@ -1,0 +1,229 @@
+"""What was done is what the form says: links without output, values changed before Continue, disabled items."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+from pyworkflow.protocol import MODE_RESTART, MODE_RESUME
+from tomo.constants import BOTTOM_LEFT_CORNER
+from tomo.objects import SetOfTomograms, SetOfTomoMasks
+
+from isonet_scipion.engine.io.star import read_star
+from isonet_scipion.engine.network.model_file import save_model
+from isonet_scipion.engine.network.unet import NetworkSettings, build_unet
+from isonet_scipion.protocols import (
+    ProtIsoNetDeconv,
+    ProtIsoNetExport,
+    ProtIsoNetExtract,
+    ProtIsoNetImportModel,
+    ProtIsoNetMask,
+    ProtIsoNetPredict,
+    ProtIsoNetRefine,
+)
+from isonet_scipion.tests.protocols.live import LiveTest, waitFor
+from isonet_scipion.tests.protocols.scene import SHAPES, VOXEL_SIZE, read
+from isonet_scipion.tests.protocols.test_chain import TRAINING
+
+CUBES = {"cubeSize": 16, "cropSize": 24, "numberSubtomos": 4, "seed": 1}
+
+
+class TestIsoNetValues(LiveTest):
+    """Two tomograms and their masks."""
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        super().setUpClass()
+        cls.input = {"inputTomograms": (cls.tomograms, "Tomograms")}
+        cls.mask = cls.run_(ProtIsoNetMask, cls.input, patchSize=2, densityPercentage=40)
+        cls.masked = {**cls.input, "inputMasks": (cls.mask, "tomoMasks")}
+
+    def assertRefusedOnContinue(self, protocol, words: str) -> None:
+        protocol.runMode.set(MODE_RESUME)
+        self.assertRegex(" ".join(protocol.validate()), rf"{words}.*\*Restart\*")
+
+    # ---------------------------------------------------------------- links without output
+
+    def test_no_protocol_starts_while_an_optional_input_is_linked_but_absent(self) -> None:
+        mask = self.prepare(ProtIsoNetMask, self.input)
+        model = self.prepare(ProtIsoNetImportModel, {}, modelFile="x.keras")
+        train = self.prepare(ProtIsoNetRefine, self.input, method=1)
+        for protocol in (mask, model, train):
+            self.proj.saveProtocol(protocol)
+        masks, start = {**self.input, "inputMasks": (mask, "tomoMasks")}, {"pretrainedModel": (model, "model")}
+        ctfs = {**self.input, "inputCtfs": (mask, "CTFs")}
+        aware = {"method": 1, "ctfAware": True, "defocus": 20000}
+        for label, protocol in (
+            ("Masks", self.prepare(ProtIsoNetExtract, masks, **CUBES)),
+            ("Coordinates", self.prepare(ProtIsoNetExtract, {**self.input, "inputCoordinates": (train, "c")}, **CUBES)),
+            ("Masks", self.prepare(ProtIsoNetRefine, masks, method=1)),
+            ("Model to start from", self.prepare(ProtIsoNetRefine, {**self.input, **start}, method=1)),
+            ("CTFs", self.prepare(ProtIsoNetRefine, ctfs, **aware)),
+            ("CTFs", self.prepare(ProtIsoNetDeconv, ctfs, defocus=20000)),
+            ("Masks", self.prepare(ProtIsoNetExport, masks)),
+            ("Corrected tomograms", self.prepare(ProtIsoNetExport, {**self.input, "inputCorrected": (train, "t")})),
+            ("Subtomograms", self.prepare(ProtIsoNetExport, {**self.input, "inputSubtomograms": (train, "s")})),
+        ):
+            with self.subTest(protocol.getClassName(), label=label):
+                (error,) = protocol.validate()
+                self.assertRegex(error, rf"^\*{label}\*: .*, which is linked, is not there yet")
+        # what the form's other values hide is not waited for
+        self.assertEqual(self.prepare(ProtIsoNetDeconv, self.input, defocus=20000).validate(), [])
+        hidden = self.prepare(ProtIsoNetRefine, {**ctfs, **self.masked}, method=1)
+        self.assertEqual(hidden.validate(), [])
+        ended = self.prepare(ProtIsoNetExport, {**self.input, "inputCorrected": (self.mask, "tomograms")})
+        self.assertIn("that protocol has ended", " ".join(ended.validate()))
+
+    def test_a_training_waits_for_masks_that_are_still_being_made(self) -> None:
+        output = SetOfTomoMasks.create(self.mask._getPath(), prefix="open")
+        output.copyInfo(self.mask.tomoMasks)
+        self.append(output, [item.clone() for item in self.mask.tomoMasks])
+        self.mask._defineOutputs(open=output)
+        refine = self.prepare(ProtIsoNetRefine, {**self.input, "inputMasks": (self.mask, "open")}, method=1)
+        status = self.mask.getStatus()
+        self.addCleanup(self.mask.setStatus, status)
+        self.mask.setStatus("running")
+        self.assertIn("*Masks*: more are still to come", " ".join(refine.validate()))
+        self.mask.setStatus(status)
+        self.assertEqual(refine.validate(), [])
+
+    def test_a_scheduled_extraction_has_its_masks(self) -> None:
+        mask = self.prepare(ProtIsoNetMask, self.input, patchSize=2, densityPercentage=30)
+        self.proj.saveProtocol(mask)
+        extract = self.prepare(ProtIsoNetExtract, {**self.input, "inputMasks": (mask, "tomoMasks")}, **CUBES)
+        self.proj.scheduleProtocol(extract)
+        waitFor(lambda: "is not there yet" in self.scheduleLog(extract))
+        self.launchProtocol(mask)
+        self.assertTrue(self.end(extract).isFinished(), extract.getErrorMessage())
+        masks = {item.getTsId(): read(item.getFileName()) for item in mask.tomoMasks}
+        places = [
+            (c.getTomoId(), tuple(round(value) for value in c.getPosition(BOTTOM_LEFT_CORNER))[::-1])
+            for c in extract.coordinates.iterCoordinates()
+        ]
+        self.assertEqual([masks[tsId][place] for tsId, place in places], [1] * 8)
+        self.assertIn("Masks: 2 of 2.", " ".join(extract.summary()))
+        self.assertIn("at random places of the sample", " ".join(extract.methods()))
+
+    @staticmethod
+    def scheduleLog(protocol) -> str:
+        path = Path(protocol.getScheduleLog())
+        return path.read_text() if path.exists() else ""
+
+    # ---------------------------------------------------------------- Continue with other values
+
+    def test_continue_with_other_values_is_refused_and_the_texts_stay_true(self) -> None:
+        deconv = self.run_(ProtIsoNetDeconv, self.input, defocus=18350)
+        before = {item.getTsId(): read(item.getFileName()) for item in deconv.tomograms}
+        deconv.snrFalloff.set(0.3)
+        deconv.defocus.set(40000)
+        self.assertRefusedOnContinue(deconv, r"\*Defocus.* was 18350.0, now it is 40000.0")
+        self.proj.launchProtocol(deconv, wait=True)
+        self.assertIn("*SNR falloff* was 1.0, now it is 0.3", deconv.getErrorMessage())
+        self.assertIn("Defocus 18350 to 18350 Å; by CTFs: 0 of 2, by the form: 2.", deconv.summary())
+        for text in (deconv.summary(), deconv.methods()):
+            self.assertIn("alloff of the SNR 1, strength 1", " ".join(text))
+        # as it was it goes on; Restart makes everything anew
+        deconv.snrFalloff.set(1.0)
+        deconv.defocus.set(18350)
+        deconv.numberOfThreads.set(1)
+        self.launchProtocol(deconv)
+        deconv.snrFalloff.set(0.3)
+        deconv.defocus.set(40000)
+        deconv.runMode.set(MODE_RESTART)
+        self.assertEqual(deconv.validate(), [])
+        self.launchProtocol(deconv)
+        for item in deconv.tomograms:
+            self.assertGreater(np.abs(read(item.getFileName()) - before[item.getTsId()]).max(), 0.1)
+        self.assertIn("Defocus 40000 to 40000 Å", " ".join(deconv.summary()))
+        self.assertIn("falloff of the SNR 0.3", " ".join(deconv.methods()))
+
+    def test_masks_and_subtomograms_are_told_with_the_values_that_they_were_made_with(self) -> None:
+        self.mask.densityPercentage.set(10)
+        self.addCleanup(self.mask.densityPercentage.set, 40)
+        self.assertRefusedOnContinue(self.mask, r"\*Kept by density.* was 40.0, now it is 10.0")
+        self.assertIn("keeping 40 % of the volume by density", self.mask.methods()[0])
+        extract = self.run_(ProtIsoNetExtract, self.input, **CUBES)
+        extract.cubeSize.set(8)
+        extract.inputMasks.set(self.mask)
+        extract.inputMasks.setExtended("tomoMasks")
+        self.assertRefusedOnContinue(extract, r"\*Masks\* was another input.*\*Cube size.* was 16, now it is 8")
+        self.assertIn("for cubes of 16 voxels", " ".join(extract.summary()))
+        self.assertIn("Masks: 0 of 2.", " ".join(extract.summary()))
+        self.assertIn("at random places for", " ".join(extract.methods()))
+        self.check_training(extract)
+
+    def check_training(self, extract: ProtIsoNetExtract) -> None:
+        refine = self.run_(ProtIsoNetRefine, {"inputSubtomograms": (extract, "subtomograms")}, **TRAINING)
+        refine.epochs.set(9)
+        self.assertRefusedOnContinue(refine, "was 1, now it is 9")
+        self.assertIn("1 iterations of 1 epochs", " ".join(refine.summary()))
+        self.assertIn("in 1 iterations of 1 epochs on 8 subtomograms", " ".join(refine.methods()))
+        refine.epochs.set(1)
+        refine.iterations.set(2)
+        self.assertEqual(refine.validate(), [])
+        self.assertIn("1 iterations of 1 epochs", " ".join(refine.summary()))
+
+    def test_the_iteration_of_a_correction_belongs_to_its_result(self) -> None:
+        network = NetworkSettings(filter_base=2, unet_depth=1, convs_per_depth=2)
+        for number in (1, 2):
+            path = self.raw / f"model_iter0{number}.keras"
+            save_model(path, build_unet(network), network, {"voxel_size": VOXEL_SIZE, "iteration": number})
+        model = self.run_(ProtIsoNetImportModel, {}, modelFile=str(path))
+        predict = self.run_(ProtIsoNetPredict, {**self.input, "model": (model, "model")}, iteration=1, useGpu=False)
+        predict.iteration.set(2)
+        self.assertRefusedOnContinue(predict, r"\*Iteration\* was 1, now it is 2")
+        self.assertIn("Network: model_iter01.keras, iteration 1.", predict.summary())
+        self.assertIn("(model_iter01.keras, iteration 1)", predict.methods()[0])
+        # an import is done again
+        model.modelFile.set(str(self.raw / "model_iter01.keras"))
+        model.samplingRate.set(13.0)
+        self.assertIn("model_iter02.keras", model.methods()[0])
+        self.launchProtocol(model)
+        self.assertEqual((model.model.getSamplingRate(), model.model.getIteration()), (13.0, 1))
+        self.assertIn("model_iter01.keras", model.methods()[0])
+
+    def test_tables_are_exported_again_with_what_is_linked_now(self) -> None:
+        export = self.run_(ProtIsoNetExport, self.input)
+        self.assertIn("Tomograms: 2, masks: 0, corrected: 0.", export.summary())
+        export.inputMasks.set(self.mask)
+        export.inputMasks.setExtended("tomoMasks")
+        self.launchProtocol(export)
+        rows = read_star(export._getExtraPath("tomograms.star")).rows
+        self.assertEqual([os.path.basename(row["rlnMaskName"]) for row in rows], ["TS_02_mask.mrc", "TS_01_mask.mrc"])
+        self.assertIn("Tomograms: 2, masks: 2, corrected: 0.", export.summary())
+
+    # ---------------------------------------------------------------- disabled items
+
+    def test_disabled_items_are_left_out(self) -> None:
+        sets = {}
+        for kind, source, parent in (
+            (SetOfTomograms, self.tomograms.Tomograms, self.tomograms),
+            (SetOfTomoMasks, self.mask.tomoMasks, self.mask),
+        ):
+            output = kind.create(parent._getPath(), prefix="partly")
+            output.copyInfo(source)
+            for item in [item.clone() for item in source]:
+                item.setEnabled(item.getTsId() == "TS_02")
+                output.append(item)
+            output.write()
+            parent._defineOutputs(partly=output)
+            sets[kind] = (parent, "partly")
+        self.proj.mapper.commit()
+        inputs = {"inputTomograms": sets[SetOfTomograms]}
+        deconv = self.run_(ProtIsoNetDeconv, inputs, defocus=20000)
+        self.assertEqual([item.getTsId() for item in deconv.tomograms], ["TS_02"])
+        self.assertIn("Left out, since they are disabled in the set: TS_01.", deconv.summary())
+        export = self.run_(ProtIsoNetExport, {**inputs, "inputMasks": (self.mask, "tomoMasks")})
+        (row,) = read_star(export._getExtraPath("tomograms.star")).rows
+        self.assertEqual(row["rlnTomoName"], "TS_02")
+        extract = self.prepare(ProtIsoNetExtract, {**self.input, "inputMasks": sets[SetOfTomoMasks]}, **CUBES)
+        self.assertEqual(extract._usable(list(SHAPES)), ["TS_02"])
+        refine = self.prepare(ProtIsoNetRefine, inputs, method=1, cubeSize=8)
+        self.assertEqual([row["rlnTomoName"] for row in _rows(refine)], ["TS_02"])
+
+
+def _rows(refine: ProtIsoNetRefine) -> list[dict[str, str]]:
+    from isonet_scipion.protocols.training_tables import tomogramRows
+
+    return tomogramRows(refine)
