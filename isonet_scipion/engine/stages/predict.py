@@ -75,10 +75,7 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
             task = f"Prediction of {entry.name}" + (f", half {number}" if len(parts) > 1 else "")
             shown = show(part, percentile, transfer, border, entry.inverted)
             made = tiles.filled(shown, correct_tiles, metadata.get("kept_beyond"), task)
-            if settings.normalized_output:
-                made = shown.contrast(normalise(made, percentile))
-            else:
-                made = shown.back(made)
+            made = shown.contrast(normalise(made, percentile)) if settings.normalized_output else shown.back(made)
             corrected = made if corrected is None else np.add(corrected, made, out=corrected)
         corrected /= np.float32(len(parts))
         if border is not None:
