@@ -150,6 +150,9 @@ class MakeMaskSettings:
     tomo_idx: Optional[str] = option(None, TOMO_IDX)
 
 
+COORDINATE_UNITS = ("voxels", "pixels", "angstrom", "centred_angstrom", "fraction")
+
+
 @dataclass(frozen=True)
 class ExtractSettings:
     """Cut subtomograms at random places of the mask, or at given coordinates."""
@@ -161,8 +164,19 @@ class ExtractSettings:
     crop_size: Optional[int] = option(None, f"Side in voxels of the subtomograms. Default: cube_size + {CROP_MARGIN}.")
     coordinates_star: Optional[str] = option(
         None,
-        "Table of centres to use instead of random ones: rlnTomoName (or rlnMicrographName), "
-        "rlnCoordinateX, Y, Z in voxels from 0. Default: random centres.",
+        "Centres to use instead of random ones: a table with rlnTomoName (or rlnMicrographName) and rlnCoordinateX, Y, "
+        "Z, or rlnCenteredCoordinateXAngst (RELION 5); Dynamo's .tbl, whose tomograms are those of rlnIndex; an IMOD "
+        "model, or a folder of models named like the tomograms. Default: random centres.",
+    )
+    coordinates_unit: Optional[str] = option(
+        None,
+        "What the coordinates count: voxels of the tomogram from 0; pixels of coordinates_pixel_size; A from the "
+        "tomogram's corner; A from its centre; fractions of its sides. Default: as the table says (RELION: pixels of "
+        "the tilt series, or A from the centre), else voxels.",
+        COORDINATE_UNITS,
+    )
+    coordinates_pixel_size: Optional[float] = option(
+        None, "Size in A of the pixels that the coordinates count. Default: as the table says."
     )
     seed: Optional[int] = option(None, SEED, least=0)
     log_level: str = option("info", LOG_LEVEL, LEVELS)

@@ -12,7 +12,9 @@ from tomo.objects import Coordinate3D, SetOfCoordinates3D, SetOfSubTomograms, Su
 
 from isonet_scipion import convert
 from isonet_scipion.engine.conventions import CROP_MARGIN
+from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.mrc import open_volume
+from isonet_scipion.engine.network.unet import cube_size_warning
 from isonet_scipion.engine.sampling.crops import fitting_count
 from isonet_scipion.engine.settings import ExtractSettings
 from isonet_scipion.protocols.form import Within, addOption, optionValues
@@ -138,6 +140,7 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
             rate = self.inputCoordinates.get().getSamplingRate()
             rows = convert.coordinateRows(picked, rate, tomogram.getSamplingRate())
             options["coordinates_star"] = self._getExtraPath(f"{tsId}_coordinates.star")
+            options["coordinates_unit"] = "voxels"
             convert.writeTable(options["coordinates_star"], rows)
         self._runEngine("extract", [table], options, name=tsId)
         found = self._requireOutput(options["subtomo_star"], f"The table of subtomograms of {tsId}")
@@ -200,6 +203,10 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
         if byId and not self._usable(byId) and not any(isOpen(getattr(self, name)) for name in self.MATCHED):
             errors.append("None of the tomograms has a mask or coordinates with its tilt series ID (tsId).")
         crop = self._cropSize()
+        try:
+            cube_size_warning(self.cubeSize.get())
+        except EngineError as error:
+            errors.append(f"*Cube size*: {error.why}. {error.remedy}")
         if crop <= self.cubeSize.get():
             errors.append("*Subtomogram size* must be larger than *Cube size*.")
         unreadable = convert.fileErrors(byId.values())

@@ -14,6 +14,8 @@ from isonet_scipion.engine.sampling.boundary import Boundary
 if TYPE_CHECKING:
     from pathlib import Path
 
+REMEDY = "Draw it on this tomogram with 3dmod and save the model again."
+
 
 class _Strict:
     """A file that raises at its end: imodmodel would read on for ever, or prepare for billions of points."""
@@ -40,7 +42,7 @@ class _Strict:
 
 
 def read_boundary(path: str | Path, shape: tuple[int, int, int]) -> Boundary:
-    """Read the contours of a model.
+    """Read the contours of a model around the sample.
 
     Parameters
     ----------
@@ -52,31 +54,54 @@ def read_boundary(path: str | Path, shape: tuple[int, int, int]) -> Boundary:
     Raises
     ------
     EngineError
-        If the file is missing, no IMOD model or cut short, has no points, or was drawn on a volume of another shape.
+        As of `read_contours`, or if it was drawn on a volume of another shape.
+    """
+    drawn_on, contours = read_contours(path)
+    if drawn_on and drawn_on != tuple(shape):
+        raise EngineError(
+            str(path), f"it was drawn on a volume of {drawn_on} voxels (z, y, x), not {tuple(shape)}", REMEDY
+        )
+    return Boundary(str(path), contours)
+
+
+def read_contours(path: str | Path) -> tuple[tuple[int, int, int] | None, tuple[np.ndarray, ...]]:
+    """Read the points of a model.
+
+    Parameters
+    ----------
+    path : str or Path
+        The model (.mod).
+
+    Returns
+    -------
+    drawn_on : tuple of int, optional
+        Shape (z, y, x) of the volume that it was drawn on; None where the model does not tell.
+    contours : tuple of ndarray
+        (n, 3) x, y, z of each contour of all objects. Voxel i spans i to i + 1 in x and y; z is the slice's index.
+
+    Raises
+    ------
+    EngineError
+        If the file is missing, no IMOD model or cut short, or has no points.
     """
     from imodmodel.parsers import parse_model  # brings pandas: slow to import
 
-    remedy = "Draw the boundary on this tomogram with 3dmod and save the model again."
     try:
         with open(path, "rb") as file:
             if file.read(4) != b"IMOD":
-                raise EngineError(str(path), "it is no IMOD model: it does not start with IMOD", remedy)
+                raise EngineError(str(path), "it is no IMOD model: it does not start with IMOD", REMEDY)
             file.seek(0)
             model = parse_model(_Strict(file))
     except OSError as error:
-        raise EngineError(str(path), f"it cannot be read: {error.strerror}", "Check the boundary's path.") from error
+        raise EngineError(str(path), f"it cannot be read: {error.strerror}", "Check the model's path.") from error
     except (EOFError, ValueError, IndexError, OverflowError, struct.error) as error:
-        raise EngineError(str(path), f"it is damaged or no IMOD model: {error}", remedy) from error
+        raise EngineError(str(path), f"it is damaged or no IMOD model: {error}", REMEDY) from error
 
     drawn_on = (model.header.zmax, model.header.ymax, model.header.xmax)
-    # Programs that do not know the volume write zeros.
-    if all(drawn_on) and drawn_on != tuple(shape):
-        raise EngineError(
-            str(path), f"it was drawn on a volume of {drawn_on} voxels (z, y, x), not {tuple(shape)}", remedy
-        )
     if not all(np.isfinite(contour.points).all() for item in model.objects for contour in item.contours):
-        raise EngineError(str(path), "it has points that are no numbers", remedy)
+        raise EngineError(str(path), "it has points that are no numbers", REMEDY)
     contours = tuple(contour.points for item in model.objects for contour in item.contours if len(contour.points))
     if not contours:
-        raise EngineError(str(path), "it has no contours", remedy)
-    return Boundary(str(path), contours)
+        raise EngineError(str(path), "it has no contours", REMEDY)
+    # programs that do not know the volume write zeros
+    return drawn_on if all(drawn_on) else None, contours

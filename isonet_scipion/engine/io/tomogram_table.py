@@ -153,14 +153,17 @@ class TomogramTable:
         self.star = read_star(path)
         self.star.require(["rlnIndex", "rlnMicrographName", "rlnPixelSize"])
 
+    def entries(self) -> list[TomogramEntry]:
+        """All tomograms, unchecked."""
+        return [TomogramEntry(name, row, self.star) for name, row in zip(tomogram_names(self.star), self.star.rows)]
+
     def select(
         self, tomo_idx: str | None, use_deconvolved: bool = False, needs_tilts: bool = False
     ) -> list[TomogramEntry]:
         """The chosen tomograms, each checked before any work starts: a readable volume, with what is needed of it."""
         chosen = parse_index_list(tomo_idx, self.star)
-        entries = [TomogramEntry(name, row, self.star) for name, row in zip(tomogram_names(self.star), self.star.rows)]
         wanted = {id(row) for row in chosen}
-        entries = [entry for entry in entries if id(entry.row) in wanted]
+        entries = [entry for entry in self.entries() if id(entry.row) in wanted]
         if needs_tilts:
             for entry in entries:
                 _ = entry.tilt  # raises where it is impossible

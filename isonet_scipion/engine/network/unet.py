@@ -59,6 +59,29 @@ class NetworkSettings:
         return dataclasses.asdict(self)
 
 
+def cube_size_warning(cube_size: int) -> str | None:
+    """Which networks take cubes of a side in voxels, where the default one does not.
+
+    Raises
+    ------
+    EngineError
+        If none does: each level halves the cubes.
+    """
+    divisor = max(NetworkSettings().divisor)
+    if cube_size % divisor == 0:
+        return None
+    below = cube_size // divisor * divisor
+    fitting = " or ".join(str(size) for size in (below, below + divisor) if size)
+    if cube_size % 2:
+        raise EngineError(
+            "cube_size",
+            f"{cube_size} is odd, and each level of a network halves it: the default one takes multiples of {divisor}",
+            f"Give {fitting}.",
+        )
+    depth = (cube_size & -cube_size).bit_length() - 1
+    return f"{cube_size} is for networks of unet_depth up to {depth}; for the default one give {fitting}."
+
+
 def build_unet(settings: NetworkSettings) -> keras.Model:
     """Build the network with new weights.
 

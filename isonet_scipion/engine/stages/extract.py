@@ -12,11 +12,14 @@ from isonet_scipion.engine.arrays import require_numbers
 from isonet_scipion.engine.command import Command, value_of
 from isonet_scipion.engine.conventions import CROP_MARGIN
 from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.io.coordinates import Points, read_points
+from isonet_scipion.engine.io.coordinates import centres as given_centres
 from isonet_scipion.engine.io.files import require_kept
 from isonet_scipion.engine.io.mrc import Volume, naming, volume_bytes, write_volume
 from isonet_scipion.engine.io.shown import border_of, open_mask
-from isonet_scipion.engine.io.star import Star, existing_table, read_star, write_star
+from isonet_scipion.engine.io.star import Star, existing_table, write_star
 from isonet_scipion.engine.io.tomogram_table import TomogramEntry, TomogramTable
+from isonet_scipion.engine.network.unet import cube_size_warning
 from isonet_scipion.engine.process.disk import growth, require_space
 from isonet_scipion.engine.process.progress import Progress
 from isonet_scipion.engine.sampling.crops import allowed_range, crop, random_centres
@@ -26,7 +29,6 @@ if TYPE_CHECKING:
     from isonet_scipion.engine.physics.borders import Border
 
 log = logging.getLogger(__name__)
-COORDINATES = ("rlnCoordinateX", "rlnCoordinateY", "rlnCoordinateZ")
 
 
 def extract(star_file: str, settings: ExtractSettings) -> None:
@@ -34,11 +36,14 @@ def extract(star_file: str, settings: ExtractSettings) -> None:
     size = settings.crop_size or settings.cube_size + CROP_MARGIN
     if settings.cube_size < 2 or size < settings.cube_size:
         raise EngineError("crop_size", f"{size} is smaller than cube_size {settings.cube_size}", "Raise crop_size.")
+    if warning := cube_size_warning(settings.cube_size):
+        log.warning("cube_size: %s", warning)
     require_kept([settings.subtomo_star], [star_file, *filter(None, [settings.coordinates_star])])
     table = TomogramTable(star_file)
     entries = table.select(settings.tomo_idx, settings.use_deconv_tomo, needs_tilts=True)
     # all tomograms are checked before the first file is written; none stays open, since hundreds could not
-    plans = [_checked_centres(entry, size, settings) for entry in entries]
+    points = _read_points(table, settings)
+    plans = [_checked_centres(entry, size, settings, points) for entry in entries]
     total = sum(map(len, plans))
     if total == 0:
         raise EngineError(star_file, "no subtomogram lies inside the tomograms", "Check the numbers and coordinates.")
@@ -70,9 +75,18 @@ def _target(entry: TomogramEntry, number: int, settings: ExtractSettings) -> Pat
     return Path(settings.subtomo_folder) / f"{entry.name}_{number:06d}.mrc"
 
 
-def _checked_centres(entry: TomogramEntry, size: int, settings: ExtractSettings) -> np.ndarray:
+def _read_points(table: TomogramTable, settings: ExtractSettings) -> list[Points] | None:
+    if settings.coordinates_star is None:
+        return None
+    unit, pixel_size = settings.coordinates_unit, settings.coordinates_pixel_size
+    return read_points(settings.coordinates_star, unit, pixel_size, table.entries())
+
+
+def _checked_centres(
+    entry: TomogramEntry, size: int, settings: ExtractSettings, points: list[Points] | None
+) -> np.ndarray:
     volume, _ = entry.source(settings.use_deconv_tomo)
-    centres = _centres(entry, volume, size, settings)
+    centres = _centres(entry, volume, size, settings, points)
     voxels = np.asarray(volume.data)
     for centre in centres:
         cube = crop(voxels, centre, size)
@@ -80,13 +94,15 @@ def _checked_centres(entry: TomogramEntry, size: int, settings: ExtractSettings)
     return centres
 
 
-def _centres(entry: TomogramEntry, volume: Volume, size: int, settings: ExtractSettings) -> np.ndarray:
+def _centres(
+    entry: TomogramEntry, volume: Volume, size: int, settings: ExtractSettings, points: list[Points] | None
+) -> np.ndarray:
     border = border_of(volume)
     path = entry.text("rlnMaskName")
     with naming(volume):
         first, last = allowed_range(volume.shape, size)
-    if settings.coordinates_star:
-        return _given_centres(entry, settings.coordinates_star, first, last, border)
+    if points is not None:
+        return _given_centres(given_centres(points, entry, volume.shape), entry, first, last, border)
     mask = None if path is None else open_mask(path, volume)
     count = entry.star.integer(entry.row, "rlnNumberSubtomo", 100)
     if not 0 <= count <= volume.data.size:
@@ -100,25 +116,18 @@ def _centres(entry: TomogramEntry, volume: Volume, size: int, settings: ExtractS
 
 
 def _given_centres(
-    entry: TomogramEntry, path: str, first: np.ndarray, last: np.ndarray, border: Border | None
+    centres: np.ndarray, entry: TomogramEntry, first: np.ndarray, last: np.ndarray, border: Border | None
 ) -> np.ndarray:
-    star = read_star(path, COORDINATES)
-    label = "rlnTomoName" if "rlnTomoName" in star.labels else "rlnMicrographName"
-    star.require([label, *COORDINATES])
-    wanted = entry.name if label == "rlnTomoName" else entry.path
-    rows = [row for row in star.rows if row[label] == wanted]
-    centres = [[star.number(row, f"rlnCoordinate{axis}") for axis in "ZYX"] for row in rows]
-    centres = np.rint(np.array(centres, float).reshape(-1, 3))
     inside = ((centres >= first) & (centres < last)).all(axis=1)
     if not inside.all():
-        log.warning("%s: %d of %d coordinates are too near a border and left out", path, (~inside).sum(), len(inside))
-    centres = centres[inside].astype(int)
+        counts = (~inside).sum(), len(inside)
+        log.warning("%s: %d of %d coordinates are too near a border and left out", entry.name, *counts)
+    centres = centres[inside]
     if border is not None:
         held = border.data()[tuple(centres.T)]
         if not held.all():
-            log.warning(
-                "%s: %d of %d coordinates lie where there is no data and are left out", path, (~held).sum(), len(held)
-            )
+            counts = (~held).sum(), len(held)
+            log.warning("%s: %d of %d coordinates lie where there is no data and are left out", entry.name, *counts)
         centres = centres[held]
     return centres
 

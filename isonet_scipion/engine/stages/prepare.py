@@ -27,6 +27,7 @@ from isonet_scipion.engine.io.shown import open_mask
 from isonet_scipion.engine.io.star import NOT_SET, Star, write_star
 from isonet_scipion.engine.io.tilt_files import find_tilt_file, half_name, read_tilt_file
 from isonet_scipion.engine.io.tomogram_table import HALF_LABELS
+from isonet_scipion.engine.network.unet import cube_size_warning
 from isonet_scipion.engine.physics.ctf import require_plausible_defocus
 from isonet_scipion.engine.physics.wedge import TiltRange
 from isonet_scipion.engine.process.disk import growth, require_space
@@ -150,6 +151,8 @@ def _tell(table: str, tomograms: list[KnownTomogram]) -> None:
 def prepare_subtomo_star(folder: str, settings: PrepareSubtomoStarSettings) -> None:
     """Write a table of the subtomograms in a folder, sorted by name; errors as `EngineError`."""
     tilt = TiltRange(settings.tilt_min, settings.tilt_max)
+    if settings.cube_size and (warning := cube_size_warning(settings.cube_size)):
+        log.warning("cube_size: %s", warning)
     star = Star([])
     for index, path in enumerate(_volume_files(folder, (".mrc",)), 1):
         volume = open_volume(path)

@@ -160,7 +160,8 @@ def tables(folder: Path) -> Iterator[Case]:
     for name, row in (("outside", "t1 1 1 1"), ("far_outside", "t1 1e300 -1e300 1e18"), ("words", "t1 here 1 1")):
         labels = "rlnTomoName rlnCoordinateX rlnCoordinateY rlnCoordinateZ"
         (folder / f"{name}_points.star").write_text(star(labels, row))
-        why = "_rlnCoordinateX is 'here'" if name == "words" else "no subtomogram lies inside"
+        whys = {"words": "_rlnCoordinateX is 'here'", "far_outside": "1 of 1 coordinates of t1, .* lie outside it"}
+        why = whys.get(name, "no subtomogram lies inside")
         yield Case(name, (*EXTRACT[:1], "t.star", *EXTRACT[1:], f"--coordinates_star={name}_points.star"), why)
 
     optics = star("rlnOpticsGroup", "1", head="data_optics\nloop_\n")

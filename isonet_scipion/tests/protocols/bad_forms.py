@@ -111,6 +111,7 @@ VALUES = {
     ProtIsoNetExtract: [
         ("cubeSize", "Cube size.*at least 2", 0, 1, -64),
         ("cubeSize", "Cube size.*should be an integer", None),
+        ("cubeSize", r"\*Cube size\*: 21 is odd.*Give 16 or 24", 21),
         ("cropSize", "must be larger than", 16, 12),
         ("cropSize", "Subtomogram size.*at least 3", -24, 0),
         ("cropSize", "thinner than the subtomograms of 64", 64),

@@ -1,0 +1,297 @@
+"""Coordinates as other programs write them: tables of RELION, Warp and IsoNet, Dynamo's .tbl, IMOD's models."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.io.files import require_file
+from isonet_scipion.engine.io.imod_model import read_contours
+from isonet_scipion.engine.io.other_programs import located
+from isonet_scipion.engine.io.star import Star, find_table
+from isonet_scipion.engine.io.tilt_files import series_name
+from isonet_scipion.engine.settings import COORDINATE_UNITS
+
+if TYPE_CHECKING:
+    from isonet_scipion.engine.io.tomogram_table import TomogramEntry
+
+log = logging.getLogger(__name__)
+VOXELS, PIXELS, ANGSTROM, CENTRED, FRACTION = UNITS = COORDINATE_UNITS
+COORDINATES = tuple(f"rlnCoordinate{axis}" for axis in "XYZ")
+CENTRED_COORDINATES = tuple(f"rlnCenteredCoordinate{axis}Angst" for axis in "XYZ")
+LISTS = ("rlnTomoParticlesFile", "rlnTomoImportParticleFile")  # of tables of RELION that name the files to read
+DYNAMO_SHIFTS, DYNAMO_TOMOGRAM, DYNAMO_PLACES = slice(3, 6), 19, slice(23, 26)  # columns of a .tbl
+MOST_OUTSIDE = 0.25  # of the coordinates of a tomogram: more are in another unit
+SHOWN = 10  # names that a message lists
+
+
+@dataclass(frozen=True)
+class Points:
+    """Coordinates of one tomogram in one file."""
+
+    source: str
+    name: str | None  # of the tomogram or its tilt series; rlnIndex for Dynamo's; None: the file does not say
+    xyz: np.ndarray  # (n, 3) as they stand there, from 0
+    unit: str
+    pixel_size: float | None = None  # A, where the unit is pixels
+    drawn_on: tuple[int, int, int] | None = None  # shape (z, y, x) of the volume whose voxels are meant
+
+    def placed(self, shape: Sequence[int], voxel_size: float, unit: str | None = None) -> np.ndarray:
+        """Places in a tomogram of a shape (z, y, x) and voxel size (A): (n, 3) voxels from 0, z, y, x."""
+        sides = np.array(shape[::-1], float)
+        unit = unit or self.unit
+        if unit == PIXELS:
+            places = self.xyz * (self.pixel_size / voxel_size)
+        elif unit == ANGSTROM:
+            places = self.xyz / voxel_size
+        elif unit == CENTRED:
+            places = self.xyz / voxel_size + sides / 2
+        elif unit == FRACTION:
+            places = self.xyz * sides
+        else:
+            places = self.xyz if self.drawn_on is None else self.xyz * (sides / np.array(self.drawn_on[::-1], float))
+        return places[:, ::-1]
+
+    def is_of(self, entry: TomogramEntry) -> bool:
+        """Whether they are of this tomogram."""
+        if self.name is None or self.name in (entry.name, entry.path):
+            return True
+        return series_name(self.name) in (series_name(entry.name), series_name(entry.path))
+
+
+def read_points(
+    path: str, unit: str | None, pixel_size: float | None, entries: Sequence[TomogramEntry]
+) -> list[Points]:
+    """Read coordinates, and tell which match no tomogram.
+
+    Parameters
+    ----------
+    path : str
+        A STAR table, Dynamo's .tbl, an IMOD model, or a folder of models that are named like the tomograms.
+    unit : str, optional
+        One of UNITS; None: as the file says, else voxels.
+    pixel_size : float, optional
+        In A, of the pixels; None: as the file says.
+    entries : sequence of TomogramEntry
+        All tomograms of the table.
+
+    Raises
+    ------
+    EngineError
+        If it can't be read, or none of it is of one of the tomograms, or the unit needs a pixel size.
+    """
+    if pixel_size is not None:
+        if unit not in (None, PIXELS) or pixel_size <= 0:
+            raise EngineError("coordinates_pixel_size", "it goes with pixels, and is above 0", "Correct it.")
+        unit = PIXELS
+    points = _read(Path(path), unit, pixel_size, entries)
+    if len(entries) > 1 and any(one.name is None for one in points):
+        raise EngineError(path, "it does not say of which tomogram its coordinates are", "Add a column rlnTomoName.")
+    strange = [one for one in points if not any(one.is_of(entry) for entry in entries)]
+    known = ", ".join([entry.name for entry in entries][:SHOWN])
+    names = ", ".join(f"{one.name} ({len(one.xyz)})" for one in strange[:SHOWN])
+    if len(strange) == len(points):
+        why = f"its coordinates are of {names}, but the tomograms are {known}" if points else "it has no coordinates"
+        raise EngineError(path, why, "Give them the tomograms' names (rlnTomoName).")
+    if strange:
+        log.warning("%s: coordinates of %s match none of the tomograms (%s)", path, names, known)
+    without = [entry.name for entry in entries if not any(one.is_of(entry) for one in points)]
+    if without:
+        log.warning("%s: it has no coordinates of %s", path, ", ".join(without[:SHOWN]))
+    for kind in dict.fromkeys((one.unit, one.pixel_size) for one in points):
+        log.info("%s: coordinates are taken as %s", path, _unit_in_words(*kind))
+    return points
+
+
+def _unit_in_words(unit: str, pixel_size: float | None) -> str:
+    words = {
+        VOXELS: "voxels of the tomogram, from 0",
+        PIXELS: f"pixels of {pixel_size or 0:g} A, from 0",
+        ANGSTROM: "A from the tomogram's corner",
+        CENTRED: "A from the tomogram's centre",
+        FRACTION: "fractions of the tomogram's sides",
+    }
+    return words[unit]
+
+
+def centres(points: Sequence[Points], entry: TomogramEntry, shape: tuple[int, int, int]) -> np.ndarray:
+    """Places of a tomogram's coordinates that lie inside it.
+
+    Parameters
+    ----------
+    points : sequence of Points
+        Of `read_points`.
+    entry : TomogramEntry
+        The tomogram.
+    shape : tuple of int
+        Its shape, (z, y, x).
+
+    Returns
+    -------
+    ndarray of int
+        (n, 3) voxels from 0, z, y, x.
+
+    Raises
+    ------
+    EngineError
+        If so many lie outside that they are in another unit; tells both ranges and which unit would fit.
+    """
+    kept = [np.empty((0, 3))]
+    for one in points:
+        if not one.is_of(entry):
+            continue
+        places = one.placed(shape, entry.voxel_size)
+        outside = ~_inside(places, shape)
+        if outside.sum() > MOST_OUTSIDE * len(places):
+            raise _in_another_unit(one, places, outside, entry, shape)
+        if outside.any():
+            count = (int(outside.sum()), len(places))
+            log.warning("%s: %d of %d coordinates lie outside %s, %s", one.source, *count, entry.name, _span(places))
+        kept.append(places[~outside])
+    return np.rint(np.concatenate(kept)).astype(int)
+
+
+def _inside(places: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+    return ((places >= -0.5) & (places <= np.array(shape) - 0.5)).all(axis=1)
+
+
+def _span(places: np.ndarray) -> str:
+    ends = zip("xyz", places.min(axis=0)[::-1], places.max(axis=0)[::-1])
+    return ", ".join(f"{axis} {low:.6g}..{high:.6g}" for axis, low, high in ends)
+
+
+def _in_another_unit(
+    one: Points, places: np.ndarray, outside: np.ndarray, entry: TomogramEntry, shape: tuple[int, int, int]
+) -> EngineError:
+    sides = ", ".join(f"{axis} 0..{side - 1}" for axis, side in zip("xyz", shape[::-1]))
+    why = (
+        f"{outside.sum()} of {len(places)} coordinates of {entry.name}, taken as "
+        f"{_unit_in_words(one.unit, one.pixel_size)}, lie outside it: {_span(places)} voxels; the tomogram has {sides}"
+    )
+    others = [unit for unit in UNITS if unit != one.unit and (unit != PIXELS or one.pixel_size)]
+    fitting = [unit for unit in others if _inside(one.placed(shape, entry.voxel_size, unit), shape).all()]
+    factor = max(places.max(axis=0) / np.array(shape))
+    guess = f", or --coordinates_pixel_size, of at most {entry.voxel_size / factor:.3g} A" if factor > 1 else ""
+    options = " or ".join(fitting) or "UNIT (" + ", ".join(UNITS) + ")"
+    return EngineError(one.source, why, f"Say their unit: --coordinates_unit {options}{guess}.")
+
+
+def _read(path: Path, unit: str | None, pixel_size: float | None, entries: Sequence[TomogramEntry]) -> list[Points]:
+    if path.is_dir():
+        models = sorted(file for file in path.glob("*") if file.suffix.lower() == ".mod")
+        if not models:
+            raise EngineError(str(path), "the folder holds no IMOD models (.mod)", "Name them like the tomograms.")
+        return [_model(model, model.stem, unit, pixel_size) for model in models]
+    require_file(path, "file of coordinates")
+    if path.suffix.lower() == ".mod":
+        return [_model(path, None if len(entries) == 1 else path.stem, unit, pixel_size)]
+    if path.suffix.lower() == ".tbl":
+        return _dynamo(path, unit, pixel_size, entries)
+    return _star(path, unit, pixel_size, entries)
+
+
+def _model(path: Path, name: str | None, unit: str | None, pixel_size: float | None) -> Points:
+    """IMOD's points: voxel i spans i to i + 1 in x and y, while z is the index of the slice."""
+    drawn_on, contours = read_contours(path)
+    xyz = np.concatenate(contours).astype(float) - (0.5, 0.5, 0.0)
+    return Points(str(path), name, xyz, unit or VOXELS, pixel_size, drawn_on if unit is None else None)
+
+
+def _dynamo(path: Path, unit: str | None, pixel_size: float | None, entries: Sequence[TomogramEntry]) -> list[Points]:
+    """Dynamo counts voxels from 1 and tomograms by a number, which is rlnIndex here."""
+    try:
+        table = np.loadtxt(path, ndmin=2)
+        xyz = table[:, DYNAMO_PLACES] + table[:, DYNAMO_SHIFTS] - 1
+        numbers = table[:, DYNAMO_TOMOGRAM].astype(int)
+        if xyz.shape[1] != 3 or not np.isfinite(xyz).all():
+            raise ValueError("it has no numbers in columns 24 to 26")
+    except (ValueError, IndexError) as error:
+        raise EngineError(str(path), f"it is no table of Dynamo ({error})", "Write it again.") from error
+    by_index = {entry.star.integer(entry.row, "rlnIndex"): entry.name for entry in entries}
+    found = []
+    for number in np.unique(numbers):
+        name = by_index.get(int(number), f"tomogram {number}")
+        log.info("%s: Dynamo's tomogram %d is that of rlnIndex %d, %s", path, number, number, name)
+        found.append(Points(str(path), name, xyz[numbers == number], unit or VOXELS, pixel_size))
+    return found
+
+
+def _star(path: Path, unit: str | None, pixel_size: float | None, entries: Sequence[TomogramEntry]) -> list[Points]:
+    for label in LISTS:
+        if (listed := find_table(path, [label])) is not None:
+            return _listed(listed, label, unit, pixel_size, entries)
+    table, labels = find_table(path, CENTRED_COORDINATES), CENTRED_COORDINATES
+    if table is None or unit not in (None, CENTRED):
+        other = find_table(path, COORDINATES)
+        table, labels = (other, COORDINATES) if other is not None else (table, labels)
+    if table is None:
+        columns = f"_{COORDINATES[0]}, Y, Z or _{CENTRED_COORDINATES[0]}, Y, Z"
+        raise EngineError(str(path), f"it has no columns {columns}", "Give a table of coordinates.")
+    table.require(labels)
+    label = next((name for name in ("rlnTomoName", "rlnMicrographName") if name in table.labels), None)
+    sizes = _PixelSizes(path)
+    groups: dict[tuple[str | None, float | None], list[list[float]]] = defaultdict(list)
+    for row in table.rows:
+        size = pixel_size or sizes.of(table, row)
+        groups[(row[label] if label else None, size)].append([table.number(row, axis) for axis in labels])
+    everything = np.concatenate([np.array(group) for group in groups.values()])
+    points = []
+    for (name, size), group in groups.items():
+        own = unit or _usual_unit(labels, size, everything)
+        if own == PIXELS and size is None:
+            raise EngineError(str(path), "it does not say how large its pixels are", "Give --coordinates_pixel_size.")
+        points.append(Points(str(path), name, np.array(group), own, size))
+    return points
+
+
+def _usual_unit(labels: Sequence[str], pixel_size: float | None, xyz: np.ndarray) -> str:
+    if labels == CENTRED_COORDINATES:
+        return CENTRED
+    if pixel_size is not None:
+        return PIXELS
+    between = (xyz >= 0).all() and (xyz <= 1).all() and (xyz != np.rint(xyz)).any()
+    return FRACTION if between else VOXELS  # Warp's template matching writes fractions
+
+
+def _listed(
+    table: Star, label: str, unit: str | None, pixel_size: float | None, entries: Sequence[TomogramEntry]
+) -> list[Points]:
+    """What RELION's optimisation sets and lists of files to import name."""
+    points = []
+    for row in table.rows:
+        named = table.text(row, label)
+        if named is None:
+            raise EngineError(table.path, f"_{label} is not set", "Give the table of coordinates itself.")
+        for one in _read(located(named, table.path), unit, pixel_size, entries):
+            name = one.name if label == LISTS[0] else row.get("rlnTomoName", one.name)
+            points.append(Points(one.source, name, one.xyz, one.unit, one.pixel_size, one.drawn_on))
+    return points
+
+
+class _PixelSizes:
+    """How large the pixels are in which a table counts: as its optics groups or its rows say."""
+
+    def __init__(self, path: Path) -> None:
+        label = "rlnTomoTiltSeriesPixelSize"
+        optics = find_table(path, ["rlnOpticsGroup", label])
+        self._by_group = {}
+        if optics is not None and "rlnCoordinateX" not in optics.labels:
+            self._by_group = {row["rlnOpticsGroup"]: optics.number(row, label) for row in optics.rows}
+
+    def of(self, table: Star, row: dict[str, str]) -> float | None:
+        """In A; None where nothing tells."""
+        for label in ("rlnTomoTiltSeriesPixelSize", "rlnPixelSize"):
+            if table.text(row, label):
+                return table.number(row, label)
+        if (group := row.get("rlnOpticsGroup")) in self._by_group:
+            return self._by_group[group]
+        if table.text(row, "rlnDetectorPixelSize"):  # in um on the detector, or in A with a magnification of 10000
+            return table.number(row, "rlnDetectorPixelSize") * 1e4 / table.number(row, "rlnMagnification", 1e4)
+        return None

@@ -1,0 +1,181 @@
+"""Coordinates of other programs, through extract: each takes the voxels around the same places."""
+
+import re
+
+import numpy as np
+import pytest
+
+from isonet_scipion.engine.io.mrc import write_volume
+from isonet_scipion.engine.io.star import read_star
+from isonet_scipion.tests.engine.sampling.test_boundary import write_model
+
+SHAPE, VOXEL_SIZE = (32, 40, 48), 10.0  # z, y, x
+PLACES = {"TS_1": [(20, 20, 16), (30, 22, 14)], "TS_2": [(21, 19, 16)]}  # x, y, z in voxels
+EXTRACT = ("extract", "t.star", "--cube_size=8", "--crop_size=12", "--coordinates_star")
+
+
+@pytest.fixture
+def tomograms(tmp_path):
+    """Two tomograms and their table."""
+    rows = []
+    for number, name in enumerate(PLACES, 1):
+        data = np.random.default_rng(number).normal(size=SHAPE).astype(np.float32)
+        write_volume(tmp_path / f"{name}_10.00Apx.mrc", data, VOXEL_SIZE)
+        rows.append(f"{number} {name}_10.00Apx.mrc 10 5 {name}")
+    labels = ["rlnIndex", "rlnMicrographName", "rlnPixelSize", "rlnNumberSubtomo", "rlnTomoName"]
+    (tmp_path / "t.star").write_text(table("", labels, rows))
+    return tmp_path
+
+
+def table(block, labels, rows):
+    return f"\ndata_{block}\n\nloop_\n" + "".join(f"_{label}\n" for label in labels) + "\n".join(rows) + "\n"
+
+
+def particles(function, labels="rlnCoordinateX rlnCoordinateY rlnCoordinateZ", name="{}", extra=""):
+    """A table of particles with function(place) for coordinates."""
+    rows = [
+        " ".join([name.format(series), *(f"{value:g}" for value in function(np.array(place, float))), extra])
+        for series, places in PLACES.items()
+        for place in places
+    ]
+    more = ["rlnOpticsGroup"] if extra else []
+    return table("particles", ["rlnTomoName", *labels.split(), *more], rows)
+
+
+def optics(pixel_size):
+    return table(
+        "optics", ["rlnOpticsGroup", "rlnOpticsGroupName", "rlnTomoTiltSeriesPixelSize"], [f"1 a {pixel_size}"]
+    )
+
+
+def centred(place):
+    return (place - np.array(SHAPE[::-1]) / 2) * VOXEL_SIZE
+
+
+CENTRED = "rlnCenteredCoordinateXAngst rlnCenteredCoordinateYAngst rlnCenteredCoordinateZAngst"
+SIDES = np.array(SHAPE[::-1], float)
+TABLES = {
+    "voxels": (particles(lambda p: p), (), "voxels of the tomogram"),
+    "relion4": (optics(2.5) + particles(lambda p: 4 * p, extra="1"), (), "pixels of 2.5 A"),
+    "relion5": (optics(2.5) + particles(centred, CENTRED, extra="1"), (), "A from the tomogram's centre"),
+    "warp": (particles(lambda p: p / SIDES, name="{}.tomostar"), (), "fractions"),
+    "warp_pixels": (
+        particles(lambda p: 2 * p, name="{}.mrc.tomostar").replace("rlnTomoName", "rlnMicrographName"),
+        ("--coordinates_pixel_size=5",),
+        "pixels of 5 A",
+    ),
+    "said": (optics(2.5) + particles(lambda p: p, extra="1"), ("--coordinates_unit=voxels",), "voxels of the tomogram"),
+    "corner": (particles(lambda p: 10 * p), ("--coordinates_unit=angstrom",), "A from the tomogram's corner"),
+    "files": (particles(lambda p: p, name="{}_10.00Apx.mrc").replace("TomoName", "MicrographName"), (), "voxels"),
+}
+
+
+def found():
+    star = read_star("subtomo.star")
+    places = {name: [] for name in PLACES}
+    for row in star.rows:
+        places[row["rlnTomoName"]].append(tuple(star.integer(row, f"rlnCoordinate{axis}") for axis in "XYZ"))
+    return places
+
+
+@pytest.mark.parametrize("kind", TABLES)
+def test_tables_by_their_unit(tomograms, run, kind):
+    text, options, said = TABLES[kind]
+    (tomograms / "c.star").write_text(text)
+    status, log = run(*EXTRACT, "c.star", *options)
+    assert status == 0 and f"c.star: coordinates are taken as {said}" in log, log
+    assert found() == PLACES
+
+
+def test_dynamos_table(tomograms, run):
+    rows = np.zeros((3, 35))
+    for row, (number, place) in zip(rows, [(1, PLACES["TS_1"][0]), (1, PLACES["TS_1"][1]), (2, PLACES["TS_2"][0])]):
+        row[19], row[23:26] = number, np.array(place) + 1  # counted from 1
+    rows[0, 3:6], rows[0, 23:26] = (2, -1, 0), rows[0, 23:26] - (2, -1, 0)  # shifts
+    np.savetxt(tomograms / "c.TBL", rows, fmt="%g")
+    status, log = run(*EXTRACT, "c.TBL")
+    assert status == 0 and "Dynamo's tomogram 2 is that of rlnIndex 2, TS_2" in log, log
+    assert found() == PLACES
+    np.savetxt(tomograms / "short.tbl", rows[:, :20])
+    status, log = run(*EXTRACT, "short.tbl")
+    assert status == 1 and "short.tbl: it is no table of Dynamo" in log
+
+
+def test_imods_models_also_of_another_binning(tomograms, run):
+    folder = tomograms / "models"
+    folder.mkdir()
+    for (name, places), binning in zip(PLACES.items(), (1, 2)):
+        drawn_on = tuple(side // binning for side in SHAPE)
+        points = [np.add(place, (0.5, 0.5, 0)) / binning for place in places]
+        write_model(folder / f"{name}.mod", [points], size=drawn_on)
+    status, log = run(*EXTRACT, "models")
+    assert status == 0, log
+    places = found()
+    assert places["TS_1"] == PLACES["TS_1"]
+    assert np.abs(np.array(places["TS_2"]) - PLACES["TS_2"]).max() <= 1  # half a voxel of the coarser volume
+    status, log = run(*EXTRACT, "models/TS_1.mod")
+    assert status == 0 and "it has no coordinates of TS_2" in log, log
+
+
+def test_lists_of_relion_are_followed(tomograms, run):
+    (tomograms / "p.star").write_text(optics(2.5) + particles(lambda p: 4 * p, extra="1"))
+    (tomograms / "set.star").write_text("data_\n\n_rlnTomoParticlesFile   p.star\n_rlnTomoTomogramsFile t5.star\n")
+    assert run(*EXTRACT, "set.star")[0] == 0
+    assert found() == PLACES
+    rows = []
+    for name, places in PLACES.items():
+        lines = [" ".join(map(str, place)) for place in places]
+        (tomograms / f"{name}.star").write_text(table("", [f"rlnCoordinate{axis}" for axis in "XYZ"], lines))
+        rows.append(f"{name} {name}.star")
+    (tomograms / "list.star").write_text(table("", ["rlnTomoName", "rlnTomoImportParticleFile"], rows))
+    status, log = run(*EXTRACT, "list.star")
+    assert status == 0, log
+    assert found() == PLACES
+
+
+def test_another_unit_is_told_with_both_ranges_and_what_would_fit(tomograms, run):
+    (tomograms / "c.star").write_text(particles(lambda p: 4 * p))
+    status, log = run(*EXTRACT, "c.star")
+    assert status == 1, log
+    for said in ("2 of 2 coordinates of TS_1", "x 80..120, y 80..88, z 56..64 voxels", "x 0..47, y 0..39, z 0..31"):
+        assert said in log, log
+    assert "--coordinates_unit angstrom" in log and "--coordinates_pixel_size, of at most 4" in log, log
+    (tomograms / "c.star").write_text(optics(2.5) + particles(centred, CENTRED, extra="1"))
+    status, log = run(*EXTRACT, "c.star", "--coordinates_unit=voxels")
+    assert status == 1 and "Say their unit: --coordinates_unit centred_angstrom" in log, log
+    (tomograms / "c.star").write_text(particles(lambda p: p))
+    status, log = run(*EXTRACT, "c.star", "--coordinates_unit=pixels")
+    assert status == 1 and "does not say how large its pixels are" in log
+
+
+def test_names_that_match_no_tomogram_are_told(tomograms, run):
+    (tomograms / "c.star").write_text(particles(lambda p: p).replace("TS_2", "TS_02"))
+    status, log = run(*EXTRACT, "c.star")
+    assert status == 0 and "coordinates of TS_02 (1) match none of the tomograms (TS_1, TS_2)" in log, log
+    assert "it has no coordinates of TS_2" in log and found()["TS_2"] == []
+    (tomograms / "c.star").write_text(particles(lambda p: p, name="other_{}"))
+    status, log = run(*EXTRACT, "c.star")
+    assert status == 1 and "coordinates are of other_TS_1 (2), other_TS_2 (1), but the tomograms are TS_1, TS_2" in log
+    (tomograms / "c.star").write_text(particles(lambda p: p).replace("_rlnTomoName", "_rlnOther"))
+    status, log = run(*EXTRACT, "c.star")
+    assert status == 1 and "does not say of which tomogram" in log
+
+
+def test_single_coordinates_outside_are_told_and_left_out(tomograms, run):
+    rows = [f"TS_1 {x} 20 16" for x in (20, 21, 22, 23, 60)]
+    (tomograms / "c.star").write_text(table("", ["rlnTomoName", *(f"rlnCoordinate{axis}" for axis in "XYZ")], rows))
+    status, log = run(*EXTRACT, "c.star")
+    assert status == 0 and "1 of 5 coordinates lie outside TS_1, x 20..60" in log, log
+    assert len(found()["TS_1"]) == 4
+
+
+@pytest.mark.parametrize(("side", "status", "said"), [
+    (21, 1, "cube_size: 21 is odd.* Give 16 or 24"),
+    (20, 0, "20 is for networks of unet_depth up to 2; for the default one give 16 or 24"),
+    (3, 1, "cube_size: 3 is odd.* Give 8"),
+    (16, 0, None),
+])  # fmt: skip
+def test_cubes_that_no_network_takes_are_refused(tomograms, run, side, status, said):
+    done, log = run("extract", "t.star", f"--cube_size={side}", "--crop_size=26")
+    assert done == status, log
+    assert ("cube_size" not in log) if said is None else re.search(said, log), log
