@@ -59,16 +59,30 @@ class Points:
             places = self.xyz if self.drawn_on is None else self.xyz * (sides / np.array(self.drawn_on[::-1], float))
         return places[:, ::-1]
 
-    def is_of(self, entry: TomogramEntry) -> bool:
-        """Whether they are of this tomogram."""
-        if self.name is None or self.name in (entry.name, entry.path):
-            return True
-        return series_name(self.name) in (series_name(entry.name), series_name(entry.path))
+    def owners(self, entries: Sequence[TomogramEntry]) -> list[str]:
+        """Names of the tomograms that they are of: those of just this name, else those of the same tilt series."""
+        if self.name is None:
+            return [entry.name for entry in entries]
+        exact = [entry.name for entry in entries if self.name in (entry.name, entry.path)]
+        series = series_name(self.name)
+        return exact or [
+            entry.name for entry in entries if series in (series_name(entry.name), series_name(entry.path))
+        ]
 
 
-def read_points(
-    path: str, unit: str | None, pixel_size: float | None, entries: Sequence[TomogramEntry]
-) -> list[Points]:
+@dataclass(frozen=True)
+class Coordinates:
+    """What was read, and of which tomograms each is."""
+
+    points: list[Points]
+    owners: list[list[str]]
+
+    def of(self, entry: TomogramEntry) -> list[Points]:
+        """Those of one tomogram."""
+        return [one for one, names in zip(self.points, self.owners) if entry.name in names]
+
+
+def read_points(path: str, unit: str | None, pixel_size: float | None, entries: Sequence[TomogramEntry]) -> Coordinates:
     """Read coordinates, and tell which match no tomogram.
 
     Parameters
@@ -94,7 +108,8 @@ def read_points(
     points = _read(Path(path), unit, pixel_size, entries)
     if len(entries) > 1 and any(one.name is None for one in points):
         raise EngineError(path, "it does not say of which tomogram its coordinates are", "Add a column rlnTomoName.")
-    strange = [one for one in points if not any(one.is_of(entry) for entry in entries)]
+    owners = [one.owners(entries) for one in points]
+    strange = [one for one, names in zip(points, owners) if not names]
     known = ", ".join([entry.name for entry in entries][:SHOWN])
     names = ", ".join(f"{one.name} ({len(one.xyz)})" for one in strange[:SHOWN])
     if len(strange) == len(points):
@@ -102,12 +117,12 @@ def read_points(
         raise EngineError(path, why, "Give them the tomograms' names (rlnTomoName).")
     if strange:
         log.warning("%s: coordinates of %s match none of the tomograms (%s)", path, names, known)
-    without = [entry.name for entry in entries if not any(one.is_of(entry) for one in points)]
+    without = [entry.name for entry in entries if not any(entry.name in names for names in owners)]
     if without:
         log.warning("%s: it has no coordinates of %s", path, ", ".join(without[:SHOWN]))
     for kind in dict.fromkeys((one.unit, one.pixel_size) for one in points):
         log.info("%s: coordinates are taken as %s", path, _unit_in_words(*kind))
-    return points
+    return Coordinates(points, owners)
 
 
 def _unit_in_words(unit: str, pixel_size: float | None) -> str:
@@ -121,12 +136,12 @@ def _unit_in_words(unit: str, pixel_size: float | None) -> str:
     return words[unit]
 
 
-def centres(points: Sequence[Points], entry: TomogramEntry, shape: tuple[int, int, int]) -> np.ndarray:
+def centres(coordinates: Coordinates, entry: TomogramEntry, shape: tuple[int, int, int]) -> np.ndarray:
     """Places of a tomogram's coordinates that lie inside it.
 
     Parameters
     ----------
-    points : sequence of Points
+    coordinates : Coordinates
         Of `read_points`.
     entry : TomogramEntry
         The tomogram.
@@ -144,9 +159,7 @@ def centres(points: Sequence[Points], entry: TomogramEntry, shape: tuple[int, in
         If so many lie outside that they are in another unit; tells both ranges and which unit would fit.
     """
     kept = [np.empty((0, 3))]
-    for one in points:
-        if not one.is_of(entry):
-            continue
+    for one in coordinates.of(entry):
         places = one.placed(shape, entry.voxel_size)
         outside = ~_inside(places, shape)
         if outside.sum() > MOST_OUTSIDE * len(places):

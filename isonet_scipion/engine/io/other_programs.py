@@ -10,7 +10,7 @@ from pathlib import Path
 
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.star import Star, find_table
-from isonet_scipion.engine.io.tilt_files import TiltSeries, half_name, read_tilt_file, series_name
+from isonet_scipion.engine.io.tilt_files import HALVES, TiltSeries, half_name, read_tilt_file, series_name
 from isonet_scipion.engine.io.tomogram_table import HALF_LABELS
 from isonet_scipion.engine.physics.wedge import TiltRange
 
@@ -39,6 +39,34 @@ class KnownTomogram:
 def is_volume(path: Path) -> bool:
     """Whether a file is named like a tomogram, also in capitals."""
     return path.suffix.lower() in VOLUME_SUFFIXES and not path.name.startswith(".")
+
+
+def with_their_halves(paths: list[Path]) -> list[KnownTomogram]:
+    """The tomograms among files, where programs put halves beside them: NAME_EVN_Vol.mrc, NAME_half1.mrc."""
+    wholes = [path for path in paths if half_name(path) == series_name(path)]
+    found, others = [], [path for path in paths if path not in wholes]
+    for path in wholes:
+        halves = [other for other in others if half_name(other) == series_name(path)]
+        alone = sum(series_name(whole) == series_name(path) for whole in wholes) == 1
+        found.append(
+            KnownTomogram(path.stem, path, tuple(sorted(halves, key=_is_odd)) if len(halves) == 2 and alone else ())
+        )
+        if found[-1].halves:
+            log.info("%s: its halves are %s and %s", path, *found[-1].halves)
+            others = [other for other in others if other not in halves]
+    for name in dict.fromkeys(half_name(path) for path in others):
+        halves = sorted((path for path in others if half_name(path) == name), key=_is_odd)
+        if len(halves) == 2 and [_is_odd(half) for half in halves] == [False, True]:
+            log.info("%s: taken as the mean of its halves, %s and %s", name, *halves)
+            found.append(KnownTomogram(name, None, tuple(halves)))
+        else:
+            found += [KnownTomogram(half.stem, half) for half in halves]
+    return found
+
+
+def _is_odd(path: Path) -> bool:
+    match = HALVES.search(series_name(path))
+    return match is not None and match[1].lower() in ("odd", "half2")
 
 
 def read_tomograms(source: str, folder: str | None) -> tuple[str, list[KnownTomogram]]:

@@ -22,8 +22,10 @@ from isonet_scipion.engine.physics.wedge import TiltRange
 
 MICROMETRE = 1e4  # A
 MOST_TILT = 90.0  # degrees
-# what programs add to the name of a tilt series: voxel size, kind of volume, kind of file
-ADDED = re.compile(r"(_\d+(\.\d+)?Apx|\.(mrc|mrcs|rec|st|ali|tomostar|eer|tif|tiff)|_(TLT|Vol|rec))$", re.IGNORECASE)
+# what programs add to the name of a tilt series: voxel size, binning, kind of volume, kind of file
+ADDED = re.compile(
+    r"^rec_|(_\d+(\.\d+)?Apx|_bin\d+|\.(mrc|mrcs|rec|st|ali|tomostar|eer|tif|tiff)|_(TLT|Vol|rec|full))$", re.IGNORECASE
+)
 HALVES = re.compile(r"_(EVN|ODD|even|odd|half[12])(?=_|$)", re.IGNORECASE)
 
 
@@ -43,9 +45,7 @@ class TiltSeries:
 def series_name(path: str | os.PathLike) -> str:
     """Name of the tilt series that a file or a cell is of: without folder, suffix, and what programs add."""
     name = Path(path).name
-    while shorter := ADDED.sub("", name):
-        if shorter == name:
-            break
+    while (shorter := ADDED.sub("", name)) not in ("", name):
         name = shorter
     return name
 
@@ -132,6 +132,20 @@ def _column(path: Path) -> TiltSeries:
     return TiltSeries(np.loadtxt(path, ndmin=2, usecols=0).ravel())
 
 
+def _tlt(path: Path) -> TiltSeries:
+    """IMOD's angles of all images, less those that the tilt.com beside it excludes from the tomogram."""
+    angles = _column(path).angles
+    command = path.with_name("tilt.com")
+    lines = [line.split() for line in command.read_text(errors="replace").splitlines()] if command.is_file() else []
+    if not any(words[:1] == ["TILTFILE"] and Path(words[-1]).name == path.name for words in lines):
+        return TiltSeries(angles)
+    excluded = " ".join(" ".join(words[1:]) for words in lines if words and words[0].startswith("EXCLUDELIST"))
+    kept = np.ones(len(angles), bool)
+    for first, last in re.findall(r"(\d+)(?:\s*-\s*(\d+))?", excluded):  # counted from 1
+        kept[int(first) - 1 : int(last or first)] = False
+    return TiltSeries(angles[kept])
+
+
 def _aln(path: Path) -> TiltSeries:
     """AreTomo's: ten columns, the last of them the angle, up to the local alignment; dark images are comments."""
     lines = path.read_text().split("# Local Alignment")[0].splitlines()
@@ -187,7 +201,7 @@ def _lowest(angles: np.ndarray, kept: np.ndarray) -> int:
 
 # by suffix, what was refined before what was only recorded
 READERS: dict[str, Callable[[Path], TiltSeries]] = {
-    ".tlt": _column,
+    ".tlt": _tlt,
     ".aln": _aln,
     ".xml": _xml,
     ".star": _star,

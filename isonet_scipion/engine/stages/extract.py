@@ -12,7 +12,7 @@ from isonet_scipion.engine.arrays import require_numbers
 from isonet_scipion.engine.command import Command, value_of
 from isonet_scipion.engine.conventions import CROP_MARGIN
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.io.coordinates import Points, read_points
+from isonet_scipion.engine.io.coordinates import Coordinates, read_points
 from isonet_scipion.engine.io.coordinates import centres as given_centres
 from isonet_scipion.engine.io.files import require_kept
 from isonet_scipion.engine.io.mrc import Volume, naming, volume_bytes, write_volume
@@ -75,7 +75,7 @@ def _target(entry: TomogramEntry, number: int, settings: ExtractSettings) -> Pat
     return Path(settings.subtomo_folder) / f"{entry.name}_{number:06d}.mrc"
 
 
-def _read_points(table: TomogramTable, settings: ExtractSettings) -> list[Points] | None:
+def _read_points(table: TomogramTable, settings: ExtractSettings) -> Coordinates | None:
     if settings.coordinates_star is None:
         return None
     unit, pixel_size = settings.coordinates_unit, settings.coordinates_pixel_size
@@ -83,7 +83,7 @@ def _read_points(table: TomogramTable, settings: ExtractSettings) -> list[Points
 
 
 def _checked_centres(
-    entry: TomogramEntry, size: int, settings: ExtractSettings, points: list[Points] | None
+    entry: TomogramEntry, size: int, settings: ExtractSettings, points: Coordinates | None
 ) -> np.ndarray:
     volume, _ = entry.source(settings.use_deconv_tomo)
     centres = _centres(entry, volume, size, settings, points)
@@ -95,7 +95,7 @@ def _checked_centres(
 
 
 def _centres(
-    entry: TomogramEntry, volume: Volume, size: int, settings: ExtractSettings, points: list[Points] | None
+    entry: TomogramEntry, volume: Volume, size: int, settings: ExtractSettings, points: Coordinates | None
 ) -> np.ndarray:
     border = border_of(volume)
     path = entry.text("rlnMaskName")

@@ -22,7 +22,7 @@ from isonet_scipion.engine.io.mrc import (
     warn_of_oddities,
     write_mean,
 )
-from isonet_scipion.engine.io.other_programs import KnownTomogram, is_volume, read_tomograms
+from isonet_scipion.engine.io.other_programs import KnownTomogram, is_volume, read_tomograms, with_their_halves
 from isonet_scipion.engine.io.shown import open_mask
 from isonet_scipion.engine.io.star import NOT_SET, Star, write_star
 from isonet_scipion.engine.io.tilt_files import find_tilt_file, half_name, read_tilt_file
@@ -60,7 +60,7 @@ def _listed(folder: str | None, settings: PrepareStarSettings) -> list[KnownTomo
     if settings.from_ is None:
         if folder is None:
             raise EngineError("FOLDER", "it is not given", "Name the folder of the tomograms, or give --from.")
-        return [KnownTomogram(path.stem, path) for path in _volume_files(folder, (".mrc", ".rec"))]
+        return with_their_halves(_volume_files(folder, (".mrc", ".rec")))
     program, tomograms = read_tomograms(settings.from_, folder)
     if not tomograms:
         raise EngineError(settings.from_, "it has no tomograms", "Give the table of reconstructed tomograms.")
@@ -116,6 +116,10 @@ def _row(
     halves = tomogram.halves
     if settings.even_folder:
         halves = tuple(_half(volume, Path(folder)) for folder in (settings.even_folder, settings.odd_folder))
+    if len({os.path.realpath(path) for path in (tomogram.path or "", *halves)}) <= len(halves):
+        raise EngineError(
+            str(halves[0]), f"it is both halves of {tomogram.name}, or half and whole", "Give the two half tomograms."
+        )
     for label, half in zip(HALF_LABELS, halves):
         check_mask(open_volume(half), volume)
         star.set(row, label, half)

@@ -203,3 +203,31 @@ def test_tilt_files_and_halves_by_their_tilt_series(run, tmp_path):
     volume(tmp_path / "set" / "TS_2_Vol.mrc")
     status, log = run("prepare_star", "set", "--tilt_files=tilts")
     assert status == 1 and "no tilt file" in log and "TS_2" in log
+
+
+def test_halves_beside_the_tomograms_are_not_taken_for_tomograms(run, tmp_path):
+    for place, suffix in (("aretomo", "_Vol"), ("relion", "")):
+        for number, kind in enumerate(("EVN", "ODD") if suffix else ("half1", "half2")):
+            volume(tmp_path / place / f"TS_1_{kind}{suffix}.mrc", number)
+    volume(tmp_path / "aretomo" / "TS_1_Vol.mrc", 2)
+    volume(tmp_path / "aretomo" / "TS_12_Vol.mrc", 3)
+    status, log = run("prepare_star", "aretomo")
+    assert status == 0 and "aretomo/TS_1_Vol.mrc: its halves are aretomo/TS_1_EVN_Vol.mrc" in log, log
+    rows = read_star("tomograms.star").rows
+    named = [[row[f"rlnTomoReconstructedTomogramHalf{half}"] for half in (1, 2)] for row in rows]
+    assert [row["rlnMicrographName"] for row in rows] == ["aretomo/TS_12_Vol.mrc", "aretomo/TS_1_Vol.mrc"]
+    assert named == [["None", "None"], ["aretomo/TS_1_EVN_Vol.mrc", "aretomo/TS_1_ODD_Vol.mrc"]]
+    status, log = run("prepare_star", "relion")
+    assert status == 0 and "taken as the mean of its halves" in log, log
+    (row,) = read_star("tomograms.star").rows
+    assert row["rlnMicrographName"] == "averages/TS_1.mrc"
+    assert row["rlnTomoReconstructedTomogramHalf2"] == "relion/TS_1_half2.mrc"
+
+
+@pytest.mark.parametrize("folders", [("even", "even"), ("set", "odd"), ("even", "link")])
+def test_one_file_is_not_two_halves(run, tmp_path, folders):
+    for number, name in enumerate(("set", "even", "odd")):
+        volume(tmp_path / name / "t.mrc", number)
+    (tmp_path / "link").symlink_to("even")
+    status, log = run("prepare_star", "set", f"--even_folder={folders[0]}", f"--odd_folder={folders[1]}")
+    assert status == 1 and "it is both halves of t, or half and whole" in log, log

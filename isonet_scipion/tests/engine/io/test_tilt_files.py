@@ -1,6 +1,5 @@
 """Tilt files as programs write them; the layouts are those of public examples, the numbers are made up."""
 
-import numpy as np
 import pytest
 
 from isonet_scipion.engine.errors import EngineError
@@ -145,9 +144,22 @@ def test_a_tomogram_finds_its_own_tilt_file(tmp_path):
         find_tilt_file(str(tmp_path), "TS_1")
 
 
+@pytest.mark.parametrize(
+    ("excluded", "tilts"),
+    [("EXCLUDELIST 1-2,5", (-20, 0)), ("EXCLUDELIST\t1\nEXCLUDELIST2 5", (-40, 0)), ("", (-60, 20))],
+)
+def test_images_that_imod_excludes_do_not_count(tmp_path, excluded, tilts):
+    (tmp_path / "TS_1.tlt").write_text("-60\n-40\n-20\n0\n20\n")
+    (tmp_path / "tilt.com").write_text(f"$tilt -StandardInput\nTILTFILE TS_1.tlt\n{excluded}\nTHICKNESS 1000\n")
+    series = read_tilt_file(tmp_path / "TS_1.tlt")
+    assert (series.tilt.minimum, series.tilt.maximum) == tilts
+    (tmp_path / "TS_2.tlt").write_text("-60\n0\n20\n")  # of another tilt series
+    assert len(read_tilt_file(tmp_path / "TS_2.tlt").angles) == 3
+
+
 def test_names_of_tilt_series():
-    names = ("TS_01.tomostar", "a/TS_01_10.00Apx.mrc", "TS_01.mrc.mdoc", "TS_01.MRC", "TS_01_Vol.mrc", "TS_01")
-    assert {series_name(name) for name in names[:2] + names[3:]} == {"TS_01"}
+    names = ("TS_01.tomostar", "a/TS_01_10.00Apx.mrc", "TS_01.MRC", "TS_01_Vol.mrc", "TS_01", "rec_TS_01.mrc")
+    assert {series_name(name) for name in (*names, "TS_01_full.rec", "TS_01_bin4_rec.mrc")} == {"TS_01"}
     halves = ("TS_01_EVN_Vol.mrc", "rec_TS_01_half2.mrc", "TS_01_ODD", "TS_01_even.mrc")
-    assert [half_name(name) for name in halves] == ["TS_01", "rec_TS_01", "TS_01", "TS_01"]
-    assert np.array_equal([series_name("TS.1_bin4")], ["TS.1_bin4"])
+    assert [half_name(name) for name in halves] == ["TS_01", "TS_01", "TS_01", "TS_01"]
+    assert [series_name(name) for name in ("TS.1", "TS_1_2", "full", "rec")] == ["TS.1", "TS_1_2", "full", "rec"]
