@@ -10,7 +10,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Optional, Tuple
 
-from isonet_scipion.engine.conventions import CROP_MARGIN, CUBE_STEP, ISONET_RAMP, TILT_RANGE
+from isonet_scipion.engine.conventions import CROP_MARGIN, CTF_STATES, CUBE_STEP, ISONET_RAMP, TILT_RANGE
 
 Floats = Tuple[float, ...]
 Ints = Tuple[int, ...]
@@ -30,6 +30,10 @@ TOMO_IDX = "Only these tomograms: a list of rlnIndex values such as 1,2,4 or 5-1
 USE_DECONV = "Work on the deconvolved tomogram where the table names one."
 VOLTAGE = "Acceleration voltage in kV. Default: the table's, else 300."
 CS = "Spherical aberration in mm. Default: the table's, else 2.7."
+CTF_STATE = (
+    "What was done to the tomograms' CTF before: raw, phase-flipped (as by IMOD's ctfphaseflip, Warp and AreTomo3) or "
+    "corrected. Default: the table's _isonetCtfState, else raw is assumed."
+)
 SEED = "Seed of every random choice: the same seed gives the same result. Default: a new one each run."
 LOG_LEVEL = "How much is logged."
 LEVELS = ("debug", "info", "warning", "error")
@@ -63,6 +67,11 @@ class PrepareStarSettings:
         None,
         "Defocus at zero tilt in A, underfocus positive. Default: that of the tilt files or of the table it is from, "
         "else 0, which means not known.",
+    )
+    ctf_state: Optional[str] = option(
+        None,
+        "What was done to the CTF of the tomograms before. Default: not told, for which raw is assumed.",
+        CTF_STATES,
     )
     number_subtomos: int = option(100, "Number of subtomograms to extract from each tomogram.", least=1)
     mask_folder_in: Optional[str] = option(
@@ -128,6 +137,7 @@ class DeconvSettings:
         "False: as IsoNet 0.2, from which that differs in the outermost voxels.",
     )
     ncpu: int = option(4, "Number of CPU threads.", least=1)
+    ctf_state: Optional[str] = option(None, CTF_STATE, CTF_STATES)
     tomo_idx: Optional[str] = option(None, TOMO_IDX)
 
 
@@ -194,6 +204,7 @@ ONE_PASS_DEFAULTS = {
 ONE_PASS_FROM_A_MODEL = {"iterations": 3, "learning_rate": 0.01}
 ONE_PASS_ALONE = (
     "cube_size", "use_deconv_tomo", "filled_weight", "any_angle", "patience", "ctf_aware", "bfactor", "voltage", "cs",
+    "ctf_state",
 )  # fmt: skip
 ITERATIVE_ALONE = ("select_subtomo_number",)
 
@@ -285,6 +296,7 @@ class RefineSettings:
     bfactor: float = option(0.0, "one-pass, CTF-aware: B of the envelope exp(-B k^2 / 4) on the CTF, in A^2.")
     voltage: Optional[float] = option(None, "CTF-aware: " + VOLTAGE)
     cs: Optional[float] = option(None, "CTF-aware: " + CS)
+    ctf_state: Optional[str] = option(None, "CTF-aware: " + CTF_STATE, CTF_STATES)
     any_angle: float = option(
         0.0, "one-pass: share of the rotations that are by any angle, interpolated, from crops 1.7 times as wide."
     )
@@ -313,6 +325,7 @@ class PredictSettings:
     use_deconv_tomo: bool = option(True, USE_DECONV + " Not with a CTF-aware model.")
     batch_size: Optional[int] = option(None, "Tiles per pass. Default: 4 times the number of GPUs.", least=1)
     normalize_percentile: Optional[bool] = option(None, PERCENTILE + " Default: as the model was trained, else True.")
+    ctf_state: Optional[str] = option(None, "With a CTF-aware model: " + CTF_STATE, CTF_STATES)
     normalized_output: bool = option(False, "Write IsoNet 0.2's normalised grey scale instead of the input tomogram's.")
     report: bool = option(True, "Write the quality report, which takes up to a quarter of the time more.")
     precision: str = option("auto", PRECISION, PRECISIONS)
@@ -326,6 +339,7 @@ class ReportSettings:
 
     gpuID: Optional[str] = option(None, GPU_ID)
     use_deconv_tomo: bool = option(True, "As in predict: the deconvolved tomogram was corrected.")
+    ctf_state: Optional[str] = option(None, "With a CTF-aware model: " + CTF_STATE, CTF_STATES)
     normalize_percentile: Optional[bool] = option(None, PERCENTILE + " Default: as the model was trained, else True.")
     precision: str = option("auto", PRECISION, PRECISIONS)
     log_level: str = option("info", LOG_LEVEL, LEVELS)

@@ -1,4 +1,4 @@
-"""Tomograms as CTF-aware networks take them: phase-flipped, with the transfer that their table tells."""
+"""What was done to the CTF of tomograms, and how those that undo it take them: phase-flipped, with their transfer."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import logging
 import math
 from typing import TYPE_CHECKING
 
+from isonet_scipion.engine.conventions import CORRECTED, PHASE_FLIPPED, RAW
 from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.io.tomogram_table import CTF_STATE
 from isonet_scipion.engine.physics.transfer import Transfer
 
 if TYPE_CHECKING:
@@ -15,8 +17,45 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
+def require_uncorrected(entry: TomogramEntry, given: str | None = None) -> str:
+    """Whether the tomogram is raw or phase-flipped, for what corrects the CTF; one line tells what was taken.
+
+    Parameters
+    ----------
+    entry : TomogramEntry
+        Its row of the table.
+    given : str, optional
+        One of CTF_STATES, instead of what the table says. Where nothing says it, raw is assumed.
+
+    Raises
+    ------
+    EngineError
+        If its CTF is corrected already.
+    """
+    state = entry.ctf_state(given)
+    if state == CORRECTED:
+        raise EngineError(
+            entry.path,
+            "its CTF is corrected already",
+            f"Take the tomogram as it was before, leave this one out, or say what it is by ctf_state or _{CTF_STATE}.",
+        )
+    log.info("%s: taken as %s", entry.path, ctf_in_words(state))
+    return state or RAW
+
+
+def ctf_in_words(state: str | None) -> str:
+    """What was done to a CTF, or what is assumed."""
+    if state is None:
+        return f"raw, not CTF-corrected: nothing says otherwise (ctf_state, column _{CTF_STATE})"
+    return {RAW: "raw, not CTF-corrected", PHASE_FLIPPED: "phase-flipped", CORRECTED: "CTF-corrected"}[state]
+
+
 def tomogram_transfer(
-    entry: TomogramEntry, voltage: float | None = None, cs: float | None = None, bfactor: float = 0.0
+    entry: TomogramEntry,
+    voltage: float | None = None,
+    cs: float | None = None,
+    bfactor: float = 0.0,
+    ctf_state: str | None = None,
 ) -> Transfer:
     """The transfer of a tomogram, as its row of the table tells.
 
@@ -28,22 +67,25 @@ def tomogram_transfer(
         In kV and mm, instead of the table's.
     bfactor : float
         Of the envelope in A^2.
+    ctf_state : str, optional
+        What was done to its CTF, instead of what the table says.
 
     Raises
     ------
     EngineError
-        If the table does not have its defocus in A, or the B-factor is negative.
+        If the table does not have its defocus in A, its CTF is corrected, or the B-factor is negative.
     """
     if not 0 <= bfactor < math.inf:
         raise EngineError("bfactor", f"{bfactor:g} is out of range", "Give a number from 0 up, such as 500.")
-    return Transfer(entry.voxel_size, entry.ctf_parameters(voltage, cs), bfactor)
+    flipped = require_uncorrected(entry, ctf_state) == PHASE_FLIPPED
+    return Transfer(entry.voxel_size, entry.ctf_parameters(voltage, cs), bfactor, flipped)
 
 
-def known_transfer(entry: TomogramEntry, metadata: dict) -> Transfer | None:
+def known_transfer(entry: TomogramEntry, metadata: dict, ctf_state: str | None = None) -> Transfer | None:
     """The transfer of a tomogram for a CTF-aware model, by its metadata; None for other models."""
     if not metadata.get("ctf_aware"):
         return None
-    return tomogram_transfer(entry, metadata.get("voltage"), metadata.get("cs"))
+    return tomogram_transfer(entry, metadata.get("voltage"), metadata.get("cs"), ctf_state=ctf_state)
 
 
 def takes_deconvolved(wanted: bool, ctf_aware: bool) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from isonet_scipion.engine.conventions import PHASE_FLIPPED
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.star import Star, find_table
 from isonet_scipion.engine.io.tilt_files import HALVES, TiltSeries, half_name, read_tilt_file, series_name
@@ -34,6 +35,7 @@ class KnownTomogram:
     tilt: TiltRange | None = None
     mask: Path | None = None
     optics: tuple[tuple[str, float], ...] = ()  # labels of OPTICS and their values
+    ctf_state: str | None = None  # of CTF_STATES
 
 
 def is_volume(path: Path) -> bool:
@@ -216,6 +218,7 @@ def _warp(source: Path, folder: str | None) -> Iterable[KnownTomogram]:
             tuple(halves) if all(half.is_file() for half in halves) else (),
             defocus=series.defocus,
             tilt=series.tilt,
+            ctf_state=PHASE_FLIPPED,  # as Warp reconstructs
         )
 
 

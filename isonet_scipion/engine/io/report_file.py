@@ -30,6 +30,7 @@ class TomogramReport:
     model: str
     iteration: Optional[int]
     phase_flipped: bool
+    ctf: str
     voxel_size_A: float
     tilt_min: float
     tilt_max: float
@@ -88,7 +89,12 @@ def read_report(path: str | os.PathLike) -> TomogramReport:
             raise ValueError(f"it has {file.stat().st_size} bytes")
         content = json.loads(file.read_text(encoding="utf-8"))
         # older reports lack them
-        content = {"restored_wedge_above_chance_A": content["restored_wedge_resolution_A"], "verdict": "", **content}
+        content = {
+            "restored_wedge_above_chance_A": content["restored_wedge_resolution_A"],
+            "verdict": "",
+            "ctf": "",
+            **content,
+        }
         values = {field.name: as_tuples(content[field.name]) for field in fields(TomogramReport)}
         require_kinds(values, get_type_hints(TomogramReport))
         return TomogramReport(**values)

@@ -58,7 +58,7 @@ def show(
     percentile : bool
         How to normalise; see `grey_scale.measure`.
     transfer : Transfer, optional
-        Of a CTF-aware network: the tomogram is phase-flipped.
+        Of a CTF-aware network: the tomogram is phase-flipped, unless it is already.
     border : Border, optional
         What of it is no data: only the box around the rest is shown.
     inverted : bool
@@ -71,7 +71,7 @@ def show(
     """
     voxels = volume.data if border is None else border.inner(volume.data)
     with naming(volume):
-        if transfer is not None:
+        if transfer is not None and not transfer.comes_flipped:
             voxels = deconvolve(voxels, PhaseFlip(transfer.voxel_size, transfer.ctf_parameters))
         bright = np.array(voxels, np.float32)
         require_contrast(float(bright.min()), float(bright.max()))

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from isonet_scipion.engine.conventions import TILT_RANGE
+from isonet_scipion.engine.conventions import CORRECTED, CTF_STATES, TILT_RANGE
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.files import ATTEMPTS, ChangedMeanwhile, entry_of, file_state, require_kept
 from isonet_scipion.engine.io.mrc import (
@@ -27,6 +27,7 @@ from isonet_scipion.engine.physics.wedge import TiltRange
 log = logging.getLogger(__name__)
 NAMING = ("rlnMicrographName", "rlnDeconvTomoName", "rlnMaskName", "rlnCorrectedTomoName")  # columns of files
 INVERTED = "isonetInverted"  # 1: protein is bright
+CTF_STATE = "isonetCtfState"  # column: what was done to the CTF of rlnMicrographName and its halves, of CTF_STATES
 HALF_LABELS = ("rlnTomoReconstructedTomogramHalf1", "rlnTomoReconstructedTomogramHalf2")  # even, odd
 
 
@@ -98,6 +99,23 @@ class TomogramEntry:
     def inverted(self) -> bool:
         """Whether protein is bright in its files; dark where the table does not tell."""
         return self.number(INVERTED, 0.0) != 0
+
+    def ctf_state(self, given: str | None = None) -> str | None:
+        """What was done to the CTF of `path`: `given`, else what the table says; None where nothing does.
+
+        Raises
+        ------
+        EngineError
+            If the table says something else than `CTF_STATES`.
+        """
+        state = given or self.text(CTF_STATE)
+        if state is None and self.text("rlnDeconvTomoName") == self.path:
+            return CORRECTED
+        if state is not None and state not in CTF_STATES:
+            raise EngineError(
+                f"{self.star.path}, {CTF_STATE}", f"it is {state!r} for {self.path}", f"Give {', '.join(CTF_STATES)}."
+            )
+        return state
 
     def number(self, label: str, default: float) -> float:
         """A cell as a number, or the default where it is not set."""

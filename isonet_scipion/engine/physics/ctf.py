@@ -129,6 +129,7 @@ def wiener_filter(
     snrfalloff: float = 1.0,
     deconvstrength: float = 1.0,
     highpassnyquist: float = 0.02,
+    phase_flipped: bool = False,
 ) -> np.ndarray:
     """Wiener filter CTF / (CTF^2 + 1/SNR) with the falling signal-to-noise model of Tegunov's deconvolution.
 
@@ -145,6 +146,8 @@ def wiener_filter(
     snrfalloff, deconvstrength, highpassnyquist : float
         Fall of the signal-to-noise ratio, its decadic logarithm at low frequency, and the
         fraction of Nyquist below which signal is taken as lost (0: no high-pass).
+    phase_flipped : bool
+        Whether the tomogram's phases are flipped already, so that its CTF is positive everywhere.
 
     Returns
     -------
@@ -153,6 +156,7 @@ def wiener_filter(
     """
     x = np.asarray(nyquist_fraction, np.float64)
     transfer = ctf(x / (2 * voxel_size), ctf_parameters)
+    transfer = np.abs(transfer) if phase_flipped else transfer
     highpass = 1 - np.cos(np.pi * np.minimum(1, x / highpassnyquist)) if highpassnyquist > 0 else 2.0
     snr = np.exp(-100 * x * snrfalloff / voxel_size) * 10**deconvstrength * highpass + 1e-6
     return transfer / (transfer**2 + 1 / snr)

@@ -34,6 +34,7 @@ class Deconvolution:
     deconvstrength: float = 1.0
     highpassnyquist: float = 0.02
     pad_edges: bool = False
+    phase_flipped: bool = False  # already, when it comes
 
     def __post_init__(self) -> None:
         for name in ("snrfalloff", "deconvstrength"):
@@ -49,6 +50,7 @@ class Deconvolution:
             self.snrfalloff,
             self.deconvstrength,
             self.highpassnyquist,
+            self.phase_flipped,
         )
 
 

@@ -20,6 +20,7 @@ class Transfer:
     voxel_size: float  # A
     ctf_parameters: CtfParameters
     bfactor: float = 0.0  # A^2
+    comes_flipped: bool = False  # the tomogram is phase-flipped already
 
     def at(self, frequency: np.ndarray) -> np.ndarray:
         """Its value at spatial frequencies k in 1/A, any shape."""

@@ -134,6 +134,7 @@ def _tomogram_section(report: TomogramReport, picture: Path) -> str:
     ]
     facts = f"{report.corrected}, model {report.model}, {report.boxes} boxes of {report.box_side} voxels"
     facts += ", compared with the phase-flipped tomogram" if report.phase_flipped else ""
+    facts += f"; the tomogram was taken as {report.ctf}" if report.ctf else ""
     return (
         f'<h2>{html.escape(report.name)}</h2>\n<p class="verdict {kind}">{html.escape(words)}</p>\n'
         f'<div class="cards">{"".join(cards)}</div>\n{image(picture, "report of " + report.name)}\n'

@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from isonet_scipion.engine.command import Command, value_of
+from isonet_scipion.engine.conventions import PHASE_FLIPPED
+from isonet_scipion.engine.io.ctf_aware import require_uncorrected
 from isonet_scipion.engine.io.mrc import naming, volume_bytes, writing_volume
 from isonet_scipion.engine.io.shown import border_of
-from isonet_scipion.engine.io.tomogram_table import TomogramTable
+from isonet_scipion.engine.io.tomogram_table import CTF_STATE, TomogramTable
 from isonet_scipion.engine.physics.radial_filter import Deconvolution, deconvolve
 from isonet_scipion.engine.process.disk import growth, require_space
 from isonet_scipion.engine.process.progress import Progress
@@ -26,6 +28,7 @@ def deconv(star_file: str, settings: DeconvSettings) -> None:
     targets = {entry.name: Path(settings.deconv_folder) / f"{entry.name}.mrc" for entry in entries}
     owners = {targets[entry.name]: entry for entry in entries}
     marks = table.claim(owners, "deconv", "rlnDeconvTomoName", "deconv_folder")
+    states = [require_uncorrected(entry, settings.ctf_state) for entry in entries]
     ctfs = [entry.ctf_parameters(settings.voltage, settings.cs) for entry in entries]
     shapes = [entry.source(use_deconvolved=False)[0].shape for entry in entries]
     needed = growth({targets[entry.name]: volume_bytes(shape) for entry, shape in zip(entries, shapes)})
@@ -33,12 +36,13 @@ def deconv(star_file: str, settings: DeconvSettings) -> None:
         needed += 2 * max(map(volume_bytes, shapes))  # the spectrum's file; padding may double it
     require_space(settings.deconv_folder, needed)
     with Progress("Deconvolution", len(entries), "tomograms") as progress:
-        for entry, ctf_parameters in zip(entries, ctfs):
+        for entry, ctf_parameters, state in zip(entries, ctfs, states):
             falloff = _chosen(settings.snrfalloff, entry.number("rlnSnrFalloff", 1.0))
             strength = _chosen(settings.deconvstrength, entry.number("rlnDeconvStrength", 1.0))
             job = Deconvolution(
-                entry.voxel_size, ctf_parameters, falloff, strength, settings.highpassnyquist, settings.pad_edges
-            )
+                entry.voxel_size, ctf_parameters, falloff, strength, settings.highpassnyquist, settings.pad_edges,
+                state == PHASE_FLIPPED,
+            )  # fmt: skip
             volume, _ = entry.source(use_deconvolved=False)
             target = targets[entry.name]
             voxel_size = entry.output_voxel_size(volume)
@@ -47,9 +51,12 @@ def deconv(star_file: str, settings: DeconvSettings) -> None:
                 target, volume.shape, np.float32, voxel_size, volume, marks[target]
             ) as out:
                 deconvolve(volume.data, job, out, settings.chunk_size, target.parent, settings.ncpu, border)
-            table.update(entry, {"rlnSnrFalloff": falloff, "rlnDeconvStrength": strength, "rlnDeconvTomoName": target})
+            told = {CTF_STATE: settings.ctf_state} if settings.ctf_state else {}
+            table.update(
+                entry, {**told, "rlnSnrFalloff": falloff, "rlnDeconvStrength": strength, "rlnDeconvTomoName": target}
+            )
             progress.advance()
-            log.info("%s: %s", target, ctf_parameters)
+            log.info("%s: %s, from a tomogram taken as %s", target, ctf_parameters, state)
 
 
 def _chosen(option: float | None, otherwise: float) -> float:

@@ -154,9 +154,7 @@ def _one_pass(star_file: str, settings: RefineSettings) -> OnePassRefinement:
 
 def _transfer(entry: TomogramEntry, settings: RefineSettings) -> Transfer:
     """What a tomogram shows of the density, for a CTF-aware training."""
-    if entry.source(use_deconvolved=False)[1]:
-        raise EngineError(entry.path, "its CTF is corrected already", "Train without ctf_aware, or on it uncorrected.")
-    transfer = tomogram_transfer(entry, settings.voltage, settings.cs, settings.bfactor)
+    transfer = tomogram_transfer(entry, settings.voltage, settings.cs, settings.bfactor, settings.ctf_state)
     log.info("%s: %s", entry.path, transfer.ctf_parameters)
     if first_peak(transfer.ctf_parameters) > 1 / (2 * entry.voxel_size):
         log.warning("%s: voxels of %g A show nothing beyond the CTF's first peak.", entry.path, entry.voxel_size)

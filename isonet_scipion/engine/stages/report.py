@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from isonet_scipion.engine.command import Command
+from isonet_scipion.engine.conventions import CORRECTED
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.io.ctf_aware import known_transfer, takes_deconvolved
+from isonet_scipion.engine.io.ctf_aware import ctf_in_words, known_transfer, takes_deconvolved
 from isonet_scipion.engine.io.mrc import Volume, check_mask, open_volume
 from isonet_scipion.engine.io.report_file import report_path, write_report
 from isonet_scipion.engine.io.shown import border_of, open_mask, show
@@ -43,7 +44,7 @@ def report(star_file: str, model_file: str, settings: ReportSettings) -> None:
     if percentile is None:
         percentile = metadata.get("normalize_percentile", True)
     choose_devices(settings.gpuID, settings.precision)
-    reporter = Reporter(model_file, load_model(model_file)[0], metadata, percentile)
+    reporter = Reporter(model_file, load_model(model_file)[0], metadata, percentile, settings.ctf_state)
     for entry in entries:
         volume, _ = entry.source(use_deconvolved)
         corrected = open_volume(entry.row["rlnCorrectedTomoName"])
@@ -55,10 +56,12 @@ def report(star_file: str, model_file: str, settings: ReportSettings) -> None:
 class Reporter:
     """Writes reports of tomograms that one model corrected."""
 
-    def __init__(self, model_file: str, model: keras.Model, metadata: dict, percentile: bool) -> None:
-        """For a model, its file and metadata, and how its input is normalised."""
+    def __init__(
+        self, model_file: str, model: keras.Model, metadata: dict, percentile: bool, ctf_state: str | None = None
+    ) -> None:
+        """For a model, its file and metadata, how its input is normalised, and what was done to its CTF, if told."""
         self._file, self._model, self._metadata = Path(model_file), model, metadata
-        self._percentile = percentile
+        self._percentile, self._ctf_state = percentile, ctf_state
 
     def write(
         self, entry: TomogramEntry, before: Volume, halves_fit: bool, after: Volume, border: Border | None
@@ -83,7 +86,7 @@ class Reporter:
         halves = [open_volume(path) for path in entry.halves()]
         for half in halves:
             check_mask(half, before)
-        transfer = known_transfer(entry, self._metadata)
+        transfer = known_transfer(entry, self._metadata, self._ctf_state)
         shown, *shown_halves = (
             show(volume, self._percentile, transfer, border, entry.inverted) for volume in (before, *halves)
         )
@@ -103,6 +106,7 @@ class Reporter:
         network = network_settings(self._metadata)
         correct_boxes = corrector(self._model, network, entry.tilt)
         quality = measure_quality(evidence, lambda box: correct_boxes(box[None])[0], network.divisor)
+        deconvolved = before.path == entry.text("rlnDeconvTomoName")
         content = {
             "name": entry.name,
             "tomogram": before.path,
@@ -110,6 +114,7 @@ class Reporter:
             "model": self._file.name,
             "iteration": self._metadata.get("iteration"),
             "phase_flipped": transfer is not None,
+            "ctf": ctf_in_words(CORRECTED if deconvolved else entry.ctf_state(self._ctf_state)),
             "voxel_size_A": evidence.voxel_size,
             "tilt_min": entry.tilt.minimum,
             "tilt_max": entry.tilt.maximum,

@@ -15,6 +15,7 @@ choose_devices("-1")
 import keras  # noqa: E402
 
 from isonet_scipion.engine.io.mrc import open_volume, write_volume  # noqa: E402
+from isonet_scipion.engine.io.shown import show  # noqa: E402
 from isonet_scipion.engine.io.tomogram_table import TomogramTable  # noqa: E402
 from isonet_scipion.engine.learning.one_pass_batches import CropBatches, TomogramSource  # noqa: E402
 from isonet_scipion.engine.learning.one_pass_step import OnePassModel, transferred, weighted_error  # noqa: E402
@@ -22,7 +23,7 @@ from isonet_scipion.engine.network.model_file import load_model, read_metadata  
 from isonet_scipion.engine.network.unet import NetworkSettings, build_unet  # noqa: E402
 from isonet_scipion.engine.physics.ctf import CtfParameters, ctf, first_peak  # noqa: E402
 from isonet_scipion.engine.physics.grey_scale import GreyScale  # noqa: E402
-from isonet_scipion.engine.physics.radial_filter import PhaseFlip, deconvolve  # noqa: E402
+from isonet_scipion.engine.physics.radial_filter import Deconvolution, PhaseFlip, deconvolve  # noqa: E402
 from isonet_scipion.engine.physics.transfer import Transfer  # noqa: E402
 from isonet_scipion.engine.physics.wedge import TiltRange, apply_wedge  # noqa: E402
 from isonet_scipion.engine.simulation.phantom import make_truth  # noqa: E402
@@ -263,6 +264,85 @@ def test_missing_defocus_and_corrected_tomograms_are_refused(project, run):
     assert status == 1 and "rlnDefocus: it is 0 for tomo/t0.mrc" in log and not Path("corrected_tomos").exists()
 
 
+# ---------------------------------------------------------------- what was done to the CTF before
+
+
+def shells(first, second):
+    """Correlation in shells of 60-40, 40-28 and 26-21 A at 10 A per voxel; the first zero of the CTF is at 26.3 A."""
+    k, spectra = radius(first.shape), [np.fft.fftn(volume) for volume in (first, second)]
+    for low, high in ((60, 40), (40, 28), (26, 21)):
+        a, b = (spectrum[(k > 1 / low) & (k < 1 / high)] for spectrum in spectra)
+        yield (a * b.conj()).real.sum() / np.linalg.norm(a) / np.linalg.norm(b)
+
+
+def test_a_phase_flipped_tomogram_is_deconvolved_like_the_raw_one():
+    ctf_parameters = CtfParameters(300.0, 2.7, 0.07, 35000.0)
+    density = np.random.default_rng(0).normal(size=(48,) * 3).astype(np.float32)
+    raw = np.fft.ifftn(np.fft.fftn(density) * ctf(radius(density.shape), ctf_parameters)).real.astype(np.float32)
+    flipped = deconvolve(raw, PhaseFlip(10.0, ctf_parameters, pad_edges=False))
+    right = deconvolve(raw, Deconvolution(10.0, ctf_parameters))
+    again = deconvolve(flipped, Deconvolution(10.0, ctf_parameters, phase_flipped=True))
+    np.testing.assert_allclose(again, right, atol=1e-3 * right.std())
+    assert min(shells(again, density)) > 0.7
+    # as if it were raw, it is inverted beyond the first zero
+    assert list(shells(deconvolve(flipped, Deconvolution(10.0, ctf_parameters)), density))[2] < -0.7
+
+
+def test_a_phase_flipped_tomogram_is_not_flipped_again(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    volume = np.random.default_rng(0).normal(size=(32,) * 3).astype(np.float32)
+    write_volume("t.mrc", volume, 10.0)
+    comes_flipped = dataclasses.replace(STRONG, comes_flipped=True)
+    np.testing.assert_array_equal(show(open_volume("t.mrc"), True, comes_flipped).voxels, volume)
+    assert np.abs(show(open_volume("t.mrc"), True, STRONG).voxels - volume).max() > 0.1
+    np.testing.assert_array_equal(comes_flipped.filter(32), STRONG.filter(32))
+
+
+def test_the_state_of_the_ctf_is_told_by_option_or_table_and_what_is_assumed_is_said(run):
+    ctf_parameters = CtfParameters(defocus=40000.0)
+    raw = make_truth((32, 40, 40), 10.0, 0) + np.random.default_rng(0).normal(0, 0.1, (32, 40, 40)).astype(np.float32)
+    write_volume("raw/t.mrc", raw, 10.0)
+    write_volume("flipped/t.mrc", deconvolve(raw, PhaseFlip(10.0, ctf_parameters, pad_edges=False)), 10.0)
+    for name, *told in (("raw",), ("flipped", "--ctf_state=phase-flipped")):
+        assert run("prepare_star", name, f"--output_star={name}.star", "--defocus=40000", *told)[0] == 0
+    status, log = run("deconv", "raw.star", "--deconv_folder=from_raw")
+    assert status == 0 and "taken as raw, not CTF-corrected: nothing says otherwise" in log
+    status, log = run("deconv", "flipped.star", "--deconv_folder=from_flipped")
+    assert status == 0 and "taken as phase-flipped" in log and "nothing says" not in log
+    right, ours = (open_volume(f"from_{name}/t.mrc").data for name in ("raw", "flipped"))
+    np.testing.assert_allclose(ours, right, atol=1e-3 * right.std())
+    # what an option says is kept for the stages to come
+    assert run("prepare_star", "flipped", "--output_star=again.star", "--defocus=40000")[0] == 0
+    assert run("deconv", "again.star", "--deconv_folder=again", "--ctf_state=phase-flipped")[0] == 0
+    assert TomogramTable("again.star").select(None)[0].ctf_state() == "phase-flipped"
+    for arguments, words in (
+        (("deconv", "flipped.star", "--ctf_state=corrected", "--deconv_folder=no"), "its CTF is corrected already"),
+        (("refine", "flipped.star", *RUN, "--ctf_state=corrected"), "its CTF is corrected already"),
+        (("refine", "flipped.star", "--method=one-pass", "--ctf_state=flip"), "is not one of"),
+    ):
+        status, log = run(*arguments)
+        assert status and words in log and not Path("no").exists(), log
+    table = Path("flipped.star")
+    table.write_text(table.read_text().replace("phase-flipped", "multiplied"))
+    status, log = run("deconv", "flipped.star")
+    assert status == 1 and "isonetCtfState: it is 'multiplied' for flipped/t.mrc" in log
+
+
+def test_a_report_says_what_was_assumed_of_the_ctf(run):
+    truth = np.random.default_rng(0).normal(size=(32,) * 3).astype(np.float32)
+    write_volume("tomo/t.mrc", -apply_wedge(shown(truth, STRONG), TILT), 10.0)
+    write_volume("t_corrected.mrc", -truth, 10.0)
+    assert run("prepare_star", "tomo", "--defocus=60000")[0] == 0
+    entry, said = TomogramTable("tomograms.star").select(None)[0], {}
+    for state in (None, "phase-flipped"):
+        reporter = Reporter("model.keras", build_unet(TINY), {"ctf_aware": True, **TINY.as_dict()}, True, state)
+        reporter.write(entry, open_volume("tomo/t.mrc"), False, open_volume("t_corrected.mrc"), None)
+        said[state] = json.loads(Path("t_corrected_report.json").read_text())
+    assert "nothing says otherwise" in said[None]["ctf"] and said["phase-flipped"]["ctf"] == "phase-flipped"
+    agreement = [said[state]["agreement_with_measured"] for state in (None, "phase-flipped")]
+    assert agreement[0] < 0.8 and agreement[1] > 0.9, agreement
+
+
 def test_it_trains_in_a_mixed_number_format(project, run):
     status, log = run("refine", "tomograms.star", *RUN, "--precision=mixed_bfloat16")
     assert status == 0 and "mixed_bfloat16" in log, log
@@ -283,6 +363,6 @@ def test_the_report_compares_with_the_phase_flipped_tomogram(tmp_path, run):
     agreement = []
     for metadata in ({"ctf_aware": True, **TINY.as_dict()}, TINY.as_dict()):
         reporter = Reporter("model.keras", build_unet(TINY), metadata, True)
-        reporter.write(entry, open_volume("tomo/t.mrc"), False, open_volume("t_corrected.mrc"))
+        reporter.write(entry, open_volume("tomo/t.mrc"), False, open_volume("t_corrected.mrc"), None)
         agreement.append(json.loads(Path("t_corrected_report.json").read_text())["agreement_with_measured"])
     assert agreement[0] > 0.9 and agreement[1] < 0.8, agreement

@@ -8,6 +8,7 @@ import pytest
 
 from isonet_scipion.engine.io.mrc import open_volume, write_volume
 from isonet_scipion.engine.io.star import read_star
+from isonet_scipion.engine.io.tomogram_table import TomogramTable
 from isonet_scipion.tests.engine.io.test_tilt_files import RELION, XML
 
 SHAPE = (16, 20, 24)
@@ -148,6 +149,7 @@ def test_warps_folder(run, tmp_path):
     assert numbers == pytest.approx([10, 32000, -60, 40.01])
     halves = [table.text(one, "rlnTomoReconstructedTomogramHalf1") for one in table.rows]
     assert halves == ["warp_tiltseries/reconstruction/even/TS_1_10.00Apx.mrc", None]
+    assert {entry.ctf_state() for entry in TomogramTable("tomograms.star").select(None)} == {"phase-flipped"}
     volume(warp / "reconstruction" / "TS_1_20.00Apx.mrc", voxel_size=20.0)
     status, log = run("prepare_star", "--from", "warp_tiltseries")
     assert status == 1 and "several tomograms of TS_1: TS_1_10.00Apx.mrc, TS_1_20.00Apx.mrc" in log

@@ -16,6 +16,7 @@ CONTENT = {
     "model": "m.keras",
     "iteration": None,
     "phase_flipped": False,
+    "ctf": "raw",
     "voxel_size_A": 10,
     "tilt_min": -60.0,
     "tilt_max": 60.0,
@@ -23,6 +24,8 @@ CONTENT = {
     "restored_wedge_chance": 0.01,
     "restored_wedge_allows_for_noise": True,
     "restored_wedge_resolution_A": None,
+    "restored_wedge_above_chance_A": 40.0,
+    "verdict": "hardly restored",
     "agreement_with_measured": 1.0,
     "wedge_power_before": 0.1,
     "wedge_power_after": None,
@@ -56,6 +59,11 @@ def test_what_is_written_is_read(tmp_path):
     assert report.restored_wedge == (0.5, 0.01)
     assert report.curves["restored"]["values"] == (0.5, None)
     assert {field.name for field in fields(TomogramReport)} == set(CONTENT)
+    # those of the first version lack some
+    older = {name: value for name, value in CONTENT.items() if name not in ("verdict", "ctf")}
+    del older["restored_wedge_above_chance_A"]
+    write_report(path, older)
+    assert read_report(path).restored_wedge_above_chance_A is None
 
 
 @pytest.mark.parametrize("name", WRONG)
