@@ -6,16 +6,24 @@ import mmap
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from isonet_scipion.engine.errors import EngineError
+
+Floats = NDArray[np.float32]  # what is computed with: volumes, boxes, slices
+Doubles = NDArray[np.float64]  # frequencies, angles, sums, curves
+Flags = NDArray[np.bool_]  # masks and regions
+Integers = NDArray[np.intp]  # voxels' places
+Reals = NDArray[Any]  # of any real type, as in a file
 
 LARGEST = 1e15  # grey values beyond it are no data, and leave no digits for the others
 TOMOGRAM, MASK = "tomogram", "mask"  # what an error is about where only voxels are known
 
 
-def release(array: np.ndarray) -> None:
+def release(array: Reals) -> None:
     """Give a memory map's pages back to the system; the content stays in the file. Other arrays are left alone."""
     mapping = getattr(array, "_mmap", None)
     if mapping is not None:
@@ -40,7 +48,7 @@ def require_contrast(low: float, high: float, name: str = TOMOGRAM) -> None:
         raise EngineError(name, "all its voxels are equal", "Leave it out or make it again.")
 
 
-def scratch_array(shape: tuple[int, ...], dtype: type, folder: str | os.PathLike) -> np.ndarray:
+def scratch_array(shape: tuple[int, ...], dtype: type, folder: str | os.PathLike[str]) -> Reals:
     """An array in a file without a name, which vanishes with the array or the process.
 
     Raises

@@ -42,7 +42,7 @@ MODULES = {
 }
 
 
-class NumberList(click.ParamType):
+class NumberList(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions only
     """Numbers separated by commas, also in brackets."""
 
     def __init__(self, kind: type) -> None:
@@ -84,7 +84,7 @@ class Text(click.types.StringParamType):
         return super().convert(value, param, ctx)
 
 
-def _click_type(hint: Any, field: Field) -> click.ParamType:
+def _click_type(hint: Any, field: Field[Any]) -> Any:
     arguments = [argument for argument in getattr(hint, "__args__", ()) if argument is not type(None)]
     if type(None) in getattr(hint, "__args__", ()):
         return _click_type(arguments[0], field)
@@ -97,7 +97,7 @@ def _click_type(hint: Any, field: Field) -> click.ParamType:
     return {int: click.INT, float: FiniteFloat(), bool: click.BOOL, str: Text()}[hint]
 
 
-def _help(field: Field) -> str:
+def _help(field: Field[Any]) -> str:
     if field.default is None:
         return field.metadata["help"]  # it tells what happens then
     shown = ",".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default

@@ -41,7 +41,7 @@ class EngineError(Exception):
 
 
 def system_error(
-    error: OSError, path: str | os.PathLike | None = None, doing: str = "an operation failed"
+    error: OSError, path: str | os.PathLike[str] | None = None, doing: str = "an operation failed"
 ) -> EngineError:
     """What an error of the system becomes: one line with the file and a remedy.
 

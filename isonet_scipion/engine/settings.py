@@ -16,7 +16,7 @@ Floats = Tuple[float, ...]
 Ints = Tuple[int, ...]
 
 
-def option_name(field: dataclasses.Field) -> str:
+def option_name(field: dataclasses.Field[Any]) -> str:
     """An option's name: that of the field, without the underscore after a word that Python keeps to itself."""
     return field.name.rstrip("_")
 

@@ -20,6 +20,7 @@ from isonet_scipion.engine.io.tilt_files import series_name
 from isonet_scipion.engine.settings import COORDINATE_UNITS
 
 if TYPE_CHECKING:
+    from isonet_scipion.engine.arrays import Flags, Floats, Integers
     from isonet_scipion.engine.io.tomogram_table import TomogramEntry
 
 log = logging.getLogger(__name__)
@@ -38,12 +39,12 @@ class Points:
 
     source: str
     name: str | None  # of the tomogram or its tilt series; rlnIndex for Dynamo's; None: the file does not say
-    xyz: np.ndarray  # (n, 3) as they stand there, from 0
+    xyz: Floats  # (n, 3) as they stand there, from 0
     unit: str
     pixel_size: float | None = None  # A, where the unit is pixels
     drawn_on: tuple[int, int, int] | None = None  # shape (z, y, x) of the volume whose voxels are meant
 
-    def placed(self, shape: Sequence[int], voxel_size: float, unit: str | None = None) -> np.ndarray:
+    def placed(self, shape: Sequence[int], voxel_size: float, unit: str | None = None) -> Floats:
         """Places in a tomogram of a shape (z, y, x) and voxel size (A): (n, 3) voxels from 0, z, y, x."""
         sides = np.array(shape[::-1], float)
         unit = unit or self.unit
@@ -136,7 +137,7 @@ def _unit_in_words(unit: str, pixel_size: float | None) -> str:
     return words[unit]
 
 
-def centres(coordinates: Coordinates, entry: TomogramEntry, shape: tuple[int, int, int]) -> np.ndarray:
+def centres(coordinates: Coordinates, entry: TomogramEntry, shape: tuple[int, ...]) -> Integers:
     """Places of a tomogram's coordinates that lie inside it.
 
     Parameters
@@ -171,17 +172,17 @@ def centres(coordinates: Coordinates, entry: TomogramEntry, shape: tuple[int, in
     return np.rint(np.concatenate(kept)).astype(int)
 
 
-def _inside(places: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+def _inside(places: Integers, shape: tuple[int, ...]) -> Flags:
     return ((places >= -0.5) & (places <= np.array(shape) - 0.5)).all(axis=1)
 
 
-def _span(places: np.ndarray) -> str:
+def _span(places: Integers) -> str:
     ends = zip("xyz", places.min(axis=0)[::-1], places.max(axis=0)[::-1])
     return ", ".join(f"{axis} {low:.6g}..{high:.6g}" for axis, low, high in ends)
 
 
 def _in_another_unit(
-    one: Points, places: np.ndarray, outside: np.ndarray, entry: TomogramEntry, shape: tuple[int, int, int]
+    one: Points, places: Integers, outside: Floats, entry: TomogramEntry, shape: tuple[int, ...]
 ) -> EngineError:
     sides = ", ".join(f"{axis} 0..{side - 1}" for axis, side in zip("xyz", shape[::-1]))
     why = (
@@ -264,7 +265,7 @@ def _star(path: Path, unit: str | None, pixel_size: float | None, entries: Seque
     return points
 
 
-def _usual_unit(labels: Sequence[str], pixel_size: float | None, xyz: np.ndarray) -> str:
+def _usual_unit(labels: Sequence[str], pixel_size: float | None, xyz: Floats) -> str:
     if labels == CENTRED_COORDINATES:
         return CENTRED
     if pixel_size is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from isonet_scipion.engine.conventions import CORRECTED, PHASE_FLIPPED, RAW
 from isonet_scipion.engine.errors import EngineError
@@ -81,7 +81,7 @@ def tomogram_transfer(
     return Transfer(entry.voxel_size, entry.ctf_parameters(voltage, cs), bfactor, flipped)
 
 
-def known_transfer(entry: TomogramEntry, metadata: dict, ctf_state: str | None = None) -> Transfer | None:
+def known_transfer(entry: TomogramEntry, metadata: dict[str, Any], ctf_state: str | None = None) -> Transfer | None:
     """The transfer of a tomogram for a CTF-aware model, by its metadata; None for other models."""
     if not metadata.get("ctf_aware"):
         return None

@@ -36,14 +36,14 @@ _swept: set[Path] = set()  # folders where what killed processes left was looked
 class ChangedMeanwhile(EngineError):
     """A file was written by somebody else while this process was about to replace it."""
 
-    def __init__(self, path: str | os.PathLike) -> None:
+    def __init__(self, path: str | os.PathLike[str]) -> None:
         super().__init__(
             str(path), "it is being written by another command", "Run one command at a time, or give another output."
         )
 
 
 @contextmanager
-def replacing(path: str | os.PathLike, since: State | bool = True) -> Iterator[Path]:
+def replacing(path: str | os.PathLike[str], since: State | bool = True) -> Iterator[Path]:
     """Give a temporary name; on success it becomes `path`, on failure it is deleted.
 
     The temporary file lies in a folder beside `path` which only its owner may enter, and which is reached through its
@@ -81,13 +81,13 @@ def replacing(path: str | os.PathLike, since: State | bool = True) -> Iterator[P
         raise _not_written(target, error) from error
 
 
-def write_whole(path: str | os.PathLike, text: str, since: State | bool = True) -> None:
+def write_whole(path: str | os.PathLike[str], text: str, since: State | bool = True) -> None:
     """Write a text file as `replacing` does."""
     with replacing(path, since) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
-def file_state(path: str | os.PathLike) -> State:
+def file_state(path: str | os.PathLike[str]) -> State:
     """What changes when a file is replaced or written; None where there is none. Raises an OSError if it can't tell."""
     try:
         found = os.stat(path, follow_symlinks=False)
@@ -173,7 +173,7 @@ def _machine() -> str:
 
 
 @contextmanager
-def alone(path: str | os.PathLike) -> Iterator[None]:
+def alone(path: str | os.PathLike[str]) -> Iterator[None]:
     """Keep other commands from writing a file or folder, as long as the context lasts.
 
     A hidden file beside `path` carries a lock that the system drops with the process, so a killed command
@@ -204,7 +204,7 @@ def alone(path: str | os.PathLike) -> Iterator[None]:
 
 
 @contextmanager
-def in_turn(folder: str | os.PathLike) -> Iterator[None]:
+def in_turn(folder: str | os.PathLike[str]) -> Iterator[None]:
     """Let processes that write the same file of a folder do so one after the other, where the file system has locks."""
     lock = -1
     with suppress(OSError):
@@ -315,7 +315,7 @@ def _umask() -> int:
 _UMASK = _umask()
 
 
-def require_kept(outputs: Iterable[str | os.PathLike], inputs: Iterable[str | os.PathLike]) -> None:
+def require_kept(outputs: Iterable[str | os.PathLike[str]], inputs: Iterable[str | os.PathLike[str]]) -> None:
     """Raise an EngineError if writing one of the outputs would replace one of the inputs, also where links hide it."""
     kept = {name for path in inputs for name in (entry_of(path), os.path.realpath(path))}
     for path in outputs:
@@ -323,13 +323,13 @@ def require_kept(outputs: Iterable[str | os.PathLike], inputs: Iterable[str | os
             raise EngineError(str(path), "the output would replace this input", "Let it go to another folder or name.")
 
 
-def entry_of(path: str | os.PathLike) -> str:
+def entry_of(path: str | os.PathLike[str]) -> str:
     """Folder and name that writing `path` changes: a link that is the last part is replaced itself."""
     folder, name = os.path.split(os.path.abspath(path))
     return os.path.join(os.path.realpath(folder), name)
 
 
-def read_own_file(path: str | os.PathLike, most: int) -> bytes:
+def read_own_file(path: str | os.PathLike[str], most: int) -> bytes:
     """The bytes of a file that this program made: no link is followed, which could lead to another file of the user's.
 
     Raises
@@ -349,7 +349,7 @@ def read_own_file(path: str | os.PathLike, most: int) -> bytes:
         raise system_error(error, path, "it can't be read") from error
 
 
-def require_file(path: str | os.PathLike, role: str) -> Path:
+def require_file(path: str | os.PathLike[str], role: str) -> Path:
     """Return `path` if it is a non-empty file.
 
     Raises

@@ -14,6 +14,8 @@ from isonet_scipion.engine.sampling.boundary import Boundary
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from isonet_scipion.engine.arrays import Floats
+
 REMEDY = "Draw it on this tomogram with 3dmod and save the model again."
 
 
@@ -41,7 +43,7 @@ class _Strict:
         return data
 
 
-def read_boundary(path: str | Path, shape: tuple[int, int, int]) -> Boundary:
+def read_boundary(path: str | Path, shape: tuple[int, ...]) -> Boundary:
     """Read the contours of a model around the sample.
 
     Parameters
@@ -64,7 +66,7 @@ def read_boundary(path: str | Path, shape: tuple[int, int, int]) -> Boundary:
     return Boundary(str(path), contours)
 
 
-def read_contours(path: str | Path) -> tuple[tuple[int, int, int] | None, tuple[np.ndarray, ...]]:
+def read_contours(path: str | Path) -> tuple[tuple[int, int, int] | None, tuple[Floats, ...]]:
     """Read the points of a model.
 
     Parameters

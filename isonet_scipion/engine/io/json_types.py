@@ -14,7 +14,7 @@ def require_kinds(values: Mapping[str, Any], hints: Mapping[str, Any]) -> None:
             raise ValueError(f"its {name} is {str(value)[:40]!r}")
 
 
-def _fits(value: object, hint: Any) -> bool:
+def _fits(value: Any, hint: Any) -> bool:
     options = get_args(hint)
     if get_origin(hint) is tuple:
         return isinstance(value, tuple) and all(_fits(each, options[0]) for each in value)

@@ -6,12 +6,13 @@ import csv
 import dataclasses
 import os
 from collections.abc import Sequence
+from typing import Any
 
 from isonet_scipion.engine.io.files import replacing
 from isonet_scipion.engine.measure.history import EpochRecord
 
 
-def write_losses(path: str | os.PathLike, history: Sequence[EpochRecord]) -> None:
+def write_losses(path: str | os.PathLike[str], history: Sequence[EpochRecord]) -> None:
     """Write a table (.csv) with one row per epoch."""
     with replacing(path) as temporary, open(temporary, "w", newline="") as file:
         writer = csv.writer(file)
@@ -19,7 +20,7 @@ def write_losses(path: str | os.PathLike, history: Sequence[EpochRecord]) -> Non
         writer.writerows(dataclasses.astuple(record) for record in history)
 
 
-def read_losses(path: str | os.PathLike) -> list[EpochRecord]:
+def read_losses(path: str | os.PathLike[str]) -> list[EpochRecord]:
     """Read the epochs from a table of `write_losses`; no epochs where there is no such file."""
     if not os.path.exists(path):
         return []
@@ -28,7 +29,7 @@ def read_losses(path: str | os.PathLike) -> list[EpochRecord]:
     return [EpochRecord(**{name: _number(name, text) for name, text in row.items()}) for row in rows]
 
 
-def _number(name: str, text: str) -> float | int | None:
+def _number(name: str, text: str) -> Any:
     if name in ("iteration", "epoch"):
         return int(text)
     return float(text) if text else None

@@ -20,7 +20,7 @@ import mrcfile
 import numpy as np
 from mrcfile.mrcinterpreter import MrcInterpreter
 
-from isonet_scipion.engine.arrays import MASK, TOMOGRAM, require_contrast
+from isonet_scipion.engine.arrays import MASK, TOMOGRAM, Floats, Reals, require_contrast
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.files import replacing, require_file
 
@@ -46,7 +46,7 @@ COMPRESSED = {".gz": gzip.open, ".bz2": bz2.open}
 class Volume:
     """A volume on disk: `data` is a memory map (z, y, x) in the file's own type."""
 
-    data: np.ndarray
+    data: Reals
     voxel_size: float  # A, 0 where the header has none
     origin: tuple[float, float, float]  # header's x, y, z in A
     start: tuple[int, int, int]  # header's nxstart, nystart, nzstart
@@ -61,7 +61,7 @@ class Volume:
         return self.data.shape
 
 
-def open_volume(path: str | os.PathLike) -> Volume:
+def open_volume(path: str | os.PathLike[str]) -> Volume:
     """Open an MRC volume without reading its voxels.
 
     Parameters
@@ -137,7 +137,7 @@ def _require_length(file: Path) -> None:
         raise ValueError(f"it has {length} bytes, by its header it should have {told}")
 
 
-def _unsigned_bytes(header: np.recarray, data: np.ndarray) -> tuple[bool, str | None]:
+def _unsigned_bytes(header: np.recarray, data: Reals) -> tuple[bool, str | None]:
     """Whether bytes (mode 0) have no sign, and what was assumed for it.
 
     The format gives them one, but IMOD wrote none for many years, and marks both since; other programs differ.
@@ -183,7 +183,7 @@ def _voxel_size(header: np.recarray, path: str) -> float:
     )
 
 
-def read_float(volume: Volume) -> np.ndarray:
+def read_float(volume: Volume) -> Floats:
     """The voxels as a new float32 array (z, y, x).
 
     Raises
@@ -288,18 +288,18 @@ def check_mask(mask: Volume, tomogram: Volume) -> None:
         )
 
 
-def volume_bytes(shape: tuple[int, int, int], dtype: type = np.float32) -> int:
+def volume_bytes(shape: tuple[int, ...], dtype: type = np.float32) -> int:
     """Size of a volume's file."""
     return int(np.prod(shape, dtype=object)) * np.dtype(dtype).itemsize + HEADER_BYTES
 
 
-def mark_of(stage: str, table: str | os.PathLike, tomogram: str | os.PathLike) -> bytes:
+def mark_of(stage: str, table: str | os.PathLike[str], tomogram: str | os.PathLike[str]) -> bytes:
     """A label that tells which command on which table made a file out of which tomogram."""
     places = "\0".join(os.path.realpath(path) for path in (table, tomogram))
     return MARK + f"{stage} {hashlib.sha256(os.fsencode(places)).hexdigest()[:32]}".encode()
 
 
-def is_marked(path: str | os.PathLike, mark: bytes) -> bool:
+def is_marked(path: str | os.PathLike[str], mark: bytes) -> bool:
     """Whether a file is one that was written with a mark; False where it can't be read."""
     try:
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
@@ -310,13 +310,13 @@ def is_marked(path: str | os.PathLike, mark: bytes) -> bool:
 
 @contextmanager
 def writing_volume(
-    path: str | os.PathLike,
-    shape: tuple[int, int, int],
+    path: str | os.PathLike[str],
+    shape: tuple[int, ...],
     dtype: type,
     voxel_size: float,
     like: Volume | None = None,
     mark: bytes = b"",
-) -> Iterator[np.ndarray]:
+) -> Iterator[Reals]:
     """Write an MRC volume through a memory map; the file appears when it is whole.
 
     Parameters
@@ -379,14 +379,14 @@ def _write_statistics(mrc: mrcfile.mrcmemmap.MrcMemmap) -> None:
 
 
 def write_volume(
-    path: str | os.PathLike, data: np.ndarray, voxel_size: float, like: Volume | None = None, mark: bytes = b""
+    path: str | os.PathLike[str], data: Reals, voxel_size: float, like: Volume | None = None, mark: bytes = b""
 ) -> None:
     """Write an array (z, y, x) of float32 or int8; parameters and errors as in `writing_volume`."""
     with writing_volume(path, data.shape, data.dtype, voxel_size, like, mark) as voxels:
         voxels[:] = data
 
 
-def write_mean(path: str | os.PathLike, volumes: Sequence[Volume]) -> None:
+def write_mean(path: str | os.PathLike[str], volumes: Sequence[Volume]) -> None:
     """Write the mean of volumes of one shape, as float32, plane by plane; errors as in `writing_volume`."""
     first = volumes[0]
     with writing_volume(path, first.shape, np.float32, first.voxel_size, first) as out:

@@ -29,7 +29,7 @@ class Outcome:
         return f"{self.what}: {self.why}. {self.remedy}".strip() if self.why else self.what
 
 
-def reserve_outcome(path: str | os.PathLike) -> None:
+def reserve_outcome(path: str | os.PathLike[str]) -> None:
     """Take the room for an outcome; as long as nothing else is written there, it is none.
 
     Raises
@@ -41,7 +41,7 @@ def reserve_outcome(path: str | os.PathLike) -> None:
         file.write(b" " * ROOM)
 
 
-def write_outcome(path: str | os.PathLike, outcome: Outcome) -> None:
+def write_outcome(path: str | os.PathLike[str], outcome: Outcome) -> None:
     """Write an outcome into the room that is taken for it.
 
     Raises
@@ -58,7 +58,7 @@ def write_outcome(path: str | os.PathLike, outcome: Outcome) -> None:
         file.write(text.ljust(ROOM))
 
 
-def read_outcome(path: str | os.PathLike) -> Outcome | None:
+def read_outcome(path: str | os.PathLike[str]) -> Outcome | None:
     """The outcome in a file; None where there is none: the command was ended before it could write it."""
     try:
         with open(path, "rb") as file:

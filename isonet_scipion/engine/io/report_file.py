@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Dict, Optional, Tuple, get_type_hints
+from typing import TYPE_CHECKING, Any, Dict, Optional, Tuple, get_type_hints
 
 from isonet_scipion.engine.conventions import REPORT_SUFFIX
 from isonet_scipion.engine.errors import EngineError
@@ -57,13 +57,13 @@ class TomogramReport:
         return self.restored_wedge_correlation, self.restored_wedge_chance
 
 
-def report_path(corrected: str | os.PathLike) -> Path:
+def report_path(corrected: str | os.PathLike[str]) -> Path:
     """File of the report on a corrected tomogram."""
     path = Path(corrected)
     return path.with_name(path.stem + REPORT_SUFFIX)
 
 
-def write_report(path: str | os.PathLike, content: dict) -> None:
+def write_report(path: str | os.PathLike[str], content: dict[str, Any]) -> None:
     """Write a report; `content` has the fields of `TomogramReport`.
 
     Raises
@@ -75,7 +75,7 @@ def write_report(path: str | os.PathLike, content: dict) -> None:
         temporary.write_text(json.dumps(content, indent=1, allow_nan=False), encoding="utf-8")
 
 
-def read_report(path: str | os.PathLike) -> TomogramReport:
+def read_report(path: str | os.PathLike[str]) -> TomogramReport:
     """Read a report, and check each of its values.
 
     Raises

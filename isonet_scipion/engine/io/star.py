@@ -98,7 +98,7 @@ def _split_cells(line: str) -> list[str]:
     return [double or single or plain for double, single, plain in _CELL.findall(line)]
 
 
-def read_star(path: str | os.PathLike, labels: Sequence[str] = ()) -> Star:
+def read_star(path: str | os.PathLike[str], labels: Sequence[str] = ()) -> Star:
     """Read the table of a STAR file.
 
     Parameters
@@ -125,13 +125,13 @@ def read_star(path: str | os.PathLike, labels: Sequence[str] = ()) -> Star:
     return _as_star((known or blocks)[0], path)
 
 
-def find_table(path: str | os.PathLike, labels: Sequence[str]) -> Star | None:
+def find_table(path: str | os.PathLike[str], labels: Sequence[str]) -> Star | None:
     """The first table of a STAR file that has all `labels`; None where there is none. Errors as of `read_star`."""
     known = [block for block in _read_blocks(path) if set(labels) <= set(_labels(block))]
     return _as_star(known[0], path) if known else None
 
 
-def _read_blocks(path: str | os.PathLike) -> list[list[str]]:
+def _read_blocks(path: str | os.PathLike[str]) -> list[list[str]]:
     file = require_file(path, "STAR file")
     try:
         return _blocks(file.read_text(encoding="utf-8-sig"))
@@ -139,7 +139,7 @@ def _read_blocks(path: str | os.PathLike) -> list[list[str]]:
         raise _no_table(path, error) from error
 
 
-def _as_star(block: list[str], path: str | os.PathLike) -> Star:
+def _as_star(block: list[str], path: str | os.PathLike[str]) -> Star:
     try:
         block = _looped(block)
         _check_cells(block)
@@ -151,7 +151,7 @@ def _as_star(block: list[str], path: str | os.PathLike) -> Star:
     return Star(columns, rows, str(path), block[0].split()[0][len("data_") :])
 
 
-def _no_table(path: str | os.PathLike, error: Exception) -> EngineError:
+def _no_table(path: str | os.PathLike[str], error: Exception) -> EngineError:
     return EngineError(
         str(path),
         f"it is not a STAR table ({error})",
@@ -169,7 +169,7 @@ def _looped(block: list[str]) -> list[str]:
     return [block[0], "loop_", *(label for label, _ in pairs), " ".join(value for _, value in pairs)]
 
 
-def existing_table(path: str | os.PathLike) -> Star:
+def existing_table(path: str | os.PathLike[str]) -> Star:
     """The table of a file that is about to be replaced; an empty one where there is none that can be read."""
     try:
         return read_star(path) if os.path.exists(path) else Star([], path=str(path))
@@ -207,7 +207,7 @@ def _check_cells(block: list[str]) -> None:
             raise ValueError(f"row {number} has {count} cells, not {len(labels)}; quote names with spaces")
 
 
-def write_star(path: str | os.PathLike, star: Star, since: State | bool = True) -> None:
+def write_star(path: str | os.PathLike[str], star: Star, since: State | bool = True) -> None:
     """Write a table; the file is replaced only when the new one is whole; `since` as in `files.replacing`.
 
     Raises
@@ -227,7 +227,7 @@ def write_star(path: str | os.PathLike, star: Star, since: State | bool = True) 
         writer.writeNewline()
 
 
-def _quoted(cell: str, path: str | os.PathLike) -> str:
+def _quoted(cell: str, path: str | os.PathLike[str]) -> str:
     quote = '"' if '"' not in cell else "'"
     if quote in cell or "\n" in cell or "\r" in cell or not _is_text(cell):
         raise EngineError(str(path), f"the text {cell!r} can't stand in a STAR table", "Rename the file.")

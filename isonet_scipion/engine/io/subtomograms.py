@@ -15,6 +15,7 @@ from isonet_scipion.engine.physics.grey_scale import GreyScale, measure
 from isonet_scipion.engine.physics.wedge import TiltRange
 
 if TYPE_CHECKING:
+    from isonet_scipion.engine.arrays import Floats
     from isonet_scipion.engine.io.star import Star
 
 
@@ -32,7 +33,7 @@ class Subtomogram:
         """Its file; opened anew each time, since thousands can't be open at once."""
         return open_volume(self.path)
 
-    def normalised(self) -> np.ndarray:
+    def normalised(self) -> Floats:
         """Its voxels (n, n, n) float32, normalised, protein bright."""
         return self.grey_scale.apply(-self.volume().data.astype(np.float32))
 

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 import numpy as np
@@ -19,6 +20,9 @@ from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.files import require_file
 from isonet_scipion.engine.io.star import read_star
 from isonet_scipion.engine.physics.wedge import TiltRange
+
+if TYPE_CHECKING:
+    from isonet_scipion.engine.arrays import Doubles, Flags
 
 MICROMETRE = 1e4  # A
 MOST_TILT = 90.0  # degrees
@@ -33,7 +37,7 @@ HALVES = re.compile(r"_(EVN|ODD|even|odd|half[12])(?=_|$)", re.IGNORECASE)
 class TiltSeries:
     """What a file says of a tilt series."""
 
-    angles: np.ndarray  # degrees, of the images that were used
+    angles: Doubles  # degrees, of the images that were used
     defocus: float | None = None  # A, underfocus positive, of the image nearest to zero tilt
 
     @property
@@ -42,7 +46,7 @@ class TiltSeries:
         return TiltRange(float(self.angles.min()), float(self.angles.max()))
 
 
-def series_name(path: str | os.PathLike) -> str:
+def series_name(path: str | os.PathLike[str]) -> str:
     """Name of the tilt series that a file or a cell is of: without folder, suffix, and what programs add."""
     name = Path(path).name
     while (shorter := ADDED.sub("", name)) not in ("", name):
@@ -50,12 +54,12 @@ def series_name(path: str | os.PathLike) -> str:
     return name
 
 
-def half_name(path: str | os.PathLike) -> str:
+def half_name(path: str | os.PathLike[str]) -> str:
     """As `series_name`, also without what tells an even from an odd half."""
     return series_name(HALVES.sub("", series_name(path)))
 
 
-def read_tilt_file(path: str | os.PathLike) -> TiltSeries:
+def read_tilt_file(path: str | os.PathLike[str]) -> TiltSeries:
     """Read the tilt angles of a series.
 
     Parameters
@@ -194,7 +198,7 @@ def _star(path: Path) -> TiltSeries:
     return TiltSeries(angles, (table.number(row, "rlnDefocusU") + table.number(row, "rlnDefocusV")) / 2)
 
 
-def _lowest(angles: np.ndarray, kept: np.ndarray) -> int:
+def _lowest(angles: Doubles, kept: Flags) -> int:
     """Index of the image nearest to zero tilt among those that are kept."""
     return int(np.argmin(np.where(kept, np.abs(angles), np.inf)))
 

@@ -165,7 +165,7 @@ class TomogramEntry:
 class TomogramTable:
     """A STAR file with one tomogram per row."""
 
-    def __init__(self, path: str | os.PathLike) -> None:
+    def __init__(self, path: str | os.PathLike[str]) -> None:
         """Read the table; see `star.read_star` for the errors."""
         self.path = str(path)
         self.star = read_star(path)
@@ -191,7 +191,7 @@ class TomogramTable:
             check_unit(voxel_size, volume, self.path)
         return entries
 
-    def keep_inputs(self, outputs: Iterable[os.PathLike], own: str | None = None) -> None:
+    def keep_inputs(self, outputs: Iterable[os.PathLike[str]], own: str | None = None) -> None:
         """Raise an EngineError if an output would replace a file that the table names in another column than `own`."""
         labels = [label for label in (*NAMING, *HALF_LABELS) if label != own]
         names = [self.star.text(row, label) for row in self.star.rows for label in labels]

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.fft
 from scipy.ndimage import uniform_filter1d
 
 from isonet_scipion.engine.physics.fourier import frequencies
+
+if TYPE_CHECKING:
+    from isonet_scipion.engine.arrays import Doubles, Flags, Floats, Integers, Reals
 
 FADED = 0.5  # share of a box's side over which it fades in and out
 FEWEST = 6.0  # independent coefficients below which a shell has no value
@@ -22,7 +26,7 @@ CERTAIN = 3.0  # chance levels that a correlation must be above to count
 
 
 @lru_cache(maxsize=4)
-def _taper(size: int) -> np.ndarray:
+def _taper(size: int) -> Floats:
     # half a voxel off the faces, so that no voxel has the weight 0
     place = (np.arange(size) + 0.5) / size
     return np.sin(np.pi / 2 * np.clip(2 / FADED * np.minimum(place, 1 - place), 0, 1)).astype(np.float32) ** 2
@@ -37,7 +41,7 @@ def independent_share(size: int) -> float:
 class FourierCorrelation:
     """Sums over pairs of boxes, from which the correlation in each shell follows."""
 
-    def __init__(self, size: int, region: np.ndarray) -> None:
+    def __init__(self, size: int, region: Flags) -> None:
         """Correlate boxes of (size,)*3 voxels in a region, bool (n, n, n // 2 + 1)."""
         self.size = size
         kz, ky, kx = frequencies(size)
@@ -50,14 +54,14 @@ class FourierCorrelation:
         self._sums = np.zeros((3, size // 2 + 1))
         self._boxes = 0
 
-    def add(self, first: np.ndarray, second: np.ndarray) -> None:
+    def add(self, first: Integers, second: Floats) -> None:
         """Count in a pair of boxes, (n, n, n) float32."""
         a, b = (self._components(volume) for volume in (first, second))
         for total, values in zip(self._sums, ((a * b.conj()).real, np.abs(a) ** 2, np.abs(b) ** 2)):
             total += np.bincount(self._shell, self._weight * values, len(total))
         self._boxes += 1
 
-    def _components(self, volume: np.ndarray) -> np.ndarray:
+    def _components(self, volume: Floats) -> Reals:
         taper = _taper(self.size)
         faded = (volume - volume.mean()) * taper * taper[:, None] * taper[:, None, None]
         return scipy.fft.rfftn(faded)[self._region]
@@ -81,11 +85,11 @@ class Curve:
     `chance` is the standard deviation of the correlation of unrelated volumes, 1 / sqrt(independent components).
     """
 
-    values: np.ndarray
-    chance: np.ndarray
+    values: Doubles
+    chance: Doubles
 
     @cached_property
-    def _band(self) -> np.ndarray:
+    def _band(self) -> Flags:
         fraction = np.arange(len(self.values)) / (len(self.values) - 1)
         return (fraction >= BAND[0]) & (fraction <= BAND[1]) & np.isfinite(self.values)
 
@@ -122,7 +126,7 @@ class Curve:
         """
         return self._falls(0.5, CERTAIN * self.chance, voxel_size)
 
-    def _falls(self, most_chance: float, limits: np.ndarray, voxel_size: float) -> float | None:
+    def _falls(self, most_chance: float, limits: Doubles, voxel_size: float) -> float | None:
         """Resolution (A) where the curve first falls below its limits, among shells with less chance than that."""
         shells = np.flatnonzero(np.isfinite(self.values) & (CERTAIN * self.chance < most_chance))
         over = uniform_filter1d(self.values[shells], 3, mode="nearest") - limits[shells]

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from isonet_scipion.engine.measure.fourier_correlation import Curve, FourierCorrelation
 from isonet_scipion.engine.physics.fourier import cone, filtered
 from isonet_scipion.engine.physics.wedge import TiltRange, measured_half_space
+
+if TYPE_CHECKING:
+    from isonet_scipion.engine.arrays import Floats
 
 AXES = {"x": 2, "y": 1}  # along z nothing is measured
 THRESHOLD = 0.143  # between halves, as much as 0.5 between their mean and the true signal
@@ -26,7 +31,7 @@ class HalfCurves:
         self._sums = {key: FourierCorrelation(size, region) for key, region in self._regions.items()}
         self._added: set[str] = set()
 
-    def add(self, when: str, even: np.ndarray, odd: np.ndarray) -> None:
+    def add(self, when: str, even: Floats, odd: Floats) -> None:
         """Count in a box of the halves, (n, n, n) float32, `before` or `after` the correction."""
         self._added.add(when)
         for key, sums in self._sums.items():

@@ -9,6 +9,7 @@ in the true task: the measure is on the careful side.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,6 +17,9 @@ from isonet_scipion.engine.measure.fourier_correlation import Curve, FourierCorr
 from isonet_scipion.engine.physics.cube_rotations import CubeRotation
 from isonet_scipion.engine.physics.fourier import filtered, frequencies
 from isonet_scipion.engine.physics.wedge import TiltRange, measured_half_space, wedge_filter
+
+if TYPE_CHECKING:
+    from isonet_scipion.engine.arrays import Flags, Floats
 
 EMPTY = 1e-4  # of the hidden components' power: less is a trace, whatever it correlates with
 TIPPED = CubeRotation().turned(1, 0, 1)  # y takes the place of z
@@ -30,7 +34,7 @@ class HiddenWedgeTest:
         self._restored = FourierCorrelation(size, self.hidden)
         self._halves = FourierCorrelation(size, self.hidden)
 
-    def add(self, parts: np.ndarray, network: Callable[[np.ndarray], np.ndarray]) -> None:
+    def add(self, parts: Floats, network: Callable[[Floats], Floats]) -> None:
         """Test a box, whose correction is the mean of its corrected parts: itself, or its halves.
 
         Parameters
@@ -44,7 +48,7 @@ class HiddenWedgeTest:
         restored = network(np.stack([filtered(part, self._shown) for part in tipped])).mean(axis=0)
         self._restored.add(filtered(restored, self.hidden), filtered(np.mean(tipped, axis=0), self.hidden))
 
-    def add_halves(self, even: np.ndarray, odd: np.ndarray) -> None:
+    def add_halves(self, even: Floats, odd: Floats) -> None:
         """Take a box of the two half tomograms into account: their agreement tells how much of the data is noise."""
         self._halves.add(*(filtered(TIPPED.apply(half), self.hidden) for half in (even, odd)))
 
@@ -62,7 +66,7 @@ class HiddenWedgeTest:
         return Curve(np.sqrt(2 * fsc / (1 + fsc)), halves.chance)
 
 
-def hidden_region(size: int, tilt: TiltRange) -> tuple[np.ndarray, np.ndarray]:
+def hidden_region(size: int, tilt: TiltRange) -> tuple[Flags, Flags]:
     """What a network is shown of a tipped box, and what is hidden from it though it was measured.
 
     Parameters

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -45,12 +46,20 @@ def best_end(ends: Sequence[EpochRecord]) -> EpochRecord:
     The last one whose restored wedge correlation is within its chance level of the highest; where none was tested, that
     of the smallest validation loss.
     """
-    tested = [record for record in ends if record.wedge_correlation is not None]
+    tested = _tested(ends)
     if tested:
-        highest = max(tested, key=lambda record: record.wedge_correlation)
-        least = highest.wedge_correlation - highest.wedge_chance
-        return [record for record in tested if record.wedge_correlation >= least][-1]
+        highest, chance, _ = max(tested, key=lambda each: each[0])
+        return [record for value, _, record in tested if value >= highest - chance][-1]
     return min(ends, key=lambda record: record.val_loss)
+
+
+def _tested(ends: Sequence[EpochRecord]) -> list[tuple[float, float, EpochRecord]]:
+    """Restored wedge correlation, chance level and record of the iterations in which it was tested."""
+    return [
+        (record.wedge_correlation, record.wedge_chance, record)
+        for record in ends
+        if record.wedge_correlation is not None and record.wedge_chance is not None
+    ]
 
 
 def iterations_without_gain(ends: Sequence[EpochRecord]) -> int:
@@ -59,14 +68,9 @@ def iterations_without_gain(ends: Sequence[EpochRecord]) -> int:
     A gain is a wedge correlation above that of the last gain by more than its chance level; where none was tested, the
     smallest validation loss so far.
     """
-    tested = [record for record in ends if record.wedge_correlation is not None]
-    last, since = None, 0
-    for record in tested or ends:
-        if last is None:
-            gained = True
-        elif tested:
-            gained = record.wedge_correlation > last.wedge_correlation + record.wedge_chance
-        else:
-            gained = record.val_loss < last.val_loss
-        last, since = (record, 0) if gained else (last, since + 1)
+    # (what counts, more of it than this is a gain)
+    tested = [(value, value + chance) for value, chance, _ in _tested(ends)]
+    least, since = -math.inf, 0
+    for value, more in tested or [(-record.val_loss, -record.val_loss) for record in ends]:
+        least, since = (more, 0) if value > least else (least, since + 1)
     return since

@@ -6,10 +6,11 @@ import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from isonet_scipion.engine.arrays import Doubles, Floats, Reals
 from isonet_scipion.engine.measure.fourier_correlation import CERTAIN, Curve, FourierCorrelation
 from isonet_scipion.engine.measure.half_agreement import HalfCurves
 from isonet_scipion.engine.measure.hidden_wedge import HiddenWedgeTest
@@ -28,7 +29,7 @@ HALVES_EVERY = 4  # the halves of each 4th box are corrected too
 MOST_BOXES = 16
 THRESHOLD = 0.5  # correlation with the true signal at the resolution that is given
 
-Network = Callable[[np.ndarray], np.ndarray]
+Network = Callable[[Floats], Floats]
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,10 @@ class Evidence:
     """
 
     before: Shown
-    after: np.ndarray  # with the contrast of `before`
+    after: Reals  # with the contrast of `before`
     tilt: TiltRange
     voxel_size: float  # A
-    sample: np.ndarray | Mask | None = None  # True where boxes may be; None: where there is contrast
+    sample: Reals | Mask | None = None  # True where boxes may be; None: where there is contrast
     halves: tuple[Shown, ...] | None = None
     halves_fit: bool = False
     by_halves: bool = False
@@ -99,7 +100,7 @@ class Quality:
             return self.restored_resolution if when == "after" else None
         return self.half_curves.resolution(axis, when, self.voxel_size) if self.half_curves else None
 
-    def as_dict(self) -> dict:
+    def as_dict(self) -> dict[str, Any]:
         """For JSON; what is not known is None."""
         value, chance = self.restored_wedge or (None, None)
         curves = {"restored": self.restored, "noise_ceiling": self.ceiling, "agreement": self.agreement}
@@ -184,5 +185,5 @@ def _finite(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
-def _numbers(values: np.ndarray) -> list[float | None]:
+def _numbers(values: Doubles) -> list[float | None]:
     return [_finite(value) for value in values[1:]]

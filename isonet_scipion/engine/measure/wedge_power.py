@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import scipy.fft
 
 from isonet_scipion.engine.physics.wedge import TiltRange, measured
+
+if TYPE_CHECKING:
+    from isonet_scipion.engine.arrays import Doubles, Floats
 
 SPECTRUM_PLANES = 64  # xz-planes that a spectrum is averaged over
 BAND = (0.08, 0.6)  # fractions of Nyquist between which the wedge's power is compared
 GUARD = 5.0  # degrees on both sides of the wedge's edge, at most, that count neither as measured nor as missing
 
 
-def xz_power(volume: np.ndarray) -> np.ndarray:
+def xz_power(volume: Floats) -> Doubles:
     """Mean power spectrum of the xz-planes.
 
     Parameters
@@ -36,7 +41,7 @@ def xz_power(volume: np.ndarray) -> np.ndarray:
     return scipy.fft.fftshift(power) / len(planes)
 
 
-def wedge_power_ratio(volume: np.ndarray, tilt: TiltRange) -> float:
+def wedge_power_ratio(volume: Floats, tilt: TiltRange) -> float:
     """Power per Fourier component inside the missing wedge over that outside, in the same resolution shells.
 
     About 0 for a back-projection, 1 where the wedge is filled as strongly as the rest.

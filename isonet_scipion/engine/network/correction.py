@@ -17,6 +17,7 @@ from isonet_scipion.engine.physics.grey_scale import Shown, measure, normalise
 if TYPE_CHECKING:
     import keras
 
+    from isonet_scipion.engine.arrays import Floats, Reals
     from isonet_scipion.engine.physics.wedge import TiltRange
 
 # deviation of the Gaussian that halves waves of length 1: exp(-2 (pi HALF_WIDTH)^2) = 1/2
@@ -24,15 +25,15 @@ HALF_WIDTH = math.sqrt(math.log(2) / 2) / math.pi
 
 
 def correct(
-    tomogram: np.ndarray,
-    network: Callable[[np.ndarray], np.ndarray],
+    tomogram: Reals,
+    network: Callable[[Floats], Floats],
     tiling: Tiling,
     batch_size: int = 1,
     percentile: bool = True,
     normalized_output: bool = False,
     progress: Callable[[int], None] = lambda done: None,
     kept_beyond: float | None = None,
-) -> np.ndarray:
+) -> Floats:
     """Fill the missing wedge of a tomogram.
 
     Parameters
@@ -68,13 +69,13 @@ def correct(
 
 
 def filled(
-    volume: np.ndarray,
-    network: Callable[[np.ndarray], np.ndarray],
+    volume: Floats,
+    network: Callable[[Floats], Floats],
     tiling: Tiling,
     batch_size: int = 1,
     progress: Callable[[int], None] = lambda done: None,
     kept_beyond: float | None = None,
-) -> np.ndarray:
+) -> Floats:
     """As `correct`, of a volume as the network sees it, and on that grey scale.
 
     Parameters
@@ -96,7 +97,7 @@ def filled(
     return corrected
 
 
-def corrector(model: keras.Model, network: NetworkSettings, tilt: TiltRange) -> Callable[[np.ndarray], np.ndarray]:
+def corrector(model: keras.Model, network: NetworkSettings, tilt: TiltRange) -> Callable[[Floats], Floats]:
     """What a model makes of tiles of a tomogram.
 
     Parameters
@@ -117,7 +118,7 @@ def corrector(model: keras.Model, network: NetworkSettings, tilt: TiltRange) -> 
     """
     turns = half_turns(tilt.symmetric) if network.stem > 1 else half_turns(False)[:1]
 
-    def correct_tiles(tiles: np.ndarray) -> np.ndarray:
+    def correct_tiles(tiles: Floats) -> Floats:
         mean = np.zeros(tiles.shape, np.float32)
         for turn in turns:
             copies = np.stack([turn.apply(tile) for tile in tiles])

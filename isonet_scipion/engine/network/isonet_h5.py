@@ -6,7 +6,7 @@ import json
 import os
 import re
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
@@ -44,7 +44,7 @@ _KERAS_2_SETTINGS = {
 }
 
 
-def legacy_network(path: str | os.PathLike) -> NetworkSettings:
+def legacy_network(path: str | os.PathLike[str]) -> NetworkSettings:
     """The network's shape, read from the layers' names and sizes in the file.
 
     Raises
@@ -75,7 +75,7 @@ def legacy_network(path: str | os.PathLike) -> NetworkSettings:
         raise EngineError(str(path), f"it is not a model of IsoNet 0.2 ({error})", MODEL_REMEDY) from error
 
 
-def load_legacy_weights(model: keras.Model, path: str | os.PathLike) -> None:
+def load_legacy_weights(model: keras.Model, path: str | os.PathLike[str]) -> None:
     """Fill a network of `legacy_network`'s shape with the file's weights.
 
     Raises
@@ -105,7 +105,7 @@ def load_legacy_weights(model: keras.Model, path: str | os.PathLike) -> None:
         raise EngineError(str(path), f"its weights can't be read ({error})", MODEL_REMEDY) from error
 
 
-def save_legacy(path: str | os.PathLike, model: keras.Model, learning_rate: float) -> None:
+def save_legacy(path: str | os.PathLike[str], model: keras.Model, learning_rate: float) -> None:
     """Write a model that IsoNet 0.2 (Keras 2) loads, predicts with and trains on.
 
     Parameters
@@ -136,7 +136,7 @@ def save_legacy(path: str | os.PathLike, model: keras.Model, learning_rate: floa
                 own.create_dataset(name, data=values)
 
 
-def _keras_2_config(model: keras.Model) -> dict:
+def _keras_2_config(model: keras.Model) -> dict[str, Any]:
     layers = []
     for layer in model.get_config()["layers"]:
         kind, settings = layer["class_name"], layer["config"]
@@ -155,12 +155,12 @@ def _keras_2_config(model: keras.Model) -> dict:
     return {"class_name": "Functional", "config": config}
 
 
-def _tensor_origins(node: dict) -> list:
+def _tensor_origins(node: dict[str, Any]) -> list:
     tensors = node["args"][0] if isinstance(node["args"][0], (list, tuple)) else node["args"]
     return [[*tensor["config"]["keras_history"], {}] for tensor in tensors]
 
 
-def _training_config(learning_rate: float) -> dict:
+def _training_config(learning_rate: float) -> dict[str, Any]:
     metrics = [
         {"class_name": "MeanMetricWrapper", "config": {"name": name, "dtype": "float32", "fn": function}}
         for name, function in (("mse", "mean_squared_error"), ("mae", "mean_absolute_error"))

@@ -12,7 +12,7 @@ import warnings
 import zipfile
 import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Optional, get_type_hints
+from typing import TYPE_CHECKING, Any, Optional, get_type_hints
 
 import numpy as np
 
@@ -42,12 +42,14 @@ BUILTIN = "builtin"  # what a user gives instead of a file's name
 BUILTIN_FILE = Path(__file__).parent.parent / "builtin" / "model.keras"
 
 
-def model_path(name: str | os.PathLike) -> Path:
+def model_path(name: str | os.PathLike[str]) -> Path:
     """The file of a model: the builtin one's for its name, else the path itself."""
     return BUILTIN_FILE if os.fspath(name) == BUILTIN else Path(name)
 
 
-def save_model(path: str | os.PathLike, model: keras.Model, network: NetworkSettings, metadata: dict) -> None:
+def save_model(
+    path: str | os.PathLike[str], model: keras.Model, network: NetworkSettings, metadata: dict[str, Any]
+) -> None:
     """Write a model in Keras's own format, with what predict needs to know inside.
 
     Parameters
@@ -67,7 +69,7 @@ def save_model(path: str | os.PathLike, model: keras.Model, network: NetworkSett
             archive.writestr(METADATA, json.dumps({**metadata, **network.as_dict()}, indent=1))
 
 
-def read_metadata(path: str | os.PathLike) -> dict:
+def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
     """What a model file, or `builtin`, says about its training; the network's settings for a .h5 of IsoNet 0.2.
 
     Raises
@@ -94,12 +96,12 @@ def read_metadata(path: str | os.PathLike) -> dict:
     return legacy_network(file).as_dict()
 
 
-def network_settings(metadata: dict) -> NetworkSettings:
+def network_settings(metadata: dict[str, Any]) -> NetworkSettings:
     """The network's shape out of a model's metadata."""
     return NetworkSettings.among(metadata)
 
 
-def load_model(path: str | os.PathLike) -> tuple[keras.Model, dict]:
+def load_model(path: str | os.PathLike[str]) -> tuple[keras.Model, dict[str, Any]]:
     """Read a model.
 
     Parameters
@@ -132,7 +134,7 @@ def load_model(path: str | os.PathLike) -> tuple[keras.Model, dict]:
     return model, metadata
 
 
-def _network_of_the_file(file: Path, metadata: dict) -> NetworkSettings:
+def _network_of_the_file(file: Path, metadata: dict[str, Any]) -> NetworkSettings:
     """The network's shape, which must be one whose weights the file can hold: it may claim any size."""
     try:
         network = network_settings(metadata)
@@ -148,7 +150,7 @@ def _network_of_the_file(file: Path, metadata: dict) -> NetworkSettings:
     return network
 
 
-def load_weights(model: keras.Model, path: str | os.PathLike) -> None:
+def load_weights(model: keras.Model, path: str | os.PathLike[str]) -> None:
     """Fill in the weights, and the optimiser's state where both sides have one.
 
     Raises

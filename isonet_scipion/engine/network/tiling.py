@@ -5,11 +5,15 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from isonet_scipion.engine.conventions import ISONET_RAMP
 from isonet_scipion.engine.errors import EngineError
+
+if TYPE_CHECKING:
+    from isonet_scipion.engine.arrays import Floats, Integers, Reals
 
 Shape = "tuple[int, int, int]"
 HALO = 32  # voxels between a tile's core and its edge, where the network's zero padding shows
@@ -95,12 +99,12 @@ def automatic_tiling(shape: Shape, divisor: Shape, tile_voxels: int) -> Tiling:
 
 
 def map_tiles(
-    volume: np.ndarray,
+    volume: Floats,
     tiling: Tiling,
-    function: Callable[[np.ndarray], np.ndarray],
+    function: Callable[[Floats], Floats],
     batch_size: int = 1,
     progress: Callable[[int], None] = lambda done: None,
-) -> np.ndarray:
+) -> Floats:
     """Apply a function to all tiles and blend the results.
 
     Parameters
@@ -134,10 +138,10 @@ def map_tiles(
 
 @dataclass(frozen=True)
 class _AxisTile:
-    source: np.ndarray  # voxel that each sample of the tile is taken from
+    source: Integers  # voxel that each sample of the tile is taken from
     target: slice  # voxels it contributes to
     inside: slice  # samples of the tile that go there
-    weights: np.ndarray
+    weights: Reals
 
 
 def _axis_tiles(length: int, axis: int, tiling: Tiling) -> Iterator[_AxisTile]:
@@ -156,7 +160,7 @@ def _axis_tiles(length: int, axis: int, tiling: Tiling) -> Iterator[_AxisTile]:
         yield _AxisTile(source, slice(first, last), slice(first - corner, last - corner), weights)
 
 
-def _add_blended(result: np.ndarray, place: tuple[_AxisTile, ...], tile: np.ndarray) -> None:
+def _add_blended(result: Floats, place: tuple[_AxisTile, ...], tile: Floats) -> None:
     z, y, x = place
     plane_weights = y.weights[:, None] * x.weights
     for plane, weight, values in zip(result[z.target], z.weights, tile[z.inside, y.inside, x.inside]):

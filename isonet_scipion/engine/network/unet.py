@@ -14,6 +14,8 @@ from isonet_scipion.engine.errors import EngineError
 if TYPE_CHECKING:
     import keras
 
+    from isonet_scipion.engine.arrays import Floats
+
 LEAK = 0.05
 WEIGHT_DEVIATION = 0.02
 
@@ -54,7 +56,7 @@ class NetworkSettings:
         """What each side (z, y, x) of the network's input must be a multiple of."""
         return tuple(self.stem * step**self.unet_depth for step in self.pool or (2, 2, 2))
 
-    def as_dict(self) -> dict:
+    def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         return dataclasses.asdict(self)
 
@@ -97,7 +99,7 @@ def build_unet(settings: NetworkSettings) -> keras.Model:
     """
     from keras import Input, Model, backend, initializers, layers
 
-    def weights() -> dict:
+    def weights() -> dict[str, Any]:
         # IsoNet 0.2's network starts from small weights; ours from He's, and altogether as the identity
         small = initializers.RandomNormal(stddev=WEIGHT_DEVIATION)
         return {"kernel_initializer": initializers.HeNormal() if settings.stem > 1 else small}
@@ -165,7 +167,7 @@ def weighted_layers(model: keras.Model) -> list:
     return [layer for layer in model.layers if layer.weights and "seed_generator" not in layer.weights[0].path]
 
 
-def run_network(model: keras.Model, batch: np.ndarray) -> np.ndarray:
+def run_network(model: keras.Model, batch: Floats) -> Floats:
     """Apply a network to volumes.
 
     Parameters

@@ -10,6 +10,7 @@ import scipy.fft
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from isonet_scipion.engine.arrays import Doubles, Floats, Integers
     from isonet_scipion.engine.physics.wedge import TiltRange
 
 TILT_STEP = 3.0  # degrees between projections
@@ -18,7 +19,7 @@ POOL_FACTOR = 16  # slices kept for each one that a cube needs
 FLAT = 0.1  # of a volume's standard deviation: what varies less along y is padding, no noise
 
 
-def projection_filter(length: int, mode: str) -> np.ndarray:
+def projection_filter(length: int, mode: str) -> Doubles:
     """Filter of the projections, by frequency of a real transform of `length` samples.
 
     Parameters
@@ -35,7 +36,7 @@ def projection_filter(length: int, mode: str) -> np.ndarray:
     return 2 * frequency * window
 
 
-def back_projected_slices(count: int, size: int, tilt: TiltRange, mode: str, rng: np.random.Generator) -> np.ndarray:
+def back_projected_slices(count: int, size: int, tilt: TiltRange, mode: str, rng: np.random.Generator) -> Floats:
     """Independent xz-slices of back-projected white noise.
 
     Each slice has its own white projections at every 3 degrees of the tilt range. With white noise the
@@ -79,7 +80,7 @@ def back_projected_slices(count: int, size: int, tilt: TiltRange, mode: str, rng
 class NoiseSource:
     """Draws noise cubes from a pool of slices, each draw with its own slices in its own order."""
 
-    def __init__(self, slices: np.ndarray) -> None:
+    def __init__(self, slices: Floats) -> None:
         """Take a pool of slices (count, z, x), at least as large as the cubes."""
         self.slices = slices
 
@@ -89,7 +90,7 @@ class NoiseSource:
         chunks = [back_projected_slices(cube_size, cube_size, tilt, mode, rng) for _ in range(POOL_FACTOR)]
         return cls(np.concatenate(chunks))
 
-    def draw(self, size: int, rng: np.random.Generator) -> np.ndarray:
+    def draw(self, size: int, rng: np.random.Generator) -> Floats:
         """A cube (size,)*3 float32 (z, y, x) of standard deviation 1."""
         chosen = rng.choice(len(self.slices), size, replace=len(self.slices) < size)
         z, x = (int(rng.integers(0, extent - size + 1)) for extent in self.slices.shape[1:])
@@ -102,13 +103,13 @@ class NoiseSource:
 class RecordedNoise:
     """Draws noise cubes from anywhere in recorded volumes; each draw with slices of one volume in its own order."""
 
-    def __init__(self, volumes: Sequence[np.ndarray], cube_size: int) -> None:
+    def __init__(self, volumes: Sequence[Floats], cube_size: int) -> None:
         """Take volumes (z, y, x) float32 that have room for a cube (`noise_corners`)."""
         self._places = [(volume, noisy_slices(volume), noise_corners(volume, cube_size)) for volume in volumes]
         counts = np.array([len(rows) for _, rows, _ in self._places], float)
         self._shares = counts / counts.sum()
 
-    def draw(self, size: int, rng: np.random.Generator) -> np.ndarray:
+    def draw(self, size: int, rng: np.random.Generator) -> Floats:
         """A cube (size,)*3 float32 (z, y, x) of mean 0 and standard deviation 1; `size` is at most the cubes'."""
         volume, rows, corners = self._places[rng.choice(len(self._places), p=self._shares)]
         z, x = corners[rng.integers(len(corners))]
@@ -120,7 +121,7 @@ class RecordedNoise:
         return cube / cube.std()
 
 
-def noise_corners(volume: np.ndarray, size: int) -> np.ndarray:
+def noise_corners(volume: Floats, size: int) -> Integers:
     """Where a volume holds noise: first z and x (n, 2) of squares of `size` voxels in which nothing is padding."""
     live = volume.std(axis=1) > FLAT * volume.std()
     summed = np.pad(np.cumsum(np.cumsum(live, axis=0), axis=1), ((1, 0), (1, 0)))
@@ -128,6 +129,6 @@ def noise_corners(volume: np.ndarray, size: int) -> np.ndarray:
     return np.argwhere(inside == size * size)
 
 
-def noisy_slices(volume: np.ndarray) -> np.ndarray:
+def noisy_slices(volume: Floats) -> Floats:
     """Indices along y of the slices of a volume (z, y, x) that are not padding."""
     return np.flatnonzero(volume.std(axis=(0, 2)) > FLAT * volume.std())

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.ndimage
 
-from isonet_scipion.engine.arrays import release
+from isonet_scipion.engine.arrays import Flags, Floats, Integers, Reals, release
 
 SAMPLED = 24  # planes in which the values are looked for
 MOST_VALUES = 4
@@ -22,10 +22,10 @@ class Border:
     """Where a volume holds one value instead of data."""
 
     box: Box  # the smallest that holds all data
-    empty: np.ndarray | None  # bool, of the box: its voxels without data; None: all are data
+    empty: Flags | None  # bool, of the box: its voxels without data; None: all are data
     values: tuple[float, ...]
     share: float  # of the volume's voxels that are no data
-    shape: tuple[int, int, int]  # of the volume
+    shape: tuple[int, ...]  # of the volume
 
     def describe(self) -> str:
         """In words, after a file's name."""
@@ -38,24 +38,24 @@ class Border:
         depth, height, width = (axis.stop - axis.start for axis in self.box)
         return depth, height, width
 
-    def inner(self, volume: np.ndarray) -> np.ndarray:
+    def inner(self, volume: Floats) -> Reals:
         """The box of a volume of the same shape: a view, or where it has empty places a float32 copy, mirrored there.
 
         What is mirrored has the grey values of the data beside it, so that filters see no step.
         """
         return volume[self.box] if self.empty is None else mirrored_into(volume[self.box], self.empty)
 
-    def without(self, mask: np.ndarray) -> np.ndarray:
+    def without(self, mask: Reals) -> Reals:
         """A mask of the box, (z, y, x) bool, as one of the whole volume of which no voxel lies in the border."""
         whole = np.zeros(self.shape, bool)
         whole[self.box] = mask if self.empty is None else mask & ~self.empty
         return whole
 
-    def data(self) -> np.ndarray:
+    def data(self) -> Reals:
         """True where the volume holds data: (z, y, x) bool, of the whole volume."""
         return self.without(np.ones(self.inner_shape, bool))
 
-    def put_back(self, volume: np.ndarray, inner: np.ndarray, out: np.ndarray) -> None:
+    def put_back(self, volume: Floats, inner: Reals, out: Reals) -> None:
         """Fill `out` with what was made of the box, and around and between it with the voxels of `volume`.
 
         Parameters
@@ -79,7 +79,7 @@ class Border:
             release(out)
 
 
-def find_border(volume: np.ndarray) -> Border | None:
+def find_border(volume: Floats) -> Border | None:
     """Where a volume holds one of a few values over more than half a percent of its voxels; None where it does not.
 
     A voxel counts if it lies in a block of 3^3 voxels of that value, or in a whole plane of it: single voxels that
@@ -115,7 +115,7 @@ def find_border(volume: np.ndarray) -> Border | None:
     return Border(tuple(box), inside.copy() if inside.any() else None, tuple(found), share, volume.shape)
 
 
-def _flat_values(volume: np.ndarray) -> list[float]:
+def _flat_values(volume: Floats) -> list[float]:
     """Values that fill blocks of 3^2 voxels of some planes, the most frequent first."""
     if min(volume.shape[1:]) < 3:
         return []
@@ -135,7 +135,7 @@ def _flat_values(volume: np.ndarray) -> list[float]:
     return sorted(chosen, key=lambda value: -among[value])[:MOST_VALUES]
 
 
-def _flat_blocks(plane: np.ndarray) -> np.ndarray:
+def _flat_blocks(plane: Reals) -> Flags:
     """Whether the block of 3^2 pixels around each inner pixel holds one value."""
     along = plane[:, 1:] == plane[:, :-1]
     along = along[:, 1:] & along[:, :-1]
@@ -143,7 +143,7 @@ def _flat_blocks(plane: np.ndarray) -> np.ndarray:
     return along[1:-1] & along[2:] & along[:-2] & down[1:] & down[:-1]
 
 
-def _flat(volume: np.ndarray, value: float) -> np.ndarray:
+def _flat(volume: Floats, value: float) -> Flags:
     """Voxels in blocks of 3^3, or in whole planes, of a value; beyond the faces all have it."""
     equal = np.empty(volume.shape, bool)
     for z in range(len(volume)):
@@ -163,7 +163,7 @@ def _flat(volume: np.ndarray, value: float) -> np.ndarray:
     return flat
 
 
-def _with_neighbours(flags: np.ndarray, axis: int, join: np.ufunc) -> np.ndarray:
+def _with_neighbours(flags: Flags, axis: int, join: np.ufunc) -> Flags:
     joined = flags.copy()
     source, target = np.moveaxis(flags, axis, 0), np.moveaxis(joined, axis, 0)
     join(target[1:], source[:-1], out=target[1:])
@@ -171,7 +171,7 @@ def _with_neighbours(flags: np.ndarray, axis: int, join: np.ufunc) -> np.ndarray
     return joined
 
 
-def mirrored_into(volume: np.ndarray, empty: np.ndarray) -> np.ndarray:
+def mirrored_into(volume: Floats, empty: Flags) -> Reals:
     """A float32 copy of a volume whose empty voxels are filled with the data beside them, mirrored at their edge.
 
     Parameters
@@ -195,7 +195,7 @@ def mirrored_into(volume: np.ndarray, empty: np.ndarray) -> np.ndarray:
     return filled
 
 
-def _mirrored_places(hole: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _mirrored_places(hole: Flags) -> tuple[Integers, Integers]:
     """For each pixel of a hole the place of the pixel, beyond the nearest edge, that is mirrored into it."""
     nearest = scipy.ndimage.distance_transform_edt(hole, return_distances=False, return_indices=True)
     nearest = nearest[:, hole]

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from isonet_scipion.engine.errors import EngineError
+
+if TYPE_CHECKING:
+    from isonet_scipion.engine.arrays import Doubles
 
 MOST_CS = 100.0  # mm
 MOST_DEFOCUS = 1e6  # A
@@ -85,7 +89,7 @@ def electron_wavelength(voltage: float) -> float:
     return 12.2643247 / np.sqrt(volts * (1 + 0.978466e-6 * volts))
 
 
-def ctf(frequency: np.ndarray, ctf_parameters: CtfParameters) -> np.ndarray:
+def ctf(frequency: Doubles, ctf_parameters: CtfParameters) -> Doubles:
     """Contrast transfer function, A cos(w) - sqrt(1 - A^2) sin(w), by spatial frequency.
 
     Parameters
@@ -123,14 +127,14 @@ def first_peak(ctf_parameters: CtfParameters) -> float:
 
 
 def wiener_filter(
-    nyquist_fraction: np.ndarray,
+    nyquist_fraction: Doubles,
     voxel_size: float,
     ctf_parameters: CtfParameters,
     snrfalloff: float = 1.0,
     deconvstrength: float = 1.0,
     highpassnyquist: float = 0.02,
     phase_flipped: bool = False,
-) -> np.ndarray:
+) -> Doubles:
     """Wiener filter CTF / (CTF^2 + 1/SNR) with the falling signal-to-noise model of Tegunov's deconvolution.
 
     SNR(x) = exp(-100 x snrfalloff / voxel_size) 10^deconvstrength (1 - cos(pi min(1, x/highpassnyquist))) + 1e-6.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import numpy as np
+    from isonet_scipion.engine.arrays import Floats
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class CubeRotation:
     axes: tuple[int, int, int] = (0, 1, 2)
     signs: tuple[int, int, int] = (1, 1, 1)
 
-    def apply(self, volume: np.ndarray) -> np.ndarray:
+    def apply(self, volume: Floats) -> Floats:
         """A rotated view of a volume (z, y, x)."""
         return volume.transpose(self.axes)[tuple(slice(None, None, sign) for sign in self.signs)]
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from isonet_scipion.engine.arrays import Doubles, Floats, Reals
 
 LOW_PERCENTILE, HIGH_PERCENTILE = 4, 96
 
@@ -16,11 +20,11 @@ class GreyScale:
     offset: float
     scale: float
 
-    def apply(self, volume: np.ndarray) -> np.ndarray:
+    def apply(self, volume: Floats) -> Floats:
         """Map grey values to normalised ones, float32, any shape."""
         return (volume - np.float32(self.offset)) * np.float32(1 / self.scale)
 
-    def undo(self, volume: np.ndarray) -> np.ndarray:
+    def undo(self, volume: Floats) -> Floats:
         """Map normalised values back to grey values, float32, any shape."""
         return volume * np.float32(self.scale) + np.float32(self.offset)
 
@@ -29,33 +33,33 @@ class GreyScale:
 class Shown:
     """A tomogram, or the box of it that holds data, as networks see it: normalised, protein bright."""
 
-    voxels: np.ndarray  # (z, y, x) of any real type, as in the file or phase-flipped; may be a memory map
+    voxels: Reals  # (z, y, x) of any real type, as in the file or phase-flipped; may be a memory map
     scale: GreyScale  # of the voxels with protein bright
     inverted: bool = False  # protein is bright in `voxels`
 
-    def show(self, part: np.ndarray) -> np.ndarray:
+    def show(self, part: Floats) -> Floats:
         """A part of `voxels`, or all of them, as the network sees it: float32, same shape, a copy."""
         part = np.array(part, np.float32)
         return self.normalise(part if self.inverted else np.negative(part, out=part))
 
-    def normalise(self, bright: np.ndarray) -> np.ndarray:
+    def normalise(self, bright: Floats) -> Floats:
         """Bring float32 voxels with protein bright to the network's scale, in place."""
         bright -= np.float32(self.scale.offset)
         bright *= np.float32(1 / self.scale.scale)
         return bright
 
-    def back(self, values: np.ndarray) -> np.ndarray:
+    def back(self, values: Doubles) -> Floats:
         """What a network made, on the grey scale and with the contrast of `voxels`, in place."""
         values *= np.float32(self.scale.scale)
         values += np.float32(self.scale.offset)
         return self.contrast(values)
 
-    def contrast(self, bright: np.ndarray) -> np.ndarray:
+    def contrast(self, bright: Floats) -> Floats:
         """Voxels with protein bright, with the contrast of `voxels`, in place."""
         return bright if self.inverted else np.negative(bright, out=bright)
 
 
-def measure(volume: np.ndarray, percentile: bool = True) -> GreyScale:
+def measure(volume: Floats, percentile: bool = True) -> GreyScale:
     """The map that brings a volume to IsoNet's scale.
 
     Parameters
@@ -78,6 +82,6 @@ def measure(volume: np.ndarray, percentile: bool = True) -> GreyScale:
     return GreyScale(offset, scale if scale > 0 else 1.0)
 
 
-def normalise(volume: np.ndarray, percentile: bool = True) -> np.ndarray:
+def normalise(volume: Floats, percentile: bool = True) -> Floats:
     """Bring a volume to IsoNet's scale; see `measure`."""
     return measure(volume, percentile).apply(volume)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import scipy.fft
 
-from isonet_scipion.engine.arrays import release, require_contrast, scratch_array
+from isonet_scipion.engine.arrays import Doubles, Floats, Integers, Reals, release, require_contrast, scratch_array
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.physics.ctf import CtfParameters, ctf, wiener_filter
 
@@ -41,7 +41,7 @@ class Deconvolution:
             if not abs(getattr(self, name)) < 100:
                 raise EngineError(name, f"{getattr(self, name):g} is out of range", "Give a number near 1.")
 
-    def weights(self, nyquist_fraction: np.ndarray) -> np.ndarray:
+    def weights(self, nyquist_fraction: Doubles) -> Reals:
         """The filter by the frequency as a fraction of Nyquist."""
         return wiener_filter(
             nyquist_fraction,
@@ -62,20 +62,20 @@ class PhaseFlip:
     ctf_parameters: CtfParameters
     pad_edges: bool = True
 
-    def weights(self, nyquist_fraction: np.ndarray) -> np.ndarray:
+    def weights(self, nyquist_fraction: Doubles) -> Reals:
         """The filter by the frequency as a fraction of Nyquist."""
         return np.where(ctf(nyquist_fraction / (2 * self.voxel_size), self.ctf_parameters) < 0, -1.0, 1.0)
 
 
 def deconvolve(
-    tomogram: np.ndarray,
+    tomogram: Reals,
     deconvolution: Deconvolution | PhaseFlip,
-    out: np.ndarray | None = None,
+    out: Reals | None = None,
     chunk_size: int | None = None,
-    scratch_folder: str | os.PathLike | None = None,
+    scratch_folder: str | os.PathLike[str] | None = None,
     threads: int = 1,
     border: Border | None = None,
-) -> np.ndarray:
+) -> Floats:
     """Filter a tomogram with W(r), r = min(1, |frequency / Nyquist|), and scale it to its own mean and deviation.
 
     Parameters
@@ -166,7 +166,7 @@ def deconvolve(
     return result
 
 
-def _padded_axis(length: int, pad: bool) -> np.ndarray:
+def _padded_axis(length: int, pad: bool) -> Integers:
     """Index of the source voxel for each voxel of a padded axis."""
     if not pad:
         return np.arange(length)
@@ -176,9 +176,7 @@ def _padded_axis(length: int, pad: bool) -> np.ndarray:
 
 
 @contextmanager
-def _spectrum_store(
-    shape: tuple[int, int, int], on_disk: bool, folder: str | os.PathLike | None
-) -> Iterator[np.ndarray]:
+def _spectrum_store(shape: tuple[int, ...], on_disk: bool, folder: str | os.PathLike[str] | None) -> Iterator[Floats]:
     """An uninitialised complex64 array, in memory or in a file without a name."""
     if not on_disk:
         yield np.empty(shape, np.complex64)
@@ -186,18 +184,18 @@ def _spectrum_store(
     yield scratch_array(shape, np.complex64, folder)
 
 
-def _sums(plane: np.ndarray) -> tuple[float, float]:
+def _sums(plane: Reals) -> tuple[float, float]:
     return float(plane.sum(dtype=np.float64)), float(np.square(plane).sum(dtype=np.float64))
 
 
-def _moments(sums: np.ndarray, shape: tuple[int, int, int]) -> tuple[float, float]:
+def _moments(sums: Doubles, shape: tuple[int, ...]) -> tuple[float, float]:
     mean, square = sums.sum(axis=0) / np.prod(shape)
     return mean, np.sqrt(max(square - mean**2, 0.0))
 
 
 def _filter_along_z(
-    spectrum: np.ndarray,
-    shape: tuple[int, int, int],
+    spectrum: Reals,
+    shape: tuple[int, ...],
     deconvolution: Deconvolution | PhaseFlip,
     slab_voxels: int,
     pool: ThreadPoolExecutor,

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import scipy.ndimage
 
+if TYPE_CHECKING:
+    from isonet_scipion.engine.arrays import Floats
 
-def rescaled_shape(shape: tuple[int, int, int], step: float) -> tuple[int, int, int]:
+
+def rescaled_shape(shape: tuple[int, ...], step: float) -> tuple[int, ...]:
     """Shape of a rescaled volume; `step` is the new voxel size over the old one."""
     return tuple(max(2, round(length / step)) for length in shape)
 
 
-def rescale(volume: np.ndarray, voxel_size: float, new_voxel_size: float) -> np.ndarray:
+def rescale(volume: Floats, voxel_size: float, new_voxel_size: float) -> Floats:
     """Resample a volume with cubic splines, after a Gaussian against aliasing where it shrinks.
 
     Parameters

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.fft
 
 from isonet_scipion.engine.physics.wedge import TiltRange
+
+if TYPE_CHECKING:
+    from isonet_scipion.engine.arrays import Doubles, Floats
 
 BAND = (0.35, 0.8)  # fractions of Nyquist that are looked at: further in, a small box blurs the wedge's edge
 BIN = 3.0  # degrees
@@ -15,7 +19,7 @@ EMPTY = 0.25  # an angle with less power than this share of the strong ones' is 
 TOLERANCE = 10.0  # degrees within which two ranges count as the same
 
 
-def power_by_angle(volumes: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def power_by_angle(volumes: Iterable[Floats]) -> tuple[Doubles, Doubles]:
     """Power of xz-planes by direction, each resolution shell counting the same.
 
     Parameters
@@ -51,7 +55,7 @@ def power_by_angle(volumes: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarra
     return ((edges[:-1] + edges[1:]) / 2)[reached], power[reached] / counts[reached]
 
 
-def shown_range(angles: np.ndarray, power: np.ndarray) -> TiltRange | None:
+def shown_range(angles: Doubles, power: Doubles) -> TiltRange | None:
     """The range of directions around 0 that hold power; None where no direction is clearly empty.
 
     Parameters

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from isonet_scipion.engine.physics.ctf import CtfParameters, ctf, first_peak
 from isonet_scipion.engine.physics.fourier import frequencies
+
+if TYPE_CHECKING:
+    from isonet_scipion.engine.arrays import Doubles, Floats, Reals
 
 CACHED = 32  # filters that are kept, for tomograms and sizes that come again and again
 
@@ -22,19 +26,19 @@ class Transfer:
     bfactor: float = 0.0  # A^2
     comes_flipped: bool = False  # the tomogram is phase-flipped already
 
-    def at(self, frequency: np.ndarray) -> np.ndarray:
+    def at(self, frequency: Doubles) -> Doubles:
         """Its value at spatial frequencies k in 1/A, any shape."""
         rising = frequency < first_peak(self.ctf_parameters)
         strength = np.where(rising, 1.0, np.abs(ctf(frequency, self.ctf_parameters)))
         return strength * np.exp(-self.bfactor / 4 * np.square(frequency))
 
-    def filter(self, size: int) -> np.ndarray:
+    def filter(self, size: int) -> Floats:
         """Its values for a cubic box of `size` voxels: (n, n, n // 2 + 1) float32, laid out as `fsc.frequencies`."""
         return _filter(self, size)
 
 
 @lru_cache(maxsize=CACHED)
-def _filter(transfer: Transfer, size: int) -> np.ndarray:
+def _filter(transfer: Transfer, size: int) -> Reals:
     radius = np.sqrt(sum(np.square(component) for component in frequencies(size)))
     values = transfer.at(radius / (size * transfer.voxel_size)).astype(np.float32)
     values.setflags(write=False)

@@ -7,12 +7,16 @@ so positive tilts fill the quadrants where kx and kz have the same sign. The wed
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.fft
 
 from isonet_scipion.engine.conventions import TILT_RANGE
 from isonet_scipion.engine.errors import EngineError
+
+if TYPE_CHECKING:
+    from isonet_scipion.engine.arrays import Doubles, Flags, Floats
 
 TILT_TOLERANCE = 3.0  # degrees by which a tomogram's range may differ from the one that a model was trained for
 
@@ -38,7 +42,7 @@ class TiltRange:
         return self.minimum == -self.maximum
 
 
-def measured(kz: np.ndarray, kx: np.ndarray, tilt: TiltRange) -> np.ndarray:
+def measured(kz: Doubles, kx: Doubles, tilt: TiltRange) -> Flags:
     """Whether frequencies lie within the tilt range.
 
     Parameters
@@ -57,7 +61,7 @@ def measured(kz: np.ndarray, kx: np.ndarray, tilt: TiltRange) -> np.ndarray:
     return ((angle > tilt.minimum) & (angle < tilt.maximum)) | ((kz == 0) & (kx == kx))
 
 
-def wedge_filter(kz: np.ndarray, kx: np.ndarray, radius: float, tilt: TiltRange) -> np.ndarray:
+def wedge_filter(kz: Doubles, kx: Doubles, radius: float, tilt: TiltRange) -> Doubles:
     """IsoNet's filter M: 1 where measured and inside a circle, and on the whole line kz = 0; else 0.
 
     Parameters
@@ -77,7 +81,7 @@ def wedge_filter(kz: np.ndarray, kx: np.ndarray, radius: float, tilt: TiltRange)
     return ((measured(kz, kx, tilt) & inside) | ((kz == 0) & (kx == kx))).astype(np.float32)
 
 
-def apply_wedge(volume: np.ndarray, tilt: TiltRange) -> np.ndarray:
+def apply_wedge(volume: Floats, tilt: TiltRange) -> Floats:
     """Filter a cubic subtomogram with M, in each of its xz-planes.
 
     Parameters
@@ -100,7 +104,7 @@ def apply_wedge(volume: np.ndarray, tilt: TiltRange) -> np.ndarray:
     return scipy.fft.irfftn(spectrum, s=(size, size), axes=(0, 2), overwrite_x=True)
 
 
-def measured_half_space(size: int, tilt: TiltRange) -> np.ndarray:
+def measured_half_space(size: int, tilt: TiltRange) -> Flags:
     """M of a cubic box as bool, in the half space that a real volume's transform fills.
 
     Parameters

@@ -32,7 +32,7 @@ def growth(files: Mapping[Path, int]) -> int:
     return most
 
 
-def require_space(folder: str | os.PathLike, needed: int, remedy: str = REMEDY) -> None:
+def require_space(folder: str | os.PathLike[str], needed: int, remedy: str = REMEDY) -> None:
     """Raise an EngineError if a folder's file system has less than `needed` bytes free."""
     existing = Path(folder).absolute()
     while not existing.exists():

@@ -16,7 +16,7 @@ def free_main_memory() -> int:
     """Bytes: the least of what the machine, a limit on the address space and the control groups leave."""
     # a group's own count of what is used holds files' pages too, which it gives back when asked
     groups = [limit - psutil.Process().memory_info().rss for limit in group_limits()]
-    return max(0, min([psutil.virtual_memory().available, free_address_space(), *groups]))
+    return int(max(0, min([psutil.virtual_memory().available, free_address_space(), *groups])))
 
 
 def free_address_space() -> float:

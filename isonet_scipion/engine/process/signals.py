@@ -12,14 +12,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 GRACE = 6.0  # seconds for the running step, which Python can't interrupt while it is inside TensorFlow
-STATUS = {number: 128 + number for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+STATUS: dict[int, int] = {number: 128 + number for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
 
 
 class Terminated(BaseException):
     """SIGTERM or SIGHUP, its argument, came; a BaseException, so that clean-up runs and nothing swallows it."""
 
 
-EXCEPTION = {signal.SIGINT: KeyboardInterrupt, signal.SIGTERM: Terminated, signal.SIGHUP: Terminated}
+EXCEPTION: dict[int, type[BaseException]] = {
+    signal.SIGINT: KeyboardInterrupt,
+    signal.SIGTERM: Terminated,
+    signal.SIGHUP: Terminated,
+}
 _came: list[int] = []  # the signal that was heeded
 _inside: set[int] = set()  # threads that are in a section which no signal interrupts
 _waiting: list[int] = []  # signals that came meanwhile

@@ -13,13 +13,14 @@ from isonet_scipion.engine.io.files import replacing
 from isonet_scipion.engine.measure.wedge_power import wedge_power_ratio, xz_power
 
 if TYPE_CHECKING:
+    from isonet_scipion.engine.arrays import Floats, Reals
     from isonet_scipion.engine.physics.wedge import TiltRange
 
 GREY_PERCENTILES = (1, 99)
 
 
 def save_comparison(
-    path: str | os.PathLike, before: np.ndarray, after: np.ndarray, voxel_size: float, tilt: TiltRange, title: str
+    path: str | os.PathLike[str], before: Reals, after: Reals, voxel_size: float, tilt: TiltRange, title: str
 ) -> None:
     """Draw central slices and xz power spectra of a tomogram before and after its correction.
 
@@ -49,9 +50,7 @@ def save_comparison(
         figure.savefig(temporary, dpi=100)
 
 
-def draw_comparison(
-    axes: np.ndarray, before: np.ndarray, after: np.ndarray, voxel_size: float, tilt: TiltRange
-) -> None:
+def draw_comparison(axes: Reals, before: Reals, after: Reals, voxel_size: float, tilt: TiltRange) -> None:
     """Draw into (2, 4) axes what `save_comparison` draws."""
     depth, height, width = before.shape
     low, high = np.percentile(np.asarray(before[depth // 2], np.float32), GREY_PERCENTILES)
@@ -69,7 +68,7 @@ def draw_comparison(
         _draw_spectrum(row[3], volume, voxel_size, tilt, when)
 
 
-def _draw_spectrum(panel, volume: np.ndarray, voxel_size: float, tilt: TiltRange, when: str) -> None:
+def _draw_spectrum(panel, volume: Floats, voxel_size: float, tilt: TiltRange, when: str) -> None:
     power = np.log10(xz_power(volume) + np.finfo(float).tiny)
     nyquist = 10 / (2 * voxel_size)  # 1/nm
     low, high = np.percentile(power, (5, 99.8))

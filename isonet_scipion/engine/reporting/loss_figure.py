@@ -40,7 +40,7 @@ def plot_losses(panel: Axes, history: Sequence[EpochRecord]) -> None:
     panel.legend(loc="lower left")
 
 
-def draw_losses(path: str | os.PathLike, history: Sequence[EpochRecord]) -> None:
+def draw_losses(path: str | os.PathLike[str], history: Sequence[EpochRecord]) -> None:
     """Draw the plot of `plot_losses` as a picture (.png)."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

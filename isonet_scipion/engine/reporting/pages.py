@@ -44,7 +44,7 @@ an upper bound.</p>
 """
 
 
-def write_tomograms_page(folder: str | os.PathLike) -> Path:
+def write_tomograms_page(folder: str | os.PathLike[str]) -> Path:
     """Write the page of a folder of corrected tomograms, from all the reports (`*_report.json`, .png) in it.
 
     Raises

@@ -17,10 +17,12 @@ from isonet_scipion.engine.reporting.comparison_figure import draw_comparison
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from isonet_scipion.engine.arrays import Reals
+
 BEFORE, AFTER, NEUTRAL = "tab:gray", "tab:blue", "tab:orange"
 
 
-def save_report(path: str | os.PathLike, before: np.ndarray, after: np.ndarray, quality: Quality, title: str) -> None:
+def save_report(path: str | os.PathLike[str], before: Reals, after: Reals, quality: Quality, title: str) -> None:
     """Draw a tomogram before and after its correction, and the curves of its report.
 
     Parameters

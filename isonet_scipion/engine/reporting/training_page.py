@@ -16,6 +16,7 @@ from isonet_scipion.engine.measure.fourier_correlation import CERTAIN
 from isonet_scipion.engine.reporting.pages import image, write_page
 
 if TYPE_CHECKING:
+    from isonet_scipion.engine.arrays import Floats
     from isonet_scipion.engine.measure.history import EpochRecord
 
 LOSSES = "losses.png"
@@ -30,7 +31,7 @@ different iterations' models.</p>
 """
 
 
-def save_slices(path: str | os.PathLike, estimate: np.ndarray) -> None:
+def save_slices(path: str | os.PathLike[str], estimate: Floats) -> None:
     """Write the central xy, xz and yz slices of an estimate, (n, n, n), side by side as a PNG.
 
     Raises
@@ -49,7 +50,7 @@ def save_slices(path: str | os.PathLike, estimate: np.ndarray) -> None:
         imsave(temporary, np.hstack([slices[0], gap, slices[1], gap, slices[2]]), cmap="gray", vmin=low, vmax=high)
 
 
-def write_training_page(folder: str | os.PathLike, history: Sequence[EpochRecord]) -> Path:
+def write_training_page(folder: str | os.PathLike[str], history: Sequence[EpochRecord]) -> Path:
     """Write the page of a run's folder from its losses.png, its slices (estimate_iterNN.png) and its epochs.
 
     Raises

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from isonet_scipion.engine.errors import EngineError
+
+if TYPE_CHECKING:
+    from isonet_scipion.engine.arrays import Doubles, Flags
 
 Z_RANGE_VOXELS = 5
 """Two last points at least this many binned voxels apart in z are a z range, no corners (IsoNet 0.2's rule)."""
@@ -26,10 +30,10 @@ class Boundary:
     """
 
     path: str
-    contours: tuple[np.ndarray, ...]
+    contours: tuple[Doubles, ...]
 
 
-def boundary_mask(boundary: Boundary, shape: tuple[int, int, int], binning: int = 2) -> np.ndarray:
+def boundary_mask(boundary: Boundary, shape: tuple[int, ...], binning: int = 2) -> Flags:
     """Mark the voxels inside a boundary.
 
     The x and y of a contour's points are a polygon that holds at every z. If the last two points of a contour are
@@ -77,7 +81,7 @@ def boundary_mask(boundary: Boundary, shape: tuple[int, int, int], binning: int 
     return mask
 
 
-def _corners_and_z_range(points: np.ndarray, least: float) -> tuple[np.ndarray, tuple[float, float] | None]:
+def _corners_and_z_range(points: Doubles, least: float) -> tuple[Doubles, tuple[float, float] | None]:
     """Split a contour into the (x, y) of its corners and the (lowest, highest) z of its last two points, if set."""
     if len(points) >= 2 and abs(points[-1, 2] - points[-2, 2]) >= least:
         return points[:-2, :2], (points[-2:, 2].min(), points[-2:, 2].max())
@@ -90,7 +94,7 @@ def _planes(z_range: tuple[float, float], binning: int) -> slice:
     return slice(max(first, 0), max(last + 1, 0))
 
 
-def _inside(corners: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+def _inside(corners: Doubles, shape: tuple[int, int]) -> Flags:
     """(y, x) bool array: pixel (j, i), centred at x = i + 0.5, y = j + 0.5, is inside the polygon (even-odd rule)."""
     x, y = corners.T.astype(np.float64)
     next_x, next_y = np.roll(x, -1), np.roll(y, -1)

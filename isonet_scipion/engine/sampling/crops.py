@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import scipy.ndimage
 
-from isonet_scipion.engine.arrays import MASK, TOMOGRAM
+from isonet_scipion.engine.arrays import MASK, TOMOGRAM, Floats, Integers, Reals
 from isonet_scipion.engine.conventions import CUBE_STEP
 from isonet_scipion.engine.errors import EngineError
 
@@ -23,7 +23,7 @@ def usual_cube_size(crop_size: int) -> int:
     return int(crop_size / 1.5 + 1) // CUBE_STEP * CUBE_STEP
 
 
-def allowed_range(shape: tuple[int, int, int], crop_size: int) -> tuple[np.ndarray, np.ndarray]:
+def allowed_range(shape: tuple[int, ...], crop_size: int) -> tuple[Integers, Integers]:
     """First and one past the last centre (z, y, x) whose crop lies inside a volume.
 
     A crop of size n around centre c covers c - n//2 .. c - n//2 + n - 1.
@@ -45,13 +45,13 @@ def allowed_range(shape: tuple[int, int, int], crop_size: int) -> tuple[np.ndarr
 
 
 def random_centres(
-    shape: tuple[int, int, int],
-    mask: np.ndarray | Mask | None,
+    shape: tuple[int, ...],
+    mask: Reals | Mask | None,
     crop_size: int,
     count: int,
     rng: np.random.Generator,
     border: Border | None = None,
-) -> np.ndarray:
+) -> Integers:
     """Draw centres of subtomograms among the mask's voxels, away from the borders.
 
     Parameters
@@ -106,8 +106,8 @@ def random_centres(
 
 
 def fitting_count(
-    shape: tuple[int, int, int],
-    mask: np.ndarray | Mask | None,
+    shape: tuple[int, ...],
+    mask: Reals | Mask | None,
     crop_size: int,
     spacing: int,
     border: Border | None = None,
@@ -152,8 +152,8 @@ def fitting_count(
 
 
 def _in_data(
-    mask: np.ndarray | Mask | None, crop_size: int, border: Border
-) -> tuple[tuple[int, int, int], np.ndarray | Mask | None]:
+    mask: Reals | Mask | None, crop_size: int, border: Border
+) -> tuple[tuple[int, int, int], Floats | Mask | None]:
     """Shape of the box that holds all data, and the places in it around which crops may be taken; None: all."""
     shape = border.inner_shape
     inside = None if mask is None else mask.box(border.box) if hasattr(mask, "box") else mask[border.box]
@@ -174,16 +174,16 @@ def _in_data(
     return shape, free
 
 
-def _draw(population: int, count: int, rng: np.random.Generator) -> np.ndarray:
+def _draw(population: int, count: int, rng: np.random.Generator) -> Integers:
     return rng.choice(population, count, replace=population < count)
 
 
-def crop(volume: np.ndarray, centre: np.ndarray, size: int) -> np.ndarray:
+def crop(volume: Floats, centre: Integers, size: int) -> Floats:
     """A view of the cube of `size` voxels around a centre (z, y, x); see `allowed_range`."""
     return volume[tuple(slice(c - size // 2, c - size // 2 + size) for c in (int(c) for c in centre))]
 
 
-def centre_crop(volume: np.ndarray, size: int) -> np.ndarray:
+def centre_crop(volume: Floats, size: int) -> Floats:
     """A view of the central cube of `size` voxels of a cubic volume."""
     start = (len(volume) - size) // 2
     return volume[start : start + size, start : start + size, start : start + size]

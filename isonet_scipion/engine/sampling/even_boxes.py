@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import itertools
+from typing import TYPE_CHECKING, Tuple
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from isonet_scipion.engine.arrays import Floats, Reals
 
 LARGEST, SMALLEST = 64, 16  # sides in voxels
 ENOUGH = 0.5  # a box is sample if it holds this share of what the fullest one holds
 
-Corner = "tuple[int, int, int]"
+Corner = Tuple[int, int, int]
 
 
-def box_side(shape: tuple[int, int, int], divisor: tuple[int, int, int]) -> int | None:
+def box_side(shape: tuple[int, ...], divisor: tuple[int, int, int]) -> int | None:
     """Side of the boxes: the largest that fits and that the network takes, at most 64 voxels.
 
     Parameters
@@ -32,7 +36,7 @@ def box_side(shape: tuple[int, int, int], divisor: tuple[int, int, int]) -> int 
     return side if side >= SMALLEST else None
 
 
-def choose_boxes(volume: np.ndarray, side: int, most: int, mask: np.ndarray | None = None) -> list[Corner]:
+def choose_boxes(volume: Floats, side: int, most: int, mask: Reals | None = None) -> list[Corner]:
     """Corners of boxes that do not overlap, spread evenly over the sample.
 
     Parameters
@@ -57,6 +61,6 @@ def choose_boxes(volume: np.ndarray, side: int, most: int, mask: np.ndarray | No
     return [sample[place] for place in np.unique(places)]
 
 
-def cut(volume: np.ndarray, corner: Corner, side: int) -> np.ndarray:
+def cut(volume: Floats, corner: Corner, side: int) -> Floats:
     """The box at a corner as a new float32 array."""
     return np.array(volume[tuple(slice(start, start + side) for start in corner)], np.float32)

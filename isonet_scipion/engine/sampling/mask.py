@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import scipy.ndimage
 
-from isonet_scipion.engine.arrays import release, require_contrast
+from isonet_scipion.engine.arrays import Doubles, Flags, Floats, Reals, release, require_contrast
 
 if TYPE_CHECKING:
     from isonet_scipion.engine.physics.borders import Border
@@ -20,16 +20,16 @@ _TAPS = (np.convolve(_ANTI_ALIASING, [0.5, 0.5])).astype(np.float32)  # smooth b
 
 
 def sample_mask(
-    tomogram: np.ndarray,
+    tomogram: Reals,
     patch_size: int = 4,
     density_percentage: float = 50.0,
     std_percentage: float = 50.0,
     z_crop: float | None = None,
-    boundary: np.ndarray | None = None,
+    boundary: Flags | None = None,
     threads: int = 1,
     border: Border | None = None,
     inverted: bool = False,
-) -> np.ndarray:
+) -> Floats:
     """Mark sample by density and by local contrast.
 
     Parameters
@@ -92,12 +92,12 @@ def sample_mask(
     return _repeat_by_two(kept.astype(np.int8), tomogram.shape)
 
 
-def _of_binned_shape(boundary: np.ndarray | None, shape: tuple[int, int, int]) -> np.ndarray | None:
+def _of_binned_shape(boundary: Flags | None, shape: tuple[int, ...]) -> Flags | None:
     """Without the last planes that a box with an odd start has more of."""
     return None if boundary is None else boundary[tuple(slice(-(-length // BINNING)) for length in shape)]
 
 
-def bin_by_two(tomogram: np.ndarray, threads: int = 1) -> np.ndarray:
+def bin_by_two(tomogram: Reals, threads: int = 1) -> Floats:
     """Halve each side (rounded up) after a Gaussian of sigma 0.5 against aliasing.
 
     Parameters
@@ -127,7 +127,7 @@ def bin_by_two(tomogram: np.ndarray, threads: int = 1) -> np.ndarray:
     return _halve(planes)
 
 
-def _halve(array: np.ndarray) -> np.ndarray:
+def _halve(array: Reals) -> Floats:
     """Filter along the first axis and keep every second sample; an odd end is repeated, ends are mirrored."""
     length = len(array)
     even = np.minimum(np.arange(length + length % 2), length - 1)
@@ -139,7 +139,7 @@ def _halve(array: np.ndarray) -> np.ndarray:
     return result
 
 
-def local_deviation(volume: np.ndarray, size: int) -> np.ndarray:
+def local_deviation(volume: Floats, size: int) -> Floats:
     """Standard deviation in a box of size^3 around each voxel, over the voxels that lie inside the volume.
 
     Parameters
@@ -161,7 +161,7 @@ def local_deviation(volume: np.ndarray, size: int) -> np.ndarray:
     return np.sqrt(np.maximum(square, 0, out=square), out=square)
 
 
-def _box_mean(volume: np.ndarray, size: int) -> np.ndarray:
+def _box_mean(volume: Floats, size: int) -> Floats:
     mean = scipy.ndimage.uniform_filter(volume, size, mode="constant")
     for axis, length in enumerate(volume.shape):
         inside = scipy.ndimage.uniform_filter1d(np.ones(length), size, mode="constant")
@@ -169,11 +169,11 @@ def _box_mean(volume: np.ndarray, size: int) -> np.ndarray:
     return mean
 
 
-def _top_share(values: np.ndarray, percentage: float) -> np.ndarray:
+def _top_share(values: Doubles, percentage: float) -> Flags:
     return values > np.percentile(values, 100 - percentage)
 
 
-def _repeat_by_two(binned: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+def _repeat_by_two(binned: Floats, shape: tuple[int, ...]) -> Floats:
     full = np.empty(shape, binned.dtype)
     for z in range(shape[0]):
         rows = np.repeat(np.repeat(binned[z // BINNING], BINNING, axis=1), BINNING, axis=0)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from isonet_scipion.engine.arrays import MASK, release
+from isonet_scipion.engine.arrays import MASK, Doubles, Flags, Reals, release
 from isonet_scipion.engine.errors import EngineError
 
 MOST_VALUES = 4096  # told apart; a mask with more is soft
@@ -27,7 +27,7 @@ class MaskRule:
     outside: float | None = None
     assumed: str | None = None  # in words, after the file's name; None for 0 and 1
 
-    def holds(self, values: np.ndarray) -> np.ndarray:
+    def holds(self, values: Doubles) -> Flags:
         """True inside, for values of any shape."""
         return values > self.above if self.outside is None else values != self.outside
 
@@ -35,12 +35,12 @@ class MaskRule:
 class Mask:
     """A mask whose planes and boxes are True inside; its voxels may be a memory map, and stay as they are."""
 
-    def __init__(self, voxels: np.ndarray, rule: MaskRule | None = None) -> None:
+    def __init__(self, voxels: Reals, rule: MaskRule | None = None) -> None:
         """For voxels (z, y, x) of any real type; without a rule it is that of their values, see `mask_rule`."""
         self._voxels, self.shape = voxels, voxels.shape
         self.rule = mask_rule(voxels) if rule is None else rule
 
-    def __getitem__(self, place: Any) -> np.ndarray:
+    def __getitem__(self, place: Any) -> Reals:
         return self.rule.holds(np.asarray(self._voxels[place]))
 
     def __len__(self) -> int:
@@ -63,7 +63,7 @@ class Mask:
         return self.count() / int(np.prod(self.shape, dtype=object))
 
 
-def mask_rule(voxels: np.ndarray) -> MaskRule:
+def mask_rule(voxels: Reals) -> MaskRule:
     """Decide what is inside.
 
     Two values: the higher one, or the one that is not 0. Three and more whole numbers that form regions are labels, of
@@ -122,7 +122,7 @@ def mask_rule(voxels: np.ndarray) -> MaskRule:
 class _Values:
     """How often which values are there."""
 
-    def __init__(self, voxels: np.ndarray) -> None:
+    def __init__(self, voxels: Reals) -> None:
         counts: dict[float, int] | None = {}
         self.low, self.high, ends = np.inf, -np.inf, {}
         equal = neighbours = 0

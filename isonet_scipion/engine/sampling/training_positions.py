@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
+
+if TYPE_CHECKING:
+    from isonet_scipion.engine.arrays import Integers
 
 MARGIN = 8  # voxels around the cube in which the wedge is cut, so that its border shows less
 # side of the cubes: from 32 the network, which sees their borders everywhere, has learned another task than that
@@ -30,7 +35,7 @@ def fitting_cube(shortest: int, any_angle: bool, divisor: int) -> int:
     return next((side for side in sides if crop_side(side, any_angle, divisor) <= shortest), divisor)
 
 
-def set_aside(centres: np.ndarray, side: int, most: int) -> tuple[np.ndarray, np.ndarray]:
+def set_aside(centres: Integers, side: int, most: int) -> tuple[Integers, Integers]:
     """Choose boxes that training never sees: those that cost it the fewest of its places.
 
     Parameters
@@ -48,7 +53,8 @@ def set_aside(centres: np.ndarray, side: int, most: int) -> tuple[np.ndarray, np
         Centres of the crops that overlap no box, and of the boxes, which do not overlap each other. No boxes where
         already the first would cost more than half of the places.
     """
-    candidates, left, boxes = centres[:CANDIDATES], np.ones(len(centres), bool), []
+    boxes: list[int] = []
+    candidates, left = centres[:CANDIDATES], np.ones(len(centres), bool)
     overlaps = np.abs(candidates[:, None] - centres).max(axis=-1) < side
     while len(boxes) < most:
         free = [place for place in range(len(candidates)) if not overlaps[boxes, place].any()]

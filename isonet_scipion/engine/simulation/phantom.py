@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.fft
@@ -13,6 +14,9 @@ from isonet_scipion.engine.io.mrc import write_volume
 from isonet_scipion.engine.physics.ctf import CtfParameters, ctf
 from isonet_scipion.engine.physics.wedge import TiltRange, measured
 
+if TYPE_CHECKING:
+    from isonet_scipion.engine.arrays import Doubles, Floats, Integers, Reals
+
 MEMBRANE = 40.0  # thickness in A of each vesicle's shell
 VESICLE_RADII = (150.0, 300.0)  # A
 PARTICLE_RADII = (60.0, 110.0)  # A
@@ -20,7 +24,7 @@ CROWDING = 6e-8  # particles per cubic A
 VESICLES = 4e-9  # per cubic A
 
 
-def make_truth(shape: tuple[int, int, int], voxel_size: float, seed: int) -> np.ndarray:
+def make_truth(shape: tuple[int, ...], voxel_size: float, seed: int) -> Floats:
     """Density of a crowded scene, protein positive on zero.
 
     Parameters
@@ -54,7 +58,7 @@ def make_truth(shape: tuple[int, int, int], voxel_size: float, seed: int) -> np.
     return density
 
 
-def _add(density: np.ndarray, centre: np.ndarray, reach: float, voxel_size: float, profile) -> None:
+def _add(density: Floats, centre: Integers, reach: float, voxel_size: float, profile) -> None:
     """Add a profile(distance, offsets) in A around a centre in voxels, within its reach in A."""
     first = np.maximum(0, np.floor(centre - reach / voxel_size - 1)).astype(int)
     last = np.minimum(density.shape, np.ceil(centre + reach / voxel_size + 2)).astype(int)
@@ -64,24 +68,24 @@ def _add(density: np.ndarray, centre: np.ndarray, reach: float, voxel_size: floa
     np.maximum(box, profile(np.sqrt((offsets**2).sum(axis=0)), offsets), out=box)
 
 
-def _edge(signed_distance: np.ndarray) -> np.ndarray:
+def _edge(signed_distance: Doubles) -> Reals:
     """1 inside, 0 outside, over about 20 A."""
     return (1 / (1 + np.exp(np.clip(signed_distance / 5.0, -30, 30)))).astype(np.float32)
 
 
-def _shell(distance: np.ndarray, radius: float) -> np.ndarray:
+def _shell(distance: Doubles, radius: float) -> Reals:
     return 0.8 * _edge(np.abs(distance - radius) - MEMBRANE / 2)
 
 
-def _particle(distance: np.ndarray, offsets: np.ndarray, axis: np.ndarray, radius: float) -> np.ndarray:
+def _particle(distance: Doubles, offsets: Doubles, axis: Doubles, radius: float) -> Reals:
     height = np.tensordot(axis, offsets, axes=1)
     cleft = 1 - 0.7 * np.exp(-(((height - 0.25 * radius) / (0.15 * radius)) ** 2))
     return _edge(distance - radius) * cleft.astype(np.float32)
 
 
 def through_tilts(
-    truth: np.ndarray, voxel_size: float, tilt: TiltRange, ctf_parameters: CtfParameters, snr: float, seed: int
-) -> np.ndarray:
+    truth: Floats, voxel_size: float, tilt: TiltRange, ctf_parameters: CtfParameters, snr: float, seed: int
+) -> Floats:
     """What a tilt series shows of a density: protein dark, through the CTF, with noise, without the missing wedge.
 
     Parameters
@@ -109,7 +113,7 @@ def through_tilts(
     return -(signal + noise * np.float32(signal.std() / noise.std() / np.sqrt(snr)))
 
 
-def _seen(volume: np.ndarray, tilt: TiltRange, transfer: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+def _seen(volume: Floats, tilt: TiltRange, transfer: Callable[[Reals], Reals]) -> Reals:
     """A volume without its missing wedge, times a transfer function of the frequency in cycles per voxel."""
     # room for what smears out, which else would come back in on the other side
     padded = [scipy.fft.next_fast_len(n + n // 2, real=True) for n in volume.shape]
@@ -125,14 +129,14 @@ def _seen(volume: np.ndarray, tilt: TiltRange, transfer: Callable[[np.ndarray], 
 class Example:
     """The tomogram that the demonstration corrects."""
 
-    shape: tuple[int, int, int] = (64, 128, 128)
+    shape: tuple[int, ...] = (64, 128, 128)
     voxel_size: float = 10.0  # A
     tilt: TiltRange = TiltRange()
     ctf_parameters: CtfParameters = CtfParameters(defocus=20000.0)
     snr: float = 5.0
     seed: int = 1
 
-    def make(self) -> tuple[np.ndarray, np.ndarray]:
+    def make(self) -> tuple[Floats, Floats]:
         """Truth (protein positive) and tomogram (protein dark), both (z, y, x) float32."""
         truth = make_truth(self.shape, self.voxel_size, self.seed)
         seen = through_tilts(truth, self.voxel_size, self.tilt, self.ctf_parameters, self.snr, self.seed + 1)
@@ -144,7 +148,7 @@ class Example:
         return self.ctf_parameters.defocus
 
 
-def make_example(path: str | os.PathLike) -> Example:
+def make_example(path: str | os.PathLike[str]) -> Example:
     """Write the tomogram that the demonstration corrects; its folder is made if missing.
 
     Parameters

@@ -5,8 +5,13 @@ Nothing here is taken from a known structure: shapes, symmetries and sizes are d
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from scipy.spatial.transform import Rotation
+
+if TYPE_CHECKING:
+    from isonet_scipion.engine.arrays import Doubles, Floats, Integers
 
 BLOB_SIGMA = (6.0, 12.0)  # A, of the Gaussians that proteins and filaments are sums of
 LEAFLETS = (32.0, 44.0)  # A between the two leaflets of a membrane
@@ -23,7 +28,7 @@ ATTEMPTS = 8  # places tried for an object before it is left out
 OCCUPIED = 0.2  # density that counts as taken
 
 
-def random_scene(shape: tuple[int, int, int], voxel_size: float, rng: np.random.Generator) -> np.ndarray:
+def random_scene(shape: tuple[int, ...], voxel_size: float, rng: np.random.Generator) -> Floats:
     """Density of a crowded scene.
 
     Parameters
@@ -54,7 +59,7 @@ def random_scene(shape: tuple[int, int, int], voxel_size: float, rng: np.random.
     return scene
 
 
-def protein(rng: np.random.Generator) -> np.ndarray:
+def protein(rng: np.random.Generator) -> Doubles:
     """Gaussians of a globular, ring-shaped, barrel-shaped or rod-shaped assembly.
 
     Returns
@@ -82,7 +87,7 @@ def protein(rng: np.random.Generator) -> np.ndarray:
     return blobs
 
 
-def filament(length: float, rng: np.random.Generator) -> np.ndarray:
+def filament(length: float, rng: np.random.Generator) -> Doubles:
     """Gaussians of a helix of subunits along z, from thin strands to tubes; see `protein`."""
     strands = int(rng.choice([1, 2, 2, 8, 13]))
     radius = strands * rng.uniform(7, 9) if strands > 2 else rng.uniform(8, 30)
@@ -96,7 +101,7 @@ def filament(length: float, rng: np.random.Generator) -> np.ndarray:
     return np.stack([z, radius * np.sin(angle), radius * np.cos(angle), sizes, weights], axis=-1).reshape(-1, 5)
 
 
-def _place(scene: np.ndarray, make, voxel_size: float, rng: np.random.Generator) -> None:
+def _place(scene: Floats, make, voxel_size: float, rng: np.random.Generator) -> None:
     """Add an object, turned at random, at a place that is still free."""
     brightness = rng.uniform(0.7, 1.1)
     for _ in range(ATTEMPTS):
@@ -109,7 +114,7 @@ def _place(scene: np.ndarray, make, voxel_size: float, rng: np.random.Generator)
                 return
 
 
-def _place_membrane(scene: np.ndarray, voxel_size: float, rng: np.random.Generator) -> None:
+def _place_membrane(scene: Floats, voxel_size: float, rng: np.random.Generator) -> None:
     """Add a vesicle or a piece of a bent sheet, with proteins that stand on it."""
     centre = rng.uniform(0, 1, 3) * scene.shape * voxel_size
     z, y, x = ((np.arange(n) * voxel_size - c).astype(np.float32) for n, c in zip(scene.shape, centre))
@@ -136,9 +141,7 @@ def _place_membrane(scene: np.ndarray, voxel_size: float, rng: np.random.Generat
         _add_coat(scene, (np.abs(distance - height) < voxel_size) & (fade > 0.5), strength, voxel_size, rng)
 
 
-def _add_coat(
-    scene: np.ndarray, places: np.ndarray, strength: float, voxel_size: float, rng: np.random.Generator
-) -> None:
+def _add_coat(scene: Floats, places: Integers, strength: float, voxel_size: float, rng: np.random.Generator) -> None:
     """Add lumps of one size, sparse or dense, in a layer along a membrane."""
     layer = np.argwhere(places & (scene < OCCUPIED))
     spacing, sigma = rng.uniform(40, 130), rng.uniform(*BLOB_SIGMA) + 3
@@ -150,7 +153,7 @@ def _add_coat(
         scene[where] += patch
 
 
-def _add_free(scene: np.ndarray, patch: np.ndarray, where: tuple[slice, ...]) -> bool:
+def _add_free(scene: Floats, patch: Floats, where: tuple[slice, ...]) -> bool:
     solid = patch > OCCUPIED
     if np.count_nonzero(scene[where][solid] > OCCUPIED) > 0.05 * max(1, np.count_nonzero(solid)):
         return False
@@ -158,7 +161,7 @@ def _add_free(scene: np.ndarray, patch: np.ndarray, where: tuple[slice, ...]) ->
     return True
 
 
-def _drawn(blobs: np.ndarray, voxel_size: float, shape: tuple[int, ...]) -> tuple[np.ndarray, tuple[slice, ...]]:
+def _drawn(blobs: Doubles, voxel_size: float, shape: tuple[int, ...]) -> tuple[Floats, tuple[slice, ...]]:
     """The sum of Gaussians within a scene, and where it lies there."""
     centres, sigmas = blobs[:, :3] / voxel_size, np.maximum(blobs[:, 3] / voxel_size, 0.65)
     reach = REACH * sigmas[:, None]
@@ -176,14 +179,14 @@ def _drawn(blobs: np.ndarray, voxel_size: float, shape: tuple[int, ...]) -> tupl
     return patch, tuple(slice(a, a + n) for a, n in zip(corner, patch.shape))
 
 
-def _turned(blobs: np.ndarray, rotation: np.ndarray) -> np.ndarray:
+def _turned(blobs: Doubles, rotation: Doubles) -> Doubles:
     return np.column_stack([blobs[:, :3] @ rotation.T, blobs[:, 3:]])
 
 
-def _about_z(angle: float) -> np.ndarray:
+def _about_z(angle: float) -> Doubles:
     sine, cosine = np.sin(angle), np.cos(angle)
     return np.array([[1, 0, 0], [0, cosine, -sine], [0, sine, cosine]])
 
 
-def _random_rotation(rng: np.random.Generator) -> np.ndarray:
+def _random_rotation(rng: np.random.Generator) -> Doubles:
     return Rotation.random(random_state=np.random.RandomState(rng.integers(2**31))).as_matrix()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from isonet_scipion.engine.network.model_file import BUILTIN_FILE, load_weights, save_model
 from isonet_scipion.engine.network.unet import NetworkSettings
@@ -67,7 +68,7 @@ def train(output: Path, steps: int, seed: int, start: Path | None = None) -> Non
     model.compile(optimiser, loss=sharp_error, jit_compile=model.jit_compile)
     metadata = {"normalize_percentile": True, "simulated": True}
 
-    def save(epoch: int, logs: dict) -> None:
+    def save(epoch: int, logs: dict[str, Any]) -> None:
         bare = keras.Model(model.inputs, model.outputs)
         save_model(output, bare, NETWORK, {**metadata, "iteration": (epoch + 1) * STEPS_PER_EPOCH})
         print(f"step {(epoch + 1) * STEPS_PER_EPOCH}: {logs}", flush=True)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import scipy.fft
 
 from isonet_scipion.engine.physics.ctf import CtfParameters, ctf, wiener_filter
 from isonet_scipion.engine.physics.grey_scale import measure
 from isonet_scipion.engine.simulation.scenes import random_scene
+
+if TYPE_CHECKING:
+    from isonet_scipion.engine.arrays import Doubles, Floats, Reals
 
 SCENE = 96  # voxels on a side
 VOXEL_SIZES = (8.0, 14.0)  # A
@@ -23,7 +28,7 @@ SIGNAL = 0.3  # standard deviation of a signal that gets the weight 1
 GREY_JITTER = 0.15  # of offset and scale, since pieces of a tomogram differ in both
 
 
-def random_view(scene: np.ndarray, voxel_size: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def random_view(scene: Floats, voxel_size: float, rng: np.random.Generator) -> tuple[Floats, Floats]:
     """A tomogram of a scene as a tilt series gives it, and without noise and missing wedge.
 
     Parameters
@@ -65,21 +70,21 @@ def random_view(scene: np.ndarray, voxel_size: float, rng: np.random.Generator) 
     return seen, truth
 
 
-def _slab(length: int, rng: np.random.Generator) -> np.ndarray:
+def _slab(length: int, rng: np.random.Generator) -> Floats:
     """1 within the ice, 0 outside, by slice."""
     half = rng.uniform(*SLAB) * length / 2
     distance = np.abs(np.arange(length) - (length - 1) / 2 - rng.uniform(-4, 4)) - half
     return (1 / (1 + np.exp(np.clip(distance * 2, -30, 30)))).astype(np.float32)
 
 
-def _tilts(rng: np.random.Generator) -> np.ndarray:
+def _tilts(rng: np.random.Generator) -> Doubles:
     """Tilt angles in degrees: half the time as far to either side."""
     end = rng.uniform(*TILT_ENDS)
     low, high = (-end, end if rng.uniform() < 0.5 else rng.uniform(end, TILT_ENDS[1]))
     return np.sort(np.arange(low, high, rng.uniform(*TILT_STEP)) * rng.choice([-1, 1]))
 
 
-def tilt_series(kz: np.ndarray, kx: np.ndarray, tilts: np.ndarray, growth: float) -> tuple[np.ndarray, np.ndarray]:
+def tilt_series(kz: Doubles, kx: Doubles, tilts: Doubles, growth: float) -> tuple[Doubles, Doubles]:
     """What weighted back-projection of the projections at some tilts does to Fourier components.
 
     Parameters
@@ -106,7 +111,7 @@ def tilt_series(kz: np.ndarray, kx: np.ndarray, tilts: np.ndarray, growth: float
     return plane.sum(0).astype(np.float32), np.sqrt((power * plane**2).sum(0)).astype(np.float32)
 
 
-def _transfer(radius: np.ndarray, voxel_size: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def _transfer(radius: Doubles, voxel_size: float, rng: np.random.Generator) -> tuple[Reals, Reals]:
     """The CTF that leaves protein bright, or none, and the filter that corrects it: none, of phases, deconvolution."""
     nothing, kind = np.float32(1), rng.uniform()
     if kind < 0.4:
@@ -121,7 +126,7 @@ def _transfer(radius: np.ndarray, voxel_size: float, rng: np.random.Generator) -
     return values, wiener_filter(np.minimum(1, 2 * radius), voxel_size, ctf_parameters, *strength).astype(np.float32)
 
 
-def _filter(radius: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _filter(radius: Doubles, rng: np.random.Generator) -> Reals:
     """A fall-off towards Nyquist, often with a low-pass as of a Wiener filter."""
     beyond = np.maximum(radius - rng.uniform(0.3, 0.5), 0)
     kept = np.exp(-((beyond / 0.05) ** 2) / 2)
@@ -130,7 +135,7 @@ def _filter(radius: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return kept.astype(np.float32)
 
 
-def _volume(spectrum: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+def _volume(spectrum: Reals, size: tuple[int, ...]) -> Floats:
     return scipy.fft.irfftn(spectrum, size).astype(np.float32)
 
 
@@ -143,7 +148,7 @@ class Views:
         self.scenes: dict[int, tuple] = {}  # of each crop of the batch: number, voxel size and scene
         self.views: dict[int, tuple] = {}  # number and pair of volumes
 
-    def batch(self, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def batch(self, number: int) -> tuple[Floats, Floats, Floats]:
         """Inputs and targets (batch_size, side, side, side, 1) and weights (batch_size,) float32 of batch `number`.
 
         The weight takes off the strength that the signal has in the normalised tomogram: less, the more noise it has.
@@ -160,7 +165,7 @@ class Views:
                 crops[kind, place, ..., 0] = pair[kind][z : z + self.side, y : y + self.side, x : x + self.side]
         return crops[0], crops[1], weights
 
-    def _view(self, place: int, view: int) -> tuple[np.ndarray, np.ndarray]:
+    def _view(self, place: int, view: int) -> tuple[Floats, Floats]:
         if self.views.get(place, (None,))[0] != view:
             number = view // VIEWS_PER_SCENE
             if self.scenes.get(place, (None,))[0] != number:

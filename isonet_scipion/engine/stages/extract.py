@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from isonet_scipion.engine.arrays import require_numbers
+from isonet_scipion.engine.arrays import Integers, require_numbers
 from isonet_scipion.engine.command import Command, value_of
 from isonet_scipion.engine.conventions import CROP_MARGIN
 from isonet_scipion.engine.errors import EngineError
@@ -84,7 +84,7 @@ def _read_points(table: TomogramTable, settings: ExtractSettings) -> Coordinates
 
 def _checked_centres(
     entry: TomogramEntry, size: int, settings: ExtractSettings, points: Coordinates | None
-) -> np.ndarray:
+) -> Integers:
     volume, _ = entry.source(settings.use_deconv_tomo)
     centres = _centres(entry, volume, size, settings, points)
     voxels = np.asarray(volume.data)
@@ -96,7 +96,7 @@ def _checked_centres(
 
 def _centres(
     entry: TomogramEntry, volume: Volume, size: int, settings: ExtractSettings, points: Coordinates | None
-) -> np.ndarray:
+) -> Integers:
     border = border_of(volume)
     path = entry.text("rlnMaskName")
     with naming(volume):
@@ -116,8 +116,8 @@ def _centres(
 
 
 def _given_centres(
-    centres: np.ndarray, entry: TomogramEntry, first: np.ndarray, last: np.ndarray, border: Border | None
-) -> np.ndarray:
+    centres: Integers, entry: TomogramEntry, first: Integers, last: Integers, border: Border | None
+) -> Integers:
     inside = ((centres >= first) & (centres < last)).all(axis=1)
     if not inside.all():
         counts = (~inside).sum(), len(inside)
@@ -133,7 +133,7 @@ def _given_centres(
 
 
 def _add_row(
-    star: Star, path: Path, entry: TomogramEntry, centre: np.ndarray, sizes: tuple[int, int], deconvolved: bool
+    star: Star, path: Path, entry: TomogramEntry, centre: Integers, sizes: tuple[int, int], deconvolved: bool
 ) -> None:
     row: dict[str, str] = {}
     star.rows.append(row)

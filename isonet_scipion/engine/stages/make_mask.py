@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,6 +19,9 @@ from isonet_scipion.engine.process.progress import Progress
 from isonet_scipion.engine.sampling.boundary import boundary_mask
 from isonet_scipion.engine.sampling.mask import BINNING, sample_mask
 from isonet_scipion.engine.settings import MakeMaskSettings
+
+if TYPE_CHECKING:
+    from isonet_scipion.engine.arrays import Flags
 
 log = logging.getLogger(__name__)
 THREADS = 2  # more do not help: the planes come from disk
@@ -78,7 +82,7 @@ def _percentages(entry: TomogramEntry, settings: MakeMaskSettings) -> tuple[floa
     return chosen["density_percentage"], chosen["std_percentage"]
 
 
-def _boundary(entry: TomogramEntry, volume: Volume) -> np.ndarray | None:
+def _boundary(entry: TomogramEntry, volume: Volume) -> Flags | None:
     """The table's boundary as a mask of the binned shape."""
     path = entry.text("rlnMaskBoundary")
     if path is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -28,6 +28,7 @@ from isonet_scipion.engine.settings import PredictSettings
 from isonet_scipion.engine.stages.report import Reporter
 
 if TYPE_CHECKING:
+    from isonet_scipion.engine.arrays import Floats
     from isonet_scipion.engine.network.unet import NetworkSettings
     from isonet_scipion.engine.physics.borders import Border
     from isonet_scipion.engine.physics.grey_scale import Shown
@@ -108,7 +109,7 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
         log.info("%s", write_tomograms_page(settings.output_dir))
 
 
-def _with_border(volume: Volume, border: Border, corrected: np.ndarray, shown: Shown | None) -> np.ndarray:
+def _with_border(volume: Volume, border: Border, corrected: Floats, shown: Shown | None) -> Floats:
     """What was made of the box that holds data, within the border as it was, or on the grey scale of `shown`."""
     whole = np.empty(volume.shape, np.float32)
     border.put_back(volume.data, corrected, whole)
@@ -118,7 +119,7 @@ def _with_border(volume: Volume, border: Border, corrected: np.ndarray, shown: S
     return whole
 
 
-def _parts(entry: TomogramEntry, metadata: dict, use_deconvolved: bool) -> list[Volume]:
+def _parts(entry: TomogramEntry, metadata: dict[str, Any], use_deconvolved: bool) -> list[Volume]:
     """What the network corrects, and whose mean is the result: both halves where it was trained on halves."""
     volume, _ = entry.source(use_deconvolved)
     halves = [open_volume(path) for path in entry.fitting_halves(use_deconvolved)] if metadata.get("halves") else []
@@ -151,7 +152,7 @@ def _tile_voxels(devices: Devices, network: NetworkSettings) -> int:
     return int(min(by_memory, MOST_ELEMENTS / (2 * channels)))
 
 
-def _warn_of_differences(entry: TomogramEntry, deconvolved: bool, metadata: dict) -> None:
+def _warn_of_differences(entry: TomogramEntry, deconvolved: bool, metadata: dict[str, Any]) -> None:
     trained = metadata.get("voxel_size")
     if trained and not same_voxel_size(entry.voxel_size, trained):
         log.warning("%s: %.2f A per voxel, but the model was trained at %.2f A.", entry.path, entry.voxel_size, trained)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 
 import numpy as np
 
+from isonet_scipion.engine.arrays import Floats
 from isonet_scipion.engine.command import Command, value_of
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.ctf_aware import takes_deconvolved, tomogram_transfer
@@ -161,7 +162,7 @@ def _transfer(entry: TomogramEntry, settings: RefineSettings) -> Transfer:
     return transfer
 
 
-def _filled_in(settings: RefineSettings, values: dict, given: set[str]) -> RefineSettings:
+def _filled_in(settings: RefineSettings, values: dict[str, Any], given: set[str]) -> RefineSettings:
     """The settings with other values where none was given by hand."""
     return dataclasses.replace(settings, **{name: value for name, value in values.items() if name not in given})
 
@@ -251,7 +252,7 @@ def _check(settings: RefineSettings, cube_size: int, network: NetworkSettings) -
         raise EngineError("learning_rate", f"{settings.learning_rate} is out of range", "Give a value such as 0.0004.")
 
 
-def _check_tilt_range(first: str, tilt: TiltRange, volumes: Iterable[np.ndarray]) -> None:
+def _check_tilt_range(first: str, tilt: TiltRange, volumes: Iterable[Floats]) -> None:
     warning = tilt_warning(tilt, shown_range(*power_by_angle(volumes)))
     if warning:
         log.warning("%s and others: %s. Check tilt_min and tilt_max.", first, warning)
@@ -268,7 +269,7 @@ def _require_one_voxel_size(star_file: str, sizes: Sequence[float]) -> None:
 
 def _metadata(
     settings: RefineSettings, cube_size: int, voxel_size: float, tilts: Sequence[TiltRange], deconvolved: bool | None
-) -> dict:
+) -> dict[str, Any]:
     return {
         "voxel_size": voxel_size,
         "tilt_min": min(tilt.minimum for tilt in tilts),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from isonet_scipion.engine.command import Command
 from isonet_scipion.engine.conventions import CORRECTED
@@ -24,8 +24,8 @@ from isonet_scipion.engine.settings import ReportSettings
 
 if TYPE_CHECKING:
     import keras
-    import numpy as np
 
+    from isonet_scipion.engine.arrays import Reals
     from isonet_scipion.engine.physics.borders import Border
     from isonet_scipion.engine.sampling.mask_values import Mask
 
@@ -57,7 +57,12 @@ class Reporter:
     """Writes reports of tomograms that one model corrected."""
 
     def __init__(
-        self, model_file: str, model: keras.Model, metadata: dict, percentile: bool, ctf_state: str | None = None
+        self,
+        model_file: str,
+        model: keras.Model,
+        metadata: dict[str, Any],
+        percentile: bool,
+        ctf_state: str | None = None,
     ) -> None:
         """For a model, its file and metadata, how its input is normalised, and what was done to its CTF, if told."""
         self._file, self._model, self._metadata = Path(model_file), model, metadata
@@ -132,7 +137,7 @@ class Reporter:
             log.info("%s: %s", entry.name, words)
 
 
-def _sample(entry: TomogramEntry, tomogram: Volume, border: Border | None) -> np.ndarray | Mask | None:
+def _sample(entry: TomogramEntry, tomogram: Volume, border: Border | None) -> Reals | Mask | None:
     """Where boxes may be, in the box that holds data: in the table's mask, and not where the border reaches in."""
     path = entry.text("rlnMaskName")
     mask = open_mask(path, tomogram) if path else None
