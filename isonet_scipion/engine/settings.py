@@ -34,6 +34,7 @@ CTF_STATE = (
     "What was done to the tomograms' CTF before: raw, phase-flipped (as by IMOD's ctfphaseflip, Warp and AreTomo3) or "
     "corrected. Default: the table's _isonetCtfState, else raw is assumed."
 )
+CHECK_AXES = "Refuse tomograms whose missing wedge shows that the tilt axis is not along y, or the beam not along z."
 SEED = "Seed of every random choice: the same seed gives the same result. Default: a new one each run."
 LOG_LEVEL = "How much is logged."
 LEVELS = ("debug", "info", "warning", "error")
@@ -92,6 +93,7 @@ class PrepareStarSettings:
     average_folder: str = option(
         "averages", "Folder of the tomograms that are made as the mean of their halves, where the table names no whole."
     )
+    invert: bool = option(False, "Protein is bright in the tomograms: all stages take that from the table.")
 
 
 @dataclass(frozen=True)
@@ -157,6 +159,7 @@ class MakeMaskSettings:
     z_crop: Optional[float] = option(
         None, "Fraction of the thickness that is masked out at the top and at the bottom. Default: none."
     )
+    check_axes: bool = option(True, CHECK_AXES)
     tomo_idx: Optional[str] = option(None, TOMO_IDX)
 
 
@@ -190,6 +193,7 @@ class ExtractSettings:
     )
     seed: Optional[int] = option(None, SEED, least=0)
     log_level: str = option("info", LOG_LEVEL, LEVELS)
+    check_axes: bool = option(True, CHECK_AXES)
     tomo_idx: Optional[str] = option(None, TOMO_IDX)
 
 
@@ -330,6 +334,7 @@ class PredictSettings:
     report: bool = option(True, "Write the quality report, which takes up to a quarter of the time more.")
     precision: str = option("auto", PRECISION, PRECISIONS)
     log_level: str = option("info", LOG_LEVEL, LEVELS)
+    check_axes: bool = option(True, CHECK_AXES)
     tomo_idx: Optional[str] = option(None, TOMO_IDX)
 
 

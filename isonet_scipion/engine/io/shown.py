@@ -8,16 +8,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from isonet_scipion.engine.arrays import require_contrast
+from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.mrc import Volume, check_mask, naming, open_volume
+from isonet_scipion.engine.physics.axes_check import Axes, shown_axes
 from isonet_scipion.engine.physics.borders import Border, find_border
 from isonet_scipion.engine.physics.grey_scale import Shown, measure
 from isonet_scipion.engine.physics.radial_filter import PhaseFlip, deconvolve
+from isonet_scipion.engine.sampling.even_boxes import sample_corners
 from isonet_scipion.engine.sampling.mask_values import Mask
 
 if TYPE_CHECKING:
     from isonet_scipion.engine.physics.transfer import Transfer
 
 log = logging.getLogger(__name__)
+AXES_SIDE, AXES_BOXES = 48, 16  # boxes in which a tomogram's axes are looked for: voxels on a side, and how many
 
 
 def border_of(volume: Volume) -> Border | None:
@@ -26,6 +30,35 @@ def border_of(volume: Volume) -> Border | None:
     if border is not None:
         log.warning("%s: %s.", volume.path, border.describe())
     return border
+
+
+def require_axes(volume: Volume, border: Border | None, check: bool = True) -> None:
+    """Raise an EngineError if a tomogram's missing wedge shows its tilt axis or beam along another axis than y and z.
+
+    Parameters
+    ----------
+    volume : Volume
+        The tomogram.
+    border : Border, optional
+        What of it is no data.
+    check : bool
+        False: only a warning is logged.
+    """
+    box = (slice(None),) * 3 if border is None else border.box
+    empty = None if border is None else border.empty
+    corners = sample_corners(volume.data[box].shape, AXES_SIDE, AXES_BOXES)
+    sides = [min(AXES_SIDE, length) for length in volume.data[box].shape]
+    places = [tuple(slice(a, a + side) for a, side in zip(corner, sides)) for corner in corners]
+    cubes = [volume.data[box][place] for place in places if empty is None or not empty[place].any()]
+    refuse_axes(volume.path, shown_axes(cubes) if cubes else None, check)
+
+
+def refuse_axes(path: str, found: Axes | None, check: bool) -> None:
+    """Raise an EngineError about a file whose axes are found elsewhere, or log it unless `check`."""
+    if found is not None and check:
+        raise EngineError(path, found.why, found.remedy)
+    if found is not None:
+        log.warning("%s: %s.", path, found.why)
 
 
 def open_mask(path: str, tomogram: Volume) -> Mask:

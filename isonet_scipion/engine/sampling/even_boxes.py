@@ -36,6 +36,14 @@ def box_side(shape: tuple[int, ...], divisor: tuple[int, int, int]) -> int | Non
     return side if side >= SMALLEST else None
 
 
+def sample_corners(shape: tuple[int, int, int], side: int, most: int) -> list[Corner]:
+    """Corners of at most `most` boxes of `side` voxels (or the volume's, where that is less) spread over a volume."""
+    axes = [range(0, max(1, length - side + 1), max(1, side)) for length in shape]
+    starts = [[place + (max(0, length - side) - axis[-1]) // 2 for place in axis] for axis, length in zip(axes, shape)]
+    corners = list(itertools.product(*starts))
+    return [corners[place] for place in np.unique(np.linspace(0, len(corners) - 1, most).round().astype(int))]
+
+
 def choose_boxes(volume: Floats, side: int, most: int, mask: Reals | None = None) -> list[Corner]:
     """Corners of boxes that do not overlap, spread evenly over the sample.
 

@@ -16,7 +16,7 @@ from isonet_scipion.engine.io.coordinates import Coordinates, read_points
 from isonet_scipion.engine.io.coordinates import centres as given_centres
 from isonet_scipion.engine.io.files import require_kept
 from isonet_scipion.engine.io.mrc import Volume, naming, volume_bytes, write_volume
-from isonet_scipion.engine.io.shown import border_of, open_mask
+from isonet_scipion.engine.io.shown import border_of, open_mask, require_axes
 from isonet_scipion.engine.io.star import Star, existing_table, write_star
 from isonet_scipion.engine.io.tomogram_table import TomogramEntry, TomogramTable
 from isonet_scipion.engine.network.unet import cube_size_warning
@@ -98,6 +98,7 @@ def _centres(
     entry: TomogramEntry, volume: Volume, size: int, settings: ExtractSettings, points: Coordinates | None
 ) -> Integers:
     border = border_of(volume)
+    require_axes(volume, border, settings.check_axes)
     path = entry.text("rlnMaskName")
     with naming(volume):
         first, last = allowed_range(volume.shape, size)

@@ -12,8 +12,9 @@ from isonet_scipion.engine.command import Command, value_of
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.imod_model import read_boundary
 from isonet_scipion.engine.io.mrc import Volume, naming, volume_bytes, write_volume
-from isonet_scipion.engine.io.shown import border_of
+from isonet_scipion.engine.io.shown import border_of, require_axes
 from isonet_scipion.engine.io.tomogram_table import TomogramEntry, TomogramTable
+from isonet_scipion.engine.physics.borders import find_border
 from isonet_scipion.engine.process.disk import growth, require_space
 from isonet_scipion.engine.process.progress import Progress
 from isonet_scipion.engine.sampling.boundary import boundary_mask
@@ -35,7 +36,9 @@ def make_mask(star_file: str, settings: MakeMaskSettings) -> None:
     # everything is read once before the first file is written
     for entry in entries:
         _percentages(entry, settings)
-        _boundary(entry, entry.source(settings.use_deconv_tomo)[0])
+        volume, _ = entry.source(settings.use_deconv_tomo)
+        _boundary(entry, volume)
+        require_axes(volume, find_border(volume.data), settings.check_axes)
     shapes = {entry.name: entry.source(settings.use_deconv_tomo)[0].shape for entry in entries}
     sizes = {_target(name, settings): volume_bytes(shape, np.int8) for name, shape in shapes.items()}
     owners = {_target(entry.name, settings): entry for entry in entries}

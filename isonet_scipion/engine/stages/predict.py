@@ -12,11 +12,12 @@ from isonet_scipion.engine.command import Command, value_of
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.ctf_aware import known_transfer, takes_deconvolved
 from isonet_scipion.engine.io.mrc import Volume, check_mask, open_volume, same_voxel_size, volume_bytes, write_volume
-from isonet_scipion.engine.io.shown import border_of, show
+from isonet_scipion.engine.io.shown import border_of, require_axes, show
 from isonet_scipion.engine.io.tomogram_table import TomogramEntry, TomogramTable
 from isonet_scipion.engine.network.correction import corrector, filled
 from isonet_scipion.engine.network.model_file import load_model, network_settings, read_metadata
 from isonet_scipion.engine.network.tiling import Tiling, automatic_tiling, isonet_tiling
+from isonet_scipion.engine.physics.borders import find_border
 from isonet_scipion.engine.physics.grey_scale import normalise
 from isonet_scipion.engine.physics.wedge import TILT_TOLERANCE
 from isonet_scipion.engine.process.device import Devices, choose_devices, free_memory
@@ -47,7 +48,9 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
     entries = table.select(settings.tomo_idx, use_deconvolved, needs_tilts=True)
     transfers = [known_transfer(entry, metadata, settings.ctf_state) for entry in entries]
     for entry in entries:
-        _parts(entry, metadata, use_deconvolved)  # what is wrong with one is told before any work
+        # what is wrong with one is told before any work
+        volume = _parts(entry, metadata, use_deconvolved)[0]
+        require_axes(volume, find_border(volume.data), settings.check_axes)
     files = {_target(entry, settings): entry.source(use_deconvolved)[0].shape for entry in entries}
     owners = {_target(entry, settings): entry for entry in entries}
     marks = table.claim(owners, "predict", "rlnCorrectedTomoName", "output_dir")

@@ -26,7 +26,7 @@ from isonet_scipion.engine.io.other_programs import KnownTomogram, is_volume, re
 from isonet_scipion.engine.io.shown import open_mask
 from isonet_scipion.engine.io.star import NOT_SET, Star, write_star
 from isonet_scipion.engine.io.tilt_files import find_tilt_file, half_name, read_tilt_file
-from isonet_scipion.engine.io.tomogram_table import CTF_STATE, HALF_LABELS
+from isonet_scipion.engine.io.tomogram_table import CTF_STATE, HALF_LABELS, INVERTED
 from isonet_scipion.engine.network.unet import cube_size_warning
 from isonet_scipion.engine.physics.ctf import require_plausible_defocus
 from isonet_scipion.engine.physics.wedge import TiltRange
@@ -111,6 +111,8 @@ def _row(
     star.set(row, "rlnMaskBoundary", NOT_SET)
     star.set(row, "rlnTiltMin", float(tilt.minimum))
     star.set(row, "rlnTiltMax", float(tilt.maximum))
+    if settings.invert:
+        star.set(row, INVERTED, 1)
     mask = _own_mask(volume, Path(settings.mask_folder_in)) if settings.mask_folder_in else tomogram.mask
     if mask:
         open_mask(str(mask), volume)
