@@ -1,9 +1,11 @@
-"""Set everything up in .venv and run one thing there.
+"""Set everything up and run one thing.
 
-    python3 run.py demo    the whole chain in a Scipion project, on an example tomogram made on the spot
-    python3 run.py test    style, types, docs and all tests, also of the installation in a Scipion by its installer
+    python3 run.py demo            the whole chain in a Scipion project, on an example tomogram made on the spot
+    python3 run.py test            style, types, docs and all tests, also of the installation in an official Scipion
+    python3 run.py engine FOLDER   only the engine, without Scipion: the command FOLDER/env/bin/isonet-engine
 
-Needs Python 3.9 to 3.12 and nothing else; a second call finds everything set up and starts at once.
+Demonstration and tests live in .venv, where a second call finds everything set up and starts at once. They need Python
+3.9 to 3.12, which Scipion needs; where python3 is another one, such a Python is looked for, or got by conda or uv.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -25,6 +27,7 @@ HERE = Path(__file__).resolve().parent
 VENV = HERE / ".venv"
 PYTHON = VENV / "bin" / "python"
 STAMP = VENV / "installed-for"
+SCIPIONS = ((3, 11), (3, 12), (3, 10), (3, 9))  # Pythons that Scipion runs on, the preferred one first
 # What the standard library needs beyond Debian's python3, by the package that brings it.
 MODULES = {"ensurepip": "python3-venv", "tkinter": "python3-tk"}
 # What the tests call: Scipion's installer of programs, and a screen for Scipion's windows.
@@ -53,19 +56,19 @@ def call(*command: str | Path) -> int:
     return subprocess.run([str(part) for part in command], cwd=HERE).returncode
 
 
-def missing_packages(modules: Iterable[str], programs: Iterable[str]) -> list[str]:
-    """Debian's packages of the modules that this Python was packaged without, and of absent programs."""
+def missing_packages(python: str, modules: Iterable[str], programs: Iterable[str]) -> list[str]:
+    """Debian's packages of the modules that a Python was packaged without, and of absent programs."""
     absent = [
         module
         for module in modules
-        if subprocess.run([sys.executable, "-c", f"import {module}"], stderr=subprocess.DEVNULL).returncode
+        if subprocess.run([python, "-c", f"import {module}"], stderr=subprocess.DEVNULL).returncode
     ]
     return [MODULES[module] for module in absent] + [PROGRAMS[name] for name in programs if not shutil.which(name)]
 
 
-def complete_machine(modules: Iterable[str] = (), programs: Iterable[str] = ()) -> None:
+def complete_machine(python: str, modules: Iterable[str] = (), programs: Iterable[str] = ()) -> None:
     """Install what this machine lacks (Debian's python3 has neither venv nor tkinter), or say what to install."""
-    packages = missing_packages(modules, programs)
+    packages = missing_packages(python, modules, programs)
     if not packages:
         return
     rights = [] if os.geteuid() == 0 else ["sudo", "-n"]
@@ -75,27 +78,40 @@ def complete_machine(modules: Iterable[str] = (), programs: Iterable[str] = ()) 
         if subprocess.run(install).returncode:
             subprocess.run([*rights, "apt-get", "update", "-q"])
             subprocess.run(install)
-    missing = missing_packages(modules, programs)
+    missing = missing_packages(python, modules, programs)
     if missing:
         sys.exit(
-            f"{sys.executable} lacks what these packages of Debian and Ubuntu bring: {', '.join(missing)}. Install "
+            f"{python} lacks what these packages of Debian and Ubuntu bring: {', '.join(missing)}. Install "
             f"them: sudo apt-get install {' '.join(missing)}, then call /usr/bin/python3 run.py ... "
             "With another Python: build it with Tk, or use one that has it."
         )
 
 
+def fitting_python() -> str:
+    """A Python that Scipion runs on: the present one, or another."""
+    if sys.version_info[:2] in SCIPIONS:
+        return sys.executable
+    sys.path.insert(0, str(HERE))
+    from isonet_scipion.interpreters import NoPython, find_python
+
+    say(f"Python {sys.version.split()[0]} does not run Scipion: looking for 3.9 to 3.12")
+    try:
+        return find_python(SCIPIONS)
+    except NoPython as error:
+        sys.exit(f"Scipion needs Python 3.9 to 3.12. {error}")
+
+
 def set_up() -> None:
     """Make .venv and install the package with all that the commands need, unless that is done already."""
-    if not (3, 9) <= sys.version_info < (3, 13):
-        sys.exit(f"Python {sys.version.split()[0]}: Scipion needs Python 3.9 to 3.12. Call run.py with one of these.")
     sources = [HERE / "setup.py", HERE / "pyproject.toml"]
     # The folder is part of it: a virtual environment does not survive being moved.
     wanted = hashlib.sha256(b"".join(path.read_bytes() for path in sources) + bytes(HERE)).hexdigest()
     if STAMP.exists() and STAMP.read_text() == wanted:
         return
-    complete_machine(modules=MODULES)
+    python = fitting_python()
+    complete_machine(python, modules=MODULES)
     say(f"Making the virtual environment {VENV}")
-    status = call(sys.executable, "-m", "venv", "--clear", VENV)
+    status = call(python, "-m", "venv", "--clear", VENV)
     if not status:
         say("Installing Scipion, TensorFlow and the plugin (some minutes)")
         # One call, so that every package fits Scipion's pinned versions.
@@ -138,16 +154,38 @@ def tests(folder: str) -> tuple[int, Counter]:
     return status, Counter(passed=total - failed - errors - skipped, failed=failed + errors, skipped=skipped)
 
 
+def install_engine(options: Sequence[str]) -> int:
+    """Make an environment of the engine alone, in any Python; the exit status."""
+    complete_machine(sys.executable, modules=["ensurepip"])
+    with tempfile.TemporaryDirectory() as folder:
+        python = Path(folder, "bin", "python")
+        # pip reads the requirements out of the package's metadata, which have to be made first
+        pip = (python, "-m", "pip", "install", "-q", "--disable-pip-version-check")
+        steps = (
+            (sys.executable, "-m", "venv", folder),
+            (*pip, "packaging"),
+            (*pip, "--no-deps", "--ignore-requires-python", "-e", "."),
+            (python, "-m", "isonet_scipion.installation", *options),
+        )
+        for step in steps:
+            status = call(*step)
+            if status:
+                return status
+    return 0
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("demo", "test"))
-    parser.add_argument("rest", nargs=argparse.REMAINDER, help="passed on to the demonstration or to pytest")
+    parser.add_argument("what", choices=("demo", "test", "engine"))
+    parser.add_argument("rest", nargs=argparse.REMAINDER, help="FOLDER, or passed on to the demonstration or to pytest")
     arguments = parser.parse_args()
+    if arguments.what == "engine":
+        sys.exit(install_engine(arguments.rest))
     set_up()
     if arguments.what == "demo":
         say("Running the demonstration")
         sys.exit(call(PYTHON, "-m", "isonet_scipion.demo", *arguments.rest))
-    complete_machine(programs=PROGRAMS)
+    complete_machine(sys.executable, programs=PROGRAMS)
     if arguments.rest:
         say("pytest")
         sys.exit(call(PYTHON, "-m", "pytest", *PYTEST, *arguments.rest))

@@ -10,13 +10,13 @@ from setuptools.command.build_py import build_py
 
 TESTS = "isonet_scipion.tests"
 NEEDS_PYTEST = re.compile("^(import|from) (pytest|hypothesis)", re.MULTILINE)
-# Python: TensorFlow and Keras that were tested together
+# Python: TensorFlow and Keras that were tested together. The engine's own environment has Python 3.10 or newer.
 TESTED = {
-    "python_version < '3.10'": ("2.20.0", "3.10.0"),
+    "python_version == '3.9'": ("2.20.0", "3.10.0"),
     "python_version == '3.10'": ("2.21.0", "3.12.4"),
     "python_version > '3.10'": ("2.21.0", "3.15.1"),
 }
-# TensorFlow without CUDA is half the download; GPU machines take the extra engine-gpu.
+# TensorFlow without CUDA is half the download; for GPU machines there are the extras with -gpu.
 LINUX_PC = "sys_platform == 'linux' and platform_machine == 'x86_64'"
 OTHERS = "(sys_platform != 'linux' or platform_machine != 'x86_64')"
 CPU, GPU, KERAS = [], [], []
@@ -47,7 +47,10 @@ setup(
     cmdclass={"build_py": BuildWithRunnableTests},
     extras_require={
         "engine": CPU + KERAS,
-        "engine-gpu": GPU + KERAS,
+        "engine-tensorflow": CPU + KERAS,
+        "engine-tensorflow-gpu": GPU + KERAS,
+        "engine-jax": ["jax>=0.6", *KERAS],
+        "engine-jax-gpu": ["jax[cuda12]>=0.6", *KERAS],
         "docs": SITE,
         "test": [
             "pytest",

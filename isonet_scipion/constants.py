@@ -7,6 +7,7 @@ PLUGIN_NAME = "IsoNet"
 # plugin isonet has ISONET_HOME.
 ISONET_ENGINE_HOME = "ISONET_ENGINE_HOME"
 ISONET_ENGINE_PYTHON = "ISONET_ENGINE_PYTHON"
+ISONET_ENGINE_BACKEND = "ISONET_ENGINE_BACKEND"
 
 # The environment that the install hook makes; Scipion cuts names of binaries at the first dash
 ENGINE_PACKAGE = "isonet_engine"

@@ -7,18 +7,22 @@ import shlex
 import sys
 
 import pwem
+import pyworkflow as pw
 import pyworkflow.utils as pwutils
 
 from isonet_scipion import environment
 from isonet_scipion.constants import (
     ENGINE_PACKAGE,
     ENVIRONMENT_VERSION,
+    ISONET_ENGINE_BACKEND,
     ISONET_ENGINE_HOME,
     ISONET_ENGINE_PYTHON,
     PLUGIN_NAME,
 )
 
 INSTALL = f"scipion3 installb {ENGINE_PACKAGE}"
+# of the user or of Scipion, for other programs; matplotlib's and the loader's are dealt with by the engine
+FOREIGN = ("PYTHONPATH", "PYTHONHOME", "PYTHONUSERBASE", "KERAS_BACKEND", "KERAS_HOME")
 UNINSTALL = f"scipion3 uninstallb {ENGINE_PACKAGE}-{ENVIRONMENT_VERSION}"
 
 
@@ -47,11 +51,16 @@ class Plugin(pwem.Plugin):
             "",
             description="Python of an environment of your own with the engine's libraries. Empty: the installed one.",
         )
+        cls._defineVar(
+            ISONET_ENGINE_BACKEND,
+            "",
+            description=f"What '{INSTALL}' installs to compute with: tensorflow or jax. Empty: what suits the GPU.",
+        )
 
     @classmethod
     def getEnviron(cls) -> pwutils.Environ:
-        """The environment that the engine's commands run in: the one of Scipion."""
-        return pwutils.Environ(os.environ)
+        """The environment that the engine's commands run in: Scipion's, without what is meant for other programs."""
+        return pwutils.Environ({name: value for name, value in os.environ.items() if name not in FOREIGN})
 
     @classmethod
     def enginePython(cls) -> str | None:
@@ -97,11 +106,16 @@ class Plugin(pwem.Plugin):
     @classmethod
     def defineBinaries(cls, env: object) -> None:
         """Make the engine's environment; it counts as installed once the engine runs in it."""
+        # Scipion runs it in the engine's folder, which installation replaces
+        words = [sys.executable, "-m", "isonet_scipion.installation"]
+        backend, conda = cls.getVar(ISONET_ENGINE_BACKEND), pw.Config.CONDA_ACTIVATION_CMD
+        options = [*(["--backend", backend] if backend else []), *(["--conda", conda] if conda else [])]
+        command = f'home="$PWD"; cd .. && {shlex.join([*words, *options])} "$home"'
         env.addPackage(
             ENGINE_PACKAGE,
             version=ENVIRONMENT_VERSION,
             tar="void.tgz",
             neededProgs=["wget"],
-            commands=[(environment.installation_command(environment.has_gpu()), environment.installed_flag())],
+            commands=[(command, environment.installed_flag())],
             default=True,
         )

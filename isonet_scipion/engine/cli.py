@@ -20,6 +20,7 @@ from isonet_scipion.engine.errors import EngineError, one_line, printable, syste
 from isonet_scipion.engine.io.files import alone, discard_temporaries, require_outputs
 from isonet_scipion.engine.io.outcome import MOST_WARNINGS, Outcome, reserve_outcome, write_outcome
 from isonet_scipion.engine.process.device import is_out_of_memory
+from isonet_scipion.engine.process.libraries import prefer_own_libraries
 from isonet_scipion.engine.process.parent_watch import live_with_parent
 from isonet_scipion.engine.process.signals import STATUS, Terminated, ending_on_signals
 from isonet_scipion.engine.settings import option_name
@@ -239,6 +240,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     int
         0 success, 1 the stage failed, 2 wrong usage, 129, 130 or 143 interrupted by SIGHUP, Ctrl-C or SIGTERM.
     """
+    if arguments is None:
+        prefer_own_libraries()
     _open_closed_streams()
     job, logger = _Job(), logging.getLogger(__package__)
     logger.addHandler(job)

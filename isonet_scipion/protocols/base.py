@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from pwem.protocols import EMProtocol
+from pyworkflow.constants import QUEUE_FOR_JOBS
 from pyworkflow.exceptions import PyworkflowException
 from pyworkflow.protocol.constants import GPU_LIST, MODE_RESTART, USE_GPU
 from pyworkflow.protocol.params import BooleanParam, StringParam
@@ -52,8 +53,32 @@ class ProtIsoNetBase(EMProtocol):
             StringParam,
             default="0",
             label="GPUs",
-            help="Numbers of the GPUs to use, such as 0 or 0,1. Training uses all of them at once.",
+            help="Numbers of the GPUs to use, such as 0 or 0,1. Training uses all of them at once; of the tomograms to "
+            "correct, each GPU takes one at a time. In a queue by steps each tomogram's job asks for one GPU.",
         )
+
+    def _gpusPerStep(self) -> int:
+        """How many GPUs a step that computes works on: all that are listed."""
+        return len(self.getGpuList())
+
+    def _needsGpu(self) -> bool:
+        """Whether Scipion's executor has to lend a step GPUs; in a queue each job gets its own."""
+        return self.usesGpu() and not self.useQueueForSteps()
+
+    def getSubmitDict(self) -> dict[str, object]:
+        """What a queue's template can ask for: the GPUs and threads that a job really works with."""
+        values = super().getSubmitDict()
+        values["GPU_COUNT"] = len(self.getGpuList()) if self.usesGpu() else 0
+        if values.get(QUEUE_FOR_JOBS) == "Y":
+            threads = self._threadsPerStep()
+            values.update(
+                GPU_COUNT=self._gpusPerStep() if self.usesGpu() else 0, JOB_THREADS=threads, JOB_CORES=threads
+            )
+        return values
+
+    def _threadsPerStep(self) -> int:
+        """CPU threads of a step that computes."""
+        return max(1, self.numberOfThreads.get())
 
     def _validate(self) -> list[str]:
         absent = absentErrors(self)
@@ -108,12 +133,14 @@ class ProtIsoNetBase(EMProtocol):
             Plugin.engineCommand(),
             shlex.join(["--outcome", outcomeFile, stage, *files, *commandOptions(options)]),
         )
-        if self.usesGpu() and self._stepsExecutor.getGpuList():
-            # Scipion puts the GPUs in with the % operator, so other percent signs are doubled
-            program = f"CUDA_VISIBLE_DEVICES=%(GPU)s {program.replace('%', '%%')}"
-            arguments = arguments.replace("%", "%%")
+        if self.usesGpu() and self.useQueueForSteps():
+            arguments += f" --gpuID {shlex.quote(','.join(map(str, range(self._gpusPerStep()))))}"
+        elif self.usesGpu() and self._stepsExecutor.getGpuList():
+            # Scipion puts the GPUs in with the % operator, so other percent signs are doubled. An option, since a queue
+            # has set CUDA_VISIBLE_DEVICES, among which they count
+            arguments = arguments.replace("%", "%%") + " --gpuID '%(GPU)s'"
         elif self.allowsGpu() and not self.usesGpu():
-            program = f"CUDA_VISIBLE_DEVICES=-1 {program}"
+            arguments += " --gpuID -1"
         environ = Plugin.getEnviron()
         # a queue does not tell how its jobs end
         statusFile = f"{outcomeFile}.status"

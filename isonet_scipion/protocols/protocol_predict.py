@@ -46,7 +46,6 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
 
     _label = "correct tomograms"
     _possibleOutputs = {"tomograms": SetOfTomograms}
-    NEEDS_GPU = True
     MATCHED = ("inputCtfs",)
     FREE = ("batchSize",)
 

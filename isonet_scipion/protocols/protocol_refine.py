@@ -72,7 +72,7 @@ class ProtIsoNetRefine(ProtIsoNetBase):
         self._insertFunctionStep(self.convertInputStep, needsGPU=False)
         # with its number of iterations raised, a finished run goes on when it is continued
         iterations = self._onePassIterations() if self._isOnePass() else self.iterations.get()
-        self._insertFunctionStep(self.refineStep, iterations, needsGPU=True)
+        self._insertFunctionStep(self.refineStep, iterations, needsGPU=self._needsGpu())
         self._insertFunctionStep(self.createOutputStep, iterations, needsGPU=False)
 
     def convertInputStep(self) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from pyworkflow.object import Pointer, Set
 from pyworkflow.protocol import Form, ProtStreamingBase
 from pyworkflow.protocol.constants import STATUS_NEW
+from pyworkflow.protocol.executor import StepExecutor, ThreadStepExecutor
 from pyworkflow.protocol.params import BooleanParam, PointerParam
 from pyworkflow.utils.retry_streaming import retry_on_sqlite_lock
 from tomo.objects import SetOfTomograms, SetOfTomoMasks, Tomogram
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+THREADS_PER_TOMOGRAM = 4  # CPU threads that a job of a queue asks for
 FAILED_OUTPUT = "failedTomograms"
 DISK_FULL = (os.strerror(errno.ENOSPC), "disk space")  # in the engine's errors
 SAMPLING_TOLERANCE = 0.005  # relative; Scipion rounds voxel sizes in places
@@ -41,7 +43,6 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
     OUTPUT = "tomograms"
     OUTPUT_CLASS: type[EMSet] = SetOfTomograms
     MATCHED: tuple[str, ...] = ()  # parameters whose sets go with the tomograms by tsId
-    NEEDS_GPU = False
     CORRECTS_CTF = False
 
     def _addTomogramsParam(self, form: Form, help: str) -> None:
@@ -84,6 +85,21 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
         self._keepValues()
         super()._insertAllSteps()
 
+    def setStepsExecutor(self, executor: StepExecutor | None = None) -> None:
+        """Take Scipion's executor, and let each listed GPU work on a tomogram of its own, whatever the threads."""
+        super().setStepsExecutor(executor)
+        if self.usesGpu() and isinstance(executor, ThreadStepExecutor):
+            # one more, for the step that waits for tomograms
+            executor.numberOfProcs = max(executor.numberOfProcs, len(self.getGpuList()) + 1)
+            executor.gpuDict = {}
+            executor._assignGPUperNode()
+
+    def _gpusPerStep(self) -> int:
+        return 1
+
+    def _threadsPerStep(self) -> int:
+        return THREADS_PER_TOMOGRAM
+
     def stepsGeneratorStep(self) -> None:
         """Give each tomogram a step as soon as it and its partner are there, until the inputs are closed."""
         self._tomograms, self._failed, steps, isGrowing = {}, {}, [], True
@@ -94,7 +110,7 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
                 new = self._newTomograms()
             self._tomograms.update(new)
             steps += [
-                self._insertFunctionStep(self.processStep, tsId, prerequisites=[], wait=True, needsGPU=self.NEEDS_GPU)
+                self._insertFunctionStep(self.processStep, tsId, prerequisites=[], wait=True, needsGPU=self._needsGpu())
                 for tsId in new
             ]
             if isGrowing:

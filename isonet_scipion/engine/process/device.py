@@ -12,9 +12,13 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.process.backend import choose_backend, restore_conventions
+from isonet_scipion.engine.process.gpus import CPU, VISIBLE, choose_visible
 from isonet_scipion.engine.process.memory import free_address_space, free_main_memory
 
 log = logging.getLogger(__name__)
+NVIDIA_DRIVER = "/proc/driver/nvidia/version"
+REASONS = re.compile(r"cuda|cudnn|gpu|driver|dlopen", re.IGNORECASE)
 LEAST_ADDRESS_SPACE = 3 << 29  # bytes; with less, TensorFlow ends the process while it is imported
 
 
@@ -39,21 +43,17 @@ def choose_devices(gpu_id: str | None = None, precision: str = "float32") -> Dev
     Parameters
     ----------
     gpu_id : str, optional
-        Such as "0,1"; None: all visible GPUs. Where there is none, the CPU is used.
+        See `gpus.named_gpus`; None: all visible GPUs, and where there is none, the CPU.
     precision : str
         auto, float32, mixed_bfloat16 or mixed_float16.
 
     Raises
     ------
     EngineError
-        If the list of GPUs can't be read, or no backend is installed.
+        If the list of GPUs can't be read or names one that is not there, or no backend is installed.
     """
-    if gpu_id is not None:
-        # fire and shells hand over lists as (0,1) or "0, 1"
-        chosen = re.sub(r"[\s()\[\]]", "", str(gpu_id))
-        if not re.fullmatch(r"-1|\d+(,\d+)*", chosen):
-            raise EngineError("gpuID", f"'{gpu_id}' is not a list of GPU numbers", "Write it like 0 or 0,1.")
-        os.environ["CUDA_VISIBLE_DEVICES"] = chosen
+    named = choose_visible(gpu_id)
+    choose_backend()
     # on CPUs with AVX2 only, TensorFlow leaves its fast kernels off by itself
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -72,13 +72,18 @@ def choose_devices(gpu_id: str | None = None, precision: str = "float32") -> Dev
             f"it can't be imported ({error})",
             "Install it anew: in Scipion as the README tells, elsewhere pip install 'isonet-scipion[engine]'.",
         ) from error
+    restore_conventions()
     backend = keras.backend.backend()
     gpus = _gpu_names(backend)
-    named = os.environ["CUDA_VISIBLE_DEVICES"] if gpu_id is not None else "-1"
-    if named != "-1" and len(gpus) < named.count(",") + 1:
-        log.warning("gpuID %s names %d GPUs, %d found.", named, named.count(",") + 1, len(gpus))
+    if len(gpus) < named:
+        raise EngineError(
+            "gpuID",
+            f"'{gpu_id}' names {named} GPUs, but {backend} finds {len(gpus)}{_reason(backend)}",
+            "Give GPUs that are there, or -1 for the CPU (in Scipion: Use GPU? No).",
+        )
     if not gpus:
-        log.warning("No GPU found: the network runs on the CPU, which takes longer.")
+        reason = _reason(backend) if os.environ.get(VISIBLE) != CPU else ""
+        log.warning("No GPU found%s: the network runs on the CPU, which takes longer.", reason)
     bfloat16 = bool(gpus) and _has_bfloat16(backend)
     policy = ("mixed_bfloat16" if bfloat16 else "float32") if precision == "auto" else precision
     keras.config.set_dtype_policy(policy)
@@ -98,6 +103,17 @@ def _quiet() -> Iterator[None]:
         os.dup2(kept, 2)
         os.close(kept)
         os.close(silent)
+
+
+def _reason(backend: str) -> str:
+    """What a backend itself says of GPUs that it can't use, where there is a driver; for a message."""
+    if not os.path.exists(NVIDIA_DRIVER):
+        return ""
+    # asked in a process of its own: in this one the backend has been told to be quiet
+    command = [sys.executable, "-c", f"from {__name__} import _gpu_names; print(_gpu_names({backend!r}))"]
+    told = subprocess.run(command, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "0"}, capture_output=True, text=True)
+    lines = [line.strip() for line in told.stderr.splitlines() if REASONS.search(line)]
+    return f" ({lines[-1][-300:]})" if lines else ", though there is an NVIDIA driver"
 
 
 def _gpu_names(backend: str) -> tuple[str, ...]:

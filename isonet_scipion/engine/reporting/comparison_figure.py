@@ -6,11 +6,9 @@ import os
 from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
-from isonet_scipion.engine.io.files import replacing
 from isonet_scipion.engine.measure.wedge_power import wedge_power_ratio, xz_power
+from isonet_scipion.engine.reporting.picture import picture
 
 if TYPE_CHECKING:
     from isonet_scipion.engine.arrays import Floats, Reals
@@ -42,12 +40,9 @@ def save_comparison(
     EngineError
         If the file can't be written.
     """
-    figure = Figure(figsize=(16, 9), layout="constrained")
-    FigureCanvasAgg(figure)
-    draw_comparison(figure.subplots(2, 4), before, after, voxel_size, tilt)
-    figure.suptitle(title, parse_math=False)  # a name may hold $
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=100)
+    with picture(path, 16, 9) as figure:
+        draw_comparison(figure.subplots(2, 4), before, after, voxel_size, tilt)
+        figure.suptitle(title, parse_math=False)  # a name may hold $
 
 
 def draw_comparison(axes: Reals, before: Reals, after: Reals, voxel_size: float, tilt: TiltRange) -> None:

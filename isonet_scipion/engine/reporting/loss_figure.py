@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from isonet_scipion.engine.io.files import replacing
+from isonet_scipion.engine.reporting.picture import picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,11 +42,5 @@ def plot_losses(panel: Axes, history: Sequence[EpochRecord]) -> None:
 
 def draw_losses(path: str | os.PathLike[str], history: Sequence[EpochRecord]) -> None:
     """Draw the plot of `plot_losses` as a picture (.png)."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 5), layout="constrained")
-    FigureCanvasAgg(figure)
-    plot_losses(figure.subplots(), history)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=100)
+    with picture(path, 8, 5) as figure:
+        plot_losses(figure.subplots(), history)

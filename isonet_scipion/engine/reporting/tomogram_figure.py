@@ -6,13 +6,11 @@ import os
 from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
-from isonet_scipion.engine.io.files import replacing
 from isonet_scipion.engine.measure.fourier_correlation import CERTAIN, Curve
 from isonet_scipion.engine.measure.quality import THRESHOLD, Quality
 from isonet_scipion.engine.reporting.comparison_figure import draw_comparison
+from isonet_scipion.engine.reporting.picture import picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,15 +39,12 @@ def save_report(path: str | os.PathLike[str], before: Reals, after: Reals, quali
     EngineError
         If the file can't be written.
     """
-    figure = Figure(figsize=(16, 12.5), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(3, 4)
-    draw_comparison(axes[:2], before, after, quality.voxel_size, quality.tilt)
-    for panel, draw in zip(axes[2], (_draw_restored, _draw_agreement, _draw_halves, _draw_resolutions)):
-        draw(panel, quality)
-    figure.suptitle(title, fontsize=16, parse_math=False)  # a name may hold $
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=100)
+    with picture(path, 16, 12.5) as figure:
+        axes = figure.subplots(3, 4)
+        draw_comparison(axes[:2], before, after, quality.voxel_size, quality.tilt)
+        for panel, draw in zip(axes[2], (_draw_restored, _draw_agreement, _draw_halves, _draw_resolutions)):
+            draw(panel, quality)
+        figure.suptitle(title, fontsize=16, parse_math=False)  # a name may hold $
 
 
 def _draw_restored(panel: Axes, quality: Quality) -> None:

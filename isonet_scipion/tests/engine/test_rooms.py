@@ -38,6 +38,7 @@ OPENING = {"open", "read_text", "read_bytes", "write_text", "write_bytes", "memm
 OPENS = {
     "cli": "the null device in place of a closed stream",
     "arrays": "a file without a name",
+    "process/backend": "a word in the environment that this process runs in",
     "process/device": "the null device",
     "process/memory": "the system's own files about this process",
     "learning/run": "to be moved",

@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.star import read_star
 from isonet_scipion.engine.process import device
 from isonet_scipion.engine.process.device import choose_devices
@@ -69,15 +70,23 @@ def test_a_bad_volume_among_good_ones_leaves_no_table(scene, run, suffix):
     assert stamps(scene).keys() == before.keys()
 
 
-def test_gpus_that_are_not_there_are_told(monkeypatch, caplog):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")  # put back at the end
+def test_gpus_that_are_not_there_are_refused(monkeypatch):
+    """With GPUs asked for, there is never a silent month on the CPU."""
     monkeypatch.setattr(device, "_has_bfloat16", lambda backend: False)
-    for chosen, found, warned in (("0,99", ("A100",), True), ("0", ("A100",), False), ("-1", (), False)):
+    for chosen, found, refused in (
+        ("0,99", ("A100",), True),
+        ("0", (), True),
+        ("0", ("A100",), False),
+        ("-1", (), False),
+    ):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")  # put back at the end
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
         monkeypatch.setattr(device, "_gpu_names", lambda backend, found=found: found)
-        caplog.clear()
-        choose_devices(chosen)
-        told = [message for message in caplog.messages if "gpuID 0,99 names 2 GPUs, 1 found." in message]
-        assert len(told) == warned, caplog.messages
+        if refused:
+            with pytest.raises(EngineError, match=f"'{chosen}' names .*finds {len(found)}.*or -1 for the CPU"):
+                choose_devices(chosen)
+        else:
+            choose_devices(chosen)
 
 
 def test_a_working_directory_that_was_deleted_is_told(scene, run, monkeypatch):

@@ -9,19 +9,23 @@ import shlex
 import shutil
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
 import pwem
 import pytest
 import pyworkflow
-from pyworkflow.protocol.executor import StepExecutor
+from packaging.requirements import Requirement
+from pyworkflow.protocol.executor import StepExecutor, ThreadStepExecutor
+from pyworkflow.protocol.hosts import HostConfig
 from pyworkflow.utils import process
 
 import isonet_scipion
-from isonet_scipion import environment, protocols
-from isonet_scipion.constants import ISONET_ENGINE_HOME, ISONET_ENGINE_PYTHON
+from isonet_scipion import environment, installation, protocols
+from isonet_scipion.constants import ISONET_ENGINE_BACKEND, ISONET_ENGINE_HOME, ISONET_ENGINE_PYTHON
 from isonet_scipion.engine.io.outcome import Outcome, reserve_outcome, write_outcome
+from isonet_scipion.engine.process.backend import environment_choice
 from isonet_scipion.plugin import Plugin
 from isonet_scipion.protocols.base import EngineFailure, ending, readStatus
 
@@ -31,7 +35,8 @@ PACKAGE = Path(isonet_scipion.__file__).parent
 @pytest.fixture
 def variables(monkeypatch, tmp_path):
     """Plugin variables for one test; ISONET_ENGINE_HOME is an empty folder."""
-    monkeypatch.setattr(Plugin, "_vars", {**Plugin._vars, ISONET_ENGINE_HOME: str(tmp_path), ISONET_ENGINE_PYTHON: ""})
+    ours = {ISONET_ENGINE_HOME: str(tmp_path), ISONET_ENGINE_PYTHON: "", ISONET_ENGINE_BACKEND: ""}
+    monkeypatch.setattr(Plugin, "_vars", {**Plugin._vars, **ours})
     return Plugin._vars
 
 
@@ -106,21 +111,16 @@ def test_scipions_python_serves_if_it_has_what_the_engine_needs(variables, monke
     assert "scipion3 installb isonet_engine" in " ".join(Plugin.validateInstallation())
 
 
-def test_environment_of_other_requirements_or_another_python_does_not_serve(variables, monkeypatch, tmp_path):
+def test_environment_of_other_requirements_does_not_serve(variables, monkeypatch, tmp_path):
     mark_installed(tmp_path)
+    before, original = environment.installed_flag(), environment.requirements
+    # an update whose metadata merely lists them in another order keeps the environment
+    monkeypatch.setattr(environment, "requirements", lambda *kind: original(*kind)[::-1])
+    assert environment.installed_flag() == before
+    monkeypatch.setattr(environment, "requirements", lambda *kind: [*original(*kind), "newlibrary"])
     monkeypatch.setattr(environment, "damage", lambda python: "it lacks tensorflow")
-    before = environment.installed_flag()
-    monkeypatch.setattr(sys, "base_prefix", "/another/python")
     assert environment.installed_flag() != before and Plugin.enginePython() is None
     assert str(tmp_path) in " ".join(Plugin.validateInstallation())
-    monkeypatch.undo()
-    texts = environment.requirements(gpu=True)
-    # an update whose metadata merely lists them in another order keeps the environment
-    original = environment.requirements
-    monkeypatch.setattr(environment, "requirements", lambda gpu: original(gpu)[::-1])
-    assert environment.installed_flag() == before
-    monkeypatch.setattr(environment, "requirements", lambda gpu: [*texts, "newlibrary"])
-    assert environment.installed_flag() != before
 
 
 @pytest.mark.parametrize(
@@ -164,52 +164,114 @@ def test_every_python_runs_this_very_code(variables, tmp_path, kind):
     assert isonet_scipion.__version__ in result.stdout
 
 
-def test_requirements_of_the_environment_are_those_of_the_package_with_tensorflow_pinned():
-    cpu, gpu = environment.requirements(gpu=False), environment.requirements(gpu=True)
+def test_requirements_of_the_environment_are_those_of_the_package_with_the_backend_pinned():
+    cpu, gpu = (environment.requirements("tensorflow", with_gpu, (3, 12)) for with_gpu in (False, True))
     (cpu_version,) = (text.split("==")[1] for text in cpu if text.startswith("tensorflow"))
     (gpu_version,) = (text.split("==")[1] for text in gpu if text.startswith("tensorflow[and-cuda]"))
     assert cpu_version == gpu_version and not any("and-cuda" in text for text in cpu)
     assert any(text.startswith("keras==") for text in cpu)
     assert "mrcfile" in cpu and not any("scipion" in text or "pytest" in text for text in cpu + gpu)
+    jax = environment.requirements("jax", True, (3, 12))
+    assert any(text.startswith("jax[cuda12]") for text in jax) and not any("tensorflow" in text for text in jax)
+    # that of the Python that the environment will have, not of Scipion's
+    assert "keras==3.12.4" in environment.requirements("tensorflow", False, (3, 10))
 
 
-@pytest.mark.parametrize("driver", [True, False])
-def test_driver_decides_between_gpu_and_cpu_build(monkeypatch, tmp_path, driver):
-    version = tmp_path / "version"
-    if driver:
-        version.touch()
-    monkeypatch.setattr(environment, "NVIDIA_DRIVER", str(version))
-    monkeypatch.setattr(environment.shutil, "which", lambda name: None)
+@pytest.mark.parametrize(
+    ("capabilities", "backend"),
+    [("8.6\n9.0\n", "tensorflow"), ("8.6\n12.0\n", "jax"), ("10.0\n", "jax"), ("", "tensorflow")],
+)
+def test_gpus_that_tensorflow_does_not_know_get_jax(monkeypatch, tmp_path, capabilities, backend):
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text(f"#!/bin/sh\ncat <<END\n{capabilities}END\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert environment.usual_backend() == backend
+
+
+@pytest.mark.parametrize("chosen", ["", "jax"])
+def test_the_hook_installs_with_scipions_python(variables, monkeypatch, chosen):
+    variables[ISONET_ENGINE_BACKEND] = chosen
+    monkeypatch.setattr(pyworkflow.Config, "CONDA_ACTIVATION_CMD", ". /opt/conda's/conda.sh")
     packages = []
-    recorder = SimpleNamespace(addPackage=lambda name, **kwargs: packages.append((name, kwargs)))
-    Plugin.defineBinaries(recorder)
+    Plugin.defineBinaries(SimpleNamespace(addPackage=lambda name, **kwargs: packages.append((name, kwargs))))
     ((name, kwargs),) = packages
     ((command, flag),) = kwargs["commands"]
     # Scipion finds a binary by its name up to the first dash
     assert name == "isonet_engine" and flag == environment.installed_flag()
-    assert ("tensorflow[and-cuda]==" in command) == driver
+    words = shlex.split(command.split("&& ")[1])
+    assert words[:3] == [sys.executable, "-m", "isonet_scipion.installation"]
+    assert words[-3:] == ["--conda", ". /opt/conda's/conda.sh", "$home"]
+    assert ("--backend" in words) == bool(chosen)
 
 
-@pytest.mark.parametrize("fails_at", ["-m venv", "-m pip", "check", None])
-def test_environment_appears_only_when_it_is_complete(monkeypatch, tmp_path, fails_at):
+@pytest.fixture
+def tools(monkeypatch, tmp_path):
+    """Stand-ins for the base Python and for pip; they fail where they are told to, and note their calls."""
+
+    def make(fails_at, on_gpu_alone=False):
+        base = tmp_path / "python3"
+        check = 'test "$CUDA_VISIBLE_DEVICES" = -1' if on_gpu_alone else f'test "{fails_at}" != check'
+        inner = f'#!/bin/sh\ncase "$*" in *check) {check};; esac\n'
+        making = f'mkdir -p "$4/bin"; printf \'%s\' \'{inner}\' > "$4/bin/python"; chmod +x "$4/bin/python"'
+        base.write_text(
+            f'#!/bin/sh\necho "$*" >> {tmp_path}/calls\ncase "$*" in *"import sys, venv"*) echo 3 12 $0;; '
+            f'*"{fails_at}"*) exit 1;; *"-m venv"*) {making};; esac\n'
+        )
+        base.chmod(0o755)
+        monkeypatch.setattr(installation, "find_python", lambda versions, conda: str(base))
+        monkeypatch.setattr(sys, "executable", str(base))
+
+    return make
+
+
+@pytest.mark.parametrize("fails_at", ["-m venv", "-m pip", "check", "nothing"])
+def test_environment_appears_only_when_it_is_complete(tools, tmp_path, fails_at):
+    tools(fails_at)
     home = tmp_path / "isonet engine"
-    tool = tmp_path / "python"
-    # stands for both Pythons: makes the environment's own when asked for, fails where it is told to
-    making = 'mkdir -p env/bin; cp "$0" env/bin/python'
-    tool.write_text(f'#!/bin/sh\ncase "$*" in *"{fails_at}"*) exit 1;; *"-m venv"*) {making};; esac\n')
-    tool.chmod(0o755)
-    monkeypatch.setattr(sys, "executable", str(tool))
-    command = environment.installation_command(gpu=False)
     old = home / "env" / "of-an-earlier-version"
-    old.mkdir(parents=True)
-    subprocess.run(command, shell=True, cwd=home)
-    assert not (tmp_path / "isonet engine.new").exists()
-    # the earlier one stays until the new one takes its place
-    assert old.exists() == (fails_at is not None)
-    shutil.rmtree(home)
-    home.mkdir()
-    subprocess.run(command, shell=True, cwd=home)
-    assert home.exists() == (home / environment.installed_flag()).exists() == (fails_at is None)
+    fails = fails_at != "nothing"
+    for earlier in (True, False):
+        shutil.rmtree(home, ignore_errors=True)
+        (old if earlier else home).mkdir(parents=True)
+        with pytest.raises(installation.Failed) if fails else nullcontext():
+            installation.install(home, "jax", False, "")
+        assert not (tmp_path / "isonet engine.new").exists()
+        # an earlier one stays until the new one takes its place
+        assert old.exists() == (fails and earlier)
+        assert home.exists() == (earlier or not fails)
+        assert (home / environment.installed_flag()).exists() == (not fails)
+    if not fails:
+        assert environment_choice(home / environment.FOLDER) == "jax"
+        assert os.access(home / "env" / "bin" / "isonet-engine", os.X_OK)
+
+
+def test_a_check_that_fails_on_the_gpu_alone_keeps_the_environment_and_says_so(tools, tmp_path, capfd):
+    tools("nothing", on_gpu_alone=True)
+    home = tmp_path / "home"
+    installation.install(home, "tensorflow", True, "")
+    assert (home / environment.installed_flag()).exists()
+    assert "NOT ON THE GPU" in capfd.readouterr().out
+
+
+def test_the_tested_packages_are_installed_with_their_hashes(tools, tmp_path, monkeypatch):
+    tools("nothing")
+    installation.install(tmp_path / "home", "tensorflow", False, "")
+    (pip,) = (line for line in (tmp_path / "calls").read_text().splitlines() if "-m pip" in line)
+    if (os.uname().sysname, os.uname().machine) == ("Linux", "x86_64"):
+        assert "--require-hashes" in pip and "requirements/tensorflow-cpu-3.12.txt" in pip
+
+
+def test_the_lists_of_tested_packages_meet_the_requirements():
+    for backend, gpu, python in environment.kinds():
+        if (backend, gpu) == ("jax", True):
+            continue  # CUDA's packages for JAX are not listed: pip takes the newest that fit
+        rows = environment.locked(backend, gpu, python).read_text().splitlines()[1:]
+        listed = {row.split("==")[0]: row.split("==")[1].split()[0] for row in rows}
+        assert all(" --hash=sha256:" in row for row in rows)
+        for text in environment.requirements(backend, gpu, python):
+            one = Requirement(text)
+            assert one.specifier.contains(listed[one.name]), (backend, gpu, python, text)
 
 
 @pytest.fixture
@@ -229,26 +291,60 @@ def commands(monkeypatch, predict):
     return lines
 
 
-@pytest.mark.parametrize(
-    ("gpus", "prefix"), [([], ""), ([1], "CUDA_VISIBLE_DEVICES=1 "), ([0, 2], "CUDA_VISIBLE_DEVICES=0,2 ")]
-)
-def test_gpus_and_hard_names_reach_the_engine_unharmed(predict, commands, gpus, prefix):
+@pytest.mark.parametrize(("gpus", "told"), [([], []), ([1], ["--gpuID", "1"]), ([0, 2], ["--gpuID", "0 2"])])
+def test_gpus_and_hard_names_reach_the_engine_unharmed(predict, commands, gpus, told):
     predict.setStepsExecutor(StepExecutor(None, gpuList=gpus))
     name = "it's; $HOME 50%d %s `x`.star"
     predict._runEngine("predict", [name], {"output_dir": "a b"})
-    assert commands[0].startswith(f"{prefix}{Plugin.engineCommand()}")
     # what the shell makes of it, with the engine replaced by something that prints its arguments
     echo = f"{sys.executable} -c 'import sys; print(sys.argv[1:])'"
     line = commands[0].replace(Plugin.engineCommand(), echo)
     words = subprocess.run(line, shell=True, capture_output=True, text=True, check=True)
-    assert words.stdout.strip().endswith(str(["predict", name, "--output_dir", "a b"])[1:])
+    assert words.stdout.strip().endswith(str(["predict", name, "--output_dir", "a b", *told])[1:])
 
 
 def test_without_gpu_the_cpu_is_forced(predict, commands):
     predict.setStepsExecutor(StepExecutor(None, gpuList=[0]))
     predict.useGpu.set(False)
     predict._runEngine("predict", [], {})
-    assert commands[0].startswith("CUDA_VISIBLE_DEVICES=-1 ")
+    assert commands[0].endswith(" --gpuID -1")
+
+
+def in_queue(protocol):
+    """Let the protocol's steps be jobs of a queue."""
+    protocol._useQueue.set(True)
+    protocol.setQueueParams(("default", {"QUEUE_FOR_JOBS": "Y"}))
+    protocol.setHostConfig(HostConfig.load(pyworkflow.Config.SCIPION_HOSTS)["localhost"])
+    return protocol
+
+
+@pytest.mark.parametrize(("threads", "gpus", "slots"), [(3, "0,1,2,3", 4), (9, "0,1", 2), (3, "0", 1), (2, "4,5,6", 3)])
+def test_each_gpu_has_a_tomogram_of_its_own_whatever_the_threads(predict, threads, gpus, slots):
+    predict.gpuList.set(gpus)
+    executor = ThreadStepExecutor(None, threads - 1, gpuList=predict.getGpuList())
+    predict.setStepsExecutor(executor)
+    assert sorted(executor.gpuDict.values()) == [[gpu] for gpu in predict.getGpuList()]
+    assert len(executor.gpuDict) == slots and executor.numberOfProcs > slots  # one step waits for tomograms
+    assert predict._needsGpu()
+
+
+@pytest.mark.parametrize("use", [True, False])
+def test_a_job_of_a_queue_asks_for_what_one_tomogram_takes(predict, commands, monkeypatch, use):
+    predict.gpuList.set("0,1,2,3,4,5")
+    predict.numberOfThreads.set(7)
+    predict.useGpu.set(use)
+    monkeypatch.undo()
+    asked = in_queue(predict).getSubmitDict()
+    assert (asked["GPU_COUNT"], asked["JOB_THREADS"], asked["JOB_CORES"]) == (int(use), 4, 4)
+    assert not predict._needsGpu()  # so that Scipion does not count its own GPUs
+
+
+def test_a_job_of_a_queue_takes_the_gpu_that_it_is_given(predict, commands, monkeypatch):
+    predict.gpuList.set("3,5")
+    monkeypatch.setattr(predict, "useQueueForSteps", lambda: True)
+    predict.setStepsExecutor(StepExecutor(None, gpuList=[3]))
+    predict._runEngine("predict", [], {})
+    assert "--gpuID 0 " in commands[0]
 
 
 @pytest.fixture

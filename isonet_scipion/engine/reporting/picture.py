@@ -1,0 +1,51 @@
+"""Pictures that look the same whatever the user's own settings of matplotlib are."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from isonet_scipion.engine.io.files import replacing
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator
+
+    from matplotlib.figure import Figure
+
+DOTS_PER_INCH = 100
+
+
+@contextmanager
+def picture(path: str | os.PathLike, width: float, height: float) -> Iterator[Figure]:
+    """Draw a picture (.png): the file appears, whole, once the figure is drawn.
+
+    A matplotlibrc, which may ask for LaTeX or fonts that are not there, does not count.
+
+    Parameters
+    ----------
+    path : path
+        File to write.
+    width, height : float
+        In inches.
+
+    Yields
+    ------
+    Figure
+        To draw in.
+
+    Raises
+    ------
+    EngineError
+        If the file can't be written.
+    """
+    from matplotlib import style
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with style.context("default"):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        FigureCanvasAgg(figure)
+        yield figure
+        with replacing(path) as temporary:
+            figure.savefig(temporary, dpi=DOTS_PER_INCH)
