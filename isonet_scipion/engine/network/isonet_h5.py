@@ -13,6 +13,7 @@ import numpy as np
 
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.files import replacing
+from isonet_scipion.engine.network.stored_weights import require_plain
 from isonet_scipion.engine.network.unet import NetworkSettings, weighted_layers
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def legacy_network(path: str | os.PathLike[str]) -> NetworkSettings:
         If the file is no HDF5 model, or not IsoNet's U-Net.
     """
     try:
-        with h5py.File(path, "r") as file:
+        with h5py.File(path, "r", locking=False) as file:
             layers = json.loads(file.attrs["model_config"])["config"]["layers"]
         named = {layer["config"]["name"]: layer["config"] for layer in layers}
         classes = [layer["class_name"] for layer in layers]
@@ -84,7 +85,7 @@ def load_legacy_weights(model: keras.Model, path: str | os.PathLike[str]) -> Non
         If they are damaged or another network's.
     """
     try:
-        with h5py.File(path, "r") as file:
+        with h5py.File(path, "r", locking=False) as file:
             group = file["model_weights"]
             stored = [
                 [group[name][weight] for weight in group[name].attrs["weight_names"]]
@@ -92,8 +93,10 @@ def load_legacy_weights(model: keras.Model, path: str | os.PathLike[str]) -> Non
                 if len(group[name].attrs["weight_names"])
             ]
             # what lies in another file of the user's would go into the models that they give away
-            if any(one.file.filename != file.filename or one.external or one.is_virtual for one in chain(*stored)):
-                raise ValueError("its weights lie in other files")
+            for dataset in chain(*stored):
+                if dataset.file.filename != file.filename:
+                    raise ValueError(f"{dataset.name} lies in other files")
+                require_plain(dataset, dataset.name)
             layers = weighted_layers(model)
             shapes = [[tuple(weight.shape) for weight in layer.weights] for layer in layers]
             # compared before they are read: a small file can claim terabytes

@@ -20,6 +20,7 @@ from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.files import replacing, require_file
 from isonet_scipion.engine.io.json_types import require_kinds
 from isonet_scipion.engine.network.isonet_h5 import MODEL_REMEDY, legacy_network, load_legacy_weights
+from isonet_scipion.engine.network.stored_weights import require_weights
 from isonet_scipion.engine.network.unet import NetworkSettings, build_unet
 
 if TYPE_CHECKING:
@@ -162,6 +163,7 @@ def load_weights(model: keras.Model, path: str | os.PathLike[str]) -> None:
         with zipfile.ZipFile(path) as archive:
             if archive.testzip() is not None:  # Keras reads on where a checksum is wrong
                 raise ValueError("a checksum is wrong")
+        require_weights(path, [weight.shape for weight in model.weights])
         with warnings.catch_warnings():
             # Keras only warns where it leaves weights as they are: that would be a wrong result
             warnings.simplefilter("error", UserWarning)
