@@ -134,7 +134,7 @@ def fit_epoch(
         verbose=0,
         callbacks=[keras.callbacks.LambdaCallback(on_train_batch_end=lambda _, logs: on_step(logs["loss"]))],
     ).history
-    if model.optimizer.use_ema:
+    if getattr(model.optimizer, "inner_optimizer", model.optimizer).use_ema:
         # the averages took the weights' place as the same arrays, which JAX will not update in place: part them
         model.set_weights([np.array(weight) for weight in model.get_weights()])
     # not within fit, where it would be that of the weights before the averages took their place

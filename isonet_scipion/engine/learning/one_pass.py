@@ -98,6 +98,9 @@ class OnePassRefinement(Refinement):
             0.0, max(1, steps - rising), warmup_target=self.settings.learning_rate, warmup_steps=rising
         )
         optimiser = keras.optimizers.Adam(self.rate, global_clipnorm=CLIP, use_ema=True, ema_momentum=AVERAGING)
+        if keras.config.dtype_policy().name == "mixed_float16":
+            # Keras does so by itself for the network, but not for the trainer around it, which is in single precision
+            optimiser = keras.optimizers.LossScaleOptimizer(optimiser)
         for layer in model.layers:
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.momentum = STATISTICS

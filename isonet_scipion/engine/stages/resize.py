@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+import numpy as np
+
 from isonet_scipion.engine.command import Command, value_of
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.io.mrc import open_volume, read_float, volume_bytes, write_volume
+from isonet_scipion.engine.io.mrc import naming, open_volume, volume_bytes, writing_volume
 from isonet_scipion.engine.io.star import Star, existing_table, write_star
 from isonet_scipion.engine.io.tomogram_table import HALF_LABELS, TomogramEntry, TomogramTable
 from isonet_scipion.engine.physics.rescaling import rescale, rescaled_shape
@@ -16,6 +18,7 @@ from isonet_scipion.engine.process.progress import Progress
 from isonet_scipion.engine.settings import ResizeSettings
 
 log = logging.getLogger(__name__)
+THREADS = 2  # more do not help: the planes come from disk
 # names of files that have another size than the rescaled tomogram
 OF_OLD_SIZE = ("rlnDeconvTomoName", "rlnMaskName", "rlnMaskBoundary", "rlnCorrectedTomoName", *HALF_LABELS)
 
@@ -42,8 +45,10 @@ def resize(star_file: str, settings: ResizeSettings) -> None:
         for entry in entries:
             volume = open_volume(entry.path)
             target = _target(entry, settings)
-            data = rescale(read_float(volume), entry.voxel_size, settings.apix)
-            write_volume(target, data, settings.apix, volume, marks[target])
+            shape = rescaled_shape(volume.shape, settings.apix / entry.voxel_size)
+            writing = writing_volume(target, shape, np.float32, settings.apix, volume, marks[target])
+            with naming(volume), writing as voxels:
+                rescale(volume.data, entry.voxel_size, settings.apix, voxels, THREADS)
             row = {label: entry.row[label] for label in labels}
             resized.rows.append(row)
             resized.set(row, "rlnMicrographName", target)

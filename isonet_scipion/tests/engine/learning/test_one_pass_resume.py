@@ -5,8 +5,10 @@ import importlib.util
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -109,6 +111,28 @@ def test_jax_computes_what_tensorflow_does(project, run):
             assert float(row[column]) == pytest.approx(float(other[column]), rel=1e-4 if row is ours[0] else 1e-2)
         assert float(row["wedge_correlation"]) == pytest.approx(float(other["wedge_correlation"]), abs=0.01)
     assert float(theirs[-1]["wedge_correlation"])
+
+
+@pytest.mark.parametrize("method", ["one-pass", "iterative"])
+def test_float16_is_trained_with_a_scaled_loss_to_the_losses_of_float32(project, run, method):
+    star, common = "tomograms.star", [one for one in RUN if not one.startswith("--iterations")]
+    if method == "iterative":
+        assert run("extract", star, "--cube_size=8", "--crop_size=16", "--use_deconv_tomo=False")[0] == 0
+        star, common[:2] = "subtomo.star", ["--method=iterative"]
+    common += ["--iterations=1", "--drop_out=0", "--learning_rate=0.001"]
+    try:
+        for precision in ("float32", "mixed_float16"):
+            status, log = run("refine", star, *common, f"--precision={precision}", f"--result_dir={precision}")
+            assert status == 0, log
+    finally:
+        keras.config.set_dtype_policy("float32")
+    for ours, theirs in zip(table("mixed_float16"), table("float32")):
+        assert float(ours["loss"]) == pytest.approx(float(theirs["loss"]), rel=0.02)
+    with zipfile.ZipFile(Path("mixed_float16") / STATE_FILE) as state:
+        state.extract("model.weights.h5")
+    with h5py.File("model.weights.h5") as weights_file:
+        scale = [float(values[()]) for values in weights_file["optimizer/vars"].values() if values.shape == ()]
+    assert 2**15 in scale  # Keras's first scale of the loss, which no step made too large
 
 
 @pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="JAX is not installed")
