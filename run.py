@@ -44,6 +44,7 @@ STEPS = {
     "protocols": f"{TESTS}/protocols",
     "faults": f"{TESTS}/faults",
     "install": f"{TESTS}/install",
+    "docs": [["-m", "mkdocs", "build", "--strict", "-q"]],
 }
 
 

@@ -24,7 +24,7 @@ for where, (tensorflow, keras) in TESTED.items():
     CPU += [f"tensorflow-cpu=={tensorflow}; {LINUX_PC} and {where}", f"tensorflow=={tensorflow}; {OTHERS} and {where}"]
     GPU += [f"tensorflow[and-cuda]=={tensorflow}; {where}"]
     KERAS += [f"keras=={keras}; {where}"]
-SITE = ["mkdocs-material", "mkdocstrings[python]"]
+SITE = ["mkdocs<2", "mkdocs-material", "mkdocstrings[python]"]
 
 
 class BuildWithRunnableTests(build_py):

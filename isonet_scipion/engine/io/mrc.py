@@ -79,6 +79,15 @@ def open_volume(path: str | os.PathLike[str]) -> Volume:
     ------
     EngineError
         If the file is missing, empty, truncated, no MRC file, complex, or not a volume, or its voxels are no cubes.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_volume(f"{folder}/zeros.mrc", np.zeros((2, 3, 4), np.float32), 10.0)
+    ...     volume = open_volume(f"{folder}/zeros.mrc")
+    ...     print(volume.shape, volume.voxel_size)
+    (2, 3, 4) 10.0
     """
     file = require_file(path, "volume")
     try:
@@ -381,7 +390,16 @@ def _write_statistics(mrc: mrcfile.mrcmemmap.MrcMemmap) -> None:
 def write_volume(
     path: str | os.PathLike[str], data: Reals, voxel_size: float, like: Volume | None = None, mark: bytes = b""
 ) -> None:
-    """Write an array (z, y, x) of float32 or int8; parameters and errors as in `writing_volume`."""
+    """Write an array (z, y, x) of float32 or int8; parameters and errors as in `writing_volume`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_volume(f"{folder}/mask.mrc", np.ones((2, 3, 4), np.int8), 10.0)
+    ...     print(open_volume(f"{folder}/mask.mrc").data.sum())
+    24
+    """
     with writing_volume(path, data.shape, data.dtype, voxel_size, like, mark) as voxels:
         voxels[:] = data
 

@@ -148,6 +148,18 @@ def measure_quality(evidence: Evidence, network: Network, divisor: tuple[int, in
         From (n, n, n) to the same shape, normalised, protein bright.
     divisor : tuple of int
         What the sides of its input must be multiples of.
+
+    Examples
+    --------
+    A network that changes nothing restores nothing.
+
+    >>> from isonet_scipion.engine.physics.grey_scale import Shown, measure
+    >>> from isonet_scipion.engine.physics.wedge import apply_wedge
+    >>> cube = apply_wedge(np.random.default_rng(0).normal(size=(32, 32, 32)).astype(np.float32), TiltRange())
+    >>> evidence = Evidence(Shown(cube, measure(-cube)), cube, TiltRange(), voxel_size=10.0)
+    >>> quality = measure_quality(evidence, lambda box: box, (8, 8, 8))
+    >>> quality.restored_wedge[0], quality.restored_resolution
+    (0.0, None)
     """
     tilt = evidence.tilt
     power = (wedge_power_ratio(volume, tilt) for volume in (evidence.before.voxels, evidence.after))

@@ -59,6 +59,16 @@ def correct(
     -------
     ndarray
         (z, y, x) float32, protein dark.
+
+    Examples
+    --------
+    A network that changes nothing, for the sake of the example; `corrector` makes one of a model.
+
+    >>> from isonet_scipion.engine.network.tiling import isonet_tiling
+    >>> tomogram = np.random.default_rng(0).normal(size=(24, 40, 40)).astype(np.float32)
+    >>> corrected = correct(tomogram.copy(), lambda tiles: tiles, isonet_tiling(32, 56))
+    >>> bool(np.allclose(corrected, tomogram, atol=1e-4))
+    True
     """
     volume = np.negative(tomogram, out=tomogram)
     shown = Shown(tomogram, measure(volume, percentile))

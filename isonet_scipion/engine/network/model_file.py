@@ -121,6 +121,12 @@ def load_model(path: str | os.PathLike[str]) -> tuple[keras.Model, dict[str, Any
     ------
     EngineError
         If the file is no model, another network's, or damaged.
+
+    Examples
+    --------
+    >>> model, metadata = load_model("builtin")
+    >>> f"{model.count_params():,}"
+    '1,053,345'
     """
     path = model_path(path)
     metadata = read_metadata(path)

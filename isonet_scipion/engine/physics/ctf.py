@@ -20,7 +20,13 @@ UNITS = (("m", 1e10, 1e-3), ("µm", 1e4, 50.0), ("nm", 10.0, LEAST_DEFOCUS))  # 
 
 @dataclass(frozen=True)
 class CtfParameters:
-    """What the contrast transfer function depends on."""
+    """What the contrast transfer function depends on.
+
+    Examples
+    --------
+    >>> print(CtfParameters(voltage=200, defocus=30000))
+    defocus 30000 A, 200 kV, Cs 2.7 mm
+    """
 
     voltage: float = 300.0  # kV
     cs: float = 2.7  # mm

@@ -106,6 +106,13 @@ def deconvolve(
     ------
     EngineError
         If a voxel is not finite, all are equal, or there is no room for the file.
+
+    Examples
+    --------
+    >>> tomogram = np.random.default_rng(0).normal(size=(16, 24, 24)).astype(np.float32)
+    >>> filtered = deconvolve(tomogram, Deconvolution(10.0, CtfParameters(defocus=20000)))
+    >>> bool(abs(filtered.mean() - tomogram.mean()) < 1e-4)
+    True
     """
     if border is not None:
         whole = np.empty(tomogram.shape, np.float32) if out is None else out

@@ -23,7 +23,13 @@ TILT_TOLERANCE = 3.0  # degrees by which a tomogram's range may differ from the 
 
 @dataclass(frozen=True)
 class TiltRange:
-    """Smallest and largest tilt angle of a tilt series in degrees."""
+    """Smallest and largest tilt angle of a tilt series in degrees.
+
+    Examples
+    --------
+    >>> TiltRange(-50, 60).symmetric
+    False
+    """
 
     minimum: float = TILT_RANGE[0]
     maximum: float = TILT_RANGE[1]
@@ -95,6 +101,13 @@ def apply_wedge(volume: Floats, tilt: TiltRange) -> Floats:
     -------
     ndarray
         Same shape, float32.
+
+    Examples
+    --------
+    >>> cube = np.random.default_rng(0).normal(size=(16, 16, 16)).astype(np.float32)
+    >>> without_wedge = apply_wedge(cube, TiltRange(-60, 60))
+    >>> bool(without_wedge.std() < cube.std())
+    True
     """
     size = len(volume)
     kz = scipy.fft.fftfreq(size, 1 / size)[:, None, None]

@@ -61,6 +61,13 @@ def sample_mask(
     ------
     EngineError
         If a voxel is not finite, or all are equal.
+
+    Examples
+    --------
+    >>> tomogram = np.random.default_rng(0).normal(size=(20, 40, 40)).astype(np.float32)
+    >>> mask = sample_mask(tomogram, density_percentage=50, std_percentage=100)
+    >>> mask.shape, bool(0.4 < mask.mean() <= 0.5)
+    ((20, 40, 40), True)
     """
     if border is not None:
         if boundary is not None:
