@@ -24,12 +24,13 @@ from isonet_scipion.constants import (
     DEFOCUS_SOURCE_LABEL,
     REPORT_ATTRIBUTES,
 )
+from isonet_scipion.engine.conventions import CORRECTED
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.files import require_file
 from isonet_scipion.engine.io.mrc import open_volume
 from isonet_scipion.engine.io.report_file import read_report
 from isonet_scipion.engine.io.star import Star, read_star, write_star
-from isonet_scipion.engine.io.tomogram_table import HALF_LABELS
+from isonet_scipion.engine.io.tomogram_table import CTF_STATE, HALF_LABELS
 from isonet_scipion.engine.physics.wedge import TiltRange
 
 MRC_SUFFIXES = (".mrc", ".rec", ".map", ".ali", ".st", ".mrcs")
@@ -127,8 +128,8 @@ def tomogramRow(
     boundary: str | None = None,
     mask: str | None = None,
     halves: Sequence[str | None] = (),
-    isDeconvolved: bool = False,
     defocusSource: str | None = None,
+    ctfState: str | None = None,
 ) -> dict[str, str]:
     """One row of a tomogram table.
 
@@ -154,10 +155,10 @@ def tomogramRow(
         MRC file of the mask.
     halves : sequence of str
         MRC files of the even and the odd half, or None twice for a row beside one that has them.
-    isDeconvolved : bool
-        Whether the CTF is corrected in `path`.
     defocusSource : str, optional
         Where the defocus is from: CTF or form.
+    ctfState : str, optional
+        What was done to the CTF of `path` and the halves, of CTF_STATES.
     """
     values = {
         "rlnIndex": index,
@@ -178,7 +179,9 @@ def tomogramRow(
     values.update(zip(HALF_LABELS, halves))
     if defocusSource is not None:
         values[DEFOCUS_SOURCE_LABEL] = defocusSource
-    if isDeconvolved:
+    if ctfState is not None:
+        values[CTF_STATE] = ctfState
+    if ctfState == CORRECTED:
         values["rlnDeconvTomoName"] = path
     return _asText(values)
 

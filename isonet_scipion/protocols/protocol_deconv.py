@@ -10,7 +10,10 @@ from tomo.objects import SetOfTomograms, Tomogram
 
 from isonet_scipion import convert
 from isonet_scipion.constants import DEFOCUS_SOURCE_LABEL
+from isonet_scipion.engine.conventions import PHASE_FLIPPED
+from isonet_scipion.engine.io.tomogram_table import CTF_STATE
 from isonet_scipion.engine.settings import DeconvSettings
+from isonet_scipion.protocols.ctf_history import addCtfHistory, correctedErrors, ctfStates, statesInWords
 from isonet_scipion.protocols.defocus import (
     Defoci,
     addCtfs,
@@ -43,12 +46,12 @@ class ProtIsoNetDeconv(ProtIsoNetTomograms):
     _label = "CTF deconvolution"
     _possibleOutputs = {"tomograms": SetOfTomograms}
     MATCHED = ("inputCtfs",)
-    CORRECTS_CTF = True
     FREE = ("chunkSize",)
 
     def _defineParams(self, form: Form) -> None:
         form.addSection(label="Input")
-        self._addTomogramsParam(form, "Tomograms whose CTF was not corrected.")
+        self._addTomogramsParam(form, "Tomograms whose CTF was not corrected, or phase-flipped only.")
+        addCtfHistory(form)
         addCtfs(form)
         form.addParam(
             "skipWithoutCtf",
@@ -133,18 +136,13 @@ class ProtIsoNetDeconv(ProtIsoNetTomograms):
         if errors:
             return errors
         tomograms = self._tomogramsById()
-        errors = defocusErrors(self, self._defociById(tomograms), self._leavesOut())
+        errors = correctedErrors(ctfStates(self), "Tomograms")
+        errors += defocusErrors(self, self._defociById(tomograms), self._leavesOut())
         return errors + ctfParameterErrors(self, map(self._optics, tomograms.values())) + self._halvesErrors()
 
     def _warnings(self) -> list[str]:
         warnings = super()._warnings()
         tomograms = self._tomogramsById()
-        corrected = [tsId for tsId, tomogram in tomograms.items() if tomogram.ctfCorrected()]
-        if corrected:
-            warnings.append(
-                f"The CTF of {', '.join(corrected)} is already corrected: the deconvolution would correct it twice. "
-                "Give such tomograms straight to the mask and extraction."
-            )
         defoci = self._defociById(tomograms)
         without = withoutCtf(defoci)
         if without and not isOpen(self.inputCtfs):
@@ -155,12 +153,15 @@ class ProtIsoNetDeconv(ProtIsoNetTomograms):
 
     def _results(self, output: SetOfTomograms) -> list[str]:
         used = (self._usedOf(label).values() for label in ("rlnDefocus", DEFOCUS_SOURCE_LABEL))
-        return [*super()._results(output), usedDefocus(*used), f"Filter: {self._strength()}."]
+        states = statesInWords(self._usedOf(CTF_STATE).values())
+        return [*super()._results(output), usedDefocus(*used), f"{states} Filter: {self._strength()}."]
 
     def _methods(self) -> list[str]:
+        number = list(self._usedOf(CTF_STATE).values()).count(PHASE_FLIPPED)
+        flipped = f" Of {number} of them, which were phase-flipped already, only the strength." if number else ""
         return [
             "The contrast transfer function was deconvolved from the tomograms with a Wiener-like filter [Tegunov2019] "
-            f"as in IsoNet [Liu2022] ({self._strength()})."
+            f"as in IsoNet [Liu2022] ({self._strength()}).{flipped}"
         ]
 
     def _strength(self) -> str:

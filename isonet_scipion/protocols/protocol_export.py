@@ -17,6 +17,7 @@ from isonet_scipion.engine.io.relion import NAME
 from isonet_scipion.engine.io.star import read_star
 from isonet_scipion.engine.sampling.crops import usual_cube_size
 from isonet_scipion.protocols.base import ProtIsoNetBase
+from isonet_scipion.protocols.ctf_history import ctfStates
 from isonet_scipion.protocols.form import Within
 from isonet_scipion.protocols.record import formValues
 from isonet_scipion.protocols.streaming import sameSampling
@@ -85,7 +86,7 @@ class ProtIsoNetExport(ProtIsoNetBase):
             cleanPath(self._getExtraPath(name))
         cleanPattern(self._getExtraPath("*.mrc"))  # converted volumes
         masks, corrected = self._files("inputMasks"), self._files("inputCorrected")
-        tomograms, rows = self.inputTomograms.get(), []
+        tomograms, states, rows = self.inputTomograms.get(), ctfStates(self), []
         for index, tomogram in enumerate([item.clone() for item in convert.enabled(tomograms)], 1):
             tsId = tomogram.getTsId()
             row = convert.tomogramRow(
@@ -94,7 +95,7 @@ class ProtIsoNetExport(ProtIsoNetBase):
                 tomogram.getSamplingRate(),
                 convert.readOptics(tomogram.getAcquisition(), tomograms.getAcquisition()),
                 index,
-                isDeconvolved=bool(tomogram.ctfCorrected()),
+                ctfState=states.get(tsId),
             )
             row["rlnMaskName"] = masks.get(tsId, "None")
             row["rlnCorrectedTomoName"] = corrected.get(tsId, "None")

@@ -12,13 +12,15 @@ from tomo.objects import SetOfTomograms, Tomogram
 
 from isonet_scipion import convert
 from isonet_scipion.constants import DEFOCUS_SOURCE_LABEL
-from isonet_scipion.engine.conventions import ISONET_RAMP, REPORT_PAGE
+from isonet_scipion.engine.conventions import CORRECTED, ISONET_RAMP, REPORT_PAGE
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.report_file import read_report, report_path
+from isonet_scipion.engine.io.tomogram_table import CTF_STATE
 from isonet_scipion.engine.network.model_file import network_settings, read_metadata
 from isonet_scipion.engine.physics.wedge import TILT_TOLERANCE
 from isonet_scipion.engine.settings import PredictSettings
 from isonet_scipion.protocols.base import EngineFailure
+from isonet_scipion.protocols.ctf_history import addCtfHistory, correctedErrors, ctfStates, statesInWords
 from isonet_scipion.protocols.defocus import (
     addCtfs,
     addDefocus,
@@ -70,6 +72,7 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
             help="Of the model's training: an earlier one has learned less, and less of the noise. Empty: the model's "
             "own, the last. The training's viewer shows all of them.",
         )
+        addCtfHistory(form, CTF_AWARE)
         addCtfs(form, CTF_AWARE)
         addDefocus(form, CTF_AWARE)
         self._addHalvesParam(form, "Correct")
@@ -183,6 +186,7 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
             )
         if metadata.get("ctf_aware"):
             isLeftOut = isOpen(self.inputCtfs)
+            errors += correctedErrors(ctfStates(self), "Model")
             errors += defocusErrors(self, defociById(self, self._tomogramsById(), isLeftOut), isLeftOut)
         cube, crop = self.cubeSize.get(), self.cropSize.get()
         if cube and crop and crop < cube + ISONET_RAMP:
@@ -216,7 +220,8 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
 
     def _ctfWarnings(self, tomograms: dict[str, Tomogram]) -> list[str]:
         trained = self.model.get().ctfCorrected()
-        other = [tsId for tsId, tomogram in tomograms.items() if bool(tomogram.ctfCorrected()) != trained]
+        states = ctfStates(self)
+        other = [tsId for tsId in tomograms if (states.get(tsId) == CORRECTED) != trained]
         if trained is None or not other:
             return []
         kinds = {True: "with", False: "without"}
@@ -230,6 +235,7 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         lines.append(f"Network: {self._usedModel()}.")
         if any(sources):
             lines.append(usedDefocus(self._usedOf("rlnDefocus").values(), sources))
+            lines.append(statesInWords(self._usedOf(CTF_STATE).values()))
         for tomogram in output:
             report = convert.reportNumbers(tomogram)
             powers = (report[f"wedge_power_{when}"] for when in ("before", "after"))

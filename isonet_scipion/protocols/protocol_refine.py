@@ -10,7 +10,8 @@ from isonet_scipion import convert
 from isonet_scipion.constants import CUBE_SIZE_ATTRIBUTE, DEFOCUS_SOURCE_LABEL
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.losses import read_losses
-from isonet_scipion.engine.io.star import read_star
+from isonet_scipion.engine.io.star import Star, read_star
+from isonet_scipion.engine.io.tomogram_table import CTF_STATE
 from isonet_scipion.engine.network.model_file import BUILTIN, STATE_FILE, read_metadata
 from isonet_scipion.engine.network.unet import NetworkSettings
 from isonet_scipion.engine.sampling.crops import usual_cube_size
@@ -23,6 +24,7 @@ from isonet_scipion.engine.settings import (
 )
 from isonet_scipion.objects import IsoNetModel
 from isonet_scipion.protocols.base import EngineFailure, ProtIsoNetBase
+from isonet_scipion.protocols.ctf_history import statesInWords
 from isonet_scipion.protocols.defocus import (
     amplitudeWarnings,
     defociById,
@@ -213,30 +215,36 @@ class ProtIsoNetRefine(ProtIsoNetBase):
 
     def _learnedFrom(self) -> list[str]:
         """What its table says that it learns from; before there is one, nothing."""
-        rows = self._tableRows()
-        if not rows:
+        table = self._readTable()
+        if table is None:
             return []
+        number = len(table.rows)
         if not self._usedOnePass():
-            return [f"{len(rows)} subtomograms, cubes of {rows[0]['rlnCubeSize']} voxels."]
+            return [f"{number} subtomograms, cubes of {table.rows[0]['rlnCubeSize']} voxels."]
+
+        def column(label: str) -> list[str | None]:
+            return [table.text(row, label) for row in table.rows]
+
         halves = ", with their halves" if self._used("useHalves") else ""
         aware = "CTF-aware, " if self._used("ctfAware") else ""
-        lines = [f"One-pass, {aware}on {len(rows)} tomograms{halves}."]
-        lines.append(f"Masks: {sum(row.get('rlnMaskName', 'None') != 'None' for row in rows)} of {len(rows)}.")
-        if self._used("ctfAware"):
-            columns = ([row.get(label) for row in rows] for label in ("rlnDefocus", DEFOCUS_SOURCE_LABEL))
-            lines.append(usedDefocus(*columns))
+        masks = sum(mask is not None for mask in column("rlnMaskName"))
+        lines = [f"One-pass, {aware}on {number} tomograms{halves}.", f"Masks: {masks} of {number}."]
+        if aware:
+            lines += [usedDefocus(column("rlnDefocus"), column(DEFOCUS_SOURCE_LABEL)), statesInWords(column(CTF_STATE))]
         return lines
 
-    def _tableRows(self) -> list[dict[str, str]]:
+    def _readTable(self) -> Star | None:
+        """The table that it learns from; None before there is one."""
         tables = (self._getExtraPath(name) for name in (TOMOGRAMS_TABLE, SUBTOMOGRAMS_TABLE))
         path = next((path for path in tables if os.path.exists(path)), None)
-        return [] if path is None else read_star(path).rows
+        return None if path is None else read_star(path)
 
     def _usedOnePass(self) -> bool:
         return self._used("method") == "one-pass"
 
     def _methods(self) -> list[str]:
-        losses, number = self._losses(), len(self._tableRows())
+        losses, table = self._losses(), self._readTable()
+        number = 0 if table is None else len(table.rows)
         last = f" The last validation loss was {losses['validation']:.4f}." if losses else ""
         if self._usedOnePass():
             ctf = " They were phase-flipped, its output multiplied by their CTFs." if self._used("ctfAware") else ""

@@ -22,6 +22,7 @@ from isonet_scipion import convert
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.star import read_star
 from isonet_scipion.protocols.base import EngineFailure, ProtIsoNetBase
+from isonet_scipion.protocols.ctf_history import States, ctfStates
 
 if TYPE_CHECKING:
     from pwem.objects import EMSet
@@ -43,7 +44,6 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
     OUTPUT = "tomograms"
     OUTPUT_CLASS: type[EMSet] = SetOfTomograms
     MATCHED: tuple[str, ...] = ()  # parameters whose sets go with the tomograms by tsId
-    CORRECTS_CTF = False
 
     def _addTomogramsParam(self, form: Form, help: str) -> None:
         form.addParam(
@@ -103,6 +103,7 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
     def stepsGeneratorStep(self) -> None:
         """Give each tomogram a step as soon as it and its partner are there, until the inputs are closed."""
         self._tomograms, self._failed, steps, isGrowing = {}, {}, [], True
+        self._ctfStates: States = {}
         while isGrowing and not self.isFailed():
             with self._lock:
                 # before the sets are read: what comes after that is seen in the next turn
@@ -141,6 +142,8 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
         """Those that can be worked on, and were not yet, with their partners."""
         seen = self._doneIds() | set(self._tomograms)
         new = {tsId: tomogram for tsId, tomogram in self._tomogramsById().items() if tsId not in seen}
+        if new:
+            self._ctfStates = ctfStates(self)
         partners = self._partners(new) if new else {}
         return {tsId: (tomogram, partners[tsId]) for tsId, tomogram in new.items() if tsId in partners}
 
@@ -198,7 +201,7 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
                 self._optics(tomogram),
                 # distinct among all tables, since the engine's random numbers depend on it
                 len(files) * tomogram.getObjId() + place,
-                isDeconvolved=tomogram.ctfCorrected() and not self.CORRECTS_CTF,
+                ctfState=self._ctfStates.get(tsId),
                 halves=own if name == tsId else [None] * len(own),
                 **columns,
             )

@@ -11,6 +11,7 @@ from isonet_scipion.engine.learning.noise_schedule import noise_level
 from isonet_scipion.engine.network.model_file import BUILTIN, network_settings, read_metadata
 from isonet_scipion.engine.network.unet import NetworkSettings
 from isonet_scipion.engine.settings import RefineSettings
+from isonet_scipion.protocols.ctf_history import correctedErrors, ctfStates
 from isonet_scipion.protocols.defocus import ctfParameterErrors, defociById, defocusErrors
 from isonet_scipion.protocols.form import numbers, optionValues
 from isonet_scipion.protocols.mask_checks import maskErrors
@@ -36,10 +37,8 @@ def tomogramErrors(protocol: Protocol) -> list[str]:
 
 def _ctfErrors(protocol: Protocol) -> list[str]:
     tomograms = {tomogram.getTsId(): tomogram.clone() for tomogram in convert.enabled(protocol.inputTomograms.get())}
-    corrected = [tsId for tsId, tomogram in tomograms.items() if tomogram.ctfCorrected()]
     errors = defocusErrors(protocol, defociById(protocol, tomograms))
-    if corrected:
-        errors.append(f"*CTF-aware*: the CTF of {', '.join(corrected)} is corrected already. Select them as they were.")
+    errors += correctedErrors(ctfStates(protocol), "CTF-aware")
     return errors + ctfParameterErrors(protocol, map(protocol._optics, tomograms.values()))
 
 

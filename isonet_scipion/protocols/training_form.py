@@ -8,6 +8,7 @@ from pyworkflow.protocol.params import LEVEL_ADVANCED, BooleanParam, FloatParam,
 
 from isonet_scipion.engine.conventions import CUBE_STEP
 from isonet_scipion.engine.settings import METHODS, ONE_PASS_DEFAULTS, ONE_PASS_FROM_A_MODEL, RefineSettings
+from isonet_scipion.protocols.ctf_history import addCtfHistory
 from isonet_scipion.protocols.defocus import addCtfs, addDefocus, addMicroscope
 from isonet_scipion.protocols.form import Within, addOption, addTiltRange
 
@@ -55,6 +56,7 @@ def addInputs(form: Form) -> None:
         "the correction is then the mean of the corrected halves.",
     )
     addOption(form, RefineSettings, "ctf_aware", "CTF-aware?", CTF_AWARE_HELP, condition=ONE_PASS)
+    addCtfHistory(form, CTF_AWARE)
     addCtfs(form, CTF_AWARE)
     addDefocus(form, CTF_AWARE)
     addMicroscope(form, RefineSettings, CTF_AWARE)

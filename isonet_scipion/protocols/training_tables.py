@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from isonet_scipion import convert
+from isonet_scipion.protocols.ctf_history import ctfStates
 from isonet_scipion.protocols.defocus import sourcedDefoci
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ def tomogramRows(protocol: Protocol) -> list[dict[str, str]]:
     tomograms, masks = protocol.inputTomograms.get(), protocol.inputMasks.get()
     files = {} if masks is None else {mask.getTsId(): mask.getFileName() for mask in convert.enabled(masks)}
     defoci = sourcedDefoci(protocol, convert.enabledIds(tomograms)) if protocol.ctfAware else {}
+    states = ctfStates(protocol)
     rate, halves, rows = tomograms.getSamplingRate(), protocol.useHalves.get(), []
     for index, tomogram in enumerate(convert.enabled(tomograms), 1):
         tsId = tomogram.getTsId()
@@ -36,7 +38,7 @@ def tomogramRows(protocol: Protocol) -> list[dict[str, str]]:
                 defocusSource=source,
                 mask=files.get(tsId),
                 halves=paths[1:],
-                isDeconvolved=tomogram.ctfCorrected(),
+                ctfState=states.get(tsId),
             )
         )
     return rows

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pyworkflow.wizard import Wizard
 
+from isonet_scipion.engine.conventions import PHASE_FLIPPED
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.physics.ctf import CtfParameters
 from isonet_scipion.engine.physics.radial_filter import Deconvolution, deconvolve
 from isonet_scipion.protocols import ProtIsoNetDeconv
+from isonet_scipion.protocols.ctf_history import ctfStates
 from isonet_scipion.viewers.pictures import showSlice
 from isonet_scipion.viewers.volumes import middle, openTomogram
 from isonet_scipion.wizards.preview import showPreview
@@ -73,7 +75,13 @@ def deconvPreview(protocol: ProtIsoNetDeconv, tomogram: Tomogram) -> DeconvPrevi
     part = np.asarray(voxels[middle(voxels.shape, DEPTH)], np.float32)
     highpass = protocol.highpassNyquist.get()
     # the faces of the part are no borders, so they must not bleed into each other
-    filter_ = Deconvolution(tomogram.getSamplingRate(), ctf_parameters, highpassnyquist=highpass, pad_edges=True)
+    filter_ = Deconvolution(
+        tomogram.getSamplingRate(),
+        ctf_parameters,
+        highpassnyquist=highpass,
+        pad_edges=True,
+        phase_flipped=ctfStates(protocol).get(tsId) == PHASE_FLIPPED,
+    )
     return DeconvPreview(part, filter_)
 
 

@@ -123,8 +123,10 @@ def test_subtomogram_rows_carry_the_tilt_range_and_the_tomogram(tomogram):
 
 
 def test_a_tomogram_with_its_ctf_corrected_counts_as_deconvolved():
-    row = convert.tomogramRow("TS_01", "a.mrc", 10.0, OPTICS, isDeconvolved=True)
+    row = convert.tomogramRow("TS_01", "a.mrc", 10.0, OPTICS, ctfState="corrected")
     assert row["rlnDeconvTomoName"] == row["rlnMicrographName"] == "a.mrc"
+    flipped = convert.tomogramRow("TS_01", "a.mrc", 10.0, OPTICS, ctfState="phase-flipped")
+    assert flipped["isonetCtfState"] == "phase-flipped" and "rlnDeconvTomoName" not in flipped
 
 
 def test_coordinates_are_array_indices_in_the_target_voxels(tomogram):

@@ -92,11 +92,6 @@ class TestIsoNetInputs(IsoNetTest):
         deconv.defocus.set(-20000)
         self.assertIn("underfocus is positive here", " ".join(deconv.validate()))
 
-    def test_correcting_the_ctf_twice_is_warned_of(self) -> None:
-        once = self.run_(ProtIsoNetDeconv, self.input, defocus=20000)
-        twice = self.prepare(ProtIsoNetDeconv, {"inputTomograms": (once, "tomograms")}, defocus=20000)
-        self.assertIn("TS_02, TS_01 is already corrected", " ".join(twice.warnings()))
-
     def test_half_tomograms_are_deconvolved_too(self) -> None:
         halved = self.importTomograms()
         folder = self.raw / "halves"

@@ -1,0 +1,135 @@
+"""What was done to the CTF of tomograms before, as a project tells: from a set back to its tilt series.
+
+Reconstructions do not hand on the tilt series' mark that its CTF was corrected, so it is looked for where it was made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Mapping, Optional
+
+from pyworkflow.object import RELATION_SOURCE
+from pyworkflow.protocol import Protocol
+from pyworkflow.protocol.params import EnumParam
+from tomo.objects import SetOfTiltSeriesBase, SetOfTomograms, SetOfTomoMasks
+
+from isonet_scipion.engine.conventions import CORRECTED, CTF_STATES, PHASE_FLIPPED, RAW
+from isonet_scipion.protocols.form import OneOf
+
+if TYPE_CHECKING:
+    from pwem.objects import EMSet
+    from pyworkflow.protocol import Form
+
+States = Mapping[str, Optional[str]]  # of each tomogram (tsId), one of CTF_STATES; None where nothing tells
+BY_PROJECT = "as the project tells"
+CHOICES = (BY_PROJECT, *CTF_STATES)
+STRENGTH = (None, RAW, PHASE_FLIPPED, CORRECTED)  # of several sources the one to which most was done counts
+
+
+def addCtfHistory(form: Form, condition: str | None = None) -> None:
+    """Add ctfHistory, which overrides what the project tells."""
+    form.addParam(
+        "ctfHistory",
+        EnumParam,
+        choices=list(CHOICES),
+        validators=[OneOf(CHOICES)],
+        default=0,
+        condition=condition,
+        label="CTF so far",
+        help="What was done to the CTF of the tomograms before.\n\n"
+        f"*{BY_PROJECT}*: phase-flipped where the tomograms, or the tilt series that they were made from, are marked "
+        "as CTF-corrected (IMOD's ctfphaseflip); corrected where they were deconvolved; raw where the tilt series are "
+        "not marked. Of imported tomograms a project tells nothing: they are taken as raw, and the summary says so.\n\n"
+        "*phase-flipped*: the signs are right already and are not turned again (also Warp and AreTomo3).",
+    )
+
+
+def ctfStates(protocol: Protocol) -> States:
+    """What was done to the CTF of each of a protocol's inputTomograms: the form's word, else the project's."""
+    pointer = protocol.inputTomograms
+    items = pointer.get()
+    given = protocol.getEnumText("ctfHistory") if hasattr(protocol, "ctfHistory") else BY_PROJECT
+    if given != BY_PROJECT:
+        return {item.getTsId(): given for item in items}
+    source = pointer.getObjValue()
+    maker = source if isinstance(source, Protocol) else _maker(items, protocol)
+    return _traced(items, maker, protocol, set())
+
+
+def correctedErrors(states: States, label: str) -> list[str]:
+    """That the CTF of some tomograms would be corrected twice by what the form's `label` does."""
+    corrected = [tsId for tsId, state in states.items() if state == CORRECTED]
+    if not corrected:
+        return []
+    return [
+        f"*{label}*: the CTF of {', '.join(corrected)} is corrected already. Select them as they were before, or say "
+        "what they are by *CTF so far*."
+    ]
+
+
+def statesInWords(states: Iterable[str | None]) -> str:
+    """How many tomograms of each state there are, for a summary."""
+    states = list(states)
+    words = {**{state: state for state in CTF_STATES}, None: "taken as raw, as nothing tells otherwise,"}
+    told = [f"{word} {states.count(state)}" for state, word in words.items() if state in states]
+    return f"CTF before: {', '.join(told)}."
+
+
+def _traced(items: EMSet, maker: Protocol | None, protocol: Protocol, seen: set[int]) -> dict[str, str | None]:
+    """The state of each item of a set, which `maker` made; `seen` are the sets that are looked at already."""
+    seen.add(items.getObjId())
+    marks = {item.getTsId(): bool(item.ctfCorrected()) for item in items}
+    if maker is not None and _corrects(maker):
+        return dict.fromkeys(marks, CORRECTED)
+    before: dict[str, str | None] = {}
+    for source, its_maker in _sources(items, maker, protocol):
+        if source.getObjId() not in seen:
+            for tsId, state in _traced(source, its_maker, protocol, seen).items():
+                before[tsId] = max(before.get(tsId), state, key=STRENGTH.index)
+    # what an IsoNet project's folder has as deconvolved comes marked
+    marked = CORRECTED if maker is not None and maker.getClassName() == "ProtIsoNetImportProject" else PHASE_FLIPPED
+    unmarked = RAW if isinstance(items, SetOfTiltSeriesBase) else None
+    return {
+        tsId: max(before.get(tsId), marked if mark else unmarked, key=STRENGTH.index) for tsId, mark in marks.items()
+    }
+
+
+def _corrects(maker: Protocol) -> bool:
+    """Whether what a protocol makes has its CTF corrected in strength too, as by any program's deconvolution."""
+    name = maker.getClassName()
+    if name == "ProtIsoNetPredict":
+        model = maker.model.get()
+        return model is not None and model.isCtfAware()
+    return "deconv" in name.lower()
+
+
+def _sources(items: EMSet, maker: Protocol | None, protocol: Protocol) -> Iterator[tuple[EMSet, Protocol | None]]:
+    """The tomograms and tilt series that a set was made from, each with its own maker."""
+    pointers = [] if maker is None else [pointer for _, pointer in maker.iterInputAttributes()]
+    found = False
+    for pointer in pointers:
+        source, holder = pointer.get(), pointer.getObjValue()
+        if _isTraced(source):
+            found = True
+            yield source, holder if isinstance(holder, Protocol) else _maker(source, protocol)
+    if not found and items.hasObjId():
+        for relation in protocol.getProject().mapper.getRelationsByName(RELATION_SOURCE):
+            if relation["object_child_id"] == items.getObjId():
+                source = protocol.getProject().mapper.selectById(relation["object_parent_id"])
+                if isinstance(source, Protocol) and relation["object_parent_extended"]:
+                    source = getattr(source, relation["object_parent_extended"], None)
+                if _isTraced(source):
+                    yield source, _maker(source, protocol)
+
+
+def _isTraced(source: object) -> bool:
+    isKind = isinstance(source, (SetOfTiltSeriesBase, SetOfTomograms)) and not isinstance(source, SetOfTomoMasks)
+    return isKind and hasattr(source.ITEM_TYPE, "ctfCorrected")
+
+
+def _maker(items: EMSet, protocol: Protocol) -> Protocol | None:
+    """The protocol that a set is an output of."""
+    if not items.getObjParentId():
+        return None
+    parent = protocol.getProject().mapper.selectById(items.getObjParentId())
+    return parent if isinstance(parent, Protocol) else None

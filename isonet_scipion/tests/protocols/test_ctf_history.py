@@ -1,0 +1,150 @@
+"""What was done to the CTF before: found out in the project, told by the form, and made the right thing of.
+
+IMOD's programs are not needed: its protocols' own code registers files as if the programs had written them.
+"""
+
+from __future__ import annotations
+
+from unittest import SkipTest
+
+import numpy as np
+from pyworkflow.object import Pointer
+from tomo.objects import SetOfTiltSeries, TiltSeries, TomoAcquisition
+
+from isonet_scipion.engine.io.star import read_star
+from isonet_scipion.engine.physics.ctf import CtfParameters
+from isonet_scipion.engine.physics.radial_filter import Deconvolution, PhaseFlip, deconvolve
+from isonet_scipion.protocols import (
+    ProtIsoNetDeconv,
+    ProtIsoNetExport,
+    ProtIsoNetExtract,
+    ProtIsoNetMask,
+    ProtIsoNetRefine,
+)
+from isonet_scipion.protocols.ctf_history import CHOICES, ctfStates
+from isonet_scipion.protocols.training_tables import tomogramRows
+from isonet_scipion.tests.protocols.scene import OPTICS, SHAPES, TILTS, VOXEL_SIZE, IsoNetTest, read, scene, write
+
+try:
+    from imod.protocols import ProtImodCtfCorrection, ProtImodTomoReconstruction
+except ImportError as error:
+    raise SkipTest("scipion-em-imod is not installed") from error
+
+DEFOCUS = 45000.0  # A
+CTF = CtfParameters(OPTICS["voltage"], OPTICS["sphericalAberration"], OPTICS["amplitudeContrast"], DEFOCUS)
+
+
+class TestIsoNetCtfHistory(IsoNetTest):
+    """Tilt series, phase-flipped by IMOD or not, and tomograms from them, which lose the mark."""
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        super().setUpClass()
+        raw = SetOfTiltSeries.create(cls.tomograms._getPath())
+        cls.fill(raw, [TiltSeries(tsId=tsId) for tsId in SHAPES])
+        cls.tomograms._defineOutputs(TiltSeries=raw)
+        cls.proj.mapper.commit()
+        cls.flipping = cls.made(ProtImodCtfCorrection, (cls.tomograms, "TiltSeries"))
+        flipped = SetOfTiltSeries.create(cls.flipping._getPath())
+        series = [item.clone(ignoreAttrs=[]) for item in cls.tomograms.TiltSeries]
+        cls.fill(flipped, [ProtImodCtfCorrection._createOutputTiltSeries(item, {1}) for item in series])
+        cls.flipping._defineOutputs(TiltSeries=flipped)
+        cls.fromRaw = cls.reconstructed((cls.tomograms, "TiltSeries"), lambda volume: volume)
+        flip = PhaseFlip(VOXEL_SIZE, CTF, pad_edges=False)
+        cls.fromFlipped = cls.reconstructed((cls.flipping, "TiltSeries"), lambda volume: deconvolve(volume, flip))
+
+    @classmethod
+    def fill(cls, output: SetOfTiltSeries, series: list[TiltSeries]) -> None:
+        acquisition = TomoAcquisition(
+            angleMin=TILTS["acquisitionAngleMin"], angleMax=TILTS["acquisitionAngleMax"], tiltAxisAngle=84.1, **OPTICS
+        )
+        output.setSamplingRate(VOXEL_SIZE)
+        output.setAcquisition(acquisition)
+        for item in series:
+            item.setSamplingRate(VOXEL_SIZE)
+            item.setAcquisition(acquisition.clone())
+            output.append(item)
+            item.write()
+            output.update(item)
+        output.write()
+
+    @classmethod
+    def made(cls, protocolClass: type, source: tuple):
+        """A protocol of IMOD that has been through, but for its outputs."""
+        protocol = cls.prepare(protocolClass, {"inputSetOfTiltSeries": source})
+        cls.proj.saveProtocol(protocol)
+        protocol.makePathsAndClean()
+        protocol.setStatus("finished")
+        cls.proj._storeProtocol(protocol)
+        return protocol
+
+    @classmethod
+    def reconstructed(cls, source: tuple, change):
+        protocol = cls.made(ProtImodTomoReconstruction, source)
+        for number, item in enumerate([item.clone(ignoreAttrs=[]) for item in getattr(*source)]):
+            path = protocol._getExtraPath(f"{item.getTsId()}.mrc")
+            write(path, change(scene(SHAPES[item.getTsId()], number)))
+            protocol._registerOutput(item, path)
+        protocol._closeOutputSet()
+        cls.proj._storeProtocol(protocol)
+        cls.proj.mapper.commit()
+        return protocol
+
+    def states(self, source: tuple, **values: object) -> set:
+        """The states that a deconvolution of these tomograms finds, which are the same for all."""
+        return set(ctfStates(self.prepare(ProtIsoNetDeconv, {"inputTomograms": source}, **values)).values())
+
+    def test_the_state_is_that_of_the_tilt_series_that_the_tomograms_are_from(self) -> None:
+        marks = [tomogram.ctfCorrected() for tomogram in self.fromFlipped.Tomograms]
+        self.assertFalse(any(marks))  # IMOD's reconstruction does not hand the mark on
+        self.assertEqual(self.states((self.fromFlipped, "Tomograms")), {"phase-flipped"})
+        self.assertEqual(self.states((self.fromRaw, "Tomograms")), {"raw"})
+        self.assertEqual(self.states((self.tomograms, "Tomograms")), {None})
+        flipped = CHOICES.index("phase-flipped")
+        self.assertEqual(self.states((self.tomograms, "Tomograms"), ctfHistory=flipped), {"phase-flipped"})
+        # also where only a relation tells what a set was made from
+        other = self.importTomograms()
+        other._defineSourceRelation(Pointer(self.flipping, extended="TiltSeries"), other.Tomograms)
+        self.proj.mapper.commit()
+        self.assertEqual(self.states((other, "Tomograms")), {"phase-flipped"})
+
+    def test_phase_flipped_tomograms_are_deconvolved_like_raw_ones_and_not_twice(self) -> None:
+        runs = {}
+        for kind, source in (("raw", self.fromRaw), ("flipped", self.fromFlipped)):
+            runs[kind] = self.run_(ProtIsoNetDeconv, {"inputTomograms": (source, "Tomograms")}, defocus=DEFOCUS)
+        for number, (right, ours) in enumerate(zip(runs["raw"].tomograms, runs["flipped"].tomograms)):
+            expected = deconvolve(scene(SHAPES[ours.getTsId()], number), Deconvolution(VOXEL_SIZE, CTF))
+            np.testing.assert_allclose(read(right.getFileName()), expected, atol=1e-3)
+            np.testing.assert_allclose(read(ours.getFileName()), expected, atol=2e-3 * expected.std())
+        self.assertIn("CTF before: phase-flipped 2.", " ".join(runs["flipped"].summary()))
+        self.assertIn("Of 2 of them, which were phase-flipped already", runs["flipped"].methods()[0])
+        self.assertIn("CTF before: raw 2.", " ".join(runs["raw"].summary()))
+        # what is deconvolved is not deconvolved again, also behind a further protocol
+        deconvolved = {"inputTomograms": (runs["flipped"], "tomograms")}
+        twice = self.prepare(ProtIsoNetDeconv, deconvolved, defocus=DEFOCUS)
+        self.assertIn("the CTF of TS_02, TS_01 is corrected already", " ".join(twice.validate()))
+        twice.ctfHistory.set(CHOICES.index("raw"))
+        self.assertEqual(twice.validate(), [])
+        mask = self.run_(ProtIsoNetMask, deconvolved, patchSize=2)
+        self.assertEqual(self.column(mask._getExtraPath("TS_01.star"), "isonetCtfState"), ["corrected"])
+
+    def test_other_stages_know_it_too(self) -> None:
+        flipped = {"inputTomograms": (self.fromFlipped, "Tomograms")}
+        aware = self.prepare(ProtIsoNetRefine, flipped, method=1, ctfAware=True, defocus=DEFOCUS, cubeSize=8)
+        self.assertEqual(aware.validate(), [])
+        self.assertEqual([row["isonetCtfState"] for row in tomogramRows(aware)], ["phase-flipped"] * 2)
+        extract = self.run_(ProtIsoNetExtract, flipped, cubeSize=16, cropSize=24, numberSubtomos=2)
+        self.assertEqual({item.getAttributeValue("_isonetDeconvolved") for item in extract.subtomograms}, {0})
+        export = self.run_(ProtIsoNetExport, flipped)
+        table = export._getExtraPath("tomograms.star")
+        self.assertEqual(self.column(table, "isonetCtfState"), ["phase-flipped"] * 2)
+        self.assertEqual(self.column(table, "rlnDeconvTomoName"), [None] * 2)
+
+    def test_what_nothing_tells_is_assumed_and_said(self) -> None:
+        deconv = self.run_(ProtIsoNetDeconv, {"inputTomograms": (self.tomograms, "Tomograms")}, defocus=DEFOCUS)
+        self.assertIn("CTF before: taken as raw, as nothing tells otherwise, 2.", " ".join(deconv.summary()))
+
+    @staticmethod
+    def column(path: str, label: str) -> list[str | None]:
+        table = read_star(path)
+        return [table.text(row, label) for row in table.rows]
