@@ -27,10 +27,10 @@ from isonet_scipion.constants import (
 from isonet_scipion.engine.conventions import CORRECTED
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.files import require_file
-from isonet_scipion.engine.io.mrc import open_volume
+from isonet_scipion.engine.io.mrc import check_unit, open_volume
 from isonet_scipion.engine.io.report_file import read_report
 from isonet_scipion.engine.io.star import Star, read_star, write_star
-from isonet_scipion.engine.io.tomogram_table import CTF_STATE, HALF_LABELS
+from isonet_scipion.engine.io.tomogram_table import CTF_STATE, HALF_LABELS, INVERTED
 from isonet_scipion.engine.physics.wedge import TiltRange
 
 MRC_SUFFIXES = (".mrc", ".rec", ".map", ".ali", ".st", ".mrcs")
@@ -128,6 +128,7 @@ def tomogramRow(
     boundary: str | None = None,
     mask: str | None = None,
     halves: Sequence[str | None] = (),
+    isInverted: bool = False,
     defocusSource: str | None = None,
     ctfState: str | None = None,
 ) -> dict[str, str]:
@@ -155,6 +156,8 @@ def tomogramRow(
         MRC file of the mask.
     halves : sequence of str
         MRC files of the even and the odd half, or None twice for a row beside one that has them.
+    isInverted : bool
+        Whether protein is bright in `path`.
     defocusSource : str, optional
         Where the defocus is from: CTF or form.
     ctfState : str, optional
@@ -179,6 +182,8 @@ def tomogramRow(
     values.update(zip(HALF_LABELS, halves))
     if defocusSource is not None:
         values[DEFOCUS_SOURCE_LABEL] = defocusSource
+    if isInverted:
+        values[INVERTED] = 1
     if ctfState is not None:
         values[CTF_STATE] = ctfState
     if ctfState == CORRECTED:
@@ -263,10 +268,12 @@ def plainPath(path: str) -> str:
     return path.rsplit(":", 1)[0] if path.endswith(":mrc") else path
 
 
-def requireVolume(path: str) -> None:
-    """Raise an EngineError if a volume is missing or, being an MRC file, is not whole; its voxels are not read."""
+def requireVolume(path: str, samplingRate: float | None = None) -> None:
+    """Raise an EngineError if a volume is missing or, being an MRC file, not whole or by its header in nm (not A)."""
     if path.endswith(":mrc") or path.lower().endswith(MRC_SUFFIXES):
-        open_volume(plainPath(path))
+        volume = open_volume(plainPath(path))
+        if samplingRate:
+            check_unit(samplingRate, volume, "sampling rate")
     else:
         require_file(path, "volume")
 
@@ -276,7 +283,7 @@ def fileErrors(items: Iterable[Tomogram]) -> dict[str, str]:
     errors = {}
     for item in items:
         try:
-            requireVolume(item.getFileName())
+            requireVolume(item.getFileName(), item.getSamplingRate())
         except EngineError as error:
             errors[item.getTsId()] = str(error)
     return errors

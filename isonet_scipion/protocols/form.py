@@ -110,6 +110,20 @@ def addOption(
         form.addParam(paramName(option), StringParam, **kwargs)
 
 
+def addContrast(form: Form, condition: str = "True") -> None:
+    """Add isInverted, for tomograms in which protein is bright."""
+    form.addParam(
+        "isInverted",
+        BooleanParam,
+        default=False,
+        condition=condition,
+        expertLevel=LEVEL_ADVANCED,
+        label="Is protein bright?",
+        help="In most tomograms protein is dark. Yes: they are negated while they are read, and results have the "
+        "contrast of the tomograms; subtomograms are always dark.",
+    )
+
+
 def addTiltRange(form: Form, whose: str) -> None:
     """Add tiltMin and tiltMax, which override the acquisition of what `whose` tells."""
     line = form.addLine(

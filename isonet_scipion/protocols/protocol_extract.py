@@ -13,13 +13,13 @@ from tomo.objects import Coordinate3D, SetOfCoordinates3D, SetOfSubTomograms, Su
 from isonet_scipion import convert
 from isonet_scipion.engine.conventions import CROP_MARGIN
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.io.mrc import open_volume
+from isonet_scipion.engine.io.mrc import Volume, open_volume
+from isonet_scipion.engine.io.shown import border_of, open_mask
 from isonet_scipion.engine.network.unet import cube_size_warning
 from isonet_scipion.engine.sampling.crops import fitting_count
 from isonet_scipion.engine.settings import ExtractSettings
 from isonet_scipion.protocols.form import Within, addOption, optionValues
 from isonet_scipion.protocols.mask_checks import maskErrors
-from isonet_scipion.protocols.protocol_mask import maskShare
 from isonet_scipion.protocols.streaming import ProtIsoNetTomograms, isOpen
 
 if TYPE_CHECKING:
@@ -93,6 +93,7 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
             expert=True,
             validators=[Within(least=3)],
         )
+        addOption(form, ExtractSettings, "check_axes", "Check the axes?", expert=True)
         addOption(form, ExtractSettings, "seed", "Seed", expert=True)
         self._addRunningParams(form)
 
@@ -112,7 +113,7 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
                 return {}  # the shares are known when all are there
             # of all tomograms, also those that are done: Continue shares in the same way
             everything = self._tomogramsById()
-            self._volumes = {t: sampleVolume(everything[t], files.get(t)) for t in self._usable(everything)}
+            self._volumes = {t: self._sampleVolume(everything[t], files.get(t)) for t in self._usable(everything)}
         return {tsId: (files.get(tsId), picked.get(tsId)) for tsId in self._usable(tomograms)}
 
     def _number(self, tomogram: Tomogram, mask: str | None) -> int:
@@ -121,9 +122,25 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
             return self.numberSubtomos.get()
         # an empty mask is the engine's to complain of
         share = ENOUGH * self._volumes[tomogram.getTsId()] / max(1, sum(self._volumes.values()))
-        voxels = None if mask is None else open_volume(mask).data
-        room = fitting_count(tomogram.getDim()[::-1], voxels, self._cropSize(), max(1, self.cubeSize.get() // 2))
+        volume = self._open(tomogram)
+        inside, border = None if mask is None else open_mask(convert.plainPath(mask), volume), border_of(volume)
+        room = fitting_count(volume.shape, inside, self._cropSize(), max(1, self.cubeSize.get() // 2), border)
         return max(1, min(round(share), room))
+
+    def _sampleVolume(self, tomogram: Tomogram, mask: str | None) -> float:
+        """Voxels of a tomogram that its mask keeps, counted; all that hold data where it has none."""
+        try:
+            volume = self._open(tomogram)
+            if mask is not None:
+                return float(open_mask(convert.plainPath(mask), volume).count())
+            border = border_of(volume)
+            return float(prod(volume.shape)) * (1.0 if border is None else 1 - border.share)
+        except EngineError:
+            return 0.0  # it is told when its turn comes
+
+    def _open(self, tomogram: Tomogram) -> Volume:
+        copy = self._getTmpPath(f"{tomogram.getTsId()}.mrc")
+        return open_volume(convert.asMrc(tomogram.getFileName(), copy, tomogram.getSamplingRate()))
 
     def _process(self, tomogram: Tomogram, partner: tuple[str | None, list[Coordinate3D] | None]) -> None:
         tsId = tomogram.getTsId()
@@ -250,8 +267,3 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
         where = "at given coordinates" if self._used("inputCoordinates") else random
         number = getattr(self, self.OUTPUT).getSize() if hasattr(self, self.OUTPUT) else 0
         return [f"{number} subtomograms of {self._usedCropSize()} voxels were extracted {where} for IsoNet [Liu2022]."]
-
-
-def sampleVolume(tomogram: Tomogram, mask: str | None) -> float:
-    """Voxels of a tomogram that its mask keeps; all where it has none."""
-    return float(prod(tomogram.getDim())) * (1.0 if mask is None else maskShare(mask))

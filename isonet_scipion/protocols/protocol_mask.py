@@ -70,6 +70,7 @@ class ProtIsoNetMask(ProtIsoNetTomograms):
         addOption(
             group, MakeMaskSettings, "patch_size", "Patch size (voxels)", expert=True, validators=[Within(least=1)]
         )
+        addOption(form, MakeMaskSettings, "check_axes", "Check the axes?", expert=True)
         self._addRunningParams(form)
 
     def _process(self, tomogram: Tomogram, partner: None) -> None:
@@ -121,6 +122,6 @@ class ProtIsoNetMask(ProtIsoNetTomograms):
 
 
 def maskShare(path: str) -> float:
-    """Share of a mask's voxels that are 1, from the mean in its header."""
+    """Share of the voxels that are 1, by the mean in the header, of a mask that the engine wrote."""
     with mrcfile.open(path, header_only=True, permissive=True) as mrc:
         return float(mrc.header.dmean)

@@ -114,6 +114,7 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
             "No: the corrected tomogram has the grey scale of the input.",
             expert=True,
         )
+        addOption(form, PredictSettings, "check_axes", "Check the axes?", expert=True)
         addOption(form, PredictSettings, "precision", "Precision", expert=True)
         self._addRunningParams(form)
 

@@ -23,6 +23,7 @@ from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.star import read_star
 from isonet_scipion.protocols.base import EngineFailure, ProtIsoNetBase
 from isonet_scipion.protocols.ctf_history import States, ctfStates
+from isonet_scipion.protocols.form import addContrast
 
 if TYPE_CHECKING:
     from pwem.objects import EMSet
@@ -54,6 +55,7 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
             label="Tomograms",
             help=help + " Protein is dark in them, and the tilt axis is along y.",
         )
+        addContrast(form)
 
     def _addHalvesParam(self, form: Form, verb: str) -> None:
         form.addParam(
@@ -202,6 +204,7 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
                 # distinct among all tables, since the engine's random numbers depend on it
                 len(files) * tomogram.getObjId() + place,
                 ctfState=self._ctfStates.get(tsId),
+                isInverted=self.isInverted.get(),
                 halves=own if name == tsId else [None] * len(own),
                 **columns,
             )

@@ -10,7 +10,7 @@ from isonet_scipion.engine.conventions import CUBE_STEP
 from isonet_scipion.engine.settings import METHODS, ONE_PASS_DEFAULTS, ONE_PASS_FROM_A_MODEL, RefineSettings
 from isonet_scipion.protocols.ctf_history import addCtfHistory
 from isonet_scipion.protocols.defocus import addCtfs, addDefocus, addMicroscope
-from isonet_scipion.protocols.form import Within, addOption, addTiltRange
+from isonet_scipion.protocols.form import Within, addContrast, addOption, addTiltRange
 
 if TYPE_CHECKING:
     from pyworkflow.protocol import Form
@@ -37,6 +37,7 @@ def addInputs(form: Form) -> None:
         label="Tomograms",
         help="Tomograms to learn from: protein dark, tilt axis along y.",
     )
+    addContrast(form, ONE_PASS)
     form.addParam(
         "inputMasks",
         PointerParam,

@@ -39,6 +39,7 @@ def tomogramRows(protocol: Protocol) -> list[dict[str, str]]:
                 mask=files.get(tsId),
                 halves=paths[1:],
                 ctfState=states.get(tsId),
+                isInverted=protocol.isInverted.get(),
             )
         )
     return rows

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from isonet_scipion.engine.physics.borders import find_border
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -17,8 +19,10 @@ OUTLINE = "yellow"
 
 
 def greyRange(image: np.ndarray) -> tuple[float, float]:
-    """The grey values to show as black and white."""
-    low, high = np.percentile(np.asarray(image, np.float32), GREY_PERCENTILES)
+    """The grey values to show as black and white, those of a border apart."""
+    border = find_border(np.asarray(image)[None])
+    data = image if border is None else image[border.data()[0]]
+    low, high = np.percentile(np.asarray(data, np.float32), GREY_PERCENTILES)
     return float(low), float(high)
 
 
@@ -52,7 +56,7 @@ def showSlice(
     extent = [0, image.shape[1] * voxelSize / 10, 0, image.shape[0] * voxelSize / 10]
     axes.imshow(np.asarray(image, np.float32), cmap="gray", vmin=low, vmax=high, origin="lower", extent=extent)
     if mask is not None and mask.min() != mask.max():
-        axes.contour(mask, levels=[0.5], colors=OUTLINE, linewidths=1, origin="lower", extent=extent)
+        axes.contour(mask.astype(np.float32), levels=[0.5], colors=OUTLINE, linewidths=1, origin="lower", extent=extent)
     axes.set_title(title, fontsize=10, parse_math=False)  # a name may hold $
     axes.set_xlabel(f"{names[0]} (nm)", fontsize=9)
     axes.set_ylabel(f"{names[1]} (nm)", fontsize=9)
@@ -71,7 +75,7 @@ def showCentralSlices(
         (z, y, x); may be a memory map.
     voxelSize : float
         In A.
-    mask : ndarray, optional
+    mask : Mask, optional
         Same shape.
     height : float
         0 (bottom) to 1 (top).

@@ -7,16 +7,18 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
 from tomo.objects import SetOfSubTomograms, SetOfTomograms, SetOfTomoMasks, SubTomogram, Tomogram, TomoMask
 
-from isonet_scipion.engine.io.mrc import check_mask
+from isonet_scipion.engine.io.shown import open_mask
 from isonet_scipion.viewers.pictures import greyRange, showCentralSlices, showMontage, showSlice
 from isonet_scipion.viewers.volumes import openSubtomogram, openTomogram
 
 if TYPE_CHECKING:
+    import numpy as np
     from matplotlib.figure import Figure
     from pyworkflow.project import Project
+
+    from isonet_scipion.engine.sampling.mask_values import Mask
 
 SHOWN = 25  # subtomograms of a tomogram
 
@@ -34,7 +36,7 @@ class SlicesPreview:
 
     voxels: np.ndarray  # (z, y, x)
     voxelSize: float  # A
-    mask: np.ndarray | None = None
+    mask: Mask | None = None
 
     def draw(self, figure: Figure, values: dict[str, float]) -> str:
         """Draw the central slices; the value `height` (percent of the thickness) moves the one in xy."""
@@ -42,7 +44,7 @@ class SlicesPreview:
         depth, rows, columns = self.voxels.shape
         line = f"{columns} x {rows} x {depth} voxels of {self.voxelSize:.2f} Å."
         if self.mask is not None:
-            line += f" Inside the yellow line: {100 * np.mean(self.mask > 0):.0f} % of the volume."
+            line += f" Inside the yellow line: {100 * self.mask.share():.0f} % of the volume."
         return line
 
 
@@ -104,8 +106,7 @@ def maskPreview(mask: TomoMask, project: Project) -> SlicesPreview:
     rate = mask.getSamplingRate()
     tomogram = openTomogram(mask.getVolName(), rate, project)
     outlined = openTomogram(mask.getFileName(), rate, project)
-    check_mask(outlined, tomogram)
-    return SlicesPreview(tomogram.data, rate, outlined.data)
+    return SlicesPreview(tomogram.data, rate, open_mask(outlined.path, tomogram))
 
 
 def comparisonPreview(before: Tomogram, after: Tomogram, project: Project) -> ComparisonPreview:

@@ -10,6 +10,7 @@ from pyworkflow.wizard import Wizard
 
 from isonet_scipion.engine.conventions import PHASE_FLIPPED
 from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.physics.borders import find_border
 from isonet_scipion.engine.physics.ctf import CtfParameters
 from isonet_scipion.engine.physics.radial_filter import Deconvolution, deconvolve
 from isonet_scipion.protocols import ProtIsoNetDeconv
@@ -36,7 +37,7 @@ class DeconvPreview:
     def filtered(self, falloff: float, strength: float) -> np.ndarray:
         """The deconvolved part, (z, y, x) float32."""
         chosen = replace(self.deconvolution, snrfalloff=falloff, deconvstrength=strength)
-        return deconvolve(self.part, chosen, threads=THREADS)
+        return deconvolve(self.part, chosen, threads=THREADS, border=find_border(self.part))
 
     def draw(self, figure: Figure, values: dict[str, float]) -> str:
         """Draw the central slice before and after; returns what there is to say about it."""

@@ -9,6 +9,7 @@ import numpy as np
 from pyworkflow.wizard import Wizard
 
 from isonet_scipion.engine.io.imod_model import read_boundary
+from isonet_scipion.engine.physics.borders import find_border
 from isonet_scipion.engine.sampling.boundary import boundary_mask
 from isonet_scipion.engine.sampling.mask import BINNING, sample_mask
 from isonet_scipion.protocols import ProtIsoNetMask
@@ -32,10 +33,14 @@ class MaskPreview:
     patchSize: int  # voxels
     boundary: np.ndarray | None  # of the part, halved
     isWhole: bool
+    isInverted: bool = False
 
     def mask(self, density: float, deviation: float, crop: float) -> np.ndarray:
         """The mask of the part, (z, y, x) int8; percentages kept, and the fraction cropped at top and bottom."""
-        return sample_mask(self.part, self.patchSize, density, deviation, crop, self.boundary, THREADS)
+        border = find_border(self.part)
+        return sample_mask(
+            self.part, self.patchSize, density, deviation, crop, self.boundary, THREADS, border, self.isInverted
+        )
 
     def draw(self, figure: Figure, values: dict[str, float]) -> str:
         """Draw the central slices with the mask outlined; returns what there is to say about it."""
@@ -62,7 +67,9 @@ def maskPreview(protocol: ProtIsoNetMask, tomogram: Tomogram) -> MaskPreview:
         whole = boundary_mask(read_boundary(model, voxels.shape), halved, BINNING)
         boundary = whole[tuple(slice(axis.start // BINNING, -(-axis.stop // BINNING)) for axis in place)]
     isWhole = part.shape == voxels.shape
-    return MaskPreview(part, tomogram.getSamplingRate(), protocol.patchSize.get(), boundary, isWhole)
+    return MaskPreview(
+        part, tomogram.getSamplingRate(), protocol.patchSize.get(), boundary, isWhole, protocol.isInverted.get()
+    )
 
 
 class IsoNetMaskWizard(Wizard):
