@@ -371,8 +371,12 @@ def setReport(tomogram: Tomogram, path: str) -> None:
 
 
 def reportNumbers(tomogram: Tomogram) -> dict[str, float | None]:
-    """What `setReport` stored, by the report's names; None where it is not known."""
-    return {name: tomogram.getAttributeValue(attribute) for name, attribute in REPORT_ATTRIBUTES.items()}
+    """What `setReport` stored, by the report's names; None where it is not known, nothing where it was not stored."""
+    return {
+        name: tomogram.getAttributeValue(attribute)
+        for name, attribute in REPORT_ATTRIBUTES.items()
+        if tomogram.hasAttribute(attribute)
+    }
 
 
 def readSubtomograms(table: str, tomogram: Tomogram, acquisition: TomoAcquisition | None) -> list[SubTomogram]:

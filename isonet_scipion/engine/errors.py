@@ -65,7 +65,8 @@ def one_line(text: object) -> str:
     line = str(text)
     if len(line) > MOST_CHARACTERS:
         line = f"{line[: MOST_CHARACTERS - KEPT_AT_THE_END]} ... {line[-KEPT_AT_THE_END:]}"
-    return printable(" ".join(line.split()))
+    # spaces stay as they are: a file's name may hold two of them
+    return printable(" ".join(part.strip() for part in line.splitlines()) if len(line.splitlines()) > 1 else line)
 
 
 def printable(text: str) -> str:

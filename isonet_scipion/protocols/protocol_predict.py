@@ -241,12 +241,9 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
             report = convert.reportNumbers(tomogram)
             powers = (report[f"wedge_power_{when}"] for when in ("before", "after"))
             before, after = ("?" if power is None else f"{100 * power:.2g}" for power in powers)
-            restored, resolution = report["restored_wedge_correlation"], report["restored_wedge_resolution_A"]
-            told = "not known" if restored is None else f"{restored:.2f}"
-            told += f", half right to {resolution:.0f} Å" if resolution else ""
             lines.append(
-                f"{tomogram.getTsId()}: *restored wedge correlation {told}*. The power in the missing wedge was "
-                f"{before} % of that around it, now it is {after} %."
+                f"{tomogram.getTsId()}: *restored wedge correlation {restoredInWords(report)}*. "
+                f"The power in the missing wedge was {before} % of that around it, now it is {after} %."
             )
         lines.append(f"Report: {self._getExtraPath(REPORT_PAGE)}")
         return lines
@@ -265,3 +262,24 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
             return os.path.basename(self._modelFile()) if self.model.get() is not None else "none"
         report = read_report(report_path(first))
         return report.model + (f", iteration {report.iteration}" if report.iteration is not None else "")
+
+
+def restoredInWords(report: dict[str, float | None]) -> str:
+    """Restored wedge correlation and to what resolution it is one, from `convert.reportNumbers`.
+
+    By the rule of the report's verdict: what is nowhere better than chance is invention, whatever the mean says.
+    """
+    mean, half = report["restored_wedge_correlation"], report["restored_wedge_resolution_A"]
+    if mean is None:
+        return "not known"
+    if half is not None:
+        return f"{mean:.2f}, half right to {half:.0f} Å"
+    if "restored_wedge_above_chance_A" not in report:  # of the first version
+        return f"{mean:.2f}"
+    above = report["restored_wedge_above_chance_A"]
+    where = (
+        "nowhere better than chance: invention"
+        if above is None
+        else f"above chance to {above:.0f} Å, half right nowhere"
+    )
+    return f"{mean:.2f}, {where}"

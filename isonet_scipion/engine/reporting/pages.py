@@ -23,6 +23,7 @@ h1 { font-size: 1.6em; } h2 { margin-top: 2em; border-top: 1px solid #ccc; paddi
 .good { border-color: #2a8c4a; } .fair { border-color: #d9a400; } .poor { border-color: #c0392b; }
 img { width: 100%; } table { border-collapse: collapse; } td, th { padding: .2em .8em; text-align: left; }
 tr:nth-child(even) { background: #f2f5f8; }
+h1, h2, p small { white-space: pre-wrap; }
 """
 
 EXPLANATION = """

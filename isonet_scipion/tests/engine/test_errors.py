@@ -19,3 +19,9 @@ def test_what_the_system_says_gets_a_remedy(number, remedy):
     error = system_error(OSError(number, "no luck", "f.mrc"))
     assert error.what == "f.mrc" and "no luck" in error.why and remedy in error.remedy
     assert system_error(OSError(number, "no luck"), "g.mrc").what == "g.mrc"
+
+
+def test_a_name_with_two_spaces_is_shown_with_two():
+    assert str(EngineError("my  data/TS  1.mrc", "it is\n   an empty file\n", "Copy it.")) == (
+        "my  data/TS  1.mrc: it is an empty file. Copy it."
+    )

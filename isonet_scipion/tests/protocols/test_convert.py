@@ -25,6 +25,7 @@ from tomo.objects import (
 
 from isonet_scipion import convert
 from isonet_scipion.engine.io.star import read_star
+from isonet_scipion.protocols.protocol_predict import restoredInWords
 from isonet_scipion.tests.protocols.scene import write
 
 OPTICS = convert.Optics(200.0, 2.0, 0.08, -57.0, 51.0)
@@ -177,3 +178,14 @@ def test_a_table_has_the_columns_of_all_rows(tmp_path):
     convert.writeTable(str(tmp_path / "t.star"), rows)
     table = read_star(tmp_path / "t.star")
     assert [table.text(row, "rlnMaskName") for row in table.rows] == [None, "m.mrc"]
+
+
+def test_a_summary_tells_what_is_restored_by_the_rule_of_the_reports_verdict():
+    report = {"restored_wedge_correlation": 0.12, "restored_wedge_resolution_A": None}
+    assert restoredInWords(report) == "0.12"
+    report["restored_wedge_above_chance_A"] = None
+    assert restoredInWords(report) == "0.12, nowhere better than chance: invention"
+    report["restored_wedge_above_chance_A"] = 81.0
+    assert restoredInWords(report) == "0.12, above chance to 81 Å, half right nowhere"
+    assert restoredInWords({**report, "restored_wedge_resolution_A": 95.0}) == "0.12, half right to 95 Å"
+    assert restoredInWords({**report, "restored_wedge_correlation": None}) == "not known"
