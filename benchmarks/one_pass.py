@@ -1,10 +1,10 @@
 """Quality against CPU seconds of the one-pass refinement, and of the builtin model, on scenes whose truth is known.
 
-    python benchmarks/one_pass.py run SCENE --bench BENCH --out FOLDER [--halves] [--builtin] [--tilt-min -60
+    python benchmarks/one_pass.py run SCENE --out FOLDER [--halves] [--builtin] [--tilt-min -60
                                       --tilt-max 60] [REFINE OPTIONS]
     python benchmarks/one_pass.py draw FIGURE.png LABEL=FOLDER...
 
-SCENE and BENCH as in refinement.py; with --halves SCENE has even.mrc and odd.mrc too. `run` refines with one-pass,
+SCENE as in refinement.py; with --halves SCENE has even.mrc and odd.mrc too. `run` refines with one-pass,
 masks 50/50, corrects the tomogram with the model of every iteration and scores it into FOLDER/curve.json; with
 --builtin it scores the builtin model as it is. The CPU seconds of an iteration are its share of the run's.
 `draw` plots the curves.
@@ -21,9 +21,7 @@ from refinement import engine, score
 FACTS = ("wedge_cc", "wedge_r2", "wedge_transfer", "measured_cc")
 
 
-def run(
-    scene: Path, bench: Path, out: Path, halves: bool, tilt: tuple[float, float], options: list[str], as_it_is: bool
-) -> None:
+def run(scene: Path, out: Path, halves: bool, tilt: tuple[float, float], options: list[str], as_it_is: bool) -> None:
     """Refine, correct and score."""
     more = []
     for name in ("tomo", *(("even", "odd") if halves else ())):
@@ -42,7 +40,7 @@ def run(
     curve = []
     for number, model in enumerate(models, 1):
         engine(out, "predict", "tomograms.star", model)
-        found = score(scene, out, bench)["tomograms"]["corrected"]
+        found = score(scene, out)["tomograms"]["corrected"]
         resolution = {axis: found["resolution_A"][f"{axis}_0.5"] for axis in "xyz"}
         curve.append({"cpu": seconds * number / len(models), **{name: found[name] for name in FACTS}, **resolution})
         print(json.dumps(curve[-1]), flush=True)
@@ -74,7 +72,6 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     running = commands.add_parser("run")
     running.add_argument("scene", type=Path)
-    running.add_argument("--bench", type=Path, required=True)
     running.add_argument("--out", type=Path, required=True)
     running.add_argument("--halves", action="store_true")
     running.add_argument("--builtin", action="store_true")
@@ -88,8 +85,8 @@ def main() -> None:
         draw(arguments.figure, arguments.curves)
     else:
         tilt = arguments.tilt_min, arguments.tilt_max
-        scene, bench, out = (path.resolve() for path in (arguments.scene, arguments.bench, arguments.out))
-        run(scene, bench, out, arguments.halves, tilt, options, arguments.builtin)
+        scene, out = (path.resolve() for path in (arguments.scene, arguments.out))
+        run(scene, out, arguments.halves, tilt, options, arguments.builtin)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
 """Quality and CPU seconds of a refinement on a simulated tomogram whose truth is known.
 
-    python benchmarks/refinement.py SCENE --bench BENCH --out FOLDER [--seed 1] [--tilt-min -60 --tilt-max 60]
+    python benchmarks/refinement.py SCENE --out FOLDER [--seed 1] [--tilt-min -60 --tilt-max 60]
                                     [REFINE OPTIONS]
 
-SCENE is a folder with tomo.mrc, gt.mrc, slab_mask.mrc and tilt.tlt, as BENCH/project.py makes it; BENCH has the
-scorer, score.py. The settings are those with which the released IsoNet 0.2 was measured: masks 50/50, 60
-subtomograms, cube 32, crop 56, filter_base 16, 8 iterations of 5 epochs of 40 steps of 4 pairs, no noise;
-prediction with cube 48, crop 80. Further options go to refine.
+SCENE is a folder with tomo.mrc, gt.mrc, slab_mask.mrc and tilt.tlt, as scenes/make_datasets.py makes it. The settings
+are those with which the released IsoNet 0.2 was measured: masks 50/50, 60 subtomograms, cube 32, crop 56, filter_base
+16, 8 iterations of 5 epochs of 40 steps of 4 pairs, no noise; prediction with cube 48, crop 80. Further options go to
+refine.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+SCORER = Path(__file__).resolve().parent / "scenes" / "score.py"
 ENGINE = [sys.executable, "-m", "isonet_scipion.engine"]
 
 
@@ -49,19 +50,18 @@ def run(scene: Path, out: Path, seed: int, tilt: tuple[float, float], options: l
     return {name: engine(out, name, *arguments) for name, arguments in commands.items()}
 
 
-def score(scene: Path, out: Path, bench: Path) -> dict:
+def score(scene: Path, out: Path) -> dict:
     """The benchmark's scores of the corrected tomogram."""
     files = {"--gt": scene / "gt.mrc", "--input": scene / "tomo.mrc", "--mask": scene / "slab_mask.mrc"}
     files |= {"--tlt": scene / "tilt.tlt", "--corrected": out / "corrected_tomos" / "tomo_corrected.mrc"}
     arguments = [str(part) for pair in files.items() for part in pair]
-    subprocess.run([sys.executable, bench / "score.py", *arguments, "--json", out / "scores.json"], check=True)
+    subprocess.run([sys.executable, SCORER, *arguments, "--json", out / "scores.json"], check=True)
     return json.loads((out / "scores.json").read_text())
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("scene", type=Path)
-    parser.add_argument("--bench", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--tilt-min", type=float, default=-60)
@@ -69,7 +69,7 @@ def main() -> None:
     arguments, options = parser.parse_known_args()
     scene, out = arguments.scene.resolve(), arguments.out.resolve()
     seconds = run(scene, out, arguments.seed, (arguments.tilt_min, arguments.tilt_max), options)
-    score(scene, out, arguments.bench.resolve())
+    score(scene, out)
     print("CPU seconds:", {name: round(value) for name, value in seconds.items()})
 
 
