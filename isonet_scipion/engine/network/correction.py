@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
 
-from isonet_scipion.engine.network.tiling import Tiling, map_tiles
-from isonet_scipion.engine.network.unet import NetworkSettings, run_network
+from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.network.tiling import HALO, RAMP, Tiling, map_tiles
 from isonet_scipion.engine.physics.cube_rotations import half_turns
 from isonet_scipion.engine.physics.grey_scale import Shown, measure, normalise
+from isonet_scipion.engine.physics.smoothing import smooth_planes
+from isonet_scipion.engine.process.device import on_device
 
 if TYPE_CHECKING:
     import keras
 
     from isonet_scipion.engine.arrays import Floats, Reals
+    from isonet_scipion.engine.network.unet import NetworkSettings
     from isonet_scipion.engine.physics.wedge import TiltRange
 
 # deviation of the Gaussian that halves waves of length 1: exp(-2 (pi HALF_WIDTH)^2) = 1/2
 HALF_WIDTH = math.sqrt(math.log(2) / 2) / math.pi
+REACH_SAMPLE = (32, 32, 128)  # voxels that the reach is measured on, at the most
+SEEN = 0.01  # of the result's standard deviation; less does not show
 
 
 def correct(
@@ -103,7 +107,8 @@ def filled(
     corrected = map_tiles(volume, tiling, network, batch_size, progress)
     if kept_beyond:
         volume -= corrected
-        corrected += gaussian_filter(volume, HALF_WIDTH * kept_beyond, output=volume)
+        for plane, lost in zip(corrected, smooth_planes(volume, HALF_WIDTH * kept_beyond)):
+            plane += lost
     return corrected
 
 
@@ -126,14 +131,70 @@ def corrector(model: keras.Model, network: NetworkSettings, tilt: TiltRange) -> 
         network with a stem leaves a grid of its blocks: there it is the mean over the copies of a tile that are turned
         by 180 degrees, in which most of the grid cancels.
     """
+    from keras import ops
+
     turns = half_turns(tilt.symmetric) if network.stem > 1 else half_turns(False)[:1]
+    turned_axes = [[1 + axis for axis, sign in enumerate(turn.signs) if sign < 0] for turn in turns]
+    run = on_device(model)
+
+    def turned(tensor: Any, axes: list[int]) -> Any:
+        return ops.flip(tensor, axes) if axes else tensor
 
     def correct_tiles(tiles: Floats) -> Floats:
-        mean = np.zeros(tiles.shape, np.float32)
-        for turn in turns:
-            copies = np.stack([turn.apply(tile) for tile in tiles])
-            for total, corrected in zip(mean, run_network(model, copies)):
-                total += turn.apply(corrected)
-        return mean / np.float32(len(turns))
+        # turned where it is: copies between the main memory and a GPU would take longer than the network
+        source = ops.convert_to_tensor(np.ascontiguousarray(tiles)[..., None])
+        mean = sum(turned(run(turned(source, axes)), axes) for axes in turned_axes) / len(turns)
+        result = ops.convert_to_numpy(mean)[..., 0]
+        _require_finite(result)
+        return result
 
     return correct_tiles
+
+
+def _require_finite(result: Floats) -> None:
+    """Raise an EngineError if a network's result is not finite."""
+    if np.isfinite(result.sum(dtype=np.float64)):
+        return
+    import keras
+
+    policy = keras.config.dtype_policy().name
+    raise EngineError(
+        "network",
+        f"its result holds NaN or infinite values (number format {policy})",
+        "Give precision float32 or mixed_bfloat16: the network's numbers are beyond float16's range."
+        if policy == "mixed_float16"
+        else "Take another model, or correct the tomogram's grey values.",
+    )
+
+
+def measured_halo(network: Callable[[Floats], Floats], volume: Floats, divisor: tuple[int, int, int]) -> int:
+    """Voxels between a tile's core and its edge that this network needs for tiles without seams.
+
+    A piece of a volume is corrected twice, the second time with other voxels in its one half: as far as the result
+    differs in the other half, the network shows what is beyond.
+
+    Parameters
+    ----------
+    network : callable
+        From (batch, z, y, x), with sides that are multiples of `divisor`, to the same shape.
+    volume : ndarray
+        (z, y, x) float32, normalised.
+    divisor : tuple of int
+        See `NetworkSettings.divisor`.
+
+    Returns
+    -------
+    int
+        At most HALO where the volume is too small to tell.
+    """
+    sides = [min(length, most) // unit * unit for length, most, unit in zip(volume.shape, REACH_SAMPLE, divisor)]
+    half = sides[2] // 2
+    if min(sides) == 0 or half < HALO:
+        return HALO
+    piece = volume[tuple(slice((n - side) // 2, (n - side) // 2 + side) for n, side in zip(volume.shape, sides))]
+    other = piece.copy()
+    other[:, :, half:] = piece[::-1, ::-1, half:]
+    one, two = network(np.stack([piece, other]))
+    by_distance = np.abs(one - two)[:, :, :half].max(axis=(0, 1))[::-1]
+    seen = np.flatnonzero(by_distance > SEEN * one.std())
+    return (int(seen[-1]) + 1 if len(seen) else 0) + RAMP // 2

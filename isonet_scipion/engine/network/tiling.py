@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from isonet_scipion.engine.arrays import Floats, Integers, Reals
 
 Shape = "tuple[int, int, int]"
-HALO = 32  # voxels between a tile's core and its edge, where the network's zero padding shows
+HALO = 32  # voxels between a tile's core and its edge, where the network's zero padding shows, unless it was measured
 BORDER = 8  # the same along axes that are not cut: mirrored voxels beyond the tomogram's faces
 RAMP = 16
 
@@ -60,8 +60,8 @@ def isonet_tiling(cube_size: int, crop_size: int) -> Tiling:
     return Tiling((crop_size,) * 3, (cube_size,) * 3, ISONET_RAMP, -ISONET_RAMP // 2)
 
 
-def automatic_tiling(shape: Shape, divisor: Shape, tile_voxels: int) -> Tiling:
-    """The fewest tiles of at most `tile_voxels` voxels, whole in z where that fits.
+def automatic_tiling(shape: Shape, divisor: Shape, tile_voxels: int, halo: int = HALO) -> Tiling:
+    """The tiles of at most `tile_voxels` voxels of which the fewest voxels go through the network.
 
     Parameters
     ----------
@@ -71,6 +71,8 @@ def automatic_tiling(shape: Shape, divisor: Shape, tile_voxels: int) -> Tiling:
         What sides and starts of tiles must be multiples of, so that all tiles sample the network alike.
     tile_voxels : int
         That fit into memory.
+    halo : int
+        Voxels between a tile's core and its edge along axes that are cut.
 
     Raises
     ------
@@ -78,24 +80,29 @@ def automatic_tiling(shape: Shape, divisor: Shape, tile_voxels: int) -> Tiling:
         If not even the smallest tile fits.
     """
 
-    def side(axis: int, count: int) -> tuple[int, int]:
-        unit = divisor[axis]
-        step = -(-shape[axis] // (count * unit)) * unit
-        halo = -(-(HALO if count > 1 else BORDER) // unit) * unit
-        return step, step + 2 * halo
+    def sides(axis: int) -> dict[int, tuple[int, int]]:
+        """Step and side of the tiles by their number along an axis."""
+        unit, found = divisor[axis], {}
+        for count in range(1, shape[axis] // max(RAMP, unit) + 2):
+            step = -(-shape[axis] // (count * unit)) * unit
+            if count > 1 and step < RAMP:
+                break
+            beyond = -(-(halo if count > 1 else BORDER) // unit) * unit
+            found.setdefault(-(-shape[axis] // step), (step, step + 2 * beyond))
+        return found
 
-    counts = [1, 1, 1]
-    while np.prod([side(axis, counts[axis])[1] for axis in range(3)]) > tile_voxels:
-        # split the side with the longest core; z, the thin one, only when it is no longer thin
-        cores = [side(axis, counts[axis])[0] for axis in range(3)]
-        longest = max(range(3), key=lambda axis: (cores[axis], axis))
-        if cores[longest] <= max(RAMP, divisor[longest]):
-            raise EngineError(
-                "memory", f"not even tiles of {tile_voxels} voxels fit", "Free memory or use another device."
-            )
-        counts[longest] += 1
-    sides = [side(axis, counts[axis]) for axis in range(3)]
-    return Tiling(tuple(tile for _, tile in sides), tuple(step for step, _ in sides), RAMP)
+    best = None
+    along_z, along_y, along_x = (sides(axis) for axis in range(3))
+    for (z, (_, depth)), (y, (_, height)) in itertools.product(along_z.items(), along_y.items()):
+        # more tiles along x are always more voxels, so the first that fits is the best
+        fitting = next((x for x, (_, width) in along_x.items() if depth * height * width <= tile_voxels), None)
+        if fitting is not None:
+            load = z * y * fitting * depth * height * along_x[fitting][1]
+            best = min(best or (load, (z, y, fitting)), (load, (z, y, fitting)))
+    if best is None:
+        raise EngineError("memory", f"not even tiles of {tile_voxels} voxels fit", "Free memory or use another device.")
+    chosen = [axis[count] for axis, count in zip((along_z, along_y, along_x), best[1])]
+    return Tiling(tuple(tile for _, tile in chosen), tuple(step for step, _ in chosen), RAMP)
 
 
 def map_tiles(
@@ -129,11 +136,30 @@ def map_tiles(
     axes = [_axis_tiles(length, axis, tiling) for axis, length in enumerate(volume.shape)]
     places = itertools.product(*axes)
     while batch := list(itertools.islice(places, batch_size)):
-        tiles = np.stack([volume[np.ix_(*(axis.source for axis in place))] for place in batch])
+        tiles = np.stack([_taken(volume, [axis.source for axis in place]) for place in batch])
         for place, tile in zip(batch, function(tiles)):
             _add_blended(result, place, tile)
         progress(len(batch))
     return result
+
+
+def _taken(volume: Floats, sources: list[Integers]) -> Floats:
+    """volume[np.ix_(*sources)], by slices: mirrored indices go up or down in steps of 1 and turn on a repeated one."""
+    result = np.empty([len(source) for source in sources], volume.dtype)
+    for parts in itertools.product(*map(_runs, sources)):
+        result[tuple(inside for inside, _ in parts)] = volume[tuple(outside for _, outside in parts)]
+    return result
+
+
+def _runs(source: Integers) -> list[tuple[slice, slice]]:
+    """Slices of an index array and of what it takes, for each run in steps of 1 or -1."""
+    bounds, runs = [0, *(np.flatnonzero(np.diff(source) == 0) + 1), len(source)], []
+    for first, last in zip(bounds[:-1], bounds[1:]):
+        start, end = int(source[first]), int(source[last - 1])
+        down = end < start
+        stop = (end - 1 if end else None) if down else end + 1
+        runs.append((slice(first, last), slice(start, stop, -1 if down else 1)))
+    return runs
 
 
 @dataclass(frozen=True)

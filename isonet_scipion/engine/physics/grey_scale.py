@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from isonet_scipion.engine.arrays import Doubles, Floats, Reals
 
 LOW_PERCENTILE, HIGH_PERCENTILE = 4, 96
+SAMPLE = 1 << 20  # voxels; percentiles of larger volumes are those of as many, which moves them by 2e-4 of the scale
 
 
 @dataclass(frozen=True)
@@ -75,11 +77,27 @@ def measure(volume: Floats, percentile: bool = True) -> GreyScale:
         A constant volume gets the scale 1.
     """
     if percentile:
-        low, high = np.percentile(volume, (LOW_PERCENTILE, HIGH_PERCENTILE))
+        low, high = np.percentile(sample(volume), (LOW_PERCENTILE, HIGH_PERCENTILE))
         offset, scale = float(low), float(high - low)
     else:
-        offset, scale = float(volume.mean(dtype=np.float64)), float(volume.std(dtype=np.float64))
+        offset, scale = _moments(volume)
     return GreyScale(offset, scale if scale > 0 else 1.0)
+
+
+def sample(volume: Floats) -> Floats:
+    """Every n-th voxel of a large volume, (voxels,); n shares no factor with its sides, so that no row is preferred."""
+    step = max(1, volume.size // SAMPLE)
+    while step > 1 and any(math.gcd(step, side) > 1 for side in volume.shape):
+        step += 1
+    return volume.reshape(-1)[::step]
+
+
+def _moments(volume: Floats) -> tuple[float, float]:
+    """Mean and standard deviation, in double precision without a copy of all."""
+    parts = [(part.size, part.mean(dtype=np.float64), part.var(dtype=np.float64)) for part in np.atleast_2d(volume)]
+    sizes, means, variances = (np.array(values) for values in zip(*parts))
+    mean = np.average(means, weights=sizes)
+    return float(mean), float(np.sqrt(np.average(variances + (means - mean) ** 2, weights=sizes)))
 
 
 def normalise(volume: Floats, percentile: bool = True) -> Floats:

@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.process.backend import choose_backend, restore_conventions
 from isonet_scipion.engine.process.gpus import CPU, VISIBLE, choose_visible
 from isonet_scipion.engine.process.memory import free_address_space, free_main_memory
 
+if TYPE_CHECKING:
+    import keras
+
 log = logging.getLogger(__name__)
 NVIDIA_DRIVER = "/proc/driver/nvidia/version"
 REASONS = re.compile(r"cuda|cudnn|gpu|driver|dlopen", re.IGNORECASE)
+# what TensorFlow, JAX, PyTorch, cuDNN, cuBLAS, cuFFT and the system say when memory does not suffice; "No algorithm
+# worked" is what cuDNN's search ends with where none got its workspace
+OUT_OF_MEMORY = (
+    "ResourceExhausted", "RESOURCE_EXHAUSTED", "OutOfMemory", "out of memory", "MemoryError", "bad_alloc",
+    "ALLOC_FAILED", "No algorithm worked", "Dst tensor is not initialized", "failed to allocate",
+    "Cannot allocate memory", "unable to allocate",
+)  # fmt: skip
 LEAST_ADDRESS_SPACE = 3 << 29  # bytes; with less, TensorFlow ends the process while it is imported
 
 
@@ -158,10 +170,37 @@ def training_scope(devices: Devices) -> AbstractContextManager:
     return nullcontext()
 
 
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether an exception, of any backend, means that memory did not suffice."""
-    words = ("ResourceExhausted", "RESOURCE_EXHAUSTED", "OutOfMemory", "out of memory", "MemoryError", "bad_alloc")
-    return any(word in f"{type(error).__name__}: {error}" for word in words)
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception, of any backend, or one that it came from means that memory did not suffice."""
+    told = f"{type(error).__name__}: {error}"
+    if any(word.lower() in told.lower() for word in OUT_OF_MEMORY):
+        return True
+    return error.__cause__ is not None and is_out_of_memory(error.__cause__)
+
+
+@functools.lru_cache(maxsize=2)
+def on_device(model: keras.Model) -> Callable[[Any], Any]:
+    """A network without training, from a tensor to a tensor that stays on the device, compiled once for each shape."""
+    import keras
+
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        return tf.function(lambda tensor: model(tensor, training=False), reduce_retracing=True)
+    if backend == "jax":
+        import jax
+
+        run = jax.jit(lambda *weights_and_tensor: model.stateless_call(*weights_and_tensor, training=False)[0])
+
+        def apply(tensor: Any) -> Any:
+            kinds = model.trainable_variables, model.non_trainable_variables
+            return run(*([weight.value for weight in kind] for kind in kinds), tensor)
+
+        return apply
+    import torch
+
+    return torch.no_grad()(lambda tensor: model(tensor, training=False))
 
 
 def free_memory(devices: Devices) -> int:

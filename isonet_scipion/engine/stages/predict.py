@@ -14,13 +14,13 @@ from isonet_scipion.engine.io.ctf_aware import known_transfer, takes_deconvolved
 from isonet_scipion.engine.io.mrc import Volume, check_mask, open_volume, same_voxel_size, volume_bytes, write_volume
 from isonet_scipion.engine.io.shown import border_of, require_axes, show
 from isonet_scipion.engine.io.tomogram_table import TomogramEntry, TomogramTable
-from isonet_scipion.engine.network.correction import corrector, filled
+from isonet_scipion.engine.network.correction import corrector, filled, measured_halo
 from isonet_scipion.engine.network.model_file import load_model, network_settings, read_metadata
-from isonet_scipion.engine.network.tiling import Tiling, automatic_tiling, isonet_tiling
+from isonet_scipion.engine.network.tiling import HALO, Tiling, automatic_tiling, isonet_tiling
 from isonet_scipion.engine.physics.borders import find_border
 from isonet_scipion.engine.physics.grey_scale import normalise
 from isonet_scipion.engine.physics.wedge import TILT_TOLERANCE
-from isonet_scipion.engine.process.device import Devices, choose_devices, free_memory
+from isonet_scipion.engine.process.device import Devices, choose_devices, free_memory, is_out_of_memory
 from isonet_scipion.engine.process.disk import growth, require_space
 from isonet_scipion.engine.process.progress import Progress
 from isonet_scipion.engine.reporting.comparison_figure import save_comparison
@@ -29,6 +29,8 @@ from isonet_scipion.engine.settings import PredictSettings
 from isonet_scipion.engine.stages.report import Reporter
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from isonet_scipion.engine.arrays import Floats
     from isonet_scipion.engine.network.unet import NetworkSettings
     from isonet_scipion.engine.physics.borders import Border
@@ -36,7 +38,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 FEATURE_MAPS = 6  # at full resolution, of filter_base channels each, that a network holds at once
-MEMORY_SHARE = 0.5  # of the free memory
+SINGLE_MAPS = 4  # of one channel in single precision: a tile, turned, its result, and their sum
+# of the free memory: what a GPU lacks is told and tiles are made smaller, what the main memory lacks ends the process
+GPU_SHARE, MAIN_SHARE = 0.8, 0.5
 MOST_ELEMENTS = 1 << 31  # that one tensor may have
 
 
@@ -56,45 +60,32 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
     marks = table.claim(owners, "predict", "rlnCorrectedTomoName", "output_dir")
     require_space(settings.output_dir, growth({path: volume_bytes(shape) for path, shape in files.items()}))
     network = network_settings(metadata)
-    fixed = _fixed_tiling(settings, network)
     percentile = settings.normalize_percentile
     if percentile is None:
         percentile = metadata.get("normalize_percentile", True)
     devices = choose_devices(settings.gpuID, settings.precision)
+    tiles = _Tiles(settings, network, devices)
     model, _ = load_model(model_file)
     reporter = Reporter(model_file, model, metadata, percentile, settings.ctf_state)
     for entry, transfer in zip(entries, transfers):
         volume, deconvolved = entry.source(use_deconvolved)
         _warn_of_differences(entry, deconvolved, metadata)
         border = border_of(volume)
-        shape = volume.shape if border is None else border.inner_shape
-        tiling = fixed or automatic_tiling(shape, network.divisor, _tile_voxels(devices, network))
-        batch = settings.batch_size or (4 * devices.count if fixed else 1)
-        tiles = tiling.counts(shape)
         target = _target(entry, settings)
         parts = _parts(entry, metadata, use_deconvolved)
-        count = len(parts) * tiles[0] * tiles[1] * tiles[2]
-        corrected = np.zeros(shape, np.float32)
-        with Progress(f"Prediction of {entry.name}", count, "tiles") as progress:
-            for part in parts:
-                shown = show(part, percentile, transfer, border, entry.inverted)
-                made = filled(
-                    shown.show(shown.voxels),
-                    corrector(model, network, entry.tilt),
-                    tiling,
-                    batch,
-                    progress.advance,
-                    metadata.get("kept_beyond"),
-                )
-                if settings.normalized_output:
-                    corrected += shown.contrast(normalise(made, percentile))
-                else:
-                    corrected += shown.back(made)
-        corrected /= len(parts)
+        correct_tiles = corrector(model, network, entry.tilt)
+        corrected = None
+        for number, part in enumerate(parts, 1):
+            task = f"Prediction of {entry.name}" + (f", half {number}" if len(parts) > 1 else "")
+            shown = show(part, percentile, transfer, border, entry.inverted)
+            made = tiles.filled(shown, correct_tiles, metadata.get("kept_beyond"), task)
+            made = shown.contrast(normalise(made, percentile)) if settings.normalized_output else shown.back(made)
+            corrected = made if corrected is None else np.add(corrected, made, out=corrected)
+        corrected /= np.float32(len(parts))
         if border is not None:
             corrected = _with_border(volume, border, corrected, shown if settings.normalized_output else None)
         write_volume(target, corrected, entry.output_voxel_size(volume), volume, marks[target])
-        del corrected  # from here on it is read from the file
+        del corrected, made, shown  # from here on it is read from the file
         table.update(entry, {"rlnCorrectedTomoName": target})
         box = (slice(None),) * 3 if border is None else border.box
         save_comparison(
@@ -148,10 +139,64 @@ def _fixed_tiling(settings: PredictSettings, network: NetworkSettings) -> Tiling
     return isonet_tiling(cube, crop)
 
 
+class _Tiles:
+    """The tiles of all tomograms of a command: as large as the memory allows, smaller once it did not."""
+
+    def __init__(self, settings: PredictSettings, network: NetworkSettings, devices: Devices) -> None:
+        """Ask for the free memory: once, as the backend keeps what it has taken."""
+        self._network = network
+        self._fixed = _fixed_tiling(settings, network)
+        self._batch = settings.batch_size or (4 * devices.count if self._fixed else 1)
+        self._voxels = _tile_voxels(devices, network)
+        self._halo: int | None = None
+
+    def filled(self, shown: Shown, network: Callable[[Floats], Floats], kept_beyond: float | None, task: str) -> Floats:
+        """What a network makes of a tomogram, on its own grey scale, with tiles for which the memory suffices.
+
+        Raises
+        ------
+        EngineError
+            If it does not suffice for the smallest tiles.
+        """
+        shape = shown.voxels.shape
+        while True:
+            tiling = self._fixed
+            try:
+                tiling = tiling or self._tiling(shown, network)
+                count = int(np.prod(tiling.counts(shape)))
+                log.debug("%s: tiles of %s, %.2f times its voxels", task, tiling.tile, tiling.load(shape))
+                with Progress(task, count, "tiles") as progress:
+                    voxels = shown.show(shown.voxels)
+                    return filled(voxels, network, tiling, self._batch, progress.advance, kept_beyond)
+            except Exception as error:
+                if not is_out_of_memory(error) or (self._fixed and self._batch == 1):
+                    raise
+            # out here, where the error's frames no longer hold the memory
+            if self._batch > 1:
+                self._batch //= 2
+                log.warning("Out of memory: going on with %d tiles at a time.", self._batch)
+            else:
+                self._voxels = (int(np.prod(tiling.tile)) if tiling else self._voxels) // 2
+                log.warning("Out of memory: going on with tiles of half the size.")
+
+    def _tiling(self, shown: Shown, network: Callable[[Floats], Floats]) -> Tiling:
+        shape, divisor = shown.voxels.shape, self._network.divisor
+        tiling = automatic_tiling(shape, divisor, self._voxels, halo=0)
+        if max(tiling.counts(shape)) == 1:
+            return tiling
+        if self._halo is None:
+            middle = shape[0] // 2
+            piece = shown.show(shown.voxels[max(0, middle - HALO) : middle + HALO])
+            self._halo = measured_halo(network, piece, divisor)
+        return automatic_tiling(shape, divisor, self._voxels, self._halo)
+
+
 def _tile_voxels(devices: Devices, network: NetworkSettings) -> int:
     # per voxel of the tomogram: a stem's blocks share their channels
     channels = max(1, network.filter_base / network.stem**3)
-    by_memory = MEMORY_SHARE * free_memory(devices) / (FEATURE_MAPS * channels * 4)
+    width = 2 if "16" in devices.policy else 4
+    share = GPU_SHARE if devices.gpus else MAIN_SHARE
+    by_memory = share * free_memory(devices) / (FEATURE_MAPS * channels * width + SINGLE_MAPS * 4)
     return int(min(by_memory, MOST_ELEMENTS / (2 * channels)))
 
 

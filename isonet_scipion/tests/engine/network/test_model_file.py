@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.network.correction import correct
+from isonet_scipion.engine.network.correction import correct, measured_halo
 from isonet_scipion.engine.network.isonet_h5 import save_legacy
 from isonet_scipion.engine.network.model_file import load_model, network_settings, read_metadata, save_model
 from isonet_scipion.engine.network.tiling import automatic_tiling, isonet_tiling
@@ -113,3 +113,11 @@ def test_tiles_show_no_seams(reference):
     inside = (slice(16, -16),) * 3
     assert np.abs(pieces - whole)[inside].max() < 0.01 * whole.std()
     assert np.abs(whole - tomogram).max() > 0.1 * whole.std()
+    # with the halo that this network needs, which is less than that of one that nothing is known of
+    bright = normalise(-tomogram)
+    halo = measured_halo(lambda tiles: run_network(model, tiles), bright, (8, 8, 8))
+    assert halo <= 16
+    narrow = automatic_tiling(tomogram.shape, (8, 8, 8), 400_000, halo)
+    assert np.prod(narrow.counts(tomogram.shape)) > 4
+    pieces = correct(tomogram.copy(), lambda tiles: run_network(model, tiles), narrow)
+    assert np.abs(pieces - whole)[inside].max() < 0.01 * whole.std()

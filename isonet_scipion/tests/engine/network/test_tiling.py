@@ -2,10 +2,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.ndimage import uniform_filter
 
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.network.correction import correct
-from isonet_scipion.engine.network.tiling import Tiling, automatic_tiling, isonet_tiling, map_tiles
+from isonet_scipion.engine.network.correction import correct, measured_halo
+from isonet_scipion.engine.network.tiling import HALO, RAMP, Tiling, automatic_tiling, isonet_tiling, map_tiles
+from isonet_scipion.engine.network.unet import NetworkSettings
+from isonet_scipion.engine.process.device import Devices
+from isonet_scipion.engine.stages import predict
 
 SHAPES = st.tuples(*[st.integers(1, 70)] * 3)
 DIVISOR = (8, 8, 8)
@@ -77,3 +81,25 @@ def test_corrected_tomogram_is_in_the_inputs_grey_scale_and_what_the_network_see
         np.testing.assert_allclose(np.percentile(-normal, [4, 96]), [0, 1], atol=1e-3)
     else:
         np.testing.assert_allclose([normal.mean(), normal.std()], [0, 1], atol=1e-3)
+
+
+@pytest.mark.parametrize(("gibibytes", "load"), [(7.5, 2.0), (23.5, 1.5)])
+def test_a_large_tomogram_goes_through_the_default_network_little_more_than_once(gibibytes, load):
+    devices = Devices("jax", ("a GPU",), "mixed_bfloat16", ("GPU:0",))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(predict, "free_memory", lambda _: int(gibibytes * 2**30))
+        voxels = predict._tile_voxels(devices, NetworkSettings())
+    # the default network's reach, measured on one that was trained; see the test below
+    tiling = automatic_tiling((400, 1000, 1000), DIVISOR, voxels, 16)
+    assert tiling.load((400, 1000, 1000)) <= load
+
+
+def test_the_halo_follows_the_networks_reach():
+    volume = np.random.default_rng(0).normal(size=(40, 40, 140)).astype(np.float32)
+
+    def mean_over(reach):
+        return lambda tiles: np.stack([uniform_filter(tile, 2 * reach + 1, mode="constant") for tile in tiles])
+
+    halos = [measured_halo(mean_over(reach), volume, DIVISOR) for reach in (0, 4, 12)]
+    assert halos == [RAMP // 2, RAMP // 2 + 4, RAMP // 2 + 12]
+    assert measured_halo(mean_over(4), volume[..., :40], DIVISOR) == HALO  # too small to tell

@@ -1,7 +1,9 @@
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from isonet_scipion.engine.physics import grey_scale
 from isonet_scipion.engine.physics.grey_scale import measure, normalise
 
 
@@ -18,3 +20,18 @@ def test_scale_is_reached_and_undone(seed, scale, offset, percentile):
 
 def test_constant_volume_stays_finite():
     assert np.isfinite(normalise(np.full((3, 3, 3), 5, np.float32))).all()
+
+
+@pytest.mark.parametrize("percentile", [True, False])
+def test_the_scale_of_a_large_volume_is_that_of_all_voxels(percentile, monkeypatch):
+    monkeypatch.setattr(grey_scale, "SAMPLE", 20_000)
+    rng = np.random.default_rng(0)
+    # rows differ, as those of a tomogram do
+    volume = (rng.normal(size=(50, 100, 100)) + np.arange(100) / 10).astype(np.float32)
+    found = grey_scale.measure(volume, percentile)
+    if percentile:
+        low, high = np.percentile(volume, (4, 96))
+        expected, most = (low, high - low), 0.02
+    else:
+        expected, most = (volume.mean(dtype=float), volume.std(dtype=float)), 1e-6
+    np.testing.assert_allclose((found.offset, found.scale), expected, atol=most * expected[1])

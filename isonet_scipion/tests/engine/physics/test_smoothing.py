@@ -1,0 +1,20 @@
+"""The binned Gaussian against its definition."""
+
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter
+
+from isonet_scipion.engine.physics.smoothing import smooth_planes
+
+
+@pytest.mark.parametrize("deviation", [1.5, 5.0, 9.0])
+@pytest.mark.parametrize("shape", [(45, 61, 50), (3, 40, 41)])
+def test_smoothing_from_a_binned_copy_is_the_gaussian(shape, deviation):
+    volume = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    volume += np.linspace(0, 2, shape[1], dtype=np.float32)[:, None]  # a slope shows a shift
+    exact = gaussian_filter(volume, deviation)
+    result = np.stack(list(smooth_planes(volume, deviation)))
+    assert result.shape == shape and result.dtype == np.float32
+    assert (result - exact).std() < 0.02 * volume.std()
+    inside = (slice(None), slice(12, -12), slice(12, -12))
+    assert abs((result - exact)[inside]).max() < 0.02

@@ -1,0 +1,76 @@
+"""predict where memory or the number format does not suffice, with networks that are functions."""
+
+import re
+
+import numpy as np
+import pytest
+
+from isonet_scipion.engine.io.mrc import open_volume, write_volume
+from isonet_scipion.engine.process.device import choose_devices
+
+choose_devices("-1")
+
+import keras  # noqa: E402
+
+from isonet_scipion.engine.network.model_file import save_model  # noqa: E402
+from isonet_scipion.engine.network.unet import NetworkSettings, build_unet  # noqa: E402
+from isonet_scipion.engine.stages import predict as stage  # noqa: E402
+
+SHAPE = NetworkSettings(filter_base=2, unet_depth=1, convs_per_depth=2)
+
+
+@pytest.fixture
+def project(tmp_path, run):
+    tomogram = np.random.default_rng(0).normal(size=(24, 160, 160)).astype(np.float32)
+    for name in "ab":
+        write_volume(tmp_path / "tomo" / f"{name}.mrc", tomogram, 10.0)
+    keras.utils.set_random_seed(1)
+    save_model(tmp_path / "m.keras", build_unet(SHAPE), SHAPE, {"voxel_size": 10.0})
+    assert run("prepare_star", "tomo")[0] == 0
+    return tomogram
+
+
+def test_tiles_that_do_not_fit_are_halved_and_stay_so_and_memory_is_asked_for_once(project, run, monkeypatch):
+    largest, asked, seen = 200_000, [], []
+
+    def network(tiles):
+        seen.append(tiles.size)
+        if tiles.size > largest:
+            raise RuntimeError("No algorithm worked!  Error messages: CUDNN_STATUS_ALLOC_FAILED")
+        return tiles
+
+    monkeypatch.setattr(stage, "corrector", lambda *_: network)
+    monkeypatch.setattr(stage, "measured_halo", lambda *_: 8)
+    monkeypatch.setattr(stage, "free_memory", lambda devices: asked.append(devices) or 1 << 30)
+    status, log = run("predict", "tomograms.star", "m.keras", "--report", "False", "--gpuID", "-1")
+    assert status == 0, log
+    assert len(asked) == 1
+    refused = sum(size > largest for size in seen)
+    assert refused == log.count("going on with tiles of half the size") > 0
+    assert all(size <= largest for size in seen[refused:]), "the second tomogram starts with the smaller tiles"
+    for name in "ab":
+        np.testing.assert_allclose(open_volume(f"corrected_tomos/{name}_corrected.mrc").data, project, atol=1e-4)
+
+
+def test_less_memory_than_the_smallest_tiles_need_is_one_line(project, run, monkeypatch):
+    def network(tiles):
+        raise RuntimeError("Dst tensor is not initialized.")
+
+    monkeypatch.setattr(stage, "corrector", lambda *_: network)
+    status, log = run("predict", "tomograms.star", "m.keras", "--gpuID", "-1")
+    assert status == 1 and re.search("error: memory: not even tiles of [0-9]+ voxels fit", log), log
+
+
+def test_a_network_beyond_float16_ends_with_an_error_and_no_tomogram(project, run, tmp_path):
+    model = build_unet(SHAPE)
+    model.set_weights([1e3 * weight for weight in model.get_weights()])  # activations beyond 65504
+    save_model(tmp_path / "large.keras", model, SHAPE, {"voxel_size": 10.0})
+    try:
+        command = ("predict", "tomograms.star", "large.keras", "--gpuID", "-1", "--report", "False")
+        status, log = run(*command, "--precision", "mixed_float16")
+        assert status == 1 and "number format mixed_float16). Give precision float32" in log, log
+        assert not list(tmp_path.glob("corrected_tomos/*.mrc"))
+        status, log = run(*command, "--precision", "float32")
+        assert status == 0 and np.isfinite(open_volume("corrected_tomos/a_corrected.mrc").data).all(), log
+    finally:
+        keras.config.set_dtype_policy("float32")
