@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,12 +12,16 @@ import numpy as np
 from isonet_scipion.engine.conventions import TILT_RANGE
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.mrc import Volume, open_volume, read_float
-from isonet_scipion.engine.physics.grey_scale import GreyScale, measure
+from isonet_scipion.engine.physics.borders import find_border, mirrored_into
+from isonet_scipion.engine.physics.grey_scale import GreyScale, Shown, measure
 from isonet_scipion.engine.physics.wedge import TiltRange
 
 if TYPE_CHECKING:
-    from isonet_scipion.engine.arrays import Floats
+    from isonet_scipion.engine.arrays import Floats, Reals
     from isonet_scipion.engine.io.star import Star
+
+log = logging.getLogger(__name__)
+MOST_BLANK = 0.5  # share of a subtomogram without data up to which it is learned from
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,7 @@ class Subtomogram:
     size: int  # voxels on a side
     tilt: TiltRange
     grey_scale: GreyScale  # of the negated voxels
+    has_border: bool = False  # a part of it holds one value: what is beside it is mirrored there
 
     def volume(self) -> Volume:
         """Its file; opened anew each time, since thousands can't be open at once."""
@@ -35,16 +41,22 @@ class Subtomogram:
 
     def normalised(self) -> Floats:
         """Its voxels (n, n, n) float32, normalised, protein bright."""
-        return self.grey_scale.apply(-self.volume().data.astype(np.float32))
+        voxels = self.volume().data
+        return Shown(voxels, self.grey_scale).show(_without_border(voxels) if self.has_border else voxels)
+
+
+def _without_border(voxels: Reals) -> Reals:
+    border = find_border(voxels)
+    return voxels if border is None else mirrored_into(voxels, ~border.data())
 
 
 def read_subtomograms(table: Star, percentile: bool, tilt: tuple[float | None, float | None]) -> list[Subtomogram]:
-    """Open all subtomograms of a table.
+    """Open the subtomograms of a table; those that are blank, or for the most part a border, are left out and told.
 
     Parameters
     ----------
     table : Star
-        With rlnImageName, and rlnTiltMin and rlnTiltMax (degrees) where known.
+        With rlnImageName, and rlnTiltMin and rlnTiltMax (degrees) where known. It loses the rows that are left out.
     percentile : bool
         How to normalise; see `normalisation.measure`.
     tilt : tuple
@@ -57,11 +69,12 @@ def read_subtomograms(table: Star, percentile: bool, tilt: tuple[float | None, f
     Raises
     ------
     EngineError
-        If one can't be read, is no cube, constant, or of another size than the first.
+        If one can't be read, is no cube, or of another size than the first, or all are blank.
     """
     table.require(["rlnImageName"])
     subtomograms: list[Subtomogram] = []
     names: set[str] = set()
+    blank, bordered, kept = [], [], []
     for row in table.rows:
         volume = open_volume(row["rlnImageName"])
         if len(set(volume.shape)) > 1:
@@ -73,7 +86,14 @@ def read_subtomograms(table: Star, percentile: bool, tilt: tuple[float | None, f
                 f"its side is {size} voxels, the first one's {subtomograms[0].size}",
                 "Extract all with one crop_size.",
             )
+        border = find_border(volume.data)
+        if (volume.data == volume.data[0, 0, 0]).all() or (border is not None and border.share > MOST_BLANK):
+            blank.append(volume.path)
+            continue
         data = read_float(volume)
+        if border is not None:
+            bordered.append(volume.path)
+            data = mirrored_into(data, ~border.data())
         tilt_range = TiltRange(
             table.number(row, "rlnTiltMin", TILT_RANGE[0]) if tilt[0] is None else tilt[0],
             table.number(row, "rlnTiltMax", TILT_RANGE[1]) if tilt[1] is None else tilt[1],
@@ -82,5 +102,17 @@ def read_subtomograms(table: Star, percentile: bool, tilt: tuple[float | None, f
         stem = Path(volume.path).stem
         name = f"{len(subtomograms) + 1:06d}_{stem}" if stem in names else stem
         names.add(name)
-        subtomograms.append(Subtomogram(name, volume.path, size, tilt_range, grey_scale))
+        subtomograms.append(Subtomogram(name, volume.path, size, tilt_range, grey_scale, border is not None))
+        kept.append(row)
+    if not subtomograms:
+        raise EngineError(table.path, f"all {len(blank)} subtomograms are blank", "Extract them where the sample is.")
+    if blank:
+        log.warning(
+            "%s and %d more of %d subtomograms are blank and left out.", blank[0], len(blank) - 1, len(table.rows)
+        )
+    if bordered:
+        log.warning(
+            "%s and %d more hold a border, into which what is beside it is mirrored.", bordered[0], len(bordered) - 1
+        )
+    table.rows = kept
     return subtomograms
