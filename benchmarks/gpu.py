@@ -278,9 +278,10 @@ def measure_training(method: str, cube: int, batch: int, devices, small: bool) -
 
     from isonet_scipion.engine.learning.epoch import seed_dropout
     from isonet_scipion.engine.learning.noise_schedule import noise_sources
-    from isonet_scipion.engine.network.unet import NetworkSettings, build_unet
+    from isonet_scipion.engine.network.unet import build_unet
     from isonet_scipion.engine.physics.wedge import TiltRange
     from isonet_scipion.engine.process.device import training_scope
+    from isonet_scipion.engine.settings import NetworkSettings
 
     keras.utils.set_random_seed(1)
     rng, threads, tilt = np.random.default_rng(0), min(16, os.cpu_count() or 1), TiltRange()
@@ -393,7 +394,8 @@ def stages(arguments: argparse.Namespace, deadline: float) -> None:
     backend = choose_devices(arguments.gpus).backend
     from isonet_scipion.engine.io.mrc import write_volume
     from isonet_scipion.engine.network.model_file import BUILTIN_FILE, save_model
-    from isonet_scipion.engine.network.unet import NetworkSettings, build_unet
+    from isonet_scipion.engine.network.unet import build_unet
+    from isonet_scipion.engine.settings import NetworkSettings
 
     shape = (64, 96, 96) if arguments.small else (400, 1000, 1000)
     slab = np.random.default_rng(0).standard_normal((16, *shape[1:]), dtype=np.float32)

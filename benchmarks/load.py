@@ -19,7 +19,8 @@ import psutil
 
 from isonet_scipion.engine.io.mrc import write_volume
 from isonet_scipion.engine.network.model_file import save_model
-from isonet_scipion.engine.network.unet import NetworkSettings, build_unet
+from isonet_scipion.engine.network.unet import build_unet
+from isonet_scipion.engine.settings import NetworkSettings
 
 SHAPE = (64, 128, 128)
 VOXEL_SIZE = 10.0

@@ -45,7 +45,8 @@ def measure(arguments: argparse.Namespace, batch: int, devices) -> tuple[float, 
     import keras
 
     from isonet_scipion.engine.learning.epoch import PairSource, cached, compile_model, train_epoch
-    from isonet_scipion.engine.network.unet import NetworkSettings, build_unet
+    from isonet_scipion.engine.network.unet import build_unet
+    from isonet_scipion.engine.settings import NetworkSettings
 
     class ReadyBatch(PairSource):
         def batch(self, numbers, seed):

@@ -8,9 +8,9 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
-from dataclasses import Field, fields, replace
+from dataclasses import replace
 from importlib import import_module
-from typing import Any, get_type_hints
+from typing import Any
 
 import click
 
@@ -23,7 +23,7 @@ from isonet_scipion.engine.process.device import is_out_of_memory
 from isonet_scipion.engine.process.libraries import prefer_own_libraries
 from isonet_scipion.engine.process.parent_watch import live_with_parent
 from isonet_scipion.engine.process.signals import STATUS, Terminated, ending_on_signals
-from isonet_scipion.engine.settings import option_name
+from isonet_scipion.engine.settings import Option
 
 NAME = "isonet-engine"
 # command: its module in `stages`, which holds its record; read when it is needed, since Keras and others take seconds
@@ -85,37 +85,15 @@ class Text(click.types.StringParamType):
         return super().convert(value, param, ctx)
 
 
-def _click_type(hint: Any, field: Field[Any]) -> Any:
-    arguments = [argument for argument in getattr(hint, "__args__", ()) if argument is not type(None)]
-    if type(None) in getattr(hint, "__args__", ()):
-        return _click_type(arguments[0], field)
-    if getattr(hint, "__origin__", None) is tuple:
-        return NumberList(arguments[0])
-    if field.metadata["choices"]:
-        return click.Choice(field.metadata["choices"])
-    if hint is int and field.metadata["least"] is not None:
-        return click.IntRange(min=field.metadata["least"])
-    return {int: click.INT, float: FiniteFloat(), bool: click.BOOL, str: Text()}[hint]
-
-
-def _help(field: Field[Any]) -> str:
-    if field.default is None:
-        return field.metadata["help"]  # it tells what happens then
-    shown = ",".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
-    return f"{field.metadata['help']} Default: {shown}."
-
-
-def _options(kind: type) -> list[click.Option]:
-    hints = get_type_hints(kind)
-    return [
-        click.Option(
-            [f"--{option_name(field)}", field.name],
-            type=_click_type(hints[field.name], field),
-            default=field.default,
-            help=_help(field),
-        )
-        for field in fields(kind)
-    ]
+def _click_type(one: Option) -> click.ParamType:
+    kind = one.value_kind
+    if getattr(kind, "__origin__", None) is tuple:
+        return NumberList(kind.__args__[0])
+    if one.choices:
+        return click.Choice(one.choices)
+    if kind is int and one.least is not None:
+        return click.IntRange(min=one.least)
+    return {int: click.INT, float: FiniteFloat(), bool: click.BOOL, str: Text()}[kind]
 
 
 def record_of(name: str) -> Command:
@@ -132,11 +110,9 @@ def _run(record: Command, values: Mapping[str, Any]) -> None:
     """Run a command with what was typed and the defaults, by name."""
     context = click.get_current_context()
     arguments = [values[_value_name(argument)] for argument in record.arguments]
-    if record.settings:
-        by_hand = click.core.ParameterSource.COMMANDLINE
-        options = [field.name for field in fields(record.settings)]
-        typed = {name: values[name] for name in options if context.get_parameter_source(name) is by_hand}
-        arguments.append(typed if record.takes_typed else record.settings(**typed))
+    by_hand = click.core.ParameterSource.COMMANDLINE
+    typed = {name: values[name] for name in record.options if context.get_parameter_source(name) is by_hand}
+    arguments += record.of_options(typed)
     _set_up_logging(values.get("log_level", "info"))
     require_outputs([values[name] for name in record.files], [values[name] for name in record.folders])
     try:
@@ -154,8 +130,10 @@ def _command(record: Command) -> click.Command:
         click.Argument([_value_name(argument)], type=Text(), required=argument[0] != "[", metavar=argument)
         for argument in record.arguments
     ]
-    if record.settings:
-        params += _options(record.settings)
+    params += [
+        click.Option([f"--{one.flag}", name], type=_click_type(one), default=one.default, help=one.help)
+        for name, one in record.options.items()
+    ]
     return click.Command(
         record.name, callback=lambda **values: _run(record, values), params=params, help=record.description
     )

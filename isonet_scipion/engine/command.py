@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import itemgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from isonet_scipion.engine.settings import Option, options
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 
 @dataclass(frozen=True)
@@ -18,11 +22,9 @@ class Command:
         Takes the arguments in their order, then the settings where there are some. Its name is the command's.
     arguments : tuple of str
         Names of the arguments, in capitals; those in brackets may be left out.
-    settings : type, optional
-        The dataclass that the options are made from.
-    takes_typed : bool
-        Whether the function takes, instead of the settings, a mapping of the options that were typed to their values:
-        what was not given is not there.
+    settings : type or callable, optional
+        The dataclass that the options are made from. A function that makes them instead: then the command's takes no
+        settings but a mapping of the options that were typed to their values; what was not given is not there.
     writes : callable, optional
         From all values by name to the file or folder that one command at a time may write.
     files, folders : tuple of str
@@ -33,8 +35,7 @@ class Command:
 
     function: Callable[..., None]
     arguments: tuple[str, ...] = ()
-    settings: type | None = None
-    takes_typed: bool = False
+    settings: type | Callable[[], dict[str, Option]] | None = None
     writes: Callable[[Mapping[str, Any]], str] | None = None
     files: tuple[str, ...] = ()
     folders: tuple[str, ...] = ()
@@ -48,7 +49,20 @@ class Command:
     @property
     def description(self) -> str:
         """For its help."""
-        return (self.settings or self.function).__doc__ or ""
+        return (self.settings if isinstance(self.settings, type) else self.function).__doc__ or ""
+
+    @property
+    def options(self) -> dict[str, Option]:
+        """Its options by name, their help with their defaults."""
+        if not isinstance(self.settings, type):
+            return self.settings() if self.settings else {}
+        return {name: replace(one, help=one.full_help) for name, one in options(self.settings).items()}
+
+    def of_options(self, typed: Mapping[str, Any]) -> tuple[Any, ...]:
+        """What the function takes for the options that were typed: settings, these options themselves, or nothing."""
+        if isinstance(self.settings, type):
+            return (self.settings(**typed),)
+        return (typed,) if self.settings else ()
 
 
 def value_of(name: str) -> Callable[[Mapping[str, Any]], str]:

@@ -1,29 +1,80 @@
 """Every option of every stage: name, default, unit and meaning, in one place.
 
-The command line is generated from these classes, and Scipion's forms take their defaults from them.
+The command line is generated from these classes, and Scipion's forms take their defaults from them (`options`).
 Names and defaults are those of IsoNet 0.2; a default of None is explained in the option's help.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Optional, Tuple
+from typing import TYPE_CHECKING, Any, ClassVar, Optional, Tuple, get_args, get_type_hints
 
 from isonet_scipion.engine.conventions import CROP_MARGIN, CTF_STATES, CUBE_STEP, ISONET_RAMP, TILT_RANGE
+from isonet_scipion.engine.errors import EngineError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 Floats = Tuple[float, ...]
 Ints = Tuple[int, ...]
 
 
-def option_name(field: dataclasses.Field[Any]) -> str:
-    """An option's name: that of the field, without the underscore after a word that Python keeps to itself."""
-    return field.name.rstrip("_")
-
-
 def option(default: Any, text: str, choices: tuple[str, ...] = (), least: int | None = None) -> Any:
     """A dataclass field that carries its help text, and its choices or least value where not all are legal."""
     return dataclasses.field(default=default, metadata={"help": text, "choices": choices, "least": least})
+
+
+@dataclass(frozen=True)
+class Option:
+    """An option of a command, as the command line and Scipion's forms show it."""
+
+    name: str
+    kind: Any  # its type, as a hint
+    default: Any
+    help: str
+    choices: tuple[str, ...] = ()
+    least: int | None = None
+    from_model: Any = None  # what a training takes for default where it starts from a model, if that is another
+
+    @property
+    def flag(self) -> str:
+        """What is typed: its name, without the underscore after a word that Python keeps to itself."""
+        return self.name.rstrip("_")
+
+    @property
+    def usual(self) -> str:
+        """What is taken without it, in words; empty where the help tells."""
+        if self.default is None:
+            return ""
+        shown = ",".join(map(str, self.default)) if isinstance(self.default, tuple) else str(self.default)
+        return shown if self.from_model is None else f"{shown}, or {self.from_model} from a model"
+
+    @property
+    def full_help(self) -> str:
+        """The help with the default."""
+        return f"{self.help} Default: {self.usual}." if self.usual else self.help
+
+    @property
+    def value_kind(self) -> Any:
+        """Its type where it is given."""
+        return next((one for one in get_args(self.kind) if type(None) in get_args(self.kind)), self.kind)
+
+
+def options(settings: type) -> dict[str, Option]:
+    """The options of a class of settings by their names, with those of a class that is nested in it."""
+    hints = get_type_hints(settings)
+    found: dict[str, Option] = {}
+    for field in dataclasses.fields(settings):
+        if "help" in field.metadata:
+            found[field.name] = Option(field.name, hints[field.name], field.default, **field.metadata)
+        else:
+            nested = options(hints[field.name]).values()
+            found.update(
+                {one.name: dataclasses.replace(one, default=getattr(field.default, one.name)) for one in nested}
+            )
+    return found
 
 
 TOMO_IDX = "Only these tomograms: a list of rlnIndex values such as 1,2,4 or 5-10,15. Default: all."
@@ -197,34 +248,69 @@ class ExtractSettings:
     tomo_idx: Optional[str] = option(None, TOMO_IDX)
 
 
-METHODS = ("iterative", "one-pass")
-# what one-pass takes where an option is not given: a network that costs a fifth, and the rate that it bears
-ONE_PASS_DEFAULTS = {
-    "filter_base": 32, "unet_depth": 2, "convs_per_depth": 2, "stem": 2, "drop_out": 0.2,
-    "learning_rate": 0.004, "iterations": 20, "epochs": 5, "steps_per_epoch": 40,
-    "noise_level": (0.0,), "noise_start_iter": (1,),
-}  # fmt: skip
-# instead, from a model: it has learned most, and more steps would teach it the tomogram's noise
-ONE_PASS_FROM_A_MODEL = {"iterations": 3, "learning_rate": 0.01}
-ONE_PASS_ALONE = (
-    "cube_size", "use_deconv_tomo", "filled_weight", "any_angle", "patience", "ctf_aware", "bfactor", "voltage", "cs",
-    "ctf_state",
-)  # fmt: skip
-ITERATIVE_ALONE = ("select_subtomo_number",)
+@dataclass(frozen=True)
+class NetworkSettings:
+    """The shape of the U-Net."""
+
+    filter_base: int = option(64, "Channels at the first level; each deeper level has twice as many.")
+    unet_depth: int = option(3, "Number of levels of the U-Net.")
+    convs_per_depth: int = option(3, "Convolutions at each level of the U-Net.")
+    kernel: Tuple[int, int, int] = option((3, 3, 3), "Side of the convolution kernel in z,y,x.")
+    pool: Optional[Tuple[int, int, int]] = option(
+        None, "Max pooling z,y,x instead of strided convolution, such as 2,2,2. Default: none."
+    )
+    drop_out: float = option(0.3, "Share of the features that dropout switches off in training.")
+    batch_normalization: bool = option(True, "Normalise the features over each batch.")
+    stem: int = option(
+        1, "Side of the blocks of voxels that the first level takes as one; 2: an eighth of the work per channel."
+    )
+
+    def __post_init__(self) -> None:
+        for name in ("kernel", "pool"):
+            value = getattr(self, name)
+            if value is not None:
+                if len(value) != 3 or min(value) < 1:
+                    raise EngineError(name, f"{value} is not three positive sizes", "Write it as z,y,x such as 3,3,3.")
+                object.__setattr__(self, name, tuple(int(v) for v in value))
+        for name, least in (("filter_base", 1), ("unet_depth", 1), ("convs_per_depth", 2), ("stem", 1)):
+            if getattr(self, name) < least:
+                raise EngineError(name, f"{getattr(self, name)} is too small", f"Give at least {least}.")
+        if not 0 <= self.drop_out < 1:
+            raise EngineError("drop_out", f"{self.drop_out} is not a share of the features", "Give 0 to 0.9.")
+
+    @classmethod
+    def among(cls, values: Mapping[str, Any]) -> NetworkSettings:
+        """The shape out of a mapping that holds these names among others; what it lacks is the default."""
+        return cls(**{field.name: values[field.name] for field in dataclasses.fields(cls) if field.name in values})
+
+    @property
+    def divisor(self) -> tuple[int, int, int]:
+        """What each side (z, y, x) of the network's input must be a multiple of."""
+        z, y, x = (self.stem * step**self.unet_depth for step in self.pool or (2, 2, 2))
+        return z, y, x
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return dataclasses.asdict(self)
 
 
 @dataclass(frozen=True)
-class RefineSettings:
-    """Train the network that fills the missing wedge."""
+class TrainingSettings:
+    """What both ways of training the network take; a field without a default has one in each of them."""
 
-    method: str = option(
-        "iterative",
-        "iterative: IsoNet 0.2's, on a table of subtomograms. one-pass: on a table of tomograms; the wedge is "
-        "estimated within each training step, halves of tomograms are used, and the options' defaults are others.",
-        METHODS,
+    method: ClassVar[str]
+
+    iterations: int = option(dataclasses.MISSING, "Number of iterations, each of which ends with a model.")
+    epochs: int = option(dataclasses.MISSING, "Passes of steps_per_epoch steps in each iteration.")
+    steps_per_epoch: Optional[int] = option(dataclasses.MISSING, "Steps in each epoch.")
+    batch_size: Optional[int] = option(dataclasses.MISSING, "Training pairs per step.")
+    noise_level: Floats = option(
+        dataclasses.MISSING, "Levels of added noise, as a share of the signal's scale, such as 0.05,0.1."
     )
+    noise_start_iter: Ints = option(dataclasses.MISSING, "First iteration of each noise level, such as 11,16.")
+    learning_rate: float = option(dataclasses.MISSING, "Learning rate of the Adam optimiser.")
+    network: NetworkSettings = dataclasses.field()
     gpuID: Optional[str] = option(None, GPU_ID)
-    iterations: int = option(30, "Number of iterations of estimate and training.")
     data_dir: Optional[str] = option(
         None, "Accepted for IsoNet 0.2's sake: training pairs are made on the fly and not written."
     )
@@ -236,79 +322,157 @@ class RefineSettings:
     log_level: str = option("info", LOG_LEVEL, LEVELS)
     result_dir: str = option("results", "Folder of the models, estimates, settings and losses.")
     remove_intermediate: bool = option(False, "Do not keep the estimates of each iteration.")
-    select_subtomo_number: Optional[int] = option(
-        None, "Train on this many randomly chosen subtomograms. Default: all."
-    )
     preprocessing_ncpus: int = option(16, "Number of CPU threads that prepare training pairs.", least=1)
     continue_from: Optional[str] = option(
         None, "A refine_iterNN.json: go on after that iteration, with its settings unless given anew."
     )
-    epochs: int = option(10, "Passes of steps_per_epoch steps in each iteration.")
-    batch_size: Optional[int] = option(
-        None, "Training pairs per step. Default: twice the number of GPUs, at least 4, or 2 for one-pass."
-    )
-    steps_per_epoch: Optional[int] = option(
-        None, "Steps in each epoch. Default: 6 * subtomograms / batch_size, at most 200."
-    )
-    noise_level: Floats = option(
-        (0.05, 0.10, 0.15, 0.20), "Levels of added noise, as a share of the signal's scale, such as 0.05,0.1."
-    )
-    noise_start_iter: Ints = option((11, 16, 21, 26), "First iteration of each noise level, such as 11,16.")
     noise_mode: str = option(
         "noFilter", "Filter of the back-projection that makes the noise.", ("noFilter", "ramp", "hamming")
     )
     noise_dir: Optional[str] = option(None, "Folder of noise volumes (.mrc) to use instead of simulated noise.")
-    learning_rate: float = option(0.0004, "Learning rate of the Adam optimiser.")
-    drop_out: float = option(0.3, "Share of the features that dropout switches off in training.")
-    convs_per_depth: int = option(3, "Convolutions at each level of the U-Net.")
-    kernel: Ints = option((3, 3, 3), "Side of the convolution kernel in z,y,x.")
-    pool: Optional[Ints] = option(
-        None, "Max pooling z,y,x instead of strided convolution, such as 2,2,2. Default: none."
-    )
-    unet_depth: int = option(3, "Number of levels of the U-Net.")
-    filter_base: int = option(64, "Channels at the first level; each deeper level has twice as many.")
-    batch_normalization: bool = option(True, "Normalise the features over each batch.")
-    stem: int = option(
-        1, "Side of the blocks of voxels that the first level takes as one; 2: an eighth of the work per channel."
-    )
     normalize_percentile: bool = option(True, PERCENTILE)
     tilt_min: Optional[float] = option(
         None,
-        f"Smallest tilt angle in degrees, for all subtomograms. Default: each one's in the table, "
-        f"else {TILT_RANGE[0]:g}.",
+        f"Smallest tilt angle in degrees, for all that is learned from. Default: the table's, else {TILT_RANGE[0]:g}.",
     )
     tilt_max: Optional[float] = option(
         None,
-        f"Largest tilt angle in degrees, for all subtomograms. Default: each one's in the table, "
-        f"else {TILT_RANGE[1]:g}.",
+        f"Largest tilt angle in degrees, for all that is learned from. Default: the table's, else {TILT_RANGE[1]:g}.",
     )
     precision: str = option("auto", PRECISION, PRECISIONS)
     seed: Optional[int] = option(None, SEED, least=0)
-    cube_size: Optional[int] = option(
-        None, "one-pass: side in voxels of the cubes that train it. Default: 48, less in thin tomograms.", least=2
+    patience: Optional[int] = option(
+        None,
+        "Stop when the restored wedge correlation has not risen for so many iterations. Default: go on.",
+        least=1,
     )
-    use_deconv_tomo: bool = option(True, "one-pass: " + USE_DECONV)
+
+    @classmethod
+    def given(cls, values: Mapping[str, Any], shape: NetworkSettings | None = None) -> Self:
+        """The settings out of what was given by name; what is not there takes its default.
+
+        Parameters
+        ----------
+        values : mapping
+            Names of options, those of the network among them, to their values. With `pretrained_model`, the others take
+            the defaults of a start from a model.
+        shape : NetworkSettings, optional
+            What the network takes where it is not given. None: the method's own.
+        """
+        from_model = {
+            name: one.from_model
+            for name, one in options(cls).items()
+            if values.get("pretrained_model") and one.from_model is not None
+        }
+        own = {field.name for field in dataclasses.fields(cls)} - {"network"}
+        usual: NetworkSettings = shape or cls.__dataclass_fields__["network"].default
+        return cls(
+            **{name: value for name, value in {**from_model, **values}.items() if name in own},
+            network=NetworkSettings.among({**usual.as_dict(), **values}),
+        )
+
+    def as_options(self) -> dict[str, Any]:
+        """All values by the names of the options, `method` among them."""
+        names = [field.name for field in dataclasses.fields(self) if field.name != "network"]
+        return {"method": self.method, **{name: getattr(self, name) for name in names}, **self.network.as_dict()}
+
+
+def own(name: str, default: Any, text: str | None = None, from_model: Any = None) -> Any:
+    """A method's own default of a field of `TrainingSettings`, and where it needs one its own help text."""
+    shared = TrainingSettings.__dataclass_fields__[name].metadata
+    return dataclasses.field(
+        default=default, metadata={**shared, "help": text or shared["help"], "from_model": from_model}
+    )
+
+
+@dataclass(frozen=True)
+class IterativeSettings(TrainingSettings):
+    """Train the network that fills the missing wedge as IsoNet 0.2 does, on a table of subtomograms."""
+
+    method: ClassVar[str] = "iterative"
+
+    iterations: int = own("iterations", 30)
+    epochs: int = own("epochs", 10)
+    steps_per_epoch: Optional[int] = own(
+        "steps_per_epoch", None, "Steps in each epoch. Default: 6 * subtomograms / batch_size, at most 200."
+    )
+    batch_size: Optional[int] = own(
+        "batch_size", None, "Training pairs per step. Default: twice the number of GPUs, at least 4."
+    )
+    noise_level: Floats = own("noise_level", (0.05, 0.10, 0.15, 0.20))
+    noise_start_iter: Ints = own("noise_start_iter", (11, 16, 21, 26))
+    learning_rate: float = own("learning_rate", 0.0004)
+    network: NetworkSettings = NetworkSettings()
+    select_subtomo_number: Optional[int] = option(
+        None, "Train on this many randomly chosen subtomograms. Default: all."
+    )
+
+
+@dataclass(frozen=True)
+class OnePassSettings(TrainingSettings):
+    """Train the network on a table of tomograms; the wedge is estimated within each step, and halves are used."""
+
+    method: ClassVar[str] = "one-pass"
+
+    iterations: int = own("iterations", 20, from_model=3)  # a model has learned most; more would teach it the noise
+    epochs: int = own("epochs", 5)
+    steps_per_epoch: Optional[int] = own("steps_per_epoch", 40)
+    batch_size: Optional[int] = own(
+        "batch_size", None, "Training pairs per step, a multiple of 2. Default: twice the number of GPUs."
+    )
+    noise_level: Floats = own("noise_level", (0.0,))
+    noise_start_iter: Ints = own("noise_start_iter", (1,))
+    learning_rate: float = own("learning_rate", 0.004, from_model=0.01)
+    # a fifth of the iterative one's cost
+    network: NetworkSettings = NetworkSettings(filter_base=32, unet_depth=2, convs_per_depth=2, stem=2, drop_out=0.2)
+    cube_size: Optional[int] = option(
+        None, "Side in voxels of the cubes that train it. Default: 48, less in thin tomograms.", least=2
+    )
+    use_deconv_tomo: bool = option(True, USE_DECONV)
     filled_weight: float = option(
-        0.2, "one-pass: weight of the error where the target was estimated, against 1 where it was measured."
+        0.2, "Weight of the error where the target was estimated, against 1 where it was measured."
     )
     ctf_aware: bool = option(
         False,
-        "one-pass: learn the density without the CTF: tomograms are phase-flipped, and the network's output is "
+        "Learn the density without the CTF: tomograms are phase-flipped, and the network's output is "
         "multiplied by |CTF|, kept at 1 below its first peak, before it is compared. Takes the tomograms as they are, "
         "not deconvolved, and their defocus.",
     )
-    bfactor: float = option(0.0, "one-pass, CTF-aware: B of the envelope exp(-B k^2 / 4) on the CTF, in A^2.")
+    bfactor: float = option(0.0, "CTF-aware: B of the envelope exp(-B k^2 / 4) on the CTF, in A^2.")
     voltage: Optional[float] = option(None, "CTF-aware: " + VOLTAGE)
     cs: Optional[float] = option(None, "CTF-aware: " + CS)
     ctf_state: Optional[str] = option(None, "CTF-aware: " + CTF_STATE, CTF_STATES)
     any_angle: float = option(
-        0.0, "one-pass: share of the rotations that are by any angle, interpolated, from crops 1.7 times as wide."
+        0.0, "Share of the rotations that are by any angle, interpolated, from crops 1.7 times as wide."
     )
-    patience: Optional[int] = option(
-        None,
-        "one-pass: stop when the restored wedge correlation has not risen for so many iterations. Default: go on.",
-        least=1,
-    )
+
+
+METHODS: dict[str, type[TrainingSettings]] = {kind.method: kind for kind in (IterativeSettings, OnePassSettings)}
+METHOD = Option(
+    "method",
+    Optional[str],
+    None,
+    "iterative: IsoNet 0.2's, on a table of subtomograms. one-pass: on a table of tomograms; the wedge is estimated "
+    "within each training step, halves of tomograms are used, and the options' defaults are others. Default: what the "
+    "table is for.",
+    tuple(METHODS),
+)
+
+
+def training_options() -> dict[str, Option]:
+    """The options of all methods, with help that says what is whose and where defaults differ; `method` among them."""
+    by_method = {method: options(kind) for method, kind in METHODS.items()}
+    found: dict[str, Option] = {METHOD.name: METHOD}
+    for method, own_options in by_method.items():
+        for name, one in own_options.items():
+            is_shared = all(name in others for others in by_method.values())
+            if name not in found:
+                told = one.full_help if is_shared else f"{method}: {one.full_help}"
+                found[name] = dataclasses.replace(one, help=told)
+            elif one.full_help not in found[name].help:
+                other = f"{one.usual}." if found[name].help.startswith(one.help) else one.full_help
+                found[name] = dataclasses.replace(found[name], help=f"{found[name].help} {method}: {other}")
+    return found
 
 
 @dataclass(frozen=True)

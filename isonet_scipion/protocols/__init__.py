@@ -6,6 +6,7 @@ from isonet_scipion.protocols.protocol_extract import ProtIsoNetExtract
 from isonet_scipion.protocols.protocol_import_model import ProtIsoNetImportModel
 from isonet_scipion.protocols.protocol_import_project import ProtIsoNetImportProject
 from isonet_scipion.protocols.protocol_mask import ProtIsoNetMask
+from isonet_scipion.protocols.protocol_one_pass import ProtIsoNetOnePass
 from isonet_scipion.protocols.protocol_predict import ProtIsoNetPredict
 from isonet_scipion.protocols.protocol_refine import ProtIsoNetRefine
 
@@ -16,6 +17,7 @@ __all__ = [
     "ProtIsoNetImportModel",
     "ProtIsoNetImportProject",
     "ProtIsoNetMask",
+    "ProtIsoNetOnePass",
     "ProtIsoNetPredict",
     "ProtIsoNetRefine",
 ]

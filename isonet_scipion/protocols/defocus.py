@@ -21,7 +21,7 @@ CTF, FORM = "CTF", "form"  # where a defocus is from
 Defoci = Mapping[str, Optional[float]]  # of each tomogram (tsId) in A; None where not known
 
 
-def addCtfs(form: Form, condition: str | None = None) -> None:
+def addCtfs(form: Form, condition: str | None = None, label: str = "CTFs") -> None:
     """Add inputCtfs."""
     form.addParam(
         "inputCtfs",
@@ -29,7 +29,7 @@ def addCtfs(form: Form, condition: str | None = None) -> None:
         pointerClass="SetOfCTFTomoSeries",
         allowsNull=True,
         condition=condition,
-        label="CTFs",
+        label=label,
         help="Each tomogram takes its defocus from the CTF with its tilt series ID (tsId), at the image nearest to "
         "zero tilt. Empty: all tomograms have the defocus below.",
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import typing
 from collections.abc import Sequence
@@ -16,6 +15,8 @@ from pyworkflow.protocol.params import (
     IntParam,
     StringParam,
 )
+
+from isonet_scipion.engine.settings import options
 
 if typing.TYPE_CHECKING:
     from pyworkflow.protocol import Form, Protocol
@@ -84,19 +85,20 @@ def addOption(
     **kwargs
         Passed on to addParam; `default` replaces that of the settings.
     """
-    field = next(field for field in dataclasses.fields(settings) if field.name == option)
-    kwargs.setdefault("default", field.default)
-    kwargs["help"] = f"{field.metadata['help']}\n\n{help}".strip()
+    known = options(settings)[option]
+    kind, choices = known.value_kind, known.choices
+    if known.from_model is not None:
+        kwargs["default"] = None
+        help = f"Empty: {known.usual}.\n\n{help}"
+    kwargs.setdefault("default", known.default)
+    kwargs["help"] = f"{known.help}\n\n{help}".strip()
     kwargs["label"] = label
     if expert:
         kwargs["expertLevel"] = LEVEL_ADVANCED
-    kind = typing.get_type_hints(settings)[option]
-    if type(None) in typing.get_args(kind):
-        kind = typing.get_args(kind)[0]
+    if kwargs["default"] is None:
         kwargs["allowsNull"] = True
-    if field.metadata["least"] is not None:
-        kwargs.setdefault("validators", [Within(field.metadata["least"])])
-    choices = field.metadata["choices"]
+    if known.least is not None:
+        kwargs.setdefault("validators", [Within(known.least)])
     if choices:
         kwargs["default"] = choices.index(kwargs["default"])
         form.addParam(paramName(option), EnumParam, choices=list(choices), validators=[OneOf(choices)], **kwargs)
@@ -147,14 +149,14 @@ def tiltErrors(protocol: Protocol, without: str) -> list[str]:
 def optionValues(protocol: Protocol, settings: type) -> dict[str, object]:
     """The options of a stage that the form holds; those left empty are not there."""
     values = {}
-    for field in dataclasses.fields(settings):
-        name = paramName(field.name)
+    for option in options(settings):
+        name = paramName(option)
         param = protocol.getParam(name)
         if param is None:
             continue
         value = protocol.getEnumText(name) if isinstance(param, EnumParam) else getattr(protocol, name).get()
         if value not in (None, ""):
-            values[field.name] = value
+            values[option] = value
     return values
 
 

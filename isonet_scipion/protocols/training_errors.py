@@ -9,8 +9,7 @@ from isonet_scipion import convert
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.learning.noise_schedule import noise_level
 from isonet_scipion.engine.network.model_file import BUILTIN, network_settings, read_metadata
-from isonet_scipion.engine.network.unet import NetworkSettings
-from isonet_scipion.engine.settings import RefineSettings
+from isonet_scipion.engine.settings import IterativeSettings, NetworkSettings
 from isonet_scipion.protocols.ctf_history import correctedErrors, ctfStates
 from isonet_scipion.protocols.defocus import ctfParameterErrors, defociById, defocusErrors
 from isonet_scipion.protocols.form import numbers, optionValues
@@ -86,6 +85,6 @@ def _network(protocol: Protocol) -> NetworkSettings:
     """The network's shape; raises an EngineError or ValueError where it is impossible."""
     if protocol.startFromBuiltin:
         return network_settings(read_metadata(BUILTIN))
-    values = optionValues(protocol, RefineSettings)
+    values = optionValues(protocol, IterativeSettings)
     lists = {name: tuple(numbers(values[name], int)) for name in ("kernel", "pool") if name in values}
     return NetworkSettings.among({**values, **lists})

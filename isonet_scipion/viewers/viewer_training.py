@@ -15,7 +15,7 @@ from pyworkflow.viewer import DESKTOP_TKINTER, ProtocolViewer, View
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.losses import read_losses
 from isonet_scipion.engine.io.mrc import open_volume
-from isonet_scipion.protocols import ProtIsoNetRefine
+from isonet_scipion.protocols import ProtIsoNetOnePass, ProtIsoNetRefine
 from isonet_scipion.viewers.pictures import showMontage
 from isonet_scipion.viewers.viewer_model import modelFacts, plotLosses
 from isonet_scipion.viewers.viewer_protocols import reportPage
@@ -33,7 +33,7 @@ class IsoNetRefineViewer(ProtocolViewer):
 
     _label = "IsoNet training"
     _environments = [DESKTOP_TKINTER]
-    _targets = [ProtIsoNetRefine]
+    _targets = [ProtIsoNetRefine, ProtIsoNetOnePass]
 
     def _defineParams(self, form: Form) -> None:
         form.addSection(label="Results")

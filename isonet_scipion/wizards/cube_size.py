@@ -9,10 +9,10 @@ import numpy as np
 from pyworkflow.gui.tree import TreeProvider
 from pyworkflow.wizard import Wizard
 
-from isonet_scipion.engine.network.unet import NetworkSettings
 from isonet_scipion.engine.sampling.training_positions import USUAL_CUBE
+from isonet_scipion.engine.settings import NetworkSettings
 from isonet_scipion.engine.stages.extract import CROP_MARGIN
-from isonet_scipion.protocols import ProtIsoNetExtract, ProtIsoNetRefine
+from isonet_scipion.protocols import ProtIsoNetExtract, ProtIsoNetOnePass, ProtIsoNetRefine
 from isonet_scipion.protocols.form import numbers
 
 LARGEST = 128  # voxels; training on larger cubes does not fit into a GPU's memory
@@ -103,19 +103,20 @@ class CubeSizeList(TreeProvider):
 class IsoNetCubeSizeWizard(Wizard):
     """Offers the cube sizes that the tomograms have room for and the network takes."""
 
-    _targets = [(ProtIsoNetExtract, ["cubeSize"]), (ProtIsoNetRefine, ["cubeSize"])]
+    _targets = [(protocol, ["cubeSize"]) for protocol in (ProtIsoNetExtract, ProtIsoNetRefine, ProtIsoNetOnePass)]
 
     def show(self, form, *params: str) -> None:
         from pyworkflow.gui.dialog import ListDialog
 
         protocol = form.protocol
         isExtraction = isinstance(protocol, ProtIsoNetExtract)
-        if not isExtraction and protocol.getEnumText("method") == "one-pass":
-            form.showInfo(f"Leave it empty: one-pass takes cubes of {USUAL_CUBE}, or less in thin tomograms.")
-            return
-        volumes = (protocol.inputTomograms if isExtraction else protocol.inputSubtomograms).get()
+        isOnePass = isinstance(protocol, ProtIsoNetOnePass)
+        volumes = (protocol.inputTomograms if isExtraction or isOnePass else protocol.inputSubtomograms).get()
         if volumes is None:
             form.showInfo("Select the input first: the sizes depend on it.")
+            return
+        if isOnePass:
+            form.showInfo(f"Leave it empty: one-pass takes cubes of {USUAL_CUBE}, or less in thin tomograms.")
             return
         sizes = sizesForExtraction(protocol) if isExtraction else sizesForTraining(protocol)
         if not sizes:

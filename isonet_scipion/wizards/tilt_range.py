@@ -15,7 +15,7 @@ from isonet_scipion.engine.physics.tilt_check import power_by_angle, shown_range
 from isonet_scipion.engine.physics.wedge import TiltRange
 from isonet_scipion.engine.sampling.even_boxes import choose_boxes, cut
 from isonet_scipion.engine.sampling.training_positions import USUAL_CUBE
-from isonet_scipion.protocols import ProtIsoNetRefine
+from isonet_scipion.protocols import ProtIsoNetOnePass, ProtIsoNetRefine
 from isonet_scipion.viewers.previews import subtomogramsById
 from isonet_scipion.viewers.volumes import openSubtomogram, openTomogram
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from isonet_scipion import convert
+    from isonet_scipion.protocols.training_base import ProtIsoNetTraining
 
 ENOUGH = 30  # subtomograms or boxes of one tomogram
 
@@ -92,7 +93,7 @@ def tiltPreview(protocol: ProtIsoNetRefine, subtomograms: list[SubTomogram]) -> 
     return TiltPreview(*power_by_angle(cubes), protocol._optics(subtomograms[0]))
 
 
-def tomogramTiltPreview(protocol: ProtIsoNetRefine, tomogram: Tomogram) -> TiltPreview:
+def tomogramTiltPreview(protocol: ProtIsoNetOnePass, tomogram: Tomogram) -> TiltPreview:
     """The preview of a tomogram, from boxes all over it.
 
     Raises
@@ -106,7 +107,7 @@ def tomogramTiltPreview(protocol: ProtIsoNetRefine, tomogram: Tomogram) -> TiltP
     return TiltPreview(*power_by_angle(cubes), protocol._optics(tomogram))
 
 
-def tiltPreviews(protocol: ProtIsoNetRefine) -> dict[str, Callable[[], TiltPreview]]:
+def tiltPreviews(protocol: ProtIsoNetTraining) -> dict[str, Callable[[], TiltPreview]]:
     """tsId -> function that makes the preview; empty where no input is selected."""
     items = protocol._input().get()
     if items is None:
@@ -119,7 +120,7 @@ def tiltPreviews(protocol: ProtIsoNetRefine) -> dict[str, Callable[[], TiltPrevi
 class IsoNetTiltRangeWizard(Wizard):
     """Shows in which directions the data hold power, and fills in the tilt range that follows."""
 
-    _targets = [(ProtIsoNetRefine, ["tiltMin", "tiltMax"])]
+    _targets = [(protocol, ["tiltMin", "tiltMax"]) for protocol in (ProtIsoNetRefine, ProtIsoNetOnePass)]
 
     def show(self, form, *params: str) -> None:
         from isonet_scipion.viewers.browser import BrowserDialog

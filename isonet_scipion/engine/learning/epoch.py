@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
+from isonet_scipion.engine.learning.method import Losses
 from isonet_scipion.engine.learning.pairs import PreparedSubtomogram
 from isonet_scipion.engine.physics.back_projected_noise import NoiseSource
 from isonet_scipion.engine.physics.cube_rotations import TRAINING_ROTATIONS
@@ -89,7 +90,7 @@ def train_epoch(
     batch_size: int,
     threads: int,
     on_step: Callable[[float], None] = lambda loss: None,
-) -> tuple[float, float]:
+) -> Losses:
     """Train for `steps` steps.
 
     Parameters
@@ -107,7 +108,7 @@ def train_epoch(
 
     Returns
     -------
-    loss, val_loss : float
+    Losses
         Mean absolute errors: of the epoch's steps, and of the unseen pairs after it.
     """
     training, unseen = source.split()
@@ -126,7 +127,7 @@ def fit_epoch(
     training: keras.utils.PyDataset,
     unseen: keras.utils.PyDataset,
     on_step: Callable[[float], None],
-) -> tuple[float, float]:
+) -> Losses:
     """Go once through the training batches; returns the losses as `train_epoch`."""
     history = model.fit(
         training,
@@ -139,7 +140,7 @@ def fit_epoch(
         model.set_weights([np.array(weight) for weight in model.get_weights()])
     # not within fit, where it would be that of the weights before the averages took their place
     val_loss = model.evaluate(unseen, verbose=0, return_dict=True)["loss"]
-    return float(history["loss"][-1]), float(val_loss)
+    return Losses(float(history["loss"][-1]), float(val_loss))
 
 
 def falling(epoch: int, epochs: int) -> float:

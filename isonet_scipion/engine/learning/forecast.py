@@ -18,22 +18,14 @@ VALIDATION_COST = 0.04  # of a step's time: a tenth of the steps, forward only
 require_space = partial(disk.require_space, remedy="Free some, set remove_intermediate to True, or lower iterations.")
 
 
-def refinement_bytes(parameters: int, subtomograms: int, size: int, iterations: int, keep_estimates: bool) -> int:
-    """Disk space of a run: its models, the state with the optimiser's, and the estimates.
+def model_bytes(parameters: int, iterations: int) -> int:
+    """Disk space of a run's models, and of the state with the optimiser's, for a network of so many parameters."""
+    return 4 * parameters * (iterations + 2 * 3)  # the state is written beside its predecessor
 
-    Parameters
-    ----------
-    parameters : int
-        Of the network.
-    subtomograms, size : int
-        Number, and side in voxels.
-    iterations : int
-        Of the run.
-    keep_estimates : bool
-        Whether each iteration's are kept.
-    """
-    models = 4 * parameters * (iterations + 2 * 3)  # the state is written beside its predecessor
-    return models + 4 * subtomograms * size**3 * (iterations if keep_estimates else 1)
+
+def estimate_bytes(subtomograms: int, size: int, iterations: int) -> int:
+    """Disk space of the estimates of some iterations, for so many subtomograms of `size`^3 voxels."""
+    return 4 * subtomograms * size**3 * iterations
 
 
 class Forecast:

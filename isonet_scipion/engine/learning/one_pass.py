@@ -1,7 +1,7 @@
-"""The one-pass refinement: the missing wedge is estimated within the training step, by the network itself.
+"""The one-pass method: the missing wedge is estimated within the training step, by the network itself.
 
 After DeepDeWedge (Wiedemann & Heckel 2024): the loss is that of Noise2Noise where there are halves, and tells
-measured from estimated frequencies. See `one_pass_model` for the step and `one_pass_data` for what it is made on.
+measured from estimated frequencies. See `one_pass_step` for the step and `one_pass_batches` for what it is made on.
 """
 
 from __future__ import annotations
@@ -11,24 +11,25 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
 from isonet_scipion.engine.learning.epoch import VALIDATION_SHARE, fit_epoch, seed_dropout
-from isonet_scipion.engine.learning.forecast import refinement_bytes
+from isonet_scipion.engine.learning.method import Losses
 from isonet_scipion.engine.learning.noise_schedule import noise_sources
 from isonet_scipion.engine.learning.one_pass_batches import CropBatches, TomogramSource
 from isonet_scipion.engine.learning.one_pass_step import VIEWS, OnePassModel, weighted_error
-from isonet_scipion.engine.learning.run import Refinement, RunState
+from isonet_scipion.engine.learning.state import RunState
 from isonet_scipion.engine.learning.unseen_boxes import UnseenBoxes
-from isonet_scipion.engine.measure.history import iterations_without_gain
+from isonet_scipion.engine.measure.hidden_wedge import WedgeMeasure
 from isonet_scipion.engine.network.unet import build_unet, run_network
 from isonet_scipion.engine.physics.back_projected_noise import NoiseSource
 from isonet_scipion.engine.process.device import Devices
 from isonet_scipion.engine.sampling.training_positions import crop_side
-from isonet_scipion.engine.settings import RefineSettings
+from isonet_scipion.engine.settings import OnePassSettings
 
 log = logging.getLogger(__name__)
 AVERAGING = 0.98  # momentum of the running average of the weights: over the last 50 steps
@@ -56,47 +57,43 @@ class NoiseSchedule:
     level: float
 
 
-class OnePassRefinement(Refinement):
-    """A training run in a folder; an iteration is `epochs` epochs, after which a model is written."""
+class OnePass:
+    """Trains on crops of tomograms; an iteration is `epochs` epochs, after which a model is written."""
 
-    def __init__(
-        self,
-        tomograms: list[TomogramSource],
-        settings: RefineSettings,
-        metadata: dict,
-        devices: Devices,
-        start_model: Path | None = None,
-        first_iteration: int = 1,
-    ) -> None:
-        """Set up a run; see `Refinement`, with tomograms instead of subtomograms."""
-        super().__init__([], settings.cube_size, settings, metadata, devices, start_model, first_iteration)
-        self.tomograms = tomograms
-        self.side = crop_side(settings.cube_size, settings.any_angle > 0, math.lcm(*self.network.divisor))
-        self.boxes = UnseenBoxes(tomograms, self.side)
-        small = [source.name for source in tomograms if not source.split(self.side)[2]]
+    def __init__(self, tomograms: Sequence[TomogramSource], settings: OnePassSettings, devices: Devices) -> None:
+        """Train on tomograms, or their halves, with the settings' cube_size set."""
+        self.tomograms, self.settings = tomograms, settings
+        self.cube_size = settings.cube_size
+        self.crop_size = crop_side(self.cube_size, settings.any_angle > 0, math.lcm(*settings.network.divisor))
+        self.least_batch = VIEWS * devices.count  # all views of one crop for each device
+        self.boxes = UnseenBoxes(tomograms, self.crop_size)
+        self.network: keras.Model = None
+        small = [source.name for source in tomograms if not source.split(self.crop_size)[2]]
         if small:
             log.warning(
                 "Too small to keep a part of it from the training, so that overtraining will not show: %s",
                 ", ".join(small),
             )
 
-    @property
-    def data(self) -> str:
+    def describe(self) -> str:
         """What it learns from, in words."""
         halves = " with halves" if len(self.tomograms[0].volumes) == 2 else ""
-        return f"{len(self.tomograms)} tomograms{halves}, crops of {self._crop_size()}^3"
+        return f"{len(self.tomograms)} tomograms{halves}, crops of {self.crop_size}^3"
 
-    @property
-    def least_batch(self) -> int:
-        """All views of one crop for each device."""
-        return VIEWS * self.devices.count
+    def identity(self) -> dict[str, Any]:
+        """What a run that is gone on with must have in common with this one's data."""
+        return {"tomograms": [f"{source.name} {len(source.volumes)}" for source in self.tomograms]}
 
-    def _compile(self, model: keras.Model) -> None:
-        steps = self.settings.iterations * self.settings.epochs * self.settings.steps_per_epoch
+    def bytes_needed(self, iterations: int) -> int:
+        """Disk space beside that of the models: none."""
+        return 0
+
+    def compile(self, model: keras.Model) -> None:
+        """Take the network and make it ready."""
+        settings = self.settings
+        steps = settings.iterations * settings.epochs * settings.steps_per_epoch
         rising = max(1, round(WARM_UP * steps))
-        self.rate = LearningRate(
-            0.0, max(1, steps - rising), warmup_target=self.settings.learning_rate, warmup_steps=rising
-        )
+        self.rate = LearningRate(0.0, max(1, steps - rising), warmup_target=settings.learning_rate, warmup_steps=rising)
         optimiser = keras.optimizers.Adam(self.rate, global_clipnorm=CLIP, use_ema=True, ema_momentum=AVERAGING)
         if keras.config.dtype_policy().name == "mixed_float16":
             # Keras does so by itself for the network, but not for the trainer around it, which is in single precision
@@ -107,67 +104,46 @@ class OnePassRefinement(Refinement):
         # the network holds the optimiser, so that the state file has both
         model.compile(optimiser, jit_compile=model.jit_compile)
         optimiser.build(model.trainable_variables)
-        self.estimator = build_unet(self.network)
-        self.trainer = OnePassModel(model, self.estimator, self.cube_size, self.settings.any_angle > 0)
+        self.network, self.estimator = model, build_unet(settings.network)
+        self.trainer = OnePassModel(model, self.estimator, self.cube_size, settings.any_angle > 0)
         self.trainer.compile(optimiser, loss=weighted_error, jit_compile=model.jit_compile)
 
-    def _resume(self, model: keras.Model) -> RunState:
-        state = super()._resume(model)
-        epochs = (state.iteration - 1) * self.settings.epochs + state.epoch
-        made = int(ops.convert_to_numpy(model.optimizer.iterations))
-        self.rate.before = epochs * self.settings.steps_per_epoch - made
-        return state
-
-    def _bytes_needed(self, model: keras.Model, iterations: int) -> int:
-        return refinement_bytes(model.count_params(), 0, 0, iterations, False)
-
-    def _has_settled(self, state: RunState) -> bool:
-        """Whether there was no gain for `patience` iterations."""
-        if self.settings.patience is None or state.epoch > 0:
-            return False
-        idle = iterations_without_gain(self._ends(state))
-        if idle >= self.settings.patience:
-            log.info("Stopped: no gain for %d iterations.", idle)
-        return idle >= self.settings.patience
-
-    def _restored_wedge(self, model: keras.Model) -> tuple[float, float] | None:
-        wedge = self.boxes.restored_wedge(lambda volumes: run_network(model, volumes))
-        if wedge is None:
-            log.warning("The crops hold too little for the hidden-wedge test: the validation loss counts instead.")
-        else:
-            log.info("Restored wedge correlation %.3f, chance %.3f", *wedge)
-        return wedge
-
-    def _data_facts(self) -> dict:
-        return {"tomograms": [f"{source.name} {len(source.volumes)}" for source in self.tomograms]}
-
-    def _set_rate(self, model: keras.Model, state: RunState) -> None:
-        """Leave it to the optimiser's own schedule."""
-
-    def _source(self, model: keras.Model, state: RunState, level: float) -> NoiseSchedule:
-        if level <= 0:
+    def start_iteration(self, state: RunState, noise_level: float, before: Path | None) -> NoiseSchedule:
+        """Make the noise; the crops are drawn anew in each step."""
+        settings = self.settings
+        made = int(ops.convert_to_numpy(self.network.optimizer.iterations))
+        self.rate.before = self._epochs(state) * settings.steps_per_epoch - made
+        if noise_level <= 0:
             return NoiseSchedule((), 0.0)
-        rng = np.random.default_rng([self.settings.seed, state.iteration, 1])
+        rng = np.random.default_rng([settings.seed, state.iteration, 1])
         tilts = [source.tilt for source in self.tomograms]
-        made = noise_sources(tilts, self.cube_size, self.settings.noise_mode, self.settings.noise_dir, rng)
-        return NoiseSchedule(made, level)
+        sources = noise_sources(tilts, self.cube_size, settings.noise_mode, settings.noise_dir, rng)
+        return NoiseSchedule(sources, noise_level)
 
-    def _fit(
-        self, model: keras.Model, source: NoiseSchedule, state: RunState, on_step: Callable[[float], None]
-    ) -> tuple[float, float]:
-        self.estimator.set_weights(model.get_weights())
-        epoch = (state.iteration - 1) * self.settings.epochs + state.epoch
-        seed_dropout(model, self.settings.seed % 2**32, epoch)
+    def fit(self, batches: NoiseSchedule, state: RunState, on_step: Callable[[float], None]) -> Losses:
+        """Train for an epoch."""
+        settings, epoch = self.settings, self._epochs(state)
+        self.estimator.set_weights(self.network.get_weights())
+        seed_dropout(self.network, settings.seed % 2**32, epoch)
 
-        def batches(steps: int, number: int) -> CropBatches:
+        def crops(steps: int, number: int) -> CropBatches:
             return CropBatches(
-                self.tomograms, self.cube_size, self.side, self.settings.any_angle, self.settings.filled_weight,
-                state.batch_size, steps, (self.settings.seed, number), self.threads, source.sources, source.level,
+                self.tomograms, self.cube_size, self.crop_size, settings.any_angle, settings.filled_weight,
+                state.batch_size, steps, (settings.seed, number), max(1, settings.preprocessing_ncpus),
+                batches.sources, batches.level,
             )  # fmt: skip
 
-        steps = self.settings.steps_per_epoch
-        unseen = batches(max(1, round(VALIDATION_SHARE * steps)), -1)
-        return fit_epoch(self.trainer, batches(steps, epoch), unseen, on_step)
+        steps = settings.steps_per_epoch
+        unseen = crops(max(1, round(VALIDATION_SHARE * steps)), -1)
+        return fit_epoch(self.trainer, crops(steps, epoch), unseen, on_step)
 
-    def _crop_size(self) -> int:
-        return self.side
+    def test(self) -> WedgeMeasure | None:
+        """How well the network restores a hidden wedge of unseen boxes; None where that is not known."""
+        wedge = self.boxes.restored_wedge(lambda volumes: run_network(self.network, volumes))
+        if wedge is None:
+            log.warning("The crops hold too little for the hidden-wedge test: the validation loss counts instead.")
+        return wedge
+
+    def _epochs(self, state: RunState) -> int:
+        """Finished epochs of the whole run."""
+        return (state.iteration - 1) * self.settings.epochs + state.epoch

@@ -1,14 +1,17 @@
-"""The hidden-wedge measure of a training: unseen boxes of its tomograms, the same after each iteration."""
+"""The hidden-wedge measure of a training: what it never sees, the same after each iteration."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
 from isonet_scipion.engine.arrays import release
+from isonet_scipion.engine.io.subtomograms import Subtomogram
 from isonet_scipion.engine.learning.one_pass_batches import TomogramSource
-from isonet_scipion.engine.measure.hidden_wedge import HiddenWedgeTest
+from isonet_scipion.engine.measure.hidden_wedge import WedgeMeasure, restored_wedge
+from isonet_scipion.engine.sampling.crops import centre_crop
 from isonet_scipion.engine.sampling.training_positions import BOXES
 
 
@@ -21,36 +24,46 @@ class UnseenBoxes:
         most = max(1, BOXES // len(tomograms))
         self.centres = [apart(tomogram.split(side)[1], side, most) for tomogram in tomograms]
 
-    def restored_wedge(self, network: Callable[[np.ndarray], np.ndarray]) -> tuple[float, float] | None:
-        """How well a network restores a hidden wedge; see `heldout`.
+    def restored_wedge(self, network: Callable[[np.ndarray], np.ndarray]) -> WedgeMeasure | None:
+        """How well a network, from (halves, n, n, n) to the same shape, restores a hidden wedge of them."""
+        return restored_wedge(
+            self.side,
+            ((one.tilt, self._boxes(one, places)) for one, places in zip(self.tomograms, self.centres)),
+            network,
+        )
 
-        Noise is not allowed for, as it is the same for all iterations.
-
-        Parameters
-        ----------
-        network : callable
-            From (halves, n, n, n) float32, normalised, protein bright, to the same shape.
-
-        Returns
-        -------
-        tuple of float or None
-            Correlation, the mean over tomograms, and its chance level (a standard deviation). None where the boxes or
-            the tilt ranges have too few components to tell.
-        """
-        curves = [self._test(*pair, network).curve() for pair in zip(self.tomograms, self.centres)]
-        value = float(np.mean([curve.mean for curve in curves]))
-        chance = float(np.linalg.norm([curve.mean_chance for curve in curves])) / len(curves)
-        return (value, chance) if np.isfinite(value) else None
-
-    def _test(
-        self, tomogram: TomogramSource, centres: np.ndarray, network: Callable[[np.ndarray], np.ndarray]
-    ) -> HiddenWedgeTest:
-        test = HiddenWedgeTest(self.side, tomogram.tilt)
+    def _boxes(self, tomogram: TomogramSource, centres: np.ndarray) -> Iterator[np.ndarray]:
         for centre in centres:
-            test.add(tomogram.crops(centre, self.side), network)
+            yield tomogram.crops(centre, self.side)
         for volume in tomogram.volumes:
             release(volume)
-        return test
+
+
+def restored_wedge_of_subtomograms(
+    subtomograms: Sequence[Subtomogram],
+    divisor: Sequence[int],
+    network: Callable[[np.ndarray], np.ndarray],
+) -> WedgeMeasure | None:
+    """How well a network restores a hidden wedge of the middle of subtomograms, all of one size.
+
+    Parameters
+    ----------
+    subtomograms : sequence of Subtomogram
+        Unseen ones; none: nothing is known.
+    divisor : sequence of int
+        What the sides of the network's input must be multiples of.
+    network : callable
+        From (1, n, n, n) to the same shape.
+    """
+    if not subtomograms:
+        return None
+    step = math.lcm(*divisor)
+    side = subtomograms[0].size // step * step
+    groups = [
+        (tilt, (centre_crop(one.normalised(), side)[None] for one in subtomograms if one.tilt == tilt))
+        for tilt in dict.fromkeys(one.tilt for one in subtomograms)
+    ]
+    return restored_wedge(side, groups, network)
 
 
 def apart(centres: np.ndarray, side: int, most: int) -> np.ndarray:

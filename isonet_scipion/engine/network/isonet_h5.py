@@ -14,7 +14,8 @@ import numpy as np
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.files import replacing
 from isonet_scipion.engine.network.stored_weights import require_plain
-from isonet_scipion.engine.network.unet import NetworkSettings, weighted_layers
+from isonet_scipion.engine.network.unet import weighted_layers
+from isonet_scipion.engine.settings import NetworkSettings
 
 if TYPE_CHECKING:
     import keras

@@ -5,6 +5,7 @@ Only numbers are taken from a file: the network is built from its settings, and 
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import os
@@ -21,7 +22,8 @@ from isonet_scipion.engine.io.files import replacing, require_file
 from isonet_scipion.engine.io.json_types import require_kinds
 from isonet_scipion.engine.network.isonet_h5 import MODEL_REMEDY, legacy_network, load_legacy_weights
 from isonet_scipion.engine.network.stored_weights import require_weights
-from isonet_scipion.engine.network.unet import NetworkSettings, build_unet
+from isonet_scipion.engine.network.unet import build_unet, weighted_layers
+from isonet_scipion.engine.settings import NetworkSettings
 
 if TYPE_CHECKING:
     import keras
@@ -139,6 +141,24 @@ def load_model(path: str | os.PathLike[str]) -> tuple[keras.Model, dict[str, Any
     if not all(np.isfinite(weight).all() for weight in model.get_weights()):
         raise EngineError(str(path), "its weights hold NaN or infinite values", MODEL_REMEDY)
     return model, metadata
+
+
+def copy_weights(model: keras.Model, network: NetworkSettings, path: str | os.PathLike[str]) -> None:
+    """Give a network, of the shape `network`, the weights of a model file; dropout need not be the same.
+
+    Raises
+    ------
+    EngineError
+        If the file is no model, or of another shape.
+    """
+    other, metadata = load_model(path)
+    shape = dataclasses.replace(network_settings(metadata), drop_out=network.drop_out)
+    if shape != network:
+        raise EngineError(
+            str(path), f"it is a network of {shape}, the run's is {network}", "Give the model's own settings."
+        )
+    for ours, theirs in zip(weighted_layers(model), weighted_layers(other)):
+        ours.set_weights(theirs.get_weights())
 
 
 def _network_of_the_file(file: Path, metadata: dict[str, Any]) -> NetworkSettings:

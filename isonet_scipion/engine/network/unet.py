@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Optional, Tuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.settings import NetworkSettings
 
 if TYPE_CHECKING:
     import keras
@@ -18,47 +16,6 @@ if TYPE_CHECKING:
 
 LEAK = 0.05
 WEIGHT_DEVIATION = 0.02
-
-
-@dataclass(frozen=True)
-class NetworkSettings:
-    """The shape of the U-Net; names and defaults as `refine`'s options."""
-
-    filter_base: int = 64
-    unet_depth: int = 3
-    convs_per_depth: int = 3
-    kernel: Tuple[int, int, int] = (3, 3, 3)
-    pool: Optional[Tuple[int, int, int]] = None
-    drop_out: float = 0.3
-    batch_normalization: bool = True
-    stem: int = 1
-
-    def __post_init__(self) -> None:
-        for name in ("kernel", "pool"):
-            value = getattr(self, name)
-            if value is not None:
-                if len(value) != 3 or min(value) < 1:
-                    raise EngineError(name, f"{value} is not three positive sizes", "Write it as z,y,x such as 3,3,3.")
-                object.__setattr__(self, name, tuple(int(v) for v in value))
-        for name, least in (("filter_base", 1), ("unet_depth", 1), ("convs_per_depth", 2), ("stem", 1)):
-            if getattr(self, name) < least:
-                raise EngineError(name, f"{getattr(self, name)} is too small", f"Give at least {least}.")
-        if not 0 <= self.drop_out < 1:
-            raise EngineError("drop_out", f"{self.drop_out} is not a share of the features", "Give 0 to 0.9.")
-
-    @classmethod
-    def among(cls, values: Mapping[str, Any]) -> NetworkSettings:
-        """The shape out of a mapping that holds these names among others; what it lacks is the default."""
-        return cls(**{field.name: values[field.name] for field in dataclasses.fields(cls) if field.name in values})
-
-    @property
-    def divisor(self) -> tuple[int, int, int]:
-        """What each side (z, y, x) of the network's input must be a multiple of."""
-        return tuple(self.stem * step**self.unet_depth for step in self.pool or (2, 2, 2))
-
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return dataclasses.asdict(self)
 
 
 def cube_size_warning(cube_size: int) -> str | None:

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from isonet_scipion.engine.arrays import Integers
+    from collections.abc import Sequence
+
+    from isonet_scipion.engine.arrays import Doubles, Flags, Integers
 
 MARGIN = 8  # voxels around the cube in which the wedge is cut, so that its border shows less
 # side of the cubes: from 32 the network, which sees their borders everywhere, has learned another task than that
@@ -53,8 +55,14 @@ def set_aside(centres: Integers, side: int, most: int) -> tuple[Integers, Intege
         Centres of the crops that overlap no box, and of the boxes, which do not overlap each other. No boxes where
         already the first would cost more than half of the places.
     """
-    boxes: list[int] = []
+    left, boxes = choose_unseen(centres, side, most)
+    return centres[left], centres[boxes]
+
+
+def choose_unseen(centres: Integers | Doubles, side: int, most: int) -> tuple[Flags, list[int]]:
+    """Which places training may use, (n,) bool, and the numbers of those that are boxes; see `set_aside`."""
     candidates, left = centres[:CANDIDATES], np.ones(len(centres), bool)
+    boxes: list[int] = []
     overlaps = np.abs(candidates[:, None] - centres).max(axis=-1) < side
     while len(boxes) < most:
         free = [place for place in range(len(candidates)) if not overlaps[boxes, place].any()]
@@ -65,4 +73,39 @@ def set_aside(centres: Integers, side: int, most: int) -> tuple[Integers, Intege
         if after.mean() < 1 - (UNSEEN_FRACTION if boxes else MOST_UNSEEN):
             break
         left, boxes = after, [*boxes, cheapest]
-    return centres[left], candidates[boxes]
+    return left, boxes
+
+
+def unseen_subtomograms(
+    tomograms: Sequence[str], places: Doubles, size: int, rng: np.random.Generator
+) -> tuple[Flags, list[int], bool]:
+    """Choose subtomograms that training never sees.
+
+    Parameters
+    ----------
+    tomograms : sequence of str
+        Which one each is of.
+    places : ndarray
+        (n, 3), centres in voxels.
+    size : int
+        Of all of them, in voxels.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    training : ndarray of bool
+        Those that training may use.
+    unseen : list of int
+        Numbers of the chosen ones.
+    apart : bool
+        Whether these share no voxel with those; if that is not to be had, a tenth is chosen.
+    """
+    order = rng.permutation(len(places))
+    # the tomograms one behind the other, too far for any overlap
+    _, behind = np.unique(tomograms, return_inverse=True)
+    apart_places = places + np.outer(behind * (np.ptp(places[:, 2]) + size), (0, 0, 1))
+    left, boxes = choose_unseen(apart_places[order], size, BOXES)
+    few = min(BOXES, max(1, len(order) // 10), len(order) - 1)
+    chosen, training = order[boxes or range(few)], np.ones(len(order), bool)
+    training[order[~left] if boxes else chosen] = False
+    return training, [int(number) for number in chosen], bool(boxes)

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from isonet_scipion.engine.network.model_file import BUILTIN_FILE, load_weights, save_model
-from isonet_scipion.engine.network.unet import NetworkSettings
 from isonet_scipion.engine.process.device import choose_devices
+from isonet_scipion.engine.settings import NetworkSettings
 from isonet_scipion.engine.simulation.views import Views
 
 NETWORK = NetworkSettings(filter_base=32, unet_depth=2, convs_per_depth=2, drop_out=0.0, stem=2)

@@ -12,8 +12,9 @@ import numpy as np
 from isonet_scipion import __version__
 from isonet_scipion.engine.command import Command
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.network.unet import NetworkSettings, build_unet, run_network
+from isonet_scipion.engine.network.unet import build_unet, run_network
 from isonet_scipion.engine.process.device import choose_devices, free_memory
+from isonet_scipion.engine.settings import NetworkSettings
 
 PACKAGES = (
     "tensorflow",

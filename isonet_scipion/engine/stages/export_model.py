@@ -10,7 +10,7 @@ from isonet_scipion.engine.io.files import require_kept
 from isonet_scipion.engine.network.isonet_h5 import save_legacy
 from isonet_scipion.engine.network.model_file import load_model
 from isonet_scipion.engine.process.device import choose_devices
-from isonet_scipion.engine.settings import RefineSettings
+from isonet_scipion.engine.settings import IterativeSettings
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ def export_model(model: str, output: str) -> None:
     require_kept([output], [model])
     choose_devices()
     loaded, _ = load_model(model)
-    save_legacy(output, loaded, RefineSettings.learning_rate)
+    save_legacy(output, loaded, IterativeSettings.learning_rate)
     log.info("%s: model for IsoNet 0.2", output)
 
 

@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from isonet_scipion.engine.arrays import Floats
-    from isonet_scipion.engine.network.unet import NetworkSettings
     from isonet_scipion.engine.physics.borders import Border
     from isonet_scipion.engine.physics.grey_scale import Shown
+    from isonet_scipion.engine.settings import NetworkSettings
 
 log = logging.getLogger(__name__)
 FEATURE_MAPS = 6  # at full resolution, of filter_base channels each, that a network holds at once

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import compress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -16,67 +16,86 @@ from isonet_scipion.engine.arrays import Floats
 from isonet_scipion.engine.command import Command, value_of
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.ctf_aware import takes_deconvolved, tomogram_transfer
-from isonet_scipion.engine.io.files import require_file
-from isonet_scipion.engine.io.json_types import require_kinds
+from isonet_scipion.engine.io.refine_json import read_refine_json
 from isonet_scipion.engine.io.star import Star, read_star
 from isonet_scipion.engine.io.subtomograms import read_subtomograms
 from isonet_scipion.engine.io.tomogram_table import TomogramEntry, TomogramTable
 from isonet_scipion.engine.learning.noise_schedule import noise_level
 from isonet_scipion.engine.network.model_file import STATE_FILE, model_path, network_settings, read_metadata
-from isonet_scipion.engine.network.unet import NetworkSettings
 from isonet_scipion.engine.physics.ctf import first_peak
 from isonet_scipion.engine.physics.tilt_check import power_by_angle, shown_range, tilt_warning
 from isonet_scipion.engine.physics.transfer import Transfer
 from isonet_scipion.engine.physics.wedge import TiltRange
 from isonet_scipion.engine.process.device import Devices, choose_devices
-from isonet_scipion.engine.sampling.training_positions import crop_side, fitting_cube
+from isonet_scipion.engine.sampling.training_positions import crop_side, fitting_cube, unseen_subtomograms
 from isonet_scipion.engine.settings import (
-    ITERATIVE_ALONE,
-    ONE_PASS_ALONE,
-    ONE_PASS_DEFAULTS,
-    ONE_PASS_FROM_A_MODEL,
-    RefineSettings,
+    METHODS,
+    IterativeSettings,
+    OnePassSettings,
+    TrainingSettings,
+    options,
+    training_options,
 )
 
 if TYPE_CHECKING:
-    from isonet_scipion.engine.learning.one_pass import OnePassRefinement
-    from isonet_scipion.engine.learning.run import Refinement
+    from isonet_scipion.engine.learning.run import Run
 
 log = logging.getLogger(__name__)
-KINDS = get_type_hints(RefineSettings)
-NEEDED = ("rlnImageName", "rlnCubeSize")  # columns of the table
+# what a method's table is of, and by which column it is known
+TABLES = {"iterative": ("subtomograms", "rlnImageName"), "one-pass": ("tomograms", "rlnMicrographName")}
+Settings = TypeVar("Settings", bound=TrainingSettings)
+PLACE = ("rlnTomoName", "rlnCoordinateX", "rlnCoordinateY", "rlnCoordinateZ")
+NEEDED = ("rlnImageName", "rlnCubeSize")  # columns of a table of subtomograms
 MOST_UNLIKE = 1.05  # ratio of voxel sizes that are learned together
 TILT_SAMPLE = 30  # volumes of each tilt range that it is checked on
 
 
-def refine(star: str, typed: Mapping[str, Any]) -> None:
-    """Train; `typed` holds the options that were set by hand. Errors as `EngineError`."""
-    settings, given = RefineSettings(**typed), set(typed)
-    if settings.method == "one-pass":
-        start = ONE_PASS_FROM_A_MODEL if settings.pretrained_model else {}
-        settings = _filled_in(settings, ONE_PASS_DEFAULTS | start, given)
-    if settings.continue_from:
-        settings = _continued(settings, given)
-    elif settings.pretrained_model:
-        shape = network_settings(read_metadata(settings.pretrained_model)).as_dict()
-        settings = _filled_in(settings, shape, given)
-    _require_effect(settings, given)
+def refine(star: str, given: Mapping[str, Any]) -> None:
+    """Train the network that fills the missing wedge, on a table of subtomograms or, by one-pass, of tomograms."""
+    stored = read_refine_json(given["continue_from"]).options if given.get("continue_from") else {}
+    kind = METHODS[_method(star, given.get("method", stored.get("method")))]
+    known = options(kind)
+    for name in sorted(given.keys() - known.keys() - {"method"}):
+        raise EngineError(name, f"the method {kind.method} does not take it", "Leave it out, or change method.")
+    values = {name: value for name, value in {**stored, **given}.items() if name in known}
+    shape = None
+    if values.get("pretrained_model") and not stored:
+        shape = network_settings(read_metadata(values["pretrained_model"]))
+    settings = kind.given(values, shape)
     settings = dataclasses.replace(settings, seed=_seed(settings))
-    run = _one_pass(star, settings) if settings.method == "one-pass" else _iterative(star, settings)
+    run = _one_pass(star, settings) if isinstance(settings, OnePassSettings) else _iterative(star, settings)
     final = run.settings
     log.info(
         "%s; %d iterations x %d epochs x %d steps x %d pairs of %d^3; %s, %s; seed %d",
-        run.data, final.iterations, final.epochs, final.steps_per_epoch, final.batch_size, run.cube_size,
-        ", ".join(run.devices.gpus) or "CPU", run.devices.policy, final.seed,
+        run.method.describe(), final.iterations, final.epochs, final.steps_per_epoch, final.batch_size,
+        run.method.cube_size, ", ".join(run.devices.gpus) or "CPU", run.devices.policy, final.seed,
     )  # fmt: skip
-    run.run()
+    run.train()
 
 
-def _iterative(subtomo_star: str, settings: RefineSettings) -> Refinement:
+def _method(star: str, given: str | None) -> str:
+    """The method that a table is for; raises an EngineError where that is not the given one, or none."""
+    labels = read_star(star, NEEDED).labels
+    fitting = [method for method, (_, label) in TABLES.items() if label in labels]
+    if given and fitting and given not in fitting:
+        raise EngineError(
+            "method",
+            f"{given} trains on a table of {TABLES[given][0]}, but {star} is one of {TABLES[fitting[0]][0]}",
+            f"Give the table of {TABLES[given][0]}, or leave out method.",
+        )
+    if not given and not fitting:
+        kinds = " nor ".join(f"of {what} (_{label})" for what, label in TABLES.values())
+        raise EngineError(
+            star, f"it is a table neither {kinds}", "Give that of extract, or for one-pass prepare_star's."
+        )
+    return given or fitting[0]
+
+
+def _iterative(subtomo_star: str, settings: IterativeSettings) -> Run[Any]:
     table = _selected(read_star(subtomo_star, NEEDED), settings)
     table.require(NEEDED)
     cube_size = table.integer(table.rows[0], "rlnCubeSize")
-    _check(settings, cube_size, NetworkSettings.among(vars(settings)))
+    _check(settings, cube_size)
     subtomograms = read_subtomograms(table, settings.normalize_percentile, (settings.tilt_min, settings.tilt_max))
     size = subtomograms[0].size
     if size < cube_size:
@@ -88,19 +107,25 @@ def _iterative(subtomo_star: str, settings: RefineSettings) -> Refinement:
     voxel_sizes = [table.number(row, "rlnPixelSize", header) for row in table.rows]
     _require_one_voxel_size(subtomo_star, voxel_sizes)
     devices = choose_devices(settings.gpuID, settings.precision)
-    settings = _batches(settings, devices, len(subtomograms), least=4)
 
-    from isonet_scipion.engine.learning.run import Refinement  # imports Keras, once the devices are chosen
+    from isonet_scipion.engine.learning.iterative import Iterative  # imports Keras, once the devices are chosen
+    from isonet_scipion.engine.learning.run import Run
 
     stored = table.text(table.rows[0], "isonetDeconvolved")
     deconvolved = None if stored is None else stored == "1"
     tilts = [subtomogram.tilt for subtomogram in subtomograms]
     metadata = _metadata(settings, cube_size, voxel_sizes[0], tilts, deconvolved)
-    return Refinement(subtomograms, cube_size, settings, metadata, devices, *_start(settings))
+    training, unseen = np.ones(len(subtomograms), bool), []
+    if settings.patience is not None:
+        training, unseen = _kept_from_training(table, size, settings.seed)
+    learned = list(compress(subtomograms, training))
+    settings = _batches(settings, devices, len(learned), least=4)
+    method = Iterative(learned, cube_size, settings, devices, [subtomograms[number] for number in unseen])
+    return Run(method, settings, metadata, devices, *_start(settings))
 
 
-def _one_pass(star_file: str, settings: RefineSettings) -> OnePassRefinement:
-    divisor = math.lcm(*NetworkSettings.among(vars(settings)).divisor)
+def _one_pass(star_file: str, settings: OnePassSettings) -> Run[Any]:
+    divisor = math.lcm(*settings.network.divisor)
     for name, most in (("filled_weight", np.inf), ("any_angle", 1.0)):
         if not 0 <= getattr(settings, name) <= most:
             raise EngineError(name, f"{getattr(settings, name)} is out of range", f"Give 0 to {min(most, 1):g}.")
@@ -111,14 +136,15 @@ def _one_pass(star_file: str, settings: RefineSettings) -> OnePassRefinement:
     if settings.cube_size is None:
         shortest = min(min(entry.source(use_deconvolved)[0].shape) for entry in entries)
         settings = dataclasses.replace(settings, cube_size=fitting_cube(shortest, settings.any_angle > 0, divisor))
-    _check(settings, settings.cube_size, NetworkSettings.among(vars(settings)))
+    _check(settings, settings.cube_size)
     transfers = [_transfer(entry, settings) if settings.ctf_aware else None for entry in entries]
     devices = choose_devices(settings.gpuID, settings.precision)
     settings = _batches(settings, devices, len(entries), least=2)
 
-    from isonet_scipion.engine.learning.one_pass import OnePassRefinement
+    from isonet_scipion.engine.learning.one_pass import OnePass
     from isonet_scipion.engine.learning.one_pass_batches import read_source
     from isonet_scipion.engine.learning.one_pass_step import VIEWS
+    from isonet_scipion.engine.learning.run import Run
 
     pairs = VIEWS * devices.count
     if settings.batch_size % pairs:
@@ -150,10 +176,10 @@ def _one_pass(star_file: str, settings: RefineSettings) -> OnePassRefinement:
     metadata |= {"halves": kinds == {2}, "kept_beyond": settings.cube_size}
     if settings.ctf_aware:
         metadata |= {"ctf_aware": True, "voltage": settings.voltage, "cs": settings.cs}
-    return OnePassRefinement(sources, settings, metadata, devices, *_start(settings))
+    return Run(OnePass(sources, settings, devices), settings, metadata, devices, *_start(settings))
 
 
-def _transfer(entry: TomogramEntry, settings: RefineSettings) -> Transfer:
+def _transfer(entry: TomogramEntry, settings: OnePassSettings) -> Transfer:
     """What a tomogram shows of the density, for a CTF-aware training."""
     transfer = tomogram_transfer(entry, settings.voltage, settings.cs, settings.bfactor, settings.ctf_state)
     log.info("%s: %s", entry.path, transfer.ctf_parameters)
@@ -162,45 +188,14 @@ def _transfer(entry: TomogramEntry, settings: RefineSettings) -> Transfer:
     return transfer
 
 
-def _filled_in(settings: RefineSettings, values: dict[str, Any], given: set[str]) -> RefineSettings:
-    """The settings with other values where none was given by hand."""
-    return dataclasses.replace(settings, **{name: value for name, value in values.items() if name not in given})
-
-
-def _require_effect(settings: RefineSettings, given: set[str]) -> None:
-    """Raise an EngineError if an option was set by hand that the method does not take."""
-    for name in sorted(given & set(ITERATIVE_ALONE if settings.method == "one-pass" else ONE_PASS_ALONE)):
-        if getattr(settings, name) != getattr(RefineSettings, name):
-            raise EngineError(name, f"the method {settings.method} does not take it", "Leave it out, or change method.")
-
-
-def _batches(settings: RefineSettings, devices: Devices, count: int, least: int) -> RefineSettings:
+def _batches(settings: Settings, devices: Devices, count: int, least: int) -> Settings:
     """The settings with a batch size and a number of steps for so many subtomograms or tomograms."""
     batch = settings.batch_size or max(least, 2 * devices.count)
     steps = settings.steps_per_epoch or max(1, min(6 * count // batch, 200))
     return dataclasses.replace(settings, batch_size=batch, steps_per_epoch=steps)
 
 
-def _continued(settings: RefineSettings, given: set[str]) -> RefineSettings:
-    path = require_file(settings.continue_from, "file to continue from")
-    try:
-        stored = json.loads(path.read_text())
-        names = {field.name for field in dataclasses.fields(RefineSettings)} - {"continue_from"}
-        restored = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in stored.items()
-            if name in names and name not in given
-        }
-        require_kinds({**restored, "iter_count": stored.get("iter_count", 0)}, {**KINDS, "iter_count": int})
-        for field in dataclasses.fields(RefineSettings):
-            if field.metadata["choices"] and restored.get(field.name, field.default) not in field.metadata["choices"]:
-                raise ValueError(f"its {field.name} is {restored[field.name]!r}")
-        return dataclasses.replace(settings, **restored)
-    except (ValueError, AttributeError, RecursionError) as error:
-        raise EngineError(str(path), f"it is not a refine_iterNN.json ({error})", "Give one of the run.") from error
-
-
-def _seed(settings: RefineSettings) -> int:
+def _seed(settings: TrainingSettings) -> int:
     """The given seed, else that of the run that is gone on with, else a new one."""
     if settings.seed is not None:
         return settings.seed
@@ -208,24 +203,17 @@ def _seed(settings: RefineSettings) -> int:
     return read_metadata(state)["run"]["seed"] if state.exists() else int(np.random.SeedSequence().generate_state(1)[0])
 
 
-def _start(settings: RefineSettings) -> tuple[Path | None, int]:
+def _start(settings: TrainingSettings) -> tuple[Path | None, int]:
     """Model to start from and the first iteration to train."""
     if settings.continue_from:
-        source = Path(settings.continue_from)
-        iteration = int(json.loads(source.read_text()).get("iter_count", 0))
-        for suffix in ("keras", "h5"):
-            model = source.parent / f"model_iter{iteration:02d}.{suffix}"
-            if model.exists():
-                return model, iteration + 1
-        raise EngineError(
-            str(source), f"model_iter{iteration:02d} is not beside it", "Keep models and json files together."
-        )
+        stored = read_refine_json(settings.continue_from)
+        return stored.model(), stored.iteration + 1
     if settings.pretrained_model:
         return model_path(settings.pretrained_model), 1
     return None, 1
 
 
-def _selected(table: Star, settings: RefineSettings) -> Star:
+def _selected(table: Star, settings: IterativeSettings) -> Star:
     count = settings.select_subtomo_number
     if count is not None and count < len(table.rows):
         chosen = np.random.default_rng(settings.seed).choice(len(table.rows), count, replace=False)
@@ -233,8 +221,23 @@ def _selected(table: Star, settings: RefineSettings) -> Star:
     return table
 
 
-def _check(settings: RefineSettings, cube_size: int, network: NetworkSettings) -> None:
-    for divisor in network.divisor:
+def _kept_from_training(table: Star, size: int, seed: int) -> tuple[np.ndarray, list[int]]:
+    """Which subtomograms, of `size`^3 voxels, are trained on (bool), and the numbers of those that test the network."""
+    is_known = set(PLACE) <= set(table.labels)
+    places = [[table.number(row, label) if is_known else 0.0 for label in PLACE[1:]] for row in table.rows]
+    tomograms = [row[PLACE[0]] if is_known else "" for row in table.rows]
+    training, unseen, apart = unseen_subtomograms(tomograms, np.array(places), size, np.random.default_rng([seed, 2]))
+    if not apart:
+        log.warning(
+            "%s: no subtomogram is apart from the others, or their places are not told: what is kept from training may "
+            "share voxels with it, so that overtraining may not show.",
+            table.path,
+        )
+    return training, unseen
+
+
+def _check(settings: TrainingSettings, cube_size: int) -> None:
+    for divisor in settings.network.divisor:
         if cube_size % divisor:
             raise EngineError(
                 "cube_size",
@@ -245,8 +248,9 @@ def _check(settings: RefineSettings, cube_size: int, network: NetworkSettings) -
         if getattr(settings, name) < 1:
             raise EngineError(name, f"{getattr(settings, name)} is too few", "Give at least 1.")
     for name in ("batch_size", "steps_per_epoch", "select_subtomo_number"):
-        if getattr(settings, name) is not None and getattr(settings, name) < 1:
-            raise EngineError(name, f"{getattr(settings, name)} is too few", "Give at least 1.")
+        value = getattr(settings, name, None)
+        if value is not None and value < 1:
+            raise EngineError(name, f"{value} is too few", "Give at least 1.")
     noise_level(1, settings.noise_level, settings.noise_start_iter)
     if not 0 < settings.learning_rate < 1:
         raise EngineError("learning_rate", f"{settings.learning_rate} is out of range", "Give a value such as 0.0004.")
@@ -268,7 +272,7 @@ def _require_one_voxel_size(star_file: str, sizes: Sequence[float]) -> None:
 
 
 def _metadata(
-    settings: RefineSettings, cube_size: int, voxel_size: float, tilts: Sequence[TiltRange], deconvolved: bool | None
+    settings: TrainingSettings, cube_size: int, voxel_size: float, tilts: Sequence[TiltRange], deconvolved: bool | None
 ) -> dict[str, Any]:
     return {
         "voxel_size": voxel_size,
@@ -284,8 +288,7 @@ COMMANDS = (
     Command(
         refine,
         ("STAR_FILE",),
-        RefineSettings,
-        takes_typed=True,
+        training_options,
         writes=value_of("result_dir"),
         folders=("result_dir",),
         less_memory="Lower batch_size, filter_base or cube_size.",

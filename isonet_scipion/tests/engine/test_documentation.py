@@ -1,6 +1,5 @@
 """The documentation: its commands run, its links lead somewhere, it knows every option."""
 
-import dataclasses
 import re
 import shlex
 import subprocess
@@ -13,7 +12,6 @@ import pytest
 
 from isonet_scipion.engine import cli
 from isonet_scipion.engine.io.mrc import write_volume
-from isonet_scipion.engine.settings import option_name
 
 ROOT = Path(__file__).parents[3]
 PAGES = sorted(path for folder in (ROOT, ROOT / "docs") for path in folder.glob("*.md"))
@@ -97,7 +95,7 @@ def test_parameters_page_has_every_option(name):
         for part in line
         for option in re.findall(r"`(\w+)`", part)
     }
-    assert described == {option_name(field) for field in dataclasses.fields(cli.record_of(name).settings)}
+    assert described == {one.flag for one in cli.record_of(name).options.values()}
 
 
 @pytest.mark.parametrize("name", cli.MODULES)
@@ -106,8 +104,7 @@ def test_help_of_a_command_shows_its_arguments_options_and_what_it_is_for(name, 
     record, shown = cli.record_of(name), capsys.readouterr().out
     assert " ".join(["isonet-engine", name, "[OPTIONS]", *record.arguments]) in shown
     assert " ".join(record.description.split())[:60] in " ".join(shown.split())
-    options = dataclasses.fields(record.settings) if record.settings else ()
-    assert {f"--{option_name(field)}" for field in options} <= set(shown.split())
+    assert {f"--{one.flag}" for one in record.options.values()} <= set(shown.split())
 
 
 def test_each_stages_records_are_commands():
@@ -123,8 +120,7 @@ def test_each_stages_records_are_commands():
 def test_records_name_options_and_arguments_that_are_there():
     for name in cli.MODULES:
         record = cli.record_of(name)
-        options = [field.name for field in dataclasses.fields(record.settings)] if record.settings else []
-        values = {value: value for value in [*options, *map(str.lower, record.arguments)]}
+        values = {value: value for value in [*record.options, *map(str.lower, record.arguments)]}
         assert {*record.files, *record.folders} <= set(values)
         assert record.writes is None or record.writes(values) in values
 

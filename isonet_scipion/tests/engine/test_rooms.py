@@ -41,8 +41,6 @@ OPENS = {
     "process/backend": "a word in the environment that this process runs in",
     "process/device": "the null device",
     "process/memory": "the system's own files about this process",
-    "learning/run": "to be moved",
-    "stages/refine": "to be moved",
 }
 TRAINING = {"fit", "train_on_batch", "apply_gradients"}
 

@@ -12,6 +12,7 @@ from isonet_scipion.protocols import (
     ProtIsoNetImportModel,
     ProtIsoNetImportProject,
     ProtIsoNetMask,
+    ProtIsoNetOnePass,
     ProtIsoNetPredict,
     ProtIsoNetRefine,
 )
@@ -23,11 +24,11 @@ LEGAL = {  # of each protocol: values with which good input is taken
     ProtIsoNetExtract: {"inputTomograms": "good", "cubeSize": 16, "cropSize": 24},
     ProtIsoNetPredict: {"inputTomograms": "good", "model": "model"},
     ProtIsoNetRefine: {"inputSubtomograms": "cubes", "cubeSize": 16},
+    ProtIsoNetOnePass: {"inputTomograms": "good", "cubeSize": 16},
     ProtIsoNetExport: {"inputTomograms": "good"},
     ProtIsoNetImportModel: {"modelFile": "model.keras"},
     ProtIsoNetImportProject: {"projectFolder": "project"},
 }
-ONE_PASS = {"method": 1, "inputTomograms": "good", "cubeSize": 16}
 BROKEN = {
     "vanished": "does not exist",
     "empty": "is an empty file",
@@ -57,9 +58,6 @@ def mistakes() -> Iterator[Mistake]:
         for name, why, *values in cases:
             for value in values:
                 yield Mistake(protocol, why, {name: value})
-    for name, why, *values in ONE_PASS_VALUES:
-        for value in values:
-            yield Mistake(ProtIsoNetRefine, why, {**ONE_PASS, name: value})
     for protocol, why, values in TOGETHER:
         yield Mistake(protocol, why, values)
 
@@ -69,11 +67,9 @@ def _sets() -> Iterator[Mistake]:
     for name, why in BROKEN.items():
         for protocol in on_tomograms:
             yield Mistake(protocol, f"{name}/TS_1.mrc: .*{why}", {"inputTomograms": name})
-        yield Mistake(ProtIsoNetRefine, f"{name}/TS_1.mrc: .*{why}", {**ONE_PASS, "inputTomograms": name})
-        for protocol in (ProtIsoNetExtract, ProtIsoNetExport):
+        for protocol in (ProtIsoNetExtract, ProtIsoNetExport, ProtIsoNetOnePass):
             yield Mistake(protocol, f"{name}_masks/TS_1.mrc: .*{why}", {"inputMasks": f"{name}_masks"})
-        masked = {**ONE_PASS, "inputMasks": f"{name}_masks"}
-        yield Mistake(ProtIsoNetRefine, f"{name}_masks/TS_1.mrc: .*{why}", masked)
+    on_tomograms.remove(ProtIsoNetOnePass)
     for protocol in on_tomograms:
         yield Mistake(protocol, r"\*Tomograms\* is empty", {"inputTomograms": "none"})
         if protocol is not ProtIsoNetExport:
@@ -137,6 +133,22 @@ VALUES = {
         ("tiltMin", r"at least -90 and at most 90", -91, 1000, NAN),
         ("processHalves", "not all tomograms have an even and an odd half", True),
     ],
+    ProtIsoNetOnePass: [
+        ("useHalves", "not all tomograms have an even and an odd half", True),
+        ("iterations", "Iterations.*at least 1", 0, -1),
+        ("stepsPerEpoch", "Steps per epoch.*at least 1", 0),
+        ("patience", "Stop after iterations.*at least 1", 0),
+        ("filledWeight", "Weight of estimates.*at least 0", -1, NAN),
+        ("anyAngle", "Share of any rotations.*at least 0 and at most 1", -0.1, 2),
+        ("inputTomograms", r"\*Tilt range\*: the acquisition of 1 tomograms", "no_optics"),
+        ("inputTomograms", "the set is empty", "none"),
+        ("ctfAware", "select CTFs or give the defocus", True),
+        ("inputMasks", "masks of TS_1 have another size", "masks_of_other_size"),
+        ("inputMasks", "The masks have 20.00 Å/px, the tomograms 10.00", "masks_of_other_voxels"),
+        ("inputMasks", "None of the tomograms has a mask", "masks_of_others"),
+        ("learningRate", "Learning rate.*at least", 0, -1, 5, NAN),
+        ("dropOut", "Dropout.*at least 0", -0.1, 1),
+    ],
     ProtIsoNetRefine: [
         ("inputSubtomograms", "1 of the subtomograms' files are missing. The first: .*cube_0.mrc", "lost_cubes"),
         ("inputSubtomograms", "not cubic", "no_cubes"),
@@ -198,25 +210,8 @@ VALUES = {
         ("amplitudeContrast", "Amplitude contrast.*at least 0 and at most 1", 7, -0.1),
     ],
 }
-ONE_PASS_VALUES = [
-    ("useHalves", "not all tomograms have an even and an odd half", True),
-    ("onePassIterations", "Iterations of one-pass.*at least 1", 0, -1),
-    ("onePassSteps", "Steps per iteration.*at least 1", 0),
-    ("patience", "Stop after iterations.*at least 1", 0),
-    ("filledWeight", "Weight of estimates.*at least 0", -1, NAN),
-    ("anyAngle", "Share of any rotations.*at least 0 and at most 1", -0.1, 2),
-    ("inputTomograms", r"\*Tilt range\*: the acquisition of 1 tomograms", "no_optics"),
-    ("inputTomograms", "the set is empty", "none"),
-    ("ctfAware", "select CTFs or give the defocus", True),
-    ("inputMasks", "masks of TS_1 have another size", "masks_of_other_size"),
-    ("inputMasks", "The masks have 20.00 Å/px, the tomograms 10.00", "masks_of_other_voxels"),
-    ("inputMasks", "None of the tomograms has a mask", "masks_of_others"),
-    ("onePassLearningRate", "Learning rate of one-pass.*at least", 0, -1, 5, NAN),
-    ("onePassDropOut", "Dropout of one-pass.*at least 0", -0.1, 1),
-]
-AWARE = {**ONE_PASS, "ctfAware": True, "defocus": 20000}
+AWARE = {"ctfAware": True, "defocus": 20000}
 TOGETHER = [
-    *((ProtIsoNetRefine, "Method.*one of: iterative, one-pass", {"method": number}) for number in (2, -1)),
     (ProtIsoNetRefine, "Precision.*one of: auto, float32", {"precision": 9}),
     (ProtIsoNetRefine, "Noise filter.*one of: noFilter", {"noiseMode": 3}),
     (ProtIsoNetPredict, "Normalise by.*one of: ", {"normalizePercentile": -1}),
@@ -224,11 +219,11 @@ TOGETHER = [
     (ProtIsoNetPredict, "'from' must be smaller than 'to'", {"tiltMin": 60, "tiltMax": -60}),
     (ProtIsoNetRefine, "'from' must be smaller than 'to'", {"tiltMin": 60, "tiltMax": -60}),
     (ProtIsoNetRefine, "either a", {"pretrainedModel": "model", "startFromBuiltin": True}),
-    (ProtIsoNetRefine, "-20000 for TS_1 .*underfocus is positive here", {**AWARE, "defocus": -20000}),
-    (ProtIsoNetRefine, r"\*Defocus\*: it is 0 for TS_1", {**AWARE, "defocus": 0}),
-    (ProtIsoNetRefine, "None of the tomograms has a CTF", {**AWARE, "defocus": None, "inputCtfs": "no_ctfs"}),
-    (ProtIsoNetRefine, r"\*Voltage\*.*acquisition does not have it", {**AWARE, "inputTomograms": "no_optics"}),
-    (ProtIsoNetRefine, "B-factor.*at least 0", {**AWARE, "bfactor": -1}),
+    (ProtIsoNetOnePass, "-20000 for TS_1 .*underfocus is positive here", {**AWARE, "defocus": -20000}),
+    (ProtIsoNetOnePass, r"\*Defocus\*: it is 0 for TS_1", {**AWARE, "defocus": 0}),
+    (ProtIsoNetOnePass, "None of the tomograms has a CTF", {**AWARE, "defocus": None, "inputCtfs": "no_ctfs"}),
+    (ProtIsoNetOnePass, r"\*Voltage\*.*acquisition does not have it", {**AWARE, "inputTomograms": "no_optics"}),
+    (ProtIsoNetOnePass, "B-factor.*at least 0", {**AWARE, "bfactor": -1}),
     (ProtIsoNetExport, "nowhere.star: the STAR file does not exist", {"relionStar": "nowhere.star"}),
     (ProtIsoNetExport, "select those that RELION", {"relionStar": "relion.star"}),
     (ProtIsoNetExport, "words.keras: .*not a STAR table", {"relionStar": "words.keras", "inputCorrected": "good"}),

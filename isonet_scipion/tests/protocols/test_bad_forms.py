@@ -23,7 +23,8 @@ from tomo.objects import (
 
 from isonet_scipion.engine.network.model_file import BUILTIN_FILE
 from isonet_scipion.objects import IsoNetModel
-from isonet_scipion.tests.protocols.bad_forms import BROKEN, LEGAL, ONE_PASS, mistakes
+from isonet_scipion.protocols import ProtIsoNetExport, ProtIsoNetOnePass
+from isonet_scipion.tests.protocols.bad_forms import BROKEN, LEGAL, mistakes
 from isonet_scipion.tests.protocols.scene import OPTICS, VOXEL_SIZE, IsoNetTest, scene, write
 
 SECONDS = 2.0  # of CPU time, that a form may take to answer
@@ -181,16 +182,10 @@ class TestIsoNetBadForms(IsoNetTest):
                 form = self.form(protocol, {"inputTomograms": tomograms} if tomograms else {})
                 self.assertEqual(form.validate(), [], f"{protocol.__name__} {tomograms}")
                 form.warnings()
-        self.assertEqual(self.form(*mistake_free_one_pass()).validate(), [])
 
     def test_one_broken_tomogram_does_not_stop_the_others(self) -> None:
         for protocol, values in LEGAL.items():
-            if "inputTomograms" in values and "Export" not in protocol.__name__:
+            if "inputTomograms" in values and protocol not in (ProtIsoNetExport, ProtIsoNetOnePass):
                 form = self.form(protocol, {"inputTomograms": "one_of_two"})
                 self.assertEqual(form.validate(), [], protocol.__name__)
                 self.assertRegex(" ".join(form.warnings()), "TS_1 will fail: .*one_of_two/TS_1.mrc: ")
-
-
-def mistake_free_one_pass() -> tuple[type, dict]:
-    """The training's other method with legal values."""
-    return next(protocol for protocol in LEGAL if "Refine" in protocol.__name__), ONE_PASS

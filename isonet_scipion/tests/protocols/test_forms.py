@@ -12,7 +12,13 @@ from pyworkflow.protocol.params import ElementGroup
 
 import isonet_scipion
 from isonet_scipion import bibtex, convert, protocols
-from isonet_scipion.engine.settings import DeconvSettings, ExtractSettings, PredictSettings, RefineSettings
+from isonet_scipion.engine.settings import (
+    DeconvSettings,
+    ExtractSettings,
+    IterativeSettings,
+    OnePassSettings,
+    PredictSettings,
+)
 from isonet_scipion.protocols.form import commandOptions, optionValues
 
 CLASSES = [getattr(protocols, name) for name in protocols.__all__]
@@ -50,12 +56,32 @@ def test_fractions_reach_the_engine_whole():
 
 
 def test_normalisation_reaches_the_engine_in_training_and_correction():
-    assert options(protocols.ProtIsoNetRefine(), RefineSettings, normalizePercentile=False)[
-        "--normalize_percentile"
-    ] == ("False")
+    for protocol in (protocols.ProtIsoNetRefine(), protocols.ProtIsoNetOnePass()):
+        assert options(protocol, protocol.settings, normalizePercentile=False)["--normalize_percentile"] == "False"
     choices = protocols.ProtIsoNetPredict().getParam("normalizePercentile").choices
     assert len(choices) == 3 and "percentiles" in choices
     assert "--normalized_output" in options(protocols.ProtIsoNetPredict(), PredictSettings)
+
+
+def test_a_training_form_gives_options_of_its_method_and_what_is_empty_is_not_given():
+    iterative = options(protocols.ProtIsoNetRefine(), IterativeSettings)
+    assert (iterative["--iterations"], iterative["--drop_out"], iterative["--filter_base"]) == ("30", "0.3", "64")
+    one_pass = protocols.ProtIsoNetOnePass()
+    given = options(one_pass, OnePassSettings)
+    assert not {"--iterations", "--learning_rate", "--drop_out", "--filter_base", "--noise_level"} & set(given)
+    assert given["--steps_per_epoch"] == "40"
+    assert one_pass._iterations() == 20
+    one_pass.startFromBuiltin.set(True)
+    assert one_pass._iterations() == 3
+    refine = protocols.ProtIsoNetRefine()
+    refine.startFromBuiltin.set(True)
+    assert not {"unet_depth", "drop_out"} & set(refine._options()) and refine._options()["learning_rate"] == 0.0004
+
+
+def test_inputs_that_may_be_left_out_say_so():
+    form = protocols.ProtIsoNetOnePass()
+    labels = [form.getParam(name).label.get() for name in ("inputMasks", "inputCtfs", "pretrainedModel")]
+    assert all(label.endswith("(optional)") for label in labels)
 
 
 def test_defaults_fit_together():

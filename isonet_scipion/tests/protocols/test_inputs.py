@@ -21,6 +21,7 @@ from isonet_scipion.protocols import (
     ProtIsoNetExtract,
     ProtIsoNetImportModel,
     ProtIsoNetMask,
+    ProtIsoNetOnePass,
     ProtIsoNetPredict,
     ProtIsoNetRefine,
 )
@@ -119,18 +120,18 @@ class TestIsoNetInputs(IsoNetTest):
         self.assertIn("even and an odd half", " ".join(plain.validate()))
         # what undoes the CTF takes no tomograms whose CTF is corrected
         corrected = {"inputTomograms": (deconv, "tomograms")}
-        again = self.prepare(ProtIsoNetRefine, corrected, method=1, ctfAware=True, defocus=20000)
+        again = self.prepare(ProtIsoNetOnePass, corrected, ctfAware=True, defocus=20000)
         self.assertIn("the CTF of TS_02, TS_01 is corrected already", " ".join(again.validate()))
         predict = self.prepare(ProtIsoNetPredict, {**corrected, "model": (refine, "model")}, defocus=20000)
         self.assertIn("trained on tomograms without CTF correction", " ".join(predict.warnings()))
 
-    def check_one_pass_learns_from_halves(self, halved) -> ProtIsoNetRefine:
+    def check_one_pass_learns_from_halves(self, halved) -> ProtIsoNetOnePass:
         """In a CTF-aware training; returns it."""
         tomograms = {"inputTomograms": (halved, "Tomograms")}
-        small = dict(method=1, onePassIterations=1, onePassSteps=5, batchSize=2, cubeSize=8, useGpu=False, seed=1)
-        aware = dict(ctfAware=True, defocus=21000, bfactor=100, onePassLearningRate=0.02, onePassDropOut=0.1)
+        small = dict(iterations=1, epochs=1, stepsPerEpoch=5, batchSize=2, cubeSize=8, useGpu=False, seed=1)
+        aware = dict(ctfAware=True, defocus=21000, bfactor=100, learningRate=0.02, dropOut=0.1)
         inputs = {**tomograms, "inputMasks": (self.mask, "tomoMasks")}
-        refine = self.run_(ProtIsoNetRefine, inputs, startFromBuiltin=True, useHalves=True, **small, **aware)
+        refine = self.run_(ProtIsoNetOnePass, inputs, startFromBuiltin=True, useHalves=True, **small, **aware)
         rows = read_star(refine._getExtraPath("tomograms.star")).rows
         self.assertEqual([row["rlnTomoName"] for row in rows], ["TS_02", "TS_01"])
         for row in rows:
@@ -164,12 +165,12 @@ class TestIsoNetInputs(IsoNetTest):
             halves = [read(path) for path in tomogram.getHalfMaps(asList=True)]
             np.testing.assert_allclose(read(tomogram.getFileName()), np.mean(halves, axis=0), atol=1e-3)
         # without its tomograms, and with two models to start from, it is refused
-        self.assertIn("Select the *Tomograms*", " ".join(self.prepare(ProtIsoNetRefine, {}, **small).validate()))
-        without = self.prepare(ProtIsoNetRefine, self.input, useHalves=True, **small)
+        self.assertIn("Select the *Tomograms*", " ".join(self.prepare(ProtIsoNetOnePass, {}, **small).validate()))
+        without = self.prepare(ProtIsoNetOnePass, self.input, useHalves=True, **small)
         self.assertIn("not all tomograms have an even", " ".join(without.validate()))
         two = {**tomograms, "pretrainedModel": (refine, "model")}
-        self.assertIn("from another model", " ".join(self.prepare(ProtIsoNetRefine, two, **small).methods()))
-        errors = " ".join(self.prepare(ProtIsoNetRefine, two, startFromBuiltin=True, **small).validate())
+        self.assertIn("from another model", " ".join(self.prepare(ProtIsoNetOnePass, two, **small).methods()))
+        errors = " ".join(self.prepare(ProtIsoNetOnePass, two, startFromBuiltin=True, **small).validate())
         self.assertIn("either a *Model to start from* or the builtin model", errors)
         return refine
 

@@ -10,7 +10,8 @@ from tomo.objects import SetOfTomograms
 
 from isonet_scipion.engine.io.star import read_star
 from isonet_scipion.engine.network.model_file import save_model
-from isonet_scipion.engine.network.unet import NetworkSettings, build_unet
+from isonet_scipion.engine.network.unet import build_unet
+from isonet_scipion.engine.settings import NetworkSettings
 from isonet_scipion.protocols import (
     ProtIsoNetDeconv,
     ProtIsoNetExtract,

@@ -19,7 +19,13 @@ from isonet_scipion.engine.physics.radial_filter import Deconvolution, deconvolv
 from isonet_scipion.engine.physics.wedge import TiltRange
 from isonet_scipion.engine.sampling.mask import bin_by_two, sample_mask
 from isonet_scipion.engine.simulation.phantom import Example
-from isonet_scipion.protocols import ProtIsoNetDeconv, ProtIsoNetExtract, ProtIsoNetMask, ProtIsoNetRefine
+from isonet_scipion.protocols import (
+    ProtIsoNetDeconv,
+    ProtIsoNetExtract,
+    ProtIsoNetMask,
+    ProtIsoNetOnePass,
+    ProtIsoNetRefine,
+)
 from isonet_scipion.tests.protocols.scene import OPTICS, SHAPES, TILTS, VOXEL_SIZE, IsoNetTest, scene, write
 from isonet_scipion.viewers.previews import subtomogramsById
 from isonet_scipion.viewers.volumes import middle
@@ -81,12 +87,13 @@ def test_scipion_finds_the_wizards_of_every_parameter():
         ProtIsoNetDeconv: {"snrFalloff": "IsoNetDeconvWizard", "deconvStrength": "IsoNetDeconvWizard"},
         ProtIsoNetMask: dict.fromkeys(["densityPercentage", "stdPercentage", "zCrop"], "IsoNetMaskWizard"),
         ProtIsoNetExtract: {"cubeSize": "IsoNetCubeSizeWizard"},
-        ProtIsoNetRefine: {
+    }
+    for training in (ProtIsoNetRefine, ProtIsoNetOnePass):
+        expected[training] = {
             "cubeSize": "IsoNetCubeSizeWizard",
             "tiltMin": "IsoNetTiltRangeWizard",
             "tiltMax": "IsoNetTiltRangeWizard",
-        },
-    }
+        }
     for protocolClass, names in expected.items():
         found = domain.findWizards(protocolClass(), DESKTOP_TKINTER)
         assert {name: found[name].__name__ for name in names} == names
@@ -152,13 +159,13 @@ class TestWizards(IsoNetTest):
         self.assertIn("They agree", agreeing.draw(Figure(), {}))
 
     def test_tilt_range_of_tomograms_for_one_pass(self) -> None:
-        refine = self.prepare(ProtIsoNetRefine, {"inputTomograms": (self.tilted, "Tomograms")}, method=1)
+        refine = self.prepare(ProtIsoNetOnePass, {"inputTomograms": (self.tilted, "Tomograms")})
         ((tsId, make),) = tilt_range.tiltPreviews(refine).items()
         self.assertEqual(tsId, "TS_09")
         shown = make().shown
         self.assertAlmostEqual(shown.minimum, WEDGE.minimum, delta=7)
         self.assertAlmostEqual(shown.maximum, WEDGE.maximum, delta=7)
-        self.assertEqual(tilt_range.tiltPreviews(self.prepare(ProtIsoNetRefine, {}, method=1)), {})
+        self.assertEqual(tilt_range.tiltPreviews(self.prepare(ProtIsoNetOnePass, {})), {})
 
     def test_mask_preview_is_the_mask(self) -> None:
         protocol = self.prepare(ProtIsoNetMask, self.input, patchSize=2)

@@ -20,12 +20,13 @@ from isonet_scipion.engine.io.tomogram_table import TomogramTable  # noqa: E402
 from isonet_scipion.engine.learning.one_pass_batches import CropBatches, TomogramSource  # noqa: E402
 from isonet_scipion.engine.learning.one_pass_step import OnePassModel, transferred, weighted_error  # noqa: E402
 from isonet_scipion.engine.network.model_file import load_model, read_metadata  # noqa: E402
-from isonet_scipion.engine.network.unet import NetworkSettings, build_unet  # noqa: E402
+from isonet_scipion.engine.network.unet import build_unet  # noqa: E402
 from isonet_scipion.engine.physics.ctf import CtfParameters, ctf, first_peak  # noqa: E402
 from isonet_scipion.engine.physics.grey_scale import GreyScale  # noqa: E402
 from isonet_scipion.engine.physics.radial_filter import Deconvolution, PhaseFlip, deconvolve  # noqa: E402
 from isonet_scipion.engine.physics.transfer import Transfer  # noqa: E402
 from isonet_scipion.engine.physics.wedge import TiltRange, apply_wedge  # noqa: E402
+from isonet_scipion.engine.settings import NetworkSettings  # noqa: E402
 from isonet_scipion.engine.simulation.phantom import make_truth  # noqa: E402
 from isonet_scipion.engine.stages.report import Reporter  # noqa: E402
 

@@ -13,8 +13,10 @@ from isonet_scipion.engine.process.device import Devices, choose_devices, is_out
 
 choose_devices()
 
-from isonet_scipion.engine.learning import run as refinement_module  # noqa: E402 (imports Keras)
 from isonet_scipion.engine.learning.epoch import PairBatches, PairSource, falling  # noqa: E402
+from isonet_scipion.engine.learning.method import Losses  # noqa: E402
+from isonet_scipion.engine.learning.run import Run  # noqa: E402 (imports Keras)
+from isonet_scipion.engine.settings import IterativeSettings  # noqa: E402
 
 TWO_DEVICES = """
 import numpy as np
@@ -23,7 +25,8 @@ choose_devices()
 import tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-from isonet_scipion.engine.network.unet import NetworkSettings, build_unet, run_network
+from isonet_scipion.engine.network.unet import build_unet, run_network
+from isonet_scipion.engine.settings import NetworkSettings
 from isonet_scipion.engine.learning.pairs import prepare
 from isonet_scipion.engine.learning.epoch import PairSource, train_epoch
 from isonet_scipion.engine.physics.wedge import TiltRange
@@ -93,28 +96,33 @@ def test_learning_rate_falls_within_an_iteration():
     assert falling(0, 1) == 1
 
 
-def test_out_of_memory_halves_the_batch_and_then_tells_what_to_lower(monkeypatch, tmp_path):
+class Greedy:
+    """A method whose memory suffices for so many pairs."""
+
+    cube_size = crop_size = 8
+    least_batch = 1
+
+    def __init__(self, error):
+        self.error, self.tried, self.enough = error, [], 1
+
+    def fit(self, batches, state, on_step):
+        self.tried.append(state.batch_size)
+        if state.batch_size > self.enough:
+            raise self.error
+        return Losses(0.1, 0.2)
+
+
+def test_out_of_memory_halves_the_batch_and_then_tells_what_to_lower(tmp_path):
     import tensorflow as tf
 
     from isonet_scipion.engine.errors import EngineError
-    from isonet_scipion.engine.settings import RefineSettings
 
     error = tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
     assert is_out_of_memory(error) and not is_out_of_memory(ValueError("wrong shape"))
-    tried, enough = [], 1
-
-    def train_epoch(model, pairs, epoch, steps, batch_size, *others):
-        tried.append(batch_size)
-        if batch_size > enough:
-            raise error
-        return 0.1, 0.2
-
-    monkeypatch.setattr(refinement_module, "train_epoch", train_epoch)
-    settings = RefineSettings(result_dir=str(tmp_path), filter_base=4, steps_per_epoch=3)
-    run = refinement_module.Refinement([], 8, settings, {}, Devices("tensorflow", (), "float32"))
-    state = refinement_module.RunState(batch_size=8)
-    assert run._train(None, None, state) == (0.1, 0.2)
-    assert tried == [8, 4, 2, 1] and state.batch_size == 1
-    enough = 0
+    given = {"result_dir": str(tmp_path), "filter_base": 4, "steps_per_epoch": 3, "batch_size": 8}
+    run = Run(Greedy(error), IterativeSettings.given(given), {}, Devices("tensorflow", (), "float32"))
+    assert run._fit(None, None) == (0.1, 0.2)
+    assert run.method.tried == [8, 4, 2, 1] and run.state.batch_size == 1
+    run.method.enough = 0
     with pytest.raises(EngineError, match="Lower cube_size to 4 or filter_base to 2"):
-        run._train(None, None, state)
+        run._fit(None, None)

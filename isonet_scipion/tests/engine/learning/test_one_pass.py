@@ -15,7 +15,6 @@ from isonet_scipion.engine.process.device import choose_devices
 choose_devices("-1")
 
 from isonet_scipion.engine.io.mrc import open_volume, write_volume  # noqa: E402
-from isonet_scipion.engine.learning.one_pass import OnePassRefinement  # noqa: E402
 from isonet_scipion.engine.learning.one_pass_batches import SHOWN_WEIGHT, CropBatches, TomogramSource  # noqa: E402
 from isonet_scipion.engine.learning.one_pass_step import (  # noqa: E402
     COARSE,
@@ -24,14 +23,13 @@ from isonet_scipion.engine.learning.one_pass_step import (  # noqa: E402
     rotated_mask,
     weighted_error,
 )
-from isonet_scipion.engine.learning.run import RunState  # noqa: E402
 from isonet_scipion.engine.network.model_file import load_model, read_metadata  # noqa: E402
-from isonet_scipion.engine.network.unet import NetworkSettings, build_unet  # noqa: E402
+from isonet_scipion.engine.network.unet import build_unet  # noqa: E402
 from isonet_scipion.engine.physics.back_projected_noise import NoiseSource  # noqa: E402
 from isonet_scipion.engine.physics.grey_scale import GreyScale, normalise  # noqa: E402
 from isonet_scipion.engine.physics.wedge import TiltRange, apply_wedge  # noqa: E402
 from isonet_scipion.engine.sampling.training_positions import MARGIN, crop_side, fitting_cube  # noqa: E402
-from isonet_scipion.engine.settings import RefineSettings  # noqa: E402
+from isonet_scipion.engine.settings import NetworkSettings  # noqa: E402
 from isonet_scipion.engine.simulation.phantom import make_truth  # noqa: E402
 
 TINY = NetworkSettings(filter_base=2, unet_depth=1, convs_per_depth=2, drop_out=0.0, stem=2)
@@ -174,21 +172,6 @@ def test_noise_of_the_asked_for_strength_is_added():
     np.testing.assert_allclose(noisy.std(axis=(2, 3, 4)), 0.3, rtol=1e-5)
 
 
-def test_training_stops_when_it_no_longer_improves():
-    settings = RefineSettings(method="one-pass", patience=2, epochs=1)
-    run = OnePassRefinement.__new__(OnePassRefinement)
-    run.settings = settings
-
-    def settled(*losses):
-        from isonet_scipion.engine.measure.history import EpochRecord
-
-        records = [EpochRecord(number, 1, 1.0, loss, 0.0, 1.0) for number, loss in enumerate(losses, 1)]
-        return run._has_settled(RunState(len(losses) + 1, history=records))
-
-    assert not settled() and not settled(3, 2, 1) and not settled(3, 1, 2)
-    assert settled(1, 2, 3) and not settled(1, 2, 0.5)
-
-
 @pytest.fixture
 def project(tmp_path, run):
     """Two tomograms with halves, and their table."""
@@ -291,7 +274,7 @@ for number, replicas in enumerate(devices):
     stage.choose_devices = lambda *_: Devices("tensorflow", (), "float32", replicas)
     folder = f"on{number + 1}"
     typed = dict(
-        method="one-pass", cube_size=8, filter_base=2, unet_depth=1, convs_per_depth=2, stem=2, drop_out=0.0,
+        cube_size=8, filter_base=2, unet_depth=1, convs_per_depth=2, stem=2, drop_out=0.0,
         batch_normalization=False, iterations=1, epochs=2, steps_per_epoch=3, batch_size=4, learning_rate=0.02, seed=3,
         noise_level=(0.1,), noise_start_iter=(1,), preprocessing_ncpus=1, result_dir=folder)
     stage.refine("tomograms.star", typed)

@@ -19,7 +19,8 @@ choose_devices("-1")
 import keras  # noqa: E402
 
 from isonet_scipion.engine.io.mrc import write_volume  # noqa: E402
-from isonet_scipion.engine.learning.one_pass import LearningRate, OnePassRefinement  # noqa: E402
+from isonet_scipion.engine.learning.one_pass import LearningRate, OnePass  # noqa: E402
+from isonet_scipion.engine.learning.run import Run  # noqa: E402
 from isonet_scipion.engine.network.model_file import STATE_FILE, load_model, read_metadata  # noqa: E402
 
 RUN = (
@@ -49,7 +50,7 @@ def table(folder):
 def test_continue_from_goes_on_with_the_state_beside_it_to_the_same_weights(project, run, monkeypatch):
     assert run("refine", "tomograms.star", *RUN)[0] == 0
     with monkeypatch.context() as cut:
-        cut.setattr(OnePassRefinement, "_has_settled", lambda self, state: state.iteration == 3)
+        cut.setattr(Run, "_has_settled", lambda self: self.state.iteration == 3)
         assert run("refine", "tomograms.star", *RUN, "--result_dir=cut")[0] == 0
     assert read_metadata(Path("cut") / STATE_FILE)["progress"]["iteration"] == 3
     status, log = run("refine", "tomograms.star", "--continue_from=cut/refine_iter02.json")
@@ -64,16 +65,16 @@ def test_continue_from_goes_on_with_the_state_beside_it_to_the_same_weights(proj
 def test_continue_from_in_another_folder_starts_from_the_model_with_all_settings(project, run, monkeypatch):
     assert run("refine", "tomograms.star", *RUN)[0] == 0
     rates, starts = [], []
-    resume, called = OnePassRefinement._resume, LearningRate.__call__
+    start, called = OnePass.start_iteration, LearningRate.__call__
 
-    def spied(self, model):
-        state = resume(self, model)
-        starts.append(model.get_weights())
+    def spied(self, *how):
+        batches = start(self, *how)
+        starts.append(self.network.get_weights())
         # 8 steps are left of the run's 16
-        rates.extend(float(called(self.rate, step)) for step in range(9))
-        return state
+        rates.extend(float(called(self.rate, step)) for step in range(9) if len(starts) == 1)
+        return batches
 
-    monkeypatch.setattr(OnePassRefinement, "_resume", spied)
+    monkeypatch.setattr(OnePass, "start_iteration", spied)
     status, log = run("refine", "tomograms.star", "--continue_from=results/refine_iter02.json", "--result_dir=other")
     assert status == 0 and "halves" in log, log
     for ours, theirs in zip(starts[0], weights("results/model_iter02.keras")):

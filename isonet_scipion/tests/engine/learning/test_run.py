@@ -17,7 +17,7 @@ from matplotlib.image import imread
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.mrc import open_volume, write_volume
 from isonet_scipion.engine.io.star import Star, write_star
-from isonet_scipion.engine.learning.forecast import refinement_bytes
+from isonet_scipion.engine.learning.forecast import estimate_bytes, model_bytes
 from isonet_scipion.engine.learning.noise_schedule import noise_level
 from isonet_scipion.engine.measure.history import EpochRecord, require_convergence
 from isonet_scipion.engine.network.model_file import load_model
@@ -172,7 +172,7 @@ def test_run_that_does_not_fit_on_the_disk_is_refused_before_it_starts(subtomogr
     assert status == 1 and "results: this needs" in log and "remove_intermediate" in log
     assert not Path("results").exists()
     # 3 iterations' models, twice the state with two more numbers per weight, 4 estimates of 24^3 each
-    assert refinement_bytes(1000, 4, 24, 3, True) == 4 * 1000 * 9 + 4 * 4 * 24**3 * 3
+    assert model_bytes(1000, 3) == 4 * 1000 * 9 and estimate_bytes(4, 24, 3) == 4 * 4 * 24**3 * 3
 
 
 def test_noise_schedule():

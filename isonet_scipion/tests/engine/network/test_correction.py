@@ -7,9 +7,10 @@ keras = pytest.importorskip("keras")
 
 from isonet_scipion.engine.network.correction import correct, corrector  # noqa: E402
 from isonet_scipion.engine.network.tiling import isonet_tiling  # noqa: E402
-from isonet_scipion.engine.network.unet import NetworkSettings, build_unet, run_network  # noqa: E402
+from isonet_scipion.engine.network.unet import build_unet, run_network  # noqa: E402
 from isonet_scipion.engine.physics.cube_rotations import half_turns  # noqa: E402
 from isonet_scipion.engine.physics.wedge import TiltRange, apply_wedge  # noqa: E402
+from isonet_scipion.engine.settings import NetworkSettings  # noqa: E402
 
 SYMMETRIC, OTHER = TiltRange(-60, 60), TiltRange(-30, 66)
 

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from isonet_scipion.engine.network.model_file import load_model, save_model
-from isonet_scipion.engine.network.unet import NetworkSettings, build_unet, run_network
+from isonet_scipion.engine.network.unet import build_unet, run_network
 from isonet_scipion.engine.process.device import choose_devices
+from isonet_scipion.engine.settings import NetworkSettings
 
 choose_devices()
 KERAS_2 = "tensorflow-cpu==2.15.*"

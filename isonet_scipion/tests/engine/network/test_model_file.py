@@ -11,9 +11,10 @@ from isonet_scipion.engine.network.correction import correct, measured_halo
 from isonet_scipion.engine.network.isonet_h5 import save_legacy
 from isonet_scipion.engine.network.model_file import load_model, network_settings, read_metadata, save_model
 from isonet_scipion.engine.network.tiling import automatic_tiling, isonet_tiling
-from isonet_scipion.engine.network.unet import NetworkSettings, build_unet, run_network
+from isonet_scipion.engine.network.unet import build_unet, run_network
 from isonet_scipion.engine.physics.grey_scale import normalise
 from isonet_scipion.engine.process.device import choose_devices
+from isonet_scipion.engine.settings import NetworkSettings
 
 choose_devices()
 TINY = NetworkSettings(filter_base=4, unet_depth=2, convs_per_depth=2)

@@ -12,8 +12,9 @@ from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.learning.epoch import compile_model
 from isonet_scipion.engine.network.isonet_h5 import save_legacy
 from isonet_scipion.engine.network.model_file import load_model, load_weights, save_model
-from isonet_scipion.engine.network.unet import NetworkSettings, build_unet
+from isonet_scipion.engine.network.unet import build_unet
 from isonet_scipion.engine.process.device import choose_devices
+from isonet_scipion.engine.settings import NetworkSettings
 
 choose_devices()
 TINY = NetworkSettings(filter_base=2, unet_depth=1, convs_per_depth=2)

@@ -7,8 +7,8 @@ from scipy.ndimage import uniform_filter
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.network.correction import correct, measured_halo
 from isonet_scipion.engine.network.tiling import HALO, RAMP, Tiling, automatic_tiling, isonet_tiling, map_tiles
-from isonet_scipion.engine.network.unet import NetworkSettings
 from isonet_scipion.engine.process.device import Devices
+from isonet_scipion.engine.settings import NetworkSettings
 from isonet_scipion.engine.stages import predict
 
 SHAPES = st.tuples(*[st.integers(1, 70)] * 3)

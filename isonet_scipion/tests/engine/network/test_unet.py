@@ -5,7 +5,8 @@ import pytest
 
 keras = pytest.importorskip("keras")
 
-from isonet_scipion.engine.network.unet import NetworkSettings, build_unet, run_network  # noqa: E402
+from isonet_scipion.engine.network.unet import build_unet, run_network  # noqa: E402
+from isonet_scipion.engine.settings import NetworkSettings  # noqa: E402
 
 
 @pytest.mark.parametrize("pool", [None, (2, 2, 2)])

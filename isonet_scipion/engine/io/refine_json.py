@@ -1,0 +1,75 @@
+"""refine_iterNN.json, from which another run can go on after an iteration."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.io.files import replacing, require_file
+from isonet_scipion.engine.io.json_types import require_kinds
+from isonet_scipion.engine.settings import training_options
+
+MODEL_SUFFIXES = ("keras", "h5")  # of ours, of IsoNet 0.2
+
+
+def model_name(iteration: int) -> str:
+    """Name of an iteration's model, without suffix."""
+    return f"model_iter{iteration:02d}"
+
+
+def write_refine_json(folder: Path, iteration: int, options: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+    """Write the options of a run, and other facts, after an iteration."""
+    content = {**options, "iter_count": iteration, **facts}
+    with replacing(folder / f"refine_iter{iteration:02d}.json") as temporary:
+        temporary.write_text(json.dumps(content, indent=4, sort_keys=True))
+
+
+@dataclass(frozen=True)
+class RefineJson:
+    """What such a file says."""
+
+    path: Path
+    iteration: int  # that was finished
+    options: dict[str, Any]  # of the run, by name
+
+    def model(self) -> Path:
+        """The iteration's model; raises an EngineError where it is not beside the file."""
+        name = model_name(self.iteration)
+        for suffix in MODEL_SUFFIXES:
+            model = self.path.parent / f"{name}.{suffix}"
+            if model.exists():
+                return model
+        raise EngineError(str(self.path), f"{name} is not beside it", "Keep models and json files together.")
+
+
+def read_refine_json(path: str) -> RefineJson:
+    """Read one, of IsoNet 0.2 too.
+
+    Raises
+    ------
+    EngineError
+        If it is not one, or holds a value of a wrong kind.
+    """
+    file = require_file(path, "file to continue from")
+    known = training_options()
+    del known["continue_from"]
+    try:
+        stored = json.loads(file.read_text())
+        restored = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in stored.items() if name in known
+        }
+        iteration = stored.get("iter_count", 0)
+        kinds = {name: one.kind for name, one in known.items()}
+        require_kinds({**restored, "iter_count": iteration}, {**kinds, "iter_count": int})
+        for name, value in restored.items():
+            if known[name].choices and value not in known[name].choices:
+                raise ValueError(f"its {name} is {value!r}")
+        if iteration < 0:
+            raise ValueError(f"its iter_count is {iteration}")
+        return RefineJson(file, iteration, restored)
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise EngineError(str(file), f"it is not a refine_iterNN.json ({error})", "Give one of the run.") from error

@@ -1,0 +1,137 @@
+"""IsoNet 0.2's method: estimate the missing wedge, train on what was estimated, again and again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from isonet_scipion.engine.arrays import release
+from isonet_scipion.engine.io.mrc import write_volume
+from isonet_scipion.engine.io.subtomograms import Subtomogram
+from isonet_scipion.engine.learning.epoch import PairSource, cached, compile_model, falling, train_epoch
+from isonet_scipion.engine.learning.estimates import estimate_subtomograms
+from isonet_scipion.engine.learning.forecast import estimate_bytes
+from isonet_scipion.engine.learning.method import Losses
+from isonet_scipion.engine.learning.noise_schedule import noise_sources
+from isonet_scipion.engine.learning.pairs import PreparedSubtomogram, filled_target, prepare
+from isonet_scipion.engine.learning.state import RunState
+from isonet_scipion.engine.learning.unseen_boxes import restored_wedge_of_subtomograms
+from isonet_scipion.engine.measure.hidden_wedge import WedgeMeasure
+from isonet_scipion.engine.network.model_file import copy_weights
+from isonet_scipion.engine.network.unet import build_unet, run_network
+from isonet_scipion.engine.physics.back_projected_noise import NoiseSource
+from isonet_scipion.engine.process.device import Devices
+from isonet_scipion.engine.process.progress import Progress
+from isonet_scipion.engine.reporting.training_page import save_slices
+from isonet_scipion.engine.settings import IterativeSettings
+
+if TYPE_CHECKING:
+    import keras
+
+
+class Iterative:
+    """Trains on pairs made of subtomograms whose missing wedge the network of the iteration before has filled."""
+
+    def __init__(
+        self,
+        subtomograms: Sequence[Subtomogram],
+        cube_size: int,
+        settings: IterativeSettings,
+        devices: Devices,
+        unseen: Sequence[Subtomogram] = (),
+    ) -> None:
+        """Train on subtomograms, all of one size, by cubes of `cube_size`^3 voxels; `unseen` ones are for the test."""
+        self.subtomograms, self.unseen, self.settings = subtomograms, unseen, settings
+        self.cube_size, self.crop_size = cube_size, subtomograms[0].size
+        self.least_batch = devices.count  # one pair for each device
+        self.folder = Path(settings.result_dir)
+        self.model: keras.Model = None
+
+    def describe(self) -> str:
+        """What it learns from, in words."""
+        kept = f" ({len(self.unseen)} more are kept from training)" if self.unseen else ""
+        return f"{len(self.subtomograms)} subtomograms of {self.crop_size}^3{kept}"
+
+    def identity(self) -> dict[str, Any]:
+        """What a run that is gone on with must have in common with this one's data."""
+        return {"number of subtomograms": len(self.subtomograms)}
+
+    def bytes_needed(self, iterations: int) -> int:
+        """Disk space of the estimates."""
+        keep = not self.settings.remove_intermediate
+        return estimate_bytes(len(self.subtomograms), self.crop_size, iterations if keep else 1)
+
+    def compile(self, model: keras.Model) -> None:
+        """Take the network and make it ready."""
+        self.model = model
+        compile_model(model, self.settings.learning_rate)
+
+    def start_iteration(self, state: RunState, noise_level: float, before: Path | None) -> PairSource:
+        """Make the estimates, and of them the pairs."""
+        return self._pair_source(self._estimates(state, before), state.iteration, noise_level)
+
+    def fit(self, batches: PairSource, state: RunState, on_step: Callable[[float], None]) -> Losses:
+        """Train for an epoch."""
+        settings = self.settings
+        self.model.optimizer.learning_rate = settings.learning_rate * falling(state.epoch, settings.epochs)
+        threads = max(1, settings.preprocessing_ncpus)
+        return train_epoch(
+            self.model, batches, state.epoch, settings.steps_per_epoch, state.batch_size, threads, on_step
+        )
+
+    def test(self) -> WedgeMeasure | None:
+        """How well the network restores a hidden wedge of the unseen subtomograms; None where there are none."""
+        divisor = self.settings.network.divisor
+        return restored_wedge_of_subtomograms(self.unseen, divisor, lambda volumes: run_network(self.model, volumes))
+
+    def _estimates(self, state: RunState, before: Path | None) -> np.ndarray:
+        """The estimates that the iteration's targets are filled with."""
+        model, previous = self.model if before else None, state.iteration - 1
+        if before and state.epoch > 0:
+            # in the middle of an iteration the estimates are still those of the network before it
+            model = build_unet(self.settings.network)
+            copy_weights(model, self.settings.network, before)
+        with Progress(f"Estimates {previous}", len(self.subtomograms), "subtomograms") as progress:
+
+            def keep(subtomogram: Subtomogram, estimate: np.ndarray) -> None:
+                if not self.settings.remove_intermediate:
+                    source = subtomogram.volume()
+                    path = self.folder / f"{subtomogram.name}_iter{previous:02d}.mrc"
+                    write_volume(path, -estimate, source.voxel_size, source)
+                if subtomogram is self.subtomograms[0]:
+                    save_slices(self.folder / f"estimate_iter{previous:02d}.png", -estimate)
+                progress.advance()
+
+            return estimate_subtomograms(
+                self.subtomograms,
+                model,
+                self.settings.network.divisor,
+                self.settings.normalize_percentile,
+                state.batch_size,
+                self.folder,
+                keep,
+            )
+
+    def _pair_source(self, estimates: np.ndarray, iteration: int, level: float) -> PairSource:
+        settings = self.settings
+
+        def prepare_pairs(number: int) -> PreparedSubtomogram:
+            subtomogram = self.subtomograms[number]
+            estimate = np.array(estimates[number])
+            release(estimates)
+            percentile = settings.normalize_percentile
+            target = filled_target(subtomogram.normalised(), estimate, subtomogram.tilt, percentile)
+            return prepare(target, subtomogram.tilt, self.cube_size)
+
+        seed = [settings.seed, iteration]
+        noise: list[NoiseSource] = []
+        if level > 0:
+            tilts = [subtomogram.tilt for subtomogram in self.subtomograms]
+            rng = np.random.default_rng([*seed, 1])
+            noise = noise_sources(tilts, self.cube_size, settings.noise_mode, settings.noise_dir, rng)
+        count = len(self.subtomograms)
+        pair_seed = int(np.random.SeedSequence(seed).generate_state(1)[0])
+        return PairSource(cached(prepare_pairs, count, self.cube_size), count, self.cube_size, noise, level, pair_seed)

@@ -1,0 +1,121 @@
+"""What a training run leaves in its folder and says after each epoch."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from typing import TYPE_CHECKING, Any, Protocol
+
+import keras
+import numpy as np
+
+from isonet_scipion.engine.io.losses import write_losses
+from isonet_scipion.engine.io.refine_json import write_refine_json
+from isonet_scipion.engine.measure.history import EpochRecord
+from isonet_scipion.engine.network.model_file import STATE_FILE, save_model
+from isonet_scipion.engine.process.progress import clock
+from isonet_scipion.engine.reporting.loss_figure import draw_losses
+from isonet_scipion.engine.reporting.training_page import LOSSES, write_training_page
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from isonet_scipion.engine.learning.method import Method
+    from isonet_scipion.engine.learning.state import RunState
+    from isonet_scipion.engine.process.device import Devices
+    from isonet_scipion.engine.settings import TrainingSettings
+
+log = logging.getLogger(__name__)
+
+
+class Followed(Protocol):
+    """What watchers see of a run."""
+
+    method: Method[Any]
+    settings: TrainingSettings
+    metadata: dict
+    devices: Devices
+    folder: Path
+    model: keras.Model
+    state: RunState
+
+    def model_path(self, iteration: int) -> Path:
+        """File of an iteration's model."""
+
+    def identity(self) -> dict[str, Any]:
+        """What a run that goes on with this one must be made with."""
+
+
+class Watcher(Protocol):
+    """Something that follows a run."""
+
+    def after_epoch(self, run: Followed, record: EpochRecord) -> None:
+        """Take note of an epoch, after which the run's state is of the next one."""
+
+
+class ModelFile:
+    """The model of each iteration, and beside it refine_iterNN.json, from which another run can go on."""
+
+    def after_epoch(self, run: Followed, record: EpochRecord) -> None:
+        """Write them after the last epoch of an iteration."""
+        if record.epoch < run.settings.epochs:
+            return
+        # without the optimiser's state the file is a third of the size
+        bare = keras.Model(run.model.inputs, run.model.outputs)
+        facts = {**run.metadata, "iteration": record.iteration}
+        save_model(run.model_path(record.iteration), bare, run.settings.network, facts)
+        losses = [one for one in run.state.history if one.iteration == record.iteration]
+        more = {
+            "cube_size": run.method.cube_size,
+            "crop_size": run.method.crop_size,
+            "ngpus": len(run.devices.gpus),
+            "losses": [one.loss for one in losses],
+            "val_losses": [one.val_loss for one in losses],
+        }
+        write_refine_json(run.folder, record.iteration, run.settings.as_options(), more)
+
+
+class StateFile:
+    """What an interrupted run goes on from."""
+
+    def after_epoch(self, run: Followed, record: EpochRecord) -> None:
+        """Write the network with its optimiser's state, and how far the run has come."""
+        content = {**run.metadata, "progress": dataclasses.asdict(run.state), "run": run.identity()}
+        save_model(run.folder / STATE_FILE, run.model, run.settings.network, content)
+
+
+class LossTable:
+    """The losses of all epochs as table and picture."""
+
+    def after_epoch(self, run: Followed, record: EpochRecord) -> None:
+        """Write both anew."""
+        write_losses(run.folder / "losses.csv", run.state.history)
+        draw_losses(run.folder / LOSSES, run.state.history)
+
+
+class Page:
+    """The page of the training."""
+
+    def after_epoch(self, run: Followed, record: EpochRecord) -> None:
+        """Write it anew."""
+        write_training_page(run.folder, run.state.history)
+
+
+class Log:
+    """A line for each epoch, with the time that is left."""
+
+    def after_epoch(self, run: Followed, record: EpochRecord) -> None:
+        """Say it."""
+        epochs = run.settings.epochs
+        done = (record.iteration - 1) * epochs + record.epoch
+        recent = [old.seconds for old in run.state.history[-epochs:]]
+        left = (run.settings.iterations * epochs - done) * float(np.mean(recent))
+        log.info(
+            "Iteration %d epoch %d/%d: loss %.4f, validation loss %.4f, %s left",
+            record.iteration,
+            record.epoch,
+            epochs,
+            record.loss,
+            record.val_loss,
+            clock(left),
+        )

@@ -1,0 +1,90 @@
+"""Training of the network on tomograms."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from isonet_scipion import convert
+from isonet_scipion.constants import DEFOCUS_SOURCE_LABEL
+from isonet_scipion.engine.io.tomogram_table import CTF_STATE
+from isonet_scipion.engine.settings import OnePassSettings, options
+from isonet_scipion.protocols.ctf_history import statesInWords
+from isonet_scipion.protocols.defocus import amplitudeWarnings, defociById, phaseWarnings, usedDefocus
+from isonet_scipion.protocols.training_base import ProtIsoNetTraining
+from isonet_scipion.protocols.training_errors import tomogramErrors
+from isonet_scipion.protocols.training_form import addOnePassTraining, addTomograms
+from isonet_scipion.protocols.training_tables import tomogramRows
+
+if TYPE_CHECKING:
+    from pyworkflow.object import Pointer
+    from pyworkflow.protocol import Form
+
+    from isonet_scipion.engine.io.star import Star
+
+
+class ProtIsoNetOnePass(ProtIsoNetTraining):
+    """Train a network that fills the missing wedge, on the tomograms themselves, without extraction.
+
+    The missing information is estimated within each training step, by the network itself. Half tomograms, where there
+    are any, teach it to remove noise; CTF-aware, it corrects the CTF too. It takes less time than the iterative method.
+    """
+
+    _label = "train (one-pass)"
+    settings = OnePassSettings
+    items = "tomograms"
+    table = "tomograms.star"
+
+    def _defineParams(self, form: Form) -> None:
+        form.addSection(label="Input")
+        self._addGpuParams(form)
+        addTomograms(form)
+        form.addSection(label="Training")
+        addOnePassTraining(form)
+        form.addParallelSection(threads=4, mpi=0)
+
+    def _input(self) -> Pointer:
+        return self.inputTomograms
+
+    def _rows(self) -> list[dict[str, str]]:
+        return tomogramRows(self)
+
+    def _iterations(self) -> int:
+        usual = options(OnePassSettings)["iterations"]
+        return self.iterations.get(usual.from_model if self._startsFromModel() else usual.default)
+
+    def _setErrors(self) -> list[str]:
+        return tomogramErrors(self)
+
+    def _warnings(self) -> list[str]:
+        return (self._ctfWarnings() if self.ctfAware else []) + super()._warnings()
+
+    def _ctfWarnings(self) -> list[str]:
+        tomograms = {tomogram.getTsId(): tomogram.clone() for tomogram in convert.enabled(self.inputTomograms.get())}
+        warnings = phaseWarnings(self, defociById(self, tomograms), "Train without CTF-awareness on such tomograms.")
+        return warnings + amplitudeWarnings(tomograms, map(self._optics, tomograms.values()))
+
+    def _citations(self) -> list[str]:
+        return [*super()._citations(), "Wiedemann2024"]
+
+    def _learnedFrom(self, table: Star) -> list[str]:
+        def column(label: str) -> list[str | None]:
+            return [table.text(row, label) for row in table.rows]
+
+        halves = ", with their halves" if self._used("useHalves") else ""
+        aware = "CTF-aware, " if self._used("ctfAware") else ""
+        masks = sum(mask is not None for mask in column("rlnMaskName"))
+        number = len(table.rows)
+        lines = [f"One-pass, {aware}on {number} tomograms{halves}.", f"Masks: {masks} of {number}."]
+        if aware:
+            lines += [usedDefocus(column("rlnDefocus"), column(DEFOCUS_SOURCE_LABEL)), statesInWords(column(CTF_STATE))]
+        return lines
+
+    def _methods(self) -> list[str]:
+        ctf = " They were phase-flipped, its output multiplied by their CTFs." if self._used("ctfAware") else ""
+        start = "another model" if self._used("pretrainedModel") else "random weights"
+        start = "the builtin model" if self._used("startFromBuiltin") else start
+        return [
+            "A U-Net was trained to fill the missing wedge, its own estimates being made within each training step "
+            f"as in DeepDeWedge [Wiedemann2024], from {start} on {self._number()} "
+            f"tomograms.{ctf}{self._lastLoss()}"
+        ]
