@@ -5,7 +5,9 @@ Coordinates in tables are array indices (voxels from 0), Scipion's BOTTOM_LEFT_C
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -33,6 +35,10 @@ from isonet_scipion.engine.io.star import Star, read_star, write_star
 from isonet_scipion.engine.io.tomogram_table import CTF_STATE, HALF_LABELS, INVERTED
 from isonet_scipion.engine.physics.wedge import TiltRange
 
+PLAIN_ID = re.compile(r"[^./\\\s][^/\\]{0,79}")
+# what the engine and the protocols put after the name of a tomogram
+MADE_NAME = re.compile(r"_(even|odd|0|1|2|subtomo|coordinates|mask|corrected|report|\d{6}|input[A-Z][a-z]+)$")
+MOST_PLAIN = 60  # characters of a tsId that go into a name which is not the tsId itself
 MRC_SUFFIXES = (".mrc", ".rec", ".map", ".ali", ".st", ".mrcs")
 SUBTOMOGRAM_SUFFIXES = (".mrc", ".rec", ".map")
 
@@ -239,7 +245,7 @@ def coordinateRows(coordinates: Iterable[Coordinate3D], samplingRate: float, tar
     return [
         _asText(
             {
-                "rlnTomoName": coordinate.getTomoId(),
+                "rlnTomoName": fileName(coordinate.getTomoId()),
                 **{f"rlnCoordinate{axis}": value * scale for axis, value in zip("XYZ", _corner(coordinate))},
             }
         )
@@ -261,6 +267,23 @@ def _asText(values: dict[str, object]) -> dict[str, str]:
 
 
 # ---------------------------------------------------------------- files for the engine
+
+
+def fileName(tsId: str) -> str:
+    """Base name of the files of a tomogram: no two tsIds share one, and none leads out of its folder.
+
+    It is the tsId itself, unless that can't be a name or looks like one that is made from another tsId.
+    """
+    quotes = {"'", '"'} <= set(tsId)  # no table takes both
+    if tsId.isprintable() and not quotes and PLAIN_ID.fullmatch(tsId) and not MADE_NAME.search(tsId):
+        return tsId
+    plain = re.sub(r"[^\w.+-]", "_", tsId, flags=re.ASCII).lstrip(".")[:MOST_PLAIN]
+    return f"{plain}_{hashlib.sha256(tsId.encode('utf-8', 'surrogatepass')).hexdigest()[:10]}"
+
+
+def halfNames(tsId: str) -> tuple[str, str]:
+    """Base names of the files of its two half maps."""
+    return f"{fileName(tsId)}_even", f"{fileName(tsId)}_odd"
 
 
 def plainPath(path: str) -> str:

@@ -17,6 +17,7 @@ from pyworkflow.exceptions import PyworkflowException
 from pyworkflow.protocol.constants import GPU_LIST, MODE_RESTART, USE_GPU
 from pyworkflow.protocol.params import BooleanParam, StringParam
 
+from isonet_scipion.convert import fileName
 from isonet_scipion.engine.io.outcome import read_outcome
 from isonet_scipion.engine.process.parent_watch import PARENT
 from isonet_scipion.plugin import Plugin
@@ -164,7 +165,7 @@ class ProtIsoNetBase(EMProtocol):
 
     def _outcomeFile(self, stage: str, name: str) -> str:
         """Where one command tells how it ended."""
-        return self._getExtraPath("_".join(filter(None, (stage, name))) + OUTCOME_SUFFIX)
+        return self._getExtraPath("_".join([stage, *([fileName(name)] if name else [])]) + OUTCOME_SUFFIX)
 
     def _engineWarnings(self) -> list[str]:
         """What the engine warned of, for the summary; each line once."""

@@ -119,7 +119,7 @@ class ProtIsoNetDeconv(ProtIsoNetTomograms):
         }
         self._runEngine("deconv", [table], options, name=tsId)
         halves = self._halfFiles("rlnDeconvTomoName", tsId)
-        path = self._outputFile(tsId, "rlnDeconvTomoName", tsId)
+        path = self._outputFile("rlnDeconvTomoName", tsId)
         self._append(convert.processedTomogram(tomogram, path, ctfCorrected=True, halves=halves))
 
     def _defociById(self, tsIds: Iterable[str]) -> Defoci:

@@ -132,7 +132,7 @@ class ProtIsoNetExport(ProtIsoNetBase):
 
     def _files(self, name: str) -> dict[str, str]:
         files = {item.getTsId(): item.getFileName() for item in convert.enabled(getattr(self, name).get())}
-        return {tsId: self._mrc(path, f"{tsId}_{name}") for tsId, path in files.items()}
+        return {tsId: self._mrc(path, f"{convert.fileName(tsId)}_{name}") for tsId, path in files.items()}
 
     def _mrc(self, path: str, name: str) -> str:
         rate = self.inputTomograms.get().getSamplingRate()

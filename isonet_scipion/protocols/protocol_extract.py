@@ -144,19 +144,20 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
 
     def _process(self, tomogram: Tomogram, partner: tuple[str | None, list[Coordinate3D] | None]) -> None:
         tsId = tomogram.getTsId()
+        name = convert.fileName(tsId)
         mask, picked = partner
         number = None if picked is not None else self._number(tomogram, mask)
         table = self._writeTable(tomogram, numberSubtomos=number, mask=mask)
         options = {
-            "subtomo_folder": self._getExtraPath(tsId),
-            "subtomo_star": self._getExtraPath(f"{tsId}_subtomo.star"),
+            "subtomo_folder": self._getExtraPath(name),
+            "subtomo_star": self._getExtraPath(f"{name}_subtomo.star"),
             **optionValues(self, ExtractSettings),
         }
         rows = []
         if picked is not None:
             rate = self.inputCoordinates.get().getSamplingRate()
             rows = convert.coordinateRows(picked, rate, tomogram.getSamplingRate())
-            options["coordinates_star"] = self._getExtraPath(f"{tsId}_coordinates.star")
+            options["coordinates_star"] = self._getExtraPath(f"{name}_coordinates.star")
             options["coordinates_unit"] = "voxels"
             convert.writeTable(options["coordinates_star"], rows)
         self._runEngine("extract", [table], options, name=tsId)

@@ -78,11 +78,11 @@ class ProtIsoNetMask(ProtIsoNetTomograms):
         table = self._writeTable(tomogram, boundary=self._boundary(tsId))
         options = {"mask_folder": self._getExtraPath(), **optionValues(self, MakeMaskSettings)}
         self._runEngine("make_mask", [table], options, name=tsId)
-        self._append(convert.tomoMask(tomogram, self._outputFile(tsId, "rlnMaskName", tsId)))
+        self._append(convert.tomoMask(tomogram, self._outputFile("rlnMaskName", tsId)))
 
     def _boundary(self, tsId: str) -> str | None:
         folder = self.boundaryFolder.get()
-        path = os.path.join(folder, f"{tsId}.mod") if folder else None
+        path = os.path.join(folder, f"{tsId}.mod") if folder and os.path.basename(tsId) == tsId else None
         return path if path and os.path.exists(path) else None
 
     def _inputErrors(self) -> list[str]:

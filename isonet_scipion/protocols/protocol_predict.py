@@ -144,7 +144,7 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
             options["normalize_percentile"] = self.normalizePercentile.get() == NORMALIZATIONS.index("percentiles")
         self._runEngine("predict", [table, self._modelFile()], options, name=tsId)
         halves = self._halfFiles("rlnCorrectedTomoName", tsId)
-        path = self._outputFile(tsId, "rlnCorrectedTomoName", tsId)
+        path = self._outputFile("rlnCorrectedTomoName", tsId)
         ctfCorrected = tomogram.ctfCorrected() or self._metadata().get("ctf_aware", False)
         corrected = convert.processedTomogram(tomogram, path, ctfCorrected, halves)
         report = self._requireOutput(str(report_path(path)), f"The report on {tsId}")

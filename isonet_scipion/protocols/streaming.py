@@ -185,16 +185,17 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
     # ---------------------------------------------------------------- helpers of the stages
 
     def _table(self, tsId: str) -> str:
-        return self._getExtraPath(f"{tsId}.star")
+        return self._getExtraPath(f"{convert.fileName(tsId)}.star")
 
     def _writeTable(self, tomogram: Tomogram, halves: bool = False, ownHalves: bool = False, **columns: object) -> str:
         """Write the table of one tomogram, with a row for each half map, or their names in its own, if asked."""
         tsId, rate = tomogram.getTsId(), tomogram.getSamplingRate()
-        pairs = zip(halfNames(tsId), convert.halfMaps(tomogram) if ownHalves else ())
-        own = [convert.asMrc(path, self._getTmpPath(f"{name}.mrc"), rate) for name, path in pairs]
-        files = {tsId: tomogram.getFileName()}
+        own, names = convert.fileName(tsId), convert.halfNames(tsId)
+        pairs = zip(names, convert.halfMaps(tomogram) if ownHalves else ())
+        ownFiles = [convert.asMrc(path, self._getTmpPath(f"{name}.mrc"), rate) for name, path in pairs]
+        files = {own: tomogram.getFileName()}
         if halves:
-            files.update(zip(halfNames(tsId), convert.halfMaps(tomogram)))
+            files.update(zip(names, convert.halfMaps(tomogram)))
         rows = [
             convert.tomogramRow(
                 name,
@@ -205,7 +206,7 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
                 len(files) * tomogram.getObjId() + place,
                 ctfState=self._ctfStates.get(tsId),
                 isInverted=self.isInverted.get(),
-                halves=own if name == tsId else [None] * len(own),
+                halves=ownFiles if name == own else [None] * len(ownFiles),
                 **columns,
             )
             for place, (name, path) in enumerate(files.items())
@@ -229,10 +230,12 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
 
     def _halfFiles(self, label: str, tsId: str) -> list[str]:
         """What the engine made of the half maps, if they were asked for."""
-        names = halfNames(tsId) if self.processHalves else ()
-        return [self._outputFile(name, label, tsId) for name in names]
+        names = convert.halfNames(tsId) if self.processHalves else ()
+        return [self._outputFile(label, tsId, name) for name in names]
 
-    def _outputFile(self, name: str, label: str, tsId: str) -> str:
+    def _outputFile(self, label: str, tsId: str, name: str = "") -> str:
+        """What the engine made of a tomogram, or of the half map of this base name."""
+        name = name or convert.fileName(tsId)
         rate = self._tomograms[tsId][0].getSamplingRate()
         return self._requireOutput(convert.outputFile(self._table(tsId), label, name, rate), f"The output for {name}")
 
@@ -339,11 +342,6 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
     def _results(self, output: EMSet) -> list[str]:
         """The summary's lines, with the numbers that matter."""
         return [f"{output.getSize()} of {self.inputTomograms.get().getSize()} tomograms done."]
-
-
-def halfNames(tsId: str) -> tuple[str, str]:
-    """Base names of the two half maps of a tomogram."""
-    return f"{tsId}_even", f"{tsId}_odd"
 
 
 def isOpen(pointer: Pointer) -> bool:

@@ -22,9 +22,10 @@ def tomogramRows(protocol: Protocol) -> list[dict[str, str]]:
     rate, halves, rows = tomograms.getSamplingRate(), protocol.useHalves.get(), []
     for index, tomogram in enumerate(convert.enabled(tomograms), 1):
         tsId = tomogram.getTsId()
+        stem = convert.fileName(tsId)
         names = (tomogram.getFileName(), *(convert.halfMaps(tomogram) if halves else ()))
         paths = [
-            convert.asMrc(name, protocol._getTmpPath(f"{tsId}_{place}.mrc"), rate) for place, name in enumerate(names)
+            convert.asMrc(name, protocol._getTmpPath(f"{stem}_{place}.mrc"), rate) for place, name in enumerate(names)
         ]
         defocus, source = defoci.get(tsId, (None, None))
         rows.append(
