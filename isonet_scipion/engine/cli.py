@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import math
 import os
@@ -79,9 +80,11 @@ class Text(click.types.StringParamType):
     """A name or list, which is not empty."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Refuse what is empty."""
+        """Refuse what is empty, and what no name of a file can hold."""
         if not str(value).strip():
             self.fail("it is empty", param, ctx)
+        if "\0" in str(value):
+            self.fail("it holds a character that no name has (NUL)", param, ctx)
         return super().convert(value, param, ctx)
 
 
@@ -118,6 +121,8 @@ def _run(record: Command, values: Mapping[str, Any]) -> None:
     try:
         with alone(record.writes(values)) if record.writes else nullcontext():
             record.function(*arguments)
+    except EngineError:
+        raise
     except Exception as error:
         if not is_out_of_memory(error):
             raise
@@ -221,6 +226,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments is None:
         prefer_own_libraries()
     _open_closed_streams()
+    if arguments is None:  # this process is nothing but the command
+        _outlive_readers()
     job, logger = _Job(), logging.getLogger(__package__)
     logger.addHandler(job)
     try:
@@ -246,6 +253,30 @@ def _outcome(arguments: Sequence[str], job: _Job) -> Outcome:
         return Outcome(130, "interrupted; what was finished is kept")
     except Terminated as signalled:
         return Outcome(STATUS[signalled.args[0]], "terminated; what was finished is kept")
+
+
+class _Outliving(io.FileIO):
+    """A standard stream whose reader may go, or whose disk may be full, without an end of the work."""
+
+    def write(self, data: Any) -> int:
+        """Write what can be written, and take the rest as written."""
+        try:
+            return super().write(data) or 0
+        except OSError:
+            return len(memoryview(data).cast("B"))
+
+
+def _outlive_readers() -> None:
+    """Let the work, and its exit status, not depend on who reads its words: `isonet-engine ... | head -1`."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        try:
+            raw = _Outliving(stream.fileno(), "wb", closefd=False)
+        except (OSError, ValueError, AttributeError):
+            continue  # it is no file
+        buffer = io.BufferedWriter(raw)
+        lasting = io.TextIOWrapper(buffer, encoding=stream.encoding, errors="backslashreplace", line_buffering=True)
+        setattr(sys, name, lasting)
 
 
 def _open_closed_streams() -> None:

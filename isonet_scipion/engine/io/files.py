@@ -26,6 +26,7 @@ from isonet_scipion.engine.process.signals import signals_put_off
 log = logging.getLogger(__name__)
 NAME_REMEDY = "Give another name, whose parts are folders."
 LEFTOVER = re.compile(r"\.([0-9a-f]{8})-([0-9]+)-[0-9a-f]{8}\.partial")  # machine, process
+MOST_OF_A_NAME = 240  # bytes of a file's name that has room for those of its lock
 SECONDS_IN_TURN = 30.0  # a process that hangs keeps no other from its work
 ATTEMPTS = 20  # at making something whose folder others remove
 State = Optional[Tuple[int, int, int]]
@@ -189,7 +190,9 @@ def alone(path: str | os.PathLike[str]) -> Iterator[None]:
         target = Path(os.path.realpath(path) if os.path.isfile(path) else os.path.abspath(path))
     except FileNotFoundError as error:
         raise EngineError(str(path), "the working directory was deleted", "Change to another one.") from error
-    lock = target.with_name(f".{target.name}.lock")
+    if not target.name:
+        raise EngineError(str(path), "it is the root of all folders", NAME_REMEDY)
+    lock = target.with_name(_lock_name(target.name))
     missing = [folder for folder in lock.parents if not folder.exists()]
     try:
         with _held(lock, Path(path), "another command is working on it") as file:
@@ -201,6 +204,12 @@ def alone(path: str | os.PathLike[str]) -> Iterator[None]:
         for folder in missing:
             with suppress(OSError):  # it is in use
                 folder.rmdir()
+
+
+def _lock_name(name: str) -> str:
+    if len(os.fsencode(name)) <= MOST_OF_A_NAME:
+        return f".{name}.lock"
+    return f".{name[:40]}{hashlib.sha256(os.fsencode(name)).hexdigest()[:8]}.lock"
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO, ClassVar
 import numpy as np
 
 from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.io.files import require_file
 from isonet_scipion.engine.sampling.boundary import Boundary
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def read_contours(path: str | Path) -> tuple[tuple[int, int, int] | None, tuple[
     from imodmodel.parsers import parse_model  # brings pandas: slow to import
 
     try:
-        with open(path, "rb") as file:
+        with open(require_file(path, "boundary"), "rb") as file:
             if file.read(4) != b"IMOD":
                 raise EngineError(str(path), "it is no IMOD model: it does not start with IMOD", REMEDY)
             file.seek(0)

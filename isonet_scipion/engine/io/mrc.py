@@ -98,8 +98,10 @@ def open_volume(path: str | os.PathLike[str]) -> Volume:
             opener = mrcfile.open if file.suffix in COMPRESSED else mrcfile.mmap
             with opener(file, mode="r", permissive=True) as mrc:
                 header, data = mrc.header, mrc.data
-    except (ValueError, OSError, EOFError, TypeError, OverflowError, zlib.error) as error:
+    except (ValueError, OSError, EOFError, TypeError, ArithmeticError, zlib.error) as error:
         raise EngineError(str(path), f"it is not a readable MRC file ({error})", "Copy or make it again.") from error
+    if data is None:
+        raise EngineError(str(path), "its header tells no number of voxels", "Copy or make it again.")
     if data.ndim == 4 and data.shape[0] == 1:
         data = data[0]
     if data.ndim != 3 or min(data.shape) < 2:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 import re
 from collections import Counter
@@ -16,6 +17,7 @@ from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.files import State, replacing, require_file
 
 NOT_SET = "None"
+MOST_NAME = 200  # bytes of a tomogram's name, to which stages add
 _CELL = re.compile(r'"([^"]*)"(?=\s|$)|\'([^\']*)\'(?=\s|$)|(\S+)')
 
 
@@ -59,7 +61,7 @@ class Star:
                 raise EngineError(self.path, f"_{label} is not set in row {self._position(row)}", "Fill it in.")
             return default
         try:
-            value = float(text)
+            value = float(text) if text.isascii() and "_" not in text else math.nan  # Python takes 1_2 for 12
         except ValueError:
             value = float("nan")
         if not abs(value) < float("inf"):
@@ -294,6 +296,13 @@ def tomogram_names(star: Star) -> list[str]:
     indexed = [f"{name}_{row['rlnIndex']}" for name, row in zip(names, star.rows)]
     result = [other if counts[name] > 1 else name for name, other in zip(names, indexed)]
     result = result if len(set(result)) == len(result) else indexed
+    for name in result:
+        if name in (".", "..") or len(os.fsencode(name)) > MOST_NAME:
+            raise EngineError(
+                star.path,
+                f"the tomogram's name {name!r} can't be that of a file",
+                f"Give an rlnTomoName of at most {MOST_NAME} characters.",
+            )
     first: dict[str, int] = {}
     for number, name in enumerate(result, 1):
         if first.setdefault(name, number) != number:

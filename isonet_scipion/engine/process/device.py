@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -29,8 +30,9 @@ REASONS = re.compile(r"cuda|cudnn|gpu|driver|dlopen", re.IGNORECASE)
 OUT_OF_MEMORY = (
     "ResourceExhausted", "RESOURCE_EXHAUSTED", "OutOfMemory", "out of memory", "MemoryError", "bad_alloc",
     "ALLOC_FAILED", "No algorithm worked", "Dst tensor is not initialized", "failed to allocate",
-    "Cannot allocate memory", "unable to allocate",
+    "Cannot allocate memory", "unable to allocate", "can't start new thread",
 )  # fmt: skip
+SPARE_THREADS = 16
 LEAST_ADDRESS_SPACE = 3 << 29  # bytes; with less, TensorFlow ends the process while it is imported
 
 
@@ -70,6 +72,8 @@ def choose_devices(gpu_id: str | None = None, precision: str = "float32") -> Dev
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    if "keras" not in sys.modules:
+        require_threads(2 * (os.cpu_count() or 1) + SPARE_THREADS)
     if "keras" not in sys.modules and free_address_space() < LEAST_ADDRESS_SPACE:
         raise EngineError(
             "memory", f"the limit on it leaves {free_address_space() / 2**30:.1f} GiB, too little for TensorFlow",
@@ -168,6 +172,27 @@ def training_scope(devices: Devices) -> AbstractContextManager:
 
         return tf.distribute.MirroredStrategy(list(devices.replicas)).scope()
     return nullcontext()
+
+
+def require_threads(count: int) -> None:
+    """Raise an EngineError unless so many threads can be started: TensorFlow would end the process without a word."""
+    waiting = threading.Event()
+    started: list[threading.Thread] = []
+    try:
+        for _ in range(count):
+            thread = threading.Thread(target=waiting.wait, daemon=True)
+            thread.start()
+            started.append(thread)
+    except (RuntimeError, MemoryError) as error:
+        raise EngineError(
+            "threads",
+            f"the system lets this process start {len(started)} more, the network needs up to {count}",
+            "Raise the limit on processes (ulimit -u, or the container's pids limit), or give it fewer CPUs.",
+        ) from error
+    finally:
+        waiting.set()
+        for thread in started:
+            thread.join()
 
 
 def is_out_of_memory(error: BaseException) -> bool:

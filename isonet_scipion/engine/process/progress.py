@@ -8,6 +8,8 @@ import time
 
 from tqdm import tqdm
 
+from isonet_scipion.engine.errors import printable
+
 log = logging.getLogger(__name__)
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -26,12 +28,12 @@ class Progress:
     """
 
     def __init__(self, task: str, total: int, unit: str) -> None:
-        self.task, self.total, self.unit = task, total, unit
+        self.task, self.total, self.unit = printable(task), total, unit
         self.done, self.note = 0, ""
         self.started = self.last_line = time.monotonic()
         self.bar = None
         if sys.stderr.isatty():
-            self.bar = tqdm(total=total, desc=task, unit=unit, dynamic_ncols=True, leave=True)
+            self.bar = tqdm(total=total, desc=self.task, unit=unit, dynamic_ncols=True, leave=True)
 
     def __enter__(self) -> Progress:
         return self
