@@ -91,11 +91,11 @@ def readOptics(*acquisitions: TomoAcquisition | None) -> Optics:
 
 
 def zeroTiltDefocus(series: CTFTomoSeries) -> float | None:
-    """Mean of the two defoci (A) of the enabled image nearest to zero tilt; None if no image has a CTF."""
+    """Mean of the two defoci (A) of the enabled image nearest to zero tilt that has an enabled CTF; None without."""
     images = [image.clone() for image in series.getTiltSeries() if image.isEnabled()]
     for image in sorted(images, key=lambda image: abs(image.getTiltAngle())):
         ctf = series.getCtfTomoFromTi(image)
-        if ctf is not None:
+        if ctf is not None and ctf.isEnabled():
             return (ctf.getDefocusU() + ctf.getDefocusV()) / 2
     return None
 

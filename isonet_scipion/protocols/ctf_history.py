@@ -5,12 +5,14 @@ Reconstructions do not hand on the tilt series' mark that its CTF was corrected,
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Mapping, Optional
 
 from pyworkflow.object import RELATION_SOURCE
 from pyworkflow.protocol import Protocol
 from pyworkflow.protocol.params import EnumParam
+from pyworkflow.utils.retry_streaming import retry_on_sqlite_lock
 from tomo.objects import SetOfTiltSeriesBase, SetOfTomograms, SetOfTomoMasks
 
 from isonet_scipion.engine.conventions import CORRECTED, CTF_STATES, PHASE_FLIPPED, RAW
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from pwem.objects import EMSet
     from pyworkflow.protocol import Form
 
+logger = logging.getLogger(__name__)
 States = Mapping[str, Optional[str]]  # of each tomogram (tsId), one of CTF_STATES; None where nothing tells
 BY_PROJECT = "as the project tells"
 CHOICES = (BY_PROJECT, *CTF_STATES)
@@ -44,6 +47,7 @@ def addCtfHistory(form: Form, condition: str | None = None) -> None:
     )
 
 
+@retry_on_sqlite_lock(log=logger)  # other protocols may write the sets meanwhile
 def ctfStates(protocol: Protocol) -> States:
     """What was done to the CTF of each of a protocol's inputTomograms: the form's word, else the project's."""
     pointer = protocol.inputTomograms

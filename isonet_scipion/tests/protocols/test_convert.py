@@ -45,7 +45,7 @@ def tomogram(tmp_path):
     return tomogram
 
 
-def ctfs(folder, defoci: dict[float, tuple[float, float]], disabled=()) -> CTFTomoSeries:
+def ctfs(folder, defoci: dict[float, tuple[float, float]], disabled=(), left=()) -> CTFTomoSeries:
     """A series with the defoci (U, V in A) by tilt angle; acquired in the order given."""
     tiltSets = SetOfTiltSeries(filename=str(folder / "tilts.sqlite"))
     tilts = TiltSeries(tsId="TS_01")
@@ -62,7 +62,7 @@ def ctfs(folder, defoci: dict[float, tuple[float, float]], disabled=()) -> CTFTo
         ctf.setDefocusU(u)
         ctf.setDefocusV(v)
         ctf.setDefocusAngle(0)
-        ctf.setEnabled(angle not in disabled)
+        ctf.setEnabled(angle not in {*disabled, *left})
         series.append(ctf)
     tilts.write()
     series.write()
@@ -79,6 +79,11 @@ def test_defocus_is_that_of_the_smallest_tilt_whatever_its_position(tmp_path):
 
 def test_excluded_images_do_not_count(tmp_path):
     series = ctfs(tmp_path, {0.0: (9e4, 9e4), 3.0: (30000, 32000), -6.0: (1e4, 1e4)}, disabled={0.0})
+    assert convert.zeroTiltDefocus(series) == 31000
+
+
+def test_excluded_ctfs_do_not_count(tmp_path):
+    series = ctfs(tmp_path, {0.0: (9e4, 9e4), 3.0: (30000, 32000)}, left={0.0})
     assert convert.zeroTiltDefocus(series) == 31000
 
 
