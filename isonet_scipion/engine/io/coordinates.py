@@ -20,7 +20,7 @@ from isonet_scipion.engine.io.tilt_files import series_name
 from isonet_scipion.engine.settings import COORDINATE_UNITS
 
 if TYPE_CHECKING:
-    from isonet_scipion.engine.arrays import Flags, Floats, Integers
+    from isonet_scipion.engine.arrays import Doubles, Flags, Integers
     from isonet_scipion.engine.io.tomogram_table import TomogramEntry
 
 log = logging.getLogger(__name__)
@@ -30,6 +30,7 @@ CENTRED_COORDINATES = tuple(f"rlnCenteredCoordinate{axis}Angst" for axis in "XYZ
 LISTS = ("rlnTomoParticlesFile", "rlnTomoImportParticleFile")  # of tables of RELION that name the files to read
 DYNAMO_SHIFTS, DYNAMO_TOMOGRAM, DYNAMO_PLACES = slice(3, 6), 19, slice(23, 26)  # columns of a .tbl
 MOST_OUTSIDE = 0.25  # of the coordinates of a tomogram: more are in another unit
+SEVERAL = 5  # coordinates that do not keep to one corner by chance
 SHOWN = 10  # names that a message lists
 
 
@@ -39,12 +40,12 @@ class Points:
 
     source: str
     name: str | None  # of the tomogram or its tilt series; rlnIndex for Dynamo's; None: the file does not say
-    xyz: Floats  # (n, 3) as they stand there, from 0
+    xyz: Doubles  # (n, 3) as they stand there, from 0
     unit: str
     pixel_size: float | None = None  # A, where the unit is pixels
     drawn_on: tuple[int, int, int] | None = None  # shape (z, y, x) of the volume whose voxels are meant
 
-    def placed(self, shape: Sequence[int], voxel_size: float, unit: str | None = None) -> Floats:
+    def placed(self, shape: Sequence[int], voxel_size: float, unit: str | None = None) -> Doubles:
         """Places in a tomogram of a shape (z, y, x) and voxel size (A): (n, 3) voxels from 0, z, y, x."""
         sides = np.array(shape[::-1], float)
         unit = unit or self.unit
@@ -168,21 +169,35 @@ def centres(coordinates: Coordinates, entry: TomogramEntry, shape: tuple[int, ..
         if outside.any():
             count = (int(outside.sum()), len(places))
             log.warning("%s: %d of %d coordinates lie outside %s, %s", one.source, *count, entry.name, _span(places))
+        elif _in_one_corner(one, places, shape):
+            log.warning(
+                "%s: all %d coordinates of %s, taken as %s, lie near one corner (%s). If they are voxels, give "
+                "--coordinates_unit voxels",
+                one.source, len(places), entry.name, _unit_in_words(one.unit, one.pixel_size), _span(places),
+            )  # fmt: skip
         kept.append(places[~outside])
     return np.rint(np.concatenate(kept)).astype(int)
 
 
-def _inside(places: Integers, shape: tuple[int, ...]) -> Flags:
+def _inside(places: Doubles, shape: tuple[int, ...]) -> Flags:
     return ((places >= -0.5) & (places <= np.array(shape) - 0.5)).all(axis=1)
 
 
-def _span(places: Integers) -> str:
+def _in_one_corner(one: Points, places: Doubles, shape: tuple[int, ...]) -> bool:
+    """Whether they would spread over the tomogram as voxels, but keep to its first half along each axis as they are."""
+    if one.unit not in (PIXELS, ANGSTROM) or len(places) < SEVERAL:
+        return False
+    kept = (places < np.array(shape) / 2).all()
+    return bool(kept) and bool(_inside(one.xyz[:, ::-1], shape).all()) and bool((one.xyz > 1.5 * places[:, ::-1]).any())
+
+
+def _span(places: Doubles) -> str:
     ends = zip("xyz", places.min(axis=0)[::-1], places.max(axis=0)[::-1])
     return ", ".join(f"{axis} {low:.6g}..{high:.6g}" for axis, low, high in ends)
 
 
 def _in_another_unit(
-    one: Points, places: Integers, outside: Floats, entry: TomogramEntry, shape: tuple[int, ...]
+    one: Points, places: Doubles, outside: Flags, entry: TomogramEntry, shape: tuple[int, ...]
 ) -> EngineError:
     sides = ", ".join(f"{axis} 0..{side - 1}" for axis, side in zip("xyz", shape[::-1]))
     why = (
@@ -265,7 +280,7 @@ def _star(path: Path, unit: str | None, pixel_size: float | None, entries: Seque
     return points
 
 
-def _usual_unit(labels: Sequence[str], pixel_size: float | None, xyz: Floats) -> str:
+def _usual_unit(labels: Sequence[str], pixel_size: float | None, xyz: Doubles) -> str:
     if labels == CENTRED_COORDINATES:
         return CENTRED
     if pixel_size is not None:

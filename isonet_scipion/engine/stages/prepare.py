@@ -35,6 +35,7 @@ from isonet_scipion.engine.sampling.crops import usual_cube_size
 from isonet_scipion.engine.settings import PrepareStarSettings, PrepareSubtomoStarSettings
 
 log = logging.getLogger(__name__)
+CONVERTIBLE = (".hdf", ".em", ".map", ".nrrd", ".tif", ".tiff", ".spi", ".vol")  # formats of other programs
 
 
 def prepare_star(folder: str | None, settings: PrepareStarSettings) -> None:
@@ -182,10 +183,13 @@ def prepare_subtomo_star(folder: str, settings: PrepareSubtomoStarSettings) -> N
 def _volume_files(folder: str, suffixes: tuple[str, ...]) -> list[Path]:
     if not os.access(folder, os.R_OK) or not Path(folder).is_dir():
         raise EngineError(folder, "the folder does not exist or can't be read", "Check its name and permissions.")
-    names = (path for path in Path(folder).iterdir() if not path.name.startswith("."))
+    names = [path for path in Path(folder).iterdir() if not path.name.startswith(".")]
     found = sorted(path for path in names if path.suffix.lower() in suffixes)
     if not found:
-        raise EngineError(folder, f"it holds no {' or '.join(suffixes)} files", "Put (links to) the volumes there.")
+        others = sorted({path.suffix.lower() for path in names if path.suffix.lower() in CONVERTIBLE})
+        instead = f", but {' and '.join(others)}, which are to be converted" if others else ""
+        why = f"it holds no {' or '.join(suffixes)} files{instead}"
+        raise EngineError(folder, why, "Put (links to) the volumes there.")
     return found
 
 

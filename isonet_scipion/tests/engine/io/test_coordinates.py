@@ -169,6 +169,20 @@ def test_single_coordinates_outside_are_told_and_left_out(tomograms, run):
     assert len(found()["TS_1"]) == 4
 
 
+def test_coordinates_in_voxels_of_a_table_in_pixels_are_noticed(tomograms, run):
+    rows = [f"TS_1 {x} {x} 16 1" for x in (20, 23, 26, 29, 34)]  # 5 to 9 in voxels, if they were pixels
+    labels = ["rlnTomoName", *(f"rlnCoordinate{axis}" for axis in "XYZ"), "rlnOpticsGroup"]
+    (tomograms / "c.star").write_text(optics(2.5) + table("particles", labels, rows))
+    status, log = run("extract", "t.star", "--cube_size=2", "--crop_size=4", "--coordinates_star=c.star")
+    assert status == 0 and "all 5 coordinates of TS_1, taken as pixels of 2.5 A, from 0, lie near one corner" in log, (
+        log
+    )
+    assert "lie near one corner" in log and "give --coordinates_unit voxels" in log
+    (tomograms / "c.star").write_text(optics(2.5) + table("particles", labels, [*rows, "TS_1 150 100 100 1"]))
+    status, log = run("extract", "t.star", "--cube_size=2", "--crop_size=4", "--coordinates_star=c.star")
+    assert status == 0 and "corner" not in log, log
+
+
 @pytest.mark.parametrize(("side", "status", "said"), [
     (21, 1, "cube_size: 21 is odd.* Give 16 or 24"),
     (20, 0, "20 is for networks of unet_depth up to 2; for the default one give 16 or 24"),
