@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import time
 
 import pytest
@@ -48,8 +49,10 @@ def test_bad_input(scene, run):
 def test_odd_but_legal_input(scene, run):
     cases = [case for case in all_cases(scene) if case.why is None]
     assert len(cases) >= 20
-    failures = []
+    inputs, failures = set(scene.iterdir()), []
     for case in cases:
+        for folder in (path for path in set(scene.iterdir()) - inputs if path.is_dir()):
+            shutil.rmtree(folder)  # outputs that another table's run left are not replaced
         status, log = run(*case.command)
         warnings = [line for line in log.splitlines() if case.warns and case.warns in line]
         if status or (case.warns and len(warnings) != 1):
@@ -57,7 +60,7 @@ def test_odd_but_legal_input(scene, run):
     assert not failures, "\n".join(failures)
     assert not os.path.lexists(scene / "ran")  # no name of a file or tomogram went to a shell
     assert not (scene.parent / "climbed.mrc").exists() and not (scene.parents[1] / "climbed.mrc").exists()
-    outputs = [row["rlnDeconvTomoName"] for row in read_star(scene / "one_name.star").rows]
+    outputs = [row["rlnMaskName"] for row in read_star(scene / "one_name.star").rows]
     assert len(set(outputs)) == 3
 
 
