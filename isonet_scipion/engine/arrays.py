@@ -30,6 +30,22 @@ def release(array: Reals) -> None:
         mapping.madvise(mmap.MADV_DONTNEED)
 
 
+def release_now_and_then(volume: Reals, plane: int) -> None:
+    """Release a volume that is read plane by plane at every 32nd."""
+    if plane % 32 == 31:
+        release(volume)
+
+
+def extremes(volume: Reals) -> tuple[float, float]:
+    """Smallest and largest voxel of a volume; NaN where one is. A memory map is read plane by plane."""
+    low, high = [], []
+    for number, plane in enumerate(volume):
+        low.append(plane.min())
+        high.append(plane.max())
+        release_now_and_then(volume, number)
+    return float(np.min(low)), float(np.max(high))
+
+
 def require_numbers(low: float, high: float, name: str = TOMOGRAM) -> None:
     """Raise an EngineError about `name` unless its smallest and largest voxel are finite and may be grey values."""
     if not (np.isfinite(low) and np.isfinite(high)):

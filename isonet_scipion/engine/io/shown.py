@@ -5,9 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from isonet_scipion.engine.arrays import require_contrast
+from isonet_scipion.engine.arrays import extremes, require_contrast
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.mrc import Volume, check_mask, naming, open_volume
 from isonet_scipion.engine.physics.axes_check import Axes, shown_axes
@@ -106,7 +104,5 @@ def show(
     with naming(volume):
         if transfer is not None and not transfer.comes_flipped:
             voxels = deconvolve(voxels, PhaseFlip(transfer.voxel_size, transfer.ctf_parameters))
-        bright = np.array(voxels, np.float32)
-        require_contrast(float(bright.min()), float(bright.max()))
-    scale = measure(bright if inverted else np.negative(bright, out=bright), percentile)
-    return Shown(voxels, scale, inverted)
+        require_contrast(*extremes(voxels))
+    return Shown(voxels, measure(voxels, percentile, negated=not inverted), inverted)

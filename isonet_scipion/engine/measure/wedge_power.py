@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import scipy.fft
 
+from isonet_scipion.engine.arrays import release
 from isonet_scipion.engine.physics.wedge import TiltRange, measured
 
 if TYPE_CHECKING:
@@ -32,12 +33,19 @@ def xz_power(volume: Floats) -> Doubles:
     """
     depth, height, width = volume.shape
     size = max(depth, width)
-    window = np.hanning(depth + 2)[1:-1, None] * np.hanning(width + 2)[1:-1]
-    power = np.zeros((size, size))
+    window = (np.hanning(depth + 2)[1:-1, None] * np.hanning(width + 2)[1:-1]).astype(np.float32)
+    half = np.zeros((size, size // 2 + 1))
     planes = np.unique(np.linspace(0, height - 1, min(height, SPECTRUM_PLANES)).astype(int))
     for y in planes:
         plane = np.asarray(volume[:, y, :], np.float32)
-        power += np.abs(scipy.fft.fft2((plane - plane.mean()) * window, (size, size))) ** 2
+        spectrum = scipy.fft.rfft2((plane - plane.mean()) * window, (size, size), overwrite_x=True)
+        half += spectrum.real**2 + spectrum.imag**2
+        release(volume)
+    # the other half is this one mirrored through the zero frequency
+    power = np.empty((size, size))
+    power[:, : size // 2 + 1] = half
+    mirrored = np.roll(half[::-1], 1, axis=0)
+    power[:, size // 2 + 1 :] = mirrored[:, (size - 1) // 2 : 0 : -1]
     return scipy.fft.fftshift(power) / len(planes)
 
 
@@ -59,7 +67,11 @@ def wedge_power_ratio(volume: Floats, tilt: TiltRange) -> float:
         Median over the shells from 0.08 to 0.6 of Nyquist; components within 5 degrees of the
         wedge's edge (a quarter of the tilt range, where that is less) are left out.
     """
-    power = xz_power(volume)
+    return power_ratio(xz_power(volume), tilt)
+
+
+def power_ratio(power: Doubles, tilt: TiltRange) -> float:
+    """As `wedge_power_ratio`, of a spectrum by `xz_power`."""
     k = scipy.fft.fftshift(scipy.fft.fftfreq(len(power))) * 2
     kz, kx = k[:, None], k[None, :]
     shell = np.floor(np.hypot(kz, kx) * 20)

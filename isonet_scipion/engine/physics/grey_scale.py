@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from isonet_scipion.engine.arrays import release_now_and_then
+
 if TYPE_CHECKING:
     from isonet_scipion.engine.arrays import Doubles, Floats, Reals
 
@@ -61,15 +63,17 @@ class Shown:
         return bright if self.inverted else np.negative(bright, out=bright)
 
 
-def measure(volume: Floats, percentile: bool = True) -> GreyScale:
+def measure(volume: Reals, percentile: bool = True, negated: bool = False) -> GreyScale:
     """The map that brings a volume to IsoNet's scale.
 
     Parameters
     ----------
     volume : ndarray
-        float32, any shape.
+        Of any real type and shape; a memory map of three axes is read plane by plane.
     percentile : bool
         True: the 4th and 96th percentile go to 0 and 1; False: mean 0, standard deviation 1.
+    negated : bool
+        Whether the map is that of the negated voxels.
 
     Returns
     -------
@@ -78,23 +82,36 @@ def measure(volume: Floats, percentile: bool = True) -> GreyScale:
     """
     if percentile:
         low, high = np.percentile(sample(volume), (LOW_PERCENTILE, HIGH_PERCENTILE))
-        offset, scale = float(low), float(high - low)
+        offset, scale = float(-high if negated else low), float(high - low)
     else:
         offset, scale = _moments(volume)
+        offset = -offset if negated else offset
     return GreyScale(offset, scale if scale > 0 else 1.0)
 
 
-def sample(volume: Floats) -> Floats:
-    """Every n-th voxel of a large volume, (voxels,); n shares no factor with its sides, so that no row is preferred."""
+def sample(volume: Reals) -> Floats:
+    """Every n-th voxel of a large volume, (voxels,) float32; a memory map is read plane by plane.
+
+    n shares no factor with the sides, so that no row is preferred.
+    """
     step = max(1, volume.size // SAMPLE)
-    while step > 1 and any(math.gcd(step, side) > 1 for side in volume.shape):
+    if step == 1:
+        return np.asarray(volume, np.float32).reshape(-1)
+    while any(math.gcd(step, side) > 1 for side in volume.shape):
         step += 1
-    return volume.reshape(-1)[::step]
+    parts = []
+    for number, plane in enumerate(volume):
+        parts.append(np.asarray(plane).reshape(-1)[-number * plane.size % step :: step].astype(np.float32))
+        release_now_and_then(volume, number)
+    return np.concatenate(parts)
 
 
-def _moments(volume: Floats) -> tuple[float, float]:
+def _moments(volume: Reals) -> tuple[float, float]:
     """Mean and standard deviation, in double precision without a copy of all."""
-    parts = [(part.size, part.mean(dtype=np.float64), part.var(dtype=np.float64)) for part in np.atleast_2d(volume)]
+    parts = []
+    for number, part in enumerate(np.atleast_2d(volume)):
+        parts.append((part.size, part.mean(dtype=np.float64), part.var(dtype=np.float64)))
+        release_now_and_then(volume, number)
     sizes, means, variances = (np.array(values) for values in zip(*parts))
     mean = np.average(means, weights=sizes)
     return float(mean), float(np.sqrt(np.average(variances + (means - mean) ** 2, weights=sizes)))

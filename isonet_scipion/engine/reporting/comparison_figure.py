@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from isonet_scipion.engine.measure.wedge_power import wedge_power_ratio, xz_power
+from isonet_scipion.engine.arrays import release_now_and_then
+from isonet_scipion.engine.measure.wedge_power import power_ratio, xz_power
 from isonet_scipion.engine.reporting.picture import picture
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def draw_comparison(axes: Reals, before: Reals, after: Reals, voxel_size: float,
         slices = (
             ("XY", volume[depth // 2], "x", "y"),
             ("XZ", volume[:, height // 2], "x", "z"),
-            ("YZ", volume[:, :, width // 2], "y", "z"),
+            ("YZ", _across(volume, width // 2), "y", "z"),
         )
         for panel, (name, image, horizontal, vertical) in zip(row, slices):
             extent = [0, image.shape[1] * voxel_size / 10, 0, image.shape[0] * voxel_size / 10]
@@ -63,8 +64,18 @@ def draw_comparison(axes: Reals, before: Reals, after: Reals, voxel_size: float,
         _draw_spectrum(row[3], volume, voxel_size, tilt, when)
 
 
+def _across(volume: Reals, x: int) -> Floats:
+    """The yz-plane at x, (z, y) float32: a memory map has all its pages read for it, so it is released on the way."""
+    plane = np.empty(volume.shape[:2], np.float32)
+    for z, row in enumerate(volume):
+        plane[z] = row[:, x]
+        release_now_and_then(volume, z)
+    return plane
+
+
 def _draw_spectrum(panel, volume: Floats, voxel_size: float, tilt: TiltRange, when: str) -> None:
-    power = np.log10(xz_power(volume) + np.finfo(float).tiny)
+    spectrum = xz_power(volume)
+    power = np.log10(spectrum + np.finfo(float).tiny)
     nyquist = 10 / (2 * voxel_size)  # 1/nm
     low, high = np.percentile(power, (5, 99.8))
     extent = [-nyquist, nyquist, -nyquist, nyquist]
@@ -73,7 +84,7 @@ def _draw_spectrum(panel, volume: Floats, voxel_size: float, tilt: TiltRange, wh
         reach = nyquist / max(abs(np.cos(angle)), abs(np.sin(angle)))
         line = np.array([-reach, reach])
         panel.plot(line * np.cos(angle), line * np.sin(angle), "w--", linewidth=1)
-    ratio = wedge_power_ratio(volume, tilt)
+    ratio = power_ratio(spectrum, tilt)
     panel.set(
         title=f"xz power {when}, wedge/rest {ratio:.2g}",
         xlabel="kx (1/nm)",

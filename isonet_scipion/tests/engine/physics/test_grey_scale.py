@@ -35,3 +35,15 @@ def test_the_scale_of_a_large_volume_is_that_of_all_voxels(percentile, monkeypat
     else:
         expected, most = (volume.mean(dtype=float), volume.std(dtype=float)), 1e-6
     np.testing.assert_allclose((found.offset, found.scale), expected, atol=most * expected[1])
+
+
+@pytest.mark.parametrize("percentile", [True, False])
+def test_the_scale_of_the_negated_voxels_and_of_a_memory_map(percentile, tmp_path, monkeypatch):
+    monkeypatch.setattr(grey_scale, "SAMPLE", 9_000)
+    volume = np.random.default_rng(0).gamma(2, 1, size=(40, 50, 60)).astype(np.float32)
+    np.save(tmp_path / "v.npy", volume)
+    stored = np.load(tmp_path / "v.npy", mmap_mode="r")
+    expected, found = measure(-volume, percentile), measure(stored, percentile, negated=True)
+    np.testing.assert_allclose((found.offset, found.scale), (expected.offset, expected.scale), rtol=1e-5)
+    flat = measure(np.zeros((2, 2, 2), np.float32) + 3, percentile, negated=True)
+    assert (flat.offset, flat.scale) == (-3, 1)

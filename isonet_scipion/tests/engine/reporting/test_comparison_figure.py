@@ -39,3 +39,13 @@ def test_picture_is_written_whole(tmp_path):
 def test_released_real_tomogram_has_an_empty_wedge(real_data):
     with mrcfile.mmap(real_data / "mpneumoniae_20A_full.mrc") as mrc:
         assert wedge_power_ratio(mrc.data, TiltRange()) < 0.01
+
+
+@pytest.mark.parametrize("shape", [(9, 5, 12), (12, 5, 9), (7, 4, 7), (8, 4, 8)])
+def test_the_power_spectrum_is_that_of_the_full_transform(shape):
+    volume = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    window = np.hanning(shape[0] + 2)[1:-1, None] * np.hanning(shape[2] + 2)[1:-1]
+    planes = [(volume[:, y] - volume[:, y].mean()) * window for y in range(shape[1])]
+    size = (max(shape[0], shape[2]),) * 2
+    expected = np.mean([np.abs(np.fft.fftshift(np.fft.fft2(plane, size))) ** 2 for plane in planes], axis=0)
+    np.testing.assert_allclose(xz_power(volume), expected, rtol=1e-3, atol=1e-3)
