@@ -10,6 +10,7 @@ from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.mrc import Volume, check_mask, naming, open_volume
 from isonet_scipion.engine.physics.axes_check import Axes, shown_axes
 from isonet_scipion.engine.physics.borders import Border, find_border
+from isonet_scipion.engine.physics.contrast_check import contrast_warning
 from isonet_scipion.engine.physics.grey_scale import Shown, measure
 from isonet_scipion.engine.physics.radial_filter import PhaseFlip, deconvolve
 from isonet_scipion.engine.sampling.even_boxes import sample_corners
@@ -30,8 +31,10 @@ def border_of(volume: Volume) -> Border | None:
     return border
 
 
-def require_axes(volume: Volume, border: Border | None, check: bool = True) -> None:
+def require_axes(volume: Volume, border: Border | None, check: bool, inverted: bool) -> None:
     """Raise an EngineError if a tomogram's missing wedge shows its tilt axis or beam along another axis than y and z.
+
+    Logs a line where its contrast seems to be another than declared.
 
     Parameters
     ----------
@@ -41,6 +44,8 @@ def require_axes(volume: Volume, border: Border | None, check: bool = True) -> N
         What of it is no data.
     check : bool
         False: only a warning is logged.
+    inverted : bool
+        Whether protein is said to be bright.
     """
     box = (slice(None),) * 3 if border is None else border.box
     empty = None if border is None else border.empty
@@ -48,7 +53,12 @@ def require_axes(volume: Volume, border: Border | None, check: bool = True) -> N
     sides = [min(AXES_SIDE, length) for length in volume.data[box].shape]
     places = [tuple(slice(a, a + side) for a, side in zip(corner, sides)) for corner in corners]
     cubes = [volume.data[box][place] for place in places if empty is None or not empty[place].any()]
-    refuse_axes(volume.path, shown_axes(cubes) if cubes else None, check)
+    if not cubes:
+        return
+    refuse_axes(volume.path, shown_axes(cubes), check)
+    warning = contrast_warning(cubes, inverted)
+    if warning:
+        log.warning("%s: %s.", volume.path, warning)
 
 
 def refuse_axes(path: str, found: Axes | None, check: bool) -> None:

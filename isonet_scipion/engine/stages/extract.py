@@ -98,7 +98,7 @@ def _centres(
     entry: TomogramEntry, volume: Volume, size: int, settings: ExtractSettings, points: Coordinates | None
 ) -> Integers:
     border = border_of(volume)
-    require_axes(volume, border, settings.check_axes)
+    require_axes(volume, border, settings.check_axes, entry.inverted)
     path = entry.text("rlnMaskName")
     with naming(volume):
         first, last = allowed_range(volume.shape, size)

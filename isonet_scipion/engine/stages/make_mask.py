@@ -38,7 +38,7 @@ def make_mask(star_file: str, settings: MakeMaskSettings) -> None:
         _percentages(entry, settings)
         volume, _ = entry.source(settings.use_deconv_tomo)
         _boundary(entry, volume)
-        require_axes(volume, find_border(volume.data), settings.check_axes)
+        require_axes(volume, find_border(volume.data), settings.check_axes, entry.inverted)
     shapes = {entry.name: entry.source(settings.use_deconv_tomo)[0].shape for entry in entries}
     sizes = {_target(name, settings): volume_bytes(shape, np.int8) for name, shape in shapes.items()}
     owners = {_target(entry.name, settings): entry for entry in entries}

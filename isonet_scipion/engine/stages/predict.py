@@ -54,7 +54,7 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
     for entry in entries:
         # what is wrong with one is told before any work
         volume = _parts(entry, metadata, use_deconvolved)[0]
-        require_axes(volume, find_border(volume.data), settings.check_axes)
+        require_axes(volume, find_border(volume.data), settings.check_axes, entry.inverted)
     files = {_target(entry, settings): entry.source(use_deconvolved)[0].shape for entry in entries}
     owners = {_target(entry, settings): entry for entry in entries}
     marks = table.claim(owners, "predict", "rlnCorrectedTomoName", "output_dir")
