@@ -40,6 +40,7 @@ TESTS = "isonet_scipion/tests"
 # In their order: a folder of tests, or commands after Python.
 STEPS = {
     "style": [["-m", "ruff", "check", "."], ["-m", "ruff", "format", "--check", "."]],
+    "types": [["-m", "mypy"]],
     "engine": f"{TESTS}/engine",
     "protocols": f"{TESTS}/protocols",
     "faults": f"{TESTS}/faults",

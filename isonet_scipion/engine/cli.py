@@ -88,7 +88,7 @@ class Text(click.types.StringParamType):
         return super().convert(value, param, ctx)
 
 
-def _click_type(one: Option) -> click.ParamType:
+def _click_type(one: Option) -> Any:
     kind = one.value_kind
     if getattr(kind, "__origin__", None) is tuple:
         return NumberList(kind.__args__[0])

@@ -309,7 +309,7 @@ class TrainingSettings:
     )
     noise_start_iter: Ints = option(dataclasses.MISSING, "First iteration of each noise level, such as 11,16.")
     learning_rate: float = option(dataclasses.MISSING, "Learning rate of the Adam optimiser.")
-    network: NetworkSettings = dataclasses.field()
+    network: NetworkSettings = dataclasses.field()  # type: ignore[misc]  # the default is each method's
     gpuID: Optional[str] = option(None, GPU_ID)
     data_dir: Optional[str] = option(
         None, "Accepted for IsoNet 0.2's sake: training pairs are made on the fly and not written."
@@ -365,7 +365,7 @@ class TrainingSettings:
             if values.get("pretrained_model") and one.from_model is not None
         }
         own = {field.name for field in dataclasses.fields(cls)} - {"network"}
-        usual: NetworkSettings = shape or cls.__dataclass_fields__["network"].default
+        usual: Any = shape or cls.__dataclass_fields__["network"].default
         return cls(
             **{name: value for name, value in {**from_model, **values}.items() if name in own},
             network=NetworkSettings.among({**usual.as_dict(), **values}),

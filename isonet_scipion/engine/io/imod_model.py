@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, BinaryIO, ClassVar
 
 import numpy as np
 
+from isonet_scipion.engine.arrays import Doubles
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.files import require_file
 from isonet_scipion.engine.sampling.boundary import Boundary
@@ -15,7 +16,7 @@ from isonet_scipion.engine.sampling.boundary import Boundary
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from isonet_scipion.engine.arrays import Floats
+    from isonet_scipion.engine.arrays import Doubles
 
 REMEDY = "Draw it on this tomogram with 3dmod and save the model again."
 
@@ -67,7 +68,7 @@ def read_boundary(path: str | Path, shape: tuple[int, ...]) -> Boundary:
     return Boundary(str(path), contours)
 
 
-def read_contours(path: str | Path) -> tuple[tuple[int, int, int] | None, tuple[Floats, ...]]:
+def read_contours(path: str | Path) -> tuple[tuple[int, int, int] | None, tuple[Doubles, ...]]:
     """Read the points of a model.
 
     Parameters

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import mrcfile
 import numpy as np
@@ -56,7 +57,7 @@ class Volume:
     assumed: str | None = None  # about what its voxels mean, where the header does not tell
 
     @property
-    def shape(self) -> tuple[int, int, int]:
+    def shape(self) -> tuple[int, ...]:
         """Voxels along z, y and x."""
         return self.data.shape
 
@@ -117,7 +118,7 @@ def open_volume(path: str | os.PathLike[str]) -> Volume:
     return Volume(
         data,
         _voxel_size(header, str(path)),
-        tuple(float(header.origin[axis]) for axis in "xyz"),
+        (float(header.origin.x), float(header.origin.y), float(header.origin.z)),
         (int(header.nxstart), int(header.nystart), int(header.nzstart)),
         tuple(bytes(label) for label in header.label[: int(np.clip(header.nlabl, 0, 10))]),
         str(path),
@@ -128,7 +129,8 @@ def open_volume(path: str | os.PathLike[str]) -> Volume:
 
 def _require_length(file: Path) -> None:
     """Raise a ValueError if the file is shorter than its header says: mrcfile takes the memory before it looks."""
-    with COMPRESSED.get(file.suffix, open)(file, "rb") as stream:
+    opening: Any = COMPRESSED.get(file.suffix, open)
+    with opening(file, "rb") as stream:
         head = stream.read(HEADER_BYTES)
         length = stream.seek(0, os.SEEK_END)
     if len(head) < HEADER_BYTES:
@@ -148,7 +150,7 @@ def _require_length(file: Path) -> None:
         raise ValueError(f"it has {length} bytes, by its header it should have {told}")
 
 
-def _unsigned_bytes(header: np.recarray, data: Reals) -> tuple[bool, str | None]:
+def _unsigned_bytes(header: Any, data: Reals) -> tuple[bool, str | None]:
     """Whether bytes (mode 0) have no sign, and what was assumed for it.
 
     The format gives them one, but IMOD wrote none for many years, and marks both since; other programs differ.
@@ -174,7 +176,7 @@ def _unsigned_bytes(header: np.recarray, data: Reals) -> tuple[bool, str | None]
     return unsigned, f"its bytes are read as {kind}, by their values, since its header does not tell"
 
 
-def _voxel_size(header: np.recarray, path: str) -> float:
+def _voxel_size(header: Any, path: str) -> float:
     """The side of a voxel in A; 0 where the header does not tell it for any axis."""
     cell = np.array([header.cella[axis] for axis in "xyz"], float)
     intervals, lengths = (np.array([header[prefix + axis] for axis in "xyz"], float) for prefix in ("m", "n"))
@@ -323,7 +325,7 @@ def is_marked(path: str | os.PathLike[str], mark: bytes) -> bool:
 def writing_volume(
     path: str | os.PathLike[str],
     shape: tuple[int, ...],
-    dtype: type,
+    dtype: Any,
     voxel_size: float,
     like: Volume | None = None,
     mark: bytes = b"",

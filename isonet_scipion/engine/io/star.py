@@ -89,7 +89,7 @@ class Star:
         return next(number for number, other in enumerate(self.rows, 1) if other is row)
 
 
-class _Reader(Table.Reader):
+class _Reader(Table.Reader):  # type: ignore[misc]  # emtable has no types
     """emtable's reader, with quotes recognised in every row and not only where the first one has some."""
 
     def _setSplitFunc(self, line: str) -> None:

@@ -127,8 +127,8 @@ class TomogramEntry:
 
     def halves(self) -> tuple[str, ...]:
         """Files of its even and odd half; empty where the table does not name both."""
-        names = tuple(self.text(label) for label in HALF_LABELS)
-        return names if all(names) else ()
+        names = [name for name in map(self.text, HALF_LABELS) if name]
+        return tuple(names) if len(names) == len(HALF_LABELS) else ()
 
     def halves_fit(self, use_deconvolved: bool) -> bool:
         """Whether its halves are those of what `source` gives: not where only the whole is deconvolved."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
+from isonet_scipion.engine.arrays import Floats, Integers, Reals
 from isonet_scipion.engine.learning.method import Losses
 from isonet_scipion.engine.learning.pairs import PreparedSubtomogram
 from isonet_scipion.engine.physics.back_projected_noise import NoiseSource
@@ -32,13 +33,13 @@ class PairSource:
     noise_level: float
     seed: int
 
-    def split(self) -> tuple[np.ndarray, np.ndarray]:
+    def split(self) -> tuple[Floats, Floats]:
         """Numbers of the pairs for training and for validation, in random order."""
         order = np.random.default_rng([self.seed, 0]).permutation(self.subtomograms * len(TRAINING_ROTATIONS))
         unseen = max(1, round(VALIDATION_SHARE * len(order)))
         return order[unseen:], order[:unseen]
 
-    def batch(self, numbers: np.ndarray, seed: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    def batch(self, numbers: Integers, seed: Sequence[int]) -> tuple[Floats, Floats]:
         """Inputs and targets (batch, z, y, x, 1) float32 of some pairs; `seed` decides the noise."""
         rng = np.random.default_rng([self.seed, *seed])
         inputs, targets = np.empty((2, len(numbers), *(self.cube_size,) * 3, 1), np.float32)
@@ -61,7 +62,7 @@ class PairBatches(keras.utils.PyDataset):
     """Batches of an epoch for Keras, made by threads ahead of the training."""
 
     def __init__(
-        self, source: PairSource, numbers: np.ndarray, batch_size: int, steps: int, epoch: int, threads: int
+        self, source: PairSource, numbers: Integers, batch_size: int, steps: int, epoch: int, threads: int
     ) -> None:
         """Go through `numbers` in a new random order each time around; epoch -1: in the given order (validation)."""
         super().__init__(workers=threads, use_multiprocessing=False, max_queue_size=2 * threads + 2)
@@ -77,7 +78,7 @@ class PairBatches(keras.utils.PyDataset):
     def __len__(self) -> int:
         return self.steps
 
-    def __getitem__(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+    def __getitem__(self, step: int) -> tuple[Reals, Reals]:
         numbers = self.numbers[step * self.batch_size : (step + 1) * self.batch_size]
         return self.source.batch(numbers, (2 if self.epoch < 0 else 3, self.epoch + 1, step))
 

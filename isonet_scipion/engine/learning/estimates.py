@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from isonet_scipion.engine.arrays import release, scratch_array
+from isonet_scipion.engine.arrays import Floats, release, scratch_array
 from isonet_scipion.engine.io.subtomograms import Subtomogram
 from isonet_scipion.engine.learning.pairs import first_estimate
 from isonet_scipion.engine.network.unet import run_network
@@ -27,8 +27,8 @@ def estimate_subtomograms(
     percentile: bool,
     batch_size: int,
     scratch_folder: Path,
-    on_estimate: Callable[[Subtomogram, np.ndarray], None],
-) -> np.ndarray:
+    on_estimate: Callable[[Subtomogram, Floats], None],
+) -> Floats:
     """Apply a network to all subtomograms, or before any training only the wedge filter.
 
     Parameters
@@ -69,14 +69,14 @@ def estimate_subtomograms(
     return estimates
 
 
-def _volume_stack(count: int, size: int, folder: Path) -> np.ndarray:
+def _volume_stack(count: int, size: int, folder: Path) -> Floats:
     shape = (count, size, size, size)
     if count * size**3 * 4 <= STACK_BYTES:
         return np.empty(shape, np.float32)
     return scratch_array(shape, np.float32, folder)
 
 
-def _predict_padded(model: keras.Model, volumes: np.ndarray, divisor: tuple[int, int, int]) -> np.ndarray:
+def _predict_padded(model: keras.Model, volumes: Floats, divisor: tuple[int, int, int]) -> Floats:
     """Network output for cubes whose side need not be a multiple of the divisor."""
     extra = [-volumes.shape[1 + axis] % divisor[axis] for axis in range(3)]
     padded = np.pad(volumes, [(0, 0)] + [(e // 2, e - e // 2) for e in extra], mode="symmetric")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from isonet_scipion.engine.arrays import release
+from isonet_scipion.engine.arrays import Floats, release
 from isonet_scipion.engine.io.mrc import write_volume
 from isonet_scipion.engine.io.subtomograms import Subtomogram
 from isonet_scipion.engine.learning.epoch import PairSource, cached, compile_model, falling, train_epoch
@@ -87,7 +87,7 @@ class Iterative:
         divisor = self.settings.network.divisor
         return restored_wedge_of_subtomograms(self.unseen, divisor, lambda volumes: run_network(self.model, volumes))
 
-    def _estimates(self, state: RunState, before: Path | None) -> np.ndarray:
+    def _estimates(self, state: RunState, before: Path | None) -> Floats:
         """The estimates that the iteration's targets are filled with."""
         model, previous = self.model if before else None, state.iteration - 1
         if before and state.epoch > 0:
@@ -96,7 +96,7 @@ class Iterative:
             copy_weights(model, self.settings.network, before)
         with Progress(f"Estimates {previous}", len(self.subtomograms), "subtomograms") as progress:
 
-            def keep(subtomogram: Subtomogram, estimate: np.ndarray) -> None:
+            def keep(subtomogram: Subtomogram, estimate: Floats) -> None:
                 if not self.settings.remove_intermediate:
                     source = subtomogram.volume()
                     path = self.folder / f"{subtomogram.name}_iter{previous:02d}.mrc"
@@ -115,7 +115,7 @@ class Iterative:
                 keep,
             )
 
-    def _pair_source(self, estimates: np.ndarray, iteration: int, level: float) -> PairSource:
+    def _pair_source(self, estimates: Floats, iteration: int, level: float) -> PairSource:
         settings = self.settings
 
         def prepare_pairs(number: int) -> PreparedSubtomogram:

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from isonet_scipion.engine.arrays import release, scratch_array
+from isonet_scipion.engine.arrays import Floats, Integers, Reals, release, scratch_array
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.mrc import check_mask, naming, open_volume
 from isonet_scipion.engine.io.shown import border_of, open_mask, show
@@ -33,19 +33,19 @@ class TomogramSource:
     """A tomogram, or its two halves, and where crops may be taken."""
 
     name: str
-    volumes: tuple[np.ndarray, ...]  # memory maps, as in the file or phase-flipped where there is a transfer
+    volumes: tuple[Floats, ...]  # memory maps, as in the file or phase-flipped where there is a transfer
     grey_scales: tuple[GreyScale, ...]  # of the voxels with protein bright
-    centres: np.ndarray  # (n, 3) z, y, x in random order
+    centres: Integers  # (n, 3) z, y, x in random order
     tilt: TiltRange
     transfer: Transfer | None = None  # in a CTF-aware training
     inverted: bool = False  # protein is bright in `volumes`
 
-    def crops(self, centre: np.ndarray, size: int) -> np.ndarray:
+    def crops(self, centre: Integers, size: int) -> Floats:
         """(halves, size, size, size) float32, normalised, protein bright."""
         shown = (Shown(volume, grey, self.inverted) for volume, grey in zip(self.volumes, self.grey_scales))
         return np.stack([one.show(crop(one.voxels, centre, size)) for one in shown])
 
-    def split(self, side: int) -> tuple[np.ndarray, np.ndarray, bool]:
+    def split(self, side: int) -> tuple[Floats, Floats, bool]:
         """Centres for training and for validation, and whether the crops of `side`^3 voxels share no voxel.
 
         Where a tomogram is too small for that, the first tenth is for validation.
@@ -104,7 +104,7 @@ def read_source(
     return TomogramSource(entry.name, tuple(maps), tuple(scales), centres, tilt, transfer, entry.inverted)
 
 
-def _stored(data: np.ndarray, folder: str) -> np.ndarray:
+def _stored(data: Reals, folder: str) -> Floats:
     """A memory map of a copy."""
     stored = scratch_array(data.shape, data.dtype, folder)
     stored[:] = data
@@ -164,7 +164,7 @@ class CropBatches(keras.utils.PyDataset):
     def __len__(self) -> int:
         return self.steps
 
-    def __getitem__(self, step: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    def __getitem__(self, step: int) -> tuple[dict[str, Reals], Reals]:
         rng = np.random.default_rng([*self.seed, step])
         grid, drawn = self.cube_size + 2 * MARGIN, []
         for _ in range(self.crops):
@@ -191,11 +191,11 @@ class CropBatches(keras.utils.PyDataset):
         inputs = {name: np.stack([one[name] for one in drawn]) for name in drawn[0]}
         return inputs, inputs.pop("weight")
 
-    def _weight(self, source: TomogramSource, matrix: np.ndarray) -> np.ndarray:
+    def _weight(self, source: TomogramSource, matrix: Floats) -> Floats:
         shown = 1.0 if len(source.volumes) == 2 else SHOWN_WEIGHT
         return error_weight(self.cube_size, matrix, source.tilt, self.filled_weight, shown)
 
-    def _matrix(self, rng: np.random.Generator) -> np.ndarray:
+    def _matrix(self, rng: np.random.Generator) -> Floats:
         """A rotation that moves the wedge, on points (z, y, x)."""
         if rng.uniform() < self.any_angle:
             return Rotation.random(random_state=np.random.RandomState(rng.integers(2**31))).as_matrix()
@@ -205,7 +205,7 @@ class CropBatches(keras.utils.PyDataset):
             matrix[source, axis] = sign
         return matrix
 
-    def _noise(self, number: int, rng: np.random.Generator) -> np.ndarray:
+    def _noise(self, number: int, rng: np.random.Generator) -> Floats:
         if not self.noise:
             return np.zeros((self.cube_size,) * 3, np.float32)
         return np.float32(self.noise_level) * self.noise[number].draw(self.cube_size, rng)

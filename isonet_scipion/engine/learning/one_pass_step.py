@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import numpy as np
 import scipy.fft
 from keras import ops
 
+from isonet_scipion.engine.arrays import Flags, Floats
 from isonet_scipion.engine.physics.wedge import TiltRange, wedge_filter
 
 COARSE = 0.1  # cycles per voxel
@@ -37,7 +40,7 @@ class OnePassModel(keras.Model):
         estimator.trainable = False
         self.cube_size, self.order = cube_size, int(interpolate)
 
-    def call(self, inputs: dict, training: bool = False):
+    def call(self, inputs: dict[str, Any], training: bool = False):
         """Restored minus target, (b, VIEWS, cube, cube, cube).
 
         `inputs` has crops (b, halves, s, s, s), noise (b, VIEWS, cube, cube, cube), filter (b, s, s) and
@@ -130,15 +133,13 @@ def transferred(volumes, filters):
     return ops.irfft(tuple(ops.transpose(part, (0, 2, 3, 1)) for part in rows), fft_length=volumes.shape[-1])
 
 
-def plane_filter(size: int, tilt: TiltRange) -> np.ndarray:
+def plane_filter(size: int, tilt: TiltRange) -> Floats:
     """The wedge filter M over kz and kx, (size, size) float32, laid out as fftfreq."""
     k = scipy.fft.fftfreq(size, 1 / size)
     return wedge_filter(k[:, None], k, size / 2, tilt)
 
 
-def error_weight(
-    size: int, matrix: np.ndarray, tilt: TiltRange, filled_weight: float, shown_weight: float
-) -> np.ndarray:
+def error_weight(size: int, matrix: Floats, tilt: TiltRange, filled_weight: float, shown_weight: float) -> Floats:
     """Weight of the error by frequency, for a volume that was sampled at matrix @ p before its wedge was cut.
 
     Parameters
@@ -167,7 +168,7 @@ def error_weight(
     return by_target * (1 + (shown_weight - 1) * fine * rotated_mask(size, np.eye(3), tilt))
 
 
-def rotated_mask(size: int, matrix: np.ndarray, tilt: TiltRange) -> np.ndarray:
+def rotated_mask(size: int, matrix: Floats, tilt: TiltRange) -> Flags:
     """Where a volume that was sampled at matrix @ p holds what was measured: M(matrix @ k).
 
     Returns

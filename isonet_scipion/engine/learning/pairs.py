@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import scipy.fft
 
+from isonet_scipion.engine.arrays import Floats
 from isonet_scipion.engine.physics.cube_rotations import TRAINING_ROTATIONS, CubeRotation
 from isonet_scipion.engine.physics.grey_scale import normalise
 from isonet_scipion.engine.physics.wedge import TiltRange, apply_wedge, wedge_filter
 from isonet_scipion.engine.sampling.crops import centre_crop
 
 
-def first_estimate(subtomogram: np.ndarray, tilt: TiltRange, percentile: bool = True) -> np.ndarray:
+def first_estimate(subtomogram: Floats, tilt: TiltRange, percentile: bool = True) -> Floats:
     """The estimate before any training: the normalised subtomogram, filtered with M, normalised.
 
     Parameters
@@ -28,9 +28,7 @@ def first_estimate(subtomogram: np.ndarray, tilt: TiltRange, percentile: bool = 
     return normalise(apply_wedge(subtomogram, tilt), percentile)
 
 
-def filled_target(
-    subtomogram: np.ndarray, estimate: np.ndarray, tilt: TiltRange, percentile: bool = True
-) -> np.ndarray:
+def filled_target(subtomogram: Floats, estimate: Floats, tilt: TiltRange, percentile: bool = True) -> Floats:
     """normalise(M S + (1 - M) E): measured data where measured, the estimate elsewhere.
 
     Parameters
@@ -50,17 +48,17 @@ def filled_target(
 class PreparedSubtomogram:
     """All that the training pairs of one subtomogram are views of; see `prepare`."""
 
-    target: np.ndarray
-    filtered: dict[tuple, np.ndarray]
+    target: Floats
+    filtered: dict[tuple, Floats]
     tilt: TiltRange
 
-    def pair(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+    def pair(self, number: int) -> tuple[Floats, Floats]:
         """Input x and target y, views of (cube_size,)*3 float32, for TRAINING_ROTATIONS[number]."""
         turn = TRAINING_ROTATIONS[number]
         return turn.apply(self.filtered[_filter_key(turn, self.tilt)]), turn.apply(self.target)
 
 
-def prepare(target: np.ndarray, tilt: TiltRange, cube_size: int) -> PreparedSubtomogram:
+def prepare(target: Floats, tilt: TiltRange, cube_size: int) -> PreparedSubtomogram:
     """Make the volumes that all training pairs of one subtomogram share.
 
     For a rotation R, x = centre crop of M (R T) and y = centre crop of R T. Since M (R T) = R (M_R T),

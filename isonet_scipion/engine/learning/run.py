@@ -38,7 +38,7 @@ class Run(Generic[Batches]):
         self,
         method: Method[Batches],
         settings: TrainingSettings,
-        metadata: dict,
+        metadata: dict[str, Any],
         devices: Devices,
         start_model: Path | None = None,
         first_iteration: int = 1,
@@ -148,7 +148,7 @@ class Run(Generic[Batches]):
         if self.start_model is not None:
             copy_weights(self.model, self.settings.network, self.start_model)
 
-    def _continues(self, stored: dict) -> bool:
+    def _continues(self, stored: dict[str, Any]) -> bool:
         """Whether a stored state is one that this run goes on from; raises where it is another run's."""
         if self.settings.continue_from and stored["run"]["continue_from"] != self.settings.continue_from:
             return stored["progress"]["iteration"] == self.first_iteration

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from isonet_scipion.engine.arrays import release
+from isonet_scipion.engine.arrays import Floats, Integers, release
 from isonet_scipion.engine.io.subtomograms import Subtomogram
 from isonet_scipion.engine.learning.one_pass_batches import TomogramSource
 from isonet_scipion.engine.measure.hidden_wedge import WedgeMeasure, restored_wedge
@@ -24,7 +24,7 @@ class UnseenBoxes:
         most = max(1, BOXES // len(tomograms))
         self.centres = [apart(tomogram.split(side)[1], side, most) for tomogram in tomograms]
 
-    def restored_wedge(self, network: Callable[[np.ndarray], np.ndarray]) -> WedgeMeasure | None:
+    def restored_wedge(self, network: Callable[[Floats], Floats]) -> WedgeMeasure | None:
         """How well a network, from (halves, n, n, n) to the same shape, restores a hidden wedge of them."""
         return restored_wedge(
             self.side,
@@ -32,7 +32,7 @@ class UnseenBoxes:
             network,
         )
 
-    def _boxes(self, tomogram: TomogramSource, centres: np.ndarray) -> Iterator[np.ndarray]:
+    def _boxes(self, tomogram: TomogramSource, centres: Integers) -> Iterator[Floats]:
         for centre in centres:
             yield tomogram.crops(centre, self.side)
         for volume in tomogram.volumes:
@@ -42,7 +42,7 @@ class UnseenBoxes:
 def restored_wedge_of_subtomograms(
     subtomograms: Sequence[Subtomogram],
     divisor: Sequence[int],
-    network: Callable[[np.ndarray], np.ndarray],
+    network: Callable[[Floats], Floats],
 ) -> WedgeMeasure | None:
     """How well a network restores a hidden wedge of the middle of subtomograms, all of one size.
 
@@ -66,7 +66,7 @@ def restored_wedge_of_subtomograms(
     return restored_wedge(side, groups, network)
 
 
-def apart(centres: np.ndarray, side: int, most: int) -> np.ndarray:
+def apart(centres: Integers, side: int, most: int) -> Integers:
     """The first of some centres, (n, 3), whose boxes of `side`^3 voxels do not overlap; at most `most`."""
     chosen = [centres[0]]
     for centre in centres[1:]:

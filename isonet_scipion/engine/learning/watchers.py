@@ -33,7 +33,7 @@ class Followed(Protocol):
 
     method: Method[Any]
     settings: TrainingSettings
-    metadata: dict
+    metadata: dict[str, Any]
     devices: Devices
     folder: Path
     model: keras.Model

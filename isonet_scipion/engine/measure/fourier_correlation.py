@@ -14,10 +14,11 @@ import numpy as np
 import scipy.fft
 from scipy.ndimage import uniform_filter1d
 
+from isonet_scipion.engine.arrays import Floats
 from isonet_scipion.engine.physics.fourier import frequencies
 
 if TYPE_CHECKING:
-    from isonet_scipion.engine.arrays import Doubles, Flags, Floats, Integers, Reals
+    from isonet_scipion.engine.arrays import Doubles, Flags, Floats, Reals
 
 FADED = 0.5  # share of a box's side over which it fades in and out
 FEWEST = 6.0  # independent coefficients below which a shell has no value
@@ -54,7 +55,7 @@ class FourierCorrelation:
         self._sums = np.zeros((3, size // 2 + 1))
         self._boxes = 0
 
-    def add(self, first: Integers, second: Floats) -> None:
+    def add(self, first: Floats, second: Floats) -> None:
         """Count in a pair of boxes, (n, n, n) float32."""
         a, b = (self._components(volume) for volume in (first, second))
         for total, values in zip(self._sums, ((a * b.conj()).real, np.abs(a) ** 2, np.abs(b) ** 2)):

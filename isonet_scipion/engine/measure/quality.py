@@ -134,7 +134,8 @@ class Quality:
     @property
     def _most(self) -> float:
         limit = self.ceiling.mean if self.ceiling is not None else 1.0
-        return limit if limit > CERTAIN * self.restored.mean_chance else 1.0
+        known = self.restored is not None and limit > CERTAIN * self.restored.mean_chance
+        return limit if known else 1.0
 
 
 def measure_quality(evidence: Evidence, network: Network, divisor: tuple[int, int, int]) -> Quality:
@@ -163,7 +164,12 @@ def measure_quality(evidence: Evidence, network: Network, divisor: tuple[int, in
     """
     tilt = evidence.tilt
     power = (wedge_power_ratio(volume, tilt) for volume in (evidence.before.voxels, evidence.after))
-    basis = {"voxel_size": evidence.voxel_size, "tilt": tilt, "power_before": next(power), "power_after": next(power)}
+    basis: dict[str, Any] = {
+        "voxel_size": evidence.voxel_size,
+        "tilt": tilt,
+        "power_before": next(power),
+        "power_after": next(power),
+    }
     side = box_side(evidence.after.shape, divisor)
     if side is None:
         log.warning("The tomogram is too small for the hidden-wedge test.")
@@ -181,7 +187,7 @@ def measure_quality(evidence: Evidence, network: Network, divisor: tuple[int, in
         shown = [part.show(cut(part.voxels, corner, side)) for part in parts]
         test.add(np.stack(shown), lambda boxes: np.stack([network(box) for box in boxes]))
         agreement.add(filtered(before, seen), filtered(after, seen))
-        if halves:
+        if halves and evidence.halves:
             pair = [cut(half.voxels, corner, side) for half in evidence.halves]
             test.add_halves(*pair)
             halves.add("before", *pair)

@@ -159,7 +159,7 @@ def _keras_2_config(model: keras.Model) -> dict[str, Any]:
     return {"class_name": "Functional", "config": config}
 
 
-def _tensor_origins(node: dict[str, Any]) -> list:
+def _tensor_origins(node: dict[str, Any]) -> list[Any]:
     tensors = node["args"][0] if isinstance(node["args"][0], (list, tuple)) else node["args"]
     return [[*tensor["config"]["keras_history"], {}] for tensor in tensors]
 

@@ -34,8 +34,10 @@ MOST_METADATA = 64 << 20  # bytes of it; a refinement's history is a few MB at m
 MOST_COMPRESSION = 8  # Keras stores weights as they are
 BYTES_PER_LAYER = 400  # of a file, beside the weights
 # what reading a damaged or hostile archive can raise
-DAMAGED = (ValueError, LookupError, TypeError, AttributeError, OSError, EOFError, RuntimeError, MemoryError)
-DAMAGED += (zipfile.BadZipFile, zlib.error)
+DAMAGED: Any = (
+    *(ValueError, LookupError, TypeError, AttributeError, OSError, EOFError, RuntimeError, MemoryError),
+    *(zipfile.BadZipFile, zlib.error),
+)
 KINDS = {
     **{"voxel_size": Optional[float], "tilt_min": Optional[float], "tilt_max": Optional[float]},
     **{"normalize_percentile": Optional[bool], "deconvolved": Optional[bool], "cube_size": Optional[int]},

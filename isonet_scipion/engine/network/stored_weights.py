@@ -24,7 +24,7 @@ MOST_OPTIMIZER = 4  # times the network's weights
 MOST_SEED = 8  # numbers
 
 
-def require_weights(path: str | os.PathLike, shapes: Iterable[tuple[int, ...]]) -> None:
+def require_weights(path: str | os.PathLike[str], shapes: Iterable[tuple[int, ...]]) -> None:
     """Raise a ValueError unless a .keras archive holds the weights of these shapes, as plain numbers within it.
 
     Beside them it may hold the state of an optimizer and of dropout's random numbers.

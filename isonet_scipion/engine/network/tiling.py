@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Tuple
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from isonet_scipion.engine.errors import EngineError
 if TYPE_CHECKING:
     from isonet_scipion.engine.arrays import Floats, Integers, Reals
 
-Shape = "tuple[int, int, int]"
+Shape = Tuple[int, ...]
 HALO = 32  # voxels between a tile's core and its edge, where the network's zero padding shows, unless it was measured
 BORDER = 8  # the same along axes that are not cut: mirrored voxels beyond the tomogram's faces
 RAMP = 16
@@ -82,7 +82,8 @@ def automatic_tiling(shape: Shape, divisor: Shape, tile_voxels: int, halo: int =
 
     def sides(axis: int) -> dict[int, tuple[int, int]]:
         """Step and side of the tiles by their number along an axis."""
-        unit, found = divisor[axis], {}
+        unit = divisor[axis]
+        found: dict[int, tuple[int, int]] = {}
         for count in range(1, shape[axis] // max(RAMP, unit) + 2):
             step = -(-shape[axis] // (count * unit)) * unit
             if count > 1 and step < RAMP:

@@ -61,10 +61,10 @@ def build_unet(settings: NetworkSettings) -> keras.Model:
         small = initializers.RandomNormal(stddev=WEIGHT_DEVIATION)
         return {"kernel_initializer": initializers.HeNormal() if settings.stem > 1 else small}
 
-    def convolution(tensor, filters: int, name: str):
+    def convolution(tensor: Any, filters: int, name: str) -> Any:
         return layers.Conv3D(filters, settings.kernel, padding="same", name=name, **weights())(tensor)
 
-    def block(tensor, level: int, direction: str):
+    def block(tensor: Any, level: int, direction: str) -> Any:
         for number in range(settings.convs_per_depth):
             name = f"{direction}_level_{level}_no_{number}"
             tensor = convolution(tensor, settings.filter_base * 2**level, name)
@@ -75,7 +75,7 @@ def build_unet(settings: NetworkSettings) -> keras.Model:
             tensor = layers.LeakyReLU(negative_slope=LEAK, name=f"{name}_relu")(tensor)
         return tensor
 
-    def relu(tensor):
+    def relu(tensor: Any) -> Any:
         return layers.LeakyReLU(negative_slope=LEAK)(tensor)
 
     source = Input((None, None, None, 1))
@@ -119,7 +119,7 @@ def build_unet(settings: NetworkSettings) -> keras.Model:
     return model
 
 
-def weighted_layers(model: keras.Model) -> list:
+def weighted_layers(model: keras.Model) -> list[Any]:
     """The layers that hold weights, from input to output (they form a chain)."""
     return [layer for layer in model.layers if layer.weights and "seed_generator" not in layer.weights[0].path]
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.fft
+
+if TYPE_CHECKING:
+    from isonet_scipion.engine.arrays import Reals
 
 STEEP = 70.0  # degrees; most tilt series end before
 BAND = (0.1, 0.6)  # fractions of Nyquist: nearer to 0 a box blurs the wedge, beyond there may be nothing
@@ -53,7 +57,7 @@ class Axes:
         return f"{turn} {override}"
 
 
-def shown_axes(volumes: Iterable[np.ndarray]) -> Axes | None:
+def shown_axes(volumes: Iterable[Reals]) -> Axes | None:
     """Where the tilt axis lies by the data; None where it is along y with the beam along z, or can't be told.
 
     The power in the wedge of each arrangement, steeper than 70 degrees, is compared with that of the shells in which
@@ -84,9 +88,10 @@ def shown_axes(volumes: Iterable[np.ndarray]) -> Axes | None:
     return None if abs(found.turned) == OBLIQUE[0] else found  # the least is not told from a wide tilt range
 
 
-def _relative_power(volumes: Iterable[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:
+def _relative_power(volumes: Iterable[Reals]) -> tuple[Reals, list[Reals]]:
     """Power of each component over the mean of its shell, and its frequencies as fractions of Nyquist."""
-    total, shape = np.zeros(()), (0, 0, 0)
+    shape: tuple[int, ...] = (0, 0, 0)
+    total = np.zeros(())
     for volume in volumes:
         shape = volume.shape
         voxels = volume.astype(np.float32)
@@ -106,7 +111,7 @@ def _relative_power(volumes: Iterable[np.ndarray]) -> tuple[np.ndarray, list[np.
     return relative, k
 
 
-def _in_wedge(relative: np.ndarray, beam: np.ndarray, across: np.ndarray) -> float:
+def _in_wedge(relative: Reals, beam: Reals, across: Reals) -> float:
     region = (np.abs(beam) > NEAREST) & (np.abs(beam) > np.tan(np.radians(STEEP)) * np.abs(across))
     inside = relative[np.broadcast_to(region, relative.shape)]
     inside = inside[np.isfinite(inside)]

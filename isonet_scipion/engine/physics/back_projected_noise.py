@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import scipy.fft
 
+from isonet_scipion.engine.arrays import Integers
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -129,6 +131,6 @@ def noise_corners(volume: Floats, size: int) -> Integers:
     return np.argwhere(inside == size * size)
 
 
-def noisy_slices(volume: Floats) -> Floats:
+def noisy_slices(volume: Floats) -> Integers:
     """Indices along y of the slices of a volume (z, y, x) that are not padding."""
     return np.flatnonzero(volume.std(axis=(0, 2)) > FLAT * volume.std())

@@ -14,7 +14,7 @@ MOST_VALUES = 4
 LEAST_SHARE = 0.005  # of the voxels; less shifts no percentile
 ABOVE_NEIGHBOURS = 5.0  # smooth data in few grey levels have flat places too, but of neighbouring levels alike
 
-Box = tuple[slice, slice, slice]
+Box = tuple[slice, ...]
 
 
 @dataclass(frozen=True)
@@ -67,15 +67,15 @@ class Border:
         out : ndarray
             float32, as the whole; may be a memory map.
         """
-        z, *plane = self.box
+        z, y, x = self.box
         for place in range(len(volume)):
             made = inner[place - z.start].copy() if z.start <= place < z.stop else None
             out[place] = volume[place]
             if made is not None:
                 if self.empty is not None:
                     hole = self.empty[place - z.start]
-                    made[hole] = volume[(place, *plane)][hole]
-                out[(place, *plane)] = made
+                    made[hole] = volume[place, y, x][hole]
+                out[place, y, x] = made
             release(out)
 
 
@@ -186,7 +186,7 @@ def mirrored_into(volume: Floats, empty: Flags) -> Reals:
     before, source = None, None
     for z in np.flatnonzero(holds & empty.any(axis=(1, 2))):
         hole = empty[z]
-        if before is None or not np.array_equal(hole, before):
+        if before is None or source is None or not np.array_equal(hole, before):
             before, source = hole, _mirrored_places(hole)
         filled[z][hole] = filled[z][source[0], source[1]]
     if not holds.all():

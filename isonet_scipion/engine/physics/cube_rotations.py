@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 class CubeRotation:
     """Output axis j runs along input axis `axes[j]`, backwards where `signs[j]` is -1. Axes are z, y, x."""
 
-    axes: tuple[int, int, int] = (0, 1, 2)
-    signs: tuple[int, int, int] = (1, 1, 1)
+    axes: tuple[int, ...] = (0, 1, 2)
+    signs: tuple[int, ...] = (1, 1, 1)
 
     def apply(self, volume: Floats) -> Floats:
         """A rotated view of a volume (z, y, x)."""

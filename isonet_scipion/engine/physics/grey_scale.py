@@ -11,7 +11,7 @@ import numpy as np
 from isonet_scipion.engine.arrays import release_now_and_then
 
 if TYPE_CHECKING:
-    from isonet_scipion.engine.arrays import Doubles, Floats, Reals
+    from isonet_scipion.engine.arrays import Floats, Reals
 
 LOW_PERCENTILE, HIGH_PERCENTILE = 4, 96
 SAMPLE = 1 << 20  # voxels; percentiles of larger volumes are those of as many, which moves them by 2e-4 of the scale
@@ -52,7 +52,7 @@ class Shown:
         bright *= np.float32(1 / self.scale.scale)
         return bright
 
-    def back(self, values: Doubles) -> Floats:
+    def back(self, values: Floats) -> Floats:
         """What a network made, on the grey scale and with the contrast of `voxels`, in place."""
         values *= np.float32(self.scale.scale)
         values += np.float32(self.scale.offset)

@@ -183,12 +183,12 @@ def _padded_axis(length: int, pad: bool) -> Integers:
 
 
 @contextmanager
-def _spectrum_store(shape: tuple[int, ...], on_disk: bool, folder: str | os.PathLike[str] | None) -> Iterator[Floats]:
+def _spectrum_store(shape: tuple[int, ...], on_disk: bool, folder: str | os.PathLike[str] | None) -> Iterator[Reals]:
     """An uninitialised complex64 array, in memory or in a file without a name."""
     if not on_disk:
         yield np.empty(shape, np.complex64)
         return
-    yield scratch_array(shape, np.complex64, folder)
+    yield scratch_array(shape, np.complex64, folder or ".")
 
 
 def _sums(plane: Reals) -> tuple[float, float]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import scipy.fft
 
+from isonet_scipion.engine.arrays import Doubles
 from isonet_scipion.engine.physics.wedge import TiltRange
 
 if TYPE_CHECKING:
@@ -32,13 +33,15 @@ def power_by_angle(volumes: Iterable[Floats]) -> tuple[Doubles, Doubles]:
     angles, power : ndarray
         Directions atan(kz/kx) in degrees, increasing, and the power there.
     """
-    total = None
+    total: Doubles | None = None
     for volume in volumes:
         size = len(volume)
         window = np.hanning(size + 2)[1:-1]
         windowed = (volume - volume.mean()) * (window[:, None, None] * window)
         power = (np.abs(scipy.fft.fftn(windowed, axes=(0, 2))) ** 2).mean(axis=1)
         total = power if total is None else total + power
+    if total is None:
+        raise ValueError("no volumes")
     k = scipy.fft.fftfreq(len(total)) * 2
     kz, kx = k[:, None], k[None, :]
     radius = np.hypot(kz, kx)

@@ -34,7 +34,7 @@ def choose_backend() -> str:
     return backend
 
 
-def environment_choice(folder: str | os.PathLike = sys.prefix) -> str | None:
+def environment_choice(folder: str | os.PathLike[str] = sys.prefix) -> str | None:
     """The backend that was chosen when an environment, by default this one, was made; None where none was."""
     try:
         word = Path(folder, CHOICE).read_text(encoding="utf-8").strip()

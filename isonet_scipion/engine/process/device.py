@@ -165,7 +165,7 @@ def _has_bfloat16(backend: str) -> bool:
     return torch.cuda.is_bf16_supported()
 
 
-def training_scope(devices: Devices) -> AbstractContextManager:
+def training_scope(devices: Devices) -> AbstractContextManager[Any]:
     """Context in which a network is built and compiled, so that several GPUs share each batch."""
     if devices.backend == "tensorflow" and devices.count > 1:
         import tensorflow as tf

@@ -10,7 +10,7 @@ from sysconfig import get_paths
 PATHS = "LD_LIBRARY_PATH"
 
 
-def own_libraries(packages: str | os.PathLike) -> list[str]:
+def own_libraries(packages: str | os.PathLike[str]) -> list[str]:
     """Folders of the libraries of CUDA that were installed with a backend, in a folder of packages."""
     return sorted(str(folder) for folder in Path(packages, "nvidia").glob("*/lib"))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -42,7 +42,8 @@ def save_comparison(
         If the file can't be written.
     """
     with picture(path, 16, 9) as figure:
-        draw_comparison(figure.subplots(2, 4), before, after, voxel_size, tilt)
+        panels: Any = figure.subplots(2, 4)
+        draw_comparison(panels, before, after, voxel_size, tilt)
         figure.suptitle(title, parse_math=False)  # a name may hold $
 
 
@@ -73,7 +74,7 @@ def _across(volume: Reals, x: int) -> Floats:
     return plane
 
 
-def _draw_spectrum(panel, volume: Floats, voxel_size: float, tilt: TiltRange, when: str) -> None:
+def _draw_spectrum(panel: Any, volume: Floats, voxel_size: float, tilt: TiltRange, when: str) -> None:
     spectrum = xz_power(volume)
     power = np.log10(spectrum + np.finfo(float).tiny)
     nyquist = 10 / (2 * voxel_size)  # 1/nm

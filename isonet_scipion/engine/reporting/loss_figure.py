@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from isonet_scipion.engine.reporting.picture import picture
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
     from isonet_scipion.engine.measure.history import EpochRecord
 
 
-def plot_losses(panel: Axes, history: Sequence[EpochRecord]) -> None:
+def plot_losses(panel: Any, history: Sequence[EpochRecord]) -> None:
     """Plot losses over epochs, with ends of iterations (grey), noise levels (red) and the restored wedge (green)."""
     from matplotlib.ticker import MaxNLocator
 
@@ -24,7 +22,7 @@ def plot_losses(panel: Axes, history: Sequence[EpochRecord]) -> None:
     for epoch, record, following in zip(epochs, history, history[1:]):
         if following.noise_level != record.noise_level:
             panel.axvline(epoch + 0.5, color="tab:red", linestyle=":", zorder=0)
-            place = {"xycoords": ("data", "axes fraction"), "fontsize": 8}
+            place: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "fontsize": 8}
             panel.annotate(f"noise {following.noise_level:g}", (epoch + 0.6, 0.95), **place)
         elif following.iteration != record.iteration:
             panel.axvline(epoch + 0.5, color="0.85", linewidth=0.8, zorder=0)

@@ -17,7 +17,7 @@ DOTS_PER_INCH = 100
 
 
 @contextmanager
-def picture(path: str | os.PathLike, width: float, height: float) -> Iterator[Figure]:
+def picture(path: str | os.PathLike[str], width: float, height: float) -> Iterator[Figure]:
     """Draw a picture (.png): the file appears, whole, once the figure is drawn.
 
     A matplotlibrc, which may ask for LaTeX or fonts that are not there, does not count.

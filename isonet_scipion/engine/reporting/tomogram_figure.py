@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -40,7 +40,7 @@ def save_report(path: str | os.PathLike[str], before: Reals, after: Reals, quali
         If the file can't be written.
     """
     with picture(path, 16, 12.5) as figure:
-        axes = figure.subplots(3, 4)
+        axes: Any = figure.subplots(3, 4)
         draw_comparison(axes[:2], before, after, quality.voxel_size, quality.tilt)
         for panel, draw in zip(axes[2], (_draw_restored, _draw_agreement, _draw_halves, _draw_resolutions)):
             draw(panel, quality)
@@ -122,7 +122,7 @@ def _absent(panel: Axes, why: str) -> None:
 
 
 def _finish(panel: Axes, quality: Quality, label: str, legend: str = "upper right") -> None:
-    nyquist = quality.side // 2
+    nyquist = (quality.side or 0) // 2
     panel.axhline(THRESHOLD, color="0.7", linewidth=0.8, zorder=0)
     places = np.linspace(0, nyquist, 5)[1:]
     panel.set_xticks(places, [f"{2 * quality.voxel_size * nyquist / place:.0f}" for place in places])

@@ -77,7 +77,7 @@ def write_training_page(folder: str | os.PathLike[str], history: Sequence[EpochR
 
 
 def _wedge(record: EpochRecord) -> str:
-    if record.wedge_correlation is None:
+    if record.wedge_correlation is None or record.wedge_chance is None:
         return "-"
     chance = ": chance" if record.wedge_correlation < CERTAIN * record.wedge_chance else ""
     return f"{record.wedge_correlation:.3f} &plusmn; {record.wedge_chance:.3f}{chance}"

@@ -94,7 +94,7 @@ def _planes(z_range: tuple[float, float], binning: int) -> slice:
     return slice(max(first, 0), max(last + 1, 0))
 
 
-def _inside(corners: Doubles, shape: tuple[int, int]) -> Flags:
+def _inside(corners: Doubles, shape: tuple[int, ...]) -> Flags:
     """(y, x) bool array: pixel (j, i), centred at x = i + 0.5, y = j + 0.5, is inside the polygon (even-odd rule)."""
     x, y = corners.T.astype(np.float64)
     next_x, next_y = np.roll(x, -1), np.roll(y, -1)

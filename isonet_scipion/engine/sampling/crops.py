@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.ndimage
@@ -151,9 +151,7 @@ def fitting_count(
     return count
 
 
-def _in_data(
-    mask: Reals | Mask | None, crop_size: int, border: Border
-) -> tuple[tuple[int, int, int], Floats | Mask | None]:
+def _in_data(mask: Reals | Mask | None, crop_size: int, border: Border) -> tuple[tuple[int, ...], Any]:
     """Shape of the box that holds all data, and the places in it around which crops may be taken; None: all."""
     shape = border.inner_shape
     inside = None if mask is None else mask.box(border.box) if hasattr(mask, "box") else mask[border.box]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, Tuple
+from typing import TYPE_CHECKING, Any, Tuple
 
 import numpy as np
 
@@ -11,11 +11,12 @@ from isonet_scipion.engine.arrays import release
 
 if TYPE_CHECKING:
     from isonet_scipion.engine.arrays import Floats, Reals
+    from isonet_scipion.engine.sampling.mask_values import Mask
 
 LARGEST, SMALLEST = 64, 16  # sides in voxels
 ENOUGH = 0.5  # a box is sample if it holds this share of what the fullest one holds
 
-Corner = Tuple[int, int, int]
+Corner = Tuple[int, ...]
 
 
 def box_side(shape: tuple[int, ...], divisor: tuple[int, int, int]) -> int | None:
@@ -38,7 +39,7 @@ def box_side(shape: tuple[int, ...], divisor: tuple[int, int, int]) -> int | Non
     return side if side >= SMALLEST else None
 
 
-def sample_corners(shape: tuple[int, int, int], side: int, most: int) -> list[Corner]:
+def sample_corners(shape: tuple[int, ...], side: int, most: int) -> list[Corner]:
     """Corners of at most `most` boxes of `side` voxels (or the volume's, where that is less) spread over a volume."""
     axes = [range(0, max(1, length - side + 1), max(1, side)) for length in shape]
     starts = [[place + (max(0, length - side) - axis[-1]) // 2 for place in axis] for axis, length in zip(axes, shape)]
@@ -46,7 +47,7 @@ def sample_corners(shape: tuple[int, int, int], side: int, most: int) -> list[Co
     return [corners[place] for place in np.unique(np.linspace(0, len(corners) - 1, most).round().astype(int))]
 
 
-def choose_boxes(volume: Floats, side: int, most: int, mask: Reals | None = None) -> list[Corner]:
+def choose_boxes(volume: Floats, side: int, most: int, mask: Reals | Mask | None = None) -> list[Corner]:
     """Corners of boxes that do not overlap, spread evenly over the sample.
 
     Parameters
@@ -71,14 +72,14 @@ def choose_boxes(volume: Floats, side: int, most: int, mask: Reals | None = None
     return [sample[place] for place in np.unique(places)]
 
 
-def _every_other(volume: Reals, corner: Corner, side: int) -> Floats:
+def _every_other(volume: Any, corner: Corner, side: int) -> Floats:
     """An eighth of the voxels of the box at a corner, which tells as well what is in it."""
     box = np.array(volume[tuple(slice(start, start + side, 2) for start in corner)], np.float32)
     release(volume)
     return box
 
 
-def cut(volume: Floats, corner: Corner, side: int) -> Floats:
+def cut(volume: Any, corner: Corner, side: int) -> Floats:
     """The box at a corner as a new float32 array."""
     box = np.array(volume[tuple(slice(start, start + side) for start in corner)], np.float32)
     release(volume)  # of a memory map far more pages come in than the box has

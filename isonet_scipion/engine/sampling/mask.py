@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import scipy.ndimage
 
-from isonet_scipion.engine.arrays import Doubles, Flags, Floats, Reals, release, require_contrast
+from isonet_scipion.engine.arrays import Flags, Floats, Reals, release, require_contrast
 
 if TYPE_CHECKING:
     from isonet_scipion.engine.physics.borders import Border
@@ -176,7 +176,7 @@ def _box_mean(volume: Floats, size: int) -> Floats:
     return mean
 
 
-def _top_share(values: Doubles, percentage: float) -> Flags:
+def _top_share(values: Floats, percentage: float) -> Flags:
     return values > np.percentile(values, 100 - percentage)
 
 

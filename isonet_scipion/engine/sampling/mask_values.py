@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from isonet_scipion.engine.arrays import MASK, Doubles, Flags, Reals, release
+from isonet_scipion.engine.arrays import MASK, Flags, Reals, release
 from isonet_scipion.engine.errors import EngineError
 
 MOST_VALUES = 4096  # told apart; a mask with more is soft
@@ -27,9 +27,10 @@ class MaskRule:
     outside: float | None = None
     assumed: str | None = None  # in words, after the file's name; None for 0 and 1
 
-    def holds(self, values: Doubles) -> Flags:
+    def holds(self, values: Reals) -> Flags:
         """True inside, for values of any shape."""
-        return values > self.above if self.outside is None else values != self.outside
+        inside: Flags = values > self.above if self.above is not None else values != self.outside
+        return inside
 
 
 class Mask:
@@ -46,7 +47,7 @@ class Mask:
     def __len__(self) -> int:
         return len(self._voxels)
 
-    def box(self, box: tuple[slice, slice, slice]) -> Mask:
+    def box(self, box: tuple[slice, ...]) -> Mask:
         """A part of it, with the same rule."""
         return Mask(self._voxels[box], self.rule)
 
@@ -124,7 +125,8 @@ class _Values:
 
     def __init__(self, voxels: Reals) -> None:
         counts: dict[float, int] | None = {}
-        self.low, self.high, ends = np.inf, -np.inf, {}
+        self.low, self.high = np.inf, -np.inf
+        ends: dict[float, int] = {}
         equal = neighbours = 0
         for z in range(len(voxels)):
             plane = np.asarray(voxels[z])
@@ -140,8 +142,8 @@ class _Values:
                 ):
                     equal += int(np.count_nonzero(same & at))
                     neighbours += int(np.count_nonzero(at))
-            own = {float(low): at_low, float(high): at_high}
-            if counts is not None and sum(own.values()) < plane.size:
+            own: dict[float, int] | None = {float(low): at_low, float(high): at_high}
+            if counts is not None and at_low + (at_high if high > low else 0) < plane.size:
                 found, often = np.unique(plane, return_counts=True)
                 own = dict(zip(found.tolist(), often.tolist())) if len(found) <= MOST_VALUES else None
             if own is None or counts is None:

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import scipy.fft
 
+from isonet_scipion.engine.arrays import Doubles, Reals
 from isonet_scipion.engine.io.mrc import write_volume
 from isonet_scipion.engine.physics.ctf import CtfParameters, ctf
 from isonet_scipion.engine.physics.wedge import TiltRange, measured
 
 if TYPE_CHECKING:
-    from isonet_scipion.engine.arrays import Doubles, Floats, Integers, Reals
+    from isonet_scipion.engine.arrays import Doubles, Floats, Reals
 
 MEMBRANE = 40.0  # thickness in A of each vesicle's shell
 VESICLE_RADII = (150.0, 300.0)  # A
@@ -58,7 +59,7 @@ def make_truth(shape: tuple[int, ...], voxel_size: float, seed: int) -> Floats:
     return density
 
 
-def _add(density: Floats, centre: Integers, reach: float, voxel_size: float, profile) -> None:
+def _add(density: Floats, centre: Doubles, reach: float, voxel_size: float, profile: Callable[..., Reals]) -> None:
     """Add a profile(distance, offsets) in A around a centre in voxels, within its reach in A."""
     first = np.maximum(0, np.floor(centre - reach / voxel_size - 1)).astype(int)
     last = np.minimum(density.shape, np.ceil(centre + reach / voxel_size + 2)).astype(int)

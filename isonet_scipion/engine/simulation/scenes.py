@@ -5,6 +5,7 @@ Nothing here is taken from a known structure: shapes, symmetries and sizes are d
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -101,7 +102,7 @@ def filament(length: float, rng: np.random.Generator) -> Doubles:
     return np.stack([z, radius * np.sin(angle), radius * np.cos(angle), sizes, weights], axis=-1).reshape(-1, 5)
 
 
-def _place(scene: Floats, make, voxel_size: float, rng: np.random.Generator) -> None:
+def _place(scene: Floats, make: Callable[..., Doubles], voxel_size: float, rng: np.random.Generator) -> None:
     """Add an object, turned at random, at a place that is still free."""
     brightness = rng.uniform(0.7, 1.1)
     for _ in range(ATTEMPTS):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.fft
@@ -111,7 +111,7 @@ def tilt_series(kz: Doubles, kx: Doubles, tilts: Doubles, growth: float) -> tupl
     return plane.sum(0).astype(np.float32), np.sqrt((power * plane**2).sum(0)).astype(np.float32)
 
 
-def _transfer(radius: Doubles, voxel_size: float, rng: np.random.Generator) -> tuple[Reals, Reals]:
+def _transfer(radius: Doubles, voxel_size: float, rng: np.random.Generator) -> tuple[Any, Any]:
     """The CTF that leaves protein bright, or none, and the filter that corrects it: none, of phases, deconvolution."""
     nothing, kind = np.float32(1), rng.uniform()
     if kind < 0.4:
@@ -145,8 +145,8 @@ class Views:
     def __init__(self, side: int, batch_size: int, seed: int, scene_side: int = SCENE) -> None:
         """Draw crops of `side`^3 voxels."""
         self.side, self.batch_size, self.seed, self.scene_side = side, batch_size, seed, scene_side
-        self.scenes: dict[int, tuple] = {}  # of each crop of the batch: number, voxel size and scene
-        self.views: dict[int, tuple] = {}  # number and pair of volumes
+        self.scenes: dict[int, tuple[Any, ...]] = {}  # of each crop of the batch: number, voxel size and scene
+        self.views: dict[int, tuple[Any, ...]] = {}  # number and pair of volumes
 
     def batch(self, number: int) -> tuple[Floats, Floats, Floats]:
         """Inputs and targets (batch_size, side, side, side, 1) and weights (batch_size,) float32 of batch `number`.

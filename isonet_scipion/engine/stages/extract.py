@@ -112,7 +112,7 @@ def _centres(
         )
     # each tomogram has its own random numbers, so that leaving out others does not change its centres
     seed = None if settings.seed is None else [settings.seed, entry.star.integer(entry.row, "rlnIndex")]
-    with naming(volume, mask and path):
+    with naming(volume, path if mask is not None else None):
         return random_centres(volume.shape, mask, size, count, np.random.default_rng(seed), border)
 
 

@@ -74,7 +74,7 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
         target = _target(entry, settings)
         parts = _parts(entry, metadata, use_deconvolved)
         correct_tiles = corrector(model, network, entry.tilt)
-        corrected = None
+        corrected: Any = None
         for number, part in enumerate(parts, 1):
             task = f"Prediction of {entry.name}" + (f", half {number}" if len(parts) > 1 else "")
             shown = show(part, percentile, transfer, border, entry.inverted)
@@ -129,7 +129,7 @@ def _target(entry: TomogramEntry, settings: PredictSettings) -> Path:
 def _fixed_tiling(settings: PredictSettings, network: NetworkSettings) -> Tiling | None:
     if settings.cube_size is None and settings.crop_size is None:
         return None
-    cube = settings.cube_size or int(settings.crop_size / 1.5)
+    cube = settings.cube_size or int((settings.crop_size or 0) / 1.5)
     crop = settings.crop_size or int(cube * 1.5)
     for divisor in network.divisor:
         if crop % divisor:

@@ -221,7 +221,7 @@ def _selected(table: Star, settings: IterativeSettings) -> Star:
     return table
 
 
-def _kept_from_training(table: Star, size: int, seed: int) -> tuple[np.ndarray, list[int]]:
+def _kept_from_training(table: Star, size: int, seed: int) -> tuple[Floats, list[int]]:
     """Which subtomograms, of `size`^3 voxels, are trained on (bool), and the numbers of those that test the network."""
     is_known = set(PLACE) <= set(table.labels)
     places = [[table.number(row, label) if is_known else 0.0 for label in PLACE[1:]] for row in table.rows]
