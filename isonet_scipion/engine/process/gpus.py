@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 
 from isonet_scipion.engine.errors import EngineError
 
@@ -109,3 +110,17 @@ def choose_visible(text: str | None) -> int:
         return 0
     os.environ[VISIBLE] = visible_devices(text, os.environ.get(VISIBLE))
     return len(named_gpus(text))
+
+
+def gpus_to_share(text: str | None) -> tuple[str, ...]:
+    """Names, for `choose_visible`, of each GPU of a list, or of all that are visible where there is none."""
+    if text is not None:
+        return named_gpus(text)
+    visible = os.environ.get(VISIBLE)
+    if visible is not None:
+        return tuple(str(number) for number, one in enumerate(visible.split(",")) if one.strip() not in ("", CPU))
+    query = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
+    try:
+        return tuple(subprocess.run(query, capture_output=True, text=True, check=True).stdout.split())
+    except (OSError, subprocess.CalledProcessError):
+        return ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,9 @@ from isonet_scipion.engine.physics.grey_scale import normalise
 from isonet_scipion.engine.physics.wedge import TILT_TOLERANCE
 from isonet_scipion.engine.process.device import Devices, choose_devices, free_memory, is_out_of_memory
 from isonet_scipion.engine.process.disk import growth, require_space
+from isonet_scipion.engine.process.gpus import gpus_to_share
 from isonet_scipion.engine.process.progress import Progress
+from isonet_scipion.engine.process.workers import side_by_side
 from isonet_scipion.engine.reporting.comparison_figure import save_comparison
 from isonet_scipion.engine.reporting.pages import write_tomograms_page
 from isonet_scipion.engine.settings import PredictSettings
@@ -59,6 +62,10 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
     owners = {_target(entry, settings): entry for entry in entries}
     marks = table.claim(owners, "predict", "rlnCorrectedTomoName", "output_dir")
     require_space(settings.output_dir, growth({path: volume_bytes(shape) for path, shape in files.items()}))
+    gpus = gpus_to_share(settings.gpuID)[: len(entries)]
+    if len(gpus) > 1:
+        _predict_side_by_side(star_file, model_file, settings, entries, gpus)
+        return
     network = network_settings(metadata)
     percentile = settings.normalize_percentile
     if percentile is None:
@@ -99,6 +106,27 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
         log.info("%s and its picture %s", target, target.with_suffix(".png").name)
         if settings.report:
             reporter.write(entry, volume, entry.halves_fit(use_deconvolved), open_volume(target), border)
+    if settings.report:
+        log.info("%s", write_tomograms_page(settings.output_dir))
+
+
+def _predict_side_by_side(
+    star_file: str, model_file: str, settings: PredictSettings, entries: list[TomogramEntry], gpus: tuple[str, ...]
+) -> None:
+    """Give each GPU tomograms of its own: the largest first, each to the one that has the least to do."""
+    load = dict.fromkeys(gpus, 0)
+    shares: dict[str, list[str]] = {gpu: [] for gpu in gpus}
+    sizes = {entry.name: int(np.prod(open_volume(entry.path).shape)) for entry in entries}
+    for entry in sorted(entries, key=lambda entry: -sizes[entry.name]):
+        idlest = min(gpus, key=lambda gpu: load[gpu])
+        load[idlest] += sizes[entry.name]
+        shares[idlest].append(entry.row["rlnIndex"])
+    log.info("%d tomograms, spread over GPUs %s", len(entries), ", ".join(gpus))
+    jobs = []
+    for gpu, rows in shares.items():
+        own = dataclasses.replace(settings, gpuID=gpu, tomo_idx=",".join(rows))
+        jobs.append((f"GPU {gpu}", star_file, model_file, own))
+    side_by_side(predict, jobs)
     if settings.report:
         log.info("%s", write_tomograms_page(settings.output_dir))
 

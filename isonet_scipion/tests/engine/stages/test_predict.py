@@ -1,12 +1,17 @@
 """predict where memory or the number format does not suffice, with networks that are functions."""
 
+import dataclasses
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.mrc import open_volume, write_volume
+from isonet_scipion.engine.io.star import read_star
 from isonet_scipion.engine.process.device import choose_devices
+from isonet_scipion.engine.process.workers import side_by_side
 
 choose_devices("-1")
 
@@ -75,3 +80,29 @@ def test_a_network_beyond_float16_ends_with_an_error_and_no_tomogram(project, ru
         assert status == 0 and np.isfinite(open_volume("corrected_tomos/a_corrected.mrc").data).all(), log
     finally:
         keras.config.set_dtype_policy("float32")
+
+
+def test_each_gpu_gets_tomograms_of_its_own_and_a_failure_leaves_the_others(project, run, tmp_path, monkeypatch):
+    write_volume(tmp_path / "tomo" / "c.mrc", np.tile(project, (2, 1, 1)), 10.0)
+    assert run("prepare_star", "tomo")[0] == 0
+    shared = []
+    monkeypatch.setattr(stage, "side_by_side", lambda function, jobs: shared.extend(jobs))
+    status, log = run("predict", "tomograms.star", "m.keras", "--gpuID", "4,7,9,11", "--report", "False")
+    assert status == 0 and "3 tomograms, spread over GPUs 4, 7, 9" in log, log
+    assert [(name, own.gpuID, own.tomo_idx) for name, _, _, own in shared] == [
+        ("GPU 4", "4", "3"), ("GPU 7", "7", "1"), ("GPU 9", "9", "2"),
+    ]  # fmt: skip
+    monkeypatch.undo()
+    # for real, where there is no GPU: one process on the CPU, and one that fails
+    monkeypatch.chdir(tmp_path)
+    _, star, model, own = shared[0]
+    with pytest.raises(EngineError, match="gpuID"):
+        side_by_side(
+            stage.predict,
+            [
+                ("CPU", star, model, dataclasses.replace(own, gpuID="-1", tomo_idx="1,2")),
+                ("GPU 99", star, model, dataclasses.replace(own, gpuID="nonsense", tomo_idx="3")),
+            ],
+        )
+    named = {row["rlnIndex"]: row.get("rlnCorrectedTomoName") for row in read_star("tomograms.star").rows}
+    assert Path(named["1"]).exists() and Path(named["2"]).exists() and not Path(str(named["3"])).exists()
