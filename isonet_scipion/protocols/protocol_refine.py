@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from isonet_scipion.constants import CUBE_SIZE_ATTRIBUTE
-from isonet_scipion.engine.network.model_file import read_metadata
+from isonet_scipion.engine.network.model_file import network_settings, read_metadata
 from isonet_scipion.engine.sampling.crops import usual_cube_size
 from isonet_scipion.engine.settings import IterativeSettings, NetworkSettings, options
 from isonet_scipion.protocols.training_base import ProtIsoNetTraining
-from isonet_scipion.protocols.training_errors import subtomogramErrors
+from isonet_scipion.protocols.training_errors import network, subtomogramErrors
 from isonet_scipion.protocols.training_form import addIterativeTraining, addNetwork, addSubtomograms
 from isonet_scipion.protocols.training_tables import subtomogramRows
 
@@ -51,8 +51,8 @@ class ProtIsoNetRefine(ProtIsoNetTraining):
 
     def _options(self) -> dict[str, object]:
         given = super()._options()
-        # the builtin model brings its network's shape along
-        left = options(NetworkSettings) if self.startFromBuiltin else ()
+        # a model brings its network's shape along
+        left = options(NetworkSettings) if self._startsFromModel() else ()
         return {name: value for name, value in given.items() if name not in left}
 
     def _setErrors(self) -> list[str]:
@@ -72,12 +72,10 @@ class ProtIsoNetRefine(ProtIsoNetTraining):
 
     def _methods(self) -> list[str]:
         model = getattr(self, "model", None)
-        facts = {} if model is None else read_metadata(model.getFileName())
-        depth = facts.get("unet_depth", self._used("unetDepth"))
-        channels = facts.get("filter_base", self._used("filterBase"))
+        shape = network(self) if model is None else network_settings(read_metadata(model.getFileName()))
         iterations = self.iterations if model is None else model.getIteration()
         return [
-            f"A U-Net (depth {depth}, {channels} channels at the first level) was trained to fill the missing wedge as "
-            f"in IsoNet [Liu2022], in {iterations} iterations of {self._used('epochs')} epochs on "
+            f"A U-Net (depth {shape.unet_depth}, {shape.filter_base} channels at the first level) was trained to fill "
+            f"the missing wedge as in IsoNet [Liu2022], in {iterations} iterations of {self._used('epochs')} epochs on "
             f"{self._number()} subtomograms.{self._lastLoss()}"
         ]

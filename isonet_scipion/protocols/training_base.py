@@ -10,7 +10,7 @@ from isonet_scipion import convert
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.losses import read_losses
 from isonet_scipion.engine.io.star import read_star
-from isonet_scipion.engine.network.model_file import BUILTIN, STATE_FILE, read_metadata
+from isonet_scipion.engine.network.model_file import BUILTIN, STATE_FILE, network_settings, read_metadata
 from isonet_scipion.objects import IsoNetModel
 from isonet_scipion.protocols.base import EngineFailure, ProtIsoNetBase
 from isonet_scipion.protocols.form import optionValues, tiltErrors
@@ -140,19 +140,25 @@ class ProtIsoNetTraining(ProtIsoNetBase):
         if not any(True for _ in convert.enabled(items)):
             why = "" if items is None else ": the set is empty" if items.isEmpty() else ": all of the set are disabled"
             return [f"Select the *{self.items.capitalize()}*{why}."]
+        errors = self._modelErrors()
+        if errors:
+            return errors
         errors = self._setErrors()
         given = self.tiltMin.get(), self.tiltMax.get()
         unknown = sum(not self._optics(item).withTilts(*given).hasTilts for item in convert.enabled(items))
-        errors += tiltErrors(self, f"{unknown} {self.items}" if unknown else "")
+        return errors + tiltErrors(self, f"{unknown} {self.items}" if unknown else "")
+
+    def _modelErrors(self) -> list[str]:
         model = self.pretrainedModel.get()
-        if model is not None and self.startFromBuiltin:
-            errors.append("Choose either a *Model to start from* or the builtin model.")
-        if model is not None:
-            try:
-                read_metadata(model.getFileName())
-            except EngineError as error:
-                errors.append(f"*Model to start from*: {error}")
-        return errors
+        if model is None:
+            return []
+        if self.startFromBuiltin:
+            return ["Choose either a *Model to start from* or the builtin model."]
+        try:
+            network_settings(read_metadata(model.getFileName()))
+        except EngineError as error:
+            return [f"*Model to start from*: {error}"]
+        return []
 
     def _warnings(self) -> list[str]:
         model, rate = self.pretrainedModel.get(), self._input().get().getSamplingRate()

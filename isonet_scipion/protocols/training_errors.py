@@ -57,7 +57,7 @@ def subtomogramErrors(protocol: Protocol, cubeSize: int) -> list[str]:
             f"*Cube size* is {cubeSize} voxels: it must be smaller than the subtomograms, which have {sides[0]}."
         )
     try:
-        step = max(_network(protocol).divisor)
+        step = max(network(protocol).divisor)
         if cubeSize % step:
             errors.append(f"*Cube size* is {cubeSize} voxels: for this network it must be a multiple of {step}.")
         levels = numbers(protocol.noiseLevel.get() or "")
@@ -81,10 +81,11 @@ def _noiseErrors(levels: list[float], starts: list[int]) -> list[str]:
     return []
 
 
-def _network(protocol: Protocol) -> NetworkSettings:
-    """The network's shape; raises an EngineError or ValueError where it is impossible."""
-    if protocol.startFromBuiltin:
-        return network_settings(read_metadata(BUILTIN))
+def network(protocol: Protocol) -> NetworkSettings:
+    """The network's shape, a model's where it starts from one; raises EngineError or ValueError where impossible."""
+    model = protocol.pretrainedModel.get()
+    if protocol.startFromBuiltin or model is not None:
+        return network_settings(read_metadata(BUILTIN if model is None else model.getFileName()))
     values = optionValues(protocol, IterativeSettings)
     lists = {name: tuple(numbers(values[name], int)) for name in ("kernel", "pool") if name in values}
     return NetworkSettings.among({**values, **lists})

@@ -37,7 +37,7 @@ def addSubtomograms(form: Form) -> None:
         help="Subtomograms to learn from, as cut from the tomograms (protein dark, not rotated, tilt axis along "
         "y): those of the extraction protocol, or of any other.",
     )
-    _addStart(form, "It must have the shape chosen on the page *Network*.")
+    _addStart(form)
     _addCubeSize(
         form,
         "The network sees cubes of this side, cut out of the rotated subtomograms. A multiple of 2^depth of the "
@@ -82,7 +82,7 @@ def addTomograms(form: Form) -> None:
     addMicroscope(form, OnePassSettings, "ctfAware")
     positive = [Within(least=0)]
     addOption(form, OnePassSettings, "bfactor", "B-factor (Å²)", expert=True, condition="ctfAware", validators=positive)
-    _addStart(form, "The network takes its shape.")
+    _addStart(form)
     _addCubeSize(
         form,
         "The network sees cubes of this side, cut out of rotated crops of the tomograms. Empty: 48, less in thin "
@@ -91,14 +91,14 @@ def addTomograms(form: Form) -> None:
     addTiltRange(form, "each tomogram's")
 
 
-def _addStart(form: Form, shape: str) -> None:
+def _addStart(form: Form) -> None:
     form.addParam(
         "pretrainedModel",
         PointerParam,
         pointerClass="IsoNetModel",
         allowsNull=True,
         label="Model to start from (optional)",
-        help=f"Go on with a network trained on similar data. {shape}",
+        help="Go on with a network trained on similar data. Its shape is taken.",
     )
     form.addParam(
         "startFromBuiltin",
@@ -206,14 +206,16 @@ def addOnePassTraining(form: Form) -> None:
 
 def addNetwork(form: Form) -> None:
     """The shape of the iterative method's network."""
+    fresh = "pretrainedModel is None and not startFromBuiltin"  # a model brings its own
     deeper = "Deeper: more context, slower."
-    addOption(form, IterativeSettings, "unet_depth", "Depth", deeper, validators=[Within(1, 8)])
+    addOption(form, IterativeSettings, "unet_depth", "Depth", deeper, condition=fresh, validators=[Within(1, 8)])
     addOption(
         form,
         IterativeSettings,
         "filter_base",
         "Channels at the first level",
         "Half as many: a quarter of the time.",
+        condition=fresh,
         validators=[AT_LEAST_ONE],
     )
     for option, label, legal in (
@@ -223,4 +225,4 @@ def addNetwork(form: Form) -> None:
         ("drop_out", "Dropout", [SHARE]),
         ("batch_normalization", "Batch normalisation?", []),
     ):
-        addOption(form, IterativeSettings, option, label, expert=True, validators=legal)
+        addOption(form, IterativeSettings, option, label, expert=True, condition=fresh, validators=legal)

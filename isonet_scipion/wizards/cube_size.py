@@ -13,7 +13,7 @@ from isonet_scipion.engine.sampling.training_positions import USUAL_CUBE
 from isonet_scipion.engine.settings import NetworkSettings
 from isonet_scipion.engine.stages.extract import CROP_MARGIN
 from isonet_scipion.protocols import ProtIsoNetExtract, ProtIsoNetOnePass, ProtIsoNetRefine
-from isonet_scipion.protocols.form import numbers
+from isonet_scipion.protocols.training_errors import network
 
 LARGEST = 128  # voxels; training on larger cubes does not fit into a GPU's memory
 USUAL = 64  # voxels; larger cubes are for the long shadows of large, dense things
@@ -68,11 +68,9 @@ def sizesForExtraction(protocol: ProtIsoNetExtract) -> list[CubeSize]:
 
 
 def sizesForTraining(protocol: ProtIsoNetRefine) -> list[CubeSize]:
-    """The sizes for subtomograms that are cut already, with the network of the form."""
+    """The sizes for subtomograms that are cut already, with the network of the form, or of its model."""
     crop = protocol.inputSubtomograms.get().getDim()[0]
-    pool = tuple(numbers(protocol.pool.get() or "", int)) or None
-    network = NetworkSettings(unet_depth=protocol.unetDepth.get(), pool=pool)
-    return fittingSizes({"subtomograms": crop}, lambda side: crop, int(np.lcm.reduce(network.divisor)))
+    return fittingSizes({"subtomograms": crop}, lambda side: crop, int(np.lcm.reduce(network(protocol).divisor)))
 
 
 class CubeSizeList(TreeProvider):

@@ -5,7 +5,6 @@ Only numbers are taken from a file: the network is built from its settings, and 
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 import os
@@ -145,6 +144,16 @@ def load_model(path: str | os.PathLike[str]) -> tuple[keras.Model, dict[str, Any
     return model, metadata
 
 
+def require_shape(path: str | os.PathLike[str], shape: NetworkSettings, network: NetworkSettings) -> None:
+    """Raise an EngineError if a model file's `shape` is not that of a run's `network`, but for dropout."""
+    ours, theirs = network.as_dict(), shape.as_dict()
+    unlike = [f"{name} {theirs[name]} (the run's: {ours[name]})" for name in ours if ours[name] != theirs[name]]
+    unlike = [words for words in unlike if not words.startswith("drop_out")]
+    if unlike:
+        why = f"its network has another shape: {', '.join(unlike)}"
+        raise EngineError(str(path), why, "Leave these options out: the model's shape is then taken.")
+
+
 def copy_weights(model: keras.Model, network: NetworkSettings, path: str | os.PathLike[str]) -> None:
     """Give a network, of the shape `network`, the weights of a model file; dropout need not be the same.
 
@@ -154,11 +163,7 @@ def copy_weights(model: keras.Model, network: NetworkSettings, path: str | os.Pa
         If the file is no model, or of another shape.
     """
     other, metadata = load_model(path)
-    shape = dataclasses.replace(network_settings(metadata), drop_out=network.drop_out)
-    if shape != network:
-        raise EngineError(
-            str(path), f"it is a network of {shape}, the run's is {network}", "Give the model's own settings."
-        )
+    require_shape(path, network_settings(metadata), network)
     for ours, theirs in zip(weighted_layers(model), weighted_layers(other)):
         ours.set_weights(theirs.get_weights())
 

@@ -21,7 +21,13 @@ from isonet_scipion.engine.io.star import Star, read_star
 from isonet_scipion.engine.io.subtomograms import read_subtomograms
 from isonet_scipion.engine.io.tomogram_table import TomogramEntry, TomogramTable
 from isonet_scipion.engine.learning.noise_schedule import noise_level
-from isonet_scipion.engine.network.model_file import STATE_FILE, model_path, network_settings, read_metadata
+from isonet_scipion.engine.network.model_file import (
+    STATE_FILE,
+    model_path,
+    network_settings,
+    read_metadata,
+    require_shape,
+)
 from isonet_scipion.engine.physics.ctf import first_peak
 from isonet_scipion.engine.physics.tilt_check import power_by_angle, shown_range, tilt_warning
 from isonet_scipion.engine.physics.transfer import Transfer
@@ -62,6 +68,8 @@ def refine(star: str, given: Mapping[str, Any]) -> None:
     if values.get("pretrained_model") and not stored:
         shape = network_settings(read_metadata(values["pretrained_model"]))
     settings = kind.given(values, shape)
+    if shape is not None:
+        require_shape(values["pretrained_model"], shape, settings.network)
     settings = dataclasses.replace(settings, seed=_seed(settings))
     run = _one_pass(star, settings) if isinstance(settings, OnePassSettings) else _iterative(star, settings)
     final = run.settings

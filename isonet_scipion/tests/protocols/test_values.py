@@ -11,7 +11,7 @@ from tomo.constants import BOTTOM_LEFT_CORNER
 from tomo.objects import SetOfTomograms, SetOfTomoMasks
 
 from isonet_scipion.engine.io.star import read_star
-from isonet_scipion.engine.network.model_file import save_model
+from isonet_scipion.engine.network.model_file import network_settings, read_metadata, save_model
 from isonet_scipion.engine.network.unet import build_unet
 from isonet_scipion.engine.settings import NetworkSettings
 from isonet_scipion.protocols import (
@@ -164,6 +164,21 @@ class TestIsoNetValues(LiveTest):
         refine.iterations.set(2)
         self.assertEqual(refine.validate(), [])
         self.assertIn("1 iterations of 1 epochs", " ".join(refine.summary()))
+        self.check_start_of_another_shape(extract)
+
+    def check_start_of_another_shape(self, extract: ProtIsoNetExtract) -> None:
+        """A training takes the shape of the model that it starts from, whatever the form says of the network."""
+        shape = NetworkSettings(filter_base=2, unet_depth=1, convs_per_depth=2)
+        path = self.raw / "shallow.keras"
+        save_model(path, build_unet(shape), shape, {"voxel_size": VOXEL_SIZE})
+        model = self.run_(ProtIsoNetImportModel, {}, modelFile=str(path))
+        inputs = {"inputSubtomograms": (extract, "subtomograms"), "pretrainedModel": (model, "model")}
+        # 18 is no multiple of 2^2, the form's network, but of 2^1, the model's
+        start = self.run_(ProtIsoNetRefine, inputs, cubeSize=18, **TRAINING)
+        self.assertTrue(start.isFinished(), start.getErrorMessage())
+        trained = network_settings(read_metadata(start.model.getFileName()))
+        self.assertEqual((trained.filter_base, trained.unet_depth, trained.convs_per_depth), (2, 1, 2))
+        self.assertIn("A U-Net (depth 1, 2 channels", start.methods()[0])
 
     def test_the_iteration_of_a_correction_belongs_to_its_result(self) -> None:
         network = NetworkSettings(filter_base=2, unet_depth=1, convs_per_depth=2)

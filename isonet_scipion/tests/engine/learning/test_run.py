@@ -155,7 +155,8 @@ def test_released_model_is_a_start(subtomograms, run, reference):
     for ours, theirs in zip(trained, [w for w in weights(model) if w.ndim == 5]):
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
     status, log = run("refine", "subtomo.star", *SMALL, f"--pretrained_model={model}", "--result_dir=other")
-    assert status == 1 and "model_fb8.h5: it is a network of" in log
+    assert status == 1 and "model_fb8.h5: its network has another shape: filter_base 8 (the run's: " in log
+    assert "NetworkSettings" not in log and not Path("other").exists()
 
 
 @pytest.mark.parametrize("loss", [float("nan"), float("inf"), 1.1])

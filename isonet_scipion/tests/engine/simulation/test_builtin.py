@@ -105,7 +105,7 @@ def test_refinement_starts_from_it_in_its_shape(tmp_path, run):
     assert read_metadata("iterative/model_iter01.keras")["stem"] == read_metadata(BUILTIN)["stem"]
     other = ("--filter_base=4", "--result_dir=other")
     status, log = run("refine", "tomograms.star", *options, "--pretrained_model", BUILTIN, *other)
-    assert status == 1 and "it is a network of" in log
+    assert status == 1 and "its network has another shape: filter_base" in log
 
 
 def test_it_says_what_it_is():
