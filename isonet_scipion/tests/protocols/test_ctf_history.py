@@ -19,7 +19,7 @@ from isonet_scipion.protocols import (
     ProtIsoNetExport,
     ProtIsoNetExtract,
     ProtIsoNetMask,
-    ProtIsoNetRefine,
+    ProtIsoNetOnePass,
 )
 from isonet_scipion.protocols.ctf_history import CHOICES, ctfStates
 from isonet_scipion.protocols.training_tables import tomogramRows
@@ -130,7 +130,7 @@ class TestIsoNetCtfHistory(IsoNetTest):
 
     def test_other_stages_know_it_too(self) -> None:
         flipped = {"inputTomograms": (self.fromFlipped, "Tomograms")}
-        aware = self.prepare(ProtIsoNetRefine, flipped, method=1, ctfAware=True, defocus=DEFOCUS, cubeSize=8)
+        aware = self.prepare(ProtIsoNetOnePass, flipped, ctfAware=True, defocus=DEFOCUS, cubeSize=8)
         self.assertEqual(aware.validate(), [])
         self.assertEqual([row["isonetCtfState"] for row in tomogramRows(aware)], ["phase-flipped"] * 2)
         extract = self.run_(ProtIsoNetExtract, flipped, cubeSize=16, cropSize=24, numberSubtomos=2)

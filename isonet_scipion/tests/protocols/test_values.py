@@ -20,6 +20,7 @@ from isonet_scipion.protocols import (
     ProtIsoNetExtract,
     ProtIsoNetImportModel,
     ProtIsoNetMask,
+    ProtIsoNetOnePass,
     ProtIsoNetPredict,
     ProtIsoNetRefine,
 )
@@ -49,18 +50,18 @@ class TestIsoNetValues(LiveTest):
     def test_no_protocol_starts_while_an_optional_input_is_linked_but_absent(self) -> None:
         mask = self.prepare(ProtIsoNetMask, self.input)
         model = self.prepare(ProtIsoNetImportModel, {}, modelFile="x.keras")
-        train = self.prepare(ProtIsoNetRefine, self.input, method=1)
+        train = self.prepare(ProtIsoNetOnePass, self.input)
         for protocol in (mask, model, train):
             self.proj.saveProtocol(protocol)
         masks, start = {**self.input, "inputMasks": (mask, "tomoMasks")}, {"pretrainedModel": (model, "model")}
         ctfs = {**self.input, "inputCtfs": (mask, "CTFs")}
-        aware = {"method": 1, "ctfAware": True, "defocus": 20000}
+        aware = {"ctfAware": True, "defocus": 20000}
         for label, protocol in (
             ("Masks", self.prepare(ProtIsoNetExtract, masks, **CUBES)),
             ("Coordinates", self.prepare(ProtIsoNetExtract, {**self.input, "inputCoordinates": (train, "c")}, **CUBES)),
-            ("Masks", self.prepare(ProtIsoNetRefine, masks, method=1)),
-            ("Model to start from", self.prepare(ProtIsoNetRefine, {**self.input, **start}, method=1)),
-            ("CTFs", self.prepare(ProtIsoNetRefine, ctfs, **aware)),
+            ("Masks", self.prepare(ProtIsoNetOnePass, masks)),
+            ("Model to start from", self.prepare(ProtIsoNetOnePass, {**self.input, **start})),
+            ("CTFs", self.prepare(ProtIsoNetOnePass, ctfs, **aware)),
             ("CTFs", self.prepare(ProtIsoNetDeconv, ctfs, defocus=20000)),
             ("Masks", self.prepare(ProtIsoNetExport, masks)),
             ("Corrected tomograms", self.prepare(ProtIsoNetExport, {**self.input, "inputCorrected": (train, "t")})),
@@ -68,10 +69,10 @@ class TestIsoNetValues(LiveTest):
         ):
             with self.subTest(protocol.getClassName(), label=label):
                 (error,) = protocol.validate()
-                self.assertRegex(error, rf"^\*{label}\*: .*, which is linked, is not there yet")
+                self.assertRegex(error, rf"^\*{label}( \(optional\))?\*: .*, which is linked, is not there yet")
         # what the form's other values hide is not waited for
         self.assertEqual(self.prepare(ProtIsoNetDeconv, self.input, defocus=20000).validate(), [])
-        hidden = self.prepare(ProtIsoNetRefine, {**ctfs, **self.masked}, method=1)
+        hidden = self.prepare(ProtIsoNetOnePass, {**ctfs, **self.masked})
         self.assertEqual(hidden.validate(), [])
         ended = self.prepare(ProtIsoNetExport, {**self.input, "inputCorrected": (self.mask, "tomograms")})
         self.assertIn("that protocol has ended", " ".join(ended.validate()))
@@ -81,11 +82,11 @@ class TestIsoNetValues(LiveTest):
         output.copyInfo(self.mask.tomoMasks)
         self.append(output, [item.clone() for item in self.mask.tomoMasks])
         self.mask._defineOutputs(open=output)
-        refine = self.prepare(ProtIsoNetRefine, {**self.input, "inputMasks": (self.mask, "open")}, method=1)
+        refine = self.prepare(ProtIsoNetOnePass, {**self.input, "inputMasks": (self.mask, "open")})
         status = self.mask.getStatus()
         self.addCleanup(self.mask.setStatus, status)
         self.mask.setStatus("running")
-        self.assertIn("*Masks*: more are still to come", " ".join(refine.validate()))
+        self.assertRegex(" ".join(refine.validate()), r"\*Masks.*\*: more are still to come")
         self.mask.setStatus(status)
         self.assertEqual(refine.validate(), [])
 
@@ -235,11 +236,11 @@ class TestIsoNetValues(LiveTest):
         self.assertEqual(row["rlnTomoName"], "TS_02")
         extract = self.prepare(ProtIsoNetExtract, {**self.input, "inputMasks": sets[SetOfTomoMasks]}, **CUBES)
         self.assertEqual(extract._usable(list(SHAPES)), ["TS_02"])
-        refine = self.prepare(ProtIsoNetRefine, inputs, method=1, cubeSize=8)
+        refine = self.prepare(ProtIsoNetOnePass, inputs, cubeSize=8)
         self.assertEqual([row["rlnTomoName"] for row in _rows(refine)], ["TS_02"])
 
 
-def _rows(refine: ProtIsoNetRefine) -> list[dict[str, str]]:
+def _rows(refine: ProtIsoNetOnePass) -> list[dict[str, str]]:
     from isonet_scipion.protocols.training_tables import tomogramRows
 
     return tomogramRows(refine)
