@@ -119,7 +119,7 @@ def _run(record: Command, values: Mapping[str, Any]) -> None:
     _set_up_logging(values.get("log_level", "info"))
     require_outputs([values[name] for name in record.files], [values[name] for name in record.folders])
     try:
-        with alone(record.writes(values)) if record.writes else nullcontext():
+        with alone(record.writes(record.told(values, typed))) if record.writes else nullcontext():
             record.function(*arguments)
     except EngineError:
         raise

@@ -26,7 +26,7 @@ class Command:
         The dataclass that the options are made from. A function that makes them instead: then the command's takes no
         settings but a mapping of the options that were typed to their values; what was not given is not there.
     writes : callable, optional
-        From all values by name to the file or folder that one command at a time may write.
+        From the values by name, as the function gets them, to the file or folder that one command at a time may write.
     files, folders : tuple of str
         Names of the values that name a file, or a folder, to write.
     less_memory : str
@@ -63,6 +63,12 @@ class Command:
         if isinstance(self.settings, type):
             return (self.settings(**typed),)
         return (typed,) if self.settings else ()
+
+    def told(self, values: Mapping[str, Any], typed: Mapping[str, Any]) -> dict[str, Any]:
+        """All values by name, without the defaults of options where the function takes what was typed alone."""
+        if isinstance(self.settings, type) or not self.settings:
+            return dict(values)
+        return {name: value for name, value in values.items() if name in typed or name not in self.options}
 
 
 def value_of(name: str) -> Callable[[Mapping[str, Any]], str]:

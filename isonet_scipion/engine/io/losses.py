@@ -8,8 +8,20 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from isonet_scipion.engine.io.files import replacing
+from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.io.files import replacing, require_file
 from isonet_scipion.engine.measure.history import EpochRecord
+
+LOSS_TABLE = "losses.csv"  # in the folder of a training
+
+
+def require_own_losses(path: str | os.PathLike[str]) -> None:
+    """Raise an EngineError if a file is there that is no table of `write_losses`, which would be replaced."""
+    if not os.path.lexists(path):
+        return
+    with open(require_file(path, "table of losses"), encoding="utf-8", errors="replace") as file:
+        if not file.readline(1000).startswith("iteration,epoch,loss"):
+            raise EngineError(str(path), "it is there already, and no table of a training", "Give another result_dir.")
 
 
 def write_losses(path: str | os.PathLike[str], history: Sequence[EpochRecord]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import asdict, dataclass
-from typing import get_type_hints
+from typing import Tuple, get_type_hints
 
 from isonet_scipion.engine.io.json_types import require_kinds
 
@@ -21,7 +21,7 @@ class Outcome:
     what: str = ""  # as in `EngineError`
     why: str = ""
     remedy: str = ""
-    warnings: tuple[str, ...] = ()  # one line each; the first ones
+    warnings: Tuple[str, ...] = ()  # one line each; the first ones
 
     @property
     def error(self) -> str:

@@ -12,17 +12,19 @@ from typing import Any, Generic
 import keras
 
 from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.io.losses import LOSS_TABLE, require_own_losses
 from isonet_scipion.engine.io.refine_json import model_name
 from isonet_scipion.engine.learning.forecast import Forecast, model_bytes, require_space
 from isonet_scipion.engine.learning.method import Batches, Losses, Method
 from isonet_scipion.engine.learning.noise_schedule import noise_level
-from isonet_scipion.engine.learning.state import RunState
+from isonet_scipion.engine.learning.state import RunState, read_state
 from isonet_scipion.engine.learning.watchers import Log, LossTable, ModelFile, Page, StateFile, Watcher
 from isonet_scipion.engine.measure.history import EpochRecord, best_end, iterations_without_gain, require_convergence
 from isonet_scipion.engine.network.model_file import STATE_FILE, copy_weights, load_weights, read_metadata
 from isonet_scipion.engine.network.unet import build_unet
 from isonet_scipion.engine.process.device import Devices, is_out_of_memory, training_scope
 from isonet_scipion.engine.process.progress import Progress
+from isonet_scipion.engine.reporting.pages import require_own_page
 from isonet_scipion.engine.settings import TrainingSettings
 
 log = logging.getLogger(__name__)
@@ -83,6 +85,8 @@ class Run(Generic[Batches]):
             If the loss diverges, memory does not suffice for the smallest batch, no iteration is left, or the folder
             holds what would be overwritten.
         """
+        require_own_page(self.folder)
+        require_own_losses(self.folder / LOSS_TABLE)
         keras.utils.set_random_seed(self.settings.seed % 2**32)
         with training_scope(self.devices):
             self.model = build_unet(self.settings.network)
@@ -136,9 +140,10 @@ class Run(Generic[Batches]):
         path = self.folder / STATE_FILE
         stored = read_metadata(path) if path.exists() else None
         if stored and self._continues(stored):
-            self.state = RunState(**stored["progress"])
-            self.state.history = [EpochRecord(**record) for record in self.state.history]
+            self.state = read_state(stored, self.settings.epochs, path)
             load_weights(self.model, path)
+            for watcher in self.watchers:
+                watcher.after_resume(self)
             log.info("Going on with iteration %d after %d of its epochs.", self.state.iteration, self.state.epoch)
             return
         # a kill before the first state is written leaves the first model
@@ -150,13 +155,16 @@ class Run(Generic[Batches]):
 
     def _continues(self, stored: dict[str, Any]) -> bool:
         """Whether a stored state is one that this run goes on from; raises where it is another run's."""
-        if self.settings.continue_from and stored["run"]["continue_from"] != self.settings.continue_from:
-            return stored["progress"]["iteration"] == self.first_iteration
+        run, state = stored.get("run"), self.folder / STATE_FILE
+        if not isinstance(run, dict):
+            raise EngineError(str(state), "it is no state of a training", "Give another result_dir.")
+        if self.settings.continue_from and run.get("continue_from") != self.settings.continue_from:
+            return read_state(stored, self.settings.epochs, state).iteration == self.first_iteration
         for name, value in self.identity().items():
-            if stored["run"].get(name) != value:
+            if run.get(name) != value:
                 raise EngineError(
                     str(self.folder),
-                    f"it holds a run with {name} {stored['run'].get(name)}, not {value}",
+                    f"it holds a run with {name} {run.get(name)}, not {value}",
                     "Give the same settings to go on with it, or another result_dir.",
                 )
         return True

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, get_type_hints
 
+from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.io.json_types import require_kinds
 from isonet_scipion.engine.measure.history import EpochRecord
+
+if TYPE_CHECKING:
+    import os
 
 
 @dataclass
@@ -15,3 +21,40 @@ class RunState:
     epoch: int = 0  # finished epochs of it
     batch_size: int = 4
     history: list[EpochRecord] = field(default_factory=list)
+
+
+def read_state(stored: dict[str, Any], epochs: int, path: str | os.PathLike[str]) -> RunState:
+    """How far a run has come, out of its state file's metadata, whose author may be a stranger.
+
+    Parameters
+    ----------
+    stored : dict
+        The metadata.
+    epochs : int
+        Of each iteration.
+    path : path
+        The state file, for errors.
+
+    Raises
+    ------
+    EngineError
+        If a value is of a wrong kind, or the numbers do not fit each other.
+    """
+    try:
+        progress = dict(stored["progress"])
+        history = [EpochRecord(**record) for record in progress.pop("history")]
+        for record in history:
+            require_kinds(asdict(record), get_type_hints(EpochRecord))
+        require_kinds(progress, dict.fromkeys(("iteration", "epoch", "batch_size"), int))
+        state = RunState(**progress, history=history)
+        if history:
+            last = history[-1]
+            due = (last.iteration + 1, 0) if last.epoch >= epochs else (last.iteration, last.epoch)
+        else:
+            due = (state.iteration, 0)
+        if (state.iteration, state.epoch) != due or state.iteration < 1 or state.batch_size < 1:
+            told = f"iteration {state.iteration}, {state.epoch} epochs and batch_size {state.batch_size}"
+            raise ValueError(f"{told} do not follow from its {len(history)} epochs")
+        return state
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        raise EngineError(str(path), f"it is no state of a training ({error})", "Give another result_dir.") from error

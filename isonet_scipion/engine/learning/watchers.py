@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import keras
 import numpy as np
 
-from isonet_scipion.engine.io.losses import write_losses
+from isonet_scipion.engine.io.losses import LOSS_TABLE, write_losses
 from isonet_scipion.engine.io.refine_json import write_refine_json
 from isonet_scipion.engine.measure.history import EpochRecord
 from isonet_scipion.engine.network.model_file import STATE_FILE, save_model
@@ -52,6 +52,9 @@ class Watcher(Protocol):
     def after_epoch(self, run: Followed, record: EpochRecord) -> None:
         """Take note of an epoch, after which the run's state is of the next one."""
 
+    def after_resume(self, run: Followed) -> None:
+        """Make up for what a run that was killed after writing its state did not come to."""
+
 
 class ModelFile:
     """The model of each iteration, and beside it refine_iterNN.json, from which another run can go on."""
@@ -74,6 +77,9 @@ class ModelFile:
         }
         write_refine_json(run.folder, record.iteration, run.settings.as_options(), more)
 
+    def after_resume(self, run: Followed) -> None:
+        """Nothing: they are written before the state."""
+
 
 class StateFile:
     """What an interrupted run goes on from."""
@@ -83,14 +89,22 @@ class StateFile:
         content = {**run.metadata, "progress": dataclasses.asdict(run.state), "run": run.identity()}
         save_model(run.folder / STATE_FILE, run.model, run.settings.network, content)
 
+    def after_resume(self, run: Followed) -> None:
+        """Nothing: it is what the run goes on from."""
+
 
 class LossTable:
     """The losses of all epochs as table and picture."""
 
     def after_epoch(self, run: Followed, record: EpochRecord) -> None:
         """Write both anew."""
-        write_losses(run.folder / "losses.csv", run.state.history)
-        draw_losses(run.folder / LOSSES, run.state.history)
+        self.after_resume(run)
+
+    def after_resume(self, run: Followed) -> None:
+        """Write both anew."""
+        if run.state.history:
+            write_losses(run.folder / LOSS_TABLE, run.state.history)
+            draw_losses(run.folder / LOSSES, run.state.history)
 
 
 class Page:
@@ -98,7 +112,12 @@ class Page:
 
     def after_epoch(self, run: Followed, record: EpochRecord) -> None:
         """Write it anew."""
-        write_training_page(run.folder, run.state.history)
+        self.after_resume(run)
+
+    def after_resume(self, run: Followed) -> None:
+        """Write it anew."""
+        if run.state.history:
+            write_training_page(run.folder, run.state.history)
 
 
 class Log:
@@ -119,3 +138,6 @@ class Log:
             record.val_loss,
             clock(left),
         )
+
+    def after_resume(self, run: Followed) -> None:
+        """Nothing: the run itself says where it goes on."""

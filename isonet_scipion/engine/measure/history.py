@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Optional
 
 import numpy as np
 
@@ -24,8 +25,8 @@ class EpochRecord:
     noise_level: float
     seconds: float
     # at the end of a one-pass iteration; see `learning.unseen_boxes`
-    wedge_correlation: float | None = None
-    wedge_chance: float | None = None
+    wedge_correlation: Optional[float] = None
+    wedge_chance: Optional[float] = None
 
 
 def require_convergence(record: EpochRecord, history: Sequence[EpochRecord], learning_rate: float) -> None:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import base64
 import html
+import logging
 import os
 from pathlib import Path
 
 from isonet_scipion.engine.conventions import REPORT_PAGE, REPORT_SUFFIX
+from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.files import in_turn, read_own_file, write_whole
 from isonet_scipion.engine.io.report_file import TomogramReport, read_report
 
+log = logging.getLogger(__name__)
+MOST_PAGE = 1 << 30  # bytes
 MOST_PICTURE = 64 << 20  # bytes
 
 STYLE = """
@@ -51,12 +55,25 @@ def write_tomograms_page(folder: str | os.PathLike[str]) -> Path:
     Raises
     ------
     EngineError
-        If a report is damaged, or the page can't be written.
+        If the page can't be written.
     """
     folder = Path(folder)
     paths = sorted(folder.glob(f"*{REPORT_SUFFIX}"))
-    sections = [_tomogram_section(read_report(path), path.with_suffix(".png")) for path in paths]
+    sections = []
+    for path in paths:
+        try:
+            sections.append(_tomogram_section(read_report(path), path.with_suffix(".png")))
+        except EngineError as error:  # of another run: that of this one is whole
+            log.warning("%s Left out of the page.", error)
     return write_page(folder / REPORT_PAGE, "Missing wedge correction: what was gained", [*sections, EXPLANATION])
+
+
+def require_own_page(folder: str | os.PathLike[str]) -> None:
+    """Raise an EngineError if a folder holds a page of another program's, which would be replaced."""
+    path = Path(folder) / REPORT_PAGE
+    # the style is in each of ours
+    if os.path.lexists(path) and STYLE.strip().splitlines()[0].encode() not in read_own_file(path, MOST_PAGE):
+        raise EngineError(str(path), "it is there already, and no page of this program", "Give another folder.")
 
 
 def write_page(path: Path, title: str, sections: list[str]) -> Path:

@@ -27,7 +27,7 @@ from isonet_scipion.engine.process.gpus import gpus_to_share
 from isonet_scipion.engine.process.progress import Progress
 from isonet_scipion.engine.process.workers import side_by_side
 from isonet_scipion.engine.reporting.comparison_figure import save_comparison
-from isonet_scipion.engine.reporting.pages import write_tomograms_page
+from isonet_scipion.engine.reporting.pages import require_own_page, write_tomograms_page
 from isonet_scipion.engine.settings import PredictSettings
 from isonet_scipion.engine.stages.report import Reporter
 
@@ -61,6 +61,8 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
     files = {_target(entry, settings): entry.source(use_deconvolved)[0].shape for entry in entries}
     owners = {_target(entry, settings): entry for entry in entries}
     marks = table.claim(owners, "predict", "rlnCorrectedTomoName", "output_dir")
+    if settings.report:
+        require_own_page(settings.output_dir)
     require_space(settings.output_dir, growth({path: volume_bytes(shape) for path, shape in files.items()}))
     gpus = gpus_to_share(settings.gpuID)[: len(entries)]
     if len(gpus) > 1:

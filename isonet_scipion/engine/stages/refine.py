@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from isonet_scipion.engine.arrays import Floats
-from isonet_scipion.engine.command import Command, value_of
+from isonet_scipion.engine.command import Command
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.ctf_aware import takes_deconvolved, tomogram_transfer
 from isonet_scipion.engine.io.refine_json import read_refine_json
@@ -64,6 +64,7 @@ def refine(star: str, given: Mapping[str, Any]) -> None:
     for name in sorted(given.keys() - known.keys() - {"method"}):
         raise EngineError(name, f"the method {kind.method} does not take it", "Leave it out, or change method.")
     values = {name: value for name, value in {**stored, **given}.items() if name in known}
+    values["result_dir"] = _result_dir(given)
     shape = None
     if values.get("pretrained_model") and not stored:
         shape = network_settings(read_metadata(values["pretrained_model"]))
@@ -79,6 +80,15 @@ def refine(star: str, given: Mapping[str, Any]) -> None:
         run.method.cube_size, ", ".join(run.devices.gpus) or "CPU", run.devices.policy, final.seed,
     )  # fmt: skip
     run.train()
+
+
+def _result_dir(given: Mapping[str, Any]) -> str:
+    """Folder of the run: the given one, else that of the file to continue from, else the usual one."""
+    if "result_dir" in given:
+        return given["result_dir"]
+    if given.get("continue_from"):
+        return str(Path(given["continue_from"]).parent)
+    return training_options()["result_dir"].default
 
 
 def _method(star: str, given: str | None) -> str:
@@ -208,7 +218,13 @@ def _seed(settings: TrainingSettings) -> int:
     if settings.seed is not None:
         return settings.seed
     state = Path(settings.result_dir) / STATE_FILE
-    return read_metadata(state)["run"]["seed"] if state.exists() else int(np.random.SeedSequence().generate_state(1)[0])
+    if not state.exists():
+        return int(np.random.SeedSequence().generate_state(1)[0])
+    run = read_metadata(state).get("run")
+    seed = run.get("seed") if isinstance(run, dict) else None
+    if type(seed) is not int or seed < 0:
+        raise EngineError(str(state), f"its seed is {seed!r}", "Give another result_dir.")
+    return seed
 
 
 def _start(settings: TrainingSettings) -> tuple[Path | None, int]:
@@ -297,7 +313,7 @@ COMMANDS = (
         refine,
         ("STAR_FILE",),
         training_options,
-        writes=value_of("result_dir"),
+        writes=_result_dir,
         folders=("result_dir",),
         less_memory="Lower batch_size, filter_base or cube_size.",
     ),

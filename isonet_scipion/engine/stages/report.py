@@ -18,7 +18,7 @@ from isonet_scipion.engine.measure.quality import Evidence, measure_quality
 from isonet_scipion.engine.network.correction import corrector
 from isonet_scipion.engine.network.model_file import load_model, network_settings, read_metadata
 from isonet_scipion.engine.process.device import choose_devices
-from isonet_scipion.engine.reporting.pages import verdict, write_tomograms_page
+from isonet_scipion.engine.reporting.pages import require_own_page, verdict, write_tomograms_page
 from isonet_scipion.engine.reporting.tomogram_figure import save_report
 from isonet_scipion.engine.settings import ReportSettings
 
@@ -41,6 +41,7 @@ def report(star_file: str, model_file: str, settings: ReportSettings) -> None:
     for entry in entries:
         if not entry.text("rlnCorrectedTomoName"):
             raise EngineError(star_file, f"{entry.path} has no rlnCorrectedTomoName", "Run predict first.")
+        require_own_page(Path(entry.row["rlnCorrectedTomoName"]).parent)
     if percentile is None:
         percentile = metadata.get("normalize_percentile", True)
     choose_devices(settings.gpuID, settings.precision)
