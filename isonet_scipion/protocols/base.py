@@ -20,6 +20,7 @@ from pyworkflow.protocol.params import BooleanParam, StringParam
 from isonet_scipion.convert import fileName
 from isonet_scipion.engine.io.outcome import read_outcome
 from isonet_scipion.engine.process.parent_watch import PARENT
+from isonet_scipion.environment import has_gpu
 from isonet_scipion.plugin import Plugin
 from isonet_scipion.protocols.form import commandOptions, isFilledIn
 from isonet_scipion.protocols.linked_inputs import absentErrors, growingErrors
@@ -45,9 +46,10 @@ class ProtIsoNetBase(EMProtocol):
         form.addHidden(
             USE_GPU,
             BooleanParam,
-            default=True,
+            default=has_gpu(),
             label="Use GPU?",
-            help="Without a GPU the CPU does the same work, some ten times slower.",
+            help="Without a GPU the CPU does the same work, some ten times slower. The default is Yes where this "
+            "machine has an NVIDIA driver. With Yes, GPUs that are not there are an error.",
         )
         form.addHidden(
             GPU_LIST,

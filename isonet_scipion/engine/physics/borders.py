@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Tuple
 
 import numpy as np
 import scipy.ndimage
@@ -14,7 +15,7 @@ MOST_VALUES = 4
 LEAST_SHARE = 0.005  # of the voxels; less shifts no percentile
 ABOVE_NEIGHBOURS = 5.0  # smooth data in few grey levels have flat places too, but of neighbouring levels alike
 
-Box = tuple[slice, ...]
+Box = Tuple[slice, ...]
 
 
 @dataclass(frozen=True)

@@ -26,9 +26,11 @@ SMALLER = {
 # 30 iterations are 2, and five more are one more
 FEWER = {"iter30": "iter02", "--iterations 30": "--iterations 2", "--iterations 35": "--iterations 3"}
 FEWER |= {"iter08": "iter02", "--iterations 8": "--iterations 2"}
+FEWER |= {"--gpuID 0,1,2,3": "--gpuID -1", "--gpuID 0": "--gpuID -1"}  # GPUs that are not there are an error
 # what runs the other commands
 ELSEWHERE = {
     r"python3 run\.py test": "continuous integration",
+    r"python3 run\.py engine .*": "test_official_scipion",
     r"python3 run\.py demo": "test_workflow, but for the environment, which continuous integration makes",
     r"scipion3 install[pb] .*": "continuous integration's installation with Scipion's own installer",
     r"git clone <this repository> isonet_scipion": "the reader",

@@ -276,7 +276,7 @@ def test_the_lists_of_tested_packages_meet_the_requirements():
 
 @pytest.fixture
 def predict(tmp_path):
-    protocol = protocols.ProtIsoNetPredict(workingDir=str(tmp_path))
+    protocol = protocols.ProtIsoNetPredict(workingDir=str(tmp_path), useGpu=True)
     (tmp_path / "logs").mkdir()
     (tmp_path / "extra").mkdir()
     return protocol
