@@ -58,7 +58,7 @@ def cached(prepare: Callable[[int], PreparedSubtomogram], count: int, cube_size:
     return functools.lru_cache(maxsize=max(1, min(count, CACHE_BYTES // size)))(prepare)
 
 
-class PairBatches(keras.utils.PyDataset):
+class PairBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no types
     """Batches of an epoch for Keras, made by threads ahead of the training."""
 
     def __init__(

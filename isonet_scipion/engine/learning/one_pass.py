@@ -39,7 +39,7 @@ CLIP = 1.0  # norm above which gradients are shortened
 STATISTICS = 0.9
 
 
-class LearningRate(keras.optimizers.schedules.CosineDecay):
+class LearningRate(keras.optimizers.schedules.CosineDecay):  # type: ignore[misc]  # Keras has no types
     """Rises with the optimiser's steps, falls with the run's: those `before` the optimiser's first count too."""
 
     before = 0  # `continue_from` starts an optimiser in the middle of a run

@@ -112,7 +112,7 @@ def _stored(data: Reals, folder: str) -> Floats:
     return stored
 
 
-class CropBatches(keras.utils.PyDataset):
+class CropBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no types
     """Inputs of `OnePassModel` and weights of its errors for each step, made by threads ahead of the training."""
 
     def __init__(

@@ -16,7 +16,7 @@ COARSE = 0.1  # cycles per voxel
 VIEWS = 2  # rotated copies of each crop in a step; of halves, each is the input once
 
 
-class OnePassModel(keras.Model):
+class OnePassModel(keras.Model):  # type: ignore[misc]  # Keras has no types
     """A U-Net with what it is trained by.
 
     The estimate of each crop's missing wedge is made within the step, by a copy of the network without gradient:
