@@ -341,6 +341,7 @@ class TrainingSettings:
     )
     precision: str = option("auto", PRECISION, PRECISIONS)
     seed: Optional[int] = option(None, SEED, least=0)
+    check_axes: bool = option(True, CHECK_AXES)
     patience: Optional[int] = option(
         None,
         "Stop when the restored wedge correlation has not risen for so many iterations. Default: go on.",

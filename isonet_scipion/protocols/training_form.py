@@ -148,6 +148,7 @@ def addIterativeTraining(form: Form) -> None:
     deleting = "Delete the estimates of the iterations?"
     addOption(form, IterativeSettings, "remove_intermediate", deleting, expert=True)
     addOption(form, IterativeSettings, "precision", "Precision", expert=True)
+    addOption(form, IterativeSettings, "check_axes", "Check the axes?", expert=True)
     addOption(form, IterativeSettings, "seed", "Seed", expert=True)
     group = form.addGroup("Denoising")
     addOption(
@@ -201,6 +202,7 @@ def addOnePassTraining(form: Form) -> None:
         addOption(form, OnePassSettings, option, label, expert=True, validators=[legal])
     addOption(form, OnePassSettings, "normalize_percentile", "Normalise by percentiles?", expert=True)
     addOption(form, OnePassSettings, "precision", "Precision", expert=True)
+    addOption(form, OnePassSettings, "check_axes", "Check the axes?", expert=True)
     addOption(form, OnePassSettings, "seed", "Seed", expert=True)
 
 

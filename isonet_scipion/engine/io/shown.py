@@ -31,6 +31,12 @@ def border_of(volume: Volume) -> Border | None:
     return border
 
 
+def data_shape(volume: Volume) -> tuple[int, int, int]:
+    """Of the smallest box of a volume that holds all that is data."""
+    border = find_border(volume.data)
+    return volume.shape if border is None else border.inner_shape
+
+
 def require_axes(volume: Volume, border: Border | None, check: bool, inverted: bool) -> None:
     """Raise an EngineError if a tomogram's missing wedge shows its tilt axis or beam along another axis than y and z.
 

@@ -12,7 +12,7 @@ from scipy.spatial.transform import Rotation
 from isonet_scipion.engine.arrays import Floats, Integers, Reals, release, scratch_array
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.mrc import check_mask, naming, open_volume
-from isonet_scipion.engine.io.shown import border_of, open_mask, show
+from isonet_scipion.engine.io.shown import border_of, open_mask, require_axes, show
 from isonet_scipion.engine.io.tomogram_table import TomogramEntry
 from isonet_scipion.engine.learning.epoch import VALIDATION_SHARE
 from isonet_scipion.engine.learning.one_pass_step import VIEWS, error_weight, plane_filter
@@ -66,6 +66,7 @@ def read_source(
     seed: int,
     transfer: Transfer | None,
     scratch_folder: str,
+    check_axes: bool = True,
 ) -> TomogramSource:
     """Open a tomogram, or its halves where the table names them, for crops of `side`^3 voxels.
 
@@ -75,6 +76,7 @@ def read_source(
     ------
     EngineError
         If a file can't be read, halves differ in shape, only the whole is deconvolved, or it has no room for a crop.
+        With `check_axes`, if its tilt axis or beam lies along another axis.
     """
     paths = entry.fitting_halves(use_deconvolved) or (entry.source(use_deconvolved)[0].path,)
     volumes = [open_volume(path) for path in paths]
@@ -86,6 +88,7 @@ def read_source(
             f"its shortest side has {min(shape)} voxels, but the crops for training {side}",
             "Lower cube_size, or take this tomogram out of the table.",
         )
+    require_axes(volumes[0], border, check_axes, entry.inverted)
     for other in volumes[1:]:
         check_mask(other, volumes[0])
     path = entry.text("rlnMaskName")

@@ -17,6 +17,7 @@ from isonet_scipion.engine.command import Command
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.ctf_aware import takes_deconvolved, tomogram_transfer
 from isonet_scipion.engine.io.refine_json import read_refine_json
+from isonet_scipion.engine.io.shown import data_shape, refuse_axes
 from isonet_scipion.engine.io.star import Star, read_star
 from isonet_scipion.engine.io.subtomograms import read_subtomograms
 from isonet_scipion.engine.io.tomogram_table import TomogramEntry, TomogramTable
@@ -28,6 +29,7 @@ from isonet_scipion.engine.network.model_file import (
     read_metadata,
     require_shape,
 )
+from isonet_scipion.engine.physics.axes_check import shown_axes
 from isonet_scipion.engine.physics.ctf import first_peak
 from isonet_scipion.engine.physics.tilt_check import power_by_angle, shown_range, tilt_warning
 from isonet_scipion.engine.physics.transfer import Transfer
@@ -53,6 +55,7 @@ Settings = TypeVar("Settings", bound=TrainingSettings)
 PLACE = ("rlnTomoName", "rlnCoordinateX", "rlnCoordinateY", "rlnCoordinateZ")
 NEEDED = ("rlnImageName", "rlnCubeSize")  # columns of a table of subtomograms
 MOST_UNLIKE = 1.05  # ratio of voxel sizes that are learned together
+AXES_SAMPLE = 16  # subtomograms of each tomogram in which its axes are looked for
 TILT_SAMPLE = 30  # volumes of each tilt range that it is checked on
 
 
@@ -118,6 +121,10 @@ def _iterative(subtomo_star: str, settings: IterativeSettings) -> Run[Any]:
     size = subtomograms[0].size
     if size < cube_size:
         raise EngineError(subtomo_star, f"rlnCubeSize {cube_size} is more than the side {size}", "Extract larger ones.")
+    names = [table.text(row, "rlnTomoName") for row in table.rows]
+    for name in dict.fromkeys(names):
+        own = list(compress(subtomograms, [other == name for other in names]))[:AXES_SAMPLE]
+        refuse_axes(own[0].path, shown_axes(one.normalised() for one in own), settings.check_axes)
     for tilt in dict.fromkeys(subtomogram.tilt for subtomogram in subtomograms):
         alike = [subtomogram for subtomogram in subtomograms if subtomogram.tilt == tilt]
         _check_tilt_range(alike[0].path, tilt, (one.normalised() for one in alike[:TILT_SAMPLE]))
@@ -152,7 +159,7 @@ def _one_pass(star_file: str, settings: OnePassSettings) -> Run[Any]:
     tilts = [entry.tilt_range(settings.tilt_min, settings.tilt_max) for entry in entries]
     _require_one_voxel_size(star_file, [entry.voxel_size for entry in entries])
     if settings.cube_size is None:
-        shortest = min(min(entry.source(use_deconvolved)[0].shape) for entry in entries)
+        shortest = min(min(data_shape(entry.source(use_deconvolved)[0])) for entry in entries)
         settings = dataclasses.replace(settings, cube_size=fitting_cube(shortest, settings.any_angle > 0, divisor))
     _check(settings, settings.cube_size)
     transfers = [_transfer(entry, settings) if settings.ctf_aware else None for entry in entries]
@@ -177,7 +184,7 @@ def _one_pass(star_file: str, settings: OnePassSettings) -> Run[Any]:
         sources.append(
             read_source(
                 entry, use_deconvolved, side, settings.normalize_percentile, tilt, settings.seed, transfer,
-                settings.result_dir,
+                settings.result_dir, settings.check_axes,
             )
         )  # fmt: skip
         deconvolved.add(entry.source(use_deconvolved)[1])

@@ -11,9 +11,12 @@ keras = pytest.importorskip("keras")
 
 from isonet_scipion.engine.io.mrc import open_volume, write_volume  # noqa: E402
 from isonet_scipion.engine.io.star import read_star, write_star  # noqa: E402
+from isonet_scipion.engine.io.tomogram_table import TomogramTable  # noqa: E402
+from isonet_scipion.engine.learning.one_pass_batches import read_source  # noqa: E402
 from isonet_scipion.engine.network.model_file import save_model  # noqa: E402
 from isonet_scipion.engine.network.unet import build_unet  # noqa: E402
 from isonet_scipion.engine.physics.grey_scale import measure  # noqa: E402
+from isonet_scipion.engine.physics.wedge import TiltRange  # noqa: E402
 from isonet_scipion.engine.settings import NetworkSettings  # noqa: E402
 from isonet_scipion.engine.simulation.phantom import Example  # noqa: E402
 
@@ -147,6 +150,24 @@ def test_swapped_axes_are_refused_before_work_unless_overridden(run, tmp_path, t
     assert "tilt axis along z and the beam along y" in log and "clip rotx" in log and "--check_axes False" in log
     assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == before
     assert "y and z are swapped" in result(run, stage[0], "tomograms.star", *files, *stage[1:], "--check_axes=False")
+
+
+TINY = ("--filter_base=2", "--unet_depth=1", "--iterations=1", "--epochs=1", "--steps_per_epoch=1", "--seed=1")
+
+
+def test_training_refuses_swapped_axes_and_takes_nothing_of_a_border(run, tmp_path, tomogram):
+    swapped = np.ascontiguousarray(np.swapaxes(tomogram, 0, 1))
+    project(run, tmp_path, swapped)
+    status, log = run("refine", "tomograms.star", "--cube_size=8", *TINY)
+    assert status == 1 and "tilt axis along z and the beam along y" in log
+    result(run, "extract", "tomograms.star", "--cube_size=8", "--crop_size=24", "--check_axes=False")
+    status, log = run("refine", "subtomo.star", *TINY)
+    assert status == 1 and "tilt axis along z and the beam along y" in log
+    project(run, tmp_path, padded(tomogram))
+    source = read_source(TomogramTable("tomograms.star").select(None)[0], False, 24, True, TiltRange(), 1, None, "s")
+    crops = [source.crops(centre, 24) for centre in source.centres[:50]]
+    assert max(np.abs(crop).max() for crop in crops) < 5  # zeros of the border would be 20 away
+    assert source.grey_scales[0].scale == pytest.approx(measure(-tomogram).scale)
 
 
 @pytest.mark.parametrize("kind", ["IMOD", "255", "labels"])
