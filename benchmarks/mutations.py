@@ -97,7 +97,7 @@ MUTATIONS = [
     Mutation("wedge mirrored", "physics/wedge", "np.where(kx < 0, -kz, kz)", "np.where(kx < 0, kz, -kz)", "physics"),
     Mutation("percentiles 4, 96 -> 1, 99", "physics/grey_scale", "= 4, 96", "= 1, 99", "learning/test_pairs.py"),
     Mutation("hidden traces count", "measure/hidden_wedge", "EMPTY = 1e-4", "EMPTY = 0.0", "measure"),
-    Mutation("spherical aberration in the wrong unit", "physics/ctf", "cs * 1e7", "cs * 1e6", "physics"),
+    Mutation("spherical aberration in the wrong unit", "physics/ctf", "cs * 1e7", "cs * 1e6", "physics/test_ctf.py"),
 ]
 
 

@@ -55,3 +55,11 @@ def test_a_defocus_in_another_unit_or_sign_is_refused_with_its_value_in_angstrom
 @pytest.mark.parametrize("defocus", [5000.0, 18350.0, 60000.0, 150000.0])
 def test_a_defocus_in_angstrom_is_taken(defocus):
     assert require_plausible_defocus(defocus) == defocus
+
+
+def test_spherical_aberration_alone_reaches_its_first_peak_at_a_quarter_of_a_nanometre():
+    # lambda^3 Cs k^4 = 1 with lambda = 0.019687 A and Cs = 2.7 mm, by hand
+    k = np.array([(0.019687**3 * 2.7e7) ** -0.25])
+    assert k[0] == pytest.approx(0.264, abs=1e-3)
+    assert ctf(k, CtfParameters(300.0, 2.7, 0.0, 0.0))[0] == pytest.approx(-1, abs=1e-6)
+    assert ctf(k / 2, CtfParameters(300.0, 2.7, 0.0, 0.0))[0] == pytest.approx(-np.sin(np.pi / 32), abs=1e-4)

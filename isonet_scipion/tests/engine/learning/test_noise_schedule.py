@@ -1,0 +1,18 @@
+"""Which noise level an iteration has, and whose noise a tomogram gets."""
+
+import numpy as np
+import pytest
+
+from isonet_scipion.engine.learning.noise_schedule import noise_level, noise_sources
+from isonet_scipion.engine.physics.wedge import TiltRange
+
+
+@pytest.mark.parametrize(("iteration", "level"), [(1, 0.0), (10, 0.0), (11, 0.05), (15, 0.05), (16, 0.1), (99, 0.1)])
+def test_a_level_holds_from_its_start_on(iteration, level):
+    assert noise_level(iteration, (0.05, 0.1), (11, 16)) == level
+
+
+def test_tomograms_of_one_tilt_range_share_their_noise():
+    tilts = [TiltRange(), TiltRange(-50, 50), TiltRange()]
+    sources = noise_sources(tilts, 8, "noFilter", None, np.random.default_rng(0))
+    assert sources[0] is sources[2] and sources[0] is not sources[1]
