@@ -264,6 +264,11 @@ class NetworkSettings:
     stem: int = option(
         1, "Side of the blocks of voxels that the first level takes as one; 2: an eighth of the work per channel."
     )
+    fine: int = option(
+        0,
+        "Channels of layers at full resolution around all others, which then sample up by interpolation: no grid of "
+        "the network's steps is left, and noise is removed better. 0: none.",
+    )
 
     def __post_init__(self) -> None:
         for name in ("kernel", "pool"):
@@ -272,7 +277,7 @@ class NetworkSettings:
                 if len(value) != 3 or min(value) < 1:
                     raise EngineError(name, f"{value} is not three positive sizes", "Write it as z,y,x such as 3,3,3.")
                 object.__setattr__(self, name, tuple(int(v) for v in value))
-        for name, least in (("filter_base", 1), ("unet_depth", 1), ("convs_per_depth", 2), ("stem", 1)):
+        for name, least in (("filter_base", 1), ("unet_depth", 1), ("convs_per_depth", 2), ("stem", 1), ("fine", 0)):
             if getattr(self, name) < least:
                 raise EngineError(name, f"{getattr(self, name)} is too small", f"Give at least {least}.")
         if not 0 <= self.drop_out < 1:
@@ -423,7 +428,7 @@ class OnePassSettings(TrainingSettings):
     )
     noise_level: Floats = own("noise_level", (0.0,))
     noise_start_iter: Ints = own("noise_start_iter", (1,))
-    learning_rate: float = own("learning_rate", 0.004, from_model=0.01)
+    learning_rate: float = own("learning_rate", 0.004, from_model=0.002)
     # a fifth of the iterative one's cost
     network: NetworkSettings = NetworkSettings(filter_base=32, unet_depth=2, convs_per_depth=2, stem=2, drop_out=0.2)
     cube_size: Optional[int] = option(

@@ -128,12 +128,12 @@ def corrector(model: keras.Model, network: NetworkSettings, tilt: TiltRange) -> 
     -------
     callable
         From (batch, z, y, x), with sides that are multiples of the network's divisor, to the same shape, float32. A
-        network with a stem leaves a grid of its blocks: there it is the mean over the copies of a tile that are turned
-        by 180 degrees, in which most of the grid cancels.
+        network with a stem and no fine layers leaves a grid of its blocks: there it is the mean over the copies of a
+        tile that are turned by 180 degrees, in which most of the grid cancels.
     """
     from keras import ops
 
-    turns = half_turns(tilt.symmetric) if network.stem > 1 else half_turns(False)[:1]
+    turns = half_turns(tilt.symmetric) if network.stem > 1 and not network.fine else half_turns(False)[:1]
     turned_axes = [[1 + axis for axis, sign in enumerate(turn.signs) if sign < 0] for turn in turns]
     run = on_device(model)
 

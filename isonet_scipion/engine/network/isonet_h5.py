@@ -120,7 +120,18 @@ def save_legacy(path: str | os.PathLike[str], model: keras.Model, learning_rate:
         Of `network.build_unet`.
     learning_rate : float
         That IsoNet 0.2 goes on with.
+
+    Raises
+    ------
+    EngineError
+        If it has layers that IsoNet 0.2 does not know.
     """
+    if not {type(layer).__name__ for layer in model.layers} <= set(_KERAS_2_SETTINGS):
+        raise EngineError(
+            str(path),
+            "the model's layers at full resolution (fine) are unknown to IsoNet 0.2",
+            "Export a model that was trained with fine 0, not from the builtin model.",
+        )
     with replacing(path) as temporary, h5py.File(temporary, "w", locking=False) as file:  # it is locked already
         file.attrs["keras_version"] = _KERAS_2
         file.attrs["backend"] = "tensorflow"

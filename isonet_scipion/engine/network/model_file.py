@@ -5,6 +5,7 @@ Only numbers are taken from a file: the network is built from its settings, and 
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
@@ -71,6 +72,33 @@ def save_model(
         model.save(temporary)
         with zipfile.ZipFile(temporary, "a") as archive:
             archive.writestr(METADATA, json.dumps({**metadata, **network.as_dict()}, indent=1))
+
+
+def halve(model_file: Path) -> None:
+    """Store the kernels of a model in half precision; its norms, which may be large, stay as they are."""
+    import h5py
+
+    def halved(stored: bytes) -> bytes:
+        made = io.BytesIO()
+        with h5py.File(io.BytesIO(stored)) as weights, h5py.File(made, "w") as smaller:
+
+            def copy(name: str, item: h5py.Group | h5py.Dataset) -> None:
+                if isinstance(item, h5py.Group):
+                    target = smaller.require_group(name)
+                else:
+                    values = item[()]
+                    target = smaller.create_dataset(name, data=values.astype(np.float16) if values.ndim > 1 else values)
+                target.attrs.update(item.attrs)
+
+            weights.visititems(copy)
+            smaller.attrs.update(weights.attrs)
+        return made.getvalue()
+
+    with zipfile.ZipFile(model_file) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(model_file, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(name, halved(data) if name.endswith(".h5") else data)
 
 
 def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:

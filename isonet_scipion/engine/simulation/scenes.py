@@ -1,17 +1,21 @@
-"""Simulated densities for the builtin model: proteins, filaments and membranes of random shape, everywhere alike.
+"""Simulated densities for the builtin model: proteins, filaments and membranes, everywhere alike.
 
-Nothing here is taken from a known structure: shapes, symmetries and sizes are drawn at random within what cells show.
+Their shapes, symmetries and sizes are drawn at random within what cells show; proteins are given densities too, where
+there are some.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from isonet_scipion.engine.arrays import Doubles, Floats, Integers
 
 BLOB_SIGMA = (6.0, 12.0)  # A, of the Gaussians that proteins and filaments are sums of
@@ -27,9 +31,38 @@ COATED = 0.6  # share of the membranes with proteins on them
 COAT = (35.0, 90.0)  # A from a membrane's middle to its coat
 ATTEMPTS = 8  # places tried for an object before it is left out
 OCCUPIED = 0.2  # density that counts as taken
+GIVEN = (1.0, 1.0, 0.5, 0.0)  # shares of the species that are given densities, one drawn for each scene
+SIZE_JITTER = 0.08  # of the logarithm of a given density's size
+SMOOTHING = 0.45  # deviation of the Gaussian that samples a density more coarsely, in the new voxels
 
 
-def random_scene(shape: tuple[int, ...], voxel_size: float, rng: np.random.Generator) -> Floats:
+@dataclass(frozen=True)
+class Density:
+    """A protein's: background 0, about 1 inside."""
+
+    values: Floats  # (z, y, x)
+    voxel_size: float  # A
+
+    @classmethod
+    def of(cls, volume: Floats, voxel_size: float) -> Density:
+        """Of a map: its median is the background, and its margins are cut off."""
+        values = np.maximum(ndimage.gaussian_filter(volume - np.median(volume), 0.6), 0)
+        values = values / np.median(values[values > 0.3 * values.max()])
+        inside = np.argwhere(values > 0.1)
+        box = tuple(slice(low, high) for low, high in zip(inside.min(axis=0), inside.max(axis=0) + 1))
+        return cls(values[box].astype(np.float32), voxel_size)
+
+    def sampled(self, voxel_size: float) -> Density:
+        """Smoothed for voxels of a size, and its voxel size in units of theirs."""
+        ratio = voxel_size / self.voxel_size
+        if ratio <= 1.1:
+            return Density(self.values, 1 / ratio)
+        return Density(ndimage.gaussian_filter(np.pad(self.values, 2), SMOOTHING * np.sqrt(ratio**2 - 1)), 1 / ratio)
+
+
+def random_scene(
+    shape: tuple[int, ...], voxel_size: float, rng: np.random.Generator, given: Sequence[Density] = ()
+) -> Floats:
     """Density of a crowded scene.
 
     Parameters
@@ -39,6 +72,8 @@ def random_scene(shape: tuple[int, ...], voxel_size: float, rng: np.random.Gener
     voxel_size : float
         In A.
     rng : numpy.random.Generator
+    given : sequence of Density
+        Proteins that most scenes have, beside or instead of invented ones.
 
     Returns
     -------
@@ -53,11 +88,25 @@ def random_scene(shape: tuple[int, ...], voxel_size: float, rng: np.random.Gener
         _place_membrane(scene, voxel_size, rng)
     for _ in range(rng.poisson(FILAMENTS * volume * crowding)):
         _place(scene, lambda: filament(size.max() * rng.uniform(0.3, 1), rng), voxel_size, rng)
-    species = [protein(rng) for _ in range(SPECIES)]
+    species = _species(voxel_size, rng, given)
     for _ in range(rng.poisson(PROTEINS * volume * crowding)):
-        blobs = species[rng.integers(SPECIES)]
-        _place(scene, lambda blobs=blobs: blobs, voxel_size, rng)
+        chosen = species[rng.integers(SPECIES)]
+        if isinstance(chosen, Density):
+            _place_given(scene, chosen, rng)
+        else:
+            _place(scene, lambda blobs=chosen: blobs, voxel_size, rng)
     return scene
+
+
+def _species(voxel_size: float, rng: np.random.Generator, given: Sequence[Density]) -> list[Density | Doubles]:
+    if not given:
+        return [protein(rng) for _ in range(SPECIES)]
+    share = rng.choice(GIVEN)
+
+    def drawn() -> Density:
+        return given[rng.integers(len(given))].sampled(voxel_size * np.exp(SIZE_JITTER * rng.normal()))
+
+    return [drawn() if rng.uniform() < share else protein(rng) for _ in range(SPECIES)]
 
 
 def protein(rng: np.random.Generator) -> Doubles:
@@ -112,6 +161,25 @@ def _place(scene: Floats, make: Callable[..., Doubles], voxel_size: float, rng: 
         if patch.size and patch.max() > OCCUPIED:
             patch *= brightness / np.percentile(patch[patch > 0.3 * patch.max()], 90)
             if _add_free(scene, patch, where):
+                return
+
+
+def _place_given(scene: Floats, density: Density, rng: np.random.Generator) -> None:
+    """Add a density, turned at random, at a place that is still free."""
+    brightness = np.float32(rng.uniform(0.7, 1.15))
+    middle = (np.array(density.values.shape) - 1) / 2
+    for _ in range(ATTEMPTS):
+        turn = _random_rotation(rng)
+        half = np.abs(turn.T) @ np.array(density.values.shape) / 2 * density.voxel_size + 1
+        centre = rng.uniform(-0.1, 1.1, 3) * scene.shape
+        low = np.maximum(np.floor(centre - half).astype(int), 0)
+        high = np.minimum(np.ceil(centre + half).astype(int) + 1, scene.shape)
+        if (high > low).all():
+            matrix = turn / density.voxel_size
+            start = middle - matrix @ (centre - low)
+            patch = ndimage.affine_transform(density.values, matrix, start, tuple(high - low), order=1)
+            where = tuple(slice(a, b) for a, b in zip(low, high))
+            if patch.max() > OCCUPIED and _add_free(scene, brightness * patch, where):
                 return
 
 

@@ -9,21 +9,28 @@ import scipy.fft
 
 from isonet_scipion.engine.physics.ctf import CtfParameters, ctf, wiener_filter
 from isonet_scipion.engine.physics.grey_scale import measure
-from isonet_scipion.engine.simulation.scenes import random_scene
+from isonet_scipion.engine.simulation.scenes import Density, random_scene
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from isonet_scipion.engine.arrays import Doubles, Floats, Reals
 
 SCENE = 96  # voxels on a side
-VOXEL_SIZES = (8.0, 14.0)  # A
+VOXEL_SIZES = (6.5, 17.0)  # A
+USUAL_SIZE, USUALLY = 10.0, 0.4  # A, and the share of the scenes that have it
 TILT_ENDS = (40.0, 70.0)  # degrees on the shorter side of the range, whose other side may go to 70
 TILT_STEP = (1.0, 4.0)  # degrees
 PLANE = 0.45  # cycles per box side: what the box's size leaves of a tilt's plane in Fourier space, a deviation
-NOISE = (0.4, 8.0)  # standard deviation of the noise over the signal's, in the tomogram
+NOISE = (0.7, 7.0)  # standard deviation of the noise over the signal's, in the tomogram
 NOISE_GROWTH = (0.0, 2.0)  # rise of a projection's noise power at 60 degrees by dose, before that by thickness
+DAMAGED = 0.5  # share of the views whose tilts weaken by dose
+DOSE = (20.0, 150.0)  # electrons per square A that a tilt of 60 degrees comes after, in a dose-symmetric series
 DEFOCUS = (10000.0, 50000.0)  # A
 SLAB = (0.5, 0.9)  # share of the thickness that holds sample
-VIEWS_PER_SCENE, CROPS_PER_VIEW = 16, 5
+VIEWS_PER_SCENE = 12
+EMPTY = 1e-3  # deviation of a truth that holds nothing
+MOST_WEIGHT = 100.0  # of a crop: one of ice has next to no signal
 SIGNAL = 0.3  # standard deviation of a signal that gets the weight 1
 GREY_JITTER = 0.15  # of offset and scale, since pieces of a tomogram differ in both
 
@@ -58,6 +65,8 @@ def random_view(scene: Floats, voxel_size: float, rng: np.random.Generator) -> t
     shown, deviation = tilt_series(kz[:, 0], kx, _tilts(rng), rng.uniform(*NOISE_GROWTH))
     noise = scipy.fft.rfftn(rng.standard_normal(size, dtype=np.float32)) * deviation[:, None]
     spectrum_seen = spectrum * shown[:, None]
+    if rng.uniform() < DAMAGED:
+        spectrum_seen = spectrum_seen * _damage(kz, kx, radius / voxel_size, rng)
     strength = float(_volume(spectrum_seen, size).std()) / max(float(_volume(noise, size).std()), 1e-9)
     level = np.exp(rng.uniform(*np.log(NOISE))) * strength
     # what reconstruction programs and filters before it do to both alike
@@ -68,6 +77,14 @@ def random_view(scene: Floats, voxel_size: float, rng: np.random.Generator) -> t
     scale, offset = np.exp(GREY_JITTER * rng.normal()), GREY_JITTER * rng.normal()
     seen, truth = ((grey.apply(v) * np.float32(scale) + np.float32(offset)) for v in (seen, truth))
     return seen, truth
+
+
+def _damage(kz: Doubles, kx: Doubles, frequency: Floats, rng: np.random.Generator) -> Floats:
+    """What radiation leaves of Fourier components: critical dose of Grant & Grigorieff (2015), eLife 4, e06980."""
+    tilt = np.abs(np.arctan2(kz, kx + 1e-9))
+    dose = rng.uniform(1, 4) + np.minimum(rng.uniform(*DOSE) * tilt / np.radians(60), 200)
+    critical = 0.245 * np.maximum(frequency, 1e-4) ** -1.665 + 2.81
+    return np.exp(-0.5 * dose / critical).astype(np.float32)
 
 
 def _slab(length: int, rng: np.random.Generator) -> Floats:
@@ -139,39 +156,45 @@ def _volume(spectrum: Reals, size: tuple[int, ...]) -> Floats:
     return scipy.fft.irfftn(spectrum, size).astype(np.float32)
 
 
-class Views:
-    """An endless supply of pairs of crops: batch after batch, each crop of a batch from another scene."""
+def endless_views(seed: Sequence[int], given: Sequence[Density] = (), side: int = SCENE) -> Iterator[Floats]:
+    """Views, VIEWS_PER_SCENE of each scene, forever.
 
-    def __init__(self, side: int, batch_size: int, seed: int, scene_side: int = SCENE) -> None:
-        """Draw crops of `side`^3 voxels."""
-        self.side, self.batch_size, self.seed, self.scene_side = side, batch_size, seed, scene_side
-        self.scenes: dict[int, tuple[Any, ...]] = {}  # of each crop of the batch: number, voxel size and scene
-        self.views: dict[int, tuple[Any, ...]] = {}  # number and pair of volumes
+    Parameters
+    ----------
+    seed : sequence of int
+        Decides them all.
+    given : sequence of Density
+        Proteins that most scenes have.
+    side : int
+        Of the scenes in voxels.
 
-    def batch(self, number: int) -> tuple[Floats, Floats, Floats]:
-        """Inputs and targets (batch_size, side, side, side, 1) and weights (batch_size,) float32 of batch `number`.
+    Yields
+    ------
+    ndarray
+        (2, side, side, side) float16: what was seen, and the truth.
+    """
+    rng = np.random.default_rng(seed)
+    while True:
+        usual = rng.uniform() < USUALLY
+        voxel_size = USUAL_SIZE if usual else float(np.exp(rng.uniform(*np.log(VOXEL_SIZES))))
+        scene = random_scene((side,) * 3, voxel_size, rng, given)
+        for _ in range(VIEWS_PER_SCENE):
+            pair = np.stack(random_view(scene, voxel_size, rng))
+            if pair[1].std() > EMPTY:
+                yield pair.astype(np.float16)
 
-        The weight takes off the strength that the signal has in the normalised tomogram: less, the more noise it has.
-        """
-        crops = np.empty((2, self.batch_size, *(self.side,) * 3, 1), np.float32)
-        weights = np.empty(self.batch_size, np.float32)
-        for place in range(self.batch_size):
-            # the scenes do not all change in the same batch
-            turn = number + place * (VIEWS_PER_SCENE * CROPS_PER_VIEW // self.batch_size)
-            pair = self._view(place, turn // CROPS_PER_VIEW)
-            weights[place] = SIGNAL**2 / max(float(pair[1].var()), 1e-9)
-            z, y, x = np.random.default_rng([self.seed, 2, place, turn]).integers(0, self.scene_side - self.side + 1, 3)
-            for kind in range(2):
-                crops[kind, place, ..., 0] = pair[kind][z : z + self.side, y : y + self.side, x : x + self.side]
-        return crops[0], crops[1], weights
 
-    def _view(self, place: int, view: int) -> tuple[Floats, Floats]:
-        if self.views.get(place, (None,))[0] != view:
-            number = view // VIEWS_PER_SCENE
-            if self.scenes.get(place, (None,))[0] != number:
-                rng = np.random.default_rng([self.seed, 0, place, number])
-                voxel_size = rng.uniform(*VOXEL_SIZES)
-                self.scenes[place] = (number, voxel_size, random_scene((self.scene_side,) * 3, voxel_size, rng))
-            rng = np.random.default_rng([self.seed, 1, place, view])
-            self.views[place] = (view, random_view(self.scenes[place][2], self.scenes[place][1], rng))
-        return self.views[place][1]
+def crops(views: Sequence[Floats], side: int, count: int, rng: np.random.Generator) -> tuple[Floats, Floats, Floats]:
+    """Inputs and targets (count, side, side, side, 1) and weights (count,) float32 out of views, mirrored at random.
+
+    The weight takes off the strength that the signal has in the normalised tomogram: less, the more noise it has.
+    """
+    pairs = np.empty((2, count, *(side,) * 3, 1), np.float32)
+    for place in range(count):
+        view = views[rng.integers(len(views))]
+        corner = [rng.integers(0, length - side + 1) for length in view.shape[1:]]
+        box = view[(slice(None), *(slice(start, start + side) for start in corner))]
+        # a mirrored tilt series is one too
+        pairs[:, place, ..., 0] = box[(slice(None), *(slice(None, None, rng.choice([-1, 1])) for _ in range(3)))]
+    strength = pairs[1].var(axis=(1, 2, 3, 4))
+    return pairs[0], pairs[1], np.minimum(SIGNAL**2 / np.maximum(strength, 1e-9), MOST_WEIGHT)

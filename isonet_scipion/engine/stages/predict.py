@@ -223,7 +223,7 @@ class _Tiles:
 
 def _tile_voxels(devices: Devices, network: NetworkSettings) -> int:
     # per voxel of the tomogram: a stem's blocks share their channels
-    channels = max(1, network.filter_base / network.stem**3)
+    channels = max(1, network.filter_base / network.stem**3) + 2 * network.fine
     width = 2 if "16" in devices.policy else 4
     share = GPU_SHARE if devices.gpus else MAIN_SHARE
     by_memory = share * free_memory(devices) / (FEATURE_MAPS * channels * width + SINGLE_MAPS * 4)

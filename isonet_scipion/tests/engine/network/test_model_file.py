@@ -68,6 +68,20 @@ def test_models_come_back_from_both_formats(tmp_path, settings):
     assert (metadata["voxel_size"], metadata["tilt_min"]) == (10.0, -50.0)
 
 
+@pytest.mark.parametrize("pool", [None, (2, 2, 2)])
+def test_fine_layers_come_back_from_our_format_and_are_refused_for_the_other(tmp_path, pool):
+    settings = NetworkSettings(filter_base=2, unet_depth=1, convs_per_depth=2, stem=2, fine=3, pool=pool)
+    model = build_unet(settings)
+    model.set_weights([weight + np.random.default_rng(1).random(weight.shape) * 0.1 for weight in model.get_weights()])
+    save_model(tmp_path / "m.keras", model, settings, {})
+    again, metadata = load_model(tmp_path / "m.keras")
+    np.testing.assert_allclose(run_network(again, batch()), run_network(model, batch()), atol=1e-5)
+    assert network_settings(metadata) == settings
+    with pytest.raises(EngineError, match="unknown to IsoNet"):
+        save_legacy(tmp_path / "m.h5", model, 4e-4)
+    assert not (tmp_path / "m.h5").exists()
+
+
 def hostile_files(folder):
     """Files that would run code, or are no models of ours."""
     model = build_unet(TINY)

@@ -4,11 +4,15 @@ import numpy as np
 import pytest
 
 from isonet_scipion.engine.io.mrc import open_volume, write_volume
-from isonet_scipion.engine.network.model_file import BUILTIN, BUILTIN_FILE, load_model, read_metadata
+from isonet_scipion.engine.measure.grid import grid_peak
+from isonet_scipion.engine.network.model_file import BUILTIN, BUILTIN_FILE, halve, load_model, read_metadata, save_model
+from isonet_scipion.engine.network.unet import build_unet, run_network
+from isonet_scipion.engine.physics.grey_scale import normalise
 from isonet_scipion.engine.physics.wedge import TiltRange, apply_wedge
+from isonet_scipion.engine.settings import NetworkSettings
 from isonet_scipion.engine.simulation.phantom import Example, through_tilts
-from isonet_scipion.engine.simulation.scenes import random_scene
-from isonet_scipion.engine.simulation.views import Views, random_view, tilt_series
+from isonet_scipion.engine.simulation.scenes import Density, random_scene
+from isonet_scipion.engine.simulation.views import crops, endless_views, random_view, tilt_series
 
 
 @pytest.fixture(scope="module")
@@ -58,15 +62,57 @@ def test_a_tilt_series_shows_its_range_and_is_noisier_at_high_tilt():
     assert coarse[ring].std() > 5 * fine[ring].std()
 
 
-def test_batches_depend_on_the_seed_and_their_number_alone():
-    views = Views(16, 2, 1, 24)
-    first = [views.batch(number) for number in range(3)]
-    again = Views(16, 2, 1, 24)
-    for number in (2, 0):
-        np.testing.assert_array_equal(again.batch(number)[0], first[number][0])
-    assert not np.array_equal(Views(16, 2, 2, 24).batch(0)[0], first[0][0])
-    inputs, truths, weights = first[0]
-    assert inputs.shape == truths.shape == (2, 16, 16, 16, 1) and weights.shape == (2,) and (weights > 0).all()
+def test_given_densities_are_placed_turned_at_their_size():
+    volume = np.full((24, 20, 20), 3.0, np.float32)  # on a background of 3
+    volume[4:20, 6:14, 6:14] += 7
+    density = Density.of(volume, 10.0)
+    assert 0 <= density.values.min() < 0.02 and np.median(density.values[density.values > 0.5]) == pytest.approx(
+        1, abs=0.05
+    )
+    assert density.values.shape == pytest.approx((16, 8, 8), abs=3)
+    for voxel_size in (6.0, 10.0, 16.0):
+        sampled = density.sampled(voxel_size)
+        content = sampled.values.sum() * (sampled.voxel_size * voxel_size) ** 3
+        assert content == pytest.approx(density.values.sum() * 10.0**3, rel=0.05)
+    alone = random_scene((64, 64, 64), 10.0, np.random.default_rng(4))
+    seeds = range(5)
+    given = [random_scene((64, 64, 64), 10.0, np.random.default_rng(seed), [density]) for seed in seeds]
+    np.testing.assert_array_equal(given[4], random_scene((64, 64, 64), 10.0, np.random.default_rng(4), [density]))
+    assert not np.array_equal(given[4], alone)
+    assert all(scene.dtype == np.float32 and 0.01 < (scene > 0.25).mean() < 0.6 for scene in given)
+
+
+def test_crops_are_of_views_mirrored_and_weigh_by_their_signal():
+    views = endless_views((1, 2), side=24)
+    first = [next(views) for _ in range(2)]
+    again = endless_views((1, 2), side=24)
+    np.testing.assert_array_equal(first[0], next(again))
+    assert first[0].dtype == np.float16 and first[0].shape == (2, 24, 24, 24)
+    inputs, truths, weights = crops(first, 16, 3, np.random.default_rng(0))
+    assert inputs.shape == truths.shape == (3, 16, 16, 16, 1) and weights.shape == (3,) and (weights > 0).all()
+    view = np.arange(2 * 16**3, dtype=np.float32).reshape(2, 16, 16, 16)
+    inputs, truths, weights = crops([view], 16, 64, np.random.default_rng(0))
+    mirrored = {inputs[n, 0, 0, 0, 0] for n in range(64)}  # its first voxel is a corner of the view
+    assert len(mirrored) == 8
+    for n in range(64):  # input and truth alike
+        np.testing.assert_array_equal(truths[n] - inputs[n], np.full_like(inputs[n], 16**3))
+    assert weights[0] == pytest.approx(0.3**2 / view[1].var(), rel=1e-4)
+    assert crops([np.zeros((2, 16, 16, 16))], 16, 1, np.random.default_rng(0))[2] == 100
+
+
+def test_a_model_in_half_precision_is_half_as_large_and_the_same(tmp_path):
+    shape = NetworkSettings(filter_base=32, unet_depth=1, convs_per_depth=2, stem=2, fine=4)
+    model = build_unet(shape)
+    large = next(layer for layer in model.layers if "normalization" in layer.name)
+    large.set_weights([np.full_like(weight, 1e6) for weight in large.get_weights()])  # beyond half precision
+    save_model(tmp_path / "m.keras", model, shape, {"simulated": True})
+    size = (tmp_path / "m.keras").stat().st_size
+    halve(tmp_path / "m.keras")
+    assert (tmp_path / "m.keras").stat().st_size < 0.8 * size
+    read, metadata = load_model(tmp_path / "m.keras")
+    assert metadata["simulated"]
+    for ours, theirs in zip(read.get_weights(), model.get_weights()):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-6)
 
 
 def test_it_fills_the_wedge_of_a_scene_that_it_never_saw(tmp_path, run):
@@ -84,7 +130,23 @@ def test_it_fills_the_wedge_of_a_scene_that_it_never_saw(tmp_path, run):
     spectra = [np.fft.fftn(volume)[hidden] for volume in (truth, corrected)]
     cross = np.vdot(*spectra).real / np.sqrt(np.prod([np.vdot(s, s).real for s in spectra]))
     print("correlation in the wedge", cross)
-    assert cross > 0.3
+    assert cross > 0.5
+
+
+def _through_tilts(volume):
+    """What a tilt series of -60 to 60 degrees shows of white noise."""
+    kz, kx = np.fft.fftfreq(volume.shape[0])[:, None], np.fft.rfftfreq(volume.shape[2])
+    deviation = tilt_series(kz, kx, np.arange(-60.0, 61.0, 3.0), 1.0)[1]
+    return np.fft.irfftn(np.fft.rfftn(volume) * deviation[:, None], volume.shape).astype(np.float32)
+
+
+def test_it_makes_nothing_of_noise_and_leaves_no_grid():
+    noise = np.random.default_rng(0).normal(size=(64, 96, 96)).astype(np.float32)
+    noise = normalise(_through_tilts(noise))
+    made = run_network(load_model(BUILTIN)[0], noise[None])[0]
+    inside = (slice(16, -16),) * 3  # its own borders are zeros, which a prediction's tiles keep outside
+    assert made[inside].var() < 0.05 * noise.var()
+    assert grid_peak(made - noise) < 2
 
 
 def test_refinement_starts_from_it_in_its_shape(tmp_path, run):

@@ -1,0 +1,43 @@
+"""How much a volume shows of a grid, as networks leave it that treat blocks of voxels alike."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import scipy.fft
+
+PERIOD = 8  # voxels: the longest period that is looked for; the others are its fractions
+SIDE = 4 * PERIOD  # of the pieces whose power is averaged
+
+
+def grid_peak(volume: np.ndarray) -> float:
+    """Power at the frequencies of grids of 2 to PERIOD voxels, over that around them: the largest ratio, 1 for noise.
+
+    Parameters
+    ----------
+    volume : ndarray
+        (z, y, x), each side at least SIDE voxels. Small ones scatter: noise of 64 x 128 x 128 voxels gives up to 1.6.
+
+    Raises
+    ------
+    ValueError
+        If it is too small.
+    """
+    if min(volume.shape) < SIDE:
+        raise ValueError(f"sides of {volume.shape} are below {SIDE} voxels")
+    fade = np.hanning(SIDE + 2)[1:-1]
+    window = (fade[:, None, None] * fade[:, None] * fade).astype(np.float32)
+    power = np.zeros((SIDE,) * 3)
+    for corner in itertools.product(*(range(0, side - SIDE + 1, SIDE // 2) for side in volume.shape)):
+        piece = volume[tuple(slice(start, start + SIDE) for start in corner)]
+        power += np.square(np.abs(scipy.fft.fftn((piece - piece.mean()) * window)))
+
+    def total(centre: tuple[int, ...], reach: int) -> float:
+        box = (np.arange(at - reach, at + reach + 1) % SIDE for at in centre)
+        return float(power[np.ix_(*box)].sum())
+
+    # the window spreads a peak over one component to either side: its surroundings are those two away
+    step = SIDE // PERIOD
+    centres = itertools.islice(itertools.product(range(0, SIDE, step), repeat=3), 1, None)
+    return max(power[at] * (5**3 - 3**3) / max(total(at, 2) - total(at, 1), 1e-30) for at in centres)

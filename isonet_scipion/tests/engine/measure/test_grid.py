@@ -1,0 +1,50 @@
+"""The measure of a grid finds one along an axis or a diagonal and none in noise; fine layers leave none."""
+
+import numpy as np
+import pytest
+
+from isonet_scipion.engine.measure.grid import grid_peak
+
+SHAPE = (64, 128, 128)
+
+
+def noise(shape=SHAPE, seed=0):
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def test_noise_has_none():
+    assert grid_peak(noise()) < 1.8
+
+
+@pytest.mark.parametrize("period", [2, 4, 8])
+@pytest.mark.parametrize("axes", [(0,), (2,), (0, 1), (0, 1, 2)])
+def test_a_faint_grid_is_found(period, axes):
+    grid = np.prod([np.cos(2 * np.pi * np.indices(SHAPE)[axis] / period) for axis in axes], axis=0)
+    assert grid_peak(noise() + 0.2 / grid.std() * grid) > 4
+
+
+def test_volumes_that_are_too_small_are_refused():
+    with pytest.raises(ValueError, match="below 32"):
+        grid_peak(noise((32, 31, 32)))
+
+
+@pytest.mark.parametrize("pool", [None, (2, 2, 2)])
+def test_a_network_with_fine_layers_leaves_none_whatever_its_weights(pool):
+    keras = pytest.importorskip("keras")
+    from isonet_scipion.engine.network.unet import build_unet, run_network
+    from isonet_scipion.engine.settings import NetworkSettings
+
+    def made(fine):
+        """What it adds to a noisy slab of ice, with weights and offsets drawn at random."""
+        keras.utils.set_random_seed(1)
+        shape = NetworkSettings(filter_base=4, unet_depth=2, convs_per_depth=2, stem=2, fine=fine, pool=pool)
+        model, rng = build_unet(shape), np.random.default_rng(2)
+        for variable in model.trainable_variables:
+            spread = 1 / np.sqrt(np.prod(variable.shape[:-1])) if len(variable.shape) > 1 else 0.5
+            variable.assign(np.array(variable) + spread * rng.normal(size=variable.shape))
+        volume = noise(SHAPE, 3)
+        return run_network(model, volume[None])[0] - volume
+
+    without, with_them = (grid_peak(made(fine)) for fine in (0, 4))
+    print("without fine layers", without, "with", with_them)
+    assert without > 100 and with_them < 0.05 * without
