@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import itertools
+from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.fft
+
+if TYPE_CHECKING:
+    from isonet_scipion.engine.arrays import Reals
 
 PERIOD = 8  # voxels: the longest period that is looked for; the others are its fractions
 SIDE = 4 * PERIOD  # of the pieces whose power is averaged
 
 
-def grid_peak(volume: np.ndarray) -> float:
+def grid_peak(volume: Reals) -> float:
     """Power at the frequencies of grids of 2 to PERIOD voxels, over that around them: the largest ratio, 1 for noise.
 
     Parameters

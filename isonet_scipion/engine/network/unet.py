@@ -143,25 +143,25 @@ def interpolation(factors: Sequence[int]) -> keras.Layer:
     from keras import ops
 
     @keras.saving.register_keras_serializable("isonet_scipion")
-    class Interpolation(keras.Layer):
-        def __init__(self, factors: Sequence[int], **more) -> None:
+    class Interpolation(keras.Layer):  # type: ignore[misc]
+        def __init__(self, factors: Sequence[int], **more: Any) -> None:
             super().__init__(**more)
             self.factors = tuple(factors)
 
-        def get_config(self) -> dict:
+        def get_config(self) -> dict[str, Any]:
             return {**super().get_config(), "factors": self.factors}
 
-        def compute_output_shape(self, shape: tuple) -> tuple:
+        def compute_output_shape(self, shape: tuple[Any, ...]) -> tuple[Any, ...]:
             sides = (None if side is None else side * factor for side, factor in zip(shape[1:4], self.factors))
             return (shape[0], *sides, shape[4])
 
-        def call(self, volumes):
+        def call(self, volumes: Any) -> Any:
             for axis, factor in enumerate(self.factors, 1):
                 if factor > 1:
                     volumes = finer(volumes, axis, factor)
             return volumes
 
-    def finer(volumes, axis: int, factor: int):
+    def finer(volumes: Any, axis: int, factor: int) -> Any:
         # as a product of matrices, which takes a third of the time of sums of shifted copies
         shape = list(ops.shape(volumes))
         coarse, after = shape[axis], math.prod(shape[axis + 1 :])
