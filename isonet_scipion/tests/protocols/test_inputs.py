@@ -244,17 +244,28 @@ class TestIsoNetInputs(IsoNetTest):
             )
 
         self.assertEqual(positions(first), positions(again))
-        # the same volumes, called twice as fine: their voxels count half as much, so the places are twice as far
-        fine = self.importTomograms(samplingRate=VOXEL_SIZE / 2)
+        # the same volumes, called twice as coarse: their voxels count twice as much, so the places are half as far
+        coarse = self.importTomograms(samplingRate=2 * VOXEL_SIZE)
         scaled = self.run_(
             ProtIsoNetExtract,
-            {"inputTomograms": (fine, "Tomograms"), "inputCoordinates": (first, "coordinates")},
+            {"inputTomograms": (coarse, "Tomograms"), "inputCoordinates": (first, "coordinates")},
             cubeSize=4,
             cropSize=6,
         )
-        expected = {(name, 2 * x, 2 * y, 2 * z) for name, x, y, z in positions(first)}
+        expected = {(name, *(round(value / 2) for value in place)) for name, *place in positions(first)}
         self.assertLessEqual(set(positions(scaled)), expected)
         self.assertTrue(0 < len(positions(scaled)) <= 8)
+        # called four times as fine, they do not reach as far as the coordinates
+        fine = self.prepare(
+            ProtIsoNetExtract,
+            {
+                "inputTomograms": (self.importTomograms(samplingRate=VOXEL_SIZE / 4), "Tomograms"),
+                "inputCoordinates": (first, "coordinates"),
+            },
+            cubeSize=4,
+            cropSize=6,
+        )
+        self.assertRegex(self.errorOf(fine), "coordinates of TS_0., taken as voxels of the tomogram.* lie outside it")
 
     # ---------------------------------------------------------------- training and models
 
