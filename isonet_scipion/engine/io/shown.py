@@ -31,7 +31,7 @@ def border_of(volume: Volume) -> Border | None:
     return border
 
 
-def data_shape(volume: Volume) -> tuple[int, int, int]:
+def data_shape(volume: Volume) -> tuple[int, ...]:
     """Of the smallest box of a volume that holds all that is data."""
     border = find_border(volume.data)
     return volume.shape if border is None else border.inner_shape
