@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import keras
 import numpy as np
@@ -39,17 +39,23 @@ class TomogramSource:
     tilt: TiltRange
     transfer: Transfer | None = None  # in a CTF-aware training
     inverted: bool = False  # protein is bright in `volumes`
+    _splits: dict[int, tuple[Integers, Integers, bool]] = field(default_factory=dict, repr=False, compare=False)
 
     def crops(self, centre: Integers, size: int) -> Floats:
         """(halves, size, size, size) float32, normalised, protein bright."""
         shown = (Shown(volume, grey, self.inverted) for volume, grey in zip(self.volumes, self.grey_scales))
         return np.stack([one.show(crop(one.voxels, centre, size)) for one in shown])
 
-    def split(self, side: int) -> tuple[Floats, Floats, bool]:
+    def split(self, side: int) -> tuple[Integers, Integers, bool]:
         """Centres for training and for validation, and whether the crops of `side`^3 voxels share no voxel.
 
         Where a tomogram is too small for that, the first tenth is for validation.
         """
+        if side not in self._splits:
+            self._splits[side] = self._split(side)
+        return self._splits[side]
+
+    def _split(self, side: int) -> tuple[Integers, Integers, bool]:
         training, unseen = set_aside(self.centres, side, BOXES)
         if len(unseen):
             return training, unseen, True

@@ -194,6 +194,8 @@ class Run(Generic[Batches]):
         """Train for an epoch, with smaller batches where memory does not suffice."""
         state, least = self.state, self.method.least_batch
         task = f"Iteration {state.iteration} epoch {state.epoch + 1}/{self.settings.epochs}"
+        variables = self.model.variables + self.model.optimizer.variables
+        before = [keras.ops.convert_to_numpy(variable).copy() for variable in variables]
         while True:
             try:
                 with Progress(task, self.settings.steps_per_epoch, "steps") as progress:
@@ -215,5 +217,5 @@ class Run(Generic[Batches]):
                     ) from error
                 state.batch_size = max(1, state.batch_size // 2 // least) * least
                 log.warning("Out of memory: going on with batch_size %d.", state.batch_size)
-                if (self.folder / STATE_FILE).exists():
-                    load_weights(self.model, self.folder / STATE_FILE)
+                for variable, value in zip(variables, before):
+                    variable.assign(value)

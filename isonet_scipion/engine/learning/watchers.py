@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import time
+import weakref
 from typing import TYPE_CHECKING, Any, Protocol
 
 import keras
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from isonet_scipion.engine.settings import TrainingSettings
 
 log = logging.getLogger(__name__)
+SECONDS_BETWEEN_STATES = 180.0
 
 
 class Followed(Protocol):
@@ -82,12 +85,27 @@ class ModelFile:
 
 
 class StateFile:
-    """What an interrupted run goes on from."""
+    """What an interrupted run goes on from: it makes the epochs since then again, to the same weights."""
+
+    def __init__(self) -> None:
+        """Nothing is written yet."""
+        self._run: weakref.ref[Followed] | None = None  # that which the last file is of
+        self._written = 0.0
 
     def after_epoch(self, run: Followed, record: EpochRecord) -> None:
-        """Write the network with its optimiser's state, and how far the run has come."""
+        """Write the network with its optimiser's state, and how far the run has come.
+
+        That is three times the network's size, so it is done after the first epoch, at each iteration's end, and
+        between them every few minutes.
+        """
+        is_new = self._run is None or self._run() is not run
+        is_late = time.monotonic() - self._written > SECONDS_BETWEEN_STATES
+        if not (is_new or is_late or record.epoch == run.settings.epochs):
+            return
+        self._run = weakref.ref(run)
         content = {**run.metadata, "progress": dataclasses.asdict(run.state), "run": run.identity()}
         save_model(run.folder / STATE_FILE, run.model, run.settings.network, content)
+        self._written = time.monotonic()
 
     def after_resume(self, run: Followed) -> None:
         """Nothing: it is what the run goes on from."""
