@@ -67,7 +67,8 @@ def read_refine_json(path: str) -> RefineJson:
         kinds = {name: one.kind for name, one in known.items()}
         require_kinds({**restored, "iter_count": iteration}, {**kinds, "iter_count": int})
         for name, value in restored.items():
-            if known[name].choices and value not in known[name].choices:
+            # None, where its kind allows for it, is none of them
+            if known[name].choices and value is not None and value not in known[name].choices:
                 raise ValueError(f"its {name} is {value!r}")
         if iteration < 0:
             raise ValueError(f"its iter_count is {iteration}")
