@@ -33,7 +33,7 @@ class PairSource:
     noise_level: float
     seed: int
 
-    def split(self) -> tuple[Floats, Floats]:
+    def split(self) -> tuple[Integers, Integers]:
         """Numbers of the pairs for training and for validation, in random order."""
         order = np.random.default_rng([self.seed, 0]).permutation(self.subtomograms * len(TRAINING_ROTATIONS))
         unseen = max(1, round(VALIDATION_SHARE * len(order)))
@@ -52,7 +52,9 @@ class PairSource:
         return inputs, targets
 
 
-def cached(prepare: Callable[[int], PreparedSubtomogram], count: int, cube_size: int) -> Callable:
+def cached(
+    prepare: Callable[[int], PreparedSubtomogram], count: int, cube_size: int
+) -> Callable[[int], PreparedSubtomogram]:
     """Keep what `prepare` returns in memory, as much of it as CACHE_BYTES hold."""
     size = 6 * cube_size**3 * np.dtype(np.float32).itemsize
     return functools.lru_cache(maxsize=max(1, min(count, CACHE_BYTES // size)))(prepare)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import scipy.fft
 
@@ -49,7 +50,7 @@ class PreparedSubtomogram:
     """All that the training pairs of one subtomogram are views of; see `prepare`."""
 
     target: Floats
-    filtered: dict[tuple, Floats]
+    filtered: dict[tuple[Any, ...], Floats]
     tilt: TiltRange
 
     def pair(self, number: int) -> tuple[Floats, Floats]:
