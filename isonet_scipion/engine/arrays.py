@@ -64,7 +64,7 @@ def require_contrast(low: float, high: float, name: str = TOMOGRAM) -> None:
         raise EngineError(name, "all its voxels are equal", "Leave it out or make it again.")
 
 
-def scratch_array(shape: tuple[int, ...], dtype: type, folder: str | os.PathLike[str]) -> Reals:
+def scratch_array(shape: tuple[int, ...], dtype: Any, folder: str | os.PathLike[str]) -> Reals:
     """An array in a file without a name, which vanishes with the array or the process.
 
     Raises

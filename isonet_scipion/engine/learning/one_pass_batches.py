@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from isonet_scipion.engine.arrays import Floats, Integers, Reals, release, scratch_array
+from isonet_scipion.engine.arrays import Doubles, Floats, Integers, Reals, release, scratch_array
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.mrc import check_mask, naming, open_volume
 from isonet_scipion.engine.io.shown import border_of, open_mask, require_axes, show
@@ -167,7 +167,7 @@ class CropBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no 
         self.sources, self.cube_size, self.side, self.any_angle = sources, cube_size, side, any_angle
         self.filled_weight = filled_weight
         self.crops, self.steps, self.seed = batch_size // VIEWS, steps, [int(n) % 2**32 for n in seed]
-        self.centres = [source.split(side)[int(seed[-1] < 0)] for source in sources]
+        self.centres = [unseen if seed[-1] < 0 else seen for seen, unseen, _ in (one.split(side) for one in sources)]
         self.noise, self.noise_level = noise, noise_level
 
     def __len__(self) -> int:
@@ -200,11 +200,11 @@ class CropBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no 
         inputs = {name: np.stack([one[name] for one in drawn]) for name in drawn[0]}
         return inputs, inputs.pop("weight")
 
-    def _weight(self, source: TomogramSource, matrix: Floats) -> Floats:
+    def _weight(self, source: TomogramSource, matrix: Doubles) -> Floats:
         shown = 1.0 if len(source.volumes) == 2 else SHOWN_WEIGHT
         return error_weight(self.cube_size, matrix, source.tilt, self.filled_weight, shown)
 
-    def _matrix(self, rng: np.random.Generator) -> Floats:
+    def _matrix(self, rng: np.random.Generator) -> Doubles:
         """A rotation that moves the wedge, on points (z, y, x)."""
         if rng.uniform() < self.any_angle:
             return Rotation.random(random_state=np.random.RandomState(rng.integers(2**31))).as_matrix()

@@ -9,7 +9,7 @@ import numpy as np
 import scipy.fft
 from keras import ops
 
-from isonet_scipion.engine.arrays import Flags, Floats
+from isonet_scipion.engine.arrays import Doubles, Flags, Floats
 from isonet_scipion.engine.physics.wedge import TiltRange, wedge_filter
 
 COARSE = 0.1  # cycles per voxel
@@ -139,7 +139,7 @@ def plane_filter(size: int, tilt: TiltRange) -> Floats:
     return wedge_filter(k[:, None], k, size / 2, tilt)
 
 
-def error_weight(size: int, matrix: Floats, tilt: TiltRange, filled_weight: float, shown_weight: float) -> Floats:
+def error_weight(size: int, matrix: Doubles, tilt: TiltRange, filled_weight: float, shown_weight: float) -> Floats:
     """Weight of the error by frequency, for a volume that was sampled at matrix @ p before its wedge was cut.
 
     Parameters
