@@ -156,8 +156,8 @@ def load_model(path: str | os.PathLike[str]) -> tuple[keras.Model, dict[str, Any
     Examples
     --------
     >>> model, metadata = load_model("builtin")
-    >>> f"{model.count_params():,}"
-    '1,053,345'
+    >>> model.output_shape  # batch, z, y, x, channels
+    (None, None, None, None, 1)
     """
     path = model_path(path)
     metadata = read_metadata(path)
