@@ -392,6 +392,7 @@ def stages(arguments: argparse.Namespace, deadline: float) -> None:
     from isonet_scipion.engine.process.device import choose_devices
 
     backend = choose_devices(arguments.gpus).backend
+    from isonet_scipion.engine.io.model_metadata import ModelMetadata
     from isonet_scipion.engine.io.mrc import write_volume
     from isonet_scipion.engine.network.model_file import BUILTIN_FILE, save_model
     from isonet_scipion.engine.network.unet import build_unet
@@ -403,7 +404,7 @@ def stages(arguments: argparse.Namespace, deadline: float) -> None:
         folder = Path(name)
         write_volume(folder / "tomo" / "t.mrc", np.tile(slab, (shape[0] // 16, 1, 1)), 10.0)
         network = NetworkSettings(filter_base=4 if arguments.small else 64)
-        save_model(folder / "iterative.keras", build_unet(network), network, {"voxel_size": 10.0})
+        save_model(folder / "iterative.keras", build_unet(network), ModelMetadata(network, voxel_size=10.0))
         subprocess.run([*engine(), "prepare_star", "tomo"], cwd=folder, check=True)
         size = "x".join(map(str, shape))
         models = (

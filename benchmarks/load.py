@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 
+from isonet_scipion.engine.io.model_metadata import ModelMetadata
 from isonet_scipion.engine.io.mrc import write_volume
 from isonet_scipion.engine.network.model_file import save_model
 from isonet_scipion.engine.network.unet import build_unet
@@ -47,7 +48,7 @@ def main() -> None:
         tomogram[20:40, 40:80, 40:80] -= 3
         write_volume(options.folder / "tomoset" / f"TS_{number:03d}.mrc", tomogram, VOXEL_SIZE)
     network = NetworkSettings(filter_base=options.filter_base, unet_depth=2)
-    save_model(options.folder / "model.keras", build_unet(network), network, {})
+    save_model(options.folder / "model.keras", build_unet(network), ModelMetadata(network))
     prepare = ("prepare_star", "tomoset", f"--pixel_size={VOXEL_SIZE}", "--defocus=20000", "--number_subtomos=5")
     run(options.folder, *prepare)
     for stage, (arguments, outputs) in STAGES.items():

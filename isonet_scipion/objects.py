@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from pwem.objects import EMObject
 from pyworkflow.object import Boolean, Float, Integer, String
+
+if TYPE_CHECKING:
+    from isonet_scipion.engine.io.model_metadata import ModelMetadata
 
 
 class IsoNetModel(EMObject):
@@ -67,16 +72,16 @@ class IsoNetModel(EMObject):
         """Whether it undoes the CTF, of tomograms as they are."""
         return bool(self._ctfAware.get())
 
-    def setMetadata(self, metadata: dict) -> None:
+    def setMetadata(self, metadata: ModelMetadata) -> None:
         """Take over what a model file says of itself (`isonet_scipion.engine.network.model_file.read_metadata`)."""
-        self._samplingRate.set(metadata.get("voxel_size"))
-        self._tiltMin.set(metadata.get("tilt_min"))
-        self._tiltMax.set(metadata.get("tilt_max"))
-        self._cubeSize.set(metadata.get("cube_size"))
-        self._iteration.set(metadata.get("iteration"))
-        self._normalizePercentile.set(metadata.get("normalize_percentile"))
-        self._ctfCorrected.set(metadata.get("deconvolved"))
-        self._ctfAware.set(metadata.get("ctf_aware"))
+        self._samplingRate.set(metadata.voxel_size)
+        self._tiltMin.set(metadata.tilt_min)
+        self._tiltMax.set(metadata.tilt_max)
+        self._cubeSize.set(metadata.cube_size)
+        self._iteration.set(metadata.iteration)
+        self._normalizePercentile.set(metadata.normalize_percentile)
+        self._ctfCorrected.set(metadata.deconvolved)
+        self._ctfAware.set(metadata.ctf_aware)
 
     def __str__(self) -> str:
         known = [

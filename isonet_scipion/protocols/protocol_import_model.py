@@ -12,7 +12,7 @@ from pyworkflow.protocol.params import BooleanParam, FileParam, FloatParam
 from pyworkflow.utils import copyFile, createAbsLink
 
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.network.model_file import network_settings, read_metadata
+from isonet_scipion.engine.network.model_file import read_metadata
 from isonet_scipion.objects import IsoNetModel
 from isonet_scipion.protocols.form import Within
 from isonet_scipion.protocols.record import keepValues, usedValue
@@ -70,7 +70,7 @@ class ProtIsoNetImportModel(EMProtocol):
         if not path or not os.path.isfile(path):
             return [f"*Model file* does not exist: {path}"]
         try:
-            network_settings(read_metadata(path))
+            read_metadata(path)
         except EngineError as error:
             return [str(error)]
         return []

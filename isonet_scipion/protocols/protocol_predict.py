@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from pyworkflow.protocol.constants import LEVEL_ADVANCED
@@ -16,7 +15,7 @@ from isonet_scipion.engine.conventions import CORRECTED, ISONET_RAMP, REPORT_PAG
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.report_file import read_report, report_path
 from isonet_scipion.engine.io.tomogram_table import CTF_STATE
-from isonet_scipion.engine.network.model_file import network_settings, read_metadata
+from isonet_scipion.engine.network.model_file import read_metadata
 from isonet_scipion.engine.physics.wedge import TILT_TOLERANCE
 from isonet_scipion.engine.settings import PredictSettings
 from isonet_scipion.protocols.base import EngineFailure
@@ -33,8 +32,12 @@ from isonet_scipion.protocols.form import OneOf, addOption, addTiltRange, option
 from isonet_scipion.protocols.streaming import ProtIsoNetTomograms, isOpen, sameSampling
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pyworkflow.object import Pointer
     from pyworkflow.protocol import Form
+
+    from isonet_scipion.engine.io.model_metadata import ModelMetadata
 
 CTF_AWARE = "model is not None and model.isCtfAware()"  # it phase-flips
 NORMALIZATIONS = ("as in training", "percentiles", "mean and deviation")
@@ -120,7 +123,7 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
 
     def _partners(self, tomograms: Mapping[str, Tomogram]) -> dict[str, tuple[float | None, str | None]]:
         """The defocus that a CTF-aware model needs, and where it is from."""
-        if not self._metadata().get("ctf_aware"):
+        if not self._metadata().ctf_aware:
             return dict.fromkeys(tomograms, (None, None))
         sourced = sourcedDefoci(self, tomograms, isOpen(self.inputCtfs))
         return {tsId: pair for tsId, pair in sourced.items() if pair[0] is not None}
@@ -130,7 +133,7 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         if not self._optics(tomogram).hasTilts:  # it came after the validation
             raise EngineFailure("Neither its acquisition nor the form has a tilt range.")
         # the report also takes the halves, to allow for noise
-        ownHalves = self._metadata().get("halves") or len(convert.halfMaps(tomogram)) == 2
+        ownHalves = self._metadata().halves or len(convert.halfMaps(tomogram)) == 2
         table = self._writeTable(
             tomogram,
             halves=self.processHalves.get(),
@@ -145,13 +148,13 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         self._runEngine("predict", [table, self._modelFile()], options, name=tsId)
         halves = self._halfFiles("rlnCorrectedTomoName", tsId)
         path = self._outputFile("rlnCorrectedTomoName", tsId)
-        ctfCorrected = tomogram.ctfCorrected() or self._metadata().get("ctf_aware", False)
+        ctfCorrected = tomogram.ctfCorrected() or self._metadata().ctf_aware
         corrected = convert.processedTomogram(tomogram, path, ctfCorrected, halves)
         report = self._requireOutput(str(report_path(path)), f"The report on {tsId}")
         convert.setReport(corrected, report)
         self._append(corrected)
 
-    def _metadata(self) -> dict:
+    def _metadata(self) -> ModelMetadata:
         """What the model's file says, for example whether it corrects the halves, whose mean is the result."""
         return read_metadata(self._modelFile())
 
@@ -177,7 +180,7 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
             return [*errors, f"The model's file is missing: {self._modelFile()}."]
         try:
             metadata = self._metadata()
-            divisor = max(network_settings(metadata).divisor)
+            divisor = max(metadata.network.divisor)
         except EngineError as error:
             return [*errors, f"*Model*: {error}"]
         if model.getSamplingRate() and not sameSampling(model.getSamplingRate(), rate):
@@ -185,7 +188,7 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
                 f"The model was trained at {model.getSamplingRate():.2f} Å/px, but the tomograms have {rate:.2f}: "
                 "bring the tomograms to the model's voxel size, or train on them."
             )
-        if metadata.get("ctf_aware"):
+        if metadata.ctf_aware:
             isLeftOut = isOpen(self.inputCtfs)
             errors += correctedErrors(ctfStates(self), "Model")
             errors += defocusErrors(self, defociById(self, self._tomogramsById(), isLeftOut), isLeftOut)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from isonet_scipion.constants import CUBE_SIZE_ATTRIBUTE
-from isonet_scipion.engine.network.model_file import network_settings, read_metadata
+from isonet_scipion.engine.network.model_file import read_metadata
 from isonet_scipion.engine.sampling.crops import usual_cube_size
 from isonet_scipion.engine.settings import IterativeSettings, NetworkSettings, options
 from isonet_scipion.protocols.training_base import ProtIsoNetTraining
@@ -72,7 +72,7 @@ class ProtIsoNetRefine(ProtIsoNetTraining):
 
     def _methods(self) -> list[str]:
         model = getattr(self, "model", None)
-        shape = network(self) if model is None else network_settings(read_metadata(model.getFileName()))
+        shape = network(self) if model is None else read_metadata(model.getFileName()).network
         iterations = self.iterations if model is None else model.getIteration()
         return [
             f"A U-Net (depth {shape.unet_depth}, {shape.filter_base} channels at the first level) was trained to fill "

@@ -10,7 +10,7 @@ from isonet_scipion import convert
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.losses import read_losses
 from isonet_scipion.engine.io.star import read_star
-from isonet_scipion.engine.network.model_file import BUILTIN, STATE_FILE, network_settings, read_metadata
+from isonet_scipion.engine.network.model_file import BUILTIN, STATE_FILE, read_metadata
 from isonet_scipion.objects import IsoNetModel
 from isonet_scipion.protocols.base import EngineFailure, ProtIsoNetBase
 from isonet_scipion.protocols.form import optionValues, tiltErrors
@@ -155,7 +155,7 @@ class ProtIsoNetTraining(ProtIsoNetBase):
         if self.startFromBuiltin:
             return ["Choose either a *Model to start from* or the builtin model."]
         try:
-            network_settings(read_metadata(model.getFileName()))
+            read_metadata(model.getFileName())
         except EngineError as error:
             return [f"*Model to start from*: {error}"]
         return []

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from isonet_scipion import convert
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.learning.noise_schedule import noise_level
-from isonet_scipion.engine.network.model_file import BUILTIN, network_settings, read_metadata
+from isonet_scipion.engine.network.model_file import BUILTIN, read_metadata
 from isonet_scipion.engine.settings import IterativeSettings, NetworkSettings
 from isonet_scipion.protocols.ctf_history import correctedErrors, ctfStates
 from isonet_scipion.protocols.defocus import ctfParameterErrors, defociById, defocusErrors
@@ -85,7 +85,7 @@ def network(protocol: Protocol) -> NetworkSettings:
     """The network's shape, a model's where it starts from one; raises EngineError or ValueError where impossible."""
     model = protocol.pretrainedModel.get()
     if protocol.startFromBuiltin or model is not None:
-        return network_settings(read_metadata(BUILTIN if model is None else model.getFileName()))
+        return read_metadata(BUILTIN if model is None else model.getFileName()).network
     values = optionValues(protocol, IterativeSettings)
     lists = {name: tuple(numbers(values[name], int)) for name in ("kernel", "pool") if name in values}
     return NetworkSettings.among({**values, **lists})

@@ -58,7 +58,7 @@ class IsoNetModelViewer(Viewer):
 def modelFacts(model: IsoNetModel) -> list[str]:
     """Lines of what a model's file says of its training and its network, or why it can't be read."""
     try:
-        known = read_metadata(model.getFileName())
+        known = read_metadata(model.getFileName()).as_dict()
     except EngineError as error:
         return [str(error)]
     # the voxel size of an imported model may be the user's

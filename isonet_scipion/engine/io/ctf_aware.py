@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from isonet_scipion.engine.conventions import CORRECTED, PHASE_FLIPPED, RAW
 from isonet_scipion.engine.errors import EngineError
@@ -12,6 +12,7 @@ from isonet_scipion.engine.io.tomogram_table import CTF_STATE
 from isonet_scipion.engine.physics.transfer import Transfer
 
 if TYPE_CHECKING:
+    from isonet_scipion.engine.io.model_metadata import ModelMetadata
     from isonet_scipion.engine.io.tomogram_table import TomogramEntry
 
 log = logging.getLogger(__name__)
@@ -81,11 +82,11 @@ def tomogram_transfer(
     return Transfer(entry.voxel_size, entry.ctf_parameters(voltage, cs), bfactor, flipped)
 
 
-def known_transfer(entry: TomogramEntry, metadata: dict[str, Any], ctf_state: str | None = None) -> Transfer | None:
+def known_transfer(entry: TomogramEntry, metadata: ModelMetadata, ctf_state: str | None = None) -> Transfer | None:
     """The transfer of a tomogram for a CTF-aware model, by its metadata; None for other models."""
-    if not metadata.get("ctf_aware"):
+    if not metadata.ctf_aware:
         return None
-    return tomogram_transfer(entry, metadata.get("voltage"), metadata.get("cs"), ctf_state=ctf_state)
+    return tomogram_transfer(entry, metadata.voltage, metadata.cs, ctf_state=ctf_state)
 
 
 def takes_deconvolved(wanted: bool, ctf_aware: bool) -> bool:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any, get_args, get_origin
+
+MOST = 1e300  # of a number: a JSON text's may be of any length
 
 
 def require_kinds(values: Mapping[str, Any], hints: Mapping[str, Any]) -> None:
@@ -25,7 +26,7 @@ def _fits(value: Any, hint: Any) -> bool:
     if options:  # Optional
         return any(_fits(value, option) for option in options)
     if hint is float:
-        return type(value) in (int, float) and math.isfinite(value)
+        return type(value) in (int, float) and abs(value) < MOST  # not NaN either
     return type(value) is hint
 
 

@@ -13,6 +13,7 @@ import keras
 
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.losses import LOSS_TABLE, require_own_losses
+from isonet_scipion.engine.io.model_metadata import ModelMetadata
 from isonet_scipion.engine.io.refine_json import model_name
 from isonet_scipion.engine.learning.forecast import Forecast, model_bytes, require_space
 from isonet_scipion.engine.learning.method import Batches, Losses, Method
@@ -20,7 +21,7 @@ from isonet_scipion.engine.learning.noise_schedule import noise_level
 from isonet_scipion.engine.learning.state import RunState, read_state
 from isonet_scipion.engine.learning.watchers import Log, LossTable, ModelFile, Page, StateFile, Watcher
 from isonet_scipion.engine.measure.history import EpochRecord, best_end, iterations_without_gain, require_convergence
-from isonet_scipion.engine.network.model_file import STATE_FILE, copy_weights, load_weights, read_metadata
+from isonet_scipion.engine.network.model_file import STATE_FILE, copy_weights, load_weights, read_facts
 from isonet_scipion.engine.network.unet import build_unet
 from isonet_scipion.engine.process.device import Devices, is_out_of_memory, training_scope
 from isonet_scipion.engine.process.progress import Progress
@@ -40,7 +41,7 @@ class Run(Generic[Batches]):
         self,
         method: Method[Batches],
         settings: TrainingSettings,
-        metadata: dict[str, Any],
+        metadata: ModelMetadata,
         devices: Devices,
         start_model: Path | None = None,
         first_iteration: int = 1,
@@ -54,8 +55,8 @@ class Run(Generic[Batches]):
             How it trains, and what on.
         settings : TrainingSettings
             With batch_size, steps_per_epoch and seed set.
-        metadata : dict
-            What every model file is to carry; see `model_file.save_model`.
+        metadata : ModelMetadata
+            Of its models, but for the iteration.
         devices : Devices
             What to train on.
         start_model : Path, optional
@@ -138,7 +139,7 @@ class Run(Generic[Batches]):
 
     def _resume(self) -> None:
         path = self.folder / STATE_FILE
-        stored = read_metadata(path) if path.exists() else None
+        stored = read_facts(path) if path.exists() else None
         if stored and self._continues(stored):
             self.state = read_state(stored, self.settings.epochs, path)
             load_weights(self.model, path)

@@ -22,6 +22,7 @@ from isonet_scipion.engine.reporting.training_page import LOSSES, write_training
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from isonet_scipion.engine.io.model_metadata import ModelMetadata
     from isonet_scipion.engine.learning.method import Method
     from isonet_scipion.engine.learning.state import RunState
     from isonet_scipion.engine.process.device import Devices
@@ -36,7 +37,7 @@ class Followed(Protocol):
 
     method: Method[Any]
     settings: TrainingSettings
-    metadata: dict[str, Any]
+    metadata: ModelMetadata
     devices: Devices
     folder: Path
     model: keras.Model
@@ -68,8 +69,8 @@ class ModelFile:
             return
         # without the optimiser's state the file is a third of the size
         bare = keras.Model(run.model.inputs, run.model.outputs)
-        facts = {**run.metadata, "iteration": record.iteration}
-        save_model(run.model_path(record.iteration), bare, run.settings.network, facts)
+        metadata = dataclasses.replace(run.metadata, iteration=record.iteration)
+        save_model(run.model_path(record.iteration), bare, metadata)
         losses = [one for one in run.state.history if one.iteration == record.iteration]
         more = {
             "cube_size": run.method.cube_size,
@@ -103,8 +104,8 @@ class StateFile:
         if not (is_new or is_late or record.epoch == run.settings.epochs):
             return
         self._run = weakref.ref(run)
-        content = {**run.metadata, "progress": dataclasses.asdict(run.state), "run": run.identity()}
-        save_model(run.folder / STATE_FILE, run.model, run.settings.network, content)
+        more = {"progress": dataclasses.asdict(run.state), "run": run.identity()}
+        save_model(run.folder / STATE_FILE, run.model, run.metadata, more)
         self._written = time.monotonic()
 
     def after_resume(self, run: Followed) -> None:

@@ -13,20 +13,23 @@ import warnings
 import zipfile
 import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Optional, get_type_hints
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.files import replacing, require_file
-from isonet_scipion.engine.io.json_types import require_kinds
+from isonet_scipion.engine.io.model_metadata import ModelMetadata
 from isonet_scipion.engine.network.isonet_h5 import MODEL_REMEDY, legacy_network, load_legacy_weights
 from isonet_scipion.engine.network.stored_weights import require_weights
 from isonet_scipion.engine.network.unet import build_unet, weighted_layers
-from isonet_scipion.engine.settings import NetworkSettings
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import keras
+
+    from isonet_scipion.engine.settings import NetworkSettings
 
 STATE_FILE = "training_state.keras"  # in a refinement's folder: the model, its optimiser and how far it has come
 METADATA = "isonet.json"  # member of a .keras archive
@@ -38,11 +41,7 @@ DAMAGED: Any = (
     *(ValueError, LookupError, TypeError, AttributeError, OSError, EOFError, RuntimeError, MemoryError),
     *(zipfile.BadZipFile, zlib.error),
 )
-KINDS = {
-    **{"voxel_size": Optional[float], "tilt_min": Optional[float], "tilt_max": Optional[float]},
-    **{"normalize_percentile": Optional[bool], "deconvolved": Optional[bool], "cube_size": Optional[int]},
-    **get_type_hints(NetworkSettings),
-}
+LISTS = ("kernel", "pool")  # tuples, that JSON makes lists
 BUILTIN = "builtin"  # what a user gives instead of a file's name
 BUILTIN_FILE = Path(__file__).parent.parent / "builtin" / "model.keras"
 
@@ -53,7 +52,7 @@ def model_path(name: str | os.PathLike[str]) -> Path:
 
 
 def save_model(
-    path: str | os.PathLike[str], model: keras.Model, network: NetworkSettings, metadata: dict[str, Any]
+    path: str | os.PathLike[str], model: keras.Model, metadata: ModelMetadata, more: Mapping[str, Any] | None = None
 ) -> None:
     """Write a model in Keras's own format, with what predict needs to know inside.
 
@@ -63,15 +62,15 @@ def save_model(
         Ends in .keras.
     model : keras.Model
         With its optimiser's state, if it is compiled.
-    network : NetworkSettings
-        It was built with these.
-    metadata : dict
-        voxel_size, tilt_min, tilt_max, normalize_percentile, deconvolved, cube_size, iteration.
+    metadata : ModelMetadata
+        Of it.
+    more : mapping, optional
+        What else is to be kept in the file; see `read_facts`.
     """
     with replacing(path) as temporary:
         model.save(temporary)
         with zipfile.ZipFile(temporary, "a") as archive:
-            archive.writestr(METADATA, json.dumps({**metadata, **network.as_dict()}, indent=1))
+            archive.writestr(METADATA, json.dumps({**metadata.as_dict(), **(more or {})}, indent=1))
 
 
 def halve(model_file: Path) -> None:
@@ -101,39 +100,44 @@ def halve(model_file: Path) -> None:
             archive.writestr(name, halved(data) if name.endswith(".h5") else data)
 
 
-def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """What a model file, or `builtin`, says about its training; the network's settings for a .h5 of IsoNet 0.2.
+def read_metadata(path: str | os.PathLike[str]) -> ModelMetadata:
+    """What a model file, or `builtin`, says about itself; the network's settings for a .h5 of IsoNet 0.2.
 
     Raises
     ------
     EngineError
-        If the file is no model, or another network's.
+        If the file is no model, another network's, or says what can't be.
     """
     file = require_file(model_path(path), "model")
-    if zipfile.is_zipfile(file):
-        try:
-            with zipfile.ZipFile(file) as archive:
-                unpacked = sum(member.file_size for member in archive.infolist())
-                if (
-                    unpacked > MOST_COMPRESSION * file.stat().st_size
-                    or archive.getinfo(METADATA).file_size > MOST_METADATA
-                ):
-                    raise ValueError(f"its {unpacked >> 20} MiB are more than a model's")
-                metadata = json.loads(archive.read(METADATA))
-            metadata = {key: tuple(value) if isinstance(value, list) else value for key, value in metadata.items()}
-            require_kinds(metadata, KINDS)
-            return metadata
-        except DAMAGED as error:
-            raise EngineError(str(path), f"it is not a model of isonet_scipion ({error})", MODEL_REMEDY) from error
-    return legacy_network(file).as_dict()
+    if not zipfile.is_zipfile(file):
+        return ModelMetadata(legacy_network(file))
+    try:
+        return ModelMetadata.out_of(read_facts(file))
+    except ValueError as error:
+        raise EngineError(str(path), f"it is not a model of isonet_scipion ({error})", MODEL_REMEDY) from error
 
 
-def network_settings(metadata: dict[str, Any]) -> NetworkSettings:
-    """The network's shape out of a model's metadata."""
-    return NetworkSettings.among(metadata)
+def read_facts(file: Path) -> dict[str, Any]:
+    """All that one of our files was made with, unchecked.
+
+    Raises
+    ------
+    EngineError
+        If it is not one.
+    """
+    try:
+        with zipfile.ZipFile(file) as archive:
+            unpacked = sum(member.file_size for member in archive.infolist())
+            if unpacked > MOST_COMPRESSION * file.stat().st_size or archive.getinfo(METADATA).file_size > MOST_METADATA:
+                raise ValueError(f"its {unpacked >> 20} MiB are more than a model's")
+            facts = json.loads(archive.read(METADATA))
+        lists = {key: tuple(facts[key]) for key in LISTS if isinstance(facts.get(key), list)}
+        return {**facts, **lists}
+    except DAMAGED as error:
+        raise EngineError(str(file), f"it is not a model of isonet_scipion ({error})", MODEL_REMEDY) from error
 
 
-def load_model(path: str | os.PathLike[str]) -> tuple[keras.Model, dict[str, Any]]:
+def load_model(path: str | os.PathLike[str]) -> tuple[keras.Model, ModelMetadata]:
     """Read a model.
 
     Parameters
@@ -145,7 +149,7 @@ def load_model(path: str | os.PathLike[str]) -> tuple[keras.Model, dict[str, Any
     -------
     model : keras.Model
         Not compiled.
-    metadata : dict
+    metadata : ModelMetadata
         See `read_metadata`.
 
     Raises
@@ -161,8 +165,8 @@ def load_model(path: str | os.PathLike[str]) -> tuple[keras.Model, dict[str, Any
     """
     path = model_path(path)
     metadata = read_metadata(path)
-    network = _network_of_the_file(Path(path), metadata)
-    model = build_unet(network)
+    _require_room(Path(path), metadata.network)
+    model = build_unet(metadata.network)
     if zipfile.is_zipfile(path):
         load_weights(model, path)
     else:
@@ -191,25 +195,19 @@ def copy_weights(model: keras.Model, network: NetworkSettings, path: str | os.Pa
         If the file is no model, or of another shape.
     """
     other, metadata = load_model(path)
-    require_shape(path, network_settings(metadata), network)
+    require_shape(path, metadata.network, network)
     for ours, theirs in zip(weighted_layers(model), weighted_layers(other)):
         ours.set_weights(theirs.get_weights())
 
 
-def _network_of_the_file(file: Path, metadata: dict[str, Any]) -> NetworkSettings:
-    """The network's shape, which must be one whose weights the file can hold: it may claim any size."""
-    try:
-        network = network_settings(metadata)
-        widest = network.filter_base * 2 ** (min(network.unet_depth, 32) - 1)
-        least = (
-            4 * math.prod(network.kernel) * widest**2 + BYTES_PER_LAYER * network.unet_depth * network.convs_per_depth
-        )
-        least += 8 * network.filter_base * network.stem**3
-        if least > file.stat().st_size:
-            raise ValueError(f"it is too small for a network of {network}")
-    except (*DAMAGED, EngineError) as error:
-        raise EngineError(str(file), f"it is not a model of isonet_scipion ({error})", MODEL_REMEDY) from error
-    return network
+def _require_room(file: Path, network: NetworkSettings) -> None:
+    """Raise an EngineError unless the file can hold the weights of the network: it may claim any size."""
+    widest = network.filter_base * 2 ** (min(network.unet_depth, 32) - 1)
+    least = 4 * math.prod(network.kernel) * widest**2 + BYTES_PER_LAYER * network.unet_depth * network.convs_per_depth
+    least += 8 * network.filter_base * network.stem**3
+    if least > file.stat().st_size:
+        why = f"it is not a model of isonet_scipion (it is too small for a network of {network})"
+        raise EngineError(str(file), why, MODEL_REMEDY)
 
 
 def load_weights(model: keras.Model, path: str | os.PathLike[str]) -> None:

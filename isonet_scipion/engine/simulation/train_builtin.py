@@ -11,6 +11,7 @@ off goes on where OUTPUT.state.keras is. The curve is written to OUTPUT.json, th
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import itertools
 import multiprocessing
 from pathlib import Path
@@ -18,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from isonet_scipion.engine.io.model_metadata import ModelMetadata
 from isonet_scipion.engine.io.mrc import open_volume, read_float
-from isonet_scipion.engine.network.model_file import BUILTIN_FILE, halve, load_weights, read_metadata, save_model
+from isonet_scipion.engine.network.model_file import BUILTIN_FILE, halve, load_weights, read_facts, save_model
 from isonet_scipion.engine.process.device import choose_devices
 from isonet_scipion.engine.settings import NetworkSettings
 from isonet_scipion.engine.simulation.scenes import Density
@@ -109,18 +111,20 @@ def train(
     curve: list[dict[str, Any]] = []
     if state.exists():
         load_weights(model, state)
-        curve = list(read_metadata(state)["curve"])
+        curve = list(read_facts(state)["curve"])
+
+    metadata = ModelMetadata(NETWORK, normalize_percentile=True, simulated=True)
 
     def save(epoch: int, logs: dict[str, float]) -> None:
         made = int(optimiser.iterations)
         curve.append({"step": made, **{name: round(float(value), 5) for name, value in logs.items()}})
-        metadata = {"normalize_percentile": True, "simulated": True, "iteration": made, "curve": curve}
-        save_model(output, keras.Model(model.inputs, model.outputs), NETWORK, metadata)
+        bare = keras.Model(model.inputs, model.outputs)
+        save_model(output, bare, dataclasses.replace(metadata, iteration=made), {"curve": curve})
         halve(output)
         print(curve[-1], flush=True)
 
     def save_state(epoch: int, logs: dict[str, float]) -> None:
-        save_model(state, model, NETWORK, {"curve": curve})
+        save_model(state, model, metadata, {"curve": curve})
 
     model.fit(
         Pairs(),

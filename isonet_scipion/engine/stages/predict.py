@@ -16,7 +16,7 @@ from isonet_scipion.engine.io.mrc import Volume, check_mask, open_volume, same_v
 from isonet_scipion.engine.io.shown import border_of, require_axes, show
 from isonet_scipion.engine.io.tomogram_table import TomogramEntry, TomogramTable
 from isonet_scipion.engine.network.correction import corrector, filled, measured_halo
-from isonet_scipion.engine.network.model_file import load_model, network_settings, read_metadata
+from isonet_scipion.engine.network.model_file import load_model, read_metadata
 from isonet_scipion.engine.network.tiling import HALO, Tiling, automatic_tiling, isonet_tiling
 from isonet_scipion.engine.physics.borders import find_border
 from isonet_scipion.engine.physics.grey_scale import normalise
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from isonet_scipion.engine.arrays import Floats
+    from isonet_scipion.engine.io.model_metadata import ModelMetadata
     from isonet_scipion.engine.physics.borders import Border
     from isonet_scipion.engine.physics.grey_scale import Shown
     from isonet_scipion.engine.settings import NetworkSettings
@@ -50,7 +51,7 @@ MOST_ELEMENTS = 1 << 31  # that one tensor may have
 def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
     """Write corrected tomograms, their pictures, and their names into the table; errors as `EngineError`."""
     metadata = read_metadata(model_file)
-    use_deconvolved = takes_deconvolved(settings.use_deconv_tomo, metadata.get("ctf_aware", False))
+    use_deconvolved = takes_deconvolved(settings.use_deconv_tomo, metadata.ctf_aware)
     table = TomogramTable(star_file)
     entries = table.select(settings.tomo_idx, use_deconvolved, needs_tilts=True)
     transfers = [known_transfer(entry, metadata, settings.ctf_state) for entry in entries]
@@ -68,10 +69,10 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
     if len(gpus) > 1:
         _predict_side_by_side(star_file, model_file, settings, entries, gpus)
         return
-    network = network_settings(metadata)
+    network = metadata.network
     percentile = settings.normalize_percentile
     if percentile is None:
-        percentile = metadata.get("normalize_percentile", True)
+        percentile = metadata.percentile
     devices = choose_devices(settings.gpuID, settings.precision)
     tiles = _Tiles(settings, network, devices)
     model, _ = load_model(model_file)
@@ -87,7 +88,7 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
         for number, part in enumerate(parts, 1):
             task = f"Prediction of {entry.name}" + (f", half {number}" if len(parts) > 1 else "")
             shown = show(part, percentile, transfer, border, entry.inverted)
-            made = tiles.filled(shown, correct_tiles, metadata.get("kept_beyond"), task)
+            made = tiles.filled(shown, correct_tiles, metadata.kept_beyond, task)
             made = shown.contrast(normalise(made, percentile)) if settings.normalized_output else shown.back(made)
             corrected = made if corrected is None else np.add(corrected, made, out=corrected)
         corrected /= np.float32(len(parts))
@@ -143,10 +144,10 @@ def _with_border(volume: Volume, border: Border, corrected: Floats, shown: Shown
     return whole
 
 
-def _parts(entry: TomogramEntry, metadata: dict[str, Any], use_deconvolved: bool) -> list[Volume]:
+def _parts(entry: TomogramEntry, metadata: ModelMetadata, use_deconvolved: bool) -> list[Volume]:
     """What the network corrects, and whose mean is the result: both halves where it was trained on halves."""
     volume, _ = entry.source(use_deconvolved)
-    halves = [open_volume(path) for path in entry.fitting_halves(use_deconvolved)] if metadata.get("halves") else []
+    halves = [open_volume(path) for path in entry.fitting_halves(use_deconvolved)] if metadata.halves else []
     for half in halves:
         check_mask(half, volume)
     return halves or [volume]
@@ -230,25 +231,25 @@ def _tile_voxels(devices: Devices, network: NetworkSettings) -> int:
     return int(min(by_memory, MOST_ELEMENTS / (2 * channels)))
 
 
-def _warn_of_differences(entry: TomogramEntry, deconvolved: bool, metadata: dict[str, Any]) -> None:
-    trained = metadata.get("voxel_size")
+def _warn_of_differences(entry: TomogramEntry, deconvolved: bool, metadata: ModelMetadata) -> None:
+    trained = metadata.voxel_size
     if trained and not same_voxel_size(entry.voxel_size, trained):
         log.warning("%s: %.2f A per voxel, but the model was trained at %.2f A.", entry.path, entry.voxel_size, trained)
-    if "tilt_min" in metadata:
-        ranges = (entry.tilt.minimum, entry.tilt.maximum), (metadata["tilt_min"], metadata["tilt_max"])
+    if metadata.tilt_min is not None and metadata.tilt_max is not None:
+        ranges = (entry.tilt.minimum, entry.tilt.maximum), (metadata.tilt_min, metadata.tilt_max)
         if max(abs(ours - theirs) for ours, theirs in zip(*ranges)) > TILT_TOLERANCE:
             log.warning(
                 "%s: tilts %g..%g, but the model was trained for %g..%g degrees.", entry.path, *ranges[0], *ranges[1]
             )
-    if metadata.get("halves") and not entry.halves():
+    if metadata.halves and not entry.halves():
         log.warning("%s: the model was trained on halves, but the table names none.", entry.path)
-    if metadata.get("deconvolved") not in (None, deconvolved):
+    if metadata.deconvolved not in (None, deconvolved):
         kinds = {True: "deconvolved", False: "not deconvolved"}
         log.warning(
             "%s: %s, but the model was trained on %s tomograms.",
             entry.path,
             kinds[deconvolved],
-            kinds[metadata["deconvolved"]],
+            kinds[not deconvolved],
         )
 
 

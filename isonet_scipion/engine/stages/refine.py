@@ -16,6 +16,7 @@ from isonet_scipion.engine.arrays import Floats
 from isonet_scipion.engine.command import Command
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.ctf_aware import takes_deconvolved, tomogram_transfer
+from isonet_scipion.engine.io.model_metadata import ModelMetadata
 from isonet_scipion.engine.io.refine_json import read_refine_json
 from isonet_scipion.engine.io.shown import data_shape, refuse_axes
 from isonet_scipion.engine.io.star import Star, read_star
@@ -25,7 +26,7 @@ from isonet_scipion.engine.learning.noise_schedule import noise_level
 from isonet_scipion.engine.network.model_file import (
     STATE_FILE,
     model_path,
-    network_settings,
+    read_facts,
     read_metadata,
     require_shape,
 )
@@ -70,7 +71,7 @@ def refine(star: str, given: Mapping[str, Any]) -> None:
     values["result_dir"] = _result_dir(given)
     shape = None
     if values.get("pretrained_model") and not stored:
-        shape = network_settings(read_metadata(values["pretrained_model"]))
+        shape = read_metadata(values["pretrained_model"]).network
     settings = kind.given(values, shape)
     if shape is not None:
         require_shape(values["pretrained_model"], shape, settings.network)
@@ -198,9 +199,9 @@ def _one_pass(star_file: str, settings: OnePassSettings) -> Run[Any]:
         settings, settings.cube_size, entries[0].voxel_size, [source.tilt for source in sources],
         deconvolved.pop() if len(deconvolved) == 1 else None,
     )  # fmt: skip
-    metadata |= {"halves": kinds == {2}, "kept_beyond": settings.cube_size}
+    metadata = dataclasses.replace(metadata, halves=kinds == {2}, kept_beyond=settings.cube_size)
     if settings.ctf_aware:
-        metadata |= {"ctf_aware": True, "voltage": settings.voltage, "cs": settings.cs}
+        metadata = dataclasses.replace(metadata, ctf_aware=True, voltage=settings.voltage, cs=settings.cs)
     return Run(OnePass(sources, settings, devices), settings, metadata, devices, *_start(settings))
 
 
@@ -227,7 +228,7 @@ def _seed(settings: TrainingSettings) -> int:
     state = Path(settings.result_dir) / STATE_FILE
     if not state.exists():
         return int(np.random.SeedSequence().generate_state(1)[0])
-    run = read_metadata(state).get("run")
+    run = read_facts(state).get("run")
     seed = run.get("seed") if isinstance(run, dict) else None
     if type(seed) is not int or seed < 0:
         raise EngineError(str(state), f"its seed is {seed!r}", "Give another result_dir.")
@@ -304,15 +305,16 @@ def _require_one_voxel_size(star_file: str, sizes: Sequence[float]) -> None:
 
 def _metadata(
     settings: TrainingSettings, cube_size: int, voxel_size: float, tilts: Sequence[TiltRange], deconvolved: bool | None
-) -> dict[str, Any]:
-    return {
-        "voxel_size": voxel_size,
-        "tilt_min": min(tilt.minimum for tilt in tilts),
-        "tilt_max": max(tilt.maximum for tilt in tilts),
-        "normalize_percentile": settings.normalize_percentile,
-        "deconvolved": deconvolved,
-        "cube_size": cube_size,
-    }
+) -> ModelMetadata:
+    return ModelMetadata(
+        settings.network,
+        voxel_size=voxel_size,
+        tilt_min=min(tilt.minimum for tilt in tilts),
+        tilt_max=max(tilt.maximum for tilt in tilts),
+        normalize_percentile=settings.normalize_percentile,
+        deconvolved=deconvolved,
+        cube_size=cube_size,
+    )
 
 
 COMMANDS = (

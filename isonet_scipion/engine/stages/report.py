@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from isonet_scipion.engine.command import Command
 from isonet_scipion.engine.conventions import CORRECTED
@@ -16,7 +16,7 @@ from isonet_scipion.engine.io.shown import border_of, open_mask, show
 from isonet_scipion.engine.io.tomogram_table import TomogramEntry, TomogramTable
 from isonet_scipion.engine.measure.quality import Evidence, measure_quality
 from isonet_scipion.engine.network.correction import corrector
-from isonet_scipion.engine.network.model_file import load_model, network_settings, read_metadata
+from isonet_scipion.engine.network.model_file import load_model, read_metadata
 from isonet_scipion.engine.process.device import choose_devices
 from isonet_scipion.engine.reporting.pages import require_own_page, verdict, write_tomograms_page
 from isonet_scipion.engine.reporting.tomogram_figure import save_report
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import keras
 
     from isonet_scipion.engine.arrays import Reals
+    from isonet_scipion.engine.io.model_metadata import ModelMetadata
     from isonet_scipion.engine.physics.borders import Border
     from isonet_scipion.engine.sampling.mask_values import Mask
 
@@ -35,7 +36,7 @@ log = logging.getLogger(__name__)
 def report(star_file: str, model_file: str, settings: ReportSettings) -> None:
     """Write the reports of corrected tomograms, and their page; errors as `EngineError`."""
     metadata, percentile = read_metadata(model_file), settings.normalize_percentile
-    use_deconvolved = takes_deconvolved(settings.use_deconv_tomo, metadata.get("ctf_aware", False))
+    use_deconvolved = takes_deconvolved(settings.use_deconv_tomo, metadata.ctf_aware)
     table = TomogramTable(star_file)
     entries = table.select(settings.tomo_idx, use_deconvolved, needs_tilts=True)
     for entry in entries:
@@ -43,7 +44,7 @@ def report(star_file: str, model_file: str, settings: ReportSettings) -> None:
             raise EngineError(star_file, f"{entry.path} has no rlnCorrectedTomoName", "Run predict first.")
         require_own_page(Path(entry.row["rlnCorrectedTomoName"]).parent)
     if percentile is None:
-        percentile = metadata.get("normalize_percentile", True)
+        percentile = metadata.percentile
     choose_devices(settings.gpuID, settings.precision)
     reporter = Reporter(model_file, load_model(model_file)[0], metadata, percentile, settings.ctf_state)
     for entry in entries:
@@ -61,7 +62,7 @@ class Reporter:
         self,
         model_file: str,
         model: keras.Model,
-        metadata: dict[str, Any],
+        metadata: ModelMetadata,
         percentile: bool,
         ctf_state: str | None = None,
     ) -> None:
@@ -107,9 +108,9 @@ class Reporter:
             _sample(entry, before, border),
             tuple(shown_halves) or None,
             halves_fit,
-            self._metadata.get("halves", False),
+            self._metadata.halves,
         )
-        network = network_settings(self._metadata)
+        network = self._metadata.network
         correct_boxes = corrector(self._model, network, entry.tilt)
         quality = measure_quality(evidence, lambda box: correct_boxes(box[None])[0], network.divisor)
         deconvolved = before.path == entry.text("rlnDeconvTomoName")
@@ -118,7 +119,7 @@ class Reporter:
             "tomogram": before.path,
             "corrected": after.path,
             "model": self._file.name,
-            "iteration": self._metadata.get("iteration"),
+            "iteration": self._metadata.iteration,
             "phase_flipped": transfer is not None,
             "ctf": ctf_in_words(CORRECTED if deconvolved else entry.ctf_state(self._ctf_state)),
             "voxel_size_A": evidence.voxel_size,

@@ -9,6 +9,7 @@ import pytest
 
 keras = pytest.importorskip("keras")
 
+from isonet_scipion.engine.io.model_metadata import ModelMetadata  # noqa: E402
 from isonet_scipion.engine.io.mrc import open_volume, write_volume  # noqa: E402
 from isonet_scipion.engine.io.star import read_star, write_star  # noqa: E402
 from isonet_scipion.engine.io.tomogram_table import TomogramTable  # noqa: E402
@@ -40,7 +41,7 @@ def model(tmp_path_factory):
     made = build_unet(shape)
     weights = made.get_weights()
     made.set_weights([w + 0.2 * np.random.default_rng(i).normal(size=w.shape) ** 2 for i, w in enumerate(weights)])
-    save_model(path, made, shape, {"normalize_percentile": True})
+    save_model(path, made, ModelMetadata(shape, normalize_percentile=True))
     return path
 
 

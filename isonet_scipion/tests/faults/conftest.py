@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 
+from isonet_scipion.engine.io.model_metadata import ModelMetadata
 from isonet_scipion.engine.io.mrc import write_volume
 from isonet_scipion.engine.io.star import Star, write_star
 from isonet_scipion.engine.network.model_file import save_model
@@ -47,7 +48,7 @@ def contents(folder):
 def tiny_model(tmp_path_factory):
     """Bytes of a model of ours with a very small network."""
     path = tmp_path_factory.mktemp("model") / "tiny.keras"
-    save_model(path, build_unet(TINY), TINY, {})
+    save_model(path, build_unet(TINY), ModelMetadata(TINY))
     return path.read_bytes()
 
 
@@ -85,7 +86,7 @@ def make_project(folder, count=2, shape=SHAPE):
         for label, value in (("rlnImageName", f"cubes/s{number}.mrc"), ("rlnCubeSize", 8), ("rlnPixelSize", 10.0)):
             subtomos.set(row, label, value)
     write_star(folder / "s.star", subtomos)
-    save_model(folder / "m.keras", build_unet(TINY), TINY, {})
+    save_model(folder / "m.keras", build_unet(TINY), ModelMetadata(TINY))
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from isonet_scipion.engine.io.model_metadata import ModelMetadata
 from isonet_scipion.engine.io.mrc import write_volume
 from isonet_scipion.engine.network.isonet_h5 import save_legacy
 from isonet_scipion.engine.network.model_file import METADATA, save_model
@@ -285,7 +286,7 @@ def models(folder: Path) -> Iterator[Case]:
         (folder / name).write_bytes(content)
     unfit = build_unet(TINY)
     unfit.set_weights([np.full_like(weight, np.nan) for weight in unfit.get_weights()])
-    save_model(folder / "nan_network.keras", unfit, TINY, {})
+    save_model(folder / "nan_network.keras", unfit, ModelMetadata(TINY))
     save_legacy(folder / "nan.h5", unfit, 4e-4)
     wider = NetworkSettings(filter_base=4, unet_depth=1, convs_per_depth=2).as_dict()
     archive(folder / "other_network.keras", good, wider)
@@ -297,6 +298,8 @@ def models(folder: Path) -> Iterator[Case]:
     archive(folder / "text_tilt_network.keras", good, {**shape, "tilt_min": "a", "tilt_max": "b"})
     archive(folder / "text_kernel_network.keras", good, {**shape, "kernel": "abc"})
     archive(folder / "no_network.keras", good, {})
+    for name, value in (("kept_beyond", "x"), ("voltage", "x"), ("cs", float("nan")), ("iteration", "2")):
+        archive(folder / f"{name}_network.keras", good, {**shape, "ctf_aware": True, name: value})
     archive(folder / "list.keras", good, "[1, 2]")
     archive(folder / "nested.keras", good, "[" * 100_000)
     archive(folder / "bomb.keras", good, packing=zipfile.ZIP_DEFLATED, padding=bytes(64 << 20))

@@ -8,6 +8,7 @@ import numpy as np
 from pyworkflow.utils import weakImport
 from tomo.objects import SetOfTomograms
 
+from isonet_scipion.engine.io.model_metadata import ModelMetadata
 from isonet_scipion.engine.io.star import read_star
 from isonet_scipion.engine.network.model_file import save_model
 from isonet_scipion.engine.network.unet import build_unet
@@ -37,7 +38,7 @@ class TestIsoNetMetadata(IsoNetTest):
         super().setUpClass()
         network = NetworkSettings(filter_base=2, unet_depth=1, convs_per_depth=2)
         path = cls.raw / "model_iter01.keras"
-        save_model(path, build_unet(network), network, {"voxel_size": VOXEL_SIZE, "normalize_percentile": True})
+        save_model(path, build_unet(network), ModelMetadata(network, voxel_size=VOXEL_SIZE, normalize_percentile=True))
         cls.model = cls.run_(ProtIsoNetImportModel, {}, modelFile=str(path))
 
     @classmethod

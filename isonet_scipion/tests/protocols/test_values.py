@@ -10,8 +10,9 @@ from pyworkflow.protocol import MODE_RESTART, MODE_RESUME
 from tomo.constants import BOTTOM_LEFT_CORNER
 from tomo.objects import SetOfTomograms, SetOfTomoMasks
 
+from isonet_scipion.engine.io.model_metadata import ModelMetadata
 from isonet_scipion.engine.io.star import read_star
-from isonet_scipion.engine.network.model_file import network_settings, read_metadata, save_model
+from isonet_scipion.engine.network.model_file import read_metadata, save_model
 from isonet_scipion.engine.network.unet import build_unet
 from isonet_scipion.engine.settings import NetworkSettings
 from isonet_scipion.protocols import (
@@ -171,13 +172,13 @@ class TestIsoNetValues(LiveTest):
         """A training takes the shape of the model that it starts from, whatever the form says of the network."""
         shape = NetworkSettings(filter_base=2, unet_depth=1, convs_per_depth=2)
         path = self.raw / "shallow.keras"
-        save_model(path, build_unet(shape), shape, {"voxel_size": VOXEL_SIZE})
+        save_model(path, build_unet(shape), ModelMetadata(shape, voxel_size=VOXEL_SIZE))
         model = self.run_(ProtIsoNetImportModel, {}, modelFile=str(path))
         inputs = {"inputSubtomograms": (extract, "subtomograms"), "pretrainedModel": (model, "model")}
         # 18 is no multiple of 2^2, the form's network, but of 2^1, the model's
         start = self.run_(ProtIsoNetRefine, inputs, cubeSize=18, **TRAINING)
         self.assertTrue(start.isFinished(), start.getErrorMessage())
-        trained = network_settings(read_metadata(start.model.getFileName()))
+        trained = read_metadata(start.model.getFileName()).network
         self.assertEqual((trained.filter_base, trained.unet_depth, trained.convs_per_depth), (2, 1, 2))
         self.assertIn("A U-Net (depth 1, 2 channels", start.methods()[0])
 
@@ -185,7 +186,7 @@ class TestIsoNetValues(LiveTest):
         network = NetworkSettings(filter_base=2, unet_depth=1, convs_per_depth=2)
         for number in (1, 2):
             path = self.raw / f"model_iter0{number}.keras"
-            save_model(path, build_unet(network), network, {"voxel_size": VOXEL_SIZE, "iteration": number})
+            save_model(path, build_unet(network), ModelMetadata(network, voxel_size=VOXEL_SIZE, iteration=number))
         model = self.run_(ProtIsoNetImportModel, {}, modelFile=str(path))
         predict = self.run_(ProtIsoNetPredict, {**self.input, "model": (model, "model")}, iteration=1, useGpu=False)
         predict.iteration.set(2)

@@ -23,7 +23,7 @@ from isonet_scipion.engine.learning.one_pass_step import (  # noqa: E402
     rotated_mask,
     weighted_error,
 )
-from isonet_scipion.engine.network.model_file import load_model, read_metadata  # noqa: E402
+from isonet_scipion.engine.network.model_file import load_model, read_facts, read_metadata  # noqa: E402
 from isonet_scipion.engine.network.unet import build_unet  # noqa: E402
 from isonet_scipion.engine.physics.back_projected_noise import NoiseSource  # noqa: E402
 from isonet_scipion.engine.physics.grey_scale import GreyScale, normalise  # noqa: E402
@@ -193,7 +193,7 @@ def test_run_learns_from_halves_and_predicts_with_both(project, run):
     status, log = run("refine", "tomograms.star", *RUN)
     assert status == 0 and "2 tomograms with halves" in log, log
     metadata = read_metadata("results/model_iter03.keras")
-    assert metadata["halves"] and metadata["voxel_size"] == 10 and metadata["stem"] == 2
+    assert metadata.halves and metadata.voxel_size == 10 and metadata.network.stem == 2
     status, log = run("predict", "tomograms.star", "results/model_iter03.keras", "--tomo_idx=1")
     assert status == 0, log
     both = open_volume("corrected_tomos/t0_corrected.mrc").data
@@ -213,7 +213,7 @@ def test_killed_run_goes_on_and_ends_in_the_same_weights(project, run):
         time.sleep(0.01)
     process.kill()
     process.wait()
-    assert read_metadata(state)["progress"]["iteration"] < 4
+    assert read_facts(state)["progress"]["iteration"] < 4
     status, log = run("refine", "tomograms.star", *RUN, "--result_dir=cut")
     assert status == 0 and ("Going on with iteration" in log), log
     for ours, theirs in zip(weights("results/model_iter03.keras"), weights("cut/model_iter03.keras")):

@@ -21,7 +21,7 @@ import keras  # noqa: E402
 from isonet_scipion.engine.io.mrc import write_volume  # noqa: E402
 from isonet_scipion.engine.learning.one_pass import LearningRate, OnePass  # noqa: E402
 from isonet_scipion.engine.learning.run import Run  # noqa: E402
-from isonet_scipion.engine.network.model_file import STATE_FILE, load_model, read_metadata  # noqa: E402
+from isonet_scipion.engine.network.model_file import STATE_FILE, load_model, read_facts  # noqa: E402
 
 RUN = (
     "--method=one-pass", "--cube_size=8", "--filter_base=4", "--unet_depth=1", "--iterations=4", "--epochs=2",
@@ -52,7 +52,7 @@ def test_continue_from_goes_on_with_the_state_beside_it_to_the_same_weights(proj
     with monkeypatch.context() as cut:
         cut.setattr(Run, "_has_settled", lambda self: self.state.iteration == 3)
         assert run("refine", "tomograms.star", *RUN, "--result_dir=cut")[0] == 0
-    assert read_metadata(Path("cut") / STATE_FILE)["progress"]["iteration"] == 3
+    assert read_facts(Path("cut") / STATE_FILE)["progress"]["iteration"] == 3
     status, log = run("refine", "tomograms.star", "--continue_from=cut/refine_iter02.json")
     assert status == 0 and "Going on with iteration 3 after 0 of its epochs" in log, log
     for ours, theirs in zip(weights("cut/model_iter04.keras"), weights("results/model_iter04.keras")):

@@ -18,7 +18,7 @@ from isonet_scipion.engine.learning.one_pass_batches import TomogramSource  # no
 from isonet_scipion.engine.learning.unseen_boxes import BOXES, UnseenBoxes, apart  # noqa: E402
 from isonet_scipion.engine.measure.hidden_wedge import TIPPED  # noqa: E402
 from isonet_scipion.engine.measure.history import EpochRecord, best_end, iterations_without_gain  # noqa: E402
-from isonet_scipion.engine.network.model_file import METADATA, STATE_FILE, read_metadata  # noqa: E402
+from isonet_scipion.engine.network.model_file import METADATA, STATE_FILE, read_facts  # noqa: E402
 from isonet_scipion.engine.physics.grey_scale import GreyScale  # noqa: E402
 from isonet_scipion.engine.physics.wedge import TiltRange, apply_wedge  # noqa: E402
 from isonet_scipion.engine.sampling.crops import crop  # noqa: E402
@@ -242,7 +242,7 @@ def test_a_run_stops_when_it_has_not_risen(project, run, monkeypatch):
     status, log = run("refine", "tomograms.star", *RUN, "--iterations=6", "--patience=2")
     assert status == 0 and "Stopped: no gain for 2 iterations." in log, log
     assert "Highest restored wedge correlation, within chance: 0.410, iteration 4." in log
-    assert read_metadata(Path("results") / STATE_FILE)["progress"]["iteration"] == 5
+    assert read_facts(Path("results") / STATE_FILE)["progress"]["iteration"] == 5
     assert not Path("results/model_iter05.keras").exists()
 
 

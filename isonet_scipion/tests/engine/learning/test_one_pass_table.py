@@ -45,7 +45,7 @@ def test_halves_that_are_not_those_of_the_deconvolved_tomogram_are_refused(table
     assert status == 1 and "deconv/a.mrc: it is deconvolved, but the halves that tomograms.star names are not" in log
     assert not Path("results").exists()
     status, log = run("refine", "tomograms.star", *RUN, "--use_deconv_tomo=False")
-    assert status == 0 and read_metadata("results/model_iter01.keras")["deconvolved"] is False, log
+    assert status == 0 and read_metadata("results/model_iter01.keras").deconvolved is False, log
     status, log = run("predict", "tomograms.star", "results/model_iter01.keras")
     assert status == 1 and "the halves that tomograms.star names are not" in log
     assert not Path("corrected_tomos").exists()
@@ -58,7 +58,7 @@ def test_halves_of_a_tomogram_that_is_itself_the_deconvolved_one_count_as_deconv
         table.set(row, "rlnDeconvTomoName", row["rlnMicrographName"])
     put(table, {})
     assert run("refine", "tomograms.star", *RUN)[0] == 0
-    assert read_metadata("results/model_iter01.keras")["deconvolved"] is True
+    assert read_metadata("results/model_iter01.keras").deconvolved is True
     status, log = run("predict", "tomograms.star", "results/model_iter01.keras", "--tomo_idx=1")
     assert status == 0 and WARNING not in log, log
     # so what the network makes of each half can be compared

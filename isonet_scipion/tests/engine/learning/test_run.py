@@ -75,7 +75,7 @@ def test_same_seed_same_model_other_seed_other_model(subtomograms, run):
     assert [float(row["noise_level"]) for row in rows] == [0, 0, 0.1, 0.1, 0.1, 0.1]
     metadata = load_model("a/model_iter03.keras")[1]
     expected = {"tilt_min": -60, "tilt_max": 66, "voxel_size": 10, "iteration": 3, "cube_size": 16}
-    assert expected.items() <= metadata.items()
+    assert expected.items() <= metadata.as_dict().items()
 
 
 def test_steps_follow_from_all_subtomograms(subtomograms, run):

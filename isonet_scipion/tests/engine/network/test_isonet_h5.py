@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from isonet_scipion.engine.io.model_metadata import ModelMetadata
 from isonet_scipion.engine.network.model_file import load_model, save_model
 from isonet_scipion.engine.network.unet import build_unet, run_network
 from isonet_scipion.engine.process.device import choose_devices
@@ -50,7 +51,7 @@ def test_keras_2_gives_the_same_output_and_what_it_trained_comes_back(tmp_path, 
     model = build_unet(settings)
     rng = np.random.default_rng(0)
     model.set_weights([weight + rng.uniform(-0.02, 0.03, weight.shape) for weight in model.get_weights()])
-    save_model(tmp_path / "m.keras", model, settings, {})
+    save_model(tmp_path / "m.keras", model, ModelMetadata(settings))
     assert run("export_model", "m.keras", "m.h5")[0] == 0
     batch = rng.normal(size=(2, 16, 16, 16)).astype(np.float32)
     np.save(tmp_path / "x.npy", batch[..., None])
@@ -58,12 +59,12 @@ def test_keras_2_gives_the_same_output_and_what_it_trained_comes_back(tmp_path, 
     subprocess.run([keras_2, "-c", IN_KERAS_2, *files], check=True, capture_output=True)
     np.testing.assert_allclose(np.load(tmp_path / "y.npy")[..., 0], run_network(model, batch), atol=1e-5)
     again, metadata = load_model(tmp_path / "trained.h5")
-    assert metadata["filter_base"] == 4
+    assert metadata.network.filter_base == 4
     assert np.isfinite(run_network(again, batch)).all()
 
 
 def test_only_h5_files_are_exported(tmp_path, run):
     settings = NetworkSettings(filter_base=2, unet_depth=1)
-    save_model(tmp_path / "m.keras", build_unet(settings), settings, {})
+    save_model(tmp_path / "m.keras", build_unet(settings), ModelMetadata(settings))
     status, log = run("export_model", "m.keras", "m.onnx")
     assert status == 1 and "m.onnx" in log and not (tmp_path / "m.onnx").exists()

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.io.model_metadata import ModelMetadata
 from isonet_scipion.engine.network.correction import correct, measured_halo
 from isonet_scipion.engine.network.isonet_h5 import save_legacy
-from isonet_scipion.engine.network.model_file import load_model, network_settings, read_metadata, save_model
+from isonet_scipion.engine.network.model_file import load_model, read_metadata, save_model
 from isonet_scipion.engine.network.tiling import automatic_tiling, isonet_tiling
 from isonet_scipion.engine.network.unet import build_unet, run_network
 from isonet_scipion.engine.physics.grey_scale import normalise
@@ -58,14 +59,14 @@ def test_models_come_back_from_both_formats(tmp_path, settings):
     model = build_unet(settings)
     model.set_weights([weight + np.random.default_rng(1).random(weight.shape) * 0.1 for weight in model.get_weights()])
     expected = run_network(model, batch())
-    save_model(tmp_path / "m.keras", model, settings, {"voxel_size": 10.0, "tilt_min": -50.0})
+    save_model(tmp_path / "m.keras", model, ModelMetadata(settings, voxel_size=10.0, tilt_min=-50.0))
     save_legacy(tmp_path / "m.h5", model, 4e-4)
     for name in ("m.keras", "m.h5"):
         again, metadata = load_model(tmp_path / name)
         np.testing.assert_allclose(run_network(again, batch()), expected, atol=1e-5)
-        assert network_settings(metadata).filter_base == settings.filter_base
+        assert metadata.network.filter_base == settings.filter_base
     metadata = read_metadata(tmp_path / "m.keras")
-    assert (metadata["voxel_size"], metadata["tilt_min"]) == (10.0, -50.0)
+    assert (metadata.voxel_size, metadata.tilt_min) == (10.0, -50.0)
 
 
 @pytest.mark.parametrize("pool", [None, (2, 2, 2)])
@@ -73,10 +74,10 @@ def test_fine_layers_come_back_from_our_format_and_are_refused_for_the_other(tmp
     settings = NetworkSettings(filter_base=2, unet_depth=1, convs_per_depth=2, stem=2, fine=3, pool=pool)
     model = build_unet(settings)
     model.set_weights([weight + np.random.default_rng(1).random(weight.shape) * 0.1 for weight in model.get_weights()])
-    save_model(tmp_path / "m.keras", model, settings, {})
+    save_model(tmp_path / "m.keras", model, ModelMetadata(settings))
     again, metadata = load_model(tmp_path / "m.keras")
     np.testing.assert_allclose(run_network(again, batch()), run_network(model, batch()), atol=1e-5)
-    assert network_settings(metadata) == settings
+    assert metadata.network == settings
     with pytest.raises(EngineError, match="unknown to IsoNet"):
         save_legacy(tmp_path / "m.h5", model, 4e-4)
     assert not (tmp_path / "m.h5").exists()
@@ -85,7 +86,7 @@ def test_fine_layers_come_back_from_our_format_and_are_refused_for_the_other(tmp
 def hostile_files(folder):
     """Files that would run code, or are no models of ours."""
     model = build_unet(TINY)
-    save_model(folder / "good.keras", model, TINY, {})
+    save_model(folder / "good.keras", model, ModelMetadata(TINY))
     content = (folder / "good.keras").read_bytes()
     yield "empty.keras", b""
     yield "cut.keras", content[: len(content) // 2]
@@ -99,7 +100,7 @@ def hostile_files(folder):
         file.attrs["model_config"] = json.dumps({"class_name": "Functional", "config": {"layers": layers}})
     yield "lambda.h5", (folder / "lambda.h5").read_bytes()
     other = NetworkSettings(filter_base=4, unet_depth=2, convs_per_depth=3)
-    save_model(folder / "other.keras", model, other, {})
+    save_model(folder / "other.keras", model, ModelMetadata(other))
     yield "other.keras", (folder / "other.keras").read_bytes()
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.io.model_metadata import ModelMetadata
 from isonet_scipion.engine.learning.epoch import compile_model
 from isonet_scipion.engine.network.isonet_h5 import save_legacy
 from isonet_scipion.engine.network.model_file import load_model, load_weights, save_model
@@ -26,7 +27,7 @@ MOST_GROWTH = 200  # MiB
 def edited(folder, edit, place=KERNEL):
     """A model of ours, in which `edit` replaced one weight."""
     model = build_unet(TINY)
-    save_model(folder / "good.keras", model, TINY, {})
+    save_model(folder / "good.keras", model, ModelMetadata(TINY))
     save_legacy(folder / "good.h5", model, 4e-4)
     (folder / "secret.bin").write_bytes(b"SECRET-TOKEN" * 100)
     with zipfile.ZipFile(folder / "good.keras") as old, zipfile.ZipFile(folder / "edited.keras", "w") as new:
@@ -131,7 +132,7 @@ def test_a_training_state_with_dropout_and_optimizer_is_read(tmp_path):
     compile_model(model, 4e-4)
     cubes = np.random.default_rng(0).random((1, 8, 8, 8, 1), dtype=np.float32)
     model.train_on_batch(cubes, cubes)
-    save_model(tmp_path / "state.keras", model, settings, {})
+    save_model(tmp_path / "state.keras", model, ModelMetadata(settings))
     other = build_unet(settings)
     compile_model(other, 4e-4)
     load_weights(other, tmp_path / "state.keras")

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from isonet_scipion.engine.io.model_metadata import ModelMetadata
 from isonet_scipion.engine.io.mrc import open_volume, write_volume
 from isonet_scipion.engine.measure.grid import grid_peak
 from isonet_scipion.engine.network.model_file import BUILTIN, BUILTIN_FILE, halve, load_model, read_metadata, save_model
@@ -105,12 +106,12 @@ def test_a_model_in_half_precision_is_half_as_large_and_the_same(tmp_path):
     model = build_unet(shape)
     large = next(layer for layer in model.layers if "normalization" in layer.name)
     large.set_weights([np.full_like(weight, 1e6) for weight in large.get_weights()])  # beyond half precision
-    save_model(tmp_path / "m.keras", model, shape, {"simulated": True})
+    save_model(tmp_path / "m.keras", model, ModelMetadata(shape, simulated=True))
     size = (tmp_path / "m.keras").stat().st_size
     halve(tmp_path / "m.keras")
     assert (tmp_path / "m.keras").stat().st_size < 0.8 * size
     read, metadata = load_model(tmp_path / "m.keras")
-    assert metadata["simulated"]
+    assert metadata.simulated
     for ours, theirs in zip(read.get_weights(), model.get_weights()):
         np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-6)
 
@@ -164,7 +165,7 @@ def test_refinement_starts_from_it_in_its_shape(tmp_path, run):
     assert run("extract", "tomograms.star", "--cube_size=8", "--crop_size=16", "--seed=1")[0] == 0
     status, log = run("refine", "subtomo.star", *small, "--pretrained_model", BUILTIN, "--result_dir=iterative")
     assert status == 0, log
-    assert read_metadata("iterative/model_iter01.keras")["stem"] == read_metadata(BUILTIN)["stem"]
+    assert read_metadata("iterative/model_iter01.keras").network.stem == read_metadata(BUILTIN).network.stem
     other = ("--filter_base=4", "--result_dir=other")
     status, log = run("refine", "tomograms.star", *options, "--pretrained_model", BUILTIN, *other)
     assert status == 1 and "its network has another shape: filter_base" in log
@@ -172,6 +173,6 @@ def test_refinement_starts_from_it_in_its_shape(tmp_path, run):
 
 def test_it_says_what_it_is():
     assert BUILTIN_FILE.stat().st_size < 8 << 20
-    assert read_metadata(BUILTIN)["simulated"]
+    assert read_metadata(BUILTIN).simulated
     card = (BUILTIN_FILE.parent / "MODEL_CARD.md").read_text()
     assert "simulat" in card and "prior" in card

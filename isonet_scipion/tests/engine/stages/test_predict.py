@@ -17,6 +17,7 @@ choose_devices("-1")
 
 import keras  # noqa: E402
 
+from isonet_scipion.engine.io.model_metadata import ModelMetadata  # noqa: E402
 from isonet_scipion.engine.network.model_file import save_model  # noqa: E402
 from isonet_scipion.engine.network.unet import build_unet  # noqa: E402
 from isonet_scipion.engine.settings import NetworkSettings  # noqa: E402
@@ -31,7 +32,7 @@ def project(tmp_path, run):
     for name in "ab":
         write_volume(tmp_path / "tomo" / f"{name}.mrc", tomogram, 10.0)
     keras.utils.set_random_seed(1)
-    save_model(tmp_path / "m.keras", build_unet(SHAPE), SHAPE, {"voxel_size": 10.0})
+    save_model(tmp_path / "m.keras", build_unet(SHAPE), ModelMetadata(SHAPE, voxel_size=10.0))
     assert run("prepare_star", "tomo")[0] == 0
     return tomogram
 
@@ -70,7 +71,7 @@ def test_less_memory_than_the_smallest_tiles_need_is_one_line(project, run, monk
 def test_a_network_beyond_float16_ends_with_an_error_and_no_tomogram(project, run, tmp_path):
     model = build_unet(SHAPE)
     model.set_weights([1e3 * weight for weight in model.get_weights()])  # activations beyond 65504
-    save_model(tmp_path / "large.keras", model, SHAPE, {"voxel_size": 10.0})
+    save_model(tmp_path / "large.keras", model, ModelMetadata(SHAPE, voxel_size=10.0))
     try:
         command = ("predict", "tomograms.star", "large.keras", "--gpuID", "-1", "--report", "False")
         status, log = run(*command, "--precision", "mixed_float16")

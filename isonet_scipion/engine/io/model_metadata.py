@@ -1,0 +1,73 @@
+"""What a model says about itself: made once, when it is trained, and read once, before anything is done with it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Optional, get_type_hints
+
+from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.io.json_types import require_kinds
+from isonet_scipion.engine.settings import NetworkSettings
+
+
+def fact(default: Any = None, least: float = -math.inf, most: float = math.inf) -> Any:
+    """A field whose value, where there is one, is a number from `least` to `most`."""
+    return dataclasses.field(default=default, metadata={"least": least, "most": most})
+
+
+@dataclass(frozen=True)
+class ModelMetadata:
+    """Facts of a model; None where they are not known, as of IsoNet 0.2's models."""
+
+    network: NetworkSettings
+    voxel_size: Optional[float] = fact(least=1e-3, most=1e6)  # A, of what it was trained on
+    tilt_min: Optional[float] = fact(least=-90, most=90)  # degrees
+    tilt_max: Optional[float] = fact(least=-90, most=90)
+    normalize_percentile: Optional[bool] = None  # how its input is normalised
+    deconvolved: Optional[bool] = None  # whether it was trained on deconvolved tomograms
+    cube_size: Optional[int] = fact(least=1, most=1 << 16)  # voxels, that it was trained on
+    iteration: Optional[int] = fact(least=0, most=1 << 40)
+    halves: bool = False  # whether it was trained on halves, whose corrections' mean counts
+    kept_beyond: Optional[int] = fact(least=1, most=1 << 16)  # waves longer than so many voxels are the tomogram's own
+    ctf_aware: bool = False  # whether it undoes the CTF
+    voltage: Optional[float] = fact(least=1, most=9999)  # kV, given for a CTF-aware training instead of the table's
+    cs: Optional[float] = fact(least=0, most=99)  # mm, likewise
+    simulated: bool = False  # whether it was trained on simulated tomograms
+
+    @property
+    def percentile(self) -> bool:
+        """How its input is normalised, as IsoNet 0.2's where that is not told."""
+        return self.normalize_percentile is not False
+
+    @classmethod
+    def out_of(cls, values: Mapping[str, Any]) -> ModelMetadata:
+        """Take it out of a JSON text's values, the network's among them; names that it does not know are left.
+
+        Raises
+        ------
+        ValueError
+            If one is of a wrong kind, out of range, or the network impossible.
+        """
+        own = {field.name: field for field in dataclasses.fields(cls) if field.name != "network"}
+        known = {name: value for name, value in values.items() if name in own}
+        require_kinds({**values}, {**get_type_hints(NetworkSettings), **get_type_hints(cls)})
+        for name, value in known.items():
+            least, most = (own[name].metadata.get(end) for end in ("least", "most"))
+            if least is not None and value is not None and not least <= value <= most:
+                raise ValueError(f"its {name} is {value}")
+        made = cls(NetworkSettings(), **known)
+        if made.tilt_min is not None and made.tilt_max is not None and made.tilt_min >= made.tilt_max:
+            raise ValueError(f"its tilt range is {made.tilt_min}..{made.tilt_max} degrees")
+        try:
+            return dataclasses.replace(made, network=NetworkSettings.among(values))
+        except EngineError as error:
+            raise ValueError(str(error)) from error
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON: what is known, with the network's options."""
+        names = [field.name for field in dataclasses.fields(self) if field.name != "network"]
+        known = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        return {**known, **self.network.as_dict()}

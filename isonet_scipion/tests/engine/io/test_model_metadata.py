@@ -1,0 +1,49 @@
+"""What a model says about itself: every field by kind and range."""
+
+import dataclasses
+
+import pytest
+
+from isonet_scipion.engine.io.model_metadata import ModelMetadata
+from isonet_scipion.engine.settings import NetworkSettings
+
+KNOWN = ModelMetadata(
+    NetworkSettings(filter_base=4), 10.0, -60.0, 54.0, False, True, 48, 3, True, 48, True, 300.0, 2.7, True
+)
+WRONG = {
+    "voxel_size": ("x", 0, -10.0, float("nan"), float("inf"), 10**400, True, [10.0]),
+    "tilt_min": ("a", -91, 60.0, float("nan")),
+    "tilt_max": ("b", 100, -70.0),
+    "normalize_percentile": (1, "yes", 0.0),
+    "deconvolved": ("no", 0),
+    "cube_size": (48.0, 0, -1, "48", 10**9),
+    "iteration": ("1", -1, 2.0, float("nan"), 10**60),
+    "halves": (1, None, "yes"),
+    "kept_beyond": ("x", 0, 48.5, float("nan"), 10**9),
+    "ctf_aware": ("x", 1, None),
+    "voltage": ("x", 0, float("nan"), -300.0, 10**7),
+    "cs": ("x", -2.7, float("nan"), 1e9),
+    "simulated": (1,),
+    "filter_base": (0, "4", 4.0),
+    "kernel": ("abc", (3, 3), (3, 3, "3")),
+    "drop_out": (1.5, float("nan")),
+}
+
+
+def test_what_is_written_is_read_and_what_is_not_known_is_left_out():
+    assert ModelMetadata.out_of({**KNOWN.as_dict(), "of_a_later_version": object()}) == KNOWN
+    old = ModelMetadata.out_of({"filter_base": 4})
+    assert old == ModelMetadata(NetworkSettings(filter_base=4)) and old.percentile is True
+    assert "voltage" not in old.as_dict()
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_kind_or_range_is_told_by_name(name):
+    for value in WRONG[name]:
+        with pytest.raises(ValueError, match=f"{name}|tilt range"):
+            ModelMetadata.out_of({**KNOWN.as_dict(), name: value})
+
+
+def test_every_field_has_wrong_values_here():
+    names = {field.name for field in dataclasses.fields(ModelMetadata)} - {"network"}
+    assert names <= set(WRONG)
