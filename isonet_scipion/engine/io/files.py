@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import functools
 import hashlib
@@ -281,7 +282,9 @@ def _lock(path: Path, target: Path, taken: str) -> int:
     raise EngineError(str(target), f"{path.name} beside it comes and goes", "Give a folder that others leave alone.")
 
 
-def _not_written(target: Path, error: OSError) -> EngineError:
+def _not_written(target: Path, error: OSError) -> Exception:
+    if error.errno == errno.ENOMEM:  # of a memory map: what needs less is the command's to say
+        return MemoryError(f"{target}: {error.strerror}")
     return system_error(error, target, "can't be written")
 
 
