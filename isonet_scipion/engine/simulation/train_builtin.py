@@ -5,7 +5,7 @@
 
 FOLDER holds maps of proteins (.mrc, with voxel sizes), without which all are invented; those that are named `unseen`
 are kept for the validation. For a GPU: 20 ms a step on an H200, with 13 processes that simulate. A run that was cut
-off goes on where OUTPUT.state.keras is. The curve is written to OUTPUT.json, the weights in half precision.
+off goes on where OUTPUT.state.keras is. Weights are in half precision, the curve is in the file.
 """
 
 from __future__ import annotations
