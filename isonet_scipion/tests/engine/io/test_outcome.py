@@ -28,7 +28,7 @@ def test_success_is_told_with_the_warnings(run, tmp_path):
     outcome = read_outcome("o.json")
     assert (outcome.status, outcome.error) == (0, "")
     (warning,) = outcome.warnings
-    assert "its header says 12.000 A" in warning
+    assert "t.mrc: the header's voxel size is 12.000 A" in warning
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"status": "1", "warnings": []}', '{"status": 1, "warnings": [2]}'])
