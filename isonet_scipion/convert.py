@@ -37,7 +37,7 @@ from isonet_scipion.engine.physics.wedge import TiltRange
 
 PLAIN_ID = re.compile(r"[^./\\\s][^/\\]{0,79}")
 # what the engine and the protocols put after the name of a tomogram
-MADE_NAME = re.compile(r"_(even|odd|0|1|2|subtomo|coordinates|mask|corrected|report|\d{6}|input[A-Z][a-z]+)$")
+MADE_NAME = re.compile(r"_(whole|even|odd|subtomo|coordinates|mask|corrected|report|input[A-Z][a-z]+)$")
 MOST_PLAIN = 60  # characters of a tsId that go into a name which is not the tsId itself
 MRC_SUFFIXES = (".mrc", ".rec", ".map", ".ali", ".st", ".mrcs")
 SUBTOMOGRAM_SUFFIXES = (".mrc", ".rec", ".map")

@@ -22,11 +22,9 @@ def tomogramRows(protocol: Protocol) -> list[dict[str, str]]:
     rate, halves, rows = tomograms.getSamplingRate(), protocol.useHalves.get(), []
     for index, tomogram in enumerate(convert.enabled(tomograms), 1):
         tsId = tomogram.getTsId()
-        stem = convert.fileName(tsId)
+        copies = (f"{convert.fileName(tsId)}_whole", *convert.halfNames(tsId))
         names = (tomogram.getFileName(), *(convert.halfMaps(tomogram) if halves else ()))
-        paths = [
-            convert.asMrc(name, protocol._getTmpPath(f"{stem}_{place}.mrc"), rate) for place, name in enumerate(names)
-        ]
+        paths = [convert.asMrc(name, protocol._getTmpPath(f"{copy}.mrc"), rate) for copy, name in zip(copies, names)]
         defocus, source = defoci.get(tsId, (None, None))
         rows.append(
             convert.tomogramRow(

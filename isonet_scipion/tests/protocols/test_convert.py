@@ -196,9 +196,11 @@ def test_a_summary_tells_what_is_restored_by_the_rule_of_the_reports_verdict():
     assert restoredInWords({**report, "restored_wedge_correlation": None}) == "not known"
 
 
+PLAIN_IDS = ("TS_01", "TS_1", "TS_2", "TS_02.bin4", "Position_240101", "tomo-3_Vol", "it's")
 HARD_IDS = (
-    "TS_01", "TS_02.bin4", "a/b", "a_b", "a\\b", "../../escaped", "..", ".", "", "X", "X_even", "X_odd", "X_0", "A",
-    "A_subtomo", "A_coordinates", "A_mask", "A_corrected", "A_000001", "n" * 300, "n" * 301, "é" * 80, "tab\there",
+    *PLAIN_IDS,
+    "a/b", "a_b", "a\\b", "../../escaped", "..", ".", "", "X", "X_even", "X_odd", "X_whole", "A",
+    "A_subtomo", "A_coordinates", "A_mask", "A_corrected", "n" * 300, "n" * 301, "é" * 80, "tab\there",
     "\x1b[2J", "both'\"", "it's; $HOME 50%d", "-rf", "~", " x", "x ", "\udcff", "A_inputMasks",
 )  # fmt: skip
 
@@ -210,7 +212,7 @@ def test_file_names_of_tilt_series_ids_are_distinct_and_stay_in_their_folder():
         assert convert.fileName(tsId) == name
         assert os.path.basename(name) == name and name not in ("", ".", "..") and not name.startswith(".")
         assert name.isprintable() and len(name.encode()) < 200
-        for file in (name, *convert.halfNames(tsId), f"{name}_subtomo", f"{name}_mask", f"{name}_000001"):
+        for file in (name, *convert.halfNames(tsId), f"{name}_subtomo", f"{name}_mask", f"{name}_whole"):
             assert made.setdefault(file, tsId) == tsId, file
-    assert [convert.fileName(tsId) for tsId in ("TS_01", "TS_02.bin4")] == ["TS_01", "TS_02.bin4"]
+    assert [convert.fileName(tsId) for tsId in PLAIN_IDS] == list(PLAIN_IDS)
     assert convert.fileName("it's; $HOME 50%d") == "it's; $HOME 50%d"
