@@ -60,7 +60,7 @@ SECTIONS = {
     "Exports": ["ProtIsoNetExport"],
     "Tomograms.Preprocess": ["ProtIsoNetDeconv"],
     "Tomograms.Segmentation": ["ProtIsoNetMask"],
-    "Tomograms.Denoise": ["ProtIsoNetExtract", "ProtIsoNetRefine", "ProtIsoNetPredict"],
+    "Tomograms.Denoise": ["ProtIsoNetExtract", "ProtIsoNetRefine", "ProtIsoNetOnePass", "ProtIsoNetPredict"],
 }
 
 
