@@ -15,7 +15,7 @@ from isonet_scipion.engine.conventions import CORRECTED, ISONET_RAMP, REPORT_PAG
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.report_file import read_report, report_path
 from isonet_scipion.engine.io.tomogram_table import CTF_STATE
-from isonet_scipion.engine.network.model_file import read_metadata
+from isonet_scipion.engine.network.model_file import BUILTIN, model_path, read_metadata
 from isonet_scipion.engine.physics.wedge import TILT_TOLERANCE
 from isonet_scipion.engine.settings import PredictSettings
 from isonet_scipion.protocols.base import EngineFailure
@@ -63,8 +63,11 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
             PointerParam,
             pointerClass="IsoNetModel",
             important=True,
-            label="Model",
-            help="The trained network.",
+            allowsNull=True,
+            label="Model (optional)",
+            help="A network trained on these or like tomograms. Empty: the builtin model, which learned from simulated "
+            "tomograms, so that no training is needed. The report tells how well it restores yours; train one of your "
+            "own where that is not enough.",
         )
         form.addParam(
             "iteration",
@@ -159,7 +162,9 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         return read_metadata(self._modelFile())
 
     def _modelFile(self) -> str:
-        """The model's file, or that of the chosen iteration beside it."""
+        """The model's file, or that of the chosen iteration beside it; the builtin model's name where none is given."""
+        if self.model.get() is None:
+            return BUILTIN
         path = self.model.get().getFileName()
         if self.iteration.get() is None:
             return path
@@ -169,21 +174,23 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         return super()._optics(tomogram).withTilts(self.tiltMin.get(), self.tiltMax.get())
 
     def _sources(self) -> list[Pointer]:
-        return [self.inputTomograms, self.model]
+        return [self.inputTomograms, *([self.model] if self.model.get() is not None else [])]
 
     # ---------------------------------------------------------------- checks and texts
 
     def _inputErrors(self) -> list[str]:
         errors = super()._inputErrors()
         model, rate = self.model.get(), self.inputTomograms.get().getSamplingRate()
-        if not os.path.exists(self._modelFile()):
+        if model is None and self.iteration.get() is not None:
+            errors.append("*Iteration*: the builtin model has only one. Leave it empty, or choose a *Model*.")
+        if not model_path(self._modelFile()).exists():
             return [*errors, f"The model's file is missing: {self._modelFile()}."]
         try:
             metadata = self._metadata()
             divisor = max(metadata.network.divisor)
         except EngineError as error:
             return [*errors, f"*Model*: {error}"]
-        if model.getSamplingRate() and not sameSampling(model.getSamplingRate(), rate):
+        if model is not None and model.getSamplingRate() and not sameSampling(model.getSamplingRate(), rate):
             errors.append(
                 f"The model was trained at {model.getSamplingRate():.2f} Å/px, but the tomograms have {rate:.2f}: "
                 "bring the tomograms to the model's voxel size, or train on them."
@@ -207,7 +214,7 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         return super()._warnings() + self._tiltWarnings(tomograms) + self._ctfWarnings(tomograms)
 
     def _tiltWarnings(self, tomograms: dict[str, Tomogram]) -> list[str]:
-        low, high = self.model.get().getTiltRange()
+        low, high = (None, None) if self.model.get() is None else self.model.get().getTiltRange()
         if low is None or high is None:
             return []
         other = []
@@ -223,7 +230,7 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         ]
 
     def _ctfWarnings(self, tomograms: dict[str, Tomogram]) -> list[str]:
-        trained = self.model.get().ctfCorrected()
+        trained = None if self.model.get() is None else self.model.get().ctfCorrected()
         states = ctfStates(self)
         other = [tsId for tsId in tomograms if (states.get(tsId) == CORRECTED) != trained]
         if trained is None or not other:
@@ -262,7 +269,7 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         output = getattr(self, self.OUTPUT, None)
         first = None if output is None or output.isEmpty() else output.getFirstItem().getFileName()
         if first is None or not os.path.exists(report_path(first)):
-            return os.path.basename(self._modelFile()) if self.model.get() is not None else "none"
+            return os.path.basename(self._modelFile())
         report = read_report(report_path(first))
         return report.model + (f", iteration {report.iteration}" if report.iteration is not None else "")
 

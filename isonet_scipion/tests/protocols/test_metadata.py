@@ -77,6 +77,18 @@ class TestIsoNetMetadata(IsoNetTest):
             (row,) = read_star(predict._getExtraPath(f"{tsId}.star")).rows
             self.assertEqual((float(row["rlnTiltMin"]), float(row["rlnTiltMax"])), (-40, 44))
 
+    def test_without_a_model_the_builtin_one_corrects(self) -> None:
+        inputs = {"inputTomograms": (self.tomograms, "Tomograms")}
+        chosen = self.prepare(ProtIsoNetPredict, inputs, iteration=3)
+        self.assertIn("the builtin model has only one", " ".join(chosen.validate()))
+        predict = self.run_(ProtIsoNetPredict, inputs, useGpu=False)
+        self.assertIsLikeInput(predict.tomograms)
+        self.assertIn("Network: builtin", " ".join(predict.summary()))
+        for tomogram in predict.tomograms:
+            before = self.tomograms.Tomograms[{"_tsId": tomogram.getTsId()}]
+            voxels = [read(one.getFileName()).ravel() for one in (before, tomogram)]
+            self.assertTrue(0.3 < np.corrcoef(*voxels)[0, 1] < 0.999)
+
     def test_half_tomograms_are_corrected_too(self) -> None:
         folder = self.raw / "halves"
         folder.mkdir()
