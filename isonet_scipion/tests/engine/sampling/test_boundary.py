@@ -113,7 +113,7 @@ def test_foreign_and_missing_files(tmp_path):
     foreign.write_bytes(bytes(range(256)) * 8)
     with pytest.raises(EngineError, match="no IMOD model"):
         read_boundary(foreign, SHAPE)
-    with pytest.raises(EngineError, match="No such file"):
+    with pytest.raises(EngineError, match="the boundary does not exist"):
         read_boundary(tmp_path / "absent.mod", SHAPE)
 
 
