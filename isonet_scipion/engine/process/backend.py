@@ -11,6 +11,7 @@ from pathlib import Path
 log = logging.getLogger(__name__)
 BACKENDS = ("tensorflow", "jax", "torch")
 VARIABLE = "KERAS_BACKEND"
+FLAGS = "TF_XLA_FLAGS"  # of these, one that TensorFlow does not know ends the process without a word
 CHOICE = "isonet-engine-backend"  # in an environment that the plugin made: what was chosen for it
 
 
@@ -24,6 +25,8 @@ def choose_backend() -> str:
     str
         tensorflow, jax or torch.
     """
+    if "keras" not in sys.modules and os.environ.pop(FLAGS, None):
+        log.warning("%s, which was set for other programs, is ignored.", FLAGS)
     asked, chosen = os.environ.get(VARIABLE), environment_choice()
     if asked and "keras" not in sys.modules and not (asked in BACKENDS and find_spec(asked)):
         log.warning("%s=%s is not installed here: it is ignored.", VARIABLE, asked)

@@ -41,6 +41,11 @@ def test_a_backend_that_is_not_there_is_ignored_with_a_word(tmp_path):
     assert shown.startswith("tensorflow") and "KERAS_BACKEND=theano" in log
 
 
+def test_flags_that_tensorflow_does_not_know_do_not_end_it(tmp_path):
+    shown, log = conventions(tmp_path, TF_XLA_FLAGS="--no_such_flag=1")
+    assert shown.startswith("tensorflow") and "TF_XLA_FLAGS, which was set for other programs, is ignored" in log
+
+
 def test_a_backend_that_is_there_is_taken(tmp_path):
     pytest.importorskip("jax")
     assert conventions(tmp_path, KERAS_BACKEND="jax")[0].startswith("jax")
