@@ -27,7 +27,7 @@ def table(tmp_path, run):
         halves = [apply_wedge(rng.normal(size=(48, 48, 48)).astype(np.float32), TILT) for _ in range(2)]
         for folder, volume in zip(("tomo", "even", "odd"), (np.mean(halves, axis=0), *halves)):
             write_volume(tmp_path / folder / f"{name}.mrc", volume, 10.0)
-    tilts = ("--tilt_min=-66", "--tilt_max=30")
+    tilts = ("--tilt_min=-66", "--tilt_max=30", "--defocus=30000")
     assert run("prepare_star", "tomo", "--even_folder=even", "--odd_folder=odd", *tilts)[0] == 0
     assert run("deconv", "tomograms.star")[0] == 0
     return read_star("tomograms.star")
@@ -89,11 +89,12 @@ def test_unlike_voxel_sizes_are_refused(table, run, method):
 
 
 def test_options_of_the_other_method_are_refused(table, run):
-    for options, name in (
-        (("--method=iterative", "--patience=2"), "patience"),
-        (("--method=iterative", "--use_deconv_tomo=False"), "use_deconv_tomo"),
-        (("--method=one-pass", "--select_subtomo_number=2"), "select_subtomo_number"),
+    assert run("extract", "tomograms.star", "--cube_size=16", "--crop_size=24")[0] == 0
+    for star, method, option in (
+        ("subtomo.star", "iterative", "--use_deconv_tomo=False"),
+        ("tomograms.star", "one-pass", "--select_subtomo_number=2"),
     ):
-        status, log = run("refine", "tomograms.star", *options)
-        assert status == 1 and f"{name}: the method {options[0][9:]} does not take it." in log, log
+        status, log = run("refine", star, f"--method={method}", option)
+        name = option[2:].split("=")[0]
+        assert status == 1 and f"{name}: the method {method} does not take it." in log, log
     assert not Path("results").exists()
