@@ -25,7 +25,7 @@ def choose_backend() -> str:
     str
         tensorflow, jax or torch.
     """
-    if "keras" not in sys.modules and os.environ.pop(FLAGS, None):
+    if "keras" not in sys.modules and os.environ.pop(FLAGS, ""):
         log.warning("%s, which was set for other programs, is ignored.", FLAGS)
     asked, chosen = os.environ.get(VARIABLE), environment_choice()
     if asked and "keras" not in sys.modules and not (asked in BACKENDS and find_spec(asked)):
