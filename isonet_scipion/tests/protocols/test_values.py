@@ -98,6 +98,8 @@ class TestIsoNetValues(LiveTest):
         self.proj.scheduleProtocol(extract)
         waitFor(lambda: "is not there yet" in self.scheduleLog(extract))
         self.launchProtocol(mask)
+        # Scipion takes a run for dead whose process ends between two looks, at its status and at the process
+        waitFor(lambda: "--- PROTOCOL F" in self.log(extract))  # FINISHED or FAILED
         self.assertTrue(self.end(extract).isFinished(), extract.getErrorMessage())
         masks = {item.getTsId(): read(item.getFileName()) for item in mask.tomoMasks}
         places = [
