@@ -95,7 +95,8 @@ def _relative_power(volumes: Iterable[Reals]) -> tuple[Reals, list[Reals]]:
     for volume in volumes:
         shape = volume.shape
         voxels = volume.astype(np.float32)
-        voxels -= voxels.mean()
+        with np.errstate(invalid="ignore"):  # what is not finite is told by the stage itself
+            voxels -= voxels.mean()
         for axis, length in enumerate(shape):
             voxels *= (
                 np.hanning(length + 2)[1:-1].astype(np.float32).reshape([-1 if a == axis else 1 for a in range(3)])

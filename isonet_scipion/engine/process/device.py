@@ -72,13 +72,13 @@ def choose_devices(gpu_id: str | None = None, precision: str = "float32") -> Dev
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    if "keras" not in sys.modules:
-        require_threads(2 * (os.cpu_count() or 1) + SPARE_THREADS)
     if "keras" not in sys.modules and free_address_space() < LEAST_ADDRESS_SPACE:
         raise EngineError(
             "memory", f"the limit on it leaves {free_address_space() / 2**30:.1f} GiB, too little for TensorFlow",
             "Raise the limit (ulimit -v) to 3 GiB or more.",
         )  # fmt: skip
+    if "keras" not in sys.modules:
+        require_threads(2 * (os.cpu_count() or 1) + SPARE_THREADS)
     try:
         with _quiet():
             import keras

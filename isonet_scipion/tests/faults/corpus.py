@@ -136,7 +136,7 @@ def tables(folder: Path) -> Iterator[Case]:
         "two_blocks": (star(USUAL, "1 t1.mrc 10") + "\n" + star("rlnA", "1", head="data_b\nloop_\n"), "holds 2 tables"),
         "nowhere": (star(USUAL, "1 nowhere/t.mrc 10"), "nowhere/t.mrc: the volume does not exist"),
         "a_folder": (star(USUAL, "1 cubes 10"), "cubes: the volume does not exist"),
-        "long_name": (star(USUAL, f"1 {'x' * 300}.mrc 10"), "can't be read"),
+        "long_name": (star(USUAL, f"1 {'x' * 300}.mrc 10"), "can't be that of a file"),
         "a_device": (star(USUAL, "1 /dev/zero 10"), "/dev/zero: the volume does not exist"),
         "impossible_tilts": (star(USUAL + " rlnTiltMin", "1 t1.mrc 10 75"), "75..60 degrees is impossible"),
         "text_for_defocus": (star(USUAL + " rlnDefocus", "1 t1.mrc 10 far"), "_rlnDefocus is 'far'"),
@@ -228,7 +228,7 @@ def boundaries(folder: Path) -> Iterator[Case]:
     square = np.array([[4, 4, 5], [28, 4, 5], [28, 28, 5], [4, 28, 5]], float)
     whole = imod([square])
     bad = {
-        "empty_model": (b"", "no IMOD model"),
+        "empty_model": (b"", "the boundary is an empty file"),
         "no_imod": (b"MRC " + bytes(500), "no IMOD model"),
         "cut_model": (whole[:-30], "claims 4 points"),
         "cut_end": (whole[:-2], "ends too early"),
@@ -247,7 +247,7 @@ def boundaries(folder: Path) -> Iterator[Case]:
         table(folder / f"{name}.star", [{"rlnMaskBoundary": f"{name}.mod"}])
         yield from on_table(name, (MASK,), f"{name}.mod: .*{why}")
     table(folder / "absent_model.star", [{"rlnMaskBoundary": "absent.mod"}])
-    yield from on_table("absent_model", (MASK,), "absent.mod: it cannot be read")
+    yield from on_table("absent_model", (MASK,), "absent.mod: the boundary does not exist")
     (folder / "square.mod").write_bytes(whole)
     table(folder / "square.star", [{"rlnMaskBoundary": "square.mod"}])
     yield from on_table("square", (MASK,), None)
@@ -344,9 +344,9 @@ def models(folder: Path) -> Iterator[Case]:
     for path in ("broken.json", "list.json", "absent.json"):
         yield Case(path, ("refine", "s.star", f"--continue_from={path}"), f"{path}: ")
     strange = ("iter_count", "iterations", "batch_size", "kernel", "pool", "unet_depth", "learning_rate", "tilt_min")
-    strange += ("noise_level", "precision", "method", "result_dir", "select_subtomo_number", "drop_out", "seed")
+    strange += ("noise_level", "precision", "method", "select_subtomo_number", "drop_out", "seed")
     for name in strange:
-        (folder / f"{name}.json").write_text(json.dumps({name: 0.5 if name == "result_dir" else "strange"}))
+        (folder / f"{name}.json").write_text(json.dumps({name: "strange"}))
         why = f"{name}.json: it is not a refine_iter.*its {name} is"
         yield Case(f"{name}.json", ("refine", "s.star", f"--continue_from={name}.json"), why)
     (folder / "nested.json").write_text("[" * 100_000)

@@ -47,7 +47,7 @@ def test_broken_tomograms_are_refused_by_every_stage(project, run, name):
 def test_tomograms_without_usable_voxels_are_refused(project, run, name):
     content, cause = mrc_corpus.odd_voxels()[name]
     (project / name).write_bytes(content)
-    write_table(project / "t.star", [name])
+    write_table(project / "t.star", [name], rlnDefocus=20000)
     stages = ["deconv", "make_mask", "predict"]
     if cause == "NaN or infinite":
         stages.append("resize")
@@ -59,7 +59,7 @@ def test_tomograms_without_usable_voxels_are_refused(project, run, name):
 def test_odd_but_legal_tomograms_work_in_every_stage(project, run, name):
     content, warning = mrc_corpus.legal()[name]
     (project / name).write_bytes(content)
-    write_table(project / "t.star", [name])
+    write_table(project / "t.star", [name], rlnDefocus=20000)
     for stage in ("deconv", "make_mask", "extract", "resize"):
         status, log = run(*STAGES[stage])
         assert status == 0, (stage, log)
