@@ -28,6 +28,8 @@ def contrast_warning(volumes: Sequence[Reals], inverted: bool) -> str | None:
     smooth = np.concatenate(
         [scipy.ndimage.gaussian_filter(volume.astype(np.float32), SMOOTHING).ravel() for volume in volumes]
     ).astype(np.float64)
+    if not np.isfinite(smooth).all():
+        return None  # the stage itself tells it
     smooth -= smooth.mean()
     deviation = smooth.std()
     skewness = float((smooth**3).mean() / deviation**3) if deviation > 0 else 0.0
