@@ -110,7 +110,8 @@ class Axis:
         # new sample i is centred at (i + 1/2) new voxels from the corner
         start = before + (self.step - 1) / 2
         turn = np.exp(2j * np.pi * np.arange(waves) * (start / self.padded)).astype(np.complex64)
-        spectrum = spectrum[:waves] * turn.reshape(-1, *[1] * (lines.ndim - 1))
+        with np.errstate(invalid="ignore"):  # voxels that are not finite are told from the result
+            spectrum = spectrum[:waves] * turn.reshape(-1, *[1] * (lines.ndim - 1))
         samples = scipy.fft.irfft(spectrum, self.kept, axis=0, overwrite_x=True)[: self.count]
         samples *= np.float32(self.kept / self.padded)
         return samples
