@@ -26,12 +26,13 @@ from isonet_scipion.engine.io.mrc import write_volume
 ENGINE = [sys.executable, "-m", "isonet_scipion.engine"]
 PAIRS = """
 import numpy as np
+from isonet_scipion.engine.conventions import Normalisation
 from isonet_scipion.engine.learning.pairs import filled_target, prepare
 from isonet_scipion.engine.io.star import read_star
 from isonet_scipion.engine.io.subtomograms import read_subtomograms
 table = read_star("pairs.star")
 kept, count = [], 0
-for subtomogram in read_subtomograms(table, True, (None, None)):
+for subtomogram in read_subtomograms(table, Normalisation.PERCENTILES, (None, None)):
     data = subtomogram.normalised()
     kept.append(prepare(filled_target(data, data, subtomogram.tilt), subtomogram.tilt, 64))
     count += sum(len(kept[-1].pair(number)) // 2 for number in range(20))

@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from isonet_scipion.engine.conventions import Normalisation
     from isonet_scipion.engine.io.mrc import open_volume, write_volume
     from isonet_scipion.engine.measure.quality import Evidence, measure_quality
     from isonet_scipion.engine.network.correction import correct
@@ -25,6 +26,7 @@ __all__ = [
     "CtfParameters",
     "Deconvolution",
     "Evidence",
+    "Normalisation",
     "TiltRange",
     "apply_wedge",
     "correct",
@@ -36,6 +38,7 @@ __all__ = [
     "write_volume",
 ]
 _ROOMS = {
+    "conventions": ("Normalisation",),
     "io.mrc": ("open_volume", "write_volume"),
     "measure.quality": ("Evidence", "measure_quality"),
     "network.correction": ("correct",),

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Optional, Tuple, get_args, get_type_hints
 
-from isonet_scipion.engine.conventions import CROP_MARGIN, CTF_STATES, CUBE_STEP, ISONET_RAMP, TILT_RANGE
+from isonet_scipion.engine.conventions import CROP_MARGIN, CTF_STATES, CUBE_STEP, ISONET_RAMP, TILT_RANGE, Normalisation
 from isonet_scipion.engine.errors import EngineError
 
 if TYPE_CHECKING:
@@ -352,6 +352,11 @@ class TrainingSettings:
         "Stop when the restored wedge correlation has not risen for so many iterations. Default: go on.",
         least=1,
     )
+
+    @property
+    def normalisation(self) -> Normalisation:
+        """Of the grey values that it learns from."""
+        return Normalisation.told(self.normalize_percentile)
 
     @classmethod
     def given(cls, values: Mapping[str, Any], shape: NetworkSettings | None = None) -> Self:

@@ -37,11 +37,6 @@ class ModelMetadata:
     cs: Optional[float] = fact(least=0, most=99)  # mm, likewise
     simulated: bool = False  # whether it was trained on simulated tomograms
 
-    @property
-    def percentile(self) -> bool:
-        """How its input is normalised, as IsoNet 0.2's where that is not told."""
-        return self.normalize_percentile is not False
-
     @classmethod
     def out_of(cls, values: Mapping[str, Any]) -> ModelMetadata:
         """Take it out of a JSON text's values, the network's among them; names that it does not know are left.

@@ -17,6 +17,7 @@ from isonet_scipion.engine.sampling.even_boxes import sample_corners
 from isonet_scipion.engine.sampling.mask_values import Mask
 
 if TYPE_CHECKING:
+    from isonet_scipion.engine.conventions import Normalisation
     from isonet_scipion.engine.physics.transfer import Transfer
 
 log = logging.getLogger(__name__)
@@ -93,7 +94,7 @@ def open_mask(path: str, tomogram: Volume) -> Mask:
 
 
 def show(
-    volume: Volume, percentile: bool, transfer: Transfer | None = None, border: Border | None = None,
+    volume: Volume, normalisation: Normalisation, transfer: Transfer | None = None, border: Border | None = None,
     inverted: bool = False,
 ) -> Shown:  # fmt: skip
     """Read a volume for a network.
@@ -102,8 +103,8 @@ def show(
     ----------
     volume : Volume
         The tomogram, or a half of it.
-    percentile : bool
-        How to normalise; see `grey_scale.measure`.
+    normalisation : Normalisation
+        Of its grey values.
     transfer : Transfer, optional
         Of a CTF-aware network: the tomogram is phase-flipped, unless it is already.
     border : Border, optional
@@ -121,4 +122,4 @@ def show(
         if transfer is not None and not transfer.comes_flipped:
             voxels = deconvolve(voxels, PhaseFlip(transfer.voxel_size, transfer.ctf_parameters))
         require_contrast(*extremes(voxels))
-    return Shown(voxels, measure(voxels, percentile, negated=not inverted), inverted)
+    return Shown(voxels, measure(voxels, normalisation, negated=not inverted), inverted)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from isonet_scipion.engine.conventions import TILT_RANGE
+from isonet_scipion.engine.conventions import TILT_RANGE, Normalisation
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.mrc import Volume, open_volume, read_float
 from isonet_scipion.engine.physics.borders import find_border, mirrored_into
@@ -50,15 +50,17 @@ def _without_border(voxels: Reals) -> Reals:
     return voxels if border is None else mirrored_into(voxels, ~border.data())
 
 
-def read_subtomograms(table: Star, percentile: bool, tilt: tuple[float | None, float | None]) -> list[Subtomogram]:
+def read_subtomograms(
+    table: Star, normalisation: Normalisation, tilt: tuple[float | None, float | None]
+) -> list[Subtomogram]:
     """Open the subtomograms of a table; those that are blank, or for the most part a border, are left out and told.
 
     Parameters
     ----------
     table : Star
         With rlnImageName, and rlnTiltMin and rlnTiltMax (degrees) where known. It loses the rows that are left out.
-    percentile : bool
-        How to normalise; see `normalisation.measure`.
+    normalisation : Normalisation
+        Of their grey values.
     tilt : tuple
         Tilt range in degrees to use instead of the table's; None: the table's, else the usual one.
 
@@ -98,7 +100,7 @@ def read_subtomograms(table: Star, percentile: bool, tilt: tuple[float | None, f
             table.number(row, "rlnTiltMin", TILT_RANGE[0]) if tilt[0] is None else tilt[0],
             table.number(row, "rlnTiltMax", TILT_RANGE[1]) if tilt[1] is None else tilt[1],
         )
-        grey_scale = measure(np.negative(data, out=data), percentile)
+        grey_scale = measure(np.negative(data, out=data), normalisation)
         stem = Path(volume.path).stem
         name = f"{len(subtomograms) + 1:06d}_{stem}" if stem in names else stem
         names.add(name)

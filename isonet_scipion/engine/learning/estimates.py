@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from isonet_scipion.engine.arrays import Floats, release, scratch_array
+from isonet_scipion.engine.conventions import Normalisation
 from isonet_scipion.engine.io.subtomograms import Subtomogram
 from isonet_scipion.engine.learning.pairs import first_estimate
 from isonet_scipion.engine.network.unet import run_network
@@ -24,7 +25,7 @@ def estimate_subtomograms(
     subtomograms: Sequence[Subtomogram],
     model: keras.Model | None,
     divisor: tuple[int, int, int],
-    percentile: bool,
+    normalisation: Normalisation,
     batch_size: int,
     scratch_folder: Path,
     on_estimate: Callable[[Subtomogram, Floats], None],
@@ -39,8 +40,8 @@ def estimate_subtomograms(
         The network of the iteration before; None: there is none yet.
     divisor : tuple of int
         What the sides of its input must be multiples of.
-    percentile : bool
-        How to normalise the estimates.
+    normalisation : Normalisation
+        Of the estimates.
     batch_size : int
         Subtomograms per call of the network.
     scratch_folder : Path
@@ -59,9 +60,9 @@ def estimate_subtomograms(
         batch = subtomograms[first : first + batch_size]
         volumes = [subtomogram.normalised() for subtomogram in batch]
         if model is None:
-            made = [first_estimate(volume, item.tilt, percentile) for volume, item in zip(volumes, batch)]
+            made = [first_estimate(volume, item.tilt, normalisation) for volume, item in zip(volumes, batch)]
         else:
-            made = [normalise(volume, percentile) for volume in _predict_padded(model, np.stack(volumes), divisor)]
+            made = [normalise(volume, normalisation) for volume in _predict_padded(model, np.stack(volumes), divisor)]
         for number, (subtomogram, estimate) in enumerate(zip(batch, made)):
             estimates[first + number] = estimate
             on_estimate(subtomogram, estimate)

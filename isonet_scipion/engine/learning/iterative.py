@@ -109,7 +109,7 @@ class Iterative:
                 self.subtomograms,
                 model,
                 self.settings.network.divisor,
-                self.settings.normalize_percentile,
+                self.settings.normalisation,
                 state.batch_size,
                 self.folder,
                 keep,
@@ -122,8 +122,7 @@ class Iterative:
             subtomogram = self.subtomograms[number]
             estimate = np.array(estimates[number])
             release(estimates)
-            percentile = settings.normalize_percentile
-            target = filled_target(subtomogram.normalised(), estimate, subtomogram.tilt, percentile)
+            target = filled_target(subtomogram.normalised(), estimate, subtomogram.tilt, settings.normalisation)
             return prepare(target, subtomogram.tilt, self.cube_size)
 
         seed = [settings.seed, iteration]

@@ -10,6 +10,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from isonet_scipion.engine.arrays import Doubles, Floats, Integers, Reals, release, scratch_array
+from isonet_scipion.engine.conventions import Normalisation
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.mrc import check_mask, naming, open_volume
 from isonet_scipion.engine.io.shown import border_of, open_mask, require_axes, show
@@ -67,7 +68,7 @@ def read_source(
     entry: TomogramEntry,
     use_deconvolved: bool,
     side: int,
-    percentile: bool,
+    normalisation: Normalisation,
     tilt: TiltRange,
     seed: int,
     transfer: Transfer | None,
@@ -106,7 +107,7 @@ def read_source(
         centres = centres - [axis.start for axis in border.box]
     maps, scales = [], []
     for volume in volumes:
-        shown = show(volume, percentile, transfer, border, entry.inverted)
+        shown = show(volume, normalisation, transfer, border, entry.inverted)
         is_copy = transfer is not None or (border is not None and border.empty is not None)
         maps.append(_stored(shown.voxels, scratch_folder) if is_copy else shown.voxels)
         scales.append(shown.scale)

@@ -8,13 +8,16 @@ from typing import Any
 import scipy.fft
 
 from isonet_scipion.engine.arrays import Floats
+from isonet_scipion.engine.conventions import Normalisation
 from isonet_scipion.engine.physics.cube_rotations import TRAINING_ROTATIONS, CubeRotation
 from isonet_scipion.engine.physics.grey_scale import normalise
 from isonet_scipion.engine.physics.wedge import TiltRange, apply_wedge, wedge_filter
 from isonet_scipion.engine.sampling.crops import centre_crop
 
 
-def first_estimate(subtomogram: Floats, tilt: TiltRange, percentile: bool = True) -> Floats:
+def first_estimate(
+    subtomogram: Floats, tilt: TiltRange, normalisation: Normalisation = Normalisation.PERCENTILES
+) -> Floats:
     """The estimate before any training: the normalised subtomogram, filtered with M, normalised.
 
     Parameters
@@ -23,13 +26,18 @@ def first_estimate(subtomogram: Floats, tilt: TiltRange, percentile: bool = True
         (n, n, n) float32, normalised, protein bright.
     tilt : TiltRange
         Of its tilt series.
-    percentile : bool
-        How to normalise; see `normalisation.measure`.
+    normalisation : Normalisation
+        Of its grey values.
     """
-    return normalise(apply_wedge(subtomogram, tilt), percentile)
+    return normalise(apply_wedge(subtomogram, tilt), normalisation)
 
 
-def filled_target(subtomogram: Floats, estimate: Floats, tilt: TiltRange, percentile: bool = True) -> Floats:
+def filled_target(
+    subtomogram: Floats,
+    estimate: Floats,
+    tilt: TiltRange,
+    normalisation: Normalisation = Normalisation.PERCENTILES,
+) -> Floats:
     """normalise(M S + (1 - M) E): measured data where measured, the estimate elsewhere.
 
     Parameters
@@ -38,11 +46,11 @@ def filled_target(subtomogram: Floats, estimate: Floats, tilt: TiltRange, percen
         (n, n, n) float32, normalised, protein bright.
     tilt : TiltRange
         Of the tilt series.
-    percentile : bool
-        How to normalise.
+    normalisation : Normalisation
+        Of its grey values.
     """
     # M S + (1 - M) E = E + M (S - E): one filter instead of two
-    return normalise(estimate + apply_wedge(subtomogram - estimate, tilt), percentile)
+    return normalise(estimate + apply_wedge(subtomogram - estimate, tilt), normalisation)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from isonet_scipion.engine.conventions import Normalisation
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.network.tiling import HALO, RAMP, Tiling, map_tiles
 from isonet_scipion.engine.physics.cube_rotations import half_turns
@@ -33,7 +34,7 @@ def correct(
     network: Callable[[Floats], Floats],
     tiling: Tiling,
     batch_size: int = 1,
-    percentile: bool = True,
+    normalisation: Normalisation = Normalisation.PERCENTILES,
     normalized_output: bool = False,
     progress: Callable[[int], None] = lambda done: None,
     kept_beyond: float | None = None,
@@ -50,7 +51,7 @@ def correct(
         How the tomogram is cut up.
     batch_size : int
         Tiles per call of the network.
-    percentile : bool
+    normalisation : Normalisation
         How to normalise; as in training.
     normalized_output : bool
         True: IsoNet 0.2's grey scale (the negated result is normalised anew). False: the tomogram's.
@@ -75,10 +76,10 @@ def correct(
     True
     """
     volume = np.negative(tomogram, out=tomogram)
-    shown = Shown(tomogram, measure(volume, percentile))
+    shown = Shown(tomogram, measure(volume, normalisation))
     corrected = filled(shown.normalise(volume), network, tiling, batch_size, progress, kept_beyond)
     if normalized_output:
-        return np.negative(normalise(corrected, percentile))
+        return np.negative(normalise(corrected, normalisation))
     return shown.back(corrected)
 
 

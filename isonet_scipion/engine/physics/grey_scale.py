@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from isonet_scipion.engine.arrays import release_now_and_then
+from isonet_scipion.engine.conventions import Normalisation
 
 if TYPE_CHECKING:
     from isonet_scipion.engine.arrays import Floats, Reals
@@ -63,15 +64,17 @@ class Shown:
         return bright if self.inverted else np.negative(bright, out=bright)
 
 
-def measure(volume: Reals, percentile: bool = True, negated: bool = False) -> GreyScale:
+def measure(
+    volume: Reals, normalisation: Normalisation = Normalisation.PERCENTILES, negated: bool = False
+) -> GreyScale:
     """The map that brings a volume to IsoNet's scale.
 
     Parameters
     ----------
     volume : ndarray
         Of any real type and shape; a memory map of three axes is read plane by plane.
-    percentile : bool
-        True: the 4th and 96th percentile go to 0 and 1; False: mean 0, standard deviation 1.
+    normalisation : Normalisation
+        What goes to 0 and 1.
     negated : bool
         Whether the map is that of the negated voxels.
 
@@ -80,7 +83,7 @@ def measure(volume: Reals, percentile: bool = True, negated: bool = False) -> Gr
     GreyScale
         A constant volume gets the scale 1.
     """
-    if percentile:
+    if normalisation is Normalisation.PERCENTILES:
         low, high = np.percentile(sample(volume), (LOW_PERCENTILE, HIGH_PERCENTILE))
         offset, scale = float(-high if negated else low), float(high - low)
     else:
@@ -117,6 +120,6 @@ def _moments(volume: Reals) -> tuple[float, float]:
     return float(mean), float(np.sqrt(np.average(variances + (means - mean) ** 2, weights=sizes)))
 
 
-def normalise(volume: Floats, percentile: bool = True) -> Floats:
+def normalise(volume: Floats, normalisation: Normalisation = Normalisation.PERCENTILES) -> Floats:
     """Bring a volume to IsoNet's scale; see `measure`."""
-    return measure(volume, percentile).apply(volume)
+    return measure(volume, normalisation).apply(volume)

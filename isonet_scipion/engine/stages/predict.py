@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from isonet_scipion.engine.command import Command, value_of
+from isonet_scipion.engine.conventions import Normalisation
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.ctf_aware import known_transfer, takes_deconvolved
 from isonet_scipion.engine.io.mrc import Volume, check_mask, open_volume, same_voxel_size, volume_bytes, write_volume
@@ -70,13 +71,11 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
         _predict_side_by_side(star_file, model_file, settings, entries, gpus)
         return
     network = metadata.network
-    percentile = settings.normalize_percentile
-    if percentile is None:
-        percentile = metadata.percentile
+    normalisation = Normalisation.told(settings.normalize_percentile, metadata.normalize_percentile)
     devices = choose_devices(settings.gpuID, settings.precision)
     tiles = _Tiles(settings, network, devices)
     model, _ = load_model(model_file)
-    reporter = Reporter(model_file, model, metadata, percentile, settings.ctf_state)
+    reporter = Reporter(model_file, model, metadata, normalisation, settings.ctf_state)
     for entry, transfer in zip(entries, transfers):
         volume, deconvolved = entry.source(use_deconvolved)
         _warn_of_differences(entry, deconvolved, metadata)
@@ -87,9 +86,9 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
         corrected: Any = None
         for number, part in enumerate(parts, 1):
             task = f"Prediction of {entry.name}" + (f", half {number}" if len(parts) > 1 else "")
-            shown = show(part, percentile, transfer, border, entry.inverted)
+            shown = show(part, normalisation, transfer, border, entry.inverted)
             made = tiles.filled(shown, correct_tiles, metadata.kept_beyond, task)
-            made = shown.contrast(normalise(made, percentile)) if settings.normalized_output else shown.back(made)
+            made = shown.contrast(normalise(made, normalisation)) if settings.normalized_output else shown.back(made)
             corrected = made if corrected is None else np.add(corrected, made, out=corrected)
         corrected /= np.float32(len(parts))
         if border is not None:

@@ -118,7 +118,7 @@ def _iterative(subtomo_star: str, settings: IterativeSettings) -> Run[Any]:
     table.require(NEEDED)
     cube_size = table.integer(table.rows[0], "rlnCubeSize")
     _check(settings, cube_size)
-    subtomograms = read_subtomograms(table, settings.normalize_percentile, (settings.tilt_min, settings.tilt_max))
+    subtomograms = read_subtomograms(table, settings.normalisation, (settings.tilt_min, settings.tilt_max))
     size = subtomograms[0].size
     if size < cube_size:
         raise EngineError(subtomo_star, f"rlnCubeSize {cube_size} is more than the side {size}", "Extract larger ones.")
@@ -184,7 +184,7 @@ def _one_pass(star_file: str, settings: OnePassSettings) -> Run[Any]:
     for entry, tilt, transfer in zip(entries, tilts, transfers):
         sources.append(
             read_source(
-                entry, use_deconvolved, side, settings.normalize_percentile, tilt, settings.seed, transfer,
+                entry, use_deconvolved, side, settings.normalisation, tilt, settings.seed, transfer,
                 settings.result_dir, settings.check_axes,
             )
         )  # fmt: skip

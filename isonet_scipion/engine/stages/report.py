@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from isonet_scipion.engine.command import Command
-from isonet_scipion.engine.conventions import CORRECTED
+from isonet_scipion.engine.conventions import CORRECTED, Normalisation
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.ctf_aware import ctf_in_words, known_transfer, takes_deconvolved
 from isonet_scipion.engine.io.mrc import Volume, check_mask, open_volume
@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 def report(star_file: str, model_file: str, settings: ReportSettings) -> None:
     """Write the reports of corrected tomograms, and their page; errors as `EngineError`."""
-    metadata, percentile = read_metadata(model_file), settings.normalize_percentile
+    metadata = read_metadata(model_file)
     use_deconvolved = takes_deconvolved(settings.use_deconv_tomo, metadata.ctf_aware)
     table = TomogramTable(star_file)
     entries = table.select(settings.tomo_idx, use_deconvolved, needs_tilts=True)
@@ -43,10 +43,9 @@ def report(star_file: str, model_file: str, settings: ReportSettings) -> None:
         if not entry.text("rlnCorrectedTomoName"):
             raise EngineError(star_file, f"{entry.path} has no rlnCorrectedTomoName", "Run predict first.")
         require_own_page(Path(entry.row["rlnCorrectedTomoName"]).parent)
-    if percentile is None:
-        percentile = metadata.percentile
+    normalisation = Normalisation.told(settings.normalize_percentile, metadata.normalize_percentile)
     choose_devices(settings.gpuID, settings.precision)
-    reporter = Reporter(model_file, load_model(model_file)[0], metadata, percentile, settings.ctf_state)
+    reporter = Reporter(model_file, load_model(model_file)[0], metadata, normalisation, settings.ctf_state)
     for entry in entries:
         volume, _ = entry.source(use_deconvolved)
         corrected = open_volume(entry.row["rlnCorrectedTomoName"])
@@ -63,12 +62,12 @@ class Reporter:
         model_file: str,
         model: keras.Model,
         metadata: ModelMetadata,
-        percentile: bool,
+        normalisation: Normalisation,
         ctf_state: str | None = None,
     ) -> None:
         """For a model, its file and metadata, how its input is normalised, and what was done to its CTF, if told."""
         self._file, self._model, self._metadata = Path(model_file), model, metadata
-        self._percentile, self._ctf_state = percentile, ctf_state
+        self._normalisation, self._ctf_state = normalisation, ctf_state
 
     def write(
         self, entry: TomogramEntry, before: Volume, halves_fit: bool, after: Volume, border: Border | None
@@ -95,7 +94,7 @@ class Reporter:
             check_mask(half, before)
         transfer = known_transfer(entry, self._metadata, self._ctf_state)
         shown, *shown_halves = (
-            show(volume, self._percentile, transfer, border, entry.inverted) for volume in (before, *halves)
+            show(volume, self._normalisation, transfer, border, entry.inverted) for volume in (before, *halves)
         )
         original, corrected = (
             volume.data if border is None else border.inner(volume.data) for volume in (before, after)

@@ -9,6 +9,7 @@ import pytest
 
 keras = pytest.importorskip("keras")
 
+from isonet_scipion.engine.conventions import Normalisation  # noqa: E402
 from isonet_scipion.engine.io.model_metadata import ModelMetadata  # noqa: E402
 from isonet_scipion.engine.io.mrc import open_volume, write_volume  # noqa: E402
 from isonet_scipion.engine.io.star import read_star, write_star  # noqa: E402
@@ -165,7 +166,9 @@ def test_training_refuses_swapped_axes_and_takes_nothing_of_a_border(run, tmp_pa
     status, log = run("refine", "subtomo.star", *TINY)
     assert status == 1 and "tilt axis along z and the beam along y" in log
     project(run, tmp_path, padded(tomogram))
-    source = read_source(TomogramTable("tomograms.star").select(None)[0], False, 24, True, TiltRange(), 1, None, "s")
+    source = read_source(
+        TomogramTable("tomograms.star").select(None)[0], False, 24, Normalisation.PERCENTILES, TiltRange(), 1, None, "s"
+    )
     crops = [source.crops(centre, 24) for centre in source.centres[:50]]
     assert max(np.abs(crop).max() for crop in crops) < 5  # zeros of the border would be 20 away
     assert source.grey_scales[0].scale == pytest.approx(measure(-tomogram).scale)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from isonet_scipion.engine.conventions import Normalisation
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.mrc import write_volume
 from isonet_scipion.engine.io.star import Star
@@ -23,11 +24,11 @@ def table(folder, *cubes):
     return Star(["rlnImageName"], rows, "subtomo.star")
 
 
-@pytest.mark.parametrize("percentile", [True, False])
-def test_the_grey_scale_is_that_of_what_is_no_border(tmp_path, percentile, caplog):
+@pytest.mark.parametrize("normalisation", Normalisation)
+def test_the_grey_scale_is_that_of_what_is_no_border(tmp_path, normalisation, caplog):
     whole, cut = cube(), cube()
     cut[:, :, 16:] = 0
-    plain, bordered = read_subtomograms(table(tmp_path, whole, cut), percentile, (None, None))
+    plain, bordered = read_subtomograms(table(tmp_path, whole, cut), normalisation, (None, None))
     # with the border the scale would be ten times as large
     assert bordered.grey_scale.scale == pytest.approx(plain.grey_scale.scale, rel=0.05)
     shown = bordered.normalised()
@@ -40,7 +41,7 @@ def test_blank_ones_are_left_out_with_their_rows(tmp_path, caplog):
     nearly = np.zeros((SIDE,) * 3, np.float32)
     nearly[:8] = cube()[:8]
     given = table(tmp_path, cube(), np.zeros((SIDE,) * 3, np.float32), nearly, cube(1))
-    found = read_subtomograms(given, True, (None, None))
+    found = read_subtomograms(given, Normalisation.PERCENTILES, (None, None))
     assert [one.name for one in found] == ["0", "3"]
     assert [row["rlnImageName"] for row in given.rows] == [one.path for one in found]
     assert "1.mrc and 1 more of 4 subtomograms are blank and left out" in caplog.text
@@ -48,4 +49,6 @@ def test_blank_ones_are_left_out_with_their_rows(tmp_path, caplog):
 
 def test_nothing_but_blank_ones_is_refused(tmp_path):
     with pytest.raises(EngineError, match="all 2 subtomograms are blank"):
-        read_subtomograms(table(tmp_path, *[np.ones((SIDE,) * 3, np.float32)] * 2), True, (None, None))
+        read_subtomograms(
+            table(tmp_path, *[np.ones((SIDE,) * 3, np.float32)] * 2), Normalisation.PERCENTILES, (None, None)
+        )

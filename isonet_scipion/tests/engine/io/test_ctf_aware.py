@@ -14,6 +14,7 @@ choose_devices("-1")
 
 import keras  # noqa: E402
 
+from isonet_scipion.engine.conventions import Normalisation  # noqa: E402
 from isonet_scipion.engine.io.model_metadata import ModelMetadata  # noqa: E402
 from isonet_scipion.engine.io.mrc import open_volume, write_volume  # noqa: E402
 from isonet_scipion.engine.io.shown import show  # noqa: E402
@@ -337,7 +338,9 @@ def test_a_report_says_what_was_assumed_of_the_ctf(run):
     assert run("prepare_star", "tomo", "--defocus=60000")[0] == 0
     entry, said = TomogramTable("tomograms.star").select(None)[0], {}
     for state in (None, "phase-flipped"):
-        reporter = Reporter("model.keras", build_unet(TINY), ModelMetadata(TINY, ctf_aware=True), True, state)
+        reporter = Reporter(
+            "model.keras", build_unet(TINY), ModelMetadata(TINY, ctf_aware=True), Normalisation.PERCENTILES, state
+        )
         reporter.write(entry, open_volume("tomo/t.mrc"), False, open_volume("t_corrected.mrc"), None)
         said[state] = json.loads(Path("t_corrected_report.json").read_text())
     assert "nothing says otherwise" in said[None]["ctf"] and said["phase-flipped"]["ctf"] == "phase-flipped"
@@ -364,7 +367,7 @@ def test_the_report_compares_with_the_phase_flipped_tomogram(tmp_path, run):
     entry = TomogramTable("tomograms.star").select(None)[0]
     agreement = []
     for metadata in (ModelMetadata(TINY, ctf_aware=True), ModelMetadata(TINY)):
-        reporter = Reporter("model.keras", build_unet(TINY), metadata, True)
+        reporter = Reporter("model.keras", build_unet(TINY), metadata, Normalisation.PERCENTILES)
         reporter.write(entry, open_volume("tomo/t.mrc"), False, open_volume("t_corrected.mrc"), None)
         agreement.append(json.loads(Path("t_corrected_report.json").read_text())["agreement_with_measured"])
     assert agreement[0] > 0.9 and agreement[1] < 0.8, agreement

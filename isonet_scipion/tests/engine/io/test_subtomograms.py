@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from isonet_scipion.engine.conventions import Normalisation
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.mrc import write_volume
 from isonet_scipion.engine.io.star import Star, read_star, write_star
@@ -25,15 +26,15 @@ def table_of(folder, *shapes, **columns):
 
 def test_voxels_are_normalised_with_protein_bright(tmp_path):
     table = table_of(tmp_path, (8, 8, 8), (8, 8, 8), rlnTiltMin=-50)
-    first, second = read_subtomograms(table, False, (None, None))
+    first, second = read_subtomograms(table, Normalisation.MOMENTS, (None, None))
     assert (first.name, second.name, first.size, first.tilt) == ("s0", "s1", 8, TiltRange(-50, 60))
     voxels = first.normalised()
     assert voxels.mean() == pytest.approx(0, abs=1e-5) and voxels.std() == pytest.approx(1, abs=1e-5)
     assert np.corrcoef(voxels.ravel(), first.volume().data.ravel())[0, 1] == pytest.approx(-1)
-    assert read_subtomograms(table, True, (-40.0, 55.0))[0].tilt == TiltRange(-40, 55)
+    assert read_subtomograms(table, Normalisation.PERCENTILES, (-40.0, 55.0))[0].tilt == TiltRange(-40, 55)
 
 
 @pytest.mark.parametrize(("shapes", "why"), [([(8, 8, 9)], "is not a cube"), ([(8,) * 3, (9,) * 3], "its side is 9")])
 def test_what_is_no_cube_of_one_size_is_refused(tmp_path, shapes, why):
     with pytest.raises(EngineError, match=why):
-        read_subtomograms(table_of(tmp_path, *shapes), True, (None, None))
+        read_subtomograms(table_of(tmp_path, *shapes), Normalisation.PERCENTILES, (None, None))

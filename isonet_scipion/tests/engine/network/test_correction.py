@@ -5,6 +5,7 @@ import pytest
 
 keras = pytest.importorskip("keras")
 
+from isonet_scipion.engine.conventions import Normalisation  # noqa: E402
 from isonet_scipion.engine.network.correction import correct, corrector  # noqa: E402
 from isonet_scipion.engine.network.tiling import isonet_tiling  # noqa: E402
 from isonet_scipion.engine.network.unet import build_unet, run_network  # noqa: E402
@@ -81,7 +82,13 @@ def test_what_is_larger_than_the_training_showed_stays(length, kept):
 
     def result(kept_beyond):
         tiling = isonet_tiling(64, 96)
-        return correct(tomogram.copy(), lambda tiles: 0.5 * tiles, tiling, percentile=False, kept_beyond=kept_beyond)
+        return correct(
+            tomogram.copy(),
+            lambda tiles: 0.5 * tiles,
+            tiling,
+            normalisation=Normalisation.MOMENTS,
+            kept_beyond=kept_beyond,
+        )
 
     inside = (slice(64, 192), 10, 10)
     np.testing.assert_allclose(result(None)[inside], 0.5 * tomogram[inside], atol=1e-4)

@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import uniform_filter
 
+from isonet_scipion.engine.conventions import Normalisation
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.network.correction import correct, measured_halo
 from isonet_scipion.engine.network.tiling import HALO, RAMP, Tiling, automatic_tiling, isonet_tiling, map_tiles
@@ -62,8 +63,8 @@ def test_weights_only_depend_on_the_place_so_that_a_constant_error_stays_constan
     np.testing.assert_allclose(result, 1, atol=1e-6)
 
 
-@pytest.mark.parametrize("percentile", [True, False])
-def test_corrected_tomogram_is_in_the_inputs_grey_scale_and_what_the_network_sees_is_bright(percentile):
+@pytest.mark.parametrize("normalisation", Normalisation)
+def test_corrected_tomogram_is_in_the_inputs_grey_scale_and_what_the_network_sees_is_bright(normalisation):
     tomogram = np.random.default_rng(1).normal(300, 20, (30, 40, 40)).astype(np.float32)
     tomogram[10:20, 10:20, 10:20] -= 200  # dark protein
     seen = []
@@ -72,12 +73,14 @@ def test_corrected_tomogram_is_in_the_inputs_grey_scale_and_what_the_network_see
         seen.append(tiles)
         return tiles
 
-    result = correct(tomogram.copy(), network, isonet_tiling(20, 40), percentile=percentile)
+    result = correct(tomogram.copy(), network, isonet_tiling(20, 40), normalisation=normalisation)
     np.testing.assert_allclose(result, tomogram, rtol=1e-4)
     everything = np.concatenate([tiles.ravel() for tiles in seen])
     assert everything.max() > 1.5 * -everything.min()
-    normal = correct(tomogram.copy(), network, isonet_tiling(20, 40), percentile=percentile, normalized_output=True)
-    if percentile:
+    normal = correct(
+        tomogram.copy(), network, isonet_tiling(20, 40), normalisation=normalisation, normalized_output=True
+    )
+    if normalisation is Normalisation.PERCENTILES:
         np.testing.assert_allclose(np.percentile(-normal, [4, 96]), [0, 1], atol=1e-3)
     else:
         np.testing.assert_allclose([normal.mean(), normal.std()], [0, 1], atol=1e-3)
