@@ -15,6 +15,7 @@ from isonet_scipion.engine.conventions import CORRECTED, ISONET_RAMP, REPORT_PAG
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.report_file import read_report, report_path
 from isonet_scipion.engine.io.tomogram_table import CTF_STATE
+from isonet_scipion.engine.measure.verdict import Verdict
 from isonet_scipion.engine.network.model_file import BUILTIN, model_path, read_metadata
 from isonet_scipion.engine.physics.wedge import TILT_TOLERANCE
 from isonet_scipion.engine.settings import PredictSettings
@@ -280,16 +281,6 @@ def restoredInWords(report: dict[str, float | None]) -> str:
     By the rule of the report's verdict: what is nowhere better than chance is invention, whatever the mean says.
     """
     mean, half = report["restored_wedge_correlation"], report["restored_wedge_resolution_A"]
-    if mean is None:
-        return "not known"
-    if half is not None:
-        return f"{mean:.2f}, half right to {half:.0f} Å"
-    if "restored_wedge_above_chance_A" not in report:  # of the first version
+    if mean is not None and half is None and "restored_wedge_above_chance_A" not in report:  # of the first version
         return f"{mean:.2f}"
-    above = report["restored_wedge_above_chance_A"]
-    where = (
-        "nowhere better than chance: invention"
-        if above is None
-        else f"above chance to {above:.0f} Å, half right nowhere"
-    )
-    return f"{mean:.2f}, {where}"
+    return Verdict(mean, half, report.get("restored_wedge_above_chance_A", half)).summary

@@ -11,6 +11,7 @@ from isonet_scipion.engine.conventions import REPORT_SUFFIX
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.files import replacing, require_file
 from isonet_scipion.engine.io.json_types import as_tuples, require_kinds
+from isonet_scipion.engine.measure.verdict import Verdict
 
 if TYPE_CHECKING:
     import os
@@ -55,6 +56,12 @@ class TomogramReport:
         if self.restored_wedge_correlation is None or self.restored_wedge_chance is None:
             return None
         return self.restored_wedge_correlation, self.restored_wedge_chance
+
+    @property
+    def verdict_of_numbers(self) -> Verdict:
+        """What can be believed; older reports lack its words, or have them by another rule."""
+        mean = None if self.restored_wedge is None else self.restored_wedge_correlation
+        return Verdict(mean, self.restored_wedge_resolution_A, self.restored_wedge_above_chance_A)
 
 
 def report_path(corrected: str | os.PathLike[str]) -> Path:

@@ -13,6 +13,7 @@ from isonet_scipion.engine.arrays import Doubles, Floats, Reals
 from isonet_scipion.engine.measure.fourier_correlation import CERTAIN, Curve, FourierCorrelation
 from isonet_scipion.engine.measure.half_agreement import HalfCurves
 from isonet_scipion.engine.measure.hidden_wedge import HiddenWedgeTest
+from isonet_scipion.engine.measure.verdict import Verdict
 from isonet_scipion.engine.measure.wedge_power import wedge_power_ratio
 from isonet_scipion.engine.physics.fourier import filtered
 from isonet_scipion.engine.physics.wedge import TiltRange, measured_half_space
@@ -90,6 +91,11 @@ class Quality:
         half = Curve(np.where(told, values, 0.0) / most, chance / most).resolution(THRESHOLD, self.voxel_size)
         return None if half is None else max(half, self.above_chance)
 
+    @property
+    def verdict(self) -> Verdict:
+        """What can be believed of the filled wedge."""
+        return Verdict(self.restored_wedge and self.restored_wedge[0], self.restored_resolution, self.above_chance)
+
     def resolution(self, axis: str, when: str) -> float | None:
         """Along x, y or z, in A, `before` or `after`; None where unknown, or nothing was measured.
 
@@ -112,6 +118,7 @@ class Quality:
             "restored_wedge_allows_for_noise": self.ceiling is not None and self._most == self.ceiling.mean,
             "restored_wedge_resolution_A": self.restored_resolution,
             "restored_wedge_above_chance_A": self.above_chance,
+            "verdict": self.verdict.words,
             "agreement_with_measured": _finite(self.agreement.mean) if self.agreement else None,
             "wedge_power_before": _finite(self.power_before),
             "wedge_power_after": _finite(self.power_after),

@@ -100,44 +100,8 @@ def card(label: str, value: str, note: str) -> str:
     return f'<div class="card">{label}<b>{value}</b><small>{note}</small></div>'
 
 
-def verdict(known: bool, half: float | None, above: float | None) -> tuple[str, str]:
-    """What a report means in words, and its class in the page's style.
-
-    It follows from where the curve of the hidden-wedge test falls to chance: the mean over all resolutions can be
-    above chance where no part of the curve is.
-
-    Parameters
-    ----------
-    known : bool
-        Whether the test could be made.
-    half, above : float, optional
-        Resolutions in A where the curve falls below 0.5, and to chance; None where it never is above.
-    """
-    if not known:
-        return "The tomogram is too small to tell whether the filled wedge is right.", "fair"
-    if above is None:
-        return "What was put into the missing wedge is no better than invention: do not interpret it.", "poor"
-    if half is None:
-        return (
-            f"The missing wedge is hardly restored: features larger than {above:.0f} Å along z are better than "
-            "chance, but less than half right; details are invention."
-        ), "fair"
-    finer = f", finer than {above:.0f} Å invention" if above < half else ""
-    return (
-        f"Features larger than {half:.0f} Å along z can be believed. Finer ones are less than half right{finer}."
-    ), "good"
-
-
-def wedge_resolution(half: float | None, above: float | None) -> tuple[str, str]:
-    """Resolution of what was restored, for a table, and a remark; by the same rule as `verdict`."""
-    if above is None:
-        return "none", "nowhere better than chance"
-    return f"{half:.0f} Å" if half else "none", f"where correlation is 0.5; above chance to {above:.0f} Å"
-
-
 def _tomogram_section(report: TomogramReport, picture: Path) -> str:
-    resolutions = report.restored_wedge_resolution_A, report.restored_wedge_above_chance_A
-    words, kind = verdict(report.restored_wedge is not None, *resolutions)
+    verdict = report.verdict_of_numbers
     kept = "noise allowed for" if report.restored_wedge_allows_for_noise else "a lower bound: no halves"
     powers = [_number(power, "{:.2g}", 100) for power in (report.wedge_power_before, report.wedge_power_after)]
     cards = [
@@ -146,7 +110,7 @@ def _tomogram_section(report: TomogramReport, picture: Path) -> str:
             _number(report.restored_wedge_correlation),
             f"chance {_number(report.restored_wedge_chance)}; {kept}",
         ),
-        card("Resolution in the wedge", *wedge_resolution(*resolutions)),
+        card("Resolution in the wedge", *verdict.resolution),
         card("Measured data kept", _number(report.agreement_with_measured), "1: unchanged"),
         card("Power in the wedge", f"{powers[0]} → {powers[1]} %", "of that around it"),
     ]
@@ -154,7 +118,7 @@ def _tomogram_section(report: TomogramReport, picture: Path) -> str:
     facts += ", compared with the phase-flipped tomogram" if report.phase_flipped else ""
     facts += f"; the tomogram was taken as {report.ctf}" if report.ctf else ""
     return (
-        f'<h2>{html.escape(report.name)}</h2>\n<p class="verdict {kind}">{html.escape(words)}</p>\n'
+        f'<h2>{html.escape(report.name)}</h2>\n<p class="verdict {verdict.kind}">{html.escape(verdict.words)}</p>\n'
         f'<div class="cards">{"".join(cards)}</div>\n{image(picture, "report of " + report.name)}\n'
         f"<p><small>{html.escape(facts)}</small></p>"
     )

@@ -18,7 +18,7 @@ from isonet_scipion.engine.measure.quality import Evidence, measure_quality
 from isonet_scipion.engine.network.correction import corrector
 from isonet_scipion.engine.network.model_file import load_model, read_metadata
 from isonet_scipion.engine.process.device import choose_devices
-from isonet_scipion.engine.reporting.pages import require_own_page, verdict, write_tomograms_page
+from isonet_scipion.engine.reporting.pages import require_own_page, write_tomograms_page
 from isonet_scipion.engine.reporting.tomogram_figure import save_report
 from isonet_scipion.engine.settings import ReportSettings
 
@@ -126,8 +126,7 @@ class Reporter:
             "tilt_max": entry.tilt.maximum,
             **quality.as_dict(),
         }
-        words, _ = verdict(quality.restored_wedge is not None, quality.restored_resolution, quality.above_chance)
-        content["verdict"] = words
+        words = quality.verdict.words
         path = report_path(after.path)
         flipped = " Compared with the phase-flipped tomogram." if transfer else ""
         title = f"{entry.name}. {words}{flipped}"

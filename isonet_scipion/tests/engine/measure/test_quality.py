@@ -15,10 +15,10 @@ from isonet_scipion.engine.io.star import Star, write_star
 from isonet_scipion.engine.measure.fourier_correlation import CERTAIN, Curve, FourierCorrelation
 from isonet_scipion.engine.measure.hidden_wedge import TIPPED, HiddenWedgeTest, hidden_region
 from isonet_scipion.engine.measure.quality import Evidence, Quality, measure_quality
+from isonet_scipion.engine.measure.verdict import Verdict
 from isonet_scipion.engine.physics.fourier import filtered
 from isonet_scipion.engine.physics.grey_scale import GreyScale, Shown
 from isonet_scipion.engine.physics.wedge import TiltRange, apply_wedge, measured_half_space
-from isonet_scipion.engine.reporting.pages import verdict, wedge_resolution
 from isonet_scipion.engine.sampling.even_boxes import box_side, choose_boxes
 
 SIZE = 32
@@ -127,8 +127,9 @@ def test_resolution_is_where_the_curve_falls_below_the_threshold():
 
 def told(report):
     """Verdict, its class, and what the table says of the resolution."""
-    resolutions = [report[f"restored_wedge_{name}_A"] for name in ("resolution", "above_chance")]
-    return (*verdict(report["restored_wedge_correlation"] is not None, *resolutions), wedge_resolution(*resolutions))
+    verdict = Verdict(*(report[f"restored_wedge_{name}"] for name in ("correlation", "resolution_A", "above_chance_A")))
+    assert report["verdict"] == verdict.words
+    return verdict.words, verdict.kind, verdict.resolution
 
 
 def report_of(values):

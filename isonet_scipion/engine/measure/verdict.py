@@ -1,0 +1,71 @@
+"""What the hidden-wedge test means in words: the one rule that headline, table, summary and JSON take theirs from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What can be believed of a filled wedge.
+
+    It follows from where the curve of the hidden-wedge test falls to chance: the mean over all resolutions can be
+    above chance where no part of the curve is.
+    """
+
+    mean: float | None  # restored wedge correlation; None where the test could not be made
+    half: float | None  # resolutions in A where the curve falls below 0.5, and to chance; None where it never is above
+    above: float | None
+
+    @property
+    def known(self) -> bool:
+        """Whether the test could be made."""
+        return self.mean is not None
+
+    @property
+    def kind(self) -> str:
+        """good, fair or poor."""
+        if not self.known:
+            return "fair"
+        return "poor" if self.above is None else "fair" if self.half is None else "good"
+
+    @property
+    def words(self) -> str:
+        """The headline."""
+        if not self.known:
+            return "The tomogram is too small to tell whether the filled wedge is right."
+        if self.above is None:
+            return "What was put into the missing wedge is no better than invention: do not interpret it."
+        if self.half is None:
+            return (
+                f"The missing wedge is hardly restored: features larger than {self.above:.0f} Å along z are better "
+                "than chance, but less than half right; details are invention."
+            )
+        finer = f", finer than {self.above:.0f} Å invention" if self.above < self.half else ""
+        return (
+            f"Features larger than {self.half:.0f} Å along z can be believed. Finer ones are less than half "
+            f"right{finer}."
+        )
+
+    @property
+    def resolution(self) -> tuple[str, str]:
+        """Of what was restored, for a table, and a remark."""
+        if not self.known:
+            return "?", "too small to tell"
+        if self.above is None:
+            return "none", "nowhere better than chance"
+        return (
+            f"{self.half:.0f} Å" if self.half else "none",
+            f"where correlation is 0.5; above chance to {self.above:.0f} Å",
+        )
+
+    @property
+    def summary(self) -> str:
+        """Half a line, with the mean."""
+        if self.mean is None:
+            return "not known"
+        if self.above is None:
+            return f"{self.mean:.2f}, nowhere better than chance: invention"
+        if self.half is None:
+            return f"{self.mean:.2f}, above chance to {self.above:.0f} Å, half right nowhere"
+        return f"{self.mean:.2f}, half right to {self.half:.0f} Å"
