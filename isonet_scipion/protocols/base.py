@@ -87,10 +87,14 @@ class ProtIsoNetBase(EMProtocol):
         absent = absentErrors(self)
         if absent or not isFilledIn(self):
             return absent
-        errors = [] if self.worksInStreaming() else growingErrors(self)
+        errors = self._growingErrors()
         if self._hasResults() and self.runMode != MODE_RESTART:
             errors += changeErrors(self, self.FREE)
         return errors + self._inputErrors()
+
+    def _growingErrors(self) -> list[str]:
+        """Which inputs are still being made, where all of them are needed."""
+        return [] if self.worksInStreaming() else growingErrors(self)
 
     def _hasResults(self) -> bool:
         """Whether there is something that the form's values were used for, and that Continue keeps."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from isonet_scipion import convert
@@ -10,12 +11,17 @@ from isonet_scipion.engine.io.tomogram_table import CTF_STATE
 from isonet_scipion.engine.settings import OnePassSettings, options
 from isonet_scipion.protocols.ctf_history import statesInWords
 from isonet_scipion.protocols.defocus import amplitudeWarnings, defociById, phaseWarnings, usedDefocus
+from isonet_scipion.protocols.linked_inputs import growingErrors
+from isonet_scipion.protocols.streaming import isOpen
 from isonet_scipion.protocols.training_base import ProtIsoNetTraining
 from isonet_scipion.protocols.training_errors import tomogramErrors
 from isonet_scipion.protocols.training_form import addOnePassTraining, addTomograms
 from isonet_scipion.protocols.training_tables import tomogramRows
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pwem.objects import EMObject
     from pyworkflow.object import Pointer
     from pyworkflow.protocol import Form
 
@@ -48,6 +54,26 @@ class ProtIsoNetOnePass(ProtIsoNetTraining):
     def _rows(self) -> list[dict[str, str]]:
         return tomogramRows(self)
 
+    def _stepsCheck(self) -> None:
+        """Nothing: by having it a protocol tells Scipion that it may start on sets that grow."""
+
+    def _learned(self) -> Iterator[EMObject]:
+        return islice(super()._learned(), self.firstTomograms.get() or None)
+
+    def _growingErrors(self) -> list[str]:
+        number = self.firstTomograms.get()
+        if not number:
+            return growingErrors(self)
+        ids = convert.enabledIds(self._learned())
+        if isOpen(self.inputTomograms) and len(ids) < number:
+            return [f"*Tomograms*: {len(ids)} of the first {number} are there. Wait for them (*Schedule* does)."]
+        without = set(ids) - set(convert.enabledIds(self.inputMasks.get()))
+        if isOpen(self.inputMasks) and without:
+            return [
+                f"*Masks*: those of {', '.join(sorted(without))} are not there yet. Wait for them (*Schedule* does)."
+            ]
+        return []
+
     def _iterations(self) -> int:
         usual = options(OnePassSettings)["iterations"]
         return self.iterations.get(usual.from_model if self._startsFromModel() else usual.default)
@@ -59,7 +85,7 @@ class ProtIsoNetOnePass(ProtIsoNetTraining):
         return (self._ctfWarnings() if self.ctfAware else []) + super()._warnings()
 
     def _ctfWarnings(self) -> list[str]:
-        tomograms = {tomogram.getTsId(): tomogram.clone() for tomogram in convert.enabled(self.inputTomograms.get())}
+        tomograms = {tomogram.getTsId(): tomogram.clone() for tomogram in self._learned()}
         warnings = phaseWarnings(self, defociById(self, tomograms), "Train without CTF-awareness on such tomograms.")
         return warnings + amplitudeWarnings(tomograms, map(self._optics, tomograms.values()))
 

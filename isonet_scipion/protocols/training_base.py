@@ -16,6 +16,9 @@ from isonet_scipion.protocols.base import EngineFailure, ProtIsoNetBase
 from isonet_scipion.protocols.form import optionValues, tiltErrors
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pwem.objects import EMObject
     from pyworkflow.object import Pointer
     from tomo.objects import SubTomogram, Tomogram
 
@@ -123,6 +126,10 @@ class ProtIsoNetTraining(ProtIsoNetBase):
     def _optics(self, item: SubTomogram | Tomogram) -> convert.Optics:
         return convert.readOptics(item.getAcquisition(), self._input().get().getAcquisition())
 
+    def _learned(self) -> Iterator[EMObject]:
+        """The items that it learns from; not clones."""
+        return convert.enabled(self._input().get())
+
     def _losses(self) -> dict[str, float]:
         """Losses of training and validation of the last epoch so far; empty before the first."""
         history = read_losses(self.lossesFile())
@@ -137,7 +144,7 @@ class ProtIsoNetTraining(ProtIsoNetBase):
 
     def _inputErrors(self) -> list[str]:
         items = self._input().get()
-        if not any(True for _ in convert.enabled(items)):
+        if not any(True for _ in self._learned()):
             why = "" if items is None else ": the set is empty" if items.isEmpty() else ": all of the set are disabled"
             return [f"Select the *{self.items.capitalize()}*{why}."]
         errors = self._modelErrors()
@@ -145,7 +152,7 @@ class ProtIsoNetTraining(ProtIsoNetBase):
             return errors
         errors = self._setErrors()
         given = self.tiltMin.get(), self.tiltMax.get()
-        unknown = sum(not self._optics(item).withTilts(*given).hasTilts for item in convert.enabled(items))
+        unknown = sum(not self._optics(item).withTilts(*given).hasTilts for item in self._learned())
         return errors + tiltErrors(self, f"{unknown} {self.items}" if unknown else "")
 
     def _modelErrors(self) -> list[str]:

@@ -22,20 +22,20 @@ if TYPE_CHECKING:
 def tomogramErrors(protocol: Protocol) -> list[str]:
     """For one-pass: files that can't be read, masks that don't fit, missing halves, and a CTF that is not known."""
     tomograms, masks = protocol.inputTomograms.get(), protocol.inputMasks.get()
-    unreadable = convert.fileErrors(convert.enabled(tomograms))
+    unreadable = convert.fileErrors(protocol._learned())
     errors = list(unreadable.values())
     if masks is not None:
-        byId = {item.getTsId(): item.clone() for item in convert.enabled(tomograms) if item.getTsId() not in unreadable}
+        byId = {item.getTsId(): item.clone() for item in protocol._learned() if item.getTsId() not in unreadable}
         errors += maskErrors(masks, byId, tomograms.getSamplingRate())
         if byId and not set(byId) & set(convert.enabledIds(masks)):
             errors.append("None of the tomograms has a mask with its tilt series ID (tsId).")
-    if protocol.useHalves and not all(len(convert.halfMaps(tomogram)) == 2 for tomogram in convert.enabled(tomograms)):
+    if protocol.useHalves and not all(len(convert.halfMaps(tomogram)) == 2 for tomogram in protocol._learned()):
         errors.append("*Learn from the half tomograms*: not all tomograms have an even and an odd half.")
     return errors + (_ctfErrors(protocol) if protocol.ctfAware else [])
 
 
 def _ctfErrors(protocol: Protocol) -> list[str]:
-    tomograms = {tomogram.getTsId(): tomogram.clone() for tomogram in convert.enabled(protocol.inputTomograms.get())}
+    tomograms = {tomogram.getTsId(): tomogram.clone() for tomogram in protocol._learned()}
     errors = defocusErrors(protocol, defociById(protocol, tomograms))
     errors += correctedErrors(ctfStates(protocol), "CTF-aware")
     return errors + ctfParameterErrors(protocol, map(protocol._optics, tomograms.values()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pyworkflow.protocol.params import BooleanParam, IntParam, PointerParam
+from pyworkflow.protocol.params import LEVEL_ADVANCED, BooleanParam, IntParam, PointerParam
 
 from isonet_scipion.engine.conventions import CUBE_STEP
 from isonet_scipion.engine.settings import IterativeSettings, OnePassSettings
@@ -56,7 +56,18 @@ def addTomograms(form: Form) -> None:
         allowsNull=True,
         important=True,
         label="Tomograms",
-        help="Tomograms to learn from: protein dark, tilt axis along y.",
+        help="Tomograms to learn from: protein dark, tilt axis along y. They may still be coming in, if you fill in "
+        "*Train on the first tomograms only*.",
+    )
+    form.addParam(
+        "firstTomograms",
+        IntParam,
+        allowsNull=True,
+        expertLevel=LEVEL_ADVANCED,
+        validators=[AT_LEAST_ONE],
+        label="Train on the first tomograms only",
+        help="How many of them. The training starts as soon as these, and their masks, are there, while others are "
+        "still being made. Empty: on all tomograms, once all are there.",
     )
     addContrast(form)
     form.addParam(

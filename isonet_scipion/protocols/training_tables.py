@@ -17,10 +17,10 @@ def tomogramRows(protocol: Protocol) -> list[dict[str, str]]:
     """For one-pass: tomograms, masks, halves, and the defocus where the training is CTF-aware."""
     tomograms, masks = protocol.inputTomograms.get(), protocol.inputMasks.get()
     files = {} if masks is None else {mask.getTsId(): mask.getFileName() for mask in convert.enabled(masks)}
-    defoci = sourcedDefoci(protocol, convert.enabledIds(tomograms)) if protocol.ctfAware else {}
+    defoci = sourcedDefoci(protocol, convert.enabledIds(protocol._learned())) if protocol.ctfAware else {}
     states = ctfStates(protocol)
     rate, halves, rows = tomograms.getSamplingRate(), protocol.useHalves.get(), []
-    for index, tomogram in enumerate(convert.enabled(tomograms), 1):
+    for index, tomogram in enumerate(protocol._learned(), 1):
         tsId = tomogram.getTsId()
         copies = (f"{convert.fileName(tsId)}_whole", *convert.halfNames(tsId))
         names = (tomogram.getFileName(), *(convert.halfMaps(tomogram) if halves else ()))

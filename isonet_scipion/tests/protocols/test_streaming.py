@@ -22,6 +22,7 @@ from isonet_scipion.protocols import (
     ProtIsoNetExtract,
     ProtIsoNetImportModel,
     ProtIsoNetMask,
+    ProtIsoNetOnePass,
     ProtIsoNetPredict,
 )
 from isonet_scipion.tests.protocols.live import LiveTest, waitFor
@@ -117,6 +118,42 @@ class TestIsoNetStreaming(LiveTest):
         log = self.log(deconv)
         self.assertRegex(log, r"--ncpu 2\b")
         self.assertIn("TS_02.mrc: defocus 15000 A, 200 kV", log)  # the engine says it
+
+    def test_training_on_the_first_tomograms_does_not_wait_for_the_others(self) -> None:
+        first, last = [tomogram.clone() for tomogram in self.tomograms.Tomograms]
+        growing = self.openSet("collected", [])
+        inputs = {"inputTomograms": (self.tomograms, "collected")}
+        quick = {"iterations": 1, "epochs": 1, "stepsPerEpoch": 1, "cubeSize": 16, "useGpu": False}
+        train = self.prepare(ProtIsoNetOnePass, inputs, firstTomograms=1, **quick)
+        self.assertIn("0 of the first 1 are there", " ".join(train.validate()))
+        self.append(growing, [first])
+        self.assertEqual(train.validate(), [])
+        self.launchProtocol(train)  # while the set is open
+        (row,) = train._readTable().rows
+        self.assertEqual(Path(row["rlnMicrographName"]).stem, first.getTsId())
+        self.assertTrue(train.model.getFileName())
+        more = self.prepare(ProtIsoNetOnePass, inputs, firstTomograms=2, **quick)
+        self.assertIn("1 of the first 2 are there", " ".join(more.validate()))
+        self.append(growing, [last], Set.STREAM_CLOSED)
+        self.assertEqual(more.validate(), [])
+
+    def test_training_on_the_first_tomograms_waits_for_their_masks(self) -> None:
+        first, last = [tomogram.clone() for tomogram in self.tomograms.Tomograms]
+        growing = self.openSet("masked", [first])
+        mask = self.start(
+            self.prepare(ProtIsoNetMask, {"inputTomograms": (self.tomograms, "masked")}, patchSize=2, **STREAMING)
+        )
+        waitFor(lambda: self.size(mask, "tomoMasks") == 1)
+        self.append(growing, [last])
+        inputs = {"inputTomograms": (self.tomograms, "Tomograms"), "inputMasks": (mask, "tomoMasks")}
+        one, both = (self.prepare(ProtIsoNetOnePass, inputs, firstTomograms=number) for number in (1, 2))
+        waiting = " ".join(both.validate())
+        waitFor(lambda: self.size(mask, "tomoMasks") == 2)
+        self.append(growing, [], Set.STREAM_CLOSED)
+        self.assertTrue(self.end(mask).isFinished(), mask.getErrorMessage())
+        self.assertEqual(one.validate(), [])
+        self.assertIn(f"*Masks*: those of {last.getTsId()} are not there yet", waiting)
+        self.assertEqual(both.validate(), [])
 
     def addCtf(self, tsId: str, defocus: float) -> SetOfCTFTomoSeries:
         """Give the import a growing set of CTFs with that of one tilt series of one image."""
