@@ -1,4 +1,4 @@
-"""The whole chain in a real Scipion project, headless, on a tomogram that is made on the spot.
+"""The way without training in a real Scipion project, headless, on a tomogram that is made on the spot.
 
     python -m isonet_scipion.demo [--folder isonet_demo]
 
@@ -23,29 +23,13 @@ from isonet_scipion import scipion_home
 from isonet_scipion.engine.conventions import REPORT_PAGE
 
 PROJECT = "isonet_demo"
-TEMPLATE = Path(__file__).parent / "templates" / "isonet.json.template"
+TEMPLATES = Path(__file__).parent / "templates"
+TEMPLATE = TEMPLATES / "isonet_no_training.json.template"  # on two cores better than a training of some minutes
 NAME = "phantom"  # tsId of the tomogram
 
-ONE_THREAD = {"numberOfThreads": 1}  # there is one tomogram, and with more Scipion waits for others
-# What makes the chain small enough for two cores; everything else is as the template and the forms have it
-SMALL = {
-    "ProtIsoNetDeconv": ONE_THREAD,
-    "ProtIsoNetMask": ONE_THREAD,
-    "ProtIsoNetPredict": ONE_THREAD,
-    "ProtIsoNetRefine": {
-        "epochs": 5,
-        "stepsPerEpoch": 40,
-        "batchSize": 4,
-        "filterBase": 8,
-        "learningRate": 0.002,
-        "noiseLevel": "0.05",
-        "noiseStartIter": "4",
-        "removeIntermediate": True,
-        "seed": 1,
-    },
-    "ProtIsoNetExtract": {**ONE_THREAD, "seed": 1},
-}
-CUBE_SIZE, SUBTOMOGRAMS, ITERATIONS = 32, 60, 5
+# There is one tomogram, and with more threads Scipion waits for others; all else is as the template and the forms say
+ONE_THREAD = {"numberOfThreads": 1}
+SMALL = {"ProtIsoNetDeconv": ONE_THREAD, "ProtIsoNetPredict": ONE_THREAD}
 
 
 def say(text: str) -> None:
@@ -81,14 +65,19 @@ def following(log: Path) -> Iterator[None]:
         thread.join()
 
 
-def loadWorkflow(project, values: dict[str, object]) -> list:
-    """Load the plugin's workflow template into a project.
+def loadWorkflow(
+    project, values: dict[str, object], template: Path = TEMPLATE, small: dict[str, dict[str, object]] = SMALL
+) -> list:
+    """Load a workflow template of the plugin into a project.
 
     Parameters
     ----------
     project : pyworkflow.project.Project
     values : dict
         Values of the template's fields, by their short names.
+    template : Path
+    small : dict
+        Values that replace the template's and the forms', by the protocols' classes.
 
     Returns
     -------
@@ -99,17 +88,17 @@ def loadWorkflow(project, values: dict[str, object]) -> list:
 
     # Scipion's template class reports every value on standard output
     with contextlib.redirect_stdout(io.StringIO()):
-        template = LocalTemplate("isonet_scipion", str(TEMPLATE))
-        template.replaceEnvVariables()
-        template.parseContent()
+        loader = LocalTemplate("isonet_scipion", str(template))
+        loader.replaceEnvVariables()
+        loader.parseContent()
         for name, value in values.items():
-            template.setParamValue(name, str(value))
-        workflow = template.createTemplateFile()
+            loader.setParamValue(name, str(value))
+        workflow = loader.createTemplateFile()
     loaded = project.loadProtocols(workflow)
     os.remove(workflow)
     protocols = list(loaded.values())
     for protocol in protocols:
-        for name, value in SMALL.get(protocol.getClassName(), {}).items():
+        for name, value in small.get(protocol.getClassName(), {}).items():
             getattr(protocol, name).set(value)
         project.saveProtocol(protocol)
     return protocols
@@ -135,9 +124,6 @@ def run(folder: Path) -> Path:
         "folder": folder / "tomogram",
         "voxel": made.voxel_size,
         "defocus": made.defocus,
-        "subtomograms": SUBTOMOGRAMS,
-        "cube": CUBE_SIZE,
-        "iterations": ITERATIONS,
     }
     protocols = loadWorkflow(project, values)
     for number, protocol in enumerate(protocols, 1):

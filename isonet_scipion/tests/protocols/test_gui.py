@@ -40,12 +40,32 @@ pytestmark = pytest.mark.skipif(shutil.which("Xvfb") is None, reason="Xvfb is no
 
 KEPT = os.environ.get("ISONET_SCREENSHOTS")
 EXAMPLE = Example() if KEPT else Example((48, 72, 72))
-SUBTOMOGRAMS = demo.SUBTOMOGRAMS if KEPT else 6
-ITERATIONS = demo.ITERATIONS if KEPT else 1
-TINY = {
-    "ProtIsoNetMask": {"patchSize": 2},
-    "ProtIsoNetExtract": {"cropSize": 28},
+SUBTOMOGRAMS = 60 if KEPT else 6
+ITERATIONS = 5 if KEPT else 1
+ONE_THREAD = {"numberOfThreads": 1}
+# the pictures of the tutorial: a training that has learned something, on two cores
+KEPT_VALUES = {
+    "ProtIsoNetDeconv": ONE_THREAD,
+    "ProtIsoNetMask": ONE_THREAD,
+    "ProtIsoNetExtract": {**ONE_THREAD, "seed": 1},
     "ProtIsoNetRefine": {
+        "epochs": 5,
+        "stepsPerEpoch": 40,
+        "batchSize": 4,
+        "filterBase": 8,
+        "learningRate": 0.002,
+        "noiseLevel": "0.05",
+        "noiseStartIter": "4",
+        "seed": 1,
+    },
+    "ProtIsoNetPredict": ONE_THREAD,
+}
+TINY = {
+    **KEPT_VALUES,
+    "ProtIsoNetMask": {**ONE_THREAD, "patchSize": 2},
+    "ProtIsoNetExtract": {**ONE_THREAD, "cropSize": 28, "seed": 1},
+    "ProtIsoNetRefine": {
+        **KEPT_VALUES["ProtIsoNetRefine"],
         "epochs": 1,
         "stepsPerEpoch": 2,
         "batchSize": 2,
@@ -153,9 +173,8 @@ def desk(tmp_path_factory, pictures):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DISPLAY", startScreen())
         patch.chdir(project.path)
-        for protocol in demo.loadWorkflow(project, values):
-            for name, value in ({} if KEPT else TINY).get(protocol.getClassName(), {}).items():
-                getattr(protocol, name).set(value)
+        template = demo.TEMPLATES / "isonet_iterative.json.template"
+        for protocol in demo.loadWorkflow(project, values, template, KEPT_VALUES if KEPT else TINY):
             if protocol.getClassName() == "ProtIsoNetRefine":
                 protocol.removeIntermediate.set(False)  # there are estimates to see
             project.saveProtocol(protocol)

@@ -1,6 +1,11 @@
-"""The workflow template."""
+"""The workflow templates."""
 
 from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import pyworkflow
@@ -8,14 +13,29 @@ from pyworkflow.project import Manager
 
 from isonet_scipion import demo
 
-CHAIN = [
-    "ProtImportTomograms",
-    "ProtIsoNetDeconv",
-    "ProtIsoNetMask",
-    "ProtIsoNetExtract",
-    "ProtIsoNetRefine",
-    "ProtIsoNetPredict",
-]
+IMPORT, DECONV, MASK = "ProtImportTomograms", "ProtIsoNetDeconv", "ProtIsoNetMask"
+ONE_PASS, PREDICT = "ProtIsoNetOnePass", "ProtIsoNetPredict"
+CHAINS = {
+    "isonet": [IMPORT, DECONV, MASK, ONE_PASS, PREDICT],
+    "isonet_no_training": [IMPORT, DECONV, PREDICT],
+    "isonet_from_project": [DECONV, MASK, ONE_PASS, PREDICT],
+    "isonet_streaming": [DECONV, PREDICT],
+    "isonet_first_tomograms": [DECONV, MASK, ONE_PASS, PREDICT],
+    "isonet_iterative": [IMPORT, DECONV, MASK, "ProtIsoNetExtract", "ProtIsoNetRefine", PREDICT],
+}
+# what each takes, by the class that gives it
+TAKES = {
+    DECONV: [("inputTomograms", IMPORT, "Tomograms")],
+    MASK: [("inputTomograms", DECONV, "tomograms")],
+    "ProtIsoNetExtract": [("inputTomograms", DECONV, "tomograms"), ("inputMasks", MASK, "tomoMasks")],
+    ONE_PASS: [("inputTomograms", DECONV, "tomograms"), ("inputMasks", MASK, "tomoMasks")],
+    "ProtIsoNetRefine": [("inputSubtomograms", "ProtIsoNetExtract", "subtomograms")],
+    PREDICT: [
+        ("inputTomograms", DECONV, "tomograms"),
+        ("model", ONE_PASS, "model"),
+        ("model", "ProtIsoNetRefine", "model"),
+    ],
+}
 
 
 @pytest.fixture
@@ -26,28 +46,64 @@ def project(monkeypatch, tmp_path):
     return project
 
 
-def test_scipion_lists_the_template():
+def load(project, name: str, values: dict[str, object]) -> dict[str, object]:
+    """The protocols of a template by their classes."""
+    path = demo.TEMPLATES / f"{name}.json.template"
+    return {protocol.getClassName(): protocol for protocol in demo.loadWorkflow(project, values, path, {})}
+
+
+def test_scipion_lists_the_templates():
     plugin = pyworkflow.Config.getDomain().getPluginModule("isonet_scipion")._pluginInstance
-    (template,) = plugin.getTemplates()
-    assert template.templatePath == str(demo.TEMPLATE)
+    found = {template.name: template for template in plugin.getTemplates()}
+    assert set(found) == set(CHAINS)
+    assert all(template.description.startswith("IsoNet") for template in found.values())
 
 
-def test_template_loads_the_chain_with_its_fields_and_links(project, tmp_path):
-    values = {"folder": tmp_path, "voxel": 13.5, "defocus": 31000, "cube": 48, "iterations": 7}
-    protocols = demo.loadWorkflow(project, values)
-    assert [protocol.getClassName() for protocol in protocols] == CHAIN
-    imported, deconv, mask, extract, refine, predict = protocols
-    assert imported.filesPath.get() == str(tmp_path) and imported.samplingRate.get() == 13.5
-    assert (deconv.defocus.get(), extract.cubeSize.get(), refine.iterations.get()) == (31000, 48, 7)
-    links = [
-        (deconv.inputTomograms, imported, "Tomograms"),
-        (mask.inputTomograms, deconv, "tomograms"),
-        (extract.inputTomograms, deconv, "tomograms"),
-        (extract.inputMasks, mask, "tomoMasks"),
-        (refine.inputSubtomograms, extract, "subtomograms"),
-        (predict.inputTomograms, deconv, "tomograms"),
-        (predict.model, refine, "model"),
-    ]
-    for pointer, parent, output in links:
-        assert pointer.getObjValue().getObjId() == parent.getObjId()
-        assert pointer.getExtended() == output
+@pytest.mark.parametrize("name", CHAINS)
+def test_template_loads_its_chain_with_links_that_lead_to_a_correction(project, name):
+    found = load(project, name, {})
+    assert list(found) == CHAINS[name]
+    for taker, inputs in TAKES.items():
+        for param, giver, output in inputs:
+            if taker in found and giver in found:
+                pointer = getattr(found[taker], param)
+                assert pointer.getObjValue().getObjId() == found[giver].getObjId()
+                assert pointer.getExtended() == output
+                assert output in found[giver]._possibleOutputs or giver == IMPORT
+    # what is left to choose is chosen in the first form
+    assert IMPORT in found or not found[DECONV].inputTomograms.hasValue()
+
+
+@pytest.mark.parametrize("name", ["isonet", "isonet_first_tomograms", "isonet_iterative"])
+def test_accepting_a_template_starts_no_training(project, name):
+    """Scipion's `template` command schedules a new project; it stops at what is not to be scheduled by itself."""
+    found = load(project, name, {})
+    scheduler = Path(pyworkflow.__file__).parent / "project" / "scripts" / "schedule.py"
+    # what it would schedule is told instead
+    code = (
+        "import runpy, sys; from pyworkflow.project import Project; "
+        "Project.scheduleProtocol = lambda self, protocol, **_: print('scheduled', protocol.getClassName()); "
+        f"sys.argv = ['schedule.py', {project.getShortName()!r}]; "
+        f"runpy.run_path({str(scheduler)!r}, run_name='__main__')"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ)
+    assert run.returncode == 0, run.stderr
+    scheduled = {line.split()[1] for line in run.stdout.splitlines() if line.startswith("scheduled")}
+    assert not scheduled & {ONE_PASS, "ProtIsoNetRefine"}
+    if IMPORT not in found:  # the first inputs are still to be chosen
+        assert not scheduled
+    else:  # the correction may wait for the model
+        training = next(place for place, each in enumerate(found) if each in (ONE_PASS, "ProtIsoNetRefine"))
+        assert set(list(found)[:training]) <= scheduled
+
+
+def test_fields_of_a_template_reach_the_forms(project, tmp_path):
+    values = {"folder": tmp_path, "voxel": 13.5, "defocus": 31000, "builtin": False, "gpus": "1,2"}
+    found = load(project, "isonet", values)
+    assert found[IMPORT].filesPath.get() == str(tmp_path) and found[IMPORT].samplingRate.get() == 13.5
+    assert found[DECONV].defocus.get() == 31000
+    training = found[ONE_PASS]
+    assert (training.startFromBuiltin.get(), training.gpuList.get()) == (False, "1,2")
+    assert training._iterations() == 20  # those from nothing
+    assert load(project, "isonet", {})[ONE_PASS]._iterations() == 3
+    assert load(project, "isonet_first_tomograms", {"first": 7})[ONE_PASS].firstTomograms.get() == 7
