@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.io.mrc import open_volume
 from isonet_scipion.engine.io.star import Star
 
 if TYPE_CHECKING:
@@ -22,13 +21,17 @@ NAME = "rlnTomoName"
 DENOISED = "rlnTomoReconstructedTomogramDenoised"
 
 
-def from_scratch(entries: Sequence[TomogramEntry], tilt_series_pixel_size: float | None) -> Star:
+def from_scratch(
+    entries: Sequence[TomogramEntry], shapes: Sequence[tuple[int, ...]], tilt_series_pixel_size: float | None
+) -> Star:
     """A table of the tomograms themselves.
 
     Parameters
     ----------
     entries : sequence of TomogramEntry
         The tomograms; those that are corrected get the column of the denoised ones.
+    shapes : sequence of tuple
+        Of the tomograms, (z, y, x).
     tilt_series_pixel_size : float, optional
         In A; None: that of the tomogram. RELION gives sizes in pixels of the tilt series.
 
@@ -40,10 +43,10 @@ def from_scratch(entries: Sequence[TomogramEntry], tilt_series_pixel_size: float
     """
     table = Star([], name=BLOCK)
     some_corrected = any(entry.text("rlnCorrectedTomoName") for entry in entries)
-    for entry in entries:
+    for entry, shape in zip(entries, shapes):
         pixel_size = tilt_series_pixel_size or entry.voxel_size
         binning = entry.voxel_size / pixel_size
-        depth, height, width = open_volume(entry.path).shape
+        depth, height, width = shape
         optics = entry.optics()
         values = {
             NAME: entry.name,

@@ -13,6 +13,7 @@ from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.files import ATTEMPTS, ChangedMeanwhile, entry_of, file_state, require_kept
 from isonet_scipion.engine.io.mrc import (
     Volume,
+    check_mask,
     check_unit,
     is_marked,
     mark_of,
@@ -38,6 +39,7 @@ class TomogramEntry:
     name: str  # base name of its outputs, distinct within the table
     row: dict[str, str]
     star: Star
+    use_deconvolved: bool = False  # work is done on the deconvolved tomogram where `row` names one
 
     @property
     def path(self) -> str:
@@ -130,32 +132,60 @@ class TomogramEntry:
         names = [name for name in map(self.text, HALF_LABELS) if name]
         return tuple(names) if len(names) == len(HALF_LABELS) else ()
 
-    def halves_fit(self, use_deconvolved: bool) -> bool:
-        """Whether its halves are those of what `source` gives: not where only the whole is deconvolved."""
-        deconvolved = self.text("rlnDeconvTomoName")
-        return not (use_deconvolved and deconvolved and deconvolved != self.path)
+    @property
+    def halves_fit(self) -> bool:
+        """Whether its halves are those of `source_path`: not where only the whole is deconvolved."""
+        return self.source_path == self.path
 
-    def fitting_halves(self, use_deconvolved: bool) -> tuple[str, ...]:
-        """Files of the halves of what `source` gives; empty where the table does not name both.
+    def fitting_halves(self) -> tuple[str, ...]:
+        """Files of the halves of `source_path`; empty where the table does not name both.
 
         Raises
         ------
         EngineError
             If they do not fit.
         """
-        if self.halves() and not self.halves_fit(use_deconvolved):
+        if self.halves() and not self.halves_fit:
             raise EngineError(
-                self.row["rlnDeconvTomoName"],
+                self.source_path,
                 f"it is deconvolved, but the halves that {self.star.path} names are not",
                 "Give --use_deconv_tomo False to use the halves, or --ctf_aware, or take the halves out of the table.",
             )
         return self.halves()
 
-    def source(self, use_deconvolved: bool) -> tuple[Volume, bool]:
-        """The volume to work on, and whether it is the deconvolved one."""
-        deconvolved = self.text("rlnDeconvTomoName")
-        path = deconvolved if use_deconvolved and deconvolved else self.path
-        return open_volume(path), path == deconvolved
+    def open_halves(self, volume: Volume) -> list[Volume]:
+        """Its even and odd half where the table names both; an EngineError where they do not fit to `volume`."""
+        halves = [open_volume(path) for path in self.halves()]
+        for half in halves:
+            check_mask(half, volume)
+        return halves
+
+    @property
+    def source_path(self) -> str:
+        """File that work is done on."""
+        return (self.text("rlnDeconvTomoName") if self.use_deconvolved else None) or self.path
+
+    @property
+    def deconvolved(self) -> bool:
+        """Whether `source_path` is a deconvolved tomogram."""
+        return self.source_path == self.text("rlnDeconvTomoName")
+
+    def source(self) -> Volume:
+        """The volume to work on, opened anew: hundreds can't be open at once."""
+        return open_volume(self.source_path)
+
+    def checked_source(self) -> Volume:
+        """As `source`, for each tomogram before the work on the first starts: what is odd with its header is told.
+
+        Raises
+        ------
+        EngineError
+            If it can't be read, or table and header have different units.
+        """
+        volume = self.source()
+        warn_of_oddities(volume)
+        check_unit(self.voxel_size, volume, self.star.path)
+        return volume
 
     def output_voxel_size(self, volume: Volume) -> float:
         """What the header of an output gets: the input header's voxel size, else the table's, in A."""
@@ -165,30 +195,26 @@ class TomogramEntry:
 class TomogramTable:
     """A STAR file with one tomogram per row."""
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        """Read the table; see `star.read_star` for the errors."""
-        self.path = str(path)
+    def __init__(self, path: str | os.PathLike[str], use_deconvolved: bool = False) -> None:
+        """Read the table, to work on deconvolved tomograms where it names them; errors as of `star.read_star`."""
+        self.path, self.use_deconvolved = str(path), use_deconvolved
         self.star = read_star(path)
         self.star.require(["rlnIndex", "rlnMicrographName", "rlnPixelSize"])
 
     def entries(self) -> list[TomogramEntry]:
         """All tomograms, unchecked."""
-        return [TomogramEntry(name, row, self.star) for name, row in zip(tomogram_names(self.star), self.star.rows)]
+        names = tomogram_names(self.star)
+        return [TomogramEntry(name, row, self.star, self.use_deconvolved) for name, row in zip(names, self.star.rows)]
 
-    def select(
-        self, tomo_idx: str | None, use_deconvolved: bool = False, needs_tilts: bool = False
-    ) -> list[TomogramEntry]:
-        """The chosen tomograms, each checked before any work starts: a readable volume, with what is needed of it."""
+    def select(self, tomo_idx: str | None, needs_tilts: bool = False) -> list[TomogramEntry]:
+        """The chosen tomograms, with possible voxel sizes and, where they are needed, tilts."""
         chosen = parse_index_list(tomo_idx, self.star)
         wanted = {id(row) for row in chosen}
         entries = [entry for entry in self.entries() if id(entry.row) in wanted]
-        if needs_tilts:
-            for entry in entries:
-                _ = entry.tilt  # raises where it is impossible
-        for entry, voxel_size in [(entry, entry.voxel_size) for entry in entries]:
-            volume, _ = entry.source(use_deconvolved)
-            warn_of_oddities(volume)
-            check_unit(voxel_size, volume, self.path)
+        for entry in entries:  # they raise what is wrong
+            _ = entry.voxel_size
+            if needs_tilts:
+                _ = entry.tilt
         return entries
 
     def keep_inputs(self, outputs: Iterable[os.PathLike[str]], own: str | None = None) -> None:

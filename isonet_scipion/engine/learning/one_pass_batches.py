@@ -66,7 +66,6 @@ class TomogramSource:
 
 def read_source(
     entry: TomogramEntry,
-    use_deconvolved: bool,
     side: int,
     normalisation: Normalisation,
     tilt: TiltRange,
@@ -85,7 +84,7 @@ def read_source(
         If a file can't be read, halves differ in shape, only the whole is deconvolved, or it has no room for a crop.
         With `check_axes`, if its tilt axis or beam lies along another axis.
     """
-    paths = entry.fitting_halves(use_deconvolved) or (entry.source(use_deconvolved)[0].path,)
+    paths = entry.fitting_halves() or (entry.source_path,)
     volumes = [open_volume(path) for path in paths]
     border = border_of(volumes[0])
     shape = volumes[0].shape if border is None else border.inner_shape

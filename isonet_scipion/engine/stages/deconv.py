@@ -25,12 +25,12 @@ def deconv(star_file: str, settings: DeconvSettings) -> None:
     """Write deconvolved tomograms and their names into the table; errors as `EngineError`."""
     table = TomogramTable(star_file)
     entries = table.select(settings.tomo_idx)
+    shapes = [entry.checked_source().shape for entry in entries]
     targets = {entry.name: Path(settings.deconv_folder) / f"{entry.name}.mrc" for entry in entries}
     owners = {targets[entry.name]: entry for entry in entries}
     marks = table.claim(owners, "deconv", "rlnDeconvTomoName", "deconv_folder")
     states = [require_uncorrected(entry, settings.ctf_state) for entry in entries]
     ctfs = [entry.ctf_parameters(settings.voltage, settings.cs) for entry in entries]
-    shapes = [entry.source(use_deconvolved=False)[0].shape for entry in entries]
     needed = growth({targets[entry.name]: volume_bytes(shape) for entry, shape in zip(entries, shapes)})
     if settings.chunk_size:
         needed += 2 * max(map(volume_bytes, shapes))  # the spectrum's file; padding may double it
@@ -43,7 +43,7 @@ def deconv(star_file: str, settings: DeconvSettings) -> None:
                 entry.voxel_size, ctf_parameters, falloff, strength, settings.highpassnyquist, settings.pad_edges,
                 state == PHASE_FLIPPED,
             )  # fmt: skip
-            volume, _ = entry.source(use_deconvolved=False)
+            volume = entry.source()
             target = targets[entry.name]
             voxel_size = entry.output_voxel_size(volume)
             border = border_of(volume)

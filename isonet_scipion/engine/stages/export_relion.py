@@ -22,10 +22,11 @@ def export_relion(star_file: str, settings: ExportRelionSettings) -> None:
         raise EngineError("tilt_series_pixel_size", f"{pixel_size} is not a size", "Give the pixel size in A.")
     require_kept([settings.output_star], [star_file, *filter(None, [settings.relion_star])])
     entries = TomogramTable(star_file).select(None)
+    shapes = [entry.checked_source().shape for entry in entries]
     if settings.relion_star:
         table = with_denoised(read_star(settings.relion_star), entries)
     else:
-        table = from_scratch(entries, pixel_size)
+        table = from_scratch(entries, shapes, pixel_size)
     write_star(settings.output_star, table)
     corrected = sum(entry.text("rlnCorrectedTomoName") is not None for entry in entries)
     log.info("%s: %d tomograms, %d of them corrected", settings.output_star, len(table.rows), corrected)

@@ -39,8 +39,8 @@ def extract(star_file: str, settings: ExtractSettings) -> None:
     if warning := cube_size_warning(settings.cube_size):
         log.warning("cube_size: %s", warning)
     require_kept([settings.subtomo_star], [star_file, *filter(None, [settings.coordinates_star])])
-    table = TomogramTable(star_file)
-    entries = table.select(settings.tomo_idx, settings.use_deconv_tomo, needs_tilts=True)
+    table = TomogramTable(star_file, settings.use_deconv_tomo)
+    entries = table.select(settings.tomo_idx, needs_tilts=True)
     # all tomograms are checked before the first file is written; none stays open, since hundreds could not
     points = _read_points(table, settings)
     plans = [_checked_centres(entry, size, settings, points) for entry in entries]
@@ -58,14 +58,14 @@ def extract(star_file: str, settings: ExtractSettings) -> None:
     subtomos = Star([])
     with Progress("Extraction", total, "subtomograms") as progress:
         for entry, centres in zip(entries, plans):
-            volume, deconvolved = entry.source(settings.use_deconv_tomo)
+            volume = entry.source()
             for number, centre in enumerate(centres):
                 target = _target(entry, number, settings)
                 cube = crop(np.asarray(volume.data), centre, size).astype(np.float32)
                 if entry.inverted:
                     np.negative(cube, out=cube)  # subtomograms have no column for it
                 write_volume(target, cube, entry.output_voxel_size(volume), mark=marks[target])
-                _add_row(subtomos, target, entry, centre, (settings.cube_size, size), deconvolved)
+                _add_row(subtomos, target, entry, centre, (settings.cube_size, size))
                 progress.advance()
     write_star(settings.subtomo_star, subtomos)
     log.info("%s: %d subtomograms of %d^3 voxels", settings.subtomo_star, total, size)
@@ -85,7 +85,7 @@ def _read_points(table: TomogramTable, settings: ExtractSettings) -> Coordinates
 def _checked_centres(
     entry: TomogramEntry, size: int, settings: ExtractSettings, points: Coordinates | None
 ) -> Integers:
-    volume, _ = entry.source(settings.use_deconv_tomo)
+    volume = entry.checked_source()
     centres = _centres(entry, volume, size, settings, points)
     voxels = np.asarray(volume.data)
     for centre in centres:
@@ -133,9 +133,7 @@ def _given_centres(
     return centres
 
 
-def _add_row(
-    star: Star, path: Path, entry: TomogramEntry, centre: Integers, sizes: tuple[int, int], deconvolved: bool
-) -> None:
+def _add_row(star: Star, path: Path, entry: TomogramEntry, centre: Integers, sizes: tuple[int, int]) -> None:
     row: dict[str, str] = {}
     star.rows.append(row)
     star.set(row, "rlnSubtomoIndex", len(star.rows))
@@ -148,7 +146,7 @@ def _add_row(
         star.set(row, f"rlnCoordinate{axis}", int(position))
     star.set(row, "rlnTiltMin", float(entry.tilt.minimum))
     star.set(row, "rlnTiltMax", float(entry.tilt.maximum))
-    star.set(row, "isonetDeconvolved", int(deconvolved))
+    star.set(row, "isonetDeconvolved", int(entry.deconvolved))
 
 
 COMMANDS = (

@@ -31,23 +31,22 @@ THREADS = 2  # more do not help: the planes come from disk
 def make_mask(star_file: str, settings: MakeMaskSettings) -> None:
     """Write masks and their names into the table; errors as `EngineError`."""
     _check(settings)
-    table = TomogramTable(star_file)
-    entries = table.select(settings.tomo_idx, settings.use_deconv_tomo)
+    table = TomogramTable(star_file, settings.use_deconv_tomo)
+    entries, sizes = table.select(settings.tomo_idx), {}
     # everything is read once before the first file is written
     for entry in entries:
         _percentages(entry, settings)
-        volume, _ = entry.source(settings.use_deconv_tomo)
+        volume = entry.checked_source()
         _boundary(entry, volume)
         require_axes(volume, find_border(volume.data), settings.check_axes, entry.inverted)
-    shapes = {entry.name: entry.source(settings.use_deconv_tomo)[0].shape for entry in entries}
-    sizes = {_target(name, settings): volume_bytes(shape, np.int8) for name, shape in shapes.items()}
+        sizes[_target(entry.name, settings)] = volume_bytes(volume.shape, np.int8)
     owners = {_target(entry.name, settings): entry for entry in entries}
     marks = table.claim(owners, "make_mask", "rlnMaskName", "mask_folder")
     require_space(settings.mask_folder, growth(sizes))
     with Progress("Masks", len(entries), "tomograms") as progress:
         for entry in entries:
             density, std = _percentages(entry, settings)
-            volume, _ = entry.source(settings.use_deconv_tomo)
+            volume = entry.source()
             boundary = _boundary(entry, volume)
             border = border_of(volume)
             with naming(volume):

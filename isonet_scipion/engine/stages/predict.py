@@ -13,7 +13,7 @@ from isonet_scipion.engine.command import Command, value_of
 from isonet_scipion.engine.conventions import Normalisation
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.ctf_aware import known_transfer, takes_deconvolved
-from isonet_scipion.engine.io.mrc import Volume, check_mask, open_volume, same_voxel_size, volume_bytes, write_volume
+from isonet_scipion.engine.io.mrc import Volume, open_volume, same_voxel_size, volume_bytes, write_volume
 from isonet_scipion.engine.io.shown import border_of, require_axes, show
 from isonet_scipion.engine.io.tomogram_table import TomogramEntry, TomogramTable
 from isonet_scipion.engine.network.correction import corrector, filled, measured_halo
@@ -52,23 +52,24 @@ MOST_ELEMENTS = 1 << 31  # that one tensor may have
 def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
     """Write corrected tomograms, their pictures, and their names into the table; errors as `EngineError`."""
     metadata = read_metadata(model_file)
-    use_deconvolved = takes_deconvolved(settings.use_deconv_tomo, metadata.ctf_aware)
-    table = TomogramTable(star_file)
-    entries = table.select(settings.tomo_idx, use_deconvolved, needs_tilts=True)
+    table = TomogramTable(star_file, takes_deconvolved(settings.use_deconv_tomo, metadata.ctf_aware))
+    entries = table.select(settings.tomo_idx, needs_tilts=True)
     transfers = [known_transfer(entry, metadata, settings.ctf_state) for entry in entries]
+    sizes = {}
     for entry in entries:
         # what is wrong with one is told before any work
-        volume = _parts(entry, metadata, use_deconvolved)[0]
-        require_axes(volume, find_border(volume.data), settings.check_axes, entry.inverted)
-    files = {_target(entry, settings): entry.source(use_deconvolved)[0].shape for entry in entries}
+        volume = entry.checked_source()
+        part = _parts(entry, volume, metadata)[0]
+        require_axes(part, find_border(part.data), settings.check_axes, entry.inverted)
+        sizes[_target(entry, settings)] = volume_bytes(volume.shape)
     owners = {_target(entry, settings): entry for entry in entries}
     marks = table.claim(owners, "predict", "rlnCorrectedTomoName", "output_dir")
     if settings.report:
         require_own_page(settings.output_dir)
-    require_space(settings.output_dir, growth({path: volume_bytes(shape) for path, shape in files.items()}))
+    require_space(settings.output_dir, growth(sizes))
     gpus = gpus_to_share(settings.gpuID)[: len(entries)]
     if len(gpus) > 1:
-        _predict_side_by_side(star_file, model_file, settings, entries, gpus)
+        _predict_side_by_side(star_file, model_file, settings, entries, sizes, gpus)
         return
     network = metadata.network
     normalisation = Normalisation.told(settings.normalize_percentile, metadata.normalize_percentile)
@@ -77,11 +78,11 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
     model, _ = load_model(model_file)
     reporter = Reporter(model_file, model, metadata, normalisation, settings.ctf_state)
     for entry, transfer in zip(entries, transfers):
-        volume, deconvolved = entry.source(use_deconvolved)
-        _warn_of_differences(entry, deconvolved, metadata)
+        volume = entry.source()
+        _warn_of_differences(entry, metadata)
         border = border_of(volume)
         target = _target(entry, settings)
-        parts = _parts(entry, metadata, use_deconvolved)
+        parts = _parts(entry, volume, metadata)
         correct_tiles = corrector(model, network, entry.tilt)
         corrected: Any = None
         for number, part in enumerate(parts, 1):
@@ -96,32 +97,38 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
         write_volume(target, corrected, entry.output_voxel_size(volume), volume, marks[target])
         del corrected, made, shown  # from here on it is read from the file
         table.update(entry, {"rlnCorrectedTomoName": target})
+        after = open_volume(target)
         box = (slice(None),) * 3 if border is None else border.box
         save_comparison(
             target.with_suffix(".png"),
-            open_volume(volume.path).data[box],
-            open_volume(target).data[box],
+            volume.data[box],
+            after.data[box],
             entry.output_voxel_size(volume),
             entry.tilt,
             entry.name,
         )
         log.info("%s and its picture %s", target, target.with_suffix(".png").name)
         if settings.report:
-            reporter.write(entry, volume, entry.halves_fit(use_deconvolved), open_volume(target), border)
+            halves = parts if len(parts) > 1 else entry.open_halves(volume)
+            reporter.write(entry, volume, halves, after, border)
     if settings.report:
         log.info("%s", write_tomograms_page(settings.output_dir))
 
 
 def _predict_side_by_side(
-    star_file: str, model_file: str, settings: PredictSettings, entries: list[TomogramEntry], gpus: tuple[str, ...]
+    star_file: str,
+    model_file: str,
+    settings: PredictSettings,
+    entries: list[TomogramEntry],
+    sizes: dict[Path, int],
+    gpus: tuple[str, ...],
 ) -> None:
     """Give each GPU tomograms of its own: the largest first, each to the one that has the least to do."""
     load = dict.fromkeys(gpus, 0)
     shares: dict[str, list[str]] = {gpu: [] for gpu in gpus}
-    sizes = {entry.name: int(np.prod(open_volume(entry.path).shape)) for entry in entries}
-    for entry in sorted(entries, key=lambda entry: -sizes[entry.name]):
+    for entry in sorted(entries, key=lambda entry: -sizes[_target(entry, settings)]):
         idlest = min(gpus, key=lambda gpu: load[gpu])
-        load[idlest] += sizes[entry.name]
+        load[idlest] += sizes[_target(entry, settings)]
         shares[idlest].append(entry.row["rlnIndex"])
     log.info("%d tomograms, spread over GPUs %s", len(entries), ", ".join(gpus))
     jobs = []
@@ -143,13 +150,9 @@ def _with_border(volume: Volume, border: Border, corrected: Floats, shown: Shown
     return whole
 
 
-def _parts(entry: TomogramEntry, metadata: ModelMetadata, use_deconvolved: bool) -> list[Volume]:
+def _parts(entry: TomogramEntry, volume: Volume, metadata: ModelMetadata) -> list[Volume]:
     """What the network corrects, and whose mean is the result: both halves where it was trained on halves."""
-    volume, _ = entry.source(use_deconvolved)
-    halves = [open_volume(path) for path in entry.fitting_halves(use_deconvolved)] if metadata.halves else []
-    for half in halves:
-        check_mask(half, volume)
-    return halves or [volume]
+    return entry.open_halves(volume) if metadata.halves and entry.fitting_halves() else [volume]
 
 
 def _target(entry: TomogramEntry, settings: PredictSettings) -> Path:
@@ -230,7 +233,7 @@ def _tile_voxels(devices: Devices, network: NetworkSettings) -> int:
     return int(min(by_memory, MOST_ELEMENTS / (2 * channels)))
 
 
-def _warn_of_differences(entry: TomogramEntry, deconvolved: bool, metadata: ModelMetadata) -> None:
+def _warn_of_differences(entry: TomogramEntry, metadata: ModelMetadata) -> None:
     trained = metadata.voxel_size
     if trained and not same_voxel_size(entry.voxel_size, trained):
         log.warning("%s: %.2f A per voxel, but the model was trained at %.2f A.", entry.path, entry.voxel_size, trained)
@@ -242,13 +245,13 @@ def _warn_of_differences(entry: TomogramEntry, deconvolved: bool, metadata: Mode
             )
     if metadata.halves and not entry.halves():
         log.warning("%s: the model was trained on halves, but the table names none.", entry.path)
-    if metadata.deconvolved not in (None, deconvolved):
+    if metadata.deconvolved not in (None, entry.deconvolved):
         kinds = {True: "deconvolved", False: "not deconvolved"}
         log.warning(
             "%s: %s, but the model was trained on %s tomograms.",
             entry.path,
-            kinds[deconvolved],
-            kinds[not deconvolved],
+            kinds[entry.deconvolved],
+            kinds[not entry.deconvolved],
         )
 
 

@@ -156,11 +156,12 @@ def _one_pass(star_file: str, settings: OnePassSettings) -> Run[Any]:
         if not 0 <= getattr(settings, name) <= most:
             raise EngineError(name, f"{getattr(settings, name)} is out of range", f"Give 0 to {min(most, 1):g}.")
     use_deconvolved = takes_deconvolved(settings.use_deconv_tomo, settings.ctf_aware)
-    entries = TomogramTable(star_file).select(None, use_deconvolved)
+    entries = TomogramTable(star_file, use_deconvolved).select(None)
     tilts = [entry.tilt_range(settings.tilt_min, settings.tilt_max) for entry in entries]
     _require_one_voxel_size(star_file, [entry.voxel_size for entry in entries])
+    volumes = (entry.checked_source() for entry in entries)
+    shortest = min(min(volume.shape if settings.cube_size else data_shape(volume)) for volume in volumes)
     if settings.cube_size is None:
-        shortest = min(min(data_shape(entry.source(use_deconvolved)[0])) for entry in entries)
         settings = dataclasses.replace(settings, cube_size=fitting_cube(shortest, settings.any_angle > 0, divisor))
     _check(settings, settings.cube_size)
     transfers = [_transfer(entry, settings) if settings.ctf_aware else None for entry in entries]
@@ -184,11 +185,11 @@ def _one_pass(star_file: str, settings: OnePassSettings) -> Run[Any]:
     for entry, tilt, transfer in zip(entries, tilts, transfers):
         sources.append(
             read_source(
-                entry, use_deconvolved, side, settings.normalisation, tilt, settings.seed, transfer,
+                entry, side, settings.normalisation, tilt, settings.seed, transfer,
                 settings.result_dir, settings.check_axes,
             )
         )  # fmt: skip
-        deconvolved.add(entry.source(use_deconvolved)[1])
+        deconvolved.add(entry.deconvolved)
     for tilt, source in {source.tilt: source for source in reversed(sources)}.items():
         sample = (source.crops(centre, side)[0] for centre in source.centres[:TILT_SAMPLE])
         _check_tilt_range(source.name, tilt, sample)

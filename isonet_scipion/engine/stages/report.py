@@ -10,7 +10,7 @@ from isonet_scipion.engine.command import Command
 from isonet_scipion.engine.conventions import CORRECTED, Normalisation
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.ctf_aware import ctf_in_words, known_transfer, takes_deconvolved
-from isonet_scipion.engine.io.mrc import Volume, check_mask, open_volume
+from isonet_scipion.engine.io.mrc import Volume, open_volume
 from isonet_scipion.engine.io.report_file import report_path, write_report
 from isonet_scipion.engine.io.shown import border_of, open_mask, show
 from isonet_scipion.engine.io.tomogram_table import TomogramEntry, TomogramTable
@@ -23,6 +23,8 @@ from isonet_scipion.engine.reporting.tomogram_figure import save_report
 from isonet_scipion.engine.settings import ReportSettings
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import keras
 
     from isonet_scipion.engine.arrays import Reals
@@ -36,10 +38,10 @@ log = logging.getLogger(__name__)
 def report(star_file: str, model_file: str, settings: ReportSettings) -> None:
     """Write the reports of corrected tomograms, and their page; errors as `EngineError`."""
     metadata = read_metadata(model_file)
-    use_deconvolved = takes_deconvolved(settings.use_deconv_tomo, metadata.ctf_aware)
-    table = TomogramTable(star_file)
-    entries = table.select(settings.tomo_idx, use_deconvolved, needs_tilts=True)
+    table = TomogramTable(star_file, takes_deconvolved(settings.use_deconv_tomo, metadata.ctf_aware))
+    entries = table.select(settings.tomo_idx, needs_tilts=True)
     for entry in entries:
+        entry.checked_source()
         if not entry.text("rlnCorrectedTomoName"):
             raise EngineError(star_file, f"{entry.path} has no rlnCorrectedTomoName", "Run predict first.")
         require_own_page(Path(entry.row["rlnCorrectedTomoName"]).parent)
@@ -47,9 +49,9 @@ def report(star_file: str, model_file: str, settings: ReportSettings) -> None:
     choose_devices(settings.gpuID, settings.precision)
     reporter = Reporter(model_file, load_model(model_file)[0], metadata, normalisation, settings.ctf_state)
     for entry in entries:
-        volume, _ = entry.source(use_deconvolved)
+        volume = entry.source()
         corrected = open_volume(entry.row["rlnCorrectedTomoName"])
-        reporter.write(entry, volume, entry.halves_fit(use_deconvolved), corrected, border_of(volume))
+        reporter.write(entry, volume, entry.open_halves(volume), corrected, border_of(volume))
     for folder in dict.fromkeys(Path(entry.row["rlnCorrectedTomoName"]).parent for entry in entries):
         log.info("%s", write_tomograms_page(folder))
 
@@ -70,7 +72,7 @@ class Reporter:
         self._normalisation, self._ctf_state = normalisation, ctf_state
 
     def write(
-        self, entry: TomogramEntry, before: Volume, halves_fit: bool, after: Volume, border: Border | None
+        self, entry: TomogramEntry, before: Volume, halves: Sequence[Volume], after: Volume, border: Border | None
     ) -> None:
         """Write NAME_report.json and .png beside the corrected tomogram.
 
@@ -80,8 +82,8 @@ class Reporter:
             Its row of the table.
         before, after : Volume
             The tomogram that was corrected, and the result.
-        halves_fit : bool
-            Whether the table's halves are those of `before`.
+        halves : sequence of Volume
+            The table's, where it names them.
         border : Border, optional
             What of them is no data.
         """
@@ -89,9 +91,6 @@ class Reporter:
             raise EngineError(
                 after.path, f"its shape {after.shape} is not that of {before.path}, {before.shape}", "Predict again."
             )
-        halves = [open_volume(path) for path in entry.halves()]
-        for half in halves:
-            check_mask(half, before)
         transfer = known_transfer(entry, self._metadata, self._ctf_state)
         shown, *shown_halves = (
             show(volume, self._normalisation, transfer, border, entry.inverted) for volume in (before, *halves)
@@ -106,13 +105,12 @@ class Reporter:
             entry.output_voxel_size(before),
             _sample(entry, before, border),
             tuple(shown_halves) or None,
-            halves_fit,
+            entry.halves_fit,
             self._metadata.halves,
         )
         network = self._metadata.network
         correct_boxes = corrector(self._model, network, entry.tilt)
         quality = measure_quality(evidence, lambda box: correct_boxes(box[None])[0], network.divisor)
-        deconvolved = before.path == entry.text("rlnDeconvTomoName")
         content = {
             "name": entry.name,
             "tomogram": before.path,
@@ -120,7 +118,7 @@ class Reporter:
             "model": self._file.name,
             "iteration": self._metadata.iteration,
             "phase_flipped": transfer is not None,
-            "ctf": ctf_in_words(CORRECTED if deconvolved else entry.ctf_state(self._ctf_state)),
+            "ctf": ctf_in_words(CORRECTED if entry.deconvolved else entry.ctf_state(self._ctf_state)),
             "voxel_size_A": evidence.voxel_size,
             "tilt_min": entry.tilt.minimum,
             "tilt_max": entry.tilt.maximum,

@@ -9,7 +9,7 @@ import numpy as np
 
 from isonet_scipion.engine.command import Command, value_of
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.io.mrc import naming, open_volume, volume_bytes, writing_volume
+from isonet_scipion.engine.io.mrc import naming, volume_bytes, writing_volume
 from isonet_scipion.engine.io.star import Star, existing_table, write_star
 from isonet_scipion.engine.io.tomogram_table import HALF_LABELS, TomogramEntry, TomogramTable
 from isonet_scipion.engine.physics.rescaling import rescale, rescaled_shape
@@ -33,7 +33,7 @@ def resize(star_file: str, settings: ResizeSettings) -> None:
     resized = Star(labels)
     sizes = {
         _target(entry, settings): volume_bytes(
-            rescaled_shape(open_volume(entry.path).shape, settings.apix / entry.voxel_size)
+            rescaled_shape(entry.checked_source().shape, settings.apix / entry.voxel_size)
         )
         for entry in entries
     }
@@ -43,7 +43,7 @@ def resize(star_file: str, settings: ResizeSettings) -> None:
     require_space(settings.out_folder, growth(sizes))
     with Progress("Resizing", len(entries), "tomograms") as progress:
         for entry in entries:
-            volume = open_volume(entry.path)
+            volume = entry.source()
             target = _target(entry, settings)
             shape = rescaled_shape(volume.shape, settings.apix / entry.voxel_size)
             writing = writing_volume(target, shape, np.float32, settings.apix, volume, marks[target])

@@ -167,7 +167,7 @@ def test_training_refuses_swapped_axes_and_takes_nothing_of_a_border(run, tmp_pa
     assert status == 1 and "tilt axis along z and the beam along y" in log
     project(run, tmp_path, padded(tomogram))
     source = read_source(
-        TomogramTable("tomograms.star").select(None)[0], False, 24, Normalisation.PERCENTILES, TiltRange(), 1, None, "s"
+        TomogramTable("tomograms.star").select(None)[0], 24, Normalisation.PERCENTILES, TiltRange(), 1, None, "s"
     )
     crops = [source.crops(centre, 24) for centre in source.centres[:50]]
     assert max(np.abs(crop).max() for crop in crops) < 5  # zeros of the border would be 20 away

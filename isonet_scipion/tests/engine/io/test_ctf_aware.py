@@ -341,7 +341,7 @@ def test_a_report_says_what_was_assumed_of_the_ctf(run):
         reporter = Reporter(
             "model.keras", build_unet(TINY), ModelMetadata(TINY, ctf_aware=True), Normalisation.PERCENTILES, state
         )
-        reporter.write(entry, open_volume("tomo/t.mrc"), False, open_volume("t_corrected.mrc"), None)
+        reporter.write(entry, open_volume("tomo/t.mrc"), (), open_volume("t_corrected.mrc"), None)
         said[state] = json.loads(Path("t_corrected_report.json").read_text())
     assert "nothing says otherwise" in said[None]["ctf"] and said["phase-flipped"]["ctf"] == "phase-flipped"
     agreement = [said[state]["agreement_with_measured"] for state in (None, "phase-flipped")]
@@ -368,6 +368,6 @@ def test_the_report_compares_with_the_phase_flipped_tomogram(tmp_path, run):
     agreement = []
     for metadata in (ModelMetadata(TINY, ctf_aware=True), ModelMetadata(TINY)):
         reporter = Reporter("model.keras", build_unet(TINY), metadata, Normalisation.PERCENTILES)
-        reporter.write(entry, open_volume("tomo/t.mrc"), False, open_volume("t_corrected.mrc"), None)
+        reporter.write(entry, open_volume("tomo/t.mrc"), (), open_volume("t_corrected.mrc"), None)
         agreement.append(json.loads(Path("t_corrected_report.json").read_text())["agreement_with_measured"])
     assert agreement[0] > 0.9 and agreement[1] < 0.8, agreement

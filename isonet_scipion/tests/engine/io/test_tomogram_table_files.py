@@ -26,7 +26,10 @@ def test_what_a_row_tells_and_what_is_usual(table):
     assert (first.name, first.voxel_size, first.tilt) == ("a", 12, TiltRange())
     assert first.ctf_parameters() == CtfParameters(defocus=20000.0)
     assert first.ctf_parameters(200.0, 1.4) == CtfParameters(200.0, 1.4, defocus=20000.0)
-    assert first.source(True)[1] and not first.source(False)[1] and not second.source(True)[1]
+    assert (first.source_path, first.deconvolved) == ("a.mrc", False)
+    first, second = TomogramTable("t.star", use_deconvolved=True).select(None)
+    assert (first.source_path, first.deconvolved, first.halves_fit) == ("a_deconv.mrc", True, False)
+    assert (second.source_path, second.deconvolved, second.halves_fit) == ("b.mrc", False, True)
     assert [entry.name for entry in table.select("2")] == ["b"]
 
 
