@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Optional, Tuple, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Optional, Tuple, get_args, get_type_hints
 
 from isonet_scipion.engine.conventions import CROP_MARGIN, CTF_STATES, CUBE_STEP, ISONET_RAMP, TILT_RANGE, Normalisation
 from isonet_scipion.engine.errors import EngineError
@@ -299,6 +299,14 @@ class NetworkSettings:
         return dataclasses.asdict(self)
 
 
+class Decided(NamedTuple):
+    """What the settings of a training may leave open, once its stage has decided it."""
+
+    seed: int
+    batch_size: int
+    steps_per_epoch: int
+
+
 @dataclass(frozen=True)
 class TrainingSettings:
     """What both ways of training the network take; a field without a default has one in each of them."""
@@ -357,6 +365,12 @@ class TrainingSettings:
     def normalisation(self) -> Normalisation:
         """Of the grey values that it learns from."""
         return Normalisation.told(self.normalize_percentile)
+
+    def decided(self) -> Decided:
+        """What may be left open; raises a ValueError where it still is."""
+        if self.seed is None or self.batch_size is None or self.steps_per_epoch is None:
+            raise ValueError("seed, batch_size or steps_per_epoch is left open")
+        return Decided(self.seed, self.batch_size, self.steps_per_epoch)
 
     @classmethod
     def given(cls, values: Mapping[str, Any], shape: NetworkSettings | None = None) -> Self:

@@ -42,7 +42,7 @@ class Points:
     name: str | None  # of the tomogram or its tilt series; rlnIndex for Dynamo's; None: the file does not say
     xyz: Doubles  # (n, 3) as they stand there, from 0
     unit: str
-    pixel_size: float | None = None  # A, where the unit is pixels
+    pixel_size: float | None = None  # A, where the unit is pixels; None: voxels
     drawn_on: tuple[int, int, int] | None = None  # shape (z, y, x) of the volume whose voxels are meant
 
     def placed(self, shape: Sequence[int], voxel_size: float, unit: str | None = None) -> Doubles:
@@ -50,7 +50,7 @@ class Points:
         sides = np.array(shape[::-1], float)
         unit = unit or self.unit
         if unit == PIXELS:
-            places = self.xyz * (self.pixel_size / voxel_size)
+            places = self.xyz * ((self.pixel_size or voxel_size) / voxel_size)
         elif unit == ANGSTROM:
             places = self.xyz / voxel_size
         elif unit == CENTRED:
@@ -253,9 +253,9 @@ def _dynamo(path: Path, unit: str | None, pixel_size: float | None, entries: Seq
 
 
 def _star(path: Path, unit: str | None, pixel_size: float | None, entries: Sequence[TomogramEntry]) -> list[Points]:
-    for label in LISTS:
-        if (listed := find_table(path, [label])) is not None:
-            return _listed(listed, label, unit, pixel_size, entries)
+    for listing in LISTS:
+        if (listed := find_table(path, [listing])) is not None:
+            return _listed(listed, listing, unit, pixel_size, entries)
     table, labels = find_table(path, CENTRED_COORDINATES), CENTRED_COORDINATES
     if table is None or unit not in (None, CENTRED):
         other = find_table(path, COORDINATES)

@@ -139,8 +139,8 @@ def _optics(table: Star, row: dict[str, str]) -> tuple[tuple[str, float], ...]:
 
 
 def _halves(table: Star, row: dict[str, str], folder: str | None) -> tuple[Path, ...]:
-    names = [table.text(row, label) for label in HALF_LABELS]
-    return tuple(located(name, table.path, folder) for name in names) if all(names) else ()
+    names = [name for label in HALF_LABELS if (name := table.text(row, label))]
+    return tuple(located(name, table.path, folder) for name in names) if len(names) == len(HALF_LABELS) else ()
 
 
 def _relion(table: Star, row: dict[str, str], folder: str | None) -> KnownTomogram:
@@ -155,15 +155,15 @@ def _relion(table: Star, row: dict[str, str], folder: str | None) -> KnownTomogr
                 f"it names no reconstructed tomogram for {name}" + (f", nor has {folder} one" if folder else ""),
                 "Run RELION's Reconstruct tomograms, or name the folder that holds the tomograms.",
             )
-    sizes = [_number(table, row, f"rlnTomo{label}") for label in ("TiltSeriesPixelSize", "TomogramBinning")]
+    size, binning = (_number(table, row, f"rlnTomo{label}") for label in ("TiltSeriesPixelSize", "TomogramBinning"))
     series = _relion_series(table, row)
     return KnownTomogram(
         name,
         path,
         halves,
-        sizes[0] * sizes[1] if all(sizes) else None,
-        series and series.defocus,
-        series and series.tilt,
+        size * binning if size and binning else None,
+        series.defocus if series else None,
+        series.tilt if series else None,
         optics=_optics(table, row),
     )
 
@@ -184,7 +184,7 @@ def _isonet2(table: Star, row: dict[str, str], folder: str | None) -> KnownTomog
     if not whole and not halves:
         number = row["rlnIndex"]
         raise EngineError(table.path, f"rlnIndex {number} has neither a tomogram nor its halves", "Correct the table.")
-    tilts = [_number(table, row, f"rlnTilt{end}") for end in ("Min", "Max")]
+    low, high = (_number(table, row, f"rlnTilt{end}") for end in ("Min", "Max"))
     mask = table.text(row, "rlnMaskName")
     return KnownTomogram(
         Path(whole).stem if whole else half_name(halves[0]),
@@ -192,7 +192,7 @@ def _isonet2(table: Star, row: dict[str, str], folder: str | None) -> KnownTomog
         halves,
         table.number(row, "rlnPixelSize"),
         _number(table, row, "rlnDefocus") or None,
-        None if None in tilts else TiltRange(*tilts),
+        None if low is None or high is None else TiltRange(low, high),
         located(mask, table.path) if mask else None,
         _optics(table, row),
     )

@@ -177,7 +177,7 @@ def _xml(path: Path) -> TiltSeries:
     defocus = None
     if len(by_image) == len(angles):
         defocus = float(np.mean(by_image[sorted(by_image)[_lowest(angles, kept)]])) * MICROMETRE
-    elif single := [p.get("Value") for p in root.findall("CTF/Param") if p.get("Name") == "Defocus"]:
+    elif single := [p.attrib["Value"] for p in root.findall("CTF/Param") if p.get("Name") == "Defocus"]:
         defocus = float(single[0]) * MICROMETRE
     return TiltSeries(angles[kept], defocus)
 
@@ -185,13 +185,11 @@ def _xml(path: Path) -> TiltSeries:
 def _star(path: Path) -> TiltSeries:
     """RELION 5's table of a tilt series: refined angles where there are any; defoci in A. Or Warp's .tomostar."""
     table = read_star(path)
-    sign = 1
-    label = next((name for name in ("rlnTomoYTilt", "rlnTomoNominalStageTiltAngle") if name in table.labels), None)
-    if label is None and "wrpAngleTilt" in table.labels:
-        label, sign = "wrpAngleTilt", -1
+    signs = {"rlnTomoYTilt": 1.0, "rlnTomoNominalStageTiltAngle": 1.0, "wrpAngleTilt": -1.0}
+    label = next((name for name in signs if name in table.labels), None)
     if label is None:
         raise EngineError(str(path), "it has no column _rlnTomoYTilt or _rlnTomoNominalStageTiltAngle", "Check it.")
-    angles = sign * np.array([table.number(row, label) for row in table.rows])
+    angles = signs[label] * np.array([table.number(row, label) for row in table.rows])
     if not len(angles) or not {"rlnDefocusU", "rlnDefocusV"} <= set(table.labels):
         return TiltSeries(angles)
     row = table.rows[_lowest(angles, np.ones(len(angles), bool))]

@@ -14,7 +14,7 @@ import numpy as np
 from isonet_scipion.engine.arrays import Floats, Integers, Reals
 from isonet_scipion.engine.learning.method import Losses
 from isonet_scipion.engine.learning.pairs import PreparedSubtomogram
-from isonet_scipion.engine.physics.back_projected_noise import NoiseSource
+from isonet_scipion.engine.physics.back_projected_noise import Noise
 from isonet_scipion.engine.physics.cube_rotations import TRAINING_ROTATIONS
 
 log = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ class PairSource:
     prepare: Callable[[int], PreparedSubtomogram]
     subtomograms: int
     cube_size: int
-    noise: Sequence[NoiseSource]  # one per subtomogram; empty: no noise
+    noise: Sequence[Noise]  # one per subtomogram; empty: no noise
     noise_level: float
     seed: int
 

@@ -22,7 +22,7 @@ from isonet_scipion.engine.learning.unseen_boxes import restored_wedge_of_subtom
 from isonet_scipion.engine.measure.hidden_wedge import WedgeMeasure
 from isonet_scipion.engine.network.model_file import copy_weights
 from isonet_scipion.engine.network.unet import build_unet, run_network
-from isonet_scipion.engine.physics.back_projected_noise import NoiseSource
+from isonet_scipion.engine.physics.back_projected_noise import Noise
 from isonet_scipion.engine.process.device import Devices
 from isonet_scipion.engine.process.progress import Progress
 from isonet_scipion.engine.reporting.training_page import save_slices
@@ -79,7 +79,7 @@ class Iterative:
         self.model.optimizer.learning_rate = settings.learning_rate * falling(state.epoch, settings.epochs)
         threads = max(1, settings.preprocessing_ncpus)
         return train_epoch(
-            self.model, batches, state.epoch, settings.steps_per_epoch, state.batch_size, threads, on_step
+            self.model, batches, state.epoch, settings.decided().steps_per_epoch, state.batch_size, threads, on_step
         )
 
     def test(self) -> WedgeMeasure | None:
@@ -125,8 +125,8 @@ class Iterative:
             target = filled_target(subtomogram.normalised(), estimate, subtomogram.tilt, settings.normalisation)
             return prepare(target, subtomogram.tilt, self.cube_size)
 
-        seed = [settings.seed, iteration]
-        noise: list[NoiseSource] = []
+        seed = [settings.decided().seed, iteration]
+        noise: list[Noise] = []
         if level > 0:
             tilts = [subtomogram.tilt for subtomogram in self.subtomograms]
             rng = np.random.default_rng([*seed, 1])

@@ -8,7 +8,7 @@ import numpy as np
 
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.noise_folder import read_noise
-from isonet_scipion.engine.physics.back_projected_noise import NoiseSource, RecordedNoise
+from isonet_scipion.engine.physics.back_projected_noise import Noise, NoiseSource
 from isonet_scipion.engine.physics.wedge import TiltRange
 
 
@@ -36,7 +36,7 @@ def noise_level(iteration: int, levels: Sequence[float], starts: Sequence[int]) 
 
 def noise_sources(
     tilts: Sequence[TiltRange], cube_size: int, mode: str, folder: str | None, rng: np.random.Generator
-) -> list[NoiseSource] | list[RecordedNoise]:
+) -> list[Noise]:
     """One source of noise per subtomogram; those of one tilt range share it.
 
     Parameters
@@ -58,5 +58,7 @@ def noise_sources(
     """
     if folder:
         return [read_noise(folder, cube_size)] * len(tilts)
-    made = {tilt: NoiseSource.simulated(cube_size, tilt, mode, rng) for tilt in dict.fromkeys(tilts)}
+    made: dict[TiltRange, Noise] = {
+        tilt: NoiseSource.simulated(cube_size, tilt, mode, rng) for tilt in dict.fromkeys(tilts)
+    }
     return [made[tilt] for tilt in tilts]

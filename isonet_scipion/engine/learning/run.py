@@ -70,7 +70,8 @@ class Run(Generic[Batches]):
         self.start_model, self.first_iteration, self.watchers = start_model, first_iteration, watchers
         self.folder = Path(settings.result_dir)
         self.model: keras.Model = None
-        self.state = RunState(first_iteration, batch_size=settings.batch_size)
+        self.decided = settings.decided()
+        self.state = RunState(first_iteration, batch_size=self.decided.batch_size)
 
     def train(self) -> Path:
         """Train until the last iteration; goes on where an earlier run of the same settings stopped.
@@ -88,7 +89,7 @@ class Run(Generic[Batches]):
         """
         require_own_page(self.folder)
         require_own_losses(self.folder / LOSS_TABLE)
-        keras.utils.set_random_seed(self.settings.seed % 2**32)
+        keras.utils.set_random_seed(self.decided.seed % 2**32)
         with training_scope(self.devices):
             self.model = build_unet(self.settings.network)
             self.method.compile(self.model)
@@ -101,7 +102,7 @@ class Run(Generic[Batches]):
             )
         needed = model_bytes(self.model.count_params(), left) + self.method.bytes_needed(left)
         require_space(self.folder, needed)
-        steps = (left * self.settings.epochs - state.epoch) * self.settings.steps_per_epoch
+        steps = (left * self.settings.epochs - state.epoch) * self.decided.steps_per_epoch
         forecast = Forecast(steps, self.devices)
         while state.iteration <= last and not self._has_settled():
             self._iterate(forecast)
@@ -199,7 +200,7 @@ class Run(Generic[Batches]):
         before = [keras.ops.convert_to_numpy(variable).copy() for variable in variables]
         while True:
             try:
-                with Progress(task, self.settings.steps_per_epoch, "steps") as progress:
+                with Progress(task, self.decided.steps_per_epoch, "steps") as progress:
 
                     def count(loss: float, progress: Progress = progress) -> None:
                         forecast.step()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import scipy.fft
@@ -77,6 +77,13 @@ def back_projected_slices(count: int, size: int, tilt: TiltRange, mode: str, rng
     slices -= slices.mean()
     slices /= slices.std()
     return np.ascontiguousarray(slices.T).reshape(count, size, size)
+
+
+class Noise(Protocol):
+    """Cubes of noise, drawn."""
+
+    def draw(self, size: int, rng: np.random.Generator) -> Floats:
+        """A cube (size,)*3 float32 (z, y, x) of standard deviation 1."""
 
 
 class NoiseSource:

@@ -41,7 +41,7 @@ WARM_UP = 200  # steps
 STEPS_PER_EPOCH = 500
 
 
-def sharp_error(truth, output):
+def sharp_error(truth: Any, output: Any) -> Any:
     """Squared error, by pair, of the values and of their differences between neighbours, which weigh fine detail."""
     from keras import ops
 
@@ -56,7 +56,7 @@ def read_densities(folder: Path | None) -> dict[str, Density]:
     return {name: Density.of(read_float(volume), volume.voxel_size) for name, volume in volumes.items()}
 
 
-def _simulate(number: int, seed: int, given: list[Density], views: multiprocessing.Queue) -> None:
+def _simulate(number: int, seed: int, given: list[Density], views: multiprocessing.Queue[Floats]) -> None:
     for view in endless_views((seed, number), given):
         views.put(view)
 
@@ -85,7 +85,7 @@ def train(
 
     views: list[Floats] = []
 
-    class Pairs(keras.utils.PyDataset):
+    class Pairs(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no types
         made = 0
 
         def __len__(self) -> int:

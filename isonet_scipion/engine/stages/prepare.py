@@ -102,7 +102,7 @@ def _row(
     if settings.from_:
         star.set(row, "rlnTomoName", tomogram.name)
     star.set(row, "rlnMicrographName", average or tomogram.path)
-    star.set(row, "rlnPixelSize", float(tomogram.voxel_size))
+    star.set(row, "rlnPixelSize", float(tomogram.voxel_size or volume.voxel_size))
     star.set(row, "rlnDefocus", float(tomogram.defocus or 0))
     for label, value in tomogram.optics:
         star.set(row, label, value)
@@ -119,7 +119,7 @@ def _row(
         open_mask(str(mask), volume)
         star.set(row, "rlnMaskName", mask)
     halves = tomogram.halves
-    if settings.even_folder:
+    if settings.even_folder and settings.odd_folder:
         halves = tuple(_half(volume, Path(folder)) for folder in (settings.even_folder, settings.odd_folder))
     if len({os.path.realpath(path) for path in (tomogram.path or "", *halves)}) <= len(halves):
         raise EngineError(
@@ -147,7 +147,7 @@ def _averages(tomograms: list[KnownTomogram], settings: PrepareStarSettings) -> 
 
 def _tell(table: str, tomograms: list[KnownTomogram]) -> None:
     """Say what the table holds, and what was assumed."""
-    sizes = sorted({tomogram.voxel_size for tomogram in tomograms})
+    sizes = sorted({tomogram.voxel_size for tomogram in tomograms if tomogram.voxel_size})
     log.info("%s: %d tomograms of %s A", table, len(tomograms), " or ".join(f"{size:g}" for size in sizes))
     without = [tomogram.name for tomogram in tomograms if tomogram.tilt is None]
     if without:

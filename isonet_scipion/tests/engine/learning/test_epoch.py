@@ -126,7 +126,7 @@ def test_out_of_memory_halves_the_batch_and_then_tells_what_to_lower(tmp_path):
 
     error = tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
     assert is_out_of_memory(error) and not is_out_of_memory(ValueError("wrong shape"))
-    given = {"result_dir": str(tmp_path), "filter_base": 4, "steps_per_epoch": 3, "batch_size": 8}
+    given = {"result_dir": str(tmp_path), "filter_base": 4, "steps_per_epoch": 3, "batch_size": 8, "seed": 1}
     run = Run(Greedy(error), IterativeSettings.given(given), {}, Devices("tensorflow", (), "float32"))
     run.model = run.method.model = build_unet(NetworkSettings(filter_base=1, unet_depth=1, convs_per_depth=2))
     compile_model(run.model, 0.001)
@@ -143,7 +143,8 @@ def test_the_state_is_written_at_first_at_iterations_ends_and_by_time(monkeypatc
     written, now = [], [0.0]
     monkeypatch.setattr(watchers, "save_model", lambda *_: written.append(now[0]))
     monkeypatch.setattr(watchers.time, "monotonic", lambda: now[0])
-    settings = IterativeSettings.given({"result_dir": str(tmp_path), "epochs": 10, "batch_size": 4})
+    given = {"result_dir": str(tmp_path), "epochs": 10, "steps_per_epoch": 1, "batch_size": 4, "seed": 1}
+    settings = IterativeSettings.given(given)
     runs = [Run(Greedy(None), settings, {}, Devices("tensorflow", (), "float32")) for _ in range(2)]
     monkeypatch.setattr(Run, "identity", lambda self: {})
     watcher = StateFile()
