@@ -383,7 +383,7 @@ def one_pass_batches(cube: int, side: int, batch: int, threads: int, rng: np.ran
     halves = tuple(rng.standard_normal((side + 16, side + 64, side + 64), dtype=np.float32) for _ in range(2))
     low = side // 2 + 1
     centres = rng.integers(low, np.array(halves[0].shape) - low, (4000, 3))
-    source = TomogramSource("noise", halves, (GreyScale(0.0, 1.0),) * 2, centres, TiltRange())
+    source = TomogramSource("noise", halves, GreyScale(0.0, 1.0), centres, TiltRange())
     return CropBatches([source], cube, side, 0.0, 0.2, batch, 200, (1, 0), threads)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Optional, Tuple, get_args, get_type_hints
 
 from isonet_scipion.engine.conventions import CROP_MARGIN, CTF_STATES, CUBE_STEP, ISONET_RAMP, TILT_RANGE, Normalisation
@@ -438,6 +439,8 @@ class OnePassSettings(TrainingSettings):
     """Train the network on a table of tomograms; the wedge is estimated within each step, and halves are used."""
 
     method: ClassVar[str] = "one-pass"
+    # of a new network, where the tomograms have halves: noise is removed at full resolution, and dropout blurs that
+    WITH_HALVES: ClassVar[Mapping[str, Any]] = MappingProxyType({"fine": 16, "drop_out": 0.0})
 
     iterations: int = own("iterations", 20, from_model=3)  # a model has learned most; more would teach it the noise
     epochs: int = own("epochs", 5)

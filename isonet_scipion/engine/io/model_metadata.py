@@ -30,12 +30,18 @@ class ModelMetadata:
     deconvolved: Optional[bool] = None  # whether it was trained on deconvolved tomograms
     cube_size: Optional[int] = fact(least=1, most=1 << 16)  # voxels, that it was trained on
     iteration: Optional[int] = fact(least=0, most=1 << 40)
-    halves: bool = False  # whether it was trained on halves, whose corrections' mean counts
+    halves: bool = False  # whether it was trained on halves
+    corrects_mean: bool = False  # of halves; without it each is corrected, and the corrections' mean counts
     kept_beyond: Optional[int] = fact(least=1, most=1 << 16)  # waves longer than so many voxels are the tomogram's own
     ctf_aware: bool = False  # whether it undoes the CTF
     voltage: Optional[float] = fact(least=1, most=9999)  # kV, given for a CTF-aware training instead of the table's
     cs: Optional[float] = fact(least=0, most=99)  # mm, likewise
     simulated: bool = False  # whether it was trained on simulated tomograms
+
+    @property
+    def by_halves(self) -> bool:
+        """Whether it corrects each half, and the mean of what it makes of them counts."""
+        return self.halves and not self.corrects_mean
 
     @classmethod
     def out_of(cls, values: Mapping[str, Any]) -> ModelMetadata:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from isonet_scipion.engine.arrays import extremes, require_contrast
+import numpy as np
+
+from isonet_scipion.engine.arrays import extremes, release_now_and_then, require_contrast
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.mrc import Volume, check_mask, naming, open_volume
 from isonet_scipion.engine.physics.axes_check import Axes, shown_axes
@@ -17,6 +19,9 @@ from isonet_scipion.engine.sampling.even_boxes import sample_corners
 from isonet_scipion.engine.sampling.mask_values import Mask
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from isonet_scipion.engine.arrays import Reals
     from isonet_scipion.engine.conventions import Normalisation
     from isonet_scipion.engine.physics.transfer import Transfer
 
@@ -117,9 +122,31 @@ def show(
     EngineError
         If a voxel is not finite, or all are equal.
     """
+    voxels = readable(volume, transfer, border)
+    return Shown(voxels, measure(voxels, normalisation, negated=not inverted), inverted)
+
+
+def show_mean(
+    volumes: Sequence[Volume], normalisation: Normalisation, transfer: Transfer | None = None,
+    border: Border | None = None, inverted: bool = False,
+) -> Shown:  # fmt: skip
+    """As `show`, of the mean of half tomograms, float32 in memory; of a single volume itself."""
+    if len(volumes) == 1:
+        return show(volumes[0], normalisation, transfer, border, inverted)
+    parts = [readable(volume, transfer, border) for volume in volumes]
+    mean = np.empty(parts[0].shape, np.float32)
+    for z, planes in enumerate(zip(*parts)):
+        mean[z] = np.mean(planes, axis=0, dtype=np.float32)
+        for part in parts:
+            release_now_and_then(part, z)
+    return Shown(mean, measure(mean, normalisation, negated=not inverted), inverted)
+
+
+def readable(volume: Volume, transfer: Transfer | None, border: Border | None) -> Reals:
+    """What of a volume a network is shown, before its grey scale; parameters and errors as of `show`."""
     voxels = volume.data if border is None else border.inner(volume.data)
     with naming(volume):
         if transfer is not None and not transfer.comes_flipped:
             voxels = deconvolve(voxels, PhaseFlip(transfer.voxel_size, transfer.ctf_parameters))
         require_contrast(*extremes(voxels))
-    return Shown(voxels, measure(voxels, normalisation, negated=not inverted), inverted)
+    return voxels

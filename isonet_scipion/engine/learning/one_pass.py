@@ -82,7 +82,8 @@ class OnePass:
 
     def identity(self) -> dict[str, Any]:
         """What a run that is gone on with must have in common with this one's data."""
-        return {"tomograms": [f"{source.name} {len(source.volumes)}" for source in self.tomograms]}
+        kinds = {1: "1", 2: "2 and their mean"}  # before, each half was corrected: such a run is not gone on with
+        return {"tomograms": [f"{source.name} {kinds[len(source.volumes)]}" for source in self.tomograms]}
 
     def bytes_needed(self, iterations: int) -> int:
         """Disk space beside that of the models: none."""

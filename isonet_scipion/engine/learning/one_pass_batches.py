@@ -13,13 +13,13 @@ from isonet_scipion.engine.arrays import Doubles, Floats, Integers, Reals, relea
 from isonet_scipion.engine.conventions import Normalisation
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.mrc import check_mask, naming, open_volume
-from isonet_scipion.engine.io.shown import border_of, open_mask, require_axes, show
+from isonet_scipion.engine.io.shown import border_of, open_mask, readable, require_axes
 from isonet_scipion.engine.io.tomogram_table import TomogramEntry
 from isonet_scipion.engine.learning.epoch import VALIDATION_SHARE
 from isonet_scipion.engine.learning.one_pass_step import VIEWS, error_weight, plane_filter
 from isonet_scipion.engine.physics.back_projected_noise import NoiseSource
 from isonet_scipion.engine.physics.cube_rotations import TRAINING_ROTATIONS
-from isonet_scipion.engine.physics.grey_scale import GreyScale, Shown
+from isonet_scipion.engine.physics.grey_scale import GreyScale, Shown, measure_mean
 from isonet_scipion.engine.physics.transfer import Transfer
 from isonet_scipion.engine.physics.wedge import TiltRange
 from isonet_scipion.engine.sampling.crops import crop, random_centres
@@ -35,7 +35,7 @@ class TomogramSource:
 
     name: str
     volumes: tuple[Floats, ...]  # memory maps, as in the file or phase-flipped where there is a transfer
-    grey_scales: tuple[GreyScale, ...]  # of the voxels with protein bright
+    grey_scale: GreyScale  # of the voxels with protein bright; of halves, their mean's
     centres: Integers  # (n, 3) z, y, x in random order
     tilt: TiltRange
     transfer: Transfer | None = None  # in a CTF-aware training
@@ -44,7 +44,7 @@ class TomogramSource:
 
     def crops(self, centre: Integers, size: int) -> Floats:
         """(halves, size, size, size) float32, normalised, protein bright."""
-        shown = (Shown(volume, grey, self.inverted) for volume, grey in zip(self.volumes, self.grey_scales))
+        shown = (Shown(volume, self.grey_scale, self.inverted) for volume in self.volumes)
         return np.stack([one.show(crop(one.voxels, centre, size)) for one in shown])
 
     def split(self, side: int) -> tuple[Integers, Integers, bool]:
@@ -104,13 +104,13 @@ def read_source(
         centres = random_centres(volumes[0].shape, mask, side, CENTRES, rng, border)
     if border is not None:
         centres = centres - [axis.start for axis in border.box]
-    maps, scales = [], []
+    maps = []
     for volume in volumes:
-        shown = show(volume, normalisation, transfer, border, entry.inverted)
+        voxels = readable(volume, transfer, border)
         is_copy = transfer is not None or (border is not None and border.empty is not None)
-        maps.append(_stored(shown.voxels, scratch_folder) if is_copy else shown.voxels)
-        scales.append(shown.scale)
-    return TomogramSource(entry.name, tuple(maps), tuple(scales), centres, tilt, transfer, entry.inverted)
+        maps.append(_stored(voxels, scratch_folder) if is_copy else voxels)
+    scale = measure_mean(maps, normalisation, negated=not entry.inverted)
+    return TomogramSource(entry.name, tuple(maps), scale, centres, tilt, transfer, entry.inverted)
 
 
 def _stored(data: Reals, folder: str) -> Floats:

@@ -13,7 +13,10 @@ from isonet_scipion.engine.arrays import Doubles, Flags, Floats
 from isonet_scipion.engine.physics.wedge import TiltRange, wedge_filter
 
 COARSE = 0.1  # cycles per voxel
-VIEWS = 2  # rotated copies of each crop in a step; of halves, each is the input once
+VIEWS = 2  # rotated copies of each crop in a step; of halves, each side of their mean is the input once
+# of halves' difference from their mean, in the input: 1 shows a half and compares with the other. Measured in
+# benchmarks/RESTORATION.md
+PART = 1.0
 
 
 class OnePassModel(keras.Model):  # type: ignore[misc]  # Keras has no types
@@ -50,30 +53,27 @@ class OnePassModel(keras.Model):  # type: ignore[misc]  # Keras has no types
         """
         crops = inputs["crops"]
         side, halves = crops.shape[-1], crops.shape[1]
-        volumes = ops.reshape(crops, (-1, side, side, side))
-        estimates = ops.stop_gradient(self.estimator(volumes[..., None], training=False)[..., 0])
+        # one for both halves, of their mean, which has less noise and is what the network is for
+        estimates = ops.stop_gradient(self.estimator(ops.mean(crops, axis=1)[..., None], training=False)[..., 0])
         if "crop_transfer" in inputs:
-            estimates = transferred(estimates, ops.repeat(inputs["crop_transfer"], halves, axis=0))
-        filters = ops.repeat(inputs["filter"], halves, axis=0)
-        filled = ops.reshape(estimates + in_wedge_planes(volumes - estimates, filters), ops.shape(crops))
+            estimates = transferred(estimates, inputs["crop_transfer"])
+        missing = ops.reshape(crops - estimates[:, None], (-1, side, side, side))
+        measured = in_wedge_planes(missing, ops.repeat(inputs["filter"], halves, axis=0))
+        filled = estimates[:, None] + ops.reshape(measured, ops.shape(crops))
         grid = inputs["rotated_filter"].shape[-1]
-        seen, compared = [], []
+        seen, target = [], []
         for view in range(VIEWS):
             turned = ops.map(lambda pair: self._turned(*pair, grid), (filled, inputs["matrices"][:, view]))
-            seen.append(turned[:, view % halves])
-            compared.append(turned[:, (view + 1) % halves])
-        filters = ops.concatenate([inputs["rotated_filter"]] * VIEWS, axis=0)
-        seen, compared = ops.concatenate(seen, axis=0), ops.concatenate(compared, axis=0)
-        shown = in_wedge_planes(seen, filters)
+            shown, compared = shown_and_target(turned, view, inputs["rotated_filter"])
+            seen.append(shown)
+            target.append(compared)
         noise = ops.concatenate([inputs["noise"][:, view] for view in range(VIEWS)], axis=0)
-        restored = self.network((self._centre(shown) + noise)[..., None], training=training)[..., 0]
+        seen, target = (self._centre(ops.concatenate(parts, axis=0)) for parts in (seen, target))
+        restored = self.network((seen + noise)[..., None], training=training)[..., 0]
         if "cube_transfer" in inputs:
             # radial, so that it is the same for each rotation
             restored = transferred(restored, ops.concatenate([inputs["cube_transfer"]] * VIEWS, axis=0))
-        if halves == 2:
-            # what was hidden from it may be compared with both halves' mean, which has less noise
-            compared = (seen + compared + in_wedge_planes(compared, filters) - shown) / 2
-        errors = restored - self._centre(compared)
+        errors = restored - target
         return ops.stack(ops.split(errors, VIEWS, axis=0), axis=1)
 
     def _turned(self, volumes, matrix, grid: int):
@@ -93,6 +93,38 @@ class OnePassModel(keras.Model):  # type: ignore[misc]  # Keras has no types
         start = (volumes.shape[-1] - self.cube_size) // 2
         inside = slice(start, start + self.cube_size)
         return volumes[:, inside, inside, inside]
+
+
+def shown_and_target(parts, view: int, filters, part: float = PART):
+    """What a network is shown of a volume, and what its output is compared with.
+
+    With the mean m of two halves and half their difference d, shown is W (m + part d), and for every other view
+    W (m - part d), W the wedge filter; what that shows is compared with m -+ d / part, what it hides with m. The noise of
+    the halves is independent and alike, so that of m is independent of that of d and as strong: what is shown and what
+    it is compared with have independent noise, whatever `part` is.
+
+    Parameters
+    ----------
+    parts : tensor
+        (b, halves, z, y, x): a volume alone, shown and compared as it is, or its two halves.
+    view : int
+        Its parity decides the side.
+    filters : tensor
+        (b, kz, kx), see `plane_filter`.
+    part : float
+        Above 0. Less shows less noise, and compares with more.
+
+    Returns
+    -------
+    shown, target : tensor
+        (b, z, y, x).
+    """
+    mean = ops.mean(parts, axis=1)
+    if parts.shape[1] == 1:
+        return in_wedge_planes(mean, filters), mean
+    difference = (parts[:, view % 2] - parts[:, (view + 1) % 2]) / 2
+    of_mean, of_difference = in_wedge_planes(mean, filters), in_wedge_planes(difference, filters)
+    return of_mean + part * of_difference, mean - of_difference / part
 
 
 def weighted_error(weights, errors):

@@ -25,7 +25,10 @@ class UnseenBoxes:
         self.centres = [apart(tomogram.split(side)[1], side, most) for tomogram in tomograms]
 
     def restored_wedge(self, network: Callable[[Floats], Floats]) -> WedgeMeasure | None:
-        """How well a network, from (halves, n, n, n) to the same shape, restores a hidden wedge of them."""
+        """How well a network, from (1, n, n, n) to the same shape, restores a hidden wedge of them.
+
+        Of halves, it is shown the mean, as in the prediction.
+        """
         return restored_wedge(
             self.side,
             ((one.tilt, self._boxes(one, places)) for one, places in zip(self.tomograms, self.centres)),
@@ -34,7 +37,7 @@ class UnseenBoxes:
 
     def _boxes(self, tomogram: TomogramSource, centres: Integers) -> Iterator[Floats]:
         for centre in centres:
-            yield tomogram.crops(centre, self.side)
+            yield tomogram.crops(centre, self.side).mean(axis=0, keepdims=True)
         for volume in tomogram.volumes:
             release(volume)
 

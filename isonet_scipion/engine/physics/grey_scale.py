@@ -12,6 +12,8 @@ from isonet_scipion.engine.arrays import release_now_and_then
 from isonet_scipion.engine.conventions import Normalisation
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from isonet_scipion.engine.arrays import Floats, Reals
 
 LOW_PERCENTILE, HIGH_PERCENTILE = 4, 96
@@ -83,11 +85,19 @@ def measure(
     GreyScale
         A constant volume gets the scale 1.
     """
+    return measure_mean([volume], normalisation, negated)
+
+
+def measure_mean(
+    volumes: Sequence[Reals], normalisation: Normalisation = Normalisation.PERCENTILES, negated: bool = False
+) -> GreyScale:
+    """As `measure`, of the mean of volumes of one shape, which is not made."""
     if normalisation is Normalisation.PERCENTILES:
-        low, high = np.percentile(sample(volume), (LOW_PERCENTILE, HIGH_PERCENTILE))
+        values = np.mean([sample(volume) for volume in volumes], axis=0)
+        low, high = np.percentile(values, (LOW_PERCENTILE, HIGH_PERCENTILE))
         offset, scale = float(-high if negated else low), float(high - low)
     else:
-        offset, scale = _moments(volume)
+        offset, scale = _moments(volumes)
         offset = -offset if negated else offset
     return GreyScale(offset, scale if scale > 0 else 1.0)
 
@@ -109,12 +119,14 @@ def sample(volume: Reals) -> Floats:
     return np.concatenate(parts)
 
 
-def _moments(volume: Reals) -> tuple[float, float]:
-    """Mean and standard deviation, in double precision without a copy of all."""
+def _moments(volumes: Sequence[Reals]) -> tuple[float, float]:
+    """Mean and standard deviation of the volumes' mean, in double precision without a copy of all."""
     parts = []
-    for number, part in enumerate(np.atleast_2d(volume)):
-        parts.append((part.size, part.mean(dtype=np.float64), part.var(dtype=np.float64)))
-        release_now_and_then(volume, number)
+    for number, planes in enumerate(zip(*map(np.atleast_2d, volumes))):
+        part = np.mean(planes, axis=0, dtype=np.float64)
+        parts.append((part.size, part.mean(), part.var()))
+        for volume in volumes:
+            release_now_and_then(volume, number)
     sizes, means, variances = (np.array(values) for values in zip(*parts))
     mean = np.average(means, weights=sizes)
     return float(mean), float(np.sqrt(np.average(variances + (means - mean) ** 2, weights=sizes)))

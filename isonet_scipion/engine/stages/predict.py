@@ -14,7 +14,7 @@ from isonet_scipion.engine.conventions import Normalisation
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.ctf_aware import known_transfer, takes_deconvolved
 from isonet_scipion.engine.io.mrc import Volume, open_volume, same_voxel_size, volume_bytes, write_volume
-from isonet_scipion.engine.io.shown import border_of, require_axes, show
+from isonet_scipion.engine.io.shown import border_of, require_axes, show_mean
 from isonet_scipion.engine.io.tomogram_table import TomogramEntry, TomogramTable
 from isonet_scipion.engine.network.correction import corrector, filled, measured_halo
 from isonet_scipion.engine.network.model_file import load_model, read_metadata
@@ -33,7 +33,7 @@ from isonet_scipion.engine.settings import PredictSettings
 from isonet_scipion.engine.stages.report import Reporter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from isonet_scipion.engine.arrays import Floats
     from isonet_scipion.engine.io.model_metadata import ModelMetadata
@@ -59,7 +59,7 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
     for entry in entries:
         # what is wrong with one is told before any work
         volume = entry.checked_source()
-        part = _parts(entry, volume, metadata)[0]
+        part = _parts(entry, volume, metadata)[0][0]
         require_axes(part, find_border(part.data), settings.check_axes, entry.inverted)
         sizes[_target(entry, settings)] = volume_bytes(volume.shape)
     owners = {_target(entry, settings): entry for entry in entries}
@@ -83,11 +83,13 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
         border = border_of(volume)
         target = _target(entry, settings)
         parts = _parts(entry, volume, metadata)
+        if len(parts[0]) > 1:
+            log.info("%s: the mean of its halves is corrected, as the model learned from them.", entry.name)
         correct_tiles = corrector(model, network, entry.tilt)
         corrected: Any = None
         for number, part in enumerate(parts, 1):
             task = f"Prediction of {entry.name}" + (f", half {number}" if len(parts) > 1 else "")
-            shown = show(part, normalisation, transfer, border, entry.inverted)
+            shown = show_mean(part, normalisation, transfer, border, entry.inverted)
             made = tiles.filled(shown, correct_tiles, metadata.kept_beyond, task)
             made = shown.contrast(normalise(made, normalisation)) if settings.normalized_output else shown.back(made)
             corrected = made if corrected is None else np.add(corrected, made, out=corrected)
@@ -150,9 +152,12 @@ def _with_border(volume: Volume, border: Border, corrected: Floats, shown: Shown
     return whole
 
 
-def _parts(entry: TomogramEntry, volume: Volume, metadata: ModelMetadata) -> list[Volume]:
-    """What the network corrects, and whose mean is the result: both halves where it was trained on halves."""
-    return entry.open_halves(volume) if metadata.halves and entry.fitting_halves() else [volume]
+def _parts(entry: TomogramEntry, volume: Volume, metadata: ModelMetadata) -> list[Sequence[Volume]]:
+    """What the network corrects, each time the mean of volumes; the mean of all is the result."""
+    if not metadata.halves or not entry.fitting_halves():
+        return [[volume]]
+    halves = entry.open_halves(volume)
+    return [[half] for half in halves] if metadata.by_halves else [halves]
 
 
 def _target(entry: TomogramEntry, settings: PredictSettings) -> Path:
@@ -243,7 +248,7 @@ def _warn_of_differences(entry: TomogramEntry, metadata: ModelMetadata) -> None:
             log.warning(
                 "%s: tilts %g..%g, but the model was trained for %g..%g degrees.", entry.path, *ranges[0], *ranges[1]
             )
-    if metadata.halves and not entry.halves():
+    if metadata.by_halves and not entry.halves():
         log.warning("%s: the model was trained on halves, but the table names none.", entry.path)
     if metadata.deconvolved not in (None, entry.deconvolved):
         kinds = {True: "deconvolved", False: "not deconvolved"}

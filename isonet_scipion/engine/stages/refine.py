@@ -72,6 +72,13 @@ def refine(star: str, given: Mapping[str, Any]) -> None:
     shape = None
     if values.get("pretrained_model") and not stored:
         shape = read_metadata(values["pretrained_model"]).network
+    is_new = shape is None and not stored
+    if is_new and kind is OnePassSettings and any(entry.halves() for entry in TomogramTable(star).entries()):
+        usual = {name: value for name, value in OnePassSettings.WITH_HALVES.items() if name not in values}
+        values = {**usual, **values}
+        if usual:
+            told = ", ".join(f"{name} {value:g}" for name, value in usual.items())
+            log.info("With halves the network takes %s where nothing else is given.", told)
     settings = kind.given(values, shape)
     if shape is not None:
         require_shape(values["pretrained_model"], shape, settings.network)
@@ -200,7 +207,9 @@ def _one_pass(star_file: str, settings: OnePassSettings) -> Run[Any]:
         settings, settings.cube_size, entries[0].voxel_size, [source.tilt for source in sources],
         deconvolved.pop() if len(deconvolved) == 1 else None,
     )  # fmt: skip
-    metadata = dataclasses.replace(metadata, halves=kinds == {2}, kept_beyond=settings.cube_size)
+    metadata = dataclasses.replace(
+        metadata, halves=kinds == {2}, corrects_mean=kinds == {2}, kept_beyond=settings.cube_size
+    )
     if settings.ctf_aware:
         metadata = dataclasses.replace(metadata, ctf_aware=True, voltage=settings.voltage, cs=settings.cs)
     return Run(OnePass(sources, settings, devices), settings, metadata, devices, *_start(settings))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.ctf_aware import ctf_in_words, known_transfer, takes_deconvolved
 from isonet_scipion.engine.io.mrc import Volume, open_volume
 from isonet_scipion.engine.io.report_file import report_path, write_report
-from isonet_scipion.engine.io.shown import border_of, open_mask, show
+from isonet_scipion.engine.io.shown import border_of, open_mask, show, show_mean
 from isonet_scipion.engine.io.tomogram_table import TomogramEntry, TomogramTable
 from isonet_scipion.engine.measure.quality import Evidence, measure_quality
 from isonet_scipion.engine.network.correction import corrector
@@ -92,9 +93,11 @@ class Reporter:
                 after.path, f"its shape {after.shape} is not that of {before.path}, {before.shape}", "Predict again."
             )
         transfer = known_transfer(entry, self._metadata, self._ctf_state)
-        shown, *shown_halves = (
-            show(volume, self._normalisation, transfer, border, entry.inverted) for volume in (before, *halves)
-        )
+        is_mean = bool(halves) and entry.halves_fit and self._metadata.corrects_mean
+        shown = show_mean(halves if is_mean else [before], self._normalisation, transfer, border, entry.inverted)
+        shown_halves = [show(half, self._normalisation, transfer, border, entry.inverted) for half in halves]
+        if is_mean:  # as they were in the training
+            shown_halves = [dataclasses.replace(half, scale=shown.scale) for half in shown_halves]
         original, corrected = (
             volume.data if border is None else border.inner(volume.data) for volume in (before, after)
         )
@@ -106,7 +109,7 @@ class Reporter:
             _sample(entry, before, border),
             tuple(shown_halves) or None,
             entry.halves_fit,
-            self._metadata.halves,
+            self._metadata.by_halves,
         )
         network = self._metadata.network
         correct_boxes = corrector(self._model, network, entry.tilt)

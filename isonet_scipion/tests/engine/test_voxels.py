@@ -171,7 +171,7 @@ def test_training_refuses_swapped_axes_and_takes_nothing_of_a_border(run, tmp_pa
     )
     crops = [source.crops(centre, 24) for centre in source.centres[:50]]
     assert max(np.abs(crop).max() for crop in crops) < 5  # zeros of the border would be 20 away
-    assert source.grey_scales[0].scale == pytest.approx(measure(-tomogram).scale)
+    assert source.grey_scale.scale == pytest.approx(measure(-tomogram).scale)
 
 
 @pytest.mark.parametrize("kind", ["IMOD", "255", "labels"])

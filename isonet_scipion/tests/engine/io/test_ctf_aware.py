@@ -57,7 +57,7 @@ def source(transfer, level=0.0, halves=1, size=40):
     rng = np.random.default_rng(0)
     volumes = tuple(level + rng.normal(size=(size,) * 3).astype(np.float32) for _ in range(halves))
     centres = np.stack([rng.permutation(np.arange(14, size - 14)) for _ in range(3)], axis=1)
-    return TomogramSource("t", volumes, (GreyScale(0.0, 1.0),) * halves, centres, TILT, transfer)
+    return TomogramSource("t", volumes, GreyScale(0.0, 1.0), centres, TILT, transfer)
 
 
 def batches(*sources, size=8, pairs=4, steps=1):
@@ -162,7 +162,7 @@ def learned_gain(transfer, is_aware):
     image = shown(rng.normal(size=(48,) * 3).astype(np.float32), transfer)
     halves = tuple(-apply_wedge(image + rng.normal(0, 0.1, image.shape).astype(np.float32), TILT) for _ in range(2))
     centres = rng.integers(16, 32, (500, 3))
-    data = TomogramSource("t", halves, (GreyScale(0.0, 1.0),) * 2, centres, TILT, transfer if is_aware else None)
+    data = TomogramSource("t", halves, GreyScale(0.0, 1.0), centres, TILT, transfer if is_aware else None)
     keras.utils.set_random_seed(0)
     volume = keras.Input((None, None, None, 1))
 

@@ -8,7 +8,7 @@ from isonet_scipion.engine.io.model_metadata import ModelMetadata
 from isonet_scipion.engine.settings import NetworkSettings
 
 KNOWN = ModelMetadata(
-    NetworkSettings(filter_base=4), 10.0, -60.0, 54.0, False, True, 48, 3, True, 48, True, 300.0, 2.7, True
+    NetworkSettings(filter_base=4), 10.0, -60.0, 54.0, False, True, 48, 3, True, True, 48, True, 300.0, 2.7, True
 )
 WRONG = {
     "voxel_size": ("x", 0, -10.0, float("nan"), float("inf"), 10**400, True, [10.0]),
@@ -19,6 +19,7 @@ WRONG = {
     "cube_size": (48.0, 0, -1, "48", 10**9),
     "iteration": ("1", -1, 2.0, float("nan"), 10**60),
     "halves": (1, None, "yes"),
+    "corrects_mean": (1, None, "yes"),
     "kept_beyond": ("x", 0, 48.5, float("nan"), 10**9),
     "ctf_aware": ("x", 1, None),
     "voltage": ("x", 0, float("nan"), -300.0, 10**7),
@@ -47,3 +48,9 @@ def test_a_wrong_kind_or_range_is_told_by_name(name):
 def test_every_field_has_wrong_values_here():
     names = {field.name for field in dataclasses.fields(ModelMetadata)} - {"network"}
     assert names <= set(WRONG)
+
+
+@pytest.mark.parametrize(("halves", "corrects_mean", "by_halves"), [(0, 0, 0), (1, 0, 1), (1, 1, 0), (0, 1, 0)])
+def test_a_model_that_says_no_more_than_halves_corrects_each(halves, corrects_mean, by_halves):
+    values = {"filter_base": 4, "halves": bool(halves), **({"corrects_mean": True} if corrects_mean else {})}
+    assert ModelMetadata.out_of(values).by_halves == bool(by_halves)

@@ -1,5 +1,6 @@
 """The one-pass refinement: its training step in numbers, its data, and its runs."""
 
+import dataclasses
 import re
 import subprocess
 import sys
@@ -18,18 +19,21 @@ from isonet_scipion.engine.io.mrc import open_volume, write_volume  # noqa: E402
 from isonet_scipion.engine.learning.one_pass_batches import SHOWN_WEIGHT, CropBatches, TomogramSource  # noqa: E402
 from isonet_scipion.engine.learning.one_pass_step import (  # noqa: E402
     COARSE,
+    PART,
     OnePassModel,
     in_wedge_planes,
+    plane_filter,
     rotated_mask,
+    shown_and_target,
     weighted_error,
 )
-from isonet_scipion.engine.network.model_file import load_model, read_facts, read_metadata  # noqa: E402
+from isonet_scipion.engine.network.model_file import load_model, read_facts, read_metadata, save_model  # noqa: E402
 from isonet_scipion.engine.network.unet import build_unet  # noqa: E402
 from isonet_scipion.engine.physics.back_projected_noise import NoiseSource  # noqa: E402
 from isonet_scipion.engine.physics.grey_scale import GreyScale, normalise  # noqa: E402
 from isonet_scipion.engine.physics.wedge import TiltRange, apply_wedge  # noqa: E402
 from isonet_scipion.engine.sampling.training_positions import MARGIN, crop_side, fitting_cube  # noqa: E402
-from isonet_scipion.engine.settings import NetworkSettings  # noqa: E402
+from isonet_scipion.engine.settings import NetworkSettings, OnePassSettings  # noqa: E402
 from isonet_scipion.engine.simulation.phantom import make_truth  # noqa: E402
 
 TINY = NetworkSettings(filter_base=2, unet_depth=1, convs_per_depth=2, drop_out=0.0, stem=2)
@@ -44,7 +48,7 @@ def source(halves, seed=0, size=40):
     rng = np.random.default_rng(seed)
     volumes = tuple(rng.normal(size=(size,) * 3).astype(np.float32) for _ in range(halves))
     centres = np.stack([rng.permutation(np.arange(14, size - 14)) for _ in range(3)], axis=1)
-    return TomogramSource("t", volumes, (GreyScale(0.0, 1.0),) * halves, centres, TILT)
+    return TomogramSource("t", volumes, GreyScale(0.0, 1.0), centres, TILT)
 
 
 def batches_of(halves, size=8, pairs=4, steps=1, seed=(1, 0), filled=0.2, **noise):
@@ -61,21 +65,70 @@ def step(batches, order=False):
 
 
 @pytest.mark.parametrize("halves", [1, 2])
-def test_a_step_cuts_the_wedge_of_the_rotated_crop_and_compares_with_the_other_half(halves):
+def test_a_step_fills_the_crop_cuts_the_wedge_and_compares(halves):
     inputs, errors, _ = step(batches_of(halves))
     assert inputs["crops"].shape == (2, halves, 24, 24, 24) and errors.shape == (2, 2, 8, 8, 8)
     middle = (slice(MARGIN, MARGIN + 8),) * 3
     for crop, views in enumerate(inputs["matrices"]):
-        # a network that changes nothing estimates the input itself: the crop stays as it is
+        # a network that changes nothing estimates the wedge as what the halves' mean holds there: a crop stays as it is
+        mean = inputs["crops"][crop].mean(axis=0)
+        filled = [mean + apply_wedge(half - mean, TILT) for half in inputs["crops"][crop]]
         for view, matrix in enumerate(views):
             points = np.stack(np.meshgrid(*[np.arange(24) - 11.5] * 3, indexing="ij")).reshape(3, -1)
             places = np.rint(matrix @ points + 11.5).astype(int)
-            turned = [volume[tuple(places)].reshape(24, 24, 24) for volume in inputs["crops"][crop]]
-            seen, other = turned[view % halves], turned[(view + 1) % halves]
-            # shown frequencies are compared with the other half, hidden ones with both halves' mean
-            target = (seen + other + apply_wedge(other - seen, TILT)) / 2
-            expected = (apply_wedge(seen, TILT) - target)[middle]
-            np.testing.assert_allclose(errors[crop, view], expected, atol=1e-4)
+            turned = [volume[tuple(places)].reshape(24, 24, 24) for volume in filled]
+            middle_of_both, half_apart = np.mean(turned, axis=0), (turned[view % halves] - turned[view - 1]) / 2
+            if halves == 1:
+                half_apart = np.zeros_like(middle_of_both)
+            shown = apply_wedge(middle_of_both + PART * half_apart, TILT)
+            target = middle_of_both - apply_wedge(half_apart, TILT) / PART
+            np.testing.assert_allclose(errors[crop, view], (shown - target)[middle], atol=1e-4)
+
+
+def parts_of(signal, seed=5):
+    """(1, 2, n, n, n): halves of a volume, with independent noise of the same strength."""
+    rng = np.random.default_rng(seed)
+    return np.stack([signal + rng.normal(size=signal.shape).astype(np.float32) for _ in range(2)])[None]
+
+
+def both_views(parts, part):
+    filters = plane_filter(parts.shape[-1], TILT)[None]
+    pairs = (shown_and_target(parts, view, filters, part) for view in range(2))
+    return [(np.asarray(shown)[0], np.asarray(target)[0]) for shown, target in pairs]
+
+
+@pytest.mark.parametrize("part", [0.3, 0.7, 1.0, 2.0])
+def test_noise_of_what_is_shown_and_of_what_it_is_compared_with_is_independent(part):
+    parts = parts_of(np.zeros((48,) * 3, np.float32))
+    mean = parts[0].mean(axis=0)
+    for shown, target in both_views(parts, part):
+        compared = apply_wedge(target, TILT)
+        spread = shown.std() * compared.std() / np.sqrt(0.6 * shown.size)
+        assert abs(np.mean(shown * compared)) < 4 * spread
+        # unlike that with the mean, which would teach the network its own noise
+        assert np.mean(shown * mean) > 20 * spread
+        assert shown.std() == pytest.approx(apply_wedge(mean, TILT).std() * np.sqrt(1 + part**2), rel=0.02)
+
+
+@pytest.mark.parametrize("part", [0.3, 1.0, 2.0])
+def test_shown_and_hidden_make_the_whole_mean(part):
+    signal = np.random.default_rng(1).normal(size=(24,) * 3).astype(np.float32)
+    parts = parts_of(signal)
+    mean = parts[0].mean(axis=0)
+    views = both_views(parts, part)
+    for shown, target in views:
+        np.testing.assert_allclose(target - apply_wedge(target, TILT), mean - apply_wedge(mean, TILT), atol=1e-4)
+        assert np.abs(shown - apply_wedge(mean, TILT)).max() > 0.1
+    shown, target = (np.mean(both, axis=0) for both in zip(*views))
+    np.testing.assert_allclose(shown + (target - apply_wedge(target, TILT)), mean, atol=1e-4)
+    np.testing.assert_allclose(target, mean, atol=1e-4)
+
+
+def test_with_1_a_half_is_shown_and_the_other_compared():
+    parts = parts_of(np.zeros((24,) * 3, np.float32))
+    for (shown, target), half, other in zip(both_views(parts, 1.0), parts[0], parts[0][::-1]):
+        np.testing.assert_allclose(shown, apply_wedge(half, TILT), atol=1e-4)
+        np.testing.assert_allclose(apply_wedge(target, TILT), apply_wedge(other, TILT), atol=1e-4)
 
 
 def test_loss_tells_measured_from_estimated_frequencies():
@@ -117,8 +170,6 @@ def test_measured_frequencies_turn_with_the_volume():
 
 def test_planes_are_filtered_as_numpy_does():
     volumes = np.random.default_rng(0).normal(size=(2, 10, 6, 10)).astype(np.float32)
-    from isonet_scipion.engine.learning.one_pass_step import plane_filter
-
     filters = np.stack([plane_filter(10, TILT)] * 2)
     expected = np.fft.ifft2(np.fft.fft2(volumes, axes=(1, 3)) * filters[:, :, None], axes=(1, 3)).real
     np.testing.assert_allclose(np.asarray(in_wedge_planes(volumes, filters)), expected, atol=1e-5)
@@ -189,19 +240,71 @@ def weights(path):
     return load_model(path)[0].get_weights()
 
 
-def test_run_learns_from_halves_and_predicts_with_both(project, run):
+def test_run_learns_from_halves_and_corrects_their_mean(project, run):
     status, log = run("refine", "tomograms.star", *RUN)
     assert status == 0 and "2 tomograms with halves" in log, log
-    metadata = read_metadata("results/model_iter03.keras")
-    assert metadata.halves and metadata.voxel_size == 10 and metadata.network.stem == 2
-    status, log = run("predict", "tomograms.star", "results/model_iter03.keras", "--tomo_idx=1")
-    assert status == 0, log
+    assert "With halves the network takes fine 16, drop_out 0 where nothing else is given." in log
+    model = "results/model_iter03.keras"
+    metadata = read_metadata(model)
+    assert metadata.halves and metadata.corrects_mean and metadata.voxel_size == 10
+    assert (metadata.network.stem, metadata.network.fine, metadata.network.drop_out) == (2, 16, 0.0)
+    # not the tomogram that the table names, which a program may have filtered
+    volume = open_volume("tomo/t0.mrc")
+    write_volume("tomo/t0.mrc", np.roll(volume.data, 3, axis=2), 10.0)
+    status, log = run("predict", "tomograms.star", model, "--tomo_idx=1")
+    assert status == 0 and "t0: the mean of its halves is corrected" in log, log
+    ours = open_volume("corrected_tomos/t0_corrected.mrc").data
+    write_volume("mean/t0.mrc", np.mean([open_volume(f"{half}/t0.mrc").data for half in ("even", "odd")], axis=0), 10.0)
+    assert run("prepare_star", "mean", "--output_star=mean.star")[0] == 0
+    status, log = run("predict", "mean.star", model, "--output_dir=mean_out")
+    assert status == 0 and "halves" not in log, log
+    np.testing.assert_allclose(ours, open_volume("mean_out/t0_corrected.mrc").data, atol=1e-4)
+
+
+def test_a_model_that_corrects_each_half_still_does(project, run):
+    assert run("refine", "tomograms.star", *RUN)[0] == 0
+    model, metadata = load_model("results/model_iter03.keras")
+    save_model(Path("old.keras"), model, dataclasses.replace(metadata, corrects_mean=False))
+    assert read_metadata("old.keras").by_halves
+    status, log = run("predict", "tomograms.star", "old.keras", "--tomo_idx=1")
+    assert status == 0 and "mean of its halves" not in log, log
     both = open_volume("corrected_tomos/t0_corrected.mrc").data
     for half in ("even", "odd"):
         assert run("prepare_star", half, f"--output_star={half}.star")[0] == 0
-        assert run("predict", f"{half}.star", "results/model_iter03.keras", f"--output_dir={half}_out")[0] == 0
+        status, log = run("predict", f"{half}.star", "old.keras", f"--output_dir={half}_out")
+        assert status == 0 and "trained on halves, but the table names none" in log, log
     halves = [open_volume(f"{half}_out/t0_corrected.mrc").data for half in ("even", "odd")]
     np.testing.assert_allclose(both, np.mean(halves, axis=0), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("given", "fine", "drop_out"), [((), 16, 0.0), (("--fine=0",), 0, 0.0), (("--fine=4", "--drop_out=0.3"), 4, 0.3)]
+)
+def test_what_is_given_goes_before_what_halves_take(project, run, given, fine, drop_out):
+    once = ("--iterations=1", "--epochs=1", "--steps_per_epoch=1")
+    status, log = run("refine", "tomograms.star", *RUN, *once, *given)
+    assert status == 0, log
+    network = read_metadata("results/model_iter01.keras").network
+    assert (network.fine, network.drop_out) == (fine, drop_out)
+    assert ("With halves" in log) == (len(given) < 2)
+    # from a model the network is the model's
+    status, log = run("refine", "tomograms.star", *RUN[:2], *once, "--pretrained_model=results/model_iter01.keras",
+                      "--result_dir=from", "--seed=1")  # fmt: skip
+    assert status == 0 and "With halves" not in log, log
+    assert read_metadata("from/model_iter01.keras").network == network
+
+
+def test_without_halves_the_network_is_the_usual_one(project, run):
+    assert run("prepare_star", "tomo", "--output_star=whole.star")[0] == 0
+    once = ("--iterations=1", "--epochs=1", "--steps_per_epoch=1")
+    status, log = run("refine", "whole.star", *RUN, *once)
+    assert status == 0 and "With halves" not in log, log
+    metadata, usual = read_metadata("results/model_iter01.keras"), OnePassSettings.network
+    assert not metadata.halves and not metadata.corrects_mean
+    assert (metadata.network.fine, metadata.network.drop_out) == (usual.fine, usual.drop_out)
+    # a run that learned without them, or in the old way, is another
+    status, log = run("refine", "tomograms.star", *RUN, *once, "--fine=0", f"--drop_out={usual.drop_out}")
+    assert status == 1 and "results" in log, log
 
 
 def test_killed_run_goes_on_and_ends_in_the_same_weights(project, run):
@@ -275,7 +378,7 @@ for number, replicas in enumerate(devices):
     folder = f"on{number + 1}"
     typed = dict(
         cube_size=8, filter_base=2, unet_depth=1, convs_per_depth=2, stem=2, drop_out=0.0,
-        batch_normalization=False, iterations=1, epochs=2, steps_per_epoch=3, batch_size=4, learning_rate=0.02, seed=3,
+        batch_normalization=False, iterations=1, epochs=2, steps_per_epoch=3, batch_size=4, learning_rate=0.002, seed=3,
         noise_level=(0.1,), noise_start_iter=(1,), preprocessing_ncpus=1, result_dir=folder)
     stage.refine("tomograms.star", typed)
     results.append([float(cell) for cell in open(f"{folder}/losses.csv").read().splitlines()[-1].split(",")[2:4]])
