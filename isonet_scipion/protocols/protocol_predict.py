@@ -41,6 +41,12 @@ if TYPE_CHECKING:
     from isonet_scipion.engine.io.model_metadata import ModelMetadata
 
 CTF_AWARE = "model is not None and model.isCtfAware()"  # it phase-flips
+# what a report says of a tomogram's halves, for the summary
+OF_HALVES = {
+    "mean": "The mean of the half tomograms was corrected, as the network learned from halves.",
+    "each": "Each half tomogram was corrected, and the results averaged.",
+}
+HALVES_THEMSELVES = "The even and odd half tomograms of the output were corrected each by itself."
 NORMALIZATIONS = ("as in training", "percentiles", "mean and deviation")
 
 
@@ -159,7 +165,7 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         self._append(corrected)
 
     def _metadata(self) -> ModelMetadata:
-        """What the model's file says, for example whether it corrects the halves, whose mean is the result."""
+        """What the model's file says, for example whether it learned from halves, which are then taken."""
         return read_metadata(self._modelFile())
 
     def _modelFile(self) -> str:
@@ -245,6 +251,7 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
     def _results(self, output: SetOfTomograms) -> list[str]:
         lines, sources = super()._results(output), self._usedOf(DEFOCUS_SOURCE_LABEL).values()
         lines.append(f"Network: {self._usedModel()}.")
+        lines += self._usedHalves()
         if any(sources):
             lines.append(usedDefocus(self._usedOf("rlnDefocus").values(), sources))
             lines.append(statesInWords(self._usedOf(CTF_STATE).values()))
@@ -273,6 +280,13 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
             return os.path.basename(self._modelFile())
         report = read_report(report_path(first))
         return report.model + (f", iteration {report.iteration}" if report.iteration is not None else "")
+
+    def _usedHalves(self) -> list[str]:
+        """What was made of the half tomograms, in one line; none where they were not corrected."""
+        reports = (report_path(tomogram.getFileName()) for tomogram in getattr(self, self.OUTPUT))
+        kinds = {read_report(path).of_halves for path in reports if os.path.exists(path)} & set(OF_HALVES)
+        lines = [OF_HALVES[kind] for kind in sorted(kinds)]
+        return lines + ([HALVES_THEMSELVES] if self.processHalves and lines else [])
 
 
 def restoredInWords(report: dict[str, float | None]) -> str:

@@ -83,8 +83,9 @@ def addTomograms(form: Form) -> None:
         BooleanParam,
         default=False,
         label="Learn from the half tomograms?",
-        help="Yes: the network sees one half and is compared with the other, so that it learns to remove noise; "
-        "the correction is then the mean of the corrected halves.",
+        help="Yes: the network sees one half and is compared with the other, so that it learns to remove noise. "
+        "*Correct tomograms* then takes the mean of the halves. A new network gets layers at full resolution for that, "
+        "and no dropout.",
     )
     addOption(form, OnePassSettings, "ctf_aware", "CTF-aware?", CTF_AWARE_HELP)
     addCtfHistory(form, "ctfAware")
@@ -201,7 +202,8 @@ def addOnePassTraining(form: Form) -> None:
         OnePassSettings,
         "drop_out",
         "Dropout",
-        f"Empty: {OnePassSettings().network.drop_out:g}, or that of the model from a model.",
+        f"Empty: {OnePassSettings().network.drop_out:g}, with half tomograms {OnePassSettings.WITH_HALVES['drop_out']:g}, "
+        "or that of the model from a model.",
         expert=True,
         default=None,
         validators=[SHARE],

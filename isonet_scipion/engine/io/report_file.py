@@ -30,6 +30,7 @@ class TomogramReport:
     corrected: str
     model: str
     iteration: Optional[int]
+    of_halves: str  # "mean": the halves' mean was corrected; "each": each half, and what came out averaged; "" neither
     phase_flipped: bool
     ctf: str
     voxel_size_A: float
@@ -99,6 +100,7 @@ def read_report(path: str | os.PathLike[str]) -> TomogramReport:
         content = {
             "restored_wedge_above_chance_A": content["restored_wedge_resolution_A"],
             "verdict": "",
+            "of_halves": "",
             "ctf": "",
             **content,
         }

@@ -120,6 +120,7 @@ class Reporter:
             "corrected": after.path,
             "model": self._file.name,
             "iteration": self._metadata.iteration,
+            "of_halves": "mean" if is_mean else "each" if halves_fit and halves and self._metadata.by_halves else "",
             "phase_flipped": transfer is not None,
             "ctf": ctf_in_words(CORRECTED if entry.deconvolved else entry.ctf_state(self._ctf_state)),
             "voxel_size_A": evidence.voxel_size,

@@ -14,6 +14,7 @@ from pyworkflow.utils import weakImport
 from tomo.constants import BOTTOM_LEFT_CORNER
 from tomo.protocols import ProtImportSubTomograms
 
+from isonet_scipion.engine.io.report_file import read_report, report_path
 from isonet_scipion.engine.io.star import read_star
 from isonet_scipion.engine.network.model_file import read_metadata
 from isonet_scipion.protocols import (
@@ -140,7 +141,7 @@ class TestIsoNetInputs(IsoNetTest):
             optics = [float(row[label]) for label in ("rlnDefocus", "rlnVoltage", "rlnSphericalAberration")]
             self.assertEqual(optics, [21000, OPTICS["voltage"], OPTICS["sphericalAberration"]])
         metadata = read_metadata(refine.model.getFileName())
-        self.assertTrue(metadata.halves and metadata.ctf_aware)
+        self.assertTrue(metadata.halves and metadata.corrects_mean and metadata.ctf_aware)
         self.assertTrue(refine.model.isCtfAware())
         settings = json.loads(Path(refine._getExtraPath("results", "refine_iter01.json")).read_text())
         self.assertEqual((settings["ctf_aware"], settings["bfactor"]), (True, 100))
@@ -161,9 +162,16 @@ class TestIsoNetInputs(IsoNetTest):
         self.launchProtocol(predict)
         self.assertIsLikeInput(predict.tomograms, ctfCorrected=True, hasOddEven=True, hasHalves=True)
         self.assertEqual(float(read_star(predict._getExtraPath("TS_01.star")).rows[0]["rlnDefocus"]), 21000)
+        lines = " ".join(predict.summary())
+        self.assertIn("The mean of the half tomograms was corrected", lines)
+        self.assertIn("half tomograms of the output were corrected each by itself", lines)
         for tomogram in predict.tomograms:
-            halves = [read(path) for path in tomogram.getHalfMaps(asList=True)]
-            np.testing.assert_allclose(read(tomogram.getFileName()), np.mean(halves, axis=0), atol=1e-3)
+            even, odd = (read(path) for path in tomogram.getHalfMaps(asList=True))
+            self.assertGreater(np.abs(even - odd).max(), 0.1)
+            # the whole is not made of the halves' corrections, but of the halves' mean
+            self.assertGreater(np.abs(read(tomogram.getFileName()) - (even + odd) / 2).max(), 1e-3)
+            report = read_report(report_path(tomogram.getFileName()))
+            self.assertEqual(report.of_halves, "mean")
         # without its tomograms, and with two models to start from, it is refused
         self.assertIn("Select the *Tomograms*", " ".join(self.prepare(ProtIsoNetOnePass, {}, **small).validate()))
         without = self.prepare(ProtIsoNetOnePass, self.input, useHalves=True, **small)

@@ -15,6 +15,7 @@ CONTENT = {
     "corrected": "t_corrected.mrc",
     "model": "m.keras",
     "iteration": None,
+    "of_halves": "mean",
     "phase_flipped": False,
     "ctf": "raw",
     "voxel_size_A": 10,
@@ -39,6 +40,7 @@ WRONG = {
     "name": 3,
     "tomogram": None,
     "iteration": 1.5,
+    "of_halves": True,
     "phase_flipped": "yes",
     "voxel_size_A": "10",
     "tilt_min": float("nan"),
@@ -60,7 +62,7 @@ def test_what_is_written_is_read(tmp_path):
     assert report.curves["restored"]["values"] == (0.5, None)
     assert {field.name for field in fields(TomogramReport)} == set(CONTENT)
     # those of the first version lack some
-    older = {name: value for name, value in CONTENT.items() if name not in ("verdict", "ctf")}
+    older = {name: value for name, value in CONTENT.items() if name not in ("verdict", "ctf", "of_halves")}
     del older["restored_wedge_above_chance_A"]
     write_report(path, older)
     assert read_report(path).restored_wedge_above_chance_A is None
