@@ -99,9 +99,9 @@ def shown_and_target(parts, view: int, filters, part: float = PART):
     """What a network is shown of a volume, and what its output is compared with.
 
     With the mean m of two halves and half their difference d, shown is W (m + part d), and for every other view
-    W (m - part d), W the wedge filter; what that shows is compared with m -+ d / part, what it hides with m. The noise of
-    the halves is independent and alike, so that of m is independent of that of d and as strong: what is shown and what
-    it is compared with have independent noise, whatever `part` is.
+    W (m - part d), W the wedge filter; what that shows is compared with m -+ d / part, what it hides with m. The
+    halves' noise is independent and alike, so that of m is independent of that of d and as strong: what is shown and
+    what it is compared with have independent noise, whatever `part` is.
 
     Parameters
     ----------
