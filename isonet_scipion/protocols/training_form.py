@@ -202,8 +202,8 @@ def addOnePassTraining(form: Form) -> None:
         OnePassSettings,
         "drop_out",
         "Dropout",
-        f"Empty: {OnePassSettings().network.drop_out:g}, on half tomograms {OnePassSettings.WITH_HALVES['drop_out']:g}; "
-        "from a model the model's.",
+        f"Empty: {OnePassSettings().network.drop_out:g}, on halves {OnePassSettings.WITH_HALVES['drop_out']:g}; from a "
+        "model the model's.",
         expert=True,
         default=None,
         validators=[SHARE],

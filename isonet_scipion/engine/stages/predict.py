@@ -87,9 +87,9 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
             log.info("%s: the mean of its halves is corrected, as the model learned from them.", entry.name)
         correct_tiles = corrector(model, network, entry.tilt)
         corrected: Any = None
-        for number, part in enumerate(parts, 1):
+        for number, averaged in enumerate(parts, 1):
             task = f"Prediction of {entry.name}" + (f", half {number}" if len(parts) > 1 else "")
-            shown = show_mean(part, normalisation, transfer, border, entry.inverted)
+            shown = show_mean(averaged, normalisation, transfer, border, entry.inverted)
             made = tiles.filled(shown, correct_tiles, metadata.kept_beyond, task)
             made = shown.contrast(normalise(made, normalisation)) if settings.normalized_output else shown.back(made)
             corrected = made if corrected is None else np.add(corrected, made, out=corrected)
@@ -111,7 +111,8 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
         )
         log.info("%s and its picture %s", target, target.with_suffix(".png").name)
         if settings.report:
-            halves = parts if len(parts) > 1 else entry.open_halves(volume)
+            known = [part for averaged in parts for part in averaged]
+            halves = known if len(known) > 1 else entry.open_halves(volume)
             reporter.write(entry, volume, halves, after, border)
     if settings.report:
         log.info("%s", write_tomograms_page(settings.output_dir))

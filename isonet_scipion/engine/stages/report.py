@@ -109,7 +109,7 @@ class Reporter:
             _sample(entry, before, border),
             tuple(shown_halves) or None,
             entry.halves_fit,
-            self._metadata.by_halves,
+            bool(halves) and entry.halves_fit and self._metadata.by_halves,
         )
         network = self._metadata.network
         correct_boxes = corrector(self._model, network, entry.tilt)
@@ -120,7 +120,7 @@ class Reporter:
             "corrected": after.path,
             "model": self._file.name,
             "iteration": self._metadata.iteration,
-            "of_halves": "mean" if is_mean else "each" if halves_fit and halves and self._metadata.by_halves else "",
+            "of_halves": "mean" if is_mean else "each" if evidence.by_halves else "",
             "phase_flipped": transfer is not None,
             "ctf": ctf_in_words(CORRECTED if entry.deconvolved else entry.ctf_state(self._ctf_state)),
             "voxel_size_A": evidence.voxel_size,
