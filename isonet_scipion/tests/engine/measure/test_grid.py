@@ -48,3 +48,23 @@ def test_a_network_with_fine_layers_leaves_none_whatever_its_weights(pool):
     without, with_them = (grid_peak(made(fine)) for fine in (0, 4))
     print("without fine layers", without, "with", with_them)
     assert without > 100 and with_them < 0.05 * without
+
+
+def test_what_one_pass_learns_from_halves_by_default_leaves_none(tmp_path, run):
+    pytest.importorskip("keras")
+    from isonet_scipion.engine.io.mrc import open_volume, write_volume
+    from isonet_scipion.engine.simulation.phantom import make_truth
+
+    truth = make_truth((64, 64, 64), 10.0, 1)
+    halves = [noise(truth.shape, number) - truth for number in range(2)]
+    for folder, volume in zip(("tomo", "even", "odd"), (np.mean(halves, axis=0), *halves)):
+        write_volume(tmp_path / folder / "t.mrc", volume, 10.0)
+    assert run("prepare_star", "tomo", "--even_folder=even", "--odd_folder=odd")[0] == 0
+    short = ("--iterations=1", "--epochs=1", "--steps_per_epoch=16", "--cube_size=16", "--seed=1")
+    status, log = run("refine", "tomograms.star", "--method=one-pass", *short)
+    assert status == 0, log
+    status, log = run("predict", "tomograms.star", "results/model_iter01.keras", "--report=False")
+    assert status == 0, log
+    made = open_volume("corrected_tomos/t_corrected.mrc").data - open_volume("tomo/t.mrc").data
+    # with --fine 0 it is some thousands
+    assert made.std() > 0.01 and grid_peak(made) < 2.5
