@@ -24,6 +24,8 @@ from isonet_scipion.engine.process.device import is_out_of_memory
 from isonet_scipion.engine.process.libraries import prefer_own_libraries
 from isonet_scipion.engine.process.parent_watch import live_with_parent
 from isonet_scipion.engine.process.signals import STATUS, Terminated, ending_on_signals
+from isonet_scipion.engine.serving import NAME as SERVE
+from isonet_scipion.engine.serving import serve
 from isonet_scipion.engine.settings import Option
 
 NAME = "isonet-engine"
@@ -203,7 +205,8 @@ class _Job(logging.Handler):
 def command(job: _Job | None, outcome_file: str | None) -> None:
     """Correct the missing wedge of cryo-electron tomograms, and denoise them, with IsoNet's method.
 
-    The stages in their order: prepare_star, deconv, make_mask, extract, refine, predict, report.
+    The stages in their order: prepare_star, deconv, make_mask, extract, refine, predict, report. Many commands in one
+    process: 'isonet-engine serve' (see docs/cluster.md).
     """
     if job is not None and outcome_file is not None:
         job.file = outcome_file
@@ -228,6 +231,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _open_closed_streams()
     if arguments is None:  # this process is nothing but the command
         _outlive_readers()
+        if sys.argv[1:2] == [SERVE]:
+            return serve(main)
     job, logger = _Job(), logging.getLogger(__package__)
     logger.addHandler(job)
     try:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+import pyworkflow.utils as pwutils
 from pwem.protocols import EMProtocol
 from pyworkflow.constants import QUEUE_FOR_JOBS
 from pyworkflow.exceptions import PyworkflowException
@@ -136,38 +137,45 @@ class ProtIsoNetBase(EMProtocol):
             With what the engine says went wrong.
         """
         outcomeFile = self._outcomeFile(stage, name)
-        program, arguments = (
-            Plugin.engineCommand(),
-            shlex.join(["--outcome", outcomeFile, stage, *files, *commandOptions(options)]),
-        )
-        if self.usesGpu() and self.useQueueForSteps():
-            arguments += f" --gpuID {shlex.quote(','.join(map(str, range(self._gpusPerStep()))))}"
-        elif self.usesGpu() and self._stepsExecutor.getGpuList():
-            # Scipion puts the GPUs in with the % operator, so other percent signs are doubled. An option, since a queue
-            # has set CUDA_VISIBLE_DEVICES, among which they count
-            arguments = arguments.replace("%", "%%") + " --gpuID '%(GPU)s'"
-        elif self.allowsGpu() and not self.usesGpu():
-            arguments += " --gpuID -1"
-        environ = Plugin.getEnviron()
-        # a queue does not tell how its jobs end
-        statusFile = f"{outcomeFile}.status"
-        if self.useQueueForSteps():
-            readStatus(statusFile)  # that of a run that was killed
-            arguments += f" || echo $? > {shlex.quote(statusFile)}"
-        else:  # on this very machine
-            environ[PARENT] = str(os.getpid())
+        words = ["--outcome", outcomeFile, stage, *files, *commandOptions(options)]
+        if self.allowsGpu() and not self.usesGpu():
+            words += ["--gpuID", "-1"]
         with suppress(FileNotFoundError):
             os.remove(outcomeFile)
-        try:
-            self.runJob(program, arguments, numberOfMpi=1, numberOfThreads=1, env=environ)
-            status = readStatus(statusFile)
-        except subprocess.CalledProcessError as error:
-            status = error.returncode
+        if self.useQueueForSteps():
+            status = self._submit(words, f"{outcomeFile}.status")
+        else:  # on this very machine
+            status = self._runHere(words, {**Plugin.getEnviron(), PARENT: str(os.getpid())})
         outcome = read_outcome(outcomeFile)
         if outcome is None and status:
             raise EngineFailure(f"isonet-engine {stage} {ending(status)}")
         if outcome is not None and outcome.status:  # not what happened to the process after its work was done
             raise EngineFailure(outcome.error)
+
+    def _submit(self, words: Sequence[str], statusFile: str) -> int:
+        """The exit status of a job of the queue, which does not tell it: the job leaves it in a file."""
+        arguments = shlex.join(words)
+        if self.usesGpu():
+            arguments += f" --gpuID {','.join(map(str, range(self._gpusPerStep())))}"
+        readStatus(statusFile)  # that of a run that was killed
+        arguments += f" || echo $? > {shlex.quote(statusFile)}"
+        self.runJob(Plugin.engineCommand(), arguments, numberOfMpi=1, numberOfThreads=1, env=Plugin.getEnviron())
+        return readStatus(statusFile)
+
+    def _runHere(self, words: Sequence[str], environ: dict[str, str]) -> int:
+        """The exit status of a command on this machine, on the GPUs that Scipion lends to this step."""
+        arguments = shlex.join(words)
+        if self.usesGpu() and self._stepsExecutor.getGpuList():
+            # Scipion puts the GPUs in with the % operator, so other percent signs are doubled. An option, since a queue
+            # has set CUDA_VISIBLE_DEVICES, among which they count
+            arguments = arguments.replace("%", "%%") + " --gpuID '%(GPU)s'"
+        try:
+            self.runJob(
+                Plugin.engineCommand(), arguments, numberOfMpi=1, numberOfThreads=1, env=pwutils.Environ(environ)
+            )
+            return 0
+        except subprocess.CalledProcessError as error:
+            return error.returncode
 
     def _outcomeFile(self, stage: str, name: str) -> str:
         """Where one command tells how it ended."""

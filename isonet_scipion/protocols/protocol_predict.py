@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from typing import TYPE_CHECKING
 
 from pyworkflow.protocol.constants import LEVEL_ADVANCED
@@ -18,7 +19,9 @@ from isonet_scipion.engine.io.tomogram_table import CTF_STATE
 from isonet_scipion.engine.measure.verdict import Verdict
 from isonet_scipion.engine.network.model_file import BUILTIN, model_path, read_metadata
 from isonet_scipion.engine.physics.wedge import TILT_TOLERANCE
+from isonet_scipion.engine.serving import NAME as SERVE
 from isonet_scipion.engine.settings import PredictSettings
+from isonet_scipion.plugin import Plugin
 from isonet_scipion.protocols.base import EngineFailure
 from isonet_scipion.protocols.ctf_history import addCtfHistory, correctedErrors, ctfStates, statesInWords
 from isonet_scipion.protocols.defocus import (
@@ -29,11 +32,12 @@ from isonet_scipion.protocols.defocus import (
     sourcedDefoci,
     usedDefocus,
 )
+from isonet_scipion.protocols.engine_workers import IDLE_SECONDS, EngineWorkers
 from isonet_scipion.protocols.form import OneOf, addOption, addTiltRange, optionValues, tiltErrors
 from isonet_scipion.protocols.streaming import ProtIsoNetTomograms, isOpen, sameSampling
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from pyworkflow.object import Pointer
     from pyworkflow.protocol import Form
@@ -60,6 +64,11 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
     _possibleOutputs = {"tomograms": SetOfTomograms}
     MATCHED = ("inputCtfs",)
     FREE = ("batchSize",)
+
+    def __init__(self, **kwargs: object) -> None:
+        """Nothing runs yet."""
+        super().__init__(**kwargs)
+        self._workers = EngineWorkers()
 
     def _defineParams(self, form: Form) -> None:
         form.addSection(label="Input")
@@ -163,6 +172,24 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         report = self._requireOutput(str(report_path(path)), f"The report on {tsId}")
         convert.setReport(corrected, report)
         self._append(corrected)
+
+    def _runHere(self, words: Sequence[str], environ: dict[str, str]) -> int:
+        """In a process that goes on for further tomograms; each GPU has its own."""
+        gpus = ",".join(map(str, self._stepsExecutor.getGpuList())) if self.usesGpu() else ""
+        command = shlex.split(Plugin.engineCommand())
+        words = [*words, *(["--gpuID", gpus] if gpus else [])]
+        self.info(f"** Running command: **\n{shlex.join([*command, *words])}")
+        with self._workers.lent(gpus, [*command, SERVE, self.workingDir.get()], environ) as worker:
+            return worker.run(words)
+
+    def _stepsCheck(self) -> None:
+        super()._stepsCheck()
+        self._workers.endIdle(IDLE_SECONDS)
+
+    def closeStep(self) -> None:
+        """As elsewhere; the engines are needed no more."""
+        self._workers.endIdle()
+        super().closeStep()
 
     def _metadata(self) -> ModelMetadata:
         """What the model's file says, for example whether it learned from halves, which are then taken."""

@@ -8,6 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from pyworkflow.object import Pointer, Set
@@ -27,6 +28,7 @@ from isonet_scipion.protocols.form import addContrast
 
 if TYPE_CHECKING:
     from pwem.objects import EMSet
+    from pyworkflow.protocol import Step
 
 logger = logging.getLogger(__name__)
 
@@ -104,21 +106,25 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
 
     def stepsGeneratorStep(self) -> None:
         """Give each tomogram a step as soon as it and its partner are there, until the inputs are closed."""
-        self._tomograms, self._failed, steps, isGrowing = {}, {}, [], True
+        self._tomograms, self._failed, isGrowing = {}, {}, True
         self._ctfStates: States = {}
+        self._processSteps: list[tuple[int, str]] = []
+        self._takenSteps: list[Step] = []  # that another step did; Scipion is to be told
         while isGrowing and not self.isFailed():
             with self._lock:
                 # before the sets are read: what comes after that is seen in the next turn
                 isGrowing = any(self._isGrowing(name) for name in ("inputTomograms", *self.MATCHED))
                 new = self._newTomograms()
             self._tomograms.update(new)
-            steps += [
-                self._insertFunctionStep(self.processStep, tsId, prerequisites=[], wait=True, needsGPU=self._needsGpu())
-                for tsId in new
-            ]
+            for tsId in new:
+                index = self._insertFunctionStep(
+                    self.processStep, tsId, prerequisites=[], wait=True, needsGPU=self._needsGpu()
+                )
+                self._processSteps.append((index, tsId))
             if isGrowing:
                 time.sleep(max(1, self._getStreamingSleepOnWait()))
         if not self.isFailed():
+            steps = [index for index, _ in self._processSteps]
             self._insertFunctionStep(self.closeStep, prerequisites=steps, wait=True, needsGPU=False)
         if threading.current_thread() is threading.main_thread():
             self._stepsCheck()  # with one thread nobody calls it in time
@@ -130,6 +136,10 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
             self.updateSteps()
             for step in waiting:
                 step.setStatus(STATUS_NEW)
+        while self._takenSteps:
+            step = self._takenSteps.pop(0)
+            self._stepStarted(step)
+            self._stepFinished(step)
 
     def _isGrowing(self, name: str) -> bool:
         """Whether the set of an input may get more items, as its file says now."""
@@ -150,6 +160,33 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
         return {tsId: (tomogram, partners[tsId]) for tsId, tomogram in new.items() if tsId in partners}
 
     def processStep(self, tsId: str) -> None:
+        """Process one tomogram, then those of later steps that nobody has begun with.
+
+        Between one step and the next Scipion waits up to three seconds. In a queue each tomogram is a job of its own.
+        """
+        self._processOne(tsId)
+        while not self.useQueueForSteps() and (taken := self._takeStep()) is not None:
+            step, further = taken
+            try:
+                self._processOne(further)
+                step.setFinished()
+            except Exception as error:
+                step.setFailed(str(error))
+                raise
+            finally:
+                self._takenSteps.append(step)
+
+    def _takeStep(self) -> tuple[Step, str] | None:
+        """A step that may run and does not yet, and its tomogram; Scipion's executor then leaves it alone."""
+        with getattr(threading.current_thread(), "lock", nullcontext()):  # under which the executor starts steps
+            for index, tsId in self._processSteps:
+                step = self._steps[index - 1]
+                if step.getStatus() == STATUS_NEW:
+                    step.setRunning()
+                    return step, tsId
+        return None
+
+    def _processOne(self, tsId: str) -> None:
         """Process one tomogram; a failure is noted and leaves the others alone."""
         try:
             self._process(*self._tomograms[tsId])

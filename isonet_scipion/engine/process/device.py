@@ -91,6 +91,9 @@ def choose_devices(gpu_id: str | None = None, precision: str = "float32") -> Dev
     restore_conventions()
     backend = keras.backend.backend()
     gpus = _gpu_names(backend)
+    if gpus and os.environ.get(VISIBLE) != _visible_at_first():
+        why = f"this process works on {VISIBLE} '{_visible_at_first()}' already and can't change to '{gpu_id}'"
+        raise EngineError("gpuID", why, "Start another process for other GPUs.")
     if len(gpus) < named:
         raise EngineError(
             "gpuID",
@@ -119,6 +122,12 @@ def _quiet() -> Iterator[None]:
         os.dup2(kept, 2)
         os.close(kept)
         os.close(silent)
+
+
+@functools.lru_cache(maxsize=1)
+def _visible_at_first() -> str | None:
+    """The GPUs that the backend of this process took."""
+    return os.environ.get(VISIBLE)
 
 
 def _reason(backend: str) -> str:

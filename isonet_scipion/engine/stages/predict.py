@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,11 +14,12 @@ from isonet_scipion.engine.command import Command, value_of
 from isonet_scipion.engine.conventions import Normalisation
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.ctf_aware import known_transfer, takes_deconvolved
+from isonet_scipion.engine.io.files import State, file_state
 from isonet_scipion.engine.io.mrc import Volume, open_volume, same_voxel_size, volume_bytes, write_volume
 from isonet_scipion.engine.io.shown import border_of, require_axes, show_mean
 from isonet_scipion.engine.io.tomogram_table import TomogramEntry, TomogramTable
 from isonet_scipion.engine.network.correction import corrector, filled, measured_halo
-from isonet_scipion.engine.network.model_file import load_model, read_metadata
+from isonet_scipion.engine.network.model_file import load_model, model_path, read_metadata
 from isonet_scipion.engine.network.tiling import HALO, Tiling, automatic_tiling, isonet_tiling
 from isonet_scipion.engine.physics.borders import find_border
 from isonet_scipion.engine.physics.grey_scale import normalise
@@ -34,6 +36,8 @@ from isonet_scipion.engine.stages.report import Reporter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    import keras
 
     from isonet_scipion.engine.arrays import Floats
     from isonet_scipion.engine.io.model_metadata import ModelMetadata
@@ -74,8 +78,8 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
     network = metadata.network
     normalisation = Normalisation.told(settings.normalize_percentile, metadata.normalize_percentile)
     devices = choose_devices(settings.gpuID, settings.precision)
-    tiles = _Tiles(settings, network, devices)
-    model, _ = load_model(model_file)
+    file = model_path(model_file).resolve()
+    model, tiles = _loaded(file, file_state(file), dataclasses.replace(settings, tomo_idx=None), devices)
     reporter = Reporter(model_file, model, metadata, normalisation, settings.ctf_state)
     for entry, transfer in zip(entries, transfers):
         volume = entry.source()
@@ -116,6 +120,13 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
             reporter.write(entry, volume, halves, after, border)
     if settings.report:
         log.info("%s", write_tomograms_page(settings.output_dir))
+
+
+@functools.lru_cache(maxsize=1)
+def _loaded(model_file: Path, _: State, settings: PredictSettings, devices: Devices) -> tuple[keras.Model, _Tiles]:
+    """A model, and the tiles that suit it and the memory: kept for the next command that this process runs."""
+    model, metadata = load_model(model_file)
+    return model, _Tiles(settings, metadata.network, devices)
 
 
 def _predict_side_by_side(
@@ -179,7 +190,7 @@ def _fixed_tiling(settings: PredictSettings, network: NetworkSettings) -> Tiling
 
 
 class _Tiles:
-    """The tiles of all tomograms of a command: as large as the memory allows, smaller once it did not."""
+    """The tiles of all tomograms of a process: as large as the memory allows, smaller once it did not."""
 
     def __init__(self, settings: PredictSettings, network: NetworkSettings, devices: Devices) -> None:
         """Ask for the free memory: once, as the backend keeps what it has taken."""

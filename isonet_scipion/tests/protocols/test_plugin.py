@@ -26,8 +26,10 @@ from isonet_scipion import environment, installation, protocols
 from isonet_scipion.constants import ISONET_ENGINE_BACKEND, ISONET_ENGINE_HOME, ISONET_ENGINE_PYTHON
 from isonet_scipion.engine.io.outcome import Outcome, reserve_outcome, write_outcome
 from isonet_scipion.engine.process.backend import environment_choice
+from isonet_scipion.engine.process.parent_watch import PARENT
 from isonet_scipion.plugin import Plugin
 from isonet_scipion.protocols.base import EngineFailure, ending, readStatus
+from isonet_scipion.protocols.engine_workers import EngineWorker
 
 PACKAGE = Path(isonet_scipion.__file__).parent
 
@@ -246,8 +248,9 @@ def test_environment_appears_only_when_it_is_complete(tools, tmp_path, fails_at)
         assert os.access(home / "env" / "bin" / "isonet-engine", os.X_OK)
 
 
-def test_a_check_that_fails_on_the_gpu_alone_keeps_the_environment_and_says_so(tools, tmp_path, capfd):
+def test_a_check_that_fails_on_the_gpu_alone_keeps_the_environment_and_says_so(tools, tmp_path, capfd, monkeypatch):
     tools("nothing", on_gpu_alone=True)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)  # -1 where other tests have run
     home = tmp_path / "home"
     installation.install(home, "tensorflow", True, "")
     assert (home / environment.installed_flag()).exists()
@@ -283,30 +286,38 @@ def predict(tmp_path):
 
 
 @pytest.fixture
-def commands(monkeypatch, predict):
+def refine(tmp_path):
+    protocol = protocols.ProtIsoNetRefine(workingDir=str(tmp_path), useGpu=True)
+    (tmp_path / "extra").mkdir()
+    return protocol
+
+
+@pytest.fixture
+def commands(monkeypatch):
     """Command lines that would go to the shell."""
     lines = []
     monkeypatch.setattr(process, "runCommand", lambda command, **kwargs: lines.append(command.strip()))
-    monkeypatch.setattr(predict, "getSubmitDict", dict)
+    for kind in (protocols.ProtIsoNetPredict, protocols.ProtIsoNetRefine):
+        monkeypatch.setattr(kind, "getSubmitDict", lambda self: {})
     return lines
 
 
 @pytest.mark.parametrize(("gpus", "told"), [([], []), ([1], ["--gpuID", "1"]), ([0, 2], ["--gpuID", "0 2"])])
-def test_gpus_and_hard_names_reach_the_engine_unharmed(predict, commands, gpus, told):
-    predict.setStepsExecutor(StepExecutor(None, gpuList=gpus))
+def test_gpus_and_hard_names_reach_the_engine_unharmed(refine, commands, gpus, told):
+    refine.setStepsExecutor(StepExecutor(None, gpuList=gpus))
     name = "it's; $HOME 50%d %s `x`.star"
-    predict._runEngine("predict", [name], {"output_dir": "a b"})
+    refine._runEngine("refine", [name], {"output_dir": "a b"})
     # what the shell makes of it, with the engine replaced by something that prints its arguments
     echo = f"{sys.executable} -c 'import sys; print(sys.argv[1:])'"
     line = commands[0].replace(Plugin.engineCommand(), echo)
     words = subprocess.run(line, shell=True, capture_output=True, text=True, check=True)
-    assert words.stdout.strip().endswith(str(["predict", name, "--output_dir", "a b", *told])[1:])
+    assert words.stdout.strip().endswith(str(["refine", name, "--output_dir", "a b", *told])[1:])
 
 
-def test_without_gpu_the_cpu_is_forced(predict, commands):
-    predict.setStepsExecutor(StepExecutor(None, gpuList=[0]))
-    predict.useGpu.set(False)
-    predict._runEngine("predict", [], {})
+def test_without_gpu_the_cpu_is_forced(refine, commands):
+    refine.setStepsExecutor(StepExecutor(None, gpuList=[0]))
+    refine.useGpu.set(False)
+    refine._runEngine("refine", [], {})
     assert commands[0].endswith(" --gpuID -1")
 
 
@@ -347,23 +358,38 @@ def test_a_job_of_a_queue_takes_the_gpu_that_it_is_given(predict, commands, monk
     assert "--gpuID 0 " in commands[0]
 
 
+@pytest.mark.parametrize(("use", "gpus", "told"), [(True, [2], "2"), (True, [0, 2], "0,2"), (False, [2], "-1")])
+def test_an_engine_that_is_kept_is_told_its_gpus_by_each_command(predict, monkeypatch, use, gpus, told):
+    asked = []
+    monkeypatch.setattr(EngineWorker, "__init__", lambda self, command, environ: asked.append((command, environ)))
+    monkeypatch.setattr(EngineWorker, "run", lambda self, words: asked.append(words) or 0)
+    monkeypatch.setattr(EngineWorker, "isAlive", lambda self: True)
+    predict.useGpu.set(use)
+    predict.setStepsExecutor(StepExecutor(None, gpuList=gpus))
+    name = "it's; $HOME 50%d %s `x`.star"
+    for _ in range(2):
+        predict._runEngine("predict", [name], {})
+    (command, environ), *words = asked  # one start for both
+    assert command[-2:] == ["serve", predict.workingDir.get()]
+    assert environ[PARENT] == str(os.getpid())
+    assert [one[2:] for one in words] == [["predict", name, "--gpuID", told]] * 2
+
+
 @pytest.fixture
 def engine(predict, monkeypatch):
     """What the engine writes of its end, by what it works on, and its exit status."""
     ends = {}
 
-    def run(program, arguments, **kwargs):
-        path = shlex.split(arguments)[1]
+    def run(words, environ):
+        path = words[1]
         name = re.fullmatch("predict_(.*)_outcome.json", os.path.basename(path))[1]
         outcome, status = ends[name]
         if outcome is not None:
             reserve_outcome(path)
             write_outcome(path, outcome)
-        if status:
-            raise subprocess.CalledProcessError(status, program)
+        return status
 
-    monkeypatch.setattr(predict, "runJob", run)
-    predict.setStepsExecutor(StepExecutor(None, gpuList=[]))
+    monkeypatch.setattr(predict, "_runHere", run)
     return ends
 
 

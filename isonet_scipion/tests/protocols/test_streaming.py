@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,18 +25,30 @@ from isonet_scipion.protocols import (
     ProtIsoNetPredict,
 )
 from isonet_scipion.tests.protocols.live import LiveTest, waitFor
-from isonet_scipion.tests.protocols.scene import OPTICS, SHAPES, VOXEL_SIZE, read, scene
+from isonet_scipion.tests.protocols.scene import OPTICS, SHAPES, VOXEL_SIZE, read, scene, write
 
 STREAMING = {"numberOfThreads": 3, "streamingSleepOnWait": 1}
-# an engine that tells when it works, and on which GPUs
-SPY = """#!/bin/sh
-gpu=$(echo "$*" | sed -n "s/.*--gpuID //p")
-echo "begin $gpu $*" >> {log}
-case "$*" in *--gpuID*) set -- "$@" --gpuID -1;; esac  # these GPUs need not be there
-{python} "$@"
-status=$?
-echo "end $gpu $*" >> {log}
-exit $status
+# an engine that tells when it starts, when it works, and on which GPUs
+SPY = """#!{python}
+import json, os, subprocess, sys
+
+def note(*words):
+    with open({log!r}, "a") as log:
+        print(*words, file=log)
+
+if "serve" not in sys.argv:
+    os.execv({python!r}, [{python!r}, *sys.argv[1:]])
+note("start", os.getpid())
+engine = subprocess.Popen([{python!r}, *sys.argv[1:]], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+for line in sys.stdin:
+    words = json.loads(line)
+    gpu = words[words.index("--gpuID") + 1]
+    note("begin", gpu, *words)
+    engine.stdin.write(json.dumps([*words, "--gpuID", "-1"]) + "\\n")  # these GPUs need not be there
+    engine.stdin.flush()
+    answer = engine.stdout.readline()
+    note("end", gpu, *words)
+    print(answer, end="", flush=True)
 """
 
 
@@ -210,6 +221,7 @@ class TestIsoNetStreaming(LiveTest):
         self.assertEqual([event for event, *_ in events], ["begin", "begin", "end", "end", "begin", "end"])
         self.assertEqual({gpu for _, gpu, _ in events[:2]}, {"0", "1"})
         self.assertIn(events[4][1:], [("0", "TS_03"), ("1", "TS_03")])
+        self.assertEqual(log.read_text().count("start"), 2)  # each GPU's engine went on with what came later
 
         serial = self.run_(ProtIsoNetPredict, inputs, **tiles, useGpu=False)
         expected = {tomogram.getTsId(): read(tomogram.getFileName()) for tomogram in serial.tomograms}
@@ -217,6 +229,33 @@ class TestIsoNetStreaming(LiveTest):
         for tomogram in predict.tomograms:
             np.testing.assert_allclose(read(tomogram.getFileName()), expected[tomogram.getTsId()], atol=1e-4)
             self.checkHeaderSRate(tomogram, VOXEL_SIZE)
+
+    def test_one_engine_corrects_many_tomograms_and_one_that_fails_costs_no_other(self) -> None:
+        many = self.raw / "many"
+        many.mkdir()
+        for number in range(6):
+            write(many / f"M_{number}.mrc", scene((24, 32, 32), number))
+        imported = self.importTomograms(filesPath=str(many))
+        bad = Path(imported.Tomograms.getFirstItem().getFileName())
+        bad = bad.resolve()
+        whole = bad.read_bytes()
+        bad.write_bytes(whole[:5000])
+        model = self.run_(ProtIsoNetImportModel, {}, modelFile=self.modelFile())
+        inputs = {"inputTomograms": (imported, "Tomograms"), "model": (model, "model")}
+        with self.spy() as log:
+            predict = self.run_(ProtIsoNetPredict, inputs, cubeSize=20, cropSize=40, useGpu=False, numberOfThreads=2)
+            self.assertEqual((predict.tomograms.getSize(), predict.failedTomograms.getSize()), (5, 1))
+            self.assertIn("5000 bytes", predict.failedTomograms.getFirstItem().getObjComment())
+            events = [line.split()[0] for line in log.read_text().splitlines()]
+            self.assertEqual(events, ["start", *["begin", "end"] * 6])
+            steps = [step for step in predict.loadSteps() if step.funcName.get() == "processStep"]
+            self.assertEqual([step.getStatus() for step in steps], ["finished"] * 6)
+            bad.write_bytes(whole)
+            self.continue_(predict)
+            self.assertEqual(predict.tomograms.getSize(), 6)
+            events = [line.split()[0] for line in log.read_text().splitlines()]
+            self.assertEqual(events[13:], ["start", "begin", "end"])
+        self.assertFalse(self.engine(predict))
 
     def modelFile(self) -> str:
         """A small network that was never trained."""
@@ -232,9 +271,10 @@ class TestIsoNetStreaming(LiveTest):
     @contextmanager
     def spy(self) -> Iterator[Path]:
         """Protocols started within use an engine that keeps a log, whose file this is."""
-        log, script = Path(self.proj.path, "engine.log"), Path(self.proj.path, "spy.sh")
-        script.write_text(SPY.format(log=shlex.quote(str(log)), python=shlex.quote(sys.executable)))
+        log, script = Path(self.proj.path, "engine.log"), Path(self.proj.path, "spy.py")
+        script.write_text(SPY.format(log=str(log), python=sys.executable))
         script.chmod(0o755)
+        log.unlink(missing_ok=True)
         os.environ["ISONET_ENGINE_PYTHON"] = str(script)
         try:
             yield log
