@@ -14,6 +14,12 @@ from contextlib import contextmanager
 GRACE = 6.0  # seconds for the running step, which Python can't interrupt while it is inside TensorFlow
 STATUS: dict[int, int] = {number: 128 + number for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
 
+# what TensorFlow does, with no chance to say more, where one of its threads can't be started in the midst of the work
+ABORT_REASON = "perhaps since the limit on threads or memory was reached"
+ABORT_REMEDY = (
+    "Raise the limits (ulimit -u, ulimit -v, the container's pids limit), close other programs, or give it fewer CPUs."
+)
+
 
 class Terminated(BaseException):
     """SIGTERM or SIGHUP, its argument, came; a BaseException, so that clean-up runs and nothing swallows it."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.process.parent_watch import PARENT, live_with_parent
+from isonet_scipion.engine.process.signals import ABORT_REASON, ABORT_REMEDY
 
 log = logging.getLogger(__name__)
 SECONDS_TO_END = 5.0
@@ -73,6 +75,8 @@ def _outcome(one: tuple[Any, Any, str]) -> EngineError | None:
         told = receiving.recv()
     except EOFError:
         process.join()
-        remedy = "See the log above. What was finished is kept; start again for the rest."
-        return EngineError(name, f"its process ended with status {process.exitcode}", remedy)
+        kept = "What was finished is kept; start again for the rest."
+        if process.exitcode == -signal.SIGABRT:
+            return EngineError(name, f"its process was aborted, {ABORT_REASON}", f"{ABORT_REMEDY} {kept}")
+        return EngineError(name, f"its process ended with status {process.exitcode}", f"See the log above. {kept}")
     return EngineError(*told) if told else None

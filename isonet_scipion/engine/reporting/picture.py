@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from isonet_scipion.engine.io.files import replacing
+from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.io.files import read_own_file, replacing
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Iterator
 
     from matplotlib.figure import Figure
 
 DOTS_PER_INCH = 100
+MOST_PICTURE = 64 << 20  # bytes
+SOFTWARE = {"Software": "isonet_scipion"}  # that a picture says it was made by
 
 
 @contextmanager
@@ -48,4 +51,12 @@ def picture(path: str | os.PathLike[str], width: float, height: float) -> Iterat
         FigureCanvasAgg(figure)
         yield figure
         with replacing(path) as temporary:
-            figure.savefig(temporary, dpi=DOTS_PER_INCH)
+            figure.savefig(temporary, dpi=DOTS_PER_INCH, metadata=SOFTWARE)
+
+
+def require_own_picture(path: str | os.PathLike[str]) -> None:
+    """Raise an EngineError if a picture is there that this program, in versions after 1.0.0, has not made."""
+    if os.path.lexists(path) and SOFTWARE["Software"].encode() not in read_own_file(path, MOST_PICTURE):
+        raise EngineError(
+            str(path), "it is there already, and no picture of this program", "Move it away, or give another folder."
+        )

@@ -16,6 +16,7 @@ from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.ctf_aware import known_transfer, takes_deconvolved
 from isonet_scipion.engine.io.files import State, file_state
 from isonet_scipion.engine.io.mrc import Volume, open_volume, same_voxel_size, volume_bytes, write_volume
+from isonet_scipion.engine.io.report_file import report_path
 from isonet_scipion.engine.io.shown import border_of, require_axes, show_mean
 from isonet_scipion.engine.io.tomogram_table import TomogramEntry, TomogramTable
 from isonet_scipion.engine.network.correction import corrector, filled, measured_halo
@@ -31,6 +32,7 @@ from isonet_scipion.engine.process.progress import Progress
 from isonet_scipion.engine.process.workers import side_by_side
 from isonet_scipion.engine.reporting.comparison_figure import save_comparison
 from isonet_scipion.engine.reporting.pages import require_own_page, write_tomograms_page
+from isonet_scipion.engine.reporting.picture import require_own_picture
 from isonet_scipion.engine.settings import PredictSettings
 from isonet_scipion.engine.stages.report import Reporter
 
@@ -68,6 +70,10 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
         sizes[_target(entry, settings)] = volume_bytes(volume.shape)
     owners = {_target(entry, settings): entry for entry in entries}
     marks = table.claim(owners, "predict", "rlnCorrectedTomoName", "output_dir")
+    for target in marks:
+        if not target.exists():  # else its pictures are its own, perhaps of an earlier version
+            require_own_picture(target.with_suffix(".png"))
+            require_own_picture(report_path(target).with_suffix(".png"))
     if settings.report:
         require_own_page(settings.output_dir)
     require_space(settings.output_dir, growth(sizes))

@@ -78,6 +78,21 @@ def test_a_file_of_the_users_own_is_not_replaced(sessions, run):
     assert Path("deconv/TS_01.mrc").is_symlink()
 
 
+@pytest.mark.parametrize("name", ["TS_01_corrected.png", "TS_01_corrected_report.png"])
+def test_a_picture_of_the_users_own_is_not_replaced(sessions, run, name):
+    assert run(*command("predict", "a"))[0] == 0
+    folder = sessions / "corrected_tomos"
+    for path in folder.glob("*.mrc"):
+        path.unlink()
+    assert run(*command("predict", "a"))[0] == 0  # those of the first run are its own
+    for path in folder.glob("*.mrc"):
+        path.unlink()
+    (folder / name).write_bytes(b"\x89PNG of somebody else")
+    status, log = run(*command("predict", "a"))
+    assert status == 1 and f"{name}: it is there already" in the_error(log)
+    assert (folder / name).read_bytes() == b"\x89PNG of somebody else" and not list(folder.glob("*.mrc"))
+
+
 def test_a_moved_project_goes_on_with_what_its_table_names(sessions, run, monkeypatch):
     assert run("deconv", "a.star")[0] == 0
     sessions.rename(sessions.with_name("moved"))

@@ -76,11 +76,31 @@ def test_what_python_38_does_not_know_is_found(tmp_path):
     assert len(problems(module)) == 3
 
 
+def python_38() -> str | None:
+    """One that runs and has Tk, which Scipion imports: on PATH, else of pyenv, whose python3.8 on PATH may not run."""
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"), "versions")
+    for python in (shutil.which("python3.8"), *sorted(pyenv.glob("3.8*/bin/python"))):
+        test = [str(python), "-c", "import ctypes, sys, tkinter; assert sys.version_info[:2] == (3, 8)"]
+        if python and subprocess.run(test, stderr=subprocess.DEVNULL).returncode == 0:
+            return str(python)
+    return None
+
+
+def test_pyenvs_python_38_is_taken_where_the_one_on_path_does_not_run(tmp_path, monkeypatch):
+    for file, status in ((tmp_path / "python3.8", 127), (tmp_path / "versions" / "3.8.18" / "bin" / "python", 0)):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"#!/bin/sh\nexit {status}\n")
+        file.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("PYENV_ROOT", str(tmp_path))
+    assert python_38() == str(file)
+
+
 @pytest.mark.install
 @pytest.mark.timeout(3600)
 def test_a_protocol_runs_there_through_the_engines_own_python(tmp_path):
-    found = shutil.which("python3.8")
-    if not found or subprocess.run([found, "-c", "import ctypes, tkinter"], stderr=subprocess.DEVNULL).returncode:
+    found = python_38()
+    if found is None:
         pytest.skip("no Python 3.8 with Tk was found: only the syntax was looked at")
     python, engine = tmp_path / "scipion" / "bin" / "python", tmp_path / "engine"
     foreign = re.compile("SCIPION|ISONET|KERAS|PYTHON|VIRTUAL")

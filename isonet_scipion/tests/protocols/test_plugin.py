@@ -422,7 +422,14 @@ def test_work_that_is_done_counts_however_its_process_ended(predict, engine):
 
 @pytest.mark.parametrize(
     ("status", "words"),
-    [(-9, "ended by SIGKILL"), (137, "ended by SIGKILL"), (143, "ended by SIGTERM"), (3, "status 3")],
+    [
+        (-9, "ended by SIGKILL"),
+        (137, "ended by SIGKILL"),
+        (143, "ended by SIGTERM"),
+        (3, "status 3"),
+        (134, "ulimit -u"),
+        (-6, "ulimit -u"),
+    ],
 )
 def test_the_end_of_a_command_is_told(status, words):
     assert words in ending(status)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +12,9 @@ import pyworkflow
 
 from isonet_scipion.engine.physics.ctf import CtfParameters
 from isonet_scipion.engine.physics.radial_filter import Deconvolution, deconvolve
-from isonet_scipion.protocols import ProtIsoNetDeconv, ProtIsoNetMask
+from isonet_scipion.protocols import ProtIsoNetDeconv, ProtIsoNetMask, ProtIsoNetPredict
 from isonet_scipion.tests.protocols.live import LiveTest, waitFor
-from isonet_scipion.tests.protocols.scene import OPTICS, SHAPES, VOXEL_SIZE, read, scene
+from isonet_scipion.tests.protocols.scene import OPTICS, SHAPES, VOXEL_SIZE, read, scene, write
 
 # the job runs in the background; while it does, a file bears its number
 SUBMIT = """#!/bin/sh
@@ -36,6 +38,17 @@ SUBMIT_TEMPLATE = #!/bin/sh
 CANCEL_COMMAND = true %_(JOB_ID)s
 CHECK_COMMAND = sh {queue}/check.sh %_(JOB_ID)s
 QUEUES = {{ "default": {{}} }}
+"""
+
+# an engine that begins when six of it run, and does without the GPU
+MEETING = """#!/bin/sh
+case "$*" in *" predict "*) ;; *) exec {python} "$@";; esac
+touch "{queue}/met.$$"
+for _ in $(seq 200); do
+    [ "$(ls {queue}/met.* | wc -l)" -eq 6 ] && exec {python} "$@" --gpuID -1
+    sleep 1
+done
+exit 3
 """
 
 
@@ -107,6 +120,34 @@ class TestIsoNetQueue(LiveTest):
         self.assertEqual(failed.getTsId(), "TS_02")
         self.assertRegex(failed.getObjComment(), "TS_02.mrc: .*5000 bytes")
         self.assertEqual(list(Path(mask._getExtraPath()).glob("*.status")), [])
+
+    def test_six_tomograms_are_six_jobs_at_once_that_ask_for_a_gpu_each(self) -> None:
+        folder = self.raw / "six"
+        folder.mkdir()
+        for number in range(6):
+            write(folder / f"Q_{number}.mrc", scene((24, 32, 32), number))
+        six = self.importTomograms(filesPath=str(folder))
+        engine = self.queue / "engine"  # waits until all six are there, so that fewer at once would never end
+        engine.write_text(MEETING.format(queue=self.queue, python=sys.executable))
+        engine.chmod(0o755)
+        inputs = {"inputTomograms": (six, "Tomograms")}
+        os.environ["ISONET_ENGINE_PYTHON"] = str(engine)
+        try:
+            predict = self.prepare(
+                ProtIsoNetPredict,
+                inputs,
+                numberOfThreads=3,
+                useGpu=True,
+                gpuList="0,1,2,3,4,5",
+                cubeSize=20,
+                cropSize=40,
+            )
+            self.assertTrue(self.submit(predict, forSteps=True).isFinished(), predict.getErrorMessage())
+        finally:
+            del os.environ["ISONET_ENGINE_PYTHON"]
+        self.assertEqual(predict.tomograms.getSize(), 6)
+        asked = re.findall(r"(\d+) threads, (\d+) GPUs\n.* predict .*--gpuID (\S+)", self.script(predict))
+        self.assertEqual(asked, [("4", "1", "0")] * 6)
 
     @staticmethod
     def script(protocol) -> str:

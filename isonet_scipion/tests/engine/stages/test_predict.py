@@ -1,6 +1,7 @@
 """predict where memory or the number format does not suffice, with networks that are functions."""
 
 import dataclasses
+import os
 import re
 from pathlib import Path
 
@@ -107,3 +108,12 @@ def test_each_gpu_gets_tomograms_of_its_own_and_a_failure_leaves_the_others(proj
         )
     named = {row["rlnIndex"]: row.get("rlnCorrectedTomoName") for row in read_star("tomograms.star").rows}
     assert Path(named["1"]).exists() and Path(named["2"]).exists() and not Path(str(named["3"])).exists()
+
+
+def abort(_):
+    os.abort()
+
+
+def test_a_process_that_is_aborted_names_the_limits():
+    with pytest.raises(EngineError, match=r"GPU 1: its process was aborted.*ulimit -u"):
+        side_by_side(abort, [("GPU 1", None)])
