@@ -11,12 +11,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import replace
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from isonet_scipion import __version__
-from isonet_scipion.engine.command import Command
 from isonet_scipion.engine.errors import EngineError, one_line, printable, system_error
 from isonet_scipion.engine.io.files import alone, discard_temporaries, require_outputs
 from isonet_scipion.engine.io.outcome import MOST_WARNINGS, Outcome, reserve_outcome, write_outcome
@@ -26,7 +25,10 @@ from isonet_scipion.engine.process.parent_watch import live_with_parent
 from isonet_scipion.engine.process.signals import STATUS, Terminated, ending_on_signals
 from isonet_scipion.engine.serving import NAME as SERVE
 from isonet_scipion.engine.serving import serve
-from isonet_scipion.engine.settings import Option
+
+if TYPE_CHECKING:
+    from isonet_scipion.engine.command import Command
+    from isonet_scipion.engine.settings import Option
 
 NAME = "isonet-engine"
 # command: its module in `stages`, which holds its record; read when it is needed, since Keras and others take seconds

@@ -7,15 +7,18 @@ import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
 
-from isonet_scipion.engine.arrays import Floats, Integers, Reals
 from isonet_scipion.engine.learning.method import Losses
-from isonet_scipion.engine.learning.pairs import PreparedSubtomogram
-from isonet_scipion.engine.physics.back_projected_noise import Noise
 from isonet_scipion.engine.physics.cube_rotations import TRAINING_ROTATIONS
+
+if TYPE_CHECKING:
+    from isonet_scipion.engine.arrays import Floats, Integers, Reals
+    from isonet_scipion.engine.learning.pairs import PreparedSubtomogram
+    from isonet_scipion.engine.physics.back_projected_noise import Noise
 
 log = logging.getLogger(__name__)
 VALIDATION_SHARE = 0.1

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from isonet_scipion.engine.arrays import Floats, release, scratch_array
-from isonet_scipion.engine.conventions import Normalisation
-from isonet_scipion.engine.io.subtomograms import Subtomogram
 from isonet_scipion.engine.learning.pairs import first_estimate
 from isonet_scipion.engine.network.unet import run_network
 from isonet_scipion.engine.physics.grey_scale import normalise
 
 if TYPE_CHECKING:
     import keras
+
+    from isonet_scipion.engine.conventions import Normalisation
+    from isonet_scipion.engine.io.subtomograms import Subtomogram
 
 STACK_BYTES = 1 << 30  # of estimates kept in memory; more go to a file without a name
 

@@ -10,26 +10,27 @@ import numpy as np
 
 from isonet_scipion.engine.arrays import Floats, release
 from isonet_scipion.engine.io.mrc import write_volume
-from isonet_scipion.engine.io.subtomograms import Subtomogram
 from isonet_scipion.engine.learning.epoch import PairSource, cached, compile_model, falling, train_epoch
 from isonet_scipion.engine.learning.estimates import estimate_subtomograms
 from isonet_scipion.engine.learning.forecast import estimate_bytes
-from isonet_scipion.engine.learning.method import Losses
 from isonet_scipion.engine.learning.noise_schedule import noise_sources
 from isonet_scipion.engine.learning.pairs import PreparedSubtomogram, filled_target, prepare
-from isonet_scipion.engine.learning.state import RunState
 from isonet_scipion.engine.learning.unseen_boxes import restored_wedge_of_subtomograms
-from isonet_scipion.engine.measure.hidden_wedge import WedgeMeasure
 from isonet_scipion.engine.network.model_file import copy_weights
 from isonet_scipion.engine.network.unet import build_unet, run_network
-from isonet_scipion.engine.physics.back_projected_noise import Noise
-from isonet_scipion.engine.process.device import Devices
 from isonet_scipion.engine.process.progress import Progress
 from isonet_scipion.engine.reporting.training_page import save_slices
-from isonet_scipion.engine.settings import IterativeSettings
 
 if TYPE_CHECKING:
     import keras
+
+    from isonet_scipion.engine.io.subtomograms import Subtomogram
+    from isonet_scipion.engine.learning.method import Losses
+    from isonet_scipion.engine.learning.state import RunState
+    from isonet_scipion.engine.measure.hidden_wedge import WedgeMeasure
+    from isonet_scipion.engine.physics.back_projected_noise import Noise
+    from isonet_scipion.engine.process.device import Devices
+    from isonet_scipion.engine.settings import IterativeSettings
 
 
 class Iterative:
@@ -44,7 +45,8 @@ class Iterative:
         unseen: Sequence[Subtomogram] = (),
     ) -> None:
         """Train on subtomograms, all of one size, by cubes of `cube_size`^3 voxels; `unseen` ones are for the test."""
-        self.subtomograms, self.unseen, self.settings = subtomograms, unseen, settings
+        self.subtomograms, self.unseen = subtomograms, unseen
+        self.settings, self.decided = settings, settings.decided()
         self.cube_size, self.crop_size = cube_size, subtomograms[0].size
         self.least_batch = devices.count  # one pair for each device
         self.folder = Path(settings.result_dir)
@@ -79,7 +81,7 @@ class Iterative:
         self.model.optimizer.learning_rate = settings.learning_rate * falling(state.epoch, settings.epochs)
         threads = max(1, settings.preprocessing_ncpus)
         return train_epoch(
-            self.model, batches, state.epoch, settings.decided().steps_per_epoch, state.batch_size, threads, on_step
+            self.model, batches, state.epoch, self.decided.steps_per_epoch, state.batch_size, threads, on_step
         )
 
     def test(self) -> WedgeMeasure | None:
@@ -125,7 +127,7 @@ class Iterative:
             target = filled_target(subtomogram.normalised(), estimate, subtomogram.tilt, settings.normalisation)
             return prepare(target, subtomogram.tilt, self.cube_size)
 
-        seed = [settings.decided().seed, iteration]
+        seed = [self.decided.seed, iteration]
         noise: list[Noise] = []
         if level > 0:
             tilts = [subtomogram.tilt for subtomogram in self.subtomograms]

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
-from isonet_scipion.engine.learning.state import RunState
-from isonet_scipion.engine.measure.hidden_wedge import WedgeMeasure
-
 if TYPE_CHECKING:
     import keras
+
+    from isonet_scipion.engine.learning.state import RunState
+    from isonet_scipion.engine.measure.hidden_wedge import WedgeMeasure
 
 Batches = TypeVar("Batches")
 
@@ -25,8 +25,8 @@ class Losses(NamedTuple):
 class Method(Protocol[Batches]):
     """A way of training; `iterative.Iterative` and `one_pass.OnePass`, which share nothing but this.
 
-    A third one needs a class with these, its settings (`settings.METHODS`) and a function in `stages.refine` that makes
-    it of a table.
+    A third one needs a class with these, its settings (`settings.METHODS`), what its table is known by
+    (`stages.refine.TABLES`), and a function that makes a run of it of such a table (`stages.refine.STARTS`).
     """
 
     cube_size: int  # side in voxels of what the network is trained on

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.noise_folder import read_noise
 from isonet_scipion.engine.physics.back_projected_noise import Noise, NoiseSource
-from isonet_scipion.engine.physics.wedge import TiltRange
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from isonet_scipion.engine.physics.wedge import TiltRange
 
 
 def noise_level(iteration: int, levels: Sequence[float], starts: Sequence[int]) -> float:

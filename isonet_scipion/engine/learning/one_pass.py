@@ -11,25 +11,27 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 from keras import ops
 
 from isonet_scipion.engine.learning.epoch import VALIDATION_SHARE, fit_epoch, seed_dropout
-from isonet_scipion.engine.learning.method import Losses
 from isonet_scipion.engine.learning.noise_schedule import noise_sources
 from isonet_scipion.engine.learning.one_pass_batches import CropBatches, TomogramSource
 from isonet_scipion.engine.learning.one_pass_step import VIEWS, OnePassModel, weighted_error
-from isonet_scipion.engine.learning.state import RunState
 from isonet_scipion.engine.learning.unseen_boxes import UnseenBoxes
-from isonet_scipion.engine.measure.hidden_wedge import WedgeMeasure
 from isonet_scipion.engine.network.unet import build_unet, run_network
-from isonet_scipion.engine.physics.back_projected_noise import NoiseSource
-from isonet_scipion.engine.process.device import Devices
 from isonet_scipion.engine.sampling.training_positions import crop_side
-from isonet_scipion.engine.settings import OnePassSettings
+
+if TYPE_CHECKING:
+    from isonet_scipion.engine.learning.method import Losses
+    from isonet_scipion.engine.learning.state import RunState
+    from isonet_scipion.engine.measure.hidden_wedge import WedgeMeasure
+    from isonet_scipion.engine.physics.back_projected_noise import Noise
+    from isonet_scipion.engine.process.device import Devices
+    from isonet_scipion.engine.settings import OnePassSettings
 
 log = logging.getLogger(__name__)
 AVERAGING = 0.98  # momentum of the running average of the weights: over the last 50 steps
@@ -44,7 +46,7 @@ class LearningRate(keras.optimizers.schedules.CosineDecay):  # type: ignore[misc
 
     before = 0  # `continue_from` starts an optimiser in the middle of a run
 
-    def __call__(self, step):
+    def __call__(self, step: Any) -> Any:
         """The rate at a step of the optimiser."""
         return ops.minimum(super().__call__(step), super().__call__(step + self.before))
 
@@ -53,17 +55,19 @@ class LearningRate(keras.optimizers.schedules.CosineDecay):  # type: ignore[misc
 class NoiseSchedule:
     """The noise that an iteration adds."""
 
-    sources: Sequence[NoiseSource]
+    sources: Sequence[Noise]
     level: float
 
 
 class OnePass:
     """Trains on crops of tomograms; an iteration is `epochs` epochs, after which a model is written."""
 
-    def __init__(self, tomograms: Sequence[TomogramSource], settings: OnePassSettings, devices: Devices) -> None:
-        """Train on tomograms, or their halves, with the settings' cube_size set."""
-        self.tomograms, self.settings = tomograms, settings
-        self.cube_size = settings.cube_size
+    def __init__(
+        self, tomograms: Sequence[TomogramSource], cube_size: int, settings: OnePassSettings, devices: Devices
+    ) -> None:
+        """Train on tomograms, or their halves, by cubes of `cube_size`^3 voxels."""
+        self.tomograms, self.settings, self.decided = tomograms, settings, settings.decided()
+        self.cube_size = cube_size
         self.crop_size = crop_side(self.cube_size, settings.any_angle > 0, math.lcm(*settings.network.divisor))
         self.least_batch = VIEWS * devices.count  # all views of one crop for each device
         self.boxes = UnseenBoxes(tomograms, self.crop_size)
@@ -92,7 +96,7 @@ class OnePass:
     def compile(self, model: keras.Model) -> None:
         """Take the network and make it ready."""
         settings = self.settings
-        steps = settings.iterations * settings.epochs * settings.steps_per_epoch
+        steps = settings.iterations * settings.epochs * self.decided.steps_per_epoch
         rising = max(1, round(WARM_UP * steps))
         self.rate = LearningRate(0.0, max(1, steps - rising), warmup_target=settings.learning_rate, warmup_steps=rising)
         optimiser = keras.optimizers.Adam(self.rate, global_clipnorm=CLIP, use_ema=True, ema_momentum=AVERAGING)
@@ -113,10 +117,10 @@ class OnePass:
         """Make the noise; the crops are drawn anew in each step."""
         settings = self.settings
         made = int(ops.convert_to_numpy(self.network.optimizer.iterations))
-        self.rate.before = self._epochs(state) * settings.steps_per_epoch - made
+        self.rate.before = self._epochs(state) * self.decided.steps_per_epoch - made
         if noise_level <= 0:
             return NoiseSchedule((), 0.0)
-        rng = np.random.default_rng([settings.seed, state.iteration, 1])
+        rng = np.random.default_rng([self.decided.seed, state.iteration, 1])
         tilts = [source.tilt for source in self.tomograms]
         sources = noise_sources(tilts, self.cube_size, settings.noise_mode, settings.noise_dir, rng)
         return NoiseSchedule(sources, noise_level)
@@ -125,16 +129,16 @@ class OnePass:
         """Train for an epoch."""
         settings, epoch = self.settings, self._epochs(state)
         self.estimator.set_weights(self.network.get_weights())
-        seed_dropout(self.network, settings.seed % 2**32, epoch)
+        seed_dropout(self.network, self.decided.seed % 2**32, epoch)
 
         def crops(steps: int, number: int) -> CropBatches:
             return CropBatches(
                 self.tomograms, self.cube_size, self.crop_size, settings.any_angle, settings.filled_weight,
-                state.batch_size, steps, (settings.seed, number), max(1, settings.preprocessing_ncpus),
+                state.batch_size, steps, (self.decided.seed, number), max(1, settings.preprocessing_ncpus),
                 batches.sources, batches.level,
             )  # fmt: skip
 
-        steps = settings.steps_per_epoch
+        steps = self.decided.steps_per_epoch
         unseen = crops(max(1, round(VALIDATION_SHARE * steps)), -1)
         return fit_epoch(self.trainer, crops(steps, epoch), unseen, on_step)
 

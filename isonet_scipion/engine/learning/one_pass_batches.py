@@ -4,26 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
 from scipy.spatial.transform import Rotation
 
 from isonet_scipion.engine.arrays import Doubles, Floats, Integers, Reals, release, scratch_array
-from isonet_scipion.engine.conventions import Normalisation
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.mrc import check_mask, naming, open_volume
 from isonet_scipion.engine.io.shown import border_of, open_mask, readable, require_axes
-from isonet_scipion.engine.io.tomogram_table import TomogramEntry
 from isonet_scipion.engine.learning.epoch import VALIDATION_SHARE
 from isonet_scipion.engine.learning.one_pass_step import VIEWS, error_weight, plane_filter
-from isonet_scipion.engine.physics.back_projected_noise import NoiseSource
 from isonet_scipion.engine.physics.cube_rotations import TRAINING_ROTATIONS
 from isonet_scipion.engine.physics.grey_scale import GreyScale, Shown, measure_mean
-from isonet_scipion.engine.physics.transfer import Transfer
-from isonet_scipion.engine.physics.wedge import TiltRange
 from isonet_scipion.engine.sampling.crops import crop, random_centres
 from isonet_scipion.engine.sampling.training_positions import BOXES, MARGIN, set_aside
+
+if TYPE_CHECKING:
+    from isonet_scipion.engine.conventions import Normalisation
+    from isonet_scipion.engine.io.tomogram_table import TomogramEntry
+    from isonet_scipion.engine.physics.back_projected_noise import Noise
+    from isonet_scipion.engine.physics.transfer import Transfer
+    from isonet_scipion.engine.physics.wedge import TiltRange
 
 SHOWN_WEIGHT = 0.1  # of fine detail that the input shows, without halves: its own noise would be the target
 CENTRES = 4000  # places drawn in each tomogram
@@ -135,7 +138,7 @@ class CropBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no 
         steps: int,
         seed: Sequence[int],
         threads: int,
-        noise: Sequence[NoiseSource] = (),
+        noise: Sequence[Noise] = (),
         noise_level: float = 0.0,
     ) -> None:
         """Draw `batch_size` pairs a step, a multiple of VIEWS.
@@ -158,7 +161,7 @@ class CropBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no 
             Decides everything drawn; its last number is the epoch, negative for validation.
         threads : int
             That prepare steps.
-        noise : sequence of NoiseSource
+        noise : sequence of Noise
             One per tomogram; empty: none is added.
         noise_level : float
             Standard deviation of what is added.

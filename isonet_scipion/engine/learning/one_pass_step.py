@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 import scipy.fft
 from keras import ops
 
-from isonet_scipion.engine.arrays import Doubles, Flags, Floats
 from isonet_scipion.engine.physics.wedge import TiltRange, wedge_filter
+
+if TYPE_CHECKING:
+    from isonet_scipion.engine.arrays import Doubles, Floats
 
 COARSE = 0.1  # cycles per voxel
 VIEWS = 2  # rotated copies of each crop in a step; of halves, each side of their mean is the input once
@@ -43,7 +45,7 @@ class OnePassModel(keras.Model):  # type: ignore[misc]  # Keras has no types
         estimator.trainable = False
         self.cube_size, self.order = cube_size, int(interpolate)
 
-    def call(self, inputs: dict[str, Any], training: bool = False):
+    def call(self, inputs: dict[str, Any], training: bool = False) -> Any:
         """Restored minus target, (b, VIEWS, cube, cube, cube).
 
         `inputs` has crops (b, halves, s, s, s), noise (b, VIEWS, cube, cube, cube), filter (b, s, s) and
@@ -63,7 +65,7 @@ class OnePassModel(keras.Model):  # type: ignore[misc]  # Keras has no types
         grid = inputs["rotated_filter"].shape[-1]
         seen, target = [], []
         for view in range(VIEWS):
-            turned = ops.map(lambda pair: self._turned(*pair, grid), (filled, inputs["matrices"][:, view]))
+            turned = ops.map(lambda pair: self._turned(pair[0], pair[1], grid), (filled, inputs["matrices"][:, view]))
             shown, compared = shown_and_target(turned, view, inputs["rotated_filter"])
             seen.append(shown)
             target.append(compared)
@@ -76,7 +78,7 @@ class OnePassModel(keras.Model):  # type: ignore[misc]  # Keras has no types
         errors = restored - target
         return ops.stack(ops.split(errors, VIEWS, axis=0), axis=1)
 
-    def _turned(self, volumes, matrix, grid: int):
+    def _turned(self, volumes: Any, matrix: Any, grid: int) -> Any:
         """Volumes (halves, s, s, s) sampled at matrix @ p for all points p of a grid around their centre."""
         side = volumes.shape[-1]
         axis = ops.arange(grid, dtype="float32") - (grid - 1) / 2
@@ -89,13 +91,13 @@ class OnePassModel(keras.Model):  # type: ignore[misc]  # Keras has no types
             ]
         )
 
-    def _centre(self, volumes):
+    def _centre(self, volumes: Any) -> Any:
         start = (volumes.shape[-1] - self.cube_size) // 2
         inside = slice(start, start + self.cube_size)
         return volumes[:, inside, inside, inside]
 
 
-def shown_and_target(parts, view: int, filters, part: float = PART):
+def shown_and_target(parts: Any, view: int, filters: Any, part: float = PART) -> tuple[Any, Any]:
     """What a network is shown of a volume, and what its output is compared with.
 
     With the mean m of two halves and half their difference d, shown is W (m + part d), and for every other view
@@ -127,7 +129,7 @@ def shown_and_target(parts, view: int, filters, part: float = PART):
     return of_mean + part * of_difference, mean - of_difference / part
 
 
-def weighted_error(weights, errors):
+def weighted_error(weights: Any, errors: Any) -> Any:
     """The loss: squared error, each frequency with its weight.
 
     Parameters
@@ -149,7 +151,7 @@ def weighted_error(weights, errors):
     return ops.sum(power * weights, axis=(2, 3, 4))
 
 
-def in_wedge_planes(volumes, filters):
+def in_wedge_planes(volumes: Any, filters: Any) -> Any:
     """Filter volumes (b, z, y, x) in their xz-planes with filters (b, kz, kx), laid out as fftfreq."""
     planes = ops.transpose(volumes, (0, 2, 1, 3))
     real, imaginary = ops.fft2((planes, ops.zeros_like(planes)))
@@ -157,7 +159,7 @@ def in_wedge_planes(volumes, filters):
     return ops.transpose(ops.ifft2((real * kept, imaginary * kept))[0], (0, 2, 1, 3))
 
 
-def transferred(volumes, filters):
+def transferred(volumes: Any, filters: Any) -> Any:
     """Filter volumes (b, n, n, n) with filters (b, n, n, n // 2 + 1) of `Transfer.filter`."""
     rows = tuple(ops.transpose(part, (0, 3, 1, 2)) for part in ops.rfft(volumes))
     kept = ops.transpose(filters, (0, 3, 1, 2))
@@ -193,14 +195,14 @@ def error_weight(size: int, matrix: Doubles, tilt: TiltRange, filled_weight: flo
     ndarray
         (ky, kx, kz) each of `size`, float32, the order that `weighted_error` transforms in.
     """
-    by_target = filled_weight + (1 - filled_weight) * rotated_mask(size, matrix, tilt)
+    by_target: Floats = filled_weight + (1 - filled_weight) * rotated_mask(size, matrix, tilt)
     squares = scipy.fft.fftfreq(size).astype(np.float32) ** 2
     radius2 = squares[:, None, None] + squares[:, None] + squares
     fine = 1 - np.exp(-radius2 / COARSE**2)
     return by_target * (1 + (shown_weight - 1) * fine * rotated_mask(size, np.eye(3), tilt))
 
 
-def rotated_mask(size: int, matrix: Floats, tilt: TiltRange) -> Flags:
+def rotated_mask(size: int, matrix: Doubles, tilt: TiltRange) -> Floats:
     """Where a volume that was sampled at matrix @ p holds what was measured: M(matrix @ k).
 
     Returns

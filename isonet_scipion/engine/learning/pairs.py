@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import scipy.fft
 
-from isonet_scipion.engine.arrays import Floats
 from isonet_scipion.engine.conventions import Normalisation
 from isonet_scipion.engine.physics.cube_rotations import TRAINING_ROTATIONS, CubeRotation
 from isonet_scipion.engine.physics.grey_scale import normalise
 from isonet_scipion.engine.physics.wedge import TiltRange, apply_wedge, wedge_filter
 from isonet_scipion.engine.sampling.crops import centre_crop
+
+if TYPE_CHECKING:
+    from isonet_scipion.engine.arrays import Floats
 
 
 def first_estimate(

@@ -7,13 +7,12 @@ import logging
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Generic
+from typing import TYPE_CHECKING, Any, Generic
 
 import keras
 
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.losses import LOSS_TABLE, require_own_losses
-from isonet_scipion.engine.io.model_metadata import ModelMetadata
 from isonet_scipion.engine.io.refine_json import model_name
 from isonet_scipion.engine.learning.forecast import Forecast, model_bytes, require_space
 from isonet_scipion.engine.learning.method import Batches, Losses, Method
@@ -26,7 +25,10 @@ from isonet_scipion.engine.network.unet import build_unet
 from isonet_scipion.engine.process.device import Devices, is_out_of_memory, training_scope
 from isonet_scipion.engine.process.progress import Progress
 from isonet_scipion.engine.reporting.pages import require_own_page
-from isonet_scipion.engine.settings import TrainingSettings
+
+if TYPE_CHECKING:
+    from isonet_scipion.engine.io.model_metadata import ModelMetadata
+    from isonet_scipion.engine.settings import TrainingSettings
 
 log = logging.getLogger(__name__)
 # settings that may change when a run is gone on with

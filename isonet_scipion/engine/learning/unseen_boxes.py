@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from isonet_scipion.engine.arrays import Floats, Integers, release
-from isonet_scipion.engine.io.subtomograms import Subtomogram
-from isonet_scipion.engine.learning.one_pass_batches import TomogramSource
 from isonet_scipion.engine.measure.hidden_wedge import WedgeMeasure, restored_wedge
 from isonet_scipion.engine.sampling.crops import centre_crop
 from isonet_scipion.engine.sampling.training_positions import BOXES
+
+if TYPE_CHECKING:
+    from isonet_scipion.engine.io.subtomograms import Subtomogram
+    from isonet_scipion.engine.learning.one_pass_batches import TomogramSource
 
 
 class UnseenBoxes:

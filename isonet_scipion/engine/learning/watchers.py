@@ -13,7 +13,6 @@ import numpy as np
 
 from isonet_scipion.engine.io.losses import LOSS_TABLE, write_losses
 from isonet_scipion.engine.io.refine_json import write_refine_json
-from isonet_scipion.engine.measure.history import EpochRecord
 from isonet_scipion.engine.network.model_file import STATE_FILE, save_model
 from isonet_scipion.engine.process.progress import clock
 from isonet_scipion.engine.reporting.loss_figure import draw_losses
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from isonet_scipion.engine.io.model_metadata import ModelMetadata
     from isonet_scipion.engine.learning.method import Method
     from isonet_scipion.engine.learning.state import RunState
+    from isonet_scipion.engine.measure.history import EpochRecord
     from isonet_scipion.engine.process.device import Devices
     from isonet_scipion.engine.settings import TrainingSettings
 

@@ -16,7 +16,7 @@ from isonet_scipion.engine.conventions import TILT_RANGE
 from isonet_scipion.engine.errors import EngineError
 
 if TYPE_CHECKING:
-    from isonet_scipion.engine.arrays import Doubles, Flags, Floats
+    from isonet_scipion.engine.arrays import Doubles, Flags, Floats, Reals
 
 TILT_TOLERANCE = 3.0  # degrees by which a tomogram's range may differ from the one that a model was trained for
 
@@ -67,7 +67,7 @@ def measured(kz: Doubles, kx: Doubles, tilt: TiltRange) -> Flags:
     return ((angle > tilt.minimum) & (angle < tilt.maximum)) | ((kz == 0) & (kx == kx))
 
 
-def wedge_filter(kz: Doubles, kx: Doubles, radius: float, tilt: TiltRange) -> Doubles:
+def wedge_filter(kz: Reals, kx: Reals, radius: float, tilt: TiltRange) -> Floats:
     """IsoNet's filter M: 1 where measured and inside a circle, and on the whole line kz = 0; else 0.
 
     Parameters

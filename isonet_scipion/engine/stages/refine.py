@@ -5,14 +5,13 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from isonet_scipion.engine.arrays import Floats
 from isonet_scipion.engine.command import Command
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.ctf_aware import takes_deconvolved, tomogram_transfer
@@ -33,8 +32,6 @@ from isonet_scipion.engine.network.model_file import (
 from isonet_scipion.engine.physics.axes_check import shown_axes
 from isonet_scipion.engine.physics.ctf import first_peak
 from isonet_scipion.engine.physics.tilt_check import power_by_angle, shown_range, tilt_warning
-from isonet_scipion.engine.physics.transfer import Transfer
-from isonet_scipion.engine.physics.wedge import TiltRange
 from isonet_scipion.engine.process.device import Devices, choose_devices
 from isonet_scipion.engine.sampling.training_positions import crop_side, fitting_cube, unseen_subtomograms
 from isonet_scipion.engine.settings import (
@@ -47,7 +44,10 @@ from isonet_scipion.engine.settings import (
 )
 
 if TYPE_CHECKING:
+    from isonet_scipion.engine.arrays import Flags, Floats
     from isonet_scipion.engine.learning.run import Run
+    from isonet_scipion.engine.physics.transfer import Transfer
+    from isonet_scipion.engine.physics.wedge import TiltRange
 
 log = logging.getLogger(__name__)
 # what a method's table is of, and by which column it is known
@@ -82,8 +82,8 @@ def refine(star: str, given: Mapping[str, Any]) -> None:
     settings = kind.given(values, shape)
     if shape is not None:
         require_shape(values["pretrained_model"], shape, settings.network)
-    settings = dataclasses.replace(settings, seed=_seed(settings))
-    run = _one_pass(star, settings) if isinstance(settings, OnePassSettings) else _iterative(star, settings)
+    seed = _seed(settings)
+    run = STARTS[kind.method](star, dataclasses.replace(settings, seed=seed), seed)
     final = run.settings
     log.info(
         "%s; %d iterations x %d epochs x %d steps x %d pairs of %d^3; %s, %s; seed %d",
@@ -120,7 +120,7 @@ def _method(star: str, given: str | None) -> str:
     return given or fitting[0]
 
 
-def _iterative(subtomo_star: str, settings: IterativeSettings) -> Run[Any]:
+def _iterative(subtomo_star: str, settings: IterativeSettings, seed: int) -> Run[Any]:
     table = _selected(read_star(subtomo_star, NEEDED), settings)
     table.require(NEEDED)
     cube_size = table.integer(table.rows[0], "rlnCubeSize")
@@ -148,16 +148,16 @@ def _iterative(subtomo_star: str, settings: IterativeSettings) -> Run[Any]:
     deconvolved = None if stored is None else stored == "1"
     tilts = [subtomogram.tilt for subtomogram in subtomograms]
     metadata = _metadata(settings, cube_size, voxel_sizes[0], tilts, deconvolved)
-    training, unseen = np.ones(len(subtomograms), bool), []
+    learned, unseen = subtomograms, []
     if settings.patience is not None:
-        training, unseen = _kept_from_training(table, size, settings.seed)
-    learned = list(compress(subtomograms, training))
+        training, kept = _kept_from_training(table, size, seed)
+        learned, unseen = list(compress(subtomograms, training)), [subtomograms[number] for number in kept]
     settings = _batches(settings, devices, len(learned), least=4)
-    method = Iterative(learned, cube_size, settings, devices, [subtomograms[number] for number in unseen])
+    method = Iterative(learned, cube_size, settings, devices, unseen)
     return Run(method, settings, metadata, devices, *_start(settings))
 
 
-def _one_pass(star_file: str, settings: OnePassSettings) -> Run[Any]:
+def _one_pass(star_file: str, settings: OnePassSettings, seed: int) -> Run[Any]:
     divisor = math.lcm(*settings.network.divisor)
     for name, most in (("filled_weight", np.inf), ("any_angle", 1.0)):
         if not 0 <= getattr(settings, name) <= most:
@@ -168,9 +168,9 @@ def _one_pass(star_file: str, settings: OnePassSettings) -> Run[Any]:
     _require_one_voxel_size(star_file, [entry.voxel_size for entry in entries])
     volumes = (entry.checked_source() for entry in entries)
     shortest = min(min(volume.shape if settings.cube_size else data_shape(volume)) for volume in volumes)
-    if settings.cube_size is None:
-        settings = dataclasses.replace(settings, cube_size=fitting_cube(shortest, settings.any_angle > 0, divisor))
-    _check(settings, settings.cube_size)
+    cube_size = settings.cube_size or fitting_cube(shortest, settings.any_angle > 0, divisor)
+    settings = dataclasses.replace(settings, cube_size=cube_size)
+    _check(settings, cube_size)
     transfers = [_transfer(entry, settings) if settings.ctf_aware else None for entry in entries]
     devices = choose_devices(settings.gpuID, settings.precision)
     settings = _batches(settings, devices, len(entries), least=2)
@@ -181,18 +181,19 @@ def _one_pass(star_file: str, settings: OnePassSettings) -> Run[Any]:
     from isonet_scipion.engine.learning.run import Run
 
     pairs = VIEWS * devices.count
-    if settings.batch_size % pairs:
+    batch_size = settings.decided().batch_size
+    if batch_size % pairs:
         raise EngineError(
             "batch_size",
-            f"{settings.batch_size} is not a multiple of {pairs}, {VIEWS} pairs of a crop for each device",
-            f"Give {max(1, settings.batch_size // pairs) * pairs}.",
+            f"{batch_size} is not a multiple of {pairs}, {VIEWS} pairs of a crop for each device",
+            f"Give {max(1, batch_size // pairs) * pairs}.",
         )
-    side = crop_side(settings.cube_size, settings.any_angle > 0, divisor)
+    side = crop_side(cube_size, settings.any_angle > 0, divisor)
     sources, deconvolved = [], set()
     for entry, tilt, transfer in zip(entries, tilts, transfers):
         sources.append(
             read_source(
-                entry, side, settings.normalisation, tilt, settings.seed, transfer,
+                entry, side, settings.normalisation, tilt, seed, transfer,
                 settings.result_dir, settings.check_axes,
             )
         )  # fmt: skip
@@ -204,15 +205,13 @@ def _one_pass(star_file: str, settings: OnePassSettings) -> Run[Any]:
     if len(kinds) > 1:
         raise EngineError(star_file, "only some of the tomograms have halves", "Name both halves of all, or of none.")
     metadata = _metadata(
-        settings, settings.cube_size, entries[0].voxel_size, [source.tilt for source in sources],
+        settings, cube_size, entries[0].voxel_size, [source.tilt for source in sources],
         deconvolved.pop() if len(deconvolved) == 1 else None,
     )  # fmt: skip
-    metadata = dataclasses.replace(
-        metadata, halves=kinds == {2}, corrects_mean=kinds == {2}, kept_beyond=settings.cube_size
-    )
+    metadata = dataclasses.replace(metadata, halves=kinds == {2}, corrects_mean=kinds == {2}, kept_beyond=cube_size)
     if settings.ctf_aware:
         metadata = dataclasses.replace(metadata, ctf_aware=True, voltage=settings.voltage, cs=settings.cs)
-    return Run(OnePass(sources, settings, devices), settings, metadata, devices, *_start(settings))
+    return Run(OnePass(sources, cube_size, settings, devices), settings, metadata, devices, *_start(settings))
 
 
 def _transfer(entry: TomogramEntry, settings: OnePassSettings) -> Transfer:
@@ -263,7 +262,7 @@ def _selected(table: Star, settings: IterativeSettings) -> Star:
     return table
 
 
-def _kept_from_training(table: Star, size: int, seed: int) -> tuple[Floats, list[int]]:
+def _kept_from_training(table: Star, size: int, seed: int) -> tuple[Flags, list[int]]:
     """Which subtomograms, of `size`^3 voxels, are trained on (bool), and the numbers of those that test the network."""
     is_known = set(PLACE) <= set(table.labels)
     places = [[table.number(row, label) if is_known else 0.0 for label in PLACE[1:]] for row in table.rows]
@@ -327,6 +326,8 @@ def _metadata(
     )
 
 
+# how a method comes to its run: from the table, its settings and their seed
+STARTS: dict[str, Callable[[str, Any, int], Run[Any]]] = {"iterative": _iterative, "one-pass": _one_pass}
 COMMANDS = (
     Command(
         refine,

@@ -15,10 +15,15 @@ from isonet_scipion.engine.settings import OnePassSettings  # noqa: E402
 @pytest.mark.parametrize(("size", "kept"), [(1e-3, 1e-3), (0.5, 0.5), (1.0, 1.0), (40.0, 1.0), (1e6, 1.0)])
 def test_gradients_are_shortened_to_the_norm_1(size, kept):
     settings = OnePassSettings(
-        iterations=1, epochs=1, steps_per_epoch=10, network=NetworkSettings(filter_base=2, unet_depth=1)
+        iterations=1,
+        epochs=1,
+        steps_per_epoch=10,
+        batch_size=2,
+        seed=1,
+        network=NetworkSettings(filter_base=2, unet_depth=1),
     )
     model = build_unet(settings.network)
-    OnePass.compile(SimpleNamespace(settings=settings, cube_size=8), model)
+    OnePass.compile(SimpleNamespace(settings=settings, decided=settings.decided(), cube_size=8), model)
     rng = np.random.default_rng(0)
     gradients = [rng.normal(size=variable.shape) for variable in model.trainable_variables]
     norm = np.sqrt(sum(np.square(gradient).sum() for gradient in gradients))
