@@ -111,6 +111,13 @@ def test_a_room_imports_only_lower_ones(room):
     assert not wrong
 
 
+def test_every_module_has_a_test_file_of_its_name():
+    tests = Path(__file__).parent
+    wanted = {name_of(path) for path in modules() if path.name != "__main__.py"}
+    paths = {name: (tests / name).with_name(f"test_{Path(name).name}.py") for name in wanted}
+    assert not sorted(name for name, path in paths.items() if not path.is_file())
+
+
 def test_no_module_imports_itself_in_a_circle():
     edges = {name_of(path): set(engine_imports(path)) for path in modules()}
     while ends := {name for name, targets in edges.items() if not targets & edges.keys()}:

@@ -7,7 +7,7 @@ import pytest
 
 from isonet_scipion.engine.io.mrc import write_volume
 from isonet_scipion.engine.io.star import read_star
-from isonet_scipion.tests.engine.sampling.test_boundary import write_model
+from isonet_scipion.tests.imod_model import write_model
 
 SHAPE, VOXEL_SIZE = (32, 40, 48), 10.0  # z, y, x
 PLACES = {"TS_1": [(20, 20, 16), (30, 22, 14)], "TS_2": [(21, 19, 16)]}  # x, y, z in voxels

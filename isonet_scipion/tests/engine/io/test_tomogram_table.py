@@ -69,12 +69,6 @@ def test_an_impossible_tilt_range_stops_only_what_needs_tilts(run, tmp_path, til
     assert status == 1 and "is impossible" in log
 
 
-def test_a_tomogram_without_defocus_is_not_deconvolved(run, tmp_path):
-    _table(tmp_path)
-    status, log = run("deconv", "t.star")
-    assert status == 1 and "t.star, rlnDefocus: it is 0 for t.mrc" in log and not Path("deconv").exists()
-
-
 @pytest.mark.parametrize("tilt", [(-5, 5), (-2, 1), (80, 90), (-90, -89), (-90, 90)])
 def test_the_power_in_the_wedge_is_measured_for_narrow_ranges(tmp_path, tilt):
     volume = np.random.default_rng(0).normal(size=(48, 8, 48)).astype(np.float32)

@@ -7,25 +7,19 @@ import numpy as np
 import pytest
 
 from isonet_scipion.engine.learning.pairs import prepare
-from isonet_scipion.engine.measure.history import EpochRecord
 from isonet_scipion.engine.physics.back_projected_noise import NoiseSource
 from isonet_scipion.engine.physics.wedge import TiltRange
-from isonet_scipion.engine.process.device import Devices, choose_devices, is_out_of_memory
+from isonet_scipion.engine.process.device import choose_devices
 
 choose_devices()
 
-from isonet_scipion.engine.learning import watchers  # noqa: E402
-from isonet_scipion.engine.learning.epoch import PairBatches, PairSource, compile_model, falling  # noqa: E402
-from isonet_scipion.engine.learning.method import Losses  # noqa: E402
-from isonet_scipion.engine.learning.run import Run  # noqa: E402 (imports Keras)
-from isonet_scipion.engine.learning.watchers import StateFile  # noqa: E402
-from isonet_scipion.engine.network.unet import build_unet  # noqa: E402
-from isonet_scipion.engine.settings import IterativeSettings, NetworkSettings  # noqa: E402
+from isonet_scipion.engine.learning.epoch import PairBatches, PairSource, falling  # noqa: E402
 
 TWO_DEVICES = """
 import numpy as np
 from isonet_scipion.engine.process.device import Devices, choose_devices, training_scope
 choose_devices()
+
 import tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
@@ -98,59 +92,3 @@ def test_learning_rate_falls_within_an_iteration():
     rates = [falling(epoch, 10) for epoch in range(10)]
     assert rates[0] == 1 and rates[-1] == pytest.approx(0.1) and rates == sorted(rates, reverse=True)
     assert falling(0, 1) == 1
-
-
-class Greedy:
-    """A method whose memory suffices for so many pairs."""
-
-    cube_size = crop_size = 8
-    least_batch = 1
-
-    def __init__(self, error):
-        self.error, self.tried, self.enough, self.found = error, [], 1, []
-
-    def fit(self, batches, state, on_step):
-        self.tried.append(state.batch_size)
-        kernel = self.model.weights[0]
-        self.found.append(kernel.numpy().copy())
-        kernel.assign(kernel + 1)  # some steps went well before
-        if state.batch_size > self.enough:
-            raise self.error
-        return Losses(0.1, 0.2)
-
-
-def test_out_of_memory_halves_the_batch_and_then_tells_what_to_lower(tmp_path):
-    import tensorflow as tf
-
-    from isonet_scipion.engine.errors import EngineError
-
-    error = tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
-    assert is_out_of_memory(error) and not is_out_of_memory(ValueError("wrong shape"))
-    given = {"result_dir": str(tmp_path), "filter_base": 4, "steps_per_epoch": 3, "batch_size": 8, "seed": 1}
-    run = Run(Greedy(error), IterativeSettings.given(given), {}, Devices("tensorflow", (), "float32"))
-    run.model = run.method.model = build_unet(NetworkSettings(filter_base=1, unet_depth=1, convs_per_depth=2))
-    compile_model(run.model, 0.001)
-    assert run._fit(None, None) == (0.1, 0.2)
-    for kernel in run.method.found:  # each time from the epoch's start
-        np.testing.assert_array_equal(kernel, run.method.found[0])
-    assert run.method.tried == [8, 4, 2, 1] and run.state.batch_size == 1
-    run.method.enough = 0
-    with pytest.raises(EngineError, match="Lower cube_size to 4 or filter_base to 2"):
-        run._fit(None, None)
-
-
-def test_the_state_is_written_at_first_at_iterations_ends_and_by_time(monkeypatch, tmp_path):
-    written, now = [], [0.0]
-    monkeypatch.setattr(watchers, "save_model", lambda *_: written.append(now[0]))
-    monkeypatch.setattr(watchers.time, "monotonic", lambda: now[0])
-    given = {"result_dir": str(tmp_path), "epochs": 10, "steps_per_epoch": 1, "batch_size": 4, "seed": 1}
-    settings = IterativeSettings.given(given)
-    runs = [Run(Greedy(None), settings, {}, Devices("tensorflow", (), "float32")) for _ in range(2)]
-    monkeypatch.setattr(Run, "identity", lambda self: {})
-    watcher = StateFile()
-    for run in runs:
-        for epoch in range(1, 11):
-            now[0] += 80.0
-            watcher.after_epoch(run, EpochRecord(1, epoch, 0.1, 0.1, 0.0, 80.0))
-    # after the first epoch, every third (240 s), and the last, of each run
-    assert written == [80.0, 320.0, 560.0, 800.0, 880.0, 1120.0, 1360.0, 1600.0]

@@ -9,181 +9,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.spatial.transform import Rotation
 
 from isonet_scipion.engine.process.device import choose_devices
 
 choose_devices("-1")
 
 from isonet_scipion.engine.io.mrc import open_volume, write_volume  # noqa: E402
-from isonet_scipion.engine.learning.one_pass_batches import SHOWN_WEIGHT, CropBatches, TomogramSource  # noqa: E402
-from isonet_scipion.engine.learning.one_pass_step import (  # noqa: E402
-    COARSE,
-    PART,
-    OnePassModel,
-    in_wedge_planes,
-    plane_filter,
-    rotated_mask,
-    shown_and_target,
-    weighted_error,
-)
+from isonet_scipion.engine.learning.one_pass_step import OnePassModel  # noqa: E402
 from isonet_scipion.engine.network.model_file import load_model, read_facts, read_metadata, save_model  # noqa: E402
-from isonet_scipion.engine.network.unet import build_unet  # noqa: E402
-from isonet_scipion.engine.physics.back_projected_noise import NoiseSource  # noqa: E402
-from isonet_scipion.engine.physics.grey_scale import GreyScale, normalise  # noqa: E402
+from isonet_scipion.engine.physics.grey_scale import normalise  # noqa: E402
 from isonet_scipion.engine.physics.wedge import TiltRange, apply_wedge  # noqa: E402
 from isonet_scipion.engine.sampling.training_positions import MARGIN, crop_side, fitting_cube  # noqa: E402
-from isonet_scipion.engine.settings import NetworkSettings, OnePassSettings  # noqa: E402
+from isonet_scipion.engine.settings import OnePassSettings  # noqa: E402
 from isonet_scipion.engine.simulation.phantom import make_truth  # noqa: E402
 
-TINY = NetworkSettings(filter_base=2, unet_depth=1, convs_per_depth=2, drop_out=0.0, stem=2)
-TILT = TiltRange(-40.0, 55.0)
 RUN = (
     "--method=one-pass", "--cube_size=8", "--filter_base=4", "--unet_depth=1", "--iterations=3", "--epochs=2",
     "--steps_per_epoch=4", "--batch_size=2", "--preprocessing_ncpus=2", "--seed=3",
 )  # fmt: skip
-
-
-def source(halves, seed=0, size=40):
-    rng = np.random.default_rng(seed)
-    volumes = tuple(rng.normal(size=(size,) * 3).astype(np.float32) for _ in range(halves))
-    centres = np.stack([rng.permutation(np.arange(14, size - 14)) for _ in range(3)], axis=1)
-    return TomogramSource("t", volumes, GreyScale(0.0, 1.0), centres, TILT)
-
-
-def batches_of(halves, size=8, pairs=4, steps=1, seed=(1, 0), filled=0.2, **noise):
-    return CropBatches([source(halves)], size, size + 16, 0.0, filled, pairs, steps, seed, 1, **noise)
-
-
-def step(batches, order=False):
-    """Errors and loss of one step of networks that change nothing."""
-    networks = build_unet(TINY), build_unet(TINY)
-    model = OnePassModel(*networks, batches.cube_size, order)
-    inputs, weights = batches[0]
-    errors = model(inputs, training=False)
-    return inputs, np.asarray(errors), float(np.mean(weighted_error(weights, errors)))
-
-
-@pytest.mark.parametrize("halves", [1, 2])
-def test_a_step_fills_the_crop_cuts_the_wedge_and_compares(halves):
-    inputs, errors, _ = step(batches_of(halves))
-    assert inputs["crops"].shape == (2, halves, 24, 24, 24) and errors.shape == (2, 2, 8, 8, 8)
-    middle = (slice(MARGIN, MARGIN + 8),) * 3
-    for crop, views in enumerate(inputs["matrices"]):
-        # a network that changes nothing estimates the wedge as what the halves' mean holds there: a crop stays as it is
-        mean = inputs["crops"][crop].mean(axis=0)
-        filled = [mean + apply_wedge(half - mean, TILT) for half in inputs["crops"][crop]]
-        for view, matrix in enumerate(views):
-            points = np.stack(np.meshgrid(*[np.arange(24) - 11.5] * 3, indexing="ij")).reshape(3, -1)
-            places = np.rint(matrix @ points + 11.5).astype(int)
-            turned = [volume[tuple(places)].reshape(24, 24, 24) for volume in filled]
-            middle_of_both, half_apart = np.mean(turned, axis=0), (turned[view % halves] - turned[view - 1]) / 2
-            if halves == 1:
-                half_apart = np.zeros_like(middle_of_both)
-            shown = apply_wedge(middle_of_both + PART * half_apart, TILT)
-            target = middle_of_both - apply_wedge(half_apart, TILT) / PART
-            np.testing.assert_allclose(errors[crop, view], (shown - target)[middle], atol=1e-4)
-
-
-def parts_of(signal, seed=5):
-    """(1, 2, n, n, n): halves of a volume, with independent noise of the same strength."""
-    rng = np.random.default_rng(seed)
-    return np.stack([signal + rng.normal(size=signal.shape).astype(np.float32) for _ in range(2)])[None]
-
-
-def both_views(parts, part):
-    filters = plane_filter(parts.shape[-1], TILT)[None]
-    pairs = (shown_and_target(parts, view, filters, part) for view in range(2))
-    return [(np.asarray(shown)[0], np.asarray(target)[0]) for shown, target in pairs]
-
-
-@pytest.mark.parametrize("part", [0.3, 0.7, 1.0, 2.0])
-def test_noise_of_what_is_shown_and_of_what_it_is_compared_with_is_independent(part):
-    parts = parts_of(np.zeros((48,) * 3, np.float32))
-    mean = parts[0].mean(axis=0)
-    for shown, target in both_views(parts, part):
-        compared = apply_wedge(target, TILT)
-        spread = shown.std() * compared.std() / np.sqrt(0.6 * shown.size)
-        assert abs(np.mean(shown * compared)) < 4 * spread
-        # unlike that with the mean, which would teach the network its own noise
-        assert np.mean(shown * mean) > 20 * spread
-        assert shown.std() == pytest.approx(apply_wedge(mean, TILT).std() * np.sqrt(1 + part**2), rel=0.02)
-
-
-@pytest.mark.parametrize("part", [0.3, 1.0, 2.0])
-def test_shown_and_hidden_make_the_whole_mean(part):
-    signal = np.random.default_rng(1).normal(size=(24,) * 3).astype(np.float32)
-    parts = parts_of(signal)
-    mean = parts[0].mean(axis=0)
-    views = both_views(parts, part)
-    for shown, target in views:
-        np.testing.assert_allclose(target - apply_wedge(target, TILT), mean - apply_wedge(mean, TILT), atol=1e-4)
-        assert np.abs(shown - apply_wedge(mean, TILT)).max() > 0.1
-    shown, target = (np.mean(both, axis=0) for both in zip(*views))
-    np.testing.assert_allclose(shown + (target - apply_wedge(target, TILT)), mean, atol=1e-4)
-    np.testing.assert_allclose(target, mean, atol=1e-4)
-
-
-def test_with_1_a_half_is_shown_and_the_other_compared():
-    parts = parts_of(np.zeros((24,) * 3, np.float32))
-    for (shown, target), half, other in zip(both_views(parts, 1.0), parts[0], parts[0][::-1]):
-        np.testing.assert_allclose(shown, apply_wedge(half, TILT), atol=1e-4)
-        np.testing.assert_allclose(apply_wedge(target, TILT), apply_wedge(other, TILT), atol=1e-4)
-
-
-def test_loss_tells_measured_from_estimated_frequencies():
-    losses = {filled: step(batches_of(2, filled=filled))[2] for filled in (0.0, 0.5, 1.0)}
-    errors = step(batches_of(2))[1]
-    assert losses[1.0] == pytest.approx(np.mean(errors**2), rel=1e-4)
-    assert 0 < losses[0.0] < losses[0.5] < losses[1.0]
-    assert losses[0.5] == pytest.approx((losses[0.0] + losses[1.0]) / 2, rel=1e-4)
-
-
-@pytest.mark.parametrize("halves", [1, 2])
-def test_without_halves_what_the_input_shows_hardly_counts(halves):
-    _, weights = batches_of(halves, filled=1.0)[0]
-    weights = weights.reshape(-1, 8, 8, 8)
-    shown = rotated_mask(8, np.eye(3), TILT) > 0
-    assert 0.3 < shown.mean() < 0.9
-    k = np.fft.fftfreq(8)
-    ky, kx, kz = np.meshgrid(k, k, k, indexing="ij")
-    coarse = np.exp(-(kx**2 + ky**2 + kz**2) / COARSE**2)
-    least = 1.0 if halves == 2 else SHOWN_WEIGHT
-    expected = np.broadcast_to((least + (1 - least) * coarse)[shown], (len(weights), shown.sum()))
-    assert expected.max() == 1 and expected.min() == pytest.approx(least, rel=1e-3)
-    np.testing.assert_allclose(weights[:, shown], expected, rtol=1e-4)
-    np.testing.assert_allclose(weights[:, ~shown], 1.0)
-
-
-def test_measured_frequencies_turn_with_the_volume():
-    rng = np.random.default_rng(0)
-    volume = apply_wedge(rng.normal(size=(9, 9, 9)), TILT)  # odd: rotations of the cube are exact on its grid
-    inputs, _ = batches_of(1, 9, pairs=8)[0]
-    for matrix in inputs["matrices"].reshape(-1, 3, 3):
-        points = np.stack(np.meshgrid(*[np.arange(9) - 4] * 3, indexing="ij")).reshape(3, -1)
-        places = np.rint(matrix @ points + 4).astype(int)
-        spectrum = np.fft.fftn(volume[tuple(places)].reshape(9, 9, 9)).transpose(1, 2, 0)
-        mask = rotated_mask(9, matrix, TILT)
-        assert np.abs(spectrum * (1 - mask)).max() < 1e-4 * np.abs(spectrum).max()
-        assert 0.4 < mask.mean() < 0.7
-
-
-def test_planes_are_filtered_as_numpy_does():
-    volumes = np.random.default_rng(0).normal(size=(2, 10, 6, 10)).astype(np.float32)
-    filters = np.stack([plane_filter(10, TILT)] * 2)
-    expected = np.fft.ifft2(np.fft.fft2(volumes, axes=(1, 3)) * filters[:, :, None], axes=(1, 3)).real
-    np.testing.assert_allclose(np.asarray(in_wedge_planes(volumes, filters)), expected, atol=1e-5)
-
-
-def test_any_angle_takes_crops_without_empty_corners():
-    batches = CropBatches([source(1, size=64)], 8, crop_side(8, True, 4), 1.0, 0.2, 2, 1, (1, 0), 1)
-    inputs, errors, _ = step(batches, order=True)
-    grid, side = 8 + 2 * MARGIN, crop_side(8, True, 4)
-    assert inputs["crops"].shape[-1] == side and not np.allclose(np.abs(inputs["matrices"]).max(-1), 1)
-    corner = np.array([[-1, 1]] * 3) * (grid - 1) / 2
-    corners = np.stack(np.meshgrid(*corner, indexing="ij")).reshape(3, -1)
-    assert np.abs(Rotation.random(100, random_state=0).as_matrix() @ corners).max() <= side / 2
-    assert np.isfinite(errors).all()
 
 
 def test_crops_suit_the_network_and_turn_onto_voxels():
@@ -198,29 +41,6 @@ def test_crops_suit_the_network_and_turn_onto_voxels():
 def test_cubes_are_smaller_in_thin_tomograms(shortest, cube):
     assert fitting_cube(shortest, False, 8) == cube
     assert fitting_cube(shortest, True, 8) <= cube
-
-
-def test_batches_depend_on_seed_epoch_and_step_alone_and_hold_out_their_centres():
-    def drawn(seed, step=0):
-        return batches_of(1, steps=2, seed=seed)[step][0]
-
-    first, again = drawn((1, 0)), drawn((1, 0))
-    for name in first:
-        np.testing.assert_array_equal(first[name], again[name])
-    for other in (drawn((2, 0)), drawn((1, 1)), drawn((1, 0), 1)):
-        assert not np.array_equal(first["crops"], other["crops"])
-    data, unseen = source(1), set()
-    for number in range(20):
-        unseen |= {crop.tobytes() for crop in drawn((number, -1))["crops"]}
-    training = {crop.tobytes() for number in range(60) for crop in drawn((number, 0))["crops"]}
-    assert len(unseen) == 1 and len(training) == len(data.centres) - 1 and not unseen & training
-
-
-def test_noise_of_the_asked_for_strength_is_added():
-    noise = [NoiseSource(np.random.default_rng(1).normal(size=(40, 8, 8)).astype(np.float32))]
-    plain, noisy = (batches_of(1, **more)[0][0]["noise"] for more in ({}, {"noise": noise, "noise_level": 0.3}))
-    assert not plain.any()
-    np.testing.assert_allclose(noisy.std(axis=(2, 3, 4)), 0.3, rtol=1e-5)
 
 
 @pytest.fixture
@@ -367,6 +187,7 @@ TWO_DEVICES = """
 import numpy as np
 from isonet_scipion.engine.process.device import Devices, choose_devices
 choose_devices()
+
 import tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from isonet_scipion.engine.conventions import Normalisation
 from isonet_scipion.engine.physics import grey_scale
-from isonet_scipion.engine.physics.grey_scale import measure, measure_mean, normalise
+from isonet_scipion.engine.physics.grey_scale import measure, normalise
 
 
 @given(st.integers(0, 1000), st.floats(0.01, 1000), st.floats(-1e3, 1e3), st.sampled_from(Normalisation))
@@ -49,20 +49,3 @@ def test_the_scale_of_the_negated_voxels_and_of_a_memory_map(normalisation, tmp_
     np.testing.assert_allclose((found.offset, found.scale), (expected.offset, expected.scale), rtol=1e-5)
     flat = measure(np.zeros((2, 2, 2), np.float32) + 3, normalisation, negated=True)
     assert (flat.offset, flat.scale) == (-3, 1)
-
-
-def test_the_first_option_that_is_given_decides_and_percentiles_where_none_is():
-    moments, percentiles = Normalisation.MOMENTS, Normalisation.PERCENTILES
-    assert Normalisation.told(None, False) is Normalisation.told(False, True) is moments
-    assert Normalisation.told(True, False) is Normalisation.told(None, None) is Normalisation.told() is percentiles
-
-
-@pytest.mark.parametrize("negated", [True, False])
-@pytest.mark.parametrize("normalisation", Normalisation)
-def test_the_scale_of_a_mean_is_that_of_the_mean_made(normalisation, negated):
-    volumes = np.random.default_rng(0).normal(3, 2, size=(2, 6, 7, 8)).astype(np.float32)
-    ours = measure_mean(volumes, normalisation, negated)
-    made = measure(volumes.mean(axis=0), normalisation, negated)
-    assert (ours.offset, ours.scale) == pytest.approx((made.offset, made.scale), rel=1e-5)
-    # that of a half, which has more noise, is another
-    assert measure(volumes[0], normalisation, negated).scale > 1.2 * ours.scale

@@ -8,8 +8,6 @@ from PIL import Image, ImageDraw
 
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.imod_model import read_boundary
-from isonet_scipion.engine.io.mrc import open_volume, write_volume
-from isonet_scipion.engine.io.star import read_star, write_star
 from isonet_scipion.engine.sampling.boundary import Boundary, boundary_mask
 from isonet_scipion.tests.imod_model import SHAPE, SQUARE, write_model
 
@@ -88,53 +86,6 @@ def test_objects_are_a_union(tmp_path):
     mask = boundary_mask(boundary, BINNED)
     assert mask.sum() == 2 * square_mask().sum()
     assert mask[:, 10:25, 20:30].all()
-
-
-def test_other_size_and_no_contours(tmp_path):
-    path = write_model(tmp_path / "a.mod", [SQUARE])
-    with pytest.raises(EngineError, match=r"a\.mod.*\(40, 60, 80\).*not \(41, 60, 80\).*3dmod"):
-        read_boundary(path, (41, 60, 80))
-    read_boundary(write_model(path, [SQUARE], size=(0, 0, 0)), (41, 60, 80))
-    with pytest.raises(EngineError, match="no contours"):
-        read_boundary(write_model(path, [], []), SHAPE)
-
-
-def test_every_truncation_is_an_error(tmp_path):
-    whole = write_model(tmp_path / "a.mod", [SQUARE], [SQUARE]).read_bytes()
-    short = tmp_path / "short.mod"
-    for length in range(0, len(whole)):
-        short.write_bytes(whole[:length])
-        with pytest.raises(EngineError, match=r"short\.mod"):
-            read_boundary(short, SHAPE)
-
-
-def test_foreign_and_missing_files(tmp_path):
-    foreign = tmp_path / "picture.mod"
-    foreign.write_bytes(bytes(range(256)) * 8)
-    with pytest.raises(EngineError, match="no IMOD model"):
-        read_boundary(foreign, SHAPE)
-    with pytest.raises(EngineError, match="the boundary does not exist"):
-        read_boundary(tmp_path / "absent.mod", SHAPE)
-
-
-def test_make_mask_keeps_to_the_boundary(tmp_path, run):
-    volume = np.random.default_rng(0).standard_normal(SHAPE, dtype=np.float32)
-    (tmp_path / "tomoset").mkdir()
-    write_volume(tmp_path / "tomoset" / "a.mrc", volume, 10.0)
-    assert run("prepare_star", "tomoset")[0] == 0
-    star = read_star("tomograms.star")
-    star.set(star.rows[0], "rlnMaskBoundary", write_model(tmp_path / "a.mod", [[*SQUARE, (0, 0, 30), (79, 59, 8)]]))
-    write_star("tomograms.star", star)
-    assert run("make_mask", "tomograms.star", "--density_percentage=100", "--std_percentage=100")[0] == 0
-    mask = open_volume(tmp_path / "mask" / "a_mask.mrc").data
-    np.testing.assert_array_equal(mask[::2, ::2, ::2].astype(bool), square_mask(slice(4, 16)))
-
-    (tmp_path / "mask" / "a_mask.mrc").unlink()
-    write_model(tmp_path / "a.mod", [SQUARE], size=(40, 60, 81))
-    status, error = run("make_mask", "tomograms.star")
-    assert status == 1
-    assert "a.mod" in error.splitlines()[-1] and "(40, 60, 81)" in error
-    assert not (tmp_path / "mask" / "a_mask.mrc").exists()
 
 
 needs_real_models = pytest.mark.skipif(not REAL_MODELS.is_dir(), reason=f"{REAL_MODELS} is missing")

@@ -1,0 +1,53 @@
+"""refine_iterNN.json: what comes back of it, and what a stranger may not write into it."""
+
+import json
+
+import pytest
+
+from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.io.refine_json import model_name, read_refine_json, write_refine_json
+
+OPTIONS = {
+    "method": "iterative",
+    "epochs": 3,
+    "noise_level": (0.05, 0.1),
+    "kernel": (3, 3, 3),
+    "result_dir": "elsewhere",
+    "continue_from": "refine_iter01.json",
+}
+
+
+def test_options_come_back_but_for_where_to_write(tmp_path):
+    write_refine_json(tmp_path, 7, OPTIONS, {"losses": [0.1]})
+    stored = read_refine_json(str(tmp_path / "refine_iter07.json"))
+    assert stored.iteration == 7
+    assert stored.options == {name: OPTIONS[name] for name in ("method", "epochs", "noise_level", "kernel")}
+
+
+def test_the_model_lies_beside_it_ours_before_that_of_isonet(tmp_path):
+    write_refine_json(tmp_path, 7, OPTIONS, {})
+    stored = read_refine_json(str(tmp_path / "refine_iter07.json"))
+    with pytest.raises(EngineError, match="model_iter07 is not beside it"):
+        stored.model()
+    for suffix in ("h5", "keras"):
+        (tmp_path / f"{model_name(7)}.{suffix}").touch()
+        assert stored.model() == tmp_path / f"model_iter07.{suffix}"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"iter_count": -1}, "its iter_count is -1"),
+        ({"iter_count": "2"}, "its iter_count is '2'"),
+        ({"learning_rate": "fast"}, "its learning_rate is 'fast'"),
+        ({"epochs": True}, "its epochs is 'True'"),
+        ({"noise_level": [0.1, "x"]}, "its noise_level is"),
+        ({"noise_mode": "pink"}, "its noise_mode is 'pink'"),
+        ([1, 2], "it is not a refine_iterNN.json"),
+    ],
+)
+def test_a_wrong_value_is_told_by_its_name(tmp_path, wrong, said):
+    path = tmp_path / "refine_iter01.json"
+    path.write_text(json.dumps(wrong))
+    with pytest.raises(EngineError, match=said):
+        read_refine_json(str(path))

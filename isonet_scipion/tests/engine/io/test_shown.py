@@ -1,0 +1,86 @@
+"""Volumes as networks see them, and masks with what is inside decided."""
+
+import numpy as np
+import pytest
+
+from isonet_scipion.engine.conventions import Normalisation
+from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.io.mrc import open_volume, write_volume
+from isonet_scipion.engine.io.shown import border_of, data_shape, open_mask, refuse_axes, show, show_mean
+from isonet_scipion.engine.physics.axes_check import Axes
+from isonet_scipion.engine.physics.ctf import CtfParameters
+from isonet_scipion.engine.physics.radial_filter import PhaseFlip, deconvolve
+from isonet_scipion.engine.physics.transfer import Transfer
+
+SHAPE = (24, 28, 32)
+MOMENTS = Normalisation.MOMENTS
+
+
+def volume(folder, name="t.mrc", seed=0, shape=SHAPE, pad=0):
+    data = np.random.default_rng(seed).normal(100, 5, size=shape).astype(np.float32)
+    write_volume(folder / name, np.pad(data, ((0, 0), (pad, 0), (0, 0))), 10.0)
+    return open_volume(folder / name)
+
+
+@pytest.mark.parametrize("inverted", [False, True])
+def test_a_network_sees_protein_bright_whatever_the_file_has(tmp_path, inverted):
+    one = volume(tmp_path)
+    shown = show(one, MOMENTS, inverted=inverted)
+    seen = shown.show(shown.voxels)
+    sign = 1 if inverted else -1
+    np.testing.assert_allclose(seen, sign * (one.data - one.data.mean()) / one.data.std(), atol=1e-4)
+    np.testing.assert_allclose(shown.back(seen), one.data, rtol=1e-5)
+
+
+def test_the_border_is_told_and_neither_shown_nor_counted(tmp_path, caplog):
+    one = volume(tmp_path, pad=9)
+    border = border_of(one)
+    assert "t.mrc: " in caplog.text and data_shape(one) == SHAPE and one.shape != SHAPE
+    shown = show(one, MOMENTS, border=border)
+    assert shown.voxels.shape == SHAPE
+    assert shown.scale.offset == pytest.approx(-one.data[:, 9:].mean(), rel=1e-6)
+
+
+def test_phases_are_flipped_unless_they_are_already(tmp_path):
+    one, ctf_parameters = volume(tmp_path), CtfParameters(defocus=30000.0)
+    raw = show(one, MOMENTS, Transfer(10.0, ctf_parameters))
+    np.testing.assert_array_equal(raw.voxels, deconvolve(one.data, PhaseFlip(10.0, ctf_parameters)))
+    assert not np.allclose(raw.voxels, one.data, atol=1)
+    flipped = show(one, MOMENTS, Transfer(10.0, ctf_parameters, 0.0, True))
+    np.testing.assert_array_equal(flipped.voxels, one.data)
+
+
+def test_of_halves_the_mean_is_shown_and_measured(tmp_path):
+    halves = [volume(tmp_path, f"{seed}.mrc", seed) for seed in (1, 2)]
+    mean = (halves[0].data + halves[1].data) / 2
+    shown = show_mean(halves, MOMENTS)
+    np.testing.assert_allclose(shown.voxels, mean, rtol=1e-6)
+    assert shown.scale.scale == pytest.approx(mean.std(), rel=1e-4)
+    assert show_mean(halves[:1], MOMENTS).voxels is halves[0].data
+
+
+def test_a_volume_of_one_value_is_refused_by_its_name(tmp_path):
+    write_volume(tmp_path / "flat.mrc", np.full(SHAPE, 3, np.float32), 10.0)
+    with pytest.raises(EngineError, match=r"flat\.mrc: all its voxels are equal"):
+        show(open_volume(tmp_path / "flat.mrc"), MOMENTS)
+
+
+def test_a_mask_says_what_was_assumed_and_fits_or_is_refused(tmp_path, caplog):
+    one, inside = volume(tmp_path), np.zeros(SHAPE, np.float32)
+    inside[8:16] = 255
+    write_volume(tmp_path / "mask.mrc", inside, 10.0)
+    mask = open_mask(str(tmp_path / "mask.mrc"), one)
+    np.testing.assert_array_equal(mask[:], inside > 0)
+    assert "mask.mrc: " in caplog.text
+    write_volume(tmp_path / "mask.mrc", inside[1:], 10.0)
+    with pytest.raises(EngineError, match=r"mask\.mrc: its shape"):
+        open_mask(str(tmp_path / "mask.mrc"), one)
+
+
+def test_other_axes_are_refused_or_only_told(caplog):
+    found = Axes("x", "z")
+    with pytest.raises(EngineError, match=r"t\.mrc: "):
+        refuse_axes("t.mrc", found, True)
+    refuse_axes("t.mrc", found, False)
+    assert f"t.mrc: {found.why}" in caplog.text
+    refuse_axes("t.mrc", None, True)

@@ -1,0 +1,52 @@
+"""How far a training has come, out of its state file."""
+
+import dataclasses
+
+import pytest
+
+from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.learning.state import RunState, read_state
+from isonet_scipion.engine.measure.history import EpochRecord
+
+EPOCHS = 2
+
+
+def record(iteration, epoch):
+    return EpochRecord(iteration, epoch, 0.2, 0.3, 0.05, 10.0)
+
+
+def stored(state):
+    return {"progress": dataclasses.asdict(state)}
+
+
+@pytest.mark.parametrize(
+    ("iteration", "epoch", "finished"),
+    [(1, 0, []), (1, 1, [(1, 1)]), (2, 0, [(1, 1), (1, 2)]), (4, 1, [(3, 1), (3, 2), (4, 1)])],
+)
+def test_what_a_run_wrote_is_read(iteration, epoch, finished):
+    state = RunState(iteration, epoch, 6, [record(*place) for place in finished])
+    assert read_state(stored(state), EPOCHS, "state") == state
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        RunState(3, 0, 6, [record(1, 1), record(1, 2)]),
+        RunState(1, 2, 6, [record(1, 1), record(1, 2)]),
+        RunState(1, 1, 6, []),
+        RunState(0, 0, 6, []),
+        RunState(1, 0, 0, []),
+        RunState(1, 0, 6.0, []),
+        RunState(1, 1, 6, [dataclasses.replace(record(1, 1), loss="x")]),
+        RunState(1, 1, 6, [dataclasses.replace(record(1, 1), val_loss=float("nan"))]),
+    ],
+)
+def test_numbers_that_do_not_follow_or_are_of_another_kind_are_refused(wrong):
+    with pytest.raises(EngineError, match=r"^folder/state.*: it is no state of a training"):
+        read_state(stored(wrong), EPOCHS, "folder/state")
+
+
+def test_what_has_no_progress_is_refused():
+    for other in ({}, {"progress": None}, {"progress": {"history": None}}, {"progress": {"history": [{"a": 1}]}}):
+        with pytest.raises(EngineError, match="it is no state of a training"):
+            read_state(other, EPOCHS, "state")

@@ -1,0 +1,47 @@
+"""Processes beside each other."""
+
+import logging
+import os
+import time
+
+import pytest
+
+from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.process.parent_watch import PARENT
+from isonet_scipion.engine.process.workers import side_by_side
+
+
+def write_own_number(folder, name, other):
+    """Writes its process's number, and waits until the other one has: both are there at once."""
+    (folder / name).write_text(str(os.getpid()))
+    ends = time.monotonic() + 60
+    while not (folder / other).exists():
+        assert time.monotonic() < ends
+        time.sleep(0.05)
+
+
+def fail(what):
+    if what is not None:
+        raise EngineError(what, "it failed", "Mend it.")
+
+
+def vanish():
+    os._exit(3)
+
+
+def test_they_work_at_once_and_in_processes_of_their_own(tmp_path):
+    side_by_side(write_own_number, [("one", tmp_path, "a", "b"), ("other", tmp_path, "b", "a")])
+    numbers = {(tmp_path / name).read_text() for name in "ab"}
+    assert len(numbers) == 2 and str(os.getpid()) not in numbers
+    assert PARENT not in os.environ
+
+
+def test_the_first_failure_is_raised_and_the_others_are_logged(caplog):
+    with caplog.at_level(logging.ERROR), pytest.raises(EngineError, match="first: it failed"):
+        side_by_side(fail, [("a", None), ("b", "first"), ("c", "second")])
+    assert "second: it failed" in caplog.text and "first" not in caplog.text
+
+
+def test_a_process_that_vanishes_is_told_by_its_name():
+    with pytest.raises(EngineError, match="GPU 3"):
+        side_by_side(vanish, [("GPU 3",)])

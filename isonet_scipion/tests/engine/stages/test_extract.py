@@ -1,0 +1,63 @@
+"""extract on files."""
+
+import mrcfile
+import numpy as np
+import pytest
+
+from isonet_scipion.engine.io.mrc import open_volume, write_volume
+from isonet_scipion.engine.io.star import read_star
+from isonet_scipion.engine.physics.wedge import TiltRange, measured
+
+SHAPE = (32, 48, 52)
+
+
+def make_tomogram(path, shape=SHAPE, seed=0, voxel_size=12.0):
+    rng = np.random.default_rng(seed)
+    data = rng.normal(100, 3, shape).astype(np.float32)
+    for _ in range(20):
+        corner = [int(rng.integers(0, n - 6)) for n in shape]
+        data[tuple(slice(c, c + 6) for c in corner)] -= 20
+    spectrum = np.fft.fftn(data)
+    kz, kx = np.fft.fftfreq(shape[0])[:, None, None], np.fft.fftfreq(shape[2])
+    data = np.fft.ifftn(spectrum * measured(kz, kx, TiltRange())).real.astype(np.float32)
+    write_volume(path, data, voxel_size)
+    with mrcfile.open(path, "r+") as mrc:
+        mrc.header.origin = (-10.0, 20.0, 30.0)
+    return data
+
+
+@pytest.fixture
+def project(run, tmp_path):
+    """A folder with one tomogram and its table."""
+    make_tomogram(tmp_path / "tomoset" / "TS.1_bin4.mrc")
+    assert run("prepare_star", "tomoset", "--pixel_size", 12, "--defocus=20000", "--number_subtomos", 6)[0] == 0
+    return tmp_path
+
+
+def test_given_coordinates_are_used_exactly_and_those_at_the_border_left_out(project, run):
+    (project / "c.star").write_text(
+        "data_\nloop_\n_rlnTomoName #1\n_rlnCoordinateX #2\n_rlnCoordinateY #3\n_rlnCoordinateZ #4\n"
+        "TS.1_bin4 20.2 21 15\nTS.1_bin4 1 21 15\nother 20 20 15\n"
+    )
+    status, log = run("extract", "tomograms.star", "--cube_size", 8, "--crop_size", 12, "--coordinates_star", "c.star")
+    assert status == 0
+    assert "1 of 2 coordinates" in log
+    rows = read_star("subtomo.star").rows
+    assert [[row[f"rlnCoordinate{axis}"] for axis in "XYZ"] for row in rows] == [["20", "21", "15"]]
+
+
+def test_two_tomograms_of_one_name_do_not_collide(run, tmp_path):
+    table = "data_\nloop_\n_rlnIndex #1\n_rlnMicrographName #2\n_rlnPixelSize #3\n_rlnNumberSubtomo #4\n"
+    for index, folder in enumerate(("a b", "b'c"), 1):
+        make_tomogram(tmp_path / folder / "t.mrc", seed=index)
+        table += f'{index} "{folder}/t.mrc" 12 3\n'
+    (tmp_path / "t.star").write_text(table)
+    assert run("extract", "t.star", "--cube_size", 8, "--seed", 0)[0] == 0
+    star = read_star("subtomo.star")
+    assert len({row["rlnImageName"] for row in star.rows}) == 6
+    for number, row in enumerate(star.rows):
+        source = open_volume(tmp_path / ("a b", "b'c")[number // 3] / "t.mrc").data
+        z, y, x = (star.integer(row, f"rlnCoordinate{axis}") for axis in "ZYX")
+        np.testing.assert_array_equal(
+            open_volume(row["rlnImageName"]).data, source[z - 12 : z + 12, y - 12 : y + 12, x - 12 : x + 12]
+        )

@@ -1,0 +1,37 @@
+"""make_mask with a boundary."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from isonet_scipion.engine.io.mrc import open_volume, write_volume
+from isonet_scipion.engine.io.star import read_star, write_star
+from isonet_scipion.tests.imod_model import SHAPE, SQUARE, write_model
+
+BINNED = (20, 30, 40)
+
+
+def square_mask(planes: slice = slice(None)) -> np.ndarray:
+    expected = np.zeros(BINNED, bool)
+    expected[planes, 10:25, 5:15] = True
+    return expected
+
+
+def test_make_mask_keeps_to_the_boundary(tmp_path, run):
+    volume = np.random.default_rng(0).standard_normal(SHAPE, dtype=np.float32)
+    (tmp_path / "tomoset").mkdir()
+    write_volume(tmp_path / "tomoset" / "a.mrc", volume, 10.0)
+    assert run("prepare_star", "tomoset")[0] == 0
+    star = read_star("tomograms.star")
+    star.set(star.rows[0], "rlnMaskBoundary", write_model(tmp_path / "a.mod", [[*SQUARE, (0, 0, 30), (79, 59, 8)]]))
+    write_star("tomograms.star", star)
+    assert run("make_mask", "tomograms.star", "--density_percentage=100", "--std_percentage=100")[0] == 0
+    mask = open_volume(tmp_path / "mask" / "a_mask.mrc").data
+    np.testing.assert_array_equal(mask[::2, ::2, ::2].astype(bool), square_mask(slice(4, 16)))
+
+    (tmp_path / "mask" / "a_mask.mrc").unlink()
+    write_model(tmp_path / "a.mod", [SQUARE], size=(40, 60, 81))
+    status, error = run("make_mask", "tomograms.star")
+    assert status == 1
+    assert "a.mod" in error.splitlines()[-1] and "(40, 60, 81)" in error
+    assert not (tmp_path / "mask" / "a_mask.mrc").exists()

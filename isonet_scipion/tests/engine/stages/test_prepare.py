@@ -1,0 +1,49 @@
+"""prepare_star and prepare_subtomo_star on files."""
+
+import mrcfile
+import numpy as np
+
+from isonet_scipion.engine.io.mrc import write_volume
+from isonet_scipion.engine.io.star import read_star
+from isonet_scipion.engine.physics.wedge import TiltRange, measured
+
+SHAPE = (32, 48, 52)
+
+
+def make_tomogram(path, shape=SHAPE, seed=0, voxel_size=12.0):
+    rng = np.random.default_rng(seed)
+    data = rng.normal(100, 3, shape).astype(np.float32)
+    for _ in range(20):
+        corner = [int(rng.integers(0, n - 6)) for n in shape]
+        data[tuple(slice(c, c + 6) for c in corner)] -= 20
+    spectrum = np.fft.fftn(data)
+    kz, kx = np.fft.fftfreq(shape[0])[:, None, None], np.fft.fftfreq(shape[2])
+    data = np.fft.ifftn(spectrum * measured(kz, kx, TiltRange())).real.astype(np.float32)
+    write_volume(path, data, voxel_size)
+    with mrcfile.open(path, "r+") as mrc:
+        mrc.header.origin = (-10.0, 20.0, 30.0)
+    return data
+
+
+def test_own_masks_are_taken_and_checked(run, tmp_path):
+    make_tomogram(tmp_path / "tomoset" / "t.mrc")
+    mask = np.zeros(SHAPE, np.int8)
+    mask[16, 20:24, 20:24] = 1
+    write_volume(tmp_path / "masks" / "t_mask.mrc", mask, 12.0)
+    options = ("--pixel_size", 12, "--mask_folder_in", "masks", "--number_subtomos", 5)
+    assert run("prepare_star", "tomoset", *options)[0] == 0
+    assert run("extract", "tomograms.star", "--cube_size", 8, "--crop_size", 12)[0] == 0
+    assert {row["rlnCoordinateZ"] for row in read_star("subtomo.star").rows} == {"16"}
+    write_volume(tmp_path / "masks" / "t_mask.mrc", mask, 10.0)
+    status, log = run("extract", "tomograms.star", "--cube_size", 8, "--crop_size", 12)
+    assert status == 1 and "voxel size is 10.000 A, the tomogram's 12.000 A" in log
+    write_volume(tmp_path / "masks" / "t_mask.mrc", mask[1:], 12.0)
+    status, log = run("prepare_star", "tomoset", "--pixel_size", 12, "--mask_folder_in", "masks")
+    assert status == 1 and "its shape (31, 48, 52)" in log
+
+
+def test_prepare_subtomo_star_takes_isonets_default_cube(run, tmp_path):
+    make_tomogram(tmp_path / "s" / "a.mrc", (80, 80, 80))
+    assert run("prepare_subtomo_star", "s", "--pixel_size", 12)[0] == 0
+    row = read_star("subtomo.star").rows[0]
+    assert (row["rlnCubeSize"], row["rlnCropSize"]) == ("48", "80")

@@ -1,0 +1,69 @@
+"""report, by itself and within predict."""
+
+import json
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from isonet_scipion.engine.io.mrc import write_volume
+from isonet_scipion.engine.io.report_file import TomogramReport
+from isonet_scipion.engine.io.star import Star, write_star
+
+SIZE = 32
+
+
+def noise(seed, size=SIZE):
+    return np.random.default_rng(seed).normal(size=(size,) * 3).astype(np.float32)
+
+
+def test_predict_reports_each_tomogram_and_report_does_it_anew(run):
+    star = Star([])
+    for index, name in enumerate(("TS_01", "a <b> & $x$"), 1):
+        data = noise(index, 40)
+        data[10:20, 10:25, 8:30] -= 5
+        names = {label: f"{folder}/{name}.mrc" for label, folder in
+                 (("rlnMicrographName", "raw"), ("rlnTomoReconstructedTomogramHalf1", "even"),
+                  ("rlnTomoReconstructedTomogramHalf2", "odd"))}  # fmt: skip
+        for path, scatter in zip(names.values(), (0, 1, 1)):
+            write_volume(path, data + scatter * noise(index + len(path), 40), 10.0)
+        row = {}
+        star.rows.append(row)
+        for label, value in {"rlnIndex": index, "rlnPixelSize": 10.0, **names}.items():
+            star.set(row, label, value)
+    write_star("t.star", star)
+    small = ("--filter_base=2", "--unet_depth=1", "--convs_per_depth=2", "--iterations=1", "--epochs=1",
+             "--steps_per_epoch=1", "--batch_size=1", "--seed=1")  # fmt: skip
+    assert run("extract", "t.star", "--cube_size=16", "--crop_size=24")[0] == 0
+    assert run("refine", "subtomo.star", *small)[0] == 0
+    status, log = run("predict", "t.star", "results/model_iter01.keras")
+    assert status == 0, log
+    assert "TS_01: restored wedge correlation" in log
+    page = Path("corrected_tomos/report.html").read_text()
+    assert page.count("data:image/png;base64,") == 2
+    assert "a &lt;b&gt; &amp; $x$" in page and "<b> &" not in page and "http" not in page
+    report = json.loads(Path("corrected_tomos/TS_01_corrected_report.json").read_text())
+    assert set(report) == {field.name for field in fields(TomogramReport)}
+    assert report["wedge_power_after"] > 0 and report["box_side"] == 40
+    # a hardly trained network neither restores anything nor changes the data
+    assert report["restored_wedge_correlation"] == 0 and report["agreement_with_measured"] > 0.99
+    assert report["verdict"] in page and "no better than invention" in report["verdict"]
+    assert report["verdict"] in log and "nowhere better than chance" in page
+    assert set(report["resolution_A"]) == {"x", "y", "z"}
+
+    for path in Path("corrected_tomos").glob("*report*"):
+        path.unlink()
+    assert run("report", "t.star", "results/model_iter01.keras", "--tomo_idx=1")[0] == 0
+    again = json.loads(Path("corrected_tomos/TS_01_corrected_report.json").read_text())
+    assert again["restored_wedge_correlation"] == pytest.approx(report["restored_wedge_correlation"], abs=1e-5)
+    assert not list(Path("corrected_tomos").glob("a*report*"))
+    assert run("predict", "t.star", "results/model_iter01.keras", "--output_dir=bare", "--report=False")[0] == 0
+    assert not list(Path("bare").glob("*report*"))
+
+
+def test_report_before_correction_is_an_error(run):
+    write_volume("raw/a.mrc", noise(1), 10.0)
+    assert run("prepare_star", "raw")[0] == 0
+    status, log = run("report", "tomograms.star", "builtin")
+    assert status == 1 and "has no rlnCorrectedTomoName" in log
