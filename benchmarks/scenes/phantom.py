@@ -572,8 +572,8 @@ SHEETS = [
 ]
 
 
-def make_phantom(shape=(112, 256, 256), apix=10.0, seed=7, slab_fraction=0.78):
-    """Return (density, slab mask, description of every object)."""
+def make_phantom(shape=(112, 256, 256), apix=10.0, seed=7, slab_fraction=0.78, proteins=1.0):
+    """Return (density, slab mask, description of every object); with the share `proteins` of the usual number."""
     rng = np.random.default_rng(seed)
     thick = int(round(slab_fraction * shape[0]))
     first = (shape[0] - thick) // 2
@@ -594,7 +594,7 @@ def make_phantom(shape=(112, 256, 256), apix=10.0, seed=7, slab_fraction=0.78):
         add_vesicle(scene)
     for _ in range(count(5)):
         add_actin(scene)
-    add_proteins(scene, int(700 * share * thick * apix / 880.0))
+    add_proteins(scene, int(proteins * int(700 * share * thick * apix / 880.0)))
     mask = np.zeros(shape, bool)
     mask[slab[0] : slab[1]] = True
     return scene.volume, mask, scene.objects

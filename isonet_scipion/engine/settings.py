@@ -90,6 +90,10 @@ CHECK_AXES = "Refuse tomograms whose missing wedge shows that the tilt axis is n
 SEED = "Seed of every random choice: the same seed gives the same result. Default: a new one each run."
 LOG_LEVEL = "How much is logged."
 LEVELS = ("debug", "info", "warning", "error")
+CONFIDENCE = (
+    "Also write NAME_corrected_confidence.mrc: 0 to 1, how far what was filled into the missing wedge of each place is "
+    "expected to agree with the truth, within some 48 voxels."
+)
 GPU_ID = "GPUs to use, such as 0 or 0,1. Default: all that are visible; without a GPU the CPU works."
 PERCENTILE = "Normalise by the 4th and 96th percentile of the grey values. False: by mean and standard deviation."
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
@@ -524,6 +528,7 @@ class PredictSettings:
     ctf_state: Optional[str] = option(None, "With a CTF-aware model: " + CTF_STATE, CTF_STATES)
     normalized_output: bool = option(False, "Write IsoNet 0.2's normalised grey scale instead of the input tomogram's.")
     report: bool = option(True, "Write the quality report, which takes up to a quarter of the time more.")
+    confidence: bool = option(False, CONFIDENCE)
     precision: str = option("auto", PRECISION, PRECISIONS)
     log_level: str = option("info", LOG_LEVEL, LEVELS)
     check_axes: bool = option(True, CHECK_AXES)
@@ -535,6 +540,7 @@ class ReportSettings:
     """Tell how far corrected tomograms can be believed: a picture and numbers of each, and a page of all."""
 
     gpuID: Optional[str] = option(None, GPU_ID)
+    confidence: bool = option(False, CONFIDENCE)
     use_deconv_tomo: bool = option(True, "As in predict: the deconvolved tomogram was corrected.")
     ctf_state: Optional[str] = option(None, "With a CTF-aware model: " + CTF_STATE, CTF_STATES)
     normalize_percentile: Optional[bool] = option(None, PERCENTILE + " Default: as the model was trained, else True.")

@@ -23,7 +23,10 @@ Numbers = Tuple[Number, ...]
 
 @dataclass(frozen=True)
 class TomogramReport:
-    """What is told of one corrected tomogram; None where it is not known. Names and units as in the file."""
+    """What is told of one corrected tomogram; None where it is not known. Names and units as in the file.
+
+    `confidence` is the mean of the confidence volume, over the sample; None where there is none.
+    """
 
     name: str
     tomogram: str
@@ -42,6 +45,7 @@ class TomogramReport:
     restored_wedge_resolution_A: Number
     restored_wedge_above_chance_A: Number
     verdict: str
+    confidence: Number
     agreement_with_measured: Number
     wedge_power_before: Number
     wedge_power_after: Number
@@ -102,6 +106,7 @@ def read_report(path: str | os.PathLike[str]) -> TomogramReport:
             "verdict": "",
             "of_halves": "",
             "ctf": "",
+            "confidence": None,
             **content,
         }
         values = {field.name: as_tuples(content[field.name]) for field in fields(TomogramReport)}

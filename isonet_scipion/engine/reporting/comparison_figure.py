@@ -55,7 +55,7 @@ def draw_comparison(axes: Reals, before: Reals, after: Reals, voxel_size: float,
         slices = (
             ("XY", volume[depth // 2], "x", "y"),
             ("XZ", volume[:, height // 2], "x", "z"),
-            ("YZ", _across(volume, width // 2), "y", "z"),
+            ("YZ", across(volume, width // 2), "y", "z"),
         )
         for panel, (name, image, horizontal, vertical) in zip(row, slices):
             extent = [0, image.shape[1] * voxel_size / 10, 0, image.shape[0] * voxel_size / 10]
@@ -65,7 +65,7 @@ def draw_comparison(axes: Reals, before: Reals, after: Reals, voxel_size: float,
         _draw_spectrum(row[3], volume, voxel_size, tilt, when)
 
 
-def _across(volume: Reals, x: int) -> Floats:
+def across(volume: Reals, x: int) -> Floats:
     """The yz-plane at x, (z, y) float32: a memory map has all its pages read for it, so it is released on the way."""
     plane = np.empty(volume.shape[:2], np.float32)
     for z, row in enumerate(volume):

@@ -44,6 +44,9 @@ all one way, such as flat membranes, the wedge itself may be restored better or 
 leaves data alone; it is lower where noise was removed. What a CTF-aware network makes is compared with
 the phase-flipped tomogram, in this as in the first number: how strong a frequency is does not count.
 <b>Power in the wedge</b> says how strongly the wedge is filled, not whether it is right.
+<b>Confidence</b>, where it was asked for: the correlation with the truth in the missing wedge that is expected at each
+place, within some 48 voxels, for waves down to three voxels. It was calibrated on simulated tomograms and the builtin
+model; in other samples its order can be believed sooner than its values.
 <b>Halves</b>: two halves corrected by one network share what the network invents, so their agreement in the wedge is
 an upper bound.</p>
 """
@@ -112,6 +115,11 @@ def _tomogram_section(report: TomogramReport, picture: Path) -> str:
         ),
         card("Resolution in the wedge", *verdict.resolution),
         card("Measured data kept", _number(report.agreement_with_measured), "1: unchanged"),
+        *(
+            []
+            if report.confidence is None
+            else [card("Confidence", _number(report.confidence), "mean over the sample")]
+        ),
         card("Power in the wedge", f"{powers[0]} → {powers[1]} %", "of that around it"),
     ]
     facts = f"{report.corrected}, model {report.model}, {report.boxes} boxes of {report.box_side} voxels"

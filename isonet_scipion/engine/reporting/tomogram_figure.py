@@ -10,17 +10,22 @@ import numpy as np
 from isonet_scipion.engine.measure.fourier_correlation import CERTAIN, Curve
 from isonet_scipion.engine.measure.quality import THRESHOLD, Quality
 from isonet_scipion.engine.reporting.comparison_figure import draw_comparison
+from isonet_scipion.engine.reporting.confidence_figure import draw_confidence
 from isonet_scipion.engine.reporting.picture import picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from isonet_scipion.engine.arrays import Reals
+    from isonet_scipion.engine.measure.confidence import Confidence
 
 BEFORE, AFTER, NEUTRAL = "tab:gray", "tab:blue", "tab:orange"
 
 
-def save_report(path: str | os.PathLike[str], before: Reals, after: Reals, quality: Quality, title: str) -> None:
+def save_report(
+    path: str | os.PathLike[str], before: Reals, after: Reals, quality: Quality, title: str,
+    confidence: Confidence | None = None,
+) -> None:  # fmt: skip
     """Draw a tomogram before and after its correction, and the curves of its report.
 
     Parameters
@@ -33,15 +38,19 @@ def save_report(path: str | os.PathLike[str], before: Reals, after: Reals, quali
         The numbers.
     title : str
         Of the picture.
+    confidence : Confidence, optional
+        Where to believe it: shown on the slices after.
 
     Raises
     ------
     EngineError
         If the file can't be written.
     """
-    with picture(path, 16, 12.5) as figure:
-        axes: Any = figure.subplots(3, 4)
+    with picture(path, 16, 12.5 if confidence is None else 16.5) as figure:
+        axes: Any = figure.subplots(3 if confidence is None else 4, 4)
         draw_comparison(axes[:2], before, after, quality.voxel_size, quality.tilt)
+        if confidence is not None:
+            draw_confidence(axes[3], after, confidence, quality.voxel_size)
         for panel, draw in zip(axes[2], (_draw_restored, _draw_agreement, _draw_halves, _draw_resolutions)):
             draw(panel, quality)
         figure.suptitle(title, fontsize=16, parse_math=False)  # a name may hold $

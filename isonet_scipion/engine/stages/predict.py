@@ -13,6 +13,7 @@ import numpy as np
 from isonet_scipion.engine.command import Command, value_of
 from isonet_scipion.engine.conventions import Normalisation
 from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.io.confidence_file import confidence_path
 from isonet_scipion.engine.io.ctf_aware import known_transfer, takes_deconvolved
 from isonet_scipion.engine.io.files import State, file_state
 from isonet_scipion.engine.io.mrc import Volume, open_volume, same_voxel_size, volume_bytes, write_volume
@@ -34,7 +35,7 @@ from isonet_scipion.engine.reporting.comparison_figure import save_comparison
 from isonet_scipion.engine.reporting.pages import require_own_page, write_tomograms_page
 from isonet_scipion.engine.reporting.picture import require_own_picture
 from isonet_scipion.engine.settings import PredictSettings
-from isonet_scipion.engine.stages.report import Reporter
+from isonet_scipion.engine.stages.report import Reporter, claim_confidence
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -74,6 +75,8 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
         if not target.exists():  # else its pictures are its own, perhaps of an earlier version
             require_own_picture(target.with_suffix(".png"))
             require_own_picture(report_path(target).with_suffix(".png"))
+    confidence_marks = claim_confidence(table, owners, settings)
+    sizes.update({path: sizes[target] for target in owners if (path := confidence_path(target)) in confidence_marks})
     if settings.report:
         require_own_page(settings.output_dir)
     require_space(settings.output_dir, growth(sizes))
@@ -120,10 +123,11 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
             entry.name,
         )
         log.info("%s and its picture %s", target, target.with_suffix(".png").name)
-        if settings.report:
+        if settings.report or settings.confidence:
             known = [part for averaged in parts for part in averaged]
             halves = known if len(known) > 1 else entry.open_halves(volume)
-            reporter.write(entry, volume, halves, after, border)
+            mark = confidence_marks.get(confidence_path(target))
+            reporter.write(entry, volume, halves, after, border, mark, settings.report)
     if settings.report:
         log.info("%s", write_tomograms_page(settings.output_dir))
 

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 from isonet_scipion.engine.command import Command
 from isonet_scipion.engine.conventions import CORRECTED, Normalisation
 from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.io.confidence_file import confidence_path, read_calibration, write_confidence
 from isonet_scipion.engine.io.ctf_aware import ctf_in_words, known_transfer, takes_deconvolved
 from isonet_scipion.engine.io.mrc import Volume, open_volume
 from isonet_scipion.engine.io.report_file import report_path, write_report
 from isonet_scipion.engine.io.shown import border_of, open_mask, show, show_mean
 from isonet_scipion.engine.io.tomogram_table import TomogramEntry, TomogramTable
+from isonet_scipion.engine.measure.confidence import confidence
 from isonet_scipion.engine.measure.quality import Evidence, measure_quality
 from isonet_scipion.engine.network.correction import corrector
 from isonet_scipion.engine.network.model_file import load_model, read_metadata
@@ -24,7 +26,7 @@ from isonet_scipion.engine.reporting.tomogram_figure import save_report
 from isonet_scipion.engine.settings import ReportSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import keras
 
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from isonet_scipion.engine.io.model_metadata import ModelMetadata
     from isonet_scipion.engine.physics.borders import Border
     from isonet_scipion.engine.sampling.mask_values import Mask
+    from isonet_scipion.engine.settings import PredictSettings
 
 log = logging.getLogger(__name__)
 
@@ -48,17 +51,35 @@ def report(star_file: str, model_file: str, settings: ReportSettings) -> None:
         require_own_page(Path(entry.row["rlnCorrectedTomoName"]).parent)
     normalisation = Normalisation.told(settings.normalize_percentile, metadata.normalize_percentile)
     choose_devices(settings.gpuID, settings.precision)
+    marks = claim_confidence(table, {Path(entry.row["rlnCorrectedTomoName"]): entry for entry in entries}, settings)
     reporter = Reporter(model_file, load_model(model_file)[0], metadata, normalisation, settings.ctf_state)
     for entry in entries:
         volume = entry.source()
         corrected = open_volume(entry.row["rlnCorrectedTomoName"])
-        reporter.write(entry, volume, entry.open_halves(volume), corrected, border_of(volume))
+        mark = marks.get(confidence_path(corrected.path))
+        reporter.write(entry, volume, entry.open_halves(volume), corrected, border_of(volume), mark)
     for folder in dict.fromkeys(Path(entry.row["rlnCorrectedTomoName"]).parent for entry in entries):
         log.info("%s", write_tomograms_page(folder))
 
 
+def claim_confidence(
+    table: TomogramTable, owners: Mapping[Path, TomogramEntry], settings: PredictSettings | ReportSettings
+) -> dict[Path, bytes]:
+    """The marks of the confidence volumes of corrected tomograms, where they are wanted, by their files.
+
+    Raises
+    ------
+    EngineError
+        If one would replace what is not its own.
+    """
+    if not settings.confidence:
+        return {}
+    files = {confidence_path(corrected): entry for corrected, entry in owners.items()}
+    return table.claim(files, "confidence", "rlnCorrectedTomoName", "output_dir")
+
+
 class Reporter:
-    """Writes reports of tomograms that one model corrected."""
+    """Writes reports and confidence volumes of tomograms that one model corrected."""
 
     def __init__(
         self,
@@ -73,9 +94,10 @@ class Reporter:
         self._normalisation, self._ctf_state = normalisation, ctf_state
 
     def write(
-        self, entry: TomogramEntry, before: Volume, halves: Sequence[Volume], after: Volume, border: Border | None
-    ) -> None:
-        """Write NAME_report.json and .png beside the corrected tomogram.
+        self, entry: TomogramEntry, before: Volume, halves: Sequence[Volume], after: Volume, border: Border | None,
+        mark: bytes | None = None, report: bool = True,
+    ) -> None:  # fmt: skip
+        """Write NAME_report.json and .png, and the confidence volume, beside the corrected tomogram.
 
         Parameters
         ----------
@@ -87,6 +109,10 @@ class Reporter:
             The table's, where it names them.
         border : Border, optional
             What of them is no data.
+        mark : bytes, optional
+            Of the confidence volume; None: there is to be none.
+        report : bool
+            Whether there is to be a report.
         """
         if before.shape != after.shape:
             raise EngineError(
@@ -111,6 +137,14 @@ class Reporter:
             entry.halves_fit,
             bool(halves) and entry.halves_fit and self._metadata.by_halves,
         )
+        found = None if mark is None else confidence(evidence, read_calibration())
+        if mark is not None and found is None:
+            log.warning("%s: too small for a confidence volume.", entry.name)
+        elif mark is not None and found is not None:
+            path = write_confidence(found, after, border, evidence.voxel_size, mark)
+            log.info("%s: %s, mean %.2f", entry.name, path, found.mean(evidence.sample))
+        if not report:
+            return
         network = self._metadata.network
         correct_boxes = corrector(self._model, network, entry.tilt)
         quality = measure_quality(evidence, lambda box: correct_boxes(box[None])[0], network.divisor)
@@ -127,12 +161,13 @@ class Reporter:
             "tilt_min": entry.tilt.minimum,
             "tilt_max": entry.tilt.maximum,
             **quality.as_dict(),
+            "confidence": None if found is None else found.mean(evidence.sample),
         }
         words = quality.verdict.words
         path = report_path(after.path)
         flipped = " Compared with the phase-flipped tomogram." if transfer else ""
         title = f"{entry.name}. {words}{flipped}"
-        save_report(path.with_suffix(".png"), original, corrected, quality, title)
+        save_report(path.with_suffix(".png"), original, corrected, quality, title, found)
         write_report(path, content)
         if quality.restored_wedge:
             log.info("%s: restored wedge correlation %.3f, chance %.3f", entry.name, *quality.restored_wedge)

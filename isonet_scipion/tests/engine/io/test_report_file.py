@@ -27,6 +27,7 @@ CONTENT = {
     "restored_wedge_resolution_A": None,
     "restored_wedge_above_chance_A": 40.0,
     "verdict": "hardly restored",
+    "confidence": 0.4,
     "agreement_with_measured": 1.0,
     "wedge_power_before": 0.1,
     "wedge_power_after": None,
@@ -62,10 +63,11 @@ def test_what_is_written_is_read(tmp_path):
     assert report.curves["restored"]["values"] == (0.5, None)
     assert {field.name for field in fields(TomogramReport)} == set(CONTENT)
     # those of the first version lack some
-    older = {name: value for name, value in CONTENT.items() if name not in ("verdict", "ctf", "of_halves")}
+    newer = ("verdict", "ctf", "of_halves", "confidence")
+    older = {name: value for name, value in CONTENT.items() if name not in newer}
     del older["restored_wedge_above_chance_A"]
     write_report(path, older)
-    assert read_report(path).restored_wedge_above_chance_A is None
+    assert read_report(path).restored_wedge_above_chance_A is None and read_report(path).confidence is None
 
 
 @pytest.mark.parametrize("name", WRONG)

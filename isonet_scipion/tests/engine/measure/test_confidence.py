@@ -1,0 +1,147 @@
+"""The confidence volume: what it is made from, and that it says where."""
+
+import numpy as np
+import pytest
+
+from isonet_scipion.engine.io.confidence_file import read_calibration
+from isonet_scipion.engine.measure.confidence import (
+    BANDS,
+    CELL,
+    Calibration,
+    Confidence,
+    Term,
+    confidence,
+    features,
+    local_powers,
+)
+from isonet_scipion.engine.measure.quality import Evidence
+from isonet_scipion.engine.physics.grey_scale import Shown, measure
+from isonet_scipion.engine.physics.wedge import TiltRange, measured
+
+TILT = TiltRange(-60, 50)
+
+
+def region(shape, seen=True, tilt=TILT):
+    z, x = np.fft.fftfreq(shape[0])[:, None, None], np.fft.rfftfreq(shape[2])[None, None]
+    found = measured(z, x, tilt)
+    return found if seen else ~found
+
+
+def filtered(volume, mask):
+    return np.fft.irfftn(np.fft.rfftn(volume) * mask, volume.shape).astype(np.float32)
+
+
+def low_passed(volume, limit=0.3):
+    k = [np.fft.fftfreq(n) for n in volume.shape[:2]]
+    radius = np.sqrt(k[0][:, None, None] ** 2 + k[1][:, None] ** 2 + np.fft.rfftfreq(volume.shape[2]) ** 2)
+    return np.fft.irfftn(np.fft.rfftn(volume) * (radius < limit), volume.shape).astype(np.float32)
+
+
+def evidence(before, after, tilt=TILT):
+    return Evidence(Shown(before, measure(-before)), after, tilt, 10.0)
+
+
+def scene(shape=(48, 64, 96), noise=1.0, seed=0):
+    """A sample that fills the half of low x, as measured with noise, and as a network would leave it."""
+    rng = np.random.default_rng(seed)
+    sample = low_passed(rng.normal(size=shape).astype(np.float32)) * 2
+    sample[:, :, shape[2] // 2 :] = 0
+    before = filtered(sample + noise * rng.normal(size=shape), region(shape))
+    after = filtered(sample, region(shape)) + 0.5 * filtered(sample, region(shape, False))
+    return -before, -after
+
+
+def test_powers_are_those_of_the_filtered_volumes():
+    tilt = TiltRange(-60, 60)  # symmetric: what is mirrored beyond the faces is in the same region
+    before, after = scene((64, 56, 64))
+    powers = local_powers(evidence(before, after, tilt))
+    z, y = (2 * np.fft.fftfreq(n) for n in before.shape[:2])
+    radius = np.sqrt(z[:, None, None] ** 2 + y[:, None] ** 2 + (2 * np.fft.rfftfreq(64)) ** 2)
+    scale = measure(-before).scale
+    for number in (1, len(BANDS) - 2):
+        band = (radius >= BANDS[number]) & (radius < BANDS[number + 1])
+        one, two = (filtered(v / scale, band & region(before.shape, tilt=tilt)) for v in (before, after))
+        wedge = filtered(after / scale, band & region(before.shape, False, tilt))
+        found = [getattr(powers, name)[number].mean() for name in ("before", "after", "both", "filled")]
+        wanted = [(a * b).mean() for a, b in ((one, one), (two, two), (one, two), (wedge, wedge))]
+        assert found == pytest.approx(wanted, rel=0.4)  # what is mirrored at the faces counts too
+
+
+def test_blocks_do_not_show():
+    before, after = scene((48, 48, 288))
+    whole = local_powers(evidence(before, after))
+    part = slice(64, 224)
+    own = local_powers(evidence(np.ascontiguousarray(before[:, :, part]), np.ascontiguousarray(after[:, :, part])))
+    ratio = whole.before[:, :, :, 8:28].mean(axis=(1, 2)) / own.before.mean(axis=(1, 2))
+    scale = np.median(ratio)  # the grey scales of the two differ
+    assert np.abs(ratio[:, 4:-4] / scale - 1).max() < 0.1
+
+
+def test_sides_need_no_common_factor_and_memory_maps_do(tmp_path):
+    before, after = (volume[:, :61, :77] for volume in scene())
+    np.save(tmp_path / "after.npy", after)
+    found = confidence(evidence(before, np.load(tmp_path / "after.npy", mmap_mode="r")), read_calibration())
+    planes = np.stack(list(found.planes()))
+    assert planes.shape == before.shape and planes.dtype == np.float32
+    assert planes.min() >= 0 and planes.max() <= 1
+
+
+def test_empty_places_are_believed_less_than_the_sample():
+    before, after = scene()
+    planes = np.stack(list(confidence(evidence(before, after), read_calibration()).planes()))
+    assert planes[:, :, :40].mean() > planes[:, :, 56:].mean() + 0.2
+
+
+def test_more_noise_and_a_weaker_filling_are_believed_less():
+    def mean(noise, strength):
+        before, after = scene(noise=noise)
+        after = after + (strength - 1) * filtered(after, region(after.shape, False))
+        return confidence(evidence(before, after), read_calibration()).mean()
+
+    usual = mean(1.0, 1.0)
+    assert mean(1.0, 0.2) < usual - 0.03
+    assert mean(4.0, 1.0) < usual - 0.03
+
+
+def test_no_grey_scale_counts():
+    before, after = scene((48, 48, 64))
+    usual = confidence(evidence(before, after), read_calibration()).cells
+    other = confidence(evidence(7 * before - 300, 0.01 * after + 5), read_calibration()).cells
+    np.testing.assert_allclose(usual, other, atol=0.01)
+
+
+def test_too_small_a_tomogram_has_none():
+    before, after = (volume[:40] for volume in scene())
+    assert confidence(evidence(before, after), read_calibration()) is None
+
+
+def test_constant_volumes_do_not_divide_by_zero():
+    flat = np.zeros((48, 48, 48), np.float32)
+    with np.errstate(all="raise"):
+        cells = confidence(Evidence(Shown(flat, measure(flat)), flat, TILT, 10.0), read_calibration()).cells
+    assert np.isfinite(cells).all()
+
+
+def test_a_calibration_is_a_logistic_regression():
+    calibration = Calibration(10.0, 0.5, {"kept": Term(1.0, 2.0, 3.0)})
+    told = calibration.correlation({"kept": np.array([1.0, 3.0]), "other": np.array([9.0, 9.0])})
+    assert told == pytest.approx([1 / (1 + np.exp(-0.5)), 1 / (1 + np.exp(-3.5))])
+
+
+def test_the_programs_calibration_knows_the_features():
+    calibration = read_calibration()
+    known = features(local_powers(evidence(*scene((48, 48, 48)))), TILT, calibration.window / CELL)
+    assert set(calibration.terms) == set(known)
+    # what more of it must mean, whatever the scenes
+    assert all(calibration.terms[name].weight > 0 for name in ("filled", "kept", "strength"))
+
+
+def test_cells_are_interpolated_between_their_centres():
+    cells = np.zeros((1, 1, 3), np.float32)
+    cells[0, 0] = 0.0, 0.5, 1.0
+    plane = next(Confidence(cells, (8, 8, 24)).planes())
+    assert plane.shape == (8, 24)
+    assert plane[0, [0, 3, 23]] == pytest.approx([0, 0, 1]) and plane[0, 11:13].mean() == pytest.approx(0.5)
+    inside = np.zeros((8, 8, 24), bool)
+    inside[:, :, 20:] = True
+    assert Confidence(cells, (8, 8, 24)).mean(inside) == pytest.approx(1.0)
