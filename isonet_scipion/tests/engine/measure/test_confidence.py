@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from isonet_scipion.engine.io.confidence_file import read_calibration
+from isonet_scipion.engine.measure import confidence as module
 from isonet_scipion.engine.measure.confidence import (
     BANDS,
     CELL,
@@ -64,17 +65,20 @@ def test_powers_are_those_of_the_filtered_volumes():
         wedge = filtered(after / scale, band & region(before.shape, False, tilt))
         found = [getattr(powers, name)[number].mean() for name in ("before", "after", "both", "filled")]
         wanted = [(a * b).mean() for a, b in ((one, one), (two, two), (one, two), (wedge, wedge))]
-        assert found == pytest.approx(wanted, rel=0.4)  # what is mirrored at the faces counts too
+        assert found[:3] == pytest.approx(wanted[:3], rel=0.2)
+        # what is mirrored at the faces leaks into the wedge, where little is
+        assert found[3] == pytest.approx(wanted[3], rel=0.6)
 
 
-def test_blocks_do_not_show():
-    before, after = scene((48, 48, 288))
-    whole = local_powers(evidence(before, after))
-    part = slice(64, 224)
-    own = local_powers(evidence(np.ascontiguousarray(before[:, :, part]), np.ascontiguousarray(after[:, :, part])))
-    ratio = whole.before[:, :, :, 8:28].mean(axis=(1, 2)) / own.before.mean(axis=(1, 2))
-    scale = np.median(ratio)  # the grey scales of the two differ
-    assert np.abs(ratio[:, 4:-4] / scale - 1).max() < 0.1
+def test_blocks_do_not_show(monkeypatch):
+    given = evidence(*scene((48, 48, 256), noise=0.1))
+    blocks = local_powers(given)
+    monkeypatch.setattr(module, "CORE", 1000)
+    whole = local_powers(given)
+    seam = (slice(None), slice(1, -1), slice(1, -1), slice(14, 18))  # cells beside the border of two blocks of 16
+    for name in ("before", "after"):
+        one, two = (getattr(powers, name)[seam] for powers in (blocks, whole))
+        assert np.abs(one - two).mean() < 0.13 * two.mean()  # 0.05 elsewhere, 0.36 without a rim
 
 
 def test_sides_need_no_common_factor_and_memory_maps_do(tmp_path):
