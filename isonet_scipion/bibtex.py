@@ -6,7 +6,7 @@ journal = {Nature Communications},
 volume = {13},
 pages = {6482},
 year = {2022},
-doi = {10.1038/s41467-022-33957-8},
+doi = {https://doi.org/10.1038/s41467-022-33957-8},
 url = {https://doi.org/10.1038/s41467-022-33957-8}
 }
 
@@ -18,8 +18,16 @@ journal = {Nature Communications},
 volume = {15},
 pages = {8255},
 year = {2024},
-doi = {10.1038/s41467-024-51438-y},
+doi = {https://doi.org/10.1038/s41467-024-51438-y},
 url = {https://doi.org/10.1038/s41467-024-51438-y}
+}
+
+@article{Liu2025,
+title = {IsoNet2 determines cellular structures at submolecular resolution without averaging},
+author = {Liu, Yun-Tao and Fan, Hongcheng and Jih, Jonathan and Tran, Liam and Zhang, Xiaoying and Zhou, Z. Hong},
+journal = {bioRxiv (preprint, PMC12869683)},
+year = {2025},
+url = {https://pmc.ncbi.nlm.nih.gov/articles/PMC12869683/}
 }
 
 @article{Tegunov2019,
@@ -29,7 +37,7 @@ journal = {Nature Methods},
 volume = {16},
 pages = {1146-1152},
 year = {2019},
-doi = {10.1038/s41592-019-0580-y},
+doi = {https://doi.org/10.1038/s41592-019-0580-y},
 url = {https://doi.org/10.1038/s41592-019-0580-y}
 }
 """

@@ -129,7 +129,7 @@ def run(folder: Path) -> Path:
     for number, protocol in enumerate(protocols, 1):
         say(f"[{number}/{len(protocols)}] {protocol.getObjLabel()}")
         started = time.monotonic()
-        with following(Path(project.path, protocol.getStderrLog())):
+        with following(Path(project.path, protocol.getStdoutLog())):
             project.launchProtocol(protocol, wait=True)
         if protocol.isFailed():
             sys.exit(protocol.getErrorMessage())

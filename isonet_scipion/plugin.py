@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from pathlib import Path
 
 import pwem
 import pyworkflow as pw
 import pyworkflow.utils as pwutils
+from pyworkflow.constants import TOMO
 
+import isonet_scipion
 from isonet_scipion import environment
 from isonet_scipion.constants import (
     ENGINE_PACKAGE,
@@ -34,10 +37,17 @@ class Plugin(pwem.Plugin):
     _homeVar = ISONET_ENGINE_HOME
     _url = "https://doi.org/10.1038/s41467-022-33957-8"
     _supportedVersions = [ENVIRONMENT_VERSION]
+    _processingField = [TOMO]
 
     def getName(self) -> str:
         """What Scipion's windows call the plugin: in the tree, in forms and in the names of runs."""
         return PLUGIN_NAME
+
+    @classmethod
+    def getUrl(cls, protClass: type | None = None) -> str:
+        """The page on parameters of the checkout that the plugin is installed from, else the method's publication."""
+        page = Path(isonet_scipion.__file__).parents[1] / "docs" / "parameters.md"
+        return page.as_uri() if page.exists() else cls._url
 
     @classmethod
     def _defineVariables(cls) -> None:

@@ -523,7 +523,9 @@ class PredictSettings:
         least=1,
     )
     use_deconv_tomo: bool = option(True, USE_DECONV + " Not with a CTF-aware model.")
-    batch_size: Optional[int] = option(None, "Tiles per pass. Default: 4 times the number of GPUs.", least=1)
+    batch_size: Optional[int] = option(
+        None, "Tiles per pass. Default: 1, or with cube_size or crop_size 4 times the number of GPUs.", least=1
+    )
     normalize_percentile: Optional[bool] = option(None, PERCENTILE + " Default: as the model was trained, else True.")
     ctf_state: Optional[str] = option(None, "With a CTF-aware model: " + CTF_STATE, CTF_STATES)
     normalized_output: bool = option(False, "Write IsoNet 0.2's normalised grey scale instead of the input tomogram's.")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pyworkflow.utils as pwutils
 from pwem.protocols import EMProtocol
-from pyworkflow.constants import QUEUE_FOR_JOBS
+from pyworkflow.constants import PROD, QUEUE_FOR_JOBS
 from pyworkflow.exceptions import PyworkflowException
 from pyworkflow.protocol.constants import GPU_LIST, MODE_RESTART, USE_GPU
 from pyworkflow.protocol.params import BooleanParam, StringParam
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pyworkflow.protocol import Form
 
 OUTCOME_SUFFIX = "_outcome.json"
+TO_FIRST_TAB = " 2>&1"  # the engine's log, in a shell: Scipion's window shows the standard output first
 MOST_WARNINGS = 5  # that the summary shows
 
 
@@ -42,6 +43,7 @@ class EngineFailure(PyworkflowException):
 class ProtIsoNetBase(EMProtocol):
     """Runs commands of the engine through Scipion's executor."""
 
+    _devStatus = PROD
     FREE: tuple[str, ...] = ()  # parameters that may change when a run is continued, besides those of how it is run
 
     def _addGpuParams(self, form: Form) -> None:
@@ -159,7 +161,7 @@ class ProtIsoNetBase(EMProtocol):
         if self.usesGpu():
             arguments += f" --gpuID {','.join(map(str, range(self._gpusPerStep())))}"
         readStatus(statusFile)  # that of a run that was killed
-        arguments += f" || echo $? > {shlex.quote(statusFile)}"
+        arguments += f"{TO_FIRST_TAB} || echo $? > {shlex.quote(statusFile)}"
         self.runJob(Plugin.engineCommand(), arguments, numberOfMpi=1, numberOfThreads=1, env=Plugin.getEnviron())
         return readStatus(statusFile)
 
@@ -170,6 +172,7 @@ class ProtIsoNetBase(EMProtocol):
             # Scipion puts the GPUs in with the % operator, so other percent signs are doubled. An option, since a queue
             # has set CUDA_VISIBLE_DEVICES, among which they count
             arguments = arguments.replace("%", "%%") + " --gpuID '%(GPU)s'"
+        arguments += TO_FIRST_TAB
         try:
             self.runJob(
                 Plugin.engineCommand(), arguments, numberOfMpi=1, numberOfThreads=1, env=pwutils.Environ(environ)

@@ -10,7 +10,7 @@ from pyworkflow.protocol.params import FloatParam, PointerParam
 from isonet_scipion import convert
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.physics.ctf import CtfParameters, require_plausible_defocus
-from isonet_scipion.protocols.form import Within, addOption
+from isonet_scipion.protocols.form import OPTIONAL, Within, addOption
 from isonet_scipion.protocols.streaming import isOpen
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ CTF, FORM = "CTF", "form"  # where a defocus is from
 Defoci = Mapping[str, Optional[float]]  # of each tomogram (tsId) in A; None where not known
 
 
-def addCtfs(form: Form, condition: str | None = None, label: str = "CTFs") -> None:
+def addCtfs(form: Form, condition: str | None = None) -> None:
     """Add inputCtfs."""
     form.addParam(
         "inputCtfs",
@@ -29,9 +29,9 @@ def addCtfs(form: Form, condition: str | None = None, label: str = "CTFs") -> No
         pointerClass="SetOfCTFTomoSeries",
         allowsNull=True,
         condition=condition,
-        label=label,
-        help="Each tomogram takes its defocus from the CTF with its tilt series ID (tsId), at the image nearest to "
-        "zero tilt. Empty: all tomograms have the defocus below.",
+        label=f"CTFs{OPTIONAL}",
+        help="From a CTF estimation of the tilt series. Each tomogram gets the defocus of the CTF with its tilt series "
+        "ID (tsId), at the image nearest to zero tilt. Empty: all tomograms get the defocus below.",
     )
 
 
@@ -43,7 +43,7 @@ def addDefocus(form: Form, condition: str | None = None) -> None:
         allowsNull=True,
         condition=condition,
         label="Defocus (Å)",
-        help="Defocus at zero tilt, underfocus positive: 2 µm is 20000. For tomograms that have no CTF.",
+        help="Defocus at zero tilt, underfocus positive: 2 µm is 20000. Used for tomograms without CTF.",
         validators=[Within()],
     )
 
@@ -59,7 +59,7 @@ def addMicroscope(form: Form, settings: type, condition: str | None = None) -> N
             settings,
             option,
             label,
-            "Empty: that of each tomogram's acquisition.",
+            words=f"{label}. Empty: as in each tomogram's acquisition.",
             expert=True,
             condition=condition,
             validators=[legal],

@@ -23,6 +23,8 @@ if typing.TYPE_CHECKING:
 
 # IsoNet 0.2 writes these options in one word
 SPELLING = {"snrfalloff": "snrFalloff", "deconvstrength": "deconvStrength", "highpassnyquist": "highpassNyquist"}
+OPTIONAL = " (optional)"  # at the end of labels
+SEED = "Of every random choice: the same seed gives the same result. Empty: a new one for each run."
 NUMBERS = {int: IntParam, float: FloatParam}
 
 
@@ -63,8 +65,20 @@ def paramName(option: str) -> str:
     return SPELLING.get(option) or first + "".join(word.capitalize() for word in rest)
 
 
+def labelOf(protocol: Protocol, name: str) -> str:
+    """What messages call a parameter: its label, without the word that it may be left out."""
+    return protocol.getParam(name).label.get().replace(OPTIONAL, "")
+
+
 def addOption(
-    form: Form, settings: type, option: str, label: str, help: str = "", expert: bool = False, **kwargs: object
+    form: Form,
+    settings: type,
+    option: str,
+    label: str,
+    help: str = "",
+    expert: bool = False,
+    words: str = "",
+    **kwargs: object,
 ) -> None:
     """Add the parameter of an engine's option, with its type, default and help.
 
@@ -82,16 +96,21 @@ def addOption(
         What is to be said beyond the engine's own help.
     expert : bool
         Shown at the expert level only.
+    words : str
+        What a form says in place of the engine's help, which speaks of tables and other options.
     **kwargs
         Passed on to addParam; `default` replaces that of the settings.
     """
     known = options(settings)[option]
     kind, choices = known.value_kind, known.choices
+    empty = ""
     if known.from_model is not None:
         kwargs["default"] = None
-        help = f"Empty: {known.usual}.\n\n{help}"
+        empty = f"Empty: {known.default:g}, or {known.from_model:g} when it starts from a model."
     kwargs.setdefault("default", known.default)
-    kwargs["help"] = f"{known.help}\n\n{help}".strip()
+    # what the command line takes by default is no concern of a form, which shows its own values
+    text = words or known.help.split("Default: ")[0].strip()
+    kwargs["help"] = "\n\n".join(part for part in (text, empty, help) if part)
     kwargs["label"] = label
     if expert:
         kwargs["expertLevel"] = LEVEL_ADVANCED
@@ -121,8 +140,8 @@ def addContrast(form: Form, condition: str = "True") -> None:
         condition=condition,
         expertLevel=LEVEL_ADVANCED,
         label="Is protein bright?",
-        help="In most tomograms protein is dark. Yes: they are negated while they are read, and results have the "
-        "contrast of the tomograms; subtomograms are always dark.",
+        help="In most tomograms protein is dark. Yes: the contrast is inverted on reading. Results have the contrast "
+        "of the input; only subtomograms are always dark.",
     )
 
 
@@ -130,7 +149,7 @@ def addTiltRange(form: Form, whose: str) -> None:
     """Add tiltMin and tiltMax, which override the acquisition of what `whose` tells."""
     line = form.addLine(
         "Tilt range (degrees)",
-        help=f"Smallest and largest tilt angle. Empty: {whose} acquisition says it.",
+        help=f"Smallest and largest tilt angle. Empty: as in {whose} acquisition.",
     )
     for name, label in (("tiltMin", "from"), ("tiltMax", "to")):
         line.addParam(name, FloatParam, allowsNull=True, label=label, validators=[Within(-90, 90)])

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pyworkflow.object import Pointer, Set
 from pyworkflow.protocol import Protocol
 
+from isonet_scipion.protocols.form import labelOf
+
 
 def absentErrors(protocol: Protocol) -> list[str]:
     """Which linked inputs do not exist yet. While there are any, Scipion's scheduler waits.
@@ -22,7 +24,7 @@ def absentErrors(protocol: Protocol) -> list[str]:
             if isinstance(source, Protocol) and os.path.exists(source.getDbPath()):  # else it has not begun
                 protocol.getProject()._updateProtocol(source)
             if pointer.get() is None:
-                errors.append(f"*{param.label}*: {_pending(source, pointer.getExtended())}")
+                errors.append(f"*{labelOf(protocol, name)}*: {_pending(source, pointer.getExtended())}")
     return errors
 
 
@@ -40,7 +42,7 @@ def growingErrors(protocol: Protocol) -> list[str]:
         items, source = pointer.get(), pointer.getObjValue()
         if isinstance(items, Set) and items.isStreamOpen() and isinstance(source, Protocol) and source.isActive():
             errors.append(
-                f"*{protocol.getParam(name).label}*: more are still to come from *{source.getRunName()}*. "
+                f"*{labelOf(protocol, name)}*: more are still to come from *{source.getRunName()}*. "
                 "Wait for it (*Schedule* does)."
             )
     return errors

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from pyworkflow.protocol.params import BooleanParam
-from tomo.objects import SetOfTomograms, Tomogram
 
 from isonet_scipion import convert
 from isonet_scipion.constants import DEFOCUS_SOURCE_LABEL
@@ -32,7 +31,9 @@ from isonet_scipion.protocols.form import Within, addOption, optionValues
 from isonet_scipion.protocols.streaming import ProtIsoNetTomograms, isOpen
 
 if TYPE_CHECKING:
+    from pyworkflow.object import Pointer
     from pyworkflow.protocol import Form
+    from tomo.objects import SetOfTomograms, Tomogram
 
 
 class ProtIsoNetDeconv(ProtIsoNetTomograms):
@@ -44,7 +45,6 @@ class ProtIsoNetDeconv(ProtIsoNetTomograms):
     """
 
     _label = "CTF deconvolution"
-    _possibleOutputs = {"tomograms": SetOfTomograms}
     MATCHED = ("inputCtfs",)
     FREE = ("chunkSize",)
 
@@ -69,8 +69,8 @@ class ProtIsoNetDeconv(ProtIsoNetTomograms):
             DeconvSettings,
             "snrfalloff",
             "SNR falloff",
-            "Larger: smoother, less noise and less detail. Try 0.5 to 1.5.",
-            default=1.0,
+            words="How fast the signal-to-noise ratio falls towards fine detail. Larger: smoother, less noise and less "
+            "detail. Empty: a tenth of the voxel size in Å (1 at 10 Å, 2 at 20 Å). The wand shows what it does.",
             validators=[Within(0, 99)],
         )
         addOption(
@@ -78,7 +78,8 @@ class ProtIsoNetDeconv(ProtIsoNetTomograms):
             DeconvSettings,
             "deconvstrength",
             "Deconvolution strength",
-            "Larger: more contrast at low resolution. Try 0.5 to 1.5.",
+            words="Larger: more contrast of large structures. Try 0.5 to 1.5: if dark structures get bright halos, "
+            "lower it. (It is the decadic logarithm of the signal-to-noise ratio at low resolution.)",
             default=1.0,
             validators=[Within(0, 99)],
         )
@@ -87,7 +88,8 @@ class ProtIsoNetDeconv(ProtIsoNetTomograms):
             DeconvSettings,
             "highpassnyquist",
             "High-pass (fraction of Nyquist)",
-            "Removes slow changes of grey value over the tomogram, such as those of ice thickness.",
+            words="Structures coarser than this fraction of the Nyquist frequency are removed: slow changes of grey "
+            "value over the tomogram, such as those of ice thickness.",
             expert=True,
             validators=[Within(0, 1)],
         )
@@ -97,7 +99,8 @@ class ProtIsoNetDeconv(ProtIsoNetTomograms):
             DeconvSettings,
             "chunk_size",
             "Piece size (voxels)",
-            "Give 200 or so if the memory does not suffice.",
+            words="Empty: the whole tomogram is kept in memory (about three times its size). If that is too much, give "
+            "200 or so: then only pieces of this side are, with the same result.",
             expert=True,
         )
         self._addRunningParams(form, binThreads=4)
@@ -115,12 +118,21 @@ class ProtIsoNetDeconv(ProtIsoNetTomograms):
         options = {
             "deconv_folder": self._getExtraPath(),
             "ncpu": self.getBinThreads(),
+            "snrfalloff": self._falloff(),
             **optionValues(self, DeconvSettings),
         }
         self._runEngine("deconv", [table], options, name=tsId)
         halves = self._halfFiles("rlnDeconvTomoName", tsId)
         path = self._outputFile("rlnDeconvTomoName", tsId)
         self._append(convert.processedTomogram(tomogram, path, ctfCorrected=True, halves=halves))
+
+    def _falloff(self) -> float:
+        """The falloff that is given, else the one that suits the voxel size."""
+        given = self._used("snrFalloff")
+        return suggestedFalloff(self.inputTomograms.get().getSamplingRate()) if given is None else given
+
+    def _sources(self) -> list[Pointer]:
+        return [self.inputTomograms, self.inputCtfs]
 
     def _defociById(self, tsIds: Iterable[str]) -> Defoci:
         """Defocus (A) of each tomogram; None for those to leave out, and those whose CTF may still come."""
@@ -165,9 +177,13 @@ class ProtIsoNetDeconv(ProtIsoNetTomograms):
         ]
 
     def _strength(self) -> str:
-        values = (self._used(name) for name in ("snrFalloff", "deconvStrength"))
-        falloff, strength = (1.0 if value is None else value for value in values)
-        return f"falloff of the SNR {falloff:g}, strength {strength:g}"
+        strength = self._used("deconvStrength")
+        return f"falloff of the SNR {self._falloff():g}, strength {1.0 if strength is None else strength:g}"
 
     def _citations(self) -> list[str]:
         return ["Liu2022", "Tegunov2019"]
+
+
+def suggestedFalloff(samplingRate: float) -> float:
+    """The falloff with which the signal-to-noise ratio at Nyquist is that of 1 at 10 A, for a voxel size in A."""
+    return round(samplingRate / 10, 2)

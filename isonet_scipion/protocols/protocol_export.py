@@ -18,7 +18,7 @@ from isonet_scipion.engine.io.star import read_star
 from isonet_scipion.engine.sampling.crops import usual_cube_size
 from isonet_scipion.protocols.base import ProtIsoNetBase
 from isonet_scipion.protocols.ctf_history import ctfStates
-from isonet_scipion.protocols.form import Within
+from isonet_scipion.protocols.form import OPTIONAL, Within
 from isonet_scipion.protocols.record import formValues
 from isonet_scipion.protocols.streaming import sameSampling
 
@@ -43,9 +43,9 @@ class ProtIsoNetExport(ProtIsoNetBase):
         form.addSection(label="Export")
         for name, kind, label, help in (
             ("inputTomograms", "SetOfTomograms", "Tomograms", "As reconstructed, or deconvolved."),
-            ("inputMasks", "SetOfTomoMasks", "Masks", "Optional: masks of these tomograms."),
-            ("inputCorrected", "SetOfTomograms", "Corrected tomograms", "Optional: what the correction made of them."),
-            ("inputSubtomograms", "SetOfSubTomograms", "Subtomograms", "Optional: for the training."),
+            ("inputMasks", "SetOfTomoMasks", f"Masks{OPTIONAL}", "Masks of these tomograms."),
+            ("inputCorrected", "SetOfTomograms", f"Corrected tomograms{OPTIONAL}", "What the correction made of them."),
+            ("inputSubtomograms", "SetOfSubTomograms", f"Subtomograms{OPTIONAL}", "For the training."),
         ):
             isFirst = name == "inputTomograms"
             form.addParam(
@@ -56,8 +56,8 @@ class ProtIsoNetExport(ProtIsoNetBase):
             "relionStar",
             FileParam,
             allowsNull=True,
-            label="RELION's tomograms.star",
-            help="Optional: the table of the RELION project that has the tilt series. It is not changed: "
+            label=f"RELION's tomograms.star{OPTIONAL}",
+            help="The table of the RELION project that has the tilt series. It is not changed: "
             f"{RELION} is a copy of it with the corrected tomograms, matched by rlnTomoName and tilt series ID (tsId).",
         )
         group.addParam(

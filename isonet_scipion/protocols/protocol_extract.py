@@ -8,7 +8,7 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from pyworkflow.protocol.params import IntParam, PointerParam
-from tomo.objects import Coordinate3D, SetOfCoordinates3D, SetOfSubTomograms, SubTomogram, Tomogram
+from tomo.objects import Coordinate3D, SetOfCoordinates3D, SetOfSubTomograms, SetOfTomograms, SubTomogram, Tomogram
 
 from isonet_scipion import convert
 from isonet_scipion.engine.conventions import CROP_MARGIN
@@ -18,9 +18,9 @@ from isonet_scipion.engine.io.shown import border_of, open_mask
 from isonet_scipion.engine.network.unet import cube_size_warning
 from isonet_scipion.engine.sampling.crops import fitting_count
 from isonet_scipion.engine.settings import ExtractSettings
-from isonet_scipion.protocols.form import Within, addOption, optionValues
+from isonet_scipion.protocols.form import OPTIONAL, SEED, Within, addOption, optionValues
 from isonet_scipion.protocols.mask_checks import maskErrors
-from isonet_scipion.protocols.streaming import ProtIsoNetTomograms, isOpen
+from isonet_scipion.protocols.streaming import FAILED_OUTPUT, ProtIsoNetTomograms, isOpen
 
 if TYPE_CHECKING:
     from pwem.objects import EMSet
@@ -38,7 +38,11 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
     """
 
     _label = "extract subtomograms"
-    _possibleOutputs = {"subtomograms": SetOfSubTomograms, "coordinates": SetOfCoordinates3D}
+    _possibleOutputs = {
+        "subtomograms": SetOfSubTomograms,
+        "coordinates": SetOfCoordinates3D,
+        FAILED_OUTPUT: SetOfTomograms,
+    }
     OUTPUT = "subtomograms"
     OUTPUT_CLASS = SetOfSubTomograms
     CENTRES = "coordinates"
@@ -52,7 +56,7 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
             PointerParam,
             pointerClass="SetOfTomoMasks",
             allowsNull=True,
-            label="Masks",
+            label=f"Masks{OPTIONAL}",
             help="Random centres are taken inside the mask with the tomogram's tilt series ID (tsId). "
             "Empty: anywhere in the tomogram.",
         )
@@ -61,8 +65,8 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
             PointerParam,
             pointerClass="SetOfCoordinates3D",
             allowsNull=True,
-            label="Coordinates",
-            help="Optional: centres to use instead of random ones. Those too near to a border are left out.",
+            label=f"Coordinates{OPTIONAL}",
+            help="Centres to use instead of random ones. Those too near to a border are left out.",
         )
         form.addParam(
             "numberSubtomos",
@@ -70,17 +74,16 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
             allowsNull=True,
             condition="inputCoordinates is None",
             label="Subtomograms per tomogram",
-            help=f"How many random centres. Empty: about {ENOUGH} from all tomograms together, shared by the volume of "
-            "their samples, and never more than there is room for, once all tomograms are there. "
-            "More make training longer, not better.",
+            help=f"Empty: about {ENOUGH} from all tomograms together, more from those with more sample; this waits "
+            "until all tomograms are there. More than that make training longer, not better.",
         )
         addOption(
             form,
             ExtractSettings,
             "cube_size",
             "Cube size (voxels)",
-            "The network sees cubes of this side. 64 suits tomograms of 10 to 15 Å/px; thin tomograms need less. "
-            "A multiple of 8 for the default network.",
+            words="The network sees cubes of this side. 64 suits tomograms of 10 to 15 Å/px; thin tomograms need less. "
+            "A multiple of 8 for the default network. The wand lists what suits your tomograms.",
             validators=[Within(least=2)],
         )
         addOption(
@@ -88,13 +91,13 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
             ExtractSettings,
             "crop_size",
             "Subtomogram size (voxels)",
-            "Larger than the cube, because the subtomograms are rotated before cubes are cut out of them. "
-            "Not more than the tomograms' thickness.",
+            words=f"Empty: the cube size + {CROP_MARGIN}. Larger than the cube, because the subtomograms are rotated "
+            "before cubes are cut out of them; not more than the tomograms' thickness.",
             expert=True,
             validators=[Within(least=3)],
         )
         addOption(form, ExtractSettings, "check_axes", "Check the axes?", expert=True)
-        addOption(form, ExtractSettings, "seed", "Seed", expert=True)
+        addOption(form, ExtractSettings, "seed", "Seed", words=SEED, expert=True)
         self._addRunningParams(form)
 
     # ---------------------------------------------------------------- steps

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import mrcfile
 from pyworkflow.protocol.params import PathParam
-from tomo.objects import SetOfTomoMasks, Tomogram
+from tomo.objects import SetOfTomograms, SetOfTomoMasks, Tomogram
 
 from isonet_scipion import convert
 from isonet_scipion.engine.settings import MakeMaskSettings
-from isonet_scipion.protocols.form import Within, addOption, optionValues
-from isonet_scipion.protocols.streaming import ProtIsoNetTomograms
+from isonet_scipion.protocols.form import OPTIONAL, Within, addOption, optionValues
+from isonet_scipion.protocols.streaming import FAILED_OUTPUT, ProtIsoNetTomograms
 
 if TYPE_CHECKING:
     from pyworkflow.protocol import Form
@@ -27,7 +27,7 @@ class ProtIsoNetMask(ProtIsoNetTomograms):
     """
 
     _label = "sample mask"
-    _possibleOutputs = {"tomoMasks": SetOfTomoMasks}
+    _possibleOutputs = {"tomoMasks": SetOfTomoMasks, FAILED_OUTPUT: SetOfTomograms}
     OUTPUT = "tomoMasks"
     OUTPUT_CLASS = SetOfTomoMasks
 
@@ -38,10 +38,10 @@ class ProtIsoNetMask(ProtIsoNetTomograms):
             "boundaryFolder",
             PathParam,
             allowsNull=True,
-            label="Folder of boundaries",
-            help="Optional: a folder with IMOD models named TSID.mod. The contour of a model, drawn in one slice, "
-            "bounds the sample in x and y; two last points at different heights bound it in z. "
-            "Tomograms without a model have no boundary.",
+            label=f"Folder of boundaries{OPTIONAL}",
+            help="A folder with IMOD models named TSID.mod, drawn on the tomograms. Each contour is a polygon in xy "
+            "that applies to all z; several contours are combined. To limit a contour in z, end it with two points at "
+            "least 10 voxels apart in z. Tomograms without a model have no boundary.",
         )
         group = form.addGroup("Mask")
         addOption(
@@ -49,7 +49,8 @@ class ProtIsoNetMask(ProtIsoNetTomograms):
             MakeMaskSettings,
             "density_percentage",
             "Kept by density (%)",
-            "Smaller: a tighter mask. Try 30 to 70 according to how crowded the sample is.",
+            words="How much of the volume is kept because it is dense. Smaller: a tighter mask. Try 30 (single "
+            "particles in ice) to 70 (crowded cells). Over 99.8: density does not count.",
             default=KEPT,
         )
         addOption(
@@ -57,7 +58,8 @@ class ProtIsoNetMask(ProtIsoNetTomograms):
             MakeMaskSettings,
             "std_percentage",
             "Kept by local contrast (%)",
-            "Smaller: a tighter mask.",
+            words="How much of the volume is kept because it has texture. Smaller: a tighter mask. What is kept by "
+            "both is the mask. Over 99.8: local contrast does not count.",
             default=KEPT,
         )
         addOption(
@@ -65,10 +67,17 @@ class ProtIsoNetMask(ProtIsoNetTomograms):
             MakeMaskSettings,
             "z_crop",
             "Cropped at top and bottom (fraction)",
-            "0.1 leaves out a tenth of the thickness at the top and another one at the bottom.",
+            words="Empty: nothing. 0.1 leaves out a tenth of the thickness at the top and another one at the bottom.",
         )
         addOption(
-            group, MakeMaskSettings, "patch_size", "Patch size (voxels)", expert=True, validators=[Within(least=1)]
+            group,
+            MakeMaskSettings,
+            "patch_size",
+            "Patch size (voxels)",
+            words="Half the side of the neighbourhood in which density and contrast are measured, in voxels of the "
+            "tomogram binned by 2. Smaller: the mask follows fine structures more closely.",
+            expert=True,
+            validators=[Within(least=1)],
         )
         addOption(form, MakeMaskSettings, "check_axes", "Check the axes?", expert=True)
         self._addRunningParams(form)

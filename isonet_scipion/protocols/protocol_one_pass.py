@@ -5,6 +5,8 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from pyworkflow.constants import BETA
+
 from isonet_scipion import convert
 from isonet_scipion.constants import DEFOCUS_SOURCE_LABEL
 from isonet_scipion.engine.io.tomogram_table import CTF_STATE
@@ -13,7 +15,7 @@ from isonet_scipion.protocols.ctf_history import statesInWords
 from isonet_scipion.protocols.defocus import amplitudeWarnings, defociById, phaseWarnings, usedDefocus
 from isonet_scipion.protocols.linked_inputs import growingErrors
 from isonet_scipion.protocols.streaming import isOpen
-from isonet_scipion.protocols.training_base import ProtIsoNetTraining
+from isonet_scipion.protocols.training_base import ProtIsoNetTraining, methodCitations
 from isonet_scipion.protocols.training_errors import tomogramErrors
 from isonet_scipion.protocols.training_form import addOnePassTraining, addTomograms
 from isonet_scipion.protocols.training_tables import tomogramRows
@@ -36,6 +38,7 @@ class ProtIsoNetOnePass(ProtIsoNetTraining):
     """
 
     _label = "train (one-pass)"
+    _devStatus = BETA  # it has not been used on many samples
     settings = OnePassSettings
     items = "tomograms"
     table = "tomograms.star"
@@ -90,7 +93,10 @@ class ProtIsoNetOnePass(ProtIsoNetTraining):
         return warnings + amplitudeWarnings(tomograms, map(self._optics, tomograms.values()))
 
     def _citations(self) -> list[str]:
-        return [*super()._citations(), "Wiedemann2024"]
+        return methodCitations(isOnePass=True, isCtfAware=bool(self._used("ctfAware")))
+
+    def _sources(self) -> list[Pointer]:
+        return [*super()._sources(), self.inputMasks, *([self.inputCtfs] if self.ctfAware else [])]
 
     def _learnedFrom(self, table: Star) -> list[str]:
         def column(label: str) -> list[str | None]:
@@ -106,7 +112,11 @@ class ProtIsoNetOnePass(ProtIsoNetTraining):
         return lines
 
     def _methods(self) -> list[str]:
-        ctf = " They were phase-flipped, its output multiplied by their CTFs." if self._used("ctfAware") else ""
+        ctf = (
+            " They were phase-flipped, its output multiplied by their CTFs as in IsoNet2 [Liu2025]."
+            if self._used("ctfAware")
+            else ""
+        )
         start = "another model" if self._used("pretrainedModel") else "random weights"
         start = "the builtin model" if self._used("startFromBuiltin") else start
         return [

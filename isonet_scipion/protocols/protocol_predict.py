@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from pyworkflow.protocol.constants import LEVEL_ADVANCED
 from pyworkflow.protocol.params import EnumParam, IntParam, PointerParam
-from tomo.objects import SetOfTomograms, Tomogram
 
 from isonet_scipion import convert
 from isonet_scipion.constants import DEFOCUS_SOURCE_LABEL
@@ -35,12 +34,14 @@ from isonet_scipion.protocols.defocus import (
 from isonet_scipion.protocols.engine_workers import IDLE_SECONDS, EngineWorkers
 from isonet_scipion.protocols.form import OneOf, addOption, addTiltRange, optionValues, tiltErrors
 from isonet_scipion.protocols.streaming import ProtIsoNetTomograms, isOpen, sameSampling
+from isonet_scipion.protocols.training_base import ProtIsoNetTraining, methodCitations
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pyworkflow.object import Pointer
     from pyworkflow.protocol import Form
+    from tomo.objects import SetOfTomograms, Tomogram
 
     from isonet_scipion.engine.io.model_metadata import ModelMetadata
 
@@ -51,6 +52,7 @@ OF_HALVES = {
     "each": "Each half tomogram was corrected, and the results averaged.",
 }
 HALVES_THEMSELVES = "The even and odd half tomograms of the output were corrected each by itself."
+WELL_RESTORED = 0.5  # restored wedge correlation
 NORMALIZATIONS = ("as in training", "percentiles", "mean and deviation")
 
 
@@ -61,7 +63,6 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
     """
 
     _label = "correct tomograms"
-    _possibleOutputs = {"tomograms": SetOfTomograms}
     MATCHED = ("inputCtfs",)
     FREE = ("batchSize",)
 
@@ -81,9 +82,9 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
             important=True,
             allowsNull=True,
             label="Model (optional)",
-            help="A network trained on these or like tomograms. Empty: the builtin model, which learned from simulated "
-            "tomograms, so that no training is needed. The report tells how well it restores yours; train one of your "
-            "own where that is not enough.",
+            help="A network trained on these or similar tomograms. Empty: the builtin model, which has learned from "
+            "simulated tomograms, so no training is needed. The report says how well it restores yours; train a "
+            "network of your own (train, one-pass) where that is not enough.",
         )
         form.addParam(
             "iteration",
@@ -91,8 +92,8 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
             allowsNull=True,
             expertLevel=LEVEL_ADVANCED,
             label="Iteration",
-            help="Of the model's training: an earlier one has learned less, and less of the noise. Empty: the model's "
-            "own, the last. The training's viewer shows all of them.",
+            help="Take the network as it was after this iteration of its training: earlier ones have learned less, and "
+            "less of the noise. Empty: the last. The training's viewer shows all of them.",
         )
         addCtfHistory(form, CTF_AWARE)
         addCtfs(form, CTF_AWARE)
@@ -100,13 +101,21 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         self._addHalvesParam(form, "Correct")
         addTiltRange(form, "each tomogram's")
         group = form.addGroup("Tiles")
-        addOption(group, PredictSettings, "cube_size", "Step between tiles (voxels)", expert=True)
+        addOption(
+            group,
+            PredictSettings,
+            "cube_size",
+            "Step between tiles (voxels)",
+            words="Empty: chosen from the tomogram's size and the free memory, which is best in nearly all cases.",
+            expert=True,
+        )
         addOption(
             group,
             PredictSettings,
             "crop_size",
             "Tile size (voxels)",
-            "Larger tiles give the network more surroundings and need more memory.",
+            words="Empty: chosen with the step, or 1.5 times the given step. Larger tiles give the network more "
+            "surroundings and need more memory.",
             expert=True,
         )
         addOption(
@@ -114,7 +123,8 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
             PredictSettings,
             "batch_size",
             "Tiles at once",
-            "Fewer if the memory of the GPU does not suffice.",
+            words="How many tiles go through the network in one pass. Empty: one, or with a step or size of your own 4 "
+            "for each GPU. If the memory does not suffice, it is halved by itself.",
             expert=True,
         )
         form.addParam(
@@ -133,7 +143,8 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
             PredictSettings,
             "normalized_output",
             "IsoNet 0.2's grey scale?",
-            "No: the corrected tomogram has the grey scale of the input.",
+            words="No: the corrected tomogram has the grey scale of the input. Yes: normalised, as IsoNet 0.2 writes "
+            "it.",
             expert=True,
         )
         addOption(form, PredictSettings, "check_axes", "Check the axes?", expert=True)
@@ -208,12 +219,12 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         return super()._optics(tomogram).withTilts(self.tiltMin.get(), self.tiltMax.get())
 
     def _sources(self) -> list[Pointer]:
-        return [self.inputTomograms, *([self.model] if self.model.get() is not None else [])]
+        return [self.inputTomograms, self.model, *([self.inputCtfs] if self._metadata().ctf_aware else [])]
 
     # ---------------------------------------------------------------- checks and texts
 
     def _inputErrors(self) -> list[str]:
-        errors = super()._inputErrors()
+        errors = super()._inputErrors() + self._unfinishedErrors()
         model, rate = self.model.get(), self.inputTomograms.get().getSamplingRate()
         if model is None and self.iteration.get() is not None:
             errors.append("*Iteration*: the builtin model has only one. Leave it empty, or choose a *Model*.")
@@ -242,6 +253,16 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
             errors.append(f"*Tile size* is {crop} voxels: for this model it must be a multiple of {divisor}.")
         unknown = [tsId for tsId, tomogram in self._tomogramsById().items() if not self._optics(tomogram).hasTilts]
         return errors + tiltErrors(self, ", ".join(unknown)) + self._halvesErrors()
+
+    def _unfinishedErrors(self) -> list[str]:
+        """That the model is not the last yet, as its training goes on."""
+        training = self.model.getObjValue()
+        if not isinstance(training, ProtIsoNetTraining) or not training.isActive() or self.iteration.get() is not None:
+            return []
+        return [
+            f"*Model*: *{training.getRunName()}* is still training. Wait for its end (*Schedule* does), stop it, or "
+            "choose one of the iterations that are done by *Iteration* (expert level)."
+        ]
 
     def _warnings(self) -> list[str]:
         tomograms = self._tomogramsById()
@@ -279,6 +300,8 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         lines, sources = super()._results(output), self._usedOf(DEFOCUS_SOURCE_LABEL).values()
         lines.append(f"Network: {self._usedModel()}.")
         lines += self._usedHalves()
+        if self._isBuiltin():
+            lines.append(self._worthTraining(output))
         if any(sources):
             lines.append(usedDefocus(self._usedOf("rlnDefocus").values(), sources))
             lines.append(statesInWords(self._usedOf(CTF_STATE).values()))
@@ -290,14 +313,43 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
                 f"{tomogram.getTsId()}: *restored wedge correlation {restoredInWords(report)}*. "
                 f"The power in the missing wedge was {before} % of that around it, now it is {after} %."
             )
-        lines.append(f"Report: {self._getExtraPath(REPORT_PAGE)}")
+        page = os.path.abspath(self._getExtraPath(REPORT_PAGE))
+        # Scipion's links hold no such characters
+        lines.append(f"Report: {page}" if "]" in page else f"[[{page}][Open the report]]")
         return lines
 
+    @staticmethod
+    def _worthTraining(output: SetOfTomograms) -> str:
+        """What the numbers of the builtin model say of a training on these tomograms."""
+        found = [convert.reportNumbers(tomogram)["restored_wedge_correlation"] for tomogram in output]
+        known = [value for value in found if value is not None]
+        if known and min(known) >= WELL_RESTORED:
+            return "The builtin model restores these tomograms well; a training on them may still add detail."
+        return (
+            f"Where the restored wedge correlation is below {WELL_RESTORED:g}, a training on these tomograms (train, "
+            "one-pass, from the builtin model) is worth trying."
+        )
+
     def _methods(self) -> list[str]:
-        return [
-            "The missing wedge of the tomograms was filled with a trained network as in IsoNet [Liu2022] "
-            f"({self._usedModel()})."
-        ]
+        if self._isBuiltin():
+            how = "a network that was trained on simulated tomograms (the builtin model of the plugin)"
+        else:
+            cited = ", ".join(f"[{key}]" for key in self._citations())
+            how = f"a trained network {cited} ({self._usedModel()})"
+        return [f"The missing wedge of the tomograms was filled with {how}."]
+
+    def _citations(self) -> list[str]:
+        """What the network was trained by; the builtin model by nothing that is published."""
+        try:
+            metadata = self._metadata()
+        except EngineError:
+            return super()._citations()
+        if self._isBuiltin():
+            return []
+        return methodCitations(metadata.kept_beyond is not None, metadata.ctf_aware)
+
+    def _isBuiltin(self) -> bool:
+        return self._used("model") is None
 
     def _usedModel(self) -> str:
         """The model's file name that the reports say, and its iteration."""
@@ -306,6 +358,8 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         if first is None or not os.path.exists(report_path(first)):
             return os.path.basename(self._modelFile())
         report = read_report(report_path(first))
+        if report.model == BUILTIN:
+            return "the builtin model"
         return report.model + (f", iteration {report.iteration}" if report.iteration is not None else "")
 
     def _usedHalves(self) -> list[str]:

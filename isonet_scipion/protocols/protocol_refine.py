@@ -39,7 +39,6 @@ class ProtIsoNetRefine(ProtIsoNetTraining):
         addSubtomograms(form)
         form.addSection(label="Training")
         addIterativeTraining(form)
-        form.addSection(label="Network")
         addNetwork(form)
         form.addParallelSection(threads=4, mpi=0)
 

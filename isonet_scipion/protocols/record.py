@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from pyworkflow.protocol import Protocol
 from pyworkflow.protocol.params import EnumParam
 
+from isonet_scipion.protocols.form import labelOf
+
 if TYPE_CHECKING:
     from pyworkflow.object import Pointer
 
@@ -68,12 +70,11 @@ def changeErrors(protocol: Protocol, free: Collection[str] = ()) -> list[str]:
     for name, value in given.items():
         if name not in kept or kept[name] == value:
             continue
-        param = protocol.getParam(name)
         was, now = ("empty" if each in (None, "") else each for each in (kept[name], value))
         is_link = getattr(protocol, name).isPointer()
         change = "was another input" if is_link else f"was {was}, now it is {now},"
         errors.append(
-            f"*{param.label}* {change} for what is done already. *Restart* makes everything anew; "
+            f"*{labelOf(protocol, name)}* {change} for what is done already. *Restart* makes everything anew; "
             "*Continue* needs the value as it was."
         )
     return errors

@@ -15,7 +15,7 @@ from pyworkflow.object import Pointer, Set
 from pyworkflow.protocol import Form, ProtStreamingBase
 from pyworkflow.protocol.constants import STATUS_NEW
 from pyworkflow.protocol.executor import StepExecutor, ThreadStepExecutor
-from pyworkflow.protocol.params import BooleanParam, PointerParam
+from pyworkflow.protocol.params import BooleanParam, IntParam, PointerParam
 from pyworkflow.utils.retry_streaming import retry_on_sqlite_lock
 from tomo.objects import SetOfTomograms, SetOfTomoMasks, Tomogram
 
@@ -24,7 +24,7 @@ from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.star import read_star
 from isonet_scipion.protocols.base import EngineFailure, ProtIsoNetBase
 from isonet_scipion.protocols.ctf_history import States, ctfStates
-from isonet_scipion.protocols.form import addContrast
+from isonet_scipion.protocols.form import addContrast, labelOf
 
 if TYPE_CHECKING:
     from pwem.objects import EMSet
@@ -44,6 +44,7 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
     Done is what is in the output: Continue works on the rest, also on what failed.
     """
 
+    _possibleOutputs = {"tomograms": SetOfTomograms, FAILED_OUTPUT: SetOfTomograms}
     OUTPUT = "tomograms"
     OUTPUT_CLASS: type[EMSet] = SetOfTomograms
     MATCHED: tuple[str, ...] = ()  # parameters whose sets go with the tomograms by tsId
@@ -70,7 +71,14 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
 
     def _addRunningParams(self, form: Form, **threads: int) -> None:
         """The last two pages; with three threads one waits for tomograms and one works on them."""
-        self._defineStreamingParams(form)
+        form.addSection(label="Streaming")
+        form.addParam(
+            "streamingSleepOnWait",
+            IntParam,
+            default=10,
+            label="Look for new tomograms every (seconds)",
+            help="While the input is still growing. Each tomogram is worked on as soon as it is there.",
+        )
         form.addParallelSection(threads=3, mpi=0, **threads)
 
     # ---------------------------------------------------------------- to be filled in by each stage
@@ -358,7 +366,7 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
         warnings = [f"{tsId} will fail: {error}" for tsId, error in unreadable.items()]
         growing = [name for name in ("inputTomograms", *self.MATCHED) if isOpen(getattr(self, name))]
         if growing and self.numberOfThreads.get() < 3:
-            labels = ", ".join(f"*{self.getParam(name).label}*" for name in growing)
+            labels = ", ".join(f"*{labelOf(self, name)}*" for name in growing)
             warnings.append(
                 f"{labels}: more are still to come. With less than 3 threads the work begins when all are there."
             )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import glob
 import os
+import threading
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from isonet_scipion import convert
@@ -11,6 +13,7 @@ from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.losses import read_losses
 from isonet_scipion.engine.io.star import read_star
 from isonet_scipion.engine.network.model_file import BUILTIN, STATE_FILE, read_metadata
+from isonet_scipion.engine.process.progress import clock
 from isonet_scipion.objects import IsoNetModel
 from isonet_scipion.protocols.base import EngineFailure, ProtIsoNetBase
 from isonet_scipion.protocols.form import optionValues, tiltErrors
@@ -23,7 +26,18 @@ if TYPE_CHECKING:
     from tomo.objects import SubTomogram, Tomogram
 
     from isonet_scipion.engine.io.star import Star
+    from isonet_scipion.engine.measure.history import EpochRecord
     from isonet_scipion.engine.settings import TrainingSettings
+
+
+SECONDS_BETWEEN_LOOKS = 5.0  # for a new model
+
+
+def methodCitations(isOnePass: bool, isCtfAware: bool) -> list[str]:
+    """What a way of training is after."""
+    if not isOnePass:
+        return ["Liu2022"]
+    return ["Wiedemann2024", *(["Liu2025"] if isCtfAware else [])]
 
 
 class ProtIsoNetTraining(ProtIsoNetBase):
@@ -56,24 +70,62 @@ class ProtIsoNetTraining(ProtIsoNetBase):
         model = self.pretrainedModel.get()
         if model is not None:
             options["pretrained_model"] = model.getFileName()
-        if self.startFromBuiltin:
+        elif self.startFromBuiltin:
             options["pretrained_model"] = BUILTIN
-        self._runEngine("refine", [self._table()], options)
+        with self._registering():
+            self._runEngine("refine", [self._table()], options)
 
     def createOutputStep(self, iterations: int) -> None:
         """Register the network of the last iteration."""
-        models = glob.glob(os.path.join(glob.escape(self._resultFolder()), "model_iter*.keras"))
-        models.sort(key=lambda path: (len(path), path))  # model_iter100 comes after model_iter99
-        if not models:
+        if not self._registerModel():
             raise EngineFailure("No model was written: see the log.")
-        model = IsoNetModel()
-        model.setFileName(models[-1])
-        model.setMetadata(read_metadata(models[-1]))
-        model.setHistoryFile(self.lossesFile())
-        self._defineOutputs(model=model)
-        self._defineSourceRelation(self._input(), model)
-        if self.pretrainedModel.get() is not None:
-            self._defineSourceRelation(self.pretrainedModel, model)
+
+    @contextmanager
+    def _registering(self) -> Iterator[None]:
+        """Register each iteration's network as it comes, so that a training that is stopped has one."""
+        over = threading.Event()
+
+        def follow() -> None:
+            while not over.wait(SECONDS_BETWEEN_LOOKS):
+                # what can't be read now, such as a table that is being written, is looked at again
+                with suppress(EngineError, OSError, ValueError):
+                    self._registerModel()
+
+        thread = threading.Thread(target=follow, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+    def _registerModel(self) -> bool:
+        """Make the network of the last iteration so far the output, if it is not; False where there is none."""
+        models = glob.glob(os.path.join(glob.escape(self._resultFolder()), "model_iter*.keras"))
+        if not models:
+            return False
+        path = max(models, key=lambda path: (len(path), path))  # model_iter100 comes after model_iter99
+        model = getattr(self, "model", None)
+        if model is not None and model.getFileName() == path:
+            return True
+        made = IsoNetModel() if model is None else model
+        made.setMetadata(read_metadata(path))
+        made.setFileName(path)
+        made.setHistoryFile(self.lossesFile())
+        with self._lock:
+            if model is not None:
+                self._store(made)
+                return True
+            self._defineOutputs(model=made)
+            for source in self._sources():
+                if source.get() is not None:
+                    self._defineSourceRelation(source, made)
+            self._store()
+        return True
+
+    def _sources(self) -> list[Pointer]:
+        """The inputs that the network is made from."""
+        return [self._input(), self.pretrainedModel]
 
     # ---------------------------------------------------------------- of the method
 
@@ -130,9 +182,9 @@ class ProtIsoNetTraining(ProtIsoNetBase):
         """The items that it learns from; not clones."""
         return convert.enabled(self._input().get())
 
-    def _losses(self) -> dict[str, float]:
+    def _losses(self, history: list[EpochRecord] | None = None) -> dict[str, float]:
         """Losses of training and validation of the last epoch so far; empty before the first."""
-        history = read_losses(self.lossesFile())
+        history = read_losses(self.lossesFile()) if history is None else history
         return {"training": history[-1].loss, "validation": history[-1].val_loss} if history else {}
 
     def _lastLoss(self) -> str:
@@ -159,8 +211,6 @@ class ProtIsoNetTraining(ProtIsoNetBase):
         model = self.pretrainedModel.get()
         if model is None:
             return []
-        if self.startFromBuiltin:
-            return ["Choose either a *Model to start from* or the builtin model."]
         try:
             read_metadata(model.getFileName())
         except EngineError as error:
@@ -180,9 +230,29 @@ class ProtIsoNetTraining(ProtIsoNetBase):
         raise NotImplementedError
 
     def _summary(self) -> list[str]:
-        table, model = self._readTable(), getattr(self, "model", None)
+        table, history = self._readTable(), read_losses(self.lossesFile())
         lines = [] if table is None else self._learnedFrom(table)
-        if model is not None:
-            lines.append(f"{model.getIteration()} iterations of {self._used('epochs')} epochs.")
-        lines += [f"Last {kind} loss: {loss:.4f}" for kind, loss in self._losses().items()]
+        lines += self._progress(history)
+        lines += [f"Last {kind} loss: {loss:.4f}" for kind, loss in self._losses(history).items()]
         return (lines or ["No output yet."]) + self._engineWarnings()
+
+    def _progress(self, history: list[EpochRecord]) -> list[str]:
+        """Lines of the summary on how far the training has come, and the measure after each iteration."""
+        if not history:
+            return []
+        last, epochs, total = history[-1], self._used("epochs"), self._iterations()
+        if self.isActive():
+            left = (total * epochs - (last.iteration - 1) * epochs - last.epoch) * last.seconds
+            lines = [f"*Iteration {last.iteration} of {total}*, epoch {last.epoch} of {epochs}; {clock(left)} left."]
+        else:
+            done = last.iteration - (last.epoch < epochs)
+            lines = [f"{done} of {total} iterations of {epochs} epochs."]
+        measured = [record for record in history if record.wedge_correlation is not None]
+        if measured:
+            best = max(measured, key=lambda record: record.wedge_correlation)
+            now = measured[-1]
+            lines.append(
+                f"Restored wedge correlation: {now.wedge_correlation:.3f} after iteration {now.iteration}; the best is "
+                f"{best.wedge_correlation:.3f} after iteration {best.iteration}."
+            )
+        return lines

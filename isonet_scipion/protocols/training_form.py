@@ -10,19 +10,27 @@ from isonet_scipion.engine.conventions import CUBE_STEP
 from isonet_scipion.engine.settings import IterativeSettings, OnePassSettings
 from isonet_scipion.protocols.ctf_history import addCtfHistory
 from isonet_scipion.protocols.defocus import addCtfs, addDefocus, addMicroscope
-from isonet_scipion.protocols.form import Within, addContrast, addOption, addTiltRange
+from isonet_scipion.protocols.form import OPTIONAL, SEED, Within, addContrast, addOption, addTiltRange
 
 if TYPE_CHECKING:
     from pyworkflow.protocol import Form
 
 AT_LEAST_ONE = Within(least=1)
-SHARE = Within(0, 0.99)
+FRACTION = Within(0, 0.99)
 RATE = Within(1e-9, 0.99)
-BATCH_SIZE = "Smaller if the memory of the GPU does not suffice; a multiple of the number of GPUs"
-CTF_AWARE_HELP = (
-    "Yes: give tomograms that were reconstructed without CTF correction and not deconvolved. The correction protocol "
-    "then takes such tomograms too, and corrects CTF and missing wedge at once."
+CTF_AWARE = (
+    "Yes: the network also learns to correct the CTF. Give tomograms that were reconstructed without CTF correction "
+    "(or phase-flipped only) and not deconvolved, with their defocus. The correction protocol then takes such "
+    "tomograms too, and corrects CTF and missing wedge at once."
 )
+BATCH = "Examples that the network sees in each step. If the GPU lacks memory, the number is halved by itself."
+STEPS = "Steps in each epoch."
+EPOCHS = "Each epoch is one pass of *Steps per epoch*; the losses are measured after each."
+PATIENCE = (
+    "Stop early when the restored wedge correlation, measured after each iteration, has not risen for this many "
+    "iterations. Empty: all iterations are made."
+)
+PERCENTILE = "Yes: by the 4th and 96th percentile of the grey values. No: by their mean and standard deviation."
 
 
 def addSubtomograms(form: Form) -> None:
@@ -37,12 +45,12 @@ def addSubtomograms(form: Form) -> None:
         help="Subtomograms to learn from, as cut from the tomograms (protein dark, not rotated, tilt axis along "
         "y): those of the extraction protocol, or of any other.",
     )
-    _addStart(form)
+    _addStart(form, builtin=False)
     _addCubeSize(
         form,
-        "The network sees cubes of this side, cut out of the rotated subtomograms. A multiple of 2^depth of the "
-        "network. Empty: as chosen in the extraction; for other subtomograms the largest multiple of "
-        f"{CUBE_STEP} that is not above their size / 1.5 + 1.",
+        "The network sees cubes of this side, cut out of the rotated subtomograms. For the default network a "
+        "multiple of 8. Empty: as chosen in the extraction; for other subtomograms about two thirds of their size, a "
+        f"multiple of {CUBE_STEP}.",
     )
     addTiltRange(form, "each subtomogram's")
 
@@ -75,7 +83,7 @@ def addTomograms(form: Form) -> None:
         PointerParam,
         pointerClass="SetOfTomoMasks",
         allowsNull=True,
-        label="Masks (optional)",
+        label=f"Masks{OPTIONAL}",
         help="Crops are taken inside the mask with the tomogram's tilt series ID (tsId). Empty: anywhere.",
     )
     form.addParam(
@@ -87,14 +95,23 @@ def addTomograms(form: Form) -> None:
         "*Correct tomograms* then takes the mean of the halves. A new network gets layers at full resolution for that, "
         "and no dropout.",
     )
-    addOption(form, OnePassSettings, "ctf_aware", "CTF-aware?", CTF_AWARE_HELP)
+    addOption(form, OnePassSettings, "ctf_aware", "CTF-aware?", words=CTF_AWARE)
     addCtfHistory(form, "ctfAware")
-    addCtfs(form, "ctfAware", "CTFs (optional)")
+    addCtfs(form, "ctfAware")
     addDefocus(form, "ctfAware")
     addMicroscope(form, OnePassSettings, "ctfAware")
     positive = [Within(least=0)]
-    addOption(form, OnePassSettings, "bfactor", "B-factor (Å²)", expert=True, condition="ctfAware", validators=positive)
-    _addStart(form)
+    addOption(
+        form,
+        OnePassSettings,
+        "bfactor",
+        "B-factor (Å²)",
+        words="B of the envelope exp(-B k²/4) on the CTF. 0: none. Larger: a sharper result, noise included.",
+        expert=True,
+        condition="ctfAware",
+        validators=positive,
+    )
+    _addStart(form, builtin=True)
     _addCubeSize(
         form,
         "The network sees cubes of this side, cut out of rotated crops of the tomograms. Empty: 48, less in thin "
@@ -103,24 +120,25 @@ def addTomograms(form: Form) -> None:
     addTiltRange(form, "each tomogram's")
 
 
-def _addStart(form: Form) -> None:
+def _addStart(form: Form, builtin: bool) -> None:
     form.addParam(
         "pretrainedModel",
         PointerParam,
         pointerClass="IsoNetModel",
         allowsNull=True,
-        label="Model to start from (optional)",
-        help="Go on with a network trained on similar data. Its shape is taken.",
+        label=f"Model to start from{OPTIONAL}",
+        help="Start from a network that was trained on similar data. Its shape is taken.",
     )
     form.addParam(
         "startFromBuiltin",
         BooleanParam,
-        default=False,
+        default=builtin,
+        condition="pretrainedModel is None",
         label="Start from the builtin model?",
-        help="Yes: go on with the network that comes with the plugin, whose shape is then taken. It is a prior "
-        "learned from simulated tomograms of proteins, filaments and membranes: what it fills in before it has "
-        "learned from your data is what such objects look like. In simulations, one-pass needs "
-        "less time with it, and removes more noise (benchmarks/ONE_PASS.md).",
+        help="Yes: start from the network that comes with the plugin. It has learned from simulated tomograms of "
+        "proteins, filaments and membranes, and adapts to your data in a few iterations. In simulations this restored "
+        "more, in less time, than starting from nothing. No: the network sees nothing but your data, which takes "
+        "several times as long. Compare both before trusting a feature that only one of them shows.",
     )
 
 
@@ -137,47 +155,78 @@ def addIterativeTraining(form: Form) -> None:
         IterativeSettings,
         "iterations",
         "Iterations",
-        "The wedge fills in the first ones; the later ones, with added noise, remove noise.",
+        words="After each iteration a model is written. The wedge fills in the first ones; the later ones, with added "
+        "noise, remove noise.",
         validators=[AT_LEAST_ONE],
     )
-    addOption(form, IterativeSettings, "epochs", "Epochs per iteration", validators=[AT_LEAST_ONE])
-    addOption(form, IterativeSettings, "batch_size", "Batch size", f"{BATCH_SIZE}.", validators=[AT_LEAST_ONE])
-    for option, label, legal in (
-        ("steps_per_epoch", "Steps per epoch", [AT_LEAST_ONE]),
-        ("learning_rate", "Learning rate", [RATE]),
-        ("select_subtomo_number", "Use only so many subtomograms", [AT_LEAST_ONE]),
+    addOption(form, IterativeSettings, "epochs", "Epochs per iteration", words=EPOCHS, validators=[AT_LEAST_ONE])
+    more = f"{BATCH} Empty: 2 for each GPU, at least 4. A multiple of the number of GPUs."
+    addOption(form, IterativeSettings, "batch_size", "Batch size", words=more, validators=[AT_LEAST_ONE])
+    for option, label, words, legal in (
+        (
+            "steps_per_epoch",
+            "Steps per epoch",
+            f"{STEPS} Empty: enough for the subtomograms, at most 200.",
+            [AT_LEAST_ONE],
+        ),
+        ("learning_rate", "Learning rate", "Lower it if the loss rises.", [RATE]),
+        (
+            "select_subtomo_number",
+            "Use only this many subtomograms",
+            "Chosen at random, for a quick trial. Empty: all.",
+            [AT_LEAST_ONE],
+        ),
     ):
-        addOption(form, IterativeSettings, option, label, expert=True, validators=legal)
+        addOption(form, IterativeSettings, option, label, words=words, expert=True, validators=legal)
     addOption(
         form,
         IterativeSettings,
         "patience",
         "Stop after iterations without gain",
-        "Then about a tenth of the subtomograms is kept from training, and the wedge is measured on it.",
+        words=f"{PATIENCE} It is measured on about a tenth of the subtomograms, which is then left out of training.",
         expert=True,
     )
-    addOption(form, IterativeSettings, "normalize_percentile", "Normalise by percentiles?", expert=True)
-    deleting = "Delete the estimates of the iterations?"
-    addOption(form, IterativeSettings, "remove_intermediate", deleting, expert=True)
+    addOption(
+        form, IterativeSettings, "normalize_percentile", "Normalise by percentiles?", words=PERCENTILE, expert=True
+    )
+    addOption(
+        form,
+        IterativeSettings,
+        "remove_intermediate",
+        "Delete the estimates of the iterations?",
+        words="No: the corrected subtomograms of each iteration are kept, to look at how the training went. With the "
+        "default 300 subtomograms and 30 iterations they take 18 GB.",
+        expert=True,
+        default=True,
+    )
     addOption(form, IterativeSettings, "precision", "Precision", expert=True)
     addOption(form, IterativeSettings, "check_axes", "Check the axes?", expert=True)
-    addOption(form, IterativeSettings, "seed", "Seed", expert=True)
+    addOption(form, IterativeSettings, "seed", "Seed", words=SEED, expert=True)
     group = form.addGroup("Denoising")
     addOption(
         group,
         IterativeSettings,
         "noise_level",
         "Noise levels",
-        "More noise: a smoother result, with less detail. 0: no denoising, the wedge is filled only.",
+        words="How much noise is added to what the network sees, so that it learns to remove noise; one level after "
+        "the other, as fractions of the signal. More noise: a smoother result, with less detail. 0: the wedge is "
+        "filled only.",
     )
     addOption(
         group,
         IterativeSettings,
         "noise_start_iter",
         "Noise starts at iteration",
-        "As many numbers as there are levels.",
+        words="The first iteration of each noise level: as many numbers as there are levels.",
     )
-    addOption(group, IterativeSettings, "noise_mode", "Noise filter", expert=True)
+    addOption(
+        group,
+        IterativeSettings,
+        "noise_mode",
+        "Noise filter",
+        words="The filter of your reconstruction (back-projection), which shapes the noise.",
+        expert=True,
+    )
 
 
 def addOnePassTraining(form: Form) -> None:
@@ -187,57 +236,87 @@ def addOnePassTraining(form: Form) -> None:
         OnePassSettings,
         "iterations",
         "Iterations",
-        "After each one a model is written. The learning rate falls over all of them. With more, it may learn the "
-        "noise of a single tomogram.",
+        words="After each iteration a model is written. With too many the network may learn the noise of a single "
+        "tomogram.",
         validators=[AT_LEAST_ONE],
     )
-    addOption(form, OnePassSettings, "patience", "Stop after iterations without gain")
-    for option, label in (("epochs", "Epochs per iteration"), ("steps_per_epoch", "Steps per epoch")):
-        addOption(form, OnePassSettings, option, label, expert=True, validators=[AT_LEAST_ONE])
-    more = f"{BATCH_SIZE}, times two."
-    addOption(form, OnePassSettings, "batch_size", "Batch size", more, validators=[AT_LEAST_ONE])
-    addOption(form, OnePassSettings, "learning_rate", "Learning rate", expert=True, validators=[RATE])
+    addOption(form, OnePassSettings, "patience", "Stop after iterations without gain", words=PATIENCE)
+    for option, label, words in (
+        ("epochs", "Epochs per iteration", EPOCHS),
+        ("steps_per_epoch", "Steps per epoch", STEPS),
+    ):
+        addOption(form, OnePassSettings, option, label, words=words, expert=True, validators=[AT_LEAST_ONE])
+    more = f"{BATCH} Empty: 2 for each GPU. A multiple of twice the number of GPUs."
+    addOption(form, OnePassSettings, "batch_size", "Batch size", words=more, validators=[AT_LEAST_ONE])
+    slower = "It rises at the start and falls over the whole run. Lower it if the loss rises."
+    addOption(form, OnePassSettings, "learning_rate", "Learning rate", words=slower, expert=True, validators=[RATE])
     addOption(
         form,
         OnePassSettings,
         "drop_out",
         "Dropout",
-        f"Empty: {OnePassSettings().network.drop_out:g}, on halves {OnePassSettings.WITH_HALVES['drop_out']:g}; from a "
-        "model the model's.",
+        words="Fraction of the network's features that are switched off in each step, against overfitting. Empty: "
+        f"{OnePassSettings().network.drop_out:g}, with half tomograms {OnePassSettings.WITH_HALVES['drop_out']:g}, or the "
+        "model's when it starts from a model.",
         expert=True,
         default=None,
-        validators=[SHARE],
+        validators=[FRACTION],
     )
-    for option, label, legal in (
-        ("filled_weight", "Weight of estimates", Within(least=0)),
-        ("any_angle", "Share of any rotations", Within(0, 1)),
+    for option, label, words, legal in (
+        (
+            "filled_weight",
+            "Weight of estimates",
+            "How much the filled-in part of a training target counts, against 1 for the measured part.",
+            Within(least=0),
+        ),
+        (
+            "any_angle",
+            "Fraction of arbitrary rotations",
+            "Fraction of the training rotations that are drawn at arbitrary angles (interpolated; needs crops 1.7 "
+            "times wider). The rest are exact 90-degree rotations.",
+            Within(0, 1),
+        ),
     ):
-        addOption(form, OnePassSettings, option, label, expert=True, validators=[legal])
-    addOption(form, OnePassSettings, "normalize_percentile", "Normalise by percentiles?", expert=True)
+        addOption(form, OnePassSettings, option, label, words=words, expert=True, validators=[legal])
+    addOption(form, OnePassSettings, "normalize_percentile", "Normalise by percentiles?", words=PERCENTILE, expert=True)
     addOption(form, OnePassSettings, "precision", "Precision", expert=True)
     addOption(form, OnePassSettings, "check_axes", "Check the axes?", expert=True)
-    addOption(form, OnePassSettings, "seed", "Seed", expert=True)
+    addOption(form, OnePassSettings, "seed", "Seed", words=SEED, expert=True)
 
 
 def addNetwork(form: Form) -> None:
     """The shape of the iterative method's network."""
     fresh = "pretrainedModel is None and not startFromBuiltin"  # a model brings its own
-    deeper = "Deeper: more context, slower."
-    addOption(form, IterativeSettings, "unet_depth", "Depth", deeper, condition=fresh, validators=[Within(1, 8)])
+    group = form.addGroup("Network", condition=fresh)
     addOption(
-        form,
+        group,
+        IterativeSettings,
+        "unet_depth",
+        "Depth",
+        words="Levels of the U-Net. Deeper: more context, slower. The cube size must be a multiple of 2 to the power "
+        "of the depth.",
+        condition=fresh,
+        validators=[Within(1, 8)],
+    )
+    addOption(
+        group,
         IterativeSettings,
         "filter_base",
         "Channels at the first level",
-        "Half as many: a quarter of the time.",
+        words="Each deeper level has twice as many. Half as many: a quarter of the time. On a CPU 8 or 16.",
         condition=fresh,
         validators=[AT_LEAST_ONE],
     )
-    for option, label, legal in (
-        ("convs_per_depth", "Convolutions per level", [Within(least=2)]),
-        ("kernel", "Kernel", []),
-        ("pool", "Pooling", []),
-        ("drop_out", "Dropout", [SHARE]),
-        ("batch_normalization", "Batch normalisation?", []),
+    for option, label, words, legal in (
+        ("convs_per_depth", "Convolutions per level", "", [Within(least=2)]),
+        ("kernel", "Kernel", "Size of the convolution kernel in z,y,x.", []),
+        ("pool", "Pooling", "Sizes in z,y,x, such as 2,2,2. Empty: strided convolutions instead of pooling.", []),
+        (
+            "drop_out",
+            "Dropout",
+            "Fraction of the network's features that are switched off in each step, against overfitting.",
+            [FRACTION],
+        ),
+        ("batch_normalization", "Batch normalisation?", "", []),
     ):
-        addOption(form, IterativeSettings, option, label, expert=True, condition=fresh, validators=legal)
+        addOption(group, IterativeSettings, option, label, words=words, expert=True, condition=fresh, validators=legal)

@@ -15,6 +15,7 @@ from isonet_scipion.engine.physics.ctf import CtfParameters
 from isonet_scipion.engine.physics.radial_filter import Deconvolution, deconvolve
 from isonet_scipion.protocols import ProtIsoNetDeconv
 from isonet_scipion.protocols.ctf_history import ctfStates
+from isonet_scipion.protocols.protocol_deconv import suggestedFalloff
 from isonet_scipion.viewers.pictures import showSlice
 from isonet_scipion.viewers.volumes import middle, openTomogram
 from isonet_scipion.wizards.preview import showPreview
@@ -86,6 +87,11 @@ def deconvPreview(protocol: ProtIsoNetDeconv, tomogram: Tomogram) -> DeconvPrevi
     return DeconvPreview(part, filter_)
 
 
+def _suggested(protocol: ProtIsoNetDeconv) -> float:
+    tomograms = protocol.inputTomograms.get()
+    return 1.0 if tomograms is None else suggestedFalloff(tomograms.getSamplingRate())
+
+
 class IsoNetDeconvWizard(Wizard):
     """A central slice before and after, while SNR falloff and strength change."""
 
@@ -101,7 +107,7 @@ class IsoNetDeconvWizard(Wizard):
             "Raise the falloff until the grain of the noise is gone, but no detail.",
             deconvPreview,
             [
-                Slider("snrFalloff", "SNR falloff (larger: smoother)", 0.0, 3.0, 0.05, 1.0),
+                Slider("snrFalloff", "SNR falloff (larger: smoother)", 0.0, 3.0, 0.05, _suggested(form.protocol)),
                 Slider("deconvStrength", "Strength (larger: more contrast)", 0.0, 3.0, 0.05, 1.0),
             ],
             size=(9, 4.8),

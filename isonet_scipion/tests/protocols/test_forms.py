@@ -70,9 +70,9 @@ def test_a_training_form_gives_options_of_its_method_and_what_is_empty_is_not_gi
     given = options(one_pass, OnePassSettings)
     assert not {"--iterations", "--learning_rate", "--drop_out", "--filter_base", "--noise_level"} & set(given)
     assert given["--steps_per_epoch"] == "40"
+    assert one_pass._iterations() == 3  # from the builtin model
+    one_pass.startFromBuiltin.set(False)
     assert one_pass._iterations() == 20
-    one_pass.startFromBuiltin.set(True)
-    assert one_pass._iterations() == 3
     refine = protocols.ProtIsoNetRefine()
     refine.startFromBuiltin.set(True)
     assert not {"unet_depth", "drop_out"} & set(refine._options()) and refine._options()["learning_rate"] == 0.0004
@@ -108,4 +108,4 @@ def test_no_text_of_a_template_is_left():
     texts += [path.read_text() for path in (PACKAGE / "protocols.conf", *(PACKAGE / "templates").iterdir())]
     words = re.compile(r"\bmy ?plugin|hello world|BibKey|lorem ipsum|your ?(name|institution)|@article\{key", re.I)
     assert not [found for text in texts for found in words.findall(text)]
-    assert re.findall(r"doi *= *\{10\.\d{4,}/\S+\}", bibtex.__doc__)
+    assert re.findall(r"doi *= *\{https://doi.org/10\.\d{4,}/\S+\}", bibtex.__doc__)

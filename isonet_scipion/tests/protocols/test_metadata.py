@@ -83,7 +83,7 @@ class TestIsoNetMetadata(IsoNetTest):
         self.assertIn("the builtin model has only one", " ".join(chosen.validate()))
         predict = self.run_(ProtIsoNetPredict, inputs, useGpu=False)
         self.assertIsLikeInput(predict.tomograms)
-        self.assertIn("Network: builtin", " ".join(predict.summary()))
+        self.assertIn("Network: the builtin model", " ".join(predict.summary()))
         for tomogram in predict.tomograms:
             before = self.tomograms.Tomograms[{"_tsId": tomogram.getTsId()}]
             voxels = [read(one.getFileName()).ravel() for one in (before, tomogram)]

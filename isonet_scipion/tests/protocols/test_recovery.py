@@ -94,6 +94,27 @@ class TestIsoNetRecovery(LiveTest):
         self.assertFalse(os.path.exists(protocol._getTmpPath()))
         self.assertEqual(self.rawFiles(), self.before)
 
+    # ---------------------------------------------------------------- a training in the window
+
+    def test_a_training_that_is_stopped_has_the_model_of_its_last_iteration(self) -> None:
+        kind, inputs, options = self.training
+        refine = self.start(self.prepare(kind, inputs, **{**options, "iterations": 60, "epochs": 1}))
+        waitFor(lambda: hasattr(self.refresh(refine), "model"))
+        self.assertTrue(refine.isActive())
+        first = refine.model.getIteration()
+        self.assertRegex(" ".join(refine.summary()), r"Iteration \d+ of 60\*, epoch 1 of 1; 0:\d\d:\d\d left")
+        self.assertRegex(Path(refine.getStdoutLog()).read_text(), r"Iteration \d+ epoch 1/1: loss")  # the first tab
+        imported = {"inputTomograms": (self.tomograms, "Tomograms"), "model": (refine, "model")}
+        last, chosen = (self.prepare(ProtIsoNetPredict, imported, iteration=number) for number in (None, first))
+        self.assertIn("is still training", " ".join(last.validate()))
+        self.assertEqual(chosen.validate(), [])
+        waitFor(lambda: self.refresh(refine).model.getIteration() > first)
+        self.proj.stopProtocol(refine)
+        self.assertGreater(refine.model.getIteration(), first)
+        self.assertTrue(os.path.exists(refine.model.getFileName()))
+        self.assertEqual(last.validate(), [])
+        self.assertRegex(" ".join(refine.summary()), r"\d+ of 60 iterations of 1 epochs")
+
     # ---------------------------------------------------------------- kills
 
     def test_a_killed_stage_goes_on_where_it_was(self) -> None:

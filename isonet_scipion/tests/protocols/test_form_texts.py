@@ -1,0 +1,83 @@
+"""What a form says: in its own words, not those of the command line."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from pwem.protocols import EMProtocol
+from pyworkflow.protocol.params import ElementGroup, PointerParam
+
+from isonet_scipion import protocols
+from isonet_scipion.plugin import Plugin
+from isonet_scipion.protocols.form import OPTIONAL, labelOf
+from isonet_scipion.protocols.protocol_deconv import suggestedFalloff
+from isonet_scipion.protocols.streaming import FAILED_OUTPUT, ProtIsoNetTomograms
+
+CLASSES = [getattr(protocols, name) for name in protocols.__all__]
+# a default that the command line takes, a value as it writes it, an option's name, a column; not a file's name
+COMMAND_LINE = re.compile(
+    r"Default: |\bFalse\b|\bTrue\b|\b[a-z]+_[a-z_]+\b(?!\.star)|\b_?rln(?!TomoName)|2\^|the table's"
+)
+
+
+def params(protocol):
+    """Its own parameters, and the groups and lines that hold some, by name."""
+    common = dict(EMProtocol()._definition.iterParams())
+    return {name: param for name, param in protocol._definition.iterAllParams() if name not in common}
+
+
+@pytest.mark.parametrize("protocolClass", CLASSES, ids=lambda cls: cls.__name__)
+def test_helps_are_in_words_of_a_form(protocolClass):
+    helps = {name: param.help.get() or "" for name, param in params(protocolClass()).items()}
+    assert len(helps) > 2
+    assert not {name: text for name, text in helps.items() if COMMAND_LINE.search(text)}
+
+
+@pytest.mark.parametrize("protocolClass", CLASSES, ids=lambda cls: cls.__name__)
+def test_inputs_that_may_be_left_out_say_so(protocolClass):
+    protocol = protocolClass()
+    mustBe = {"inputTomograms", "inputSubtomograms"} - (
+        {"inputSubtomograms"} if protocolClass is protocols.ProtIsoNetExport else set()
+    )
+    for name, param in params(protocol).items():
+        if isinstance(param, PointerParam):
+            assert param.label.get().endswith(OPTIONAL) == (name not in mustBe), name
+            assert OPTIONAL not in labelOf(protocol, name)
+            assert not (param.help.get() or "").startswith("Optional")
+
+
+@pytest.mark.parametrize("protocolClass", CLASSES, ids=lambda cls: cls.__name__)
+def test_no_page_is_empty_and_no_parameter_is_without_effect(protocolClass):
+    protocol = protocolClass()
+    assert protocol.getParam("streamingBatchSize") is None
+    for section in protocol._definition.iterSections():
+        shown = [name for name, param in section.iterParams() if not param.isExpert() and not param.condition.get()]
+        assert shown, section.getLabel()
+
+
+def test_failed_tomograms_are_a_possible_output_of_all_that_work_on_tomograms():
+    stages = [cls for cls in CLASSES if issubclass(cls, ProtIsoNetTomograms)]
+    assert len(stages) == 4
+    for stage in stages:
+        assert {stage.OUTPUT, FAILED_OUTPUT} <= set(stage._possibleOutputs)
+
+
+def test_the_falloff_follows_the_voxel_size():
+    assert protocols.ProtIsoNetDeconv().snrFalloff.get() is None
+    assert [suggestedFalloff(rate) for rate in (6.8, 10, 20)] == [0.68, 1, 2]
+
+
+def test_what_fills_the_disk_is_deleted_unless_asked_for():
+    assert protocols.ProtIsoNetRefine().removeIntermediate.get() is True
+
+
+def test_help_leads_to_the_page_on_parameters():
+    url = protocols.ProtIsoNetDeconv.getUrl()
+    assert url.startswith("file://") and url.endswith("docs/parameters.md") and Plugin._url.startswith("https://")
+
+
+def test_groups_have_labels():
+    for protocolClass in CLASSES:
+        groups = [param for param in params(protocolClass()).values() if isinstance(param, ElementGroup)]
+        assert all(group.label.get() for group in groups)
