@@ -31,3 +31,6 @@ REPORT_ATTRIBUTES = {
     "restored_wedge_resolution_A": "_isonetRestoredResolution",
     "restored_wedge_above_chance_A": "_isonetRestoredAboveChance",
 }
+
+# Extra attribute of corrected tomograms whose file is scaled: grey value over voxel
+SCALE_ATTRIBUTE = "_isonetScale"

@@ -25,11 +25,13 @@ from isonet_scipion.constants import (
     DECONVOLVED_LABEL,
     DEFOCUS_SOURCE_LABEL,
     REPORT_ATTRIBUTES,
+    SCALE_ATTRIBUTE,
 )
 from isonet_scipion.engine.conventions import CORRECTED
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.files import require_file
 from isonet_scipion.engine.io.mrc import check_unit, open_volume
+from isonet_scipion.engine.io.number_formats import SCALE
 from isonet_scipion.engine.io.report_file import read_report
 from isonet_scipion.engine.io.star import Star, read_star, write_star
 from isonet_scipion.engine.io.tomogram_table import CTF_STATE, HALF_LABELS, INVERTED
@@ -391,6 +393,18 @@ def setReport(tomogram: Tomogram, path: str) -> None:
     report = read_report(path)
     for name, attribute in REPORT_ATTRIBUTES.items():
         setattr(tomogram, attribute, Float(getattr(report, name)))
+
+
+def setScale(tomogram: Tomogram, table: str) -> None:
+    """Store with a corrected tomogram what its voxels are multiplied by to get grey values, where its table has it."""
+    star = read_star(table)
+    if star.text(star.rows[0], SCALE) is not None:
+        setattr(tomogram, SCALE_ATTRIBUTE, Float(star.number(star.rows[0], SCALE)))
+
+
+def scaleOf(tomogram: Tomogram) -> float:
+    """What `setScale` stored; 1 where it stored nothing."""
+    return tomogram.getAttributeValue(SCALE_ATTRIBUTE) if tomogram.hasAttribute(SCALE_ATTRIBUTE) else 1.0
 
 
 def reportNumbers(tomogram: Tomogram) -> dict[str, float | None]:

@@ -12,7 +12,15 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Optional, Tuple, get_args, get_type_hints
 
-from isonet_scipion.engine.conventions import CROP_MARGIN, CTF_STATES, CUBE_STEP, ISONET_RAMP, TILT_RANGE, Normalisation
+from isonet_scipion.engine.conventions import (
+    CROP_MARGIN,
+    CTF_STATES,
+    CUBE_STEP,
+    ISONET_RAMP,
+    OUTPUT_TYPES,
+    TILT_RANGE,
+    Normalisation,
+)
 from isonet_scipion.engine.errors import EngineError
 
 if TYPE_CHECKING:
@@ -529,6 +537,12 @@ class PredictSettings:
     normalize_percentile: Optional[bool] = option(None, PERCENTILE + " Default: as the model was trained, else True.")
     ctf_state: Optional[str] = option(None, "With a CTF-aware model: " + CTF_STATE, CTF_STATES)
     normalized_output: bool = option(False, "Write IsoNet 0.2's normalised grey scale instead of the input tomogram's.")
+    output_type: str = option(
+        "float32",
+        "Number format of the corrected tomograms. float16 (MRC mode 12) and int16 (mode 1) take half the space; int16 "
+        "is scaled where whole numbers would be too coarse. A result that rounding would change visibly stays float32.",
+        OUTPUT_TYPES,
+    )
     report: bool = option(True, "Write the quality report, which takes up to a quarter of the time more.")
     confidence: bool = option(False, CONFIDENCE)
     precision: str = option("auto", PRECISION, PRECISIONS)

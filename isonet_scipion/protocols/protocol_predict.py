@@ -147,6 +147,16 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
             "it.",
             expert=True,
         )
+        addOption(
+            form,
+            PredictSettings,
+            "output_type",
+            "Number format of the results",
+            words="float16 and int16 take half the space of float32. float16 (MRC mode 12) needs programs that read "
+            "it, such as IMOD 4.11 and newer. int16 is read by all, but scaled where whole numbers would be too "
+            "coarse; the log says the scale. A result that rounding would change visibly stays float32.",
+            expert=True,
+        )
         addOption(form, PredictSettings, "check_axes", "Check the axes?", expert=True)
         addOption(form, PredictSettings, "precision", "Precision", expert=True)
         self._addRunningParams(form)
@@ -182,6 +192,7 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         corrected = convert.processedTomogram(tomogram, path, ctfCorrected, halves)
         report = self._requireOutput(str(report_path(path)), f"The report on {tsId}")
         convert.setReport(corrected, report)
+        convert.setScale(corrected, self._table(tsId))
         self._append(corrected)
 
     def _runHere(self, words: Sequence[str], environ: dict[str, str]) -> int:

@@ -256,8 +256,8 @@ def addOnePassTraining(form: Form) -> None:
         "drop_out",
         "Dropout",
         words="Fraction of the network's features that are switched off in each step, against overfitting. Empty: "
-        f"{OnePassSettings().network.drop_out:g}, with half tomograms {OnePassSettings.WITH_HALVES['drop_out']:g}, or the "
-        "model's when it starts from a model.",
+        f"{OnePassSettings().network.drop_out:g}, with half tomograms {OnePassSettings.WITH_HALVES['drop_out']:g}, or "
+        "the model's when it starts from a model.",
         expert=True,
         default=None,
         validators=[FRACTION],

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from tomo.objects import SetOfSubTomograms, SetOfTomograms, SetOfTomoMasks, SubTomogram, Tomogram, TomoMask
 
+from isonet_scipion.convert import scaleOf
+from isonet_scipion.engine.io.number_formats import grey_values
 from isonet_scipion.engine.io.shown import open_mask
 from isonet_scipion.viewers.pictures import greyRange, showCentralSlices, showMontage, showSlice
 from isonet_scipion.viewers.volumes import openSubtomogram, openTomogram
@@ -118,7 +120,10 @@ def comparisonPreview(before: Tomogram, after: Tomogram, project: Project) -> Co
         If one of the files can't be read.
     """
     rate = after.getSamplingRate()
-    volumes = [openTomogram(tomogram.getFileName(), rate, project).data for tomogram in (before, after)]
+    volumes = [
+        grey_values(openTomogram(tomogram.getFileName(), rate, project).data, scaleOf(tomogram))
+        for tomogram in (before, after)
+    ]
     return ComparisonPreview(*volumes, rate)
 
 

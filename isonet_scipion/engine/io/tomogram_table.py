@@ -21,6 +21,7 @@ from isonet_scipion.engine.io.mrc import (
     require_voxel_size,
     warn_of_oddities,
 )
+from isonet_scipion.engine.io.number_formats import SCALE
 from isonet_scipion.engine.io.star import Star, parse_index_list, read_star, tomogram_names, write_star
 from isonet_scipion.engine.physics.ctf import CtfParameters, require_plausible_defocus
 from isonet_scipion.engine.physics.wedge import TiltRange
@@ -126,6 +127,11 @@ class TomogramEntry:
     def text(self, label: str) -> str | None:
         """A cell's text, None where it is not set."""
         return self.star.text(self.row, label)
+
+    @property
+    def corrected_scale(self) -> float:
+        """What the voxels of rlnCorrectedTomoName are multiplied by to get grey values."""
+        return self.number(SCALE, 1.0)
 
     def halves(self) -> tuple[str, ...]:
         """Files of its even and odd half; empty where the table does not name both."""

@@ -17,6 +17,7 @@ from isonet_scipion.engine.io.confidence_file import confidence_path
 from isonet_scipion.engine.io.ctf_aware import known_transfer, takes_deconvolved
 from isonet_scipion.engine.io.files import State, file_state
 from isonet_scipion.engine.io.mrc import Volume, open_volume, same_voxel_size, volume_bytes, write_volume
+from isonet_scipion.engine.io.number_formats import SCALE, grey_values, stored_or_float32
 from isonet_scipion.engine.io.report_file import report_path
 from isonet_scipion.engine.io.shown import border_of, require_axes, show_mean
 from isonet_scipion.engine.io.tomogram_table import TomogramEntry, TomogramTable
@@ -109,15 +110,17 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
         corrected /= np.float32(len(parts))
         if border is not None:
             corrected = _with_border(volume, border, corrected, shown if settings.normalized_output else None)
-        write_volume(target, corrected, entry.output_voxel_size(volume), volume, marks[target])
-        del corrected, made, shown  # from here on it is read from the file
-        table.update(entry, {"rlnCorrectedTomoName": target})
+        file = stored_or_float32(corrected, settings.output_type, entry.name)
+        write_volume(target, file.voxels, entry.output_voxel_size(volume), volume, marks[target])
+        scale = {SCALE: f"{file.scale:.7g}"} if file.scale != 1 or entry.text(SCALE) is not None else {}
+        del corrected, made, shown, file  # from here on it is read from the file
+        table.update(entry, {"rlnCorrectedTomoName": target, **scale})
         after = open_volume(target)
         box = (slice(None),) * 3 if border is None else border.box
         save_comparison(
             target.with_suffix(".png"),
             volume.data[box],
-            after.data[box],
+            grey_values(after.data[box], entry.corrected_scale),
             entry.output_voxel_size(volume),
             entry.tilt,
             entry.name,

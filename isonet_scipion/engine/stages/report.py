@@ -13,6 +13,7 @@ from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.confidence_file import confidence_path, read_calibration, write_confidence
 from isonet_scipion.engine.io.ctf_aware import ctf_in_words, known_transfer, takes_deconvolved
 from isonet_scipion.engine.io.mrc import Volume, open_volume
+from isonet_scipion.engine.io.number_formats import grey_values
 from isonet_scipion.engine.io.report_file import report_path, write_report
 from isonet_scipion.engine.io.shown import border_of, open_mask, show, show_mean
 from isonet_scipion.engine.io.tomogram_table import TomogramEntry, TomogramTable
@@ -127,6 +128,7 @@ class Reporter:
         original, corrected = (
             volume.data if border is None else border.inner(volume.data) for volume in (before, after)
         )
+        corrected = grey_values(corrected, entry.corrected_scale)
         evidence = Evidence(
             shown,
             corrected,

@@ -5,11 +5,13 @@ import os
 import re
 from pathlib import Path
 
+import mrcfile
 import numpy as np
 import pytest
 
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.mrc import open_volume, write_volume
+from isonet_scipion.engine.io.number_formats import SCALE
 from isonet_scipion.engine.io.star import read_star
 from isonet_scipion.engine.process.device import choose_devices
 from isonet_scipion.engine.process.workers import side_by_side
@@ -117,3 +119,39 @@ def abort(_):
 def test_a_process_that_is_aborted_names_the_limits():
     with pytest.raises(EngineError, match=r"GPU 1: its process was aborted.*ulimit -u"):
         side_by_side(abort, [("GPU 1", None)])
+
+
+@pytest.mark.parametrize(("kind", "mode"), [("float16", 12), ("int16", 1)])
+def test_results_take_half_the_space_and_are_checked_after_rounding(project, run, monkeypatch, kind, mode):
+    monkeypatch.setattr(stage, "corrector", lambda *_: lambda tiles: tiles)
+    monkeypatch.setattr(stage, "measured_halo", lambda *_: 8)
+    options = ("--report", "False", "--gpuID", "-1", "--output_type", kind)
+    status, log = run("predict", "tomograms.star", "m.keras", *options)
+    assert status == 0, log
+    star = read_star("tomograms.star")
+    for name, row in zip("ab", star.rows):
+        path = f"corrected_tomos/{name}_corrected.mrc"
+        data = open_volume(path).data
+        assert data.dtype == kind and mrcfile.open(path, header_only=True).header.mode == mode
+        scale = star.number(row, SCALE, 1.0)
+        assert (scale != 1) == (kind == "int16")  # whole numbers would be too coarse for a deviation of 1
+        np.testing.assert_allclose(data * scale, project, atol=0.01)
+    assert log.count(f": {kind}") == 2 and (f"column {SCALE}" in log) == (kind == "int16")
+    assert 2 * Path(path).stat().st_size < project.nbytes * 1.1
+    # the same table again, in single precision: nothing is left of the scale
+    assert run("predict", "tomograms.star", "m.keras", *options[:-1], "float32")[0] == 0
+    star = read_star("tomograms.star")
+    assert [star.number(row, SCALE, 1.0) for row in star.rows] == [1, 1]
+
+
+def test_a_picture_shows_grey_values_and_not_what_the_file_holds(project, run, monkeypatch):
+    monkeypatch.setattr(stage, "corrector", lambda *_: lambda tiles: tiles)
+    monkeypatch.setattr(stage, "measured_halo", lambda *_: 8)
+    shown = []
+    monkeypatch.setattr(stage, "save_comparison", lambda path, before, after, *_: shown.append((before, after)))
+    status, log = run(
+        "predict", "tomograms.star", "m.keras", "--report", "False", "--gpuID", "-1", "--output_type=int16"
+    )
+    assert status == 0, log
+    for before, after in shown:
+        np.testing.assert_allclose(after, before, atol=0.01)
