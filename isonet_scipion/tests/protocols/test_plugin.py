@@ -318,7 +318,7 @@ def test_without_gpu_the_cpu_is_forced(refine, commands):
     refine.setStepsExecutor(StepExecutor(None, gpuList=[0]))
     refine.useGpu.set(False)
     refine._runEngine("refine", [], {})
-    assert commands[0].endswith(" --gpuID -1")
+    assert commands[0].endswith(" --gpuID -1 2>&1")
 
 
 def in_queue(protocol):
