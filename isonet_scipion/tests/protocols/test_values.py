@@ -129,7 +129,7 @@ class TestIsoNetValues(LiveTest):
         for text in (deconv.summary(), deconv.methods()):
             self.assertIn("alloff of the SNR 1, strength 1", " ".join(text))
         # as it was it goes on; Restart makes everything anew
-        deconv.snrFalloff.set(1.0)
+        deconv.snrFalloff.set(None)
         deconv.defocus.set(18350)
         deconv.numberOfThreads.set(1)
         self.launchProtocol(deconv)

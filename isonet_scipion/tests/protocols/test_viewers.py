@@ -70,7 +70,9 @@ class TestViewers(IsoNetTest):
         cls.mask = cls.run_(ProtIsoNetMask, original, patchSize=2, densityPercentage=40)
         cls.extract = cls.run_(ProtIsoNetExtract, original, cubeSize=CUBE, cropSize=CROP, numberSubtomos=NUMBER, seed=1)
         subtomograms = {"inputSubtomograms": (cls.extract, "subtomograms")}
-        cls.refine = cls.run_(ProtIsoNetRefine, subtomograms, **{**TRAINING, "iterations": 2})
+        cls.refine = cls.run_(
+            ProtIsoNetRefine, subtomograms, **{**TRAINING, "iterations": 2, "removeIntermediate": False}
+        )
         cls.predict = cls.run_(ProtIsoNetPredict, {**original, "model": (cls.refine, "model")}, useGpu=False)
 
     def viewerOf(self, protocol):
