@@ -20,7 +20,7 @@ TINY = "--filter_base 2 --unet_depth 2 --epochs 1 --steps_per_epoch 1 --batch_si
 SMALLER = {
     "extract": "--cube_size 16 --crop_size 24",
     "prepare_subtomo_star": "--cube_size 16",
-    "refine tomograms.star --method one-pass --pretrained_model builtin": "--epochs 1 --steps_per_epoch 1 --cube_size 16",
+    "refine tomograms.star --method one-pass --pretrained_model": "--epochs 1 --steps_per_epoch 1 --cube_size 16",
     "refine tomograms.star --method one-pass": f"{TINY} --cube_size 16",
     "refine": TINY,
 }
