@@ -172,14 +172,14 @@ class TestIsoNetInputs(IsoNetTest):
             self.assertGreater(np.abs(read(tomogram.getFileName()) - (even + odd) / 2).max(), 1e-3)
             report = read_report(report_path(tomogram.getFileName()))
             self.assertEqual(report.of_halves, "mean")
-        # without its tomograms, and with two models to start from, it is refused
+        # without its tomograms it is refused
         self.assertIn("Select the *Tomograms*", " ".join(self.prepare(ProtIsoNetOnePass, {}, **small).validate()))
         without = self.prepare(ProtIsoNetOnePass, self.input, useHalves=True, **small)
         self.assertIn("not all tomograms have an even", " ".join(without.validate()))
         two = {**tomograms, "pretrainedModel": (refine, "model")}
         self.assertIn("from another model", " ".join(self.prepare(ProtIsoNetOnePass, two, **small).methods()))
-        errors = " ".join(self.prepare(ProtIsoNetOnePass, two, startFromBuiltin=True, **small).validate())
-        self.assertIn("either a *Model to start from* or the builtin model", errors)
+        # a model of one's own comes before the builtin one
+        self.assertEqual(self.prepare(ProtIsoNetOnePass, two, startFromBuiltin=True, **small).validate(), [])
         return refine
 
     # ---------------------------------------------------------------- failures
