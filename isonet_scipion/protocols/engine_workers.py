@@ -25,7 +25,7 @@ class EngineWorker:
         """Start it with a command line that serves, and its environment. It ends with this process."""
         self.idleSince = 0.0
         self._process = subprocess.Popen(
-            command, env=dict(environ), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=sys.stderr, text=True
+            command, env=dict(environ), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=sys.stdout, text=True
         )
         logger.info("Engine process %d: %s", self._process.pid, shlex.join(command))
 

@@ -110,10 +110,10 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
         corrected /= np.float32(len(parts))
         if border is not None:
             corrected = _with_border(volume, border, corrected, shown if settings.normalized_output else None)
-        file = stored_or_float32(corrected, settings.output_type, entry.name)
-        write_volume(target, file.voxels, entry.output_voxel_size(volume), volume, marks[target])
-        scale = {SCALE: f"{file.scale:.7g}"} if file.scale != 1 or entry.text(SCALE) is not None else {}
-        del corrected, made, shown, file  # from here on it is read from the file
+        rounded = stored_or_float32(corrected, settings.output_type, entry.name)
+        write_volume(target, rounded.voxels, entry.output_voxel_size(volume), volume, marks[target])
+        scale = {SCALE: f"{rounded.scale:.7g}"} if rounded.scale != 1 or entry.text(SCALE) is not None else {}
+        del corrected, made, shown, rounded  # from here on it is read from the file
         table.update(entry, {"rlnCorrectedTomoName": target, **scale})
         after = open_volume(target)
         box = (slice(None),) * 3 if border is None else border.box
