@@ -31,6 +31,7 @@ from isonet_scipion.engine.process.device import Devices, choose_devices, free_m
 from isonet_scipion.engine.process.disk import growth, require_space
 from isonet_scipion.engine.process.gpus import gpus_to_share
 from isonet_scipion.engine.process.progress import Progress
+from isonet_scipion.engine.process.read_ahead import one_ahead
 from isonet_scipion.engine.process.workers import side_by_side
 from isonet_scipion.engine.reporting.comparison_figure import save_comparison
 from isonet_scipion.engine.reporting.pages import require_own_page, write_tomograms_page
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from isonet_scipion.engine.io.model_metadata import ModelMetadata
     from isonet_scipion.engine.physics.borders import Border
     from isonet_scipion.engine.physics.grey_scale import Shown
+    from isonet_scipion.engine.physics.transfer import Transfer
     from isonet_scipion.engine.settings import NetworkSettings
 
 log = logging.getLogger(__name__)
@@ -91,19 +93,28 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
     file = model_path(model_file).resolve()
     model, tiles = _loaded(file, file_state(file), dataclasses.replace(settings, tomo_idx=None), devices)
     reporter = Reporter(model_file, model, metadata, normalisation, settings.ctf_state)
-    for entry, transfer in zip(entries, transfers):
+
+    def readied(pair: tuple[TomogramEntry, Transfer | None]) -> _Readied:
+        entry, transfer = pair
         volume = entry.source()
+        border, parts = border_of(volume), _parts(entry, volume, metadata)
+        shown = show_mean(parts[0], normalisation, transfer, border, entry.inverted)
+        return _Readied(entry, transfer, volume, border, parts, shown)
+
+    # on a CPU, which the network keeps busy, that would take memory alone
+    for ready in one_ahead(readied, zip(entries, transfers), ahead=bool(devices.gpus)):
+        entry, transfer, volume, border, parts = ready.entry, ready.transfer, ready.volume, ready.border, ready.parts
         _warn_of_differences(entry, metadata)
-        border = border_of(volume)
         target = _target(entry, settings)
-        parts = _parts(entry, volume, metadata)
         if len(parts[0]) > 1:
             log.info("%s: the mean of its halves is corrected, as the model learned from them.", entry.name)
         correct_tiles = corrector(model, network, entry.tilt)
         corrected: Any = None
-        for number, averaged in enumerate(parts, 1):
-            task = f"Prediction of {entry.name}" + (f", half {number}" if len(parts) > 1 else "")
-            shown = show_mean(averaged, normalisation, transfer, border, entry.inverted)
+        for half, averaged in enumerate(parts, 1):
+            task = f"Prediction of {entry.name}" + (f", half {half}" if len(parts) > 1 else "")
+            shown = ready.shown
+            if half > 1:
+                shown = show_mean(averaged, normalisation, transfer, border, entry.inverted)
             made = tiles.filled(shown, correct_tiles, metadata.kept_beyond, task)
             made = shown.contrast(normalise(made, normalisation)) if settings.normalized_output else shown.back(made)
             corrected = made if corrected is None else np.add(corrected, made, out=corrected)
@@ -113,7 +124,7 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
         rounded = stored_or_float32(corrected, settings.output_type, entry.name)
         write_volume(target, rounded.voxels, entry.output_voxel_size(volume), volume, marks[target])
         scale = {SCALE: f"{rounded.scale:.7g}"} if rounded.scale != 1 or entry.text(SCALE) is not None else {}
-        del corrected, made, shown, rounded  # from here on it is read from the file
+        del corrected, made, shown, rounded, ready  # from here on it is read from the file
         table.update(entry, {"rlnCorrectedTomoName": target, **scale})
         after = open_volume(target)
         box = (slice(None),) * 3 if border is None else border.box
@@ -133,6 +144,18 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
             reporter.write(entry, volume, halves, after, border, mark, settings.report)
     if settings.report:
         log.info("%s", write_tomograms_page(settings.output_dir))
+
+
+@dataclasses.dataclass
+class _Readied:
+    """A tomogram, all that has to be read of it before the network."""
+
+    entry: TomogramEntry
+    transfer: Transfer | None
+    volume: Volume
+    border: Border | None
+    parts: list[Sequence[Volume]]  # as of `_parts`
+    shown: Shown  # the first of them
 
 
 @functools.lru_cache(maxsize=1)

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import re
+import time
 from pathlib import Path
 
 import mrcfile
@@ -13,7 +14,7 @@ from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.mrc import open_volume, write_volume
 from isonet_scipion.engine.io.number_formats import SCALE
 from isonet_scipion.engine.io.star import read_star
-from isonet_scipion.engine.process.device import choose_devices
+from isonet_scipion.engine.process.device import Devices, choose_devices
 from isonet_scipion.engine.process.workers import side_by_side
 
 choose_devices("-1")
@@ -58,6 +59,32 @@ def test_tiles_that_do_not_fit_are_halved_and_stay_so_and_memory_is_asked_for_on
     refused = sum(size > largest for size in seen)
     assert refused == log.count("going on with tiles of half the size") > 0
     assert all(size <= largest for size in seen[refused:]), "the second tomogram starts with the smaller tiles"
+    for name in "ab":
+        np.testing.assert_allclose(open_volume(f"corrected_tomos/{name}_corrected.mrc").data, project, atol=1e-4)
+
+
+def test_the_next_tomogram_is_read_while_one_is_on_a_gpu(project, run, monkeypatch):
+    reading, order = [], []
+    real = stage.show_mean
+
+    def show(volumes, *more):
+        reading.append(Path(volumes[0].path).name)
+        return real(volumes, *more)
+
+    def network(tiles):
+        order.append(list(reading))
+        return tiles
+
+    def chosen(*_):
+        return Devices("tensorflow", ("a GPU",), "float32")
+
+    monkeypatch.setattr(stage, "show_mean", show)
+    monkeypatch.setattr(stage, "corrector", lambda *_: network)
+    monkeypatch.setattr(stage, "choose_devices", chosen)
+    monkeypatch.setattr(stage, "free_memory", lambda devices: 1 << 34)
+    monkeypatch.setattr(stage, "write_volume", lambda *words: time.sleep(0.5) or write_volume(*words))
+    assert run("predict", "tomograms.star", "m.keras", "--report", "False")[0] == 0
+    assert order[-1] == ["a.mrc", "b.mrc"] and reading == ["a.mrc", "b.mrc"]  # each is read once
     for name in "ab":
         np.testing.assert_allclose(open_volume(f"corrected_tomos/{name}_corrected.mrc").data, project, atol=1e-4)
 
