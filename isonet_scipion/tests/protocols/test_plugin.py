@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from contextlib import nullcontext
+from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -275,6 +276,17 @@ def test_the_lists_of_tested_packages_meet_the_requirements():
         for text in environment.requirements(backend, gpu, python):
             one = Requirement(text)
             assert one.specifier.contains(listed[one.name]), (backend, gpu, python, text)
+
+
+@pytest.mark.parametrize("minor", range(8, 13))
+def test_the_constraints_of_scipions_half_meet_its_requirements(minor):
+    rows = (PACKAGE / "requirements" / f"scipion-3.{minor}.txt").read_text().splitlines()[1:]
+    listed = dict(row.split("==") for row in rows)
+    required = [Requirement(text) for text in metadata.requires("isonet_scipion")]
+    own = [one for one in required if one.marker is None]
+    assert len(own) > 10
+    for one in own:
+        assert one.specifier.contains(listed[one.name.lower()]), one
 
 
 @pytest.fixture
