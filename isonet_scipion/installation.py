@@ -119,11 +119,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--backend", choices=environment.OFFERED, default=None, help="default: by the GPU")
-    parser.add_argument("--cpu", action="store_true", help="without CUDA, though there is an NVIDIA driver")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--cpu", action="store_true", help="without CUDA, though there is an NVIDIA driver")
+    where.add_argument("--gpu", action="store_true", help="with CUDA, though no driver is here (to build a container)")
     parser.add_argument("--conda", default="", help="shell command that makes conda available")
     arguments = parser.parse_args()
     try:
-        backend, gpu = arguments.backend or environment.usual_backend(), environment.has_gpu() and not arguments.cpu
+        backend, gpu = (
+            arguments.backend or environment.usual_backend(),
+            arguments.gpu or (environment.has_gpu() and not arguments.cpu),
+        )
         install(arguments.folder.absolute(), backend, gpu, arguments.conda)
     except (Failed, NoPython) as error:
         print(f"ERROR: IsoNet's engine was not installed: {error}.".replace("..", "."), file=sys.stderr, flush=True)

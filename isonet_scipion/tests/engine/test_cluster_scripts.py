@@ -70,3 +70,12 @@ def test_each_job_of_an_array_takes_its_tomogram_and_a_table_of_its_own(submit, 
 def test_scipions_template_takes_the_names_that_scipion_gives():
     names = set(re.findall(r"%_\((\w+)\)[sd]", TEMPLATE))
     assert names == {"JOB_NAME", "JOB_QUEUE", "JOB_THREADS", "GPU_COUNT", "JOB_LOGS", "JOB_COMMAND"}
+
+
+def test_both_containers_are_made_by_the_same_commands():
+    folder = Path(__file__).parents[3] / "containers"
+    docker = re.findall(r"^RUN (.*)$", (folder / "Dockerfile").read_text(), re.MULTILINE)
+    post = re.search(r"%post\n(.*?)\n\n", (folder / "isonet.def").read_text(), re.DOTALL)[1]
+    commands = [line.strip() for line in post.splitlines()]
+    assert docker == commands
+    subprocess.run(["bash", "-n"], input="\n".join(commands), text=True, check=True)

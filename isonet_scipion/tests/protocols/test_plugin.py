@@ -278,6 +278,18 @@ def test_the_lists_of_tested_packages_meet_the_requirements():
             assert one.specifier.contains(listed[one.name]), (backend, gpu, python, text)
 
 
+@pytest.mark.parametrize(
+    ("options", "there", "gpu"), [([], True, True), (["--cpu"], True, False), (["--gpu"], False, True)]
+)
+def test_cuda_is_installed_where_there_is_a_driver_or_it_is_asked_for(tmp_path, monkeypatch, options, there, gpu):
+    calls = []
+    monkeypatch.setattr(installation, "install", lambda *words: calls.append(words))
+    monkeypatch.setattr(environment, "has_gpu", lambda: there)
+    monkeypatch.setattr(sys, "argv", ["installation", str(tmp_path), "--backend", "jax", *options])
+    assert installation.main() == 0
+    assert calls == [(tmp_path, "jax", gpu, "")]
+
+
 @pytest.mark.parametrize("minor", range(8, 13))
 def test_the_constraints_of_scipions_half_meet_its_requirements(minor):
     rows = (PACKAGE / "requirements" / f"scipion-3.{minor}.txt").read_text().splitlines()[1:]
