@@ -91,8 +91,8 @@ USE_DECONV = "Work on the deconvolved tomogram where the table names one."
 VOLTAGE = "Acceleration voltage in kV. Default: the table's, else 300."
 CS = "Spherical aberration in mm. Default: the table's, else 2.7."
 CTF_STATE = (
-    "What was done to the tomograms' CTF before: raw, phase-flipped (as by IMOD's ctfphaseflip, Warp and AreTomo3) or "
-    "corrected. Default: the table's _isonetCtfState, else raw is assumed."
+    "How the tomograms' CTF has been treated so far: raw (not at all), phase-flipped (as by IMOD's ctfphaseflip, Warp "
+    "and AreTomo3) or corrected. Default: the table's _isonetCtfState, else raw is assumed."
 )
 CHECK_AXES = "Refuse tomograms whose missing wedge shows that the tilt axis is not along y, or the beam not along z."
 SEED = "Seed of every random choice: the same seed gives the same result. Default: a new one each run."
@@ -121,7 +121,7 @@ class PrepareStarSettings:
     )
     tilt_files: Optional[str] = option(
         None,
-        "Folder of files that tell the tilt angles of each tomogram, named like it: .tlt, .rawtlt (IMOD), .aln "
+        "Folder of files with the tilt angles of each tomogram, named like it: .tlt, .rawtlt (IMOD), .aln "
         "(AreTomo), .mdoc (SerialEM), .xml (Warp, with the defocus), .star (RELION 5, with the defocus). "
         "Default: none.",
     )
@@ -131,11 +131,11 @@ class PrepareStarSettings:
     defocus: Optional[float] = option(
         None,
         "Defocus at zero tilt in A, underfocus positive. Default: that of the tilt files or of the table it is from, "
-        "else 0, which means not known.",
+        "else 0 (unknown).",
     )
     ctf_state: Optional[str] = option(
         None,
-        "What was done to the CTF of the tomograms before. Default: not told, for which raw is assumed.",
+        "How the CTF of the tomograms has been treated so far. Default: unknown; raw is assumed.",
         CTF_STATES,
     )
     number_subtomos: int = option(100, "Number of subtomograms to extract from each tomogram.", least=1)
@@ -196,7 +196,7 @@ class DeconvSettings:
         "Keep only pieces of about this side in voxels in memory, the rest in a scratch file. Default: all in memory.",
         least=1,
     )
-    overlap_rate: float = option(0.25, "Accepted for IsoNet 0.2's sake: pieces need no overlap, the result is exact.")
+    overlap_rate: float = option(0.25, "Ignored; accepted for compatibility with IsoNet 0.2 command lines.")
     pad_edges: bool = option(
         False,
         "Mirror the tomogram beyond its faces, so that opposite ones do not bleed into each other. "
@@ -272,15 +272,17 @@ class NetworkSettings:
     pool: Optional[Tuple[int, int, int]] = option(
         None, "Max pooling z,y,x instead of strided convolution, such as 2,2,2. Default: none."
     )
-    drop_out: float = option(0.3, "Share of the features that dropout switches off in training.")
+    drop_out: float = option(0.3, "Fraction of the features that dropout switches off in training.")
     batch_normalization: bool = option(True, "Normalise the features over each batch.")
     stem: int = option(
-        1, "Side of the blocks of voxels that the first level takes as one; 2: an eighth of the work per channel."
+        1,
+        "Downsampling factor at the network's entry. 2 treats blocks of 2x2x2 voxels as one, which costs an eighth per "
+        "channel.",
     )
     fine: int = option(
         0,
-        "Channels of layers at full resolution around all others, which then sample up by interpolation: no grid of "
-        "the network's steps is left, and noise is removed better. 0: none.",
+        "Channels of layers at full resolution around all others, which then upsample by interpolation: this leaves no "
+        "grid of the network's steps and removes noise better. 0: none.",
     )
 
     def __post_init__(self) -> None:
@@ -294,7 +296,7 @@ class NetworkSettings:
             if getattr(self, name) < least:
                 raise EngineError(name, f"{getattr(self, name)} is too small", f"Give at least {least}.")
         if not 0 <= self.drop_out < 1:
-            raise EngineError("drop_out", f"{self.drop_out} is not a share of the features", "Give 0 to 0.9.")
+            raise EngineError("drop_out", f"{self.drop_out} is not a fraction of the features", "Give 0 to 0.9.")
 
     @classmethod
     def among(cls, values: Mapping[str, Any]) -> NetworkSettings:
@@ -331,19 +333,17 @@ class TrainingSettings:
     steps_per_epoch: Optional[int] = option(dataclasses.MISSING, "Steps in each epoch.")
     batch_size: Optional[int] = option(dataclasses.MISSING, "Training pairs per step.")
     noise_level: Floats = option(
-        dataclasses.MISSING, "Levels of added noise, as a share of the signal's scale, such as 0.05,0.1."
+        dataclasses.MISSING, "Levels of added noise, as fractions of the signal's scale, such as 0.05,0.1."
     )
     noise_start_iter: Ints = option(dataclasses.MISSING, "First iteration of each noise level, such as 11,16.")
     learning_rate: float = option(dataclasses.MISSING, "Learning rate of the Adam optimiser.")
     network: NetworkSettings = dataclasses.field()  # type: ignore[misc]  # the default is each method's
     gpuID: Optional[str] = option(None, GPU_ID)
-    data_dir: Optional[str] = option(
-        None, "Accepted for IsoNet 0.2's sake: training pairs are made on the fly and not written."
-    )
+    data_dir: Optional[str] = option(None, "Ignored; accepted for compatibility with IsoNet 0.2 command lines.")
     pretrained_model: Optional[str] = option(
         None,
-        "Model to start from: a .keras of ours, an .h5 of IsoNet 0.2, or builtin, a prior learned from simulated "
-        "tomograms. The network takes its shape. Default: a new network.",
+        "Model to start from: a .keras of this program, an .h5 of IsoNet 0.2, or builtin, a prior learned from "
+        "simulated tomograms. The network takes its shape. Default: a new network.",
     )
     log_level: str = option("info", LOG_LEVEL, LEVELS)
     result_dir: str = option("results", "Folder of the models, estimates, settings and losses.")
@@ -470,20 +470,22 @@ class OnePassSettings(TrainingSettings):
     )
     use_deconv_tomo: bool = option(True, USE_DECONV)
     filled_weight: float = option(
-        0.2, "Weight of the error where the target was estimated, against 1 where it was measured."
+        0.2, "Weight of the loss for estimated values of the target, against 1 for measured ones."
     )
     ctf_aware: bool = option(
         False,
-        "Learn the density without the CTF: tomograms are phase-flipped, and the network's output is "
-        "multiplied by |CTF|, kept at 1 below its first peak, before it is compared. Takes the tomograms as they are, "
-        "not deconvolved, and their defocus.",
+        "Model the CTF in the training loss: tomograms are phase-flipped on reading, and the network's output is "
+        "multiplied by |CTF| (set to 1 below the first peak) before comparison. Requires uncorrected tomograms and "
+        "their defocus.",
     )
     bfactor: float = option(0.0, "CTF-aware: B of the envelope exp(-B k^2 / 4) on the CTF, in A^2.")
     voltage: Optional[float] = option(None, "CTF-aware: " + VOLTAGE)
     cs: Optional[float] = option(None, "CTF-aware: " + CS)
     ctf_state: Optional[str] = option(None, "CTF-aware: " + CTF_STATE, CTF_STATES)
     any_angle: float = option(
-        0.0, "Share of the rotations that are by any angle, interpolated, from crops 1.7 times as wide."
+        0.0,
+        "Fraction of training rotations drawn at arbitrary angles (interpolated; needs crops 1.7 times wider). The "
+        "rest are exact 90-degree rotations.",
     )
 
 
@@ -543,7 +545,7 @@ class PredictSettings:
         "is scaled where whole numbers would be too coarse. A result that rounding would change visibly stays float32.",
         OUTPUT_TYPES,
     )
-    report: bool = option(True, "Write the quality report, which takes up to a quarter of the time more.")
+    report: bool = option(True, "Write the quality report, which takes up to a quarter more time.")
     confidence: bool = option(False, CONFIDENCE)
     precision: str = option("auto", PRECISION, PRECISIONS)
     log_level: str = option("info", LOG_LEVEL, LEVELS)
@@ -553,7 +555,7 @@ class PredictSettings:
 
 @dataclass(frozen=True)
 class ReportSettings:
-    """Tell how far corrected tomograms can be believed: a picture and numbers of each, and a page of all."""
+    """Report how reliable corrected tomograms are: a picture and numbers for each, and a page on all."""
 
     gpuID: Optional[str] = option(None, GPU_ID)
     confidence: bool = option(False, CONFIDENCE)

@@ -130,7 +130,7 @@ def phaseWarnings(protocol: Protocol, defoci: Defoci, remedy: str) -> list[str]:
     """That the CTF here is not that of a phase plate, where there is one; and `remedy`."""
     ctfs = protocol.inputCtfs.get()
     shifted = [] if ctfs is None else [ctf.getTsId() for ctf in convert.enabled(ctfs) if convert.hasPhaseShift(ctf)]
-    return [f"Phase plate: {', '.join(shifted)}: the filter knows no phase shift. {remedy}"] if shifted else []
+    return [f"Phase plate: {', '.join(shifted)}: phase shifts are not supported. {remedy}"] if shifted else []
 
 
 def amplitudeWarnings(tomograms: Mapping[str, Tomogram], optics: Iterable[convert.Optics]) -> list[str]:

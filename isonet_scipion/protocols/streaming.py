@@ -211,9 +211,9 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
         failed = {tsId: self._failed[tsId] for tsId in self._tomograms if tsId in self._failed}
         left = [tsId for tsId in self._tomogramsById() if tsId not in {*done, *failed}]
         if left:
-            self.info(f"Left out, since what goes with them never came: {', '.join(left)}.")
+            self.info(f"Skipped because their mask, CTF or coordinates were missing: {', '.join(left)}.")
         if not done:
-            first, *rest = failed.values() or ["No tomogram came with all that it needs."]
+            first, *rest = failed.values() or ["None of the tomograms had all required inputs."]
             raise EngineFailure(first + (f" ({len(rest)} more failed, see the log)" if rest else ""))
         if hasattr(self, FAILED_OUTPUT):
             self.deleteOutput(getattr(self, FAILED_OUTPUT))
@@ -378,7 +378,7 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
             return ["No output yet."]
         lines, disabled = self._results(output), self._disabledIds()
         if disabled:
-            lines.append(f"Left out, since they are disabled in the set: {', '.join(disabled)}.")
+            lines.append(f"Skipped, as they are disabled in the set: {', '.join(disabled)}.")
         failed = getattr(self, FAILED_OUTPUT, None)
         if failed is not None:
             lines += [f"*{item.getTsId()} failed*: {item.getObjComment()}" for item in failed]

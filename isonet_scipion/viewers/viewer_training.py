@@ -43,7 +43,7 @@ class IsoNetRefineViewer(ProtocolViewer):
             important=True,
             label="Losses",
             help="Both should fall, quickly at first. Where noise is added they rise once. If training falls but "
-            "validation rises, the network learns by heart: give it more subtomograms or tomograms.",
+            "validation rises, the network overfits: give it more subtomograms or tomograms.",
         )
         form.addParam(
             "estimates",

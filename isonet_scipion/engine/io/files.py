@@ -266,7 +266,9 @@ def _lock(path: Path, target: Path, taken: str) -> int:
         found = os.fstat(file)
         if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
             os.close(file)
-            raise EngineError(str(target), f"{path.name} beside it is no file of this program", "Move that away.")
+            raise EngineError(
+                str(target), f"{path.name} beside it was not created by isonet-engine", "Move that file away."
+            )
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -353,7 +355,7 @@ def read_own_file(path: str | os.PathLike[str], most: int) -> bytes:
         with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
             found = os.fstat(file.fileno())
             if not stat.S_ISREG(found.st_mode) or found.st_size > most:
-                raise EngineError(str(path), "it is no file of this program", "Move it away.")
+                raise EngineError(str(path), "it was not created by isonet-engine", "Move it away.")
             return file.read()
     except OSError as error:
         if os.path.islink(path):

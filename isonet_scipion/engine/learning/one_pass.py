@@ -75,7 +75,7 @@ class OnePass:
         small = [source.name for source in tomograms if not source.split(self.crop_size)[2]]
         if small:
             log.warning(
-                "Too small to keep a part of it from the training, so that overtraining will not show: %s",
+                "Too small for a validation region; overfitting cannot be detected: %s",
                 ", ".join(small),
             )
 

@@ -39,12 +39,12 @@ class Verdict:
         if self.half is None:
             return (
                 f"The missing wedge is hardly restored: features larger than {self.above:.0f} Å along z are better "
-                "than chance, but less than half right; details are invention."
+                "than chance, but their correlation is below 0.5; details are invention."
             )
         finer = f", finer than {self.above:.0f} Å invention" if self.above < self.half else ""
         return (
-            f"Features larger than {self.half:.0f} Å along z can be believed. Finer ones are less than half "
-            f"right{finer}."
+            f"Features larger than {self.half:.0f} Å along z can be believed. The correlation of finer ones is below "
+            f"0.5{finer}."
         )
 
     @property
@@ -67,5 +67,5 @@ class Verdict:
         if self.above is None:
             return f"{self.mean:.2f}, nowhere better than chance: invention"
         if self.half is None:
-            return f"{self.mean:.2f}, above chance to {self.above:.0f} Å, half right nowhere"
-        return f"{self.mean:.2f}, half right to {self.half:.0f} Å"
+            return f"{self.mean:.2f}, above chance to {self.above:.0f} Å, nowhere 0.5"
+        return f"{self.mean:.2f}, correlation 0.5 at {self.half:.0f} Å"

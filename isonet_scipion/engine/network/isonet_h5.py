@@ -20,7 +20,7 @@ from isonet_scipion.engine.settings import NetworkSettings
 if TYPE_CHECKING:
     import keras
 
-MODEL_REMEDY = "Give a model_iterNN.keras of ours or a model_iterNN.h5 of IsoNet 0.2."
+MODEL_REMEDY = "Give a model_iterNN.keras of this program or a model_iterNN.h5 of IsoNet 0.2."
 _KERAS_2 = "2.15.0"
 # what Keras 2 knows of each layer's settings
 _KERAS_2_SETTINGS = {

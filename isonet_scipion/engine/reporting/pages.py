@@ -33,15 +33,17 @@ h1, h2, p small { white-space: pre-wrap; }
 EXPLANATION = """
 <h2>What the numbers mean</h2>
 <p><b>Restored wedge correlation.</b> Part of what the microscope did measure is hidden from the network, which fills it
-in. What it puts there is compared with what was measured: 1 is perfect, 0 is what invention gives. Where the tomogram
-has two halves, noise in the data is allowed for; without them the number is a lower bound.</p>
-<p><b>How far to trust it.</b> It is about the network's skill on this tomogram, as a mean over all of the sample, not
-about a single feature: check each against the tomogram before correction. The hidden data are kept from the
-network's input, not from its training, which saw rotated copies of the same data: a network that has learned a small
-data set by heart is rated too well. The hidden part is along other directions than the missing wedge: where objects lie
-all one way, such as flat membranes, the wedge itself may be restored better or worse.</p>
+in. What it puts there is compared with what was measured: 1 is perfect; 0 means the filled-in data are unrelated to
+what was measured. If the tomogram has two halves, noise in the data is allowed for; otherwise the number is a lower
+bound.</p>
+<p><b>How far to trust it.</b> The number describes how well the network works on this tomogram, averaged over the
+whole sample. It says nothing about a single feature: check each one against the tomogram before correction. The
+hidden data are absent from the network's input, but not from its training, which saw rotated copies of the same data:
+a network that has overfitted a small data set scores too high. The hidden part lies along other directions than the
+missing wedge: if all objects lie the same way, such as flat membranes, the wedge itself may be restored better or
+worse.</p>
 <p><b>Measured data kept.</b> Correlation of the tomogram before and after, where it was measured. Near 1, the network
-leaves data alone; it is lower where noise was removed. What a CTF-aware network makes is compared with
+has changed the measured data little; it is lower if noise was removed. What a CTF-aware network makes is compared with
 the phase-flipped tomogram, in this as in the first number: how strong a frequency is does not count.
 <b>Power in the wedge</b> says how strongly the wedge is filled, not whether it is right.
 <b>Confidence</b>, where it was asked for: the correlation with the truth in the missing wedge that is expected at each

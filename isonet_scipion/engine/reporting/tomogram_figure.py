@@ -111,7 +111,7 @@ def _draw_resolutions(panel: Axes, quality: Quality) -> None:
         panel.text(0.0, height, f"along {axis}", fontsize=13, color="0.4")
         for column, when in ((0.5, "before"), (0.88, "after")):
             panel.text(column, height, _angstrom(quality, axis, when), ha="center", fontsize=15)
-    panel.text(0.0, 0.1, "x, y: where the halves agree\nz: where the filled wedge is half right", color="0.4")
+    panel.text(0.0, 0.1, "x, y: where the halves agree\nz: where the filled wedge has correlation 0.5", color="0.4")
 
 
 def _angstrom(quality: Quality, axis: str, when: str) -> str:

@@ -307,7 +307,7 @@ def _require_one_voxel_size(star_file: str, sizes: Sequence[float]) -> None:
     if max(sizes) > MOST_UNLIKE * min(sizes):
         raise EngineError(
             star_file,
-            f"its voxel sizes go from {min(sizes):g} to {max(sizes):g} A: a network learns one",
+            f"its tomograms have voxel sizes from {min(sizes):g} to {max(sizes):g} A; all must be (nearly) equal",
             "Rescale the tomograms with resize, or refine them apart.",
         )
 

@@ -191,8 +191,8 @@ def test_a_summary_tells_what_is_restored_by_the_rule_of_the_reports_verdict():
     report["restored_wedge_above_chance_A"] = None
     assert restoredInWords(report) == "0.12, nowhere better than chance: invention"
     report["restored_wedge_above_chance_A"] = 81.0
-    assert restoredInWords(report) == "0.12, above chance to 81 Å, half right nowhere"
-    assert restoredInWords({**report, "restored_wedge_resolution_A": 95.0}) == "0.12, half right to 95 Å"
+    assert restoredInWords(report) == "0.12, above chance to 81 Å, nowhere 0.5"
+    assert restoredInWords({**report, "restored_wedge_resolution_A": 95.0}) == "0.12, correlation 0.5 at 95 Å"
     assert restoredInWords({**report, "restored_wedge_correlation": None}) == "not known"
 
 

@@ -233,7 +233,7 @@ class TestIsoNetValues(LiveTest):
         inputs = {"inputTomograms": sets[SetOfTomograms]}
         deconv = self.run_(ProtIsoNetDeconv, inputs, defocus=20000)
         self.assertEqual([item.getTsId() for item in deconv.tomograms], ["TS_02"])
-        self.assertIn("Left out, since they are disabled in the set: TS_01.", deconv.summary())
+        self.assertIn("Skipped, as they are disabled in the set: TS_01.", deconv.summary())
         export = self.run_(ProtIsoNetExport, {**inputs, "inputMasks": (self.mask, "tomoMasks")})
         (row,) = read_star(export._getExtraPath("tomograms.star")).rows
         self.assertEqual(row["rlnTomoName"], "TS_02")

@@ -12,7 +12,7 @@ from isonet_scipion.engine.measure.verdict import Verdict
 CASES = {
     "invention": (Verdict(0.3, None, None), "poor", "no better than invention", "nowhere better", "invention"),
     "weak": (Verdict(0.3, None, 81.0), "fair", "larger than 81 Å", "above chance to 81 Å", "above chance to 81 Å"),
-    "good": (Verdict(0.6, 52.0, 40.0), "good", "larger than 52 Å", "above chance to 40 Å", "half right to 52 Å"),
+    "good": (Verdict(0.6, 52.0, 40.0), "good", "larger than 52 Å", "above chance to 40 Å", "correlation 0.5 at 52 Å"),
     "small": (Verdict(None, None, None), "fair", "too small to tell", "too small to tell", "not known"),
 }
 
@@ -22,7 +22,9 @@ def test_headline_table_and_summary_say_the_same(case):
     verdict, kind, words, remark, summary = CASES[case]
     assert verdict.kind == kind
     assert words in verdict.words and remark in verdict.resolution[1] and summary in verdict.summary
-    believes = [bool(re.search(r"can be believed|half right to", text)) for text in (verdict.words, verdict.summary)]
+    believes = [
+        bool(re.search(r"can be believed|correlation 0.5 at", text)) for text in (verdict.words, verdict.summary)
+    ]
     assert believes == [verdict.half is not None] * 2
     invents = ["no better than" in verdict.words, "nowhere" in verdict.resolution[1], "nowhere b" in verdict.summary]
     assert invents == [case == "invention"] * 3

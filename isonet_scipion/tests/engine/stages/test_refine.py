@@ -84,7 +84,7 @@ def test_unlike_voxel_sizes_are_refused(table, run, method):
         assert run("extract", "tomograms.star", "--cube_size=16", "--crop_size=24")[0] == 0
         options = RUN[2:]
     status, log = run("refine", of_tables[method], f"--method={method}", *options)
-    assert status == 1 and f"{of_tables[method]}: its voxel sizes go from 10 to 14 A" in log, log
+    assert status == 1 and f"{of_tables[method]}: its tomograms have voxel sizes from 10 to 14 A" in log, log
     assert not Path("results").exists()
 
 
