@@ -285,10 +285,10 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
         return self._requireOutput(convert.outputFile(self._table(tsId), label, name, rate), f"The output for {name}")
 
     @retry_on_sqlite_lock(log=logger)
-    def _append(self, *items: Tomogram) -> None:
-        """Append items to the output, which is made with the first one."""
+    def _append(self, *items: Tomogram, name: str | None = None) -> None:
+        """Append items to the output, or to another of the same class, which is made with the first one."""
         with self._lock:
-            output = self._openOutput(self.OUTPUT, self.OUTPUT_CLASS)
+            output = self._openOutput(name or self.OUTPUT, self.OUTPUT_CLASS)
             try:
                 for item in items:
                     output.append(item)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 GREY_PERCENTILES = (0.5, 99.5)
 OUTLINE = "yellow"
+CONFIDENCE_COLORS = "RdYlGn"
 
 
 def greyRange(image: np.ndarray) -> tuple[float, float]:
@@ -34,6 +35,7 @@ def showSlice(
     names: str = "xy",
     grey: tuple[float, float] | None = None,
     mask: np.ndarray | None = None,
+    layer: tuple[np.ndarray, float] | None = None,
 ) -> None:
     """Draw one slice.
 
@@ -51,10 +53,16 @@ def showSlice(
         Shown as black and white. Default: the image's own range.
     mask : ndarray, optional
         Of the same shape; its border is outlined.
+    layer : (ndarray, float), optional
+        The confidence, 0 (red) to 1 (green), of the same shape, and how much it covers the slice (0 to 1).
     """
     low, high = grey or greyRange(image)
     extent = [0, image.shape[1] * voxelSize / 10, 0, image.shape[0] * voxelSize / 10]
     axes.imshow(np.asarray(image, np.float32), cmap="gray", vmin=low, vmax=high, origin="lower", extent=extent)
+    if layer is not None:
+        confidence, cover = layer
+        colors = {"cmap": CONFIDENCE_COLORS, "vmin": 0, "vmax": 1, "alpha": cover}
+        axes.imshow(np.asarray(confidence, np.float32), origin="lower", extent=extent, **colors)
     if mask is not None and mask.min() != mask.max():
         axes.contour(mask.astype(np.float32), levels=[0.5], colors=OUTLINE, linewidths=1, origin="lower", extent=extent)
     axes.set_title(title, fontsize=10, parse_math=False)  # a name may hold $
@@ -64,7 +72,13 @@ def showSlice(
 
 
 def showCentralSlices(
-    figure: Figure, volume: np.ndarray, voxelSize: float, mask: np.ndarray | None = None, height: float = 0.5
+    figure: Figure,
+    volume: np.ndarray,
+    voxelSize: float,
+    mask: np.ndarray | None = None,
+    height: float = 0.5,
+    confidence: np.ndarray | None = None,
+    cover: float = 0.35,
 ) -> None:
     """Draw the slice in xy at a height (fraction of the thickness) and the central one in xz, with a mask outlined.
 
@@ -79,6 +93,10 @@ def showCentralSlices(
         Same shape.
     height : float
         0 (bottom) to 1 (top).
+    confidence : ndarray, optional
+        Same shape, 0 to 1; may be a memory map.
+    cover : float
+        How much the confidence's colour covers the slices, 0 to 1.
     """
     depth, rows, _ = volume.shape
     z = min(depth - 1, int(height * depth))
@@ -86,8 +104,10 @@ def showCentralSlices(
     upper, lower = figure.subplots(2, 1, height_ratios=[rows, max(depth, rows // 4)])
     grey = greyRange(volume[depth // 2])
     outlines = (None, None) if mask is None else (mask[z], mask[:, rows // 2])
-    showSlice(upper, volume[z], voxelSize, f"xy at z = {z}", "xy", grey, outlines[0])
-    showSlice(lower, volume[:, rows // 2], voxelSize, f"xz at y = {rows // 2}", "xz", grey, outlines[1])
+    cuts = z, (slice(None), rows // 2)
+    layers = [None if confidence is None else (confidence[cut], cover) for cut in cuts]
+    showSlice(upper, volume[z], voxelSize, f"xy at z = {z}", "xy", grey, outlines[0], layers[0])
+    showSlice(lower, volume[:, rows // 2], voxelSize, f"xz at y = {rows // 2}", "xz", grey, outlines[1], layers[1])
 
 
 def showMontage(

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Protocol
 from tomo.objects import SetOfSubTomograms, SetOfTomograms, SetOfTomoMasks, SubTomogram, Tomogram, TomoMask
 
 from isonet_scipion.convert import scaleOf
+from isonet_scipion.engine.io.confidence_file import confidence_path
+from isonet_scipion.engine.io.mrc import open_volume
 from isonet_scipion.engine.io.number_formats import grey_values
 from isonet_scipion.engine.io.shown import open_mask
 from isonet_scipion.viewers.pictures import greyRange, showCentralSlices, showMontage, showSlice
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from isonet_scipion.engine.sampling.mask_values import Mask
 
 SHOWN = 25  # subtomograms of a tomogram
+COVER = 35  # percent of a slice that the confidence's colour covers
 
 
 class Preview(Protocol):
@@ -34,19 +37,27 @@ class Preview(Protocol):
 
 @dataclass
 class SlicesPreview:
-    """Slices of a tomogram, with its mask if there is one."""
+    """Slices of a tomogram, with its mask or its confidence volume if there is one."""
 
     voxels: np.ndarray  # (z, y, x)
     voxelSize: float  # A
     mask: Mask | None = None
+    confidence: np.ndarray | None = None  # (z, y, x), 0 to 1
 
     def draw(self, figure: Figure, values: dict[str, float]) -> str:
-        """Draw the central slices; the value `height` (percent of the thickness) moves the one in xy."""
-        showCentralSlices(figure, self.voxels, self.voxelSize, self.mask, values.get("height", 50) / 100)
+        """Draw the central slices.
+
+        The value `height` (percent of the thickness) moves the one in xy, `cover` (percent) is how much the colour of
+        the confidence covers them.
+        """
+        height, cover = (values.get(name, usual) / 100 for name, usual in (("height", 50), ("cover", COVER)))
+        showCentralSlices(figure, self.voxels, self.voxelSize, self.mask, height, self.confidence, cover)
         depth, rows, columns = self.voxels.shape
         line = f"{columns} x {rows} x {depth} voxels of {self.voxelSize:.2f} Å."
         if self.mask is not None:
             line += f" Inside the yellow line: {100 * self.mask.share():.0f} % of the volume."
+        if self.confidence is not None:
+            line += " Colour: the filled wedge is expected to be wrong (red) or right (green)."
         return line
 
 
@@ -86,7 +97,7 @@ class MontagePreview:
 
 
 def slicesPreview(tomogram: Tomogram, project: Project) -> SlicesPreview:
-    """Of a tomogram.
+    """Of a tomogram, with the confidence volume that the engine wrote beside it, if any.
 
     Raises
     ------
@@ -94,7 +105,10 @@ def slicesPreview(tomogram: Tomogram, project: Project) -> SlicesPreview:
         If its file can't be read.
     """
     rate = tomogram.getSamplingRate()
-    return SlicesPreview(openTomogram(tomogram.getFileName(), rate, project).data, rate)
+    path = tomogram.getFileName()
+    beside = confidence_path(path)
+    confidence = open_volume(beside).data if beside.exists() else None
+    return SlicesPreview(openTomogram(path, rate, project).data, rate, confidence=confidence)
 
 
 def maskPreview(mask: TomoMask, project: Project) -> SlicesPreview:

@@ -248,10 +248,28 @@ class IsoNetPredictViewer(StageViewer):
             label="Report of this tomogram",
             help="Slices, power spectra with the missing wedge, and how far to trust what was filled in.",
         )
+        form.addParam(
+            "confidenceSlices",
+            LabelParam,
+            label="Where to believe it",
+            help="The confidence volume as a colour on the slices: green where what was filled into the missing wedge "
+            "is expected to be right, red where not.",
+        )
         form.addParam("page", LabelParam, label="Report of the run", help="A page in your browser, of all tomograms.")
 
     def _views(self) -> dict[str, Callable[[str], View]]:
-        return {"compare": self._compare, "picture": self._picture, "page": self._page}
+        return {
+            "compare": self._compare,
+            "picture": self._picture,
+            "confidenceSlices": self._confidence,
+            "page": self._page,
+        }
+
+    def _confidence(self, tsId: str) -> View:
+        preview = slicesPreview(self._item(tsId), self.getProject())
+        if preview.confidence is None:
+            raise EngineError(tsId, "it has no confidence volume", "Set *Confidence volumes?* to Yes in the protocol.")
+        return plotPreview(preview, f"Confidence of {tsId}", SQUARE)
 
     def _picture(self, tsId: str) -> View:
         stem = os.path.splitext(self._item(tsId).getFileName())[0]

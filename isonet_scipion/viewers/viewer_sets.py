@@ -5,7 +5,8 @@ from __future__ import annotations
 from pyworkflow.viewer import DESKTOP_TKINTER, View, Viewer
 from tomo.objects import SetOfSubTomograms, SetOfTomograms, SetOfTomoMasks
 
-from isonet_scipion.viewers.previews import previews
+from isonet_scipion.engine.io.confidence_file import confidence_path
+from isonet_scipion.viewers.previews import COVER, previews
 
 
 class ViewerIsoNetTomograms(Viewer):
@@ -21,9 +22,12 @@ class ViewerIsoNetTomograms(Viewer):
     def _visualize(self, obj: SetOfTomograms, **kwargs: object) -> list[View]:
         from isonet_scipion.viewers.browser import BrowserView, Slider
 
-        height = Slider("height", "Height in the tomogram (%)", 0, 100, 1, 50)
+        sliders = [Slider("height", "Height in the tomogram (%)", 0, 100, 1, 50)]
         hint = "Slices in xy and xz. Protein is dark."
-        return [BrowserView(self.getTkRoot(), self._name, hint, previews(obj, self.getProject()), [height])]
+        if any(confidence_path(item.getFileName()).exists() for item in obj):
+            sliders.append(Slider("cover", "Colour of the confidence (%)", 0, 100, 5, COVER))
+            hint += " Green: what was filled in is expected to be right; red: not."
+        return [BrowserView(self.getTkRoot(), self._name, hint, previews(obj, self.getProject()), sliders)]
 
 
 class ViewerIsoNetSubtomograms(Viewer):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
 from pyworkflow.utils import weakImport
 from tomo.objects import SetOfTomograms
 
@@ -22,6 +23,7 @@ from isonet_scipion.protocols import (
 )
 from isonet_scipion.protocols.protocol_predict import NORMALIZATIONS
 from isonet_scipion.tests.protocols.scene import ANGLES, SHAPES, VOXEL_SIZE, IsoNetTest, addCtfs, read, scene, write
+from isonet_scipion.viewers.previews import slicesPreview
 
 hasImod = False
 with weakImport("imod"):
@@ -81,13 +83,36 @@ class TestIsoNetMetadata(IsoNetTest):
         inputs = {"inputTomograms": (self.tomograms, "Tomograms")}
         chosen = self.prepare(ProtIsoNetPredict, inputs, iteration=3)
         self.assertIn("the builtin model has only one", " ".join(chosen.validate()))
-        predict = self.run_(ProtIsoNetPredict, inputs, useGpu=False)
+        predict = self.run_(ProtIsoNetPredict, inputs, useGpu=False, confidence=True)
         self.assertIsLikeInput(predict.tomograms)
         self.assertIn("Network: the builtin model", " ".join(predict.summary()))
+        self.assertHasConfidence(predict)
         for tomogram in predict.tomograms:
             before = self.tomograms.Tomograms[{"_tsId": tomogram.getTsId()}]
             voxels = [read(one.getFileName()).ravel() for one in (before, tomogram)]
             self.assertTrue(0.3 < np.corrcoef(*voxels)[0, 1] < 0.999)
+
+    def assertHasConfidence(self, predict: ProtIsoNetPredict) -> None:
+        """A second set, without the tomogram that is too small, which the viewers lay over the slices."""
+        self.assertFalse(predict.confidenceVolumes.isStreamOpen())
+        (volume,) = (item.clone() for item in predict.confidenceVolumes)
+        self.assertEqual((volume.getTsId(), volume.getSamplingRate()), ("TS_01", VOXEL_SIZE))
+        voxels = read(volume.getFileName())
+        self.assertEqual(voxels.shape, SHAPES["TS_01"])
+        self.assertTrue(0 < voxels.min() < voxels.max() < 1)
+        corrected = predict.tomograms[{"_tsId": "TS_01"}]
+        self.assertEqual(volume.getShiftsFromOrigin(), corrected.getShiftsFromOrigin())
+        figure = Figure()
+        self.assertIn("Colour", slicesPreview(corrected, self.proj).draw(figure, {"cover": 20}))
+        shown, layer = figure.axes[0].images
+        np.testing.assert_array_equal(shown.get_array(), read(corrected.getFileName())[24])
+        np.testing.assert_array_equal(layer.get_array(), voxels[24])
+        self.assertEqual(layer.get_alpha(), 0.2)
+        other = predict.tomograms[{"_tsId": "TS_02"}]
+        self.assertIsNone(slicesPreview(other, self.proj).confidence)
+        # as after a run that ended between the two sets
+        predict._appendConfidence(corrected, volume.getFileName())
+        self.assertEqual(predict.confidenceVolumes.getSize(), 1)
 
     def test_half_tomograms_are_corrected_too(self) -> None:
         folder = self.raw / "halves"
