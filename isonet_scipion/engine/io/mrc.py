@@ -95,6 +95,7 @@ def open_volume(path: str | os.PathLike[str]) -> Volume:
         with _warnings_lock, warnings.catch_warnings(record=True) as odd:
             # permissive: AreTomo's and SerialEM's headers break rules that do not matter here
             warnings.simplefilter("always")
+            warnings.simplefilter("ignore", DeprecationWarning)  # about how mrcfile calls numpy, not about the file
             _require_length(file)
             opener = mrcfile.open if file.suffix in COMPRESSED else mrcfile.mmap
             with opener(file, mode="r", permissive=True) as mrc:

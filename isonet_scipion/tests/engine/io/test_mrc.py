@@ -1,3 +1,5 @@
+import warnings
+
 import mrcfile
 import numpy as np
 import pytest
@@ -133,6 +135,22 @@ def test_signed_bytes_are_read_as_such(tmp_path, header):
 def test_what_was_assumed_is_logged(tmp_path, caplog):
     warn_of_oddities(byte_file(tmp_path / "v.mrc", grey_bytes(128)))
     assert "v.mrc: its bytes are read as unsigned" in caplog.text
+
+
+def test_an_odd_header_is_told_and_how_mrcfile_calls_numpy_is_not(tmp_path, monkeypatch, caplog):
+    write_volume(tmp_path / "v.mrc", np.zeros((2, 3, 4), np.float32), 10.0)
+    mmap = mrcfile.mmap
+
+    def warning(*arguments, **options):
+        warnings.warn("Unrecognised machine stamp", RuntimeWarning, stacklevel=2)
+        warnings.warn("Setting the dtype attribute is deprecated", DeprecationWarning, stacklevel=2)
+        return mmap(*arguments, **options)
+
+    monkeypatch.setattr(mrcfile, "mmap", warning)
+    volume = open_volume(tmp_path / "v.mrc")
+    assert volume.oddities == ("Unrecognised machine stamp",)
+    warn_of_oddities(volume)
+    assert "v.mrc: its header is odd (Unrecognised machine stamp), but read" in caplog.text
 
 
 def with_cell(path, cell, intervals=None):
