@@ -14,6 +14,7 @@ from isonet_scipion.engine import cli
 from isonet_scipion.engine.io.mrc import write_volume
 
 ROOT = Path(__file__).parents[3]
+PACKAGE = ROOT / "isonet_scipion"
 PAGES = sorted(path for folder in (ROOT, ROOT / "docs") for path in folder.glob("*.md"))
 TINY = "--filter_base 2 --unet_depth 2 --epochs 1 --steps_per_epoch 1 --batch_size 2 --remove_intermediate True"
 # added to the commands, by how they begin, so that each takes seconds; the last value of an option counts
@@ -133,3 +134,36 @@ def test_help_needs_no_network_library():
     code += "print([name for name in ('keras', 'tensorflow', 'jax', 'torch') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.endswith("[]\n"), done.stdout
+
+
+def code(page):
+    """What a page prints as code, but for links."""
+    return re.findall(r"(?<!\[)`([^`\n]+)`", page.read_text(encoding="utf-8"))
+
+
+def places(named):
+    """Files, or folders, that a name may mean, each with the name within it that it then must have, or none."""
+    for base in (ROOT, PACKAGE, PACKAGE / "engine"):
+        yield base / named, ""
+        yield base / f"{named}.py", ""
+        module, _, name = named.rpartition(".")
+        yield base / f"{module}.py", name
+    module, _, name = named.rpartition(".")
+    if module and "/" not in named:
+        yield from ((path, name) for path in PACKAGE.rglob(f"{module}.py") if "tests" not in path.parts)
+
+
+def test_what_the_developers_page_names_is_there():
+    names = [name for name in code(ROOT / "docs" / "developers.md") if re.fullmatch(r"[\w./]*[/.][\w./]+", name)]
+    modules = {path.stem for path in PACKAGE.rglob("*.py")}
+    ours = [name for name in names if "/" in name.strip("/") or name.endswith(".py") or name.split(".")[0] in modules]
+    assert len(ours) > 40
+    missing = [
+        name
+        for name in ours
+        if not any(
+            path.exists() and (not within or re.search(rf"\b{within}\b", path.read_text(encoding="utf-8")))
+            for path, within in places(name)
+        )
+    ]
+    assert not missing
