@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Iterator
 from packaging.requirements import Requirement
 
 from isonet_scipion.engine.process.backend import BACKENDS, environment_choice
+from isonet_scipion.engine.process.gpus import NVIDIA_DRIVER
 
 if TYPE_CHECKING:
     from isonet_scipion.interpreters import Version
@@ -23,7 +24,6 @@ FOLDER = "env"  # in the home folder of the engine
 PYTHON = os.path.join(FOLDER, "bin", "python")
 PYTHONS = ((3, 12), (3, 11), (3, 13), (3, 10))  # that the engine runs on, the preferred one first
 OFFERED = ("tensorflow", "jax")  # backends that an environment is made for
-NVIDIA_DRIVER = "/proc/driver/nvidia/version"
 # TensorFlow 2.21, the newest, can't compile for GPUs from this compute capability (Blackwell) on
 NO_TENSORFLOW = 10.0
 FIND_MODULES = "import sys; from importlib.util import find_spec; print(*[m for m in sys.argv[1:] if not find_spec(m)])"

@@ -16,14 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.process.backend import choose_backend, restore_conventions
-from isonet_scipion.engine.process.gpus import CPU, VISIBLE, choose_visible
+from isonet_scipion.engine.process.gpus import CPU, NVIDIA_DRIVER, VISIBLE, choose_visible
 from isonet_scipion.engine.process.memory import free_address_space, free_main_memory
 
 if TYPE_CHECKING:
     import keras
 
 log = logging.getLogger(__name__)
-NVIDIA_DRIVER = "/proc/driver/nvidia/version"
 REASONS = re.compile(r"cuda|cudnn|gpu|driver|dlopen", re.IGNORECASE)
 # what TensorFlow, JAX, PyTorch, cuDNN, cuBLAS, cuFFT and the system say when memory does not suffice; "No algorithm
 # worked" is what cuDNN's search ends with where none got its workspace

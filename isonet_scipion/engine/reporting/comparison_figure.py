@@ -9,13 +9,11 @@ import numpy as np
 
 from isonet_scipion.engine.arrays import release_now_and_then
 from isonet_scipion.engine.measure.wedge_power import power_ratio, xz_power
-from isonet_scipion.engine.reporting.picture import picture
+from isonet_scipion.engine.reporting.picture import GREY_PERCENTILES, picture
 
 if TYPE_CHECKING:
     from isonet_scipion.engine.arrays import Floats, Reals
     from isonet_scipion.engine.physics.wedge import TiltRange
-
-GREY_PERCENTILES = (1, 99)
 
 
 def save_comparison(

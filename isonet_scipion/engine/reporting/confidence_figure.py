@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from isonet_scipion.engine.reporting.comparison_figure import GREY_PERCENTILES, across
+from isonet_scipion.engine.reporting.comparison_figure import across
+from isonet_scipion.engine.reporting.picture import GREY_PERCENTILES
 
 if TYPE_CHECKING:
     from isonet_scipion.engine.arrays import Reals

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DOTS_PER_INCH = 100
+GREY_PERCENTILES = (1, 99)  # of a slice, that are drawn black and white
 MOST_PICTURE = 64 << 20  # bytes
 SOFTWARE = {"Software": "isonet_scipion"}  # that a picture says it was made by
 

@@ -14,6 +14,7 @@ from isonet_scipion.engine.conventions import REPORT_PAGE
 from isonet_scipion.engine.io.files import replacing
 from isonet_scipion.engine.measure.fourier_correlation import CERTAIN
 from isonet_scipion.engine.reporting.pages import image, write_page
+from isonet_scipion.engine.reporting.picture import GREY_PERCENTILES
 
 if TYPE_CHECKING:
     from isonet_scipion.engine.arrays import Floats
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 LOSSES = "losses.png"
 SLICES = re.compile(r"estimate_iter(\d+)\.png")
-GREY_PERCENTILES = (1, 99)
 
 EXPLANATION = """
 <p>Where the noise level rises, the losses rise once. The loss does not tell how well the wedge is filled: compare the
