@@ -17,6 +17,9 @@ WARNINGS = (
     "ignore::DeprecationWarning",  # of what libraries call in each other
     "ignore::PendingDeprecationWarning",
     "error::DeprecationWarning:isonet_scipion",  # but not of what this package calls
+    # told in whichever test Python happens to collect what was left
+    "ignore::ResourceWarning",
+    "default::pytest.PytestUnraisableExceptionWarning",
 )
 
 

@@ -12,8 +12,6 @@ from isonet_scipion.engine.process.device import choose_devices
 
 choose_devices("-1")
 
-import keras  # noqa: E402
-
 from isonet_scipion.engine.io.model_metadata import ModelMetadata  # noqa: E402
 from isonet_scipion.engine.network.model_file import save_model  # noqa: E402
 from isonet_scipion.engine.network.unet import build_unet  # noqa: E402
@@ -36,14 +34,21 @@ COMMANDS = {
 }
 
 
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    for name, halves in (("whole", False), ("halves", True)):
+        save_model(folder / f"{name}.keras", build_unet(SHAPE), ModelMetadata(SHAPE, voxel_size=10.0, halves=halves))
+    return folder
+
+
 @pytest.fixture
-def project(tmp_path, run):
+def project(tmp_path, run, models):
     rng = np.random.default_rng(0)
     for folder in ("tomo", "even", "odd"):
         write_volume(tmp_path / folder / "t.mrc", rng.normal(size=(48, 48, 48)).astype(np.float32), 10.0)
-    keras.utils.set_random_seed(1)
-    for name, halves in (("whole", False), ("halves", True)):
-        save_model(f"{name}.keras", build_unet(SHAPE), ModelMetadata(SHAPE, voxel_size=10.0, halves=halves))
+    for model in models.iterdir():
+        (tmp_path / model.name).symlink_to(model)
     options = ("--even_folder=even", "--odd_folder=odd", "--defocus=20000", "--number_subtomos=3")
     assert run("prepare_star", "tomo", *options)[0] == 0
     table = Path("tomograms.star").read_text()
