@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 States = Mapping[str, Optional[str]]  # of each tomogram (tsId), one of CTF_STATES; None where nothing tells
-BY_PROJECT = "as the project tells"
+BY_PROJECT = "as the project says"
 CHOICES = (BY_PROJECT, *CTF_STATES)
 STRENGTH = (None, RAW, PHASE_FLIPPED, CORRECTED)  # of several sources the one to which most was done counts
 
@@ -39,7 +39,7 @@ def addCtfHistory(form: Form, condition: str | None = None) -> None:
         default=0,
         condition=condition,
         label="CTF so far",
-        help="What was done to the CTF of the tomograms before.\n\n"
+        help="How the CTF of the tomograms has been treated so far.\n\n"
         f"*{BY_PROJECT}*: phase-flipped where the tomograms, or the tilt series that they were made from, are marked "
         "as CTF-corrected (IMOD's ctfphaseflip); corrected where they were deconvolved; raw where the tilt series are "
         "not marked. Of imported tomograms a project tells nothing: they are taken as raw, and the summary says so.\n\n"

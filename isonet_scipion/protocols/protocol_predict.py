@@ -334,8 +334,6 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         lines, sources = super()._results(output), self._usedOf(DEFOCUS_SOURCE_LABEL).values()
         lines.append(f"Network: {self._usedModel()}.")
         lines += self._usedHalves()
-        if self._isBuiltin():
-            lines.append(self._worthTraining(output))
         if any(sources):
             lines.append(usedDefocus(self._usedOf("rlnDefocus").values(), sources))
             lines.append(statesInWords(self._usedOf(CTF_STATE).values()))
@@ -347,6 +345,8 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
                 f"{tomogram.getTsId()}: *restored wedge correlation {restoredInWords(report)}*. "
                 f"The power in the missing wedge was {before} % of that around it, now it is {after} %."
             )
+        if self._isBuiltin():
+            lines.append(self._worthTraining(output))
         page = os.path.abspath(self._getExtraPath(REPORT_PAGE))
         # Scipion's links hold no such characters
         lines.append(f"Report: {page}" if "]" in page else f"[[{page}][Open the report]]")

@@ -142,7 +142,7 @@ class StageViewer(ProtocolViewer):
 class IsoNetDeconvViewer(StageViewer):
     """Tomograms before and after the deconvolution."""
 
-    _label = "IsoNet deconvolution"
+    _label = "results of the deconvolution"
     _targets = [ProtIsoNetDeconv]
 
     def _defineViews(self, form: Form) -> None:
@@ -161,7 +161,7 @@ class IsoNetDeconvViewer(StageViewer):
 class IsoNetMaskViewer(StageViewer):
     """Masks, outlined on their tomograms."""
 
-    _label = "IsoNet mask"
+    _label = "results of the mask"
     _targets = [ProtIsoNetMask]
 
     def _defineViews(self, form: Form) -> None:
@@ -184,7 +184,7 @@ class IsoNetMaskViewer(StageViewer):
 class IsoNetExtractViewer(StageViewer):
     """Subtomograms, and where they are from."""
 
-    _label = "IsoNet subtomograms"
+    _label = "results of the extraction"
     _targets = [ProtIsoNetExtract]
 
     def _names(self) -> list[str]:
@@ -231,7 +231,7 @@ class IsoNetExtractViewer(StageViewer):
 class IsoNetPredictViewer(StageViewer):
     """Tomograms before and after the correction, and the report on it."""
 
-    _label = "IsoNet correction"
+    _label = "results of the correction"
     _targets = [ProtIsoNetPredict]
 
     def _defineViews(self, form: Form) -> None:

@@ -31,7 +31,7 @@ ESTIMATE = re.compile(r"(.+)_iter(\d+)\.mrc")
 class IsoNetRefineViewer(ProtocolViewer):
     """How the training went, also while it runs."""
 
-    _label = "IsoNet training"
+    _label = "results of the training"
     _environments = [DESKTOP_TKINTER]
     _targets = [ProtIsoNetRefine, ProtIsoNetOnePass]
 

@@ -6,9 +6,10 @@ import re
 
 import pytest
 from pwem.protocols import EMProtocol
+from pyworkflow.constants import TOMO
 from pyworkflow.protocol.params import ElementGroup, PointerParam
 
-from isonet_scipion import protocols
+from isonet_scipion import bibtex, protocols
 from isonet_scipion.plugin import Plugin
 from isonet_scipion.protocols.form import OPTIONAL, labelOf
 from isonet_scipion.protocols.protocol_deconv import suggestedFalloff
@@ -81,3 +82,18 @@ def test_groups_have_labels():
     for protocolClass in CLASSES:
         groups = [param for param in params(protocolClass()).values() if isinstance(param, ElementGroup)]
         assert all(group.label.get() for group in groups)
+
+
+def test_citations_are_those_of_the_method():
+    one_pass = protocols.ProtIsoNetOnePass()
+    assert one_pass._citations() == ["Wiedemann2024"]
+    one_pass.ctfAware.set(True)
+    assert one_pass._citations() == ["Wiedemann2024", "Liu2025"]
+    assert protocols.ProtIsoNetRefine()._citations() == ["Liu2022"]
+    assert protocols.ProtIsoNetPredict()._citations() == []  # the builtin model is after nothing that is published
+    known = set(re.findall(r"@article\{(\w+),", bibtex.__doc__))
+    assert {"Wiedemann2024", "Liu2025", "Liu2022", "Tegunov2019"} <= known
+
+
+def test_the_plugin_is_of_tomography():
+    assert Plugin().getProcessingField() == [TOMO]

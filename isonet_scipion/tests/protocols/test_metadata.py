@@ -85,7 +85,11 @@ class TestIsoNetMetadata(IsoNetTest):
         self.assertIn("the builtin model has only one", " ".join(chosen.validate()))
         predict = self.run_(ProtIsoNetPredict, inputs, useGpu=False, confidence=True)
         self.assertIsLikeInput(predict.tomograms)
-        self.assertIn("Network: the builtin model", " ".join(predict.summary()))
+        summary = " ".join(predict.summary())
+        self.assertIn("Network: the builtin model", summary)
+        self.assertRegex(summary, r"a training on (these tomograms|them)")
+        self.assertRegex(summary, r"\[\[/.*/extra/report\.html\]\[Open the report\]\]")
+        self.assertEqual(predict.citations()[0].find("Liu"), -1)
         self.assertHasConfidence(predict)
         for tomogram in predict.tomograms:
             before = self.tomograms.Tomograms[{"_tsId": tomogram.getTsId()}]
