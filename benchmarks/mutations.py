@@ -98,6 +98,34 @@ MUTATIONS = [
     Mutation("percentiles 4, 96 -> 1, 99", "physics/grey_scale", "= 4, 96", "= 1, 99", "learning/test_pairs.py"),
     Mutation("hidden traces count", "measure/hidden_wedge", "EMPTY = 1e-4", "EMPTY = 0.0", "measure"),
     Mutation("spherical aberration in the wrong unit", "physics/ctf", "cs * 1e7", "cs * 1e6", "physics/test_ctf.py"),
+    Mutation(
+        "what is not told is normalised by moments",
+        "conventions",
+        "cls.PERCENTILES)",
+        "cls.MOMENTS)",
+        "test_conventions.py",
+    ),
+    Mutation(
+        "estimates are cut at another place than they were padded",
+        "learning/estimates",
+        "slice(e // 2, e // 2 + size)",
+        "slice(0, size)",
+        "learning/test_estimates.py",
+    ),
+    Mutation(
+        "fine errors of the builtin model weigh nothing more",
+        "simulation/train_builtin",
+        "(error, *along)",
+        "(error,)",
+        "simulation/test_train_builtin.py",
+    ),
+    Mutation(
+        "a file to continue from says where to write",
+        "io/refine_json",
+        'del known["continue_from"], known["result_dir"]',
+        "pass",
+        "io/test_refine_json.py",
+    ),
 ]
 
 
