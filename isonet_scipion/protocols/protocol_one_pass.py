@@ -43,13 +43,11 @@ class ProtIsoNetOnePass(ProtIsoNetTraining):
     items = "tomograms"
     table = "tomograms.star"
 
-    def _defineParams(self, form: Form) -> None:
-        form.addSection(label="Input")
-        self._addGpuParams(form)
+    def _addInput(self, form: Form) -> None:
         addTomograms(form)
-        form.addSection(label="Training")
+
+    def _addTraining(self, form: Form) -> None:
         addOnePassTraining(form)
-        form.addParallelSection(threads=4, mpi=0)
 
     def _input(self) -> Pointer:
         return self.inputTomograms

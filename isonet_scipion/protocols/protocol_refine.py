@@ -33,14 +33,12 @@ class ProtIsoNetRefine(ProtIsoNetTraining):
     items = "subtomograms"
     table = "subtomo.star"
 
-    def _defineParams(self, form: Form) -> None:
-        form.addSection(label="Input")
-        self._addGpuParams(form)
+    def _addInput(self, form: Form) -> None:
         addSubtomograms(form)
-        form.addSection(label="Training")
+
+    def _addTraining(self, form: Form) -> None:
         addIterativeTraining(form)
         addNetwork(form)
-        form.addParallelSection(threads=4, mpi=0)
 
     def _input(self) -> Pointer:
         return self.inputSubtomograms

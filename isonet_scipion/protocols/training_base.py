@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from pwem.objects import EMObject
     from pyworkflow.object import Pointer
+    from pyworkflow.protocol import Form
     from tomo.objects import SubTomogram, Tomogram
 
     from isonet_scipion.engine.io.star import Star
@@ -48,6 +49,14 @@ class ProtIsoNetTraining(ProtIsoNetBase):
     settings: type[TrainingSettings]  # of the method
     items: str  # what it learns from, in the plural
     table: str  # name of its table
+
+    def _defineParams(self, form: Form) -> None:
+        form.addSection(label="Input")
+        self._addGpuParams(form)
+        self._addInput(form)
+        form.addSection(label="Training")
+        self._addTraining(form)
+        form.addParallelSection(threads=4, mpi=0)
 
     # ---------------------------------------------------------------- steps
 
@@ -128,6 +137,14 @@ class ProtIsoNetTraining(ProtIsoNetBase):
         return [self._input(), self.pretrainedModel]
 
     # ---------------------------------------------------------------- of the method
+
+    def _addInput(self, form: Form) -> None:
+        """Parameters of what the network learns from, and starts from."""
+        raise NotImplementedError
+
+    def _addTraining(self, form: Form) -> None:
+        """Parameters of how it learns, and of the network where they are asked for."""
+        raise NotImplementedError
 
     def _input(self) -> Pointer:
         """What the network learns from."""

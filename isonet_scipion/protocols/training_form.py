@@ -15,6 +15,8 @@ from isonet_scipion.protocols.form import OPTIONAL, SEED, Within, addContrast, a
 if TYPE_CHECKING:
     from pyworkflow.protocol import Form
 
+    from isonet_scipion.engine.settings import TrainingSettings
+
 AT_LEAST_ONE = Within(least=1)
 FRACTION = Within(0, 0.99)
 RATE = Within(1e-9, 0.99)
@@ -199,9 +201,7 @@ def addIterativeTraining(form: Form) -> None:
         expert=True,
         default=True,
     )
-    addOption(form, IterativeSettings, "precision", "Precision", expert=True)
-    addOption(form, IterativeSettings, "check_axes", "Check the axes?", expert=True)
-    addOption(form, IterativeSettings, "seed", "Seed", words=SEED, expert=True)
+    _addUsual(form, IterativeSettings)
     group = form.addGroup("Denoising")
     addOption(
         group,
@@ -279,9 +279,13 @@ def addOnePassTraining(form: Form) -> None:
     ):
         addOption(form, OnePassSettings, option, label, words=words, expert=True, validators=[legal])
     addOption(form, OnePassSettings, "normalize_percentile", "Normalise by percentiles?", words=PERCENTILE, expert=True)
-    addOption(form, OnePassSettings, "precision", "Precision", expert=True)
-    addOption(form, OnePassSettings, "check_axes", "Check the axes?", expert=True)
-    addOption(form, OnePassSettings, "seed", "Seed", words=SEED, expert=True)
+    _addUsual(form, OnePassSettings)
+
+
+def _addUsual(form: Form, settings: type[TrainingSettings]) -> None:
+    addOption(form, settings, "precision", "Precision", expert=True)
+    addOption(form, settings, "check_axes", "Check the axes?", expert=True)
+    addOption(form, settings, "seed", "Seed", words=SEED, expert=True)
 
 
 def addNetwork(form: Form) -> None:
