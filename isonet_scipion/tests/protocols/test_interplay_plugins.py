@@ -137,7 +137,9 @@ class TestIsoNetAfterImod(IsoNetTest):
             row = read_star(self.deconv._getExtraPath(f"{tsId}.star")).rows[0]
             self.assertAlmostEqual(float(row["rlnDefocus"]), 10 * DEFOCI[tsId][2])
             ctf_parameters = CtfParameters(200.0, 2.0, 0.08, 10.0 * DEFOCI[tsId][2])
-            expected = deconvolve(scene(SHAPES[tsId], number[tsId]), Deconvolution(PIXEL, ctf_parameters))
+            expected = deconvolve(
+                scene(SHAPES[tsId], number[tsId]), Deconvolution(PIXEL, ctf_parameters, snrfalloff=PIXEL / 10)
+            )
             np.testing.assert_allclose(read(tomogram.getFileName()), expected, atol=1e-3)
 
     def test_what_imod_knows_stays_with_the_outputs(self) -> None:
