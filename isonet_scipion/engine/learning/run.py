@@ -115,6 +115,7 @@ class Run(Generic[Batches]):
         else:
             measure = f"Highest restored wedge correlation, within chance: {best.wedge_correlation:.3f}"
         log.info("Finished. Last model: %s. %s, iteration %d.", made, measure, best.iteration)
+        self._warn_of_no_gain(best)
         return made
 
     def model_path(self, iteration: int) -> Path:
@@ -156,6 +157,26 @@ class Run(Generic[Batches]):
             raise EngineError(str(made), "it is there already, of another run", "Give another result_dir.")
         if self.start_model is not None:
             copy_weights(self.model, self.settings.network, self.start_model)
+            if self.first_iteration == 1:
+                self._test_start()
+
+    def _test_start(self) -> None:
+        """Measure the model it starts from, which the training may make worse."""
+        wedge = self.method.test()
+        if wedge is not None:
+            self.state.start_wedge = wedge.correlation
+            log.info("The model it starts from: restored wedge correlation %.3f, chance %.3f", *wedge)
+
+    def _warn_of_no_gain(self, best: EpochRecord) -> None:
+        """Warn where the last model restores less than the one it started from."""
+        start, last = self.state.start_wedge, self.state.history[-1].wedge_correlation
+        if start is None or last is None or best.wedge_correlation is None or last >= start:
+            return
+        better = self.model_path(best.iteration) if best.wedge_correlation >= start else self.settings.pretrained_model
+        log.warning(
+            "The last model restores less of a hidden wedge (correlation %.3f) than the one that the training started "
+            "from (%.3f): correct with %s.", last, start, better,
+        )  # fmt: skip
 
     def _continues(self, stored: dict[str, Any]) -> bool:
         """Whether a stored state is one that this run goes on from; raises where it is another run's."""

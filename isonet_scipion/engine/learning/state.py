@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import TYPE_CHECKING, Any, Optional, get_type_hints
 
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.json_types import require_kinds
@@ -21,6 +21,7 @@ class RunState:
     epoch: int = 0  # finished epochs of it
     batch_size: int = 4
     history: list[EpochRecord] = field(default_factory=list)
+    start_wedge: Optional[float] = None  # restored wedge correlation of the model it starts from
 
 
 def read_state(stored: dict[str, Any], epochs: int, path: str | os.PathLike[str]) -> RunState:
@@ -45,7 +46,8 @@ def read_state(stored: dict[str, Any], epochs: int, path: str | os.PathLike[str]
         history = [EpochRecord(**record) for record in progress.pop("history")]
         for record in history:
             require_kinds(asdict(record), get_type_hints(EpochRecord))
-        require_kinds(progress, dict.fromkeys(("iteration", "epoch", "batch_size"), int))
+        kinds = get_type_hints(RunState)
+        require_kinds(progress, {name: kinds[name] for name in progress})
         state = RunState(**progress, history=history)
         if history:
             last = history[-1]

@@ -13,7 +13,9 @@ from isonet_scipion.engine.process.device import choose_devices
 choose_devices("-1")
 
 from isonet_scipion.engine.io.mrc import write_volume  # noqa: E402
+from isonet_scipion.engine.learning.one_pass import OnePass  # noqa: E402
 from isonet_scipion.engine.learning.unseen_boxes import UnseenBoxes  # noqa: E402
+from isonet_scipion.engine.measure.hidden_wedge import WedgeMeasure  # noqa: E402
 from isonet_scipion.engine.measure.history import EpochRecord, best_end, iterations_without_gain  # noqa: E402
 from isonet_scipion.engine.network.model_file import METADATA, STATE_FILE, read_facts  # noqa: E402
 from isonet_scipion.engine.simulation.phantom import make_truth  # noqa: E402
@@ -123,3 +125,28 @@ def test_without_it_the_validation_loss_stops_and_the_log_says_so(project, run, 
     monkeypatch.setattr(UnseenBoxes, "restored_wedge", lambda self, network: None)
     status, log = run("refine", "tomograms.star", *RUN, "--iterations=1")
     assert status == 0 and "the validation loss counts instead" in log and "Smallest validation loss" in log, log
+
+
+def test_a_training_that_made_its_start_worse_names_what_to_correct_with(project, run, monkeypatch):
+    start = "start/model_iter01.keras"
+    small = ("--preprocessing_ncpus=1", "--seed=1", "--epochs=1", "--steps_per_epoch=1", "--batch_size=2")
+    assert run("refine", "tomograms.star", *RUN[:4], *small, "--iterations=1", "--result_dir=start")[0] == 0
+    measures = iter([WedgeMeasure(0.4, 0.1), WedgeMeasure(0.3, 0.1), WedgeMeasure(0.35, 0.1), WedgeMeasure(0.45, 0.1)])
+    monkeypatch.setattr(OnePass, "test", lambda self: next(measures))
+    arguments = ("refine", "tomograms.star", *RUN[:2], *small, f"--pretrained_model={start}")
+    status, log = run(*arguments, "--iterations=1")
+    assert status == 0 and "The model it starts from: restored wedge correlation 0.400, chance 0.100" in log, log
+    assert "(correlation 0.300)" in log and f"started from (0.400): correct with {start}." in log, log
+    # gone on with, it knows its start without testing it again
+    status, log = run(*arguments, "--iterations=2")
+    assert status == 0 and "(correlation 0.350)" in log and f"correct with {start}." in log, log
+    assert "The model it starts from" not in log
+    status, log = run(*arguments, "--iterations=3")
+    assert status == 0 and "correct with" not in log, log
+    assert read_facts(Path("results") / STATE_FILE)["progress"]["start_wedge"] == 0.4
+
+
+def test_without_a_model_to_start_from_there_is_none_to_go_back_to(project, run):
+    status, log = run("refine", "tomograms.star", *RUN)
+    assert status == 0 and "starts from" not in log and "correct with" not in log, log
+    assert read_facts(Path("results") / STATE_FILE)["progress"]["start_wedge"] is None

@@ -37,6 +37,7 @@ def test_what_a_run_wrote_is_read(iteration, epoch, finished):
         RunState(0, 0, 6, []),
         RunState(1, 0, 0, []),
         RunState(1, 0, 6.0, []),
+        RunState(1, 0, 6, [], "0.4"),
         RunState(1, 1, 6, [dataclasses.replace(record(1, 1), loss="x")]),
         RunState(1, 1, 6, [dataclasses.replace(record(1, 1), val_loss=float("nan"))]),
     ],
