@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from pyworkflow.object import Pointer, Set
 from pyworkflow.protocol import Form, ProtStreamingBase
-from pyworkflow.protocol.constants import STATUS_NEW
+from pyworkflow.protocol.constants import STATUS_FAILED, STATUS_NEW
 from pyworkflow.protocol.executor import StepExecutor, ThreadStepExecutor
 from pyworkflow.protocol.params import BooleanParam, IntParam, PointerParam
 from pyworkflow.utils.retry_streaming import retry_on_sqlite_lock
@@ -144,10 +144,13 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
             self.updateSteps()
             for step in waiting:
                 step.setStatus(STATUS_NEW)
+        last = self.lastStatus
         while self._takenSteps:
             step = self._takenSteps.pop(0)
             self._stepStarted(step)
             self._stepFinished(step)
+        if last == STATUS_FAILED:  # of a step that was told before; the protocol ends with the last one's
+            self.lastStatus = last
 
     def _isGrowing(self, name: str) -> bool:
         """Whether the set of an input may get more items, as its file says now."""
