@@ -118,8 +118,9 @@ def enabledIds(items: Iterable[EMObject] | None) -> list[str]:
 
 
 def halfMaps(tomogram: Tomogram) -> list[str]:
-    """Files of the even and odd half of a tomogram; empty where it has none."""
-    return list(tomogram.getHalfMaps(asList=True)) if tomogram.hasHalfMaps() else []
+    """Files of the even and odd half of a tomogram; empty where it does not have both."""
+    halves = list(tomogram.getHalfMaps(asList=True)) if tomogram.hasHalfMaps() else []
+    return halves if len(halves) == 2 else []
 
 
 # ---------------------------------------------------------------- tables for the engine

@@ -62,7 +62,12 @@ class ProtIsoNetDeconv(ProtIsoNetTomograms):
             help="No: they get the defocus below.",
         )
         addDefocus(form)
-        self._addHalvesParam(form, "Deconvolve")
+        self._addHalvesParam(
+            form,
+            True,
+            "Yes: where a tomogram has an even and an odd half, they are deconvolved too, in the same way. *Train "
+            "(one-pass)* learns from them to remove noise. It takes three times as long and as much disk space.",
+        )
         group = form.addGroup("Filter")
         addOption(
             group,
@@ -150,7 +155,7 @@ class ProtIsoNetDeconv(ProtIsoNetTomograms):
         tomograms = self._tomogramsById()
         errors = correctedErrors(ctfStates(self), "Tomograms")
         errors += defocusErrors(self, self._defociById(tomograms), self._leavesOut())
-        return errors + ctfParameterErrors(self, map(self._optics, tomograms.values())) + self._halvesErrors()
+        return errors + ctfParameterErrors(self, map(self._optics, tomograms.values()))
 
     def _warnings(self) -> list[str]:
         warnings = super()._warnings()
@@ -166,7 +171,9 @@ class ProtIsoNetDeconv(ProtIsoNetTomograms):
     def _results(self, output: SetOfTomograms) -> list[str]:
         used = (self._usedOf(label).values() for label in ("rlnDefocus", DEFOCUS_SOURCE_LABEL))
         states = statesInWords(self._usedOf(CTF_STATE).values())
-        return [*super()._results(output), usedDefocus(*used), f"{states} Filter: {self._strength()}."]
+        halves = sum(bool(convert.halfMaps(tomogram)) for tomogram in output)
+        more = [f"Half tomograms: {halves} of {output.getSize()}."] if halves else []
+        return [*super()._results(output), *more, usedDefocus(*used), f"{states} Filter: {self._strength()}."]
 
     def _methods(self) -> list[str]:
         number = list(self._usedOf(CTF_STATE).values()).count(PHASE_FLIPPED)

@@ -9,7 +9,7 @@ from pyworkflow.constants import BETA
 
 from isonet_scipion import convert
 from isonet_scipion.constants import DEFOCUS_SOURCE_LABEL
-from isonet_scipion.engine.io.tomogram_table import CTF_STATE
+from isonet_scipion.engine.io.tomogram_table import CTF_STATE, HALF_LABELS
 from isonet_scipion.engine.settings import OnePassSettings, options
 from isonet_scipion.protocols.ctf_history import statesInWords
 from isonet_scipion.protocols.defocus import amplitudeWarnings, defociById, phaseWarnings, usedDefocus
@@ -100,7 +100,7 @@ class ProtIsoNetOnePass(ProtIsoNetTraining):
         def column(label: str) -> list[str | None]:
             return [table.text(row, label) for row in table.rows]
 
-        halves = ", with their halves" if self._used("useHalves") else ""
+        halves = ", with their halves" if any(column(HALF_LABELS[0])) else ""
         aware = "CTF-aware, " if self._used("ctfAware") else ""
         masks = sum(mask is not None for mask in column("rlnMaskName"))
         number = len(table.rows)

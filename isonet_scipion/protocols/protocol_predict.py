@@ -102,7 +102,11 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         addCtfHistory(form, CTF_AWARE)
         addCtfs(form, CTF_AWARE)
         addDefocus(form, CTF_AWARE)
-        self._addHalvesParam(form, "Correct")
+        self._addHalvesParam(
+            form,
+            False,
+            "Correct the even and odd half tomograms too, in the same way, for programs that need them.",
+        )
         addTiltRange(form, "each tomogram's")
         addOption(
             form,
@@ -186,7 +190,7 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         if not self._optics(tomogram).hasTilts:  # it came after the validation
             raise EngineFailure("Neither its acquisition nor the form has a tilt range.")
         # the report also takes the halves, to allow for noise
-        ownHalves = self._metadata().halves or len(convert.halfMaps(tomogram)) == 2
+        ownHalves = self._metadata().halves or bool(convert.halfMaps(tomogram))
         table = self._writeTable(
             tomogram,
             halves=self.processHalves.get(),
@@ -287,6 +291,11 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
             errors.append(f"*Tile size* is {crop} voxels: for this model it must be a multiple of {divisor}.")
         unknown = [tsId for tsId, tomogram in self._tomogramsById().items() if not self._optics(tomogram).hasTilts]
         return errors + tiltErrors(self, ", ".join(unknown)) + self._halvesErrors()
+
+    def _halvesErrors(self) -> list[str]:
+        if self.processHalves and not all(map(convert.halfMaps, convert.enabled(self.inputTomograms.get()))):
+            return ["*Also the half tomograms*: not all tomograms have an even and an odd half."]
+        return []
 
     def _unfinishedErrors(self) -> list[str]:
         """That the model is not the last yet, as its training goes on."""

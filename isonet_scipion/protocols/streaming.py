@@ -60,14 +60,8 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
         )
         addContrast(form)
 
-    def _addHalvesParam(self, form: Form, verb: str) -> None:
-        form.addParam(
-            "processHalves",
-            BooleanParam,
-            default=False,
-            label="Also the half tomograms?",
-            help=f"{verb} the even and odd half tomograms too, in the same way, for programs that need them.",
-        )
+    def _addHalvesParam(self, form: Form, default: bool, help: str) -> None:
+        form.addParam("processHalves", BooleanParam, default=default, label="Also the half tomograms?", help=help)
 
     def _addRunningParams(self, form: Form, **threads: int) -> None:
         """The last two pages; with three threads one waits for tomograms and one works on them."""
@@ -278,7 +272,8 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
 
     def _halfFiles(self, label: str, tsId: str) -> list[str]:
         """What the engine made of the half maps, if they were asked for."""
-        names = convert.halfNames(tsId) if self.processHalves else ()
+        isAsked = self.processHalves and convert.halfMaps(self._tomograms[tsId][0])
+        names = convert.halfNames(tsId) if isAsked else ()
         return [self._outputFile(label, tsId, name) for name in names]
 
     def _outputFile(self, label: str, tsId: str, name: str = "") -> str:
@@ -354,13 +349,6 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
         unreadable = list(convert.fileErrors(convert.enabled(tomograms)).values())
         if ids and len(unreadable) == len(ids):
             return [f"None of the tomograms can be read. The first: {unreadable[0]}"]
-        return []
-
-    def _halvesErrors(self) -> list[str]:
-        if self.processHalves and not all(
-            len(convert.halfMaps(item)) == 2 for item in convert.enabled(self.inputTomograms.get())
-        ):
-            return ["*Also the half tomograms*: not all tomograms have an even and an odd half."]
         return []
 
     def _warnings(self) -> list[str]:

@@ -29,8 +29,12 @@ def tomogramErrors(protocol: Protocol) -> list[str]:
         errors += maskErrors(masks, byId, tomograms.getSamplingRate())
         if byId and not set(byId) & set(convert.enabledIds(masks)):
             errors.append("None of the tomograms has a mask with its tilt series ID (tsId).")
-    if protocol.useHalves and not all(len(convert.halfMaps(tomogram)) == 2 for tomogram in protocol._learned()):
-        errors.append("*Learn from the half tomograms*: not all tomograms have an even and an odd half.")
+    without = [tomogram.getTsId() for tomogram in protocol._learned() if not convert.halfMaps(tomogram)]
+    if protocol.useHalves and without and any(map(convert.halfMaps, protocol._learned())):
+        errors.append(
+            f"*Learn from the half tomograms*: only some tomograms have an even and an odd half, not "
+            f"{', '.join(without)}. Select No, or tomograms that all have them."
+        )
     return errors + (_ctfErrors(protocol) if protocol.ctfAware else [])
 
 

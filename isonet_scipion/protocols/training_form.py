@@ -91,11 +91,11 @@ def addTomograms(form: Form) -> None:
     form.addParam(
         "useHalves",
         BooleanParam,
-        default=False,
+        default=True,
         label="Learn from the half tomograms?",
-        help="Yes: the network sees one half and is compared with the other, so that it learns to remove noise. "
-        "*Correct tomograms* then takes the mean of the halves. A new network gets layers at full resolution for that, "
-        "and no dropout.",
+        help="Yes: if the tomograms have even and odd halves, the network sees one half and is compared with the "
+        "other, so that it learns to remove noise. *Correct tomograms* then takes the mean of the halves. A new "
+        "network gets layers at full resolution for that, and no dropout. Without halves this changes nothing.",
     )
     addOption(form, OnePassSettings, "ctf_aware", "CTF-aware?", words=CTF_AWARE)
     addCtfHistory(form, "ctfAware")

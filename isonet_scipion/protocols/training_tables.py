@@ -19,11 +19,11 @@ def tomogramRows(protocol: Protocol) -> list[dict[str, str]]:
     files = {} if masks is None else {mask.getTsId(): mask.getFileName() for mask in convert.enabled(masks)}
     defoci = sourcedDefoci(protocol, convert.enabledIds(protocol._learned())) if protocol.ctfAware else {}
     states = ctfStates(protocol)
-    rate, halves, rows = tomograms.getSamplingRate(), protocol.useHalves.get(), []
+    rate, rows = tomograms.getSamplingRate(), []
     for index, tomogram in enumerate(protocol._learned(), 1):
         tsId = tomogram.getTsId()
         copies = (f"{convert.fileName(tsId)}_whole", *convert.halfNames(tsId))
-        names = (tomogram.getFileName(), *(convert.halfMaps(tomogram) if halves else ()))
+        names = (tomogram.getFileName(), *(convert.halfMaps(tomogram) if protocol.useHalves else ()))
         paths = [convert.asMrc(name, protocol._getTmpPath(f"{copy}.mrc"), rate) for copy, name in zip(copies, names)]
         defocus, source = defoci.get(tsId, (None, None))
         rows.append(

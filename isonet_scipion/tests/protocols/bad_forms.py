@@ -94,7 +94,6 @@ VALUES = {
         ("deconvStrength", r"\*Deconvolution strength\* must be at least 0", -1, 1e9, INF),
         ("highpassNyquist", "High-pass.*at least 0 and at most 1", -0.1, 2),
         ("chunkSize", "Piece size.*at least 1", 0, -200),
-        ("processHalves", "not all tomograms have an even and an odd half", True),
     ],
     ProtIsoNetMask: [
         ("densityPercentage", "Kept by density.*over 0 and not over 100", 0, -5, 101, NAN),
@@ -134,7 +133,6 @@ VALUES = {
         ("processHalves", "not all tomograms have an even and an odd half", True),
     ],
     ProtIsoNetOnePass: [
-        ("useHalves", "not all tomograms have an even and an odd half", True),
         ("iterations", "Iterations.*at least 1", 0, -1),
         ("stepsPerEpoch", "Steps per epoch.*at least 1", 0),
         ("patience", "Stop after iterations.*at least 1", 0),

@@ -109,22 +109,39 @@ class TestIsoNetInputs(IsoNetTest):
         tomograms.write()
         halved._store(tomograms)
         refine = self.check_one_pass_learns_from_halves(halved)
-        deconv = self.run_(
-            ProtIsoNetDeconv, {"inputTomograms": (halved, "Tomograms")}, defocus=20000, processHalves=True
-        )
+        deconv = self.run_(ProtIsoNetDeconv, {"inputTomograms": (halved, "Tomograms")}, defocus=20000)
         self.assertIsLikeInput(deconv.tomograms, ctfCorrected=True, hasOddEven=True, hasHalves=True)
         for tomogram in deconv.tomograms:
             for half, path in zip(("even", "odd"), tomogram.getHalfMaps(asList=True)):
                 self.assertFalse(os.path.samefile(path, folder / f"{tomogram.getTsId()}_{half}.mrc"))
                 self.assertIn(f"{tomogram.getTsId()}_{half}", path)
-        plain = self.prepare(ProtIsoNetDeconv, self.input, defocus=20000, processHalves=True)
-        self.assertIn("even and an odd half", " ".join(plain.validate()))
+        self.assertIn("Half tomograms: 2 of 2.", deconv.summary())
         # what undoes the CTF takes no tomograms whose CTF is corrected
         corrected = {"inputTomograms": (deconv, "tomograms")}
         again = self.prepare(ProtIsoNetOnePass, corrected, ctfAware=True, defocus=20000)
         self.assertIn("the CTF of TS_02, TS_01 is corrected already", " ".join(again.validate()))
         predict = self.prepare(ProtIsoNetPredict, {**corrected, "model": (refine, "model")}, defocus=20000)
         self.assertIn("trained on tomograms without CTF correction", " ".join(predict.warnings()))
+        self.check_only_some_have_halves(halved)
+
+    def check_only_some_have_halves(self, halved) -> None:
+        """Then deconvolution takes those there are, and training asks what is meant."""
+        tomograms = halved.Tomograms
+        for tomogram in [item.clone() for item in tomograms if item.getTsId() == "TS_02"]:
+            tomogram.setHalfMaps([])
+            tomograms.update(tomogram)
+        tomograms.write()
+        halved._store(tomograms)
+        inputs = {"inputTomograms": (halved, "Tomograms")}
+        refused = self.prepare(ProtIsoNetOnePass, inputs).validate()
+        self.assertIn("only some tomograms have an even and an odd half, not TS_02. Select No", " ".join(refused))
+        self.assertEqual(self.prepare(ProtIsoNetOnePass, inputs, useHalves=False).validate(), [])
+        deconv = self.run_(ProtIsoNetDeconv, inputs, defocus=20000)
+        halves = {
+            item.getTsId(): list(item.getHalfMaps(asList=True)) for item in deconv.tomograms if item.hasHalfMaps()
+        }
+        self.assertEqual({tsId: len(paths) for tsId, paths in halves.items()}, {"TS_01": 2})
+        self.assertIn("Half tomograms: 1 of 2.", deconv.summary())
 
     def check_one_pass_learns_from_halves(self, halved) -> ProtIsoNetOnePass:
         """In a CTF-aware training; returns it."""
@@ -132,7 +149,7 @@ class TestIsoNetInputs(IsoNetTest):
         small = dict(iterations=1, epochs=1, stepsPerEpoch=5, batchSize=2, cubeSize=8, useGpu=False, seed=1)
         aware = dict(ctfAware=True, defocus=21000, bfactor=100, learningRate=0.02, dropOut=0.1)
         inputs = {**tomograms, "inputMasks": (self.mask, "tomoMasks")}
-        refine = self.run_(ProtIsoNetOnePass, inputs, startFromBuiltin=True, useHalves=True, **small, **aware)
+        refine = self.run_(ProtIsoNetOnePass, inputs, startFromBuiltin=True, **small, **aware)
         rows = read_star(refine._getExtraPath("tomograms.star")).rows
         self.assertEqual([row["rlnTomoName"] for row in rows], ["TS_02", "TS_01"])
         for row in rows:
@@ -174,8 +191,8 @@ class TestIsoNetInputs(IsoNetTest):
             self.assertEqual(report.of_halves, "mean")
         # without its tomograms it is refused
         self.assertIn("Select the *Tomograms*", " ".join(self.prepare(ProtIsoNetOnePass, {}, **small).validate()))
-        without = self.prepare(ProtIsoNetOnePass, self.input, useHalves=True, **small)
-        self.assertIn("not all tomograms have an even", " ".join(without.validate()))
+        # they are learned from where there are any, if nothing else is said
+        self.assertEqual(self.prepare(ProtIsoNetOnePass, self.input, **small).validate(), [])
         two = {**tomograms, "pretrainedModel": (refine, "model")}
         self.assertIn("from another model", " ".join(self.prepare(ProtIsoNetOnePass, two, **small).methods()))
         # a model of one's own comes before the builtin one
