@@ -11,23 +11,6 @@ from isonet_scipion.engine import cli
 settings.register_profile("busy", deadline=None)  # a busy machine is no failure
 settings.load_profile("busy")
 SHARED = Path(__file__).parents[4] / "shared"
-# warnings are errors in the engine's tests; a test that makes some names them in a mark of its own
-WARNINGS = (
-    "error",
-    "ignore::DeprecationWarning",  # of what libraries call in each other
-    "ignore::PendingDeprecationWarning",
-    "error::DeprecationWarning:isonet_scipion",  # but not of what this package calls
-    # told in whichever test Python happens to collect what was left
-    "ignore::ResourceWarning",
-    "default::pytest.PytestUnraisableExceptionWarning",
-)
-
-
-def pytest_collection_modifyitems(items):
-    """Have warnings as errors in the tests of this folder; those of Scipion's half meet its packages' warnings."""
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.filterwarnings(*WARNINGS), append=False)  # its own marks come after
 
 
 def shared_folder(name):

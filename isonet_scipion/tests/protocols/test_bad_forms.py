@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -57,7 +58,9 @@ class TestIsoNetBadForms(IsoNetTest):
         cls.makeSet("same_names", ids=("TS_1", "TS_1"))
         cls.makeSet("no_optics", optics={})
         cls.makeSet("no_range", optics={**OPTICS, "angleMin": 0.0, "angleMax": 0.0})
-        cls.makeSet("nan", data=np.full(SHAPE, np.nan, np.float32))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # that there are NaNs
+            cls.makeSet("nan", data=np.full(SHAPE, np.nan, np.float32))
         cls.makeSet("other_header", headerSize=3.3)
         cls.makeSet("masks_of_other_size", itemClass=TomoMask, data=np.ones((20, 22, 24), np.int8))
         cls.makeSet("masks_of_other_voxels", itemClass=TomoMask, voxelSize=2 * VOXEL_SIZE)

@@ -315,6 +315,7 @@ def test_wizards_fill_in_the_forms_and_the_workflow_runs(desk, ran):
         ("ProtIsoNetPredict", ["compare", "picture"]),
     ],
 )
+@pytest.mark.filterwarnings("ignore:This figure includes Axes")  # pyworkflow lays out any figure
 def test_analyze_results_opens_plots(desk, ran, name, eyes):
     import matplotlib.pyplot as plt
 
