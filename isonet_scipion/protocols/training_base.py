@@ -75,7 +75,13 @@ class ProtIsoNetTraining(ProtIsoNetBase):
     def refineStep(self, iterations: int) -> None:
         """Train; started again in the same folder, the engine goes on where it stopped."""
         options = self._options()
-        options.update({"result_dir": self._resultFolder(), "preprocessing_ncpus": self.numberOfThreads.get()})
+        options.update(
+            {
+                "method": self.settings.method,
+                "result_dir": self._resultFolder(),
+                "preprocessing_ncpus": self.numberOfThreads.get(),
+            }
+        )
         model = self.pretrainedModel.get()
         if model is not None:
             options["pretrained_model"] = model.getFileName()

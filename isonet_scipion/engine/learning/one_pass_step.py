@@ -49,7 +49,7 @@ class OnePassModel(keras.Model):  # type: ignore[misc]  # Keras has no types
         """Restored minus target, (b, VIEWS, cube, cube, cube).
 
         `inputs` has crops (b, halves, s, s, s), noise (b, VIEWS, cube, cube, cube), filter (b, s, s) and
-        rotated_filter (b, g, g) over kz and kx, and matrices (b, VIEWS, 3, 3); see `one_pass_data`. Where it has
+        rotated_filter (b, g, g) over kz and kx, and matrices (b, VIEWS, 3, 3); see `one_pass_batches`. Where it has
         crop_transfer and cube_transfer of `Transfer.filter`, the network makes the density: what a tomogram shows of it
         is compared.
         """
