@@ -1,28 +1,10 @@
 """prepare_star and prepare_subtomo_star on files."""
 
-import mrcfile
 import numpy as np
 
 from isonet_scipion.engine.io.mrc import write_volume
 from isonet_scipion.engine.io.star import read_star
-from isonet_scipion.engine.physics.wedge import TiltRange, measured
-
-SHAPE = (32, 48, 52)
-
-
-def make_tomogram(path, shape=SHAPE, seed=0, voxel_size=12.0):
-    rng = np.random.default_rng(seed)
-    data = rng.normal(100, 3, shape).astype(np.float32)
-    for _ in range(20):
-        corner = [int(rng.integers(0, n - 6)) for n in shape]
-        data[tuple(slice(c, c + 6) for c in corner)] -= 20
-    spectrum = np.fft.fftn(data)
-    kz, kx = np.fft.fftfreq(shape[0])[:, None, None], np.fft.fftfreq(shape[2])
-    data = np.fft.ifftn(spectrum * measured(kz, kx, TiltRange())).real.astype(np.float32)
-    write_volume(path, data, voxel_size)
-    with mrcfile.open(path, "r+") as mrc:
-        mrc.header.origin = (-10.0, 20.0, 30.0)
-    return data
+from isonet_scipion.tests.engine.conftest import SHAPE, make_tomogram
 
 
 def test_own_masks_are_taken_and_checked(run, tmp_path):
