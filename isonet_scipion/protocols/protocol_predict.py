@@ -34,7 +34,7 @@ from isonet_scipion.protocols.defocus import (
     usedDefocus,
 )
 from isonet_scipion.protocols.engine_workers import IDLE_SECONDS, EngineWorkers
-from isonet_scipion.protocols.form import OneOf, addOption, addTiltRange, optionValues, tiltErrors
+from isonet_scipion.protocols.form import OPTIONAL, OneOf, addOption, addTiltRange, optionValues, tiltErrors
 from isonet_scipion.protocols.streaming import ProtIsoNetTomograms, isOpen, sameSampling
 from isonet_scipion.protocols.training_base import ProtIsoNetTraining, methodCitations
 
@@ -85,7 +85,7 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
             pointerClass="IsoNetModel",
             important=True,
             allowsNull=True,
-            label="Model (optional)",
+            label=f"Model{OPTIONAL}",
             help="A network trained on these or similar tomograms. Empty: the builtin model, which has learned from "
             "simulated tomograms, so no training is needed. The report says how well it restores yours; train a "
             "network of your own (train, one-pass) where that is not enough.",
