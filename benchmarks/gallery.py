@@ -8,8 +8,6 @@ Takes about two minutes on two cores.
 from __future__ import annotations
 
 import argparse
-import subprocess
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +17,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
+from refinement import engine
 
 from isonet_scipion.engine.io.mrc import open_volume, write_volume
 from isonet_scipion.engine.physics.ctf import CtfParameters
@@ -41,10 +40,6 @@ SCENES = (
     Scene("-45° to 60°, more noise", Example(tilt=TiltRange(-45.0, 60.0), snr=1.5, seed=4)),
     Scene("±50°, 4 µm", Example(tilt=TiltRange(-50.0, 50.0), ctf_parameters=CtfParameters(defocus=40000.0), seed=5)),
 )
-
-
-def engine(folder: Path, *words: str) -> None:
-    subprocess.run([sys.executable, "-m", "isonet_scipion.engine", *words], cwd=folder, check=True)
 
 
 def corrected(scene: Scene, folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
