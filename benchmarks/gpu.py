@@ -238,8 +238,10 @@ def training(arguments: argparse.Namespace, deadline: float) -> None:
 
     small = arguments.small
     plans = [
+        ("one-pass", 48, FORMATS[:1], (2, 8, 32, 128)),
+        ("one-pass, halves", 48, FORMATS[:1], (2, 8, 32)),
         ("iterative", 64, FORMATS[:1], (4, 16, 64)),
-        ("one-pass", 48, FORMATS[:2], (2, 8, 32, 128)),
+        ("one-pass", 48, FORMATS[1:2], (2, 8, 32)),
         ("iterative", 64, FORMATS[1:], (4, 16, 64)),
         ("iterative", 96, FORMATS[:1], (4, 16)),
         ("one-pass", 96, FORMATS[:1], (2, 8, 32)),
@@ -247,7 +249,8 @@ def training(arguments: argparse.Namespace, deadline: float) -> None:
         ("one-pass", 48, FORMATS[2:], (2, 8)),
     ]
     if small:
-        plans = [("iterative", 16, FORMATS[:2], (2,)), ("one-pass", 16, FORMATS[:1], (2,))]
+        plans = [("iterative", 16, FORMATS[:2], (2,)), ("one-pass", 16, FORMATS[:1], (2,)),
+                 ("one-pass, halves", 16, FORMATS[:1], (2,))]  # fmt: skip
     slowest = 0.0
     for method, cube, formats, batches in plans:
         for precision in formats:
@@ -281,13 +284,15 @@ def measure_training(method: str, cube: int, batch: int, devices, small: bool) -
     from isonet_scipion.engine.network.unet import build_unet
     from isonet_scipion.engine.physics.wedge import TiltRange
     from isonet_scipion.engine.process.device import training_scope
-    from isonet_scipion.engine.settings import NetworkSettings
+    from isonet_scipion.engine.settings import NetworkSettings, OnePassSettings
 
     keras.utils.set_random_seed(1)
     rng, threads, tilt = np.random.default_rng(0), min(16, os.cpu_count() or 1), TiltRange()
     shape = NetworkSettings(filter_base=4 if small else 64)
-    if method == "one-pass":
-        shape = NetworkSettings(8 if small else 32, unet_depth=2, convs_per_depth=2, drop_out=0.2, stem=2)
+    halves = 2 if method == "one-pass, halves" else 1
+    if method != "iterative":
+        given = {"filter_base": 8} if small else {}
+        shape = OnePassSettings.given({**(OnePassSettings.WITH_HALVES if halves == 2 else {}), **given}).network
     with training_scope(devices):
         model = build_unet(shape)
         if method == "iterative":
@@ -301,7 +306,7 @@ def measure_training(method: str, cube: int, batch: int, devices, small: bool) -
     if method == "iterative":
         made = iterative_batches(cube, batch, threads, noise, rng)
     else:
-        made = one_pass_batches(cube, side, batch, threads, rng)
+        made = one_pass_batches(cube, side, batch, threads, halves, rng)
 
     class Ready(keras.utils.PyDataset):
         steps = made.steps
@@ -374,16 +379,16 @@ def one_pass_model(model, shape, cube: int):
     return trainer, crop_side(cube, False, math.lcm(*shape.divisor))
 
 
-def one_pass_batches(cube: int, side: int, batch: int, threads: int, rng: np.random.Generator):
-    """Batches of the one-pass method, of a tomogram with halves."""
+def one_pass_batches(cube: int, side: int, batch: int, threads: int, halves: int, rng: np.random.Generator):
+    """Batches of the one-pass method, of a tomogram (`halves` 1) or its two halves."""
     from isonet_scipion.engine.learning.one_pass_batches import CropBatches, TomogramSource
     from isonet_scipion.engine.physics.grey_scale import GreyScale
     from isonet_scipion.engine.physics.wedge import TiltRange
 
-    halves = tuple(rng.standard_normal((side + 16, side + 64, side + 64), dtype=np.float32) for _ in range(2))
+    volumes = tuple(rng.standard_normal((side + 16, side + 64, side + 64), dtype=np.float32) for _ in range(halves))
     low = side // 2 + 1
-    centres = rng.integers(low, np.array(halves[0].shape) - low, (4000, 3))
-    source = TomogramSource("noise", halves, GreyScale(0.0, 1.0), centres, TiltRange())
+    centres = rng.integers(low, np.array(volumes[0].shape) - low, (4000, 3))
+    source = TomogramSource("noise", volumes, GreyScale(0.0, 1.0), centres, TiltRange())
     return CropBatches([source], cube, side, 0.0, 0.2, batch, 200, (1, 0), threads)
 
 
