@@ -24,6 +24,8 @@ for where, (tensorflow, keras) in TESTED.items():
     CPU += [f"tensorflow-cpu=={tensorflow}; {LINUX_PC} and {where}", f"tensorflow=={tensorflow}; {OTHERS} and {where}"]
     GPU += [f"tensorflow[and-cuda]=={tensorflow}; {where}"]
     KERAS += [f"keras=={keras}; {where}"]
+# zarr 3 needs Python 3.11
+ZARR = "zarr>=3.0.8; python_version > '3.10'"
 SITE = ["mkdocs<2", "mkdocs-material", "mkdocstrings[python]"]
 
 
@@ -51,6 +53,7 @@ setup(
         "engine-tensorflow-gpu": GPU + KERAS,
         "engine-jax": ["jax>=0.6", *KERAS],
         "engine-jax-gpu": ["jax[cuda12]>=0.6", *KERAS],
+        "zarr": [ZARR],
         "docs": SITE,
         "test": [
             "pytest",
@@ -64,6 +67,7 @@ setup(
             "starfile",
             "scipion-em-imod",
             "scipion-installer",
+            ZARR,
             "virtualenv",
         ],
     },

@@ -32,6 +32,7 @@ from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.files import require_file
 from isonet_scipion.engine.io.mrc import check_unit, open_volume
 from isonet_scipion.engine.io.number_formats import SCALE
+from isonet_scipion.engine.io.ome_zarr import is_store
 from isonet_scipion.engine.io.report_file import read_report
 from isonet_scipion.engine.io.star import Star, read_star, write_star
 from isonet_scipion.engine.io.tomogram_table import CTF_STATE, HALF_LABELS, INVERTED
@@ -301,7 +302,18 @@ def requireVolume(path: str, samplingRate: float | None = None) -> None:
         if samplingRate:
             check_unit(samplingRate, volume, "sampling rate")
     else:
+        refuseStore(path)
         require_file(path, "volume")
+
+
+def refuseStore(path: str) -> None:
+    """Raise an EngineError about OME-Zarr, which no image reader of Scipion's knows."""
+    if is_store(path):
+        raise EngineError(
+            path,
+            "it is OME-Zarr, which Scipion's tomograms can't hold",
+            "Give it as MRC: isonet-engine predict --output_format mrc, or convert it.",
+        )
 
 
 def fileErrors(items: Iterable[Tomogram]) -> dict[str, str]:

@@ -67,7 +67,9 @@ class IsoNetFolder:
 
     def file(self, name: str) -> str:
         """Absolute path of a file that a table names; raises an EngineError if it is not a readable volume."""
-        return os.path.abspath(open_volume(os.path.join(self.path, name)).path)
+        path = os.path.join(self.path, name)
+        convert.refuseStore(path)
+        return os.path.abspath(open_volume(path).path)
 
     def tomograms(self, version: str, link: Callable[[str, str], str]) -> list[Tomogram]:
         """Tomograms of one of VERSIONS; those that the table does not name are left out.

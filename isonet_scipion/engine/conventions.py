@@ -11,6 +11,7 @@ ISONET_RAMP = 18  # voxels over which IsoNet 0.2 blends neighbouring tiles
 RAW, PHASE_FLIPPED, CORRECTED = CTF_STATES = ("raw", "phase-flipped", "corrected")  # what was done to a CTF
 REPORT_PAGE = "report.html"  # in the folder of a training or of corrected tomograms
 OUTPUT_TYPES = ("float32", "float16", "int16")  # number formats of corrected tomograms
+OUTPUT_FORMATS = ("mrc", "zarr")  # and suffixes of their files
 REPORT_SUFFIX = "_report.json"  # of the report of one corrected tomogram, after its file's stem
 CONFIDENCE_SUFFIX = "_confidence.mrc"  # of the volume that tells where to believe it, likewise
 

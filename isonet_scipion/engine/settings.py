@@ -17,6 +17,7 @@ from isonet_scipion.engine.conventions import (
     CTF_STATES,
     CUBE_STEP,
     ISONET_RAMP,
+    OUTPUT_FORMATS,
     OUTPUT_TYPES,
     TILT_RANGE,
     Normalisation,
@@ -110,14 +111,15 @@ PRECISION = "Number format of the network's arithmetic. auto: mixed_bfloat16 on 
 
 @dataclass(frozen=True)
 class PrepareStarSettings:
-    """Make a table of the tomograms (.mrc, .rec) in a folder, or of those that another program's table names."""
+    """Make a table of the tomograms (.mrc, .rec, OME-Zarr) in a folder, or of those that another program names."""
 
     output_star: str = option("tomograms.star", "The table to write.")
     from_: Optional[str] = option(
         None,
         "Another program's table: tomograms.star of RELION 5 or IsoNet2, or Warp's folder of tilt series. Voxel size, "
         "tilt range, defocus and halves are taken from it. FOLDER is needed only if the tomograms are not where it "
-        "says. Default: none.",
+        "says. Also a copick project or a folder of runs from the CryoET Data Portal: there FOLDER says which tomogram "
+        "of each run, such as VoxelSpacing10.000/wbp.zarr, if there are several. Default: none.",
     )
     tilt_files: Optional[str] = option(
         None,
@@ -544,6 +546,12 @@ class PredictSettings:
         "Number format of the corrected tomograms. float16 (MRC mode 12) and int16 (mode 1) take half the space; int16 "
         "is scaled where whole numbers would be too coarse. A result that rounding would change visibly stays float32.",
         OUTPUT_TYPES,
+    )
+    output_format: str = option(
+        "mrc",
+        "File format of the corrected tomograms: mrc, or zarr (OME-Zarr 0.4 with coarser levels, as in the CryoET Data "
+        "Portal and copick; needs the package zarr).",
+        OUTPUT_FORMATS,
     )
     report: bool = option(True, "Write the quality report, which takes up to a quarter more time.")
     confidence: bool = option(False, CONFIDENCE)

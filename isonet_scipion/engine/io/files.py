@@ -83,6 +83,25 @@ def replacing(path: str | os.PathLike[str], since: State | bool = True) -> Itera
         raise _not_written(target, error) from error
 
 
+@contextmanager
+def replacing_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """As `replacing`, for a folder: what is filled becomes `path` as a whole, and what was there goes."""
+    target = Path(path)
+    aside = f"{target.name}.old"
+    try:
+        before = file_state(target)
+        with _workshop(target, holds_folder=True) as folder:
+            yield Path(f"/proc/{os.getpid()}/fd/{folder}", target.name)
+            os.chmod(target.name, 0o777 & ~_UMASK, dir_fd=folder)
+            if file_state(target) != before:
+                raise ChangedMeanwhile(target)
+            if before is not None:  # no folder can be renamed to one that holds something
+                os.rename(target, aside, dst_dir_fd=folder)
+            os.rename(target.name, target, src_dir_fd=folder)
+    except OSError as error:
+        raise _not_written(target, error) from error
+
+
 def write_whole(path: str | os.PathLike[str], text: str, since: State | bool = True) -> None:
     """Write a text file as `replacing` does."""
     with replacing(path, since) as temporary:
@@ -99,8 +118,8 @@ def file_state(path: str | os.PathLike[str]) -> State:
 
 
 @contextmanager
-def _workshop(target: Path) -> Iterator[int]:
-    """Descriptor of a private folder beside `target`, which holds an empty file of the same name."""
+def _workshop(target: Path, holds_folder: bool = False) -> Iterator[int]:
+    """Descriptor of a private folder beside `target`, which holds an empty file or folder of the same name."""
     with signals_put_off():
         path = _private_folder(target.parent)
         _open_now.add(path)
@@ -109,15 +128,17 @@ def _workshop(target: Path) -> Iterator[int]:
         folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         with suppress(OSError):  # without locks, the process in its name tells that it is in use
             fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        file = os.open(target.name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=folder)
-        try:
-            if os.fstat(file).st_uid != os.fstat(folder).st_uid:
-                raise EngineError(str(target), "somebody else puts folders beside it", "Give a folder of your own.")
-        finally:
-            os.close(file)
+        if holds_folder:
+            os.mkdir(target.name, 0o700, dir_fd=folder)
+        else:
+            os.close(os.open(target.name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=folder))
+        if os.stat(target.name, dir_fd=folder).st_uid != os.fstat(folder).st_uid:
+            raise EngineError(str(target), "somebody else puts folders beside it", "Give a folder of your own.")
         yield folder
     finally:
         if folder >= 0:
+            if holds_folder:  # and the folder that was replaced
+                shutil.rmtree(f"/proc/{os.getpid()}/fd/{folder}/", ignore_errors=True)
             with suppress(OSError):  # it was renamed, or what is left is for the next run to delete
                 os.unlink(target.name, dir_fd=folder)
             with suppress(OSError):

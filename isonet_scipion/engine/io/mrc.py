@@ -1,4 +1,4 @@
-"""MRC volumes: memory-mapped reading, whole-or-nothing writing."""
+"""Volumes, MRC or OME-Zarr: memory-mapped reading, whole-or-nothing writing."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import os
 import threading
 import warnings
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,10 @@ import mrcfile
 import numpy as np
 from mrcfile.mrcinterpreter import MrcInterpreter
 
-from isonet_scipion.engine.arrays import MASK, TOMOGRAM, Floats, Reals, require_contrast
+from isonet_scipion.engine.arrays import MASK, TOMOGRAM, Doubles, Floats, Reals, require_contrast
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.files import replacing, require_file
+from isonet_scipion.engine.io.ome_zarr import SUFFIX, holds_mark, is_store, open_store, store_bytes, write_store
 
 log = logging.getLogger(__name__)
 VOXEL_SIZE_TOLERANCE = 0.01  # relative
@@ -45,9 +47,10 @@ COMPRESSED = {".gz": gzip.open, ".bz2": bz2.open}
 
 @dataclass(frozen=True)
 class Volume:
-    """A volume on disk: `data` is a memory map (z, y, x) in the file's own type."""
+    """A volume on disk."""
 
-    data: Reals
+    read: Callable[[], Reals]  # gives `data`
+    shape: tuple[int, ...]  # voxels along z, y and x
     voxel_size: float  # A, 0 where the header has none
     origin: tuple[float, float, float]  # header's x, y, z in A
     start: tuple[int, int, int]  # header's nxstart, nystart, nzstart
@@ -56,19 +59,19 @@ class Volume:
     oddities: tuple[str, ...] = ()  # what breaks the format's rules but does not matter
     assumed: str | None = None  # about what its voxels mean, where the header does not tell
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Voxels along z, y and x."""
-        return self.data.shape
+    @cached_property
+    def data(self) -> Reals:
+        """The voxels (z, y, x) in the file's own type, a memory map; a compressed store is decoded for it."""
+        return self.read()
 
 
 def open_volume(path: str | os.PathLike[str]) -> Volume:
-    """Open an MRC volume without reading its voxels.
+    """Open a volume without reading its voxels.
 
     Parameters
     ----------
     path : path
-        An MRC file (.mrc, .rec) of a real-valued mode.
+        An MRC file (.mrc, .rec) of a real-valued mode, or an OME-Zarr folder (.zarr).
 
     Returns
     -------
@@ -79,7 +82,8 @@ def open_volume(path: str | os.PathLike[str]) -> Volume:
     Raises
     ------
     EngineError
-        If the file is missing, empty, truncated, no MRC file, complex, or not a volume, or its voxels are no cubes.
+        If the file is missing, empty, truncated, no MRC file, complex, or not a volume, or its voxels are no cubes; of
+        a folder, also as of `open_store`.
 
     Examples
     --------
@@ -90,6 +94,8 @@ def open_volume(path: str | os.PathLike[str]) -> Volume:
     ...     print(volume.shape, volume.voxel_size)
     (2, 3, 4) 10.0
     """
+    if is_store(path):
+        return _open_zarr(path)
     file = require_file(path, "volume")
     try:
         with _warnings_lock, warnings.catch_warnings(record=True) as odd:
@@ -106,18 +112,14 @@ def open_volume(path: str | os.PathLike[str]) -> Volume:
         raise EngineError(str(path), "its header tells no number of voxels", "Copy or make it again.")
     if data.ndim == 4 and data.shape[0] == 1:
         data = data[0]
-    if data.ndim != 3 or min(data.shape) < 2:
-        raise EngineError(
-            str(path), f"its shape {data.shape} is not that of a volume", "Give a reconstructed tomogram."
-        )
-    if np.iscomplexobj(data) or data.dtype.kind not in "iuf":
-        raise EngineError(str(path), f"its voxels are {data.dtype}, not real numbers", "Save it as float32.")
+    _require_real_volume(path, data.shape, data.dtype)
     assumed = None
     if data.dtype == np.int8:
         unsigned, assumed = _unsigned_bytes(header, data)
         data = data.view(np.uint8) if unsigned else data
     return Volume(
-        data,
+        lambda: data,
+        data.shape,
         _voxel_size(header, str(path)),
         (float(header.origin.x), float(header.origin.y), float(header.origin.z)),
         (int(header.nxstart), int(header.nystart), int(header.nzstart)),
@@ -126,6 +128,20 @@ def open_volume(path: str | os.PathLike[str]) -> Volume:
         tuple(dict.fromkeys(str(warning.message) for warning in odd)),
         assumed,
     )
+
+
+def _open_zarr(path: str | os.PathLike[str]) -> Volume:
+    store = open_store(path)
+    _require_real_volume(path, store.shape, store.dtype)
+    size = _of_cubes(np.array(store.sizes[::-1]), store.path)
+    return Volume(store.read, store.shape, size, store.origin, (0, 0, 0), (), store.path, store.oddities, store.assumed)
+
+
+def _require_real_volume(path: str | os.PathLike[str], shape: tuple[int, ...], dtype: Any) -> None:
+    if len(shape) != 3 or min(shape) < 2:
+        raise EngineError(str(path), f"its shape {shape} is not that of a volume", "Give a reconstructed tomogram.")
+    if dtype.kind not in "iuf":
+        raise EngineError(str(path), f"its voxels are {dtype}, not real numbers", "Save it as float32.")
 
 
 def _require_length(file: Path) -> None:
@@ -186,13 +202,22 @@ def _voxel_size(header: Any, path: str) -> float:
         candidates = [cell / np.where(counts > 0, counts, np.nan) for counts in (intervals, lengths)]
     known = [sizes[np.isfinite(sizes) & (sizes > 0)] for sizes in candidates]
     for sizes in known:
-        if len(sizes) and sizes.max() <= (1 + VOXEL_SIZE_TOLERANCE) * sizes.min():
+        if len(sizes) and _are_equal(sizes):
             return float(sizes[0])
-    if not len(known[0]):
-        return 0.0
+    return _of_cubes(known[0], path) if len(known[0]) else 0.0
+
+
+def _are_equal(sizes: Doubles) -> bool:
+    return bool(sizes.max() <= (1 + VOXEL_SIZE_TOLERANCE) * sizes.min())
+
+
+def _of_cubes(sizes: Doubles, path: str) -> float:
+    """The one size of voxels that are equally wide along x, y and z; an EngineError where they are not."""
+    if _are_equal(sizes):
+        return float(sizes[0])
     raise EngineError(
         path,
-        f"its voxels are no cubes: {' x '.join(f'{size:.4g}' for size in known[0])} A (x, y, z)",
+        f"its voxels are no cubes: {' x '.join(f'{size:.4g}' for size in sizes)} A (x, y, z)",
         "Resample it to one voxel size, or correct its header if that is wrong (IMOD: alterheader).",
     )
 
@@ -302,8 +327,10 @@ def check_mask(mask: Volume, tomogram: Volume) -> None:
         )
 
 
-def volume_bytes(shape: tuple[int, ...], dtype: type = np.float32) -> int:
-    """Size of a volume's file."""
+def volume_bytes(shape: tuple[int, ...], dtype: type = np.float32, suffix: str = ".mrc") -> int:
+    """Size of a volume's file at most."""
+    if suffix == SUFFIX:
+        return store_bytes(shape, dtype)
     return int(np.prod(shape, dtype=object)) * np.dtype(dtype).itemsize + HEADER_BYTES
 
 
@@ -314,7 +341,9 @@ def mark_of(stage: str, table: str | os.PathLike[str], tomogram: str | os.PathLi
 
 
 def is_marked(path: str | os.PathLike[str], mark: bytes) -> bool:
-    """Whether a file is one that was written with a mark; False where it can't be read."""
+    """Whether a file or store is one that was written with a mark; False where it can't be read."""
+    if is_store(path):
+        return holds_mark(path, mark)
     try:
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
             return mark in file.read(HEADER_BYTES)
@@ -395,7 +424,9 @@ def _write_statistics(mrc: mrcfile.mrcmemmap.MrcMemmap) -> None:
 def write_volume(
     path: str | os.PathLike[str], data: Reals, voxel_size: float, like: Volume | None = None, mark: bytes = b""
 ) -> None:
-    """Write an array (z, y, x) of float32 or int8; parameters and errors as in `writing_volume`.
+    """Write an array (z, y, x), to a file or, where `path` ends with .zarr, to an OME-Zarr folder.
+
+    Parameters and errors are as in `writing_volume`.
 
     Examples
     --------
@@ -405,6 +436,9 @@ def write_volume(
     ...     print(open_volume(f"{folder}/mask.mrc").data.sum())
     24
     """
+    if Path(path).suffix == SUFFIX:
+        write_store(path, data, voxel_size, like.origin if like else (0.0, 0.0, 0.0), mark)
+        return
     with writing_volume(path, data.shape, data.dtype, voxel_size, like, mark) as voxels:
         voxels[:] = data
 

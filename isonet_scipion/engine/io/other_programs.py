@@ -1,4 +1,4 @@
-"""What other programs' tables say of tomograms: RELION 5's tomograms.star, IsoNet2's, Warp's folder of tilt series."""
+"""What other programs say of tomograms: RELION 5's and IsoNet2's tomograms.star, Warp's tilt series, copick's runs."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from pathlib import Path
 
 from isonet_scipion.engine.conventions import PHASE_FLIPPED
 from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.io.copick import stores_of_runs
+from isonet_scipion.engine.io.ome_zarr import is_store
 from isonet_scipion.engine.io.star import Star, find_table
 from isonet_scipion.engine.io.tilt_files import HALVES, TiltSeries, half_name, read_tilt_file, series_name
 from isonet_scipion.engine.io.tomogram_table import HALF_LABELS
@@ -18,7 +20,7 @@ from isonet_scipion.engine.physics.wedge import TiltRange
 log = logging.getLogger(__name__)
 WHOLE = "rlnTomoReconstructedTomogram"
 RELION_SERIES = "rlnTomoTiltSeriesStarFile"
-VOLUME_SUFFIXES = (".mrc", ".rec")
+VOLUME_SUFFIXES = (".mrc", ".rec", ".zarr")
 WARP_TOMOGRAMS = ("reconstruction", "reconstruction/even", "reconstruction/odd")
 OPTICS = ("rlnVoltage", "rlnSphericalAberration", "rlnAmplitudeContrast")
 
@@ -77,9 +79,10 @@ def read_tomograms(source: str, folder: str | None) -> tuple[str, list[KnownTomo
     Parameters
     ----------
     source : str
-        RELION 5's or IsoNet2's tomograms.star, or Warp's folder of tilt series (with a TS.xml for each).
+        RELION 5's or IsoNet2's tomograms.star, Warp's folder of tilt series (with a TS.xml for each), or a folder of
+        runs as `copick.stores_of_runs` takes it.
     folder : str, optional
-        Where the tomograms lie, if not where the table says.
+        Where the tomograms lie, if not where the table says; which of each run.
 
     Returns
     -------
@@ -94,6 +97,9 @@ def read_tomograms(source: str, folder: str | None) -> tuple[str, list[KnownTomo
         If it is of none of these kinds, or a file that it names is missing.
     """
     if Path(source).is_dir():
+        runs = [] if list(Path(source).glob("*.xml")) else stores_of_runs(Path(source), folder)
+        if runs:
+            return "copick or the CryoET Data Portal", [KnownTomogram(name, store) for name, store in runs]
         return "Warp", list(_warp(Path(source), folder))
     if (table := find_table(source, ["rlnTomoName", RELION_SERIES])) is not None:
         return "RELION 5", [_relion(table, row, folder) for row in table.rows]
@@ -123,7 +129,7 @@ def located(path: str, table: str, folder: str | None = None) -> Path:
     bases = [Path(), *Path(os.path.abspath(table)).parents]
     candidates = [Path(folder, Path(path).name)] if folder else [base / path for base in bases]
     for candidate in candidates:
-        if candidate.is_file():
+        if candidate.is_file() or is_store(candidate):
             return candidate
     where = folder or "the working directory or in the folders above the table"
     raise EngineError(table, f"it names {path}, which is not in {where}", "Name the folder that holds the tomograms.")
@@ -201,7 +207,11 @@ def _isonet2(table: Star, row: dict[str, str], folder: str | None) -> KnownTomog
 def _warp(source: Path, folder: str | None) -> Iterable[KnownTomogram]:
     files = sorted(path for path in source.glob("*") if path.suffix.lower() == ".xml")
     if not files:
-        raise EngineError(str(source), "it holds no .xml of a tilt series", "Give Warp's folder of tilt series.")
+        raise EngineError(
+            str(source),
+            "it holds no .xml of a tilt series, nor runs with OME-Zarr tomograms",
+            "Give Warp's folder of tilt series, or one of copick or the CryoET Data Portal.",
+        )
     places = [source / name for name in WARP_TOMOGRAMS]
     if folder:
         places = [Path(folder), *(Path(folder, name) for name in ("even", "odd"))]

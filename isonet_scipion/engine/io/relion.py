@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.io.ome_zarr import is_store
 from isonet_scipion.engine.io.star import Star
 
 if TYPE_CHECKING:
@@ -59,10 +60,10 @@ def from_scratch(
             "rlnTomoSizeX": round(width * binning),
             "rlnTomoSizeY": round(height * binning),
             "rlnTomoSizeZ": round(depth * binning),
-            "rlnTomoReconstructedTomogram": Path(entry.path).absolute(),
+            "rlnTomoReconstructedTomogram": _readable(entry.path),
         }
         if some_corrected:
-            values[DENOISED] = _corrected(entry) or Path(entry.path).absolute()
+            values[DENOISED] = _corrected(entry) or _readable(entry.path)
         row: dict[str, str] = {}
         table.rows.append(row)
         for label, value in values.items():
@@ -102,4 +103,13 @@ def with_denoised(table: Star, entries: Sequence[TomogramEntry]) -> Star:
 
 def _corrected(entry: TomogramEntry) -> Path | None:
     path = entry.text("rlnCorrectedTomoName")
-    return Path(path).absolute() if path else None
+    return _readable(path) if path else None
+
+
+def _readable(path: str) -> Path:
+    """A tomogram's absolute path, for RELION; an EngineError where it has a format that RELION does not read."""
+    if is_store(path):
+        raise EngineError(
+            path, "it is OME-Zarr, which RELION does not read", "Correct with --output_format mrc, or convert it."
+        )
+    return Path(path).absolute()

@@ -22,14 +22,20 @@ def growth(files: Mapping[Path, int]) -> int:
     Parameters
     ----------
     files : mapping
-        Size in bytes of each file, in their order.
+        Size in bytes of each file or folder, in their order.
     """
     now = most = 0
     for path, size in files.items():
         now += size
         most = max(most, now)
-        now -= path.stat().st_blocks * 512 if path.is_file() else 0
+        now -= _occupied(path)
     return most
+
+
+def _occupied(path: Path) -> int:
+    """Bytes on disk of a file, or of all files of a folder; 0 where there is none."""
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_blocks * 512 for file in files if file.is_file())
 
 
 def require_space(folder: str | os.PathLike[str], needed: int, remedy: str = REMEDY) -> None:

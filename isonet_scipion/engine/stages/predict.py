@@ -18,6 +18,7 @@ from isonet_scipion.engine.io.ctf_aware import known_transfer, takes_deconvolved
 from isonet_scipion.engine.io.files import State, file_state
 from isonet_scipion.engine.io.mrc import Volume, open_volume, same_voxel_size, volume_bytes, write_volume
 from isonet_scipion.engine.io.number_formats import SCALE, grey_values, stored_or_float32
+from isonet_scipion.engine.io.ome_zarr import require_library
 from isonet_scipion.engine.io.report_file import report_path
 from isonet_scipion.engine.io.shown import border_of, require_axes, show_mean
 from isonet_scipion.engine.io.tomogram_table import TomogramEntry, TomogramTable
@@ -62,6 +63,8 @@ MOST_ELEMENTS = 1 << 31  # that one tensor may have
 def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
     """Write corrected tomograms, their pictures, and their names into the table; errors as `EngineError`."""
     metadata = read_metadata(model_file)
+    if settings.output_format == "zarr":
+        require_library("output_format")
     table = TomogramTable(star_file, takes_deconvolved(settings.use_deconv_tomo, metadata.ctf_aware))
     entries = table.select(settings.tomo_idx, needs_tilts=True)
     transfers = [known_transfer(entry, metadata, settings.ctf_state) for entry in entries]
@@ -71,7 +74,8 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
         volume = entry.checked_source()
         part = _parts(entry, volume, metadata)[0][0]
         require_axes(part, find_border(part.data), settings.check_axes, entry.inverted)
-        sizes[_target(entry, settings)] = volume_bytes(volume.shape)
+        target = _target(entry, settings)
+        sizes[target] = volume_bytes(volume.shape, suffix=target.suffix)
     owners = {_target(entry, settings): entry for entry in entries}
     marks = table.claim(owners, "predict", "rlnCorrectedTomoName", "output_dir")
     for target in marks:
@@ -209,7 +213,7 @@ def _parts(entry: TomogramEntry, volume: Volume, metadata: ModelMetadata) -> lis
 
 
 def _target(entry: TomogramEntry, settings: PredictSettings) -> Path:
-    return Path(settings.output_dir) / f"{entry.name}_corrected.mrc"
+    return Path(settings.output_dir) / f"{entry.name}_corrected.{settings.output_format}"
 
 
 def _fixed_tiling(settings: PredictSettings, network: NetworkSettings) -> Tiling | None:

@@ -22,7 +22,13 @@ from isonet_scipion.engine.io.mrc import (
     warn_of_oddities,
     write_mean,
 )
-from isonet_scipion.engine.io.other_programs import KnownTomogram, is_volume, read_tomograms, with_their_halves
+from isonet_scipion.engine.io.other_programs import (
+    VOLUME_SUFFIXES,
+    KnownTomogram,
+    is_volume,
+    read_tomograms,
+    with_their_halves,
+)
 from isonet_scipion.engine.io.shown import open_mask
 from isonet_scipion.engine.io.star import NOT_SET, Star, write_star
 from isonet_scipion.engine.io.tilt_files import find_tilt_file, half_name, read_tilt_file
@@ -61,7 +67,7 @@ def _listed(folder: str | None, settings: PrepareStarSettings) -> list[KnownTomo
     if settings.from_ is None:
         if folder is None:
             raise EngineError("FOLDER", "it is not given", "Name the folder of the tomograms, or give --from.")
-        return with_their_halves(_volume_files(folder, (".mrc", ".rec")))
+        return with_their_halves(_volume_files(folder, VOLUME_SUFFIXES))
     program, tomograms = read_tomograms(settings.from_, folder)
     if not tomograms:
         raise EngineError(settings.from_, "it has no tomograms", "Give the table of reconstructed tomograms.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from types import SimpleNamespace
 
 import mrcfile
 import numpy as np
@@ -24,7 +25,9 @@ from tomo.objects import (
 )
 
 from isonet_scipion import convert
+from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.star import read_star
+from isonet_scipion.isonet_folder import IsoNetFolder
 from isonet_scipion.protocols.protocol_predict import restoredInWords
 from isonet_scipion.tests.protocols.scene import write
 
@@ -216,3 +219,13 @@ def test_file_names_of_tilt_series_ids_are_distinct_and_stay_in_their_folder():
             assert made.setdefault(file, tsId) == tsId, file
     assert [convert.fileName(tsId) for tsId in PLAIN_IDS] == list(PLAIN_IDS)
     assert convert.fileName("it's; $HOME 50%d") == "it's; $HOME 50%d"
+
+
+def test_ome_zarr_is_refused_since_scipion_has_no_reader_for_it(tmp_path):
+    store = tmp_path / "a.zarr"
+    store.mkdir()
+    tomogram = Tomogram(tsId="TS_01")
+    tomogram.setFileName(str(store))
+    assert "which Scipion's tomograms can't hold" in convert.fileErrors([tomogram])["TS_01"]
+    with pytest.raises(EngineError, match="which Scipion's tomograms can't hold"):
+        IsoNetFolder.file(SimpleNamespace(path=str(tmp_path)), "a.zarr")

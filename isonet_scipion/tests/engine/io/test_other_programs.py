@@ -187,7 +187,9 @@ def test_voxel_sizes_are_those_of_the_headers_and_suffixes_may_be_capital(run, t
     assert run("prepare_star")[1].count("FOLDER: it is not given") == 1
     (tmp_path / "eman2").mkdir()
     (tmp_path / "eman2" / "TS_1.hdf").write_text("")
-    assert "holds no .mrc or .rec files, but .hdf, which are to be converted" in run("prepare_star", "eman2")[1]
+    assert (
+        "holds no .mrc or .rec or .zarr files, but .hdf, which are to be converted" in run("prepare_star", "eman2")[1]
+    )
 
 
 def test_tilt_files_and_halves_by_their_tilt_series(run, tmp_path):

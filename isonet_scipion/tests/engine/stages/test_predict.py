@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import re
+import sys
 import time
 from pathlib import Path
 
@@ -183,3 +184,46 @@ def test_a_picture_shows_grey_values_and_not_what_the_file_holds(project, run, m
     assert status == 0, log
     for before, after in shown:
         np.testing.assert_allclose(after, before, atol=0.01)
+
+
+def test_ome_zarr_in_and_out(project, run, tmp_path, monkeypatch):
+    pytest.importorskip("zarr", minversion="3", reason="zarr 3 is optional, and needs Python 3.11")
+    monkeypatch.setattr(stage, "corrector", lambda *_: lambda tiles: tiles)
+    arguments = ("m.keras", "--gpuID", "-1", "--output_format", "zarr")
+    status, log = run("predict", "tomograms.star", *arguments, "--report", "False", "--tomo_idx", "1")
+    assert status == 0, log
+    named = read_star("tomograms.star").rows[0]["rlnCorrectedTomoName"]
+    assert named == "corrected_tomos/a_corrected.zarr"
+    first = open_volume(named)
+    assert first.voxel_size == 10.0
+    np.testing.assert_allclose(first.data, project, atol=1e-4)
+    status, log = run("prepare_star", "corrected_tomos", "--output_star", "stores.star")
+    assert status == 0, log
+    for _ in range(2):  # what it wrote itself, it replaces
+        status, log = run("predict", "stores.star", *arguments, "--output_dir", "again")
+        assert status == 0, log
+    names = sorted(path.name for path in Path("again").iterdir())
+    stem = "a_corrected_corrected"
+    assert names == [
+        f"{stem}.png", f"{stem}.zarr", f"{stem}_report.json", f"{stem}_report.png",
+        "report.html",
+    ]  # fmt: skip
+    np.testing.assert_allclose(open_volume(f"again/{stem}.zarr").data, project, atol=1e-3)
+    status, log = run("report", "stores.star", "m.keras", "--gpuID", "-1")
+    assert status == 0, log
+    Path("other").mkdir()
+    write_volume(f"other/{stem}.zarr", project, 10.0)
+    status, log = run("predict", "stores.star", *arguments, "--output_dir", "other")
+    assert status == 1
+    assert "does not name it" in log
+    status, log = run("export_relion", "stores.star")
+    assert status == 1
+    assert "RELION does not read" in log
+
+
+def test_ome_zarr_without_its_library_is_refused_before_the_work(project, run, monkeypatch):
+    monkeypatch.setitem(sys.modules, "zarr", None)
+    status, log = run("predict", "tomograms.star", "m.keras", "--gpuID", "-1", "--output_format", "zarr")
+    assert status == 1
+    assert "pip install 'zarr>=3'" in log
+    assert not Path("corrected_tomos").exists()

@@ -1,6 +1,7 @@
 """prepare_star and prepare_subtomo_star on files."""
 
 import numpy as np
+import pytest
 
 from isonet_scipion.engine.io.mrc import write_volume
 from isonet_scipion.engine.io.star import read_star
@@ -29,3 +30,18 @@ def test_prepare_subtomo_star_takes_isonets_default_cube(run, tmp_path):
     assert run("prepare_subtomo_star", "s", "--pixel_size", 12)[0] == 0
     row = read_star("subtomo.star").rows[0]
     assert (row["rlnCubeSize"], row["rlnCropSize"]) == ("48", "80")
+
+
+def test_ome_zarr_of_a_folder_and_of_runs(run, tmp_path):
+    pytest.importorskip("zarr", minversion="3", reason="zarr 3 is optional, and needs Python 3.11")
+    for number in (1, 2):
+        folder = tmp_path / "ExperimentRuns" / f"TS_{number}" / "VoxelSpacing13.480"
+        write_volume(folder / "wbp.zarr", np.arange(64, dtype=np.float32).reshape(4, 4, 4), 13.48)
+    status, log = run("prepare_star", "--from", ".", "--output_star", "runs.star")
+    assert status == 0, log
+    rows = read_star("runs.star").rows
+    assert [(row["rlnTomoName"], float(row["rlnPixelSize"])) for row in rows] == [("TS_1", 13.48), ("TS_2", 13.48)]
+    assert rows[1]["rlnMicrographName"].endswith("TS_2/VoxelSpacing13.480/wbp.zarr")
+    status, log = run("prepare_star", folder, "--output_star", "folder.star")
+    assert status == 0, log
+    assert read_star("folder.star").rows[0]["rlnPixelSize"] == "13.480000"
