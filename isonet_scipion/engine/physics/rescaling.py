@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -9,15 +10,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import scipy.fft
 
-from isonet_scipion.engine.arrays import release, require_contrast
+from isonet_scipion.engine.arrays import release_now_and_then, require_contrast
 
 if TYPE_CHECKING:
     from isonet_scipion.engine.arrays import Floats, Reals
 
 LEAST_PADDING = 24  # mirrored voxels between opposite faces, so that they do not bleed into each other
-MOST_PADDING = 250  # among so many lengths is one that both voxel sizes divide well
-OUT_OF_STEP = 0.03  # voxels that the last one is off its place, as bad as a transform of a length that is slow
-SLAB = 1 << 22  # voxels that are transformed along z at a time
+MORE_LENGTHS = 250  # beyond twice an axis's; among so many is one that both voxel sizes divide well
+OUT_OF_STEP = 0.03  # voxels that the last one is off its place, as bad as transforms that take twice the time
+COSTLY = 50  # sum of a length's prime factors that doubles the time of its transform
+PRIME = 4.5  # as many times longer is that of a length with large ones, which is made of two longer transforms
+BLOCK = 1 << 17  # samples that are transformed at a time; of more, the system takes and gives memory each time
 
 
 def rescaled_shape(shape: tuple[int, ...], step: float) -> tuple[int, ...]:
@@ -53,25 +56,28 @@ def rescale(
     """
     step = new_voxel_size / voxel_size
     z, y, x = (Axis.of(length, step) for length in volume.shape)
-    planes = np.empty((len(volume), y.count, x.count), np.float32)
+    # also of the result, which is written plane by plane: a memory map's pages are slow in any other order
+    planes = np.empty((max(z.length, z.count), y.count, x.count), np.float32)
     lows, highs = np.empty((2, len(volume)))
 
     def resample_plane(number: int) -> None:
         plane = volume[number].astype(np.float32)
         lows[number], highs[number] = plane.min(), plane.max()
-        planes[number] = y.resampled(x.resampled(plane.T).T)
-        if number % 32 == 0:
-            release(volume)
+        rows = np.empty((y.length, x.count), np.float32)
+        x.resample(plane, rows, axis=1)
+        y.resample(rows, planes[number], axis=0)
+        release_now_and_then(volume, number)
 
     # what is not finite is told of below
     with ThreadPoolExecutor(threads) as pool, np.errstate(invalid="ignore", over="ignore"):
         list(pool.map(resample_plane, range(len(volume))))
     require_contrast(float(lows.min()), float(highs.max()))
-    out = np.empty((z.count, y.count, x.count), np.float32) if out is None else out
-    rows = max(1, SLAB // planes[:, 0].size)
-    for first in range(0, y.count, rows):
-        out[:, first : first + rows] = z.resampled(planes[:, first : first + rows])
-        release(out)
+    z.resample(planes[: z.length], planes[: z.count], axis=0)
+    if out is None:
+        return planes[: z.count]
+    for number in range(z.count):
+        out[number] = planes[number]
+        release_now_and_then(out, number)
     return out
 
 
@@ -89,29 +95,49 @@ class Axis:
     def of(cls, length: int, step: float) -> Axis:
         """For an axis of `length` samples, and a new sample every `step` old ones."""
 
-        def demerit(padded: int) -> tuple[float, int]:
+        def demerit(padded: int) -> float:
             kept = max(1, round(padded / step))
-            off = abs(padded / kept / step - 1) * length
-            slow = sum(scipy.fft.next_fast_len(count, real=True) > count for count in (padded, kept))
-            return off / OUT_OF_STEP + slow, padded
+            off = abs(padded / kept / step - 1) * length / max(1, step)
+            return (off / OUT_OF_STEP) ** 2 + (_cost(padded) + _cost(kept)) / (length + length / step)
 
-        padded = min(range(length + LEAST_PADDING, length + MOST_PADDING), key=demerit)
+        padded = min(range(length + LEAST_PADDING, 2 * length + MORE_LENGTHS), key=demerit)
         return cls(length, rescaled_shape((length,) * 3, step)[0], step, padded, max(1, round(padded / step)))
 
-    def resampled(self, lines: Floats) -> Floats:
-        """An array (length, ...) float32 resampled along its first axis: (count, ...) float32."""
+    def resample(self, lines: Floats, out: Floats, axis: int) -> None:
+        """Resample a float32 array along its first or second axis into another, which may be the same memory."""
+        step = max(1, BLOCK * lines.shape[1 - axis] // lines.size)
+        for first in range(0, lines.shape[1 - axis], step):
+            place = (slice(None),) * (1 - axis) + (slice(first, first + step),)
+            out[place] = self._resampled(lines[place], axis)
+
+    def _resampled(self, lines: Floats, axis: int) -> Floats:
         before = (self.padded - self.length) // 2
         after = self.padded - self.length - before
-        padding = [(before, after)] + [(0, 0)] * (lines.ndim - 1)
-        spectrum = scipy.fft.rfft(np.pad(lines, padding, mode="symmetric"), axis=0, overwrite_x=True)
-        if self.kept > self.padded and self.padded % 2 == 0:
-            spectrum[-1] *= 0.5  # the wave at Nyquist is then one of two of a finer grid
-        waves = min(len(spectrum), self.kept // 2 + 1)
+        padding = [(before, after) if number == axis else (0, 0) for number in range(lines.ndim)]
+        spectrum = scipy.fft.rfft(np.pad(lines, padding, mode="symmetric"), axis=axis, overwrite_x=True)
+        waves = min(self.padded // 2 + 1, self.kept // 2 + 1)
         # new sample i is centred at (i + 1/2) new voxels from the corner
         start = before + (self.step - 1) / 2
-        turn = np.exp(2j * np.pi * np.arange(waves) * (start / self.padded)).astype(np.complex64)
+        turn = np.exp(2j * np.pi * np.arange(waves) * (start / self.padded)) * (self.kept / self.padded)
+        if self.kept > self.padded and self.padded % 2 == 0:
+            turn[-1] *= 0.5  # the wave at Nyquist is then one of two of a finer grid
+        along = [-1 if number == axis else 1 for number in range(lines.ndim)]
         with np.errstate(invalid="ignore"):  # voxels that are not finite are told from the result
-            spectrum = spectrum[:waves] * turn.reshape(-1, *[1] * (lines.ndim - 1))
-        samples = scipy.fft.irfft(spectrum, self.kept, axis=0, overwrite_x=True)[: self.count]
-        samples *= np.float32(self.kept / self.padded)
-        return samples
+            spectrum = _first(spectrum, waves, axis) * turn.astype(np.complex64).reshape(along)
+        return _first(scipy.fft.irfft(spectrum, self.kept, axis=axis, overwrite_x=True), self.count, axis)
+
+
+def _first(array: Reals, count: int, axis: int) -> Reals:
+    return array[(slice(None),) * axis + (slice(count),)]
+
+
+@functools.lru_cache(maxsize=1 << 14)
+def _cost(length: int) -> float:
+    """Time of a transform, up to a factor."""
+    left, factors, prime = length, 0, 2
+    while prime * prime <= left:
+        if left % prime:
+            prime += 1
+        else:
+            left, factors = left // prime, factors + prime
+    return length * min(1 + (factors + left) / COSTLY, PRIME)

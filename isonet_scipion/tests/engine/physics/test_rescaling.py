@@ -1,4 +1,6 @@
-"""Rescaling as waves: what is kept, where it lies, what noise remains."""
+"""Rescaling as waves: what is kept, where it lies, what noise remains, what it takes."""
+
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -23,10 +25,25 @@ def test_a_wave_keeps_its_place_and_height(old, new):
 
 
 @pytest.mark.parametrize("length", [60, 401, 1000])
-@pytest.mark.parametrize("step", [1.5, 1.337, 15 / 13.48, 0.71, 8.0])
-def test_the_last_voxel_is_in_its_place(length, step):
+@pytest.mark.parametrize("step", [1.5, 1.337, 15 / 13.48, 0.71, 8.0, 1.348, 0.931, 1.0014])
+def test_the_last_voxel_is_in_its_place_and_no_length_has_a_large_prime(length, step):
     axis = Axis.of(length, step)
     assert abs(axis.padded / axis.kept - step) * axis.count < 0.1 * max(1, step)
+    assert all(largest_prime(count) < 130 for count in (axis.padded, axis.kept))
+
+
+def largest_prime(number):
+    return max(p for p in range(1, number + 1) if number % p == 0 and all(p % q for q in range(2, p)))
+
+
+@pytest.mark.parametrize("step", [1.348, 0.931])
+def test_memory_of_the_result_and_of_what_is_between(step):
+    volume = np.random.default_rng(0).standard_normal((100, 300, 300), dtype=np.float32)
+    tracemalloc.start()
+    rescale(volume, 10.0, 10 * step)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1.5 * volume.nbytes
 
 
 def test_noise_that_the_new_voxels_cannot_show_is_left_out():
