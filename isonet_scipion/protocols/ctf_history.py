@@ -43,7 +43,9 @@ def addCtfHistory(form: Form, condition: str | None = None) -> None:
         f"*{BY_PROJECT}*: phase-flipped where the tomograms, or the tilt series that they were made from, are marked "
         "as CTF-corrected (IMOD's ctfphaseflip); corrected where they were deconvolved; raw where the tilt series are "
         "not marked. Of imported tomograms a project tells nothing: they are taken as raw, and the summary says so.\n\n"
-        "*phase-flipped*: the signs are right already and are not turned again (also Warp and AreTomo3).",
+        "*phase-flipped*: the signs are right already and are not turned again (also Warp, and AreTomo3 with -CorrCTF "
+        "2).\n\n"
+        "*corrected*: deconvolved in reconstruction, as AreTomo3 does by default. Leave the deconvolution out.",
     )
 
 
