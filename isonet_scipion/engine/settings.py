@@ -93,7 +93,8 @@ VOLTAGE = "Acceleration voltage in kV. Default: the table's, else 300."
 CS = "Spherical aberration in mm. Default: the table's, else 2.7."
 CTF_STATE = (
     "How the tomograms' CTF has been treated so far: raw (not at all), phase-flipped (as by IMOD's ctfphaseflip, Warp, "
-    "and AreTomo3 with -CorrCTF 2) or corrected (as by AreTomo3's default, a deconvolution). Default: the table's _isonetCtfState, else raw is assumed."
+    "and AreTomo3 with -CorrCTF 2) or corrected (as by AreTomo3's default, a deconvolution). Default: the table's "
+    "_isonetCtfState, else raw is assumed."
 )
 CHECK_AXES = "Refuse tomograms whose missing wedge shows that the tilt axis is not along y, or the beam not along z."
 SEED = "Seed of every random choice: the same seed gives the same result. Default: a new one each run."
