@@ -234,7 +234,7 @@ def kernels(arguments: argparse.Namespace, deadline: float) -> None:
 
 def training(arguments: argparse.Namespace, deadline: float) -> None:
     """Steps per second of both methods."""
-    from isonet_scipion.engine.process.device import choose_devices, is_out_of_memory
+    from isonet_scipion.engine.process.device import choose_devices, is_out_of_memory, training_scope
 
     small = arguments.small
     plans = [
@@ -256,15 +256,16 @@ def training(arguments: argparse.Namespace, deadline: float) -> None:
         for precision in formats:
             devices = choose_devices(arguments.gpus, precision)
             row = {
-                "backend": devices.backend, "GPUs": len(devices.gpus), "method": method, "cube": cube,
-                "format": precision,
+                "backend": devices.backend, "GPUs": devices.count if devices.gpus else 0, "method": method,
+                "cube": cube, "format": precision,
             }  # fmt: skip
             for batch in batches:
                 started = time.monotonic()
                 if started + slowest > deadline:
                     return
                 try:
-                    cells = measure_training(method, cube, batch * max(1, len(devices.gpus)), devices, small)
+                    with training_scope(devices):
+                        cells = measure_training(method, cube, batch * devices.count, small)
                 except Exception as error:
                     if not is_out_of_memory(error):
                         raise
@@ -274,7 +275,7 @@ def training(arguments: argparse.Namespace, deadline: float) -> None:
                 slowest = max(slowest, time.monotonic() - started)
 
 
-def measure_training(method: str, cube: int, batch: int, devices, small: bool) -> dict[str, float]:
+def measure_training(method: str, cube: int, batch: int, small: bool) -> dict[str, float]:
     """Cells of a row of the training's table."""
     import keras
     from training import forward_operations
@@ -283,7 +284,6 @@ def measure_training(method: str, cube: int, batch: int, devices, small: bool) -
     from isonet_scipion.engine.learning.noise_schedule import noise_sources
     from isonet_scipion.engine.network.unet import build_unet
     from isonet_scipion.engine.physics.wedge import TiltRange
-    from isonet_scipion.engine.process.device import training_scope
     from isonet_scipion.engine.settings import NetworkSettings, OnePassSettings
 
     keras.utils.set_random_seed(1)
@@ -293,14 +293,13 @@ def measure_training(method: str, cube: int, batch: int, devices, small: bool) -
     if method != "iterative":
         given = {"filter_base": 8} if small else {}
         shape = OnePassSettings.given({**(OnePassSettings.WITH_HALVES if halves == 2 else {}), **given}).network
-    with training_scope(devices):
-        model = build_unet(shape)
-        if method == "iterative":
-            trained, operations = iterative_model(model), 3 * batch * forward_operations(model, cube)
-        else:
-            trained, side = one_pass_model(model, shape, cube)
-            estimates = batch / 2 * forward_operations(model, side)
-            operations = 3 * batch * forward_operations(model, cube) + estimates
+    model = build_unet(shape)
+    if method == "iterative":
+        trained, operations = iterative_model(model), 3 * batch * forward_operations(model, cube)
+    else:
+        trained, side = one_pass_model(model, shape, cube)
+        estimates = batch / 2 * forward_operations(model, side)
+        operations = 3 * batch * forward_operations(model, cube) + estimates
     seed_dropout(model, 1, 0)
     noise = noise_sources([tilt], cube, "noFilter", None, rng)
     if method == "iterative":

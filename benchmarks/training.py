@@ -40,7 +40,7 @@ def forward_operations(model, cube: int) -> float:
     return total
 
 
-def measure(arguments: argparse.Namespace, batch: int, devices) -> tuple[float, float, float]:
+def measure(arguments: argparse.Namespace, batch: int) -> tuple[float, float, float]:
     """Seconds per step with pairs made on the fly and with one ready batch, and operations per step."""
     import keras
 
@@ -57,9 +57,8 @@ def measure(arguments: argparse.Namespace, batch: int, devices) -> tuple[float, 
     subtomograms = [rng.normal(size=(size,) * 3).astype(np.float32) for _ in range(SUBTOMOGRAMS)]
     noise = noise_sources([TiltRange()] * SUBTOMOGRAMS, cube, "noFilter", None, rng)
     keras.utils.set_random_seed(1)
-    with training_scope(devices):
-        model = build_unet(NetworkSettings(filter_base=arguments.filter_base))
-        compile_model(model, 0.0004)
+    model = build_unet(NetworkSettings(filter_base=arguments.filter_base))
+    compile_model(model, 0.0004)
     seconds: dict[type, list[float]] = {PairSource: [], ReadyBatch: []}
     for turn in range(ROUNDS + 1):
         for kind in (PairSource, ReadyBatch):
@@ -94,7 +93,8 @@ def main() -> None:
         device = ", ".join(devices.gpus) or f"CPU, {os.cpu_count()} cores"
         for batch in map(int, arguments.batch.split(",")):
             try:
-                made, ready, operations = measure(arguments, batch, devices)
+                with training_scope(devices):
+                    made, ready, operations = measure(arguments, batch)
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise

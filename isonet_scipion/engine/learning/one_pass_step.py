@@ -10,6 +10,7 @@ import scipy.fft
 from keras import ops
 
 from isonet_scipion.engine.physics.wedge import TiltRange, wedge_filter
+from isonet_scipion.engine.process.device import each_own_samples
 
 if TYPE_CHECKING:
     from isonet_scipion.engine.arrays import Doubles, Floats
@@ -53,10 +54,22 @@ class OnePassModel(keras.Model):  # type: ignore[misc]  # Keras has no types
         crop_transfer and cube_transfer of `Transfer.filter`, the network makes the density: what a tomogram shows of it
         is compared.
         """
+        # one for both halves, of their mean, which has less noise and is what the network is for
+        mean = ops.mean(inputs["crops"], axis=1)[..., None]
+        estimates = ops.stop_gradient(self.estimator(mean, training=False)[..., 0])
+        seen, target = each_own_samples(self._pairs)(inputs, estimates)
+        cubes = ops.reshape(seen, (-1, *seen.shape[2:]))
+        restored = self.network(cubes[..., None], training=training)[..., 0]
+        if "cube_transfer" in inputs:
+            # radial, so that it is the same for each rotation
+            filters = ops.repeat(inputs["cube_transfer"], VIEWS, axis=0)
+            restored = each_own_samples(transferred)(restored, filters)
+        return ops.reshape(restored, ops.shape(target)) - target
+
+    def _pairs(self, inputs: dict[str, Any], estimates: Any) -> tuple[Any, Any]:
+        """What the network is shown, and its targets, each (b, VIEWS, cube, cube, cube), of crops with estimates."""
         crops = inputs["crops"]
         side, halves = crops.shape[-1], crops.shape[1]
-        # one for both halves, of their mean, which has less noise and is what the network is for
-        estimates = ops.stop_gradient(self.estimator(ops.mean(crops, axis=1)[..., None], training=False)[..., 0])
         if "crop_transfer" in inputs:
             estimates = transferred(estimates, inputs["crop_transfer"])
         missing = ops.reshape(crops - estimates[:, None], (-1, side, side, side))
@@ -67,16 +80,9 @@ class OnePassModel(keras.Model):  # type: ignore[misc]  # Keras has no types
         for view in range(VIEWS):
             turned = ops.map(lambda pair: self._turned(pair[0], pair[1], grid), (filled, inputs["matrices"][:, view]))
             shown, compared = shown_and_target(turned, view, inputs["rotated_filter"])
-            seen.append(shown)
-            target.append(compared)
-        noise = ops.concatenate([inputs["noise"][:, view] for view in range(VIEWS)], axis=0)
-        seen, target = (self._centre(ops.concatenate(parts, axis=0)) for parts in (seen, target))
-        restored = self.network((seen + noise)[..., None], training=training)[..., 0]
-        if "cube_transfer" in inputs:
-            # radial, so that it is the same for each rotation
-            restored = transferred(restored, ops.concatenate([inputs["cube_transfer"]] * VIEWS, axis=0))
-        errors = restored - target
-        return ops.stack(ops.split(errors, VIEWS, axis=0), axis=1)
+            seen.append(self._centre(shown) + inputs["noise"][:, view])
+            target.append(self._centre(compared))
+        return ops.stack(seen, axis=1), ops.stack(target, axis=1)
 
     def _turned(self, volumes: Any, matrix: Any, grid: int) -> Any:
         """Volumes (halves, s, s, s) sampled at matrix @ p for all points p of a grid around their centre."""
@@ -144,6 +150,10 @@ def weighted_error(weights: Any, errors: Any) -> Any:
     tensor
         (b, VIEWS).
     """
+    return each_own_samples(_weighted_error)(weights, errors)
+
+
+def _weighted_error(weights: Any, errors: Any) -> Any:
     plane = ops.fft2((errors, ops.zeros_like(errors)))
     real, imaginary = ops.fft(tuple(ops.transpose(part, (0, 1, 3, 4, 2)) for part in plane))
     # sums to the mean square; the divisor as a float, for JAX's integers have 32 bits

@@ -93,8 +93,11 @@ class Run(Generic[Batches]):
         require_own_losses(self.folder / LOSS_TABLE)
         keras.utils.set_random_seed(self.decided.seed % 2**32)
         with training_scope(self.devices):
-            self.model = build_unet(self.settings.network)
-            self.method.compile(self.model)
+            return self._train()
+
+    def _train(self) -> Path:
+        self.model = build_unet(self.settings.network)
+        self.method.compile(self.model)
         self._resume()
         state, last = self.state, self.settings.iterations
         left = last - state.iteration + 1

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.process.device import shared_out
 from isonet_scipion.engine.settings import NetworkSettings
 
 if TYPE_CHECKING:
@@ -199,4 +200,4 @@ def run_network(model: keras.Model, batch: Floats) -> Floats:
     if strategy is not None and strategy.num_replicas_in_sync > 1:
         # predict_on_batch would give each device the whole batch, and return all their results
         return np.asarray(model(batch[..., None], training=False), np.float32)[..., 0]
-    return np.asarray(model.predict_on_batch(batch[..., None]), np.float32)[..., 0]
+    return np.asarray(model.predict_on_batch(shared_out(batch[..., None])), np.float32)[..., 0]

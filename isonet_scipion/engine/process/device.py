@@ -31,6 +31,7 @@ OUT_OF_MEMORY = (
     "ALLOC_FAILED", "No algorithm worked", "Dst tensor is not initialized", "failed to allocate",
     "Cannot allocate memory", "unable to allocate", "can't start new thread",
 )  # fmt: skip
+SHARING = ("tensorflow", "jax")  # backends with which several GPUs train together
 SPARE_THREADS = 16
 LEAST_ADDRESS_SPACE = 3 << 29  # bytes; with less, TensorFlow ends the process while it is imported
 
@@ -42,7 +43,7 @@ class Devices:
     backend: str
     gpus: tuple[str, ...]  # names
     policy: str  # Keras's name of the number format
-    replicas: tuple[str, ...] = ("CPU:0",)  # TensorFlow's names of the devices that share a batch
+    replicas: tuple[str, ...] = ("CPU:0",)  # names of the devices that share a batch
 
     @property
     def count(self) -> int:
@@ -106,7 +107,7 @@ def choose_devices(gpu_id: str | None = None, precision: str = "float32") -> Dev
     policy = ("mixed_bfloat16" if bfloat16 else "float32") if precision == "auto" else precision
     keras.config.set_dtype_policy(policy)
     replicas = tuple(f"GPU:{number}" for number in range(len(gpus))) or ("CPU:0",)
-    return Devices(backend, gpus, policy, replicas)
+    return Devices(backend, gpus, policy, replicas if backend in SHARING else replicas[:1])
 
 
 @contextmanager
@@ -174,12 +175,53 @@ def _has_bfloat16(backend: str) -> bool:
 
 
 def training_scope(devices: Devices) -> AbstractContextManager[Any]:
-    """Context in which a network is built and compiled, so that several GPUs share each batch."""
-    if devices.backend == "tensorflow" and devices.count > 1:
+    """Context in which a network is built, compiled and trained, so that several GPUs share each batch.
+
+    With JAX what a network is trained to is the same for any number of devices, to rounding: its batch normalisation
+    and dropout are those of the whole batch. With TensorFlow they are those of each device's share.
+    """
+    if len(devices.gpus) > devices.count:
+        log.warning("%s trains on one GPU, the first of %d.", devices.backend, len(devices.gpus))
+    if devices.count == 1:
+        return nullcontext()
+    if devices.backend == "tensorflow":
         import tensorflow as tf
 
         return tf.distribute.MirroredStrategy(list(devices.replicas)).scope()
-    return nullcontext()
+    import keras
+
+    return keras.distribution.DataParallel(devices=[name.lower() for name in devices.replicas]).scope()
+
+
+def each_own_samples(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of tensors whose first axis counts samples that do not mix, for a `training_scope`.
+
+    JAX alone needs it: where it shares out a batch by itself, all devices compute transforms and loops of all samples.
+    """
+    import keras
+
+    sharing = keras.distribution.distribution()
+    if sharing is None:
+        return function
+    import jax
+
+    if hasattr(jax, "shard_map"):
+        shard_map = jax.shard_map
+    else:  # before JAX 0.6
+        from jax.experimental.shard_map import shard_map
+    spec: Any = jax.sharding.PartitionSpec  # it has no types
+    by_sample = spec(sharing.batch_dim_name)
+    return shard_map(function, mesh=sharing.device_mesh.backend_mesh, in_specs=by_sample, out_specs=by_sample)
+
+
+def shared_out(batch: Any) -> Any:
+    """A batch, in a `training_scope` of JAX with a share on each device where it can be divided evenly."""
+    import keras
+
+    sharing = keras.distribution.distribution()
+    if sharing is None or len(batch) % sharing.num_model_replicas:
+        return batch
+    return keras.distribution.distribute_tensor(batch, sharing.get_data_layout(batch.shape))
 
 
 def require_threads(count: int) -> None:

@@ -152,7 +152,7 @@ def _iterative(subtomo_star: str, settings: IterativeSettings, seed: int) -> Run
     if settings.patience is not None:
         training, kept = _kept_from_training(table, size, seed)
         learned, unseen = list(compress(subtomograms, training)), [subtomograms[number] for number in kept]
-    settings = _batches(settings, devices, len(learned), least=4)
+    settings = _batches(settings, devices, len(learned), 4, 1, "one pair")
     method = Iterative(learned, cube_size, settings, devices, unseen)
     return Run(method, settings, metadata, devices, *_start(settings))
 
@@ -173,21 +173,13 @@ def _one_pass(star_file: str, settings: OnePassSettings, seed: int) -> Run[Any]:
     _check(settings, cube_size)
     transfers = [_transfer(entry, settings) if settings.ctf_aware else None for entry in entries]
     devices = choose_devices(settings.gpuID, settings.precision)
-    settings = _batches(settings, devices, len(entries), least=2)
 
     from isonet_scipion.engine.learning.one_pass import OnePass
     from isonet_scipion.engine.learning.one_pass_batches import read_source
     from isonet_scipion.engine.learning.one_pass_step import VIEWS
     from isonet_scipion.engine.learning.run import Run
 
-    pairs = VIEWS * devices.count
-    batch_size = settings.decided().batch_size
-    if batch_size % pairs:
-        raise EngineError(
-            "batch_size",
-            f"{batch_size} is not a multiple of {pairs}, {VIEWS} pairs of a crop for each device",
-            f"Give {max(1, batch_size // pairs) * pairs}.",
-        )
+    settings = _batches(settings, devices, len(entries), VIEWS, VIEWS, f"{VIEWS} pairs of a crop")
     side = crop_side(cube_size, settings.any_angle > 0, divisor)
     sources, deconvolved = [], set()
     for entry, tilt, transfer in zip(entries, tilts, transfers):
@@ -223,9 +215,19 @@ def _transfer(entry: TomogramEntry, settings: OnePassSettings) -> Transfer:
     return transfer
 
 
-def _batches(settings: Settings, devices: Devices, count: int, least: int) -> Settings:
-    """The settings with a batch size and a number of steps for so many subtomograms or tomograms."""
-    batch = settings.batch_size or max(least, 2 * devices.count)
+def _batches(settings: Settings, devices: Devices, count: int, usual: int, least: int, told: str) -> Settings:
+    """The settings with a batch size and a number of steps for so many subtomograms or tomograms.
+
+    Raises
+    ------
+    EngineError
+        If the batch can't be shared evenly: `least` pairs (`told`), or a multiple, for each device.
+    """
+    unit = least * devices.count
+    batch = settings.batch_size or max(usual, 2 * devices.count)
+    if batch % unit:
+        why = f"{batch} is not a multiple of {unit}, {told} for each device"
+        raise EngineError("batch_size", why, f"Give {max(1, batch // unit) * unit}.")
     steps = settings.steps_per_epoch or max(1, min(6 * count // batch, 200))
     return dataclasses.replace(settings, batch_size=batch, steps_per_epoch=steps)
 

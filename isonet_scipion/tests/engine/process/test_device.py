@@ -49,3 +49,21 @@ def test_free_memory_is_that_of_the_first_chosen_gpu(monkeypatch):
     assert "--id=3" in asked[0]
     monkeypatch.setattr(device.subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 0, "no number"))
     assert free_memory(GPU) == 8 << 30
+
+
+def test_a_backend_that_trains_on_one_gpu_says_so(caplog):
+    two = Devices("torch", ("one GPU", "another"), "float32", ("GPU:0",))
+    with device.training_scope(two):
+        assert two.count == 1 and "torch trains on one GPU, the first of 2" in caplog.text
+    caplog.clear()
+    with device.training_scope(GPU):
+        assert not caplog.text
+
+
+@pytest.mark.parametrize(("backend", "count"), [("torch", 1), ("jax", 2), ("tensorflow", 2)])
+def test_gpus_share_a_batch_where_the_backend_can(monkeypatch, backend, count):
+    monkeypatch.setattr(device, "_gpu_names", lambda _: ("one GPU", "another"))
+    monkeypatch.setattr(device, "_has_bfloat16", lambda _: False)
+    monkeypatch.setattr("keras.backend.backend", lambda: backend)
+    found = choose_devices()
+    assert len(found.gpus) == 2 and found.count == count
