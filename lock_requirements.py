@@ -3,10 +3,10 @@
     python lock_requirements.py [--check] [--scipion]
 
 For each backend, with and without CUDA, and each Python, on Linux and x86-64: pip resolves the package's requirements
-and says what it would install, for which it downloads gigabytes where there is CUDA. Those of JAX with CUDA are not
-listed: pip takes the newest that fit. `--check` writes nothing and fails where a list does not fit the requirements.
-`--scipion` writes the constraints of Scipion's half instead, all packages for each Python that Scipion may have; it
-needs uv (`pip install uv`), which resolves for other Pythons also what comes as source.
+and says what it would install, for which it downloads gigabytes where there is CUDA. `--check` writes nothing and fails
+where a list does not fit the requirements. `--scipion` writes the constraints of Scipion's half instead, all packages
+for each Python that Scipion may have; it needs uv (`pip install uv`), which resolves for other Pythons also what comes
+as source.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from isonet_scipion.interpreters import Version
 
 PLATFORMS = [f"manylinux_2_{minor}_x86_64" for minor in (28, 27, 24, 17)] + ["manylinux2014_x86_64", "linux_x86_64"]
-UNLISTED = {("jax", True)}
 SCIPION_HEAD = "# Made by lock_requirements.py --scipion: versions that fit together. Do not edit.\n"
 SCIPION_PYTHONS = tuple((3, minor) for minor in range(8, 13))
 NO_INSTALLER = {"pip", "setuptools", "wheel"}  # an environment has its own
@@ -100,8 +99,6 @@ def main() -> int:
     if arguments.scipion:
         return status
     for backend, gpu, python in environment.kinds():
-        if (backend, gpu) in UNLISTED:
-            continue
         file, wanted = environment.locked(backend, gpu, python), environment.requirements(backend, gpu, python)
         if not arguments.check:
             file.parent.mkdir(exist_ok=True)

@@ -268,8 +268,6 @@ def test_the_tested_packages_are_installed_with_their_hashes(tools, tmp_path, mo
 
 def test_the_lists_of_tested_packages_meet_the_requirements():
     for backend, gpu, python in environment.kinds():
-        if (backend, gpu) == ("jax", True):
-            continue  # CUDA's packages for JAX are not listed: pip takes the newest that fit
         rows = environment.locked(backend, gpu, python).read_text().splitlines()[1:]
         listed = {row.split("==")[0]: row.split("==")[1].split()[0] for row in rows}
         assert all(" --hash=sha256:" in row for row in rows)
