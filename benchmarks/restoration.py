@@ -40,6 +40,8 @@ SCENES = {
     "crowd_small": Scene((96, 160, 160), ("--seed", 11), ("--snr", 1)),
     "narrow": Scene((96, 192, 192), ("--seed", 5), ("--snr", 2), tilt=(-50, 50)),
     "dens": Scene((96, 192, 192), ("--seed", 23), ("--snr", 0.5, "--defocus", 3, "--dose-per-tilt", 3), True),
+    "dens3": Scene((96, 192, 192), ("--seed", 41), ("--snr", 1.5, "--defocus", 3), True),
+    "skew": Scene((96, 192, 192), ("--seed", 13), ("--snr", 1), tilt=(-30, 66)),
     "held": Scene((96, 192, 192), PROTEINS, ("--snr", 1), True),
     "held2": Scene((96, 192, 192), PROTEINS, ("--snr", 0.5, "--defocus", 3, "--dose-per-tilt", 3), True),
 }
