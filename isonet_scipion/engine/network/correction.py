@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 # deviation of the Gaussian that halves waves of length 1: exp(-2 (pi HALF_WIDTH)^2) = 1/2
 HALF_WIDTH = math.sqrt(math.log(2) / 2) / math.pi
 REACH_SAMPLE = (32, 32, 128)  # voxels that the reach is measured on, at the most
-SEEN = 0.01  # of the result's standard deviation; less does not show
+SEEN = 0.01  # of the result's standard deviation, in the root mean square; less does not show
 
 
 def correct(
@@ -196,6 +196,6 @@ def measured_halo(network: Callable[[Floats], Floats], volume: Floats, divisor: 
     other = piece.copy()
     other[:, :, half:] = piece[::-1, ::-1, half:]
     one, two = network(np.stack([piece, other]))
-    by_distance = np.abs(one - two)[:, :, :half].max(axis=(0, 1))[::-1]
+    by_distance = np.sqrt(np.square(one - two)[:, :, :half].mean(axis=(0, 1)))[::-1]
     seen = np.flatnonzero(by_distance > SEEN * one.std())
     return (int(seen[-1]) + 1 if len(seen) else 0) + RAMP // 2

@@ -287,7 +287,8 @@ def _tile_voxels(devices: Devices, network: NetworkSettings) -> int:
     width = 2 if "16" in devices.policy else 4
     share = GPU_SHARE if devices.gpus else MAIN_SHARE
     by_memory = share * free_memory(devices) / (FEATURE_MAPS * channels * width + SINGLE_MAPS * 4)
-    return int(min(by_memory, MOST_ELEMENTS / (2 * channels)))
+    largest = 2 * max(1, network.filter_base / network.stem**3, network.fine)  # what is joined to a skip connection
+    return int(min(by_memory, MOST_ELEMENTS / largest))
 
 
 def _warn_of_differences(entry: TomogramEntry, metadata: ModelMetadata) -> None:

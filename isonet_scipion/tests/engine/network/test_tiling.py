@@ -1,3 +1,4 @@
+import keras
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,7 +8,9 @@ from scipy.ndimage import uniform_filter
 from isonet_scipion.engine.conventions import Normalisation
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.network.correction import correct, measured_halo
+from isonet_scipion.engine.network.model_file import BUILTIN_FILE, read_metadata
 from isonet_scipion.engine.network.tiling import HALO, RAMP, Tiling, automatic_tiling, isonet_tiling, map_tiles
+from isonet_scipion.engine.network.unet import build_unet
 from isonet_scipion.engine.process.device import Devices
 from isonet_scipion.engine.settings import NetworkSettings
 from isonet_scipion.engine.stages import predict
@@ -95,6 +98,19 @@ def test_a_large_tomogram_goes_through_the_default_network_little_more_than_once
     # the default network's reach, measured on one that was trained; see the test below
     tiling = automatic_tiling((400, 1000, 1000), DIVISOR, voxels, 16)
     assert tiling.load((400, 1000, 1000)) <= load
+
+
+@pytest.mark.parametrize("network", [NetworkSettings(), read_metadata(BUILTIN_FILE).network])
+def test_the_largest_tensor_of_the_largest_tile_has_as_many_elements_as_one_may_have(network):
+    devices = Devices("jax", ("a GPU",), "mixed_bfloat16", ("GPU:0",))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(predict, "free_memory", lambda _: 500 << 30)
+        voxels = predict._tile_voxels(devices, network)
+    model = build_unet(network)
+    sides = [4 * side for side in network.divisor]
+    made = keras.Model(model.input, [layer.output for layer in model.layers])
+    elements = max(array.size for array in made.predict_on_batch(np.zeros((1, *sides, 1), np.float32)))
+    assert voxels * elements / np.prod(sides) == pytest.approx(2**31, rel=1e-6)
 
 
 def test_the_halo_follows_the_networks_reach():
