@@ -235,7 +235,7 @@ COORDINATE_UNITS = ("voxels", "pixels", "angstrom", "centred_angstrom", "fractio
 
 @dataclass(frozen=True)
 class ExtractSettings:
-    """Cut subtomograms at random places of the mask, or at given coordinates."""
+    """Cut subtomograms at random positions in the mask, or at given coordinates."""
 
     use_deconv_tomo: bool = option(True, USE_DECONV)
     subtomo_folder: str = option("subtomo", "Folder of the subtomograms.")

@@ -52,7 +52,7 @@ class ProtIsoNetBase(EMProtocol):
             BooleanParam,
             default=has_gpu(),
             label="Use GPU?",
-            help="Without a GPU the CPU does the same work, some ten times slower. The default is Yes where this "
+            help="Without a GPU the CPU does the same work, about ten times slower. The default is Yes where this "
             "machine has an NVIDIA driver. With Yes, GPUs that are not there are an error.",
         )
         form.addHidden(

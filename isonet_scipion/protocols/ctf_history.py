@@ -38,7 +38,7 @@ def addCtfHistory(form: Form, condition: str | None = None) -> None:
         validators=[OneOf(CHOICES)],
         default=0,
         condition=condition,
-        label="CTF so far",
+        label="CTF correction so far",
         help="How the CTF of the tomograms has been treated so far.\n\n"
         f"*{BY_PROJECT}*: phase-flipped where the tomograms, or the tilt series that they were made from, are marked "
         "as CTF-corrected (IMOD's ctfphaseflip); corrected where they were deconvolved; raw where the tilt series are "
@@ -69,16 +69,16 @@ def correctedErrors(states: States, label: str) -> list[str]:
         return []
     return [
         f"*{label}*: the CTF of {', '.join(corrected)} is corrected already. Select them as they were before, or say "
-        "what they are by *CTF so far*."
+        "what they are by *CTF correction so far*."
     ]
 
 
 def statesInWords(states: Iterable[str | None]) -> str:
     """How many tomograms of each state there are, for a summary."""
     states = list(states)
-    words = {**{state: state for state in CTF_STATES}, None: "taken as raw, as nothing tells otherwise,"}
-    told = [f"{word} {states.count(state)}" for state, word in words.items() if state in states]
-    return f"CTF before: {', '.join(told)}."
+    words = {**{state: state for state in CTF_STATES}, None: "assumed to be raw (nothing says otherwise)"}
+    told = [f"{states.count(state)} {word}" for state, word in words.items() if state in states]
+    return f"CTF correction before: {', '.join(told)}."
 
 
 def _traced(items: EMSet, maker: Protocol | None, protocol: Protocol, seen: set[int]) -> dict[str, str | None]:

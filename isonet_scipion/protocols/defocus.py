@@ -84,16 +84,19 @@ def sourcedDefoci(
 def usedDefocus(defoci: Iterable[str | None], sources: Iterable[str | None]) -> str:
     """What a summary says of the defoci (A) that tables hold, and where they are from."""
     values, sources = [float(value) for value in defoci if value is not None], list(sources)
-    ends = f"{min(values):.0f} to {max(values):.0f} Å" if values else "not known"
-    byCtf = sources.count(CTF)
-    return f"Defocus {ends}; by CTFs: {byCtf} of {len(sources)}, by the form: {sources.count(FORM)}."
+    ends = (
+        " to ".join(dict.fromkeys(f"{end:.0f}" for end in (min(values), max(values)))) + " Å" if values else "unknown"
+    )
+    counts = {"the CTFs": sources.count(CTF), "the form": sources.count(FORM)}
+    told = [f"{count} of {len(sources)} from {source}" for source, count in counts.items() if count]
+    return f"Defocus: {ends} ({', '.join(told) or 'none given'})."
 
 
 def defocusErrors(protocol: Protocol, defoci: Defoci, isLeftOut: bool = False) -> list[str]:
     """What is wrong with the defoci of `defociById`."""
     ctfs = protocol.inputCtfs.get()
     if ctfs is None and protocol.defocus.get() is None:
-        return ["*Defocus*: select CTFs or give the defocus of the tomograms."]
+        return ["*Defocus*: select CTFs or give the defocus of the tomograms in Å, such as 30000 for 3 µm."]
     errors, without = [], withoutCtf(defoci)
     if ctfs is not None and not isLeftOut and without:
         errors.append(f"*Defocus* is needed for the tomograms without CTF: {', '.join(without)}.")

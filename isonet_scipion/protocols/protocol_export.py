@@ -44,7 +44,12 @@ class ProtIsoNetExport(ProtIsoNetBase):
         for name, kind, label, help in (
             ("inputTomograms", "SetOfTomograms", "Tomograms", "As reconstructed, or deconvolved."),
             ("inputMasks", "SetOfTomoMasks", f"Masks{OPTIONAL}", "Masks of these tomograms."),
-            ("inputCorrected", "SetOfTomograms", f"Corrected tomograms{OPTIONAL}", "What the correction made of them."),
+            (
+                "inputCorrected",
+                "SetOfTomograms",
+                f"Corrected tomograms{OPTIONAL}",
+                "The result of *correct tomograms*.",
+            ),
             ("inputSubtomograms", "SetOfSubTomograms", f"Subtomograms{OPTIONAL}", "For the training."),
         ):
             isFirst = name == "inputTomograms"

@@ -33,7 +33,7 @@ ENOUGH = 300  # subtomograms to train on, after IsoNet's tutorial
 class ProtIsoNetExtract(ProtIsoNetTomograms):
     """Cut subtomograms out of the tomograms: the examples from which the network learns.
 
-    They are cut at random places of the sample, so no picking is needed; or at coordinates, if given.
+    They are cut at random positions of the sample, so no picking is needed; or at coordinates, if given.
     About 300 in all are usually enough.
     """
 
@@ -267,7 +267,7 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
         ]
 
     def _methods(self) -> list[str]:
-        random = "at random places of the sample" if self._used("inputMasks") else "at random places"
+        random = "at random positions of the sample" if self._used("inputMasks") else "at random positions"
         where = "at given coordinates" if self._used("inputCoordinates") else random
         number = getattr(self, self.OUTPUT).getSize() if hasattr(self, self.OUTPUT) else 0
         return [f"{number} subtomograms of {self._usedCropSize()} voxels were extracted {where} for IsoNet [Liu2022]."]

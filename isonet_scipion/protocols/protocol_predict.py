@@ -85,7 +85,7 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
             pointerClass="IsoNetModel",
             important=True,
             allowsNull=True,
-            label=f"Model{OPTIONAL}",
+            label=f"Model, else builtin{OPTIONAL}",
             help="A network trained on these or similar tomograms. Empty: the builtin model, which has learned from "
             "simulated tomograms, so no training is needed. The report says how well it restores yours; train a "
             "network of your own (train, one-pass) where that is not enough.",
@@ -113,9 +113,11 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
             PredictSettings,
             "confidence",
             "Confidence volumes?",
-            "They are a second output, and a colour on the slices in the report and in IsoNet slices. On a CPU they "
-            "take a fifth of the time more. They were calibrated on simulated tomograms and the builtin model: of "
-            "other samples their order can be trusted rather than their values.",
+            words="Yes: a second volume for each tomogram says for each place, from 0 to 1, how far what was filled "
+            "into the missing wedge is expected to agree with the truth, averaged over about 48 voxels. It is a second "
+            "output, and a colour on the slices in the report and in IsoNet slices. On a CPU it takes a fifth more "
+            "time. It was calibrated on simulated tomograms and the builtin model; for other samples use it to compare "
+            "places, not as a number.",
         )
         group = form.addGroup("Tiles")
         addOption(

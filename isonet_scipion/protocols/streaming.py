@@ -71,7 +71,8 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
             IntParam,
             default=10,
             label="Look for new tomograms every (seconds)",
-            help="While the input is still growing. Each tomogram is worked on as soon as it is there.",
+            help="How often to look while the input set is still growing. Each tomogram is processed as soon as "
+            "it is there.",
         )
         form.addParallelSection(threads=3, mpi=0, **threads)
 

@@ -108,7 +108,8 @@ def addTomograms(form: Form) -> None:
         OnePassSettings,
         "bfactor",
         "B-factor (Å²)",
-        words="B of the envelope exp(-B k²/4) on the CTF. 0: none. Larger: a sharper result, noise included.",
+        words="The CTF is damped by exp(-B k²/4). 0: not damped. Larger values give a sharper result, but sharpen "
+        "noise too.",
         expert=True,
         condition="ctfAware",
         validators=positive,

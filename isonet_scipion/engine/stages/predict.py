@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
+import shlex
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -148,6 +150,19 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
             reporter.write(entry, volume, halves, after, border, mark, settings.report)
     if settings.report:
         log.info("%s", write_tomograms_page(settings.output_dir))
+    _tell_how_to_look(volume, target)
+
+
+def _tell_how_to_look(before: Volume, target: Path) -> None:
+    """Log the command that shows a tomogram in the installed program that reads its format; nothing without one."""
+    if target.suffix == ".mrc" and shutil.which("3dmod"):
+        log.info("To look at the tomogram before and after (keys 1 and 2): 3dmod %s", _words(before.path, target))
+    elif target.suffix == ".zarr" and shutil.which("napari"):
+        log.info("To look at it, with the plugin napari-ome-zarr: napari %s", _words(target))
+
+
+def _words(*paths: str | Path) -> str:
+    return " ".join(shlex.quote(str(path)) for path in paths)
 
 
 @dataclasses.dataclass

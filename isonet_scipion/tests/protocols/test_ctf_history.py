@@ -116,9 +116,9 @@ class TestIsoNetCtfHistory(IsoNetTest):
             expected = deconvolve(scene(SHAPES[ours.getTsId()], number), Deconvolution(VOXEL_SIZE, CTF))
             np.testing.assert_allclose(read(right.getFileName()), expected, atol=1e-3)
             np.testing.assert_allclose(read(ours.getFileName()), expected, atol=2e-3 * expected.std())
-        self.assertIn("CTF before: phase-flipped 2.", " ".join(runs["flipped"].summary()))
+        self.assertIn("CTF correction before: 2 phase-flipped.", " ".join(runs["flipped"].summary()))
         self.assertIn("Of 2 of them, which were phase-flipped already", runs["flipped"].methods()[0])
-        self.assertIn("CTF before: raw 2.", " ".join(runs["raw"].summary()))
+        self.assertIn("CTF correction before: 2 raw.", " ".join(runs["raw"].summary()))
         # what is deconvolved is not deconvolved again, also behind a further protocol
         deconvolved = {"inputTomograms": (runs["flipped"], "tomograms")}
         twice = self.prepare(ProtIsoNetDeconv, deconvolved, defocus=DEFOCUS)
@@ -142,7 +142,9 @@ class TestIsoNetCtfHistory(IsoNetTest):
 
     def test_what_nothing_tells_is_assumed_and_said(self) -> None:
         deconv = self.run_(ProtIsoNetDeconv, {"inputTomograms": (self.tomograms, "Tomograms")}, defocus=DEFOCUS)
-        self.assertIn("CTF before: taken as raw, as nothing tells otherwise, 2.", " ".join(deconv.summary()))
+        self.assertIn(
+            "CTF correction before: 2 assumed to be raw (nothing says otherwise).", " ".join(deconv.summary())
+        )
 
     @staticmethod
     def column(path: str, label: str) -> list[str | None]:

@@ -108,7 +108,7 @@ class TestIsoNetValues(LiveTest):
         ]
         self.assertEqual([masks[tsId][place] for tsId, place in places], [1] * 8)
         self.assertIn("Masks: 2 of 2.", " ".join(extract.summary()))
-        self.assertIn("at random places of the sample", " ".join(extract.methods()))
+        self.assertIn("at random positions of the sample", " ".join(extract.methods()))
 
     @staticmethod
     def scheduleLog(protocol) -> str:
@@ -125,7 +125,7 @@ class TestIsoNetValues(LiveTest):
         self.assertRefusedOnContinue(deconv, r"\*Defocus.* was 18350.0, now it is 40000.0")
         self.proj.launchProtocol(deconv, wait=True)
         self.assertIn("*SNR falloff* was empty, now it is 0.3", deconv.getErrorMessage())
-        self.assertIn("Defocus 18350 to 18350 Å; by CTFs: 0 of 2, by the form: 2.", deconv.summary())
+        self.assertIn("Defocus: 18350 Å (2 of 2 from the form).", deconv.summary())
         for text in (deconv.summary(), deconv.methods()):
             self.assertIn("alloff of the SNR 1, strength 1", " ".join(text))
         # as it was it goes on; Restart makes everything anew
@@ -140,7 +140,7 @@ class TestIsoNetValues(LiveTest):
         self.launchProtocol(deconv)
         for item in deconv.tomograms:
             self.assertGreater(np.abs(read(item.getFileName()) - before[item.getTsId()]).max(), 0.1)
-        self.assertIn("Defocus 40000 to 40000 Å", " ".join(deconv.summary()))
+        self.assertIn("Defocus: 40000 Å (2 of 2 from the form).", " ".join(deconv.summary()))
         self.assertIn("falloff of the SNR 0.3", " ".join(deconv.methods()))
 
     def test_masks_and_subtomograms_are_told_with_the_values_that_they_were_made_with(self) -> None:
@@ -155,7 +155,7 @@ class TestIsoNetValues(LiveTest):
         self.assertRefusedOnContinue(extract, r"\*Masks\* was another input.*\*Cube size.* was 16, now it is 8")
         self.assertIn("for cubes of 16 voxels", " ".join(extract.summary()))
         self.assertIn("Masks: 0 of 2.", " ".join(extract.summary()))
-        self.assertIn("at random places for", " ".join(extract.methods()))
+        self.assertIn("at random positions for", " ".join(extract.methods()))
         self.check_training(extract)
 
     def check_training(self, extract: ProtIsoNetExtract) -> None:

@@ -221,6 +221,20 @@ def test_ome_zarr_in_and_out(project, run, tmp_path, monkeypatch):
     assert "RELION does not read" in log
 
 
+def test_an_installed_viewer_is_offered_for_the_format_that_it_reads(run, tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO")
+    write_volume(tmp_path / "a b.mrc", np.zeros((2, 2, 2), np.float32), 10.0)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for _ in range(2):
+        for suffix in ("mrc", "zarr"):
+            stage._tell_how_to_look(open_volume("a b.mrc"), Path(f"out.{suffix}"))
+        lines = [record.getMessage().split(": ")[1] for record in caplog.records]
+        for program in ("3dmod", "napari"):
+            (tmp_path / program).write_text("#!/bin/sh\n")
+            (tmp_path / program).chmod(0o755)
+    assert lines == ["3dmod 'a b.mrc' out.mrc", "napari out.zarr"]
+
+
 def test_ome_zarr_without_its_library_is_refused_before_the_work(project, run, monkeypatch):
     monkeypatch.setitem(sys.modules, "zarr", None)
     status, log = run("predict", "tomograms.star", "m.keras", "--gpuID", "-1", "--output_format", "zarr")
