@@ -108,6 +108,10 @@ GPU_ID = "GPUs to use, such as 0 or 0,1. Default: all that are visible; without 
 PERCENTILE = "Normalise by the 4th and 96th percentile of the grey values. False: by mean and standard deviation."
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 PRECISION = "Number format of the network's arithmetic. auto: mixed_bfloat16 on GPUs that have it, else float32."
+TRAINING_PRECISION = (
+    f"{PRECISION} A new network with normalised features and without layers at full resolution is trained in "
+    "mixed_float16 on GPUs of compute capability 7 (V100, T4, RTX 20)."
+)
 
 
 @dataclass(frozen=True)
@@ -312,6 +316,11 @@ class NetworkSettings:
         z, y, x = (self.stem * step**self.unet_depth for step in self.pool or (2, 2, 2))
         return z, y, x
 
+    @property
+    def normalised(self) -> bool:
+        """Whether all blocks of convolutions are normalised: numbers then stay small while a new network is trained."""
+        return self.batch_normalization and not self.fine
+
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         return dataclasses.asdict(self)
@@ -368,7 +377,7 @@ class TrainingSettings:
         None,
         f"Largest tilt angle in degrees, for all that is learned from. Default: the table's, else {TILT_RANGE[1]:g}.",
     )
-    precision: str = option("auto", PRECISION, PRECISIONS)
+    precision: str = option("auto", TRAINING_PRECISION, PRECISIONS)
     seed: Optional[int] = option(None, SEED, least=0)
     check_axes: bool = option(True, CHECK_AXES)
     patience: Optional[int] = option(

@@ -51,7 +51,7 @@ class Devices:
         return len(self.replicas)
 
 
-def choose_devices(gpu_id: str | None = None, precision: str = "float32") -> Devices:
+def choose_devices(gpu_id: str | None = None, precision: str = "float32", fits_float16: bool = False) -> Devices:
     """Make Keras ready; call it before anything imports Keras.
 
     Parameters
@@ -59,7 +59,10 @@ def choose_devices(gpu_id: str | None = None, precision: str = "float32") -> Dev
     gpu_id : str, optional
         See `gpus.named_gpus`; None: all visible GPUs, and where there is none, the CPU.
     precision : str
-        auto, float32, mixed_bfloat16 or mixed_float16.
+        auto, float32, mixed_bfloat16 or mixed_float16. auto: bfloat16 on GPUs that have it, float16 on those that
+        compute fast in it alone (compute capability 7) if the network allows it, else float32.
+    fits_float16 : bool
+        Whether the network's numbers are sure to stay within float16's range.
 
     Raises
     ------
@@ -103,8 +106,9 @@ def choose_devices(gpu_id: str | None = None, precision: str = "float32") -> Dev
     if not gpus:
         reason = _reason(backend) if os.environ.get(VISIBLE) != CPU else ""
         log.warning("No GPU found%s: the network runs on the CPU, which takes longer.", reason)
-    bfloat16 = bool(gpus) and _has_bfloat16(backend)
-    policy = ("mixed_bfloat16" if bfloat16 else "float32") if precision == "auto" else precision
+    policy = precision
+    if precision == "auto":
+        policy = _automatic_policy(backend, fits_float16) if gpus else "float32"
     keras.config.set_dtype_policy(policy)
     replicas = tuple(f"GPU:{number}" for number in range(len(gpus))) or ("CPU:0",)
     return Devices(backend, gpus, policy, replicas if backend in SHARING else replicas[:1])
@@ -158,20 +162,33 @@ def _gpu_names(backend: str) -> tuple[str, ...]:
     return tuple(torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count()))
 
 
-def _has_bfloat16(backend: str) -> bool:
+def _automatic_policy(backend: str, fits_float16: bool) -> str:
+    """Keras's name of the number format that suits the GPUs."""
+    capability = _compute_capability(backend)
+    if capability >= (8,):
+        return "mixed_bfloat16"
+    if capability >= (7,) and fits_float16:
+        return "mixed_float16"
+    if capability >= (7,):
+        log.info("Number format float32: these GPUs have no bfloat16, and float16's range may not suffice here.")
+    return "float32"
+
+
+def _compute_capability(backend: str) -> tuple[int, ...]:
+    """The least of all GPUs, such as (8, 6)."""
     if backend == "tensorflow":
         import tensorflow as tf
 
         devices = tf.config.list_physical_devices("GPU")
-        capabilities = [tf.config.experimental.get_device_details(d).get("compute_capability", (0, 0)) for d in devices]
-        return min(capabilities) >= (8, 0)
+        return min(tf.config.experimental.get_device_details(d).get("compute_capability", (0, 0)) for d in devices)
     if backend == "jax":
         import jax
 
-        return all(float(getattr(device, "compute_capability", 0)) >= 8 for device in jax.devices())
+        told = [str(getattr(device, "compute_capability", 0)) for device in jax.devices()]
+        return min(tuple(map(int, words.split("."))) for words in told)
     import torch
 
-    return torch.cuda.is_bf16_supported()
+    return min(torch.cuda.get_device_capability(number) for number in range(torch.cuda.device_count()))
 
 
 def training_scope(devices: Devices) -> AbstractContextManager[Any]:

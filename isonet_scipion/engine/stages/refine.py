@@ -139,7 +139,7 @@ def _iterative(subtomo_star: str, settings: IterativeSettings, seed: int) -> Run
     header = subtomograms[0].volume().voxel_size
     voxel_sizes = [table.number(row, "rlnPixelSize", header) for row in table.rows]
     _require_one_voxel_size(subtomo_star, voxel_sizes)
-    devices = choose_devices(settings.gpuID, settings.precision)
+    devices = _devices(settings)
 
     from isonet_scipion.engine.learning.iterative import Iterative  # imports Keras, once the devices are chosen
     from isonet_scipion.engine.learning.run import Run
@@ -172,7 +172,7 @@ def _one_pass(star_file: str, settings: OnePassSettings, seed: int) -> Run[Any]:
     settings = dataclasses.replace(settings, cube_size=cube_size)
     _check(settings, cube_size)
     transfers = [_transfer(entry, settings) if settings.ctf_aware else None for entry in entries]
-    devices = choose_devices(settings.gpuID, settings.precision)
+    devices = _devices(settings)
 
     from isonet_scipion.engine.learning.one_pass import OnePass
     from isonet_scipion.engine.learning.one_pass_batches import read_source
@@ -213,6 +213,12 @@ def _transfer(entry: TomogramEntry, settings: OnePassSettings) -> Transfer:
     if first_peak(transfer.ctf_parameters) > 1 / (2 * entry.voxel_size):
         log.warning("%s: voxels of %g A show nothing beyond the CTF's first peak.", entry.path, entry.voxel_size)
     return transfer
+
+
+def _devices(settings: TrainingSettings) -> Devices:
+    """What to train on; a model to start from may have numbers beyond float16's range, as the builtin one has."""
+    fits_float16 = settings.network.normalised and not settings.pretrained_model
+    return choose_devices(settings.gpuID, settings.precision, fits_float16)
 
 
 def _batches(settings: Settings, devices: Devices, count: int, usual: int, least: int, told: str) -> Settings:

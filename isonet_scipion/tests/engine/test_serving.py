@@ -59,7 +59,7 @@ def test_numbers_of_gpus_count_among_those_that_the_process_was_given_and_a_sign
 
 def test_a_process_that_took_gpus_does_not_change_to_others(monkeypatch):
     monkeypatch.setattr(device, "_gpu_names", lambda backend: ("a GPU",))
-    monkeypatch.setattr(device, "_has_bfloat16", lambda backend: False)
+    monkeypatch.setattr(device, "_compute_capability", lambda backend: (6, 1))
     device._visible_at_first.cache_clear()
     try:
         for _ in range(2):

@@ -76,7 +76,7 @@ def test_a_bad_volume_among_good_ones_leaves_no_table(scene, run, suffix):
 
 def test_gpus_that_are_not_there_are_refused(monkeypatch):
     """With GPUs asked for, there is never a silent month on the CPU."""
-    monkeypatch.setattr(device, "_has_bfloat16", lambda backend: False)
+    monkeypatch.setattr(device, "_compute_capability", lambda backend: (6, 1))
     # as in a process of its own for each
     monkeypatch.setattr(device, "_visible_at_first", lambda: os.environ.get("CUDA_VISIBLE_DEVICES"))
     for chosen, found, refused in (

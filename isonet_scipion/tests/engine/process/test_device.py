@@ -63,7 +63,30 @@ def test_a_backend_that_trains_on_one_gpu_says_so(caplog):
 @pytest.mark.parametrize(("backend", "count"), [("torch", 1), ("jax", 2), ("tensorflow", 2)])
 def test_gpus_share_a_batch_where_the_backend_can(monkeypatch, backend, count):
     monkeypatch.setattr(device, "_gpu_names", lambda _: ("one GPU", "another"))
-    monkeypatch.setattr(device, "_has_bfloat16", lambda _: False)
+    monkeypatch.setattr(device, "_compute_capability", lambda _: (6, 1))
     monkeypatch.setattr("keras.backend.backend", lambda: backend)
     found = choose_devices()
     assert len(found.gpus) == 2 and found.count == count
+
+
+@pytest.mark.parametrize(
+    ("capability", "fits_float16", "expected", "said"),
+    [
+        ((9, 0), False, "mixed_bfloat16", False),
+        ((8, 0), True, "mixed_bfloat16", False),
+        ((7, 5), True, "mixed_float16", False),
+        ((7, 0), False, "float32", True),
+        ((6, 1), True, "float32", False),
+        (None, True, "float32", False),
+    ],
+)
+def test_the_number_format_suits_gpu_and_network(monkeypatch, caplog, capability, fits_float16, expected, said):
+    monkeypatch.setattr(device, "_gpu_names", lambda _: ("a GPU",) if capability else ())
+    monkeypatch.setattr(device, "_compute_capability", lambda _: capability)
+    caplog.set_level("INFO")
+    try:
+        assert choose_devices(None, "auto", fits_float16).policy == expected
+        assert ("Number format float32" in caplog.text) == said
+        assert choose_devices(None, "mixed_bfloat16", fits_float16).policy == "mixed_bfloat16"  # as it is asked for
+    finally:
+        choose_devices()

@@ -10,6 +10,8 @@ from isonet_scipion.engine.io.mrc import write_volume
 from isonet_scipion.engine.io.star import read_star, write_star
 from isonet_scipion.engine.network.model_file import read_metadata
 from isonet_scipion.engine.physics.wedge import TiltRange, apply_wedge
+from isonet_scipion.engine.settings import METHODS
+from isonet_scipion.engine.stages import refine as stage
 
 RUN = (
     "--method=one-pass", "--cube_size=16", "--filter_base=2", "--unet_depth=1", "--iterations=1", "--epochs=1",
@@ -98,3 +100,19 @@ def test_options_of_the_other_method_are_refused(table, run):
         name = option[2:].split("=")[0]
         assert status == 1 and f"{name}: the method {method} does not take it." in log, log
     assert not Path("results").exists()
+
+
+@pytest.mark.parametrize(
+    ("method", "given", "fits"),
+    [
+        ("iterative", {}, True),
+        ("iterative", {"batch_normalization": False}, False),
+        ("iterative", {"fine": 8}, False),
+        ("iterative", {"pretrained_model": "model.h5"}, False),
+        ("one-pass", {}, True),
+        ("one-pass", METHODS["one-pass"].WITH_HALVES, False),  # they have fine layers
+    ],
+)
+def test_float16_is_allowed_to_new_networks_of_normalised_features(monkeypatch, method, given, fits):
+    monkeypatch.setattr(stage, "choose_devices", lambda *asked: asked)
+    assert stage._devices(METHODS[method].given(given)) == (None, "auto", fits)
