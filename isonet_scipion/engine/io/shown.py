@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from isonet_scipion.engine.arrays import extremes, release_now_and_then, require_contrast
+from isonet_scipion.engine.arrays import extremes, release, release_now_and_then, require_contrast
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.mrc import Volume, check_mask, naming, open_volume
 from isonet_scipion.engine.physics.axes_check import Axes, shown_axes
@@ -64,7 +64,11 @@ def require_axes(volume: Volume, border: Border | None, check: bool, inverted: b
     corners = sample_corners(volume.data[box].shape, AXES_SIDE, AXES_BOXES)
     sides = [min(AXES_SIDE, length) for length in volume.data[box].shape]
     places = [tuple(slice(a, a + side) for a, side in zip(corner, sides)) for corner in corners]
-    cubes = [volume.data[box][place] for place in places if empty is None or not empty[place].any()]
+    cubes = []
+    for place in places:
+        if empty is None or not empty[place].any():
+            cubes.append(np.array(volume.data[box][place]))
+            release(volume.data)  # far more of it comes with a cube
     if not cubes:
         return
     refuse_axes(volume.path, shown_axes(cubes), check)

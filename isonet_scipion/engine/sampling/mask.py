@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.ndimage
 
-from isonet_scipion.engine.arrays import Flags, Floats, Reals, release, require_contrast
+from isonet_scipion.engine.arrays import Flags, Floats, Reals, release_now_and_then, require_contrast
 
 if TYPE_CHECKING:
     from isonet_scipion.engine.physics.borders import Border
 
 BINNING = 2
 KEEP_ALL = 99.8  # a percentage above this switches its criterion off
+BLOCK = 1 << 18  # voxels that are filtered at a time, so that they stay in the cache
+NEAR = 1.0  # per cent of the voxels to either side of a percentile among which it is looked for
+SAMPLE_STEP = 997  # voxels apart are those that tell where a percentile is, about
 _ANTI_ALIASING = scipy.ndimage.gaussian_filter1d(np.eye(1, 5, 2)[0], 0.5, mode="constant", truncate=4.0)
 _TAPS = (np.convolve(_ANTI_ALIASING, [0.5, 0.5])).astype(np.float32)  # smooth by sigma 0.5, then average two
 
@@ -84,12 +88,13 @@ def sample_mask(
         np.negative(binned, out=binned)
     require_contrast(float(binned.min()), float(binned.max()))
     smooth = scipy.ndimage.gaussian_filter(binned, patch_size / 2, mode="reflect")
-    kept = np.ones(binned.shape, bool)
+    del binned
+    kept = np.ones(smooth.shape, bool)
     size = 2 * patch_size + 1
     if density_percentage <= KEEP_ALL:
-        kept &= _top_share(scipy.ndimage.maximum_filter(-smooth, size, mode="reflect"), density_percentage)
+        kept &= _top_share(_highest(np.negative(smooth), size, threads), density_percentage)
     if std_percentage <= KEEP_ALL:
-        kept &= _top_share(local_deviation(smooth, size), std_percentage)
+        kept &= _top_share(local_deviation(smooth, size, threads), std_percentage)
     if z_crop:
         depth = len(kept)
         kept[: int(z_crop * depth)] = False
@@ -124,29 +129,93 @@ def bin_by_two(tomogram: Reals, threads: int = 1) -> Floats:
     planes = np.empty(halved, np.float32)
 
     def bin_plane(z: int) -> None:
-        rows = _halve(tomogram[z].astype(np.float32, copy=False))
-        planes[z] = _halve(rows.T).T
-        if z % 32 == 0:
-            release(tomogram)
+        plane = tomogram[z].astype(np.float32, copy=False)
+        planes[z] = _halved(*_pairs(_halved(*_pairs(plane, 0)), 1))
+        release_now_and_then(tomogram, z)
 
+    def bin_along_z(z: int) -> None:
+        binned[z] = _halved(*([planes[place] for place in places[2 * z + side : 2 * z + 6 : 2]] for side in (0, 1)))
+
+    binned, places = np.empty((-(-depth // BINNING), *halved[1:]), np.float32), _taken(depth)
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(bin_plane, range(depth)))
-    return _halve(planes)
+        list(pool.map(bin_along_z, range(len(binned))))
+    return binned
 
 
-def _halve(array: Reals) -> Floats:
-    """Filter along the first axis and keep every second sample; an odd end is repeated, ends are mirrored."""
-    length = len(array)
+def _taken(length: int) -> list[int]:
+    """Which samples of an axis the taps fall on: an odd end is repeated, ends are mirrored."""
     even = np.minimum(np.arange(length + length % 2), length - 1)
-    source = np.pad(even, 2, mode="reflect")
-    count = len(even) // 2
-    result = np.zeros((count, *array.shape[1:]), np.float32)
-    for tap, weight in enumerate(_TAPS):
-        result += weight * array[source[tap : tap + 2 * count : 2]]
+    return [int(place) for place in np.pad(even, 2, mode="reflect")]
+
+
+def _pairs(plane: Floats, axis: int) -> tuple[list[Floats], list[Floats]]:
+    """For the taps of even and of odd number, the samples of a plane that they fall on, along an axis."""
+    places = _taken(plane.shape[axis])
+    count = len(places) // 2 - 2
+    sides = (plane.take(places[side::2], axis) for side in (0, 1))
+    even, odd = ([_part(side, axis, first, count) for first in range(3)] for side in sides)
+    return even, odd
+
+
+def _halved(even: list[Floats], odd: list[Floats]) -> Floats:
+    """The sum over the taps, which are symmetric."""
+    total = _TAPS[2] * (even[1] + odd[1])
+    total += _TAPS[1] * (odd[0] + even[2])
+    total += _TAPS[0] * (even[0] + odd[2])
+    return total
+
+
+def _part(array: Floats, axis: int, first: int, count: int) -> Floats:
+    return array[(slice(None),) * axis + (slice(first, first + count),)]
+
+
+def _along_each(volume: Floats, function: Callable[[Floats, int], Floats], threads: int) -> Floats:
+    """Filter a volume along each axis by a function of a block and the axis (0 or 1) along which it works."""
+    result = np.empty_like(volume)
+    rows = max(1, BLOCK // volume[:, 0].size)
+
+    def filter_plane(z: int) -> None:
+        result[z] = function(function(volume[z], 1), 0)
+
+    def filter_along_z(first: int) -> None:
+        result[:, first : first + rows] = function(result[:, first : first + rows], 0)
+
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(filter_plane, range(len(volume))))
+        list(pool.map(filter_along_z, range(0, volume.shape[1], rows)))
     return result
 
 
-def local_deviation(volume: Floats, size: int) -> Floats:
+def _padded(block: Floats, axis: int, before: int, mode: Any) -> Floats:
+    return np.pad(block, [(before, before) if number == axis else (0, 0) for number in range(block.ndim)], mode)
+
+
+def _highest(volume: Floats, size: int, threads: int) -> Floats:
+    """The highest value in a box of `size`^3 voxels around each."""
+
+    def highest(block: Floats, axis: int) -> Floats:
+        return _joined(_padded(block, axis, size // 2, "symmetric"), axis, size, np.maximum)
+
+    return _along_each(volume, highest, threads)
+
+
+def _joined(padded: Floats, axis: int, size: int, join: np.ufunc) -> Floats:
+    """Sum or maximum over `size` neighbours, from those over 1, 2, 4, ... of them."""
+    length = padded.shape[axis] - size + 1
+    result: Any = None
+    first, width, joined = 0, 1, padded
+    while True:
+        if size & width:
+            part = _part(joined, axis, first, length)
+            result, first = part if result is None else join(result, part), first + width
+        if 2 * width > size:
+            return result
+        left = joined.shape[axis] - width
+        joined, width = join(_part(joined, axis, 0, left), _part(joined, axis, width, left)), 2 * width
+
+
+def local_deviation(volume: Floats, size: int, threads: int = 1) -> Floats:
     """Standard deviation in a box of size^3 around each voxel, over the voxels that lie inside the volume.
 
     Parameters
@@ -155,6 +224,8 @@ def local_deviation(volume: Floats, size: int) -> Floats:
         (z, y, x) float32.
     size : int
         Side of the box in voxels, odd.
+    threads : int
+        Number of CPU threads.
 
     Returns
     -------
@@ -162,27 +233,43 @@ def local_deviation(volume: Floats, size: int) -> Floats:
         float32, same shape.
     """
     centred = volume - volume.mean(dtype=np.float64).astype(np.float32)
-    square = _box_mean(np.square(centred), size)
-    mean = _box_mean(centred, size)
+    mean = _box_mean(centred, size, threads)
+    square = _box_mean(np.square(centred, out=centred), size, threads)
     square -= np.square(mean, out=mean)
     return np.sqrt(np.maximum(square, 0, out=square), out=square)
 
 
-def _box_mean(volume: Floats, size: int) -> Floats:
-    mean = scipy.ndimage.uniform_filter(volume, size, mode="constant")
-    for axis, length in enumerate(volume.shape):
-        inside = scipy.ndimage.uniform_filter1d(np.ones(length), size, mode="constant")
-        mean /= inside.astype(np.float32).reshape([-1 if a == axis else 1 for a in range(3)])
-    return mean
+def _box_mean(volume: Floats, size: int, threads: int) -> Floats:
+    def mean(block: Floats, axis: int) -> Floats:
+        total = _joined(_padded(block, axis, size // 2, "constant"), axis, size, np.add)
+        inside = np.convolve(np.ones(block.shape[axis]), np.ones(size))[size // 2 : size // 2 + block.shape[axis]]
+        total *= (1 / inside).astype(np.float32).reshape([-1 if number == axis else 1 for number in range(block.ndim)])
+        return total
+
+    return _along_each(volume, mean, threads)
 
 
 def _top_share(values: Floats, percentage: float) -> Flags:
-    return values > np.percentile(values, 100 - percentage)
+    return values > _percentile(values, 100 - percentage)
+
+
+def _percentile(values: Floats, percentage: float) -> float:
+    """As np.percentile, but of a large volume only the voxels near it are put in order."""
+    flat = values.reshape(-1)
+    near = np.clip([percentage - NEAR, percentage + NEAR], 0, 100)
+    low, high = np.percentile(flat[::SAMPLE_STEP], near) if len(flat) > BLOCK else (-np.inf, np.inf)
+    below, among = int(np.count_nonzero(flat < low)), flat[(flat >= low) & (flat <= high)]
+    rank = percentage / 100 * (len(flat) - 1) - below
+    if not 0 <= rank <= len(among) - 1:
+        return float(np.percentile(flat, percentage))
+    lower, upper = int(rank), min(int(rank) + 1, len(among) - 1)
+    among.partition([lower, upper])
+    return float(among[lower] + (rank - lower) * (float(among[upper]) - among[lower]))
 
 
 def _repeat_by_two(binned: Floats, shape: tuple[int, ...]) -> Floats:
     full = np.empty(shape, binned.dtype)
-    for z in range(shape[0]):
-        rows = np.repeat(np.repeat(binned[z // BINNING], BINNING, axis=1), BINNING, axis=0)
-        full[z] = rows[: shape[1], : shape[2]]
+    for z, plane in enumerate(binned):
+        doubled = np.repeat(np.repeat(plane, BINNING, axis=1), BINNING, axis=0)[: shape[1], : shape[2]]
+        full[BINNING * z : BINNING * (z + 1)] = doubled
     return full

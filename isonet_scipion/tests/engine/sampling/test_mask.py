@@ -1,6 +1,7 @@
 import mrcfile
 import numpy as np
 import pytest
+import scipy.ndimage
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -64,3 +65,19 @@ def test_switched_off_criteria_z_crop_and_boundary():
     assert inside.sum() == 8 * 8 and inside[4:8, 10:14, 2:6].all()
     half = sample_mask(tomogram, density_percentage=30, std_percentage=100)
     assert 0.25 < half.mean() <= 0.3
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.tuples(*[st.integers(1, 9)] * 3), st.sampled_from([3, 5, 9]))
+def test_highest_value_of_a_box_is_scipys(shape, size):
+    volume = np.random.default_rng(8).normal(size=shape).astype(np.float32)
+    expected = scipy.ndimage.maximum_filter(volume, size, mode="reflect")
+    np.testing.assert_array_equal(mask_module._highest(volume, size, 2), expected)
+
+
+@pytest.mark.parametrize("percentage", [0, 0.2, 37, 50, 99.9, 100])
+def test_percentile_of_a_large_volume_is_numpys(percentage):
+    values = np.random.default_rng(9).normal(100, 1, (10, 200, 200)).astype(np.float32)
+    for volume in (values, np.round(values)):
+        found = mask_module._percentile(volume, percentage)
+        assert found == pytest.approx(np.percentile(volume.astype(float), percentage), abs=1e-5)
