@@ -1,0 +1,127 @@
+"""CPU seconds and peak memory of the stages without a network against the tomogram's size: a table and a plot.
+
+    python benchmarks/scale.py OUT.md [--shapes 100x250x250 200x500x500 400x1000x1000]
+
+Each stage is a whole process on one tomogram, float32; OUT.png is the plot. The bound by memory traffic is the time of
+reading and writing in main memory, once, what the stage reads and writes, at the speed of a copy on this machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+from stages import ENGINE, Stage, measure
+
+from isonet_scipion.engine.arrays import release_now_and_then
+from isonet_scipion.engine.io.mrc import writing_volume
+
+HEAD = "data_\nloop_\n_rlnIndex #1\n_rlnMicrographName #2\n_rlnPixelSize #3\n_rlnDefocus #4\n_rlnNumberSubtomo #5\n"
+RAW = ["--use_deconv_tomo", "False"]
+# stage, its command, bytes that it reads and writes for each voxel of the tomogram
+STAGES = (
+    ("deconv", ["deconv", "t.star"], 8.0),
+    ("make_mask", ["make_mask", "t.star", *RAW], 5.0),
+    ("extract 100 x 96^3", ["extract", "t.star", "--crop_size", "96", *RAW], 8.0),
+    ("resize to 13.48 A", ["resize", "t.star", "--apix", "13.48"], 4 * (1 + 1.348**-3)),
+)
+# CPU seconds and MiB of before resize cropped the transform and make_mask filtered in blocks, by million voxels
+BEFORE = {
+    ("deconv", 400): "12.5, 1721",
+    ("deconv", 1568): "49.8, 6167",
+    ("make_mask", 400): "10.1, 1119",
+    ("make_mask", 1568): "35.9, 4210",
+    ("resize to 13.48 A", 400): "45, 6260",
+}
+
+
+def make(folder: Path, shape: tuple[int, ...]) -> None:
+    """A tomogram of noise, and its table."""
+    rng = np.random.default_rng(0)
+    with writing_volume(folder / "tomoset" / "t.mrc", shape, np.float32, 10.0) as voxels:
+        for z in range(len(voxels)):
+            voxels[z] = rng.standard_normal(shape[1:], dtype=np.float32)
+            release_now_and_then(voxels, z)
+    (folder / "t.star").write_text(f"{HEAD}1 tomoset/t.mrc 10 30000 100\n")
+
+
+def bytes_per_second() -> float:
+    """That a copy in main memory reads and writes, on one core."""
+    source = np.ones(1 << 26, np.float32)
+    target, best = np.zeros_like(source), np.inf
+    for _ in range(5):
+        started = time.process_time()
+        target[:] = source
+        best = min(best, time.process_time() - started)
+    return 2 * source.nbytes / best
+
+
+def plot(costs: dict[str, list[tuple[float, float, int]]], path: Path) -> None:
+    """CPU seconds and MiB against millions of voxels."""
+    from matplotlib.figure import Figure
+
+    figure = Figure((9, 4), layout="constrained")
+    seconds, memory = figure.subplots(1, 2)
+    for name, values in costs.items():
+        voxels, taken, peak = zip(*values)
+        seconds.loglog(voxels, taken, "o-", label=name)
+        memory.loglog(voxels, peak, "o-", label=name)
+    memory.loglog(voxels, [4e6 * count / 2**20 for count in voxels], "k:", label="the tomogram")
+    for axes, what in ((seconds, "CPU seconds"), (memory, "peak MiB")):
+        axes.set_xlabel("million voxels")
+        axes.set_ylabel(what)
+        axes.legend(fontsize=8)
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter("{x:g}")
+            axis.set_minor_formatter("")
+    figure.savefig(path, dpi=100)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--shapes", nargs="+", default=["100x250x250", "200x500x500", "400x1000x1000"])
+    options = parser.parse_args()
+    # in a process of its own: a child's peak memory counts its parent's at the fork
+    with get_context("spawn").Pool(1) as pool:
+        speed = pool.apply(bytes_per_second)
+    lines = [
+        "# Cost of the stages without a network, by size",
+        "",
+        f"Made by `python benchmarks/{Path(__file__).name}`; one run each, of a whole process. A copy in main memory "
+        f"moves {speed / 1e9:.1f} GB/s. *Ratio*: CPU seconds over those of reading and writing once what the stage "
+        "reads and writes. *Before*: as it was reported when this was asked for, on another machine.",
+        "",
+        "| stage | tomogram | CPU s | MiB | MiB over tomogram's | ratio | before: CPU s, MiB |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    costs: dict[str, list[tuple[float, float, int]]] = {name: [] for name, *_ in STAGES}
+    for text in options.shapes:
+        shape = tuple(int(side) for side in text.split("x"))
+        voxels = int(np.prod(shape, dtype=object))
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            maker = get_context("spawn").Process(target=make, args=(folder, shape))
+            maker.start()
+            maker.join()
+            for stage, command, moved in STAGES:
+                seconds, memory, _ = measure(Stage(stage, [*ENGINE, *command], (0, 0), (0, 0)), folder)
+                costs[stage].append((voxels / 1e6, seconds, memory))
+                before = BEFORE.get((stage, round(voxels / 1e6)), "")
+                lines.append(
+                    f"| {stage} | {text} | {seconds:.1f} | {memory} | {memory * 2**20 / (4 * voxels):.2f} | "
+                    f"{seconds / (moved * voxels / speed):.0f} | {before} |"
+                )
+                print(lines[-1], file=sys.stderr, flush=True)
+    picture = options.out.with_suffix(".png")
+    plot(costs, picture)
+    options.out.write_text("\n".join([*lines, "", f"![Cost against voxels]({picture.name})", ""]))
+
+
+if __name__ == "__main__":
+    main()
