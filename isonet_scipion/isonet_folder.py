@@ -15,6 +15,7 @@ from tomo.objects import SubTomogram, TomoAcquisition, Tomogram, TomoMask
 from isonet_scipion import convert
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.mrc import open_volume
+from isonet_scipion.engine.io.refine_json import chosen_model
 from isonet_scipion.engine.io.star import Star, read_star, tomogram_names
 
 TOMOGRAM_TABLE, SUBTOMOGRAM_TABLE, RESULTS = "tomograms.star", "subtomo.star", "results"
@@ -120,10 +121,9 @@ class IsoNetFolder:
         return found
 
     def model(self) -> str | None:
-        """The last iteration's model; None if there is none."""
-        models = [path for suffix in ("h5", "keras") for path in Path(self.path, RESULTS).glob(f"model_iter*.{suffix}")]
-        numbers = {int(match[1]): path for path in models if (match := re.search(r"_iter(\d+)$", path.stem))}
-        return str(numbers[max(numbers)]) if numbers else None
+        """The model that the training names, else the last iteration's; None if there is none."""
+        best = chosen_model(Path(self.path, RESULTS))
+        return None if best is None else str(best)
 
     def _named(self, label: str) -> Iterable[tuple[str, dict[str, str], str]]:
         for tsId, row in zip(self.ids, self.table.rows):

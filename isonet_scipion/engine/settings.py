@@ -382,7 +382,8 @@ class TrainingSettings:
     check_axes: bool = option(True, CHECK_AXES)
     patience: Optional[int] = option(
         None,
-        "Stop when the restored wedge correlation has not risen for so many iterations. Default: go on.",
+        "Stop when the correlation with the withheld tilts has not risen for so many iterations at the last noise "
+        "level. Default: go on.",
         least=1,
     )
 

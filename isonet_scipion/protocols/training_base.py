@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import threading
 from contextlib import contextmanager, suppress
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 from isonet_scipion import convert
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.losses import read_losses
+from isonet_scipion.engine.io.refine_json import chosen_model
 from isonet_scipion.engine.io.star import read_star
 from isonet_scipion.engine.network.model_file import BUILTIN, STATE_FILE, read_metadata
 from isonet_scipion.engine.process.progress import clock
@@ -91,13 +91,13 @@ class ProtIsoNetTraining(ProtIsoNetBase):
             self._runEngine("refine", [self._table()], options)
 
     def createOutputStep(self, iterations: int) -> None:
-        """Register the network of the last iteration."""
+        """Register the network to correct with."""
         if not self._registerModel():
             raise EngineFailure("No model was written: see the log.")
 
     @contextmanager
     def _registering(self) -> Iterator[None]:
-        """Register each iteration's network as it comes, so that a training that is stopped has one."""
+        """Register the network to correct with so far, so that a training that is stopped has one."""
         over = threading.Event()
 
         def follow() -> None:
@@ -115,11 +115,11 @@ class ProtIsoNetTraining(ProtIsoNetBase):
             thread.join()
 
     def _registerModel(self) -> bool:
-        """Make the network of the last iteration so far the output, if it is not; False where there is none."""
-        models = glob.glob(os.path.join(glob.escape(self._resultFolder()), "model_iter*.keras"))
-        if not models:
+        """Make the network to correct with so far the output, if it is not; False where there is none."""
+        chosen = chosen_model(self._resultFolder())
+        if chosen is None:
             return False
-        path = max(models, key=lambda path: (len(path), path))  # model_iter100 comes after model_iter99
+        path = str(chosen)
         model = getattr(self, "model", None)
         if model is not None and model.getFileName() == path:
             return True
@@ -270,12 +270,19 @@ class ProtIsoNetTraining(ProtIsoNetBase):
         else:
             done = last.iteration - (last.epoch < epochs)
             lines = [f"{done} of {total} iterations of {epochs} epochs."]
-        measured = [record for record in history if record.wedge_correlation is not None]
-        if measured:
-            best = max(measured, key=lambda record: record.wedge_correlation)
-            now = measured[-1]
+        ends = {record.iteration: record.withheld_correlation for record in history if record.epoch == epochs}
+        model = chosen_model(self._resultFolder())
+        if not ends or model is None:
+            return lines
+        chosen, last = int(model.stem.rpartition("_iter")[2]), max(ends)
+        now = "not known" if ends[last] is None else f"{ends[last]:.3f}"
+        if chosen == last:
+            lines.append(f"The output is the network of the last iteration: correlation with the withheld tilts {now}.")
+        else:
+            whose = "*the model that the training started from*" if chosen < min(ends) else f"iteration {chosen}"
+            known = "" if ends.get(chosen) is None else f" {ends[chosen]:.3f}"
             lines.append(
-                f"Restored wedge correlation: {now.wedge_correlation:.3f} after iteration {now.iteration}; the best is "
-                f"{best.wedge_correlation:.3f} after iteration {best.iteration}."
+                f"The output is the network of {whose}, whose correlation with the withheld tilts{known} is clearly "
+                f"above that of the last iteration, {now}."
             )
         return lines

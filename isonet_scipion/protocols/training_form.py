@@ -29,8 +29,9 @@ BATCH = "Examples that the network sees in each step. If the GPU lacks memory, t
 STEPS = "Steps in each epoch."
 EPOCHS = "Each epoch is one pass of *Steps per epoch*; the losses are measured after each."
 PATIENCE = (
-    "Stop early when the restored wedge correlation, measured after each iteration, has not risen for this many "
-    "iterations. Empty: all iterations are made."
+    "Stop early when the correlation with the withheld tilts, measured after each iteration, has not risen for this "
+    "many iterations at the last noise level. Empty: all iterations are made, which is best where the learning rate "
+    "falls to the end of the training."
 )
 PERCENTILE = "Yes: by the 4th and 96th percentile of the grey values. No: by their mean and standard deviation."
 
@@ -186,7 +187,7 @@ def addIterativeTraining(form: Form) -> None:
         IterativeSettings,
         "patience",
         "Stop after iterations without gain",
-        words=f"{PATIENCE} It is measured on about a tenth of the subtomograms, which is then left out of training.",
+        words=PATIENCE,
         expert=True,
     )
     addOption(

@@ -38,7 +38,8 @@ def read_losses(path: str | os.PathLike[str]) -> list[EpochRecord]:
         return []
     with open(path, newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    return [EpochRecord(**{name: _number(name, text) for name, text in row.items()}) for row in rows]
+    known = {field.name for field in dataclasses.fields(EpochRecord)}  # other versions have other measures
+    return [EpochRecord(**{name: _number(name, row[name]) for name in row.keys() & known}) for row in rows]
 
 
 def _number(name: str, text: str) -> Any:

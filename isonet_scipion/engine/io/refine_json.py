@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,7 @@ from isonet_scipion.engine.io.json_types import require_kinds
 from isonet_scipion.engine.settings import training_options
 
 MODEL_SUFFIXES = ("keras", "h5")  # of ours, of IsoNet 0.2
+CHOSEN = "chosen_iteration"  # whose model is to be taken, so far, in refine_iterNN.json
 
 
 def model_name(iteration: int) -> str:
@@ -44,6 +47,27 @@ class RefineJson:
             if model.exists():
                 return model
         raise EngineError(str(self.path), f"{name} is not beside it", "Keep models and json files together.")
+
+
+def chosen_model(folder: str | os.PathLike[str]) -> Path | None:
+    """The model of a training's folder to correct with: that which its last record names, else the last.
+
+    Returns
+    -------
+    Path or None
+        None where there is no model, in a folder of IsoNet 0.2 too.
+    """
+    found = [path for suffix in reversed(MODEL_SUFFIXES) for path in Path(folder).glob(f"model_iter*.{suffix}")]
+    models = {int(match[1]): path for path in found if (match := re.search(r"_iter(\d+)$", path.stem))}
+    for iteration in sorted(models, reverse=True):
+        path = Path(folder) / f"refine_iter{iteration:02d}.json"
+        if path.exists():  # not yet, while a model is being written
+            try:
+                said = json.loads(require_file(path, "record of a training").read_text()).get(CHOSEN)
+            except (EngineError, ValueError, AttributeError, RecursionError):
+                said = None
+            return models[said if type(said) is int and said in models else iteration]
+    return models[max(models)] if models else None
 
 
 def read_refine_json(path: str) -> RefineJson:

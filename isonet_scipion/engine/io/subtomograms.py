@@ -15,6 +15,7 @@ from isonet_scipion.engine.io.mrc import Volume, open_volume, read_float
 from isonet_scipion.engine.physics.borders import find_border, mirrored_into
 from isonet_scipion.engine.physics.grey_scale import GreyScale, Shown, measure
 from isonet_scipion.engine.physics.wedge import TiltRange
+from isonet_scipion.engine.physics.withheld_tilts import withheld_part
 
 if TYPE_CHECKING:
     from isonet_scipion.engine.arrays import Floats, Reals
@@ -34,6 +35,7 @@ class Subtomogram:
     tilt: TiltRange
     grey_scale: GreyScale  # of the negated voxels
     has_border: bool = False  # a part of it holds one value: what is beside it is mirrored there
+    withheld: TiltRange | None = None  # its whole range, where the outermost tilts of that are kept from who reads it
 
     def volume(self) -> Volume:
         """Its file; opened anew each time, since thousands can't be open at once."""
@@ -42,7 +44,8 @@ class Subtomogram:
     def normalised(self) -> Floats:
         """Its voxels (n, n, n) float32, normalised, protein bright."""
         voxels = self.volume().data
-        return Shown(voxels, self.grey_scale).show(_without_border(voxels) if self.has_border else voxels)
+        shown = Shown(voxels, self.grey_scale).show(_without_border(voxels) if self.has_border else voxels)
+        return shown if self.withheld is None else shown - withheld_part(shown, self.withheld)
 
 
 def _without_border(voxels: Reals) -> Reals:

@@ -15,11 +15,10 @@ from isonet_scipion.engine.learning.estimates import estimate_subtomograms
 from isonet_scipion.engine.learning.forecast import estimate_bytes
 from isonet_scipion.engine.learning.noise_schedule import noise_sources
 from isonet_scipion.engine.learning.pairs import PreparedSubtomogram, filled_target, prepare
-from isonet_scipion.engine.learning.unseen_boxes import restored_wedge_of_subtomograms
+from isonet_scipion.engine.learning.withheld_test import Box, Tested, WithheldTest
 from isonet_scipion.engine.network.model_file import copy_weights
-from isonet_scipion.engine.network.unet import build_unet, run_network
+from isonet_scipion.engine.network.unet import aside, build_unet
 from isonet_scipion.engine.process.progress import Progress
-from isonet_scipion.engine.reporting.training_page import save_slices
 
 if TYPE_CHECKING:
     import keras
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from isonet_scipion.engine.io.subtomograms import Subtomogram
     from isonet_scipion.engine.learning.method import Losses
     from isonet_scipion.engine.learning.state import RunState
-    from isonet_scipion.engine.measure.hidden_wedge import WedgeMeasure
     from isonet_scipion.engine.physics.back_projected_noise import Noise
     from isonet_scipion.engine.process.device import Devices
     from isonet_scipion.engine.settings import IterativeSettings
@@ -42,10 +40,10 @@ class Iterative:
         cube_size: int,
         settings: IterativeSettings,
         devices: Devices,
-        unseen: Sequence[Subtomogram] = (),
+        boxes: Sequence[Box],
     ) -> None:
-        """Train on subtomograms, all of one size, by cubes of `cube_size`^3 voxels; `unseen` ones are for the test."""
-        self.subtomograms, self.unseen = subtomograms, unseen
+        """Train on subtomograms, all of one size, by cubes of `cube_size`^3 voxels, and test on boxes."""
+        self.subtomograms, self.withheld = subtomograms, WithheldTest(boxes, settings.network.divisor)
         self.settings, self.decided = settings, settings.decided()
         self.cube_size, self.crop_size = cube_size, subtomograms[0].size
         self.least_batch = devices.count  # one pair for each device
@@ -54,8 +52,7 @@ class Iterative:
 
     def describe(self) -> str:
         """What it learns from, in words."""
-        kept = f" ({len(self.unseen)} more are kept from training)" if self.unseen else ""
-        return f"{len(self.subtomograms)} subtomograms of {self.crop_size}^3{kept}"
+        return f"{len(self.subtomograms)} subtomograms of {self.crop_size}^3"
 
     def identity(self) -> dict[str, Any]:
         """What a run that is gone on with must have in common with this one's data."""
@@ -68,7 +65,7 @@ class Iterative:
 
     def compile(self, model: keras.Model) -> None:
         """Take the network and make it ready."""
-        self.model = model
+        self.model, self.tried = model, aside(model)
         compile_model(model, self.settings.learning_rate)
 
     def start_iteration(self, state: RunState, noise_level: float, before: Path | None) -> PairSource:
@@ -84,10 +81,13 @@ class Iterative:
             self.model, batches, state.epoch, self.decided.steps_per_epoch, state.batch_size, threads, on_step
         )
 
-    def test(self) -> WedgeMeasure | None:
-        """How well the network restores a hidden wedge of the unseen subtomograms; None where there are none."""
-        divisor = self.settings.network.divisor
-        return restored_wedge_of_subtomograms(self.unseen, divisor, lambda volumes: run_network(self.model, volumes))
+    def test(self, trained: bool = True) -> Tested:
+        """How well the network restores the withheld tilts; not `trained`: as if it left all as it is."""
+        return self.withheld.run(self.tried if trained else lambda volumes: volumes)
+
+    def tested(self) -> str:
+        """What the test's example is, in words."""
+        return self.withheld.boxes[0].what
 
     def _estimates(self, state: RunState, before: Path | None) -> Floats:
         """The estimates that the iteration's targets are filled with."""
@@ -103,8 +103,6 @@ class Iterative:
                     source = subtomogram.volume()
                     path = self.folder / f"{subtomogram.name}_iter{previous:02d}.mrc"
                     write_volume(path, -estimate, source.voxel_size, source)
-                if subtomogram is self.subtomograms[0]:
-                    save_slices(self.folder / f"estimate_iter{previous:02d}.png", -estimate)
                 progress.advance()
 
             return estimate_subtomograms(

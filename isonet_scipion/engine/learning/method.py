@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import keras
 
     from isonet_scipion.engine.learning.state import RunState
-    from isonet_scipion.engine.measure.hidden_wedge import WedgeMeasure
+    from isonet_scipion.engine.learning.withheld_test import Tested
 
 Batches = TypeVar("Batches")
 
@@ -61,5 +61,8 @@ class Method(Protocol[Batches]):
     def fit(self, batches: Batches, state: RunState, on_step: Callable[[float], None]) -> Losses:
         """Train for an epoch; `on_step` is told the mean loss so far after each step."""
 
-    def test(self) -> WedgeMeasure | None:
-        """How well the network restores a hidden wedge of what is kept from training; None where that is not known."""
+    def test(self, trained: bool = True) -> Tested:
+        """How well the network restores the withheld tilts; not `trained`: as if it left all as it is."""
+
+    def tested(self) -> str:
+        """What the test's example is, in words."""

@@ -21,14 +21,13 @@ from isonet_scipion.engine.learning.epoch import VALIDATION_SHARE, fit_epoch, se
 from isonet_scipion.engine.learning.noise_schedule import noise_sources
 from isonet_scipion.engine.learning.one_pass_batches import CropBatches, TomogramSource
 from isonet_scipion.engine.learning.one_pass_step import VIEWS, OnePassModel, weighted_error
-from isonet_scipion.engine.learning.unseen_boxes import UnseenBoxes
-from isonet_scipion.engine.network.unet import build_unet, run_network
+from isonet_scipion.engine.learning.withheld_test import Box, Tested, WithheldTest
+from isonet_scipion.engine.network.unet import aside, build_unet
 from isonet_scipion.engine.sampling.training_positions import crop_side
 
 if TYPE_CHECKING:
     from isonet_scipion.engine.learning.method import Losses
     from isonet_scipion.engine.learning.state import RunState
-    from isonet_scipion.engine.measure.hidden_wedge import WedgeMeasure
     from isonet_scipion.engine.physics.back_projected_noise import Noise
     from isonet_scipion.engine.process.device import Devices
     from isonet_scipion.engine.settings import OnePassSettings
@@ -63,21 +62,20 @@ class OnePass:
     """Trains on crops of tomograms; an iteration is `epochs` epochs, after which a model is written."""
 
     def __init__(
-        self, tomograms: Sequence[TomogramSource], cube_size: int, settings: OnePassSettings, devices: Devices
+        self,
+        tomograms: Sequence[TomogramSource],
+        cube_size: int,
+        settings: OnePassSettings,
+        devices: Devices,
+        boxes: Sequence[Box],
     ) -> None:
-        """Train on tomograms, or their halves, by cubes of `cube_size`^3 voxels."""
+        """Train on tomograms, or their halves, by cubes of `cube_size`^3 voxels, and test on boxes."""
         self.tomograms, self.settings, self.decided = tomograms, settings, settings.decided()
         self.cube_size = cube_size
         self.crop_size = crop_side(self.cube_size, settings.any_angle > 0, math.lcm(*settings.network.divisor))
         self.least_batch = VIEWS * devices.count  # all views of one crop for each device
-        self.boxes = UnseenBoxes(tomograms, self.crop_size)
+        self.withheld = WithheldTest(boxes, settings.network.divisor)
         self.network: keras.Model = None
-        small = [source.name for source in tomograms if not source.split(self.crop_size)[2]]
-        if small:
-            log.warning(
-                "Too small for a validation region; overfitting cannot be detected: %s",
-                ", ".join(small),
-            )
 
     def describe(self) -> str:
         """What it learns from, in words."""
@@ -109,7 +107,7 @@ class OnePass:
         # the network holds the optimiser, so that the state file has both
         model.compile(optimiser, jit_compile=model.jit_compile)
         optimiser.build(model.trainable_variables)
-        self.network, self.estimator = model, build_unet(settings.network)
+        self.network, self.estimator, self.tried = model, build_unet(settings.network), aside(model)
         self.trainer = OnePassModel(model, self.estimator, self.cube_size, settings.any_angle > 0)
         self.trainer.compile(optimiser, loss=weighted_error, jit_compile=model.jit_compile)
 
@@ -142,12 +140,13 @@ class OnePass:
         unseen = crops(max(1, round(VALIDATION_SHARE * steps)), -1)
         return fit_epoch(self.trainer, crops(steps, epoch), unseen, on_step)
 
-    def test(self) -> WedgeMeasure | None:
-        """How well the network restores a hidden wedge of unseen boxes; None where that is not known."""
-        wedge = self.boxes.restored_wedge(lambda volumes: run_network(self.network, volumes))
-        if wedge is None:
-            log.warning("The crops hold too little for the hidden-wedge test: the validation loss counts instead.")
-        return wedge
+    def test(self, trained: bool = True) -> Tested:
+        """How well the network restores the withheld tilts; not `trained`: as if it left all as it is."""
+        return self.withheld.run(self.tried if trained else lambda volumes: volumes)
+
+    def tested(self) -> str:
+        """What the test's example is, in words."""
+        return self.withheld.boxes[0].what
 
     def _epochs(self, state: RunState) -> int:
         """Finished epochs of the whole run."""

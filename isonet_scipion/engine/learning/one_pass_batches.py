@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import keras
@@ -16,10 +17,12 @@ from isonet_scipion.engine.io.mrc import check_mask, naming, open_volume
 from isonet_scipion.engine.io.shown import border_of, open_mask, readable, require_axes
 from isonet_scipion.engine.learning.epoch import VALIDATION_SHARE
 from isonet_scipion.engine.learning.one_pass_step import VIEWS, error_weight, plane_filter
+from isonet_scipion.engine.learning.withheld_test import Box, part_to_test
 from isonet_scipion.engine.physics.cube_rotations import TRAINING_ROTATIONS
 from isonet_scipion.engine.physics.grey_scale import GreyScale, Shown, measure_mean
+from isonet_scipion.engine.physics.withheld_tilts import narrowed, withhold
 from isonet_scipion.engine.sampling.crops import crop, random_centres
-from isonet_scipion.engine.sampling.training_positions import BOXES, MARGIN, set_aside
+from isonet_scipion.engine.sampling.training_positions import MARGIN
 
 if TYPE_CHECKING:
     from isonet_scipion.engine.conventions import Normalisation
@@ -43,28 +46,27 @@ class TomogramSource:
     tilt: TiltRange
     transfer: Transfer | None = None  # in a CTF-aware training
     inverted: bool = False  # protein is bright in `volumes`
-    _splits: dict[int, tuple[Integers, Integers, bool]] = field(default_factory=dict, repr=False, compare=False)
 
     def crops(self, centre: Integers, size: int) -> Floats:
         """(halves, size, size, size) float32, normalised, protein bright."""
         shown = (Shown(volume, self.grey_scale, self.inverted) for volume in self.volumes)
         return np.stack([one.show(crop(one.voxels, centre, size)) for one in shown])
 
-    def split(self, side: int) -> tuple[Integers, Integers, bool]:
-        """Centres for training and for validation, and whether the crops of `side`^3 voxels share no voxel.
+    def mean(self, part: tuple[slice, ...]) -> Floats:
+        """A part of it, of halves of their mean: (z, y, x) float32, normalised, protein bright."""
+        mean = np.mean([volume[part] for volume in self.volumes], axis=0, dtype=np.float32)
+        self.release()
+        return Shown(self.volumes[0], self.grey_scale, self.inverted).show(mean)
 
-        Where a tomogram is too small for that, the first tenth is for validation.
-        """
-        if side not in self._splits:
-            self._splits[side] = self._split(side)
-        return self._splits[side]
+    def release(self) -> None:
+        """Give the memory maps' pages back to the system."""
+        for volume in self.volumes:
+            release(volume)
 
-    def _split(self, side: int) -> tuple[Integers, Integers, bool]:
-        training, unseen = set_aside(self.centres, side, BOXES)
-        if len(unseen):
-            return training, unseen, True
+    def split(self) -> tuple[Integers, Integers]:
+        """Centres for training, and a tenth for validation."""
         few = max(1, round(VALIDATION_SHARE * len(self.centres)))
-        return self.centres[few:], self.centres[:few], False
+        return self.centres[few:], self.centres[:few]
 
 
 def read_source(
@@ -124,6 +126,46 @@ def _stored(data: Reals, folder: str) -> Floats:
     return stored
 
 
+def withhold_from_tomogram(
+    source: TomogramSource, voxels: int, scratch_folder: str
+) -> tuple[TomogramSource, Box | None]:
+    """What a training may see of a tomogram, in files without a name, and a box of it for the test.
+
+    Parameters
+    ----------
+    source : TomogramSource
+        The tomogram, or its halves.
+    voxels : int
+        Of the box; 0: none is tested.
+    scratch_folder : str
+        Of the files.
+
+    Raises
+    ------
+    EngineError
+        If the folder has no room.
+    """
+    shape = source.volumes[0].shape
+    part = part_to_test(shape, np.median(source.centres, axis=0), voxels) if voxels else None
+    maps, withheld = [], np.zeros((), np.float32)
+    for volume in source.volumes:
+        seen = scratch_array(shape, np.float32, scratch_folder)
+        withhold(volume, source.tilt, seen)
+        if part is not None:
+            withheld = withheld + (np.array(volume[part], np.float32) - seen[part])
+            release(volume)
+        maps.append(seen)
+    trained = dataclasses.replace(source, volumes=tuple(maps), tilt=narrowed(source.tilt))
+    if part is None:
+        return trained, None
+    withheld /= np.float32(len(maps) * source.grey_scale.scale * (1 if source.inverted else -1))
+    what = f"tomogram {source.name}"
+    if withheld.shape != shape:
+        sides = " x ".join(map(str, withheld.shape))
+        what = f"a part (z, y, x: {sides} voxels) of {what}"
+    return trained, Box(what, lambda: trained.mean(part), lambda: withheld, source.tilt)
+
+
 class CropBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no types
     """Inputs of `OnePassModel` and weights of its errors for each step, made by threads ahead of the training."""
 
@@ -170,7 +212,7 @@ class CropBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no 
         self.sources, self.cube_size, self.side, self.any_angle = sources, cube_size, side, any_angle
         self.filled_weight = filled_weight
         self.crops, self.steps, self.seed = batch_size // VIEWS, steps, [int(n) % 2**32 for n in seed]
-        self.centres = [unseen if seed[-1] < 0 else seen for seen, unseen, _ in (one.split(side) for one in sources)]
+        self.centres = [unseen if seed[-1] < 0 else seen for seen, unseen in (one.split() for one in sources)]
         self.noise, self.noise_level = noise, noise_level
 
     def __len__(self) -> int:
@@ -198,8 +240,7 @@ class CropBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no 
                 drawn[-1]["crop_transfer"] = source.transfer.filter(self.side)
                 drawn[-1]["cube_transfer"] = source.transfer.filter(self.cube_size)
         for source in self.sources:
-            for volume in source.volumes:
-                release(volume)
+            source.release()
         inputs = {name: np.stack([one[name] for one in drawn]) for name in drawn[0]}
         return inputs, inputs.pop("weight")
 

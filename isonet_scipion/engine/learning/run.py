@@ -18,16 +18,24 @@ from isonet_scipion.engine.learning.forecast import Forecast, model_bytes, requi
 from isonet_scipion.engine.learning.method import Batches, Losses, Method
 from isonet_scipion.engine.learning.noise_schedule import noise_level
 from isonet_scipion.engine.learning.state import RunState, read_state
-from isonet_scipion.engine.learning.watchers import Log, LossTable, ModelFile, Page, StateFile, Watcher
-from isonet_scipion.engine.measure.history import EpochRecord, best_end, iterations_without_gain, require_convergence
+from isonet_scipion.engine.learning.watchers import Log, LossTable, ModelFile, Page, StateFile, Watcher, write_model
+from isonet_scipion.engine.measure.history import (
+    EpochRecord,
+    chosen_iteration,
+    iterations_without_gain,
+    require_convergence,
+)
 from isonet_scipion.engine.network.model_file import STATE_FILE, copy_weights, load_weights, read_facts
 from isonet_scipion.engine.network.unet import build_unet
+from isonet_scipion.engine.physics.withheld_tilts import WITHHELD
 from isonet_scipion.engine.process.device import Devices, is_out_of_memory, training_scope
 from isonet_scipion.engine.process.progress import Progress
 from isonet_scipion.engine.reporting.pages import require_own_page
+from isonet_scipion.engine.reporting.training_page import save_slices, slices_name
 
 if TYPE_CHECKING:
     from isonet_scipion.engine.io.model_metadata import ModelMetadata
+    from isonet_scipion.engine.measure.withheld_agreement import Agreement
     from isonet_scipion.engine.settings import TrainingSettings
 
 log = logging.getLogger(__name__)
@@ -81,7 +89,7 @@ class Run(Generic[Batches]):
         Returns
         -------
         Path
-            The last iteration's model.
+            The model to correct with.
 
         Raises
         ------
@@ -98,7 +106,7 @@ class Run(Generic[Batches]):
     def _train(self) -> Path:
         self.model = build_unet(self.settings.network)
         self.method.compile(self.model)
-        self._resume()
+        is_new = not self._resume()
         state, last = self.state, self.settings.iterations
         left = last - state.iteration + 1
         if left < 1 and not state.history:
@@ -107,19 +115,13 @@ class Run(Generic[Batches]):
             )
         needed = model_bytes(self.model.count_params(), left) + self.method.bytes_needed(left)
         require_space(self.folder, needed)
+        if is_new:
+            self._begin()
         steps = (left * self.settings.epochs - state.epoch) * self.decided.steps_per_epoch
         forecast = Forecast(steps, self.devices)
         while state.iteration <= last and not self._has_settled():
             self._iterate(forecast)
-        made = self.model_path(state.iteration - 1)
-        best = best_end(self._ends())
-        if best.wedge_correlation is None:
-            measure = f"Smallest validation loss: {best.val_loss:.4f}"
-        else:
-            measure = f"Highest restored wedge correlation, within chance: {best.wedge_correlation:.3f}"
-        log.info("Finished. Last model: %s. %s, iteration %d.", made, measure, best.iteration)
-        self._warn_of_no_gain(best)
-        return made
+        return self._chosen()
 
     def model_path(self, iteration: int) -> Path:
         """File of an iteration's model."""
@@ -128,23 +130,52 @@ class Run(Generic[Batches]):
     def identity(self) -> dict[str, Any]:
         """What a run that this one goes on with must have been made with."""
         settings = {name: value for name, value in self.settings.as_options().items() if name not in FREE}
-        facts = {**settings, "cube_size": self.method.cube_size, **self.method.identity()}
+        facts = {**settings, "cube_size": self.method.cube_size, "withheld tilts": WITHHELD, **self.method.identity()}
         return json.loads(json.dumps(facts))
 
+    def chosen_iteration(self) -> int | None:
+        """That whose model is the one to take so far; None before the first has ended."""
+        ends = self._ends()
+        return chosen_iteration(ends, self.state.start_correlation) if ends else None
+
+    def _chosen(self) -> Path:
+        """The model to take, which is told."""
+        ends = self._ends()
+        number, last = chosen_iteration(ends, self.state.start_correlation), ends[-1]
+        found = {record.iteration: record.withheld_correlation for record in ends}
+        correlation, chosen = found.get(number, self.state.start_correlation), self.model_path(number)
+        if correlation is None or last.withheld_correlation is None:
+            log.info("Finished. Correct with %s, the last: there is too little data to compare iterations.", chosen)
+        elif number == last.iteration:
+            log.info(
+                "Finished. Correct with %s, the last: no other restores the withheld tilts clearly better "
+                "(correlation %.3f).", chosen, correlation,
+            )  # fmt: skip
+        else:
+            which = "" if number in found else ", a copy of the model that the training started from"
+            log.warning(
+                "Correct with %s%s: it restores the withheld tilts clearly better (correlation %.3f) than the last "
+                "iteration (%.3f).", chosen, which, correlation, last.withheld_correlation,
+            )  # fmt: skip
+        return chosen
+
     def _has_settled(self) -> bool:
-        """Whether there was no gain for `patience` iterations."""
-        if self.settings.patience is None or self.state.epoch > 0:
+        """Whether there was no gain for `patience` iterations at the last noise level that comes."""
+        settings = self.settings
+        if settings.patience is None or self.state.epoch > 0:
             return False
-        idle = iterations_without_gain(self._ends())
-        if idle >= self.settings.patience:
+        last_level = max((start for start in settings.noise_start_iter if start <= settings.iterations), default=1)
+        idle = iterations_without_gain([record for record in self._ends() if record.iteration >= last_level])
+        if idle >= settings.patience:
             log.info("Stopped: no gain for %d iterations.", idle)
-        return idle >= self.settings.patience
+        return idle >= settings.patience
 
     def _ends(self) -> list[EpochRecord]:
         """The last epochs of the finished iterations."""
         return [record for record in self.state.history if record.epoch == self.settings.epochs]
 
-    def _resume(self) -> None:
+    def _resume(self) -> bool:
+        """Whether there is a run that this one goes on with, which is then read."""
         path = self.folder / STATE_FILE
         stored = read_facts(path) if path.exists() else None
         if stored and self._continues(stored):
@@ -153,33 +184,33 @@ class Run(Generic[Batches]):
             for watcher in self.watchers:
                 watcher.after_resume(self)
             log.info("Going on with iteration %d after %d of its epochs.", self.state.iteration, self.state.epoch)
-            return
+            return True
         # a kill before the first state is written leaves the first model
         made = self.model_path(self.first_iteration + (stored is None))
         if made.exists():
             raise EngineError(str(made), "it is there already, of another run", "Give another result_dir.")
         if self.start_model is not None:
             copy_weights(self.model, self.settings.network, self.start_model)
-            if self.first_iteration == 1:
-                self._test_start()
+        return False
 
-    def _test_start(self) -> None:
-        """Measure the model it starts from, which the training may make worse."""
-        wedge = self.method.test()
-        if wedge is not None:
-            self.state.start_wedge = wedge.correlation
-            log.info("The model it starts from: restored wedge correlation %.3f, chance %.3f", *wedge)
-
-    def _warn_of_no_gain(self, best: EpochRecord) -> None:
-        """Warn where the last model restores less than the one it started from."""
-        start, last = self.state.start_wedge, self.state.history[-1].wedge_correlation
-        if start is None or last is None or best.wedge_correlation is None or last >= start:
+    def _begin(self) -> None:
+        """Test the model it starts from, which the training may make worse, and keep it among its own."""
+        before = self.first_iteration - 1
+        agreement = self._test(before, trained=self.start_model is not None)
+        if self.start_model is None:
             return
-        better = self.model_path(best.iteration) if best.wedge_correlation >= start else self.settings.pretrained_model
-        log.warning(
-            "The last model restores less of a hidden wedge (correlation %.3f) than the one that the training started "
-            "from (%.3f): correct with %s.", last, start, better,
-        )  # fmt: skip
+        if agreement is not None:
+            self.state.start_correlation = agreement.correlation
+        if self.model_path(before).resolve() != self.start_model.resolve():
+            write_model(self.model_path(before), self.model, self.metadata, before)
+
+    def _test(self, iteration: int, trained: bool = True) -> Agreement | None:
+        """Measure the model after an iteration, and picture what it makes; not `trained`: what there is without one."""
+        agreement, example = self.method.test(trained)
+        save_slices(self.folder / slices_name(iteration), -example)
+        if trained and agreement is not None:
+            log.info("Iteration %d: correlation with the withheld tilts %.3f, chance %.3f", iteration, *agreement)
+        return agreement
 
     def _continues(self, stored: dict[str, Any]) -> bool:
         """Whether a stored state is one that this run goes on from; raises where it is another run's."""
@@ -207,11 +238,9 @@ class Run(Generic[Batches]):
             started = time.monotonic()
             losses = self._fit(batches, forecast)
             is_last = epoch + 1 == settings.epochs
-            wedge = self.method.test() if is_last else None
-            if wedge is not None:
-                log.info("Restored wedge correlation %.3f, chance %.3f", *wedge)
+            agreement = self._test(state.iteration) if is_last else None
             seconds = time.monotonic() - started
-            record = EpochRecord(state.iteration, epoch + 1, *losses, level, seconds, *(wedge or ()))
+            record = EpochRecord(state.iteration, epoch + 1, *losses, level, seconds, *(agreement or ()))
             require_convergence(record, state.history, settings.learning_rate)
             state.history.append(record)
             state.iteration, state.epoch = (state.iteration + 1, 0) if is_last else (state.iteration, epoch + 1)

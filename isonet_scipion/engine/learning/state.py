@@ -21,7 +21,7 @@ class RunState:
     epoch: int = 0  # finished epochs of it
     batch_size: int = 4
     history: list[EpochRecord] = field(default_factory=list)
-    start_wedge: Optional[float] = None  # restored wedge correlation of the model it starts from
+    start_correlation: Optional[float] = None  # of the model it starts from with the withheld tilts
 
 
 def read_state(stored: dict[str, Any], epochs: int, path: str | os.PathLike[str]) -> RunState:

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from isonet_scipion.engine.io.losses import LOSS_TABLE, write_losses
-from isonet_scipion.engine.io.refine_json import write_refine_json
+from isonet_scipion.engine.io.refine_json import CHOSEN, write_refine_json
 from isonet_scipion.engine.network.model_file import STATE_FILE, save_model
 from isonet_scipion.engine.process.progress import clock
 from isonet_scipion.engine.reporting.loss_figure import draw_losses
@@ -49,6 +49,9 @@ class Followed(Protocol):
     def identity(self) -> dict[str, Any]:
         """What a run that goes on with this one must be made with."""
 
+    def chosen_iteration(self) -> int | None:
+        """Whose model is to be taken; None before the first has ended."""
+
 
 class Watcher(Protocol):
     """Something that follows a run."""
@@ -60,6 +63,12 @@ class Watcher(Protocol):
         """Make up for what a run that was killed after writing its state did not come to."""
 
 
+def write_model(path: Path, model: keras.Model, metadata: ModelMetadata, iteration: int) -> None:
+    """Write a network as it is after an iteration."""
+    # without the optimiser's state the file is a third of the size
+    save_model(path, keras.Model(model.inputs, model.outputs), dataclasses.replace(metadata, iteration=iteration))
+
+
 class ModelFile:
     """The model of each iteration, and beside it refine_iterNN.json, from which another run can go on."""
 
@@ -67,10 +76,7 @@ class ModelFile:
         """Write them after the last epoch of an iteration."""
         if record.epoch < run.settings.epochs:
             return
-        # without the optimiser's state the file is a third of the size
-        bare = keras.Model(run.model.inputs, run.model.outputs)
-        metadata = dataclasses.replace(run.metadata, iteration=record.iteration)
-        save_model(run.model_path(record.iteration), bare, metadata)
+        write_model(run.model_path(record.iteration), run.model, run.metadata, record.iteration)
         losses = [one for one in run.state.history if one.iteration == record.iteration]
         more = {
             "cube_size": run.method.cube_size,
@@ -78,6 +84,7 @@ class ModelFile:
             "ngpus": len(run.devices.gpus),
             "losses": [one.loss for one in losses],
             "val_losses": [one.val_loss for one in losses],
+            CHOSEN: run.chosen_iteration(),
         }
         write_refine_json(run.folder, record.iteration, run.settings.as_options(), more)
 
@@ -136,7 +143,8 @@ class Page:
     def after_resume(self, run: Followed) -> None:
         """Write it anew."""
         if run.state.history:
-            write_training_page(run.folder, run.state.history)
+            start = run.state.start_correlation
+            write_training_page(run.folder, run.state.history, run.method.tested(), start, run.chosen_iteration())
 
 
 class Log:

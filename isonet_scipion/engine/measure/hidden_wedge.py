@@ -8,7 +8,7 @@ in the true task: the measure is on the careful side.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,19 +18,12 @@ from isonet_scipion.engine.physics.fourier import filtered, frequencies
 from isonet_scipion.engine.physics.wedge import TiltRange, measured_half_space, wedge_filter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from isonet_scipion.engine.arrays import Flags, Floats
 
 EMPTY = 1e-4  # of the hidden components' power: less is a trace, whatever it correlates with
 TIPPED = CubeRotation().turned(1, 0, 1)  # y takes the place of z
-
-
-class WedgeMeasure(NamedTuple):
-    """How well a network restores a hidden wedge."""
-
-    correlation: float
-    chance: float  # its chance level, a standard deviation
 
 
 class HiddenWedgeTest:
@@ -72,40 +65,6 @@ class HiddenWedgeTest:
         halves = self._halves.curve()
         fsc = np.clip(halves.values, 0, 1)
         return Curve(np.sqrt(2 * fsc / (1 + fsc)), halves.chance)
-
-
-def restored_wedge(
-    size: int,
-    groups: Iterable[tuple[TiltRange, Iterable[Floats]]],
-    network: Callable[[Floats], Floats],
-) -> WedgeMeasure | None:
-    """How well a network restores a hidden wedge in some boxes.
-
-    Noise is not allowed for, as it is the same for all networks.
-
-    Parameters
-    ----------
-    size : int
-        Side of the boxes in voxels.
-    groups : iterable
-        Tilt ranges, each with its boxes (parts, n, n, n) float32, normalised, protein bright: a box or its halves.
-    network : callable
-        From (parts, n, n, n) to the same shape.
-
-    Returns
-    -------
-    WedgeMeasure or None
-        The mean over the groups. None where the boxes or the tilt ranges have too few components to tell.
-    """
-    curves = []
-    for tilt, boxes in groups:
-        test = HiddenWedgeTest(size, tilt)
-        for parts in boxes:
-            test.add(parts, network)
-        curves.append(test.curve())
-    value = float(np.mean([curve.mean for curve in curves])) if curves else np.nan
-    chance = float(np.linalg.norm([curve.mean_chance for curve in curves])) / max(1, len(curves))
-    return WedgeMeasure(value, chance) if np.isfinite(value) else None
 
 
 def hidden_region(size: int, tilt: TiltRange) -> tuple[Flags, Flags]:

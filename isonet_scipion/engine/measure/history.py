@@ -11,6 +11,9 @@ import numpy as np
 
 from isonet_scipion.engine.errors import EngineError
 
+# of the last iteration's correlation, by which another one must be ahead: the rate falls to the end of a run, so that
+# in simulations the last was nearly always close to the best, and smaller leads were chance
+MARGIN = 0.15
 DIVERGED = 10.0  # a loss this many times the smallest one so far
 
 
@@ -24,9 +27,9 @@ class EpochRecord:
     val_loss: float
     noise_level: float
     seconds: float
-    # at the end of a one-pass iteration; see `learning.unseen_boxes`
-    wedge_correlation: Optional[float] = None
-    wedge_chance: Optional[float] = None
+    # at the end of an iteration; see `withheld_agreement`
+    withheld_correlation: Optional[float] = None
+    withheld_chance: Optional[float] = None
 
 
 def require_convergence(record: EpochRecord, history: Sequence[EpochRecord], learning_rate: float) -> None:
@@ -41,37 +44,40 @@ def require_convergence(record: EpochRecord, history: Sequence[EpochRecord], lea
         )
 
 
-def best_end(ends: Sequence[EpochRecord]) -> EpochRecord:
-    """The iteration, by its last epoch, to prefer.
+def chosen_iteration(ends: Sequence[EpochRecord], start: float | None = None) -> int:
+    """The iteration whose model to take: the last, unless another one restores the withheld tilts clearly better.
 
-    The last one whose restored wedge correlation is within its chance level of the highest; where none was tested, that
-    of the smallest validation loss.
+    Parameters
+    ----------
+    ends : sequence of EpochRecord
+        The last epochs of the iterations, in their order; at least one.
+    start : float, optional
+        Correlation of the model that the first of them started from, which stands for the iteration before it.
+
+    Returns
+    -------
+    int
+        That of the highest correlation, if it is above the last's by more than MARGIN of this and by its chance level.
     """
-    tested = _tested(ends)
-    if tested:
-        highest, chance, _ = max(tested, key=lambda each: each[0])
-        return [record for value, _, record in tested if value >= highest - chance][-1]
-    return min(ends, key=lambda record: record.val_loss)
-
-
-def _tested(ends: Sequence[EpochRecord]) -> list[tuple[float, float, EpochRecord]]:
-    """Restored wedge correlation, chance level and record of the iterations in which it was tested."""
-    return [
-        (record.wedge_correlation, record.wedge_chance, record)
-        for record in ends
-        if record.wedge_correlation is not None and record.wedge_chance is not None
-    ]
+    last = ends[-1]
+    if last.withheld_correlation is None or last.withheld_chance is None:
+        return last.iteration
+    others = [(record.withheld_correlation, record.iteration) for record in ends]
+    tested = [(value, number) for value, number in [(start, ends[0].iteration - 1), *others] if value is not None]
+    highest, best = max(tested)
+    margin = max(MARGIN * abs(last.withheld_correlation), last.withheld_chance)
+    return best if highest > last.withheld_correlation + margin else last.iteration
 
 
 def iterations_without_gain(ends: Sequence[EpochRecord]) -> int:
-    """How many of the last iterations, given by their last epochs, brought no gain.
+    """How many of the last iterations, given by their last epochs, brought no gain; 0 where none was tested.
 
-    A gain is a wedge correlation above that of the last gain by more than its chance level; where none was tested, the
-    smallest validation loss so far.
+    A gain is a correlation with the withheld tilts above that of the last gain by more than its chance level.
     """
-    # (what counts, more of it than this is a gain)
-    tested = [(value, value + chance) for value, chance, _ in _tested(ends)]
     least, since = -math.inf, 0
-    for value, more in tested or [(-record.val_loss, -record.val_loss) for record in ends]:
-        least, since = (more, 0) if value > least else (least, since + 1)
+    for record in ends:
+        value, chance = record.withheld_correlation, record.withheld_chance
+        if value is None or chance is None:
+            continue
+        least, since = (value + chance, 0) if value > least else (least, since + 1)
     return since

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.process.device import shared_out
+from isonet_scipion.engine.process.device import on_device, shared_out
 from isonet_scipion.engine.settings import NetworkSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import keras
 
@@ -201,3 +201,19 @@ def run_network(model: keras.Model, batch: Floats) -> Floats:
         # predict_on_batch would give each device the whole batch, and return all their results
         return np.asarray(model(batch[..., None], training=False), np.float32)[..., 0]
     return np.asarray(model.predict_on_batch(shared_out(batch[..., None])), np.float32)[..., 0]
+
+
+def aside(model: keras.Model) -> Callable[[Floats], Floats]:
+    """As `run_network`, of a network in training: it leaves nothing that the training's own calls would find."""
+    from keras import ops
+
+    strategy = getattr(model, "distribute_strategy", None)
+    if strategy is not None and strategy.num_replicas_in_sync > 1:
+        return lambda batch: run_network(model, batch)
+    run = on_device(model)
+
+    def apply(batch: Floats) -> Floats:
+        made = run(ops.convert_to_tensor(np.ascontiguousarray(batch)[..., None]))
+        return np.asarray(ops.convert_to_numpy(made), np.float32)[..., 0]
+
+    return apply

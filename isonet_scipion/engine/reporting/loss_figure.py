@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def plot_losses(panel: Any, history: Sequence[EpochRecord]) -> None:
-    """Plot losses over epochs, with ends of iterations (grey), noise levels (red) and the restored wedge (green)."""
+    """Plot losses over epochs, with ends of iterations (grey), noise levels (red) and the measure (green)."""
     from matplotlib.ticker import MaxNLocator
 
     epochs = range(1, len(history) + 1)
@@ -28,13 +28,13 @@ def plot_losses(panel: Any, history: Sequence[EpochRecord]) -> None:
             panel.axvline(epoch + 0.5, color="0.85", linewidth=0.8, zorder=0)
     panel.set(xlabel="epoch (grey: ends of iterations)", ylabel="loss")
     panel.xaxis.set_major_locator(MaxNLocator(integer=True))
-    tested = [(epoch, record) for epoch, record in zip(epochs, history) if record.wedge_correlation is not None]
+    tested = [(epoch, record) for epoch, record in zip(epochs, history) if record.withheld_correlation is not None]
     if tested:
-        places, values = zip(*((epoch, record.wedge_correlation) for epoch, record in tested))
-        chances = [record.wedge_chance for _, record in tested]
+        places, values = zip(*((epoch, record.withheld_correlation) for epoch, record in tested))
+        chances = [record.withheld_chance for _, record in tested]
         other = panel.twinx()
         other.errorbar(places, values, chances, fmt="o-", color="tab:green", capsize=2)
-        other.set_ylabel("restored wedge correlation, with its chance level", color="tab:green")
+        other.set_ylabel("correlation with the withheld tilts, with its chance level", color="tab:green")
     panel.legend(loc="lower left")
 
 

@@ -1,7 +1,8 @@
-"""The page of a training: losses, and what the network made of one subtomogram after each iteration."""
+"""The page of a training: losses, and what the network made of a tomogram or subtomogram after each iteration."""
 
 from __future__ import annotations
 
+import html
 import os
 import re
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ import numpy as np
 from isonet_scipion.engine.conventions import REPORT_PAGE
 from isonet_scipion.engine.io.files import replacing
 from isonet_scipion.engine.measure.fourier_correlation import CERTAIN
+from isonet_scipion.engine.physics.withheld_tilts import WITHHELD
 from isonet_scipion.engine.reporting.pages import image, write_page
 from isonet_scipion.engine.reporting.picture import GREY_PERCENTILES
 
@@ -21,18 +23,26 @@ if TYPE_CHECKING:
     from isonet_scipion.engine.measure.history import EpochRecord
 
 LOSSES = "losses.png"
-SLICES = re.compile(r"estimate_iter(\d+)\.png")
+SLICES = re.compile(r"slices_iter(\d+)\.png")
+WIDEST = 320  # voxels of a slice: of larger ones, squares of voxels are averaged
+GAP = 2  # voxels between slices
 
-EXPLANATION = """
-<p>Where the noise level rises, the losses rise once. The loss does not tell how well the wedge is filled: compare the
-slices, the restored wedge correlation (one-pass; &plusmn; its chance level: below three of them it is no better than
-invention), and the report of tomograms corrected by
-different iterations' models.</p>
+EXPLANATION = f"""
+<p>The loss does not tell how well the wedge is filled; where the noise level rises, the losses rise once. What follows
+the training is the <b>correlation with the withheld tilts</b>: the outermost {100 * WITHHELD:.0f} % of the tilts are
+taken away from all that the network learns from, and what it puts there is compared with what was measured there
+(&plusmn; its chance level: below three of them it is no better than invention). Noise in the measured tilts keeps it
+below 1, so it ranks the iterations of a training; it does not compare tomograms.</p>
 """
 
 
-def save_slices(path: str | os.PathLike[str], estimate: Floats) -> None:
-    """Write the central xy, xz and yz slices of an estimate, (n, n, n), side by side as a PNG.
+def slices_name(iteration: int) -> str:
+    """Name of the picture of what the network makes after an iteration."""
+    return f"slices_iter{iteration:02d}.png"
+
+
+def save_slices(path: str | os.PathLike[str], volume: Floats) -> None:
+    """Write the central xy, xz and yz slices of a volume, (z, y, x), side by side as a PNG.
 
     Raises
     ------
@@ -41,17 +51,48 @@ def save_slices(path: str | os.PathLike[str], estimate: Floats) -> None:
     """
     from matplotlib.image import imsave
 
-    middle = len(estimate) // 2
-    # z upwards; a gap of two voxels between the slices
-    slices = [estimate[middle], estimate[::-1, middle], estimate[::-1, :, middle]]
-    low, high = np.percentile(estimate, GREY_PERCENTILES)
-    gap = np.full((len(estimate), 2), high, estimate.dtype)
+    z, y, x = (length // 2 for length in volume.shape)
+    # z upwards
+    slices = [_smaller(volume[z]), _smaller(volume[::-1, y]), _smaller(volume[::-1, :, x])]
+    low, high = np.percentile(np.concatenate([one.ravel() for one in slices]), GREY_PERCENTILES)
+    canvas = np.full((max(map(len, slices)), sum(one.shape[1] + GAP for one in slices) - GAP), high, np.float32)
+    left = 0
+    for one in slices:
+        canvas[: one.shape[0], left : left + one.shape[1]] = one
+        left += one.shape[1] + GAP
     with replacing(path) as temporary:
-        imsave(temporary, np.hstack([slices[0], gap, slices[1], gap, slices[2]]), cmap="gray", vmin=low, vmax=high)
+        imsave(temporary, canvas, cmap="gray", vmin=low, vmax=high)
 
 
-def write_training_page(folder: str | os.PathLike[str], history: Sequence[EpochRecord]) -> Path:
-    """Write the page of a run's folder from its losses.png, its slices (estimate_iterNN.png) and its epochs.
+def _smaller(plane: Floats) -> Floats:
+    """A plane with squares of voxels averaged, so that it is no wider than WIDEST."""
+    step = -(-max(plane.shape) // WIDEST)
+    rows, columns = (max(1, length // step) for length in plane.shape)
+    side = [min(step, length) for length in plane.shape]
+    return plane[: rows * side[0], : columns * side[1]].reshape(rows, side[0], columns, side[1]).mean(axis=(1, 3))
+
+
+def write_training_page(
+    folder: str | os.PathLike[str],
+    history: Sequence[EpochRecord],
+    pictured: str,
+    start: float | None = None,
+    chosen: int | None = None,
+) -> Path:
+    """Write the page of a run's folder from its losses.png, its slices (slices_iterNN.png) and its epochs.
+
+    Parameters
+    ----------
+    folder : path
+        Of the run.
+    history : sequence of EpochRecord
+        Its epochs so far.
+    pictured : str
+        What the slices are of, in words.
+    start : float, optional
+        Correlation with the withheld tilts of the model that it started from.
+    chosen : int, optional
+        The iteration whose model is to be taken.
 
     Raises
     ------
@@ -60,31 +101,43 @@ def write_training_page(folder: str | os.PathLike[str], history: Sequence[EpochR
     """
     folder = Path(folder)
     pictures = {int(match[1]): path for path in folder.iterdir() if (match := SLICES.fullmatch(path.name))}
-    sections = [image(folder / LOSSES, "losses over epochs"), EXPLANATION]
-    if pictures:
-        sections.append("<h2>One subtomogram after each iteration (xy, xz, yz; 0: before the training)</h2>")
-        sections += [_figure(number, pictures[number]) for number in sorted(pictures)]
     ends = {record.iteration: record for record in history}
+    numbers = {iteration: record.withheld_correlation for iteration, record in ends.items()}
+    first = min(ends) - 1
+    numbers[first] = start
+    sections = [image(folder / LOSSES, "losses over epochs"), EXPLANATION]
+    if chosen is not None and numbers.get(chosen) is not None:
+        which = f"iteration {chosen}" if chosen > first else "the model that the training started from"
+        why = "the last" if chosen == max(ends) else "clearly better than the last"
+        sections.append(f"<p><b>To correct with so far: {which}</b>, {why}, correlation {numbers[chosen]:.3f}.</p>")
+    if pictures:
+        before = "the model that it started from" if start is not None else "before the training"
+        sections.append(
+            f"<h2>After each iteration: {html.escape(pictured)}</h2><p>Central slices xy, xz, yz, without the withheld "
+            f"tilts, with the correlation with these; {first}: {before}.</p>"
+        )
+        sections += [_figure(number, pictures[number], numbers.get(number)) for number in sorted(pictures)]
     rows = "".join(
         f"<tr><td>{record.iteration}</td><td>{record.noise_level:g}</td><td>{record.loss:.4f}</td>"
-        f"<td>{record.val_loss:.4f}</td><td>{_wedge(record)}</td></tr>"
+        f"<td>{record.val_loss:.4f}</td><td>{_agreement(record)}</td></tr>"
         for record in ends.values()
     )
-    titles = ("iteration", "noise level", "loss", "validation loss", "restored wedge correlation")
+    titles = ("iteration", "noise level", "loss", "validation loss", "correlation with the withheld tilts")
     header = "".join(f"<th>{title}</th>" for title in titles)
     sections.append(f"<h2>Ends of the iterations</h2><table><tr>{header}</tr>{rows}</table>")
     return write_page(folder / REPORT_PAGE, f"Training in {folder.absolute().name}", sections)
 
 
-def _wedge(record: EpochRecord) -> str:
-    if record.wedge_correlation is None or record.wedge_chance is None:
+def _agreement(record: EpochRecord) -> str:
+    if record.withheld_correlation is None or record.withheld_chance is None:
         return "-"
-    chance = ": chance" if record.wedge_correlation < CERTAIN * record.wedge_chance else ""
-    return f"{record.wedge_correlation:.3f} &plusmn; {record.wedge_chance:.3f}{chance}"
+    chance = ": chance" if record.withheld_correlation < CERTAIN * record.withheld_chance else ""
+    return f"{record.withheld_correlation:.3f} &plusmn; {record.withheld_chance:.3f}{chance}"
 
 
-def _figure(number: int, path: Path) -> str:
+def _figure(number: int, path: Path, correlation: float | None) -> str:
+    told = f"{number}" if correlation is None else f"{number}: <b>{correlation:.3f}</b>"
     return (
-        '<figure style="display:inline-block; width:31%; margin:.5%">'
-        f"{image(path, f'slices after iteration {number}')}<figcaption>{number}</figcaption></figure>"
+        '<figure style="display:inline-block; width:48%; margin:.5%">'
+        f"{image(path, f'slices after iteration {number}')}<figcaption>{told}</figcaption></figure>"
     )

@@ -33,7 +33,7 @@ from isonet_scipion.engine.physics.axes_check import shown_axes
 from isonet_scipion.engine.physics.ctf import first_peak
 from isonet_scipion.engine.physics.tilt_check import power_by_angle, shown_range, tilt_warning
 from isonet_scipion.engine.process.device import Devices, choose_devices
-from isonet_scipion.engine.sampling.training_positions import crop_side, fitting_cube, unseen_subtomograms
+from isonet_scipion.engine.sampling.training_positions import crop_side, fitting_cube
 from isonet_scipion.engine.settings import (
     METHODS,
     IterativeSettings,
@@ -44,7 +44,7 @@ from isonet_scipion.engine.settings import (
 )
 
 if TYPE_CHECKING:
-    from isonet_scipion.engine.arrays import Flags, Floats
+    from isonet_scipion.engine.arrays import Floats
     from isonet_scipion.engine.learning.run import Run
     from isonet_scipion.engine.physics.transfer import Transfer
     from isonet_scipion.engine.physics.wedge import TiltRange
@@ -53,7 +53,6 @@ log = logging.getLogger(__name__)
 # what a method's table is of, and by which column it is known
 TABLES = {"iterative": ("subtomograms", "rlnImageName"), "one-pass": ("tomograms", "rlnMicrographName")}
 Settings = TypeVar("Settings", bound=TrainingSettings)
-PLACE = ("rlnTomoName", "rlnCoordinateX", "rlnCoordinateY", "rlnCoordinateZ")
 NEEDED = ("rlnImageName", "rlnCubeSize")  # columns of a table of subtomograms
 MOST_UNLIKE = 1.05  # ratio of voxel sizes that are learned together
 AXES_SAMPLE = 16  # subtomograms of each tomogram in which its axes are looked for
@@ -143,17 +142,17 @@ def _iterative(subtomo_star: str, settings: IterativeSettings, seed: int) -> Run
 
     from isonet_scipion.engine.learning.iterative import Iterative  # imports Keras, once the devices are chosen
     from isonet_scipion.engine.learning.run import Run
+    from isonet_scipion.engine.learning.withheld_test import affordable, withhold_from_subtomogram
 
     stored = table.text(table.rows[0], "isonetDeconvolved")
     deconvolved = None if stored is None else stored == "1"
     tilts = [subtomogram.tilt for subtomogram in subtomograms]
     metadata = _metadata(settings, cube_size, voxel_sizes[0], tilts, deconvolved)
-    learned, unseen = subtomograms, []
-    if settings.patience is not None:
-        training, kept = _kept_from_training(table, size, seed)
-        learned, unseen = list(compress(subtomograms, training)), [subtomograms[number] for number in kept]
-    settings = _batches(settings, devices, len(learned), 4, 1, "one pair")
-    method = Iterative(learned, cube_size, settings, devices, unseen)
+    settings = _batches(settings, devices, len(subtomograms), 4, 1, "one pair")
+    learned, boxes = zip(*map(withhold_from_subtomogram, subtomograms))
+    most = max(1, affordable(settings, cube_size) // size**3)
+    tested = [boxes[place] for place in np.unique(np.linspace(0, len(boxes) - 1, most).astype(int))]
+    method = Iterative(learned, cube_size, settings, devices, tested)
     return Run(method, settings, metadata, devices, *_start(settings))
 
 
@@ -175,9 +174,10 @@ def _one_pass(star_file: str, settings: OnePassSettings, seed: int) -> Run[Any]:
     devices = _devices(settings)
 
     from isonet_scipion.engine.learning.one_pass import OnePass
-    from isonet_scipion.engine.learning.one_pass_batches import read_source
+    from isonet_scipion.engine.learning.one_pass_batches import read_source, withhold_from_tomogram
     from isonet_scipion.engine.learning.one_pass_step import VIEWS
     from isonet_scipion.engine.learning.run import Run
+    from isonet_scipion.engine.learning.withheld_test import affordable, spread
 
     settings = _batches(settings, devices, len(entries), VIEWS, VIEWS, f"{VIEWS} pairs of a crop")
     side = crop_side(cube_size, settings.any_angle > 0, divisor)
@@ -197,13 +197,21 @@ def _one_pass(star_file: str, settings: OnePassSettings, seed: int) -> Run[Any]:
     if len(kinds) > 1:
         raise EngineError(star_file, "only some of the tomograms have halves", "Name both halves of all, or of none.")
     metadata = _metadata(
-        settings, cube_size, entries[0].voxel_size, [source.tilt for source in sources],
+        settings, cube_size, entries[0].voxel_size, tilts,
         deconvolved.pop() if len(deconvolved) == 1 else None,
     )  # fmt: skip
     metadata = dataclasses.replace(metadata, halves=kinds == {2}, corrects_mean=kinds == {2}, kept_beyond=cube_size)
     if settings.ctf_aware:
         metadata = dataclasses.replace(metadata, ctf_aware=True, voltage=settings.voltage, cs=settings.cs)
-    return Run(OnePass(sources, cube_size, settings, devices), settings, metadata, devices, *_start(settings))
+    voxels = affordable(settings, cube_size)
+    tested, boxes = spread(len(sources), voxels), []
+    for number, source in enumerate(sources):
+        most = voxels // len(tested) if number in tested else 0
+        # in its place, so that what is no longer needed of it goes
+        sources[number], box = withhold_from_tomogram(source, most, settings.result_dir)
+        boxes += [] if box is None else [box]
+    method = OnePass(sources, cube_size, settings, devices, boxes)
+    return Run(method, settings, metadata, devices, *_start(settings))
 
 
 def _transfer(entry: TomogramEntry, settings: OnePassSettings) -> Transfer:
@@ -268,21 +276,6 @@ def _selected(table: Star, settings: IterativeSettings) -> Star:
         chosen = np.random.default_rng(settings.seed).choice(len(table.rows), count, replace=False)
         table.rows = [table.rows[number] for number in sorted(chosen)]
     return table
-
-
-def _kept_from_training(table: Star, size: int, seed: int) -> tuple[Flags, list[int]]:
-    """Which subtomograms, of `size`^3 voxels, are trained on (bool), and the numbers of those that test the network."""
-    is_known = set(PLACE) <= set(table.labels)
-    places = [[table.number(row, label) if is_known else 0.0 for label in PLACE[1:]] for row in table.rows]
-    tomograms = [row[PLACE[0]] if is_known else "" for row in table.rows]
-    training, unseen, apart = unseen_subtomograms(tomograms, np.array(places), size, np.random.default_rng([seed, 2]))
-    if not apart:
-        log.warning(
-            "%s: no subtomogram is apart from the others, or their places are not told: what is kept from training may "
-            "share voxels with it, so that overtraining may not show.",
-            table.path,
-        )
-    return training, unseen
 
 
 def _check(settings: TrainingSettings, cube_size: int) -> None:

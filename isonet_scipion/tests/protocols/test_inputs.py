@@ -321,7 +321,11 @@ class TestIsoNetInputs(IsoNetTest):
         refine.iterations.set(2)
         refine.runMode.set(MODE_RESUME)
         self.launchProtocol(refine)
-        self.assertEqual(refine.model.getIteration(), 2)
+        self.assertTrue(os.path.exists(refine._getExtraPath("results", "model_iter02.keras")))
+        chosen = json.loads(Path(refine._getExtraPath("results", "refine_iter02.json")).read_text())["chosen_iteration"]
+        self.assertEqual(refine.model.getIteration(), chosen)
+        self.assertTrue(refine.model.getFileName().endswith(f"model_iter{chosen:02d}.keras"))
+        self.assertRegex(" ".join(refine.summary()), "The output is the network of .*correlation with the withheld")
         self.assertEqual(os.path.getmtime(first), time)
 
         odd = self.prepare(ProtIsoNetRefine, inputs, cubeSize=18, noiseLevel="0.1,0.2", noiseStartIter="1")

@@ -11,3 +11,10 @@ def test_epochs_come_back(tmp_path):
     assert read_losses(tmp_path / "losses.csv") == HISTORY
     assert (tmp_path / "losses.csv").read_text().splitlines()[0].startswith("iteration,epoch,loss,val_loss")
     assert read_losses(tmp_path / "absent.csv") == []
+
+
+def test_columns_of_other_versions_are_passed_over(tmp_path):
+    write_losses(tmp_path / "losses.csv", HISTORY)
+    text = (tmp_path / "losses.csv").read_text()
+    (tmp_path / "losses.csv").write_text(text.replace("withheld_", "wedge_"))
+    assert [record.withheld_correlation for record in read_losses(tmp_path / "losses.csv")] == [None, None]

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.io.refine_json import model_name, read_refine_json, write_refine_json
+from isonet_scipion.engine.io.refine_json import chosen_model, model_name, read_refine_json, write_refine_json
 
 OPTIONS = {
     "method": "iterative",
@@ -32,6 +32,25 @@ def test_the_model_lies_beside_it_ours_before_that_of_isonet(tmp_path):
     for suffix in ("h5", "keras"):
         (tmp_path / f"{model_name(7)}.{suffix}").touch()
         assert stored.model() == tmp_path / f"model_iter07.{suffix}"
+
+
+def test_the_chosen_model_is_what_the_last_record_says_else_the_last(tmp_path):
+    assert chosen_model(tmp_path) is None
+    for number in (0, 9, 10, 100):
+        (tmp_path / f"{model_name(number)}.keras").touch()
+    assert chosen_model(tmp_path).name == "model_iter100.keras"  # as of IsoNet 0.2, whose record says nothing
+    write_refine_json(tmp_path, 9, OPTIONS, {"chosen_iteration": 0})
+    write_refine_json(tmp_path, 10, OPTIONS, {"chosen_iteration": 9})
+    # the last model's record is not written yet
+    assert chosen_model(tmp_path).name == "model_iter09.keras"
+    for told in (7, "9", None, True, 9.0):  # no such model, or no number
+        write_refine_json(tmp_path, 100, OPTIONS, {"chosen_iteration": told})
+        assert chosen_model(tmp_path).name == "model_iter100.keras"
+    (tmp_path / "refine_iter100.json").write_text("[" * 100000)
+    assert chosen_model(tmp_path).name == "model_iter100.keras"
+    (tmp_path / "model_iter09.h5").touch()
+    write_refine_json(tmp_path, 100, OPTIONS, {"chosen_iteration": 9})
+    assert chosen_model(tmp_path).name == "model_iter09.keras"
 
 
 @pytest.mark.parametrize(

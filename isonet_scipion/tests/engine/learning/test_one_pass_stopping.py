@@ -1,4 +1,4 @@
-"""The hidden-wedge measure of a one-pass training: what it says, where it is kept, and when it stops the run."""
+"""The measure of a training on withheld tilts: what it says, where it is kept, and when it stops the run."""
 
 import csv
 import json
@@ -13,47 +13,26 @@ from isonet_scipion.engine.process.device import choose_devices
 choose_devices("-1")
 
 from isonet_scipion.engine.io.mrc import write_volume  # noqa: E402
-from isonet_scipion.engine.learning.one_pass import OnePass  # noqa: E402
-from isonet_scipion.engine.learning.unseen_boxes import UnseenBoxes  # noqa: E402
-from isonet_scipion.engine.measure.hidden_wedge import WedgeMeasure  # noqa: E402
-from isonet_scipion.engine.measure.history import EpochRecord, best_end, iterations_without_gain  # noqa: E402
-from isonet_scipion.engine.network.model_file import METADATA, STATE_FILE, read_facts  # noqa: E402
+from isonet_scipion.engine.io.refine_json import chosen_model  # noqa: E402
+from isonet_scipion.engine.learning.one_pass_batches import CropBatches  # noqa: E402
+from isonet_scipion.engine.learning.withheld_test import WithheldTest  # noqa: E402
+from isonet_scipion.engine.measure.withheld_agreement import Agreement  # noqa: E402
+from isonet_scipion.engine.network.model_file import (  # noqa: E402
+    METADATA,
+    STATE_FILE,
+    load_model,
+    read_facts,
+    read_metadata,
+)
+from isonet_scipion.engine.physics.wedge import TiltRange  # noqa: E402
+from isonet_scipion.engine.physics.withheld_tilts import withheld_part  # noqa: E402
 from isonet_scipion.engine.simulation.phantom import make_truth  # noqa: E402
 
 RUN = (
     "--method=one-pass", "--cube_size=8", "--filter_base=4", "--unet_depth=1", "--iterations=3", "--epochs=1",
     "--steps_per_epoch=3", "--batch_size=2", "--preprocessing_ncpus=1", "--seed=3",
-    "--learning_rate=0.1",
+    "--learning_rate=0.02", "--fine=0",
 )  # fmt: skip
-
-
-def ends(*values, losses=None, chance=0.1):
-    losses = losses or [1.0] * len(values)
-    return [
-        EpochRecord(number, 1, 1.0, loss, 0.0, 1.0, *(() if value is None else (value, chance)))
-        for number, (value, loss) in enumerate(zip(values, losses), 1)
-    ]
-
-
-def test_a_rise_within_chance_is_no_gain_but_a_slow_one_is_in_the_end():
-    assert iterations_without_gain([]) == 0 and iterations_without_gain(ends(0.0)) == 0
-    assert iterations_without_gain(ends(0.1, 0.3, 0.5)) == 0
-    assert iterations_without_gain(ends(0.1, 0.3, 0.35, 0.2)) == 2
-    assert iterations_without_gain(ends(0.1, 0.16, 0.22)) == 0
-    assert iterations_without_gain(ends(0.1, 0.16, 0.19, 0.15)) == 3
-
-
-def test_the_validation_loss_counts_only_where_nothing_was_tested():
-    assert iterations_without_gain(ends(None, None, None, losses=[3, 1, 2])) == 1
-    assert iterations_without_gain(ends(0.1, 0.3, losses=[1, 2])) == 0
-    # a run that was begun by a version without the test
-    assert iterations_without_gain(ends(None, None, 0.3, 0.2, losses=[1, 2, 3, 4])) == 1
-    assert best_end(ends(None, None, None, losses=[3, 1, 2])).iteration == 2
-    assert best_end(ends(None, 0.1, 0.4, 0.25, losses=[1, 2, 3, 4])).iteration == 3
-
-
-def test_of_iterations_that_chance_may_have_parted_the_last_is_named():
-    assert best_end(ends(0.1, 0.4, 0.45, 0.36, 0.3)).iteration == 4
 
 
 @pytest.fixture
@@ -76,77 +55,117 @@ def test_a_run_shows_it_in_log_table_picture_and_page_and_keeps_it(project, run)
     status, log = run("refine", "tomograms.star", *RUN, "--epochs=2")
     assert status == 0, log
     rows = table("results")
-    assert [bool(row["wedge_correlation"]) for row in rows] == [False, True] * 3
+    assert [bool(row["withheld_correlation"]) for row in rows] == [False, True] * 3
     tested = rows[1::2]
     page = Path("results/report.html").read_text()
-    for row in tested:
-        value, chance = float(row["wedge_correlation"]), float(row["wedge_chance"])
+    for number, row in enumerate(tested, 1):
+        value, chance = float(row["withheld_correlation"]), float(row["withheld_chance"])
         assert abs(value) <= 1 and 0 < chance < 1
-        assert f"Restored wedge correlation {value:.3f}, chance {chance:.3f}" in log
-        told = "" if value >= 3 * chance else ": chance"
-        assert f"<td>{value:.3f} &plusmn; {chance:.3f}{told}</td>" in page
-    assert any(float(row["wedge_correlation"]) for row in tested)
-    highest = max(tested, key=lambda row: float(row["wedge_correlation"]))
-    least = float(highest["wedge_correlation"]) - float(highest["wedge_chance"])
-    best = [row for row in tested if float(row["wedge_correlation"]) >= least][-1]
-    assert f"within chance: {float(best['wedge_correlation']):.3f}, iteration {best['iteration']}." in log
+        assert f"Iteration {number}: correlation with the withheld tilts {value:.3f}, chance {chance:.3f}" in log
+        assert f"<figcaption>{number}: <b>{value:.3f}</b></figcaption>" in page
+    assert "After each iteration: tomogram t" in page and page.count("data:image/png;base64,") == 5
+    chosen = json.loads(Path("results/refine_iter03.json").read_text())["chosen_iteration"]
+    model = f"results/model_iter{chosen:02d}.keras"
+    assert f"Correct with {model}" in log and str(chosen_model("results")) == model
     assert run("refine", "tomograms.star", *RUN, "--epochs=2", "--iterations=4")[0] == 0
-    assert [row["wedge_correlation"] for row in table("results")[:6]] == [row["wedge_correlation"] for row in rows]
-    assert table("results")[7]["wedge_correlation"]
+    assert table("results")[:6] == rows and table("results")[7]["withheld_correlation"]
 
 
-def test_state_of_a_version_without_it_is_gone_on_with(project, run):
+def test_what_is_withheld_is_in_no_crop_that_it_learns_from(project, run, monkeypatch):
+    drawn = []
+    draw = CropBatches.__getitem__
+
+    def spied(self, step):
+        drawn.extend(volume for source in self.sources for volume in source.volumes)
+        return draw(self, step)
+
+    monkeypatch.setattr(CropBatches, "__getitem__", spied)
+    assert run("refine", "tomograms.star", *RUN, "--iterations=1", "--tilt_min=-50", "--tilt_max=64")[0] == 0
+    assert drawn and all(np.abs(withheld_part(one, TiltRange(-50, 64))).max() < 1e-4 for one in drawn)
+    # the model is for the whole range all the same
+    assert read_metadata("results/model_iter01.keras").tilt_max == 64
+
+
+def test_state_of_a_version_without_it_is_not_gone_on_with(project, run):
     assert run("refine", "tomograms.star", *RUN, "--iterations=1")[0] == 0
     state = Path("results") / STATE_FILE
     with zipfile.ZipFile(state) as archive:
         content = {name: archive.read(name) for name in archive.namelist()}
     metadata = json.loads(content[METADATA])
-    for record in metadata["progress"]["history"]:
-        del record["wedge_correlation"], record["wedge_chance"]
+    del metadata["run"]["withheld tilts"]
     with zipfile.ZipFile(state, "w") as archive:
         for name, data in content.items():
             archive.writestr(name, json.dumps(metadata) if name == METADATA else data)
     status, log = run("refine", "tomograms.star", *RUN, "--iterations=2")
-    assert status == 0 and "Going on with iteration 2" in log, log
-    assert [bool(row["wedge_correlation"]) for row in table("results")] == [False, True]
+    assert status == 1 and "it holds a run with withheld tilts None, not 0.05" in log, log
 
 
-def test_a_run_stops_when_it_has_not_risen(project, run, monkeypatch):
-    measured = iter([0.2, 0.4, 0.45, 0.41, 0.6])
-    monkeypatch.setattr(UnseenBoxes, "restored_wedge", lambda self, network: (next(measured), 0.1))
+def measuring(monkeypatch, *values, chance=0.1):
+    """Have the tests of a run find these correlations, None for what can't be told."""
+    found = iter(values)
+    test = WithheldTest.run
+
+    def told(self, network):
+        value = next(found)
+        return test(self, network)._replace(agreement=None if value is None else Agreement(value, chance))
+
+    monkeypatch.setattr(WithheldTest, "run", told)
+
+
+def test_a_run_stops_when_it_has_not_risen_and_names_its_last(project, run, monkeypatch):
+    measuring(monkeypatch, None, 0.2, 0.4, 0.45, 0.41, 0.6)  # the first before the training
     status, log = run("refine", "tomograms.star", *RUN, "--iterations=6", "--patience=2")
     assert status == 0 and "Stopped: no gain for 2 iterations." in log, log
-    assert "Highest restored wedge correlation, within chance: 0.410, iteration 4." in log
+    assert (
+        "Correct with results/model_iter04.keras, the last: no other restores" in log and "(correlation 0.410)" in log
+    )
     assert read_facts(Path("results") / STATE_FILE)["progress"]["iteration"] == 5
     assert not Path("results/model_iter05.keras").exists()
 
 
-def test_without_it_the_validation_loss_stops_and_the_log_says_so(project, run, monkeypatch):
-    monkeypatch.setattr(UnseenBoxes, "restored_wedge", lambda self, network: None)
-    status, log = run("refine", "tomograms.star", *RUN, "--iterations=1")
-    assert status == 0 and "the validation loss counts instead" in log and "Smallest validation loss" in log, log
+def test_an_iteration_that_is_clearly_better_than_the_last_is_named(project, run, monkeypatch):
+    measuring(monkeypatch, None, 0.1, 0.5, 0.2, chance=0.01)
+    status, log = run("refine", "tomograms.star", *RUN)
+    assert status == 0 and "Correct with results/model_iter02.keras: it restores" in log, log
+    assert "(correlation 0.500) than the last iteration (0.200)" in log
+    assert chosen_model("results").name == "model_iter02.keras"
 
 
-def test_a_training_that_made_its_start_worse_names_what_to_correct_with(project, run, monkeypatch):
+def test_it_does_not_stop_before_the_noise_is_through(project, run, monkeypatch):
+    measuring(monkeypatch, None, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
+    noise = ("--noise_level=0.05,0.1,0.2", "--noise_start_iter=2,5,20")  # the last never comes
+    status, log = run("refine", "tomograms.star", *RUN, "--iterations=8", "--patience=2", *noise)
+    assert status == 0 and "Stopped: no gain for 2 iterations." in log and len(table("results")) == 7, log
+
+
+def test_where_nothing_can_be_told_the_last_is_named_and_nothing_stops(project, run, monkeypatch):
+    measuring(monkeypatch, *[None] * 4)
+    status, log = run("refine", "tomograms.star", *RUN, "--patience=1")
+    assert status == 0 and "Correct with results/model_iter03.keras, the last: there is too little data" in log, log
+
+
+def test_a_training_that_made_its_start_worse_gives_it_back(project, run, monkeypatch):
     start = "start/model_iter01.keras"
     small = ("--preprocessing_ncpus=1", "--seed=1", "--epochs=1", "--steps_per_epoch=1", "--batch_size=2")
     assert run("refine", "tomograms.star", *RUN[:4], *small, "--iterations=1", "--result_dir=start")[0] == 0
-    measures = iter([WedgeMeasure(0.4, 0.1), WedgeMeasure(0.3, 0.1), WedgeMeasure(0.35, 0.1), WedgeMeasure(0.45, 0.1)])
-    monkeypatch.setattr(OnePass, "test", lambda self: next(measures))
     arguments = ("refine", "tomograms.star", *RUN[:2], *small, f"--pretrained_model={start}")
+    measuring(monkeypatch, 0.4, 0.3, 0.32, 0.38, chance=0.01)
     status, log = run(*arguments, "--iterations=1")
-    assert status == 0 and "The model it starts from: restored wedge correlation 0.400, chance 0.100" in log, log
-    assert "(correlation 0.300)" in log and f"started from (0.400): correct with {start}." in log, log
+    assert status == 0 and "Iteration 0: correlation with the withheld tilts 0.400, chance 0.010" in log, log
+    assert "Correct with results/model_iter00.keras, a copy of the model that the training started from" in log, log
+    for ours, theirs in zip(*(load_model(path)[0].get_weights() for path in ("results/model_iter00.keras", start))):
+        np.testing.assert_array_equal(ours, theirs)
+    assert chosen_model("results").name == "model_iter00.keras"
     # gone on with, it knows its start without testing it again
     status, log = run(*arguments, "--iterations=2")
-    assert status == 0 and "(correlation 0.350)" in log and f"correct with {start}." in log, log
-    assert "The model it starts from" not in log
+    assert status == 0 and "Correct with results/model_iter00.keras" in log and "Iteration 0:" not in log, log
     status, log = run(*arguments, "--iterations=3")
-    assert status == 0 and "correct with" not in log, log
-    assert read_facts(Path("results") / STATE_FILE)["progress"]["start_wedge"] == 0.4
+    assert status == 0 and "Correct with results/model_iter03.keras, the last" in log, log
+    assert read_facts(Path("results") / STATE_FILE)["progress"]["start_correlation"] == 0.4
 
 
 def test_without_a_model_to_start_from_there_is_none_to_go_back_to(project, run):
     status, log = run("refine", "tomograms.star", *RUN)
-    assert status == 0 and "starts from" not in log and "correct with" not in log, log
-    assert read_facts(Path("results") / STATE_FILE)["progress"]["start_wedge"] is None
+    assert status == 0 and "Iteration 0:" not in log and "started from" not in log, log
+    assert read_facts(Path("results") / STATE_FILE)["progress"]["start_correlation"] is None
+    assert not Path("results/model_iter00.keras").exists() and Path("results/slices_iter00.png").exists()

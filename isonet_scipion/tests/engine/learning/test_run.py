@@ -17,10 +17,13 @@ from matplotlib.image import imread
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.mrc import open_volume, write_volume
 from isonet_scipion.engine.io.star import Star, write_star
+from isonet_scipion.engine.learning import iterative
 from isonet_scipion.engine.learning.forecast import estimate_bytes, model_bytes
 from isonet_scipion.engine.learning.noise_schedule import noise_level
 from isonet_scipion.engine.measure.history import EpochRecord, require_convergence
 from isonet_scipion.engine.network.model_file import load_model
+from isonet_scipion.engine.physics.wedge import TiltRange
+from isonet_scipion.engine.physics.withheld_tilts import narrowed, withheld_part
 
 SMALL = (
     "--filter_base=2", "--unet_depth=2", "--iterations=3", "--epochs=2", "--steps_per_epoch=4", "--batch_size=2",
@@ -138,12 +141,31 @@ def test_estimates_are_written_dark_or_not_at_all(subtomograms, run):
 def test_page_of_the_training_shows_losses_and_slices_of_each_iteration(subtomograms, run):
     assert run("refine", "subtomo.star", *SMALL, "--iterations=2")[0] == 0
     page = Path("results/report.html").read_text()
-    assert page.count("data:image/png;base64,") == 3  # losses, and the estimates 0 and 1
-    assert "<td>2</td><td>0.1</td>" in page and "http" not in page
-    picture = imread("results/estimate_iter01.png")
+    assert page.count("data:image/png;base64,") == 4  # losses, and slices before and after each iteration
+    assert "<td>2</td><td>0.1</td>" in page and "http" not in page and "After each iteration: subtomogram s0" in page
+    picture = imread("results/slices_iter01.png")
     assert picture.shape[:2] == (24, 3 * 24 + 2 * 2)
-    estimate = open_volume("results/s0_iter01.mrc").data
-    assert np.corrcoef(picture[..., 0][:, 26:50].ravel(), estimate[::-1, 12].ravel())[0, 1] > 0.95
+    estimate = open_volume("results/s0_iter01.mrc").data  # by the same network, without mirrored borders
+    assert np.corrcoef(picture[..., 0][:, 26:50].ravel(), estimate[::-1, 12].ravel())[0, 1] > 0.9
+    assert "correlation with the withheld tilts" in page
+
+
+def test_what_is_withheld_is_in_no_pair_and_no_estimate(subtomograms, run, monkeypatch):
+    prepared = []
+    prepare = iterative.prepare
+
+    def spied(target, tilt, cube_size):
+        prepared.append((target, tilt))
+        return prepare(target, tilt, cube_size)
+
+    monkeypatch.setattr(iterative, "prepare", spied)
+    few = ("--iterations=1", "--epochs=1", "--steps_per_epoch=8")
+    assert run("refine", "subtomo.star", *SMALL, *few)[0] == 0
+    ranges = {narrowed(TiltRange(-60, 60)): TiltRange(-60, 60), narrowed(TiltRange(-30, 66)): TiltRange(-30, 66)}
+    assert {tilt for _, tilt in prepared} == set(ranges)
+    for target, tilt in prepared:
+        # before any training the estimates hold nothing there
+        assert np.abs(withheld_part(target, ranges[tilt])).max() < 1e-4 * np.abs(target).max()
 
 
 def test_released_model_is_a_start(subtomograms, run, reference):

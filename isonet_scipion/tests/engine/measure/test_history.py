@@ -1,27 +1,51 @@
-"""Which iteration of a training is preferred."""
+"""Which iteration of a training is taken, and when it is no longer worth going on."""
 
 import pytest
 
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.measure.history import EpochRecord, best_end, iterations_without_gain, require_convergence
+from isonet_scipion.engine.measure.history import (
+    EpochRecord,
+    chosen_iteration,
+    iterations_without_gain,
+    require_convergence,
+)
 
 
-def ends(*wedges, chance=0.01):
+def ends(*correlations, chance=0.01, first=1):
     return [
-        EpochRecord(number, 1, 0.1, 0.2 - 0.01 * number, 0, 1, wedge, None if wedge is None else chance)
-        for number, wedge in enumerate(wedges, 1)
+        EpochRecord(number, 1, 0.1, 0.2, 0, 1, value, None if value is None else chance)
+        for number, value in enumerate(correlations, first)
     ]
 
 
-def test_the_last_within_chance_of_the_highest_is_preferred():
-    assert best_end(ends(0.5, 0.6, 0.595, 0.58)).iteration == 3
-    assert best_end(ends(0.5, 0.6, 0.58)).iteration == 2
-    assert best_end(ends(None, None)).iteration == 2  # the smallest validation loss
+def test_the_last_iteration_is_taken_unless_another_is_clearly_better():
+    assert chosen_iteration(ends(0.5, 0.6, 0.55)) == 3
+    assert chosen_iteration(ends(0.5, 0.6, 0.52)) == 2  # by more than 15 %
+    assert chosen_iteration(ends(0.5, 0.6, 0.53)) == 3
+    assert chosen_iteration(ends(0.05, 0.02, chance=0.04)) == 2  # chance may have parted them
+    assert chosen_iteration(ends(0.05, -0.2)) == 1 and chosen_iteration(ends(-0.1)) == 1
 
 
-def test_a_gain_is_more_than_chance():
+def test_the_model_it_started_from_stands_for_the_iteration_before():
+    assert chosen_iteration(ends(0.5, 0.6), start=0.7) == 0
+    assert chosen_iteration(ends(0.5, 0.6), start=0.65) == 2
+    assert chosen_iteration(ends(0.5, 0.6, first=8), start=0.7) == 7
+
+
+def test_where_the_last_was_not_tested_it_is_taken():
+    assert chosen_iteration(ends(None, None, None)) == 3
+    assert chosen_iteration(ends(0.5, None), start=0.7) == 2
+    # a run that was begun by a version without the test
+    assert chosen_iteration(ends(None, 0.2, 0.1)) == 2
+
+
+def test_a_rise_within_chance_is_no_gain_but_a_slow_one_is_in_the_end():
+    assert iterations_without_gain([]) == 0 and iterations_without_gain(ends(0.0)) == 0
     assert iterations_without_gain(ends(0.5, 0.6, 0.605, 0.609)) == 2
     assert iterations_without_gain(ends(0.5, 0.6, 0.605, 0.62)) == 0
+    assert iterations_without_gain(ends(0.1, 0.3, 0.35, 0.2, chance=0.1)) == 2
+    assert iterations_without_gain(ends(None, None, None)) == 0
+    assert iterations_without_gain(ends(None, 0.3, 0.2)) == 1
 
 
 def test_a_loss_that_grows_tenfold_has_diverged():

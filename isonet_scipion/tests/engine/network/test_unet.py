@@ -5,7 +5,7 @@ import pytest
 
 keras = pytest.importorskip("keras")
 
-from isonet_scipion.engine.network.unet import build_unet, run_network  # noqa: E402
+from isonet_scipion.engine.network.unet import aside, build_unet, run_network  # noqa: E402
 from isonet_scipion.engine.settings import NetworkSettings  # noqa: E402
 
 
@@ -32,3 +32,14 @@ def test_it_gives_its_input_plus_what_its_last_layer_makes():
 def test_sides_must_be_multiples_of_what_it_halves():
     assert NetworkSettings(unet_depth=3).divisor == (8, 8, 8)
     assert NetworkSettings(unet_depth=2, pool=(1, 2, 2)).divisor == (1, 4, 4)
+
+
+def test_what_is_tried_aside_is_the_same_and_follows_the_weights():
+    model = build_unet(NetworkSettings(filter_base=2, unet_depth=1))
+    tried = aside(model)
+    for shape in ((1, 8, 8, 8), (1, 16, 8, 12)):
+        cubes = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+        np.testing.assert_allclose(tried(cubes), run_network(model, cubes), atol=1e-5)
+    last = model.get_layer("fullconv_out")
+    last.set_weights([np.zeros_like(weight) + (weight.ndim == 1) for weight in last.get_weights()])
+    np.testing.assert_allclose(tried(cubes), cubes + 1, atol=1e-5)
