@@ -20,9 +20,11 @@ from isonet_scipion.engine.errors import EngineError, one_line, printable, syste
 from isonet_scipion.engine.io.files import alone, discard_temporaries, require_outputs
 from isonet_scipion.engine.io.outcome import MOST_WARNINGS, Outcome, reserve_outcome, write_outcome
 from isonet_scipion.engine.process.device import is_out_of_memory
+from isonet_scipion.engine.process.last_words import leave_last_words
 from isonet_scipion.engine.process.libraries import prefer_own_libraries
 from isonet_scipion.engine.process.parent_watch import live_with_parent
 from isonet_scipion.engine.process.signals import STATUS, Terminated, ending_on_signals
+from isonet_scipion.engine.process.threads import array_threads, require_threads
 from isonet_scipion.engine.serving import NAME as SERVE
 from isonet_scipion.engine.serving import serve
 
@@ -98,8 +100,8 @@ def _click_type(one: Option) -> Any:
         return NumberList(kind.__args__[0])
     if one.choices:
         return click.Choice(one.choices)
-    if kind is int and one.least is not None:
-        return click.IntRange(min=one.least)
+    if kind is int and (one.least, one.most) != (None, None):
+        return click.IntRange(one.least, one.most)
     return {int: click.INT, float: FiniteFloat(), bool: click.BOOL, str: Text()}[kind]
 
 
@@ -157,7 +159,11 @@ class _Stages(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """One command, None where there is none of this name."""
-        return _command(record_of(cmd_name)) if cmd_name in MODULES else None
+        if cmd_name not in MODULES:
+            return None
+        if "numpy" not in sys.modules:  # where it can't start its threads it raises Ctrl-C's signal
+            require_threads(array_threads())
+        return _command(record_of(cmd_name))
 
 
 class _OneLine(logging.Formatter):
@@ -211,8 +217,8 @@ def command(job: _Job | None, outcome_file: str | None) -> None:
     process: 'isonet-engine serve' (see docs/cluster.md).
     """
     if job is not None and outcome_file is not None:
-        job.file = outcome_file
         reserve_outcome(outcome_file)
+        job.file = outcome_file
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -232,6 +238,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prefer_own_libraries()
     _open_closed_streams()
     if arguments is None:  # this process is nothing but the command
+        leave_last_words(NAME)
         _outlive_readers()
         if sys.argv[1:2] == [SERVE]:
             return serve(main)

@@ -27,13 +27,25 @@ from isonet_scipion.engine.errors import EngineError
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+MOST_THREADS = 1024  # more are a slip, and would be taken from all other programs
+# of a network: least and most of its numbers, far beyond what any machine can train
+NETWORK_RANGES = {
+    "filter_base": (1, 4096),
+    "unet_depth": (1, 10),
+    "convs_per_depth": (2, 64),
+    "stem": (1, 16),
+    "fine": (0, 1024),
+}
+MOST_KERNEL = 64
 Floats = Tuple[float, ...]
 Ints = Tuple[int, ...]
 
 
-def option(default: Any, text: str, choices: tuple[str, ...] = (), least: int | None = None) -> Any:
-    """A dataclass field that carries its help text, and its choices or least value where not all are legal."""
-    return dataclasses.field(default=default, metadata={"help": text, "choices": choices, "least": least})
+def option(
+    default: Any, text: str, choices: tuple[str, ...] = (), least: int | None = None, most: int | None = None
+) -> Any:
+    """A dataclass field that carries its help text, and its choices or range where not all values are legal."""
+    return dataclasses.field(default=default, metadata={"help": text, "choices": choices, "least": least, "most": most})
 
 
 @dataclass(frozen=True)
@@ -46,7 +58,16 @@ class Option:
     help: str
     choices: tuple[str, ...] = ()
     least: int | None = None
+    most: int | None = None
     from_model: Any = None  # what a training takes for default where it starts from a model, if that is another
+
+    def allows(self, value: Any) -> bool:
+        """Whether a value of its kind is among its choices or in its range; None is, where its kind allows for it."""
+        if value is None:
+            return True
+        is_chosen = not self.choices or value in self.choices
+        is_enough = self.least is None or value >= self.least
+        return is_chosen and is_enough and (self.most is None or value <= self.most)
 
     @property
     def flag(self) -> str:
@@ -209,7 +230,7 @@ class DeconvSettings:
         "Mirror the tomogram beyond its faces, so that opposite ones do not bleed into each other. "
         "False: as IsoNet 0.2, from which that differs in the outermost voxels.",
     )
-    ncpu: int = option(4, "Number of CPU threads.", least=1)
+    ncpu: int = option(4, "Number of CPU threads.", least=1, most=MOST_THREADS)
     ctf_state: Optional[str] = option(None, CTF_STATE, CTF_STATES)
     tomo_idx: Optional[str] = option(None, TOMO_IDX)
 
@@ -296,12 +317,16 @@ class NetworkSettings:
         for name in ("kernel", "pool"):
             value = getattr(self, name)
             if value is not None:
-                if len(value) != 3 or min(value) < 1:
-                    raise EngineError(name, f"{value} is not three positive sizes", "Write it as z,y,x such as 3,3,3.")
+                if len(value) != 3 or min(value) < 1 or max(value) > MOST_KERNEL:
+                    why = f"{value} is not three sizes of 1 to {MOST_KERNEL}"
+                    raise EngineError(name, why, "Write it as z,y,x such as 3,3,3.")
                 object.__setattr__(self, name, tuple(int(v) for v in value))
-        for name, least in (("filter_base", 1), ("unet_depth", 1), ("convs_per_depth", 2), ("stem", 1), ("fine", 0)):
-            if getattr(self, name) < least:
-                raise EngineError(name, f"{getattr(self, name)} is too small", f"Give at least {least}.")
+        for name, (least, most) in NETWORK_RANGES.items():
+            value = getattr(self, name)
+            if not least <= value <= most:
+                # cut, as a text of so many digits is refused by Python itself
+                why = f"{value} is too small" if value < least else f"{min(value, 10**20)} is too much"
+                raise EngineError(name, why, f"Give {least} to {most}.")
         if not 0 <= self.drop_out < 1:
             raise EngineError("drop_out", f"{self.drop_out} is not a fraction of the features", "Give 0 to 0.9.")
 
@@ -360,7 +385,9 @@ class TrainingSettings:
     log_level: str = option("info", LOG_LEVEL, LEVELS)
     result_dir: str = option("results", "Folder of the models, estimates, settings and losses.")
     remove_intermediate: bool = option(False, "Do not keep the estimates of each iteration.")
-    preprocessing_ncpus: int = option(16, "Number of CPU threads that prepare training pairs.", least=1)
+    preprocessing_ncpus: int = option(
+        16, "Number of CPU threads that prepare training pairs.", least=1, most=MOST_THREADS
+    )
     continue_from: Optional[str] = option(
         None, "A refine_iterNN.json: go on after that iteration, with its settings unless given anew."
     )
@@ -455,7 +482,7 @@ class IterativeSettings(TrainingSettings):
     learning_rate: float = own("learning_rate", 0.0004)
     network: NetworkSettings = NetworkSettings()
     select_subtomo_number: Optional[int] = option(
-        None, "Train on this many randomly chosen subtomograms. Default: all."
+        None, "Train on this many randomly chosen subtomograms. Default: all.", least=1
     )
 
 

@@ -20,8 +20,8 @@ from pyworkflow.protocol.params import BooleanParam, StringParam
 
 from isonet_scipion.convert import fileName
 from isonet_scipion.engine.io.outcome import read_outcome
+from isonet_scipion.engine.process.last_words import ending_words
 from isonet_scipion.engine.process.parent_watch import PARENT
-from isonet_scipion.engine.process.signals import ABORT_REASON, ABORT_REMEDY
 from isonet_scipion.environment import has_gpu
 from isonet_scipion.plugin import Plugin
 from isonet_scipion.protocols.form import commandOptions, isFilledIn
@@ -215,6 +215,5 @@ def ending(status: int) -> str:
     if number not in set(signal.Signals):
         return f"ended with status {status}: see the log."
     name = signal.Signals(number).name
-    if number == signal.SIGABRT:
-        return f"was ended by {name}, {ABORT_REASON}. {ABORT_REMEDY} Continue goes on with what is missing."
-    return f"was ended by {name}, perhaps for lack of memory. Continue goes on with what is missing."
+    words = ending_words(number) or "perhaps for lack of memory."
+    return f"was ended by {name}, {words} Continue goes on with what is missing."

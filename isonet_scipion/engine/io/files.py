@@ -102,10 +102,10 @@ def replacing_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise _not_written(target, error) from error
 
 
-def write_whole(path: str | os.PathLike[str], text: str, since: State | bool = True) -> None:
-    """Write a text file as `replacing` does."""
+def write_whole(path: str | os.PathLike[str], content: str | bytes, since: State | bool = True) -> None:
+    """Write a file as `replacing` does."""
     with replacing(path, since) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 def file_state(path: str | os.PathLike[str]) -> State:

@@ -7,6 +7,8 @@ import os
 from dataclasses import asdict, dataclass
 from typing import Tuple, get_type_hints
 
+from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.io.files import read_own_file
 from isonet_scipion.engine.io.json_types import require_kinds
 
 ROOM = 1 << 14  # bytes that are taken at the start, so that a disk which is full by then keeps no message back
@@ -36,7 +38,11 @@ def reserve_outcome(path: str | os.PathLike[str]) -> None:
     ------
     OSError
         If the file can't be written.
+    EngineError
+        If another file has its name.
     """
+    if os.path.lexists(path) and read_own_file(path, ROOM).strip() and read_outcome(path) is None:
+        raise EngineError(str(path), "it is there already, and no outcome of a command", "Give another name.")
     with open(path, "wb") as file:
         file.write(b" " * ROOM)
 

@@ -17,11 +17,18 @@ from isonet_scipion.engine.settings import training_options
 
 MODEL_SUFFIXES = ("keras", "h5")  # of ours, of IsoNet 0.2
 CHOSEN = "chosen_iteration"  # whose model is to be taken, so far, in refine_iterNN.json
+OF_ITERATION = re.compile(r"(?:model|refine)_iter(\d{2,9})\.(?:keras|json)")
 
 
 def model_name(iteration: int) -> str:
     """Name of an iteration's model, without suffix."""
     return f"model_iter{iteration:02d}"
+
+
+def iteration_of(name: str) -> int | None:
+    """The iteration that a file of a training is of, by its name: its model or its json; None for other names."""
+    match = OF_ITERATION.fullmatch(name)
+    return int(match[1]) if match else None
 
 
 def write_refine_json(folder: Path, iteration: int, options: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
@@ -91,8 +98,7 @@ def read_refine_json(path: str) -> RefineJson:
         kinds = {name: one.kind for name, one in known.items()}
         require_kinds({**restored, "iter_count": iteration}, {**kinds, "iter_count": int})
         for name, value in restored.items():
-            # None, where its kind allows for it, is none of them
-            if known[name].choices and value is not None and value not in known[name].choices:
+            if not known[name].allows(value):
                 raise ValueError(f"its {name} is {value!r}")
         if iteration < 0:
             raise ValueError(f"its iter_count is {iteration}")

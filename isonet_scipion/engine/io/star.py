@@ -171,12 +171,31 @@ def _looped(block: list[str]) -> list[str]:
     return [block[0], "loop_", *(label for label, _ in pairs), " ".join(value for _, value in pairs)]
 
 
-def existing_table(path: str | os.PathLike[str]) -> Star:
-    """The table of a file that is about to be replaced; an empty one where there is none that can be read."""
-    try:
-        return read_star(path) if os.path.exists(path) else Star([], path=str(path))
-    except EngineError:
+def table_to_replace(path: str | os.PathLike[str], labels: Sequence[str]) -> Star:
+    """The table that is about to be written anew; an empty one where there is none yet.
+
+    Parameters
+    ----------
+    path : path
+        The file to write.
+    labels : sequence of str
+        That all such tables have.
+
+    Raises
+    ------
+    EngineError
+        If the file is no such table: it would be lost.
+    """
+    if not os.path.lexists(path):
         return Star([], path=str(path))
+    try:
+        table = read_star(path)
+        table.require(labels)
+    except EngineError as error:
+        raise EngineError(
+            str(path), "it is there already, and no table that this command writes", "Give another name, or delete it."
+        ) from error
+    return table
 
 
 def _blocks(text: str) -> list[list[str]]:

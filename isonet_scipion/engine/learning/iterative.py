@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from isonet_scipion.engine.arrays import Floats, release
-from isonet_scipion.engine.io.mrc import write_volume
+from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.io.mrc import MARK, is_marked, write_volume
 from isonet_scipion.engine.learning.epoch import PairSource, cached, compile_model, falling, train_epoch
 from isonet_scipion.engine.learning.estimates import estimate_subtomograms
 from isonet_scipion.engine.learning.forecast import estimate_bytes
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from isonet_scipion.engine.physics.back_projected_noise import Noise
     from isonet_scipion.engine.process.device import Devices
     from isonet_scipion.engine.settings import IterativeSettings
+
+MARK_OF_ESTIMATES = MARK + b"estimate of a training"
 
 
 class Iterative:
@@ -62,6 +65,16 @@ class Iterative:
         """Disk space of the estimates."""
         keep = not self.settings.remove_intermediate
         return estimate_bytes(len(self.subtomograms), self.crop_size, iterations if keep else 1)
+
+    def require_own_files(self, is_resumed: bool) -> None:
+        """The estimates."""
+        if self.settings.remove_intermediate or is_resumed:
+            return
+        names = {subtomogram.name for subtomogram in self.subtomograms}
+        for path in self.folder.glob("*_iter*.mrc"):
+            is_estimate = path.stem.rpartition("_iter")[0] in names
+            if is_estimate and not is_marked(path, MARK_OF_ESTIMATES):
+                raise EngineError(str(path), "it is there already, and no estimate", "Give another result_dir.")
 
     def compile(self, model: keras.Model) -> None:
         """Take the network and make it ready."""
@@ -102,7 +115,7 @@ class Iterative:
                 if not self.settings.remove_intermediate:
                     source = subtomogram.volume()
                     path = self.folder / f"{subtomogram.name}_iter{previous:02d}.mrc"
-                    write_volume(path, -estimate, source.voxel_size, source)
+                    write_volume(path, -estimate, source.voxel_size, source, MARK_OF_ESTIMATES)
                 progress.advance()
 
             return estimate_subtomograms(

@@ -42,6 +42,9 @@ class Method(Protocol[Batches]):
     def bytes_needed(self, iterations: int) -> int:
         """Disk space beside that of the models."""
 
+    def require_own_files(self, is_resumed: bool) -> None:
+        """Raise an EngineError where a file of another's would be replaced; `is_resumed`: the folder is a run's."""
+
     def compile(self, model: keras.Model) -> None:
         """Take a network and make it ready; all that follows is about this one."""
 

@@ -91,6 +91,9 @@ class OnePass:
         """Disk space beside that of the models: none."""
         return 0
 
+    def require_own_files(self, is_resumed: bool) -> None:
+        """Nothing: it writes no estimates."""
+
     def compile(self, model: keras.Model) -> None:
         """Take the network and make it ready."""
         settings = self.settings

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import time
@@ -13,7 +14,8 @@ import keras
 
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.losses import LOSS_TABLE, require_own_losses
-from isonet_scipion.engine.io.refine_json import model_name
+from isonet_scipion.engine.io.noise_folder import noise_volumes
+from isonet_scipion.engine.io.refine_json import iteration_of, model_name
 from isonet_scipion.engine.learning.forecast import Forecast, model_bytes, require_space
 from isonet_scipion.engine.learning.method import Batches, Losses, Method
 from isonet_scipion.engine.learning.noise_schedule import noise_level
@@ -25,13 +27,13 @@ from isonet_scipion.engine.measure.history import (
     iterations_without_gain,
     require_convergence,
 )
-from isonet_scipion.engine.network.model_file import STATE_FILE, copy_weights, load_weights, read_facts
+from isonet_scipion.engine.network.model_file import STATE_FILE, copy_weights, load_weights, read_facts, read_metadata
 from isonet_scipion.engine.network.unet import build_unet
 from isonet_scipion.engine.physics.withheld_tilts import WITHHELD
 from isonet_scipion.engine.process.device import Devices, is_out_of_memory, training_scope
 from isonet_scipion.engine.process.progress import Progress
 from isonet_scipion.engine.reporting.pages import require_own_page
-from isonet_scipion.engine.reporting.training_page import save_slices, slices_name
+from isonet_scipion.engine.reporting.training_page import require_own_pictures, save_slices, slices_name
 
 if TYPE_CHECKING:
     from isonet_scipion.engine.io.model_metadata import ModelMetadata
@@ -97,8 +99,9 @@ class Run(Generic[Batches]):
             If the loss diverges, memory does not suffice for the smallest batch, no iteration is left, or the folder
             holds what would be overwritten.
         """
-        require_own_page(self.folder)
-        require_own_losses(self.folder / LOSS_TABLE)
+        self._require_own_files()
+        if self.settings.noise_dir and any(level > 0 for level in self.settings.noise_level):
+            noise_volumes(self.settings.noise_dir, self.method.cube_size)  # else it fails after many iterations
         keras.utils.set_random_seed(self.decided.seed % 2**32)
         with training_scope(self.devices):
             return self._train()
@@ -122,6 +125,21 @@ class Run(Generic[Batches]):
         while state.iteration <= last and not self._has_settled():
             self._iterate(forecast)
         return self._chosen()
+
+    def _require_own_files(self) -> None:
+        """Raise an EngineError where the folder holds what is not of this program and would be replaced."""
+        require_own_page(self.folder)
+        require_own_losses(self.folder / LOSS_TABLE)
+        is_resumed = (self.folder / LOSS_TABLE).exists()
+        require_own_pictures(self.folder, is_resumed)
+        self.method.require_own_files(is_resumed)
+
+    def _require_no_later_ones(self, last: int) -> None:
+        """Raise an EngineError where there are files of iterations after `last`, which are another run's."""
+        for path in sorted(self.folder.glob("*")):
+            iteration = iteration_of(path.name)
+            if iteration is not None and last < iteration <= self.settings.iterations:
+                raise EngineError(str(path), "it is there already, of another run", "Give another result_dir.")
 
     def model_path(self, iteration: int) -> Path:
         """File of an iteration's model."""
@@ -180,18 +198,29 @@ class Run(Generic[Batches]):
         stored = read_facts(path) if path.exists() else None
         if stored and self._continues(stored):
             self.state = read_state(stored, self.settings.epochs, path)
+            # it may have got smaller; a state that asks for more is a stranger's, or of other settings
+            self.state.batch_size = min(self.state.batch_size, self.decided.batch_size)
+            self._require_no_later_ones(self._last_own(self.state.iteration))
             load_weights(self.model, path)
             for watcher in self.watchers:
                 watcher.after_resume(self)
             log.info("Going on with iteration %d after %d of its epochs.", self.state.iteration, self.state.epoch)
             return True
-        # a kill before the first state is written leaves the first model
-        made = self.model_path(self.first_iteration + (stored is None))
-        if made.exists():
-            raise EngineError(str(made), "it is there already, of another run", "Give another result_dir.")
+        # after more epochs than one the first state is there before the first model
+        is_early = stored is None and self.settings.epochs == 1
+        self._require_no_later_ones(self._last_own(self.first_iteration) if is_early else self.first_iteration - 1)
         if self.start_model is not None:
             copy_weights(self.model, self.settings.network, self.start_model)
         return False
+
+    def _last_own(self, iteration: int) -> int:
+        """The iteration of the last files that are this run's, where its state is yet to tell of one."""
+        made = self.model_path(iteration)
+        try:  # a kill between the model and the state leaves the model
+            is_ours = made.exists() and read_metadata(made) == dataclasses.replace(self.metadata, iteration=iteration)
+        except EngineError:
+            is_ours = False
+        return iteration if is_ours else iteration - 1
 
     def _begin(self) -> None:
         """Test the model it starts from, which the training may make worse, and keep it among its own."""

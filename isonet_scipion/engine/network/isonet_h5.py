@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -12,7 +13,7 @@ import h5py
 import numpy as np
 
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.io.files import replacing
+from isonet_scipion.engine.io.files import require_file, write_whole
 from isonet_scipion.engine.network.stored_weights import require_plain
 from isonet_scipion.engine.network.unet import weighted_layers
 from isonet_scipion.engine.settings import NetworkSettings
@@ -22,6 +23,12 @@ if TYPE_CHECKING:
 
 MODEL_REMEDY = "Give a model_iterNN.keras of this program or a model_iterNN.h5 of IsoNet 0.2."
 _KERAS_2 = "2.15.0"
+# what a file that is not as it should be ends in
+UNREADABLE = (
+    *(OSError, LookupError, ValueError, TypeError, AttributeError, RuntimeError, ArithmeticError),
+    EngineError,  # of a network that can't be
+)
+MAKER = "made_by"  # attribute of the files that are written here
 # what Keras 2 knows of each layer's settings
 _KERAS_2_SETTINGS = {
     "InputLayer": (),
@@ -73,7 +80,7 @@ def legacy_network(path: str | os.PathLike[str]) -> NetworkSettings:
             batch_normalization="BatchNormalization" in classes,
             stem=int(named["stem"]["strides"][0]) if "stem" in named else 1,
         )
-    except (OSError, LookupError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+    except UNREADABLE as error:
         raise EngineError(str(path), f"it is not a model of IsoNet 0.2 ({error})", MODEL_REMEDY) from error
 
 
@@ -105,8 +112,23 @@ def load_legacy_weights(model: keras.Model, path: str | os.PathLike[str]) -> Non
                 raise ValueError("its layers have other shapes than the network")
             for layer, datasets in zip(layers, stored):
                 layer.set_weights([np.asarray(dataset, np.float32) for dataset in datasets])
-    except (OSError, LookupError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+    except UNREADABLE as error:
         raise EngineError(str(path), f"its weights can't be read ({error})", MODEL_REMEDY) from error
+
+
+def require_own_legacy(path: str | os.PathLike[str]) -> None:
+    """Raise an EngineError if a file is there that `save_legacy` did not write, which would be replaced."""
+    if not os.path.lexists(path):
+        return
+    try:
+        with h5py.File(require_file(path, "model"), "r", locking=False) as file:
+            is_ours = MAKER in file.attrs
+    except (EngineError, OSError, RuntimeError):
+        is_ours = False
+    if not is_ours:
+        raise EngineError(
+            str(path), "it is there already, and not exported by this program", "Give another name, or delete it."
+        )
 
 
 def save_legacy(path: str | os.PathLike[str], model: keras.Model, learning_rate: float) -> None:
@@ -132,8 +154,10 @@ def save_legacy(path: str | os.PathLike[str], model: keras.Model, learning_rate:
             "the model's layers at full resolution (fine) are unknown to IsoNet 0.2",
             "Export a model that was trained with fine 0, not from the builtin model.",
         )
-    with replacing(path) as temporary, h5py.File(temporary, "w", locking=False) as file:  # it is locked already
+    made = io.BytesIO()  # HDF5 itself tells only some of the failures of writing to a disk
+    with h5py.File(made, "w") as file:
         file.attrs["keras_version"] = _KERAS_2
+        file.attrs[MAKER] = "isonet_scipion"
         file.attrs["backend"] = "tensorflow"
         file.attrs["model_config"] = json.dumps(_keras_2_config(model))
         file.attrs["training_config"] = json.dumps(_training_config(learning_rate))
@@ -149,6 +173,7 @@ def save_legacy(path: str | os.PathLike[str], model: keras.Model, learning_rate:
             own.attrs["weight_names"] = [name.encode() for name in names]
             for name, values in zip(names, layer.get_weights()):
                 own.create_dataset(name, data=values)
+    write_whole(path, made.getvalue())
 
 
 def _keras_2_config(model: keras.Model) -> dict[str, Any]:

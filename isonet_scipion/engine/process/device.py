@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
 import os
 import re
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -18,6 +18,7 @@ from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.process.backend import choose_backend, restore_conventions
 from isonet_scipion.engine.process.gpus import CPU, NVIDIA_DRIVER, VISIBLE, choose_visible
 from isonet_scipion.engine.process.memory import free_address_space, free_main_memory
+from isonet_scipion.engine.process.threads import network_threads, require_threads
 
 if TYPE_CHECKING:
     import keras
@@ -32,7 +33,6 @@ OUT_OF_MEMORY = (
     "Cannot allocate memory", "unable to allocate", "can't start new thread",
 )  # fmt: skip
 SHARING = ("tensorflow", "jax")  # backends with which several GPUs train together
-SPARE_THREADS = 16
 LEAST_ADDRESS_SPACE = 3 << 29  # bytes; with less, TensorFlow ends the process while it is imported
 
 
@@ -51,7 +51,9 @@ class Devices:
         return len(self.replicas)
 
 
-def choose_devices(gpu_id: str | None = None, precision: str = "float32", fits_float16: bool = False) -> Devices:
+def choose_devices(
+    gpu_id: str | None = None, precision: str = "float32", fits_float16: bool = False, workers: int = 0
+) -> Devices:
     """Make Keras ready; call it before anything imports Keras.
 
     Parameters
@@ -63,11 +65,14 @@ def choose_devices(gpu_id: str | None = None, precision: str = "float32", fits_f
         compute fast in it alone (compute capability 7) if the network allows it, else float32.
     fits_float16 : bool
         Whether the network's numbers are sure to stay within float16's range.
+    workers : int
+        Threads that will prepare the network's input.
 
     Raises
     ------
     EngineError
-        If the list of GPUs can't be read or names one that is not there, or no backend is installed.
+        If the list of GPUs can't be read or names one that is not there, no backend is installed, or limits on memory
+        or threads would let it end the process.
     """
     named = choose_visible(gpu_id)
     choose_backend()
@@ -76,16 +81,17 @@ def choose_devices(gpu_id: str | None = None, precision: str = "float32", fits_f
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     if "keras" not in sys.modules and free_address_space() < LEAST_ADDRESS_SPACE:
-        raise EngineError(
-            "memory", f"the limit on it leaves {free_address_space() / 2**30:.1f} GiB, too little for TensorFlow",
-            "Raise the limit (ulimit -v) to 3 GiB or more.",
-        )  # fmt: skip
+        raise _too_little("too little for TensorFlow")
     if "keras" not in sys.modules:
-        require_threads(2 * (os.cpu_count() or 1) + SPARE_THREADS)
+        require_threads(network_threads(workers))
     try:
         with _quiet():
             import keras
-    except ImportError as error:
+    except Exception as error:  # where memory does not suffice it may be any
+        if free_address_space() < math.inf:
+            raise _too_little(type(error).__name__) from error
+        if not isinstance(error, ImportError):
+            raise
         raise EngineError(
             "TensorFlow",
             f"it can't be imported ({error})",
@@ -112,6 +118,11 @@ def choose_devices(gpu_id: str | None = None, precision: str = "float32", fits_f
     keras.config.set_dtype_policy(policy)
     replicas = tuple(f"GPU:{number}" for number in range(len(gpus))) or ("CPU:0",)
     return Devices(backend, gpus, policy, replicas if backend in SHARING else replicas[:1])
+
+
+def _too_little(why: str) -> EngineError:
+    left = f"the limit on it leaves {free_address_space() / 2**30:.1f} GiB"
+    return EngineError("memory", f"{left} ({why})", "Raise the limit (ulimit -v) to 4 GiB or more.")
 
 
 @contextmanager
@@ -239,27 +250,6 @@ def shared_out(batch: Any) -> Any:
     if sharing is None or len(batch) % sharing.num_model_replicas:
         return batch
     return keras.distribution.distribute_tensor(batch, sharing.get_data_layout(batch.shape))
-
-
-def require_threads(count: int) -> None:
-    """Raise an EngineError unless so many threads can be started: TensorFlow would end the process without a word."""
-    waiting = threading.Event()
-    started: list[threading.Thread] = []
-    try:
-        for _ in range(count):
-            thread = threading.Thread(target=waiting.wait, daemon=True)
-            thread.start()
-            started.append(thread)
-    except (RuntimeError, MemoryError) as error:
-        raise EngineError(
-            "threads",
-            f"the system lets this process start {len(started)} more, the network needs up to {count}",
-            "Raise the limit on processes (ulimit -u, or the container's pids limit), or give it fewer CPUs.",
-        ) from error
-    finally:
-        waiting.set()
-        for thread in started:
-            thread.join()
 
 
 def is_out_of_memory(error: BaseException) -> bool:

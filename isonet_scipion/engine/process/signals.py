@@ -11,14 +11,11 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.process.threads import REMEDY
+
 GRACE = 6.0  # seconds for the running step, which Python can't interrupt while it is inside TensorFlow
 STATUS: dict[int, int] = {number: 128 + number for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-
-# what TensorFlow does, with no chance to say more, where one of its threads can't be started in the midst of the work
-ABORT_REASON = "perhaps since the limit on threads or memory was reached"
-ABORT_REMEDY = (
-    "Raise the limits (ulimit -u, ulimit -v, the container's pids limit), close other programs, or give it fewer CPUs."
-)
 
 
 class Terminated(BaseException):
@@ -55,8 +52,8 @@ def ending_on_signals(clean_up: Callable[[], None]) -> Iterator[None]:
     wakeup = signal.set_wakeup_fd(sending.fileno(), warn_on_full_buffer=False)
     finished = threading.Event()
     watch = threading.Thread(target=_end_after_grace, args=(receiving, finished, clean_up), daemon=True)
-    watch.start()
     try:
+        _start(watch)
         yield
     except Exception as error:
         if _came:  # compiled code puts errors of its own in the place of a signal's exception
@@ -68,10 +65,18 @@ def ending_on_signals(clean_up: Callable[[], None]) -> Iterator[None]:
         signal.set_wakeup_fd(wakeup)
         with contextlib.suppress(OSError):
             sending.close()
-        watch.join()
+        if watch.ident is not None:  # it was started
+            watch.join()
         receiving.close()
         for number, handler in earlier.items():
             signal.signal(number, handler)
+
+
+def _start(thread: threading.Thread) -> None:
+    try:
+        thread.start()
+    except RuntimeError as error:
+        raise EngineError("threads", "the system lets this process start none", REMEDY) from error
 
 
 def _raise_once(number: int, _: object) -> None:

@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.process.last_words import KEPT, ending_words
 from isonet_scipion.engine.process.parent_watch import PARENT, live_with_parent
-from isonet_scipion.engine.process.signals import ABORT_REASON, ABORT_REMEDY
 
 log = logging.getLogger(__name__)
 SECONDS_TO_END = 5.0
@@ -75,8 +75,9 @@ def _outcome(one: tuple[Any, Any, str]) -> EngineError | None:
         told = receiving.recv()
     except EOFError:
         process.join()
-        kept = "What was finished is kept; start again for the rest."
-        if process.exitcode == -signal.SIGABRT:
-            return EngineError(name, f"its process was aborted, {ABORT_REASON}", f"{ABORT_REMEDY} {kept}")
-        return EngineError(name, f"its process ended with status {process.exitcode}", f"See the log above. {kept}")
+        words = ending_words(-process.exitcode)
+        if words is not None:
+            by = signal.Signals(-process.exitcode).name
+            return EngineError(name, f"its process was ended by {by}, {words.rstrip('.')}", KEPT)
+        return EngineError(name, f"its process ended with status {process.exitcode}", f"See the log above. {KEPT}")
     return EngineError(*told) if told else None

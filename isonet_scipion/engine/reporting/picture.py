@@ -55,9 +55,21 @@ def picture(path: str | os.PathLike[str], width: float, height: float) -> Iterat
             figure.savefig(temporary, dpi=DOTS_PER_INCH, metadata=SOFTWARE)
 
 
-def require_own_picture(path: str | os.PathLike[str]) -> None:
-    """Raise an EngineError if a picture is there that this program, in versions after 1.0.0, has not made."""
-    if os.path.lexists(path) and SOFTWARE["Software"].encode() not in read_own_file(path, MOST_PICTURE):
+def require_own_picture(path: str | os.PathLike[str], beside_own: bool = False) -> None:
+    """Raise an EngineError if a picture is there that this program has not made.
+
+    Parameters
+    ----------
+    path : path
+        Of the picture.
+    beside_own : bool
+        Whether other files there are this program's: version 1.0.0 made pictures that tell of matplotlib alone.
+    """
+    if not os.path.lexists(path):
+        return
+    makers = [SOFTWARE["Software"], *(["Matplotlib"] if beside_own else [])]
+    data = read_own_file(path, MOST_PICTURE)
+    if not any(maker.encode() in data for maker in makers):
         raise EngineError(
             str(path), "it is there already, and no picture of this program", "Move it away, or give another folder."
         )

@@ -16,7 +16,7 @@ from isonet_scipion.engine.io.files import replacing
 from isonet_scipion.engine.measure.fourier_correlation import CERTAIN
 from isonet_scipion.engine.physics.withheld_tilts import WITHHELD
 from isonet_scipion.engine.reporting.pages import image, write_page
-from isonet_scipion.engine.reporting.picture import GREY_PERCENTILES
+from isonet_scipion.engine.reporting.picture import GREY_PERCENTILES, SOFTWARE, require_own_picture
 
 if TYPE_CHECKING:
     from isonet_scipion.engine.arrays import Floats
@@ -41,6 +41,13 @@ def slices_name(iteration: int) -> str:
     return f"slices_iter{iteration:02d}.png"
 
 
+def require_own_pictures(folder: Path, beside_own: bool) -> None:
+    """As `require_own_picture`, for the losses and slices in the folder of a training."""
+    for path in folder.glob("*.png"):
+        if path.name == LOSSES or SLICES.fullmatch(path.name):
+            require_own_picture(path, beside_own)
+
+
 def save_slices(path: str | os.PathLike[str], volume: Floats) -> None:
     """Write the central xy, xz and yz slices of a volume, (z, y, x), side by side as a PNG.
 
@@ -61,7 +68,7 @@ def save_slices(path: str | os.PathLike[str], volume: Floats) -> None:
         canvas[: one.shape[0], left : left + one.shape[1]] = one
         left += one.shape[1] + GAP
     with replacing(path) as temporary:
-        imsave(temporary, canvas, cmap="gray", vmin=low, vmax=high)
+        imsave(temporary, canvas, cmap="gray", vmin=low, vmax=high, metadata=SOFTWARE)
 
 
 def _smaller(plane: Floats) -> Floats:

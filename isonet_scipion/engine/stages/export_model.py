@@ -7,7 +7,7 @@ import logging
 from isonet_scipion.engine.command import Command, value_of
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.files import require_kept
-from isonet_scipion.engine.network.isonet_h5 import save_legacy
+from isonet_scipion.engine.network.isonet_h5 import require_own_legacy, save_legacy
 from isonet_scipion.engine.network.model_file import load_model
 from isonet_scipion.engine.process.device import choose_devices
 from isonet_scipion.engine.settings import IterativeSettings
@@ -20,6 +20,7 @@ def export_model(model: str, output: str) -> None:
     if not output.endswith(".h5"):
         raise EngineError(output, "IsoNet 0.2 only reads .h5 files", "Let the name end in .h5.")
     require_kept([output], [model])
+    require_own_legacy(output)
     choose_devices()
     loaded, _ = load_model(model)
     save_legacy(output, loaded, IterativeSettings.learning_rate)

@@ -7,8 +7,8 @@ import logging
 from isonet_scipion.engine.command import Command, value_of
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.files import require_kept
-from isonet_scipion.engine.io.relion import from_scratch, with_denoised
-from isonet_scipion.engine.io.star import read_star, write_star
+from isonet_scipion.engine.io.relion import NAME, from_scratch, with_denoised
+from isonet_scipion.engine.io.star import read_star, table_to_replace, write_star
 from isonet_scipion.engine.io.tomogram_table import TomogramTable
 from isonet_scipion.engine.settings import ExportRelionSettings
 
@@ -21,6 +21,7 @@ def export_relion(star_file: str, settings: ExportRelionSettings) -> None:
     if pixel_size is not None and pixel_size <= 0:
         raise EngineError("tilt_series_pixel_size", f"{pixel_size} is not a size", "Give the pixel size in A.")
     require_kept([settings.output_star], [star_file, *filter(None, [settings.relion_star])])
+    table_to_replace(settings.output_star, (NAME,))
     entries = TomogramTable(star_file).select(None)
     shapes = [entry.checked_source().shape for entry in entries]
     if settings.relion_star:

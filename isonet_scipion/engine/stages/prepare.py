@@ -30,7 +30,7 @@ from isonet_scipion.engine.io.other_programs import (
     with_their_halves,
 )
 from isonet_scipion.engine.io.shown import open_mask
-from isonet_scipion.engine.io.star import NOT_SET, Star, write_star
+from isonet_scipion.engine.io.star import NOT_SET, Star, table_to_replace, write_star
 from isonet_scipion.engine.io.tilt_files import find_tilt_file, half_name, read_tilt_file
 from isonet_scipion.engine.io.tomogram_table import CTF_STATE, HALF_LABELS, INVERTED
 from isonet_scipion.engine.network.unet import cube_size_warning
@@ -50,6 +50,9 @@ def prepare_star(folder: str | None, settings: PrepareStarSettings) -> None:
         raise EngineError("even_folder", "only one half is given", "Give even_folder and odd_folder.")
     if settings.defocus:
         require_plausible_defocus(settings.defocus, "defocus")
+    if settings.from_:
+        require_kept([settings.output_star], [settings.from_])
+    earlier = table_to_replace(settings.output_star, ("rlnIndex", "rlnMicrographName"))
     tomograms = [_completed(tomogram, settings) for tomogram in _listed(folder, settings)]
     # all is looked at before the first average is written
     star, averages = Star([]), _averages(tomograms, settings)
@@ -59,6 +62,9 @@ def prepare_star(folder: str | None, settings: PrepareStarSettings) -> None:
         write_mean(target, [open_volume(half) for half in tomograms[index - 1].halves])
         log.info("%s: the mean of the halves of %s", target, tomograms[index - 1].name)
     write_star(settings.output_star, star)
+    lost = [label for label in earlier.labels if label not in star.labels]
+    if lost:
+        log.warning("%s: the table that was there is replaced; it also had %s", settings.output_star, ", ".join(lost))
     _tell(settings.output_star, tomograms)
 
 
@@ -168,6 +174,7 @@ def prepare_subtomo_star(folder: str, settings: PrepareSubtomoStarSettings) -> N
     tilt = TiltRange(settings.tilt_min, settings.tilt_max)
     if settings.cube_size and (warning := cube_size_warning(settings.cube_size)):
         log.warning("cube_size: %s", warning)
+    table_to_replace(settings.output_star, ("rlnImageName", "rlnCubeSize"))
     star = Star([])
     for index, path in enumerate(_volume_files(folder, (".mrc",)), 1):
         volume = open_volume(path)

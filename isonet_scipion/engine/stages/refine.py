@@ -226,7 +226,7 @@ def _transfer(entry: TomogramEntry, settings: OnePassSettings) -> Transfer:
 def _devices(settings: TrainingSettings) -> Devices:
     """What to train on; a model to start from may have numbers beyond float16's range, as the builtin one has."""
     fits_float16 = settings.network.normalised and not settings.pretrained_model
-    return choose_devices(settings.gpuID, settings.precision, fits_float16)
+    return choose_devices(settings.gpuID, settings.precision, fits_float16, settings.preprocessing_ncpus)
 
 
 def _batches(settings: Settings, devices: Devices, count: int, usual: int, least: int, told: str) -> Settings:

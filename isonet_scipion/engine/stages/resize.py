@@ -10,7 +10,7 @@ import numpy as np
 from isonet_scipion.engine.command import Command, value_of
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.mrc import naming, volume_bytes, writing_volume
-from isonet_scipion.engine.io.star import Star, existing_table, write_star
+from isonet_scipion.engine.io.star import Star, table_to_replace, write_star
 from isonet_scipion.engine.io.tomogram_table import HALF_LABELS, TomogramEntry, TomogramTable
 from isonet_scipion.engine.physics.rescaling import rescale, rescaled_shape
 from isonet_scipion.engine.process.disk import growth, require_space
@@ -39,7 +39,8 @@ def resize(star_file: str, settings: ResizeSettings) -> None:
     }
     path = Path(star_file).with_name(f"{Path(star_file).stem}_resized.star")
     owners = {_target(entry, settings): entry for entry in entries}
-    marks = table.claim(owners, "resize", "rlnMicrographName", "out_folder", existing_table(path))
+    earlier = table_to_replace(path, ("rlnIndex", "rlnMicrographName"))
+    marks = table.claim(owners, "resize", "rlnMicrographName", "out_folder", earlier)
     require_space(settings.out_folder, growth(sizes))
     with Progress("Resizing", len(entries), "tomograms") as progress:
         for entry in entries:

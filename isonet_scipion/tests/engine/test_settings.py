@@ -4,6 +4,7 @@ import pytest
 
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.settings import (
+    DeconvSettings,
     IterativeSettings,
     NetworkSettings,
     OnePassSettings,
@@ -76,3 +77,27 @@ def test_the_help_of_both_methods_says_what_is_whose_and_where_defaults_differ()
     assert known["select_subtomo_number"].help.startswith("iterative: ")
     assert known["iterations"].help.endswith("Default: 30. one-pass: 20, or 3 from a model.")
     assert "one-pass" not in known["gpuID"].help
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"filter_base": 10**9},
+        {"unet_depth": 10**6},
+        {"convs_per_depth": 10**7},
+        {"convs_per_depth": 10**5000},
+        {"stem": 17},
+        {"fine": -1},
+        {"kernel": (10**9, 1, 1)},
+        {"pool": (0, 2, 2)},
+    ],
+)
+def test_a_network_that_no_machine_holds_is_told(wrong):
+    with pytest.raises(EngineError, match=next(iter(wrong))):
+        NetworkSettings(**wrong)
+    NetworkSettings(filter_base=4096, unet_depth=10, convs_per_depth=64, stem=16, fine=1024, kernel=(64, 1, 1))
+
+
+def test_a_range_holds_for_what_is_given():
+    ncpu = options(DeconvSettings)["ncpu"]
+    assert [ncpu.allows(value) for value in (None, 0, 1, 1024, 1025)] == [True, False, True, True, False]

@@ -8,7 +8,7 @@ import pytest
 
 from isonet_scipion.engine.io.mrc import open_volume, write_volume
 from isonet_scipion.engine.io.star import read_star
-from isonet_scipion.tests.faults.conftest import VOXEL_SIZE, table, the_error, voxels
+from isonet_scipion.tests.faults.conftest import VOXEL_SIZE, contents, table, the_error, voxels
 
 # command, after the table; the folder that it writes to; the option for that
 STAGES = {
@@ -91,6 +91,105 @@ def test_a_picture_of_the_users_own_is_not_replaced(sessions, run, name):
     status, log = run(*command("predict", "a"))
     assert status == 1 and f"{name}: it is there already" in the_error(log)
     assert (folder / name).read_bytes() == b"\x89PNG of somebody else" and not list(folder.glob("*.mrc"))
+
+
+TRAINING = ("--filter_base=2", "--unet_depth=1", "--epochs=2", "--steps_per_epoch=1", "--batch_size=2", "--seed=3")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "losses.png",
+        "slices_iter01.png",
+        "s1_iter00.mrc",
+        "model_iter01.keras",
+        "model_iter02.keras",
+        "refine_iter02.json",
+    ],
+)
+def test_a_file_of_the_users_own_in_the_folder_of_a_training_is_kept(scene, run, name):
+    (scene / "results").mkdir()
+    (scene / "results" / name).write_bytes(b"the user's own, made with Matplotlib")
+    status, log = run("refine", "s.star", *TRAINING, "--iterations=3")
+    assert status == 1 and f"{name}: it is there already" in the_error(log)
+    assert contents(scene / "results") == {name: b"the user's own, made with Matplotlib"}
+
+
+def test_a_training_goes_on_beside_what_it_wrote_itself(scene, run):
+    assert run("refine", "s.star", *TRAINING, "--iterations=2")[0] == 0
+    results = scene / "results"
+    # as version 1.0.0 wrote them
+    for path in results.glob("*.png"):
+        path.write_bytes(path.read_bytes().replace(b"isonet_scipion", b"Matplotlib ver"))
+    assert run("refine", "s.star", *TRAINING, "--iterations=3")[0] == 0
+    (results / "model_iter04.keras").write_bytes(b"the user's own")
+    status, log = run("refine", "s.star", *TRAINING, "--iterations=4")
+    assert status == 1 and "model_iter04.keras: it is there already" in the_error(log)
+    # the state was deleted to save space: what there is belongs to a run that is over
+    (results / "training_state.keras").unlink()
+    (results / "model_iter04.keras").unlink()
+    before = contents(results)
+    status, log = run("refine", "s.star", *TRAINING, "--iterations=3")
+    assert status == 1 and "model_iter01.keras: it is there already" in the_error(log)
+    assert contents(results) == before
+
+
+def test_what_a_kill_before_the_first_state_left_is_made_anew(scene, run):
+    short = [*TRAINING[:2], "--epochs=1", *TRAINING[3:], "--iterations=1"]
+    assert run("refine", "s.star", *short)[0] == 0
+    results = scene / "results"
+    for path in results.iterdir():
+        if path.name != "model_iter01.keras":
+            path.unlink()
+    status, log = run("refine", "s.star", *short)
+    assert status == 0, log
+    assert (results / "losses.csv").exists()
+
+
+# command after the table or model, and the file that it writes
+TABLES = [
+    (("prepare_star", "a", "--output_star=x.star"), "x.star"),
+    (("prepare_subtomo_star", "cubes", "--output_star=x.star"), "x.star"),
+    (("extract", "t.star", "--cube_size=8", "--crop_size=10", "--subtomo_star=x.star"), "x.star"),
+    (("resize", "t.star", "--apix=13"), "t_resized.star"),
+    (("export_relion", "t.star", "--output_star=x.star"), "x.star"),
+    (("export_model", "m.keras", "x.h5"), "x.h5"),
+    (("--outcome", "x.json", "deconv", "t.star"), "x.json"),
+]
+OTHERS = [b"the user's notes", b"data_\nloop_\n_rlnOther #1\n5\n"]
+
+
+@pytest.mark.parametrize("kept", OTHERS)
+@pytest.mark.parametrize(("command", "name"), TABLES)
+def test_a_file_that_is_no_such_table_is_not_replaced(scene, run, command, name, kept):
+    (scene / "a").mkdir()
+    shutil.copy(scene / "t1.mrc", scene / "a")
+    (scene / name).write_bytes(kept)
+    before = contents(scene)
+    status, log = run(*command)
+    assert status == 1 and f"{name}: it is there already" in the_error(log)
+    assert contents(scene) == before
+    (scene / name).unlink()
+    for _ in range(2):  # the second time its own file is there
+        status, log = run(*command)
+        assert status == 0, log
+
+
+def test_the_table_of_another_program_is_not_replaced_by_what_is_made_of_it(scene, run):
+    assert run("export_relion", "t.star", "--output_star=tomograms.star")[0] == 0
+    before = (scene / "tomograms.star").read_bytes()
+    status, log = run("prepare_star", "--from", "tomograms.star")
+    assert status == 1 and "replace this input" in the_error(log)
+    assert (scene / "tomograms.star").read_bytes() == before
+
+
+def test_columns_that_are_lost_with_a_replaced_table_are_named(scene, run):
+    (scene / "a").mkdir()
+    shutil.copy(scene / "t1.mrc", scene / "a")
+    assert run("prepare_star", "a", "--defocus=20000", "--output_star=x.star")[0] == 0
+    assert run("deconv", "x.star")[0] == 0
+    status, log = run("prepare_star", "a", "--output_star=x.star")
+    assert status == 0 and "it also had" in log and "rlnDeconvTomoName" in log
 
 
 def test_a_moved_project_goes_on_with_what_its_table_names(sessions, run, monkeypatch):

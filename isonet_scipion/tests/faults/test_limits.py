@@ -3,6 +3,9 @@
 import os
 import subprocess
 import sys
+import time
+from contextlib import suppress
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,7 +17,7 @@ from isonet_scipion.engine.io.files import replacing
 from isonet_scipion.engine.io.mrc import writing_volume
 from isonet_scipion.engine.process.disk import growth
 from isonet_scipion.engine.process.memory import group_limits
-from isonet_scipion.tests.faults.conftest import contents, make_project, table, the_error
+from isonet_scipion.tests.faults.conftest import contents, engine, make_project, table, the_error
 
 STAGES = {
     "deconv": ("t.star",),
@@ -106,9 +109,10 @@ LIMITED = "import resource, sys; resource.setrlimit(resource.RLIMIT_AS, 2 * ({0}
 LIMITED += "from isonet_scipion.engine.cli import main; sys.exit(main(sys.argv[1:]))"
 
 
-def limited(folder, mebibytes, *arguments):
+def limited(folder, mebibytes, *arguments, as_command=False):
     """Run a command within an address space; returns its status and standard error."""
-    command = [sys.executable, "-c", LIMITED.format(mebibytes << 20), *arguments]
+    code = LIMITED.replace("main(sys.argv[1:])", "main()") if as_command else LIMITED
+    command = [sys.executable, "-c", code.format(mebibytes << 20), *arguments]
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=200)
     return done.returncode, done.stderr
@@ -130,6 +134,49 @@ def test_tensorflow_is_not_started_where_it_would_end_the_process(tmp_path):
     before = contents(tmp_path)
     status, log = limited(tmp_path, 1200, "predict", "t.star", "m.keras")
     assert status == 1 and "too little for TensorFlow. Raise the limit (ulimit -v)" in the_error(log)
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("mebibytes", [1900, 2300])
+def test_memory_that_ends_in_the_midst_of_tensorflow_is_told(tmp_path, mebibytes):
+    # whether it fails while it is imported or later, or suffices, differs between versions
+    make_project(tmp_path)
+    status, log = limited(tmp_path, mebibytes, "predict", "t.star", "m.keras", as_command=True)
+    assert status in (0, 1, -6) and "Traceback" not in log
+    assert status == 0 or "memory" in the_error(log)
+
+
+@pytest.fixture
+def few_processes():
+    """Put processes into a control group that allows for a number of processes and threads."""
+    group = Path("/sys/fs/cgroup/pids") / f"isonet_test_{os.getpid()}"
+    try:
+        group.mkdir()
+    except OSError as error:
+        pytest.skip(f"no control group of processes can be made here: {error}")
+
+    def start(folder, most, *arguments):
+        def join():
+            (group / "pids.max").write_text(str(most))
+            (group / "cgroup.procs").write_text(str(os.getpid()))
+
+        process = engine(folder, *arguments, preexec_fn=join)
+        return process.communicate(timeout=200)[1], process.returncode
+
+    yield start
+    until = time.monotonic() + 20
+    while group.exists() and time.monotonic() < until:
+        with suppress(OSError):  # a process in it has not ended yet
+            group.rmdir()
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize(("most", "command"), [(1, "deconv"), (2, "make_mask"), (4, "predict"), (12, "predict")])
+def test_a_limit_on_processes_is_told_and_named(few_processes, tmp_path, most, command):
+    make_project(tmp_path)
+    before = contents(tmp_path)
+    log, status = few_processes(tmp_path, most, command, "t.star", *(["m.keras"] if command == "predict" else []))
+    assert status == 1 and "ulimit -u" in the_error(log)
     assert contents(tmp_path) == before
 
 

@@ -104,6 +104,23 @@ def test_losses_and_page_that_a_kill_kept_short_are_written_on_resume(scene, run
         (results / "training_state.keras").write_bytes(state)
 
 
+def test_a_batch_that_a_stranger_made_large_is_the_users(scene, run):
+    assert run("refine", "s.star", *SMALL, "--iterations=1")[0] == 0
+    with_metadata(scene / "results" / "training_state.keras", lambda facts: facts["progress"].update(batch_size=10**9))
+    status, log = run("refine", "s.star", *SMALL, "--iterations=2")
+    assert status == 0, log
+    facts = json.loads(zipfile.ZipFile(scene / "results" / "training_state.keras").read("isonet.json"))
+    assert facts["progress"]["batch_size"] == 2
+
+
+def test_noise_that_is_missing_is_told_before_the_iterations_without(scene, run):
+    (scene / "noise").mkdir()
+    options = ("--noise_dir=noise", "--noise_level=0.1", "--noise_start_iter=9", "--iterations=9")
+    status, log = run("refine", "s.star", *SMALL, *options)
+    assert status == 1 and "noise: no .mrc volume there" in the_error(log)
+    assert not (scene / "results").exists()
+
+
 @pytest.mark.parametrize("name", ["report.html", "losses.csv"])
 def test_foreign_files_in_the_folder_of_a_training_are_kept(scene, run, name):
     (scene / "results").mkdir()

@@ -5,7 +5,13 @@ import json
 import pytest
 
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.io.refine_json import chosen_model, model_name, read_refine_json, write_refine_json
+from isonet_scipion.engine.io.refine_json import (
+    chosen_model,
+    iteration_of,
+    model_name,
+    read_refine_json,
+    write_refine_json,
+)
 
 OPTIONS = {
     "method": "iterative",
@@ -62,6 +68,9 @@ def test_the_chosen_model_is_what_the_last_record_says_else_the_last(tmp_path):
         ({"epochs": True}, "its epochs is 'True'"),
         ({"noise_level": [0.1, "x"]}, "its noise_level is"),
         ({"noise_mode": "pink"}, "its noise_mode is 'pink'"),
+        ({"seed": -1}, "its seed is -1"),
+        ({"select_subtomo_number": 0}, "its select_subtomo_number is 0"),
+        ({"preprocessing_ncpus": 10**6}, "its preprocessing_ncpus is 1000000"),
         ([1, 2], "it is not a refine_iterNN.json"),
     ],
 )
@@ -70,3 +79,8 @@ def test_a_wrong_value_is_told_by_its_name(tmp_path, wrong, said):
     path.write_text(json.dumps(wrong))
     with pytest.raises(EngineError, match=said):
         read_refine_json(str(path))
+
+
+def test_files_of_an_iteration_are_known_by_their_names():
+    assert [iteration_of(name) for name in ("model_iter02.keras", "refine_iter12.json")] == [2, 12]
+    assert {iteration_of(name) for name in ("model_iter2.keras", "estimate_iter02.png", "model_iter02.h5~")} == {None}

@@ -1,14 +1,18 @@
 """Models go to IsoNet 0.2, that is to Keras 2, and back."""
 
+import json
 import subprocess
 import sys
 import venv
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
+from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.model_metadata import ModelMetadata
+from isonet_scipion.engine.network.isonet_h5 import legacy_network, save_legacy
 from isonet_scipion.engine.network.model_file import load_model, save_model
 from isonet_scipion.engine.network.unet import build_unet, run_network
 from isonet_scipion.engine.process.device import choose_devices
@@ -68,3 +72,35 @@ def test_only_h5_files_are_exported(tmp_path, run):
     save_model(tmp_path / "m.keras", build_unet(settings), ModelMetadata(settings))
     status, log = run("export_model", "m.keras", "m.onnx")
     assert status == 1 and "m.onnx" in log and not (tmp_path / "m.onnx").exists()
+
+
+INFINITE = float("inf")
+
+
+@pytest.mark.parametrize(
+    "change", [{"filters": INFINITE}, {"filters": float("nan")}, {"kernel_size": [INFINITE] * 3}, {"filters": 10**4000}]
+)
+def test_numbers_that_no_network_has_are_told(tmp_path, change):
+    model, path = build_unet(NetworkSettings(filter_base=2, unet_depth=1)), tmp_path / "m.h5"
+    save_legacy(path, model, 1e-4)
+    with h5py.File(path, "r+") as file:
+        config = json.loads(file.attrs["model_config"])
+        for layer in config["config"]["layers"]:
+            if layer["config"]["name"] == "down_level_0_no_0":
+                layer["config"].update(change)
+        file.attrs["model_config"] = json.dumps(config)
+    with pytest.raises(EngineError, match=r"m\.h5: it is not a model of IsoNet 0\.2"):
+        legacy_network(path)
+
+
+def test_a_disk_that_fails_while_a_model_is_written_leaves_none(tmp_path, run):
+    settings = NetworkSettings(filter_base=2, unet_depth=1)
+    save_model(tmp_path / "m.keras", build_unet(settings), ModelMetadata(settings))
+    # HDF5 itself says nothing of some writes that fail
+    code = "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+    code += "resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000)); "
+    code += "from isonet_scipion.engine.cli import main; sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", code, "export_model", "m.keras", "m.h5"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1 and "m.h5: can't be written (File too large" in done.stderr
+    assert "Traceback" not in done.stderr and not (tmp_path / "m.h5").exists()

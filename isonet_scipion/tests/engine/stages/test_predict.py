@@ -146,7 +146,7 @@ def abort(_):
 
 
 def test_a_process_that_is_aborted_names_the_limits():
-    with pytest.raises(EngineError, match=r"GPU 1: its process was aborted.*ulimit -u"):
+    with pytest.raises(EngineError, match=r"GPU 1: its process was ended by SIGABRT.*ulimit -u"):
         side_by_side(abort, [("GPU 1", None)])
 
 
