@@ -133,7 +133,7 @@ def test_tensorflow_is_not_started_where_it_would_end_the_process(tmp_path):
     make_project(tmp_path)
     before = contents(tmp_path)
     status, log = limited(tmp_path, 1200, "predict", "t.star", "m.keras")
-    assert status == 1 and "too little for TensorFlow. Raise the limit (ulimit -v)" in the_error(log)
+    assert status == 1 and "(too little for TensorFlow). Raise the limit (ulimit -v)" in the_error(log)
     assert contents(tmp_path) == before
 
 
