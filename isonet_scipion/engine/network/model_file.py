@@ -5,6 +5,7 @@ Only numbers are taken from a file: the network is built from its settings, and 
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import math
@@ -21,7 +22,7 @@ from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.files import replacing, require_file
 from isonet_scipion.engine.io.model_metadata import ModelMetadata
 from isonet_scipion.engine.network.isonet_h5 import MODEL_REMEDY, legacy_network, load_legacy_weights
-from isonet_scipion.engine.network.stored_weights import require_weights
+from isonet_scipion.engine.network.stored_weights import WEIGHTS, require_weights
 from isonet_scipion.engine.network.unet import build_unet, weighted_layers
 
 if TYPE_CHECKING:
@@ -70,6 +71,9 @@ def save_model(
     with replacing(path) as temporary:
         model.save(temporary)
         with zipfile.ZipFile(temporary, "a") as archive:
+            # what zipfile can't read it takes for no archive, and begins a new one
+            if WEIGHTS not in archive.namelist():
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
             archive.writestr(METADATA, json.dumps({**metadata.as_dict(), **(more or {})}, indent=1))
 
 

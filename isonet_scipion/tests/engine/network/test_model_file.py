@@ -137,3 +137,14 @@ def test_tiles_show_no_seams(reference):
     assert np.prod(narrow.counts(tomogram.shape)) > 4
     pieces = correct(tomogram.copy(), lambda tiles: run_network(model, tiles), narrow)
     assert np.abs(pieces - whole)[inside].max() < 0.01 * whole.std()
+
+
+def test_a_disk_that_fails_while_metadata_are_added_leaves_no_model_without_weights(tmp_path, monkeypatch):
+    def fails(_):
+        raise OSError(5, "Input/output error")
+
+    model = build_unet(NetworkSettings(filter_base=2, unet_depth=1))
+    monkeypatch.setattr(zipfile, "_EndRecData", fails)
+    with pytest.raises(EngineError, match=r"m\.keras: can't be written \(Input/output error\)"):
+        save_model(tmp_path / "m.keras", model, ModelMetadata(TINY))
+    assert list(tmp_path.iterdir()) == []
