@@ -6,6 +6,7 @@ makes one line of them that names the limits and what to do.
 
 from __future__ import annotations
 
+import atexit
 import faulthandler
 import os
 import signal
@@ -60,18 +61,27 @@ def leave_last_words(name: str) -> None:
         return
     receiving, sending = os.pipe()
     try:
-        is_watcher = os.fork() == 0
+        watcher = os.fork()
     except OSError:  # no process can be started: the work itself may need none
         os.close(receiving)
         os.close(sending)
         return
-    if is_watcher:
+    if watcher == 0:
         try:
             _wait(name, receiving)
         finally:
             os._exit(0)
     os.close(receiving)
     faulthandler.enable(sending, all_threads=False)
+    atexit.register(_dismiss, watcher)
+
+
+def _dismiss(watcher: int) -> None:
+    """End the waiting process with this one: the first process of a container may not ask for its status."""
+    faulthandler.disable()
+    with suppress(OSError):
+        os.kill(watcher, signal.SIGKILL)
+        os.waitpid(watcher, 0)
 
 
 def _wait(name: str, receiving: int) -> None:

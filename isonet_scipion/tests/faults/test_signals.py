@@ -113,7 +113,7 @@ def test_a_killed_stage_is_repeated_with_equal_results(undisturbed, tmp_path, st
                 assert [path.name for path in folder.rglob(".*")] == []
         else:
             assert process.returncode in (0, -signal.SIGKILL), log
-        assert not any(child.is_running() for child in children)
+        assert psutil.wait_procs(children, timeout=10)[1] == []
         require_whole(folder)
         again = engine(folder, stage, *STAGES[stage])
         log = again.communicate(timeout=300)[1]
