@@ -66,7 +66,8 @@ def main() -> None:
     parser.add_argument("folders", nargs="*", type=Path)
     arguments = parser.parse_args()
     if arguments.folders:
-        runs = {folder.name: json.loads((folder / "curve.json").read_text()) for folder in arguments.folders}
+        curves = {folder.name: json.loads((folder / "curve.json").read_text()) for folder in arguments.folders}
+        runs = {name: [point for point in curve if point["withheld"] is not None] for name, curve in curves.items()}
     else:
         runs = json.loads(Path(__file__).with_suffix(".json").read_text())
     print(table(runs))

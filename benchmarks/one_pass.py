@@ -18,6 +18,8 @@ from pathlib import Path
 
 from refinement import engine, score
 
+from isonet_scipion.engine.io.losses import read_losses
+
 FACTS = ("wedge_cc", "wedge_r2", "wedge_transfer", "measured_cc")
 
 
@@ -37,12 +39,17 @@ def run(scene: Path, out: Path, halves: bool, tilt: tuple[float, float], options
     if not as_it_is:
         seconds = engine(out, "refine", "tomograms.star", "--method", "one-pass", "--preprocessing_ncpus", 2, *options)
         models = sorted((out / "results").glob("model_iter*.keras"))
+    records = read_losses(out / "results" / "losses.csv")
+    measure = {record.iteration: record.withheld_correlation for record in records}  # an iteration's last epoch counts
+    trained = max(measure, default=1)
     curve = []
-    for number, model in enumerate(models, 1):
+    for model in models:
         engine(out, "predict", "tomograms.star", model)
         found = score(scene, out)["tomograms"]["corrected"]
         resolution = {axis: found["resolution_A"][f"{axis}_0.5"] for axis in "xyz"}
-        curve.append({"cpu": seconds * number / len(models), **{name: found[name] for name in FACTS}, **resolution})
+        number = 0 if as_it_is else int(model.stem[-2:])  # 0: the model that the training started from
+        told = {"iteration": number, "withheld": measure.get(number), "cpu": seconds * number / trained}
+        curve.append({**told, **{name: found[name] for name in FACTS}, **resolution})
         print(json.dumps(curve[-1]), flush=True)
     (out / "curve.json").write_text(json.dumps(curve, indent=1))
 

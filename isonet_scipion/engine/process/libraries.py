@@ -1,4 +1,4 @@
-"""Shared libraries: those of the environment come before a cluster's."""
+"""Libraries and packages: those of the environment come before a cluster's and the user's."""
 
 from __future__ import annotations
 
@@ -29,6 +29,12 @@ def library_path(current: str | None, own: list[str]) -> str | None:
         return None  # the packages find their own libraries
     wanted = [*own, *(folder for folder in current.split(os.pathsep) if folder not in own)]
     return None if wanted == current.split(os.pathsep) else os.pathsep.join(wanted)
+
+
+def prefer_own_packages() -> None:
+    """Look for packages in PYTHONPATH's folders last: another numpy or keras there would take our own's place."""
+    named = {os.path.abspath(folder) for folder in os.environ.get("PYTHONPATH", "").split(os.pathsep) if folder}
+    sys.path.sort(key=lambda folder: os.path.abspath(folder) in named)
 
 
 def prefer_own_libraries() -> None:

@@ -30,4 +30,4 @@ def test_wheel_holds_the_whole_package_and_its_entry_points(tmp_path):
     data = ("protocols.conf", "icon.png", "templates/isonet.json.template")
     assert {f"isonet_scipion/{name}" for name in data} <= files
     assert dict(parser["pyworkflow.plugin"]) == {"isonet_scipion": "isonet_scipion"}
-    assert dict(parser["console_scripts"]) == {"isonet-engine": "isonet_scipion.engine.cli:main"}
+    assert dict(parser["console_scripts"]) == {"isonet-engine": "isonet_scipion.engine.__main__:start"}

@@ -45,3 +45,17 @@ def test_the_process_starts_anew_once_with_its_own_libraries_first(tmp_path):
         check=True,
     )
     assert done.stdout.splitlines() == ["started", "started", f"{own}:/opt/cuda a b"]
+
+
+@pytest.mark.parametrize("package", ["numpy", "click", "mrcfile"])
+def test_a_package_of_pythonpath_does_not_take_the_place_of_our_own(tmp_path, package):
+    (tmp_path / f"{package}.py").write_text("raise SystemExit('a foreign package')")
+    script = tmp_path / "isonet-engine"  # as pip writes it
+    script.write_text("import sys\nfrom isonet_scipion.engine.__main__ import start\nsys.exit(start())\n")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
+    foreign = subprocess.run([sys.executable, "-c", f"import {package}"], env=environment, capture_output=True)
+    assert foreign.returncode == 1
+    done = subprocess.run(
+        [sys.executable, script, "prepare_star", tmp_path / "none"], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 1 and "a foreign package" not in done.stderr and "none" in done.stderr
