@@ -15,6 +15,7 @@ from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.process.threads import REMEDY
 
 GRACE = 6.0  # seconds for the running step, which Python can't interrupt while it is inside TensorFlow
+SECONDS_AGAIN = 0.05  # that a finaliser takes
 STATUS: dict[int, int] = {number: 128 + number for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
 
 
@@ -50,6 +51,8 @@ def ending_on_signals(clean_up: Callable[[], None]) -> Iterator[None]:
     receiving, sending = socket.socketpair()
     sending.setblocking(False)
     wakeup = signal.set_wakeup_fd(sending.fileno(), warn_on_full_buffer=False)
+    hook = sys.unraisablehook
+    sys.unraisablehook = lambda dropped: None if _sent_again(dropped.exc_value) else hook(dropped)
     finished = threading.Event()
     watch = threading.Thread(target=_end_after_grace, args=(receiving, finished, clean_up), daemon=True)
     try:
@@ -62,6 +65,7 @@ def ending_on_signals(clean_up: Callable[[], None]) -> Iterator[None]:
     finally:
         clean_up()  # the signal may have come in the middle of their own clean-up
         finished.set()
+        sys.unraisablehook = hook
         signal.set_wakeup_fd(wakeup)
         with contextlib.suppress(OSError):
             sending.close()
@@ -86,6 +90,18 @@ def _raise_once(number: int, _: object) -> None:
         signal.signal(each, signal.SIG_IGN)
     _came.append(number)
     raise EXCEPTION[number](number)
+
+
+def _sent_again(error: BaseException | None) -> bool:
+    """Send a signal again whose exception came in a finaliser, where Python drops it."""
+    if not _came or type(error) is not EXCEPTION[_came[0]]:
+        return False
+    number = _came.pop()
+    signal.signal(number, _raise_once)
+    again = threading.Timer(SECONDS_AGAIN, os.kill, (os.getpid(), number))
+    again.daemon = True
+    again.start()
+    return True
 
 
 def _end_after_grace(receiving: socket.socket, finished: threading.Event, clean_up: Callable[[], None]) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 
 import pytest
 
@@ -21,3 +22,15 @@ def test_handlers_are_as_before_afterwards():
     with ending_on_signals(lambda: None):
         assert signal.getsignal(signal.SIGTERM) is not before
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_signal_that_comes_in_a_finaliser_is_not_lost():
+    class Finalised:
+        def __del__(self):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.01)
+
+    with pytest.raises(Terminated), ending_on_signals(lambda: None):  # noqa: PT012
+        Finalised()
+        time.sleep(5)
+        pytest.fail("it went on")
