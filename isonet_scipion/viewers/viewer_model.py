@@ -69,7 +69,7 @@ def modelFacts(model: IsoNetModel) -> list[str]:
 
 
 def plotLosses(history: list[EpochRecord]) -> EmPlotter:
-    """Plot the losses of all epochs, and the restored wedge correlation where it was measured."""
+    """Plot the losses of all epochs, and the correlation with the withheld tilts where it was measured."""
     plotter = EmPlotter(windowTitle="Losses of the training")
     plot_losses(plotter.createSubPlot("Losses", "", ""), history)
     return plotter

@@ -150,8 +150,10 @@ class TestViewers(IsoNetTest):
         np.testing.assert_array_equal(figure.axes[1].images[0].get_array(), expected)
 
     def test_losses_and_settings_of_the_training(self) -> None:
-        (axes,) = self.plot(self.refine, "losses").axes
-        self.assertEqual(len(axes.lines[0].get_xdata()), 2)
+        losses, measure = self.plot(self.refine, "losses").axes
+        for panel in (losses, measure):
+            self.assertEqual(len(panel.lines[0].get_xdata()), 2)
+        self.assertIn("withheld tilts", measure.get_ylabel())
         (message,) = self.show(self.refine, "settings")
         for fact in ("10.00 Å", "-57 degrees", "51 degrees", "Iteration: 2", f"{CUBE} voxels", "level: 4"):
             self.assertIn(fact, message.getMessage())
