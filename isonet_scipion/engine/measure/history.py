@@ -57,16 +57,21 @@ def chosen_iteration(ends: Sequence[EpochRecord], start: float | None = None) ->
     Returns
     -------
     int
-        That of the highest correlation, if it is above the last's by more than MARGIN of this and by its chance level.
+        That of the highest correlation, if it is above the last's by more than MARGIN of this and by its chance level;
+        for the start the chance level is enough, since a training must not make worse what there was.
     """
     last = ends[-1]
     if last.withheld_correlation is None or last.withheld_chance is None:
         return last.iteration
-    others = [(record.withheld_correlation, record.iteration) for record in ends]
-    tested = [(value, number) for value, number in [(start, ends[0].iteration - 1), *others] if value is not None]
-    highest, best = max(tested)
     margin = max(MARGIN * abs(last.withheld_correlation), last.withheld_chance)
-    return best if highest > last.withheld_correlation + margin else last.iteration
+    ahead = [(last.withheld_correlation, last.iteration)]
+    for record in ends:
+        value = record.withheld_correlation
+        if value is not None and value > last.withheld_correlation + margin:
+            ahead.append((value, record.iteration))
+    if start is not None and start > last.withheld_correlation + last.withheld_chance:
+        ahead.append((start, ends[0].iteration - 1))
+    return max(ahead)[1]
 
 
 def iterations_without_gain(ends: Sequence[EpochRecord]) -> int:
