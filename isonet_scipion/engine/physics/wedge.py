@@ -112,9 +112,27 @@ def apply_wedge(volume: Floats, tilt: TiltRange) -> Floats:
     size = len(volume)
     kz = scipy.fft.fftfreq(size, 1 / size)[:, None, None]
     kx = scipy.fft.rfftfreq(size, 1 / size)[None, None, :]
+    return filter_planes(volume, wedge_filter(kz, kx, size / 2, tilt))
+
+
+def filter_planes(volume: Floats, transfer: Reals) -> Floats:
+    """Filter a volume in each of its xz-planes.
+
+    Parameters
+    ----------
+    volume : ndarray
+        (z, y, x) float32.
+    transfer : ndarray
+        (z, 1, x // 2 + 1): what each component is multiplied by.
+
+    Returns
+    -------
+    ndarray
+        Same shape, float32.
+    """
     spectrum = scipy.fft.rfftn(volume, axes=(0, 2))
-    spectrum *= wedge_filter(kz, kx, size / 2, tilt)
-    return scipy.fft.irfftn(spectrum, s=(size, size), axes=(0, 2), overwrite_x=True)
+    spectrum *= transfer
+    return scipy.fft.irfftn(spectrum, s=(volume.shape[0], volume.shape[2]), axes=(0, 2), overwrite_x=True)
 
 
 def measured_half_space(size: int, tilt: TiltRange) -> Flags:

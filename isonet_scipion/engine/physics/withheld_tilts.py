@@ -11,7 +11,7 @@ import numpy as np
 import scipy.fft
 
 from isonet_scipion.engine.arrays import release
-from isonet_scipion.engine.physics.wedge import TiltRange, measured
+from isonet_scipion.engine.physics.wedge import TiltRange, filter_planes, measured
 
 if TYPE_CHECKING:
     from isonet_scipion.engine.arrays import Flags, Floats, Reals
@@ -90,10 +90,9 @@ def withheld_part(volume: Reals, tilt: TiltRange) -> Floats:
     >>> bool(np.abs(withheld_part(seen, TiltRange(-60, 60))).max() < 1e-5)
     True
     """
-    shape = (volume.shape[0], volume.shape[2])
-    spectrum = scipy.fft.rfftn(np.asarray(volume, np.float32), axes=(0, 2))
-    spectrum *= _between(*shape, tilt, _with_ends(tilt, BEYOND * WITHHELD / 2))
-    return scipy.fft.irfftn(spectrum, s=shape, axes=(0, 2), overwrite_x=True)
+    depth, _, width = volume.shape
+    taken = _between(depth, width, tilt, _with_ends(tilt, BEYOND * WITHHELD / 2))
+    return filter_planes(np.asarray(volume, np.float32), taken)
 
 
 def withhold(volume: Reals, tilt: TiltRange, into: Floats) -> None:
