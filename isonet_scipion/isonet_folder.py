@@ -16,7 +16,7 @@ from isonet_scipion import convert
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.mrc import open_volume
 from isonet_scipion.engine.io.refine_json import chosen_model
-from isonet_scipion.engine.io.star import Star, read_star, tomogram_names
+from isonet_scipion.engine.io.star import SUBTOMOGRAM_LABELS, Star, read_star, tomogram_names
 
 TOMOGRAM_TABLE, SUBTOMOGRAM_TABLE, RESULTS = "tomograms.star", "subtomo.star", "results"
 SUBTOMOGRAM_NAME = re.compile(r"(.+)_\d{6}$")
@@ -105,7 +105,7 @@ class IsoNetFolder:
         if not path.exists():
             return []
         star, byId, found = read_star(path), {tomogram.getTsId(): tomogram for tomogram in tomograms}, []
-        star.require(["rlnImageName", "rlnCubeSize"])
+        star.require(SUBTOMOGRAM_LABELS)
         for row in star.rows:
             stem = Path(row["rlnImageName"]).stem
             match = SUBTOMOGRAM_NAME.fullmatch(stem)

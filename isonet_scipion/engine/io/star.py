@@ -17,6 +17,7 @@ from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.files import State, replacing, require_file
 
 NOT_SET = "None"
+SUBTOMOGRAM_LABELS = ("rlnImageName", "rlnCubeSize")  # that all tables of subtomograms have
 MOST_NAME = 200  # bytes of a tomogram's name, to which stages add
 _CELL = re.compile(r'"([^"]*)"(?=\s|$)|\'([^\']*)\'(?=\s|$)|(\S+)')
 

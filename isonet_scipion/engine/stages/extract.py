@@ -17,7 +17,7 @@ from isonet_scipion.engine.io.coordinates import centres as given_centres
 from isonet_scipion.engine.io.files import require_kept
 from isonet_scipion.engine.io.mrc import Volume, naming, volume_bytes, write_volume
 from isonet_scipion.engine.io.shown import border_of, open_mask, require_axes
-from isonet_scipion.engine.io.star import Star, table_to_replace, write_star
+from isonet_scipion.engine.io.star import SUBTOMOGRAM_LABELS, Star, table_to_replace, write_star
 from isonet_scipion.engine.io.tomogram_table import TomogramEntry, TomogramTable
 from isonet_scipion.engine.network.unet import cube_size_warning
 from isonet_scipion.engine.process.disk import growth, require_space
@@ -52,7 +52,7 @@ def extract(star_file: str, settings: ExtractSettings) -> None:
         for entry, centres in zip(entries, plans)
         for number in range(len(centres))
     }
-    earlier = table_to_replace(settings.subtomo_star, ("rlnImageName", "rlnCubeSize"))
+    earlier = table_to_replace(settings.subtomo_star, SUBTOMOGRAM_LABELS)
     marks = table.claim(owners, "extract", "rlnImageName", "subtomo_folder", earlier)
     require_space(settings.subtomo_folder, growth(dict.fromkeys(owners, volume_bytes((size,) * 3))))
     subtomos = Star([])

@@ -30,7 +30,7 @@ from isonet_scipion.engine.io.other_programs import (
     with_their_halves,
 )
 from isonet_scipion.engine.io.shown import open_mask
-from isonet_scipion.engine.io.star import NOT_SET, Star, table_to_replace, write_star
+from isonet_scipion.engine.io.star import NOT_SET, SUBTOMOGRAM_LABELS, Star, table_to_replace, write_star
 from isonet_scipion.engine.io.tilt_files import find_tilt_file, half_name, read_tilt_file
 from isonet_scipion.engine.io.tomogram_table import CTF_STATE, HALF_LABELS, INVERTED
 from isonet_scipion.engine.network.unet import cube_size_warning
@@ -174,7 +174,7 @@ def prepare_subtomo_star(folder: str, settings: PrepareSubtomoStarSettings) -> N
     tilt = TiltRange(settings.tilt_min, settings.tilt_max)
     if settings.cube_size and (warning := cube_size_warning(settings.cube_size)):
         log.warning("cube_size: %s", warning)
-    table_to_replace(settings.output_star, ("rlnImageName", "rlnCubeSize"))
+    table_to_replace(settings.output_star, SUBTOMOGRAM_LABELS)
     star = Star([])
     for index, path in enumerate(_volume_files(folder, (".mrc",)), 1):
         volume = open_volume(path)

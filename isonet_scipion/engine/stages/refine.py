@@ -18,7 +18,7 @@ from isonet_scipion.engine.io.ctf_aware import takes_deconvolved, tomogram_trans
 from isonet_scipion.engine.io.model_metadata import ModelMetadata
 from isonet_scipion.engine.io.refine_json import read_refine_json
 from isonet_scipion.engine.io.shown import data_shape, refuse_axes
-from isonet_scipion.engine.io.star import Star, read_star
+from isonet_scipion.engine.io.star import SUBTOMOGRAM_LABELS, Star, read_star
 from isonet_scipion.engine.io.subtomograms import read_subtomograms
 from isonet_scipion.engine.io.tomogram_table import TomogramEntry, TomogramTable
 from isonet_scipion.engine.learning.noise_schedule import noise_level
@@ -53,7 +53,6 @@ log = logging.getLogger(__name__)
 # what a method's table is of, and by which column it is known
 TABLES = {"iterative": ("subtomograms", "rlnImageName"), "one-pass": ("tomograms", "rlnMicrographName")}
 Settings = TypeVar("Settings", bound=TrainingSettings)
-NEEDED = ("rlnImageName", "rlnCubeSize")  # columns of a table of subtomograms
 MOST_UNLIKE = 1.05  # ratio of voxel sizes that are learned together
 AXES_SAMPLE = 16  # subtomograms of each tomogram in which its axes are looked for
 TILT_SAMPLE = 30  # volumes of each tilt range that it is checked on
@@ -103,7 +102,7 @@ def _result_dir(given: Mapping[str, Any]) -> str:
 
 def _method(star: str, given: str | None) -> str:
     """The method that a table is for; raises an EngineError where that is not the given one, or none."""
-    labels = read_star(star, NEEDED).labels
+    labels = read_star(star, SUBTOMOGRAM_LABELS).labels
     fitting = [method for method, (_, label) in TABLES.items() if label in labels]
     if given and fitting and given not in fitting:
         raise EngineError(
@@ -120,8 +119,8 @@ def _method(star: str, given: str | None) -> str:
 
 
 def _iterative(subtomo_star: str, settings: IterativeSettings, seed: int) -> Run[Any]:
-    table = _selected(read_star(subtomo_star, NEEDED), settings)
-    table.require(NEEDED)
+    table = _selected(read_star(subtomo_star, SUBTOMOGRAM_LABELS), settings)
+    table.require(SUBTOMOGRAM_LABELS)
     cube_size = table.integer(table.rows[0], "rlnCubeSize")
     _check(settings, cube_size)
     subtomograms = read_subtomograms(table, settings.normalisation, (settings.tilt_min, settings.tilt_max))
