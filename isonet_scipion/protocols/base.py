@@ -53,15 +53,16 @@ class ProtIsoNetBase(EMProtocol):
             default=has_gpu(),
             label="Use GPU?",
             help="Without a GPU the CPU does the same work, about ten times slower. The default is Yes where this "
-            "machine has an NVIDIA driver. With Yes, GPUs that are not there are an error.",
+            "machine has an NVIDIA driver. With Yes, the protocol stops if one of the GPUs is missing.",
         )
         form.addHidden(
             GPU_LIST,
             StringParam,
             default="0",
             label="GPUs",
-            help="Numbers of the GPUs to use, such as 0 or 0,1. Training uses all of them at once; of the tomograms to "
-            "correct, each GPU takes one at a time. In a queue by steps each tomogram's job asks for one GPU.",
+            help="Numbers of the GPUs to use, such as 0 or 0,1. Training uses all of them at once; in the "
+            "correction each GPU works on one tomogram at a time. If steps go to a queue, each tomogram's job asks for "
+            "one GPU.",
         )
 
     def _gpusPerStep(self) -> int:

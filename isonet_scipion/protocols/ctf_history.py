@@ -42,10 +42,12 @@ def addCtfHistory(form: Form, condition: str | None = None) -> None:
         help="How the CTF of the tomograms has been treated so far.\n\n"
         f"*{BY_PROJECT}*: phase-flipped where the tomograms, or the tilt series that they were made from, are marked "
         "as CTF-corrected (IMOD's ctfphaseflip); corrected where they were deconvolved; raw where the tilt series are "
-        "not marked. Of imported tomograms a project tells nothing: they are taken as raw, and the summary says so.\n\n"
-        "*phase-flipped*: the signs are right already and are not turned again (also Warp, and AreTomo3 with -CorrCTF "
-        "2).\n\n"
-        "*corrected*: deconvolved in reconstruction, as AreTomo3 does by default. Leave the deconvolution out.",
+        "not marked. For imported tomograms a project does not record it: they are taken as raw, and the summary says "
+        "so.\n\n"
+        "*raw*: not corrected.\n\n"
+        "*phase-flipped*: the CTF's signs are corrected already and are not changed again (also Warp, and AreTomo3 "
+        "with -CorrCTF 2).\n\n"
+        "*corrected*: deconvolved during reconstruction, as AreTomo3 does by default. Do not deconvolve them again.",
     )
 
 

@@ -24,7 +24,7 @@ if typing.TYPE_CHECKING:
 # IsoNet 0.2 writes these options in one word
 SPELLING = {"snrfalloff": "snrFalloff", "deconvstrength": "deconvStrength", "highpassnyquist": "highpassNyquist"}
 OPTIONAL = " (optional)"  # at the end of labels
-SEED = "Of every random choice: the same seed gives the same result. Empty: a new one for each run."
+SEED = "Makes random choices repeatable: the same seed gives the same result. Empty: a new one for each run."
 NUMBERS = {int: IntParam, float: FloatParam}
 
 

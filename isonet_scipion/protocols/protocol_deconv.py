@@ -58,7 +58,7 @@ class ProtIsoNetDeconv(ProtIsoNetTomograms):
             BooleanParam,
             default=True,
             condition="inputCtfs is not None",
-            label="Leave out tomograms without CTF?",
+            label="Skip tomograms without CTF?",
             help="No: they get the defocus below.",
         )
         addDefocus(form)
@@ -84,7 +84,7 @@ class ProtIsoNetDeconv(ProtIsoNetTomograms):
             "deconvstrength",
             "Deconvolution strength",
             words="Larger: more contrast of large structures. Try 0.5 to 1.5: if dark structures get bright halos, "
-            "lower it. (It is the decadic logarithm of the signal-to-noise ratio at low resolution.)",
+            "lower it. (It is the base-10 logarithm of the signal-to-noise ratio at low resolution.)",
             default=1.0,
             validators=[Within(0, 99)],
         )
@@ -104,8 +104,8 @@ class ProtIsoNetDeconv(ProtIsoNetTomograms):
             DeconvSettings,
             "chunk_size",
             "Piece size (voxels)",
-            words="Empty: the whole tomogram is kept in memory (about three times its size). If that is too much, give "
-            "200 or so: then only pieces of this side are, with the same result.",
+            words="Empty: the whole tomogram is kept in memory (about three times its size). If that is too much, "
+            "enter 200 or so: the tomogram is then processed in pieces of this side, with the same result.",
             expert=True,
         )
         self._addRunningParams(form, binThreads=4)

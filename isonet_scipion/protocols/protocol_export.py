@@ -50,7 +50,12 @@ class ProtIsoNetExport(ProtIsoNetBase):
                 f"Corrected tomograms{OPTIONAL}",
                 "The result of *correct tomograms*.",
             ),
-            ("inputSubtomograms", "SetOfSubTomograms", f"Subtomograms{OPTIONAL}", "For the training."),
+            (
+                "inputSubtomograms",
+                "SetOfSubTomograms",
+                f"Subtomograms{OPTIONAL}",
+                "Written to subtomo.star, for a training on the command line.",
+            ),
         ):
             isFirst = name == "inputTomograms"
             form.addParam(

@@ -49,11 +49,11 @@ class ProtIsoNetImportProject(EMProtocol):
             "projectFolder",
             PathParam,
             label="Project folder",
-            help="The folder in which IsoNet's commands were called. It holds *tomograms.star* and, as far as the "
+            help="The folder in which IsoNet's commands were called. It holds *tomograms.star* and, if these "
             "stages were run, *subtomo.star* and *results*.",
         )
         group = form.addGroup("Acquisition")
-        line = group.addLine("Tilt range (degrees)", help=f"{WHERE_MISSING} IsoNet 0.2 takes -60 to 60 for granted.")
+        line = group.addLine("Tilt range (degrees)", help=f"{WHERE_MISSING} IsoNet 0.2 assumes -60 to 60.")
         line.addParam("tiltMin", FloatParam, default=TiltRange.minimum, label="from", validators=[Within(-90, 90)])
         line.addParam("tiltMax", FloatParam, default=TiltRange.maximum, label="to", validators=[Within(-90, 90)])
         for name, label, value, legal in (

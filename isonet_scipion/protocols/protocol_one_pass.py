@@ -5,8 +5,6 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from pyworkflow.constants import BETA
-
 from isonet_scipion import convert
 from isonet_scipion.constants import DEFOCUS_SOURCE_LABEL
 from isonet_scipion.engine.io.tomogram_table import CTF_STATE, HALF_LABELS
@@ -33,12 +31,11 @@ if TYPE_CHECKING:
 class ProtIsoNetOnePass(ProtIsoNetTraining):
     """Train a network that fills the missing wedge, on the tomograms themselves, without extraction.
 
-    The missing information is estimated within each training step, by the network itself. Half tomograms, where there
-    are any, teach it to remove noise; CTF-aware, it corrects the CTF too. It takes less time than the iterative method.
+    Recommended: it restored more than the iterative method in the same time wherever both were tested. If the tomograms
+    have even and odd halves, the network also learns to remove noise. It can learn to correct the CTF too (CTF-aware).
     """
 
     _label = "train (one-pass)"
-    _devStatus = BETA  # it has not been used on many samples
     settings = OnePassSettings
     items = "tomograms"
     table = "tomograms.star"

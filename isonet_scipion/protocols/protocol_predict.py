@@ -55,7 +55,7 @@ OF_HALVES = {
 }
 HALVES_THEMSELVES = "The even and odd half tomograms of the output were corrected each by itself."
 WELL_RESTORED = 0.5  # restored wedge correlation
-NORMALIZATIONS = ("as in training", "percentiles", "mean and deviation")
+NORMALIZATIONS = ("as in training", "percentiles", "mean and standard deviation")
 
 
 class ProtIsoNetPredict(ProtIsoNetTomograms):
@@ -85,10 +85,10 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
             pointerClass="IsoNetModel",
             important=True,
             allowsNull=True,
-            label=f"Model, else builtin{OPTIONAL}",
+            label=f"Model instead of builtin{OPTIONAL}",
             help="A network trained on these or similar tomograms. Empty: the builtin model, which has learned from "
-            "simulated tomograms, so no training is needed. The report says how well it restores yours; train a "
-            "network of your own (train, one-pass) where that is not enough.",
+            "simulated tomograms, so no training is needed. The report says how well it restores yours; if that is "
+            "not enough, train a network of your own with *train (one-pass)*.",
         )
         form.addParam(
             "iteration",
@@ -113,11 +113,11 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
             PredictSettings,
             "confidence",
             "Confidence volumes?",
-            words="Yes: a second volume for each tomogram says for each place, from 0 to 1, how far what was filled "
-            "into the missing wedge is expected to agree with the truth, averaged over about 48 voxels. It is a second "
-            "output, and a colour on the slices in the report and in IsoNet slices. On a CPU it takes a fifth more "
-            "time. It was calibrated on simulated tomograms and the builtin model; for other samples use it to compare "
-            "places, not as a number.",
+            words="Yes: a second volume for each tomogram gives for each position, from 0 to 1, how well the data "
+            "filled into the missing wedge are expected to agree with the truth, averaged over about 48 voxels. It is "
+            "a second output, and a colour on the slices in the report and in IsoNet slices. On a CPU it takes a fifth "
+            "more time. It was calibrated on simulated tomograms and the builtin model; for other samples use it "
+            "to compare positions, not as an absolute value.",
         )
         group = form.addGroup("Tiles")
         addOption(
@@ -142,8 +142,8 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
             PredictSettings,
             "batch_size",
             "Tiles at once",
-            words="How many tiles go through the network in one pass. Empty: one, or with a step or size of your own 4 "
-            "for each GPU. If the memory does not suffice, it is halved by itself.",
+            words="How many tiles go through the network in one pass. Empty: one, or 4 for each GPU if you give a step "
+            "or a size. If memory runs out, the number is halved automatically.",
             expert=True,
         )
         form.addParam(

@@ -72,7 +72,7 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
             default=10,
             label="Look for new tomograms every (seconds)",
             help="How often to look while the input set is still growing. Each tomogram is processed as soon as "
-            "it is there.",
+            "it arrives.",
         )
         form.addParallelSection(threads=3, mpi=0, **threads)
 

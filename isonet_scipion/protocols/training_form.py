@@ -25,7 +25,7 @@ CTF_AWARE = (
     "(or phase-flipped only) and not deconvolved, with their defocus. The correction protocol then takes such "
     "tomograms too, and corrects CTF and missing wedge at once."
 )
-BATCH = "Examples that the network sees in each step. If the GPU lacks memory, the number is halved by itself."
+BATCH = "Examples that the network sees in each step. If GPU memory runs out, the number is halved automatically."
 STEPS = "Steps in each epoch."
 EPOCHS = "Each epoch is one pass of *Steps per epoch*; the losses are measured after each."
 PATIENCE = (
@@ -78,7 +78,7 @@ def addTomograms(form: Form) -> None:
         validators=[AT_LEAST_ONE],
         label="Train on the first tomograms only",
         help="How many of them. The training starts as soon as these, and their masks, are there, while others are "
-        "still being made. Empty: on all tomograms, once all are there.",
+        "still being made. Empty: it uses all tomograms, and waits until all are there.",
     )
     addContrast(form)
     form.addParam(
@@ -95,8 +95,8 @@ def addTomograms(form: Form) -> None:
         default=True,
         label="Learn from the half tomograms?",
         help="Yes: if the tomograms have even and odd halves, the network sees one half and is compared with the "
-        "other, so that it learns to remove noise. *Correct tomograms* then takes the mean of the halves. A new "
-        "network gets layers at full resolution for that, and no dropout. Without halves this changes nothing.",
+        "other, so that it learns to remove noise. *Correct tomograms* then corrects the mean of the halves. "
+        "Without halves this changes nothing. No: the network learns from the whole tomograms, and noise stays.",
     )
     addOption(form, OnePassSettings, "ctf_aware", "CTF-aware?", words=CTF_AWARE)
     addCtfHistory(form, "ctfAware")
@@ -131,7 +131,7 @@ def _addStart(form: Form, builtin: bool) -> None:
         pointerClass="IsoNetModel",
         allowsNull=True,
         label=f"Model to start from{OPTIONAL}",
-        help="Start from a network that was trained on similar data. Its shape is taken.",
+        help="A network that was trained on similar data. The training goes on with it, and keeps its layers.",
     )
     form.addParam(
         "startFromBuiltin",
@@ -242,7 +242,7 @@ def addOnePassTraining(form: Form) -> None:
         "tomogram.",
         validators=[AT_LEAST_ONE],
     )
-    addOption(form, OnePassSettings, "patience", "Stop after iterations without gain", words=PATIENCE)
+    addOption(form, OnePassSettings, "patience", "Stop after iterations without gain", words=PATIENCE, expert=True)
     for option, label, words in (
         ("epochs", "Epochs per iteration", EPOCHS),
         ("steps_per_epoch", "Steps per epoch", STEPS),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 from pwem.protocols import EMProtocol
-from pyworkflow.constants import TOMO
+from pyworkflow.constants import PROD, TOMO
 from pyworkflow.protocol.params import ElementGroup, PointerParam
 
 from isonet_scipion import bibtex, protocols
@@ -21,6 +22,13 @@ COMMAND_LINE = re.compile(
     r"Default: |\bFalse\b|\bTrue\b|\b[a-z]+_[a-z_]+\b(?!\.star)|\b_?rln(?!TomoName)|2\^|the table's"
 )
 
+# a form is read once: words that mean something else to most, and turns of phrase that have to be read twice
+READ_TWICE = re.compile(
+    r"\b(told|wished|(?:the|a) share|places?\b(?! of)|by itself|by heart|as it (?:is|was)\b(?! after)|of ours|kept from"
+    r"|for granted|are an error|as far as|that there are|so many|decadic|tells? nothing|its shape)\b",
+    re.IGNORECASE,
+)
+
 
 def params(protocol):
     """Its own parameters, and the groups and lines that hold some, by name."""
@@ -33,6 +41,25 @@ def test_helps_are_in_words_of_a_form(protocolClass):
     helps = {name: param.help.get() or "" for name, param in params(protocolClass()).items()}
     assert len(helps) > 2
     assert not {name: text for name, text in helps.items() if COMMAND_LINE.search(text)}
+
+
+@pytest.mark.parametrize("protocolClass", CLASSES, ids=lambda cls: cls.__name__)
+def test_forms_are_plain(protocolClass):
+    protocol = protocolClass()
+    texts = {"what it does": protocolClass.__doc__}
+    for name, param in params(protocol).items():
+        texts[f"label of {name}"] = param.label.get() or ""
+        texts[f"help of {name}"] = getattr(param, "help", param.label).get() or ""
+        texts[f"choices of {name}"] = ", ".join(getattr(param, "choices", ()))
+    assert not {where: text for where, text in texts.items() if READ_TWICE.search(text)}
+
+
+def test_the_recommended_training_is_not_offered_as_less_tried_than_the_other():
+    one_pass, iterative = protocols.ProtIsoNetOnePass, protocols.ProtIsoNetRefine
+    assert one_pass._devStatus == iterative._devStatus == PROD
+    tree = (Path(protocols.__file__).parents[1] / "protocols.conf").read_text(encoding="utf-8")
+    assert tree.index(one_pass.__name__) < tree.index(iterative.__name__)
+    assert all(training().getParam("patience").isExpert() for training in (one_pass, iterative))
 
 
 @pytest.mark.parametrize("protocolClass", CLASSES, ids=lambda cls: cls.__name__)

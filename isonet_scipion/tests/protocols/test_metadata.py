@@ -72,7 +72,7 @@ class TestIsoNetMetadata(IsoNetTest):
         self.assertIn("'from' must be smaller", " ".join(predict.validate()))
         predict.tiltMax.set(44)
         self.assertEqual(predict.validate(), [])
-        predict.normalizePercentile.set(NORMALIZATIONS.index("mean and deviation"))
+        predict.normalizePercentile.set(NORMALIZATIONS.index("mean and standard deviation"))
         self.launchProtocol(predict)
         self.assertIn("--normalize_percentile False", Path(predict.getStdoutLog()).read_text())
         for tsId in SHAPES:
