@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.process.backend import choose_backend, restore_conventions
 from isonet_scipion.engine.process.gpus import CPU, NVIDIA_DRIVER, VISIBLE, choose_visible
+from isonet_scipion.engine.process.kept_compilations import MOST_BYTES, Compilations, user_folder
 from isonet_scipion.engine.process.memory import free_address_space, free_main_memory
 from isonet_scipion.engine.process.threads import network_threads, require_threads
 
@@ -33,6 +34,7 @@ OUT_OF_MEMORY = (
     "Cannot allocate memory", "unable to allocate", "can't start new thread",
 )  # fmt: skip
 SHARING = ("tensorflow", "jax")  # backends with which several GPUs train together
+KEPT_SECONDS = 0.1  # of a compilation that is worth keeping
 LEAST_ADDRESS_SPACE = 3 << 29  # bytes; with less, TensorFlow ends the process while it is imported
 
 
@@ -99,6 +101,8 @@ def choose_devices(
         ) from error
     restore_conventions()
     backend = keras.backend.backend()
+    if backend == "jax":
+        _keep_compilations()
     gpus = _gpu_names(backend)
     if gpus and os.environ.get(VISIBLE) != _visible_at_first():
         why = f"this process works on {VISIBLE} '{_visible_at_first()}' already and can't change to '{gpu_id}'"
@@ -137,6 +141,35 @@ def _quiet() -> Iterator[None]:
         os.dup2(kept, 2)
         os.close(kept)
         os.close(silent)
+
+
+@functools.lru_cache(maxsize=1)
+def _keep_compilations() -> None:
+    """Have JAX keep what it compiles for the next process; call it before anything is compiled.
+
+    Where the folder can't be used that is said, and all goes on without. JAX's own variables come first: with
+    JAX_COMPILATION_CACHE_DIR it keeps all there in its own way, with JAX_ENABLE_COMPILATION_CACHE=0 nothing.
+    """
+    import jax
+    from jax._src import compilation_cache
+
+    config: Any = jax.config  # it has no types
+    caches: Any = compilation_cache
+    if config.jax_compilation_cache_dir or not config.jax_enable_compilation_cache:
+        return
+    try:
+        folder = user_folder()
+    except OSError as error:
+        log.info("What JAX compiles is not kept for the next start: %s.", error)
+        return
+    kept = Compilations(folder)
+    # JAX writes its own files in place, so that a full disk or a kill leaves broken ones for good, and bounds them only
+    # with a further package and locks, which not all file systems have
+    caches.get_file_cache = lambda path: (kept, path)
+    config.update("jax_compilation_cache_dir", str(folder))
+    config.update("jax_persistent_cache_min_compile_time_secs", KEPT_SECONDS)
+    config.update("jax_persistent_cache_enable_xla_caches", "none")  # they would grow without bounds
+    log.info("What JAX compiles is kept for the next start, at most %d MiB in %s", MOST_BYTES >> 20, folder)
 
 
 @functools.lru_cache(maxsize=1)

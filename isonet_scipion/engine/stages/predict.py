@@ -301,9 +301,11 @@ def _tile_voxels(devices: Devices, network: NetworkSettings) -> int:
     channels = max(1, network.filter_base / network.stem**3) + 2 * network.fine
     width = 2 if "16" in devices.policy else 4
     share = GPU_SHARE if devices.gpus else MAIN_SHARE
-    by_memory = share * free_memory(devices) / (FEATURE_MAPS * channels * width + SINGLE_MAPS * 4)
+    by_memory = int(share * free_memory(devices) / (FEATURE_MAPS * channels * width + SINGLE_MAPS * 4))
+    # in steps of a sixteenth: what others take differs from start to start, and each shape of tiles is compiled anew
+    step = 1 << max(0, by_memory.bit_length() - 5)
     largest = 2 * max(1, network.filter_base / network.stem**3, network.fine)  # what is joined to a skip connection
-    return int(min(by_memory, MOST_ELEMENTS / largest))
+    return int(min(by_memory // step * step, MOST_ELEMENTS / largest))
 
 
 def _warn_of_differences(entry: TomogramEntry, metadata: ModelMetadata) -> None:

@@ -1,5 +1,6 @@
 """What the engine's tests share."""
 
+import os
 from pathlib import Path
 
 import mrcfile
@@ -13,6 +14,7 @@ from isonet_scipion.engine.physics.wedge import TiltRange, measured
 
 settings.register_profile("busy", deadline=None)  # a busy machine is no failure
 settings.load_profile("busy")
+os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "0"  # tests leave nothing in the user's own folders
 SHARED = Path(__file__).parents[4] / "shared"
 SHAPE = (32, 48, 52)  # of `make_tomogram`
 
