@@ -612,7 +612,7 @@ def main() -> None:
     ]
     weights = [PARTS[part] / (1 + 2 * (backend != backends[0])) for part, backend, _ in plan]
     machine = f"{'; '.join(gpus) or 'no GPU'}; {os.cpu_count()} CPU cores; {', '.join(backends)}"
-    lines, rows = ["# What a GPU makes of it", "", machine], []
+    lines, rows = ["# Speed on a GPU", "", machine], []
     print("\n".join(lines), flush=True)
     for number, (part, backend, group) in enumerate(plan):
         if number == 0 or part != plan[number - 1][0]:

@@ -96,31 +96,31 @@ MUTATIONS = [
     ),
     Mutation("wedge mirrored", "physics/wedge", "np.where(kx < 0, -kz, kz)", "np.where(kx < 0, kz, -kz)", "physics"),
     Mutation("percentiles 4, 96 -> 1, 99", "physics/grey_scale", "= 4, 96", "= 1, 99", "learning/test_pairs.py"),
-    Mutation("hidden traces count", "measure/hidden_wedge", "EMPTY = 1e-4", "EMPTY = 0.0", "measure"),
+    Mutation("traces in the hidden wedge count", "measure/hidden_wedge", "EMPTY = 1e-4", "EMPTY = 0.0", "measure"),
     Mutation("spherical aberration in the wrong unit", "physics/ctf", "cs * 1e7", "cs * 1e6", "physics/test_ctf.py"),
     Mutation(
-        "what is not told is normalised by moments",
+        "an unknown normalisation is taken as mean and deviation",
         "conventions",
         "cls.PERCENTILES)",
         "cls.MOMENTS)",
         "test_conventions.py",
     ),
     Mutation(
-        "estimates are cut at another place than they were padded",
+        "estimates are cut at a different position than they were padded",
         "learning/estimates",
         "slice(e // 2, e // 2 + size)",
         "slice(0, size)",
         "learning/test_estimates.py",
     ),
     Mutation(
-        "fine errors of the builtin model weigh nothing more",
+        "fine errors of the builtin model get no extra weight",
         "simulation/train_builtin",
         "(error, *along)",
         "(error,)",
         "simulation/test_train_builtin.py",
     ),
     Mutation(
-        "a file to continue from says where to write",
+        "a file to continue from decides where to write",
         "io/refine_json",
         'del known["continue_from"], known["result_dir"]',
         "pass",
@@ -153,7 +153,7 @@ def main() -> None:
     parser.add_argument("--write", type=Path)
     arguments = parser.parse_args()
     chosen = [each for each in MUTATIONS if not arguments.words or any(word in each.name for word in arguments.words)]
-    lines = ["| mutation | module | noticed by |", "|---|---|---|"]
+    lines = ["| mutation | module | detected by |", "|---|---|---|"]
     print(*lines, sep="\n")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "checkout"
@@ -167,7 +167,7 @@ def main() -> None:
             lines.append(f"| {mutation.name} | {mutation.module} | {'**nothing**' if alive else test} |")
             print(lines[-1], flush=True)
     if arguments.write:
-        head = "# Mutations that the tests notice\n\nMade by `python benchmarks/mutations.py`.\n\n"
+        head = "# Mutations that the tests detect\n\nMade by `python benchmarks/mutations.py`.\n\n"
         arguments.write.write_text(head + "\n".join(lines) + "\n", encoding="utf-8")
     sys.exit(survivors > 0)
 

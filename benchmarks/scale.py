@@ -93,9 +93,9 @@ def main() -> None:
     lines = [
         "# Cost of the stages without a network, by size",
         "",
-        f"Made by `python benchmarks/{Path(__file__).name}`; one run each, of a whole process. A copy in main memory "
-        f"moves {speed / 1e9:.1f} GB/s. *Ratio*: CPU seconds over those of reading and writing once what the stage "
-        "reads and writes. *Before*: as it was reported when this was asked for, on another machine.",
+        f"Made by `python benchmarks/{Path(__file__).name}`, one run of a whole process for each row. A copy in main "
+        f"memory moves {speed / 1e9:.1f} GB/s. *Ratio*: CPU seconds, divided by those of reading and writing the stage's "
+        "files once. *Before*: figures of an earlier version, from another machine.",
         "",
         "| stage | tomogram | CPU s | MiB | MiB over tomogram's | ratio | before: CPU s, MiB |",
         "|---|---|---|---|---|---|---|",

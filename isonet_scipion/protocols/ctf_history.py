@@ -78,7 +78,7 @@ def correctedErrors(states: States, label: str) -> list[str]:
 def statesInWords(states: Iterable[str | None]) -> str:
     """How many tomograms of each state there are, for a summary."""
     states = list(states)
-    words = {**{state: state for state in CTF_STATES}, None: "assumed to be raw (nothing says otherwise)"}
+    words = {**{state: state for state in CTF_STATES}, None: "assumed to be raw (the project does not say)"}
     told = [f"{states.count(state)} {word}" for state, word in words.items() if state in states]
     return f"CTF correction before: {', '.join(told)}."
 

@@ -202,7 +202,7 @@ class IsoNetExtractViewer(StageViewer):
         form.addParam(
             "places",
             LabelParam,
-            label="Their places in the tomogram",
+            label="Their positions in the tomogram",
             help="Centres of all subtomograms, on the central slice.",
         )
 
@@ -215,7 +215,7 @@ class IsoNetExtractViewer(StageViewer):
 
     def _places(self, tsId: str) -> View:
         preview = slicesPreview(self._input(tsId), self.getProject())
-        plotter = EmPlotter(windowTitle=f"Places in {tsId}", figsize=SQUARE)
+        plotter = EmPlotter(windowTitle=f"Positions in {tsId}", figsize=SQUARE)
         axes = plotter.getFigure().subplots()
         showSlice(axes, preview.voxels[len(preview.voxels) // 2], preview.voxelSize, f"{tsId}, central slice")
         centres = [
@@ -251,11 +251,11 @@ class IsoNetPredictViewer(StageViewer):
         form.addParam(
             "confidenceSlices",
             LabelParam,
-            label="Where to believe it",
-            help="The confidence volume as a colour on the slices: green where what was filled into the missing wedge "
-            "is expected to be right, red where not.",
+            label="Confidence (where to trust it)",
+            help="The confidence volume as a colour on the slices: green where the data filled into the missing "
+            "wedge are expected to be right, red where not.",
         )
-        form.addParam("page", LabelParam, label="Report of the run", help="A page in your browser, of all tomograms.")
+        form.addParam("page", LabelParam, label="Report of the run", help="A page on all tomograms, in your browser.")
 
     def _views(self) -> dict[str, Callable[[str], View]]:
         return {
@@ -268,7 +268,9 @@ class IsoNetPredictViewer(StageViewer):
     def _confidence(self, tsId: str) -> View:
         preview = slicesPreview(self._item(tsId), self.getProject())
         if preview.confidence is None:
-            raise EngineError(tsId, "it has no confidence volume", "Set *Confidence volumes?* to Yes in the protocol.")
+            raise EngineError(
+                tsId, "it has no confidence volume", "Run the protocol with *Confidence volumes?* set to Yes."
+            )
         return plotPreview(preview, f"Confidence of {tsId}", SQUARE)
 
     def _picture(self, tsId: str) -> View:

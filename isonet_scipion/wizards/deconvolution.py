@@ -103,8 +103,8 @@ class IsoNetDeconvWizard(Wizard):
         showPreview(
             form,
             "CTF deconvolution",
-            "Raise the strength until membranes and particles stand out, but no halos lie around them. "
-            "Raise the falloff until the grain of the noise is gone, but no detail.",
+            "Raise the strength until membranes and particles stand out, but not so far that halos appear around them. "
+            "Raise the falloff until the grain of the noise is gone, but not so far that detail is lost.",
             deconvPreview,
             [
                 Slider("snrFalloff", "SNR falloff (larger: smoother)", 0.0, 3.0, 0.05, _suggested(form.protocol)),

@@ -143,7 +143,7 @@ class TestIsoNetCtfHistory(IsoNetTest):
     def test_what_nothing_tells_is_assumed_and_said(self) -> None:
         deconv = self.run_(ProtIsoNetDeconv, {"inputTomograms": (self.tomograms, "Tomograms")}, defocus=DEFOCUS)
         self.assertIn(
-            "CTF correction before: 2 assumed to be raw (nothing says otherwise).", " ".join(deconv.summary())
+            "CTF correction before: 2 assumed to be raw (the project does not say).", " ".join(deconv.summary())
         )
 
     @staticmethod
