@@ -94,8 +94,8 @@ def main() -> None:
         "# Cost of the stages without a network, by size",
         "",
         f"Made by `python benchmarks/{Path(__file__).name}`, one run of a whole process for each row. A copy in main "
-        f"memory moves {speed / 1e9:.1f} GB/s. *Ratio*: CPU seconds, divided by those of reading and writing the stage's "
-        "files once. *Before*: figures of an earlier version, from another machine.",
+        f"memory moves {speed / 1e9:.1f} GB/s. *Ratio*: CPU seconds, divided by those of reading and writing the "
+        "stage's files once. *Before*: figures of an earlier version, from another machine.",
         "",
         "| stage | tomogram | CPU s | MiB | MiB over tomogram's | ratio | before: CPU s, MiB |",
         "|---|---|---|---|---|---|---|",
