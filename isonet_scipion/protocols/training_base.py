@@ -261,9 +261,10 @@ class ProtIsoNetTraining(ProtIsoNetBase):
 
     def _progress(self, history: list[EpochRecord]) -> list[str]:
         """Lines of the summary on how far the training has come, and the measure after each iteration."""
+        total = self._iterations()
         if not history:
-            return []
-        last, epochs, total = history[-1], self._used("epochs"), self._iterations()
+            return [f"*Iteration 1 of {total}*, first epoch: *Output Log* shows its steps."] if self.isRunning() else []
+        last, epochs = history[-1], self._used("epochs")
         if self.isActive():
             left = (total * epochs - (last.iteration - 1) * epochs - last.epoch) * last.seconds
             lines = [f"*Iteration {last.iteration} of {total}*, epoch {last.epoch} of {epochs}; {clock(left)} left."]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from pwem.protocols import EMProtocol
 from pyworkflow.constants import PROD, TOMO
+from pyworkflow.protocol import STATUS_RUNNING
 from pyworkflow.protocol.params import ElementGroup, PointerParam
 
 from isonet_scipion import bibtex, protocols
@@ -124,3 +125,10 @@ def test_citations_are_those_of_the_method():
 
 def test_the_plugin_is_of_tomography():
     assert Plugin().getProcessingField() == [TOMO]
+
+
+def test_a_training_says_where_it_is_before_its_first_epoch_has_ended():
+    training = protocols.ProtIsoNetOnePass()
+    assert training._progress([]) == []
+    training.setStatus(STATUS_RUNNING)
+    assert training._progress([]) == ["*Iteration 1 of 3*, first epoch: *Output Log* shows its steps."]
