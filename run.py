@@ -11,6 +11,7 @@ Demonstration and tests live in .venv, where a second call finds everything set 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import os
 import shutil
@@ -97,10 +98,14 @@ def fitting_python() -> str:
     from isonet_scipion.interpreters import NoPython, find_python
 
     say(f"Python {sys.version.split()[0]} does not run Scipion: looking for 3.9 to 3.12")
+    with contextlib.suppress(NoPython):
+        return find_python(SCIPIONS, get=False)
+    if not shutil.which("conda"):
+        complete_machine(sys.executable, modules=["ensurepip"])  # for the pip that brings uv
     try:
         return find_python(SCIPIONS)
     except NoPython as error:
-        sys.exit(f"Scipion needs Python 3.9 to 3.12. {error}")
+        sys.exit(f"Scipion can't be installed here. {error}")
 
 
 def set_up() -> None:

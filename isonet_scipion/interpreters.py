@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import shutil
@@ -35,9 +36,9 @@ def candidates(versions: Sequence[Version]) -> Iterator[str]:
     # a virtual environment's own base, since an environment must outlive the one that makes it
     yield os.path.realpath(sys.executable) if sys.prefix != sys.base_prefix else sys.executable
     for major, minor in versions:
-        found = shutil.which(f"python{major}.{minor}")
-        if found:
-            yield found
+        # all of them: pyenv's, which comes first, runs only where that version is chosen
+        paths = (os.path.join(folder, f"python{major}.{minor}") for folder in os.get_exec_path())
+        yield from filter(os.path.exists, paths)
     yield from filter(None, [shutil.which("python3"), "/usr/bin/python3"])
 
 
@@ -70,7 +71,8 @@ def find_python(versions: Sequence[Version], conda: str = "", get: bool = True) 
             return found[1]
         if found:
             tried.append(f"{found[1]} is {found[0][0]}.{found[0][1]}")
-    wanted = " or ".join(f"{major}.{minor}" for major, minor in sorted(versions))
+    *others, last = (f"{major}.{minor}" for major, minor in sorted(versions))
+    wanted = f"{', '.join(others)} or {last}" if others else last
     if get:
         for way in (_by_conda, _by_uv):
             python, why = way(versions[0], conda)
@@ -79,9 +81,9 @@ def find_python(versions: Sequence[Version], conda: str = "", get: bool = True) 
                 return found[1]
             tried.append(why)
     raise NoPython(
-        f"Python {wanted} is needed. {'; '.join(dict.fromkeys(tried))}. Install one of these versions (Debian's and "
-        "Ubuntu's package python3-venv, conda create -n py312 python=3.12, or uv python install 3.12), put it on PATH "
-        "and repeat."
+        f"Python {wanted} is needed. {'; '.join(dict.fromkeys(tried))}. Install one of these "
+        "versions (uv python install 3.12, conda create -n py312 python=3.12, or a package of the system where it has "
+        "one), put it on PATH and repeat."
     )
 
 
@@ -105,24 +107,27 @@ def _by_conda(version: Version, activation: str) -> Tuple[Optional[str], str]:
 def _by_uv(version: Version, _: str) -> Tuple[Optional[str], str]:
     """Python that uv, which pip installs for the moment, downloads, or None; and what came of it."""
     with tempfile.TemporaryDirectory() as folder:
-        install = [
-            sys.executable,
-            "-m",
-            "pip",
-            "install",
-            "-q",
-            "--disable-pip-version-check",
-            "--target",
-            folder,
-            "uv",
-        ]
-        done = subprocess.run(install, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        if done.returncode:
-            return None, "uv, which downloads Pythons, could not be installed by pip"
+        for command in _uv_commands(folder):
+            done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+            if done.returncode:
+                return None, f"uv, which downloads Pythons, could not be installed ({_end(done.stdout)})"
         uv, name = os.path.join(folder, "bin", "uv"), f"{version[0]}.{version[1]}"
         done = subprocess.run([uv, "python", "install", name], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         if done.returncode:
-            lines = re.sub(r"\s+", " ", done.stdout.decode(errors="replace")).strip()
-            return None, f"uv could not download one ({lines[-200:]})"
+            return None, f"uv could not download one ({_end(done.stdout)})"
         found = subprocess.run([uv, "python", "find", "--no-project", name], stdout=subprocess.PIPE)
         return found.stdout.decode().strip() or None, "uv downloaded one"
+
+
+def _uv_commands(folder: str) -> List[List[str]]:
+    """What installs uv as `folder`/bin/uv."""
+    install = ["-m", "pip", "install", "-q", "--disable-pip-version-check"]
+    if importlib.util.find_spec("pip"):
+        return [[sys.executable, *install, "--target", folder, "uv"]]
+    # Debian's Python has none, but can put one into an environment
+    return [[sys.executable, "-m", "venv", folder], [os.path.join(folder, "bin", "python"), *install, "uv"]]
+
+
+def _end(output: bytes) -> str:
+    """The end of what a program said, in one line."""
+    return re.sub(r"\s+", " ", output.decode(errors="replace")).strip()[-200:]
