@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import subprocess
@@ -86,14 +87,15 @@ def visible_devices(text: str, visible: str | None = None) -> str:
         return CPU
     if visible is None:
         return ",".join(wanted)
-    given = [one.strip() for one in visible.split(",") if one.strip()]
-    given = [] if given and given[0] == CPU else given
-    chosen = []
+    given = given_gpus(visible)
+    chosen: list[str] = []
     for one in wanted:
-        if one.isdigit() and int(one) < len(given):
-            chosen.append(given[int(one)])
-        elif one in given and not one.isdigit():
-            chosen.append(one)
+        if one.isdigit():
+            meant = given[int(one) : int(one) + 1]
+        else:
+            meant = [name for name in given if name.startswith(one) or one.startswith(name)]
+        if len(meant) == 1 and meant[0] not in chosen:
+            chosen += meant
         else:
             raise EngineError(
                 "gpuID",
@@ -105,8 +107,22 @@ def visible_devices(text: str, visible: str | None = None) -> str:
     return ",".join(chosen)
 
 
+def given_gpus(visible: str) -> list[str]:
+    """Numbers or names in CUDA_VISIBLE_DEVICES, up to the first that is none, as CUDA reads it.
+
+    Examples
+    --------
+    >>> given_gpus("4, 5"), given_gpus("4,-1,5"), given_gpus("NoDevFiles")
+    (['4', '5'], ['4'], [])
+    """
+    words = (word.strip() for word in visible.split(","))
+    return list(itertools.takewhile(lambda word: word.isdigit() or NAME.fullmatch(word), words))
+
+
 def choose_visible(text: str | None) -> int:
     """Let this process, and what it starts, see the GPUs of a list alone; returns how many were named."""
+    # as nvidia-smi counts; CUDA by itself begins with the fastest
+    os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
     if text is None:
         return 0
     os.environ[VISIBLE] = visible_devices(text, os.environ.get(VISIBLE))
@@ -119,7 +135,7 @@ def gpus_to_share(text: str | None) -> tuple[str, ...]:
         return named_gpus(text)
     visible = os.environ.get(VISIBLE)
     if visible is not None:
-        return tuple(str(number) for number, one in enumerate(visible.split(",")) if one.strip() not in ("", CPU))
+        return tuple(map(str, range(len(given_gpus(visible)))))
     query = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
     try:
         return tuple(subprocess.run(query, capture_output=True, text=True, check=True).stdout.split())
