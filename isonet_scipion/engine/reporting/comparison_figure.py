@@ -9,7 +9,7 @@ import numpy as np
 
 from isonet_scipion.engine.arrays import release_now_and_then
 from isonet_scipion.engine.measure.wedge_power import power_ratio, xz_power
-from isonet_scipion.engine.reporting.picture import GREY_PERCENTILES, picture
+from isonet_scipion.engine.reporting.picture import GREY_PERCENTILES, panels, picture
 
 if TYPE_CHECKING:
     from isonet_scipion.engine.arrays import Floats, Reals
@@ -40,8 +40,7 @@ def save_comparison(
         If the file can't be written.
     """
     with picture(path, 16, 9) as figure:
-        panels: Any = figure.subplots(2, 4)
-        draw_comparison(panels, before, after, voxel_size, tilt)
+        draw_comparison(panels(figure, 2, 4), before, after, voxel_size, tilt)
         figure.suptitle(title, parse_math=False)  # a name may hold $
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.files import read_own_file, replacing
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 DOTS_PER_INCH = 100
 GREY_PERCENTILES = (1, 99)  # of a slice, that are drawn black and white
 MOST_PICTURE = 64 << 20  # bytes
+LEFT, RIGHT, BOTTOM, TOP = 0.65, 0.15, 0.5, 0.75  # inches beside all panels, for what is written there
+BETWEEN = (0.75, 0.85)  # inches between panels that are beside and above each other
 SOFTWARE = {"Software": "isonet_scipion"}  # that a picture says it was made by
 
 
@@ -43,16 +47,50 @@ def picture(path: str | os.PathLike[str], width: float, height: float) -> Iterat
     EngineError
         If the file can't be written.
     """
-    from matplotlib import style
+    from matplotlib import image, style
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     with style.context("default"):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        FigureCanvasAgg(figure)
+        figure = Figure(figsize=(width, height), dpi=DOTS_PER_INCH, layout="constrained")
+        canvas: Any = FigureCanvasAgg(figure)
         yield figure
+        canvas.draw()  # once: figure.savefig draws twice
         with replacing(path) as temporary:
-            figure.savefig(temporary, dpi=DOTS_PER_INCH, metadata=SOFTWARE)
+            pixels = np.asarray(canvas.buffer_rgba())
+            image.imsave(temporary, pixels, format="png", dpi=DOTS_PER_INCH, metadata=SOFTWARE)
+
+
+def panels(figure: Figure, rows: int, columns: int) -> Any:
+    """An array of axes at fixed places: finding places by what is in them takes longer than drawing it.
+
+    Parameters
+    ----------
+    figure : Figure
+        Of `picture`.
+    rows, columns : int
+        Shape of the array.
+    """
+    figure.set_layout_engine("none")
+    (width, height), (beside, above) = figure.get_size_inches(), BETWEEN
+    right, top = width - RIGHT, height - TOP
+    axes = figure.subplots(
+        rows,
+        columns,
+        squeeze=False,
+        gridspec_kw={
+            "left": LEFT / width,
+            "right": right / width,
+            "bottom": BOTTOM / height,
+            "top": top / height,
+            # of the panels' mean size, as matplotlib has it
+            "wspace": beside * columns / (right - LEFT - beside * (columns - 1)),
+            "hspace": above * rows / (top - BOTTOM - above * (rows - 1)),
+        },
+    )
+    for one in axes.flat:
+        one.set_title("", y=1.0)  # where it is put otherwise is found by measuring all ticks
+    return axes
 
 
 def require_own_picture(path: str | os.PathLike[str], beside_own: bool = False) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from isonet_scipion.engine.measure.fourier_correlation import CERTAIN, Curve
 from isonet_scipion.engine.measure.quality import THRESHOLD, Quality
 from isonet_scipion.engine.reporting.comparison_figure import draw_comparison
 from isonet_scipion.engine.reporting.confidence_figure import draw_confidence
-from isonet_scipion.engine.reporting.picture import picture
+from isonet_scipion.engine.reporting.picture import panels, picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,7 +47,7 @@ def save_report(
         If the file can't be written.
     """
     with picture(path, 16, 12.5 if confidence is None else 16.5) as figure:
-        axes: Any = figure.subplots(3 if confidence is None else 4, 4)
+        axes = panels(figure, 3 if confidence is None else 4, 4)
         draw_comparison(axes[:2], before, after, quality.voxel_size, quality.tilt)
         if confidence is not None:
             draw_confidence(axes[3], after, confidence, quality.voxel_size)

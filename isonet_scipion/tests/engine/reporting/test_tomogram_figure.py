@@ -4,6 +4,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from isonet_scipion.engine.measure.fourier_correlation import Curve
 from isonet_scipion.engine.measure.quality import Quality
@@ -34,6 +35,7 @@ def drawn(monkeypatch):
         labels = [line.get_label() for panel in panels for line in panel.lines]
         return texts, labels, [panel.get_ylabel() for panel in panels], figures[-1].get_suptitle()
 
+    draw.figures = figures
     return draw
 
 
@@ -60,3 +62,20 @@ def test_curves_are_drawn_with_their_numbers_and_where_noise_allows_nothing_no_c
     )
     assert f"restored wedge correlation {known.restored_wedge[0]:.2f}" in ylabels and "agreement 0.97" in ylabels
     assert f"{known.restored_resolution:.0f} Å" in texts
+
+
+def test_nothing_that_is_written_leaves_the_picture_or_meets_another_panel(drawn, tmp_path, monkeypatch):
+    """Panels have fixed places, and the figure is drawn once: both halve the time of a picture."""
+    draws, draw = [], Figure.draw
+    monkeypatch.setattr(Figure, "draw", lambda self, renderer: (draws.append(self), draw(self, renderer)))
+    chance = np.full(SHELLS, 0.02)
+    restored = Curve(np.full(SHELLS, 0.8), chance)
+    drawn(tmp_path / "r.png", quality(restored=restored, agreement=restored, ceiling=restored))
+    figure = drawn.figures[-1]
+    assert draws == [figure]
+    title = figure.texts[0].get_window_extent()
+    boxes = [*(panel.get_tightbbox() for panel in figure.axes), title]
+    width, height = figure.bbox.size
+    for number, box in enumerate(boxes):
+        assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= width and box.y1 <= height
+        assert not any(box.overlaps(other) for other in boxes[number + 1 :])
