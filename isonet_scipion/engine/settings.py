@@ -591,6 +591,11 @@ class PredictSettings:
         "Portal and copick; needs the package zarr).",
         OUTPUT_FORMATS,
     )
+    calibrate: Optional[bool] = option(
+        None,
+        "Weaken what is filled into the missing wedge to what the hidden-wedge test supports, at each resolution. "
+        "Default: True for models of one-pass and the builtin one, else False.",
+    )
     report: bool = option(True, "Write the quality report, which takes up to a quarter more time.")
     confidence: bool = option(False, CONFIDENCE)
     precision: str = option("auto", PRECISION, PRECISIONS)

@@ -43,6 +43,11 @@ class ModelMetadata:
         """Whether it corrects each half, and the mean of what it makes of them counts."""
         return self.halves and not self.corrects_mean
 
+    @property
+    def calibrated(self) -> bool:
+        """Whether what it fills in is weakened to what is supported where nothing else is given: not of iterative."""
+        return self.kept_beyond is not None or self.simulated
+
     @classmethod
     def out_of(cls, values: Mapping[str, Any]) -> ModelMetadata:
         """Take it out of a JSON text's values, the network's among them; names that it does not know are left.

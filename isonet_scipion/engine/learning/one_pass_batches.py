@@ -17,11 +17,11 @@ from isonet_scipion.engine.io.mrc import check_mask, naming, open_volume
 from isonet_scipion.engine.io.shown import border_of, open_mask, readable, require_axes
 from isonet_scipion.engine.learning.epoch import VALIDATION_SHARE
 from isonet_scipion.engine.learning.one_pass_step import VIEWS, error_weight, plane_filter
-from isonet_scipion.engine.learning.withheld_test import Box, part_to_test
+from isonet_scipion.engine.learning.withheld_test import Box
 from isonet_scipion.engine.physics.cube_rotations import TRAINING_ROTATIONS
 from isonet_scipion.engine.physics.grey_scale import GreyScale, Shown, measure_mean
 from isonet_scipion.engine.physics.withheld_tilts import narrowed, withhold
-from isonet_scipion.engine.sampling.crops import crop, random_centres
+from isonet_scipion.engine.sampling.crops import crop, part_around, random_centres
 from isonet_scipion.engine.sampling.training_positions import MARGIN
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ def withhold_from_tomogram(
         If the folder has no room.
     """
     shape = source.volumes[0].shape
-    part = part_to_test(shape, np.median(source.centres, axis=0), voxels) if voxels else None
+    part = part_around(shape, np.median(source.centres, axis=0), voxels) if voxels else None
     maps, withheld = [], np.zeros((), np.float32)
     for volume in source.volumes:
         seen = scratch_array(shape, np.float32, scratch_folder)

@@ -9,6 +9,7 @@ import numpy as np
 import scipy.fft
 from keras import ops
 
+from isonet_scipion.engine.network.transforms import transferred
 from isonet_scipion.engine.physics.wedge import TiltRange, wedge_filter
 from isonet_scipion.engine.process.device import each_own_samples
 
@@ -167,14 +168,6 @@ def in_wedge_planes(volumes: Any, filters: Any) -> Any:
     real, imaginary = ops.fft2((planes, ops.zeros_like(planes)))
     kept = filters[:, None]
     return ops.transpose(ops.ifft2((real * kept, imaginary * kept))[0], (0, 2, 1, 3))
-
-
-def transferred(volumes: Any, filters: Any) -> Any:
-    """Filter volumes (b, n, n, n) with filters (b, n, n, n // 2 + 1) of `Transfer.filter`."""
-    rows = tuple(ops.transpose(part, (0, 3, 1, 2)) for part in ops.rfft(volumes))
-    kept = ops.transpose(filters, (0, 3, 1, 2))
-    rows = ops.ifft2(tuple(part * kept for part in ops.fft2(rows)))
-    return ops.irfft(tuple(ops.transpose(part, (0, 2, 3, 1)) for part in rows), fft_length=volumes.shape[-1])
 
 
 def plane_filter(size: int, tilt: TiltRange) -> Floats:

@@ -89,16 +89,6 @@ def spread(count: int, voxels: int) -> list[int]:
     return [int(place) for place in np.linspace(0, count - 1, tested + 2)[1:-1].round()]
 
 
-def part_to_test(shape: tuple[int, ...], centre: Sequence[float], voxels: int) -> tuple[slice, ...]:
-    """The box of about so many voxels around a place, as much like a cube as the tomogram is thick; all, if it fits."""
-    sides = [min(shape[0], round(voxels ** (1 / 3))), *shape[1:]]
-    for axis, most in ((1, (voxels / sides[0]) ** 0.5), (2, None), (1, None), (0, None)):
-        rest = voxels / np.prod([side for other, side in enumerate(sides) if other != axis])
-        sides[axis] = max(1, min(shape[axis], int(rest if most is None else most)))
-    corner = [int(np.clip(round(c) - s // 2, 0, n - s)) for c, s, n in zip(centre, sides, shape)]
-    return tuple(slice(start, start + side) for start, side in zip(corner, sides))
-
-
 def withhold_from_subtomogram(subtomogram: Subtomogram) -> tuple[Subtomogram, Box]:
     """What a training may see of a subtomogram, and it as a box for the test."""
     trained = dataclasses.replace(subtomogram, tilt=narrowed(subtomogram.tilt), withheld=subtomogram.tilt)

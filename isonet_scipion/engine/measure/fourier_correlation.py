@@ -78,6 +78,18 @@ class FourierCorrelation:
             values = np.where(holds, cross / np.sqrt(first * second), 0.0)
             return Curve(np.where(enough, values, np.nan), np.where(enough, independent**-0.5, np.nan))
 
+    def factors(self, empty: float = 0.0) -> Doubles:
+        """What the first is to be multiplied by in each shell to be nearest to the second; NaN as in `curve`, or 0.
+
+        Noise in the second, unlike noise in the first, does not bias them. The mean with the two neighbouring shells,
+        by their certainty, counts. NaN also where the first has no more than a share `empty` of the second's power.
+        """
+        cross, first, second = self._sums
+        known = np.isfinite(self.curve().values) & (first > empty * second) & (second > 0)
+        weight = np.divide(1.0, second, out=np.zeros_like(second), where=known)
+        top, bottom = (uniform_filter1d(values * weight, 3, mode="constant") for values in (cross, first))
+        return np.divide(top, bottom, out=np.full_like(top, np.nan), where=known)
+
 
 @dataclass(frozen=True)
 class Curve:

@@ -16,11 +16,13 @@ from isonet_scipion.engine.measure.fourier_correlation import Curve, FourierCorr
 from isonet_scipion.engine.physics.cube_rotations import CubeRotation
 from isonet_scipion.engine.physics.fourier import filtered, frequencies
 from isonet_scipion.engine.physics.wedge import TiltRange, measured_half_space, wedge_filter
+from isonet_scipion.engine.physics.wedge_strength import WedgeStrength
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from isonet_scipion.engine.arrays import Flags, Floats
+    from isonet_scipion.engine.physics.transfer import Transfer
 
 EMPTY = 1e-4  # of the hidden components' power: less is a trace, whatever it correlates with
 TIPPED = CubeRotation().turned(1, 0, 1)  # y takes the place of z
@@ -56,6 +58,23 @@ class HiddenWedgeTest:
     def curve(self) -> Curve:
         """Correlation of the restored with the hidden components."""
         return self._restored.curve(EMPTY)
+
+    def strength(self, transfer: Transfer | None = None) -> WedgeStrength | None:
+        """How strongly what was restored is to count, to be nearest to what was hidden; None where nothing tells.
+
+        Parameters
+        ----------
+        transfer : Transfer, optional
+            Of a CTF-aware network, which makes the density.
+        """
+        factors = self._restored.factors(EMPTY)
+        known = np.isfinite(factors)
+        if not known.any():
+            return None
+        fractions, factors = (np.arange(len(factors)) / (len(factors) - 1))[known], factors[known]
+        if transfer is not None:
+            factors = factors / np.maximum(transfer.at(fractions / 2 / transfer.voxel_size), EMPTY)
+        return WedgeStrength(tuple(fractions.tolist()), tuple(np.clip(factors, 0, 1).tolist()))
 
     def ceiling(self) -> Curve:
         """Correlation that a perfect restoration would have with the noisy data: sqrt(2 FSC / (1 + FSC)).

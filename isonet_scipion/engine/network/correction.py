@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from isonet_scipion.engine.arrays import Floats, Reals
     from isonet_scipion.engine.physics.wedge import TiltRange
+    from isonet_scipion.engine.physics.wedge_strength import WedgeStrength
     from isonet_scipion.engine.settings import NetworkSettings
 
 # deviation of the Gaussian that halves waves of length 1: exp(-2 (pi HALF_WIDTH)^2) = 1/2
@@ -113,7 +114,9 @@ def filled(
     return corrected
 
 
-def corrector(model: keras.Model, network: NetworkSettings, tilt: TiltRange) -> Callable[[Floats], Floats]:
+def corrector(
+    model: keras.Model, network: NetworkSettings, tilt: TiltRange, strength: WedgeStrength | None = None
+) -> Callable[[Floats], Floats]:
     """What a model makes of tiles of a tomogram.
 
     Parameters
@@ -124,6 +127,8 @@ def corrector(model: keras.Model, network: NetworkSettings, tilt: TiltRange) -> 
         Its shape.
     tilt : TiltRange
         Of the tilt series.
+    strength : WedgeStrength, optional
+        Of what is filled in; None: all of it.
 
     Returns
     -------
@@ -133,6 +138,8 @@ def corrector(model: keras.Model, network: NetworkSettings, tilt: TiltRange) -> 
         tile that are turned by 180 degrees, in which most of the grid cancels.
     """
     from keras import ops
+
+    from isonet_scipion.engine.network.transforms import transferred
 
     turns = half_turns(tilt.symmetric) if network.stem > 1 and not network.fine else half_turns(False)[:1]
     turned_axes = [[1 + axis for axis, sign in enumerate(turn.signs) if sign < 0] for turn in turns]
@@ -144,8 +151,10 @@ def corrector(model: keras.Model, network: NetworkSettings, tilt: TiltRange) -> 
     def correct_tiles(tiles: Floats) -> Floats:
         # turned where it is: copies between the main memory and a GPU would take longer than the network
         source = ops.convert_to_tensor(np.ascontiguousarray(tiles)[..., None])
-        mean = sum(turned(run(turned(source, axes)), axes) for axes in turned_axes) / len(turns)
-        result = ops.convert_to_numpy(mean)[..., 0]
+        mean = (sum(turned(run(turned(source, axes)), axes) for axes in turned_axes) / len(turns))[..., 0]
+        if strength is not None:
+            mean = transferred(ops.cast(mean, "float32"), strength.transfer(tiles.shape[1:], tilt)[None])
+        result = ops.convert_to_numpy(mean)
         _require_finite(result)
         return result
 

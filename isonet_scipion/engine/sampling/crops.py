@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,6 +43,16 @@ def allowed_range(shape: tuple[int, ...], crop_size: int) -> tuple[Integers, Int
         )
     first = np.full(3, crop_size // 2)
     return first, np.array(shape) - crop_size + crop_size // 2 + 1
+
+
+def part_around(shape: tuple[int, ...], centre: Sequence[float], voxels: int) -> tuple[slice, ...]:
+    """The box of about so many voxels around a place, as much like a cube as the tomogram is thick; all, if it fits."""
+    sides = [min(shape[0], round(voxels ** (1 / 3))), *shape[1:]]
+    for axis, most in ((1, (voxels / sides[0]) ** 0.5), (2, None), (1, None), (0, None)):
+        rest = voxels / np.prod([side for other, side in enumerate(sides) if other != axis])
+        sides[axis] = max(1, min(shape[axis], int(rest if most is None else most)))
+    corner = [int(np.clip(round(c) - s // 2, 0, n - s)) for c, s, n in zip(centre, sides, shape)]
+    return tuple(slice(start, start + side) for start, side in zip(corner, sides))
 
 
 def random_centres(

@@ -24,11 +24,12 @@ from isonet_scipion.engine.io.ome_zarr import require_library
 from isonet_scipion.engine.io.report_file import report_path
 from isonet_scipion.engine.io.shown import border_of, require_axes, show_mean
 from isonet_scipion.engine.io.tomogram_table import TomogramEntry, TomogramTable
+from isonet_scipion.engine.measure.hidden_wedge import HiddenWedgeTest
 from isonet_scipion.engine.network.correction import corrector, filled, measured_halo
 from isonet_scipion.engine.network.model_file import load_model, model_path, read_metadata
 from isonet_scipion.engine.network.tiling import HALO, Tiling, automatic_tiling, isonet_tiling
 from isonet_scipion.engine.physics.borders import find_border
-from isonet_scipion.engine.physics.grey_scale import normalise
+from isonet_scipion.engine.physics.grey_scale import Shown, normalise
 from isonet_scipion.engine.physics.wedge import TILT_TOLERANCE
 from isonet_scipion.engine.process.device import Devices, choose_devices, free_memory, is_out_of_memory
 from isonet_scipion.engine.process.disk import growth, require_space
@@ -39,19 +40,22 @@ from isonet_scipion.engine.process.workers import side_by_side
 from isonet_scipion.engine.reporting.comparison_figure import save_comparison
 from isonet_scipion.engine.reporting.pages import require_own_page, write_tomograms_page
 from isonet_scipion.engine.reporting.picture import require_own_picture
+from isonet_scipion.engine.sampling.even_boxes import box_side, choose_boxes, cut
 from isonet_scipion.engine.settings import PredictSettings
-from isonet_scipion.engine.stages.report import Reporter, claim_confidence
+from isonet_scipion.engine.stages.report import Reporter, claim_confidence, sample_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     import keras
 
-    from isonet_scipion.engine.arrays import Floats
+    from isonet_scipion.engine.arrays import Floats, Reals
     from isonet_scipion.engine.io.model_metadata import ModelMetadata
     from isonet_scipion.engine.physics.borders import Border
-    from isonet_scipion.engine.physics.grey_scale import Shown
     from isonet_scipion.engine.physics.transfer import Transfer
+    from isonet_scipion.engine.physics.wedge import TiltRange
+    from isonet_scipion.engine.physics.wedge_strength import WedgeStrength
+    from isonet_scipion.engine.sampling.mask_values import Mask
     from isonet_scipion.engine.settings import NetworkSettings
 
 log = logging.getLogger(__name__)
@@ -60,6 +64,8 @@ SINGLE_MAPS = 4  # of one channel in single precision: a tile, turned, its resul
 # of the free memory: what a GPU lacks is told and tiles are made smaller, what the main memory lacks ends the process
 GPU_SHARE, MAIN_SHARE = 0.8, 0.5
 MOST_ELEMENTS = 1 << 31  # that one tensor may have
+TESTED = 0.3  # of a tomogram's voxels, at most, tell how strongly what is filled in counts
+MOST_BOXES = 16
 
 
 def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
@@ -115,6 +121,11 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
         if len(parts[0]) > 1:
             log.info("%s: the mean of its halves is corrected, as the model learned from them.", entry.name)
         correct_tiles = corrector(model, network, entry.tilt)
+        if metadata.calibrated if settings.calibrate is None else settings.calibrate:
+            sample = sample_of(entry, volume, border)
+            strength = _strength(ready.shown, correct_tiles, metadata, entry.tilt, transfer, sample)
+            log.info("%s: %s", entry.name, _in_words(strength, entry.output_voxel_size(volume)))
+            correct_tiles = corrector(model, network, entry.tilt, strength)
         corrected: Any = None
         for half, averaged in enumerate(parts, 1):
             task = f"Prediction of {entry.name}" + (f", half {half}" if len(parts) > 1 else "")
@@ -151,6 +162,27 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
     if settings.report:
         log.info("%s", write_tomograms_page(settings.output_dir))
     _tell_how_to_look(volume, target)
+
+
+def _strength(
+    shown: Shown, network: Callable[[Floats], Floats], metadata: ModelMetadata, tilt: TiltRange,
+    transfer: Transfer | None, sample: Reals | Mask | None,
+) -> WedgeStrength | None:  # fmt: skip
+    """How strongly what a network fills in is to count, by the hidden-wedge test; None where nothing tells."""
+    side = box_side(shown.voxels.shape, metadata.network.divisor)
+    if side is None:
+        return None
+    most = int(np.clip(TESTED * shown.voxels.size / side**3, 1, MOST_BOXES))
+    test = HiddenWedgeTest(side, tilt)
+    for corner in choose_boxes(shown.voxels, side, most, sample):
+        test.add(shown.show(cut(shown.voxels, corner, side))[None], network)
+    return test.strength(transfer)
+
+
+def _in_words(strength: WedgeStrength | None, voxel_size: float) -> str:
+    if strength is None:
+        return "what is filled in counts in full: there is too little to tell how much of it is right."
+    return f"what is filled in counts {strength.describe(voxel_size)}, as the hidden-wedge test supports it."
 
 
 def _tell_how_to_look(before: Volume, target: Path) -> None:

@@ -134,7 +134,7 @@ class Reporter:
             corrected,
             entry.tilt,
             entry.output_voxel_size(before),
-            _sample(entry, before, border),
+            sample_of(entry, before, border),
             tuple(shown_halves) or None,
             entry.halves_fit,
             bool(halves) and entry.halves_fit and self._metadata.by_halves,
@@ -181,7 +181,7 @@ class Reporter:
             log.info("%s: %s", entry.name, words)
 
 
-def _sample(entry: TomogramEntry, tomogram: Volume, border: Border | None) -> Reals | Mask | None:
+def sample_of(entry: TomogramEntry, tomogram: Volume, border: Border | None) -> Reals | Mask | None:
     """Where boxes may be, in the box that holds data: in the table's mask, and not where the border reaches in."""
     path = entry.text("rlnMaskName")
     mask = open_mask(path, tomogram) if path else None

@@ -20,8 +20,9 @@ from isonet_scipion.engine.io.mrc import open_volume, write_volume  # noqa: E402
 from isonet_scipion.engine.io.shown import show  # noqa: E402
 from isonet_scipion.engine.io.tomogram_table import TomogramTable  # noqa: E402
 from isonet_scipion.engine.learning.one_pass_batches import CropBatches, TomogramSource  # noqa: E402
-from isonet_scipion.engine.learning.one_pass_step import OnePassModel, transferred, weighted_error  # noqa: E402
+from isonet_scipion.engine.learning.one_pass_step import OnePassModel, weighted_error  # noqa: E402
 from isonet_scipion.engine.network.model_file import load_model, read_metadata  # noqa: E402
+from isonet_scipion.engine.network.transforms import transferred  # noqa: E402
 from isonet_scipion.engine.network.unet import build_unet  # noqa: E402
 from isonet_scipion.engine.physics.ctf import CtfParameters, ctf, first_peak  # noqa: E402
 from isonet_scipion.engine.physics.grey_scale import GreyScale  # noqa: E402

@@ -17,7 +17,6 @@ from isonet_scipion.engine.learning.withheld_test import (  # noqa: E402
     EACH,
     WithheldTest,
     affordable,
-    part_to_test,
     spread,
     withhold_from_subtomogram,
 )
@@ -63,17 +62,6 @@ def test_a_part_of_a_large_tomogram_is_tested_where_the_crops_are(tmp_path):
     part = (slice(4, 20),) * 3
     np.testing.assert_allclose(box.shown() + box.withheld(), whole.mean(part), atol=1e-4)
     assert withhold_from_tomogram(whole, 0, str(tmp_path))[1] is None
-
-
-@pytest.mark.parametrize(
-    ("shape", "voxels"), [((200, 900, 900), 1 << 22), ((40, 900, 300), 1 << 22), ((30, 30, 30), 1)]
-)
-def test_the_part_is_within_bounds_and_as_large_as_is_allowed(shape, voxels):
-    for centre in ((0, 0, 0), shape, [n / 2 for n in shape]):
-        part = part_to_test(shape, centre, voxels)
-        sides = [one.stop - one.start for one in part]
-        assert all(one.start >= 0 and one.stop <= n for one, n in zip(part, shape))
-        assert 0.8 * min(voxels, np.prod(shape)) <= np.prod(sides) <= max(1.1 * voxels, 1)
 
 
 def test_subtomograms_lack_what_is_withheld(tmp_path):

@@ -51,3 +51,21 @@ def test_resolution_is_interpolated_where_the_curve_falls_below_the_threshold():
     assert curve.resolution(1.01, 10.0) is None
     unsure = Curve(values, np.full(33, 1.01 / CERTAIN))
     assert unsure.resolution(0.143, 10.0) is None
+
+
+@pytest.mark.parametrize("noise", [0.0, 2.0])
+def test_factors_bring_the_first_nearest_to_the_second_whatever_its_noise(noise):
+    rng, sums = np.random.default_rng(0), FourierCorrelation(SIZE, EVERYTHING)
+    for _ in range(40):
+        truth, error, other = rng.normal(size=(3, SIZE, SIZE, SIZE)).astype(np.float32)
+        sums.add(4 * (truth + error), truth + noise * other)  # half of its power is wrong
+    factors = sums.factors()
+    assert np.isnan(factors[0])
+    np.testing.assert_allclose(factors[3:], 1 / 8, atol=0.02)
+
+
+def test_what_is_empty_has_no_factor():
+    sums = FourierCorrelation(SIZE, EVERYTHING)
+    volume = np.random.default_rng(0).normal(size=(SIZE,) * 3).astype(np.float32)
+    sums.add(0.001 * volume, volume)
+    assert np.isnan(sums.factors(1e-4)).all() and np.isfinite(sums.factors()[3:]).all()

@@ -11,6 +11,7 @@ from isonet_scipion.engine.network.tiling import isonet_tiling  # noqa: E402
 from isonet_scipion.engine.network.unet import build_unet, run_network  # noqa: E402
 from isonet_scipion.engine.physics.cube_rotations import half_turns  # noqa: E402
 from isonet_scipion.engine.physics.wedge import TiltRange, apply_wedge  # noqa: E402
+from isonet_scipion.engine.physics.wedge_strength import WedgeStrength  # noqa: E402
 from isonet_scipion.engine.settings import NetworkSettings  # noqa: E402
 
 SYMMETRIC, OTHER = TiltRange(-60, 60), TiltRange(-30, 66)
@@ -93,3 +94,13 @@ def test_what_is_larger_than_the_training_showed_stays(length, kept):
     inside = (slice(64, 192), 10, 10)
     np.testing.assert_allclose(result(None)[inside], 0.5 * tomogram[inside], atol=1e-4)
     np.testing.assert_allclose(result(32)[inside], (0.5 + 0.5 * kept) * tomogram[inside], atol=0.01)
+
+
+def test_what_is_filled_in_is_weakened_on_the_device():
+    model, shape = network(1)
+    plain = corrector(model, shape, OTHER)(tiles())
+    weakened = corrector(model, shape, OTHER, WedgeStrength((0.5,), (0.25,)))(tiles())
+    kept = WedgeStrength((0.5,), (0.25,)).transfer(tiles().shape[1:], OTHER)
+    expected = [np.fft.irfftn(np.fft.rfftn(one) * kept, one.shape) for one in plain]
+    np.testing.assert_allclose(weakened, expected, atol=1e-3 * np.abs(plain).max())
+    assert np.abs(weakened - plain).max() > 0.1 * plain.std()

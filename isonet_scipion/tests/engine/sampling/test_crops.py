@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.sampling.crops import centre_crop, crop, fitting_count, random_centres
+from isonet_scipion.engine.sampling.crops import centre_crop, crop, fitting_count, part_around, random_centres
 
 
 @given(st.tuples(*[st.integers(8, 20)] * 3), st.integers(2, 8), st.integers(0, 5), st.integers(0, 40))
@@ -59,3 +59,14 @@ def test_room_is_the_number_of_cells_that_hold_sample(shape, size, spacing, seed
     centres = [c for c in np.argwhere(mask) if all(low <= p <= n - size + low for p, n in zip(c, shape))]
     assert fitting_count(shape, mask, size, spacing) == len({tuple((c - low) // spacing) for c in centres})
     assert fitting_count(shape, None, size, spacing) == fitting_count(shape, np.ones(shape, np.int8), size, spacing)
+
+
+@pytest.mark.parametrize(
+    ("shape", "voxels"), [((200, 900, 900), 1 << 22), ((40, 900, 300), 1 << 22), ((30, 30, 30), 1)]
+)
+def test_the_part_is_within_bounds_and_as_large_as_is_allowed(shape, voxels):
+    for centre in ((0, 0, 0), shape, [n / 2 for n in shape]):
+        part = part_around(shape, centre, voxels)
+        sides = [one.stop - one.start for one in part]
+        assert all(one.start >= 0 and one.stop <= n for one, n in zip(part, shape))
+        assert 0.8 * min(voxels, np.prod(shape)) <= np.prod(sides) <= max(1.1 * voxels, 1)

@@ -15,6 +15,8 @@ from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.mrc import open_volume, write_volume
 from isonet_scipion.engine.io.number_formats import SCALE
 from isonet_scipion.engine.io.star import read_star
+from isonet_scipion.engine.measure.wedge_power import wedge_power_ratio
+from isonet_scipion.engine.physics.wedge import TiltRange
 from isonet_scipion.engine.process.device import Devices, choose_devices
 from isonet_scipion.engine.process.workers import side_by_side
 
@@ -241,3 +243,31 @@ def test_ome_zarr_without_its_library_is_refused_before_the_work(project, run, m
     assert status == 1
     assert "pip install 'zarr>=3'" in log
     assert not Path("corrected_tomos").exists()
+
+
+@pytest.mark.parametrize("facts", [{"kept_beyond": 24}, {"simulated": True}, {}])
+def test_what_the_hidden_wedge_test_does_not_support_is_weakened(project, run, tmp_path, facts):
+    """The network has random weights: what it puts into the wedge is invented."""
+    model, rng = build_unet(SHAPE), np.random.default_rng(0)
+    model.set_weights([weight + 0.3 * rng.normal(size=weight.shape) ** 2 for weight in model.get_weights()])
+    save_model(tmp_path / "own.keras", model, ModelMetadata(SHAPE, voxel_size=10.0, **facts))
+    powers = {}
+    for calibrate in ("False", "True", None):
+        given = ["--calibrate", calibrate] if calibrate else []
+        folder = f"out{calibrate}"
+        wanted = ["--report", "False", "--tomo_idx", "1", "--output_dir", folder, *given]
+        status, log = run("predict", "tomograms.star", "own.keras", *wanted)
+        assert status == 0, log
+        said = re.findall(r"a: what is filled in counts (\d.\d\d) at 100 A", log)
+        assert len(said) == (calibrate == "True" or (calibrate is None and bool(facts)))
+        powers[calibrate] = wedge_power_ratio(open_volume(str(tmp_path / folder / "a_corrected.mrc")).data, TiltRange())
+    assert powers["True"] < 0.3 * powers["False"]
+    assert powers[None] == powers["True" if facts else "False"]
+
+
+def test_a_tomogram_too_small_for_the_test_is_left_as_it_was_filled(run, tmp_path):
+    write_volume(tmp_path / "tomo" / "a.mrc", np.random.default_rng(0).normal(size=(8, 64, 64)).astype("f4"), 10.0)
+    save_model(tmp_path / "own.keras", build_unet(SHAPE), ModelMetadata(SHAPE, voxel_size=10.0, kept_beyond=24))
+    assert run("prepare_star", "tomo")[0] == 0
+    status, log = run("predict", "tomograms.star", "own.keras", "--report", "False")
+    assert status == 0 and "counts in full" in log

@@ -1,0 +1,66 @@
+"""How strongly what was filled into the missing wedge counts, by resolution."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Tuple
+
+import numpy as np
+import scipy.fft
+
+from isonet_scipion.engine.physics.wedge import TiltRange, measured
+
+if TYPE_CHECKING:
+    from isonet_scipion.engine.arrays import Floats
+
+TOLD = (0.2, 0.4, 0.6)  # fractions of Nyquist at which it is put into words
+
+
+@dataclass(frozen=True)
+class WedgeStrength:
+    """Factors for what was filled in, at some spatial frequencies; linear in between, constant beyond them."""
+
+    frequencies: Tuple[float, ...]  # fractions of Nyquist, rising
+    factors: Tuple[float, ...]  # 0: left empty, 1: as the network has made it
+
+    def transfer(self, shape: tuple[int, ...], tilt: TiltRange) -> Floats:
+        """What the components of a volume are multiplied by.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            Of the volume (z, y, x), in voxels.
+        tilt : TiltRange
+            Of the tilt series.
+
+        Returns
+        -------
+        ndarray
+            (z, y, x // 2 + 1) float32, laid out as the transform of a real volume: 1 where it was measured.
+
+        Examples
+        --------
+        >>> half = WedgeStrength((0.5,), (0.5,)).transfer((8, 8, 8), TiltRange(-60, 60))
+        >>> float(half[3, 0, 0]), float(half[0, 0, 3])  # along z and x
+        (0.5, 1.0)
+        """
+        return _transfer(self, shape, tilt)
+
+    def describe(self, voxel_size: float) -> str:
+        """Its factors at some resolutions, for voxels of so many A."""
+        factors = np.interp(TOLD, self.frequencies, self.factors)
+        return ", ".join(f"{factor:.2f} at {2 * voxel_size / at:.0f} A" for at, factor in zip(TOLD, factors))
+
+
+@lru_cache(maxsize=2)
+def _transfer(strength: WedgeStrength, shape: tuple[int, ...], tilt: TiltRange) -> Floats:
+    kz, ky = (2 * scipy.fft.fftfreq(length).astype(np.float32) for length in shape[:2])
+    kx = 2 * scipy.fft.rfftfreq(shape[2]).astype(np.float32)
+    kept = measured(kz[:, None, None], kx[None, None, :], tilt)
+    values = np.empty((shape[0], shape[1], len(kx)), np.float32)
+    for plane, z, here in zip(values, kz, kept):  # a large tile's distances would take much memory at once
+        plane[:] = np.interp(np.sqrt(z**2 + ky[:, None] ** 2 + kx**2), strength.frequencies, strength.factors)
+        plane[:, here[0]] = 1
+    values.setflags(write=False)
+    return values
