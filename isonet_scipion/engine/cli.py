@@ -22,6 +22,7 @@ from isonet_scipion.engine.io.outcome import MOST_WARNINGS, Outcome, reserve_out
 from isonet_scipion.engine.process.device import is_out_of_memory
 from isonet_scipion.engine.process.last_words import leave_last_words
 from isonet_scipion.engine.process.libraries import prefer_own_libraries
+from isonet_scipion.engine.process.memory import keep_freed_memory
 from isonet_scipion.engine.process.parent_watch import live_with_parent
 from isonet_scipion.engine.process.signals import STATUS, Terminated, ending_on_signals
 from isonet_scipion.engine.process.threads import array_threads, require_threads
@@ -238,6 +239,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prefer_own_libraries()
     _open_closed_streams()
     if arguments is None:  # this process is nothing but the command
+        keep_freed_memory()
         leave_last_words(NAME)
         _outlive_readers()
         if sys.argv[1:2] == [SERVE]:

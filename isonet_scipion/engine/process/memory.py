@@ -1,7 +1,8 @@
-"""How much main memory this process may still take."""
+"""How much main memory this process may still take, and how it keeps what it has."""
 
 from __future__ import annotations
 
+import ctypes
 import resource
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -10,6 +11,19 @@ from pathlib import Path
 import psutil
 
 CONTROL_GROUPS = Path("/sys/fs/cgroup")
+# of glibc's malloc.h, and bytes: what is smaller is taken from memory that was used before, of which so much is kept
+KEPT_SIZES, KEPT_IN_ALL = (-3, 16 << 20), (-1, 128 << 20)
+
+
+def keep_freed_memory() -> None:
+    """Keep what arrays of some MiB leave for the next ones, where the C library can.
+
+    By default such memory goes back to the system with each array and is cleared by it for the next: of a stage that
+    works in blocks that is up to a third of the CPU time.
+    """
+    with suppress(OSError, AttributeError):  # not glibc
+        for parameter, value in (KEPT_SIZES, KEPT_IN_ALL):
+            ctypes.CDLL(None).mallopt(parameter, value)
 
 
 def free_main_memory() -> int:

@@ -11,6 +11,7 @@ from typing import Any
 
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.process.last_words import KEPT, ending_words
+from isonet_scipion.engine.process.memory import keep_freed_memory
 from isonet_scipion.engine.process.parent_watch import PARENT, live_with_parent
 
 log = logging.getLogger(__name__)
@@ -60,6 +61,7 @@ def side_by_side(function: Callable[..., None], arguments: Sequence[tuple[Any, .
 
 def _work(sending: Any, level: int, function: Callable[..., None], given: tuple[Any, ...]) -> None:
     live_with_parent()
+    keep_freed_memory()
     logging.basicConfig(level=level, format=f"%(asctime)s {given[0]}: %(message)s", datefmt="%H:%M:%S")
     try:
         function(*given[1:])

@@ -1,6 +1,8 @@
 """How much memory a process may take: the least of several limits."""
 
 import resource
+import subprocess
+import sys
 
 import pytest
 
@@ -35,3 +37,30 @@ def test_a_limit_on_the_address_space_is_seen(monkeypatch):
     assert free_address_space() == float("inf")
     monkeypatch.setattr(resource, "getrlimit", lambda kind: (1 << 50, 1 << 50))
     assert 0 < free_address_space() < 1 << 50
+
+
+FAULTS = """
+import resource, sys
+import numpy as np
+from isonet_scipion.engine.process.memory import keep_freed_memory
+if sys.argv[1] == "kept":
+    keep_freed_memory()
+def pages():
+    for _ in range(20):
+        arrays = [np.ones(1 << 18, np.float32) for _ in range(4)]  # 1 MiB each, 5120 pages in all
+        del arrays
+pages()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+pages()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def test_memory_of_temporary_arrays_is_not_asked_for_again():
+    def pages_asked_for(how):
+        return int(subprocess.run([sys.executable, "-c", FAULTS, how], capture_output=True, check=True).stdout)
+
+    kept, usual = pages_asked_for("kept"), pages_asked_for("usual")
+    if usual < 1000:
+        pytest.skip(f"this C library keeps it by itself: {usual} pages")
+    assert kept < usual / 5
