@@ -8,13 +8,14 @@ from isonet_scipion.viewers.viewer_protocols import (
     IsoNetPredictViewer,
 )
 from isonet_scipion.viewers.viewer_sets import ViewerIsoNetSubtomograms, ViewerIsoNetTomograms
-from isonet_scipion.viewers.viewer_training import IsoNetRefineViewer
+from isonet_scipion.viewers.viewer_training import IsoNetOnePassViewer, IsoNetRefineViewer
 
 __all__ = [
     "IsoNetDeconvViewer",
     "IsoNetExtractViewer",
     "IsoNetMaskViewer",
     "IsoNetModelViewer",
+    "IsoNetOnePassViewer",
     "IsoNetPredictViewer",
     "IsoNetRefineViewer",
     "ViewerIsoNetSubtomograms",

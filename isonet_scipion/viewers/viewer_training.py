@@ -28,12 +28,12 @@ SUBTOMOGRAMS = 3  # one below the other
 ESTIMATE = re.compile(r"(.+)_iter(\d+)\.mrc")
 
 
-class IsoNetRefineViewer(ProtocolViewer):
+class IsoNetOnePassViewer(ProtocolViewer):
     """How the training went, also while it runs."""
 
     _label = "results of the training"
     _environments = [DESKTOP_TKINTER]
-    _targets = [ProtIsoNetRefine, ProtIsoNetOnePass]
+    _targets = [ProtIsoNetOnePass]
 
     def _defineParams(self, form: Form) -> None:
         form.addSection(label="Results")
@@ -45,17 +45,17 @@ class IsoNetRefineViewer(ProtocolViewer):
             help="Both should fall, quickly at first. Where noise is added they rise once. If training falls but "
             "validation rises, the network overfits: give it more subtomograms or tomograms.",
         )
-        form.addParam(
-            "estimates",
-            LabelParam,
-            label="Estimates by iteration",
-            help="The same subtomograms as the network of each iteration corrects them.",
-        )
         form.addParam("settings", LabelParam, label="Settings of the model")
-        form.addParam("page", LabelParam, label="Report of the run", help="A page in your browser.")
+        form.addParam(
+            "page",
+            LabelParam,
+            label="Report of the run",
+            help="A page in your browser: losses, and slices of a tomogram after each iteration with the correlation "
+            "with the withheld tilts.",
+        )
 
     def _getVisualizeDict(self) -> dict:
-        return dict.fromkeys(("losses", "estimates", "settings", "page"), self._show)
+        return dict.fromkeys(("losses", "settings", "page"), self._show)
 
     def _show(self, param: str) -> list[View]:
         try:
@@ -72,9 +72,6 @@ class IsoNetRefineViewer(ProtocolViewer):
             raise EngineError("losses", "no epoch is finished", "Look again later.")
         return plotLosses(history)
 
-    def _estimates(self) -> View:
-        return plotEstimates(self._folder())
-
     def _settings(self) -> View:
         model = getattr(self.protocol, "model", None)
         if model is None:
@@ -83,6 +80,28 @@ class IsoNetRefineViewer(ProtocolViewer):
 
     def _page(self) -> View:
         return reportPage(self._folder())
+
+
+class IsoNetRefineViewer(IsoNetOnePassViewer):
+    """The same of the iterative training, which also estimates what is missing in whole subtomograms."""
+
+    _targets = [ProtIsoNetRefine]
+
+    def _defineParams(self, form: Form) -> None:
+        super()._defineParams(form)
+        form.addParam(
+            "estimates",
+            LabelParam,
+            label="Estimates by iteration",
+            help="The same subtomograms, corrected by the network of each iteration. To keep them, set *Delete the "
+            "estimates of the iterations?* to No in the training's form.",
+        )
+
+    def _getVisualizeDict(self) -> dict:
+        return {**super()._getVisualizeDict(), "estimates": self._show}
+
+    def _estimates(self) -> View:
+        return plotEstimates(self._folder())
 
 
 def estimateFiles(folder: str) -> dict[str, dict[int, Path]]:
@@ -106,7 +125,7 @@ def plotEstimates(folder: str) -> EmPlotter:
     files = dict(list(estimateFiles(folder).items())[:SUBTOMOGRAMS])
     iterations = sorted(set.intersection(*map(set, files.values()))) if files else []
     if not iterations:
-        raise EngineError(folder, "there are no estimates", "The iterative method has them, if its form keeps them.")
+        raise EngineError(folder, "there are no estimates", "The training's form says whether they are deleted.")
     places = np.unique(np.linspace(0, len(iterations) - 1, ITERATIONS).round().astype(int))
     shown = [iterations[place] for place in places]
     images, titles = [], []

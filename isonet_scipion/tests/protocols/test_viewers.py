@@ -23,6 +23,7 @@ from isonet_scipion.protocols import (
     ProtIsoNetExtract,
     ProtIsoNetImportModel,
     ProtIsoNetMask,
+    ProtIsoNetOnePass,
     ProtIsoNetPredict,
     ProtIsoNetRefine,
 )
@@ -148,6 +149,13 @@ class TestViewers(IsoNetTest):
         folder = os.path.dirname(self.refine.lossesFile())
         expected = read(os.path.join(folder, "subtomogram_000001_iter01.mrc"))[:, CROP // 2]
         np.testing.assert_array_equal(figure.axes[1].images[0].get_array(), expected)
+
+    def test_estimates_are_offered_for_the_training_that_has_some(self) -> None:
+        iterative, onePass = (
+            set(self.viewerOf(training)._getVisualizeDict()) for training in (self.refine, ProtIsoNetOnePass())
+        )
+        self.assertEqual(iterative - onePass, {"estimates"})
+        self.assertLessEqual(onePass, iterative)
 
     def test_losses_and_settings_of_the_training(self) -> None:
         losses, measure = self.plot(self.refine, "losses").axes
