@@ -53,7 +53,7 @@ def require_numbers(low: float, high: float, name: str = TOMOGRAM) -> None:
     if max(-low, high) > LARGEST:
         extreme = high if high > -low else low
         raise EngineError(
-            name, f"it holds voxels of {extreme:g}, which are no grey values", "Reconstruct it again or replace them."
+            name, f"it holds voxels of {extreme:g}, which are not grey values", "Reconstruct it again or replace them."
         )
 
 

@@ -133,7 +133,7 @@ def _run(record: Command, values: Mapping[str, Any]) -> None:
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-        why = f"it does not suffice ({str(error)[:200] or type(error).__name__})"
+        why = f"there is not enough ({str(error)[:200] or type(error).__name__})"
         raise EngineError("memory", why, record.less_memory) from error
 
 

@@ -110,8 +110,8 @@ def options(settings: type) -> dict[str, Option]:
 
 TOMO_IDX = "Only these tomograms: a list of rlnIndex values such as 1,2,4 or 5-10,15. Default: all."
 USE_DECONV = "Work on the deconvolved tomogram where the table names one."
-VOLTAGE = "Acceleration voltage in kV. Default: the table's, else 300."
-CS = "Spherical aberration in mm. Default: the table's, else 2.7."
+VOLTAGE = "Acceleration voltage in kV. Default: the table's, otherwise 300."
+CS = "Spherical aberration in mm. Default: the table's, otherwise 2.7."
 CTF_STATE = (
     "How the tomograms' CTF has been treated so far: raw (not at all), phase-flipped (as by IMOD's ctfphaseflip, Warp, "
     "and AreTomo3 with -CorrCTF 2) or corrected (as by AreTomo3's default, a deconvolution). Default: the table's "
@@ -122,8 +122,8 @@ SEED = "Seed of every random choice: the same seed gives the same result. Defaul
 LOG_LEVEL = "How much is logged."
 LEVELS = ("debug", "info", "warning", "error")
 CONFIDENCE = (
-    "Also write NAME_corrected_confidence.mrc: 0 to 1, how far what was filled into the missing wedge of each place is "
-    "expected to agree with the truth, within some 48 voxels."
+    "Also write NAME_corrected_confidence.mrc: for each position, from 0 to 1, how well the data filled into "
+    "the missing wedge are expected to agree with the truth, averaged over about 48 voxels."
 )
 GPU_ID = "GPUs to use, such as 0 or 0,1. Default: all that are visible; without a GPU the CPU works."
 PERCENTILE = "Normalise by the 4th and 96th percentile of the grey values. False: by mean and standard deviation."
@@ -213,10 +213,10 @@ class DeconvSettings:
     cs: Optional[float] = option(None, CS)
     snrfalloff: Optional[float] = option(
         None,
-        "How fast the signal-to-noise ratio falls with frequency; larger is smoother. Default: the table's, else 1.",
+        "How fast the signal-to-noise ratio falls with frequency; larger: smoother. Default: the table's, otherwise 1.",
     )
     deconvstrength: Optional[float] = option(
-        None, "Decadic logarithm of the signal-to-noise ratio at low frequency. Default: the table's, else 1."
+        None, "Base-10 logarithm of the signal-to-noise ratio at low frequency. Default: the table's, otherwise 1."
     )
     highpassnyquist: float = option(0.02, "Below this fraction of the Nyquist frequency the signal is taken as lost.")
     chunk_size: Optional[int] = option(
@@ -242,10 +242,11 @@ class MakeMaskSettings:
     mask_folder: str = option("mask", "Folder of the masks.")
     patch_size: int = option(4, "Half the side in voxels (of the tomogram binned by 2) of the box that is looked at.")
     density_percentage: Optional[float] = option(
-        None, "Percentage of the volume kept by density; over 99.8 keeps all. Default: the table's, else 50."
+        None, "Percentage of the volume kept by density; over 99.8 keeps all. Default: the table's, otherwise 50."
     )
     std_percentage: Optional[float] = option(
-        None, "Percentage of the volume kept by local contrast; over 99.8 keeps all. Default: the table's, else 50."
+        None,
+        "Percentage of the volume kept by local contrast; over 99.8 keeps all. Default: the table's, otherwise 50.",
     )
     use_deconv_tomo: bool = option(True, USE_DECONV)
     z_crop: Optional[float] = option(
@@ -389,7 +390,7 @@ class TrainingSettings:
         16, "Number of CPU threads that prepare training pairs.", least=1, most=MOST_THREADS
     )
     continue_from: Optional[str] = option(
-        None, "A refine_iterNN.json: go on after that iteration, with its settings unless given anew."
+        None, "A refine_iterNN.json: continue after that iteration, with its settings unless others are given."
     )
     noise_mode: str = option(
         "noFilter", "Filter of the back-projection that makes the noise.", ("noFilter", "ramp", "hamming")
@@ -398,18 +399,18 @@ class TrainingSettings:
     normalize_percentile: bool = option(True, PERCENTILE)
     tilt_min: Optional[float] = option(
         None,
-        f"Smallest tilt angle in degrees, for all that is learned from. Default: the table's, else {TILT_RANGE[0]:g}.",
+        f"Smallest tilt angle in degrees, of all training data. Default: the table's, otherwise {TILT_RANGE[0]:g}.",
     )
     tilt_max: Optional[float] = option(
         None,
-        f"Largest tilt angle in degrees, for all that is learned from. Default: the table's, else {TILT_RANGE[1]:g}.",
+        f"Largest tilt angle in degrees, of all training data. Default: the table's, otherwise {TILT_RANGE[1]:g}.",
     )
     precision: str = option("auto", TRAINING_PRECISION, PRECISIONS)
     seed: Optional[int] = option(None, SEED, least=0)
     check_axes: bool = option(True, CHECK_AXES)
     patience: Optional[int] = option(
         None,
-        "Stop when the correlation with the withheld tilts has not risen for so many iterations at the last noise "
+        "Stop when the correlation with the withheld tilts has not risen for this many iterations at the last noise "
         "level. Default: go on.",
         least=1,
     )

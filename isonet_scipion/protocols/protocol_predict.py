@@ -53,7 +53,7 @@ OF_HALVES = {
     "mean": "The mean of the half tomograms was corrected, as the network learned from halves.",
     "each": "Each half tomogram was corrected, and the results averaged.",
 }
-HALVES_THEMSELVES = "The even and odd half tomograms of the output were corrected each by itself."
+HALVES_THEMSELVES = "The even and odd half tomograms of the output were corrected separately."
 WELL_RESTORED = 0.5  # restored wedge correlation
 NORMALIZATIONS = ("as in training", "percentiles", "mean and standard deviation")
 

@@ -242,7 +242,7 @@ def _dynamo(path: Path, unit: str | None, pixel_size: float | None, entries: Seq
         if xyz.shape[1] != 3 or not np.isfinite(xyz).all():
             raise ValueError("it has no numbers in columns 24 to 26")
     except (ValueError, IndexError) as error:
-        raise EngineError(str(path), f"it is no table of Dynamo ({error})", "Write it again.") from error
+        raise EngineError(str(path), f"it is not a table of Dynamo ({error})", "Write it again.") from error
     by_index = {entry.star.integer(entry.row, "rlnIndex"): entry.name for entry in entries}
     found = []
     for number in np.unique(numbers):

@@ -45,7 +45,7 @@ def stores_of_runs(source: Path, wanted: str | None) -> list[tuple[str, Path]]:
             raise EngineError(
                 str(run),
                 f"it has several tomograms: {', '.join(names[:MOST_NAMED])}{more}",
-                f"Say which of each run in the place of FOLDER, such as prepare_star {names[0]} --from {source}.",
+                f"Select one per run, in place of FOLDER, such as prepare_star {names[0]} --from {source}.",
             )
         found += [(run.name, store) for store in stores]
     return found

@@ -93,7 +93,7 @@ def read_contours(path: str | Path) -> tuple[tuple[int, int, int] | None, tuple[
     try:
         with open(require_file(path, "boundary"), "rb") as file:
             if file.read(4) != b"IMOD":
-                raise EngineError(str(path), "it is no IMOD model: it does not start with IMOD", REMEDY)
+                raise EngineError(str(path), "it is not an IMOD model: it does not start with IMOD", REMEDY)
             file.seek(0)
             model = parse_model(_Strict(file))
     except OSError as error:
@@ -103,7 +103,7 @@ def read_contours(path: str | Path) -> tuple[tuple[int, int, int] | None, tuple[
 
     drawn_on = (model.header.zmax, model.header.ymax, model.header.xmax)
     if not all(np.isfinite(contour.points).all() for item in model.objects for contour in item.contours):
-        raise EngineError(str(path), "it has points that are no numbers", REMEDY)
+        raise EngineError(str(path), "it has points that are not numbers", REMEDY)
     contours = tuple(contour.points for item in model.objects for contour in item.contours if len(contour.points))
     if not contours:
         raise EngineError(str(path), "it has no contours", REMEDY)

@@ -82,7 +82,7 @@ def open_volume(path: str | os.PathLike[str]) -> Volume:
     Raises
     ------
     EngineError
-        If the file is missing, empty, truncated, no MRC file, complex, or not a volume, or its voxels are no cubes; of
+        If the file is missing, empty, truncated, no MRC file, complex, or not a volume, or its voxels are not cubes; of
         a folder, also as of `open_store`.
 
     Examples
@@ -217,7 +217,7 @@ def _of_cubes(sizes: Doubles, path: str) -> float:
         return float(sizes[0])
     raise EngineError(
         path,
-        f"its voxels are no cubes: {' x '.join(f'{size:.4g}' for size in sizes)} A (x, y, z)",
+        f"its voxels are not cubes: {' x '.join(f'{size:.4g}' for size in sizes)} A (x, y, z)",
         "Resample it to one voxel size, or correct its header if that is wrong (IMOD: alterheader).",
     )
 

@@ -180,7 +180,7 @@ def _json(file: Path) -> dict[str, Any]:
     try:
         found = json.loads(content)
     except ValueError as error:
-        raise ValueError(f"{file.name} is no JSON text ({error})") from error
+        raise ValueError(f"{file.name} is not valid JSON ({error})") from error
     if not isinstance(found, dict):
         raise ValueError(f"{file.name} holds no names")
     return found

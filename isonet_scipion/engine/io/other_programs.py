@@ -110,7 +110,7 @@ def read_tomograms(source: str, folder: str | None) -> tuple[str, list[KnownTomo
     table = find_table(source, ["rlnIndex", "rlnTomoName", "rlnPixelSize"])
     if table is not None and "rlnMicrographName" not in table.labels:
         return "IsoNet2", [_isonet2(table, row, folder) for row in table.rows]
-    why = "it is no table of tomograms of RELION 5 or IsoNet2"
+    why = "it is not a table of tomograms of RELION 5 or IsoNet2"
     if table is not None or find_table(source, ["rlnIndex", "rlnMicrographName", "rlnPixelSize"]):
         why = "it is a table for this program already"
     raise EngineError(source, why, "Give RELION's or IsoNet2's tomograms.star, or Warp's folder of tilt series.")

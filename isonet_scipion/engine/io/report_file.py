@@ -114,4 +114,6 @@ def read_report(path: str | os.PathLike[str]) -> TomogramReport:
         return TomogramReport(**values)
     except (ValueError, LookupError, TypeError, RecursionError, OSError) as error:
         why = f"its {error} is missing" if isinstance(error, KeyError) else error
-        raise EngineError(str(path), f"it is not a whole report ({why})", "Delete it or report anew.") from error
+        raise EngineError(
+            str(path), f"it is not a whole report ({why})", "Delete it or make the report again."
+        ) from error

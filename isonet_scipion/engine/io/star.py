@@ -38,10 +38,10 @@ class Star:
             raise EngineError(
                 self.path,
                 f"the column {', '.join('_' + m for m in missing)} is missing",
-                "Make the table anew or add it.",
+                "Make the table again or add it.",
             )
         if not self.rows:
-            raise EngineError(self.path, "the table has no rows", "Make the table anew.")
+            raise EngineError(self.path, "the table has no rows", "Make the table again.")
 
     def text(self, row: dict[str, str], label: str) -> str | None:
         """The cell's text; None where the column is missing or says None."""

@@ -65,7 +65,7 @@ def read_subtomograms(
     normalisation : Normalisation
         Of their grey values.
     tilt : tuple
-        Tilt range in degrees to use instead of the table's; None: the table's, else the usual one.
+        Tilt range in degrees to use instead of the table's; None: the table's, otherwise the usual one.
 
     Returns
     -------
@@ -117,7 +117,7 @@ def read_subtomograms(
         )
     if bordered:
         log.warning(
-            "%s and %d more hold a border, into which what is beside it is mirrored.", bordered[0], len(bordered) - 1
+            "%s and %d more contain a border without data; it is filled by mirroring.", bordered[0], len(bordered) - 1
         )
     table.rows = kept
     return subtomograms

@@ -77,7 +77,7 @@ class TomogramEntry:
         Raises
         ------
         EngineError
-            If the table has neither, or what it has is no defocus in A; says what it would be.
+            If the table has neither, or what it has is not a defocus in A; says what it would be.
         """
         whole, both = self.number("rlnDefocus", 0.0), [self.text(f"rlnDefocus{axis}") for axis in "UV"]
         if whole == 0 and all(both):

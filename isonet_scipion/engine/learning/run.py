@@ -245,7 +245,7 @@ class Run(Generic[Batches]):
         """Whether a stored state is one that this run goes on from; raises where it is another run's."""
         run, state = stored.get("run"), self.folder / STATE_FILE
         if not isinstance(run, dict):
-            raise EngineError(str(state), "it is no state of a training", "Give another result_dir.")
+            raise EngineError(str(state), "it is not the state of a training", "Give another result_dir.")
         if self.settings.continue_from and run.get("continue_from") != self.settings.continue_from:
             return read_state(stored, self.settings.epochs, state).iteration == self.first_iteration
         for name, value in self.identity().items():
@@ -253,7 +253,7 @@ class Run(Generic[Batches]):
                 raise EngineError(
                     str(self.folder),
                     f"it holds a run with {name} {run.get(name)}, not {value}",
-                    "Give the same settings to go on with it, or another result_dir.",
+                    "Give the same settings to continue it, or another result_dir.",
                 )
         return True
 
@@ -298,7 +298,7 @@ class Run(Generic[Batches]):
                     cube, base = self.method.cube_size, self.settings.network.filter_base
                     raise EngineError(
                         "memory",
-                        f"it does not suffice for {state.batch_size} pairs of {cube}^3 voxels",
+                        f"there is not enough for {state.batch_size} pairs of {cube}^3 voxels",
                         f"Lower cube_size to {cube // 2} or filter_base to {base // 2}.",
                     ) from error
                 state.batch_size = max(1, state.batch_size // 2 // least) * least

@@ -59,4 +59,6 @@ def read_state(stored: dict[str, Any], epochs: int, path: str | os.PathLike[str]
             raise ValueError(f"{told} do not follow from its {len(history)} epochs")
         return state
     except (ValueError, TypeError, LookupError, AttributeError) as error:
-        raise EngineError(str(path), f"it is no state of a training ({error})", "Give another result_dir.") from error
+        raise EngineError(
+            str(path), f"it is not the state of a training ({error})", "Give another result_dir."
+        ) from error

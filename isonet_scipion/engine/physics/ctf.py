@@ -45,7 +45,7 @@ class CtfParameters:
             raise EngineError("rlnDefocus", f"{self.defocus:g} A is impossible", "Give it in A, such as 20000.")
         if not 0 <= self.amplitude_contrast <= 1:
             raise EngineError(
-                "rlnAmplitudeContrast", f"{self.amplitude_contrast:g} is no fraction", "Give 0 to 1, such as 0.07."
+                "rlnAmplitudeContrast", f"{self.amplitude_contrast:g} is not a fraction", "Give 0 to 1, such as 0.07."
             )
 
 
@@ -77,7 +77,7 @@ def require_plausible_defocus(defocus: float, what: str = "rlnDefocus", whose: s
     if defocus > 0 and unit == "A":
         return defocus
     signs = "; underfocus is positive here" if defocus < 0 else ""
-    why = f"{defocus:g}{of} is no defocus in A{f' but looks like {unit}' if unit != 'A' else ''}{signs}"
+    why = f"{defocus:g}{of} is not a defocus in A{f' but looks like {unit}' if unit != 'A' else ''}{signs}"
     raise EngineError(what, why, f"Give it in A, underfocus positive: {size * factor:.0f}.")
 
 

@@ -105,6 +105,9 @@ class Axis:
 
     def resample(self, lines: Floats, out: Floats, axis: int) -> None:
         """Resample a float32 array along its first or second axis into another, which may be the same memory."""
+        if self.step == 1:  # nothing to change: what is only converted keeps its values exactly
+            out[...] = lines
+            return
         step = max(1, BLOCK * lines.shape[1 - axis] // lines.size)
         for first in range(0, lines.shape[1 - axis], step):
             place = (slice(None),) * (1 - axis) + (slice(first, first + step),)

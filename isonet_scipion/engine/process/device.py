@@ -97,7 +97,7 @@ def choose_devices(
         raise EngineError(
             "TensorFlow",
             f"it can't be imported ({error})",
-            "Install it anew: in Scipion as the README tells, elsewhere pip install 'isonet-scipion[engine]'.",
+            "Install it again: in Scipion as described in the README, elsewhere pip install 'isonet-scipion[engine]'.",
         ) from error
     restore_conventions()
     backend = keras.backend.backend()

@@ -46,9 +46,9 @@ worse.</p>
 has changed the measured data little; it is lower if noise was removed. What a CTF-aware network makes is compared with
 the phase-flipped tomogram, in this as in the first number: how strong a frequency is does not count.
 <b>Power in the wedge</b> says how strongly the wedge is filled, not whether it is right.
-<b>Confidence</b>, where it was asked for: the correlation with the truth in the missing wedge that is expected at each
-place, within some 48 voxels, for waves down to three voxels. It was calibrated on simulated tomograms and the builtin
-model; in other samples its order can be believed sooner than its values.
+<b>Confidence</b>, if it was requested: the expected correlation with the truth in the missing wedge, at each position,
+averaged over about 48 voxels and for waves down to three voxels. It was calibrated on simulated tomograms and the
+builtin model; for other samples, trust its order rather than its values.
 <b>Halves</b>: two halves corrected by one network share what the network invents, so their agreement in the wedge is
 an upper bound.</p>
 """

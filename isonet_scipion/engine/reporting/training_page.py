@@ -30,9 +30,9 @@ GAP = 2  # voxels between slices
 EXPLANATION = f"""
 <p>The loss does not tell how well the wedge is filled; where the noise level rises, the losses rise once. What follows
 the training is the <b>correlation with the withheld tilts</b>: the outermost {100 * WITHHELD:.0f} % of the tilts are
-taken away from all that the network learns from, and what it puts there is compared with what was measured there
-(&plusmn; its chance level: below three of them it is no better than invention). Noise in the measured tilts keeps it
-below 1, so it ranks the iterations of a training; it does not compare tomograms.</p>
+withheld from all training data, and what the network fills in there is compared with what was measured
+(&plusmn; the chance level; below three times this level it is no better than chance). Noise in the measured tilts keeps
+it below 1, so it ranks the iterations of a training; it does not compare tomograms.</p>
 """
 
 

@@ -163,7 +163,7 @@ def _tell(table: str, tomograms: list[KnownTomogram]) -> None:
     log.info("%s: %d tomograms of %s A", table, len(tomograms), " or ".join(f"{size:g}" for size in sizes))
     without = [tomogram.name for tomogram in tomograms if tomogram.tilt is None]
     if without:
-        log.info("Taken as tilted by %g..%g degrees, since nothing tells: %s", *TILT_RANGE, ", ".join(without))
+        log.info("Assumed tilted by %g..%g degrees, since no tilt range was found: %s", *TILT_RANGE, ", ".join(without))
     unknown = [tomogram.name for tomogram in tomograms if not tomogram.defocus]
     if unknown:
         log.info("Without defocus, which deconv and --ctf_aware need: %s", ", ".join(unknown))

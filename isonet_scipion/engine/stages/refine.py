@@ -76,7 +76,7 @@ def refine(star: str, given: Mapping[str, Any]) -> None:
         values = {**usual, **values}
         if usual:
             told = ", ".join(f"{name} {value:g}" for name, value in usual.items())
-            log.info("With halves the network takes %s where nothing else is given.", told)
+            log.info("With half tomograms the network has %s unless other values are given.", told)
     settings = kind.given(values, shape)
     if shape is not None:
         require_shape(values["pretrained_model"], shape, settings.network)

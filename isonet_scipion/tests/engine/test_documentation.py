@@ -167,3 +167,15 @@ def test_what_the_developers_page_names_is_there():
         )
     ]
     assert not missing
+
+
+def test_the_same_authors_are_named_everywhere():
+    named = [
+        re.search(pattern, (ROOT / file).read_text(encoding="utf-8"))
+        for file, pattern in (
+            ("pyproject.toml", r'authors = \[\{ name = "(.+)" \}\]'),
+            ("CITATION.cff", r"authors:\n  - name: (.+)\n"),
+            ("mkdocs.yml", r"site_author: (.+)\n"),
+        )
+    ]
+    assert all(named) and len({found[1] for found in named}) == 1

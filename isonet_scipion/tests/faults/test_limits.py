@@ -125,7 +125,7 @@ def test_little_memory_names_the_option_that_helps(tmp_path):
         (("resize", "t.star", "--apix=5"), "apix"),
     ):
         status, log = limited(tmp_path, 600, *command)
-        assert status == 1 and "memory: it does not suffice" in the_error(log) and remedy in the_error(log)
+        assert status == 1 and "memory: there is not enough" in the_error(log) and remedy in the_error(log)
     assert [path.name for path in tmp_path.rglob(".*")] == []
 
 

@@ -38,7 +38,7 @@ CHANGES = {
 @pytest.mark.parametrize("name", CHANGES)
 def test_a_state_whose_numbers_do_not_fit_is_one_line(name):
     stored = {} if CHANGES[name] is None else {"progress": {**PROGRESS, **CHANGES[name]}}
-    with pytest.raises(EngineError, match=r"s\.keras: it is no state of a training"):
+    with pytest.raises(EngineError, match=r"s\.keras: it is not the state of a training"):
         read_state(stored, 2, "s.keras")
 
 
@@ -99,7 +99,7 @@ def test_losses_and_page_that_a_kill_kept_short_are_written_on_resume(scene, run
         with_metadata(results / "training_state.keras", change)
         before = contents(results)
         status, log = run("refine", "s.star", *SMALL, "--iterations=2")
-        assert status == 1 and "no state of a training" in the_error(log)
+        assert status == 1 and "not the state of a training" in the_error(log)
         assert contents(results) == before
         (results / "training_state.keras").write_bytes(state)
 

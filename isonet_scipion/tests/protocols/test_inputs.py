@@ -181,7 +181,7 @@ class TestIsoNetInputs(IsoNetTest):
         self.assertEqual(float(read_star(predict._getExtraPath("TS_01.star")).rows[0]["rlnDefocus"]), 21000)
         lines = " ".join(predict.summary())
         self.assertIn("The mean of the half tomograms was corrected", lines)
-        self.assertIn("half tomograms of the output were corrected each by itself", lines)
+        self.assertIn("half tomograms of the output were corrected separately", lines)
         for tomogram in predict.tomograms:
             even, odd = (read(path) for path in tomogram.getHalfMaps(asList=True))
             self.assertGreater(np.abs(even - odd).max(), 0.1)

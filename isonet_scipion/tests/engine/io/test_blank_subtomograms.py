@@ -34,7 +34,7 @@ def test_the_grey_scale_is_that_of_what_is_no_border(tmp_path, normalisation, ca
     shown = bordered.normalised()
     np.testing.assert_allclose(shown[:, :, :16], plain.normalised()[:, :, :16], atol=0.1)
     np.testing.assert_array_equal(shown[:, :, 16:], shown[:, :, 7:15][:, :, ::-1])
-    assert caplog.text.count("hold a border") == 1 and "1.mrc" in caplog.text
+    assert caplog.text.count("contain a border") == 1 and "1.mrc" in caplog.text
 
 
 def test_blank_ones_are_left_out_with_their_rows(tmp_path, caplog):

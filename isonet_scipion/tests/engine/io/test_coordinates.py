@@ -98,7 +98,7 @@ def test_dynamos_table(tomograms, run):
     assert found() == PLACES
     np.savetxt(tomograms / "short.tbl", rows[:, :20])
     status, log = run(*EXTRACT, "short.tbl")
-    assert status == 1 and "short.tbl: it is no table of Dynamo" in log
+    assert status == 1 and "short.tbl: it is not a table of Dynamo" in log
 
 
 def test_imods_models_also_of_another_binning(tomograms, run):

@@ -36,7 +36,7 @@ def test_no_output_replaces_an_input_also_through_links(tmp_path):
 def test_outputs_and_inputs_are_what_they_should_be(tmp_path):
     (tmp_path / "empty").touch()
     require_outputs([str(tmp_path / "empty")], [str(tmp_path)])
-    with pytest.raises(EngineError, match="exists and is no folder"):
+    with pytest.raises(EngineError, match="exists and is not a folder"):
         require_outputs([], [str(tmp_path / "empty")])
     for name, why in (("empty", "the table is an empty file"), ("absent", "the table does not exist")):
         with pytest.raises(EngineError, match=why):

@@ -30,7 +30,7 @@ def test_every_truncation_is_an_error(tmp_path):
 def test_foreign_and_missing_files(tmp_path):
     foreign = tmp_path / "picture.mod"
     foreign.write_bytes(bytes(range(256)) * 8)
-    with pytest.raises(EngineError, match="no IMOD model"):
+    with pytest.raises(EngineError, match="not an IMOD model"):
         read_boundary(foreign, SHAPE)
     with pytest.raises(EngineError, match="the boundary does not exist"):
         read_boundary(tmp_path / "absent.mod", SHAPE)

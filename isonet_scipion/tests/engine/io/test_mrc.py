@@ -164,7 +164,7 @@ def with_cell(path, cell, intervals=None):
 
 @pytest.mark.parametrize("cell", [(100, 80, 120), (100, 160, 60), (200, 80, 60), (100, 80, 61.5)])
 def test_voxels_that_are_no_cubes_are_refused(tmp_path, cell):
-    with pytest.raises(EngineError, match="no cubes"):
+    with pytest.raises(EngineError, match="not cubes"):
         open_volume(with_cell(tmp_path / "v.mrc", cell))
 
 

@@ -88,7 +88,7 @@ DATA = np.ones((4, 4, 4), np.float32)
 WRONG = {
     "axes are x, y, z": {"axes": ZYX[::-1]},
     "units of its axes": {"axes": [{**axis, "unit": "pixel"} for axis in ZYX]},
-    "no cubes: 4 x 4 x 8 A": {"scale": [8, 4, 4]},
+    "not cubes: 4 x 4 x 8 A": {"scale": [8, 4, 4]},
     "sizes of 0": {"scale": [0, 4, 4]},
     "not 3 numbers": {"scale": [4, 4]},
     "version is 0.2": {"version": "0.2"},

@@ -99,7 +99,7 @@ def test_tables_of_tilt_series_that_were_not_copied_along_are_missed(run, relion
     relion.write_text(relion.read_text().replace("tilt_series/TS_2.star", "tilt_series/lost.star"))
     status, log = run("prepare_star", "--from", relion)
     assert status == 0 and "tilts and defocus of TS_2 are not known, since it names" in log, log
-    assert "-60..60 degrees, since nothing tells: TS_2" in log and "Without defocus" in log
+    assert "-60..60 degrees, since no tilt range was found: TS_2" in log and "Without defocus" in log
     table = read_star("tomograms.star")
     assert [table.number(row, "rlnDefocus") for row in table.rows] == [32000, 0]
 
@@ -161,7 +161,7 @@ def test_warps_folder(run, tmp_path):
     ("text", "said"),
     [
         (loop("", [{"rlnIndex": 1, "rlnMicrographName": "t.mrc", "rlnPixelSize": 10}]), "for this program already"),
-        (loop("particles", [{"rlnTomoName": "TS_1", "rlnCoordinateX": 1}]), "no table of tomograms"),
+        (loop("particles", [{"rlnTomoName": "TS_1", "rlnCoordinateX": 1}]), "not a table of tomograms"),
         ("words\n", "not a STAR table"),
     ],
 )
@@ -178,7 +178,7 @@ def test_voxel_sizes_are_those_of_the_headers_and_suffixes_may_be_capital(run, t
     assert status == 0, log
     table = read_star("tomograms.star")
     assert [table.number(row, "rlnPixelSize") for row in table.rows] == pytest.approx([13.3, 8.0])
-    assert "-60..60 degrees, since nothing tells: a, b" in log and "Without defocus" in log
+    assert "-60..60 degrees, since no tilt range was found: a, b" in log and "Without defocus" in log
     for size in (0, 1):
         with mrcfile.open(tmp_path / "set" / "a.MRC", "r+") as mrc:
             mrc.voxel_size = size

@@ -63,7 +63,7 @@ def weights(path):
 def test_run_learns_from_halves_and_corrects_their_mean(project, run):
     status, log = run("refine", "tomograms.star", *RUN)
     assert status == 0 and "2 tomograms with halves" in log, log
-    assert "With halves the network takes fine 16, drop_out 0 where nothing else is given." in log
+    assert "With half tomograms the network has fine 16, drop_out 0 unless other values are given." in log
     model = "results/model_iter03.keras"
     metadata = read_metadata(model)
     assert metadata.halves and metadata.corrects_mean and metadata.voxel_size == 10

@@ -43,11 +43,11 @@ def test_what_a_run_wrote_is_read(iteration, epoch, finished):
     ],
 )
 def test_numbers_that_do_not_follow_or_are_of_another_kind_are_refused(wrong):
-    with pytest.raises(EngineError, match=r"^folder/state.*: it is no state of a training"):
+    with pytest.raises(EngineError, match=r"^folder/state.*: it is not the state of a training"):
         read_state(stored(wrong), EPOCHS, "folder/state")
 
 
 def test_what_has_no_progress_is_refused():
     for other in ({}, {"progress": None}, {"progress": {"history": None}}, {"progress": {"history": [{"a": 1}]}}):
-        with pytest.raises(EngineError, match="it is no state of a training"):
+        with pytest.raises(EngineError, match="it is not the state of a training"):
             read_state(other, EPOCHS, "state")

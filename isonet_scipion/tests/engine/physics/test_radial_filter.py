@@ -86,7 +86,7 @@ def test_agrees_with_the_released_program(reference):
 
 
 @pytest.mark.parametrize(
-    ("value", "said"), [(1e30, "1e.30, which are no grey values"), (np.nan, "NaN"), (np.inf, "NaN")]
+    ("value", "said"), [(1e30, "1e.30, which are not grey values"), (np.nan, "NaN"), (np.inf, "NaN")]
 )
 def test_voxels_that_are_no_data_are_called_what_they_are(value, said):
     tomogram = np.random.default_rng(0).normal(size=(8, 9, 10)).astype(np.float32)

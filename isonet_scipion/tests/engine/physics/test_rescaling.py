@@ -24,6 +24,11 @@ def test_a_wave_keeps_its_place_and_height(old, new):
     np.testing.assert_allclose(result[inside], np.broadcast_to(expected, (z, y, x))[inside], atol=0.02)
 
 
+def test_a_volume_of_the_same_voxel_size_is_kept_exactly():
+    volume = np.random.default_rng(0).integers(-300, 300, (9, 23, 10)).astype(np.int16)
+    np.testing.assert_array_equal(rescale(volume, 10.0, 10.0), volume)
+
+
 @pytest.mark.parametrize("length", [60, 401, 1000])
 @pytest.mark.parametrize("step", [1.5, 1.337, 15 / 13.48, 0.71, 8.0, 1.348, 0.931, 1.0014])
 def test_the_last_voxel_is_in_its_place_and_no_length_has_a_large_prime(length, step):
