@@ -35,6 +35,8 @@ ELSEWHERE = {
     r"python3 run\.py engine .*": "test_official_scipion",
     r"python3 run\.py demo": "test_workflow, but for the environment, which continuous integration makes",
     r"scipion3 install[pb] .*": "continuous integration's installation with Scipion's own installer",
+    r"python3 -m (pip (wheel|download|install)|scipioninstaller) .*": "the reader; docs/cluster.md has what it took",
+    r"scipion/scipion3 installp .*": "continuous integration's installation with Scipion's own installer",
     r"git clone <this repository> isonet_scipion": "the reader",
     r"cd isonet_scipion": "the reader",
 }
