@@ -1,9 +1,10 @@
-"""CPU seconds and peak memory of the stages without a network against the tomogram's size: a table and a plot.
+"""CPU seconds and peak memory of the stages against the tomogram's size: a table and a plot.
 
-    python benchmarks/scale.py OUT.md [--shapes 100x250x250 200x500x500 400x1000x1000]
+    python benchmarks/scale.py OUT.md [--shapes 100x250x250 200x500x500 400x1000x1000 800x1400x1400]
 
-Each stage is a whole process on one tomogram, float32; OUT.png is the plot. The bound by memory traffic is the time of
-reading and writing in main memory, once, what the stage reads and writes, at the speed of a copy on this machine.
+Each stage is a whole process on one tomogram, float32; OUT.png is the plot. Prediction is on the CPU, so at small sizes
+only; enlarging is left out where it would take more memory than a workstation has. The bound by memory traffic is the
+time of reading and writing in main memory, once, what the stage reads and writes, at the speed of a copy there.
 """
 
 from __future__ import annotations
@@ -22,13 +23,17 @@ from isonet_scipion.engine.arrays import release_now_and_then
 from isonet_scipion.engine.io.mrc import writing_volume
 
 HEAD = "data_\nloop_\n_rlnIndex #1\n_rlnMicrographName #2\n_rlnPixelSize #3\n_rlnDefocus #4\n_rlnNumberSubtomo #5\n"
+SHAPES = ("100x250x250", "200x500x500", "400x1000x1000", "800x1400x1400")
 RAW = ["--use_deconv_tomo", "False"]
-# stage, its command, bytes that it reads and writes for each voxel of the tomogram
+PREDICT = ["predict", "t.star", "builtin", "--gpuID", "-1", *RAW]
+# stage, its command, bytes that it reads and writes for each voxel of the tomogram, million voxels that it is run on
 STAGES = (
-    ("deconv", ["deconv", "t.star"], 8.0),
-    ("make_mask", ["make_mask", "t.star", *RAW], 5.0),
-    ("extract 100 x 96^3", ["extract", "t.star", "--crop_size", "96", *RAW], 8.0),
-    ("resize to 13.48 A", ["resize", "t.star", "--apix", "13.48"], 4 * (1 + 1.348**-3)),
+    ("deconv", ["deconv", "t.star"], 8.0, np.inf),
+    ("make_mask", ["make_mask", "t.star", *RAW], 5.0, np.inf),
+    ("extract 100 x 96^3", ["extract", "t.star", "--crop_size", "96", *RAW], 8.0, np.inf),
+    ("resize to 13.48 A", ["resize", "t.star", "--apix", "13.48"], 4 * (1 + 1.348**-3), np.inf),
+    ("resize to 9.31 A", ["resize", "t.star", "--apix", "9.31"], 4 * (1 + 0.931**-3), 400),
+    ("predict, builtin, CPU", PREDICT, 8.0, 7),
 )
 # CPU seconds and MiB of before resize cropped the transform and make_mask filtered in blocks, by million voxels
 BEFORE = {
@@ -37,6 +42,7 @@ BEFORE = {
     ("make_mask", 400): "10.1, 1119",
     ("make_mask", 1568): "35.9, 4210",
     ("resize to 13.48 A", 400): "45, 6260",
+    ("resize to 9.31 A", 400): "52.5, -",
 }
 
 
@@ -85,13 +91,13 @@ def plot(costs: dict[str, list[tuple[float, float, int]]], path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--shapes", nargs="+", default=["100x250x250", "200x500x500", "400x1000x1000"])
+    parser.add_argument("--shapes", nargs="+", default=SHAPES)
     options = parser.parse_args()
     # in a process of its own: a child's peak memory counts its parent's at the fork
     with get_context("spawn").Pool(1) as pool:
         speed = pool.apply(bytes_per_second)
     lines = [
-        "# Cost of the stages without a network, by size",
+        "# Cost of the stages, by size",
         "",
         f"Made by `python benchmarks/{Path(__file__).name}`, one run of a whole process for each row. A copy in main "
         f"memory moves {speed / 1e9:.1f} GB/s. *Ratio*: CPU seconds, divided by those of reading and writing the "
@@ -109,7 +115,9 @@ def main() -> None:
             maker = get_context("spawn").Process(target=make, args=(folder, shape))
             maker.start()
             maker.join()
-            for stage, command, moved in STAGES:
+            for stage, command, moved, most in STAGES:
+                if voxels > most * 1e6:
+                    continue
                 seconds, memory, _ = measure(Stage(stage, [*ENGINE, *command], (0, 0), (0, 0)), folder)
                 costs[stage].append((voxels / 1e6, seconds, memory))
                 before = BEFORE.get((stage, round(voxels / 1e6)), "")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import glob
+import json
 import os
 import shlex
 import signal
 import subprocess
+import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -22,11 +24,13 @@ from isonet_scipion.convert import fileName
 from isonet_scipion.engine.io.outcome import read_outcome
 from isonet_scipion.engine.process.last_words import ending_words
 from isonet_scipion.engine.process.parent_watch import PARENT
+from isonet_scipion.engine.serving import NAME as SERVE
 from isonet_scipion.environment import has_gpu
 from isonet_scipion.plugin import Plugin
 from isonet_scipion.protocols.form import commandOptions, isFilledIn
 from isonet_scipion.protocols.linked_inputs import absentErrors, growingErrors
 from isonet_scipion.protocols.record import changeErrors, keepValues, usedValue
+from isonet_scipion.protocols.together import Task
 
 if TYPE_CHECKING:
     from pyworkflow.protocol import Form
@@ -147,7 +151,7 @@ class ProtIsoNetBase(EMProtocol):
         with suppress(FileNotFoundError):
             os.remove(outcomeFile)
         if self.useQueueForSteps():
-            status = self._submit(words, f"{outcomeFile}.status")
+            status = self._submit(words, outcomeFile)
         else:  # on this very machine
             status = self._runHere(words, {**Plugin.getEnviron(), PARENT: str(os.getpid())})
         outcome = read_outcome(outcomeFile)
@@ -156,14 +160,44 @@ class ProtIsoNetBase(EMProtocol):
         if outcome is not None and outcome.status:  # not what happened to the process after its work was done
             raise EngineFailure(outcome.error)
 
-    def _submit(self, words: Sequence[str], statusFile: str) -> int:
+    def _submit(self, words: Sequence[str], outcomeFile: str) -> int:
+        """The exit status of a command that a job of the queue runs, perhaps with those of other threads."""
+        task, command = threading.current_thread(), (list(words), outcomeFile)
+        if isinstance(task, Task):
+            return task.together.status(task, command)
+        return self._submitAll([command])[0]
+
+    def _submitAll(self, commands: list[tuple[list[str], str]]) -> list[int]:
+        """The exit statuses of commands that one job runs, each with its outcome's file.
+
+        A command that ends the engine leaves the later ones alone: they are run by a further job.
+        """
+        statuses, first = [0] * len(commands), 0
+        while first < len(commands):
+            left = commands[first:]
+            status = self._submitJob([words for words, _ in left], f"{left[0][1]}.status")
+            undone = [number for number, (_, outcomeFile) in enumerate(left) if read_outcome(outcomeFile) is None]
+            if not status or not undone:
+                break
+            statuses[first + undone[0]] = status
+            first += undone[0] + 1
+        return statuses
+
+    def _submitJob(self, commands: Sequence[Sequence[str]], statusFile: str) -> int:
         """The exit status of a job of the queue, which does not tell it: the job leaves it in a file."""
-        arguments = shlex.join(words)
-        if self.usesGpu():
-            arguments += f" --gpuID {','.join(map(str, range(self._gpusPerStep())))}"
+        gpus = ["--gpuID", ",".join(map(str, range(self._gpusPerStep())))] if self.usesGpu() else []
+        listFile = f"{statusFile}.commands"
+        if len(commands) == 1:
+            arguments = shlex.join([*commands[0], *gpus])
+        else:
+            with open(listFile, "w", encoding="utf-8") as file:
+                file.writelines(json.dumps([*words, *gpus]) + "\n" for words in commands)
+            arguments = f"{SERVE} < {shlex.quote(listFile)}"
         readStatus(statusFile)  # that of a run that was killed
         arguments += f"{TO_FIRST_TAB} || echo $? > {shlex.quote(statusFile)}"
         self.runJob(Plugin.engineCommand(), arguments, numberOfMpi=1, numberOfThreads=1, env=Plugin.getEnviron())
+        with suppress(FileNotFoundError):
+            os.remove(listFile)
         return readStatus(statusFile)
 
     def _runHere(self, words: Sequence[str], environ: dict[str, str]) -> int:

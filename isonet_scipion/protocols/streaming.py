@@ -9,8 +9,10 @@ import threading
 import time
 from collections.abc import Mapping
 from contextlib import nullcontext
+from functools import partial
 from typing import TYPE_CHECKING
 
+import numpy as np
 from pyworkflow.object import Pointer, Set
 from pyworkflow.protocol import Form, ProtStreamingBase
 from pyworkflow.protocol.constants import STATUS_FAILED, STATUS_NEW
@@ -25,6 +27,7 @@ from isonet_scipion.engine.io.star import read_star
 from isonet_scipion.protocols.base import EngineFailure, ProtIsoNetBase
 from isonet_scipion.protocols.ctf_history import States, ctfStates
 from isonet_scipion.protocols.form import addContrast, labelOf
+from isonet_scipion.protocols.together import Together
 
 if TYPE_CHECKING:
     from pwem.objects import EMSet
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+MOST_VOXELS = 400_000_000  # of all tomograms that a job of a queue takes at once: those of a large one
 THREADS_PER_TOMOGRAM = 4  # CPU threads that a job of a queue asks for
 FAILED_OUTPUT = "failedTomograms"
 DISK_FULL = (os.strerror(errno.ENOSPC), "disk space")  # in the engine's errors
@@ -168,10 +172,13 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
     def processStep(self, tsId: str) -> None:
         """Process one tomogram, then those of later steps that nobody has begun with.
 
-        Between one step and the next Scipion waits up to three seconds. In a queue each tomogram is a job of its own.
+        Between one step and the next Scipion waits up to three seconds. In a queue a job takes small ones at once.
         """
+        if self.useQueueForSteps():
+            self._processAsJob(tsId)
+            return
         self._processOne(tsId)
-        while not self.useQueueForSteps() and (taken := self._takeStep()) is not None:
+        while (taken := self._takeStep()) is not None:
             step, further = taken
             try:
                 self._processOne(further)
@@ -182,12 +189,40 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
             finally:
                 self._takenSteps.append(step)
 
-    def _takeStep(self) -> tuple[Step, str] | None:
-        """A step that may run and does not yet, and its tomogram; Scipion's executor then leaves it alone."""
+    def _processAsJob(self, tsId: str) -> None:
+        """Process one tomogram by a job, with small ones of later steps: a job waits, and starts an engine."""
+        # of what waits, a fair share; the others who work at once take theirs
+        waiting = sum(self._steps[index - 1].getStatus() == STATUS_NEW for index, _ in self._processSteps)
+        share = waiting // max(1, self._stepsExecutor.numberOfProcs)
+        voxels, taken = self._voxels(tsId), []
+        while len(taken) < share and (further := self._takeStep(MOST_VOXELS - voxels)) is not None:
+            taken.append(further)
+            voxels += self._voxels(further[1])
+        tsIds = [tsId, *(further for _, further in taken)]
+        errors = Together(self._submitAll).do([partial(self._processOne, one) for one in tsIds])
+        for (step, _), error in zip(taken, errors[1:]):
+            if error is None:
+                step.setFinished()
+            else:
+                step.setFailed(str(error))
+            self._takenSteps.append(step)
+        for error in errors:
+            if error is not None:
+                raise error
+
+    def _voxels(self, tsId: str) -> int:
+        """How many a tomogram has; none if it can't be read."""
+        return int(np.prod(self._tomograms[tsId][0].getDim() or 0))
+
+    def _takeStep(self, most: float = np.inf) -> tuple[Step, str] | None:
+        """A step that may run and does not yet, and its tomogram, of at most so many voxels.
+
+        Scipion's executor then leaves it alone.
+        """
         with getattr(threading.current_thread(), "lock", nullcontext()):  # under which the executor starts steps
             for index, tsId in self._processSteps:
                 step = self._steps[index - 1]
-                if step.getStatus() == STATUS_NEW:
+                if step.getStatus() == STATUS_NEW and (most == np.inf or self._voxels(tsId) <= most):
                     step.setRunning()
                     return step, tsId
         return None

@@ -59,6 +59,21 @@ time.sleep(1)  # the others look once more
 sys.exit(1)
 """
 
+# the engine, but a command on the tomogram E_5 kills it
+DEADLY = """#!{python}
+import os, signal, sys
+if "serve" not in sys.argv:
+    os.execv({python!r}, [{python!r}, *sys.argv[1:]])
+from isonet_scipion.engine import cli
+main, sys.argv = cli.main, sys.argv[2:]
+def deadly(arguments=None):
+    if any("E_5.star" in word for word in arguments or ()):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return main(arguments)
+cli.main = deadly
+sys.exit(deadly())
+"""
+
 
 class TestIsoNetQueue(LiveTest):
     """One project whose host has a queue."""
@@ -156,6 +171,44 @@ class TestIsoNetQueue(LiveTest):
         self.assertIn("6 met: they do no more. (5 more failed", predict.getErrorMessage())
         asked = re.findall(r"(\d+) threads, (\d+) GPUs\n.* predict .*--gpuID (\S+)", self.script(predict))
         self.assertEqual(asked, [("4", "1", "0")] * 6)
+
+    def test_small_tomograms_share_a_job_and_fail_alone_also_where_one_ends_the_engine(self) -> None:
+        folder = self.raw / "eight"
+        folder.mkdir()
+        for number in range(8):
+            write(folder / f"E_{number}.mrc", scene((24, 32, 32), number))
+        whole = (folder / "E_2.mrc").read_bytes()
+        (folder / "E_2.mrc").write_bytes(whole[:5000])
+        engine = self.queue / "deadly"
+        engine.write_text(DEADLY.format(python=sys.executable))
+        engine.chmod(0o755)
+        eight = self.importTomograms(filesPath=str(folder))
+        before = self.jobs()
+        mask = self.prepare(
+            ProtIsoNetMask, {"inputTomograms": (eight, "Tomograms")}, patchSize=2, densityPercentage=40,
+            numberOfThreads=2,
+        )  # fmt: skip
+        os.environ["ISONET_ENGINE_PYTHON"] = str(engine)
+        try:
+            self.assertTrue(self.submit(mask, forSteps=True).isFinished(), mask.getErrorMessage())
+        finally:
+            del os.environ["ISONET_ENGINE_PYTHON"]
+        # all in the first; what comes after the one that ends it in the second
+        self.assertEqual(len(self.jobs() - before), 2)
+        failed = {item.getTsId(): item.getObjComment() for item in mask.failedTomograms}
+        self.assertEqual(set(failed), {"E_2", "E_5"})
+        self.assertRegex(failed["E_2"], "E_2.mrc: .*5000 bytes")
+        self.assertIn("was ended by SIGKILL", failed["E_5"])
+        self.assertEqual(
+            sorted(item.getTsId() for item in mask.tomoMasks), [f"E_{number}" for number in (0, 1, 3, 4, 6, 7)]
+        )
+        for item in mask.tomoMasks:
+            self.assertTrue(0.05 < read(item.getFileName()).mean() <= 0.41)
+        self.assertEqual(list(Path(mask._getExtraPath()).glob("*.status*")), [])
+        (folder / "E_2.mrc").write_bytes(whole)
+        self.continue_(mask)
+        self.assertEqual(mask.tomoMasks.getSize(), 8)
+        self.assertEqual(len(self.jobs() - before), 3)
 
     @staticmethod
     def script(protocol) -> str:
