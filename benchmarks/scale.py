@@ -74,10 +74,13 @@ def plot(costs: dict[str, list[tuple[float, float, int]]], path: Path) -> None:
     figure = Figure((9, 4), layout="constrained")
     seconds, memory = figure.subplots(1, 2)
     for name, values in costs.items():
+        if not values:  # none of the sizes is for it
+            continue
         voxels, taken, peak = zip(*values)
         seconds.loglog(voxels, taken, "o-", label=name)
         memory.loglog(voxels, peak, "o-", label=name)
-    memory.loglog(voxels, [4e6 * count / 2**20 for count in voxels], "k:", label="the tomogram")
+    sizes = sorted({count for values in costs.values() for count, *_ in values})
+    memory.loglog(sizes, [4e6 * count / 2**20 for count in sizes], "k:", label="the tomogram")
     for axes, what in ((seconds, "CPU seconds"), (memory, "peak MiB")):
         axes.set_xlabel("million voxels")
         axes.set_ylabel(what)
