@@ -23,7 +23,10 @@ from isonet_scipion.engine.io.losses import read_losses
 FACTS = ("wedge_cc", "wedge_r2", "wedge_transfer", "measured_cc")
 
 
-def run(scene: Path, out: Path, halves: bool, tilt: tuple[float, float], options: list[str], as_it_is: bool) -> None:
+def run(
+    scene: Path, out: Path, halves: bool, tilt: tuple[float, float], options: list[str], as_it_is: bool,
+    calibrate: bool = True,
+) -> None:  # fmt: skip
     """Refine, correct and score."""
     more = []
     for name in ("tomo", *(("even", "odd") if halves else ())):
@@ -44,7 +47,7 @@ def run(scene: Path, out: Path, halves: bool, tilt: tuple[float, float], options
     trained = max(measure, default=1)
     curve = []
     for model in models:
-        engine(out, "predict", "tomograms.star", model)
+        engine(out, "predict", "tomograms.star", model, "--calibrate", calibrate)
         found = score(scene, out)["tomograms"]["corrected"]
         resolution = {axis: found["resolution_A"][f"{axis}_0.5"] for axis in "xyz"}
         number = 0 if as_it_is else int(model.stem[-2:])  # 0: the model that the training started from

@@ -1,9 +1,11 @@
 """One row of RESTORATION.md: makes the scene, trains or takes the builtin model, corrects with the engine, scores.
 
-    python benchmarks/restoration.py SCENE --out FOLDER [--maps MAPS] [--halves] [--builtin] [REFINE OPTIONS]
+    python benchmarks/restoration.py SCENE --out FOLDER [--maps MAPS] [--halves] [--builtin] [--uncalibrated]
+                                      [REFINE OPTIONS]
 
 SCENE is one of SCENES; those of densities need the folder with their maps. The scene is made in FOLDER/scene, unless it
-is there. Further options go to refine; the scores of each iteration are printed and kept in FOLDER/curve.json.
+is there. With --uncalibrated the networks' own output is scored. Further options go to refine; the scores of each
+iteration are printed and kept in FOLDER/curve.json.
 """
 
 from __future__ import annotations
@@ -74,13 +76,14 @@ def main() -> None:
     parser.add_argument("--maps", type=Path)
     parser.add_argument("--halves", action="store_true")
     parser.add_argument("--builtin", action="store_true")
+    parser.add_argument("--uncalibrated", action="store_true")
     given, options = parser.parse_known_args()
     scene, out = SCENES[given.scene], given.out.resolve()
     if scene.densities and given.maps is None:
         parser.error(f"{given.scene} needs --maps")
     if not (out / "scene").exists():
         make(scene, out / "scene", given.maps and given.maps.resolve())
-    run(out / "scene", out, given.halves, scene.tilt, options, given.builtin)
+    run(out / "scene", out, given.halves, scene.tilt, options, given.builtin, not given.uncalibrated)
 
 
 if __name__ == "__main__":
