@@ -499,7 +499,10 @@ class OnePassSettings(TrainingSettings):
     epochs: int = own("epochs", 5)
     steps_per_epoch: Optional[int] = own("steps_per_epoch", 40)
     batch_size: Optional[int] = own(
-        "batch_size", None, "Training pairs per step, a multiple of 2. Default: twice the number of GPUs."
+        "batch_size",
+        None,
+        "Training pairs per step, a multiple of 2. Default: 2; on GPUs 4, or 2 for each, in fewer steps at a higher "
+        "learning rate, so that as many pairs are seen.",
     )
     noise_level: Floats = own("noise_level", (0.0,))
     noise_start_iter: Ints = own("noise_start_iter", (1,))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import keras
 import numpy as np
 
+from isonet_scipion.engine.learning.ahead import Ahead
 from isonet_scipion.engine.learning.method import Losses
 from isonet_scipion.engine.physics.cube_rotations import TRAINING_ROTATIONS
 
@@ -96,6 +97,7 @@ def train_epoch(
     batch_size: int,
     threads: int,
     on_step: Callable[[float], None] = lambda loss: None,
+    on_batches: Callable[[Ahead], None] = lambda batches: None,
 ) -> Losses:
     """Train for `steps` steps.
 
@@ -111,6 +113,8 @@ def train_epoch(
         Steps, pairs per step, threads that prepare them.
     on_step : callable
         Told the mean loss so far, after each step.
+    on_batches : callable
+        Shown the batches before the first step.
 
     Returns
     -------
@@ -119,22 +123,28 @@ def train_epoch(
     """
     training, unseen = source.split()
     validation_steps = min(-(-len(unseen) // batch_size), max(1, round(VALIDATION_SHARE * steps)))
+    validation = Ahead(PairBatches(source, unseen, batch_size, validation_steps, -1, threads))
+    batches = Ahead(PairBatches(source, training, batch_size, steps, epoch, threads), validation)
     seed_dropout(model, source.seed, epoch)
-    return fit_epoch(
-        model,
-        PairBatches(source, training, batch_size, steps, epoch, threads),
-        PairBatches(source, unseen, batch_size, validation_steps, -1, threads),
-        on_step,
-    )
+    on_batches(batches)
+    return fit_epoch(model, batches, validation, on_step)
 
 
 def fit_epoch(
     model: keras.Model,
-    training: keras.utils.PyDataset,
-    unseen: keras.utils.PyDataset,
+    training: Ahead,
+    unseen: Ahead,
     on_step: Callable[[float], None],
 ) -> Losses:
     """Go once through the training batches; returns the losses as `train_epoch`."""
+    try:
+        return _fitted(model, training, unseen, on_step)
+    except BaseException:
+        training.close()  # what comes, smaller batches or the end, need not wait for these
+        raise
+
+
+def _fitted(model: keras.Model, training: Ahead, unseen: Ahead, on_step: Callable[[float], None]) -> Losses:
     history = model.fit(
         training,
         shuffle=False,

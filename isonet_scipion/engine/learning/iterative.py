@@ -11,6 +11,7 @@ import numpy as np
 from isonet_scipion.engine.arrays import Floats, release
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.mrc import MARK, is_marked, write_volume
+from isonet_scipion.engine.learning.compiler_trial import settle
 from isonet_scipion.engine.learning.epoch import PairSource, cached, compile_model, falling, train_epoch
 from isonet_scipion.engine.learning.estimates import estimate_subtomograms
 from isonet_scipion.engine.learning.forecast import estimate_bytes
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     import keras
 
     from isonet_scipion.engine.io.subtomograms import Subtomogram
+    from isonet_scipion.engine.learning.ahead import Ahead
     from isonet_scipion.engine.learning.method import Losses
     from isonet_scipion.engine.learning.state import RunState
     from isonet_scipion.engine.physics.back_projected_noise import Noise
@@ -49,7 +51,7 @@ class Iterative:
         self.subtomograms, self.withheld = subtomograms, WithheldTest(boxes, settings.network.divisor)
         self.settings, self.decided = settings, settings.decided()
         self.cube_size, self.crop_size = cube_size, subtomograms[0].size
-        self.least_batch = devices.count  # one pair for each device
+        self.devices, self.least_batch = devices, devices.count  # one pair for each device
         self.folder = Path(settings.result_dir)
         self.model: keras.Model = None
 
@@ -90,9 +92,12 @@ class Iterative:
         settings = self.settings
         self.model.optimizer.learning_rate = settings.learning_rate * falling(state.epoch, settings.epochs)
         threads = max(1, settings.preprocessing_ncpus)
-        return train_epoch(
-            self.model, batches, state.epoch, self.decided.steps_per_epoch, state.batch_size, threads, on_step
-        )
+        steps = self.decided.steps_per_epoch
+
+        def settle_compiler(training: Ahead) -> None:
+            settle(self.model, training, state, self.devices, settings.iterations * settings.epochs * steps)
+
+        return train_epoch(self.model, batches, state.epoch, steps, state.batch_size, threads, on_step, settle_compiler)
 
     def test(self, trained: bool = True) -> Tested:
         """How well the network restores the withheld tilts; not `trained`: as if it left all as it is."""

@@ -17,6 +17,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from isonet_scipion.engine.learning.ahead import Ahead
+from isonet_scipion.engine.learning.compiler_trial import settle
 from isonet_scipion.engine.learning.epoch import VALIDATION_SHARE, fit_epoch, seed_dropout
 from isonet_scipion.engine.learning.noise_schedule import noise_sources
 from isonet_scipion.engine.learning.one_pass_batches import CropBatches, TomogramSource
@@ -33,11 +35,11 @@ if TYPE_CHECKING:
     from isonet_scipion.engine.settings import OnePassSettings
 
 log = logging.getLogger(__name__)
-AVERAGING = 0.98  # momentum of the running average of the weights: over the last 50 steps
+AVERAGING = 0.98  # momentum of the running average of the weights for VIEWS pairs: over the last 100 pairs
 WARM_UP = 0.05  # share of the steps in which the learning rate rises; then it falls as a half cosine
 CLIP = 1.0  # norm above which gradients are shortened
 # of the batch normalisation's statistics: Keras's 0.99 has not forgotten its start when the first estimates are made
-STATISTICS = 0.9
+STATISTICS = 0.9  # for VIEWS pairs, as above
 
 
 class LearningRate(keras.optimizers.schedules.CosineDecay):  # type: ignore[misc]  # Keras has no types
@@ -71,11 +73,12 @@ class OnePass:
     ) -> None:
         """Train on tomograms, or their halves, by cubes of `cube_size`^3 voxels, and test on boxes."""
         self.tomograms, self.settings, self.decided = tomograms, settings, settings.decided()
-        self.cube_size = cube_size
+        self.cube_size, self.devices = cube_size, devices
         self.crop_size = crop_side(self.cube_size, settings.any_angle > 0, math.lcm(*settings.network.divisor))
         self.least_batch = VIEWS * devices.count  # all views of one crop for each device
         self.withheld = WithheldTest(boxes, settings.network.divisor)
         self.network: keras.Model = None
+        self._coming: tuple[tuple[int, int, int] | None, Ahead | None] = None, None  # iteration, epoch, batch; batches
 
     def describe(self) -> str:
         """What it learns from, in words."""
@@ -100,13 +103,15 @@ class OnePass:
         steps = settings.iterations * settings.epochs * self.decided.steps_per_epoch
         rising = max(1, round(WARM_UP * steps))
         self.rate = LearningRate(0.0, max(1, steps - rising), warmup_target=settings.learning_rate, warmup_steps=rising)
-        optimiser = keras.optimizers.Adam(self.rate, global_clipnorm=CLIP, use_ema=True, ema_momentum=AVERAGING)
+        crops = self.decided.batch_size / VIEWS
+        averaging = AVERAGING**crops
+        optimiser = keras.optimizers.Adam(self.rate, global_clipnorm=CLIP, use_ema=True, ema_momentum=averaging)
         if keras.config.dtype_policy().name == "mixed_float16":
             # Keras does so by itself for the network, but not for the trainer around it, which is in single precision
             optimiser = keras.optimizers.LossScaleOptimizer(optimiser)
         for layer in model.layers:
             if isinstance(layer, keras.layers.BatchNormalization):
-                layer.momentum = STATISTICS
+                layer.momentum = STATISTICS**crops
         # the network holds the optimiser, so that the state file has both
         model.compile(optimiser, jit_compile=model.jit_compile)
         optimiser.build(model.trainable_variables)
@@ -132,16 +137,25 @@ class OnePass:
         self.estimator.set_weights(self.network.get_weights())
         seed_dropout(self.network, self.decided.seed % 2**32, epoch)
 
-        def crops(steps: int, number: int) -> CropBatches:
-            return CropBatches(
+        def crops(steps: int, number: int, then: Ahead | None = None) -> Ahead:
+            made = CropBatches(
                 self.tomograms, self.cube_size, self.crop_size, settings.any_angle, settings.filled_weight,
                 state.batch_size, steps, (self.decided.seed, number), max(1, settings.preprocessing_ncpus),
                 batches.sources, batches.level,
             )  # fmt: skip
+            return Ahead(made, then)
 
         steps = self.decided.steps_per_epoch
-        unseen = crops(max(1, round(VALIDATION_SHARE * steps)), -1)
-        return fit_epoch(self.trainer, crops(steps, epoch), unseen, on_step)
+        known, training = self._coming
+        if training is None or known != (state.iteration, epoch, state.batch_size):
+            training = crops(steps, epoch)
+        # another iteration may have another noise
+        coming = crops(steps, epoch + 1)
+        self._coming = (state.iteration, epoch + 1, state.batch_size), coming
+        is_last = state.epoch + 1 == settings.epochs
+        training.then = unseen = crops(max(1, round(VALIDATION_SHARE * steps)), -1, None if is_last else coming)
+        settle(self.trainer, training, state, self.devices, settings.iterations * settings.epochs * steps)
+        return fit_epoch(self.trainer, training, unseen, on_step)
 
     def test(self, trained: bool = True) -> Tested:
         """How well the network restores the withheld tilts; not `trained`: as if it left all as it is."""

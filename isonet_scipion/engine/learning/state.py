@@ -22,6 +22,7 @@ class RunState:
     batch_size: int = 4
     history: list[EpochRecord] = field(default_factory=list)
     start_correlation: Optional[float] = None  # of the model it starts from with the withheld tilts
+    compiled: Optional[bool] = None  # its steps, with XLA: once that was tried
 
 
 def read_state(stored: dict[str, Any], epochs: int, path: str | os.PathLike[str]) -> RunState:

@@ -285,6 +285,21 @@ def shared_out(batch: Any) -> Any:
     return keras.distribution.distribute_tensor(batch, sharing.get_data_layout(batch.shape))
 
 
+def placed(batch: Any) -> Any:
+    """A batch of any structure on its way to where it is computed; the copy goes on while other work is done.
+
+    For JAX; TensorFlow makes copies of its own ahead of the training.
+    """
+    import keras
+
+    if keras.backend.backend() != "jax":
+        return batch
+    import jax
+
+    several = keras.distribution.distribution() is not None
+    return keras.tree.map_structure(shared_out if several else jax.device_put, batch)
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an exception, of any backend, or one that it came from means that memory did not suffice."""
     told = f"{type(error).__name__}: {error}"

@@ -59,7 +59,9 @@ if TYPE_CHECKING:
     from isonet_scipion.engine.settings import NetworkSettings
 
 log = logging.getLogger(__name__)
-FEATURE_MAPS = 6  # at full resolution, of filter_base channels each, that a network holds at once
+# at full resolution, of all channels there, that a network holds at once: XLA holds 4 (joined ones, what they are made
+# of, and what comes of them), the rest is for copies in the order that a convolution wants
+FEATURE_MAPS = 6
 SINGLE_MAPS = 4  # of one channel in single precision: a tile, turned, its result, and their sum
 # of the free memory: what a GPU lacks is told and tiles are made smaller, what the main memory lacks ends the process
 GPU_SHARE, MAIN_SHARE = 0.8, 0.5
@@ -330,12 +332,12 @@ class _Tiles:
 
 def _tile_voxels(devices: Devices, network: NetworkSettings) -> int:
     # per voxel of the tomogram: a stem's blocks share their channels
-    channels = max(1, network.filter_base / network.stem**3) + 2 * network.fine
+    channels = max(1, network.filter_base / network.stem**3) + network.fine
     width = 2 if "16" in devices.policy else 4
     share = GPU_SHARE if devices.gpus else MAIN_SHARE
     by_memory = int(share * free_memory(devices) / (FEATURE_MAPS * channels * width + SINGLE_MAPS * 4))
-    # in steps of a sixteenth: what others take differs from start to start, and each shape of tiles is compiled anew
-    step = 1 << max(0, by_memory.bit_length() - 5)
+    # in steps of a hundredth: what others take differs from start to start, and each shape of tiles is compiled anew
+    step = 1 << max(0, by_memory.bit_length() - 8)
     largest = 2 * max(1, network.filter_base / network.stem**3, network.fine)  # what is joined to a skip connection
     return int(min(by_memory // step * step, MOST_ELEMENTS / largest))
 

@@ -33,6 +33,7 @@ from isonet_scipion.engine.physics.axes_check import shown_axes
 from isonet_scipion.engine.physics.ctf import first_peak
 from isonet_scipion.engine.physics.tilt_check import power_by_angle, shown_range, tilt_warning
 from isonet_scipion.engine.process.device import Devices, choose_devices
+from isonet_scipion.engine.process.disk import require_space
 from isonet_scipion.engine.sampling.training_positions import crop_side, fitting_cube
 from isonet_scipion.engine.settings import (
     METHODS,
@@ -55,6 +56,9 @@ TABLES = {"iterative": ("subtomograms", "rlnImageName"), "one-pass": ("tomograms
 Settings = TypeVar("Settings", bound=TrainingSettings)
 MOST_UNLIKE = 1.05  # ratio of voxel sizes that are learned together
 AXES_SAMPLE = 16  # subtomograms of each tomogram in which its axes are looked for
+SCRATCH_REMEDY = "Free some, give a result_dir elsewhere, or train on fewer tomograms."
+# of one-pass's step on a GPU: with 2 most of the time is spent on launching its operations, with 8 it learned less
+GPU_PAIRS = 4
 TILT_SAMPLE = 30  # volumes of each tilt range that it is checked on
 
 
@@ -173,13 +177,15 @@ def _one_pass(star_file: str, settings: OnePassSettings, seed: int) -> Run[Any]:
     devices = _devices(settings)
 
     from isonet_scipion.engine.learning.one_pass import OnePass
-    from isonet_scipion.engine.learning.one_pass_batches import read_source, withhold_from_tomogram
+    from isonet_scipion.engine.learning.one_pass_batches import read_source, scratch_bytes, withhold_from_tomogram
     from isonet_scipion.engine.learning.one_pass_step import VIEWS
     from isonet_scipion.engine.learning.run import Run
     from isonet_scipion.engine.learning.withheld_test import affordable, spread
 
+    settings = _in_steps(settings, devices, VIEWS)
     settings = _batches(settings, devices, len(entries), VIEWS, VIEWS, f"{VIEWS} pairs of a crop")
     side = crop_side(cube_size, settings.any_angle > 0, divisor)
+    require_space(settings.result_dir, scratch_bytes(entries, settings.ctf_aware), SCRATCH_REMEDY)
     sources, deconvolved = [], set()
     for entry, tilt, transfer in zip(entries, tilts, transfers):
         sources.append(
@@ -245,18 +251,51 @@ def _batches(settings: Settings, devices: Devices, count: int, usual: int, least
     return dataclasses.replace(settings, batch_size=batch, steps_per_epoch=steps)
 
 
+def _in_steps(settings: OnePassSettings, devices: Devices, least: int) -> OnePassSettings:
+    """The settings with pairs per step that suit the devices, or are those of the run that is gone on with.
+
+    Steps and learning rate are meant for `least` pairs. Where no batch size is given larger steps are fewer, so that
+    an epoch shows as many pairs, and their rate is higher: with the root of the pairs, as suits Adam.
+    """
+    if settings.batch_size or settings.steps_per_epoch is None:
+        return settings
+    unit, pairs = least * devices.count, least * settings.steps_per_epoch
+    batch = _stored(settings, "batch_size", least)
+    if batch is None:
+        most = max(unit, GPU_PAIRS) if devices.gpus else unit
+        batch = next((size for size in range(most // unit * unit, unit, -unit) if pairs % size == 0), unit)
+    elif devices.count > 1 and batch % unit:
+        why = f"the training in {settings.result_dir} has {batch} pairs in a step, which {devices.count} can't share"
+        raise EngineError("gpuID", why, "Go on with it on one GPU.")
+    if batch == least:
+        return settings
+    steps, rate = max(1, round(pairs / batch)), settings.learning_rate * math.sqrt(batch / least)
+    log.info(
+        "%d pairs in a step, as suits the GPU; for as many pairs as with batch_size %d in all: %d steps instead of %d "
+        "in an epoch, at a learning rate of %.3g instead of %.3g.",
+        batch, least, steps, settings.steps_per_epoch, rate, settings.learning_rate,
+    )  # fmt: skip
+    return dataclasses.replace(settings, batch_size=batch, steps_per_epoch=steps, learning_rate=rate)
+
+
 def _seed(settings: TrainingSettings) -> int:
     """The given seed, else that of the run that is gone on with, else a new one."""
     if settings.seed is not None:
         return settings.seed
+    stored = _stored(settings, "seed", 0)
+    return int(np.random.SeedSequence().generate_state(1)[0]) if stored is None else stored
+
+
+def _stored(settings: TrainingSettings, name: str, least: int) -> int | None:
+    """A whole number, `least` or more, of the run that is gone on with; None where a new one begins."""
     state = Path(settings.result_dir) / STATE_FILE
     if not state.exists():
-        return int(np.random.SeedSequence().generate_state(1)[0])
+        return None
     run = read_facts(state).get("run")
-    seed = run.get("seed") if isinstance(run, dict) else None
-    if type(seed) is not int or seed < 0:
-        raise EngineError(str(state), f"its seed is {seed!r}", "Give another result_dir.")
-    return seed
+    value = run.get(name) if isinstance(run, dict) else None
+    if type(value) is not int or value < least:
+        raise EngineError(str(state), f"its {name} is {value!r}", "Give another result_dir.")
+    return value
 
 
 def _start(settings: TrainingSettings) -> tuple[Path | None, int]:

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import shutil
+import weakref
 import zipfile
 from pathlib import Path
 
@@ -14,6 +16,7 @@ choose_devices("-1")
 
 from isonet_scipion.engine.io.mrc import write_volume  # noqa: E402
 from isonet_scipion.engine.io.refine_json import chosen_model  # noqa: E402
+from isonet_scipion.engine.learning import one_pass_batches  # noqa: E402
 from isonet_scipion.engine.learning.one_pass_batches import CropBatches  # noqa: E402
 from isonet_scipion.engine.learning.withheld_test import WithheldTest  # noqa: E402
 from isonet_scipion.engine.measure.withheld_agreement import Agreement  # noqa: E402
@@ -26,6 +29,7 @@ from isonet_scipion.engine.network.model_file import (  # noqa: E402
 )
 from isonet_scipion.engine.physics.wedge import TiltRange  # noqa: E402
 from isonet_scipion.engine.physics.withheld_tilts import withheld_part  # noqa: E402
+from isonet_scipion.engine.process import disk  # noqa: E402
 from isonet_scipion.engine.simulation.phantom import make_truth  # noqa: E402
 
 RUN = (
@@ -84,6 +88,32 @@ def test_what_is_withheld_is_in_no_crop_that_it_learns_from(project, run, monkey
     assert drawn and all(np.abs(withheld_part(one, TiltRange(-50, 64))).max() < 1e-4 for one in drawn)
     # the model is for the whole range all the same
     assert read_metadata("results/model_iter01.keras").tilt_max == 64
+
+
+@pytest.mark.parametrize("options", [(), ("--ctf_aware=True",)])
+def test_files_without_a_name_are_counted_before_any_is_made(project, run, monkeypatch, options):
+    alive, most = [], [0]
+    make = one_pass_batches.scratch_array
+
+    def counted(shape, dtype, folder):
+        made = make(shape, dtype, folder)
+        alive.append((weakref.ref(made), made.nbytes))
+        most.append(sum(size for reference, size in alive if reference() is not None))
+        return made
+
+    monkeypatch.setattr(one_pass_batches, "scratch_array", counted)
+    assert run("prepare_star", "tomo", "--even_folder=even", "--odd_folder=odd", "--defocus=20000")[0] == 0
+    arguments = ("refine", "tomograms.star", *RUN, *options, "--iterations=1")
+    usage = shutil.disk_usage(".")
+    monkeypatch.setattr(disk.shutil, "disk_usage", lambda _: usage._replace(free=1000))
+    status, log = run(*arguments)
+    assert status == 1 and "results: this needs " in log and not alive, log
+    monkeypatch.setattr(disk.shutil, "disk_usage", lambda _: usage)
+    status, log = run(*arguments)
+    half = 32 * 40 * 40 * 4
+    # both halves phase-flipped, of which the withheld tilts are taken into two more files
+    assert status == 0 and max(most) == half * (4 if options else 2)
+    assert f"Disk space: at most {max(most) / 2**20:.1f} MiB needed in results" in log, log
 
 
 def test_state_of_a_version_without_it_is_not_gone_on_with(project, run):

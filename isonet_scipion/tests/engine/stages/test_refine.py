@@ -1,6 +1,7 @@
 """What a one-pass run makes of its table: halves and deconvolution, tilt ranges, voxel sizes."""
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,8 @@ from isonet_scipion.engine.io.mrc import write_volume
 from isonet_scipion.engine.io.star import read_star, write_star
 from isonet_scipion.engine.network.model_file import read_metadata
 from isonet_scipion.engine.physics.wedge import TiltRange, apply_wedge
-from isonet_scipion.engine.settings import METHODS
+from isonet_scipion.engine.process.device import Devices
+from isonet_scipion.engine.settings import METHODS, OnePassSettings
 from isonet_scipion.engine.stages import refine as stage
 
 RUN = (
@@ -66,6 +68,55 @@ def test_halves_of_a_tomogram_that_is_itself_the_deconvolved_one_count_as_deconv
     # so what the network makes of each half can be compared
     report = json.loads(Path("corrected_tomos/a_corrected_report.json").read_text())
     assert "halves_measured_after" in report["curves"]
+
+
+def gpus(count):
+    return Devices("jax", ("a GPU",) * count, "float32", tuple(f"GPU:{number}" for number in range(count)))
+
+
+@pytest.mark.parametrize(
+    ("count", "steps", "given", "expected"),
+    [
+        (0, 40, None, 2),
+        (1, 40, None, 4),
+        (2, 40, None, 4),
+        (8, 40, None, 16),  # a crop for each
+        (1, 3, None, 2),  # 4 would not give 6 pairs
+        (1, 1, None, 2),
+        (1, 40, 2, 2),
+        (1, 40, 32, 32),
+    ],
+)
+def test_a_gpu_sees_as_many_pairs_in_fewer_steps_at_a_higher_rate(tmp_path, count, steps, given, expected):
+    asked = OnePassSettings(steps_per_epoch=steps, batch_size=given, result_dir=str(tmp_path))
+    devices = gpus(count) if count else Devices("jax", (), "float32")
+    found = stage._batches(stage._in_steps(asked, devices, 2), devices, 1, 2, 2, "")
+    assert found.batch_size == expected
+    if given is None:
+        assert found.batch_size * found.steps_per_epoch == 2 * steps
+        assert found.learning_rate == pytest.approx(asked.learning_rate * math.sqrt(expected / 2))
+    else:
+        assert (found.steps_per_epoch, found.learning_rate) == (steps, asked.learning_rate)
+
+
+def test_a_training_begun_on_a_gpu_goes_on_elsewhere_with_its_steps(table, run, monkeypatch):
+    arguments = ("refine", "tomograms.star", "--use_deconv_tomo=False", *RUN, "--steps_per_epoch=4")
+    arguments = [one for one in arguments if "batch_size" not in one]
+    here = Devices("tensorflow", ("a GPU",), "float32", ("CPU:0",))
+    with monkeypatch.context() as patch:
+        patch.setattr(stage, "choose_devices", lambda *_: here)
+        status, log = run(*arguments)
+    assert status == 0 and "4 pairs in a step, as suits the GPU" in log and "2 steps instead of 4" in log, log
+    status, log = run(*arguments, "--iterations=2")
+    assert status == 0 and "Going on with iteration 2" in log and "2 steps x 4 pairs of 16^3; CPU" in log, log
+    stored = json.loads(Path("results/refine_iter02.json").read_text())
+    assert (stored["batch_size"], stored["steps_per_epoch"]) == (4, 2)
+    assert stored["learning_rate"] == 0.004 * math.sqrt(2)
+    status, log = run(*arguments, "--iterations=3", "--batch_size=2")
+    assert status == 1 and "it holds a run with steps_per_epoch 2, not 4" in log, log
+    monkeypatch.setattr(stage, "choose_devices", lambda *_: gpus(3))
+    status, log = run(*arguments, "--iterations=3")
+    assert status == 1 and "4 pairs in a step, which 3 can't share. Go on with it on one GPU" in log, log
 
 
 def test_the_tilt_range_is_checked_against_the_data(table, run):
