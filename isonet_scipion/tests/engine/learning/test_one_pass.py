@@ -106,11 +106,11 @@ def test_what_is_given_goes_before_what_halves_take(project, run, given, fine, d
     assert status == 0, log
     network = read_metadata("results/model_iter01.keras").network
     assert (network.fine, network.drop_out) == (fine, drop_out)
-    assert ("With halves" in log) == (len(given) < 2)
+    assert ("With half tomograms" in log) == (len(given) < 2)
     # from a model the network is the model's
     status, log = run("refine", "tomograms.star", *RUN[:2], *once, "--pretrained_model=results/model_iter01.keras",
                       "--result_dir=from", "--seed=1")  # fmt: skip
-    assert status == 0 and "With halves" not in log, log
+    assert status == 0 and "With half tomograms" not in log, log
     assert read_metadata("from/model_iter01.keras").network == network
 
 
@@ -118,7 +118,7 @@ def test_without_halves_the_network_is_the_usual_one(project, run):
     assert run("prepare_star", "tomo", "--output_star=whole.star")[0] == 0
     once = ("--iterations=1", "--epochs=1", "--steps_per_epoch=1")
     status, log = run("refine", "whole.star", *RUN, *once)
-    assert status == 0 and "With halves" not in log, log
+    assert status == 0 and "With half tomograms" not in log, log
     metadata, usual = read_metadata("results/model_iter01.keras"), OnePassSettings.network
     assert not metadata.halves and not metadata.corrects_mean
     assert (metadata.network.fine, metadata.network.drop_out) == (usual.fine, usual.drop_out)
