@@ -280,6 +280,7 @@ def measure_training(method: str, cube: int, batch: int, small: bool) -> dict[st
     import keras
     from training import forward_operations
 
+    from isonet_scipion.engine.learning.ahead import Ahead
     from isonet_scipion.engine.learning.epoch import seed_dropout
     from isonet_scipion.engine.learning.noise_schedule import noise_sources
     from isonet_scipion.engine.network.unet import build_unet
@@ -321,7 +322,7 @@ def measure_training(method: str, cube: int, batch: int, small: bool) -> dict[st
     def run(batches, steps: int) -> list[float]:
         batches.steps, stamps = steps, [time.monotonic()]
         note = keras.callbacks.LambdaCallback(on_train_batch_end=lambda _, logs: stamps.append(time.monotonic()))
-        trained.fit(batches, shuffle=False, verbose=0, callbacks=[note])
+        trained.fit(Ahead(batches), shuffle=False, verbose=0, callbacks=[note])
         # as `fit_epoch`: the averages are the same arrays as the weights, which JAX will not update in place
         trained.set_weights([np.array(weight) for weight in trained.get_weights()])
         return stamps

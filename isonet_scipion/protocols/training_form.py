@@ -248,7 +248,7 @@ def addOnePassTraining(form: Form) -> None:
         ("steps_per_epoch", "Steps per epoch", STEPS),
     ):
         addOption(form, OnePassSettings, option, label, words=words, expert=True, validators=[AT_LEAST_ONE])
-    more = f"{BATCH} Empty: 2 for each GPU. A multiple of twice the number of GPUs."
+    more = f"{BATCH} Empty: 2; on GPUs 4, or 2 for each, in fewer steps. A multiple of twice the number of GPUs."
     addOption(form, OnePassSettings, "batch_size", "Batch size", words=more, validators=[AT_LEAST_ONE])
     slower = "It rises at the start and falls over the whole run. Lower it if the loss rises."
     addOption(form, OnePassSettings, "learning_rate", "Learning rate", words=slower, expert=True, validators=[RATE])
