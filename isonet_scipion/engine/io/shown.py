@@ -37,10 +37,10 @@ def border_of(volume: Volume) -> Border | None:
     return border
 
 
-def data_shape(volume: Volume) -> tuple[int, ...]:
-    """Of the smallest box of a volume that holds all that is data."""
+def data_shape(volume: Volume) -> tuple[tuple[int, ...], bool]:
+    """Of the smallest box of a volume that holds all that is data, and whether some of that box is none."""
     border = find_border(volume.data)
-    return volume.shape if border is None else border.inner_shape
+    return (volume.shape, False) if border is None else (border.inner_shape, border.empty is not None)
 
 
 def require_axes(volume: Volume, border: Border | None, check: bool, inverted: bool) -> None:

@@ -19,7 +19,6 @@ from isonet_scipion.engine.io.shown import border_of, open_mask, readable, requi
 from isonet_scipion.engine.learning.epoch import VALIDATION_SHARE
 from isonet_scipion.engine.learning.one_pass_step import VIEWS, error_weight, plane_filter
 from isonet_scipion.engine.learning.withheld_test import Box
-from isonet_scipion.engine.physics.borders import find_border
 from isonet_scipion.engine.physics.cube_rotations import TRAINING_ROTATIONS
 from isonet_scipion.engine.physics.grey_scale import GreyScale, Shown, measure_mean
 from isonet_scipion.engine.physics.withheld_tilts import narrowed, withhold
@@ -128,26 +127,25 @@ def _stored(data: Reals, folder: str) -> Floats:
     return stored
 
 
-def scratch_bytes(entries: Sequence[TomogramEntry], flipped: bool) -> int:
+def scratch_bytes(
+    entries: Sequence[TomogramEntry], extents: Sequence[tuple[tuple[int, ...], bool]], flipped: bool
+) -> int:
     """Most disk space that the files without a name of all tomograms take at once.
 
     Parameters
     ----------
     entries : sequence of TomogramEntry
         The tomograms that are first all read by `read_source`, then one by one replaced by `withhold_from_tomogram`.
+    extents : sequence
+        What `data_shape` says of each.
     flipped : bool
         Whether there are transfers.
     """
     now = most = 0
     sizes = []  # of each: what reading and what withholding makes
-    for entry in entries:
-        paths = entry.fitting_halves() or (entry.source_path,)
-        volume = open_volume(paths[0])
-        border = find_border(volume.data)
-        shape = volume.shape if border is None else border.inner_shape
-        seen = math.prod(shape) * np.dtype(np.float32).itemsize * len(paths)
-        is_copied = flipped or (border is not None and border.empty is not None)
-        sizes.append((seen if is_copied else 0, seen))
+    for entry, (shape, lacks_some) in zip(entries, extents):
+        seen = math.prod(shape) * np.dtype(np.float32).itemsize * (2 if entry.fitting_halves() else 1)
+        sizes.append((seen if flipped or lacks_some else 0, seen))
         now += sizes[-1][0]
     for read, seen in sizes:
         most = max(most, now + seen)

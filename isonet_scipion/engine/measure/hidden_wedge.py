@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from isonet_scipion.engine.physics.transfer import Transfer
 
 EMPTY = 1e-4  # of the hidden components' power: less is a trace, whatever it correlates with
+LEAST_STRENGTH = 0.1  # that a test in a few boxes is sure of: what is right at places must not go altogether
 TIPPED = CubeRotation().turned(1, 0, 1)  # y takes the place of z
 
 
@@ -74,7 +75,7 @@ class HiddenWedgeTest:
         fractions, factors = (np.arange(len(factors)) / (len(factors) - 1))[known], factors[known]
         if transfer is not None:
             factors = factors / np.maximum(transfer.at(fractions / 2 / transfer.voxel_size), EMPTY)
-        return WedgeStrength(tuple(fractions.tolist()), tuple(np.clip(factors, 0, 1).tolist()))
+        return WedgeStrength(tuple(fractions.tolist()), tuple(np.clip(factors, LEAST_STRENGTH, 1).tolist()))
 
     def ceiling(self) -> Curve:
         """Correlation that a perfect restoration would have with the noisy data: sqrt(2 FSC / (1 + FSC)).

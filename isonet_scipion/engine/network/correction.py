@@ -10,7 +10,7 @@ import numpy as np
 
 from isonet_scipion.engine.conventions import Normalisation
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.network.tiling import HALO, RAMP, Tiling, map_tiles
+from isonet_scipion.engine.network.tiling import BORDER, HALO, RAMP, Tiling, map_tiles
 from isonet_scipion.engine.physics.cube_rotations import half_turns
 from isonet_scipion.engine.physics.grey_scale import Shown, measure, normalise
 from isonet_scipion.engine.physics.smoothing import smooth_planes
@@ -139,7 +139,7 @@ def corrector(
     """
     from keras import ops
 
-    from isonet_scipion.engine.network.transforms import transferred
+    from isonet_scipion.engine.network.transforms import without
 
     turns = half_turns(tilt.symmetric) if network.stem > 1 and not network.fine else half_turns(False)[:1]
     turned_axes = [[1 + axis for axis, sign in enumerate(turn.signs) if sign < 0] for turn in turns]
@@ -153,7 +153,7 @@ def corrector(
         source = ops.convert_to_tensor(np.ascontiguousarray(tiles)[..., None])
         mean = (sum(turned(run(turned(source, axes)), axes) for axes in turned_axes) / len(turns))[..., 0]
         if strength is not None:
-            mean = transferred(ops.cast(mean, "float32"), strength.transfer(tiles.shape[1:], tilt)[None])
+            mean = without(ops.cast(mean, "float32"), 1 - strength.transfer(tiles.shape[1:], tilt)[None], BORDER)
         result = ops.convert_to_numpy(mean)
         _require_finite(result)
         return result

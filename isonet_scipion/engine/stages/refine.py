@@ -168,8 +168,12 @@ def _one_pass(star_file: str, settings: OnePassSettings, seed: int) -> Run[Any]:
     entries = TomogramTable(star_file, use_deconvolved).select(None)
     tilts = [entry.tilt_range(settings.tilt_min, settings.tilt_max) for entry in entries]
     _require_one_voxel_size(star_file, [entry.voxel_size for entry in entries])
-    volumes = (entry.checked_source() for entry in entries)
-    shortest = min(min(volume.shape if settings.cube_size else data_shape(volume)) for volume in volumes)
+    shapes, extents = [], []  # of the tomograms, and of their data
+    for entry in entries:
+        volume = entry.checked_source()
+        shapes.append(volume.shape)
+        extents.append(data_shape(volume))
+    shortest = min(min(shape) for shape in (shapes if settings.cube_size else (inner for inner, _ in extents)))
     cube_size = settings.cube_size or fitting_cube(shortest, settings.any_angle > 0, divisor)
     settings = dataclasses.replace(settings, cube_size=cube_size)
     _check(settings, cube_size)
@@ -185,7 +189,7 @@ def _one_pass(star_file: str, settings: OnePassSettings, seed: int) -> Run[Any]:
     settings = _in_steps(settings, devices, VIEWS)
     settings = _batches(settings, devices, len(entries), VIEWS, VIEWS, f"{VIEWS} pairs of a crop")
     side = crop_side(cube_size, settings.any_angle > 0, divisor)
-    require_space(settings.result_dir, scratch_bytes(entries, settings.ctf_aware), SCRATCH_REMEDY)
+    require_space(settings.result_dir, scratch_bytes(entries, extents, settings.ctf_aware), SCRATCH_REMEDY)
     sources, deconvolved = [], set()
     for entry, tilt, transfer in zip(entries, tilts, transfers):
         sources.append(

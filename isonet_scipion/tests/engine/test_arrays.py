@@ -21,7 +21,9 @@ def test_scratch_beyond_the_disk_is_told(tmp_path):
         scratch_array((1 << 20, 1 << 30), np.float32, tmp_path)
 
 
-@pytest.mark.parametrize(("ends", "why"), [((1, 1), "equal"), ((0, np.inf), "NaN or infinite"), ((0, 1e30), "no grey")])
+@pytest.mark.parametrize(
+    ("ends", "why"), [((1, 1), "equal"), ((0, np.inf), "NaN or infinite"), ((0, 1e30), "not grey")]
+)
 def test_voxels_without_contrast_are_refused(ends, why):
     require_contrast(0, 1)
     with pytest.raises(EngineError, match=why):

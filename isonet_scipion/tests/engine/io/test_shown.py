@@ -35,7 +35,7 @@ def test_a_network_sees_protein_bright_whatever_the_file_has(tmp_path, inverted)
 def test_the_border_is_told_and_neither_shown_nor_counted(tmp_path, caplog):
     one = volume(tmp_path, pad=9)
     border = border_of(one)
-    assert "t.mrc: " in caplog.text and data_shape(one) == SHAPE and one.shape != SHAPE
+    assert "t.mrc: " in caplog.text and data_shape(one) == (SHAPE, False) and one.shape != SHAPE
     shown = show(one, MOMENTS, border=border)
     assert shown.voxels.shape == SHAPE
     assert shown.scale.offset == pytest.approx(-one.data[:, 9:].mean(), rel=1e-6)
