@@ -14,7 +14,7 @@ from isonet_scipion.engine.process.device import choose_devices
 
 choose_devices("-1")
 
-from isonet_scipion.engine.io.mrc import write_volume  # noqa: E402
+from isonet_scipion.engine.io.mrc import open_volume, write_volume  # noqa: E402
 from isonet_scipion.engine.io.refine_json import chosen_model  # noqa: E402
 from isonet_scipion.engine.learning import one_pass_batches  # noqa: E402
 from isonet_scipion.engine.learning.one_pass_batches import CropBatches  # noqa: E402
@@ -102,6 +102,8 @@ def test_files_without_a_name_are_counted_before_any_is_made(project, run, monke
         return made
 
     monkeypatch.setattr(one_pass_batches, "scratch_array", counted)
+    halves = [open_volume(f"{folder}/t.mrc").data for folder in ("even", "odd")]
+    write_volume("tomo/t.mrc", np.mean(halves, axis=0), 10.0)  # without noise some counts as padding
     assert run("prepare_star", "tomo", "--even_folder=even", "--odd_folder=odd", "--defocus=20000")[0] == 0
     arguments = ("refine", "tomograms.star", *RUN, *options, "--iterations=1")
     usage = shutil.disk_usage(".")
