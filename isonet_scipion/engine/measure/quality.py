@@ -17,7 +17,7 @@ from isonet_scipion.engine.measure.verdict import Verdict
 from isonet_scipion.engine.measure.wedge_power import wedge_power_ratio
 from isonet_scipion.engine.physics.fourier import filtered
 from isonet_scipion.engine.physics.wedge import TiltRange, measured_half_space
-from isonet_scipion.engine.sampling.even_boxes import box_side, choose_boxes, cut
+from isonet_scipion.engine.sampling.even_boxes import Corner, box_side, choose_boxes, cut
 
 if TYPE_CHECKING:
     from isonet_scipion.engine.physics.grey_scale import Shown
@@ -183,8 +183,7 @@ def measure_quality(evidence: Evidence, network: Network, divisor: tuple[int, in
     fitting = evidence.halves if evidence.halves_fit else None
     parts = fitting if fitting and evidence.by_halves else (evidence.before,)
     passes = len(parts) + (2 / HALVES_EVERY if fitting else 0)
-    most = int(np.clip(COST * evidence.after.size / (side**3 * passes), 1, MOST_BOXES))
-    corners = choose_boxes(evidence.before.voxels, side, most, evidence.sample)
+    corners = affordable_boxes(evidence.before.voxels, side, evidence.sample, passes)
     seen = measured_half_space(side, tilt)
     test, agreement = HiddenWedgeTest(side, tilt), FourierCorrelation(side, seen)
     halves = HalfCurves(side, tilt) if evidence.halves else None
@@ -203,6 +202,12 @@ def measure_quality(evidence: Evidence, network: Network, divisor: tuple[int, in
     ceiling = test.ceiling() if halves else None
     return Quality(**basis, side=side, boxes=len(corners), restored=test.curve(), ceiling=ceiling,
                    agreement=agreement.curve(), half_curves=halves)  # fmt: skip
+
+
+def affordable_boxes(volume: Reals, side: int, sample: Reals | Mask | None, passes: float = 1) -> list[Corner]:
+    """Corners of the boxes of `side` voxels that `passes` of the network may go through, by COST and MOST_BOXES."""
+    most = int(np.clip(COST * volume.size / (side**3 * passes), 1, MOST_BOXES))
+    return choose_boxes(volume, side, most, sample)
 
 
 def _finite(value: float) -> float | None:

@@ -25,11 +25,12 @@ from isonet_scipion.engine.io.report_file import report_path
 from isonet_scipion.engine.io.shown import border_of, require_axes, show_mean
 from isonet_scipion.engine.io.tomogram_table import TomogramEntry, TomogramTable
 from isonet_scipion.engine.measure.hidden_wedge import HiddenWedgeTest
+from isonet_scipion.engine.measure.quality import affordable_boxes
 from isonet_scipion.engine.network.correction import corrector, filled, measured_halo
 from isonet_scipion.engine.network.model_file import load_model, model_path, read_metadata
 from isonet_scipion.engine.network.tiling import HALO, Tiling, automatic_tiling, isonet_tiling
 from isonet_scipion.engine.physics.borders import find_border
-from isonet_scipion.engine.physics.grey_scale import Shown, normalise
+from isonet_scipion.engine.physics.grey_scale import normalise
 from isonet_scipion.engine.physics.wedge import TILT_TOLERANCE
 from isonet_scipion.engine.process.device import Devices, choose_devices, free_memory, is_out_of_memory
 from isonet_scipion.engine.process.disk import growth, require_space
@@ -40,7 +41,7 @@ from isonet_scipion.engine.process.workers import side_by_side
 from isonet_scipion.engine.reporting.comparison_figure import save_comparison
 from isonet_scipion.engine.reporting.pages import require_own_page, write_tomograms_page
 from isonet_scipion.engine.reporting.picture import require_own_picture
-from isonet_scipion.engine.sampling.even_boxes import box_side, choose_boxes, cut
+from isonet_scipion.engine.sampling.even_boxes import box_side, cut
 from isonet_scipion.engine.settings import PredictSettings
 from isonet_scipion.engine.stages.report import Reporter, claim_confidence, sample_of
 
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from isonet_scipion.engine.arrays import Floats, Reals
     from isonet_scipion.engine.io.model_metadata import ModelMetadata
     from isonet_scipion.engine.physics.borders import Border
+    from isonet_scipion.engine.physics.grey_scale import Shown
     from isonet_scipion.engine.physics.transfer import Transfer
     from isonet_scipion.engine.physics.wedge import TiltRange
     from isonet_scipion.engine.physics.wedge_strength import WedgeStrength
@@ -66,8 +68,6 @@ SINGLE_MAPS = 4  # of one channel in single precision: a tile, turned, its resul
 # of the free memory: what a GPU lacks is told and tiles are made smaller, what the main memory lacks ends the process
 GPU_SHARE, MAIN_SHARE = 0.8, 0.5
 MOST_ELEMENTS = 1 << 31  # that one tensor may have
-TESTED = 0.3  # of a tomogram's voxels, at most, tell how strongly what is filled in counts
-MOST_BOXES = 16
 
 
 def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
@@ -174,9 +174,8 @@ def _strength(
     side = box_side(shown.voxels.shape, metadata.network.divisor)
     if side is None:
         return None
-    most = int(np.clip(TESTED * shown.voxels.size / side**3, 1, MOST_BOXES))
     test = HiddenWedgeTest(side, tilt)
-    for corner in choose_boxes(shown.voxels, side, most, sample):
+    for corner in affordable_boxes(shown.voxels, side, sample):
         test.add(shown.show(cut(shown.voxels, corner, side))[None], network)
     return test.strength(transfer)
 
