@@ -36,6 +36,29 @@ def release_now_and_then(volume: Reals, plane: int) -> None:
         release(volume)
 
 
+def upright_plane(volume: Reals, axis: int, place: int) -> Floats:
+    """The plane of a volume at a place along y (axis 1) or x (axis 2), as it goes through all xy-planes.
+
+    Parameters
+    ----------
+    volume : ndarray
+        (z, y, x) of any real type; a memory map, all of whose pages may come with the plane, is released on the way.
+    axis, place : int
+        Where it is.
+
+    Returns
+    -------
+    ndarray
+        (z, x) or (z, y), float32.
+    """
+    plane = np.empty((volume.shape[0], volume.shape[3 - axis]), np.float32)
+    for z, rows in enumerate(volume):
+        plane[z] = rows[place] if axis == 1 else rows[:, place]
+        release_now_and_then(volume, z)
+    release(volume)
+    return plane
+
+
 def extremes(volume: Reals) -> tuple[float, float]:
     """Smallest and largest voxel of a volume; NaN where one is. A memory map is read plane by plane."""
     low, high = [], []

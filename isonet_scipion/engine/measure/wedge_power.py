@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import scipy.fft
 
-from isonet_scipion.engine.arrays import release
+from isonet_scipion.engine.arrays import upright_plane
 from isonet_scipion.engine.physics.wedge import TiltRange, measured
 
 if TYPE_CHECKING:
@@ -37,10 +37,12 @@ def xz_power(volume: Floats) -> Doubles:
     half = np.zeros((size, size // 2 + 1))
     planes = np.unique(np.linspace(0, height - 1, min(height, SPECTRUM_PLANES)).astype(int))
     for y in planes:
-        plane = np.asarray(volume[:, y, :], np.float32)
-        spectrum = scipy.fft.rfft2((plane - plane.mean()) * window, (size, size), overwrite_x=True)
+        plane = upright_plane(volume, 1, y)
+        plane -= plane.mean()
+        plane *= window
+        rows = scipy.fft.rfft(plane, size, axis=1, overwrite_x=True)
+        spectrum = scipy.fft.fft(rows, size, axis=0, overwrite_x=True)
         half += spectrum.real**2 + spectrum.imag**2
-        release(volume)
     # the other half is this one mirrored through the zero frequency
     power = np.empty((size, size))
     power[:, : size // 2 + 1] = half

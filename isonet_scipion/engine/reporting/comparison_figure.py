@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from isonet_scipion.engine.arrays import release_now_and_then
+from isonet_scipion.engine.arrays import upright_plane
 from isonet_scipion.engine.measure.wedge_power import power_ratio, xz_power
 from isonet_scipion.engine.reporting.picture import GREY_PERCENTILES, panels, picture
 
@@ -51,8 +51,8 @@ def draw_comparison(axes: Reals, before: Reals, after: Reals, voxel_size: float,
     for row, volume, when in ((axes[0], before, "before"), (axes[1], after, "after")):
         slices = (
             ("XY", volume[depth // 2], "x", "y"),
-            ("XZ", volume[:, height // 2], "x", "z"),
-            ("YZ", across(volume, width // 2), "y", "z"),
+            ("XZ", upright_plane(volume, 1, height // 2), "x", "z"),
+            ("YZ", upright_plane(volume, 2, width // 2), "y", "z"),
         )
         for panel, (name, image, horizontal, vertical) in zip(row, slices):
             extent = [0, image.shape[1] * voxel_size / 10, 0, image.shape[0] * voxel_size / 10]
@@ -60,15 +60,6 @@ def draw_comparison(axes: Reals, before: Reals, after: Reals, voxel_size: float,
             panel.imshow(np.asarray(image, np.float32), **grey)
             panel.set(title=f"{name} {when}", xlabel=f"{horizontal} (nm)", ylabel=f"{vertical} (nm)")
         _draw_spectrum(row[3], volume, voxel_size, tilt, when)
-
-
-def across(volume: Reals, x: int) -> Floats:
-    """The yz-plane at x, (z, y) float32: a memory map has all its pages read for it, so it is released on the way."""
-    plane = np.empty(volume.shape[:2], np.float32)
-    for z, row in enumerate(volume):
-        plane[z] = row[:, x]
-        release_now_and_then(volume, z)
-    return plane
 
 
 def _draw_spectrum(panel: Any, volume: Floats, voxel_size: float, tilt: TiltRange, when: str) -> None:

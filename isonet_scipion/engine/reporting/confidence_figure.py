@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from isonet_scipion.engine.reporting.comparison_figure import across
+from isonet_scipion.engine.arrays import upright_plane
 from isonet_scipion.engine.reporting.picture import GREY_PERCENTILES
 
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ def draw_confidence(axes: Reals, after: Reals, confidence: Confidence, voxel_siz
     planes = list(confidence.planes())
     slices = (
         ("XY", after[depth // 2], planes[depth // 2], "x", "y"),
-        ("XZ", after[:, height // 2], np.array([plane[height // 2] for plane in planes]), "x", "z"),
-        ("YZ", across(after, width // 2), np.array([plane[:, width // 2] for plane in planes]), "y", "z"),
+        ("XZ", upright_plane(after, 1, height // 2), np.array([plane[height // 2] for plane in planes]), "x", "z"),
+        ("YZ", upright_plane(after, 2, width // 2), np.array([plane[:, width // 2] for plane in planes]), "y", "z"),
     )
     layer: Any = None
     for panel, (name, image, values, horizontal, vertical) in zip(axes, slices):

@@ -1,9 +1,11 @@
 """Scratch space, and what is wrong with voxels."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from isonet_scipion.engine.arrays import release, require_contrast, scratch_array
+from isonet_scipion.engine.arrays import release, require_contrast, scratch_array, upright_plane
 from isonet_scipion.engine.errors import EngineError
 
 
@@ -28,3 +30,21 @@ def test_voxels_without_contrast_are_refused(ends, why):
     require_contrast(0, 1)
     with pytest.raises(EngineError, match=why):
         require_contrast(*ends)
+
+
+@pytest.mark.parametrize("axis", [1, 2])
+def test_upright_planes_of_a_file_leave_none_of_its_pages(tmp_path, axis):
+    volume = np.random.default_rng(0).normal(size=(70, 64, 96))
+    volume.tofile(tmp_path / "v")
+    mapped = np.memmap(tmp_path / "v", volume.dtype, "r", shape=volume.shape)
+    plane = upright_plane(mapped, axis, 33)
+    assert plane.dtype == np.float32
+    np.testing.assert_array_equal(plane, volume.take(33, axis).astype(np.float32))
+    assert resident(tmp_path / "v") == 0
+    assert mapped[0, 0, 0] == volume[0, 0, 0] and resident(tmp_path / "v") > 0
+
+
+def resident(path):
+    """KiB of a file that this process has in memory."""
+    parts = Path("/proc/self/smaps").read_text().split(str(path))[1:]
+    return sum(int(part.split("Rss:")[1].split()[0]) for part in parts)
