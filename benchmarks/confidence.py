@@ -1,12 +1,14 @@
 """The calibration of the confidence volume: made on simulated scenes, tested on others.
 
-    python benchmarks/confidence.py --maps FOLDER --out FOLDER [--write]
+    python benchmarks/confidence.py --maps FOLDER --out FOLDER [--trained FOLDER...] [--write]
 
 Scenes (membranes and filaments with proteins that are sums of Gaussians, or maps of the folder, .mrc at 10 A) of other
 seeds, SNRs, tilt ranges and defoci are simulated and corrected by the builtin model; a logistic regression from the
 engine's features to the true correlation in the missing wedge is made on one part of them and tested on the other,
 which has other maps. FOLDER gets the scenes (what is there is not made again), confidence.json and confidence.png;
---write replaces the engine's calibration, and the table and picture in benchmarks.
+--write replaces the engine's calibration, and the tables and picture in benchmarks. Each folder after --trained is one
+of restoration.py: the confidence volume that the engine writes with the training's last model is compared with the
+scene's truth.
 """
 
 from __future__ import annotations
@@ -238,6 +240,26 @@ def tested(scenes: dict[str, Scene], calibration: Calibration) -> dict:
     return result
 
 
+def of_training(folder: Path) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+    """Confidence and true correlation of boxes of each side, of a training's last model on its own tomogram."""
+    corrected = folder / "corrected_tomos" / "tomo_corrected.mrc"
+    volume = corrected.with_name("tomo_corrected_confidence.mrc")
+    if not volume.exists():
+        model = max((folder / "results").glob("model_iter*.keras"))
+        options = ["tomograms.star", str(model.resolve()), "--confidence", "True", "--report", "False"]
+        predict = [sys.executable, "-m", "isonet_scipion.engine", "predict", *options]
+        subprocess.run(predict, cwd=folder, check=True, capture_output=True)
+    tilts = np.loadtxt(folder / "scene" / "tilt.tlt")
+    tilt = TiltRange(tilts.min(), tilts.max())
+    truth, filled = in_wedge(read_mrc(folder / "scene/gt.mrc")[0], tilt), in_wedge(-read_mrc(corrected)[0], tilt)
+    slab, told_there = read_mrc(folder / "scene/slab_mask.mrc")[0] > 0, read_mrc(volume)[0]
+    result = {}
+    for side in SIDES:
+        centres, _, whole = true_correlation(truth, filled, slab, side)
+        result[side] = map_coordinates(told_there, (centres - 0.5).T, order=1), whole
+    return result
+
+
 def left_out(scenes: dict[str, Scene]) -> dict:
     """As `tested`, each scene by a calibration that is made on the others."""
     pairs: dict = {side: [] for side in SIDES}
@@ -307,7 +329,7 @@ def draw(scenes: dict[str, Scene], calibration: Calibration, results: dict, path
     figure.savefig(path, dpi=75)
 
 
-def table(results: dict, others: dict, scenes: dict[str, tuple]) -> str:
+def tables(results: dict, others: dict, scenes: dict[str, tuple]) -> list[str]:
     """The test in Markdown."""
     lines = ["| scenes | boxes | rank correlation | calibration error |", "|---|---|---|---|"]
     for side in SIDES:
@@ -316,19 +338,39 @@ def table(results: dict, others: dict, scenes: dict[str, tuple]) -> str:
         lines.append(f"| the {len(scenes)} not used | {found['boxes']} of {side}^3 | {numbers} |")
         numbers = f"{others[side]['spearman']:.2f} | {others[side]['calibration_error']:.3f}"
         lines.append(f"| the {len(MADE_ON)} used, each left out in turn | {side}^3 | {numbers} |")
-    lines += ["", "| scene | tilts | SNR | defocus, µm | rank correlation in 64^3 | confidence | truth |"]
-    lines.append("|---|---|---|---|---|---|---|")
+    by_scene = ["| scene | tilts | SNR | defocus, µm | rank correlation in 64^3 | confidence | truth |"]
+    by_scene.append("|---|---|---|---|---|---|---|")
     for name, (kind, _, low, high, snr, defocus, _) in scenes.items():
         found = results[SIDES[-1]]["by_scene"][name]
         numbers = " | ".join(f"{found[key]:.2f}" for key in ("spearman", "confidence", "truth"))
-        lines.append(f"| {name} ({kind}) | {low}..{high} | {snr} | {defocus} | {numbers} |")
+        by_scene.append(f"| {name} ({kind}) | {low}..{high} | {snr} | {defocus} | {numbers} |")
+    return ["\n".join(lines), "\n".join(by_scene)]
+
+
+def table_of_trainings(trainings: dict[str, dict[int, tuple[np.ndarray, np.ndarray]]]) -> str:
+    """The same of trained models, each on its own tomogram, and of all together."""
+    sides = " | ".join(f"rank correlation in {side}^3" for side in SIDES)
+    lines = [f"| training | {sides} | confidence | truth | calibration error in 48^3 |", "|---" * 7 + "|"]
+    together = {side: tuple(map(np.concatenate, zip(*(one[side] for one in trainings.values())))) for side in SIDES}
+    for name, pairs in {**trainings, "all": together}.items():
+        ranks = " | ".join(f"{spearmanr(*pairs[side]).statistic:.2f}" for side in SIDES)
+        values, truth = pairs[SIDE]
+        numbers = f"{values.mean():.2f} | {truth.mean():.2f} | {calibration_error(values, truth):.3f}"
+        lines.append(f"| {name} | {ranks} | {numbers} |")
     return "\n".join(lines)
+
+
+def put(text: str, one: str) -> str:
+    """A page with a table in the place of the one that has its heading."""
+    head, _, rest = text.partition(one.partition("\n")[0])
+    return f"{head}{one}\n\n" + rest.partition("\n\n")[2]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--maps", type=Path, required=True, help="folder of proteins' maps at 10 A")
     parser.add_argument("--out", type=Path, default=Path("confidence"))
+    parser.add_argument("--trained", type=Path, nargs="*", default=[], help="folders of restoration.py")
     parser.add_argument("--write", action="store_true")
     arguments = parser.parse_args()
     made: dict[str, Scene] = {}
@@ -345,17 +387,21 @@ def main() -> None:
         "intercept": calibration.intercept,
         "terms": {name: term._asdict() for name, term in calibration.terms.items()},
     }
-    text = table(results, left_out(ours), TESTED_ON)
-    print(text)
+    found = tables(results, left_out(ours), TESTED_ON)
     (arguments.out / "confidence.json").write_text(json.dumps(content, indent=1) + "\n")
     draw(others, calibration, results, arguments.out / "confidence.png")
     if arguments.write:
-        CALIBRATION.write_text(json.dumps(content, indent=1) + "\n")
+        CALIBRATION.write_text(json.dumps(content, indent=1) + "\n")  # which the trained models' confidence uses too
+    if arguments.trained:
+        found.append(table_of_trainings({folder.name: of_training(folder) for folder in arguments.trained}))
+    print("\n\n".join(found))
+    if arguments.write:
         (HERE / "confidence.png").write_bytes((arguments.out / "confidence.png").read_bytes())
         page = HERE / "CONFIDENCE.md"
-        head, _, rest = page.read_text(encoding="utf-8").partition("| scenes |")
-        tail = rest.partition("\n\n")[2].partition("\n\n")[2]
-        page.write_text(f"{head}{text}\n\n{tail}", encoding="utf-8")
+        text = page.read_text(encoding="utf-8")
+        for one in found:
+            text = put(text, one)
+        page.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

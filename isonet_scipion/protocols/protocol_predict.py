@@ -117,7 +117,8 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
             "filled into the missing wedge are expected to agree with the truth, averaged over about 48 voxels. It is "
             "a second output, and a colour on the slices in the report and in IsoNet slices. On a CPU it takes a fifth "
             "more time. It was calibrated on simulated tomograms and the builtin model; for other samples use it "
-            "to compare positions, not as an absolute value.",
+            "to compare positions, not as an absolute value. With a model that you trained it says how good the "
+            "whole tomogram is, and little about positions.",
         )
         group = form.addGroup("Tiles")
         addOption(

@@ -5,6 +5,9 @@ the correlation r to the truth it leaves the share r^2 of the power. So the powe
 the sample, tells how far the filling agrees with the truth. The power of the sample, place by place, is told by what
 was measured: by its strength above the noise, and by how much of it the network kept. How all these go together was
 found on simulated tomograms (`benchmarks/confidence.py`), and is a `Calibration`.
+
+It holds for results of the builtin model. Another model may write more strongly than it is sure, or keep noise: there
+the calibration ranks the places, and how high they are as a whole follows from the tomogram's hidden-wedge test.
 """
 
 from __future__ import annotations
@@ -17,6 +20,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import scipy.fft
 from scipy.ndimage import gaussian_filter
+from scipy.optimize import brentq
+from scipy.special import expit
 
 from isonet_scipion.engine.arrays import release
 from isonet_scipion.engine.physics.wedge import TiltRange, measured
@@ -25,7 +30,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from isonet_scipion.engine.arrays import Doubles, Flags, Floats, Integers, Reals
-    from isonet_scipion.engine.measure.quality import Evidence
+    from isonet_scipion.engine.measure.fourier_correlation import Curve
+    from isonet_scipion.engine.measure.quality import Evidence, Quality
+    from isonet_scipion.engine.sampling.even_boxes import Corner
     from isonet_scipion.engine.sampling.mask_values import Mask
 
 CELL = 8  # voxels on a side of the cells that powers are averaged over
@@ -34,6 +41,9 @@ FINEST, KEPT = 2 / 3, 3 / 4  # of Nyquist: the finest waves that are looked at, 
 BANDS = np.linspace(0.1, FINEST, 8)  # fractions of Nyquist between which powers are told apart
 LEAST = 6  # cells along each axis, 48 voxels: of less no place can be told from another
 FLOOR = 1e-6  # of a band's strongest power: less is none
+LEVELS = (0.02, 0.98)  # that a band's mean over the tested boxes is set to, at the least and at the most
+AGREED = 0.03  # the least agreement of before and after that the test's correlation is divided by
+FURTHEST = 50.0  # that places' log-odds are shifted: beyond all that the calibration tells
 TYPICAL = 0.95  # share of the cells that have less power than what a cell's is compared with: the sample, not the ice
 
 
@@ -55,10 +65,14 @@ class Calibration:
 
     def correlation(self, features: dict[str, Doubles]) -> Doubles:
         """What is expected: 0 to 1, in the shape of the features."""
+        return expit(self.log_odds(features))
+
+    def log_odds(self, features: dict[str, Doubles]) -> Doubles:
+        """The same, before it is brought between 0 and 1."""
         total = np.full_like(next(iter(features.values())), self.intercept)
         for name, term in self.terms.items():
             total += term.weight * (features[name] - term.mean) / term.deviation
-        return 1 / (1 + np.exp(-total))
+        return total
 
 
 @dataclass(frozen=True)
@@ -86,7 +100,7 @@ class Confidence:
         return total / voxels if voxels else float(self.cells.mean())
 
 
-def confidence(evidence: Evidence, calibration: Calibration) -> Confidence | None:
+def confidence(evidence: Evidence, calibration: Calibration, tested: Quality | None = None) -> Confidence | None:
     """How far to believe what was filled into the wedge of a tomogram, place by place.
 
     Parameters
@@ -95,6 +109,9 @@ def confidence(evidence: Evidence, calibration: Calibration) -> Confidence | Non
         The tomogram before and after.
     calibration : Calibration
         How features go together.
+    tested : Quality, optional
+        Of a model that the calibration was not made on: with the hidden-wedge test, which then tells how high the
+        values are as a whole.
 
     Returns
     -------
@@ -105,8 +122,11 @@ def confidence(evidence: Evidence, calibration: Calibration) -> Confidence | Non
     if min(evidence.after.shape) < LEAST * CELL:
         return None
     powers = local_powers(evidence)
-    found = calibration.correlation(features(powers, evidence.tilt, calibration.window / CELL)).mean(axis=0)
-    return Confidence(found.astype(np.float32), evidence.after.shape)
+    odds = calibration.log_odds(features(powers, evidence.tilt, calibration.window / CELL))
+    if tested is not None and tested.restored is not None and tested.side is not None:
+        inside = _cells_of(tested.corners, tested.side, odds.shape[1:])
+        odds = shifted(odds, inside, levels(tested.restored, powers, inside))
+    return Confidence(expit(odds).mean(axis=0).astype(np.float32), evidence.after.shape)
 
 
 @dataclass(frozen=True)
@@ -117,6 +137,51 @@ class LocalPowers:
     after: Doubles
     both: Doubles  # mean product of the two
     filled: Doubles  # after, in the wedge
+
+
+def levels(restored: Curve, powers: LocalPowers, inside: Flags) -> Doubles:
+    """What the hidden-wedge test says of each band: (bands,).
+
+    The test compares with noisy data, which keeps it low. A network that removes noise shows by the agreement of its
+    result with these data how much of them it is.
+
+    Parameters
+    ----------
+    restored : Curve
+        Of the test.
+    powers : LocalPowers
+        Of the tomogram.
+    inside : ndarray of bool
+        Cells of the tested boxes.
+    """
+    before, after, both = (one[:, inside].sum(axis=1) for one in (powers.before, powers.after, powers.both))
+    agreement = both / np.sqrt(np.maximum(before * after, 1e-30))
+    known = np.flatnonzero(np.isfinite(restored.values))
+    if not len(known):
+        return np.full(len(before), np.nan)
+    nyquist = len(restored.values) - 1
+    within = [np.linspace(low, high, 5) * nyquist for low, high in zip(BANDS[:-1], BANDS[1:])]
+    found = np.array([np.interp(places, known, restored.values[known]).mean() for places in within])
+    return np.clip(found / np.maximum(agreement, AGREED), *LEVELS)
+
+
+def shifted(odds: Doubles, inside: Flags, wanted: Doubles) -> Doubles:
+    """Log-odds (bands, z, y, x), of each band as much higher or lower that its mean inside is as wanted, if known."""
+    return np.stack([band + _shift(band[inside], level) for band, level in zip(odds, wanted)])
+
+
+def _shift(odds: Doubles, level: float) -> float:
+    if not np.isfinite(level):
+        return 0.0
+    return float(brentq(lambda shift: expit(odds + shift).mean() - level, -FURTHEST, FURTHEST))
+
+
+def _cells_of(corners: tuple[Corner, ...], side: int, shape: tuple[int, ...]) -> Flags:
+    """Which cells lie in boxes of a side, in voxels."""
+    inside = np.zeros(shape, bool)
+    for corner in corners:
+        inside[tuple(slice(start // CELL, -(-(start + side) // CELL)) for start in corner)] = True
+    return inside
 
 
 def features(powers: LocalPowers, tilt: TiltRange, window: float) -> dict[str, Doubles]:

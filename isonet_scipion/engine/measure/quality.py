@@ -59,11 +59,16 @@ class Quality:
     power_before: float  # in the wedge, over that outside
     power_after: float
     side: int | None = None  # of the boxes that the curves come from
-    boxes: int = 0
+    corners: tuple[Corner, ...] = ()  # of these boxes
     restored: Curve | None = None  # of the hidden-wedge test, as compared with the noisy data
     ceiling: Curve | None = None  # the most that noise lets it be
     agreement: Curve | None = None  # of before and after where measured
     half_curves: HalfCurves | None = None
+
+    @property
+    def boxes(self) -> int:
+        """How many boxes the curves come from."""
+        return len(self.corners)
 
     @property
     def restored_wedge(self) -> tuple[float, float] | None:
@@ -200,7 +205,7 @@ def measure_quality(evidence: Evidence, network: Network, divisor: tuple[int, in
                 corrected = (network(half.show(box)) for half, box in zip(fitting, pair))
                 halves.add("after", *corrected)
     ceiling = test.ceiling() if halves else None
-    return Quality(**basis, side=side, boxes=len(corners), restored=test.curve(), ceiling=ceiling,
+    return Quality(**basis, side=side, corners=tuple(corners), restored=test.curve(), ceiling=ceiling,
                    agreement=agreement.curve(), half_curves=halves)  # fmt: skip
 
 

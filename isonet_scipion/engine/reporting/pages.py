@@ -48,7 +48,8 @@ the phase-flipped tomogram, in this as in the first number: how strong a frequen
 <b>Power in the wedge</b> says how strongly the wedge is filled, not whether it is right.
 <b>Confidence</b>, if it was requested: the expected correlation with the truth in the missing wedge, at each position,
 averaged over about 48 voxels and for waves down to three voxels. It was calibrated on simulated tomograms and the
-builtin model; for other samples, trust its order rather than its values.
+builtin model; for other samples, trust its order rather than its values. For a model that you trained, its level comes
+from the first number's test, and its order says little.
 <b>Halves</b>: two halves corrected by one network share what the network invents, so their agreement in the wedge is
 an upper bound.</p>
 """

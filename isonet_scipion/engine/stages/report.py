@@ -139,22 +139,27 @@ class Reporter:
             entry.halves_fit,
             bool(halves) and entry.halves_fit and self._metadata.by_halves,
         )
-        found = None if mark is None else confidence(evidence, read_calibration())
+        network = self._metadata.network
+        correct_boxes = corrector(self._model, network, entry.tilt)
+        tested = None
+        if report or (mark is not None and not self._metadata.simulated):
+            tested = measure_quality(evidence, lambda box: correct_boxes(box[None])[0], network.divisor)
+        level = None if self._metadata.simulated else tested
+        found = None if mark is None else confidence(evidence, read_calibration(), level)
         if mark is not None and found is None:
             log.warning("%s: too small for a confidence volume.", entry.name)
         elif mark is not None and found is not None:
             path = write_confidence(found, after, border, evidence.voxel_size, mark)
             log.info(
-                "%s: %s, mean %.2f; calibrated on simulated tomograms of 10 A per voxel and the builtin model",
+                "%s: %s, mean %.2f; calibrated on simulated tomograms of 10 A per voxel and the builtin model%s",
                 entry.name,
                 path,
                 found.mean(evidence.sample),
+                ", on the level of the hidden-wedge test" if level and level.restored else "",
             )
-        if not report:
+        if tested is None or not report:
             return
-        network = self._metadata.network
-        correct_boxes = corrector(self._model, network, entry.tilt)
-        quality = measure_quality(evidence, lambda box: correct_boxes(box[None])[0], network.divisor)
+        quality = tested
         content = {
             "name": entry.name,
             "tomogram": before.path,

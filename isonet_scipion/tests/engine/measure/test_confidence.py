@@ -1,5 +1,7 @@
 """The confidence volume: what it is made from, and that it says where."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -10,12 +12,16 @@ from isonet_scipion.engine.measure.confidence import (
     CELL,
     Calibration,
     Confidence,
+    LocalPowers,
     Term,
     confidence,
     features,
+    levels,
     local_powers,
+    shifted,
 )
-from isonet_scipion.engine.measure.quality import Evidence
+from isonet_scipion.engine.measure.fourier_correlation import Curve
+from isonet_scipion.engine.measure.quality import Evidence, Quality
 from isonet_scipion.engine.physics.grey_scale import Shown, measure
 from isonet_scipion.engine.physics.wedge import TiltRange, measured
 
@@ -124,6 +130,61 @@ def test_constant_volumes_do_not_divide_by_zero():
     with np.errstate(all="raise"):
         cells = confidence(Evidence(Shown(flat, measure(flat)), flat, TILT, 10.0), read_calibration()).cells
     assert np.isfinite(cells).all()
+
+
+def hidden_wedge(value, side=48, corners=((0, 0, 0),)):
+    curve = Curve(np.full(side // 2 + 1, value), np.full(side // 2 + 1, 0.01))
+    return Quality(10.0, TILT, 0.0, 0.5, side=side, corners=corners, restored=curve)
+
+
+def test_of_other_models_the_hidden_wedge_test_tells_the_level_and_the_calibration_the_places():
+    before, after = scene((48, 48, 96), noise=0.2)
+    usual, low, high = (
+        confidence(evidence(before, after), read_calibration(), quality).cells
+        for quality in (None, hidden_wedge(0.1), hidden_wedge(0.4))
+    )
+    inside = (slice(None), slice(None), slice(0, 6))  # of the one box
+    powers = local_powers(evidence(before, after))
+    agreement = [
+        powers.both[band][inside].sum() / np.sqrt(powers.before[band][inside].sum() * powers.after[band][inside].sum())
+        for band in range(len(BANDS) - 1)
+    ]
+    for found, value in ((low, 0.1), (high, 0.4)):
+        wanted = np.mean(np.clip(value / np.maximum(agreement, 0.03), 0.02, 0.98))
+        assert found[inside].mean() == pytest.approx(wanted, abs=1e-3)
+        assert found[:, :, :5].mean() > found[:, :, 7:].mean() + 0.03  # beyond the sample, and the box
+    assert (high > low).all() and not np.allclose(usual, low, atol=0.05)
+
+
+def test_of_other_models_it_does_not_count_how_strongly_the_wedge_is_filled(monkeypatch):
+    given = evidence(*scene((48, 48, 96)))
+    powers = local_powers(given)
+    found, usual = [], []
+    for strength in (np.ones(len(BANDS) - 1), np.linspace(0.1, 1, len(BANDS) - 1)):
+        weakened = replace(powers, filled=strength[:, None, None, None] ** 2 * powers.filled)
+        monkeypatch.setattr(module, "local_powers", lambda _, weakened=weakened: weakened)
+        found.append(confidence(given, read_calibration(), hidden_wedge(0.3)).cells)
+        usual.append(confidence(given, read_calibration()).cells)
+    np.testing.assert_allclose(*found, atol=1e-4)
+    assert np.abs(usual[1] - usual[0]).mean() > 0.05
+
+
+def test_a_level_is_the_correlation_over_the_agreement_and_bands_without_a_test_stay():
+    cells = np.ones((len(BANDS) - 1, 2, 1, 1))
+    cells[:, 1] = 100  # not in a tested box
+    powers = LocalPowers(4 * cells, cells, cells, cells)  # agreement 0.5
+    inside = np.array([True, False])[:, None, None]
+    values = np.where(np.arange(33) < 12, 0.3, 0.1)
+    values[[0, 20]] = np.nan
+    found = levels(Curve(values, np.full(33, 0.01)), powers, inside)
+    assert found[0] == pytest.approx(0.6) and found[-1] == pytest.approx(0.2)
+    assert np.isnan(levels(Curve(np.full(33, np.nan), np.full(33, np.nan)), powers, inside)).all()
+    odds = np.linspace(-3, 2, cells.size).reshape(cells.shape)
+    wanted = np.r_[np.nan, found[1:]]
+    moved = shifted(odds, inside, wanted)
+    np.testing.assert_array_equal(moved[0], odds[0])
+    assert 1 / (1 + np.exp(-moved[1:, 0, 0, 0])) == pytest.approx(found[1:])
+    np.testing.assert_allclose(np.diff(moved[1:], axis=1), np.diff(odds[1:], axis=1))
 
 
 def test_a_calibration_is_a_logistic_regression():

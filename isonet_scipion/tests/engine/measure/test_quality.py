@@ -129,7 +129,7 @@ def report_of(values):
     """A report where the hidden-wedge test gave these correlations, with chance falling towards fine shells."""
     shells = np.arange(len(values))
     restored = Curve(np.asarray(values, float), 0.4 / np.maximum(shells, 1))
-    return Quality(10.0, TiltRange(), 0.1, 0.2, 2 * (len(values) - 1), 8, restored).as_dict()
+    return Quality(10.0, TiltRange(), 0.1, 0.2, 2 * (len(values) - 1), ((0, 0, 0),) * 8, restored).as_dict()
 
 
 def test_the_verdict_follows_from_where_the_curve_falls_to_chance():

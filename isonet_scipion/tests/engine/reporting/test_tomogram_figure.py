@@ -40,7 +40,7 @@ def drawn(monkeypatch):
 
 
 def quality(**known):
-    return Quality(10.0, TiltRange(), 0.1, 0.8, side=32, boxes=4, **known)
+    return Quality(10.0, TiltRange(), 0.1, 0.8, side=32, corners=((0, 0, 0),) * 4, **known)
 
 
 def test_what_is_not_known_is_said(drawn, tmp_path):

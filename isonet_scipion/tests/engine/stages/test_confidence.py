@@ -67,6 +67,22 @@ def test_it_needs_no_report_and_is_0_where_there_is_no_data(run):
     assert not list(Path("corrected_tomos").glob("*report*"))
 
 
+def test_the_hidden_wedge_test_tells_its_level_unless_the_model_learned_from_simulated_tomograms(run):
+    prepared(run)
+    words = "on the level of the hidden-wedge test"
+    means = []
+    for simulated in (False, True):
+        network = NetworkSettings(filter_base=2, unet_depth=1, convs_per_depth=2)
+        model = build_unet(network)
+        model.set_weights([0.1 * weights for weights in model.get_weights()])
+        save_model("model.keras", model, ModelMetadata(network, simulated=simulated))
+        status, log = run("predict", "tomograms.star", "model.keras", "--confidence", "True", "--report", "False")
+        assert status == 0 and (words in log) is not simulated, log
+        means.append(open_volume(OURS).data.mean())
+    # an untrained network restores nothing
+    assert means[0] < 0.2 and abs(means[1] - means[0]) > 0.02
+
+
 def test_of_a_tomogram_that_is_too_small_there_is_none_and_the_log_says_so(run):
     write_volume("tomoset/TS_01.mrc", tomogram()[:40], 10.0)
     table_and_model(run)
