@@ -128,7 +128,10 @@ CONFIDENCE = (
 GPU_ID = "GPUs to use, such as 0 or 0,1. Default: all that are visible; without a GPU the CPU works."
 PERCENTILE = "Normalise by the 4th and 96th percentile of the grey values. False: by mean and standard deviation."
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
-PRECISION = "Number format of the network's arithmetic. auto: mixed_bfloat16 on GPUs that have it, else float32."
+PRECISION = (
+    "Number format of the network's arithmetic. auto: mixed_bfloat16 on GPUs that have it and on CPUs with AMX, else "
+    "float32."
+)
 TRAINING_PRECISION = (
     f"{PRECISION} A new network with normalised features and without layers at full resolution is trained in "
     "mixed_float16 on GPUs of compute capability 7 (V100, T4, RTX 20)."

@@ -19,6 +19,7 @@ from isonet_scipion.engine.process.backend import choose_backend, restore_conven
 from isonet_scipion.engine.process.gpus import CPU, NVIDIA_DRIVER, VISIBLE, choose_visible
 from isonet_scipion.engine.process.kept_compilations import MOST_BYTES, Compilations, user_folder
 from isonet_scipion.engine.process.memory import free_address_space, free_main_memory
+from isonet_scipion.engine.process.processor import multiplies_bfloat16
 from isonet_scipion.engine.process.threads import network_threads, require_threads
 
 if TYPE_CHECKING:
@@ -63,8 +64,8 @@ def choose_devices(
     gpu_id : str, optional
         See `gpus.named_gpus`; None: all visible GPUs, and where there is none, the CPU.
     precision : str
-        auto, float32, mixed_bfloat16 or mixed_float16. auto: bfloat16 on GPUs that have it, float16 on those that
-        compute fast in it alone (compute capability 7) if the network allows it, else float32.
+        auto, float32, mixed_bfloat16 or mixed_float16. auto: bfloat16 on GPUs and processors that are fast in it,
+        float16 on GPUs that are fast in it alone (compute capability 7) if the network allows it, else float32.
     fits_float16 : bool
         Whether the network's numbers are sure to stay within float16's range.
     workers : int
@@ -73,8 +74,8 @@ def choose_devices(
     Raises
     ------
     EngineError
-        If the list of GPUs can't be read or names one that is not there, no backend is installed, or limits on memory
-        or threads would let it end the process.
+        If the list of GPUs can't be read or names one that is not there, no backend is installed, the processor can't
+        compute in the format, or limits on memory or threads would let it end the process.
     """
     named = choose_visible(gpu_id)
     choose_backend()
@@ -118,7 +119,11 @@ def choose_devices(
         log.warning("No GPU found%s: the network runs on the CPU, which takes longer.", reason)
     policy = precision
     if precision == "auto":
-        policy = _automatic_policy(backend, fits_float16) if gpus else "float32"
+        policy = _automatic_policy(backend, fits_float16) if gpus else _cpu_policy(backend)
+    elif not gpus and not _cpu_computes_in(backend, precision):
+        raise EngineError(
+            "precision", f"TensorFlow can't compute in {precision} on this processor", "Give precision auto or float32."
+        )
     keras.config.set_dtype_policy(policy)
     replicas = tuple(f"GPU:{number}" for number in range(len(gpus))) or ("CPU:0",)
     return Devices(backend, gpus, policy, replicas if backend in SHARING else replicas[:1])
@@ -216,6 +221,26 @@ def _automatic_policy(backend: str, fits_float16: bool) -> str:
     if capability >= (7,):
         log.info("Number format float32: these GPUs have no bfloat16, and float16's range may not suffice here.")
     return "float32"
+
+
+def _cpu_policy(backend: str) -> str:
+    """Keras's name of the number format that suits the processor."""
+    fast = backend == "tensorflow" and multiplies_bfloat16() and _cpu_computes_in(backend, "mixed_bfloat16")
+    return "mixed_bfloat16" if fast else "float32"
+
+
+def _cpu_computes_in(backend: str, policy: str) -> bool:
+    """Whether the processor can convolve in a number format: TensorFlow's kernels alone lack some on some."""
+    if backend != "tensorflow" or policy == "float32":
+        return True
+    import tensorflow as tf
+
+    ones = tf.ones((3, 3, 3, 4, 4), policy.removeprefix("mixed_"))
+    try:
+        tf.nn.conv3d(ones, ones, [1] * 5, "SAME")
+    except tf.errors.AbortedError:
+        return False
+    return True
 
 
 def _compute_capability(backend: str) -> tuple[int, ...]:

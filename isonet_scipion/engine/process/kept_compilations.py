@@ -11,6 +11,8 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
+from isonet_scipion.engine.process.processor import processor_features
+
 log = logging.getLogger(__name__)
 MOST_BYTES = 512 << 20  # of all that is kept; what was used longest ago goes first
 FOLDER = "isonet_scipion/compiled"
@@ -102,7 +104,4 @@ class Compilations:
 
 def _machine() -> str:
     """A word for the processor's kind: what was compiled for one may hold instructions that another lacks."""
-    told = platform.machine()
-    with suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as lines:
-        told += next((line for line in lines if line.startswith(("flags", "Features"))), "")
-    return hashlib.sha256(told.encode()).hexdigest()[:8]
+    return hashlib.sha256((platform.machine() + processor_features()).encode()).hexdigest()[:8]

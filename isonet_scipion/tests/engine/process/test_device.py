@@ -1,11 +1,14 @@
 """What the devices are asked for, and what they say."""
 
+import os
+import platform
 import subprocess
+import sys
 
 import pytest
 
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.process import device
+from isonet_scipion.engine.process import device, processor
 from isonet_scipion.engine.process.device import Devices, choose_devices, free_memory, is_out_of_memory
 
 GPU = Devices("tensorflow", ("some GPU",), "float32", ("GPU:0",))
@@ -77,11 +80,10 @@ def test_gpus_share_a_batch_where_the_backend_can(monkeypatch, backend, count):
         ((7, 5), True, "mixed_float16", False),
         ((7, 0), False, "float32", True),
         ((6, 1), True, "float32", False),
-        (None, True, "float32", False),
     ],
 )
 def test_the_number_format_suits_gpu_and_network(monkeypatch, caplog, capability, fits_float16, expected, said):
-    monkeypatch.setattr(device, "_gpu_names", lambda _: ("a GPU",) if capability else ())
+    monkeypatch.setattr(device, "_gpu_names", lambda _: ("a GPU",))
     monkeypatch.setattr(device, "_compute_capability", lambda _: capability)
     caplog.set_level("INFO")
     try:
@@ -90,3 +92,47 @@ def test_the_number_format_suits_gpu_and_network(monkeypatch, caplog, capability
         assert choose_devices(None, "mixed_bfloat16", fits_float16).policy == "mixed_bfloat16"  # as it is asked for
     finally:
         choose_devices()
+
+
+@pytest.mark.parametrize(
+    ("features", "backend", "expected"),
+    [
+        ("flags : fpu avx512_bf16 amx_bf16 avx512_fp16 amx_tile amx_int8", "tensorflow", "mixed_bfloat16"),
+        ("flags : fpu avx512_bf16 amx_bf16 avx512_fp16 amx_tile amx_int8", "jax", "float32"),
+        ("flags : fpu avx2 avx512f avx512_bf16", "tensorflow", "float32"),
+        ("Features : fp asimd bf16", "tensorflow", "float32"),
+        ("", "tensorflow", "float32"),
+    ],
+)
+def test_bfloat16_is_chosen_on_processors_that_are_faster_in_it(monkeypatch, features, backend, expected):
+    monkeypatch.setattr(processor, "processor_features", lambda: features)
+    monkeypatch.setattr(device, "_cpu_computes_in", lambda *_: True)
+    assert device._cpu_policy(backend) == expected
+
+
+X86 = pytest.mark.skipif(
+    platform.machine() != "x86_64" or not sys.platform.startswith("linux"), reason="for Linux on x86"
+)
+
+
+@X86
+def test_a_processor_s_own_features_are_read():
+    assert {"flags", "fpu"} <= set(processor.processor_features().replace(":", " ").split())
+
+
+@X86
+@pytest.mark.parametrize(("precision", "works"), [("auto", True), ("mixed_bfloat16", False), ("float32", True)])
+def test_a_number_format_that_the_processor_lacks_is_refused(precision, works):
+    code = f"""
+from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.process.device import choose_devices
+try:
+    print("policy", choose_devices("-1", "{precision}").policy)
+except EngineError as error:
+    print(error)
+"""
+    # oneDNN's own variable: as on a processor of 2013 to 2016
+    without = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2", "KERAS_BACKEND": "tensorflow"}
+    told = subprocess.run([sys.executable, "-c", code], env=without, capture_output=True, text=True).stdout
+    expected = "policy float32" if works else "precision: TensorFlow can't compute in mixed_bfloat16 on this processor"
+    assert expected in told
