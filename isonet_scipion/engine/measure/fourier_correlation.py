@@ -78,6 +78,11 @@ class FourierCorrelation:
             values = np.where(holds, cross / np.sqrt(first * second), 0.0)
             return Curve(np.where(enough, values, np.nan), np.where(enough, independent**-0.5, np.nan))
 
+    def power(self) -> Doubles:
+        """Mean of the first's |F|^2 over the components in each shell; 0 without any."""
+        count = np.bincount(self._shell, self._weight, self._sums.shape[1]) * self._boxes
+        return np.divide(self._sums[1], count, out=np.zeros_like(count), where=count > 0)
+
     def factors(self, empty: float = 0.0) -> Doubles:
         """What the first is to be multiplied by in each shell to be nearest to the second; NaN as in `curve`, or 0.
 

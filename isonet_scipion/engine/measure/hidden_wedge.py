@@ -37,6 +37,8 @@ class HiddenWedgeTest:
         self._shown, self.hidden = hidden_region(size, tilt)
         self._restored = FourierCorrelation(size, self.hidden)
         self._halves = FourierCorrelation(size, self.hidden)
+        self._missing = ~measured_half_space(size, tilt)
+        self._filled = FourierCorrelation(size, self._missing)
 
     def add(self, parts: Floats, network: Callable[[Floats], Floats]) -> None:
         """Test a box, whose correction is the mean of its corrected parts: itself, or its halves.
@@ -56,19 +58,35 @@ class HiddenWedgeTest:
         """Take a box of the two half tomograms into account: their agreement tells how much of the data is noise."""
         self._halves.add(*(filtered(TIPPED.apply(half), self.hidden) for half in (even, odd)))
 
+    def add_filled(self, parts: Floats, network: Callable[[Floats], Floats]) -> None:
+        """Count in how much the network fills into the wedge that a box, as in `add`, lacks itself."""
+        filled = filtered(network(parts).mean(axis=0), self._missing)
+        self._filled.add(filled, filled)
+
     def curve(self) -> Curve:
         """Correlation of the restored with the hidden components."""
         return self._restored.curve(EMPTY)
 
     def strength(self, transfer: Transfer | None = None) -> WedgeStrength | None:
-        """How strongly what was restored is to count, to be nearest to what was hidden; None where nothing tells.
+        """How strongly what is filled into the missing wedge is to count, to be nearest to the truth.
+
+        It is taken to be as right as what was restored in the test, but is stronger: there the network had less to go
+        by. So each shell's factor is that of what was restored, times the ratio of both's amplitudes. Boxes must have
+        been counted in by `add_filled`, too.
 
         Parameters
         ----------
         transfer : Transfer, optional
             Of a CTF-aware network, which makes the density.
+
+        Returns
+        -------
+        WedgeStrength or None
+            None where nothing tells.
         """
-        factors = self._restored.factors(EMPTY)
+        restored, filled = self._restored.power(), self._filled.power()
+        ratio = np.sqrt(np.divide(restored, filled, out=np.ones_like(restored), where=filled > 0))
+        factors = self._restored.factors(EMPTY) * ratio
         known = np.isfinite(factors)
         if not known.any():
             return None

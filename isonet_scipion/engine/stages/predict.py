@@ -176,7 +176,9 @@ def _strength(
         return None
     test = HiddenWedgeTest(side, tilt)
     for corner in affordable_boxes(shown.voxels, side, sample):
-        test.add(shown.show(cut(shown.voxels, corner, side))[None], network)
+        box = shown.show(cut(shown.voxels, corner, side))[None]
+        test.add(box, network)
+        test.add_filled(box, network)
     return test.strength(transfer)
 
 
