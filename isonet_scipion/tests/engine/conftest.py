@@ -1,6 +1,7 @@
 """What the engine's tests share."""
 
 import os
+import sys
 from pathlib import Path
 
 import mrcfile
@@ -25,6 +26,13 @@ def shared_folder(name):
     if not folder.is_dir():
         pytest.skip(f"{folder} is not there")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def single_precision():
+    """Networks that a test builds itself: a stage before it may have chosen another format for this processor."""
+    if "keras" in sys.modules:
+        sys.modules["keras"].config.set_dtype_policy("float32")
 
 
 @pytest.fixture
