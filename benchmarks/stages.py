@@ -42,10 +42,10 @@ TILES = """
 import numpy as np
 from isonet_scipion.engine.network.correction import correct
 from isonet_scipion.engine.network.tiling import automatic_tiling
-from isonet_scipion.engine.io.mrc import open_volume, read_float, write_volume
+from isonet_scipion.engine.io.mrc import open_volume, write_volume
 volume = open_volume("tomoset/t.mrc")
 tiling = automatic_tiling(volume.shape, (8, 8, 8), 1 << 24)
-write_volume("corrected.mrc", correct(read_float(volume), lambda tiles: tiles, tiling), 10.0, volume)
+write_volume("corrected.mrc", correct(volume.data, lambda tiles: tiles, tiling), 10.0, volume)
 """
 
 

@@ -31,7 +31,7 @@ def release(array: Reals) -> None:
 
 
 def release_now_and_then(volume: Reals, plane: int) -> None:
-    """Release a volume that is read plane by plane at every 32nd."""
+    """Release a volume that is read plane by plane, or box by box, at every 32nd."""
     if plane % 32 == 31:
         release(volume)
 

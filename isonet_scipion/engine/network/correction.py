@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from isonet_scipion.engine.arrays import release_now_and_then
 from isonet_scipion.engine.conventions import Normalisation
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.network.tiling import BORDER, HALO, RAMP, Tiling, map_tiles
@@ -45,7 +47,7 @@ def correct(
     Parameters
     ----------
     tomogram : ndarray
-        (z, y, x) float32, protein dark. It is overwritten.
+        (z, y, x) of any real type, protein dark.
     network : callable
         From (batch, z, y, x) to the same shape, normalised, protein bright.
     tiling : Tiling
@@ -72,32 +74,31 @@ def correct(
 
     >>> from isonet_scipion.engine.network.tiling import isonet_tiling
     >>> tomogram = np.random.default_rng(0).normal(size=(24, 40, 40)).astype(np.float32)
-    >>> corrected = correct(tomogram.copy(), lambda tiles: tiles, isonet_tiling(32, 56))
+    >>> corrected = correct(tomogram, lambda tiles: tiles, isonet_tiling(32, 56))
     >>> bool(np.allclose(corrected, tomogram, atol=1e-4))
     True
     """
-    volume = np.negative(tomogram, out=tomogram)
-    shown = Shown(tomogram, measure(volume, normalisation))
-    corrected = filled(shown.normalise(volume), network, tiling, batch_size, progress, kept_beyond)
+    shown = Shown(tomogram, measure(tomogram, normalisation, negated=True))
+    corrected = filled(shown, network, tiling, batch_size, progress, kept_beyond)
     if normalized_output:
         return np.negative(normalise(corrected, normalisation))
     return shown.back(corrected)
 
 
 def filled(
-    volume: Floats,
+    shown: Shown,
     network: Callable[[Floats], Floats],
     tiling: Tiling,
     batch_size: int = 1,
     progress: Callable[[int], None] = lambda done: None,
     kept_beyond: float | None = None,
 ) -> Floats:
-    """As `correct`, of a volume as the network sees it, and on that grey scale.
+    """As `correct`, on the grey scale that the network sees.
 
     Parameters
     ----------
-    volume : ndarray
-        (z, y, x) float32, normalised, protein bright. It is overwritten.
+    shown : Shown
+        The tomogram.
     network, tiling, batch_size, progress, kept_beyond
         As for `correct`.
 
@@ -106,12 +107,20 @@ def filled(
     ndarray
         (z, y, x) float32, normalised, protein bright.
     """
-    corrected = map_tiles(volume, tiling, network, batch_size, progress)
+    corrected = map_tiles(shown.voxels, tiling, lambda tiles: network(shown.show_in_place(tiles)), batch_size, progress)
     if kept_beyond:
-        volume -= corrected
-        for plane, lost in zip(corrected, smooth_planes(volume, HALF_WIDTH * kept_beyond)):
-            plane += lost
+        # all are taken before the first one comes back smoothed
+        lost = smooth_planes(_taken_away(shown, corrected), corrected.shape, HALF_WIDTH * kept_beyond)
+        for plane, smooth in zip(corrected, lost):
+            plane += smooth
     return corrected
+
+
+def _taken_away(shown: Shown, corrected: Floats) -> Iterator[Floats]:
+    """What a network has taken away of a tomogram, plane by plane."""
+    for z, (before, made) in enumerate(zip(shown.voxels, corrected)):
+        yield shown.show(before) - made
+        release_now_and_then(shown.voxels, z)
 
 
 def corrector(
@@ -148,12 +157,17 @@ def corrector(
     def turned(tensor: Any, axes: list[int]) -> Any:
         return ops.flip(tensor, axes) if axes else tensor
 
+    @functools.lru_cache(maxsize=1)  # on the device, for all tiles of one shape
+    def lost(shape: tuple[int, ...]) -> Any:
+        return ops.convert_to_tensor(1 - strength.transfer(shape, tilt)[None]) if strength else None
+
     def correct_tiles(tiles: Floats) -> Floats:
         # turned where it is: copies between the main memory and a GPU would take longer than the network
         source = ops.convert_to_tensor(np.ascontiguousarray(tiles)[..., None])
-        mean = (sum(turned(run(turned(source, axes)), axes) for axes in turned_axes) / len(turns))[..., 0]
+        first, *others = (turned(run(turned(source, axes)), axes)[..., 0] for axes in turned_axes)
+        mean = sum(others, first) / len(turns) if others else first
         if strength is not None:
-            mean = without(ops.cast(mean, "float32"), 1 - strength.transfer(tiles.shape[1:], tilt)[None], BORDER)
+            mean = without(ops.cast(mean, "float32"), lost(tiles.shape[1:]), BORDER)
         result = ops.convert_to_numpy(mean)
         _require_finite(result)
         return result
@@ -163,7 +177,8 @@ def corrector(
 
 def _require_finite(result: Floats) -> None:
     """Raise an EngineError if a network's result is not finite."""
-    if np.isfinite(result.sum(dtype=np.float64)):
+    # single precision is faster, and may overflow where nothing is wrong
+    if np.isfinite(result.sum()) or np.isfinite(result.sum(dtype=np.float64)):
         return
     import keras
 

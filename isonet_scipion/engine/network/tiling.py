@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Tuple
 
 import numpy as np
 
+from isonet_scipion.engine.arrays import release
 from isonet_scipion.engine.conventions import ISONET_RAMP
 from isonet_scipion.engine.errors import EngineError
 
@@ -107,7 +108,7 @@ def automatic_tiling(shape: Shape, divisor: Shape, tile_voxels: int, halo: int =
 
 
 def map_tiles(
-    volume: Floats,
+    volume: Reals,
     tiling: Tiling,
     function: Callable[[Floats], Floats],
     batch_size: int = 1,
@@ -118,11 +119,11 @@ def map_tiles(
     Parameters
     ----------
     volume : ndarray
-        (z, y, x) float32.
+        (z, y, x) of any real type; may be a memory map.
     tiling : Tiling
         The cover.
     function : callable
-        From (batch, z, y, x) to the same shape, float32.
+        From (batch, z, y, x) to the same shape, float32. It may overwrite what it gets, as the next tiles do.
     batch_size : int
         Tiles per call; the last call may have fewer.
     progress : callable
@@ -134,22 +135,24 @@ def map_tiles(
         (z, y, x) float32: the sum of all tiles with weights that add up to 1 everywhere.
     """
     result = np.zeros(volume.shape, np.float32)
+    result[:] = 0  # pages that are read before they are written are asked of the system twice
     axes = [_axis_tiles(length, axis, tiling) for axis, length in enumerate(volume.shape)]
     places = itertools.product(*axes)
+    tiles = np.empty((min(batch_size, int(np.prod(tiling.counts(volume.shape)))), *tiling.tile), np.float32)
     while batch := list(itertools.islice(places, batch_size)):
-        tiles = np.stack([_taken(volume, [axis.source for axis in place]) for place in batch])
-        for place, tile in zip(batch, function(tiles)):
+        for place, tile in zip(batch, tiles):
+            _take(volume, [axis.source for axis in place], tile)
+            release(volume)
+        for place, tile in zip(batch, function(tiles[: len(batch)])):
             _add_blended(result, place, tile)
         progress(len(batch))
     return result
 
 
-def _taken(volume: Floats, sources: list[Integers]) -> Floats:
+def _take(volume: Reals, sources: list[Integers], out: Floats) -> None:
     """volume[np.ix_(*sources)], by slices: mirrored indices go up or down in steps of 1 and turn on a repeated one."""
-    result = np.empty([len(source) for source in sources], volume.dtype)
     for parts in itertools.product(*map(_runs, sources)):
-        result[tuple(inside for inside, _ in parts)] = volume[tuple(outside for _, outside in parts)]
-    return result
+        out[tuple(inside for inside, _ in parts)] = volume[tuple(outside for _, outside in parts)]
 
 
 def _runs(source: Integers) -> list[tuple[slice, slice]]:
@@ -190,5 +193,10 @@ def _axis_tiles(length: int, axis: int, tiling: Tiling) -> Iterator[_AxisTile]:
 def _add_blended(result: Floats, place: tuple[_AxisTile, ...], tile: Floats) -> None:
     z, y, x = place
     plane_weights = y.weights[:, None] * x.weights
-    for plane, weight, values in zip(result[z.target], z.weights, tile[z.inside, y.inside, x.inside]):
-        plane[y.target, x.target] += weight * plane_weights * values
+    weighted = np.empty_like(plane_weights)
+    parts = result[z.target, y.target, x.target], z.weights, tile[z.inside, y.inside, x.inside]
+    for plane, weight, values in zip(*parts):
+        np.multiply(values, plane_weights, out=weighted)
+        if weight < 1:
+            weighted *= weight
+        plane += weighted

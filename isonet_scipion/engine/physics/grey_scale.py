@@ -12,7 +12,7 @@ from isonet_scipion.engine.arrays import release_now_and_then
 from isonet_scipion.engine.conventions import Normalisation
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from isonet_scipion.engine.arrays import Floats, Reals
 
@@ -46,24 +46,36 @@ class Shown:
 
     def show(self, part: Floats) -> Floats:
         """A part of `voxels`, or all of them, as the network sees it: float32, same shape, a copy."""
-        part = np.array(part, np.float32)
-        return self.normalise(part if self.inverted else np.negative(part, out=part))
+        return self.show_in_place(np.array(part, np.float32))
 
-    def normalise(self, bright: Floats) -> Floats:
-        """Bring float32 voxels with protein bright to the network's scale, in place."""
-        bright -= np.float32(self.scale.offset)
-        bright *= np.float32(1 / self.scale.scale)
-        return bright
+    def show_in_place(self, part: Floats) -> Floats:
+        """As `show`, of float32 voxels, which it overwrites."""
+        for plane in _planes(part):
+            self.contrast(plane)
+            plane -= np.float32(self.scale.offset)
+            plane *= np.float32(1 / self.scale.scale)
+        return part
 
     def back(self, values: Floats) -> Floats:
         """What a network made, on the grey scale and with the contrast of `voxels`, in place."""
-        values *= np.float32(self.scale.scale)
-        values += np.float32(self.scale.offset)
-        return self.contrast(values)
+        for plane in _planes(values):
+            plane *= np.float32(self.scale.scale)
+            plane += np.float32(self.scale.offset)
+            self.contrast(plane)
+        return values
 
     def contrast(self, bright: Floats) -> Floats:
-        """Voxels with protein bright, with the contrast of `voxels`, in place."""
+        """Voxels with protein bright, with the contrast of `voxels`, or the other way round, in place."""
         return bright if self.inverted else np.negative(bright, out=bright)
+
+
+def _planes(array: Floats) -> Iterator[Floats]:
+    """An array, or its last two axes' planes in turn: each stays in the processor's cache for several steps."""
+    if array.ndim <= 2:
+        yield array
+        return
+    for part in array:
+        yield from _planes(part)
 
 
 def measure(

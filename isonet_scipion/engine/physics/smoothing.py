@@ -8,7 +8,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from isonet_scipion.engine.arrays import Floats, Integers
 
@@ -17,7 +17,7 @@ MOST_BINNED = 8
 FEWEST_BINS = 16  # along an axis; its last bin may hold less than the others
 
 
-def smooth_planes(volume: Floats, deviation: float) -> Iterator[Floats]:
+def smooth_planes(planes: Iterable[Floats], shape: tuple[int, ...], deviation: float) -> Iterator[Floats]:
     """The xy-planes of a volume after a Gaussian, mirrored at the faces, each in turn.
 
     Where the Gaussian is wide, the volume is binned, smoothed, and interpolated linearly; the Gaussian is narrower by
@@ -25,8 +25,10 @@ def smooth_planes(volume: Floats, deviation: float) -> Iterator[Floats]:
 
     Parameters
     ----------
-    volume : ndarray
-        (z, y, x) float32.
+    planes : iterable of ndarray
+        Those of the volume, (y, x) float32. All are taken before the first one is given.
+    shape : tuple of int
+        Of the volume (z, y, x).
     deviation : float
         Of the Gaussian in voxels.
 
@@ -36,29 +38,33 @@ def smooth_planes(volume: Floats, deviation: float) -> Iterator[Floats]:
         (y, x) float32.
     """
     most = int(np.clip(deviation / LEAST_BINNED, 1, MOST_BINNED))
-    bins = np.array([max(1, min(most, length // FEWEST_BINS)) for length in volume.shape])
+    bins = np.array([max(1, min(most, length // FEWEST_BINS)) for length in shape])
     # variances of a box of `bins` samples and of linear interpolation between its sums
     left = np.sqrt(deviation**2 - (bins**2 - 1) / 12 - (bins**2 - 1) / 6) / bins
-    binned = gaussian_filter(_binned(volume, bins), left)
-    z, y, x = (_interpolation(length, step) for length, step in zip(volume.shape, bins))
+    binned = gaussian_filter(_binned(planes, shape, bins), left)
+    z, y, x = (_interpolation(length, step) for length, step in zip(shape, bins))
     last = None  # the number of a binned plane, and it and the next one at full width
     for low, share in zip(*z):
         if low != last:
-            planes = [_widened(binned[number], y, x) for number in (low, min(low + 1, len(binned) - 1))]
+            here, following = (_widened(binned[number], y, x) for number in (low, min(low + 1, len(binned) - 1)))
+            following -= here
             last = low
-        yield planes[0] + np.float32(share) * (planes[1] - planes[0])
+        yield here + np.float32(share) * following
 
 
-def _binned(volume: Floats, bins: Integers) -> Floats:
+def _binned(planes: Iterable[Floats], shape: tuple[int, ...], bins: Integers) -> Floats:
     """Means over blocks of `bins` voxels (z, y, x); the last ones hold what there is."""
-    edges = [np.arange(0, length, step) for length, step in zip(volume.shape, bins)]
-    counts = [np.diff(edge, append=length) for edge, length in zip(edges, volume.shape)]
-    result = np.empty([len(edge) for edge in edges], np.float32)
-    for place, start in enumerate(edges[0]):
-        plane = volume[start : start + bins[0]].sum(axis=0)
-        rows = np.add.reduceat(plane, edges[1], axis=0)
-        result[place] = np.add.reduceat(rows, edges[2], axis=1)
-        result[place] /= counts[0][place] * counts[1][:, None] * counts[2]
+    edges = [np.arange(0, length, step) for length, step in zip(shape, bins)]
+    counts = [np.diff(edge, append=length) for edge, length in zip(edges, shape)]
+    result, total = np.empty([len(edge) for edge in edges], np.float32), np.zeros(shape[1:], np.float32)
+    for z, plane in enumerate(planes, 1):
+        total += plane
+        if z % bins[0] == 0 or z == shape[0]:
+            place = (z - 1) // bins[0]
+            rows = np.add.reduceat(total, edges[1], axis=0)
+            result[place] = np.add.reduceat(rows, edges[2], axis=1)
+            result[place] /= counts[0][place] * counts[1][:, None] * counts[2]
+            total[:] = 0
     return result
 
 

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any, Tuple
 
 import numpy as np
 
-from isonet_scipion.engine.arrays import release
+from isonet_scipion.engine.arrays import release, release_now_and_then
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from isonet_scipion.engine.arrays import Floats, Reals
     from isonet_scipion.engine.sampling.mask_values import Mask
 
@@ -64,19 +66,20 @@ def choose_boxes(volume: Floats, side: int, most: int, mask: Reals | Mask | None
     axes = [range(length % side // 2, length - side + 1, side) for length in volume.shape]
     corners = list(itertools.product(*axes))
     if mask is not None:
-        content = [float((_every_other(mask, corner, side) > 0.5).mean()) for corner in corners]
+        content = [float((box > 0.5).mean()) for box in _every_other(mask, corners, side)]
     else:
-        content = [float(_every_other(volume, corner, side).std(dtype=np.float64)) for corner in corners]
+        content = [float(box.std(dtype=np.float64)) for box in _every_other(volume, corners, side)]
     sample = [corner for corner, held in zip(corners, content) if held >= ENOUGH * max(content)]
     places = np.linspace(0, len(sample) - 1, min(most, len(sample)) + 2)[1:-1].round().astype(int)
     return [sample[place] for place in np.unique(places)]
 
 
-def _every_other(volume: Any, corner: Corner, side: int) -> Floats:
-    """An eighth of the voxels of the box at a corner, which tells as well what is in it."""
-    box = np.array(volume[tuple(slice(start, start + side, 2) for start in corner)], np.float32)
+def _every_other(volume: Any, corners: list[Corner], side: int) -> Iterator[Floats]:
+    """An eighth of the voxels of the boxes at some corners, which tells as well what is in them."""
+    for number, corner in enumerate(corners):
+        yield np.array(volume[tuple(slice(start, start + side, 2) for start in corner)], np.float32)
+        release_now_and_then(volume, number)  # boxes side by side have pages in common
     release(volume)
-    return box
 
 
 def cut(volume: Any, corner: Corner, side: int) -> Floats:

@@ -137,7 +137,8 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
             made = tiles.filled(shown, correct_tiles, metadata.kept_beyond, task)
             made = shown.contrast(normalise(made, normalisation)) if settings.normalized_output else shown.back(made)
             corrected = made if corrected is None else np.add(corrected, made, out=corrected)
-        corrected /= np.float32(len(parts))
+        if len(parts) > 1:
+            corrected /= np.float32(len(parts))
         if border is not None:
             corrected = _with_border(volume, border, corrected, shown if settings.normalized_output else None)
         rounded = stored_or_float32(corrected, settings.output_type, entry.name)
@@ -306,8 +307,7 @@ class _Tiles:
                 count = int(np.prod(tiling.counts(shape)))
                 log.debug("%s: tiles of %s, %.2f times its voxels", task, tiling.tile, tiling.load(shape))
                 with Progress(task, count, "tiles") as progress:
-                    voxels = shown.show(shown.voxels)
-                    return filled(voxels, network, tiling, self._batch, progress.advance, kept_beyond)
+                    return filled(shown, network, tiling, self._batch, progress.advance, kept_beyond)
             except Exception as error:
                 if not is_out_of_memory(error) or (self._fixed and self._batch == 1):
                     raise

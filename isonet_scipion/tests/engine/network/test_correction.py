@@ -97,6 +97,36 @@ def test_what_is_larger_than_the_training_showed_stays(length, kept):
     np.testing.assert_allclose(result(32)[inside], (0.5 + 0.5 * kept) * tomogram[inside], atol=0.01)
 
 
+@pytest.mark.parametrize("kept_beyond", [None, 8])
+def test_a_tomogram_is_corrected_from_its_file_which_stays_as_it_is(tmp_path, kept_beyond):
+    tomogram = np.random.default_rng(0).integers(-100, 100, (20, 50, 60)).astype(np.int8)
+    tomogram.tofile(tmp_path / "t")
+    mapped = np.memmap(tmp_path / "t", np.int8, "r", shape=tomogram.shape)
+    tiling = isonet_tiling(20, 40)
+    results = [
+        correct(volume, lambda tiles: np.tanh(tiles, out=tiles), tiling, kept_beyond=kept_beyond)
+        for volume in (mapped, tomogram.astype(np.float32))
+    ]
+    np.testing.assert_array_equal(*results)
+    np.testing.assert_array_equal(mapped, tomogram)
+    assert 1 < np.abs(results[0] - tomogram).max() < 200
+
+
+def test_what_tiles_of_one_shape_lose_is_made_once(monkeypatch):
+    model, shape = network(1)
+    strength, made = WedgeStrength((0.5,), (0.25,)), []
+
+    def transfer(self, sides, tilt):
+        made.append(sides)
+        return np.ones((*sides[:2], sides[2] // 2 + 1), np.float32)
+
+    monkeypatch.setattr(WedgeStrength, "transfer", transfer)
+    correct_tiles = corrector(model, shape, OTHER, strength)
+    for part in (tiles(), tiles(), tiles()[:1], tiles()[:, :, :8]):
+        correct_tiles(part)
+    assert made == [(8, 12, 16), (8, 8, 16)]
+
+
 def test_what_is_filled_in_is_weakened_on_the_device():
     model, shape = network(1)
     plain = corrector(model, shape, OTHER)(tiles())

@@ -81,7 +81,7 @@ def test_corrected_tomogram_is_in_the_inputs_grey_scale_and_what_the_network_see
         seen.append(tiles)
         return tiles
 
-    result = correct(tomogram.copy(), network, isonet_tiling(20, 40), normalisation=normalisation)
+    result = correct(tomogram, network, isonet_tiling(20, 40), normalisation=normalisation)
     np.testing.assert_allclose(result, tomogram, rtol=1e-4)
     everything = np.concatenate([tiles.ravel() for tiles in seen])
     assert everything.max() > 1.5 * -everything.min()

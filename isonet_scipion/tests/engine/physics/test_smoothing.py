@@ -13,7 +13,7 @@ def test_smoothing_from_a_binned_copy_is_the_gaussian(shape, deviation):
     volume = np.random.default_rng(0).normal(size=shape).astype(np.float32)
     volume += np.linspace(0, 2, shape[1], dtype=np.float32)[:, None]  # a slope shows a shift
     exact = gaussian_filter(volume, deviation)
-    result = np.stack(list(smooth_planes(volume, deviation)))
+    result = np.stack(list(smooth_planes(iter(volume), shape, deviation)))
     assert result.shape == shape and result.dtype == np.float32
     assert (result - exact).std() < 0.02 * volume.std()
     inside = (slice(None), slice(12, -12), slice(12, -12))
