@@ -52,7 +52,7 @@ def upright_plane(volume: Reals, axis: int, place: int) -> Floats:
         (z, x) or (z, y), float32.
     """
     plane = np.empty((volume.shape[0], volume.shape[3 - axis]), np.float32)
-    for z, rows in enumerate(volume):
+    for z, rows in enumerate(np.asarray(volume)):  # parts of a memory map itself take longer to make
         plane[z] = rows[place] if axis == 1 else rows[:, place]
         release_now_and_then(volume, z)
     release(volume)

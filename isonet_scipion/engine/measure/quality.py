@@ -14,7 +14,7 @@ from isonet_scipion.engine.measure.fourier_correlation import CERTAIN, Curve, Fo
 from isonet_scipion.engine.measure.half_agreement import HalfCurves
 from isonet_scipion.engine.measure.hidden_wedge import HiddenWedgeTest
 from isonet_scipion.engine.measure.verdict import Verdict
-from isonet_scipion.engine.measure.wedge_power import wedge_power_ratio
+from isonet_scipion.engine.measure.wedge_power import power_ratio, xz_power
 from isonet_scipion.engine.physics.fourier import filtered
 from isonet_scipion.engine.physics.wedge import TiltRange, measured_half_space
 from isonet_scipion.engine.sampling.even_boxes import Corner, box_side, choose_boxes, cut
@@ -48,6 +48,7 @@ class Evidence:
     halves: tuple[Shown, ...] | None = None
     halves_fit: bool = False
     by_halves: bool = False
+    spectra: tuple[Doubles | None, Doubles | None] = (None, None)  # by `xz_power`, of before and after, where known
 
 
 @dataclass(frozen=True)
@@ -174,12 +175,13 @@ def measure_quality(evidence: Evidence, network: Network, divisor: tuple[int, in
     (0.0, None)
     """
     tilt = evidence.tilt
-    power = (wedge_power_ratio(volume, tilt) for volume in (evidence.before.voxels, evidence.after))
+    volumes = zip((evidence.before.voxels, evidence.after), evidence.spectra)
+    powers = [power_ratio(xz_power(volume) if known is None else known, tilt) for volume, known in volumes]
     basis: dict[str, Any] = {
         "voxel_size": evidence.voxel_size,
         "tilt": tilt,
-        "power_before": next(power),
-        "power_after": next(power),
+        "power_before": powers[0],
+        "power_after": powers[1],
     }
     side = box_side(evidence.after.shape, divisor)
     if side is None:

@@ -3,49 +3,74 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from isonet_scipion.engine.arrays import upright_plane
 from isonet_scipion.engine.measure.wedge_power import power_ratio, xz_power
-from isonet_scipion.engine.reporting.picture import GREY_PERCENTILES, panels, picture
+from isonet_scipion.engine.reporting.picture import (
+    GREY_PERCENTILES,
+    TITLE_ROWS,
+    drawn,
+    empty_canvas,
+    panels,
+    write_picture,
+)
 
 if TYPE_CHECKING:
-    from isonet_scipion.engine.arrays import Floats, Reals
+    from isonet_scipion.engine.arrays import Doubles, Reals
     from isonet_scipion.engine.physics.wedge import TiltRange
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A tomogram before and after its correction, drawn."""
+
+    pixels: Reals  # (rows, columns, 4) uint8, without the title
+    spectra: tuple[Doubles, Doubles]  # of the xz-planes, by `xz_power`, before and after
 
 
 def save_comparison(
     path: str | os.PathLike[str], before: Reals, after: Reals, voxel_size: float, tilt: TiltRange, title: str
-) -> None:
+) -> Comparison:
+    """As `compare`, with a title, and write the picture to a PNG file; an EngineError if it can't be written."""
+    pixels, spectra = _drawn(before, after, voxel_size, tilt, title)
+    write_picture(path, pixels)
+    return Comparison(pixels[TITLE_ROWS:], spectra)
+
+
+def compare(before: Reals, after: Reals, voxel_size: float, tilt: TiltRange) -> Comparison:
     """Draw central slices and xz power spectra of a tomogram before and after its correction.
 
     Parameters
     ----------
-    path : path
-        PNG file to write.
     before, after : ndarray
         (z, y, x), the same grey scale; may be memory maps.
     voxel_size : float
         In A.
     tilt : TiltRange
         Of the tilt series.
-    title : str
-        Of the picture.
-
-    Raises
-    ------
-    EngineError
-        If the file can't be written.
     """
-    with picture(path, 16, 9) as figure:
-        draw_comparison(panels(figure, 2, 4), before, after, voxel_size, tilt)
-        figure.suptitle(title, parse_math=False)  # a name may hold $
+    pixels, spectra = _drawn(before, after, voxel_size, tilt, "")
+    return Comparison(pixels[TITLE_ROWS:], spectra)
 
 
-def draw_comparison(axes: Reals, before: Reals, after: Reals, voxel_size: float, tilt: TiltRange) -> None:
-    """Draw into (2, 4) axes what `save_comparison` draws."""
+def _drawn(
+    before: Reals, after: Reals, voxel_size: float, tilt: TiltRange, title: str
+) -> tuple[Reals, tuple[Doubles, Doubles]]:
+    spectra = xz_power(before), xz_power(after)
+    with empty_canvas(16, 9) as canvas:
+        axes = panels(canvas.figure, 2, 4)
+        _draw_slices(axes[:, :3], before, after, voxel_size)
+        for panel, spectrum, when in zip(axes[:, 3], spectra, ("before", "after")):
+            _draw_spectrum(panel, spectrum, voxel_size, tilt, when)
+        canvas.figure.suptitle(title, parse_math=False)  # a name may hold $
+        return drawn(canvas), spectra
+
+
+def _draw_slices(axes: Reals, before: Reals, after: Reals, voxel_size: float) -> None:
     depth, height, width = before.shape
     low, high = np.percentile(np.asarray(before[depth // 2], np.float32), GREY_PERCENTILES)
     for row, volume, when in ((axes[0], before, "before"), (axes[1], after, "after")):
@@ -59,11 +84,9 @@ def draw_comparison(axes: Reals, before: Reals, after: Reals, voxel_size: float,
             grey = {"cmap": "gray", "vmin": low, "vmax": high, "origin": "lower", "extent": extent}
             panel.imshow(np.asarray(image, np.float32), **grey)
             panel.set(title=f"{name} {when}", xlabel=f"{horizontal} (nm)", ylabel=f"{vertical} (nm)")
-        _draw_spectrum(row[3], volume, voxel_size, tilt, when)
 
 
-def _draw_spectrum(panel: Any, volume: Floats, voxel_size: float, tilt: TiltRange, when: str) -> None:
-    spectrum = xz_power(volume)
+def _draw_spectrum(panel: Any, spectrum: Doubles, voxel_size: float, tilt: TiltRange, when: str) -> None:
     power = np.log10(spectrum + np.finfo(float).tiny)
     nyquist = 10 / (2 * voxel_size)  # 1/nm
     low, high = np.percentile(power, (5, 99.8))

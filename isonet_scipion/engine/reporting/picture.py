@@ -16,16 +16,21 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
+    from isonet_scipion.engine.arrays import Reals
+
 DOTS_PER_INCH = 100
 GREY_PERCENTILES = (1, 99)  # of a slice, that are drawn black and white
 MOST_PICTURE = 64 << 20  # bytes
 LEFT, RIGHT, BOTTOM, TOP = 0.65, 0.15, 0.5, 0.75  # inches beside all panels, for what is written there
 BETWEEN = (0.75, 0.85)  # inches between panels that are beside and above each other
+TITLE_ROWS = 40  # pixels of TOP that the picture's title takes; the rest and BOTTOM make up what is between panels
 SOFTWARE = {"Software": "isonet_scipion"}  # that a picture says it was made by
 
 
 @contextmanager
-def picture(path: str | os.PathLike[str], width: float, height: float) -> Iterator[Figure]:
+def picture(
+    path: str | os.PathLike[str], width: float, height: float, below_title: Reals | None = None
+) -> Iterator[Figure]:
     """Draw a picture (.png): the file appears, whole, once the figure is drawn.
 
     A matplotlibrc, which may ask for LaTeX or fonts that are not there, does not count.
@@ -35,7 +40,9 @@ def picture(path: str | os.PathLike[str], width: float, height: float) -> Iterat
     path : path
         File to write.
     width, height : float
-        In inches.
+        In inches, of what is drawn.
+    below_title : ndarray, optional
+        (rows, columns, 4) uint8, of the same width: drawn already, it comes between the title and the rest.
 
     Yields
     ------
@@ -47,18 +54,37 @@ def picture(path: str | os.PathLike[str], width: float, height: float) -> Iterat
     EngineError
         If the file can't be written.
     """
-    from matplotlib import image, style
+    with empty_canvas(width, height) as canvas:
+        yield canvas.figure
+        pixels = drawn(canvas)
+    if below_title is not None:
+        pixels = np.concatenate([pixels[:TITLE_ROWS], below_title, pixels[TITLE_ROWS:]])
+    write_picture(path, pixels)
+
+
+@contextmanager
+def empty_canvas(width: float, height: float) -> Iterator[Any]:
+    """Of a figure (inches) on which nothing of the user's settings counts; call `drawn` before it ends."""
+    from matplotlib import style
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     with style.context("default"):
-        figure = Figure(figsize=(width, height), dpi=DOTS_PER_INCH, layout="constrained")
-        canvas: Any = FigureCanvasAgg(figure)
-        yield figure
-        canvas.draw()  # once: figure.savefig draws twice
-        with replacing(path) as temporary:
-            pixels = np.asarray(canvas.buffer_rgba())
-            image.imsave(temporary, pixels, format="png", dpi=DOTS_PER_INCH, metadata=SOFTWARE)
+        yield FigureCanvasAgg(Figure(figsize=(width, height), dpi=DOTS_PER_INCH, layout="constrained"))
+
+
+def drawn(canvas: Any) -> Reals:
+    """The pixels of a canvas, (rows, columns, 4) uint8."""
+    canvas.draw()  # once: figure.savefig draws twice
+    return np.asarray(canvas.buffer_rgba())
+
+
+def write_picture(path: str | os.PathLike[str], pixels: Reals) -> None:
+    """Write a picture, whole, of (rows, columns, 4) uint8; errors as of `picture`."""
+    from matplotlib import image
+
+    with replacing(path) as temporary:
+        image.imsave(temporary, pixels, format="png", dpi=DOTS_PER_INCH, metadata=SOFTWARE)
 
 
 def panels(figure: Figure, rows: int, columns: int) -> Any:

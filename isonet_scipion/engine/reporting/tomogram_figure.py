@@ -9,7 +9,6 @@ import numpy as np
 
 from isonet_scipion.engine.measure.fourier_correlation import CERTAIN, Curve
 from isonet_scipion.engine.measure.quality import THRESHOLD, Quality
-from isonet_scipion.engine.reporting.comparison_figure import draw_comparison
 from isonet_scipion.engine.reporting.confidence_figure import draw_confidence
 from isonet_scipion.engine.reporting.picture import panels, picture
 
@@ -18,12 +17,13 @@ if TYPE_CHECKING:
 
     from isonet_scipion.engine.arrays import Reals
     from isonet_scipion.engine.measure.confidence import Confidence
+    from isonet_scipion.engine.reporting.comparison_figure import Comparison
 
 BEFORE, AFTER, NEUTRAL = "tab:gray", "tab:blue", "tab:orange"
 
 
 def save_report(
-    path: str | os.PathLike[str], before: Reals, after: Reals, quality: Quality, title: str,
+    path: str | os.PathLike[str], compared: Comparison, after: Reals, quality: Quality, title: str,
     confidence: Confidence | None = None,
 ) -> None:  # fmt: skip
     """Draw a tomogram before and after its correction, and the curves of its report.
@@ -32,8 +32,10 @@ def save_report(
     ----------
     path : path
         PNG file to write.
-    before, after : ndarray
-        (z, y, x), the same grey scale; may be memory maps.
+    compared : Comparison
+        The tomogram before and after.
+    after : ndarray
+        (z, y, x); may be a memory map.
     quality : Quality
         The numbers.
     title : str
@@ -46,14 +48,14 @@ def save_report(
     EngineError
         If the file can't be written.
     """
-    with picture(path, 16, 12.5 if confidence is None else 16.5) as figure:
-        axes = panels(figure, 3 if confidence is None else 4, 4)
-        draw_comparison(axes[:2], before, after, quality.voxel_size, quality.tilt)
+    with picture(path, 16, 4.7 if confidence is None else 9, compared.pixels) as figure:
+        axes = panels(figure, 1 if confidence is None else 2, 4)
         if confidence is not None:
-            draw_confidence(axes[3], after, confidence, quality.voxel_size)
-        for panel, draw in zip(axes[2], (_draw_restored, _draw_agreement, _draw_halves, _draw_resolutions)):
+            draw_confidence(axes[1], after, confidence, quality.voxel_size)
+        for panel, draw in zip(axes[0], (_draw_restored, _draw_agreement, _draw_halves, _draw_resolutions)):
             draw(panel, quality)
-        figure.suptitle(title, fontsize=16, parse_math=False)  # a name may hold $
+        # a name may hold $; 0.1 inches from the top
+        figure.suptitle(title, y=1 - 0.1 / figure.get_size_inches()[1], fontsize=16, parse_math=False)
 
 
 def _draw_restored(panel: Axes, quality: Quality) -> None:

@@ -148,7 +148,7 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
         table.update(entry, {"rlnCorrectedTomoName": target, **scale})
         after = open_volume(target)
         box = (slice(None),) * 3 if border is None else border.box
-        save_comparison(
+        compared = save_comparison(
             target.with_suffix(".png"),
             volume.data[box],
             grey_values(after.data[box], entry.corrected_scale),
@@ -161,7 +161,7 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
             known = [part for averaged in parts for part in averaged]
             halves = known if len(known) > 1 else entry.open_halves(volume)
             mark = confidence_marks.get(confidence_path(target))
-            reporter.write(entry, volume, halves, after, border, mark, settings.report)
+            reporter.write(entry, volume, halves, after, border, mark, settings.report, compared)
     if settings.report:
         log.info("%s", write_tomograms_page(settings.output_dir))
     _tell_how_to_look(volume, target)

@@ -22,6 +22,7 @@ from isonet_scipion.engine.measure.quality import Evidence, measure_quality
 from isonet_scipion.engine.network.correction import corrector
 from isonet_scipion.engine.network.model_file import load_model, read_metadata
 from isonet_scipion.engine.process.device import choose_devices
+from isonet_scipion.engine.reporting.comparison_figure import Comparison, compare
 from isonet_scipion.engine.reporting.pages import require_own_page, write_tomograms_page
 from isonet_scipion.engine.reporting.tomogram_figure import save_report
 from isonet_scipion.engine.settings import ReportSettings
@@ -96,7 +97,7 @@ class Reporter:
 
     def write(
         self, entry: TomogramEntry, before: Volume, halves: Sequence[Volume], after: Volume, border: Border | None,
-        mark: bytes | None = None, report: bool = True,
+        mark: bytes | None = None, report: bool = True, compared: Comparison | None = None,
     ) -> None:  # fmt: skip
         """Write NAME_report.json and .png, and the confidence volume, beside the corrected tomogram.
 
@@ -114,6 +115,8 @@ class Reporter:
             Of the confidence volume; None: there is to be none.
         report : bool
             Whether there is to be a report.
+        compared : Comparison, optional
+            Of the boxes of `before` and `after` that hold data, where they were drawn already.
         """
         if before.shape != after.shape:
             raise EngineError(
@@ -139,6 +142,15 @@ class Reporter:
             entry.halves_fit,
             bool(halves) and entry.halves_fit and self._metadata.by_halves,
         )
+        if border is not None and border.empty is not None:
+            compared = None  # the report's slices are mirrored into empty places
+        if compared is None and report:
+            compared = compare(original, corrected, evidence.voxel_size, entry.tilt)
+        if compared is not None:
+            # the network may see another tomogram than that before: a phase-flipped one, or the mean of its halves
+            is_same = not is_mean and (transfer is None or transfer.comes_flipped)
+            spectra = compared.spectra[0] if is_same else None, compared.spectra[1]
+            evidence = dataclasses.replace(evidence, spectra=spectra)
         network = self._metadata.network
         correct_boxes = corrector(self._model, network, entry.tilt)
         tested = None
@@ -157,7 +169,7 @@ class Reporter:
                 found.mean(evidence.sample),
                 ", on the level of the hidden-wedge test" if level and level.restored else "",
             )
-        if tested is None or not report:
+        if tested is None or compared is None or not report:
             return
         quality = tested
         content = {
@@ -179,7 +191,7 @@ class Reporter:
         path = report_path(after.path)
         flipped = " Compared with the phase-flipped tomogram." if transfer else ""
         title = f"{entry.name}. {words}{flipped}"
-        save_report(path.with_suffix(".png"), original, corrected, quality, title, found)
+        save_report(path.with_suffix(".png"), compared, corrected, quality, title, found)
         write_report(path, content)
         if quality.restored_wedge:
             log.info("%s: restored wedge correlation %.3f, chance %.3f", entry.name, *quality.restored_wedge)

@@ -5,10 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from isonet_scipion.engine.measure import quality as quality_module
 from isonet_scipion.engine.measure.fourier_correlation import CERTAIN, Curve, FourierCorrelation
 from isonet_scipion.engine.measure.hidden_wedge import TIPPED, HiddenWedgeTest, hidden_region
 from isonet_scipion.engine.measure.quality import Evidence, Quality, measure_quality
 from isonet_scipion.engine.measure.verdict import Verdict
+from isonet_scipion.engine.measure.wedge_power import xz_power
 from isonet_scipion.engine.physics.fourier import filtered
 from isonet_scipion.engine.physics.grey_scale import GreyScale, Shown
 from isonet_scipion.engine.physics.wedge import TiltRange, apply_wedge, measured_half_space
@@ -169,3 +171,17 @@ def test_boxes_lie_inside_and_apart(shape, most):
     assert all(0 <= c <= n - side for corner in corners for c, n in zip(corner, shape))
     apart = [max(abs(a - b) for a, b in zip(p, q)) for i, p in enumerate(corners) for q in corners[:i]]
     assert all(distance >= side for distance in apart)
+
+
+def test_spectra_that_are_known_are_not_made_again(monkeypatch):
+    before, after = noise(0), noise(1)
+    spectra = xz_power(before), xz_power(after)
+    made = []
+    monkeypatch.setattr(quality_module, "xz_power", lambda volume: made.append(volume) or xz_power(volume))
+    found = []
+    for known in ((None, None), (None, spectra[1]), spectra):
+        evidence = Evidence(Shown(before, GreyScale(0, 1)), after, TiltRange(), 10.0, spectra=known)
+        quality = measure_quality(evidence, lambda box: box, (8, 8, 8))
+        found.append((quality.power_before, quality.power_after, len(made)))
+    assert [count for *_, count in found] == [2, 3, 3]
+    assert found[0][:2] == found[1][:2] == found[2][:2]

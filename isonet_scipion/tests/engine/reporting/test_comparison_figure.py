@@ -5,7 +5,8 @@ from matplotlib.image import imread
 
 from isonet_scipion.engine.measure.wedge_power import wedge_power_ratio, xz_power
 from isonet_scipion.engine.physics.wedge import TiltRange
-from isonet_scipion.engine.reporting.comparison_figure import save_comparison
+from isonet_scipion.engine.reporting.comparison_figure import compare, save_comparison
+from isonet_scipion.engine.reporting.picture import TITLE_ROWS
 from isonet_scipion.engine.simulation.phantom import Example
 
 
@@ -29,11 +30,18 @@ def test_power_of_a_wave_is_where_its_frequency_says():
 
 def test_picture_is_written_whole(tmp_path):
     truth, tomogram = Example((24, 40, 32)).make()
-    save_comparison(tmp_path / "p.png", tomogram, -truth, 10.0, TiltRange(), "phantom")
+    compared = save_comparison(tmp_path / "p.png", tomogram, -truth, 10.0, TiltRange(), "phantom $")
     picture = imread(tmp_path / "p.png")
     assert picture.shape == (900, 1600, 4)
     assert picture[..., :3].std() > 0.1
     assert [path.name for path in tmp_path.iterdir()] == ["p.png"]
+    # the report takes all but the title
+    pixels = np.rint(255 * picture).astype(np.uint8)
+    np.testing.assert_array_equal(compared.pixels, pixels[TITLE_ROWS:])
+    assert pixels[:TITLE_ROWS, :, :3].min() == 0
+    untitled = compare(tomogram, -truth, 10.0, TiltRange())
+    np.testing.assert_array_equal(untitled.pixels, compared.pixels)
+    np.testing.assert_array_equal(untitled.spectra[1], xz_power(-truth))
 
 
 def test_released_real_tomogram_has_an_empty_wedge(real_data):

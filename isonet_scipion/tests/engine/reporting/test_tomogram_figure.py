@@ -10,8 +10,12 @@ from isonet_scipion.engine.measure.fourier_correlation import Curve
 from isonet_scipion.engine.measure.quality import Quality
 from isonet_scipion.engine.physics.wedge import TiltRange
 from isonet_scipion.engine.reporting import tomogram_figure
+from isonet_scipion.engine.reporting.comparison_figure import compare
+from isonet_scipion.engine.reporting.picture import TITLE_ROWS
 
 SHELLS = 17
+VOLUME = np.random.default_rng(0).normal(size=(16, 20, 24)).astype(np.float32)
+COMPARED = compare(VOLUME, 2 * VOLUME, 10.0, TiltRange())
 
 
 @pytest.fixture
@@ -28,8 +32,7 @@ def drawn(monkeypatch):
     monkeypatch.setattr(tomogram_figure, "picture", kept)
 
     def draw(path, quality, title="t"):
-        volume = np.random.default_rng(0).normal(size=(16, 20, 24)).astype(np.float32)
-        tomogram_figure.save_report(path, volume, 2 * volume, quality, title)
+        tomogram_figure.save_report(path, COMPARED, 2 * VOLUME, quality, title)
         panels = figures[-1].axes
         texts = [text.get_text() for panel in panels for text in panel.texts]
         labels = [line.get_label() for panel in panels for line in panel.lines]
@@ -74,6 +77,7 @@ def test_nothing_that_is_written_leaves_the_picture_or_meets_another_panel(drawn
     figure = drawn.figures[-1]
     assert draws == [figure]
     title = figure.texts[0].get_window_extent()
+    assert title.y0 > figure.bbox.height - TITLE_ROWS
     boxes = [*(panel.get_tightbbox() for panel in figure.axes), title]
     width, height = figure.bbox.size
     for number, box in enumerate(boxes):
