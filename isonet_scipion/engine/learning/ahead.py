@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 from multiprocessing.pool import AsyncResult, ThreadPool
 from typing import Any
@@ -75,6 +76,8 @@ class Ahead(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no types
         return self._on_device[step]
 
 
-@functools.lru_cache(maxsize=1)
+@functools.lru_cache(maxsize=None)
 def _threads(count: int) -> ThreadPool:
-    return ThreadPool(count)
+    pool = ThreadPool(count)
+    atexit.register(pool.terminate)  # one that still runs when Python ends, or forgets it, is complained of
+    return pool

@@ -101,6 +101,22 @@ def test_threads_are_the_same_for_all_and_as_many_as_asked_for():
     assert threading.active_count() <= before + 2 + 3  # a pool of Python has three of its own
 
 
+LEFT_RUNNING = """
+from isonet_scipion.engine.process.device import choose_devices
+choose_devices("-1")
+from isonet_scipion.engine.learning.ahead import Ahead, _threads
+from isonet_scipion.tests.engine.learning.test_ahead import Counted
+assert Ahead(Counted(3))[0] is not None and len(_threads(1).map(abs, [1])) == 1
+"""
+
+
+def test_threads_end_with_python_without_a_complaint():
+    command = [sys.executable, "-W", "always::ResourceWarning:multiprocessing.pool", "-c", LEFT_RUNNING]
+    done = subprocess.run(command, env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1"}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "Pool" not in done.stderr
+
+
 ON_TWO_DEVICES = """
 import numpy as np
 from isonet_scipion.engine.process.device import Devices, choose_devices, training_scope
