@@ -143,14 +143,14 @@ def corrector(
     -------
     callable
         From (batch, z, y, x), with sides that are multiples of the network's divisor, to the same shape, float32. A
-        network with a stem and no fine layers leaves a grid of its blocks: there it is the mean over the copies of a
-        tile that are turned by 180 degrees, in which most of the grid cancels.
+        network that leaves a grid of its blocks is applied to copies of a tile that are turned by 180 degrees: in their
+        mean most of the grid cancels.
     """
     from keras import ops
 
     from isonet_scipion.engine.network.transforms import without
 
-    turns = half_turns(tilt.symmetric) if network.stem > 1 and not network.fine else half_turns(False)[:1]
+    turns = half_turns(tilt.symmetric) if network.leaves_grid else half_turns(False)[:1]
     turned_axes = [[1 + axis for axis, sign in enumerate(turn.signs) if sign < 0] for turn in turns]
     run = on_device(model)
 

@@ -105,7 +105,7 @@ def build_unet(settings: NetworkSettings) -> keras.Model:
     tensor = convolution(tensor, settings.filter_base * 2 ** (settings.unet_depth - 1), "bottleneck_last")
     for level in reversed(range(settings.unet_depth)):
         filters = settings.filter_base * 2**level
-        if settings.fine:
+        if settings.fine or settings.interpolate:
             tensor = interpolated(tensor, filters, settings.pool or (2, 2, 2), f"up_{level}")
         elif settings.pool:
             tensor = layers.UpSampling3D(settings.pool)(tensor)
@@ -123,6 +123,9 @@ def build_unet(settings: NetworkSettings) -> keras.Model:
         if settings.stem > 1:
             tensor = interpolated(tensor, settings.fine, (settings.stem,) * 3, "fine_up")
         tensor = relu(convolution(layers.Concatenate()([tensor, fine]), settings.fine, "fine_last"))
+        last = layers.Conv3D(1, settings.kernel, padding="same", name=name, kernel_initializer="zeros", **single)
+    elif settings.stem > 1 and settings.interpolate:
+        tensor = interpolated(tensor, settings.full_channels, (settings.stem,) * 3, "stem_up")
         last = layers.Conv3D(1, settings.kernel, padding="same", name=name, kernel_initializer="zeros", **single)
     elif settings.stem > 1:
         last = layers.Conv3DTranspose(1, settings.stem, settings.stem, name=name, kernel_initializer="zeros", **single)

@@ -18,8 +18,10 @@ from isonet_scipion.engine.settings import NetworkSettings  # noqa: E402
 SYMMETRIC, OTHER = TiltRange(-60, 60), TiltRange(-30, 66)
 
 
-def network(stem, fine=0):
-    shape = NetworkSettings(filter_base=2, unet_depth=1, convs_per_depth=2, stem=stem, fine=fine)
+def network(stem, fine=0, interpolate=False):
+    shape = NetworkSettings(
+        filter_base=2, unet_depth=1, convs_per_depth=2, stem=stem, fine=fine, interpolate=interpolate
+    )
     keras.utils.set_random_seed(1)
     model = build_unet(shape)
     model.set_weights(
@@ -58,9 +60,9 @@ def test_a_network_with_a_stem_treats_turned_tiles_alike(tilt):
         assert np.abs(turn.apply(run_network(model, turned)[0]) - run_network(model, tiles())[0]).max() > 0.01
 
 
-@pytest.mark.parametrize(("stem", "fine"), [(1, 0), (2, 2)])
-def test_a_network_that_leaves_no_grid_is_applied_once(stem, fine):
-    model, shape = network(stem, fine)
+@pytest.mark.parametrize(("stem", "fine", "interpolate"), [(1, 0, False), (2, 2, False), (2, 0, True)])
+def test_a_network_that_leaves_no_grid_is_applied_once(stem, fine, interpolate):
+    model, shape = network(stem, fine, interpolate)
     np.testing.assert_array_equal(corrector(model, shape, SYMMETRIC)(tiles()), run_network(model, tiles()))
 
 
