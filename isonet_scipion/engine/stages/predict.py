@@ -339,9 +339,7 @@ def _tile_voxels(devices: Devices, network: NetworkSettings) -> int:
     by_memory = int(share * free_memory(devices) / (FEATURE_MAPS * channels * width + SINGLE_MAPS * 4))
     # in steps of a hundredth: what others take differs from start to start, and each shape of tiles is compiled anew
     step = 1 << max(0, by_memory.bit_length() - 8)
-    largest = 2 * max(
-        1, network.filter_base / network.stem**3, network.full_channels
-    )  # joined to a skip connection is joined to a skip connection
+    largest = 2 * max(1, network.filter_base / network.stem**3, network.full_channels)  # joined to a skip
     return int(min(by_memory // step * step, MOST_ELEMENTS / largest))
 
 
