@@ -70,3 +70,27 @@ def test_a_calibration_error_is_the_distance_of_the_bins():
     values = np.linspace(0, 1, 100)
     assert confidence.calibration_error(values, values) == 0
     assert confidence.calibration_error(values, values + 0.2) == pytest.approx(0.2)
+
+
+def test_a_table_takes_the_place_of_the_one_with_its_heading():
+    page = "words\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\nmore | words\n\n| c |\n|---|\n| 5 |\n\nend\n"
+    new = "| a | b |\n|---|---|\n| 3 | 4 |\n| 3 | 4 |"
+    assert confidence.put(page, new) == page.replace("| 1 | 2 |", "| 3 | 4 |\n| 3 | 4 |")
+
+
+def test_what_a_method_was_not_run_on_is_an_empty_cell():
+    def found(value):
+        membranes = {"IoU": value, "by_axis": dict.fromkeys("xyz", value)}
+        return {"picking": {name: {"particles": 9, "F1": value} for name in usefulness.PICKED}, "membranes": membranes}
+
+    truth = {"membranes": found(0.4)["membranes"]}
+    scenes = {
+        "one": {"before": found(0.1), "one-pass": found(0.2), "truth": truth},
+        "two": {"before": found(0.1), "builtin": found(0.3), "truth": truth},
+    }
+    average = {"particles": 9, "claimed_resolution_A": 30.0, "true_resolution_A": 40.0}
+    lines = usefulness.table({"scenes": scenes, "averages": {"one": {"before": average}}}).splitlines()
+    assert lines[0] == "| scene | what | before | builtin | one-pass | the truth itself |"
+    assert lines[2].startswith("| one | picking") and lines[2].endswith("| 0.10 |  | 0.20 |  |")
+    assert lines[5] == "| one | membranes, IoU | 0.10 |  | 0.20 | 0.40 |"
+    assert lines[-1] == "| one | average of 9 4v4r, resolution in truth | 40.0 Å |  |  |  |"

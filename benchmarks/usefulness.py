@@ -1,11 +1,13 @@
 """What a correction is good for: picking, segmenting and averaging before and after it, on scenes with known truth.
 
-    python benchmarks/usefulness.py --maps FOLDER --out FOLDER [--model builtin] [--write docs]
+    python benchmarks/usefulness.py --maps FOLDER --out FOLDER [--methods builtin one-pass iterative]
+                                    [--scenes SCENE...] [--write docs]
 
-Scenes of protein maps (.mrc, 10 A; three of them are picked), membranes and decoys are simulated, corrected by the
-model, and used as tomograms are: (a) particles are picked by normalised correlation with their maps, (b) membranes are
+Scenes of protein maps (.mrc, 10 A; three of them are picked), membranes and decoys are simulated, corrected by each
+method, and used as tomograms are: (a) particles are picked by normalised correlation with their maps, (b) membranes are
 segmented by the eigenvalues of the Hessian, (c) subtomograms are averaged, and the resolution that two half sets claim
-is compared with the truth. FOLDER gets usefulness.json; --write also replaces the table and the picture in that folder.
+is compared with the truth. FOLDER gets usefulness.json, to which each call adds: what is there is not made again.
+--write also replaces the table and the picture in that folder.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ sys.path.insert(0, str(HERE / "scenes"))
 
 import phantom  # noqa: E402
 import project  # noqa: E402
-from common import read_mrc, tilt_angles, write_mrc, write_tlt  # noqa: E402
+from common import read_mrc, tilt_angles, write_mrc  # noqa: E402
 from phantom_densities import prepared  # noqa: E402
 
 matplotlib.use("Agg")
@@ -44,12 +46,32 @@ SCENES = {
     "SNR 0.7, 3 µm": (52, -60, 60, 0.7, 3.0),
     "±45°, SNR 1": (53, -45, 45, 1.0, 0.0),
 }
+# the commands that train each method in its own folder; the builtin model is taken as it is
+SHORT = ("--cube_size", "32", "--seed", "1", "--preprocessing_ncpus", "2")
+FEW = ("--iterations", "4", "--epochs", "5", "--steps_per_epoch", "20", "--batch_size", "4", "--filter_base", "16")
+QUIET = ("--noise_level", "0", "--noise_start_iter", "100", "--seed", "1", "--preprocessing_ncpus", "2")
+TRAININGS = {
+    "builtin": (),
+    "one-pass": (("refine", "tomograms.star", "--method", "one-pass", "--pretrained_model", "builtin", *SHORT),),
+    "iterative": (
+        ("make_mask", "tomograms.star"),
+        ("extract", "tomograms.star", "--cube_size", "32", "--crop_size", "56", "--seed", "1"),
+        ("refine", "subtomo.star", *FEW, *QUIET),
+    ),
+}
+WITH_HALVES = ("one-pass",)
 ORIENTATIONS = 500  # some 30 degrees apart
 TOLERANCE = 0.5  # of a particle's radius, between a peak and the truth
 SCALES = (1.5, 2.0, 3.0)  # voxels: deviations of the Gaussians before the Hessian; the best counts
 AVERAGED, SIDE = "4v4r", 40  # species, and side in voxels of its subtomograms
-BEFORE, AFTER, TRUTH = "before", "after", "truth"
-COLORS = {BEFORE: "tab:gray", AFTER: "tab:blue", TRUTH: "tab:green"}
+BEFORE, TRUTH = "before", "truth"
+COLORS = {
+    BEFORE: "tab:gray",
+    "builtin": "tab:blue",
+    "one-pass": "tab:orange",
+    "iterative": "tab:red",
+    TRUTH: "tab:green",
+}
 
 
 @dataclass
@@ -100,18 +122,43 @@ def rotated(data: np.ndarray, rotation: np.ndarray) -> np.ndarray:
     return ndi.affine_transform(data, rotation, centre - rotation @ centre, order=1)
 
 
-def corrected(folder: Path, model: str, low: float, high: float) -> np.ndarray:
-    """What the engine makes of FOLDER/tomo.mrc, protein bright."""
-    engine = [sys.executable, "-m", "isonet_scipion.engine"]
-    (folder / "in").mkdir(exist_ok=True)
-    link = folder / "in" / "tomo.mrc"
-    if not link.exists():
-        link.symlink_to(folder / "tomo.mrc")
-    limits = ["--tilt_min", str(low), "--tilt_max", str(high), "--pixel_size", str(APIX)]
-    subprocess.run([*engine, "prepare_star", "in", *limits], cwd=folder, check=True, capture_output=True)
-    predict = [*engine, "predict", "tomograms.star", model, "--report", "False"]
-    subprocess.run(predict, cwd=folder, check=True, capture_output=True)
-    return -read_mrc(folder / "corrected_tomos" / "tomo_corrected.mrc")[0]
+def simulated(scene: str, truth: Truth, folder: Path) -> np.ndarray:
+    """The tomogram of a scene, protein bright; it and its halves are written into folders in FOLDER, unless there."""
+    seed, low, high, snr, defocus = SCENES[scene]
+    names = ("tomo", "even", "odd")
+    if not all((folder / name / "tomo.mrc").exists() for name in names):
+        made = project.simulate(
+            truth.density, APIX, tilt_angles(low, high, 3), snr, defocus, seed=seed, outside="mirror"
+        )
+        for name, volume in zip(names, made):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+            write_mrc(folder / name / "tomo.mrc", -volume, APIX)
+    return -read_mrc(folder / "tomo" / "tomo.mrc")[0]
+
+
+def corrected(folder: Path, method: str, low: float, high: float) -> np.ndarray:
+    """What the engine makes of FOLDER/tomo/tomo.mrc in FOLDER/METHOD, unless it is there; protein bright."""
+    work = folder / method
+    result = work / "corrected_tomos" / "tomo_corrected.mrc"
+    if not result.exists():
+        work.mkdir(exist_ok=True)
+        halves = ["--even_folder", "../even", "--odd_folder", "../odd"] if method in WITH_HALVES else []
+        limits = ["--tilt_min", str(low), "--tilt_max", str(high), "--pixel_size", str(APIX), "--number_subtomos", "40"]
+        for command in (("prepare_star", "../tomo", *limits, *halves), *TRAININGS[method]):
+            engine(work, *command)
+        engine(work, "predict", "tomograms.star", output_model(work) if TRAININGS[method] else "builtin")
+    return -read_mrc(result)[0]
+
+
+def engine(folder: Path, *command: str) -> None:
+    """Run a command of the engine."""
+    subprocess.run([sys.executable, "-m", "isonet_scipion.engine", *command], cwd=folder, check=True)
+
+
+def output_model(folder: Path) -> str:
+    """The model that a training names as its output."""
+    last = max((folder / "results").glob("refine_iter*.json"))
+    return f"results/model_iter{json.loads(last.read_text())['chosen_iteration']:02d}.keras"
 
 
 # ---------------------------------------------------------------- Fourier space
@@ -209,9 +256,9 @@ def precision_recall(found: np.ndarray, true: np.ndarray, tolerance: float) -> t
     return right / np.arange(1, len(found) + 1), right / len(true)
 
 
-def picking(truth: Truth, volumes: dict[str, np.ndarray], tilts: tuple[float, float]) -> dict:
-    """F1 at the best threshold and average precision, of each species, before and after."""
-    small = {when: halved(volume) for when, volume in volumes.items()}
+def picking(truth: Truth, volume: np.ndarray, tilts: tuple[float, float] | None) -> dict:
+    """F1 at the best threshold and average precision, of each species; tilts: of a tomogram with a missing wedge."""
+    small = halved(volume)
     slab = truth.slab[::2, ::2, ::2]
     result: dict = {}
     for name, data in truth.maps.items():
@@ -219,19 +266,17 @@ def picking(truth: Truth, volumes: dict[str, np.ndarray], tilts: tuple[float, fl
         solid = np.argwhere(data > 0.3) - (np.array(data.shape) - 1) / 2
         radius = np.percentile(np.linalg.norm(solid, axis=1), 95) / 2  # in voxels of the smaller volume
         true = np.array([centre for centre, _ in truth.particles[name]]) / 2
-        result[name] = {"particles": len(true)}
-        for when, volume in small.items():
-            scores = correlation_map(volume, template, tilts if when == BEFORE else None)
-            found, _ = peaks(scores, radius, slab, 4 * len(true))
-            precision, recall = precision_recall(found, true, max(2.0, TOLERANCE * radius))
-            f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-9)
-            step = np.diff(recall, prepend=0)
-            result[name][when] = {
-                "F1": float(f1.max()),
-                "average_precision": float((precision * step).sum()),
-                "precision": precision.tolist(),
-                "recall": recall.tolist(),
-            }
+        found, _ = peaks(correlation_map(small, template, tilts), radius, slab, 4 * len(true))
+        precision, recall = precision_recall(found, true, max(2.0, TOLERANCE * radius))
+        f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-9)
+        step = np.diff(recall, prepend=0)
+        result[name] = {
+            "particles": len(true),
+            "F1": float(f1.max()),
+            "average_precision": float((precision * step).sum()),
+            "precision": precision.tolist(),
+            "recall": recall.tolist(),
+        }
     return result
 
 
@@ -255,38 +300,35 @@ def sheets(volume: np.ndarray, scale: float) -> tuple[np.ndarray, np.ndarray]:
     return strength, axis
 
 
-def membranes(truth: Truth, volumes: dict[str, np.ndarray]) -> dict:
+def membranes(truth: Truth, volume: np.ndarray) -> dict:
     """Intersection over union of the segmented and the true membranes: all, and those whose normal is nearest x, y, z.
 
-    The threshold, and the scale of the filter, are those that are best for each tomogram as a whole.
+    The threshold, and the scale of the filter, are those that are best for the tomogram as a whole.
     """
     real = ndi.gaussian_filter(truth.membrane, 2.0)
     true = (real > 0.3 * np.percentile(real[truth.membrane > phantom.SOLID], 50)) & truth.slab
     _, normal = sheets(truth.membrane, 2.5)
     near = ndi.binary_dilation(true, iterations=2)
-    result: dict = {}
-    for when, volume in {**volumes, TRUTH: truth.density}.items():
-        best: tuple = (-1.0,)
-        for scale in SCALES:
-            strength, axis = sheets(volume, scale)
-            for share in np.geomspace(0.2, 4, 14):
-                limit = np.sort(strength[truth.slab])[-int(share * true.sum()) - 1]
-                chosen = (strength > limit) & truth.slab
-                whole = float((chosen & true).sum() / (chosen | true).sum())
-                if whole > best[0]:
-                    # a segmented voxel off the membranes counts for the axis of its own normal
-                    own = np.where(near, normal, axis)
-                    by_axis = {
-                        name: float((chosen & true & (own == number)).sum() / ((chosen | true) & (own == number)).sum())
-                        for number, name in enumerate("zyx")
-                    }
-                    found = {
-                        name: float((chosen & true & (normal == number)).sum() / (true & (normal == number)).sum())
-                        for number, name in enumerate("zyx")
-                    }
-                    best = (whole, {"IoU": whole, "by_axis": by_axis, "found": found, "scale": scale}, chosen)
-        result[when] = best[1]
-    return result
+    best: dict = {"IoU": -1.0}
+    for scale in SCALES:
+        strength, axis = sheets(volume, scale)
+        for share in np.geomspace(0.2, 4, 14):
+            limit = np.sort(strength[truth.slab])[-int(share * true.sum()) - 1]
+            chosen = (strength > limit) & truth.slab
+            whole = float((chosen & true).sum() / (chosen | true).sum())
+            if whole > best["IoU"]:
+                # a segmented voxel off the membranes counts for the axis of its own normal
+                own = np.where(near, normal, axis)
+                by_axis = {
+                    name: float((chosen & true & (own == number)).sum() / ((chosen | true) & (own == number)).sum())
+                    for number, name in enumerate("zyx")
+                }
+                found = {
+                    name: float((chosen & true & (normal == number)).sum() / (true & (normal == number)).sum())
+                    for number, name in enumerate("zyx")
+                }
+                best = {"IoU": whole, "by_axis": by_axis, "found": found, "scale": scale}
+    return best
 
 
 # ---------------------------------------------------------------- (c) averages
@@ -336,7 +378,7 @@ def averages(samples: list[tuple[Truth, dict[str, np.ndarray], tuple[float, floa
     cut = data[tuple(inner)] if len(data) >= SIDE else np.pad(data, (SIDE - len(data)) // 2)
     real = fft.fftshift(fft.fftn(cut - cut.mean()))
     result: dict = {"shell_resolution_A": [SIDE * APIX / i for i in range(1, SIDE // 2)]}
-    for when in (BEFORE, AFTER):
+    for when in samples[0][1]:
         parts = [boxes(volumes[when], one, tilts if when == BEFORE else None) for one, volumes, tilts in samples]
         spectra, weights = (np.concatenate(each) for each in zip(*parts))
         mean = [
@@ -366,59 +408,70 @@ def falls(curve: np.ndarray, threshold: float = 0.5) -> float:
 
 def figure(results: dict, slices: dict[str, np.ndarray], path: Path) -> None:
     """Slices of one scene, precision and recall, IoU by axis, and what averages claim."""
-    drawn = pyplot.figure(figsize=(15, 11), layout="constrained")
-    rows = drawn.subplots(3, 3)
-    for panel, (name, image) in zip(rows[0], slices.items()):
+    drawn = pyplot.figure(figsize=(16, 12), layout="constrained")
+    above, below = drawn.subfigures(2, 1, height_ratios=[1, 2])
+    for panel, (name, image) in zip(above.subplots(1, len(slices)), slices.items()):
         low, high = np.percentile(image, (1, 99.7))
         panel.imshow(-image, cmap="gray", vmin=-high, vmax=-low, origin="lower")
         panel.set(title=f"{next(iter(SCENES))}: xz slice, {name}", xticks=[], yticks=[])
+    rows = below.subplots(2, 3)
     scenes = results["scenes"]
-    for panel, name in zip(rows[1], PICKED):
+    for panel, name in zip(rows[0], PICKED):
         for (scene, found), line in zip(scenes.items(), ("-", "--", ":")):
-            for when in (BEFORE, AFTER):
-                one = found["picking"][name][when]
+            for when in (one for one in COLORS if one in found and one != TRUTH):
+                one = found[when]["picking"][name]
                 label = f"{scene}, {when}: F1 {one['F1']:.2f}"
                 panel.plot(one["recall"], one["precision"], line, color=COLORS[when], label=label)
         panel.set(title=f"picking {name}", xlabel="recall", ylabel="precision", xlim=(0, 1.02), ylim=(0, 1.02))
-        panel.legend(fontsize="small", loc="lower left")
-    for panel, scene in zip(rows[2][:2], list(scenes)[:2]):
-        for number, when in enumerate((BEFORE, AFTER, TRUTH)):
-            one = scenes[scene]["membranes"][when]
+        panel.legend(fontsize="x-small", loc="lower left")
+    for panel, scene in zip(rows[1][:2], list(scenes)[:2]):
+        there = [when for when in COLORS if when in scenes[scene]]
+        width = 0.8 / len(there)
+        for number, when in enumerate(there):
+            one = scenes[scene][when]["membranes"]
             values = [one["IoU"], *(one["by_axis"][axis] for axis in "xyz")]
-            panel.bar(np.arange(4) + 0.27 * number, values, 0.27, color=COLORS[when], label=when)
-        panel.set_xticks(np.arange(4) + 0.27, ["all", "normal x", "normal y", "normal z"])
+            panel.bar(np.arange(4) + width * number, values, width, color=COLORS[when], label=when)
+        panel.set_xticks(np.arange(4) + 0.4 - width / 2, ["all", "normal x", "normal y", "normal z"])
         panel.set(title=f"membranes, {scene}", ylabel="IoU", ylim=(0, 0.8))
         panel.legend()
-    panel, found = rows[2][2], results["averages"]
+    panel, (names, found) = rows[1][2], next(iter(results["averages"].items()))
     nyquist = SIDE // 2
-    for when in (BEFORE, AFTER):
+    for when in (one for one in COLORS if one in found):
         for key, line in (("claimed", "--"), ("true", "-")):
             panel.plot(range(1, nyquist), found[when][key], line, color=COLORS[when], label=f"{when}, {key}")
     places = np.arange(4, nyquist + 1, 4)
     panel.set_xticks(places, [f"{SIDE * APIX / place:.0f}" for place in places])
-    panel.set(title=f"average of {found[BEFORE]['particles']} {AVERAGED}", xlabel="resolution (Å)", ylim=(0, 1.02))
-    panel.set_ylabel("correlation with the truth")
+    title = f"average of {found[BEFORE]['particles']} {AVERAGED}, {names}"
+    panel.set(title=title, xlabel="resolution (Å)", ylim=(0, 1.02), ylabel="correlation with the truth")
     panel.legend()
-    drawn.savefig(path, dpi=80)
+    drawn.savefig(path, dpi=75)
 
 
 def table(results: dict) -> str:
     """The numbers in Markdown."""
-    lines = ["| scene | what | before | after | the truth itself |", "|---|---|---|---|---|"]
+    made = {when for found in results["scenes"].values() for when in found}
+    columns = [when for when in COLORS if when in made and when != TRUTH]
+    lines = [f"| scene | what | {' | '.join(columns)} | the truth itself |", "|---" * (len(columns) + 3) + "|"]
+
+    def row(scene: str, what: str, numbers: dict[str, float], form: str = "{:.2f}") -> None:
+        cells = [form.format(numbers[when]) if when in numbers else "" for when in (*columns, TRUTH)]
+        lines.append(f"| {scene} | {what} | {' | '.join(cells)} |")
+
     for scene, found in results["scenes"].items():
-        for name, one in found["picking"].items():
-            values = " | ".join(f"{one[when]['F1']:.2f}" for when in (BEFORE, AFTER))
-            lines.append(f"| {scene} | picking {name} ({one['particles']}), F1 | {values} | |")
-        both = found["membranes"]
-        values = " | ".join(f"{both[when]['IoU']:.2f}" for when in (BEFORE, AFTER, TRUTH))
-        lines.append(f"| {scene} | membranes, IoU | {values} |")
+        picked = {when: one["picking"] for when, one in found.items() if when != TRUTH}
+        for name in PICKED:
+            count = picked[BEFORE][name]["particles"]
+            row(scene, f"picking {name} ({count}), F1", {when: one[name]["F1"] for when, one in picked.items()})
+        both = {when: one["membranes"] for when, one in found.items()}
+        row(scene, "membranes, IoU", {when: one["IoU"] for when, one in both.items()})
         for axis in "xyz":
-            values = " | ".join(f"{both[when]['by_axis'][axis]:.2f}" for when in (BEFORE, AFTER, TRUTH))
-            lines.append(f"| {scene} | membranes with normal near {axis}, IoU | {values} |")
-    found = results["averages"]
-    for key, name in (("claimed", "that half sets claim"), ("true", "in truth")):
-        values = " | ".join(f"{found[when][f'{key}_resolution_A']:.1f} Å" for when in (BEFORE, AFTER))
-        lines.append(f"| all | average of {found[BEFORE]['particles']} {AVERAGED}, resolution {name} | {values} | |")
+            values = {when: one["by_axis"][axis] for when, one in both.items()}
+            row(scene, f"membranes with normal near {axis}, IoU", values)
+    for names, found in results["averages"].items():
+        for key, name in (("claimed", "that half sets claim"), ("true", "in truth")):
+            values = {when: found[when][f"{key}_resolution_A"] for when in columns if when in found}
+            what = f"average of {found[BEFORE]['particles']} {AVERAGED}, resolution {name}"
+            row(names, what, values, "{:.1f} Å")
     return "\n".join(lines)
 
 
@@ -426,33 +479,49 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--maps", type=Path, required=True, help="folder of the proteins' maps at 10 A")
     parser.add_argument("--out", type=Path, default=Path("usefulness"))
-    parser.add_argument("--model", default="builtin")
+    parser.add_argument("--methods", nargs="*", choices=TRAININGS, default=["builtin"])
+    parser.add_argument("--scenes", nargs="*", choices=SCENES, default=list(SCENES))
     parser.add_argument("--write", type=Path, help="folder of usefulness.md and usefulness.png")
     arguments = parser.parse_args()
-    samples, slices = [], {}
-    results: dict = {"model": arguments.model, "scenes": {}}
-    for scene, (seed, low, high, snr, defocus) in SCENES.items():
-        truth = make_truth(arguments.maps, seed)
-        folder = (arguments.out / str(seed)).resolve()
-        folder.mkdir(parents=True, exist_ok=True)
-        tilts = tilt_angles(low, high, 3)
-        tomogram, *_ = project.simulate(truth.density, APIX, tilts, snr, defocus, seed=seed, outside="mirror")
-        write_mrc(folder / "tomo.mrc", -tomogram, APIX)
-        write_tlt(folder / "tilt.tlt", tilts)
-        volumes = {BEFORE: tomogram, AFTER: corrected(folder, arguments.model, low, high)}
-        if not slices:
-            middle = SHAPE[1] // 2
-            slices = {name: one[:, middle] for name, one in (("truth", truth.density), *volumes.items())}
-        results["scenes"][scene] = {
-            "picking": picking(truth, volumes, (low, high)),
-            "membranes": membranes(truth, volumes),
-        }
-        samples.append((truth, volumes, (low, high)))
+    kept = arguments.out / "usefulness.json"
+    results: dict = json.loads(kept.read_text()) if kept.exists() else {"scenes": {}}
+    samples = {}
+    for scene, (seed, low, high, *_) in SCENES.items():
+        found = results["scenes"].get(scene, {})
+        asked = arguments.methods if scene in arguments.scenes else []
+        if not found and not asked:
+            continue
+        truth, folder = make_truth(arguments.maps, seed), (arguments.out / str(seed)).resolve()
+        volumes = {BEFORE: simulated(scene, truth, folder)}
+        for method in (one for one in TRAININGS if one in asked or one in found):
+            volumes[method] = corrected(folder, method, low, high)
+        for when, volume in {**volumes, TRUTH: truth.density}.items():
+            one = found.setdefault(when, {})
+            if when != TRUTH and "picking" not in one:
+                one["picking"] = picking(truth, volume, (low, high) if when == BEFORE else None)
+            if "membranes" not in one:
+                one["membranes"] = membranes(truth, volume)
+        results["scenes"][scene] = found
+        samples[scene] = truth, volumes, (low, high)
+        kept.write_text(json.dumps(results, indent=1))
         print(f"{scene} is done", flush=True)
-    results["averages"] = averages(samples)
-    (arguments.out / "usefulness.json").write_text(json.dumps(results, indent=1))
+    results["scenes"] = {scene: results["scenes"][scene] for scene in samples}
+    results["averages"] = {}
+    for method in TRAININGS:  # each compared with all that were made of the same scenes
+        names = [scene for scene, (_, volumes, _) in samples.items() if method in volumes]
+        common = [when for when in (BEFORE, *TRAININGS) if all(when in samples[scene][1] for scene in names)]
+        title = "all" if len(names) == len(SCENES) else "; ".join(names)
+        if names and title not in results["averages"]:
+            parts = [
+                (one, {when: volumes[when] for when in common}, tilts)
+                for one, volumes, tilts in (samples[scene] for scene in names)
+            ]
+            results["averages"][title] = averages(parts)
+    kept.write_text(json.dumps(results, indent=1))
     text = table(results)
     print(text)
+    truth, volumes, _ = next(iter(samples.values()))
+    slices = {name: one[:, SHAPE[1] // 2] for name, one in ((TRUTH, truth.density), *volumes.items())}
     figure(results, slices, arguments.out / "usefulness.png")
     if arguments.write:
         page = arguments.write / "usefulness.md"
