@@ -40,8 +40,9 @@ OPENS = {
     "arrays": "a file without a name",
     "process/backend": "a word in the environment that this process runs in",
     "process/device": "the null device",
-    "process/kept_compilations": "what JAX has compiled, in the user's cache folder, and the processor's kind",
+    "process/kept_compilations": "what JAX has compiled, in the user's cache folder",
     "process/memory": "the system's own files about this process",
+    "process/processor": "the system's own file about the processor",
 }
 TRAINING = {"fit", "train_on_batch", "apply_gradients"}
 

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.process import device, processor
+from isonet_scipion.engine.process import device
 from isonet_scipion.engine.process.device import Devices, choose_devices, free_memory, is_out_of_memory
 
 GPU = Devices("tensorflow", ("some GPU",), "float32", ("GPU:0",))
@@ -95,32 +95,21 @@ def test_the_number_format_suits_gpu_and_network(monkeypatch, caplog, capability
 
 
 @pytest.mark.parametrize(
-    ("features", "backend", "expected"),
+    ("fast", "works", "backend", "expected"),
     [
-        ("flags : fpu avx512_bf16 amx_bf16 avx512_fp16 amx_tile amx_int8", "tensorflow", "mixed_bfloat16"),
-        ("flags : fpu avx512_bf16 amx_bf16 avx512_fp16 amx_tile amx_int8", "jax", "float32"),
-        ("flags : fpu avx2 avx512f avx512_bf16", "tensorflow", "float32"),
-        ("Features : fp asimd bf16", "tensorflow", "float32"),
-        ("", "tensorflow", "float32"),
+        (True, True, "tensorflow", "mixed_bfloat16"),
+        (True, False, "tensorflow", "float32"),
+        (False, True, "tensorflow", "float32"),
+        (True, True, "jax", "float32"),
     ],
 )
-def test_bfloat16_is_chosen_on_processors_that_are_faster_in_it(monkeypatch, features, backend, expected):
-    monkeypatch.setattr(processor, "processor_features", lambda: features)
-    monkeypatch.setattr(device, "_cpu_computes_in", lambda *_: True)
+def test_bfloat16_is_chosen_on_processors_that_are_faster_in_it(monkeypatch, fast, works, backend, expected):
+    monkeypatch.setattr(device, "multiplies_bfloat16", lambda: fast)
+    monkeypatch.setattr(device, "_cpu_computes_in", lambda *_: works)
     assert device._cpu_policy(backend) == expected
 
 
-X86 = pytest.mark.skipif(
-    platform.machine() != "x86_64" or not sys.platform.startswith("linux"), reason="for Linux on x86"
-)
-
-
-@X86
-def test_a_processor_s_own_features_are_read():
-    assert {"flags", "fpu"} <= set(processor.processor_features().replace(":", " ").split())
-
-
-@X86
+@pytest.mark.skipif(platform.machine() != "x86_64" or not sys.platform.startswith("linux"), reason="for Linux on x86")
 @pytest.mark.parametrize(("precision", "works"), [("auto", True), ("mixed_bfloat16", False), ("float32", True)])
 def test_a_number_format_that_the_processor_lacks_is_refused(precision, works):
     code = f"""
