@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from isonet_scipion.engine.arrays import Flags, Floats, Reals
 
 WITHHELD = 0.05  # of the measured directions, in all
-BEYOND = 3
 SLAB_VOXELS = 1 << 24  # that are filtered at a time
 
 
@@ -29,13 +28,8 @@ def narrowed(tilt: TiltRange) -> TiltRange:
     >>> narrowed(TiltRange(-60, 60))
     TiltRange(minimum=-57.0, maximum=57.0)
     """
-    return _with_ends(tilt, -WITHHELD / 2)
-
-
-def _with_ends(tilt: TiltRange, share: float) -> TiltRange:
-    """A range that reaches a share of its width further on both sides."""
-    more = share * (tilt.maximum - tilt.minimum)
-    return TiltRange(max(-90.0, tilt.minimum - more), min(90.0, tilt.maximum + more))
+    less = WITHHELD / 2 * (tilt.maximum - tilt.minimum)
+    return TiltRange(tilt.minimum + less, tilt.maximum - less)
 
 
 def withheld_sectors(depth: int, width: int, tilt: TiltRange) -> Flags:
@@ -54,22 +48,17 @@ def withheld_sectors(depth: int, width: int, tilt: TiltRange) -> Flags:
         (depth, 1, width // 2 + 1), laid out as the transform of a real volume over z and x. Nyquist's rows, which
         stand for two directions at once, are in no sector.
     """
-    return _between(depth, width, tilt, tilt)
-
-
-def _between(depth: int, width: int, tilt: TiltRange, outer: TiltRange) -> Flags:
-    """What is in the range `outer`, but not in what is left of `tilt`."""
     kz = scipy.fft.fftfreq(depth)[:, None, None]
     kx = scipy.fft.rfftfreq(width)[None, None, :]
     inside = (np.abs(kz) < 0.5) & (kx < 0.5)
-    return measured(kz, kx, outer) & ~measured(kz, kx, narrowed(tilt)) & inside
+    return measured(kz, kx, tilt) & ~measured(kz, kx, narrowed(tilt)) & inside
 
 
 def withheld_part(volume: Reals, tilt: TiltRange) -> Floats:
     """What the withheld tilts have left in a volume: it without this is what a training may see.
 
-    A single projection is no thinner in Fourier space than its sample is thick, so the outermost ones reach beyond the
-    tilt range: what is less than BEYOND sectors' width beyond it goes too.
+    What the outermost views have left just beyond the range stays: without it a training learns the wedge much later
+    (benchmarks/FOLLOWING.md).
 
     Parameters
     ----------
@@ -91,8 +80,7 @@ def withheld_part(volume: Reals, tilt: TiltRange) -> Floats:
     True
     """
     depth, _, width = volume.shape
-    taken = _between(depth, width, tilt, _with_ends(tilt, BEYOND * WITHHELD / 2))
-    return filter_planes(np.asarray(volume, np.float32), taken)
+    return filter_planes(np.asarray(volume, np.float32), withheld_sectors(depth, width, tilt))
 
 
 def withhold(volume: Reals, tilt: TiltRange, into: Floats) -> None:
