@@ -39,6 +39,7 @@ ELSEWHERE = {
     r"scipion/scipion3 installp .*": "continuous integration's installation with Scipion's own installer",
     r"git clone <this repository> isonet_scipion": "the reader",
     r"cd isonet_scipion": "the reader",
+    r"python benchmarks/\w+\.py .*": "whoever makes a page's figures anew, which takes hours",
 }
 
 
