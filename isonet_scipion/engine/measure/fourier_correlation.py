@@ -69,7 +69,7 @@ class FourierCorrelation:
 
     def curve(self, empty: float = 0.0) -> Curve:
         """The correlation in each shell; 0 where the first has no more than a share `empty` of the second's power."""
-        count = np.bincount(self._shell, self._weight, self._sums.shape[1])
+        count = self._count()
         independent = count * self._boxes * independent_share(self.size)
         cross, first, second = self._sums
         enough = (independent >= FEWEST) & (np.arange(len(count)) > 0)
@@ -78,9 +78,13 @@ class FourierCorrelation:
             values = np.where(holds, cross / np.sqrt(first * second), 0.0)
             return Curve(np.where(enough, values, np.nan), np.where(enough, independent**-0.5, np.nan))
 
+    def _count(self) -> Doubles:
+        """Components of a box in each shell."""
+        return np.bincount(self._shell, self._weight, self._sums.shape[1]).astype(np.float64, copy=False)
+
     def power(self) -> Doubles:
         """Mean of the first's |F|^2 over the components in each shell; 0 without any."""
-        count = np.bincount(self._shell, self._weight, self._sums.shape[1]) * self._boxes
+        count = self._count() * self._boxes
         return np.divide(self._sums[1], count, out=np.zeros_like(count), where=count > 0)
 
     def factors(self, empty: float = 0.0) -> Doubles:

@@ -119,13 +119,11 @@ def build_unet(settings: NetworkSettings) -> keras.Model:
         tensor = block(tensor, level, "up")
     # the last layers stay in single precision: mixed formats would round the output
     name, single = "fullconv_out", {"dtype": "float32"}
-    if settings.fine:
+    if settings.full_channels:
         if settings.stem > 1:
-            tensor = interpolated(tensor, settings.fine, (settings.stem,) * 3, "fine_up")
-        tensor = relu(convolution(layers.Concatenate()([tensor, fine]), settings.fine, "fine_last"))
-        last = layers.Conv3D(1, settings.kernel, padding="same", name=name, kernel_initializer="zeros", **single)
-    elif settings.stem > 1 and settings.interpolate:
-        tensor = interpolated(tensor, settings.full_channels, (settings.stem,) * 3, "stem_up")
+            tensor = interpolated(tensor, settings.full_channels, (settings.stem,) * 3, "fine_up")
+        if settings.fine:
+            tensor = relu(convolution(layers.Concatenate()([tensor, fine]), settings.fine, "fine_last"))
         last = layers.Conv3D(1, settings.kernel, padding="same", name=name, kernel_initializer="zeros", **single)
     elif settings.stem > 1:
         last = layers.Conv3DTranspose(1, settings.stem, settings.stem, name=name, kernel_initializer="zeros", **single)
