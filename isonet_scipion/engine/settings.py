@@ -37,7 +37,6 @@ NETWORK_RANGES = {
     "fine": (0, 1024),
 }
 MOST_KERNEL = 64
-SMOOTHED = 8  # channels that a stem's blocks are interpolated to, for a last convolution at full resolution
 Floats = Tuple[float, ...]
 Ints = Tuple[int, ...]
 
@@ -314,12 +313,8 @@ class NetworkSettings:
     )
     fine: int = option(
         0,
-        "Channels of layers at full resolution around all others, which then upsample by interpolation, whatever "
-        "interpolate says: this removes noise better. 0: none.",
-    )
-    interpolate: bool = option(
-        False,
-        "Upsample by interpolation instead of transposed convolutions: this leaves no grid of the network's steps.",
+        "Channels of layers at full resolution around all others, which then upsample by interpolation: this removes "
+        "noise better. 0: none.",
     )
 
     def __post_init__(self) -> None:
@@ -351,14 +346,9 @@ class NetworkSettings:
         return z, y, x
 
     @property
-    def full_channels(self) -> int:
-        """Channels at full resolution, beside those that the blocks of a stem share."""
-        return self.fine or (SMOOTHED if self.interpolate and self.stem > 1 else 0)
-
-    @property
     def leaves_grid(self) -> bool:
-        """Whether a network with a stem leaves a grid of its blocks."""
-        return self.stem > 1 and not (self.fine or self.interpolate)
+        """Whether it leaves a grid of its steps, which are the sides of `divisor`."""
+        return self.stem > 1 and not self.fine
 
     @property
     def normalised(self) -> bool:
@@ -526,9 +516,7 @@ class OnePassSettings(TrainingSettings):
     noise_start_iter: Ints = own("noise_start_iter", (1,))
     learning_rate: float = own("learning_rate", 0.004, from_model=0.002)
     # a fifth of the iterative one's cost
-    network: NetworkSettings = NetworkSettings(
-        filter_base=32, unet_depth=2, convs_per_depth=2, stem=2, drop_out=0.2, interpolate=True
-    )
+    network: NetworkSettings = NetworkSettings(filter_base=32, unet_depth=2, convs_per_depth=2, stem=2, drop_out=0.2)
     cube_size: Optional[int] = option(
         None, "Side in voxels of the cubes that train it. Default: 48, less in thin tomograms.", least=2
     )

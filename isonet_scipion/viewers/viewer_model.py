@@ -34,7 +34,6 @@ FACTS = {
     "convs_per_depth": "Convolutions per level: {}",
     "stem": "Side of the blocks of voxels at the first level: {}",
     "fine": "Channels at full resolution: {}",
-    "interpolate": "Upsampling by interpolation: {}",
     "kernel": "Kernel: {}",
     "pool": "Pooling: {}",
     "drop_out": "Dropout: {}",

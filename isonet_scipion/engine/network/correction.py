@@ -12,8 +12,8 @@ import numpy as np
 from isonet_scipion.engine.arrays import release_now_and_then
 from isonet_scipion.engine.conventions import Normalisation
 from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.network.grid_filter import grid_filter
 from isonet_scipion.engine.network.tiling import BORDER, HALO, RAMP, Tiling, map_tiles
-from isonet_scipion.engine.physics.cube_rotations import half_turns
 from isonet_scipion.engine.physics.grey_scale import Shown, measure, normalise
 from isonet_scipion.engine.physics.smoothing import smooth_planes
 from isonet_scipion.engine.process.device import on_device
@@ -143,32 +143,30 @@ def corrector(
     -------
     callable
         From (batch, z, y, x), with sides that are multiples of the network's divisor, to the same shape, float32. A
-        network that leaves a grid of its blocks is applied to copies of a tile that are turned by 180 degrees: in their
-        mean most of the grid cancels.
+        grid that the network leaves is taken out of what it has changed.
     """
     from keras import ops
 
     from isonet_scipion.engine.network.transforms import without
 
-    turns = half_turns(tilt.symmetric) if network.leaves_grid else half_turns(False)[:1]
-    turned_axes = [[1 + axis for axis, sign in enumerate(turn.signs) if sign < 0] for turn in turns]
     run = on_device(model)
 
-    def turned(tensor: Any, axes: list[int]) -> Any:
-        return ops.flip(tensor, axes) if axes else tensor
-
     @functools.lru_cache(maxsize=1)  # on the device, for all tiles of one shape
+    def grid(shape: tuple[int, ...]) -> Any:
+        return ops.convert_to_tensor(grid_filter(shape, network.divisor)[None])
+
+    @functools.lru_cache(maxsize=1)
     def lost(shape: tuple[int, ...]) -> Any:
         return ops.convert_to_tensor(1 - strength.transfer(shape, tilt)[None]) if strength else None
 
     def correct_tiles(tiles: Floats) -> Floats:
-        # turned where it is: copies between the main memory and a GPU would take longer than the network
         source = ops.convert_to_tensor(np.ascontiguousarray(tiles)[..., None])
-        first, *others = (turned(run(turned(source, axes)), axes)[..., 0] for axes in turned_axes)
-        mean = sum(others, first) / len(turns) if others else first
+        made = ops.cast(run(source)[..., 0], "float32")
+        if network.leaves_grid:
+            made = source[..., 0] + without(made - source[..., 0], grid(tiles.shape[1:]), BORDER)
         if strength is not None:
-            mean = without(ops.cast(mean, "float32"), lost(tiles.shape[1:]), BORDER)
-        result = ops.convert_to_numpy(mean)
+            made = without(made, lost(tiles.shape[1:]), BORDER)
+        result = ops.convert_to_numpy(made)
         _require_finite(result)
         return result
 

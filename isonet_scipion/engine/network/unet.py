@@ -105,7 +105,7 @@ def build_unet(settings: NetworkSettings) -> keras.Model:
     tensor = convolution(tensor, settings.filter_base * 2 ** (settings.unet_depth - 1), "bottleneck_last")
     for level in reversed(range(settings.unet_depth)):
         filters = settings.filter_base * 2**level
-        if settings.fine or settings.interpolate:
+        if settings.fine:
             tensor = interpolated(tensor, filters, settings.pool or (2, 2, 2), f"up_{level}")
         elif settings.pool:
             tensor = layers.UpSampling3D(settings.pool)(tensor)
@@ -119,11 +119,10 @@ def build_unet(settings: NetworkSettings) -> keras.Model:
         tensor = block(tensor, level, "up")
     # the last layers stay in single precision: mixed formats would round the output
     name, single = "fullconv_out", {"dtype": "float32"}
-    if settings.full_channels:
+    if settings.fine:
         if settings.stem > 1:
-            tensor = interpolated(tensor, settings.full_channels, (settings.stem,) * 3, "fine_up")
-        if settings.fine:
-            tensor = relu(convolution(layers.Concatenate()([tensor, fine]), settings.fine, "fine_last"))
+            tensor = interpolated(tensor, settings.fine, (settings.stem,) * 3, "fine_up")
+        tensor = relu(convolution(layers.Concatenate()([tensor, fine]), settings.fine, "fine_last"))
         last = layers.Conv3D(1, settings.kernel, padding="same", name=name, kernel_initializer="zeros", **single)
     elif settings.stem > 1:
         last = layers.Conv3DTranspose(1, settings.stem, settings.stem, name=name, kernel_initializer="zeros", **single)

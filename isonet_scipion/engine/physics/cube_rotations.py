@@ -1,4 +1,4 @@
-"""The rotations of the cube that move the missing wedge, and those that do not."""
+"""The rotations of the cube that move the missing wedge."""
 
 from __future__ import annotations
 
@@ -44,12 +44,3 @@ def _training_rotations() -> tuple[CubeRotation, ...]:
 
 # 20 of the 24, in IsoNet 0.2's order: the identity and the half turns about x, y and z leave the wedge where it is
 TRAINING_ROTATIONS = _training_rotations()
-
-
-def half_turns(symmetric: bool) -> tuple[CubeRotation, ...]:
-    """Rotations that leave the wedge where it is: none, the half turn about y, and, of a symmetric one, about z and x.
-
-    Each is its own inverse.
-    """
-    turns = (CubeRotation(), CubeRotation(signs=(-1, 1, -1)))
-    return (*turns, CubeRotation(signs=(1, -1, -1)), CubeRotation(signs=(-1, -1, 1))) if symmetric else turns

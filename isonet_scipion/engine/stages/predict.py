@@ -333,13 +333,13 @@ class _Tiles:
 
 def _tile_voxels(devices: Devices, network: NetworkSettings) -> int:
     # per voxel of the tomogram: a stem's blocks share their channels
-    channels = max(1, network.filter_base / network.stem**3) + network.full_channels
+    channels = max(1, network.filter_base / network.stem**3) + network.fine
     width = 2 if "16" in devices.policy else 4
     share = GPU_SHARE if devices.gpus else MAIN_SHARE
     by_memory = int(share * free_memory(devices) / (FEATURE_MAPS * channels * width + SINGLE_MAPS * 4))
     # in steps of a hundredth: what others take differs from start to start, and each shape of tiles is compiled anew
     step = 1 << max(0, by_memory.bit_length() - 8)
-    largest = 2 * max(1, network.filter_base / network.stem**3, network.full_channels)  # joined to a skip
+    largest = 2 * max(1, network.filter_base / network.stem**3, network.fine)  # what is joined to a skip connection
     return int(min(by_memory // step * step, MOST_ELEMENTS / largest))
 
 

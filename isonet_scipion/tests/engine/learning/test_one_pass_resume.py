@@ -26,7 +26,7 @@ from isonet_scipion.engine.network.model_file import STATE_FILE, load_model, rea
 RUN = (
     "--method=one-pass", "--cube_size=8", "--filter_base=4", "--unet_depth=1", "--iterations=4", "--epochs=2",
     "--steps_per_epoch=2", "--batch_size=2", "--preprocessing_ncpus=1", "--seed=3",
-    "--learning_rate=0.1", "--fine=0", "--interpolate=False",  # at such a rate layers at full resolution diverge
+    "--learning_rate=0.1", "--fine=0",  # at such a rate layers at full resolution diverge
 )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The measure of a grid finds one along an axis or a diagonal and none in noise; interpolation leaves none."""
+"""The measure of a grid finds one along an axis or a diagonal and none in noise; none is left in what is added."""
 
 import numpy as np
 import pytest
@@ -28,31 +28,35 @@ def test_volumes_that_are_too_small_are_refused():
         grid_peak(noise((32, 31, 32)))
 
 
-@pytest.mark.parametrize("kind", [{"fine": 4}, {"interpolate": True}])
 @pytest.mark.parametrize("pool", [None, (2, 2, 2)])
-def test_a_network_that_interpolates_leaves_none_whatever_its_weights(pool, kind):
+def test_no_network_leaves_one_whatever_its_weights(pool):
     keras = pytest.importorskip("keras")
+    from isonet_scipion.engine.network.correction import corrector
     from isonet_scipion.engine.network.unet import build_unet, run_network
+    from isonet_scipion.engine.physics.wedge import TiltRange
     from isonet_scipion.engine.settings import NetworkSettings
 
-    def made(**kind):
-        """What it adds to a noisy slab of ice, with weights and offsets drawn at random."""
+    def made(fine):
+        """What it adds to a noisy slab of ice, with weights and offsets drawn at random, and what is kept of this."""
         keras.utils.set_random_seed(1)
-        shape = NetworkSettings(filter_base=4, unet_depth=2, convs_per_depth=2, stem=2, pool=pool, **kind)
+        shape = NetworkSettings(filter_base=4, unet_depth=2, convs_per_depth=2, stem=2, fine=fine, pool=pool)
         model, rng = build_unet(shape), np.random.default_rng(2)
         for variable in model.trainable_variables:
             spread = 1 / np.sqrt(np.prod(variable.shape[:-1])) if len(variable.shape) > 1 else 0.5
             variable.assign(np.array(variable) + spread * rng.normal(size=variable.shape))
-        volume = noise(SHAPE, 3)
-        return run_network(model, volume[None])[0] - volume
+        ice = noise(SHAPE, 3)[None]
+        inside = (0, *(slice(16, -16),) * 3)
+        return [
+            (result - ice)[inside]
+            for result in (run_network(model, ice), corrector(model, shape, TiltRange(-60, 60))(ice))
+        ]
 
-    transposed, interpolated = grid_peak(made()), grid_peak(made(**kind))
-    print("transposed", transposed, "interpolated", interpolated)
-    assert transposed > 100 and interpolated < 0.05 * transposed
+    without, filtered, with_them, kept = (grid_peak(added) for fine in (0, 4) for added in made(fine))
+    print("without fine layers", without, "filtered", filtered, "with them", with_them, kept)
+    assert without > 100 and filtered < 0.05 * without and with_them == kept < 0.05 * without
 
 
-@pytest.mark.parametrize("folders", [("--even_folder=even", "--odd_folder=odd"), ()])
-def test_what_one_pass_learns_by_default_leaves_none(tmp_path, run, folders):
+def test_what_one_pass_learns_from_halves_by_default_leaves_none(tmp_path, run):
     pytest.importorskip("keras")
     from isonet_scipion.engine.io.mrc import open_volume, write_volume
     from isonet_scipion.engine.simulation.phantom import make_truth
@@ -61,12 +65,12 @@ def test_what_one_pass_learns_by_default_leaves_none(tmp_path, run, folders):
     halves = [noise(truth.shape, number) - truth for number in range(2)]
     for folder, volume in zip(("tomo", "even", "odd"), (np.mean(halves, axis=0), *halves)):
         write_volume(tmp_path / folder / "t.mrc", volume, 10.0)
-    assert run("prepare_star", "tomo", *folders)[0] == 0
+    assert run("prepare_star", "tomo", "--even_folder=even", "--odd_folder=odd")[0] == 0
     short = ("--iterations=1", "--epochs=1", "--steps_per_epoch=16", "--cube_size=16", "--seed=1")
     status, log = run("refine", "tomograms.star", "--method=one-pass", *short)
     assert status == 0, log
     status, log = run("predict", "tomograms.star", "results/model_iter01.keras", "--report=False")
     assert status == 0, log
     made = open_volume("corrected_tomos/t_corrected.mrc").data - open_volume("tomo/t.mrc").data
-    # with --fine 0 --interpolate False it is some thousands
+    # with --fine 0 it is some thousands before it is filtered
     assert made.std() > 0.01 and grid_peak(made) < 2.5

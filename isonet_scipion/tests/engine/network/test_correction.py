@@ -1,27 +1,28 @@
-"""What a model makes of tiles: the mean over turned copies where its blocks would leave a grid."""
+"""What a model makes of tiles: without the grid that its blocks would leave."""
+
+from functools import partial
 
 import numpy as np
 import pytest
+import scipy.fft
 
 keras = pytest.importorskip("keras")
 
 from isonet_scipion.engine.conventions import Normalisation  # noqa: E402
 from isonet_scipion.engine.network.correction import correct, corrector  # noqa: E402
+from isonet_scipion.engine.network.grid_filter import grid_filter  # noqa: E402
 from isonet_scipion.engine.network.tiling import BORDER, isonet_tiling  # noqa: E402
 from isonet_scipion.engine.network.transforms import without  # noqa: E402
 from isonet_scipion.engine.network.unet import build_unet, run_network  # noqa: E402
-from isonet_scipion.engine.physics.cube_rotations import half_turns  # noqa: E402
-from isonet_scipion.engine.physics.wedge import TiltRange, apply_wedge  # noqa: E402
+from isonet_scipion.engine.physics.wedge import TiltRange  # noqa: E402
 from isonet_scipion.engine.physics.wedge_strength import WedgeStrength  # noqa: E402
 from isonet_scipion.engine.settings import NetworkSettings  # noqa: E402
 
 SYMMETRIC, OTHER = TiltRange(-60, 60), TiltRange(-30, 66)
 
 
-def network(stem, fine=0, interpolate=False):
-    shape = NetworkSettings(
-        filter_base=2, unet_depth=1, convs_per_depth=2, stem=stem, fine=fine, interpolate=interpolate
-    )
+def network(stem, fine=0):
+    shape = NetworkSettings(filter_base=2, unet_depth=1, convs_per_depth=2, stem=stem, fine=fine)
     keras.utils.set_random_seed(1)
     model = build_unet(shape)
     model.set_weights(
@@ -34,49 +35,31 @@ def tiles():
     return np.random.default_rng(0).normal(size=(2, 8, 12, 16)).astype(np.float32)
 
 
-@pytest.mark.parametrize(("tilt", "count"), [(SYMMETRIC, 4), (OTHER, 2)])
-def test_half_turns_leave_the_wedge_where_it_is(tilt, count):
-    cube = np.random.default_rng(0).normal(size=(15,) * 3).astype(np.float32)
-    turns = half_turns(tilt.symmetric)
-    assert len({(turn.axes, turn.signs) for turn in turns}) == count
-    for turn in turns:
-        np.testing.assert_array_equal(turn.apply(turn.apply(cube)), cube)
-        shown = turn.apply(apply_wedge(np.ascontiguousarray(turn.apply(cube)), tilt))
-        np.testing.assert_allclose(shown, apply_wedge(cube, tilt), atol=1e-5)
-    moved = half_turns(True)[2]
-    other = moved.apply(apply_wedge(np.ascontiguousarray(moved.apply(cube)), OTHER))
-    assert np.abs(other - apply_wedge(cube, OTHER)).max() > 0.1
-
-
-@pytest.mark.parametrize("tilt", [SYMMETRIC, OTHER])
-def test_a_network_with_a_stem_treats_turned_tiles_alike(tilt):
-    model, shape = network(2)
-    correct_tiles = corrector(model, shape, tilt)
-    straight = correct_tiles(tiles())
-    assert straight.dtype == np.float32
-    for turn in half_turns(tilt.symmetric)[1:]:
-        turned = np.stack([turn.apply(tile) for tile in tiles()])
-        np.testing.assert_allclose(turn.apply(correct_tiles(turned)[0]), straight[0], rtol=1e-4, atol=1e-4)
-        assert np.abs(turn.apply(run_network(model, turned)[0]) - run_network(model, tiles())[0]).max() > 0.01
-
-
-@pytest.mark.parametrize(("stem", "fine", "interpolate"), [(1, 0, False), (2, 2, False), (2, 0, True)])
-def test_a_network_that_leaves_no_grid_is_applied_once(stem, fine, interpolate):
-    model, shape = network(stem, fine, interpolate)
+@pytest.mark.parametrize(("stem", "fine"), [(1, 0), (2, 2)])
+def test_of_a_network_that_leaves_no_grid_all_is_kept(stem, fine):
+    model, shape = network(stem, fine)
     np.testing.assert_array_equal(corrector(model, shape, SYMMETRIC)(tiles()), run_network(model, tiles()))
 
 
-def test_most_of_the_grid_of_a_stem_cancels():
-    def strength(volume):
-        """Of a pattern of 2 voxels along each axis."""
-        return [abs(np.mean(volume * sign)) for sign in np.indices(volume.shape) % 2 * 2 - 1]
-
+def test_the_grid_of_a_stem_goes_and_all_else_stays():
     model, shape = network(2)
-    flat = np.zeros((1, 16, 16, 16), np.float32)
-    for plain, averaged in zip(
-        strength(run_network(model, flat)[0]), strength(corrector(model, shape, SYMMETRIC)(flat)[0])
-    ):
-        assert averaged < 1e-4 * max(plain, 1e-3) + 1e-6
+    source = np.random.default_rng(0).normal(size=(1, 64, 64, 64)).astype(np.float32)
+    source += 3 * (np.indices(source.shape[1:]).sum(axis=0) % 2)  # a pattern of the tomogram's own
+    changed, left = (
+        made(source)[0] - source[0] for made in (partial(run_network, model), corrector(model, shape, OTHER))
+    )
+    inside = (slice(16, 48),) * 3  # at a tile's faces less is taken away
+    grid = grid_filter((32,) * 3, shape.divisor)
+
+    def power(volume):
+        """Of a grid, and of all else but the mean."""
+        values = np.abs(scipy.fft.rfftn(volume[inside] - volume[inside].mean())) ** 2
+        return (values * grid).sum(), (values * (1 - grid)).sum()
+
+    before, after = power(changed), power(left)
+    assert before[0] > 0.1 * before[1] and after[0] < 0.02 * before[0]
+    assert after[1] > 0.7 * before[1]  # the grid, ten times as strong, is no pure one
+    assert left[inside].mean() == pytest.approx(changed[inside].mean(), rel=1e-3)
 
 
 @pytest.mark.parametrize(("length", "kept"), [(8, 0.0), (32, 0.5), (128, 0.96)])

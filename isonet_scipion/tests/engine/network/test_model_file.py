@@ -69,10 +69,9 @@ def test_models_come_back_from_both_formats(tmp_path, settings):
     assert (metadata.voxel_size, metadata.tilt_min) == (10.0, -50.0)
 
 
-@pytest.mark.parametrize("kind", [{"fine": 3}, {"interpolate": True}])
 @pytest.mark.parametrize("pool", [None, (2, 2, 2)])
-def test_interpolation_comes_back_from_our_format_and_is_refused_for_the_other(tmp_path, pool, kind):
-    settings = NetworkSettings(filter_base=2, unet_depth=1, convs_per_depth=2, stem=2, pool=pool, **kind)
+def test_fine_layers_come_back_from_our_format_and_are_refused_for_the_other(tmp_path, pool):
+    settings = NetworkSettings(filter_base=2, unet_depth=1, convs_per_depth=2, stem=2, fine=3, pool=pool)
     model = build_unet(settings)
     model.set_weights([weight + np.random.default_rng(1).random(weight.shape) * 0.1 for weight in model.get_weights()])
     save_model(tmp_path / "m.keras", model, ModelMetadata(settings))

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from isonet_scipion.engine.physics.cube_rotations import TRAINING_ROTATIONS, CubeRotation, half_turns
+from isonet_scipion.engine.physics.cube_rotations import TRAINING_ROTATIONS, CubeRotation
 
 CUBE = np.random.default_rng(0).normal(size=(4, 4, 4))
 
@@ -23,9 +23,3 @@ def test_quarter_turns_are_numpys():
         np.testing.assert_array_equal(
             CubeRotation().turned(1, first, second).apply(CUBE), np.rot90(CUBE, 1, (first, second))
         )
-
-
-def test_half_turns_undo_themselves():
-    assert [len(half_turns(symmetric)) for symmetric in (False, True)] == [2, 4]
-    for turn in half_turns(True):
-        np.testing.assert_array_equal(turn.apply(turn.apply(CUBE)), CUBE)
