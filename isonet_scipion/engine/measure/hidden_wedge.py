@@ -3,7 +3,8 @@
 A box is tipped by 90 degrees about x, so that measured components take the place of the missing wedge,
 and the wedge is cut out of it as out of a training pair. What the network puts there is compared with
 what was measured there. The tipped box lacks its own wedge too, so the network has less to go by than
-in the true task: the measure is on the careful side.
+in the true task: the measure is on the careful side. But a long training on the same tomogram has seen what is
+hidden, as its target, in this position; boxes that are also turned about z are in one it has never seen.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.ndimage import rotate
 
 from isonet_scipion.engine.measure.fourier_correlation import Curve, FourierCorrelation
 from isonet_scipion.engine.physics.cube_rotations import CubeRotation
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from isonet_scipion.engine.physics.transfer import Transfer
 
 EMPTY = 1e-4  # of the hidden components' power: less is a trace, whatever it correlates with
+UNSEEN_TURN = 45.0  # degrees: a training turns by multiples of 90
 LEAST_STRENGTH = 0.1  # that a test in a few boxes is sure of: what is right at places must not go altogether
 TIPPED = CubeRotation().turned(1, 0, 1)  # y takes the place of z
 
@@ -32,9 +35,10 @@ TIPPED = CubeRotation().turned(1, 0, 1)  # y takes the place of z
 class HiddenWedgeTest:
     """Hides a second wedge in boxes, has it filled, and sums up the correlation with what was hidden."""
 
-    def __init__(self, size: int, tilt: TiltRange) -> None:
-        """Test boxes of (size,)*3 voxels of a tilt series with the range `tilt`."""
-        self._shown, self.hidden = hidden_region(size, tilt)
+    def __init__(self, size: int, tilt: TiltRange, turn: float = 0.0) -> None:
+        """Test boxes of (size,)*3 voxels of a tilt series with the range `tilt`, turned about z by `turn` degrees."""
+        self._turn = turn
+        self._shown, self.hidden = hidden_region(size, tilt, turn)
         self._restored = FourierCorrelation(size, self.hidden)
         self._halves = FourierCorrelation(size, self.hidden)
         self._missing = ~measured_half_space(size, tilt)
@@ -50,13 +54,18 @@ class HiddenWedgeTest:
         network : callable
             From (parts, n, n, n) to the same shape.
         """
-        tipped = [TIPPED.apply(part) for part in parts]
+        tipped = [self._tipped(part) for part in parts]
         restored = network(np.stack([filtered(part, self._shown) for part in tipped])).mean(axis=0)
         self._restored.add(filtered(restored, self.hidden), filtered(np.mean(tipped, axis=0), self.hidden))
 
+    def _tipped(self, box: Floats) -> Floats:
+        if self._turn:  # beyond its sides it is mirrored
+            box = rotate(box, self._turn, (1, 2), reshape=False, order=5, mode="reflect")
+        return TIPPED.apply(box)
+
     def add_halves(self, even: Floats, odd: Floats) -> None:
         """Take a box of the two half tomograms into account: their agreement tells how much of the data is noise."""
-        self._halves.add(*(filtered(TIPPED.apply(half), self.hidden) for half in (even, odd)))
+        self._halves.add(*(filtered(self._tipped(half), self.hidden) for half in (even, odd)))
 
     def add_filled(self, parts: Floats, network: Callable[[Floats], Floats]) -> None:
         """Count in how much the network fills into the wedge that a box, as in `add`, lacks itself."""
@@ -105,7 +114,7 @@ class HiddenWedgeTest:
         return Curve(np.sqrt(2 * fsc / (1 + fsc)), halves.chance)
 
 
-def hidden_region(size: int, tilt: TiltRange) -> tuple[Flags, Flags]:
+def hidden_region(size: int, tilt: TiltRange, turn: float = 0.0) -> tuple[Flags, Flags]:
     """What a network is shown of a tipped box, and what is hidden from it though it was measured.
 
     Parameters
@@ -114,6 +123,8 @@ def hidden_region(size: int, tilt: TiltRange) -> tuple[Flags, Flags]:
         Side of the box in voxels.
     tilt : TiltRange
         Of the tilt series.
+    turn : float
+        Degrees from y towards x by which the box was turned about z before it was tipped.
 
     Returns
     -------
@@ -124,6 +135,8 @@ def hidden_region(size: int, tilt: TiltRange) -> tuple[Flags, Flags]:
     before = [k[0]] * 3  # frequencies along the axes of the box as it was before it was tipped
     for axis, source in enumerate(TIPPED.axes):
         before[source] = TIPPED.signs[axis] * k[axis]
-    measured = wedge_filter(before[0], before[2], size / 2, tilt) > 0
+    angle = np.radians(turn)
+    across = np.cos(angle) * before[2] - np.sin(angle) * before[1]  # along x, of the box as it was before its turn
+    measured = wedge_filter(before[0], across, size / 2, tilt) > 0
     passed = measured_half_space(size, tilt)
     return measured & passed, measured & ~passed

@@ -24,7 +24,7 @@ from isonet_scipion.engine.io.ome_zarr import require_library
 from isonet_scipion.engine.io.report_file import report_path
 from isonet_scipion.engine.io.shown import border_of, require_axes, show_mean
 from isonet_scipion.engine.io.tomogram_table import TomogramEntry, TomogramTable
-from isonet_scipion.engine.measure.hidden_wedge import HiddenWedgeTest
+from isonet_scipion.engine.measure.hidden_wedge import UNSEEN_TURN, HiddenWedgeTest
 from isonet_scipion.engine.measure.quality import affordable_boxes
 from isonet_scipion.engine.network.correction import corrector, filled, measured_halo
 from isonet_scipion.engine.network.model_file import load_model, model_path, read_metadata
@@ -175,7 +175,7 @@ def _strength(
     side = box_side(shown.voxels.shape, metadata.network.divisor)
     if side is None:
         return None
-    test = HiddenWedgeTest(side, tilt)
+    test = HiddenWedgeTest(side, tilt, UNSEEN_TURN)
     for corner in affordable_boxes(shown.voxels, side, sample):
         box = shown.show(cut(shown.voxels, corner, side))[None]
         test.add(box, network)

@@ -277,11 +277,12 @@ def models(folder: Path) -> Iterator[Case]:
     save_legacy(folder / "good.h5", build_unet(TINY), 4e-4)
     whole, legacy = good.read_bytes(), (folder / "good.h5").read_bytes()
     shape = TINY.as_dict()
+    flipped = bytes(255 - byte for byte in whole[len(whole) // 2 :][:64])  # zeros would change none of those there
     files = {
         "empty.keras": b"",
         "text.keras": b"no model",
         "half.keras": whole[: len(whole) // 2],
-        "flipped.keras": whole[: len(whole) // 2] + bytes(64) + whole[len(whole) // 2 + 64 :],
+        "flipped.keras": whole[: len(whole) // 2] + flipped + whole[len(whole) // 2 + 64 :],
         "half.h5": legacy[: len(legacy) // 2],
         "text.h5": b"no model",
     }

@@ -6,7 +6,7 @@ import pytest
 from isonet_scipion.engine.measure.hidden_wedge import TIPPED, HiddenWedgeTest, hidden_region
 from isonet_scipion.engine.physics.ctf import CtfParameters
 from isonet_scipion.engine.physics.transfer import Transfer
-from isonet_scipion.engine.physics.wedge import TiltRange, apply_wedge
+from isonet_scipion.engine.physics.wedge import TiltRange, apply_wedge, measured_half_space
 
 
 @pytest.mark.parametrize("limit", [40, 60])
@@ -72,3 +72,21 @@ def test_a_network_that_undoes_the_ctf_is_compared_by_what_the_ctf_shows():
     shown = transfer.at(np.array(plain.frequencies) / 20)
     np.testing.assert_allclose(aware.factors, np.clip(0.25 / np.maximum(shown, 1e-4), 0, 1), rtol=NOISY)
     assert np.ptp(aware.factors) > 0.3
+
+
+@pytest.mark.parametrize("tilt", [TiltRange(-60, 60), TiltRange(-20, 70)])
+@pytest.mark.parametrize("turn", [0.0, 30.0, 45.0, -45.0])
+def test_what_is_hidden_of_a_turned_box_was_measured(tilt, turn):
+    noise = np.random.default_rng(3).normal(size=(96,) * 3).astype(np.float32)
+    box = apply_wedge(noise, tilt)[16:80, 16:80, 16:80].copy()
+    test = HiddenWedgeTest(64, tilt, turn)
+    test.add(box[None], lambda shown: shown)
+    assert test.curve().mean == 0  # what is shown has nothing in the hidden wedge
+    fade = np.hanning(64)
+    power = np.abs(np.fft.rfftn(test._tipped(box) * fade[:, None, None] * fade[:, None] * fade)) ** 2
+    k = np.fft.fftfreq(64)
+    radius = np.sqrt(k[:, None, None] ** 2 + k[:, None] ** 2 + np.fft.rfftfreq(64) ** 2)
+    band = (radius > 0.1) & (radius < 0.35)
+    shown, hidden = hidden_region(64, tilt, turn)
+    lacked = measured_half_space(64, tilt) & ~shown
+    assert power[lacked & band].mean() < 0.1 * power[hidden & band].mean()
