@@ -160,10 +160,10 @@ def corrector(
         return ops.convert_to_tensor(1 - strength.transfer(shape, tilt)[None]) if strength else None
 
     def correct_tiles(tiles: Floats) -> Floats:
-        source = ops.convert_to_tensor(np.ascontiguousarray(tiles)[..., None])
-        made = ops.cast(run(source)[..., 0], "float32")
+        source = ops.convert_to_tensor(np.ascontiguousarray(tiles))
+        made = ops.cast(run(source[..., None])[..., 0], "float32")
         if network.leaves_grid:
-            made = source[..., 0] + without(made - source[..., 0], grid(tiles.shape[1:]), BORDER)
+            made = source + without(made - source, grid(tiles.shape[1:]), BORDER)
         if strength is not None:
             made = without(made, lost(tiles.shape[1:]), BORDER)
         result = ops.convert_to_numpy(made)
