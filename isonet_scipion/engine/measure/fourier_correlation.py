@@ -82,11 +82,6 @@ class FourierCorrelation:
         """Components of a box in each shell."""
         return np.bincount(self._shell, self._weight, self._sums.shape[1]).astype(np.float64, copy=False)
 
-    def power(self) -> Doubles:
-        """Mean of the first's |F|^2 over the components in each shell; 0 without any."""
-        count = self._count() * self._boxes
-        return np.divide(self._sums[1], count, out=np.zeros_like(count), where=count > 0)
-
     def factors(self, empty: float = 0.0) -> Doubles:
         """What the first is to be multiplied by in each shell to be nearest to the second; NaN as in `curve`, or 0.
 
@@ -98,6 +93,19 @@ class FourierCorrelation:
         weight = np.divide(1.0, second, out=np.zeros_like(second), where=known)
         top, bottom = (uniform_filter1d(values * weight, 3, mode="constant") for values in (cross, first))
         return np.divide(top, bottom, out=np.full_like(top, np.nan), where=known)
+
+    def amplitude(self, before: FourierCorrelation) -> Doubles:
+        """Amplitude in each shell of what the pairs have in common, as a share of what those of `before` have.
+
+        Noise that differs within each pair does not bias it. The mean with the two neighbouring shells, by their
+        certainty, counts. NaN where the pairs of `before` have nothing in common beyond chance.
+        """
+        curve = before.curve()
+        known = np.isfinite(curve.values) & (curve.values > CERTAIN * curve.chance)
+        weight = np.divide(1.0, before._sums[1], out=np.zeros_like(curve.values), where=known)
+        top, bottom = (uniform_filter1d(sums[0] * weight, 3, mode="constant") for sums in (self._sums, before._sums))
+        share = np.divide(np.maximum(top, 0), bottom, out=np.full_like(top, np.nan), where=known)
+        return np.sqrt(share)
 
 
 @dataclass(frozen=True)

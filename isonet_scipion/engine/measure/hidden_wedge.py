@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from isonet_scipion.engine.arrays import Flags, Floats
+    from isonet_scipion.engine.measure.signal_kept import SignalKept
     from isonet_scipion.engine.physics.transfer import Transfer
 
 EMPTY = 1e-4  # of the hidden components' power: less is a trace, whatever it correlates with
@@ -41,8 +42,6 @@ class HiddenWedgeTest:
         self._shown, self.hidden = hidden_region(size, tilt, turn)
         self._restored = FourierCorrelation(size, self.hidden)
         self._halves = FourierCorrelation(size, self.hidden)
-        self._missing = ~measured_half_space(size, tilt)
-        self._filled = FourierCorrelation(size, self._missing)
 
     def add(self, parts: Floats, network: Callable[[Floats], Floats]) -> None:
         """Test a box, whose correction is the mean of its corrected parts: itself, or its halves.
@@ -67,24 +66,20 @@ class HiddenWedgeTest:
         """Take a box of the two half tomograms into account: their agreement tells how much of the data is noise."""
         self._halves.add(*(filtered(self._tipped(half), self.hidden) for half in (even, odd)))
 
-    def add_filled(self, parts: Floats, network: Callable[[Floats], Floats]) -> None:
-        """Count in how much the network fills into the wedge that a box, as in `add`, lacks itself."""
-        filled = filtered(network(parts).mean(axis=0), self._missing)
-        self._filled.add(filled, filled)
-
     def curve(self) -> Curve:
         """Correlation of the restored with the hidden components."""
         return self._restored.curve(EMPTY)
 
-    def strength(self, transfer: Transfer | None = None) -> WedgeStrength | None:
-        """How strongly what is filled into the missing wedge is to count, to be nearest to the truth.
+    def strength(self, kept: SignalKept | None = None, transfer: Transfer | None = None) -> WedgeStrength | None:
+        """How strongly what is filled into the missing wedge is to count.
 
-        It is taken to be as right as what was restored in the test, but is stronger: there the network had less to go
-        by. So each shell's factor is that of what was restored, times the ratio of both's amplitudes. Boxes must have
-        been counted in by `add_filled`, too.
+        Each shell's factor is the one that brings what was restored nearest to what was hidden, at most 1. It is
+        weakened as much as the network weakens the signal where that was measured, so that both are equally strong.
 
         Parameters
         ----------
+        kept : SignalKept, optional
+            What the network keeps of the measured signal of the same tomogram; None: taken to be all of it.
         transfer : Transfer, optional
             Of a CTF-aware network, which makes the density.
 
@@ -93,16 +88,18 @@ class HiddenWedgeTest:
         WedgeStrength or None
             None where nothing tells.
         """
-        restored, filled = self._restored.power(), self._filled.power()
-        ratio = np.sqrt(np.divide(restored, filled, out=np.ones_like(restored), where=filled > 0))
-        factors = self._restored.factors(EMPTY) * ratio
+        factors = self._restored.factors(EMPTY)
         known = np.isfinite(factors)
         if not known.any():
             return None
-        fractions, factors = (np.arange(len(factors)) / (len(factors) - 1))[known], factors[known]
+        fractions = np.arange(len(factors)) / (len(factors) - 1)
         if transfer is not None:
             factors = factors / np.maximum(transfer.at(fractions / 2 / transfer.voxel_size), EMPTY)
-        return WedgeStrength(tuple(fractions.tolist()), tuple(np.clip(factors, LEAST_STRENGTH, 1).tolist()))
+        factors = np.clip(factors, 0, 1)
+        if kept is not None:
+            factors = factors * kept.amplitudes(transfer)
+        told = np.clip(factors[known], LEAST_STRENGTH, 1)
+        return WedgeStrength(tuple(fractions[known].tolist()), tuple(told.tolist()))
 
     def ceiling(self) -> Curve:
         """Correlation that a perfect restoration would have with the noisy data: sqrt(2 FSC / (1 + FSC)).

@@ -22,10 +22,11 @@ from isonet_scipion.engine.io.mrc import Volume, open_volume, same_voxel_size, v
 from isonet_scipion.engine.io.number_formats import SCALE, grey_values, stored_or_float32
 from isonet_scipion.engine.io.ome_zarr import require_library
 from isonet_scipion.engine.io.report_file import report_path
-from isonet_scipion.engine.io.shown import border_of, require_axes, show_mean
+from isonet_scipion.engine.io.shown import border_of, readable, require_axes, show_mean
 from isonet_scipion.engine.io.tomogram_table import TomogramEntry, TomogramTable
 from isonet_scipion.engine.measure.hidden_wedge import UNSEEN_TURN, HiddenWedgeTest
 from isonet_scipion.engine.measure.quality import affordable_boxes
+from isonet_scipion.engine.measure.signal_kept import SignalKept
 from isonet_scipion.engine.network.correction import corrector, filled, measured_halo
 from isonet_scipion.engine.network.model_file import load_model, model_path, read_metadata
 from isonet_scipion.engine.network.tiling import HALO, Tiling, automatic_tiling, isonet_tiling
@@ -67,6 +68,7 @@ FEATURE_MAPS = 6
 SINGLE_MAPS = 4  # of one channel in single precision: a tile, turned, its result, and their sum
 # of the free memory: what a GPU lacks is told and tiles are made smaller, what the main memory lacks ends the process
 GPU_SHARE, MAIN_SHARE = 0.8, 0.5
+KEPT_EVERY = 2  # the halves of each 2nd box are corrected too
 MOST_ELEMENTS = 1 << 31  # that one tensor may have
 
 
@@ -125,8 +127,9 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
         correct_tiles = corrector(model, network, entry.tilt)
         if metadata.calibrated if settings.calibrate is None else settings.calibrate:
             sample = sample_of(entry, volume, border)
-            strength = _strength(ready.shown, correct_tiles, metadata, entry.tilt, transfer, sample)
-            log.info("%s: %s", entry.name, _in_words(strength, entry.output_voxel_size(volume)))
+            pair = _halves(entry, volume, parts, transfer, border)
+            strength = _strength(ready.shown, pair, correct_tiles, metadata, entry.tilt, transfer, sample)
+            log.info("%s: %s", entry.name, _in_words(strength, bool(pair), entry.output_voxel_size(volume)))
             correct_tiles = corrector(model, network, entry.tilt, strength)
         corrected: Any = None
         for half, averaged in enumerate(parts, 1):
@@ -167,26 +170,38 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
     _tell_how_to_look(volume, target)
 
 
+def _halves(
+    entry: TomogramEntry, volume: Volume, parts: list[Sequence[Volume]], transfer: Transfer | None,
+    border: Border | None,
+) -> list[Reals]:  # fmt: skip
+    """The halves of what is corrected, as a network is shown them but for their grey scale; none without them."""
+    known = [part for averaged in parts for part in averaged]
+    if len(known) == 1:
+        known = entry.open_halves(volume) if entry.halves_fit else []
+    return [readable(half, transfer, border) for half in known]
+
+
 def _strength(
-    shown: Shown, network: Callable[[Floats], Floats], metadata: ModelMetadata, tilt: TiltRange,
+    shown: Shown, halves: list[Reals], network: Callable[[Floats], Floats], metadata: ModelMetadata, tilt: TiltRange,
     transfer: Transfer | None, sample: Reals | Mask | None,
 ) -> WedgeStrength | None:  # fmt: skip
     """How strongly what a network fills in is to count, by the hidden-wedge test; None where nothing tells."""
     side = box_side(shown.voxels.shape, metadata.network.divisor)
     if side is None:
         return None
-    test = HiddenWedgeTest(side, tilt, UNSEEN_TURN)
-    for corner in affordable_boxes(shown.voxels, side, sample):
-        box = shown.show(cut(shown.voxels, corner, side))[None]
-        test.add(box, network)
-        test.add_filled(box, network)
-    return test.strength(transfer)
+    test, kept = HiddenWedgeTest(side, tilt, UNSEEN_TURN), SignalKept(side, tilt)
+    for number, corner in enumerate(affordable_boxes(shown.voxels, side, sample)):
+        test.add(shown.show(cut(shown.voxels, corner, side))[None], network)
+        if halves and number % KEPT_EVERY == 0:
+            kept.add(np.stack([shown.show(cut(half, corner, side)) for half in halves]), network)
+    return test.strength(kept if halves else None, transfer)
 
 
-def _in_words(strength: WedgeStrength | None, voxel_size: float) -> str:
+def _in_words(strength: WedgeStrength | None, with_halves: bool, voxel_size: float) -> str:
     if strength is None:
         return "what is filled in counts in full: there is too little to tell how much of it is right."
-    return f"what is filled in counts {strength.describe(voxel_size)}, as the hidden-wedge test supports it."
+    tests = "the hidden-wedge test and the halves support" if with_halves else "the hidden-wedge test supports"
+    return f"what is filled in counts {strength.describe(voxel_size)}, as {tests} it."
 
 
 def _tell_how_to_look(before: Volume, target: Path) -> None:

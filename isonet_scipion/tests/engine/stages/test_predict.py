@@ -265,6 +265,23 @@ def test_what_the_hidden_wedge_test_does_not_support_is_weakened(project, run, t
     assert powers[None] == powers["True" if facts else "False"]
 
 
+@pytest.mark.parametrize("of_model", [{"halves": True, "corrects_mean": True}, {"halves": True}, {}])
+def test_halves_tell_how_much_of_the_signal_is_kept(run, tmp_path, monkeypatch, of_model):
+    rng = np.random.default_rng(0)
+    signal = rng.normal(size=(48, 64, 64))
+    noise = rng.normal(size=(2, *signal.shape))
+    for folder, volume in zip(("tomo", "even", "odd"), (signal + noise.mean(axis=0), *(signal + noise))):
+        write_volume(tmp_path / folder / "a.mrc", volume.astype("f4"), 10.0)
+    save_model(tmp_path / "m.keras", build_unet(SHAPE), ModelMetadata(SHAPE, voxel_size=10.0, **of_model))
+    kept = []
+    monkeypatch.setattr(stage, "corrector", lambda *_: lambda tiles: 0.5 * tiles)
+    monkeypatch.setattr(stage.HiddenWedgeTest, "strength", lambda self, given, transfer: kept.append(given))
+    assert run("prepare_star", "tomo", "--even_folder", "even", "--odd_folder", "odd")[0] == 0
+    status, log = run("predict", "tomograms.star", "m.keras", "--report", "False", "--calibrate", "True")
+    assert status == 0, log
+    np.testing.assert_allclose(kept[0].amplitudes()[3:], 0.5, rtol=1e-3)
+
+
 def test_a_tomogram_too_small_for_the_test_is_left_as_it_was_filled(run, tmp_path):
     write_volume(tmp_path / "tomo" / "a.mrc", np.random.default_rng(0).normal(size=(8, 64, 64)).astype("f4"), 10.0)
     save_model(tmp_path / "own.keras", build_unet(SHAPE), ModelMetadata(SHAPE, voxel_size=10.0, kept_beyond=24))
