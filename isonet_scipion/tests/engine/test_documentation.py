@@ -92,6 +92,12 @@ def test_links_lead_to_files_and_headings(page):
             assert anchor in {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
+@pytest.mark.parametrize("page", [*PAGES, *sorted((ROOT / "benchmarks").glob("*.md"))], ids=lambda page: page.name)
+def test_no_change_is_left_half_merged(page):
+    marks = ("<<<<<<<", "=======", ">>>>>>>")
+    assert not [line for line in page.read_text().splitlines() if line.startswith(marks)]
+
+
 @pytest.mark.parametrize("name", [name for name in cli.MODULES if cli.record_of(name).settings])
 def test_parameters_page_has_every_option(name):
     text = (ROOT / "docs" / "parameters.md").read_text(encoding="utf-8")
