@@ -605,8 +605,8 @@ class PredictSettings:
     )
     calibrate: Optional[bool] = option(
         None,
-        "Weaken what is filled into the missing wedge to what the hidden-wedge test supports, at each resolution. "
-        "Default: True for models of one-pass and the builtin one, else False.",
+        "Weaken what is filled into the missing wedge to what the hidden-wedge test and the halves support, at each "
+        "resolution. Default: True for models of one-pass and the builtin one, else False.",
     )
     report: bool = option(True, "Write the quality report, which takes up to a quarter more time.")
     confidence: bool = option(False, CONFIDENCE)

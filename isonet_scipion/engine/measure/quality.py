@@ -197,14 +197,14 @@ def measure_quality(evidence: Evidence, network: Network, divisor: tuple[int, in
     for number, corner in enumerate(corners):
         before, after = cut(evidence.before.voxels, corner, side), cut(evidence.after, corner, side)
         shown = [part.show(cut(part.voxels, corner, side)) for part in parts]
-        test.add(np.stack(shown), lambda boxes: np.stack([network(box) for box in boxes]))
+        test.add(np.stack(shown), lambda boxes: np.stack([network(box) for box in boxes]), number)
         agreement.add(filtered(before, seen), filtered(after, seen))
         if halves and evidence.halves:
-            pair = [cut(half.voxels, corner, side) for half in evidence.halves]
-            test.add_halves(*pair)
-            halves.add("before", *pair)
+            even, odd = (cut(half.voxels, corner, side) for half in evidence.halves)
+            test.add_halves(even, odd, number)
+            halves.add("before", even, odd)
             if fitting and number % HALVES_EVERY == 0:
-                corrected = (network(half.show(box)) for half, box in zip(fitting, pair))
+                corrected = (network(half.show(box)) for half, box in zip(fitting, (even, odd)))
                 halves.add("after", *corrected)
     ceiling = test.ceiling() if halves else None
     return Quality(**basis, side=side, corners=tuple(corners), restored=test.curve(), ceiling=ceiling,

@@ -38,10 +38,10 @@ what was measured. If the tomogram has two halves, noise in the data is allowed 
 bound.</p>
 <p><b>How far to trust it.</b> The number describes how well the network works on this tomogram, averaged over the
 whole sample. It says nothing about a single feature: check each one against the tomogram before correction. The
-hidden data are absent from the network's input, but not from its training, which saw rotated copies of the same data:
-a network that has overfitted a small data set scores too high. The hidden part lies along other directions than the
-missing wedge: if all objects lie the same way, such as flat membranes, the wedge itself may be restored better or
-worse.</p>
+hidden data are absent from the network's input, but not from its training, which saw copies of the same data in other
+rotations: a network that has overfitted a small data set may score too high. The hidden part lies along other
+directions than the missing wedge: if all objects lie the same way, such as flat membranes, the wedge itself may be
+restored better or worse.</p>
 <p><b>Measured data kept.</b> Correlation of the tomogram before and after, where it was measured. Near 1, the network
 has changed the measured data little; it is lower if noise was removed. What a CTF-aware network makes is compared with
 the phase-flipped tomogram, in this as in the first number: how strong a frequency is does not count.
@@ -49,7 +49,7 @@ the phase-flipped tomogram, in this as in the first number: how strong a frequen
 <b>Confidence</b>, if it was requested: the expected correlation with the truth in the missing wedge, at each position,
 averaged over about 48 voxels and for waves down to three voxels. It was calibrated on simulated tomograms and the
 builtin model; for other samples, trust its order rather than its values. For a model that you trained, its level comes
-from the first number's test, and its order says little.
+from the first number's test, and its order says little after a short training.
 <b>Halves</b>: two halves corrected by one network share what the network invents, so their agreement in the wedge is
 an upper bound.</p>
 """

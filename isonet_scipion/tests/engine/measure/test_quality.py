@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from isonet_scipion.engine.measure import quality as quality_module
 from isonet_scipion.engine.measure.fourier_correlation import CERTAIN, Curve, FourierCorrelation
-from isonet_scipion.engine.measure.hidden_wedge import TIPPED, HiddenWedgeTest, hidden_region
+from isonet_scipion.engine.measure.hidden_wedge import HiddenWedgeTest, hidden_region, turned
 from isonet_scipion.engine.measure.quality import Evidence, Quality, measure_quality
 from isonet_scipion.engine.measure.verdict import Verdict
 from isonet_scipion.engine.measure.wedge_power import xz_power
@@ -53,10 +53,6 @@ def test_chance_level_is_the_scatter_of_unrelated_volumes():
 def test_hidden_components_were_measured_and_are_not_shown(tilt):
     shown, hidden = hidden_region(SIZE, tilt)
     assert not (shown & hidden).any() and hidden.sum() > 0.05 * hidden.size
-    # a box that was measured in the tilt range, tipped, has all of its power in the two
-    box = apply_wedge(noise(1), tilt)
-    spectrum = np.abs(np.fft.rfftn(TIPPED.apply(box))) ** 2
-    assert spectrum[~(shown | hidden)].sum() < 1e-6 * spectrum.sum()
     # what is shown looks to the network like a tomogram of that tilt range
     assert not (shown & ~measured_half_space(SIZE, tilt)).any()
 
@@ -66,7 +62,7 @@ def test_only_what_is_right_counts_as_restored(tilt):
     perfect, idle, inventive = (HiddenWedgeTest(SIZE, tilt) for _ in range(3))
     for seed in range(4):
         box = apply_wedge(noise(seed), tilt)
-        perfect.add(box[None], lambda shown, box=box: TIPPED.apply(box)[None])
+        perfect.add(box[None], lambda shown, box=box: turned(box)[None])
         idle.add(box[None], lambda shown: shown)
         inventive.add(box[None], lambda shown, seed=seed: shown + noise(100 + seed))
     assert perfect.curve().mean > 0.99
@@ -108,7 +104,7 @@ def test_the_network_is_tested_on_what_it_was_shown(by_halves):
     tested = [-signal] if not by_halves else [-half for half in halves]
     assert len(shown) == len(tested) + 2
     for box, part in zip(shown, tested):
-        np.testing.assert_allclose(box, filtered(TIPPED.apply(part), passed), atol=1e-4)
+        np.testing.assert_allclose(box, filtered(turned(part), passed), atol=1e-4)
 
 
 def test_resolution_is_where_the_curve_falls_below_the_threshold():
