@@ -44,8 +44,8 @@ class ModelMetadata:
         return self.halves and not self.corrects_mean
 
     @property
-    def calibrated(self) -> bool:
-        """Whether what it fills in is weakened to what is supported where nothing else is given: not of iterative."""
+    def of_one_pass(self) -> bool:
+        """Whether it is of a one-pass training, or the builtin one; else of an iterative one, or IsoNet 0.2's."""
         return self.kept_beyond is not None or self.simulated
 
     @classmethod

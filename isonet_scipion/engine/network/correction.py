@@ -124,7 +124,11 @@ def _taken_away(shown: Shown, corrected: Floats) -> Iterator[Floats]:
 
 
 def corrector(
-    model: keras.Model, network: NetworkSettings, tilt: TiltRange, strength: WedgeStrength | None = None
+    model: keras.Model,
+    network: NetworkSettings,
+    tilt: TiltRange,
+    strength: WedgeStrength | None = None,
+    twice: bool = False,
 ) -> Callable[[Floats], Floats]:
     """What a model makes of tiles of a tomogram.
 
@@ -138,6 +142,9 @@ def corrector(
         Of the tilt series.
     strength : WedgeStrength, optional
         Of what is filled in; None: all of it.
+    twice : bool
+        Take the mean of what the network makes of a tile and of the tile after half a turn about the tilt axis, y. That
+        leaves the missing wedge where it is; what the network makes by chance differs, and cancels out in part.
 
     Returns
     -------
@@ -159,9 +166,17 @@ def corrector(
     def lost(shape: tuple[int, ...]) -> Any:
         return ops.convert_to_tensor(1 - strength.transfer(shape, tilt)[None]) if strength else None
 
+    def made_of(source: Any) -> Any:
+        return ops.cast(run(source[..., None])[..., 0], "float32")
+
+    def half_turn(volumes: Any) -> Any:
+        return ops.flip(volumes, axis=(1, 3))
+
     def correct_tiles(tiles: Floats) -> Floats:
         source = ops.convert_to_tensor(np.ascontiguousarray(tiles))
-        made = ops.cast(run(source[..., None])[..., 0], "float32")
+        made = made_of(source)
+        if twice:
+            made = (made + half_turn(made_of(half_turn(source)))) / 2
         if network.leaves_grid:
             made = source + without(made - source, grid(tiles.shape[1:]), BORDER)
         if strength is not None:

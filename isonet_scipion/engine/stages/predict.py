@@ -124,13 +124,13 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
         target = _target(entry, settings)
         if len(parts[0]) > 1:
             log.info("%s: the mean of its halves is corrected, as the model learned from them.", entry.name)
-        correct_tiles = corrector(model, network, entry.tilt)
-        if metadata.calibrated if settings.calibrate is None else settings.calibrate:
+        correct_tiles = corrector(model, network, entry.tilt, twice=metadata.of_one_pass)
+        if metadata.of_one_pass if settings.calibrate is None else settings.calibrate:
             sample = sample_of(entry, volume, border)
             pair = _halves(entry, volume, parts, transfer, border)
             strength = _strength(ready.shown, pair, correct_tiles, metadata, entry.tilt, transfer, sample)
             log.info("%s: %s", entry.name, _in_words(strength, bool(pair), entry.output_voxel_size(volume)))
-            correct_tiles = corrector(model, network, entry.tilt, strength)
+            correct_tiles = corrector(model, network, entry.tilt, strength, metadata.of_one_pass)
         corrected: Any = None
         for half, averaged in enumerate(parts, 1):
             task = f"Prediction of {entry.name}" + (f", half {half}" if len(parts) > 1 else "")

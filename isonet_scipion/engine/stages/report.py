@@ -152,7 +152,7 @@ class Reporter:
             spectra = compared.spectra[0] if is_same else None, compared.spectra[1]
             evidence = dataclasses.replace(evidence, spectra=spectra)
         network = self._metadata.network
-        correct_boxes = corrector(self._model, network, entry.tilt)
+        correct_boxes = corrector(self._model, network, entry.tilt, twice=self._metadata.of_one_pass)
         tested = None
         if report or (mark is not None and not self._metadata.simulated):
             tested = measure_quality(evidence, lambda box: correct_boxes(box[None])[0], network.divisor)

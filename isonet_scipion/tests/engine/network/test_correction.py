@@ -121,3 +121,13 @@ def test_what_is_filled_in_is_weakened_on_the_device():
     weakened = corrector(model, shape, OTHER, strength)(tiles())
     np.testing.assert_allclose(weakened, expected, rtol=1e-3, atol=1e-3 * plain.std())
     assert np.abs(weakened - plain).max() > 0.1 * plain.std()
+
+
+def test_tiles_corrected_twice_do_not_depend_on_half_a_turn_about_the_tilt_axis():
+    model, shape = network(2)
+    half_turn = (slice(None), slice(None, None, -1), slice(None), slice(None, None, -1))
+    once, twice = (corrector(model, shape, OTHER, twice=given) for given in (False, True))
+    expected = (once(tiles()) + once(tiles()[half_turn])[half_turn]) / 2
+    np.testing.assert_allclose(twice(tiles()), expected, rtol=1e-4, atol=1e-4 * expected.std())
+    np.testing.assert_allclose(twice(tiles()[half_turn])[half_turn], expected, rtol=1e-4, atol=1e-4 * expected.std())
+    assert np.abs(once(tiles()) - expected).max() > 0.1 * expected.std()

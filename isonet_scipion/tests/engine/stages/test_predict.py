@@ -53,7 +53,7 @@ def test_tiles_that_do_not_fit_are_halved_and_stay_so_and_memory_is_asked_for_on
             raise RuntimeError("No algorithm worked!  Error messages: CUDNN_STATUS_ALLOC_FAILED")
         return tiles
 
-    monkeypatch.setattr(stage, "corrector", lambda *_: network)
+    monkeypatch.setattr(stage, "corrector", lambda *_, **__: network)
     monkeypatch.setattr(stage, "measured_halo", lambda *_: 8)
     monkeypatch.setattr(stage, "free_memory", lambda devices: asked.append(devices) or 1 << 30)
     status, log = run("predict", "tomograms.star", "m.keras", "--report", "False", "--gpuID", "-1")
@@ -82,7 +82,7 @@ def test_the_next_tomogram_is_read_while_one_is_on_a_gpu(project, run, monkeypat
         return Devices("tensorflow", ("a GPU",), "float32")
 
     monkeypatch.setattr(stage, "show_mean", show)
-    monkeypatch.setattr(stage, "corrector", lambda *_: network)
+    monkeypatch.setattr(stage, "corrector", lambda *_, **__: network)
     monkeypatch.setattr(stage, "choose_devices", chosen)
     monkeypatch.setattr(stage, "free_memory", lambda devices: 1 << 34)
     monkeypatch.setattr(stage, "write_volume", lambda *words: time.sleep(0.5) or write_volume(*words))
@@ -96,7 +96,7 @@ def test_less_memory_than_the_smallest_tiles_need_is_one_line(project, run, monk
     def network(tiles):
         raise RuntimeError("Dst tensor is not initialized.")
 
-    monkeypatch.setattr(stage, "corrector", lambda *_: network)
+    monkeypatch.setattr(stage, "corrector", lambda *_, **__: network)
     status, log = run("predict", "tomograms.star", "m.keras", "--gpuID", "-1")
     assert status == 1 and re.search("error: memory: not even tiles of [0-9]+ voxels fit", log), log
 
@@ -154,7 +154,7 @@ def test_a_process_that_is_aborted_names_the_limits():
 
 @pytest.mark.parametrize(("kind", "mode"), [("float16", 12), ("int16", 1)])
 def test_results_take_half_the_space_and_are_checked_after_rounding(project, run, monkeypatch, kind, mode):
-    monkeypatch.setattr(stage, "corrector", lambda *_: lambda tiles: tiles)
+    monkeypatch.setattr(stage, "corrector", lambda *_, **__: lambda tiles: tiles)
     monkeypatch.setattr(stage, "measured_halo", lambda *_: 8)
     options = ("--report", "False", "--gpuID", "-1", "--output_type", kind)
     status, log = run("predict", "tomograms.star", "m.keras", *options)
@@ -176,7 +176,7 @@ def test_results_take_half_the_space_and_are_checked_after_rounding(project, run
 
 
 def test_a_picture_shows_grey_values_and_not_what_the_file_holds(project, run, monkeypatch):
-    monkeypatch.setattr(stage, "corrector", lambda *_: lambda tiles: tiles)
+    monkeypatch.setattr(stage, "corrector", lambda *_, **__: lambda tiles: tiles)
     monkeypatch.setattr(stage, "measured_halo", lambda *_: 8)
     shown = []
     monkeypatch.setattr(stage, "save_comparison", lambda path, before, after, *_: shown.append((before, after)))
@@ -190,7 +190,7 @@ def test_a_picture_shows_grey_values_and_not_what_the_file_holds(project, run, m
 
 def test_ome_zarr_in_and_out(project, run, tmp_path, monkeypatch):
     pytest.importorskip("zarr", minversion="3", reason="zarr 3 is optional, and needs Python 3.11")
-    monkeypatch.setattr(stage, "corrector", lambda *_: lambda tiles: tiles)
+    monkeypatch.setattr(stage, "corrector", lambda *_, **__: lambda tiles: tiles)
     arguments = ("m.keras", "--gpuID", "-1", "--output_format", "zarr")
     status, log = run("predict", "tomograms.star", *arguments, "--report", "False", "--tomo_idx", "1")
     assert status == 0, log
@@ -274,7 +274,7 @@ def test_halves_tell_how_much_of_the_signal_is_kept(run, tmp_path, monkeypatch, 
         write_volume(tmp_path / folder / "a.mrc", volume.astype("f4"), 10.0)
     save_model(tmp_path / "m.keras", build_unet(SHAPE), ModelMetadata(SHAPE, voxel_size=10.0, **of_model))
     kept = []
-    monkeypatch.setattr(stage, "corrector", lambda *_: lambda tiles: 0.5 * tiles)
+    monkeypatch.setattr(stage, "corrector", lambda *_, **__: lambda tiles: 0.5 * tiles)
     monkeypatch.setattr(stage.HiddenWedgeTest, "strength", lambda self, given, transfer: kept.append(given))
     assert run("prepare_star", "tomo", "--even_folder", "even", "--odd_folder", "odd")[0] == 0
     status, log = run("predict", "tomograms.star", "m.keras", "--report", "False", "--calibrate", "True")
