@@ -80,12 +80,15 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
     table = TomogramTable(star_file, takes_deconvolved(settings.use_deconv_tomo, metadata.ctf_aware))
     entries = table.select(settings.tomo_idx, needs_tilts=True)
     transfers = [known_transfer(entry, metadata, settings.ctf_state) for entry in entries]
+    weakens = metadata.of_one_pass if settings.calibrate is None else settings.calibrate
     sizes = {}
     for entry in entries:
         # what is wrong with one is told before any work
         volume = entry.checked_source()
         part = _parts(entry, volume, metadata)[0][0]
         require_axes(part, find_border(part.data), settings.check_axes, entry.inverted)
+        if weakens or settings.report or settings.confidence:
+            entry.open_halves(volume)
         target = _target(entry, settings)
         sizes[target] = volume_bytes(volume.shape, suffix=target.suffix)
     owners = {_target(entry, settings): entry for entry in entries}
@@ -125,7 +128,7 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
         if len(parts[0]) > 1:
             log.info("%s: the mean of its halves is corrected, as the model learned from them.", entry.name)
         correct_tiles = corrector(model, network, entry.tilt, twice=metadata.of_one_pass)
-        if metadata.of_one_pass if settings.calibrate is None else settings.calibrate:
+        if weakens:
             sample = sample_of(entry, volume, border)
             pair = _halves(entry, volume, parts, transfer, border)
             strength = _strength(ready.shown, pair, correct_tiles, metadata, entry.tilt, transfer, sample)

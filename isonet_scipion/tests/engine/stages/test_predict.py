@@ -282,6 +282,20 @@ def test_halves_tell_how_much_of_the_signal_is_kept(run, tmp_path, monkeypatch, 
     np.testing.assert_allclose(kept[0].amplitudes()[3:], 0.5, rtol=1e-3)
 
 
+def test_halves_that_do_not_fit_are_told_before_the_work(run, tmp_path):
+    rng = np.random.default_rng(0)
+    for folder in ("tomo", "even", "odd"):
+        write_volume(tmp_path / folder / "a.mrc", rng.normal(size=(32, 64, 64)).astype("f4"), 10.0)
+    save_model(tmp_path / "m.keras", build_unet(SHAPE), ModelMetadata(SHAPE, voxel_size=10.0))
+    assert run("prepare_star", "tomo", "--even_folder", "even", "--odd_folder", "odd")[0] == 0
+    write_volume(tmp_path / "odd" / "a.mrc", rng.normal(size=(32, 64, 32)).astype("f4"), 10.0)
+    status, log = run("predict", "tomograms.star", "m.keras")
+    assert status == 1 and re.search(r"error: odd/a.mrc: .*\(32, 64, 32\)", log), log
+    assert not Path("corrected_tomos").exists()
+    status, log = run("predict", "tomograms.star", "m.keras", "--report", "False", "--calibrate", "False")
+    assert status == 0, log
+
+
 def test_a_tomogram_too_small_for_the_test_is_left_as_it_was_filled(run, tmp_path):
     write_volume(tmp_path / "tomo" / "a.mrc", np.random.default_rng(0).normal(size=(8, 64, 64)).astype("f4"), 10.0)
     save_model(tmp_path / "own.keras", build_unet(SHAPE), ModelMetadata(SHAPE, voxel_size=10.0, kept_beyond=24))
