@@ -44,6 +44,11 @@ class ModelMetadata:
         return self.halves and not self.corrects_mean
 
     @property
+    def knows_noise(self) -> bool:
+        """Whether noise of the tomograms that it learned from was its target: of whole ones, not simulated."""
+        return not (self.halves or self.simulated)
+
+    @property
     def of_one_pass(self) -> bool:
         """Whether it is of a one-pass training, or the builtin one; else of an iterative one, or IsoNet 0.2's."""
         return self.kept_beyond is not None or self.simulated

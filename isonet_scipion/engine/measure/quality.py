@@ -37,7 +37,8 @@ class Evidence:
     """What a report is made from: volumes (z, y, x), the box of a tomogram that holds data; may be memory maps.
 
     With `halves_fit` the network can be applied to the halves: they are of the same kind as `before`. With `by_halves`
-    `after` is the mean of what the network made of each half.
+    `after` is the mean of what the network made of each half. With `noise_known` it learned from whole tomograms, and
+    may restore their noise: what halves say of noise does not hold for what it restores.
     """
 
     before: Shown
@@ -48,6 +49,7 @@ class Evidence:
     halves: tuple[Shown, ...] | None = None
     halves_fit: bool = False
     by_halves: bool = False
+    noise_known: bool = False
     spectra: tuple[Doubles | None, Doubles | None] = (None, None)  # by `xz_power`, of before and after, where known
 
 
@@ -201,12 +203,13 @@ def measure_quality(evidence: Evidence, network: Network, divisor: tuple[int, in
         agreement.add(filtered(before, seen), filtered(after, seen))
         if halves and evidence.halves:
             even, odd = (cut(half.voxels, corner, side) for half in evidence.halves)
-            test.add_halves(even, odd, number)
+            if not evidence.noise_known:
+                test.add_halves(even, odd, number)
             halves.add("before", even, odd)
             if fitting and number % HALVES_EVERY == 0:
                 corrected = (network(half.show(box)) for half, box in zip(fitting, (even, odd)))
                 halves.add("after", *corrected)
-    ceiling = test.ceiling() if halves else None
+    ceiling = test.ceiling() if halves and not evidence.noise_known else None
     return Quality(**basis, side=side, corners=tuple(corners), restored=test.curve(), ceiling=ceiling,
                    agreement=agreement.curve(), half_curves=halves)  # fmt: skip
 

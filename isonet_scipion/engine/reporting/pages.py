@@ -34,8 +34,8 @@ EXPLANATION = """
 <h2>What the numbers mean</h2>
 <p><b>Restored wedge correlation.</b> Part of what the microscope did measure is hidden from the network, which fills it
 in. What it puts there is compared with what was measured: 1 is perfect; 0 means the filled-in data are unrelated to
-what was measured. If the tomogram has two halves, noise in the data is allowed for; otherwise the number is a lower
-bound.</p>
+what was measured. If the tomogram has two halves, noise in the data is allowed for, unless the model learned from
+whole tomograms, whose noise it then knows. Without that the number is lower: the data's noise cannot be restored.</p>
 <p><b>How far to trust it.</b> The number describes how well the network works on this tomogram, averaged over the
 whole sample. It says nothing about a single feature: check each one against the tomogram before correction. The
 hidden data are absent from the network's input, but not from its training, which saw copies of the same data in other
@@ -108,7 +108,7 @@ def card(label: str, value: str, note: str) -> str:
 
 def _tomogram_section(report: TomogramReport, picture: Path) -> str:
     verdict = report.verdict_of_numbers
-    kept = "noise allowed for" if report.restored_wedge_allows_for_noise else "a lower bound: no halves"
+    kept = "noise allowed for" if report.restored_wedge_allows_for_noise else "noise not allowed for"
     powers = [_number(power, "{:.2g}", 100) for power in (report.wedge_power_before, report.wedge_power_after)]
     cards = [
         card(

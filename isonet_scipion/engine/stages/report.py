@@ -141,6 +141,7 @@ class Reporter:
             tuple(shown_halves) or None,
             entry.halves_fit,
             bool(halves) and entry.halves_fit and self._metadata.by_halves,
+            self._metadata.knows_noise,
         )
         if border is not None and border.empty is not None:
             compared = None  # the report's slices are mirrored into empty places

@@ -107,6 +107,16 @@ def test_the_network_is_tested_on_what_it_was_shown(by_halves):
         np.testing.assert_allclose(box, filtered(turned(part), passed), atol=1e-4)
 
 
+@pytest.mark.parametrize("known", [False, True])
+def test_noise_that_the_network_has_learned_is_not_allowed_for(known):
+    signal, scatter = noise(1, 40), 0.3 * noise(2, 40)
+    halves = tuple(Shown(half, GreyScale(0.0, 1.0)) for half in (signal + scatter, signal - scatter))
+    evidence = Evidence(Shown(signal, GreyScale(0.0, 1.0)), signal, TiltRange(), 10.0, None, halves, noise_known=known)
+    quality = measure_quality(evidence, lambda box: box, (8, 8, 8))
+    assert (quality.ceiling is None) == known and quality.half_curves is not None
+    assert quality.as_dict()["restored_wedge_allows_for_noise"] == (not known)
+
+
 def test_resolution_is_where_the_curve_falls_below_the_threshold():
     region = np.ones((SIZE, SIZE, SIZE // 2 + 1), bool)
     k = np.fft.fftfreq(SIZE, 1 / SIZE)
