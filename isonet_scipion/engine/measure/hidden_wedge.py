@@ -1,10 +1,10 @@
 """The hidden-wedge test: how well the network restores what was measured but is hidden from it.
 
-A box is turned by 45 degrees about z and tipped by 90 degrees about x, so that measured components take the place of
-the missing wedge, and the wedge is cut out of it as out of a training pair. What the network puts there is compared
-with what was measured there. Without the turn a long training on the same tomogram would have seen what is hidden, as
-its target, in this position. The tipped box lacks its own wedge too, so that the network has less to go by than in the
-true task.
+A box is tipped by 90 degrees about x, so that measured components take the place of the missing wedge, and the wedge is
+cut out of it as out of a training pair. What the network puts there is compared with what was measured there. A long
+training on the same tomogram has seen what is hidden, as its target, in this position: for its network, boxes are
+turned by 45 degrees about z before. The tipped box lacks its own wedge too, so that the network has less to go by than
+in the true task.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from isonet_scipion.engine.physics.transfer import Transfer
 
 EMPTY = 1e-4  # of the hidden components' power: less is a trace, whatever it correlates with
-TURN = 45.0  # degrees: a training turns by multiples of 90
+UNSEEN_TURN = 45.0  # degrees: a training turns by multiples of 90
 ORDER = 3  # of the splines that turn a box
 LEAST_STRENGTH = 0.1  # that a test in a few boxes is sure of: what is right at places must not go altogether
 TIPPED = CubeRotation().turned(1, 0, 1)  # y takes the place of z
@@ -37,9 +37,10 @@ TIPPED = CubeRotation().turned(1, 0, 1)  # y takes the place of z
 class HiddenWedgeTest:
     """Hides a second wedge in boxes, has it filled, and sums up the correlation with what was hidden."""
 
-    def __init__(self, size: int, tilt: TiltRange) -> None:
-        """Test boxes of (size,)*3 voxels of a tilt series with the range `tilt`."""
-        self._shown, self.hidden = hidden_region(size, tilt)
+    def __init__(self, size: int, tilt: TiltRange, turn: float) -> None:
+        """Test boxes of (size,)*3 voxels of a tilt series with the range `tilt`, turned about z by `turn` degrees."""
+        self._turn = turn
+        self._shown, self.hidden = hidden_region(size, tilt, turn)
         self._restored = FourierCorrelation(size, self.hidden)
         self._halves = FourierCorrelation(size, self.hidden)
 
@@ -53,15 +54,15 @@ class HiddenWedgeTest:
         network : callable
             From (parts, n, n, n) to the same shape.
         number : int
-            Of the box: every second one is tested along the other diagonal, as samples differ by direction.
+            Of the box: every second one is turned the other way, as samples differ by direction.
         """
-        tipped = [turned(part, number) for part in parts]
+        tipped = [turned(part, self._turn, number) for part in parts]
         restored = network(np.stack([filtered(part, self._shown) for part in tipped])).mean(axis=0)
         self._restored.add(filtered(restored, self.hidden), filtered(np.mean(tipped, axis=0), self.hidden))
 
     def add_halves(self, even: Floats, odd: Floats, number: int = 0) -> None:
         """Take a box of the two half tomograms into account: their agreement tells how much of the data is noise."""
-        self._halves.add(*(filtered(turned(half, number), self.hidden) for half in (even, odd)))
+        self._halves.add(*(filtered(turned(half, self._turn, number), self.hidden) for half in (even, odd)))
 
     def curve(self) -> Curve:
         """Correlation of the restored with the hidden components."""
@@ -108,15 +109,16 @@ class HiddenWedgeTest:
         return Curve(np.sqrt(2 * fsc / (1 + fsc)), halves.chance)
 
 
-def turned(box: Floats, number: int = 0) -> Floats:
+def turned(box: Floats, turn: float, number: int = 0) -> Floats:
     """A box (n, n, n) as the network is tested on it, in the frame of `hidden_region`; `number` as in `add`."""
-    if number % 2:  # half a turn about y changes the diagonal, not the wedge
+    if number % 2:  # half a turn about y is as good as a turn the other way, and leaves the wedge
         box = box[::-1, :, ::-1]
-    # beyond its sides it is mirrored
-    return TIPPED.apply(rotate(box, TURN, (1, 2), reshape=False, order=ORDER, mode="reflect"))
+    if turn:  # beyond its sides it is mirrored
+        box = rotate(box, turn, (1, 2), reshape=False, order=ORDER, mode="reflect")
+    return TIPPED.apply(box)
 
 
-def hidden_region(size: int, tilt: TiltRange) -> tuple[Flags, Flags]:
+def hidden_region(size: int, tilt: TiltRange, turn: float) -> tuple[Flags, Flags]:
     """What a network is shown of a turned box, and what is hidden from it though it was measured.
 
     Parameters
@@ -125,6 +127,8 @@ def hidden_region(size: int, tilt: TiltRange) -> tuple[Flags, Flags]:
         Side of the box in voxels.
     tilt : TiltRange
         Of the tilt series.
+    turn : float
+        Degrees from y towards x by which the box was turned about z before it was tipped.
 
     Returns
     -------
@@ -135,7 +139,7 @@ def hidden_region(size: int, tilt: TiltRange) -> tuple[Flags, Flags]:
     before = [k[0]] * 3  # frequencies along the axes of the box before it was tipped
     for axis, source in enumerate(TIPPED.axes):
         before[source] = TIPPED.signs[axis] * k[axis]
-    angle = np.radians(TURN)
+    angle = np.radians(turn)
     across = np.cos(angle) * before[2] - np.sin(angle) * before[1]  # along x before its turn, from y towards x
     measured = wedge_filter(before[0], across, size / 2, tilt) > 0
     passed = measured_half_space(size, tilt)

@@ -12,7 +12,7 @@ import numpy as np
 from isonet_scipion.engine.arrays import Doubles, Floats, Reals
 from isonet_scipion.engine.measure.fourier_correlation import CERTAIN, Curve, FourierCorrelation
 from isonet_scipion.engine.measure.half_agreement import HalfCurves
-from isonet_scipion.engine.measure.hidden_wedge import HiddenWedgeTest
+from isonet_scipion.engine.measure.hidden_wedge import UNSEEN_TURN, HiddenWedgeTest
 from isonet_scipion.engine.measure.verdict import Verdict
 from isonet_scipion.engine.measure.wedge_power import power_ratio, xz_power
 from isonet_scipion.engine.physics.fourier import filtered
@@ -38,7 +38,8 @@ class Evidence:
 
     With `halves_fit` the network can be applied to the halves: they are of the same kind as `before`. With `by_halves`
     `after` is the mean of what the network made of each half. With `noise_known` it learned from whole tomograms, and
-    may restore their noise: what halves say of noise does not hold for what it restores.
+    may restore their noise: what halves say of noise does not hold for what it restores. `turn`, in degrees, is that of
+    the boxes of the hidden-wedge test.
     """
 
     before: Shown
@@ -50,6 +51,7 @@ class Evidence:
     halves_fit: bool = False
     by_halves: bool = False
     noise_known: bool = False
+    turn: float = UNSEEN_TURN
     spectra: tuple[Doubles | None, Doubles | None] = (None, None)  # by `xz_power`, of before and after, where known
 
 
@@ -194,7 +196,7 @@ def measure_quality(evidence: Evidence, network: Network, divisor: tuple[int, in
     passes = len(parts) + (2 / HALVES_EVERY if fitting else 0)
     corners = affordable_boxes(evidence.before.voxels, side, evidence.sample, passes)
     seen = measured_half_space(side, tilt)
-    test, agreement = HiddenWedgeTest(side, tilt), FourierCorrelation(side, seen)
+    test, agreement = HiddenWedgeTest(side, tilt, evidence.turn), FourierCorrelation(side, seen)
     halves = HalfCurves(side, tilt) if evidence.halves else None
     for number, corner in enumerate(corners):
         before, after = cut(evidence.before.voxels, corner, side), cut(evidence.after, corner, side)

@@ -24,7 +24,7 @@ from isonet_scipion.engine.io.ome_zarr import require_library
 from isonet_scipion.engine.io.report_file import report_path
 from isonet_scipion.engine.io.shown import border_of, readable, require_axes, show_mean
 from isonet_scipion.engine.io.tomogram_table import TomogramEntry, TomogramTable
-from isonet_scipion.engine.measure.hidden_wedge import HiddenWedgeTest
+from isonet_scipion.engine.measure.hidden_wedge import UNSEEN_TURN, HiddenWedgeTest
 from isonet_scipion.engine.measure.quality import affordable_boxes
 from isonet_scipion.engine.measure.signal_kept import SignalKept
 from isonet_scipion.engine.network.correction import corrector, filled, measured_halo
@@ -192,7 +192,7 @@ def _strength(
     side = box_side(shown.voxels.shape, metadata.network.divisor)
     if side is None:
         return None
-    test, kept = HiddenWedgeTest(side, tilt), SignalKept(side, tilt)
+    test, kept = HiddenWedgeTest(side, tilt, UNSEEN_TURN), SignalKept(side, tilt)
     for number, corner in enumerate(affordable_boxes(shown.voxels, side, sample)):
         test.add(shown.show(cut(shown.voxels, corner, side))[None], network, number)
         if halves and number % KEPT_EVERY == 0:

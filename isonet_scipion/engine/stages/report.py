@@ -18,6 +18,7 @@ from isonet_scipion.engine.io.report_file import report_path, write_report
 from isonet_scipion.engine.io.shown import border_of, open_mask, show, show_mean
 from isonet_scipion.engine.io.tomogram_table import TomogramEntry, TomogramTable
 from isonet_scipion.engine.measure.confidence import confidence
+from isonet_scipion.engine.measure.hidden_wedge import UNSEEN_TURN
 from isonet_scipion.engine.measure.quality import Evidence, measure_quality
 from isonet_scipion.engine.network.correction import corrector
 from isonet_scipion.engine.network.model_file import load_model, read_metadata
@@ -142,6 +143,7 @@ class Reporter:
             entry.halves_fit,
             bool(halves) and entry.halves_fit and self._metadata.by_halves,
             self._metadata.knows_noise,
+            0.0 if self._metadata.simulated else UNSEEN_TURN,  # the builtin model has seen none of it
         )
         if border is not None and border.empty is not None:
             compared = None  # the report's slices are mirrored into empty places

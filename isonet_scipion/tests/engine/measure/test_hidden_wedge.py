@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from isonet_scipion.engine.measure.hidden_wedge import HiddenWedgeTest, hidden_region, turned
+from isonet_scipion.engine.measure.hidden_wedge import UNSEEN_TURN, HiddenWedgeTest, hidden_region, turned
 from isonet_scipion.engine.measure.signal_kept import SignalKept
 from isonet_scipion.engine.physics.ctf import CtfParameters
 from isonet_scipion.engine.physics.transfer import Transfer
@@ -11,20 +11,20 @@ from isonet_scipion.engine.physics.wedge import TiltRange, apply_wedge, measured
 
 
 def test_more_is_hidden_where_more_is_missing():
-    regions = [hidden_region(32, TiltRange(-limit, limit)) for limit in (40, 50, 60, 70)]
+    regions = [hidden_region(32, TiltRange(-limit, limit), UNSEEN_TURN) for limit in (40, 50, 60, 70)]
     shares = [hidden.sum() / (shown | hidden).sum() for shown, hidden in regions]
     assert shares[0] < 0.7 and shares[-1] > 0.3 and (np.diff(shares) < -0.04).all()
 
 
 def test_what_comes_back_of_the_hidden_is_measured():
     tilt, rng = TiltRange(), np.random.default_rng(0)
-    test = HiddenWedgeTest(24, tilt)
+    test = HiddenWedgeTest(24, tilt, UNSEEN_TURN)
     for _ in range(4):
         box = apply_wedge(rng.normal(size=(24, 24, 24)).astype(np.float32), tilt)
         other = rng.normal(size=box.shape).astype(np.float32)
 
         def half_right(shown, box=box, other=other):
-            return (turned(box) + other)[None]
+            return (turned(box, UNSEEN_TURN) + other)[None]
 
         test.add(box[None], half_right)
     assert test.curve().mean == pytest.approx(np.sqrt(0.5), abs=0.05)
@@ -33,10 +33,10 @@ def test_what_comes_back_of_the_hidden_is_measured():
 def strength(network, kept=None, transfer=None):
     """By a test on boxes of noise; the network gets a box as it was, and noise of its own."""
     tilt, rng = TiltRange(), np.random.default_rng(1)
-    test = HiddenWedgeTest(24, tilt)
+    test = HiddenWedgeTest(24, tilt, UNSEEN_TURN)
     for _ in range(12):
         box, other = rng.normal(size=(2, 24, 24, 24)).astype(np.float32)
-        test.add(box[None], lambda shown, box=box, other=other: network(turned(box), other)[None])
+        test.add(box[None], lambda shown, box=box, other=other: network(turned(box, UNSEEN_TURN), other)[None])
     return test.strength(kept, transfer)
 
 
@@ -79,27 +79,28 @@ def test_a_network_that_undoes_the_ctf_is_compared_by_what_the_ctf_shows():
 
 
 @pytest.mark.parametrize("tilt", [TiltRange(-60, 60), TiltRange(-20, 70)])
+@pytest.mark.parametrize("turn", [0, UNSEEN_TURN])
 @pytest.mark.parametrize("number", [0, 1])
-def test_what_is_hidden_was_measured(tilt, number):
+def test_what_is_hidden_was_measured(tilt, turn, number):
     noise = np.random.default_rng(3).normal(size=(96,) * 3).astype(np.float32)
     box = apply_wedge(noise, tilt)[16:80, 16:80, 16:80].copy()
-    test = HiddenWedgeTest(64, tilt)
+    test = HiddenWedgeTest(64, tilt, turn)
     test.add(box[None], lambda shown: shown, number)
     assert test.curve().mean == 0  # what is shown has nothing in the hidden wedge
-    power = spectrum(turned(box, number))
+    power = spectrum(turned(box, turn, number))
     band = (RADIUS > 0.1) & (RADIUS < 0.35)
-    shown, hidden = hidden_region(64, tilt)
+    shown, hidden = hidden_region(64, tilt, turn)
     lacked = measured_half_space(64, tilt) & ~shown
     assert power[lacked & band].mean() < 0.1 * power[hidden & band].mean()
 
 
-def test_every_second_box_is_tested_along_the_other_diagonal():
+def test_every_second_box_is_turned_the_other_way():
     box = np.random.default_rng(3).normal(size=(64,) * 3).astype(np.float32)
     z, y, x = np.meshgrid(*[np.fft.fftfreq(64)] * 3, indexing="ij")
     diagonal = np.fft.ifftn(np.fft.fftn(box) * ((x * y > 0) & (abs(z) < 0.1))).real.astype(np.float32)
-    _, hidden = hidden_region(64, TiltRange())
-    first, second = (spectrum(turned(diagonal, number))[hidden & (RADIUS > 0.1)].sum() for number in (0, 1))
-    assert second > 4 * first
+    _, hidden = hidden_region(64, TiltRange(), UNSEEN_TURN)
+    powers = [spectrum(turned(diagonal, UNSEEN_TURN, number))[hidden & (RADIUS > 0.1)].sum() for number in (0, 1)]
+    assert powers[1] > 4 * powers[0]
 
 
 def spectrum(box):

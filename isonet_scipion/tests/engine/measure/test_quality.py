@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from isonet_scipion.engine.measure import quality as quality_module
 from isonet_scipion.engine.measure.fourier_correlation import CERTAIN, Curve, FourierCorrelation
-from isonet_scipion.engine.measure.hidden_wedge import HiddenWedgeTest, hidden_region, turned
+from isonet_scipion.engine.measure.hidden_wedge import UNSEEN_TURN, HiddenWedgeTest, hidden_region, turned
 from isonet_scipion.engine.measure.quality import Evidence, Quality, measure_quality
 from isonet_scipion.engine.measure.verdict import Verdict
 from isonet_scipion.engine.measure.wedge_power import xz_power
@@ -41,7 +41,7 @@ def test_a_volume_agrees_with_itself_whatever_its_grey_scale(seed, factor, offse
 
 
 def test_chance_level_is_the_scatter_of_unrelated_volumes():
-    region = hidden_region(SIZE, TiltRange())[1]
+    region = hidden_region(SIZE, TiltRange(), UNSEEN_TURN)[1]
     pairs = [[(filtered(noise(2 * n), region), filtered(noise(2 * n + 1), region))] for n in range(60)]
     curves = [curve_of(pair, region) for pair in pairs]
     scatter, told = np.std([curve.mean for curve in curves]), curves[0].mean_chance
@@ -50,19 +50,21 @@ def test_chance_level_is_the_scatter_of_unrelated_volumes():
 
 
 @pytest.mark.parametrize("tilt", TILT_RANGES)
-def test_hidden_components_were_measured_and_are_not_shown(tilt):
-    shown, hidden = hidden_region(SIZE, tilt)
+@pytest.mark.parametrize("turn", [0, UNSEEN_TURN])
+def test_hidden_components_were_measured_and_are_not_shown(tilt, turn):
+    shown, hidden = hidden_region(SIZE, tilt, turn)
     assert not (shown & hidden).any() and hidden.sum() > 0.05 * hidden.size
     # what is shown looks to the network like a tomogram of that tilt range
     assert not (shown & ~measured_half_space(SIZE, tilt)).any()
 
 
 @pytest.mark.parametrize("tilt", TILT_RANGES)
-def test_only_what_is_right_counts_as_restored(tilt):
-    perfect, idle, inventive = (HiddenWedgeTest(SIZE, tilt) for _ in range(3))
+@pytest.mark.parametrize("turn", [0, UNSEEN_TURN])
+def test_only_what_is_right_counts_as_restored(tilt, turn):
+    perfect, idle, inventive = (HiddenWedgeTest(SIZE, tilt, turn) for _ in range(3))
     for seed in range(4):
         box = apply_wedge(noise(seed), tilt)
-        perfect.add(box[None], lambda shown, box=box: turned(box)[None])
+        perfect.add(box[None], lambda shown, box=box: turned(box, turn)[None])
         idle.add(box[None], lambda shown: shown)
         inventive.add(box[None], lambda shown, seed=seed: shown + noise(100 + seed))
     assert perfect.curve().mean > 0.99
@@ -71,7 +73,7 @@ def test_only_what_is_right_counts_as_restored(tilt):
 
 
 def test_noise_that_halves_show_lowers_the_ceiling():
-    test = HiddenWedgeTest(SIZE, TiltRange())
+    test = HiddenWedgeTest(SIZE, TiltRange(), UNSEEN_TURN)
     for seed in range(4):
         signal = noise(seed)
         test.add_halves(signal + noise(50 + seed), signal + noise(90 + seed))
@@ -80,7 +82,8 @@ def test_noise_that_halves_show_lowers_the_ceiling():
 
 
 @pytest.mark.parametrize("by_halves", [False, True])
-def test_the_network_is_tested_on_what_it_was_shown(by_halves):
+@pytest.mark.parametrize("turn", [0, UNSEEN_TURN])
+def test_the_network_is_tested_on_what_it_was_shown(by_halves, turn):
     signal, scatter = noise(1, 40), noise(2, 40)
     halves, scale = (signal + scatter, signal - scatter), GreyScale(0.0, 1.0)
     shown = []
@@ -98,13 +101,14 @@ def test_the_network_is_tested_on_what_it_was_shown(by_halves):
         tuple(Shown(half, scale) for half in halves),
         True,
         by_halves,
+        turn=turn,
     )
     measure_quality(evidence, network, (8, 8, 8))
-    passed = hidden_region(40, TiltRange())[0]
+    passed = hidden_region(40, TiltRange(), turn)[0]
     tested = [-signal] if not by_halves else [-half for half in halves]
     assert len(shown) == len(tested) + 2
     for box, part in zip(shown, tested):
-        np.testing.assert_allclose(box, filtered(turned(part), passed), atol=1e-4)
+        np.testing.assert_allclose(box, filtered(turned(part, turn), passed), atol=1e-4)
 
 
 @pytest.mark.parametrize("known", [False, True])
