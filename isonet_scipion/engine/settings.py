@@ -608,7 +608,9 @@ class PredictSettings:
         "Weaken what is filled into the missing wedge to what the hidden-wedge test and the halves support, at each "
         "resolution. Default: True for models of one-pass and the builtin one, else False.",
     )
-    report: bool = option(True, "Write the quality report, which takes up to a quarter more time.")
+    report: bool = option(
+        True, "Write the quality report, which takes up to a quarter more time, in small tomograms more."
+    )
     confidence: bool = option(False, CONFIDENCE)
     precision: str = option("auto", PRECISION, PRECISIONS)
     log_level: str = option("info", LOG_LEVEL, LEVELS)

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from isonet_scipion.engine.sampling.mask_values import Mask
 
 log = logging.getLogger(__name__)
-COST = 0.3  # of the tomogram's voxels, at most, go through the network again: a quarter of what the prediction took
+COST = 0.3  # of a large tomogram's voxels, at most, go through the network again: a quarter of what the prediction took
 HALVES_EVERY = 4  # the halves of each 4th box are corrected too
-MOST_BOXES = 16
+FEWEST_BOXES, MOST_BOXES = 8, 16  # where there are as many: what few boxes say differs much from what all do
 THRESHOLD = 0.5  # correlation with the true signal at the resolution that is given
 
 Network = Callable[[Floats], Floats]
@@ -217,8 +217,8 @@ def measure_quality(evidence: Evidence, network: Network, divisor: tuple[int, in
 
 
 def affordable_boxes(volume: Reals, side: int, sample: Reals | Mask | None, passes: float = 1) -> list[Corner]:
-    """Corners of the boxes of `side` voxels that `passes` of the network may go through, by COST and MOST_BOXES."""
-    most = int(np.clip(COST * volume.size / (side**3 * passes), 1, MOST_BOXES))
+    """Corners of the boxes of `side` voxels that `passes` of the network may go through, by COST and these limits."""
+    most = int(np.clip(COST * volume.size / (side**3 * passes), FEWEST_BOXES, MOST_BOXES))
     return choose_boxes(volume, side, most, sample)
 
 

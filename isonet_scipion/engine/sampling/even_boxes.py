@@ -70,8 +70,8 @@ def choose_boxes(volume: Floats, side: int, most: int, mask: Reals | Mask | None
     else:
         content = [float(box.std(dtype=np.float64)) for box in _every_other(volume, corners, side)]
     sample = [corner for corner, held in zip(corners, content) if held >= ENOUGH * max(content)]
-    places = np.linspace(0, len(sample) - 1, min(most, len(sample)) + 2)[1:-1].round().astype(int)
-    return [sample[place] for place in np.unique(places)]
+    count = min(most, len(sample))
+    return [sample[int((number + 0.5) * len(sample) / count)] for number in range(count)]
 
 
 def _every_other(volume: Any, corners: list[Corner], side: int) -> Iterator[Floats]:

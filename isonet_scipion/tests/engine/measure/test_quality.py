@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from isonet_scipion.engine.measure import quality as quality_module
 from isonet_scipion.engine.measure.fourier_correlation import CERTAIN, Curve, FourierCorrelation
 from isonet_scipion.engine.measure.hidden_wedge import UNSEEN_TURN, HiddenWedgeTest, hidden_region, turned
-from isonet_scipion.engine.measure.quality import Evidence, Quality, measure_quality
+from isonet_scipion.engine.measure.quality import Evidence, Quality, affordable_boxes, measure_quality
 from isonet_scipion.engine.measure.verdict import Verdict
 from isonet_scipion.engine.measure.wedge_power import xz_power
 from isonet_scipion.engine.physics.fourier import filtered
@@ -119,6 +119,12 @@ def test_noise_that_the_network_has_learned_is_not_allowed_for(known):
     quality = measure_quality(evidence, lambda box: box, (8, 8, 8))
     assert (quality.ceiling is None) == known and quality.half_curves is not None
     assert quality.as_dict()["restored_wedge_allows_for_noise"] == (not known)
+
+
+@pytest.mark.parametrize(("shape", "boxes"), [((64, 128, 128), 4), ((64, 192, 192), 8), ((64, 1024, 1024), 16)])
+def test_small_tomograms_are_tested_in_a_few_boxes_and_large_ones_in_more(shape, boxes):
+    volume = np.broadcast_to(noise(1, 64)[:, :1, :1], shape)
+    assert len(affordable_boxes(volume, 64, np.ones(shape, np.uint8), 1.5)) == boxes
 
 
 def test_resolution_is_where_the_curve_falls_below_the_threshold():
