@@ -193,10 +193,14 @@ def _strength(
     if side is None:
         return None
     test, kept = HiddenWedgeTest(side, tilt, UNSEEN_TURN), SignalKept(side, tilt)
+
+    def one_by_one(boxes: Floats) -> Floats:  # each number of them would be compiled anew
+        return np.concatenate([network(box[None]) for box in boxes])
+
     for number, corner in enumerate(affordable_boxes(shown.voxels, side, sample)):
         test.add(shown.show(cut(shown.voxels, corner, side))[None], network, number)
         if halves and number % KEPT_EVERY == 0:
-            kept.add(np.stack([shown.show(cut(half, corner, side)) for half in halves]), network)
+            kept.add(np.stack([shown.show(cut(half, corner, side)) for half in halves]), one_by_one)
     return test.strength(kept if halves else None, transfer)
 
 
