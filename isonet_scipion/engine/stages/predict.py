@@ -81,13 +81,14 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
     entries = table.select(settings.tomo_idx, needs_tilts=True)
     transfers = [known_transfer(entry, metadata, settings.ctf_state) for entry in entries]
     weakens = metadata.of_one_pass if settings.calibrate is None else settings.calibrate
+    needs_halves = weakens or settings.report or settings.confidence
     sizes = {}
     for entry in entries:
         # what is wrong with one is told before any work
         volume = entry.checked_source()
         part = _parts(entry, volume, metadata)[0][0]
         require_axes(part, find_border(part.data), settings.check_axes, entry.inverted)
-        if weakens or settings.report or settings.confidence:
+        if needs_halves and part is volume:  # else they are open already
             entry.open_halves(volume)
         target = _target(entry, settings)
         sizes[target] = volume_bytes(volume.shape, suffix=target.suffix)
@@ -127,10 +128,13 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
         target = _target(entry, settings)
         if len(parts[0]) > 1:
             log.info("%s: the mean of its halves is corrected, as the model learned from them.", entry.name)
+        halves = [part for averaged in parts for part in averaged]
+        if len(halves) == 1:
+            halves = entry.open_halves(volume) if needs_halves else []
         correct_tiles = corrector(model, network, entry.tilt, twice=metadata.of_one_pass)
         if weakens:
             sample = sample_of(entry, volume, border)
-            pair = _halves(entry, volume, parts, transfer, border)
+            pair = [readable(half, transfer, border) for half in halves] if entry.halves_fit else []
             strength = _strength(ready.shown, pair, correct_tiles, metadata, entry.tilt, transfer, sample)
             log.info("%s: %s", entry.name, _in_words(strength, bool(pair), entry.output_voxel_size(volume)))
             correct_tiles = corrector(model, network, entry.tilt, strength, metadata.of_one_pass)
@@ -164,24 +168,11 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
         )
         log.info("%s and its picture %s", target, target.with_suffix(".png").name)
         if settings.report or settings.confidence:
-            known = [part for averaged in parts for part in averaged]
-            halves = known if len(known) > 1 else entry.open_halves(volume)
             mark = confidence_marks.get(confidence_path(target))
             reporter.write(entry, volume, halves, after, border, mark, settings.report, compared)
     if settings.report:
         log.info("%s", write_tomograms_page(settings.output_dir))
     _tell_how_to_look(volume, target)
-
-
-def _halves(
-    entry: TomogramEntry, volume: Volume, parts: list[Sequence[Volume]], transfer: Transfer | None,
-    border: Border | None,
-) -> list[Reals]:  # fmt: skip
-    """The halves of what is corrected, as a network is shown them but for their grey scale; none without them."""
-    known = [part for averaged in parts for part in averaged]
-    if len(known) == 1:
-        known = entry.open_halves(volume) if entry.halves_fit else []
-    return [readable(half, transfer, border) for half in known]
 
 
 def _strength(

@@ -25,7 +25,7 @@ COMMANDS = {
     "deconv": (("deconv", "tomograms.star"), 2, 0),
     "make_mask": (("make_mask", "tomograms.star"), 2, 0),
     "extract": (("extract", "tomograms.star", "--cube_size=16", "--crop_size=24"), 2, 0),
-    "predict": (("predict", "tomograms.star", "whole.keras", "--gpuID=-1"), 2, 1),
+    "predict": (("predict", "tomograms.star", "whole.keras", "--gpuID=-1"), 2, 2),
     "predict halves": (("predict", "tomograms.star", "halves.keras", "--gpuID=-1"), 2, 2),
     "report": (("report", "corrected.star", "whole.keras", "--gpuID=-1"), 2, 1),
     "refine": (("refine", "tomograms.star", "--gpuID=-1", *TRAINING), 1, 1),
