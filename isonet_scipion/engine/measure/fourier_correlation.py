@@ -90,9 +90,7 @@ class FourierCorrelation:
         """
         cross, first, second = self._sums
         known = np.isfinite(self.curve().values) & (first > empty * second) & (second > 0)
-        weight = np.divide(1.0, second, out=np.zeros_like(second), where=known)
-        top, bottom = (uniform_filter1d(values * weight, 3, mode="constant") for values in (cross, first))
-        return np.divide(top, bottom, out=np.full_like(top, np.nan), where=known)
+        return _smooth_ratio(cross, first, second, known)
 
     def amplitude(self, before: FourierCorrelation) -> Doubles:
         """Amplitude in each shell of what the pairs have in common, as a share of what those of `before` have.
@@ -102,10 +100,14 @@ class FourierCorrelation:
         """
         curve = before.curve()
         known = np.isfinite(curve.values) & (curve.values > CERTAIN * curve.chance)
-        weight = np.divide(1.0, before._sums[1], out=np.zeros_like(curve.values), where=known)
-        top, bottom = (uniform_filter1d(sums[0] * weight, 3, mode="constant") for sums in (self._sums, before._sums))
-        share = np.divide(np.maximum(top, 0), bottom, out=np.full_like(top, np.nan), where=known)
-        return np.sqrt(share)
+        return np.sqrt(np.maximum(_smooth_ratio(self._sums[0], before._sums[0], before._sums[1], known), 0))
+
+
+def _smooth_ratio(top: Doubles, bottom: Doubles, power: Doubles, known: Flags) -> Doubles:
+    """Ratio of two sums in each known shell, with the two neighbouring shells; one of more power counts less."""
+    weight = np.divide(1.0, power, out=np.zeros_like(power), where=known)
+    top, bottom = (uniform_filter1d(values * weight, 3, mode="constant") for values in (top, bottom))
+    return np.divide(top, bottom, out=np.full_like(top, np.nan), where=known)
 
 
 @dataclass(frozen=True)

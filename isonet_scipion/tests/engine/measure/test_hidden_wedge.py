@@ -10,7 +10,15 @@ from isonet_scipion.engine.physics.transfer import Transfer
 from isonet_scipion.engine.physics.wedge import TiltRange, apply_wedge, measured_half_space
 
 
-def test_more_is_hidden_where_more_is_missing():
+@pytest.mark.parametrize("limit", [40, 60])
+def test_as_much_is_hidden_as_is_missing(limit):
+    shown, hidden = hidden_region(32, TiltRange(-limit, limit), 0.0)
+    # a wedge of 90 - limit degrees to each side, less what the box lacks itself
+    inside = (shown | hidden).mean()
+    assert 0.8 < hidden.mean() / inside / (1 - limit / 90) < 1.2
+
+
+def test_more_is_hidden_of_a_turned_box_where_more_is_missing():
     regions = [hidden_region(32, TiltRange(-limit, limit), UNSEEN_TURN) for limit in (40, 50, 60, 70)]
     shares = [hidden.sum() / (shown | hidden).sum() for shown, hidden in regions]
     assert shares[0] < 0.7 and shares[-1] > 0.3 and (np.diff(shares) < -0.04).all()
@@ -79,7 +87,7 @@ def test_a_network_that_undoes_the_ctf_is_compared_by_what_the_ctf_shows():
 
 
 @pytest.mark.parametrize("tilt", [TiltRange(-60, 60), TiltRange(-20, 70)])
-@pytest.mark.parametrize("turn", [0, UNSEEN_TURN])
+@pytest.mark.parametrize("turn", [0.0, 30.0, 45.0, -45.0])
 @pytest.mark.parametrize("number", [0, 1])
 def test_what_is_hidden_was_measured(tilt, turn, number):
     noise = np.random.default_rng(3).normal(size=(96,) * 3).astype(np.float32)
