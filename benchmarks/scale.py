@@ -3,13 +3,17 @@
     python benchmarks/scale.py OUT.md [--shapes 100x250x250 200x500x500 400x1000x1000 800x1400x1400]
 
 Each stage is a whole process on one tomogram, float32; OUT.png is the plot. Prediction is on the CPU, so at small sizes
-only; enlarging is left out where it would take more memory than a workstation has. The bound by memory traffic is the
-time of reading and writing in main memory, once, what the stage reads and writes, at the speed of a copy there.
+only; what it and the report take beside their network, which a GPU has to wait for, is measured with one that does
+nothing (beside_network.py). Enlarging, and halves, are left out where they would take more memory or disk than a
+workstation has. The bound by memory traffic is the time of reading and writing in main memory, once, what the stage
+reads and writes, at the speed of a copy there. The free memory is written to before each stage: a virtual machine may
+give it to its guest only then, and slowly.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 import tempfile
 import time
@@ -23,16 +27,25 @@ from isonet_scipion.engine.arrays import release_now_and_then
 from isonet_scipion.engine.io.mrc import writing_volume
 
 HEAD = "data_\nloop_\n_rlnIndex #1\n_rlnMicrographName #2\n_rlnPixelSize #3\n_rlnDefocus #4\n_rlnNumberSubtomo #5\n"
+HALVES = "_rlnTomoReconstructedTomogramHalf1 #6\n_rlnTomoReconstructedTomogramHalf2 #7\n"
+MOST_OF_HALVES = 400_000_000  # voxels
+FILLED = 0.8  # of the free memory
 SHAPES = ("100x250x250", "200x500x500", "400x1000x1000", "800x1400x1400")
 RAW = ["--use_deconv_tomo", "False"]
-PREDICT = ["predict", "t.star", "builtin", "--gpuID", "-1", *RAW]
+PREDICT = [*ENGINE, "predict", "t.star", "builtin", "--gpuID", "-1", "--output_dir", "builtin", *RAW]
+BESIDE = [sys.executable, str(Path(__file__).with_name("beside_network.py"))]
 # stage, its command, bytes that it reads and writes for each voxel of the tomogram, million voxels that it is run on
 STAGES = (
-    ("deconv", ["deconv", "t.star"], 8.0, np.inf),
-    ("make_mask", ["make_mask", "t.star", *RAW], 5.0, np.inf),
-    ("extract 100 x 96^3", ["extract", "t.star", "--crop_size", "96", *RAW], 8.0, np.inf),
-    ("resize to 13.48 A", ["resize", "t.star", "--apix", "13.48"], 4 * (1 + 1.348**-3), np.inf),
-    ("resize to 9.31 A", ["resize", "t.star", "--apix", "9.31"], 4 * (1 + 0.931**-3), 400),
+    ("deconv", [*ENGINE, "deconv", "t.star"], 8.0, np.inf),
+    ("make_mask", [*ENGINE, "make_mask", "t.star", *RAW], 5.0, np.inf),
+    ("extract 100 x 96^3", [*ENGINE, "extract", "t.star", "--crop_size", "96", *RAW], 8.0, np.inf),
+    ("resize to 13.48 A", [*ENGINE, "resize", "t.star", "--apix", "13.48"], 4 * (1 + 1.348**-3), np.inf),
+    ("resize to 9.31 A", [*ENGINE, "resize", "t.star", "--apix", "9.31"], 4 * (1 + 0.931**-3), 400),
+    ("start of TensorFlow", [*BESIDE, "nothing", "w.star"], 8.0, 7),
+    ("predict beside its network", [*BESIDE, "predict", "w.star"], 8.0, np.inf),
+    ("report beside its network", [*BESIDE, "report", "w.star"], 8.0, np.inf),
+    ("predict of halves beside its network", [*BESIDE, "predict", "h.star", "--halves"], 12.0, 400),
+    ("report of halves beside its network", [*BESIDE, "report", "h.star", "--halves"], 16.0, 400),
     ("predict, builtin, CPU", PREDICT, 8.0, 7),
 )
 # CPU seconds and MiB of before resize cropped the transform and make_mask filtered in blocks, by million voxels
@@ -43,17 +56,35 @@ BEFORE = {
     ("make_mask", 1568): "35.9, 4210",
     ("resize to 13.48 A", 400): "45, 6260",
     ("resize to 9.31 A", 400): "52.5, -",
+    ("predict beside its network", 400): "56, -",
+    ("report beside its network", 400): "22, 5300",
 }
 
 
 def make(folder: Path, shape: tuple[int, ...]) -> None:
-    """A tomogram of noise, and its table."""
+    """A tomogram of noise, where it is not too large its halves, and its tables."""
     rng = np.random.default_rng(0)
-    with writing_volume(folder / "tomoset" / "t.mrc", shape, np.float32, 10.0) as voxels:
-        for z in range(len(voxels)):
-            voxels[z] = rng.standard_normal(shape[1:], dtype=np.float32)
-            release_now_and_then(voxels, z)
-    (folder / "t.star").write_text(f"{HEAD}1 tomoset/t.mrc 10 30000 100\n")
+    names = ["tomoset", *(["even", "odd"] if np.prod(shape, dtype=object) <= MOST_OF_HALVES else [])]
+    with contextlib.ExitStack() as files:
+        paths = [folder / name / "t.mrc" for name in names]
+        whole, *halves = [files.enter_context(writing_volume(path, shape, np.float32, 10.0)) for path in paths]
+        for z in range(len(whole)):
+            whole[z] = rng.standard_normal(shape[1:], dtype=np.float32)
+            apart = rng.standard_normal(shape[1:], dtype=np.float32)
+            for half, sign in zip(halves, (1, -1)):
+                half[z] = whole[z] + sign * apart
+            for volume in (whole, *halves):
+                release_now_and_then(volume, z)
+    row = "1 tomoset/t.mrc 10 30000 100"
+    for name in "tw":
+        (folder / f"{name}.star").write_text(f"{HEAD}{row}\n")
+    (folder / "h.star").write_text(f"{HEAD}{HALVES}{row} even/t.mrc odd/t.mrc\n")
+
+
+def fill_memory() -> None:
+    """Write to the free memory once."""
+    free = int(Path("/proc/meminfo").read_text().split("MemAvailable:")[1].split()[0]) << 10
+    np.ones(int(FILLED * free), np.uint8)
 
 
 def bytes_per_second() -> float:
@@ -123,7 +154,10 @@ def main() -> None:
             for stage, command, moved, most in STAGES:
                 if voxels > most * 1e6:
                     continue
-                seconds, memory, _ = measure(Stage(stage, [*ENGINE, *command], (0, 0), (0, 0)), folder)
+                filling = get_context("spawn").Process(target=fill_memory)
+                filling.start()
+                filling.join()
+                seconds, memory, _ = measure(Stage(stage, command, (0, 0), (0, 0)), folder)
                 costs[stage].append((voxels / 1e6, seconds, memory))
                 before = BEFORE.get((stage, round(voxels / 1e6)), "")
                 lines.append(

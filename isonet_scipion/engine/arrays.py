@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,20 +24,40 @@ LARGEST = 1e15  # grey values beyond it are no data, and leave no digits for the
 TOMOGRAM, MASK = "tomogram", "mask"  # what an error is about where only voxels are known
 
 
-def release(array: Reals) -> None:
+class Mean:
+    """The mean of volumes of one shape: each part of it is made when it is read."""
+
+    def __init__(self, volumes: Sequence[Reals]) -> None:
+        """Take volumes (z, y, x) of any real type; may be memory maps."""
+        self.volumes = tuple(volumes)
+        self.shape, self.size = volumes[0].shape, volumes[0].size
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, place: Any) -> Floats:
+        mean = np.array(self.volumes[0][place], np.float32)
+        for volume in self.volumes[1:]:
+            mean += volume[place]
+        mean /= np.float32(len(self.volumes))
+        return mean
+
+
+def release(array: Reals | Mean) -> None:
     """Give a memory map's pages back to the system; the content stays in the file. Other arrays are left alone."""
-    mapping = getattr(array, "_mmap", None)
-    if mapping is not None:
-        mapping.madvise(mmap.MADV_DONTNEED)
+    for volume in array.volumes if isinstance(array, Mean) else (array,):
+        mapping = getattr(volume, "_mmap", None)
+        if mapping is not None:
+            mapping.madvise(mmap.MADV_DONTNEED)
 
 
-def release_now_and_then(volume: Reals, plane: int) -> None:
+def release_now_and_then(volume: Reals | Mean, plane: int) -> None:
     """Release a volume that is read plane by plane, or box by box, at every 32nd."""
     if plane % 32 == 31:
         release(volume)
 
 
-def upright_plane(volume: Reals, axis: int, place: int) -> Floats:
+def upright_plane(volume: Reals | Mean, axis: int, place: int) -> Floats:
     """The plane of a volume at a place along y (axis 1) or x (axis 2), as it goes through all xy-planes.
 
     Parameters
@@ -51,12 +72,19 @@ def upright_plane(volume: Reals, axis: int, place: int) -> Floats:
     ndarray
         (z, x) or (z, y), float32.
     """
-    plane = np.empty((volume.shape[0], volume.shape[3 - axis]), np.float32)
+    return upright_planes(volume, axis, np.array([place]))[0]
+
+
+def upright_planes(volume: Reals | Mean, axis: int, places: Integers) -> Floats:
+    """As `upright_plane`, at several places, (places, z, x) or (places, z, y): the volume is gone through once."""
+    if isinstance(volume, Mean):  # a whole plane of each for every row would be far too much
+        return np.mean([upright_planes(one, axis, places) for one in volume.volumes], axis=0, dtype=np.float32)
+    planes = np.empty((len(places), volume.shape[0], volume.shape[3 - axis]), np.float32)
     for z, rows in enumerate(np.asarray(volume)):  # parts of a memory map itself take longer to make
-        plane[z] = rows[place] if axis == 1 else rows[:, place]
+        planes[:, z] = rows[places] if axis == 1 else rows[:, places].T
         release_now_and_then(volume, z)
     release(volume)
-    return plane
+    return planes
 
 
 def extremes(volume: Reals) -> tuple[float, float]:

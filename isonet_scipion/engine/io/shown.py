@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from isonet_scipion.engine.arrays import extremes, release, release_now_and_then, require_contrast
+from isonet_scipion.engine.arrays import Mean, extremes, release, require_contrast
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.mrc import Volume, check_mask, naming, open_volume
 from isonet_scipion.engine.physics.axes_check import Axes, shown_axes
 from isonet_scipion.engine.physics.borders import Border, find_border
 from isonet_scipion.engine.physics.contrast_check import contrast_warning
-from isonet_scipion.engine.physics.grey_scale import Shown, measure
+from isonet_scipion.engine.physics.grey_scale import Shown, measure, measure_mean
 from isonet_scipion.engine.physics.radial_filter import PhaseFlip, deconvolve
 from isonet_scipion.engine.sampling.even_boxes import sample_corners
 from isonet_scipion.engine.sampling.mask_values import Mask
@@ -130,20 +131,25 @@ def show(
     return Shown(voxels, measure(voxels, normalisation, negated=not inverted), inverted)
 
 
-def show_mean(
-    volumes: Sequence[Volume], normalisation: Normalisation, transfer: Transfer | None = None,
-    border: Border | None = None, inverted: bool = False,
-) -> Shown:  # fmt: skip
-    """As `show`, of the mean of half tomograms, float32 in memory; of a single volume itself."""
-    if len(volumes) == 1:
-        return show(volumes[0], normalisation, transfer, border, inverted)
-    parts = [readable(volume, transfer, border) for volume in volumes]
-    mean = np.empty(parts[0].shape, np.float32)
-    for z, planes in enumerate(zip(*parts)):
-        mean[z] = np.mean(planes, axis=0, dtype=np.float32)
-        for part in parts:
-            release_now_and_then(part, z)
-    return Shown(mean, measure(mean, normalisation, negated=not inverted), inverted)
+@dataclass(frozen=True)
+class Seen:
+    """A tomogram, or the mean of its halves, as a network sees it, and its halves where there are any."""
+
+    whole: Shown
+    halves: tuple[Shown, ...] = ()  # of a mean on its grey scale, else each on its own
+
+
+def see(
+    volume: Volume, halves: Sequence[Volume], as_mean: bool, normalisation: Normalisation,
+    transfer: Transfer | None = None, border: Border | None = None, inverted: bool = False,
+) -> Seen:  # fmt: skip
+    """As `show`, of a tomogram and its halves; with `as_mean` the network sees the mean of these as the whole."""
+    if not as_mean:
+        whole, *each = (show(one, normalisation, transfer, border, inverted) for one in (volume, *halves))
+        return Seen(whole, tuple(each))
+    parts = [readable(half, transfer, border) for half in halves]
+    scale = measure_mean(parts, normalisation, negated=not inverted)
+    return Seen(Shown(Mean(parts), scale, inverted), tuple(Shown(part, scale, inverted) for part in parts))
 
 
 def readable(volume: Volume, transfer: Transfer | None, border: Border | None) -> Reals:

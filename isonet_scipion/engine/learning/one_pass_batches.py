@@ -50,8 +50,8 @@ class TomogramSource:
 
     def crops(self, centre: Integers, size: int) -> Floats:
         """(halves, size, size, size) float32, normalised, protein bright."""
-        shown = (Shown(volume, self.grey_scale, self.inverted) for volume in self.volumes)
-        return np.stack([one.show(crop(one.voxels, centre, size)) for one in shown])
+        shown = Shown(self.volumes[0], self.grey_scale, self.inverted)
+        return np.stack([shown.show(crop(volume, centre, size)) for volume in self.volumes])
 
     def mean(self, part: tuple[slice, ...]) -> Floats:
         """A part of it, of halves of their mean: (z, y, x) float32, normalised, protein bright."""

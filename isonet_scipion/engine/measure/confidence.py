@@ -29,7 +29,7 @@ from isonet_scipion.engine.physics.wedge import TiltRange, measured
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from isonet_scipion.engine.arrays import Doubles, Flags, Floats, Integers, Reals
+    from isonet_scipion.engine.arrays import Doubles, Flags, Floats, Integers, Mean, Reals
     from isonet_scipion.engine.measure.fourier_correlation import Curve
     from isonet_scipion.engine.measure.quality import Evidence, Quality
     from isonet_scipion.engine.sampling.even_boxes import Corner
@@ -261,7 +261,7 @@ def _blocks(length: int) -> Iterator[_Block]:
         yield _Block(source, slice(first, last), slice(RIM, RIM + last - first))
 
 
-def _taken(volume: Reals, place: tuple[_Block, ...]) -> Floats:
+def _taken(volume: Reals | Mean, place: tuple[_Block, ...]) -> Floats:
     z, y, x = (block.source for block in place)
     low = [int(source.min()) for source in (z, y, x)]
     box = np.asarray(volume[tuple(slice(a, int(s.max()) + 1) for a, s in zip(low, (z, y, x)))], np.float32)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Callable
 
 import numpy as np
 
-from isonet_scipion.engine.arrays import Doubles, Floats, Reals
+from isonet_scipion.engine.arrays import Doubles, Floats, Mean, Reals
 from isonet_scipion.engine.measure.fourier_correlation import CERTAIN, Curve, FourierCorrelation
 from isonet_scipion.engine.measure.half_agreement import HalfCurves
 from isonet_scipion.engine.measure.hidden_wedge import UNSEEN_TURN, HiddenWedgeTest
@@ -216,7 +216,7 @@ def measure_quality(evidence: Evidence, network: Network, divisor: tuple[int, in
                    agreement=agreement.curve(), half_curves=halves)  # fmt: skip
 
 
-def affordable_boxes(volume: Reals, side: int, sample: Reals | Mask | None, passes: float = 1) -> list[Corner]:
+def affordable_boxes(volume: Reals | Mean, side: int, sample: Reals | Mask | None, passes: float = 1) -> list[Corner]:
     """Corners of the boxes of `side` voxels that `passes` of the network may go through, by COST and these limits."""
     most = int(np.clip(COST * volume.size / (side**3 * passes), FEWEST_BOXES, MOST_BOXES))
     return choose_boxes(volume, side, most, sample)

@@ -7,18 +7,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 import scipy.fft
 
-from isonet_scipion.engine.arrays import upright_plane
+from isonet_scipion.engine.arrays import upright_planes
 from isonet_scipion.engine.physics.wedge import TiltRange, measured
 
 if TYPE_CHECKING:
-    from isonet_scipion.engine.arrays import Doubles, Floats
+    from isonet_scipion.engine.arrays import Doubles, Mean, Reals
 
 SPECTRUM_PLANES = 64  # xz-planes that a spectrum is averaged over
+AT_ONCE = 16  # of them, which are read together
 BAND = (0.08, 0.6)  # fractions of Nyquist between which the wedge's power is compared
 GUARD = 5.0  # degrees on both sides of the wedge's edge, at most, that count neither as measured nor as missing
 
 
-def xz_power(volume: Floats) -> Doubles:
+def xz_power(volume: Reals | Mean) -> Doubles:
     """Mean power spectrum of the xz-planes.
 
     Parameters
@@ -36,13 +37,13 @@ def xz_power(volume: Floats) -> Doubles:
     window = (np.hanning(depth + 2)[1:-1, None] * np.hanning(width + 2)[1:-1]).astype(np.float32)
     half = np.zeros((size, size // 2 + 1))
     planes = np.unique(np.linspace(0, height - 1, min(height, SPECTRUM_PLANES)).astype(int))
-    for y in planes:
-        plane = upright_plane(volume, 1, y)
-        plane -= plane.mean()
-        plane *= window
-        rows = scipy.fft.rfft(plane, size, axis=1, overwrite_x=True)
-        spectrum = scipy.fft.fft(rows, size, axis=0, overwrite_x=True)
-        half += spectrum.real**2 + spectrum.imag**2
+    for few in np.array_split(planes, -(-len(planes) // AT_ONCE)):
+        for plane in upright_planes(volume, 1, few):
+            plane -= plane.mean()
+            plane *= window
+            rows = scipy.fft.rfft(plane, size, axis=1, overwrite_x=True)
+            spectrum = scipy.fft.fft(rows, size, axis=0, overwrite_x=True)
+            half += spectrum.real**2 + spectrum.imag**2
     # the other half is this one mirrored through the zero frequency
     power = np.empty((size, size))
     power[:, : size // 2 + 1] = half
@@ -51,7 +52,7 @@ def xz_power(volume: Floats) -> Doubles:
     return scipy.fft.fftshift(power) / len(planes)
 
 
-def wedge_power_ratio(volume: Floats, tilt: TiltRange) -> float:
+def wedge_power_ratio(volume: Reals, tilt: TiltRange) -> float:
     """Power per Fourier component inside the missing wedge over that outside, in the same resolution shells.
 
     About 0 for a back-projection, 1 where the wedge is filled as strongly as the rest.

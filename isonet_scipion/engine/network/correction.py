@@ -118,8 +118,8 @@ def filled(
 
 def _taken_away(shown: Shown, corrected: Floats) -> Iterator[Floats]:
     """What a network has taken away of a tomogram, plane by plane."""
-    for z, (before, made) in enumerate(zip(shown.voxels, corrected)):
-        yield shown.show(before) - made
+    for z, made in enumerate(corrected):
+        yield shown.show(shown.voxels[z]) - made
         release_now_and_then(shown.voxels, z)
 
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Tuple
 
 import numpy as np
 
-from isonet_scipion.engine.arrays import release
+from isonet_scipion.engine.arrays import release, release_now_and_then
 from isonet_scipion.engine.conventions import ISONET_RAMP
 from isonet_scipion.engine.errors import EngineError
 
 if TYPE_CHECKING:
-    from isonet_scipion.engine.arrays import Floats, Integers, Reals
+    from isonet_scipion.engine.arrays import Floats, Integers, Mean, Reals
 
 Shape = Tuple[int, ...]
 HALO = 32  # voxels between a tile's core and its edge, where the network's zero padding shows, unless it was measured
@@ -108,7 +108,7 @@ def automatic_tiling(shape: Shape, divisor: Shape, tile_voxels: int, halo: int =
 
 
 def map_tiles(
-    volume: Reals,
+    volume: Reals | Mean,
     tiling: Tiling,
     function: Callable[[Floats], Floats],
     batch_size: int = 1,
@@ -149,10 +149,13 @@ def map_tiles(
     return result
 
 
-def _take(volume: Reals, sources: list[Integers], out: Floats) -> None:
+def _take(volume: Reals | Mean, sources: list[Integers], out: Floats) -> None:
     """volume[np.ix_(*sources)], by slices: mirrored indices go up or down in steps of 1 and turn on a repeated one."""
-    for parts in itertools.product(*map(_runs, sources)):
-        out[tuple(inside for inside, _ in parts)] = volume[tuple(outside for _, outside in parts)]
+    parts = list(itertools.product(*map(_runs, sources[1:])))
+    for number, (plane, z) in enumerate(zip(out, sources[0])):
+        for (rows, taken_rows), (columns, taken_columns) in parts:
+            plane[rows, columns] = volume[z, taken_rows, taken_columns]
+        release_now_and_then(volume, number)
 
 
 def _runs(source: Integers) -> list[tuple[slice, slice]]:

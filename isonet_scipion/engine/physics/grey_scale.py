@@ -14,7 +14,7 @@ from isonet_scipion.engine.conventions import Normalisation
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from isonet_scipion.engine.arrays import Floats, Reals
+    from isonet_scipion.engine.arrays import Floats, Mean, Reals
 
 LOW_PERCENTILE, HIGH_PERCENTILE = 4, 96
 SAMPLE = 1 << 20  # voxels; percentiles of larger volumes are those of as many, which moves them by 2e-4 of the scale
@@ -40,7 +40,7 @@ class GreyScale:
 class Shown:
     """A tomogram, or the box of it that holds data, as networks see it: normalised, protein bright."""
 
-    voxels: Reals  # (z, y, x) of any real type, as in the file or phase-flipped; may be a memory map
+    voxels: Reals | Mean  # (z, y, x) of any real type, as in the file or phase-flipped; may be a memory map
     scale: GreyScale  # of the voxels with protein bright
     inverted: bool = False  # protein is bright in `voxels`
 

@@ -12,7 +12,7 @@ from isonet_scipion.engine.arrays import release, release_now_and_then
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from isonet_scipion.engine.arrays import Floats, Reals
+    from isonet_scipion.engine.arrays import Floats, Mean, Reals
     from isonet_scipion.engine.sampling.mask_values import Mask
 
 LARGEST, SMALLEST = 64, 16  # sides in voxels
@@ -49,7 +49,7 @@ def sample_corners(shape: tuple[int, ...], side: int, most: int) -> list[Corner]
     return [corners[place] for place in np.unique(np.linspace(0, len(corners) - 1, most).round().astype(int))]
 
 
-def choose_boxes(volume: Floats, side: int, most: int, mask: Reals | Mask | None = None) -> list[Corner]:
+def choose_boxes(volume: Reals | Mean, side: int, most: int, mask: Reals | Mask | None = None) -> list[Corner]:
     """Corners of boxes that do not overlap, spread evenly over the sample.
 
     Parameters
@@ -75,9 +75,10 @@ def choose_boxes(volume: Floats, side: int, most: int, mask: Reals | Mask | None
 
 
 def _every_other(volume: Any, corners: list[Corner], side: int) -> Iterator[Floats]:
-    """An eighth of the voxels of the boxes at some corners, which tells as well what is in them."""
+    """So many voxels of the boxes at some corners that they tell as well what is in them: every 2nd, 4th of large."""
+    step = max(2, side // 16)
     for number, corner in enumerate(corners):
-        yield np.array(volume[tuple(slice(start, start + side, 2) for start in corner)], np.float32)
+        yield np.array(volume[tuple(slice(start, start + side, step) for start in corner)], np.float32)
         release_now_and_then(volume, number)  # boxes side by side have pages in common
     release(volume)
 

@@ -22,7 +22,7 @@ from isonet_scipion.engine.io.mrc import Volume, open_volume, same_voxel_size, v
 from isonet_scipion.engine.io.number_formats import SCALE, grey_values, stored_or_float32
 from isonet_scipion.engine.io.ome_zarr import require_library
 from isonet_scipion.engine.io.report_file import report_path
-from isonet_scipion.engine.io.shown import border_of, readable, require_axes, show_mean
+from isonet_scipion.engine.io.shown import Seen, border_of, require_axes, see
 from isonet_scipion.engine.io.tomogram_table import TomogramEntry, TomogramTable
 from isonet_scipion.engine.measure.hidden_wedge import UNSEEN_TURN, HiddenWedgeTest
 from isonet_scipion.engine.measure.quality import affordable_boxes
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
     import keras
 
-    from isonet_scipion.engine.arrays import Floats, Reals
+    from isonet_scipion.engine.arrays import Floats, Mean, Reals
     from isonet_scipion.engine.io.model_metadata import ModelMetadata
     from isonet_scipion.engine.physics.borders import Border
     from isonet_scipion.engine.physics.grey_scale import Shown
@@ -86,9 +86,10 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
     for entry in entries:
         # what is wrong with one is told before any work
         volume = entry.checked_source()
-        part = _parts(entry, volume, metadata)[0][0]
+        own = _own_halves(entry, volume, metadata)
+        part = own[0] if own else volume
         require_axes(part, find_border(part.data), settings.check_axes, entry.inverted)
-        if needs_halves and part is volume:  # else they are open already
+        if needs_halves and not own:  # else they are open already
             entry.open_halves(volume)
         target = _target(entry, settings)
         sizes[target] = volume_bytes(volume.shape, suffix=target.suffix)
@@ -112,38 +113,34 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
     devices = choose_devices(settings.gpuID, settings.precision)
     file = model_path(model_file).resolve()
     model, tiles = _loaded(file, file_state(file), dataclasses.replace(settings, tomo_idx=None), devices)
-    reporter = Reporter(model_file, model, metadata, normalisation, settings.ctf_state)
+    reporter = Reporter(model_file, model, metadata, settings.ctf_state)
 
     def readied(pair: tuple[TomogramEntry, Transfer | None]) -> _Readied:
         entry, transfer = pair
         volume = entry.source()
-        border, parts = border_of(volume), _parts(entry, volume, metadata)
-        shown = show_mean(parts[0], normalisation, transfer, border, entry.inverted)
-        return _Readied(entry, transfer, volume, border, parts, shown)
+        border, own = border_of(volume), _own_halves(entry, volume, metadata)
+        halves = own or (entry.open_halves(volume) if needs_halves else [])
+        as_mean = bool(own) and metadata.corrects_mean
+        seen = see(volume, halves, as_mean, normalisation, transfer, border, entry.inverted)
+        return _Readied(entry, transfer, volume, border, seen, seen.halves if own and not as_mean else (seen.whole,))
 
     # on a CPU, which the network keeps busy, that would take memory alone
     for ready in one_ahead(readied, zip(entries, transfers), ahead=bool(devices.gpus)):
-        entry, transfer, volume, border, parts = ready.entry, ready.transfer, ready.volume, ready.border, ready.parts
+        entry, volume, border, parts = ready.entry, ready.volume, ready.border, ready.parts
         _warn_of_differences(entry, metadata)
         target = _target(entry, settings)
-        if len(parts[0]) > 1:
+        if metadata.corrects_mean and entry.halves():
             log.info("%s: the mean of its halves is corrected, as the model learned from them.", entry.name)
-        halves = [part for averaged in parts for part in averaged]
-        if len(halves) == 1:
-            halves = entry.open_halves(volume) if needs_halves else []
         correct_tiles = corrector(model, network, entry.tilt, twice=metadata.of_one_pass)
         if weakens:
             sample = sample_of(entry, volume, border)
-            pair = [readable(half, transfer, border) for half in halves] if entry.halves_fit else []
-            strength = _strength(ready.shown, pair, correct_tiles, metadata, entry.tilt, transfer, sample)
+            pair = [half.voxels for half in ready.seen.halves] if entry.halves_fit else []
+            strength = _strength(parts[0], pair, correct_tiles, metadata, entry.tilt, ready.transfer, sample)
             log.info("%s: %s", entry.name, _in_words(strength, bool(pair), entry.output_voxel_size(volume)))
             correct_tiles = corrector(model, network, entry.tilt, strength, metadata.of_one_pass)
         corrected: Any = None
-        for half, averaged in enumerate(parts, 1):
+        for half, shown in enumerate(parts, 1):
             task = f"Prediction of {entry.name}" + (f", half {half}" if len(parts) > 1 else "")
-            shown = ready.shown
-            if half > 1:
-                shown = show_mean(averaged, normalisation, transfer, border, entry.inverted)
             made = tiles.filled(shown, correct_tiles, metadata.kept_beyond, task)
             made = shown.contrast(normalise(made, normalisation)) if settings.normalized_output else shown.back(made)
             corrected = made if corrected is None else np.add(corrected, made, out=corrected)
@@ -154,7 +151,7 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
         rounded = stored_or_float32(corrected, settings.output_type, entry.name)
         write_volume(target, rounded.voxels, entry.output_voxel_size(volume), volume, marks[target])
         scale = {SCALE: f"{rounded.scale:.7g}"} if rounded.scale != 1 or entry.text(SCALE) is not None else {}
-        del corrected, made, shown, rounded, ready  # from here on it is read from the file
+        del corrected, made, rounded  # from here on it is read from the file
         table.update(entry, {"rlnCorrectedTomoName": target, **scale})
         after = open_volume(target)
         box = (slice(None),) * 3 if border is None else border.box
@@ -169,15 +166,15 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
         log.info("%s and its picture %s", target, target.with_suffix(".png").name)
         if settings.report or settings.confidence:
             mark = confidence_marks.get(confidence_path(target))
-            reporter.write(entry, volume, halves, after, border, mark, settings.report, compared)
+            reporter.write(entry, volume, ready.seen, after, border, mark, settings.report, compared)
     if settings.report:
         log.info("%s", write_tomograms_page(settings.output_dir))
     _tell_how_to_look(volume, target)
 
 
 def _strength(
-    shown: Shown, halves: list[Reals], network: Callable[[Floats], Floats], metadata: ModelMetadata, tilt: TiltRange,
-    transfer: Transfer | None, sample: Reals | Mask | None,
+    shown: Shown, halves: Sequence[Reals | Mean], network: Callable[[Floats], Floats], metadata: ModelMetadata,
+    tilt: TiltRange, transfer: Transfer | None, sample: Reals | Mask | None,
 ) -> WedgeStrength | None:  # fmt: skip
     """How strongly what a network fills in is to count, by the hidden-wedge test; None where nothing tells."""
     side = box_side(shown.voxels.shape, metadata.network.divisor)
@@ -222,8 +219,8 @@ class _Readied:
     transfer: Transfer | None
     volume: Volume
     border: Border | None
-    parts: list[Sequence[Volume]]  # as of `_parts`
-    shown: Shown  # the first of them
+    seen: Seen
+    parts: Sequence[Shown]  # what the network corrects; the mean of what it makes of them is the result
 
 
 @functools.lru_cache(maxsize=1)
@@ -268,12 +265,9 @@ def _with_border(volume: Volume, border: Border, corrected: Floats, shown: Shown
     return whole
 
 
-def _parts(entry: TomogramEntry, volume: Volume, metadata: ModelMetadata) -> list[Sequence[Volume]]:
-    """What the network corrects, each time the mean of volumes; the mean of all is the result."""
-    if not metadata.halves or not entry.fitting_halves():
-        return [[volume]]
-    halves = entry.open_halves(volume)
-    return [[half] for half in halves] if metadata.by_halves else [halves]
+def _own_halves(entry: TomogramEntry, volume: Volume, metadata: ModelMetadata) -> list[Volume]:
+    """The halves that a model corrects in place of the whole; none where it is for the whole, or the table has none."""
+    return entry.open_halves(volume) if metadata.halves and entry.fitting_halves() else []
 
 
 def _target(entry: TomogramEntry, settings: PredictSettings) -> Path:

@@ -15,7 +15,7 @@ from isonet_scipion.engine.io.ctf_aware import ctf_in_words, known_transfer, tak
 from isonet_scipion.engine.io.mrc import Volume, open_volume
 from isonet_scipion.engine.io.number_formats import grey_values
 from isonet_scipion.engine.io.report_file import report_path, write_report
-from isonet_scipion.engine.io.shown import border_of, open_mask, show, show_mean
+from isonet_scipion.engine.io.shown import Seen, border_of, open_mask, see
 from isonet_scipion.engine.io.tomogram_table import TomogramEntry, TomogramTable
 from isonet_scipion.engine.measure.confidence import confidence
 from isonet_scipion.engine.measure.hidden_wedge import UNSEEN_TURN
@@ -29,7 +29,7 @@ from isonet_scipion.engine.reporting.tomogram_figure import save_report
 from isonet_scipion.engine.settings import ReportSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     import keras
 
@@ -55,12 +55,16 @@ def report(star_file: str, model_file: str, settings: ReportSettings) -> None:
     normalisation = Normalisation.told(settings.normalize_percentile, metadata.normalize_percentile)
     choose_devices(settings.gpuID, settings.precision)
     marks = claim_confidence(table, {Path(entry.row["rlnCorrectedTomoName"]): entry for entry in entries}, settings)
-    reporter = Reporter(model_file, load_model(model_file)[0], metadata, normalisation, settings.ctf_state)
+    reporter = Reporter(model_file, load_model(model_file)[0], metadata, settings.ctf_state)
     for entry in entries:
         volume = entry.source()
         corrected = open_volume(entry.row["rlnCorrectedTomoName"])
         mark = marks.get(confidence_path(corrected.path))
-        reporter.write(entry, volume, entry.open_halves(volume), corrected, border_of(volume), mark)
+        border, halves = border_of(volume), entry.open_halves(volume)
+        is_mean = bool(halves) and entry.halves_fit and metadata.corrects_mean
+        transfer = known_transfer(entry, metadata, settings.ctf_state)
+        seen = see(volume, halves, is_mean, normalisation, transfer, border, entry.inverted)
+        reporter.write(entry, volume, seen, corrected, border, mark)
     for folder in dict.fromkeys(Path(entry.row["rlnCorrectedTomoName"]).parent for entry in entries):
         log.info("%s", write_tomograms_page(folder))
 
@@ -85,19 +89,14 @@ class Reporter:
     """Writes reports and confidence volumes of tomograms that one model corrected."""
 
     def __init__(
-        self,
-        model_file: str,
-        model: keras.Model,
-        metadata: ModelMetadata,
-        normalisation: Normalisation,
-        ctf_state: str | None = None,
+        self, model_file: str, model: keras.Model, metadata: ModelMetadata, ctf_state: str | None = None
     ) -> None:
-        """For a model, its file and metadata, how its input is normalised, and what was done to its CTF, if told."""
+        """For a model, its file and metadata, and what was done to the tomograms' CTF, if told."""
         self._file, self._model, self._metadata = Path(model_file), model, metadata
-        self._normalisation, self._ctf_state = normalisation, ctf_state
+        self._ctf_state = ctf_state
 
     def write(
-        self, entry: TomogramEntry, before: Volume, halves: Sequence[Volume], after: Volume, border: Border | None,
+        self, entry: TomogramEntry, before: Volume, seen: Seen, after: Volume, border: Border | None,
         mark: bytes | None = None, report: bool = True, compared: Comparison | None = None,
     ) -> None:  # fmt: skip
         """Write NAME_report.json and .png, and the confidence volume, beside the corrected tomogram.
@@ -108,8 +107,8 @@ class Reporter:
             Its row of the table.
         before, after : Volume
             The tomogram that was corrected, and the result.
-        halves : sequence of Volume
-            The table's, where it names them.
+        seen : Seen
+            The tomogram as the network saw it, with the table's halves where it names them.
         border : Border, optional
             What of them is no data.
         mark : bytes, optional
@@ -124,24 +123,20 @@ class Reporter:
                 after.path, f"its shape {after.shape} is not that of {before.path}, {before.shape}", "Predict again."
             )
         transfer = known_transfer(entry, self._metadata, self._ctf_state)
-        is_mean = bool(halves) and entry.halves_fit and self._metadata.corrects_mean
-        shown = show_mean(halves if is_mean else [before], self._normalisation, transfer, border, entry.inverted)
-        shown_halves = [show(half, self._normalisation, transfer, border, entry.inverted) for half in halves]
-        if is_mean:  # as they were in the training
-            shown_halves = [dataclasses.replace(half, scale=shown.scale) for half in shown_halves]
+        is_mean = bool(seen.halves) and entry.halves_fit and self._metadata.corrects_mean
         original, corrected = (
             volume.data if border is None else border.inner(volume.data) for volume in (before, after)
         )
         corrected = grey_values(corrected, entry.corrected_scale)
         evidence = Evidence(
-            shown,
+            seen.whole,
             corrected,
             entry.tilt,
             entry.output_voxel_size(before),
             sample_of(entry, before, border),
-            tuple(shown_halves) or None,
+            seen.halves or None,
             entry.halves_fit,
-            bool(halves) and entry.halves_fit and self._metadata.by_halves,
+            bool(seen.halves) and entry.halves_fit and self._metadata.by_halves,
             self._metadata.knows_noise,
             0.0 if self._metadata.simulated else UNSEEN_TURN,  # the builtin model has seen none of it
         )

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from isonet_scipion.engine.arrays import release, require_contrast, scratch_array, upright_plane
+from isonet_scipion.engine.arrays import Mean, release, require_contrast, scratch_array, upright_plane
 from isonet_scipion.engine.errors import EngineError
 
 
@@ -42,6 +42,24 @@ def test_upright_planes_of_a_file_leave_none_of_its_pages(tmp_path, axis):
     np.testing.assert_array_equal(plane, volume.take(33, axis).astype(np.float32))
     assert resident(tmp_path / "v") == 0
     assert mapped[0, 0, 0] == volume[0, 0, 0] and resident(tmp_path / "v") > 0
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.int16, np.float16])
+def test_a_mean_is_that_of_any_part_and_leaves_no_pages_of_its_files(tmp_path, kind):
+    rng = np.random.default_rng(0)
+    volumes = [np.memmap(tmp_path / name, kind, "w+", shape=(9, 10, 11)) for name in "ab"]
+    for volume in volumes:
+        volume[:] = rng.normal(0, 50, volume.shape)
+    mean, whole = Mean(volumes), (volumes[0].astype(np.float32) + volumes[1].astype(np.float32)) / 2
+    assert mean.shape == whole.shape and mean.size == whole.size and len(mean) == len(whole)
+    for place in (3, slice(2, 7, 2), (slice(None), 4, slice(8, 3, -1))):
+        np.testing.assert_allclose(mean[place], whole[place], rtol=1e-6)
+        assert mean[place].dtype == np.float32
+    for axis in (1, 2):
+        np.testing.assert_allclose(upright_plane(mean, axis, 5), whole.take(5, axis), rtol=1e-6)
+    np.testing.assert_allclose(list(mean), whole, rtol=1e-6)
+    release(mean)
+    assert resident(tmp_path / "a") == resident(tmp_path / "b") == 0
 
 
 def resident(path):

@@ -15,9 +15,10 @@ choose_devices("-1")
 import keras  # noqa: E402
 
 from isonet_scipion.engine.conventions import Normalisation  # noqa: E402
+from isonet_scipion.engine.io.ctf_aware import known_transfer  # noqa: E402
 from isonet_scipion.engine.io.model_metadata import ModelMetadata  # noqa: E402
 from isonet_scipion.engine.io.mrc import open_volume, write_volume  # noqa: E402
-from isonet_scipion.engine.io.shown import show  # noqa: E402
+from isonet_scipion.engine.io.shown import see, show  # noqa: E402
 from isonet_scipion.engine.io.tomogram_table import TomogramTable  # noqa: E402
 from isonet_scipion.engine.learning.one_pass_batches import CropBatches, TomogramSource  # noqa: E402
 from isonet_scipion.engine.learning.one_pass_step import OnePassModel, weighted_error  # noqa: E402
@@ -332,6 +333,16 @@ def test_the_state_of_the_ctf_is_told_by_option_or_table_and_what_is_assumed_is_
     assert status == 1 and "isonetCtfState: it is 'multiplied' for flipped/t.mrc" in log
 
 
+def reported(entry, metadata, state=None):
+    """A report's content, of a model and what was done to the CTF."""
+    before, transfer = open_volume("tomo/t.mrc"), known_transfer(entry, metadata, state)
+    seen = see(before, [], False, Normalisation.PERCENTILES, transfer)
+    Reporter("model.keras", build_unet(TINY), metadata, state).write(
+        entry, before, seen, open_volume("t_corrected.mrc"), None
+    )
+    return json.loads(Path("t_corrected_report.json").read_text())
+
+
 def test_a_report_says_what_was_assumed_of_the_ctf(run):
     truth = np.random.default_rng(0).normal(size=(32,) * 3).astype(np.float32)
     write_volume("tomo/t.mrc", -apply_wedge(shown(truth, STRONG), TILT), 10.0)
@@ -339,18 +350,15 @@ def test_a_report_says_what_was_assumed_of_the_ctf(run):
     assert run("prepare_star", "tomo", "--defocus=60000")[0] == 0
     entry, said = TomogramTable("tomograms.star").select(None)[0], {}
     for state in (None, "phase-flipped"):
-        reporter = Reporter(
-            "model.keras", build_unet(TINY), ModelMetadata(TINY, ctf_aware=True), Normalisation.PERCENTILES, state
-        )
-        reporter.write(entry, open_volume("tomo/t.mrc"), (), open_volume("t_corrected.mrc"), None)
-        said[state] = json.loads(Path("t_corrected_report.json").read_text())
+        said[state] = reported(entry, ModelMetadata(TINY, ctf_aware=True), state)
     assert "nothing says otherwise" in said[None]["ctf"] and said["phase-flipped"]["ctf"] == "phase-flipped"
     agreement = [said[state]["agreement_with_measured"] for state in (None, "phase-flipped")]
     assert agreement[0] < 0.8 and agreement[1] > 0.9, agreement
 
 
 def test_it_trains_in_a_mixed_number_format(project, run):
-    status, log = run("refine", "tomograms.star", *RUN, "--precision=mixed_bfloat16")
+    # of 4 channels oneDNN's kernels for AVX-512 made NaN in 7 of 64 such trainings on an AMD Zen 5, of 16 in none of 60
+    status, log = run("refine", "tomograms.star", *RUN, "--filter_base=16", "--precision=mixed_bfloat16")
     assert status == 0 and "mixed_bfloat16" in log, log
     assert all(np.isfinite(weight).all() for weight in load_model("results/model_iter01.keras")[0].get_weights())
 
@@ -366,9 +374,6 @@ def test_the_report_compares_with_the_phase_flipped_tomogram(tmp_path, run):
     write_volume("t_corrected.mrc", -truth, 10.0)
     assert run("prepare_star", "tomo", "--defocus=60000")[0] == 0
     entry = TomogramTable("tomograms.star").select(None)[0]
-    agreement = []
-    for metadata in (ModelMetadata(TINY, ctf_aware=True), ModelMetadata(TINY)):
-        reporter = Reporter("model.keras", build_unet(TINY), metadata, Normalisation.PERCENTILES)
-        reporter.write(entry, open_volume("tomo/t.mrc"), (), open_volume("t_corrected.mrc"), None)
-        agreement.append(json.loads(Path("t_corrected_report.json").read_text())["agreement_with_measured"])
+    kinds = (ModelMetadata(TINY, ctf_aware=True), ModelMetadata(TINY))
+    agreement = [reported(entry, metadata)["agreement_with_measured"] for metadata in kinds]
     assert agreement[0] > 0.9 and agreement[1] < 0.8, agreement

@@ -6,7 +6,7 @@ import pytest
 from isonet_scipion.engine.conventions import Normalisation
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.mrc import open_volume, write_volume
-from isonet_scipion.engine.io.shown import border_of, data_shape, open_mask, refuse_axes, show, show_mean
+from isonet_scipion.engine.io.shown import border_of, data_shape, open_mask, refuse_axes, see, show
 from isonet_scipion.engine.physics.axes_check import Axes
 from isonet_scipion.engine.physics.ctf import CtfParameters
 from isonet_scipion.engine.physics.radial_filter import PhaseFlip, deconvolve
@@ -50,13 +50,22 @@ def test_phases_are_flipped_unless_they_are_already(tmp_path):
     np.testing.assert_array_equal(flipped.voxels, one.data)
 
 
-def test_of_halves_the_mean_is_shown_and_measured(tmp_path):
-    halves = [volume(tmp_path, f"{seed}.mrc", seed) for seed in (1, 2)]
+def test_of_halves_the_mean_is_seen_and_measured(tmp_path):
+    one, halves = volume(tmp_path), [volume(tmp_path, f"{seed}.mrc", seed) for seed in (1, 2)]
     mean = (halves[0].data + halves[1].data) / 2
-    shown = show_mean(halves, MOMENTS)
-    np.testing.assert_allclose(shown.voxels, mean, rtol=1e-6)
-    assert shown.scale.scale == pytest.approx(mean.std(), rel=1e-4)
-    assert show_mean(halves[:1], MOMENTS).voxels is halves[0].data
+    seen = see(one, halves, True, MOMENTS)
+    np.testing.assert_allclose(seen.whole.voxels[:], mean, rtol=1e-6)
+    assert seen.whole.scale.scale == pytest.approx(mean.std(), rel=1e-4)
+    assert [half.voxels is volume.data for half, volume in zip(seen.halves, halves)] == [True, True]
+    assert {half.scale for half in seen.halves} == {seen.whole.scale}
+
+
+def test_a_whole_is_seen_as_it_is_and_each_half_on_its_own_scale(tmp_path):
+    one, halves = volume(tmp_path), [volume(tmp_path, f"{seed}.mrc", seed) for seed in (1, 2)]
+    seen = see(one, halves, False, MOMENTS)
+    assert seen.whole.voxels is one.data and seen.whole.scale.scale == pytest.approx(one.data.std(), rel=1e-4)
+    assert [half.scale.scale for half in seen.halves] == [pytest.approx(half.data.std(), rel=1e-4) for half in halves]
+    assert see(one, [], False, MOMENTS).halves == ()
 
 
 def test_a_volume_of_one_value_is_refused_by_its_name(tmp_path):

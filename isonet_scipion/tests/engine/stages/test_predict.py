@@ -68,11 +68,11 @@ def test_tiles_that_do_not_fit_are_halved_and_stay_so_and_memory_is_asked_for_on
 
 def test_the_next_tomogram_is_read_while_one_is_on_a_gpu(project, run, monkeypatch):
     reading, order = [], []
-    real = stage.show_mean
+    real = stage.see
 
-    def show(volumes, *more):
-        reading.append(Path(volumes[0].path).name)
-        return real(volumes, *more)
+    def see(volume, *more):
+        reading.append(Path(volume.path).name)
+        return real(volume, *more)
 
     def network(tiles):
         order.append(list(reading))
@@ -81,7 +81,7 @@ def test_the_next_tomogram_is_read_while_one_is_on_a_gpu(project, run, monkeypat
     def chosen(*_):
         return Devices("tensorflow", ("a GPU",), "float32")
 
-    monkeypatch.setattr(stage, "show_mean", show)
+    monkeypatch.setattr(stage, "see", see)
     monkeypatch.setattr(stage, "corrector", lambda *_, **__: network)
     monkeypatch.setattr(stage, "choose_devices", chosen)
     monkeypatch.setattr(stage, "free_memory", lambda devices: 1 << 34)
