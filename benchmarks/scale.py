@@ -29,7 +29,7 @@ from isonet_scipion.engine.io.mrc import writing_volume
 HEAD = "data_\nloop_\n_rlnIndex #1\n_rlnMicrographName #2\n_rlnPixelSize #3\n_rlnDefocus #4\n_rlnNumberSubtomo #5\n"
 HALVES = "_rlnTomoReconstructedTomogramHalf1 #6\n_rlnTomoReconstructedTomogramHalf2 #7\n"
 MOST_OF_HALVES = 400_000_000  # voxels
-FILLED = 0.8  # of the free memory
+FILLED = 0.9  # of the free memory
 SHAPES = ("100x250x250", "200x500x500", "400x1000x1000", "800x1400x1400")
 RAW = ["--use_deconv_tomo", "False"]
 PREDICT = [*ENGINE, "predict", "t.star", "builtin", "--gpuID", "-1", "--output_dir", "builtin", *RAW]
@@ -82,8 +82,8 @@ def make(folder: Path, shape: tuple[int, ...]) -> None:
 
 
 def fill_memory() -> None:
-    """Write to the free memory once."""
-    free = int(Path("/proc/meminfo").read_text().split("MemAvailable:")[1].split()[0]) << 10
+    """Write once to what memory is free; the files that the system keeps in the rest stay there."""
+    free = int(Path("/proc/meminfo").read_text().split("MemFree:")[1].split()[0]) << 10
     np.ones(int(FILLED * free), np.uint8)
 
 
