@@ -17,7 +17,7 @@ from isonet_scipion.engine.process.device import choose_devices
 choose_devices("-1")
 choose_devices("-1")
 import jax
-print(float(jax.jit(lambda x: sum((x @ x + number).sum() for number in range(40)))(jax.numpy.ones((9, 9)))))
+print(float(jax.jit(lambda x: sum((x @ x + number).sum() for number in range(200)))(jax.numpy.ones((9, 9)))))
 """
 
 
