@@ -147,8 +147,8 @@ def main() -> None:
     if arguments.write:
         arguments.write.parent.mkdir(parents=True, exist_ok=True)
         title = "# Timings of the stages without a network"
-        by_size = "By size: [STAGES.md](../benchmarks/STAGES.md)."
-        source = f"Made by `python benchmarks/stages.py --write docs/timings.md`. {by_size}"
+        others = "By size: [STAGES.md](../benchmarks/STAGES.md). Many tomograms: [MANY.md](../benchmarks/MANY.md)."
+        source = f"Made by `python benchmarks/stages.py --write docs/timings.md`. {others}"
         arguments.write.write_text(f"{title}\n\n{source}\n\n{result}")
 
 
