@@ -22,7 +22,7 @@ import mrcfile
 import numpy as np
 from mrcfile.mrcinterpreter import MrcInterpreter
 
-from isonet_scipion.engine.arrays import MASK, TOMOGRAM, Doubles, Floats, Reals, require_contrast
+from isonet_scipion.engine.arrays import MASK, TOMOGRAM, Doubles, Floats, Mean, Reals, require_contrast
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.files import replacing, require_file
 from isonet_scipion.engine.io.ome_zarr import SUFFIX, holds_mark, is_store, open_store, store_bytes, write_store
@@ -447,5 +447,6 @@ def write_mean(path: str | os.PathLike[str], volumes: Sequence[Volume]) -> None:
     """Write the mean of volumes of one shape, as float32, plane by plane; errors as in `writing_volume`."""
     first = volumes[0]
     with writing_volume(path, first.shape, np.float32, first.voxel_size, first) as out:
+        mean = Mean([volume.data for volume in volumes])
         for z in range(len(out)):
-            out[z] = np.mean([volume.data[z] for volume in volumes], axis=0, dtype=np.float32)
+            out[z] = mean[z]

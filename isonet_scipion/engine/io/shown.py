@@ -138,6 +138,11 @@ class Seen:
     whole: Shown
     halves: tuple[Shown, ...] = ()  # of a mean on its grey scale, else each on its own
 
+    @property
+    def is_mean(self) -> bool:
+        """Whether the whole is the mean of the halves."""
+        return isinstance(self.whole.voxels, Mean)
+
 
 def see(
     volume: Volume, halves: Sequence[Volume], as_mean: bool, normalisation: Normalisation,

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from isonet_scipion.engine.arrays import Doubles, Floats, Integers, Reals, release, scratch_array
+from isonet_scipion.engine.arrays import Doubles, Floats, Integers, Mean, Reals, release, scratch_array
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.mrc import check_mask, naming, open_volume
 from isonet_scipion.engine.io.shown import border_of, open_mask, readable, require_axes
@@ -55,9 +55,9 @@ class TomogramSource:
 
     def mean(self, part: tuple[slice, ...]) -> Floats:
         """A part of it, of halves of their mean: (z, y, x) float32, normalised, protein bright."""
-        mean = np.mean([volume[part] for volume in self.volumes], axis=0, dtype=np.float32)
+        mean = Mean(self.volumes)[part]
         self.release()
-        return Shown(self.volumes[0], self.grey_scale, self.inverted).show(mean)
+        return Shown(self.volumes[0], self.grey_scale, self.inverted).show_in_place(mean)
 
     def release(self) -> None:
         """Give the memory maps' pages back to the system."""

@@ -129,7 +129,7 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
         entry, volume, border, parts = ready.entry, ready.volume, ready.border, ready.parts
         _warn_of_differences(entry, metadata)
         target = _target(entry, settings)
-        if metadata.corrects_mean and entry.halves():
+        if ready.seen.is_mean:
             log.info("%s: the mean of its halves is corrected, as the model learned from them.", entry.name)
         correct_tiles = corrector(model, network, entry.tilt, twice=metadata.of_one_pass)
         if weakens:

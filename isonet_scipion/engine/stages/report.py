@@ -123,7 +123,6 @@ class Reporter:
                 after.path, f"its shape {after.shape} is not that of {before.path}, {before.shape}", "Predict again."
             )
         transfer = known_transfer(entry, self._metadata, self._ctf_state)
-        is_mean = bool(seen.halves) and entry.halves_fit and self._metadata.corrects_mean
         original, corrected = (
             volume.data if border is None else border.inner(volume.data) for volume in (before, after)
         )
@@ -146,7 +145,7 @@ class Reporter:
             compared = compare(original, corrected, evidence.voxel_size, entry.tilt)
         if compared is not None:
             # the network may see another tomogram than that before: a phase-flipped one, or the mean of its halves
-            is_same = not is_mean and (transfer is None or transfer.comes_flipped)
+            is_same = not seen.is_mean and (transfer is None or transfer.comes_flipped)
             spectra = compared.spectra[0] if is_same else None, compared.spectra[1]
             evidence = dataclasses.replace(evidence, spectra=spectra)
         network = self._metadata.network
@@ -176,7 +175,7 @@ class Reporter:
             "corrected": after.path,
             "model": self._file.name,
             "iteration": self._metadata.iteration,
-            "of_halves": "mean" if is_mean else "each" if evidence.by_halves else "",
+            "of_halves": "mean" if seen.is_mean else "each" if evidence.by_halves else "",
             "phase_flipped": transfer is not None,
             "ctf": ctf_in_words(CORRECTED if entry.deconvolved else entry.ctf_state(self._ctf_state)),
             "voxel_size_A": evidence.voxel_size,

@@ -58,6 +58,7 @@ def test_a_mean_is_that_of_any_part_and_leaves_no_pages_of_its_files(tmp_path, k
     for axis in (1, 2):
         np.testing.assert_allclose(upright_plane(mean, axis, 5), whole.take(5, axis), rtol=1e-6)
     np.testing.assert_allclose(list(mean), whole, rtol=1e-6)
+    assert resident(tmp_path / "a") > 0
     release(mean)
     assert resident(tmp_path / "a") == resident(tmp_path / "b") == 0
 
