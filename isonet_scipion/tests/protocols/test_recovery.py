@@ -51,7 +51,7 @@ class TestIsoNetRecovery(LiveTest):
         cls.training = (
             ProtIsoNetRefine,
             {"inputSubtomograms": (cls.whole["subtomograms"], "subtomograms")},
-            {**TRAINING, "iterations": 2, "epochs": 3, "stepsPerEpoch": 10},
+            {**TRAINING, "iterations": 2, "epochs": 10, "stepsPerEpoch": 10},  # outlasts its kill on a fast machine
         )
         kind, inputs, options = cls.training
         cls.refine = cls.run_(kind, inputs, **options)
@@ -140,13 +140,13 @@ class TestIsoNetRecovery(LiveTest):
     def test_killed_training_ends_in_the_same_network(self) -> None:
         kind, inputs, options = self.training
         refine = self.start(self.prepare(kind, inputs, **options))
-        waitFor(lambda: len(self.epochs(refine)) == 2)
+        waitFor(lambda: len(self.epochs(refine)) >= 2)
         self.kill(refine)
         waitFor(lambda: self.engine(refine) is None)
         self.assertTrue(self.refresh(refine).isFailed())
 
         done = len(self.epochs(refine))
-        self.assertLess(done, 5)
+        self.assertLess(done, len(self.epochs(self.refine)) - 1)
         refine.runMode.set(MODE_RESUME)
         self.start(refine)
         waitFor(lambda: len(self.epochs(refine)) > done)
