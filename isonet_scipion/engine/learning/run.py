@@ -231,7 +231,10 @@ class Run(Generic[Batches]):
         if agreement is not None:
             self.state.start_correlation = agreement.correlation
         if self.model_path(before).resolve() != self.start_model.resolve():
-            write_model(self.model_path(before), self.model, self.metadata, before)
+            # a copy has seen of this sample what its original has
+            simulated = read_metadata(self.start_model).simulated
+            metadata = dataclasses.replace(self.metadata, simulated=simulated)
+            write_model(self.model_path(before), self.model, metadata, before)
 
     def _test(self, iteration: int, trained: bool = True) -> Agreement | None:
         """Measure the model after an iteration, and picture what it makes; not `trained`: what there is without one."""

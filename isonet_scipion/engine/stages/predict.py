@@ -24,7 +24,7 @@ from isonet_scipion.engine.io.ome_zarr import require_library
 from isonet_scipion.engine.io.report_file import report_path
 from isonet_scipion.engine.io.shown import Seen, border_of, require_axes, see
 from isonet_scipion.engine.io.tomogram_table import TomogramEntry, TomogramTable
-from isonet_scipion.engine.measure.hidden_wedge import UNSEEN_TURN, HiddenWedgeTest
+from isonet_scipion.engine.measure.hidden_wedge import HiddenWedgeTest, unseen_turn
 from isonet_scipion.engine.measure.quality import affordable_boxes
 from isonet_scipion.engine.measure.signal_kept import SignalKept
 from isonet_scipion.engine.network.correction import corrector, filled, measured_halo
@@ -180,7 +180,7 @@ def _strength(
     side = box_side(shown.voxels.shape, metadata.network.divisor)
     if side is None:
         return None
-    test, kept = HiddenWedgeTest(side, tilt, UNSEEN_TURN), SignalKept(side, tilt)
+    test, kept = HiddenWedgeTest(side, tilt, unseen_turn(metadata.simulated)), SignalKept(side, tilt)
 
     def one_by_one(boxes: Floats) -> Floats:  # each number of them would be compiled anew
         return np.concatenate([network(box[None]) for box in boxes])

@@ -14,6 +14,7 @@ from isonet_scipion.engine.process.device import choose_devices
 
 choose_devices("-1")
 
+from isonet_scipion.engine.io.model_metadata import ModelMetadata  # noqa: E402
 from isonet_scipion.engine.io.mrc import open_volume, write_volume  # noqa: E402
 from isonet_scipion.engine.io.refine_json import chosen_model  # noqa: E402
 from isonet_scipion.engine.learning import one_pass_batches  # noqa: E402
@@ -26,10 +27,13 @@ from isonet_scipion.engine.network.model_file import (  # noqa: E402
     load_model,
     read_facts,
     read_metadata,
+    save_model,
 )
+from isonet_scipion.engine.network.unet import build_unet  # noqa: E402
 from isonet_scipion.engine.physics.wedge import TiltRange  # noqa: E402
 from isonet_scipion.engine.physics.withheld_tilts import withheld_part  # noqa: E402
 from isonet_scipion.engine.process import disk  # noqa: E402
+from isonet_scipion.engine.settings import NetworkSettings  # noqa: E402
 from isonet_scipion.engine.simulation.phantom import make_truth  # noqa: E402
 
 RUN = (
@@ -194,6 +198,17 @@ def test_a_training_that_made_its_start_worse_gives_it_back(project, run, monkey
     status, log = run(*arguments, "--iterations=3")
     assert status == 0 and "Correct with results/model_iter03.keras, the last" in log, log
     assert read_facts(Path("results") / STATE_FILE)["progress"]["start_correlation"] == 0.4
+
+
+@pytest.mark.parametrize("simulated", [True, False])
+def test_a_copy_of_the_start_has_seen_of_the_sample_what_its_original_has(project, run, simulated):
+    shape = NetworkSettings(filter_base=4, unet_depth=1)
+    save_model("start.keras", build_unet(shape), ModelMetadata(shape, voxel_size=10.0, simulated=simulated))
+    small = ("--preprocessing_ncpus=1", "--epochs=1", "--steps_per_epoch=1", "--batch_size=2", "--iterations=1")
+    status, log = run("refine", "tomograms.star", *RUN[:2], *small, "--pretrained_model=start.keras")
+    assert status == 0, log
+    copy, trained = (read_metadata(f"results/model_iter0{number}.keras") for number in (0, 1))
+    assert (copy.simulated, trained.simulated) == (simulated, False)
 
 
 def test_without_a_model_to_start_from_there_is_none_to_go_back_to(project, run):

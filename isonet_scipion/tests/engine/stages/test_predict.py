@@ -15,6 +15,8 @@ from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.mrc import open_volume, write_volume
 from isonet_scipion.engine.io.number_formats import SCALE
 from isonet_scipion.engine.io.star import read_star
+from isonet_scipion.engine.measure import quality
+from isonet_scipion.engine.measure.hidden_wedge import UNSEEN_TURN
 from isonet_scipion.engine.measure.wedge_power import wedge_power_ratio
 from isonet_scipion.engine.physics.wedge import TiltRange
 from isonet_scipion.engine.process.device import Devices, choose_devices
@@ -263,6 +265,23 @@ def test_what_the_hidden_wedge_test_does_not_support_is_weakened(project, run, t
         powers[calibrate] = wedge_power_ratio(open_volume(str(tmp_path / folder / "a_corrected.mrc")).data, TiltRange())
     assert powers["True"] < 0.3 * powers["False"]
     assert powers[None] == powers["True" if facts else "False"]
+
+
+@pytest.mark.parametrize("simulated", [True, False])
+def test_only_a_network_that_learned_from_tomograms_is_tested_on_turned_boxes(project, run, monkeypatch, simulated):
+    save_model("own.keras", build_unet(SHAPE), ModelMetadata(SHAPE, voxel_size=10.0, simulated=simulated))
+    turns = []
+
+    class Test(stage.HiddenWedgeTest):
+        def __init__(self, size, tilt, turn):
+            turns.append(turn)
+            super().__init__(size, tilt, turn)
+
+    monkeypatch.setattr(stage, "HiddenWedgeTest", Test)
+    monkeypatch.setattr(quality, "HiddenWedgeTest", Test)
+    status, log = run("predict", "tomograms.star", "own.keras", "--tomo_idx", "1", "--calibrate", "True")
+    assert status == 0, log
+    assert turns == [0 if simulated else UNSEEN_TURN] * 2  # for the strength and for the report
 
 
 @pytest.mark.parametrize("of_model", [{"halves": True, "corrects_mean": True}, {"halves": True}, {}])
