@@ -109,16 +109,6 @@ class HiddenWedgeTest:
         return Curve(np.sqrt(2 * fsc / (1 + fsc)), halves.chance)
 
 
-def unseen_turn(simulated: bool) -> float:
-    """By how many degrees boxes are turned about z, so that a network has not seen what is hidden from it as a target.
-
-    A network that was trained on simulated tomograms has not in any case. For it the test without a turn is nearer to
-    the true task: turned boxes show it less, and where a sample has little along the diagonals it restores next to
-    nothing in them.
-    """
-    return 0.0 if simulated else UNSEEN_TURN
-
-
 def turned(box: Floats, turn: float, number: int = 0) -> Floats:
     """A box (n, n, n) as the network is tested on it, in the frame of `hidden_region`; `number` as in `add`."""
     if number % 2:  # half a turn about y is as good as a turn the other way, and leaves the wedge

@@ -12,6 +12,8 @@ import scipy.fft
 from isonet_scipion.engine.physics.wedge import TiltRange, measured
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from isonet_scipion.engine.arrays import Floats
 
 TOLD = (0.2, 0.4, 0.6)  # fractions of Nyquist at which it is put into words
@@ -51,6 +53,22 @@ class WedgeStrength:
         """Its factors at some resolutions, for voxels of so many A."""
         factors = np.interp(TOLD, self.frequencies, self.factors)
         return ", ".join(f"{factor:.2f} at {2 * voxel_size / at:.0f} A" for at, factor in zip(TOLD, factors))
+
+
+def mean_strength(strengths: Sequence[WedgeStrength | None]) -> WedgeStrength | None:
+    """The mean of those that are known; None without any.
+
+    Examples
+    --------
+    >>> mean_strength([WedgeStrength((0.0, 1.0), (1.0, 0.5)), WedgeStrength((0.5,), (0.25,)), None])
+    WedgeStrength(frequencies=(0.0, 0.5, 1.0), factors=(0.625, 0.5, 0.375))
+    """
+    known = [strength for strength in strengths if strength is not None]
+    if not known:
+        return None
+    places = sorted({place for strength in known for place in strength.frequencies})
+    factors = np.mean([np.interp(places, strength.frequencies, strength.factors) for strength in known], axis=0)
+    return WedgeStrength(tuple(places), tuple(factors.tolist()))
 
 
 @lru_cache(maxsize=2)

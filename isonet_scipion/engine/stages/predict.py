@@ -24,7 +24,7 @@ from isonet_scipion.engine.io.ome_zarr import require_library
 from isonet_scipion.engine.io.report_file import report_path
 from isonet_scipion.engine.io.shown import Seen, border_of, require_axes, see
 from isonet_scipion.engine.io.tomogram_table import TomogramEntry, TomogramTable
-from isonet_scipion.engine.measure.hidden_wedge import HiddenWedgeTest, unseen_turn
+from isonet_scipion.engine.measure.hidden_wedge import UNSEEN_TURN, HiddenWedgeTest
 from isonet_scipion.engine.measure.quality import affordable_boxes
 from isonet_scipion.engine.measure.signal_kept import SignalKept
 from isonet_scipion.engine.network.correction import corrector, filled, measured_halo
@@ -33,6 +33,7 @@ from isonet_scipion.engine.network.tiling import HALO, Tiling, automatic_tiling,
 from isonet_scipion.engine.physics.borders import find_border
 from isonet_scipion.engine.physics.grey_scale import normalise
 from isonet_scipion.engine.physics.wedge import TILT_TOLERANCE
+from isonet_scipion.engine.physics.wedge_strength import mean_strength
 from isonet_scipion.engine.process.device import Devices, choose_devices, free_memory, is_out_of_memory
 from isonet_scipion.engine.process.disk import growth, require_space
 from isonet_scipion.engine.process.gpus import gpus_to_share
@@ -180,16 +181,17 @@ def _strength(
     side = box_side(shown.voxels.shape, metadata.network.divisor)
     if side is None:
         return None
-    test, kept = HiddenWedgeTest(side, tilt, unseen_turn(metadata.simulated)), SignalKept(side, tilt)
+    # what lies along the axes a network may have learned; turned boxes show it less than its task does
+    tests, kept = [HiddenWedgeTest(side, tilt, turn) for turn in (0.0, UNSEEN_TURN)], SignalKept(side, tilt)
 
     def one_by_one(boxes: Floats) -> Floats:  # each number of them would be compiled anew
         return np.concatenate([network(box[None]) for box in boxes])
 
     for number, corner in enumerate(affordable_boxes(shown.voxels, side, sample)):
-        test.add(shown.show(cut(shown.voxels, corner, side))[None], network, number)
+        tests[number % 2].add(shown.show(cut(shown.voxels, corner, side))[None], network, number // 2)
         if halves and number % KEPT_EVERY == 0:
             kept.add(np.stack([shown.show(cut(half, corner, side)) for half in halves]), one_by_one)
-    return test.strength(kept if halves else None, transfer)
+    return mean_strength([test.strength(kept if halves else None, transfer) for test in tests])
 
 
 def _in_words(strength: WedgeStrength | None, with_halves: bool, voxel_size: float) -> str:

@@ -18,7 +18,7 @@ from isonet_scipion.engine.io.report_file import report_path, write_report
 from isonet_scipion.engine.io.shown import Seen, border_of, open_mask, see
 from isonet_scipion.engine.io.tomogram_table import TomogramEntry, TomogramTable
 from isonet_scipion.engine.measure.confidence import confidence
-from isonet_scipion.engine.measure.hidden_wedge import unseen_turn
+from isonet_scipion.engine.measure.hidden_wedge import UNSEEN_TURN
 from isonet_scipion.engine.measure.quality import Evidence, measure_quality
 from isonet_scipion.engine.network.correction import corrector
 from isonet_scipion.engine.network.model_file import load_model, read_metadata
@@ -137,7 +137,7 @@ class Reporter:
             entry.halves_fit,
             bool(seen.halves) and entry.halves_fit and self._metadata.by_halves,
             self._metadata.knows_noise,
-            unseen_turn(self._metadata.simulated),
+            0.0 if self._metadata.simulated else UNSEEN_TURN,  # the builtin model has seen none of it
         )
         if border is not None and border.empty is not None:
             compared = None  # the report's slices are mirrored into empty places

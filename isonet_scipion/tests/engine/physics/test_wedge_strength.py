@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from isonet_scipion.engine.physics.wedge import TiltRange, filter_planes, measured
-from isonet_scipion.engine.physics.wedge_strength import WedgeStrength
+from isonet_scipion.engine.physics.wedge_strength import WedgeStrength, mean_strength
 
 TILT = TiltRange(-30, 66)
 FALLING = WedgeStrength((0.25, 0.75), (1.0, 0.5))
@@ -30,6 +30,14 @@ def test_a_volume_without_anything_in_the_wedge_is_left_as_it_is():
     without = filter_planes(volume, inside)
     changed = np.fft.irfftn(np.fft.rfftn(without) * FALLING.transfer(shape, TILT), shape)
     np.testing.assert_allclose(changed, without, atol=1e-5)
+
+
+def test_the_mean_is_that_of_the_factors_everywhere():
+    other, shape = WedgeStrength((0.1, 0.4, 1.0), (0.2, 0.9, 0.3)), (12, 10, 16)
+    mean = mean_strength([FALLING, None, other])
+    apart = [strength.transfer(shape, TILT) for strength in (FALLING, other)]
+    np.testing.assert_allclose(mean.transfer(shape, TILT), np.mean(apart, axis=0), atol=1e-6)
+    assert mean_strength([None, FALLING]) == FALLING and mean_strength([None, None]) is None
 
 
 def test_it_is_described_at_resolutions():

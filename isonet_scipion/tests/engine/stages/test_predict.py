@@ -15,10 +15,10 @@ from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.mrc import open_volume, write_volume
 from isonet_scipion.engine.io.number_formats import SCALE
 from isonet_scipion.engine.io.star import read_star
-from isonet_scipion.engine.measure import quality
 from isonet_scipion.engine.measure.hidden_wedge import UNSEEN_TURN
 from isonet_scipion.engine.measure.wedge_power import wedge_power_ratio
 from isonet_scipion.engine.physics.wedge import TiltRange
+from isonet_scipion.engine.physics.wedge_strength import WedgeStrength
 from isonet_scipion.engine.process.device import Devices, choose_devices
 from isonet_scipion.engine.process.workers import side_by_side
 
@@ -267,21 +267,26 @@ def test_what_the_hidden_wedge_test_does_not_support_is_weakened(project, run, t
     assert powers[None] == powers["True" if facts else "False"]
 
 
-@pytest.mark.parametrize("simulated", [True, False])
-def test_only_a_network_that_learned_from_tomograms_is_tested_on_turned_boxes(project, run, monkeypatch, simulated):
-    save_model("own.keras", build_unet(SHAPE), ModelMetadata(SHAPE, voxel_size=10.0, simulated=simulated))
-    turns = []
+def test_boxes_along_the_axes_and_along_the_diagonals_count_alike(project, run, monkeypatch):
+    """A network that restores what lies along the axes and invents along the diagonals has half the strength."""
+    tested = []
 
     class Test(stage.HiddenWedgeTest):
         def __init__(self, size, tilt, turn):
-            turns.append(turn)
             super().__init__(size, tilt, turn)
+            self.turn = turn
+
+        def add(self, parts, network, number):
+            tested.append((self.turn, number))
+
+        def strength(self, kept, transfer):
+            return WedgeStrength((0.0,), (1.0 if self.turn == 0 else 0.5,))
 
     monkeypatch.setattr(stage, "HiddenWedgeTest", Test)
-    monkeypatch.setattr(quality, "HiddenWedgeTest", Test)
-    status, log = run("predict", "tomograms.star", "own.keras", "--tomo_idx", "1", "--calibrate", "True")
-    assert status == 0, log
-    assert turns == [0 if simulated else UNSEEN_TURN] * 2  # for the strength and for the report
+    options = ("--tomo_idx", "1", "--calibrate", "True", "--report", "False")
+    status, log = run("predict", "tomograms.star", "m.keras", *options)
+    assert status == 0 and "counts 0.75 at 100 A, 0.75 at 50 A" in log, log
+    assert len(tested) >= 4 and tested[:4] == [(0, 0), (UNSEEN_TURN, 0), (0, 1), (UNSEEN_TURN, 1)]
 
 
 @pytest.mark.parametrize("of_model", [{"halves": True, "corrects_mean": True}, {"halves": True}, {}])
