@@ -44,6 +44,9 @@ SCENES = {
     "dens": Scene((96, 192, 192), ("--seed", 23), ("--snr", 0.5, "--defocus", 3, "--dose-per-tilt", 3), True),
     "dens3": Scene((96, 192, 192), ("--seed", 41), ("--snr", 1.5, "--defocus", 3), True),
     "skew": Scene((96, 192, 192), ("--seed", 13), ("--snr", 1), tilt=(-30, 66)),
+    "skew2": Scene((96, 192, 192), ("--seed", 19), ("--snr", 1.5), tilt=(-66, 30)),
+    "pretilt": Scene((96, 192, 192), ("--seed", 13), ("--snr", 1), tilt=(-48, 72)),
+    "pretilt2": Scene((96, 192, 192), ("--seed", 17), ("--snr", 1), tilt=(-72, 48)),
     "held": Scene((96, 192, 192), PROTEINS, ("--snr", 1), True),
     "held2": Scene((96, 192, 192), PROTEINS, ("--snr", 0.5, "--defocus", 3, "--dose-per-tilt", 3), True),
 }

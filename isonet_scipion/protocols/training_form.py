@@ -141,8 +141,10 @@ def _addStart(form: Form, builtin: bool) -> None:
         label="Start from the builtin model?",
         help="Yes: start from the network that comes with the plugin. It has learned from simulated tomograms of "
         "proteins, filaments and membranes, and adapts to your data in a few iterations. In simulations this restored "
-        "more, in less time, than starting from nothing. No: the network sees nothing but your data, which takes "
-        "several times as long. Compare both before trusting a feature that only one of them shows.",
+        "more, in less time, than starting from nothing. Without half tomograms the training may restore less than its "
+        "start: then the output is a copy of the builtin model, and the summary says so. No: the network sees nothing "
+        "but your data, which takes several times as long. Compare both before trusting a feature that only one of "
+        "them shows.",
     )
 
 
