@@ -268,7 +268,7 @@ def test_what_the_hidden_wedge_test_does_not_support_is_weakened(project, run, t
 
 
 def test_boxes_along_the_axes_and_along_the_diagonals_count_alike(project, run, monkeypatch):
-    """A network that restores what lies along the axes and invents along the diagonals has half the strength."""
+    """The strength is the mean of that by the boxes that are not turned and that by those that are."""
     tested = []
 
     class Test(stage.HiddenWedgeTest):
