@@ -280,10 +280,12 @@ class ProtIsoNetTraining(ProtIsoNetBase):
         if chosen == last:
             lines.append(f"The output is the network of the last iteration: correlation with the withheld tilts {now}.")
         else:
-            whose = "*the model that the training started from*" if chosen < min(ends) else f"iteration {chosen}"
             known = "" if ends.get(chosen) is None else f" {ends[chosen]:.3f}"
+            whose, how = f"iteration {chosen}", "clearly above"
+            if chosen < min(ends):
+                whose, how = "*the model that the training started from*", "not below"
             lines.append(
-                f"The output is the network of {whose}, whose correlation with the withheld tilts{known} is clearly "
-                f"above that of the last iteration, {now}."
+                f"The output is the network of {whose}, whose correlation with the withheld tilts{known} is {how} that "
+                f"of the last iteration, {now}."
             )
         return lines

@@ -170,10 +170,12 @@ class Run(Generic[Batches]):
                 "(correlation %.3f).", chosen, correlation,
             )  # fmt: skip
         else:
-            which = "" if number in found else ", a copy of the model that the training started from"
+            which, how = "", "clearly better"
+            if number not in found:
+                which, how = ", a copy of the model that the training started from", "no worse"
             log.warning(
-                "Correct with %s%s: it restores the withheld tilts clearly better (correlation %.3f) than the last "
-                "iteration (%.3f).", chosen, which, correlation, last.withheld_correlation,
+                "Correct with %s%s: it restores the withheld tilts %s (correlation %.3f) than the last iteration "
+                "(%.3f).", chosen, which, how, correlation, last.withheld_correlation,
             )  # fmt: skip
         return chosen
 

@@ -58,7 +58,7 @@ def chosen_iteration(ends: Sequence[EpochRecord], start: float | None = None) ->
     -------
     int
         That of the highest correlation, if it is above the last's by more than MARGIN of this and by its chance level;
-        for the start the chance level is enough, since a training must not make worse what there was.
+        for the start it is enough not to be below: a training that shows no gain must not make worse what there was.
     """
     last = ends[-1]
     if last.withheld_correlation is None or last.withheld_chance is None:
@@ -69,9 +69,9 @@ def chosen_iteration(ends: Sequence[EpochRecord], start: float | None = None) ->
         value = record.withheld_correlation
         if value is not None and value > last.withheld_correlation + margin:
             ahead.append((value, record.iteration))
-    if start is not None and start > last.withheld_correlation + last.withheld_chance:
+    if start is not None and start >= last.withheld_correlation:
         ahead.append((start, ends[0].iteration - 1))
-    return max(ahead)[1]
+    return max(ahead, key=lambda one: (one[0], -one[1]))[1]
 
 
 def iterations_without_gain(ends: Sequence[EpochRecord]) -> int:

@@ -114,8 +114,9 @@ def write_training_page(
     numbers[first] = start
     sections = [image(folder / LOSSES, "losses over epochs"), EXPLANATION]
     if chosen is not None and numbers.get(chosen) is not None:
-        which = f"iteration {chosen}" if chosen > first else "the model that the training started from"
-        why = "the last" if chosen == max(ends) else "clearly better than the last"
+        which, why = f"iteration {chosen}", "the last" if chosen == max(ends) else "clearly better than the last"
+        if chosen == first:
+            which, why = "the model that the training started from", "no worse than the last"
         sections.append(f"<p><b>To correct with so far: {which}</b>, {why}, correlation {numbers[chosen]:.3f}.</p>")
     if pictures:
         before = "the model that it started from" if start is not None else "before the training"
