@@ -411,13 +411,16 @@ def _write_statistics(mrc: mrcfile.mrcmemmap.MrcMemmap) -> None:
     data = np.asarray(mrc.data)
     planes = max(1, (1 << 20) // data[0].size)
     low, high, total, squares = np.inf, -np.inf, 0.0, 0.0
+    level = np.float32(data[0].mean(dtype=np.float64))  # beside a high one, deviations lose their digits
+    level = level if np.isfinite(level) else np.float32(0)
     for z in range(0, len(data), planes):
-        block = data[z : z + planes].astype(np.float32, copy=False).ravel()
+        block = data[z : z + planes]
         low, high = min(low, float(block.min())), max(high, float(block.max()))
-        total += float(block.sum(dtype=np.float64))
-        squares += float(np.vdot(block, block))
+        above = np.subtract(block, level, dtype=np.float32).ravel()
+        total += float(above.sum())
+        squares += float(np.vdot(above, above))
     mean = total / data.size
-    mrc.header.dmin, mrc.header.dmax, mrc.header.dmean = low, high, mean
+    mrc.header.dmin, mrc.header.dmax, mrc.header.dmean = low, high, level + mean
     mrc.header.rms = np.sqrt(max(squares / data.size - mean**2, 0.0))
 
 

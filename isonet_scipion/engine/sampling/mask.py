@@ -87,14 +87,17 @@ def sample_mask(
     if inverted:
         np.negative(binned, out=binned)
     require_contrast(float(binned.min()), float(binned.max()))
-    smooth = scipy.ndimage.gaussian_filter(binned, patch_size / 2, mode="reflect")
-    del binned
+    smooth = scipy.ndimage.gaussian_filter(binned, patch_size / 2, output=binned, mode="reflect")
     kept = np.ones(smooth.shape, bool)
     size = 2 * patch_size + 1
     if density_percentage <= KEEP_ALL:
-        kept &= _top_share(_highest(np.negative(smooth), size, threads), density_percentage)
+        lowest = _lowest(smooth, size, threads)
+        kept &= lowest < _percentile(lowest, density_percentage)
+        del lowest
     if std_percentage <= KEEP_ALL:
-        kept &= _top_share(local_deviation(smooth, size, threads), std_percentage)
+        deviation = local_deviation(smooth, size, threads)
+        kept &= deviation > _percentile(deviation, 100 - std_percentage)
+        del deviation
     if z_crop:
         depth = len(kept)
         kept[: int(z_crop * depth)] = False
@@ -191,17 +194,17 @@ def _padded(block: Floats, axis: int, before: int, mode: Any) -> Floats:
     return np.pad(block, [(before, before) if number == axis else (0, 0) for number in range(block.ndim)], mode)
 
 
-def _highest(volume: Floats, size: int, threads: int) -> Floats:
-    """The highest value in a box of `size`^3 voxels around each."""
+def _lowest(volume: Floats, size: int, threads: int) -> Floats:
+    """The lowest value in a box of `size`^3 voxels around each."""
 
-    def highest(block: Floats, axis: int) -> Floats:
-        return _joined(_padded(block, axis, size // 2, "symmetric"), axis, size, np.maximum)
+    def lowest(block: Floats, axis: int) -> Floats:
+        return _joined(_padded(block, axis, size // 2, "symmetric"), axis, size, np.minimum)
 
-    return _along_each(volume, highest, threads)
+    return _along_each(volume, lowest, threads)
 
 
 def _joined(padded: Floats, axis: int, size: int, join: np.ufunc) -> Floats:
-    """Sum or maximum over `size` neighbours, from those over 1, 2, 4, ... of them."""
+    """Sum or minimum over `size` neighbours, from those over 1, 2, 4, ... of them."""
     length = padded.shape[axis] - size + 1
     result: Any = None
     first, width, joined = 0, 1, padded
@@ -247,10 +250,6 @@ def _box_mean(volume: Floats, size: int, threads: int) -> Floats:
         return total
 
     return _along_each(volume, mean, threads)
-
-
-def _top_share(values: Floats, percentage: float) -> Flags:
-    return values > _percentile(values, 100 - percentage)
 
 
 def _percentile(values: Floats, percentage: float) -> float:

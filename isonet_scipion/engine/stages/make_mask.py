@@ -54,7 +54,8 @@ def make_mask(star_file: str, settings: MakeMaskSettings) -> None:
                     volume.data, settings.patch_size, density, std, settings.z_crop, boundary, THREADS, border,
                     entry.inverted,
                 )  # fmt: skip
-            if not mask.any():
+            held = np.count_nonzero(mask)
+            if not held:
                 raise EngineError(
                     volume.path,
                     "its mask would be empty",
@@ -66,7 +67,7 @@ def make_mask(star_file: str, settings: MakeMaskSettings) -> None:
                 entry, {"rlnMaskDensityPercentage": density, "rlnMaskStdPercentage": std, "rlnMaskName": target}
             )
             progress.advance()
-            log.info("%s: %.1f %% of the volume", target, 100 * mask.mean())
+            log.info("%s: %.1f %% of the volume", target, 100 * held / mask.size)
 
 
 def _percentages(entry: TomogramEntry, settings: MakeMaskSettings) -> tuple[float, float]:

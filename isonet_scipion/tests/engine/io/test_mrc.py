@@ -39,6 +39,15 @@ def test_written_volume_keeps_voxels_and_header(tmp_path):
         np.testing.assert_allclose([mrc.header.dmean, mrc.header.rms], [data.mean(), data.std()], rtol=1e-5)
 
 
+@pytest.mark.parametrize(("level", "deviation"), [(30000, 50), (-1e6, 200), (0, 1)])
+def test_header_tells_the_deviation_beside_a_high_level_of_grey(tmp_path, level, deviation):
+    data = np.random.default_rng(2).normal(level, deviation, (30, 200, 200)).astype(np.float32)
+    write_volume(tmp_path / "v.mrc", data, 10.0)
+    with mrcfile.open(tmp_path / "v.mrc") as mrc:
+        assert mrc.header.rms == pytest.approx(data.std(dtype=float), rel=1e-3)
+        assert mrc.header.dmean == pytest.approx(data.mean(dtype=float), abs=1e-3 * deviation + 1e-6 * abs(level))
+
+
 def test_failed_writing_leaves_nothing(tmp_path):
     from isonet_scipion.engine.io.mrc import writing_volume
 

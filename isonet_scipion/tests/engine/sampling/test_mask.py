@@ -69,10 +69,10 @@ def test_switched_off_criteria_z_crop_and_boundary():
 
 @settings(max_examples=20, deadline=None)
 @given(st.tuples(*[st.integers(1, 9)] * 3), st.sampled_from([3, 5, 9]))
-def test_highest_value_of_a_box_is_scipys(shape, size):
+def test_lowest_value_of_a_box_is_scipys(shape, size):
     volume = np.random.default_rng(8).normal(size=shape).astype(np.float32)
-    expected = scipy.ndimage.maximum_filter(volume, size, mode="reflect")
-    np.testing.assert_array_equal(mask_module._highest(volume, size, 2), expected)
+    expected = scipy.ndimage.minimum_filter(volume, size, mode="reflect")
+    np.testing.assert_array_equal(mask_module._lowest(volume, size, 2), expected)
 
 
 @pytest.mark.parametrize("percentage", [0, 0.2, 37, 50, 99.9, 100])
