@@ -24,6 +24,7 @@ FADED = 0.5  # share of a box's side over which it fades in and out
 FEWEST = 6.0  # independent coefficients below which a shell has no value
 BAND = (0.1, 2 / 3)  # fractions of Nyquist that a mean is taken over: 200 to 30 A at 10 A per voxel
 CERTAIN = 3.0  # chance levels that a correlation must be above to count
+UNTOLD = 0.25  # correlation; a coarse shell in which chance may reach more does not tell that finer ones are wrong
 
 
 @lru_cache(maxsize=4)
@@ -137,10 +138,11 @@ class Curve:
         return float(np.sqrt(np.square(self.chance[self._band]).sum()) / shells) if shells else float("nan")
 
     def resolution(self, threshold: float, voxel_size: float) -> float | None:
-        """Where the curve first falls below a threshold, in A; None where it never reaches it.
+        """Where the curve first falls below a threshold, in A; None where it is below from the start.
 
         The mean with the two neighbouring shells counts, against the scatter of single ones. The coarsest shells, of
-        so few components that chance may reach 1, are passed over.
+        so few components that chance may reach 1, are passed over, and those below the threshold in which it may reach
+        `UNTOLD`.
 
         Parameters
         ----------
@@ -162,6 +164,8 @@ class Curve:
         """Resolution (A) where the curve first falls below its limits, among shells with less chance than that."""
         shells = np.flatnonzero(np.isfinite(self.values) & (CERTAIN * self.chance < most_chance))
         over = uniform_filter1d(self.values[shells], 3, mode="nearest") - limits[shells]
+        first = int(np.argmax((over >= 0) | (CERTAIN * self.chance[shells] < UNTOLD))) if len(over) else 0
+        shells, over = shells[first:], over[first:]
         if not len(over) or over[0] < 0:
             return None
         below = np.flatnonzero(over < 0)

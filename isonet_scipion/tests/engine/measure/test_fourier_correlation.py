@@ -53,6 +53,16 @@ def test_resolution_is_interpolated_where_the_curve_falls_below_the_threshold():
     assert unsure.resolution(0.143, 10.0) is None
 
 
+@pytest.mark.parametrize(("coarse_chance", "believed"), [(0.16, 640 / 10), (0.05, None)])
+def test_a_coarse_shell_that_cannot_tell_does_not_take_away_the_finer_ones(coarse_chance, believed):
+    values, chance = np.full(33, 0.5), np.full(33, 0.02)
+    values[0], values[1:3], values[10:] = np.nan, -0.2, 0.0
+    chance[0], chance[1:3] = np.nan, coarse_chance
+    found = Curve(values, chance).above_chance(10.0)
+    assert found is None if believed is None else found == pytest.approx(believed, rel=0.1)
+    assert Curve(np.where(np.isfinite(values), 0.0, np.nan), chance).above_chance(10.0) is None
+
+
 @pytest.mark.parametrize("noise", [0.0, 2.0])
 def test_factors_bring_the_first_nearest_to_the_second_whatever_its_noise(noise):
     rng, sums = np.random.default_rng(0), FourierCorrelation(SIZE, EVERYTHING)
