@@ -16,6 +16,7 @@ from isonet_scipion.engine.physics.borders import Border, find_border
 from isonet_scipion.engine.physics.contrast_check import contrast_warning
 from isonet_scipion.engine.physics.grey_scale import Shown, measure, measure_mean
 from isonet_scipion.engine.physics.radial_filter import PhaseFlip, deconvolve
+from isonet_scipion.engine.physics.tilt_check import power_by_angle, shown_range, tilt_warning
 from isonet_scipion.engine.sampling.even_boxes import sample_corners
 from isonet_scipion.engine.sampling.mask_values import Mask
 
@@ -25,9 +26,11 @@ if TYPE_CHECKING:
     from isonet_scipion.engine.arrays import Reals
     from isonet_scipion.engine.conventions import Normalisation
     from isonet_scipion.engine.physics.transfer import Transfer
+    from isonet_scipion.engine.physics.wedge import TiltRange
 
 log = logging.getLogger(__name__)
 AXES_SIDE, AXES_BOXES = 48, 16  # boxes in which a tomogram's axes are looked for: voxels on a side, and how many
+LEAST_TOLD = 24  # voxels on a side of boxes that tell a tilt range
 
 
 def border_of(volume: Volume) -> Border | None:
@@ -44,10 +47,12 @@ def data_shape(volume: Volume) -> tuple[tuple[int, ...], bool]:
     return (volume.shape, False) if border is None else (border.inner_shape, border.empty is not None)
 
 
-def require_axes(volume: Volume, border: Border | None, check: bool, inverted: bool) -> None:
+def require_axes(
+    volume: Volume, border: Border | None, check: bool, inverted: bool, tilt: TiltRange | None = None
+) -> None:
     """Raise an EngineError if a tomogram's missing wedge shows its tilt axis or beam along another axis than y and z.
 
-    Logs a line where its contrast seems to be another than declared.
+    Logs a line where its contrast, or its tilt range, seems to be another than declared.
 
     Parameters
     ----------
@@ -59,6 +64,8 @@ def require_axes(volume: Volume, border: Border | None, check: bool, inverted: b
         False: only a warning is logged.
     inverted : bool
         Whether protein is said to be bright.
+    tilt : TiltRange, optional
+        What its tilt range is said to be.
     """
     box = (slice(None),) * 3 if border is None else border.box
     empty = None if border is None else border.empty
@@ -76,6 +83,11 @@ def require_axes(volume: Volume, border: Border | None, check: bool, inverted: b
     warning = contrast_warning(cubes, inverted)
     if warning:
         log.warning("%s: %s.", volume.path, warning)
+    side = min(sides)
+    if tilt is not None and side >= LEAST_TOLD:
+        wrong = tilt_warning(tilt, shown_range(*power_by_angle(cube[:side, :side, :side] for cube in cubes)))
+        if wrong:
+            log.warning("%s: %s. Check tilt_min and tilt_max.", volume.path, wrong)
 
 
 def refuse_axes(path: str, found: Axes | None, check: bool) -> None:

@@ -100,7 +100,7 @@ def read_source(
             f"its shortest side has {min(shape)} voxels, but the crops for training {side}",
             "Lower cube_size, or take this tomogram out of the table.",
         )
-    require_axes(volumes[0], border, check_axes, entry.inverted)
+    require_axes(volumes[0], border, check_axes, entry.inverted, tilt)
     for other in volumes[1:]:
         check_mask(other, volumes[0])
     path = entry.text("rlnMaskName")

@@ -89,7 +89,7 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
         volume = entry.checked_source()
         own = _own_halves(entry, volume, metadata)
         part = own[0] if own else volume
-        require_axes(part, find_border(part.data), settings.check_axes, entry.inverted)
+        require_axes(part, find_border(part.data), settings.check_axes, entry.inverted, entry.tilt)
         if needs_halves and not own:  # else they are open already
             entry.open_halves(volume)
         target = _target(entry, settings)

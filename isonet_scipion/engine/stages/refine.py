@@ -199,9 +199,6 @@ def _one_pass(star_file: str, settings: OnePassSettings, seed: int) -> Run[Any]:
             )
         )  # fmt: skip
         deconvolved.add(entry.deconvolved)
-    for tilt, source in {source.tilt: source for source in reversed(sources)}.items():
-        sample = (source.crops(centre, side)[0] for centre in source.centres[:TILT_SAMPLE])
-        _check_tilt_range(source.name, tilt, sample)
     kinds = {len(source.volumes) for source in sources}
     if len(kinds) > 1:
         raise EngineError(star_file, "only some of the tomograms have halves", "Name both halves of all, or of none.")

@@ -6,11 +6,12 @@ import pytest
 from isonet_scipion.engine.conventions import Normalisation
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.mrc import open_volume, write_volume
-from isonet_scipion.engine.io.shown import border_of, data_shape, open_mask, refuse_axes, see, show
+from isonet_scipion.engine.io.shown import border_of, data_shape, open_mask, refuse_axes, require_axes, see, show
 from isonet_scipion.engine.physics.axes_check import Axes
 from isonet_scipion.engine.physics.ctf import CtfParameters
 from isonet_scipion.engine.physics.radial_filter import PhaseFlip, deconvolve
 from isonet_scipion.engine.physics.transfer import Transfer
+from isonet_scipion.engine.physics.wedge import TiltRange
 
 SHAPE = (24, 28, 32)
 MOMENTS = Normalisation.MOMENTS
@@ -48,6 +49,22 @@ def test_phases_are_flipped_unless_they_are_already(tmp_path):
     assert not np.allclose(raw.voxels, one.data, atol=1)
     flipped = show(one, MOMENTS, Transfer(10.0, ctf_parameters, 0.0, True))
     np.testing.assert_array_equal(flipped.voxels, one.data)
+
+
+@pytest.mark.parametrize(("shape", "declared", "told"), [
+    ((32, 64, 64), (-36, 66), None),
+    ((32, 64, 64), (-66, 36), "seems to be mirrored"),
+    ((32, 64, 64), (-36, 40), "does not fit: the data show about"),
+    ((20, 64, 64), (-36, 40), None),  # too thin to tell
+])  # fmt: skip
+def test_a_tilt_range_is_compared_with_what_the_data_show(tmp_path, caplog, shape, declared, told):
+    kz, kx = np.fft.fftfreq(shape[0])[:, None, None], np.fft.rfftfreq(shape[2])[None, None]
+    angle = np.degrees(np.arctan2(np.where(kx > 0, kz, 0), np.maximum(kx, 1e-9)))
+    noise = np.fft.rfftn(np.random.default_rng(3).normal(size=shape))
+    data = np.fft.irfftn(noise * ((angle >= -36) & (angle <= 66)), shape).astype(np.float32)
+    write_volume(tmp_path / "t.mrc", data, 10.0)
+    require_axes(open_volume(tmp_path / "t.mrc"), None, False, False, TiltRange(*declared))
+    assert told in caplog.text and "t.mrc: the tilt range" in caplog.text if told else "tilt range" not in caplog.text
 
 
 def test_of_halves_the_mean_is_seen_and_measured(tmp_path):

@@ -125,7 +125,7 @@ def test_the_tilt_range_is_checked_against_the_data(table, run):
     status, log = run("refine", "tomograms.star", *RUN)
     warnings = [line for line in log.splitlines() if "the tilt range" in line]
     assert status == 0 and len(warnings) == 1, log
-    assert "b and others: the tilt range -30..66 seems to be mirrored" in warnings[0]
+    assert "b.mrc: the tilt range -30..66 seems to be mirrored" in warnings[0]
 
 
 @pytest.mark.parametrize("method", ["one-pass", "iterative"])
