@@ -12,9 +12,10 @@ from isonet_scipion.engine.arrays import Mean, extremes, release, require_contra
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.mrc import Volume, check_mask, naming, open_volume
 from isonet_scipion.engine.physics.axes_check import Axes, shown_axes
-from isonet_scipion.engine.physics.borders import Border, find_border
+from isonet_scipion.engine.physics.borders import Border, Box, find_border
 from isonet_scipion.engine.physics.contrast_check import contrast_warning
 from isonet_scipion.engine.physics.grey_scale import Shown, measure, measure_mean
+from isonet_scipion.engine.physics.halves_check import OPPOSITE, common, fault_of_halves
 from isonet_scipion.engine.physics.radial_filter import PhaseFlip, deconvolve
 from isonet_scipion.engine.physics.tilt_check import power_by_angle, shown_range, tilt_warning
 from isonet_scipion.engine.sampling.even_boxes import sample_corners
@@ -69,25 +70,65 @@ def require_axes(
     """
     box = (slice(None),) * 3 if border is None else border.box
     empty = None if border is None else border.empty
-    corners = sample_corners(volume.data[box].shape, AXES_SIDE, AXES_BOXES)
-    sides = [min(AXES_SIDE, length) for length in volume.data[box].shape]
-    places = [tuple(slice(a, a + side) for a, side in zip(corner, sides)) for corner in corners]
-    cubes = []
-    for place in places:
-        if empty is None or not empty[place].any():
-            cubes.append(np.array(volume.data[box][place]))
-            release(volume.data)  # far more of it comes with a cube
+    places = _sampled_places(volume.data[box].shape)
+    cubes = _boxes(volume, [place for place in places if empty is None or not empty[place].any()], box)
     if not cubes:
         return
     refuse_axes(volume.path, shown_axes(cubes), check)
     warning = contrast_warning(cubes, inverted)
     if warning:
         log.warning("%s: %s.", volume.path, warning)
-    side = min(sides)
+    side = min(cubes[0].shape)
     if tilt is not None and side >= LEAST_TOLD:
         wrong = tilt_warning(tilt, shown_range(*power_by_angle(cube[:side, :side, :side] for cube in cubes)))
         if wrong:
             log.warning("%s: %s. Check tilt_min and tilt_max.", volume.path, wrong)
+
+
+def require_halves(halves: Sequence[Volume], whole: Volume | None = None) -> None:
+    """Raise an EngineError if two volumes of one shape are not the halves of one tomogram, as far as voxels tell.
+
+    Logs a line where they have nothing in common.
+
+    Parameters
+    ----------
+    halves : sequence of Volume
+        The two, or none.
+    whole : Volume, optional
+        The tomogram, of the same shape.
+    """
+    if not halves:
+        return
+    places = _sampled_places(halves[0].shape)
+    even, odd = (_boxes(half, places) for half in halves)
+    names = f"{halves[0].path} and {halves[1].path}"
+    fault = fault_of_halves(even, odd)
+    if fault is not None:
+        raise EngineError(names, f"as halves of one tomogram they are impossible: {fault.why}", fault.remedy)
+    if common(even, odd) == 0:
+        log.warning("%s have nothing in common beyond chance: are they the halves of one tomogram?", names)
+    elif whole is not None:
+        alike = common([np.add(*pair, dtype=np.float32) for pair in zip(even, odd)], _boxes(whole, places))
+        if alike < 0:
+            raise EngineError(f"{names}, and {whole.path}", f"beside each other {OPPOSITE.why}", OPPOSITE.remedy)
+        if alike == 0:
+            log.warning("%s have nothing in common with %s: are they its halves?", names, whole.path)
+
+
+def _sampled_places(shape: tuple[int, ...]) -> list[Box]:
+    """Of boxes all over a volume."""
+    sides = [min(AXES_SIDE, length) for length in shape]
+    corners = sample_corners(shape, AXES_SIDE, AXES_BOXES)
+    return [tuple(slice(a, a + side) for a, side in zip(corner, sides)) for corner in corners]
+
+
+def _boxes(volume: Volume, places: Sequence[Box], within: Box = (slice(None),) * 3) -> list[Reals]:
+    """Copies of boxes of a volume, or of a part of it."""
+    boxes = []
+    for place in places:
+        boxes.append(np.array(volume.data[within][place]))
+        release(volume.data)  # far more of it comes with a box
+    return boxes
 
 
 def refuse_axes(path: str, found: Axes | None, check: bool) -> None:

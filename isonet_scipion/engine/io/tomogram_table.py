@@ -134,9 +134,20 @@ class TomogramEntry:
         return self.number(SCALE, 1.0)
 
     def halves(self) -> tuple[str, ...]:
-        """Files of its even and odd half; empty where the table does not name both."""
+        """Files of its even and odd half; empty where the table does not name them.
+
+        Raises
+        ------
+        EngineError
+            If it names one alone.
+        """
         names = [name for name in map(self.text, HALF_LABELS) if name]
-        return tuple(names) if len(names) == len(HALF_LABELS) else ()
+        if len(names) == 1:
+            label = next(label for label in HALF_LABELS if not self.text(label))
+            raise EngineError(
+                f"{self.star.path}, {label}", f"{self.path} has one half only", "Name its other half too, or none."
+            )
+        return tuple(names)
 
     @property
     def halves_fit(self) -> bool:

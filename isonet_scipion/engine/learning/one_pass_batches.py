@@ -15,7 +15,7 @@ from scipy.spatial.transform import Rotation
 from isonet_scipion.engine.arrays import Doubles, Floats, Integers, Mean, Reals, release, scratch_array
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.mrc import check_mask, naming, open_volume
-from isonet_scipion.engine.io.shown import border_of, open_mask, readable, require_axes
+from isonet_scipion.engine.io.shown import border_of, open_mask, readable, require_axes, require_halves
 from isonet_scipion.engine.learning.epoch import VALIDATION_SHARE
 from isonet_scipion.engine.learning.one_pass_step import VIEWS, error_weight, plane_filter
 from isonet_scipion.engine.learning.withheld_test import Box
@@ -103,6 +103,7 @@ def read_source(
     require_axes(volumes[0], border, check_axes, entry.inverted, tilt)
     for other in volumes[1:]:
         check_mask(other, volumes[0])
+        require_halves(volumes)
     path = entry.text("rlnMaskName")
     mask = None if path is None else open_mask(path, volumes[0])
     rng = np.random.default_rng([seed, int(entry.number("rlnIndex", 0))])

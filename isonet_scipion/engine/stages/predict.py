@@ -22,7 +22,7 @@ from isonet_scipion.engine.io.mrc import Volume, open_volume, same_voxel_size, v
 from isonet_scipion.engine.io.number_formats import SCALE, grey_values, stored_or_float32
 from isonet_scipion.engine.io.ome_zarr import require_library
 from isonet_scipion.engine.io.report_file import report_path
-from isonet_scipion.engine.io.shown import Seen, border_of, require_axes, see
+from isonet_scipion.engine.io.shown import Seen, border_of, require_axes, require_halves, see
 from isonet_scipion.engine.io.tomogram_table import TomogramEntry, TomogramTable
 from isonet_scipion.engine.measure.hidden_wedge import UNSEEN_TURN, HiddenWedgeTest
 from isonet_scipion.engine.measure.quality import affordable_boxes
@@ -90,8 +90,8 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
         own = _own_halves(entry, volume, metadata)
         part = own[0] if own else volume
         require_axes(part, find_border(part.data), settings.check_axes, entry.inverted, entry.tilt)
-        if needs_halves and not own:  # else they are open already
-            entry.open_halves(volume)
+        if own or needs_halves:
+            require_halves(own or entry.open_halves(volume), volume)
         target = _target(entry, settings)
         sizes[target] = volume_bytes(volume.shape, suffix=target.suffix)
     owners = {_target(entry, settings): entry for entry in entries}

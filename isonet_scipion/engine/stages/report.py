@@ -15,7 +15,7 @@ from isonet_scipion.engine.io.ctf_aware import ctf_in_words, known_transfer, tak
 from isonet_scipion.engine.io.mrc import Volume, open_volume
 from isonet_scipion.engine.io.number_formats import grey_values
 from isonet_scipion.engine.io.report_file import report_path, write_report
-from isonet_scipion.engine.io.shown import Seen, border_of, open_mask, see
+from isonet_scipion.engine.io.shown import Seen, border_of, open_mask, require_halves, see
 from isonet_scipion.engine.io.tomogram_table import TomogramEntry, TomogramTable
 from isonet_scipion.engine.measure.confidence import confidence
 from isonet_scipion.engine.measure.hidden_wedge import UNSEEN_TURN
@@ -61,6 +61,7 @@ def report(star_file: str, model_file: str, settings: ReportSettings) -> None:
         corrected = open_volume(entry.row["rlnCorrectedTomoName"])
         mark = marks.get(confidence_path(corrected.path))
         border, halves = border_of(volume), entry.open_halves(volume)
+        require_halves(halves, volume)
         is_mean = bool(halves) and entry.halves_fit and metadata.corrects_mean
         transfer = known_transfer(entry, metadata, settings.ctf_state)
         seen = see(volume, halves, is_mean, normalisation, transfer, border, entry.inverted)

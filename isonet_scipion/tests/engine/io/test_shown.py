@@ -6,7 +6,16 @@ import pytest
 from isonet_scipion.engine.conventions import Normalisation
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.mrc import open_volume, write_volume
-from isonet_scipion.engine.io.shown import border_of, data_shape, open_mask, refuse_axes, require_axes, see, show
+from isonet_scipion.engine.io.shown import (
+    border_of,
+    data_shape,
+    open_mask,
+    refuse_axes,
+    require_axes,
+    require_halves,
+    see,
+    show,
+)
 from isonet_scipion.engine.physics.axes_check import Axes
 from isonet_scipion.engine.physics.ctf import CtfParameters
 from isonet_scipion.engine.physics.radial_filter import PhaseFlip, deconvolve
@@ -65,6 +74,32 @@ def test_a_tilt_range_is_compared_with_what_the_data_show(tmp_path, caplog, shap
     write_volume(tmp_path / "t.mrc", data, 10.0)
     require_axes(open_volume(tmp_path / "t.mrc"), None, False, False, TiltRange(*declared))
     assert told in caplog.text and "t.mrc: the tilt range" in caplog.text if told else "tilt range" not in caplog.text
+
+
+def test_halves_are_compared_with_each_other_and_with_the_whole(tmp_path, caplog):
+    rng = np.random.default_rng(4)
+    sample = np.kron(rng.normal(size=(8, 12, 12)), np.ones((4, 4, 4)))
+    made = {
+        "even": sample + rng.normal(size=sample.shape),
+        "odd": sample + rng.normal(size=sample.shape),
+        "other": np.roll(sample, 16, 1) + rng.normal(size=sample.shape),
+    }
+    made["whole"], made["bright"] = made["even"] + made["odd"], -made["even"] - made["odd"]
+    for name, data in made.items():
+        write_volume(tmp_path / f"{name}.mrc", data.astype(np.float32), 10.0)
+    one = {name: open_volume(tmp_path / f"{name}.mrc") for name in made}
+    require_halves([one["even"], one["odd"]], one["whole"])
+    require_halves([], one["whole"])
+    assert not caplog.records
+    for halves, whole, why in ((("even", "even"), None, "same volume"), (("even", "odd"), "bright", "is dark")):
+        with pytest.raises(EngineError, match=why) as refused:
+            require_halves([one[name] for name in halves], whole and one[whole])
+        assert "even.mrc" in refused.value.what
+    require_halves([one["even"], one["other"]])
+    assert "other.mrc have nothing in common beyond chance: are they the halves of one tomogram?" in caplog.text
+    caplog.clear()
+    require_halves([one["even"], one["odd"]], one["other"])
+    assert "odd.mrc have nothing in common with " in caplog.text and "other.mrc: are they its halves?" in caplog.text
 
 
 def test_of_halves_the_mean_is_seen_and_measured(tmp_path):

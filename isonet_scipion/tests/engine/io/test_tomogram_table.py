@@ -31,6 +31,15 @@ def test_the_defocus_is_rlndefocus_or_else_the_mean_of_both(values, defocus):
     assert entry(**values).defocus == entry(**values).ctf_parameters().defocus == defocus
 
 
+def test_one_half_alone_is_refused():
+    even, odd = "rlnTomoReconstructedTomogramHalf1", "rlnTomoReconstructedTomogramHalf2"
+    assert entry(**{even: "e.mrc", odd: "o.mrc"}).halves() == ("e.mrc", "o.mrc")
+    assert entry(**{even: "None", odd: "None"}).halves() == ()
+    for given, missing in ((even, odd), (odd, even)):
+        with pytest.raises(EngineError, match=f"t.star, {missing}: TS_1.mrc has one half only"):
+            entry(**{given: "h.mrc", missing: "None"}).halves()
+
+
 @pytest.mark.parametrize(
     ("values", "said"),
     [

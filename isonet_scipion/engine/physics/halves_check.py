@@ -1,0 +1,73 @@
+"""Whether two volumes can be the halves of one tomogram: the same sample and grey scale, other noise."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from isonet_scipion.engine.arrays import Doubles, Floats
+
+BINNED = 4  # voxels: means over so many on a side are compared, as single voxels are mostly noise
+COPY = 1e-3  # of the deviation: two halves that differ by less have the same noise
+MOST_UNLIKE = 2.0  # times: further apart are the deviations of no two halves
+LEAST = 0.05  # correlation; one of less, or within chance, tells nothing
+CERTAIN = 4.0  # standard deviations of the correlation of unrelated volumes
+
+
+class Fault(NamedTuple):
+    """What is wrong with a pair, after their names, and what to do."""
+
+    why: str
+    remedy: str
+
+
+OPPOSITE = Fault("what is bright in one is dark in the other", "Invert the contrast of one.")
+
+
+def fault_of_halves(first: Sequence[Floats], second: Sequence[Floats]) -> Fault | None:
+    """What shows that two volumes are not the halves of one tomogram; None where nothing does.
+
+    Parameters
+    ----------
+    first, second : sequence of ndarray
+        Boxes at the same places of both, (z, y, x) of any real type.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> sample, one, other = rng.normal(size=(3, 1, 32, 32, 32))
+    >>> fault_of_halves(sample + one, sample + other) is None
+    True
+    >>> fault_of_halves(sample + one, sample + one).why
+    'they are the same volume'
+    """
+    a, b = (np.concatenate([np.ravel(box) for box in boxes]).astype(np.float64) for boxes in (first, second))
+    deviations = a.std(), b.std()
+    if min(deviations) == 0:
+        return None
+    if np.sqrt(np.mean((a - b) ** 2)) < COPY * max(deviations):
+        return Fault("they are the same volume", "Name the reconstructions of the even and of the odd frames or tilts.")
+    if max(deviations) > MOST_UNLIKE * min(deviations) or abs(a.mean() - b.mean()) > max(deviations):
+        told = " and ".join(f"{part.mean():.4g} with a deviation of {part.std():.3g}" for part in (a, b))
+        return Fault(f"their grey values are {told}", "Reconstruct both in the same way, or bring them to one scale.")
+    return OPPOSITE if common(first, second) < 0 else None
+
+
+def common(first: Sequence[Floats], second: Sequence[Floats]) -> float:
+    """Correlation of two volumes' samples, 0 where there is none beyond chance; parameters as of `fault_of_halves`."""
+    a, b = (np.concatenate([_binned(box) for box in boxes]) for boxes in (first, second))
+    if not len(a) or a.std() == 0 or b.std() == 0:
+        return 0.0
+    found = float(np.corrcoef(a, b)[0, 1])
+    return found if abs(found) > max(LEAST, CERTAIN / np.sqrt(len(a))) else 0.0
+
+
+def _binned(box: Floats) -> Doubles:
+    """Means over blocks of `BINNED` voxels on a side, flat; what is left at the ends does not count."""
+    z, y, x = (length // BINNED for length in box.shape)
+    inner = np.asarray(box[: z * BINNED, : y * BINNED, : x * BINNED], np.float64)
+    return inner.reshape(z, BINNED, y, BINNED, x, BINNED).mean(axis=(1, 3, 5)).ravel()

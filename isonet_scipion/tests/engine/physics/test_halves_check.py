@@ -1,0 +1,53 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from isonet_scipion.engine.physics.halves_check import common, fault_of_halves
+
+COUNT, SIDE = 4, 24
+
+
+def halves(seed, noise=3.0):
+    """Boxes of a sample with structure of some 6 voxels and two halves' noise, as strong in each voxel as given."""
+    rng = np.random.default_rng(seed)
+    sample, one, other = rng.normal(size=(3, COUNT, SIDE, SIDE, SIDE))
+    spectrum = np.fft.rfftn(sample, axes=(1, 2, 3))
+    k = [np.fft.fftfreq(SIDE), np.fft.fftfreq(SIDE), np.fft.rfftfreq(SIDE)]
+    radius2 = k[0][:, None, None] ** 2 + k[1][:, None] ** 2 + k[2] ** 2
+    sample = np.fft.irfftn(spectrum * np.exp(-radius2 / (2 * 0.08**2)), (SIDE,) * 3, axes=(1, 2, 3))
+    sample /= sample.std()
+    return list(sample + noise * one), list(sample + noise * other)
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 1000), st.floats(0.3, 4.0))
+def test_halves_of_one_tomogram_pass_however_noisy(seed, noise):
+    even, odd = halves(seed, noise)
+    assert fault_of_halves(even, odd) is None
+    assert common(even, odd) > 0.1
+
+
+@pytest.mark.parametrize(("changed", "why"), [
+    (lambda even, odd: even, "same volume"),
+    (lambda even, odd: [box * (1 + 1e-5) for box in even], "same volume"),
+    (lambda even, odd: [-box for box in odd], "dark in the other"),
+    (lambda even, odd: [50 * box + 3000 for box in odd], "grey values are"),
+    (lambda even, odd: [box + 40 for box in odd], "grey values are"),
+])  # fmt: skip
+def test_what_can_be_no_half_is_told(changed, why):
+    even, odd = halves(1)
+    assert why in fault_of_halves(even, changed(even, odd)).why
+
+
+def test_unrelated_volumes_have_nothing_in_common_and_are_not_called_opposite():
+    for seed in range(10):
+        first, second = halves(seed)[0], halves(seed + 100)[0]
+        assert common(first, second) == 0
+        assert fault_of_halves(first, second) is None
+
+
+def test_blank_boxes_tell_nothing():
+    blank = [np.zeros((SIDE,) * 3, np.float32)]
+    assert fault_of_halves(blank, blank) is None and common(blank, blank) == 0
+    assert common([np.ones((3, 3, 3))], [np.ones((3, 3, 3))]) == 0  # less than a block
