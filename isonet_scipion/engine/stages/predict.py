@@ -23,12 +23,12 @@ from isonet_scipion.engine.io.number_formats import SCALE, grey_values, stored_o
 from isonet_scipion.engine.io.ome_zarr import require_library
 from isonet_scipion.engine.io.report_file import report_path
 from isonet_scipion.engine.io.shown import Seen, border_of, require_axes, require_halves, see
-from isonet_scipion.engine.io.tomogram_table import TomogramEntry, TomogramTable
+from isonet_scipion.engine.io.tomogram_table import CORRECTED_BY, TomogramEntry, TomogramTable
 from isonet_scipion.engine.measure.hidden_wedge import UNSEEN_TURN, HiddenWedgeTest
 from isonet_scipion.engine.measure.quality import affordable_boxes
 from isonet_scipion.engine.measure.signal_kept import SignalKept
 from isonet_scipion.engine.network.correction import corrector, filled, measured_halo
-from isonet_scipion.engine.network.model_file import load_model, model_path, read_metadata
+from isonet_scipion.engine.network.model_file import fingerprint, load_model, model_path, read_metadata
 from isonet_scipion.engine.network.tiling import HALO, Tiling, automatic_tiling, isonet_tiling
 from isonet_scipion.engine.physics.borders import find_border
 from isonet_scipion.engine.physics.grey_scale import normalise
@@ -113,6 +113,7 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
     normalisation = Normalisation.told(settings.normalize_percentile, metadata.normalize_percentile)
     devices = choose_devices(settings.gpuID, settings.precision)
     file = model_path(model_file).resolve()
+    own = fingerprint(file)
     model, tiles = _loaded(file, file_state(file), dataclasses.replace(settings, tomo_idx=None), devices)
     reporter = Reporter(model_file, model, metadata, settings.ctf_state)
 
@@ -153,7 +154,7 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
         write_volume(target, rounded.voxels, entry.output_voxel_size(volume), volume, marks[target])
         scale = {SCALE: f"{rounded.scale:.7g}"} if rounded.scale != 1 or entry.text(SCALE) is not None else {}
         del corrected, made, rounded  # from here on it is read from the file
-        table.update(entry, {"rlnCorrectedTomoName": target, **scale})
+        table.update(entry, {"rlnCorrectedTomoName": target, CORRECTED_BY: own, **scale})
         after = open_volume(target)
         box = (slice(None),) * 3 if border is None else border.box
         compared = save_comparison(

@@ -16,12 +16,12 @@ from isonet_scipion.engine.io.mrc import Volume, open_volume
 from isonet_scipion.engine.io.number_formats import grey_values
 from isonet_scipion.engine.io.report_file import report_path, write_report
 from isonet_scipion.engine.io.shown import Seen, border_of, open_mask, require_halves, see
-from isonet_scipion.engine.io.tomogram_table import TomogramEntry, TomogramTable
+from isonet_scipion.engine.io.tomogram_table import CORRECTED_BY, TomogramEntry, TomogramTable
 from isonet_scipion.engine.measure.confidence import confidence
 from isonet_scipion.engine.measure.hidden_wedge import UNSEEN_TURN
 from isonet_scipion.engine.measure.quality import Evidence, measure_quality
 from isonet_scipion.engine.network.correction import corrector
-from isonet_scipion.engine.network.model_file import load_model, read_metadata
+from isonet_scipion.engine.network.model_file import fingerprint, load_model, read_metadata
 from isonet_scipion.engine.process.device import choose_devices
 from isonet_scipion.engine.reporting.comparison_figure import Comparison, compare
 from isonet_scipion.engine.reporting.pages import require_own_page, write_tomograms_page
@@ -47,10 +47,17 @@ def report(star_file: str, model_file: str, settings: ReportSettings) -> None:
     metadata = read_metadata(model_file)
     table = TomogramTable(star_file, takes_deconvolved(settings.use_deconv_tomo, metadata.ctf_aware))
     entries = table.select(settings.tomo_idx, needs_tilts=True)
+    own = fingerprint(model_file)
     for entry in entries:
         entry.checked_source()
         if not entry.text("rlnCorrectedTomoName"):
             raise EngineError(star_file, f"{entry.path} has no rlnCorrectedTomoName", "Run predict first.")
+        if entry.text(CORRECTED_BY) not in (None, own):
+            raise EngineError(
+                entry.row["rlnCorrectedTomoName"],
+                f"another model than {model_file} made it",
+                "Give the model that did, or predict anew.",
+            )
         require_own_page(Path(entry.row["rlnCorrectedTomoName"]).parent)
     normalisation = Normalisation.told(settings.normalize_percentile, metadata.normalize_percentile)
     choose_devices(settings.gpuID, settings.precision)

@@ -1,6 +1,7 @@
 """report, by itself and within predict."""
 
 import json
+import shutil
 from dataclasses import fields
 from pathlib import Path
 
@@ -61,6 +62,12 @@ def test_predict_reports_each_tomogram_and_report_does_it_anew(run):
     assert report["verdict"] in log and "nowhere better than chance" in page
     assert set(report["resolution_A"]) == {"x", "y", "z"}
 
+    for path in Path("corrected_tomos").glob("*report*"):
+        path.unlink()
+    status, log = run("report", "t.star", "builtin")
+    assert status == 1 and "TS_01_corrected.mrc: another model than builtin made it" in log, log
+    shutil.copy("m.keras", "copy.keras")
+    assert run("report", "t.star", "copy.keras", "--tomo_idx=2")[0] == 0
     for path in Path("corrected_tomos").glob("*report*"):
         path.unlink()
     assert run("report", "t.star", "m.keras", "--tomo_idx=1")[0] == 0
