@@ -18,7 +18,7 @@ from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.confidence_file import confidence_path
 from isonet_scipion.engine.io.ctf_aware import known_transfer, takes_deconvolved
 from isonet_scipion.engine.io.files import State, file_state
-from isonet_scipion.engine.io.mrc import Volume, open_volume, same_voxel_size, volume_bytes, write_volume
+from isonet_scipion.engine.io.mrc import Volume, check_mask, open_volume, same_voxel_size, volume_bytes, write_volume
 from isonet_scipion.engine.io.number_formats import SCALE, grey_values, stored_or_float32
 from isonet_scipion.engine.io.ome_zarr import require_library
 from isonet_scipion.engine.io.report_file import report_path
@@ -92,6 +92,8 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
         require_axes(part, find_border(part.data), settings.check_axes, entry.inverted, entry.tilt)
         if own or needs_halves:
             require_halves(own or entry.open_halves(volume), volume)
+        if needs_halves and (mask := entry.text("rlnMaskName")):
+            check_mask(open_volume(mask), volume)
         target = _target(entry, settings)
         sizes[target] = volume_bytes(volume.shape, suffix=target.suffix)
     owners = {_target(entry, settings): entry for entry in entries}
@@ -113,7 +115,7 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
     normalisation = Normalisation.told(settings.normalize_percentile, metadata.normalize_percentile)
     devices = choose_devices(settings.gpuID, settings.precision)
     file = model_path(model_file).resolve()
-    own = fingerprint(file)
+    made_by = fingerprint(file)
     model, tiles = _loaded(file, file_state(file), dataclasses.replace(settings, tomo_idx=None), devices)
     reporter = Reporter(model_file, model, metadata, settings.ctf_state)
 
@@ -154,7 +156,7 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
         write_volume(target, rounded.voxels, entry.output_voxel_size(volume), volume, marks[target])
         scale = {SCALE: f"{rounded.scale:.7g}"} if rounded.scale != 1 or entry.text(SCALE) is not None else {}
         del corrected, made, rounded  # from here on it is read from the file
-        table.update(entry, {"rlnCorrectedTomoName": target, CORRECTED_BY: own, **scale})
+        table.update(entry, {"rlnCorrectedTomoName": target, CORRECTED_BY: made_by, **scale})
         after = open_volume(target)
         box = (slice(None),) * 3 if border is None else border.box
         compared = save_comparison(

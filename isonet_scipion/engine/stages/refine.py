@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -317,7 +317,19 @@ def _selected(table: Star, settings: IterativeSettings) -> Star:
     return table
 
 
+def _without_effect(settings: TrainingSettings) -> Iterator[tuple[str, str]]:
+    """Options that were given, and what they have no effect without."""
+    if settings.noise_dir and not any(level > 0 for level in settings.noise_level):
+        yield "noise_dir", "a noise_level above 0"
+    if isinstance(settings, OnePassSettings) and not settings.ctf_aware:
+        for name in ("bfactor", "voltage", "cs", "ctf_state"):
+            if getattr(settings, name):
+                yield name, "ctf_aware"
+
+
 def _check(settings: TrainingSettings, cube_size: int) -> None:
+    for name, needed in _without_effect(settings):
+        log.warning("%s has no effect without %s.", name, needed)
     for divisor in settings.network.divisor:
         if cube_size % divisor:
             raise EngineError(

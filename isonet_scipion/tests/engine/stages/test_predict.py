@@ -14,7 +14,7 @@ import pytest
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.mrc import open_volume, write_volume
 from isonet_scipion.engine.io.number_formats import SCALE
-from isonet_scipion.engine.io.star import read_star
+from isonet_scipion.engine.io.star import read_star, write_star
 from isonet_scipion.engine.measure.hidden_wedge import UNSEEN_TURN
 from isonet_scipion.engine.measure.wedge_power import wedge_power_ratio
 from isonet_scipion.engine.physics.wedge import TiltRange
@@ -304,6 +304,15 @@ def test_halves_tell_how_much_of_the_signal_is_kept(run, tmp_path, monkeypatch, 
     status, log = run("predict", "tomograms.star", "m.keras", "--report", "False", "--calibrate", "True")
     assert status == 0, log
     np.testing.assert_allclose(kept[0].amplitudes()[3:], 0.5, rtol=1e-3)
+
+
+def test_a_missing_mask_is_told_before_the_work(project, run, monkeypatch):
+    monkeypatch.setattr(stage, "_loaded", lambda *_: pytest.fail("the model was loaded"))
+    star = read_star("tomograms.star")
+    star.set(star.rows[0], "rlnMaskName", "gone_mask.mrc")
+    write_star("masked.star", star)
+    status, log = run("predict", "masked.star", "m.keras", "--gpuID", "-1")
+    assert status == 1 and "error: gone_mask.mrc: the volume does not exist" in log, log
 
 
 def test_halves_that_do_not_fit_are_told_before_the_work(run, tmp_path):

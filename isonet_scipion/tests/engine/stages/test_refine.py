@@ -167,3 +167,15 @@ def test_options_of_the_other_method_are_refused(table, run):
 def test_float16_is_allowed_to_new_networks_of_normalised_features(monkeypatch, method, given, fits):
     monkeypatch.setattr(stage, "choose_devices", lambda *asked: asked)
     assert stage._devices(METHODS[method].given(given))[:3] == (None, "auto", fits)
+
+
+@pytest.mark.parametrize(("given", "told"), [
+    ({"noise_dir": "noise", "noise_level": (0.0,)}, {"noise_dir": "a noise_level above 0"}),
+    ({"noise_dir": "noise", "noise_level": (0.0, 0.1)}, {}),
+    ({"bfactor": 500.0, "ctf_state": "corrected", "voltage": 200.0},
+     dict.fromkeys(("bfactor", "voltage", "ctf_state"), "ctf_aware")),
+    ({"bfactor": 500.0, "cs": 2.7, "ctf_aware": True}, {}),
+    ({}, {}),
+])  # fmt: skip
+def test_options_without_effect_are_told(given, told):
+    assert dict(stage._without_effect(OnePassSettings(**given))) == told
