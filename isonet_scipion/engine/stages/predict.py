@@ -137,7 +137,7 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
             sample = sample_of(entry, volume, border)
             pair = [half.voxels for half in ready.seen.halves] if entry.halves_fit else []
             strength = _strength(parts[0], pair, correct_tiles, metadata, entry.tilt, ready.transfer, sample)
-            log.info("%s: %s", entry.name, _in_words(strength, bool(pair), entry.output_voxel_size(volume)))
+            log.info("%s: %s", entry.name, _in_words(strength, bool(pair), entry.voxel_size))
             correct_tiles = corrector(model, network, entry.tilt, strength, metadata.of_one_pass)
         corrected: Any = None
         for half, shown in enumerate(parts, 1):
@@ -160,7 +160,7 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
             target.with_suffix(".png"),
             volume.data[box],
             grey_values(after.data[box], entry.corrected_scale),
-            entry.output_voxel_size(volume),
+            entry.voxel_size,
             entry.tilt,
             entry.name,
         )
