@@ -239,7 +239,7 @@ def test_outputs_get_the_tables_voxel_size_in_the_headers_digits(tmp_path, told,
 
 
 @pytest.mark.parametrize(
-    ("mask", "fits"), [(10, True), (25, True), (10.05, True), (0, True), (12, False), (1.5, False)]
+    ("mask", "fits"), [(10, True), (25, True), (10.05, True), (0, True), (1, True), (12, False), (1.5, False)]
 )
 def test_a_mask_has_the_voxel_size_of_the_table_or_that_of_the_tomograms_wrong_header(tmp_path, mask, fits):
     one, tomogram = (
