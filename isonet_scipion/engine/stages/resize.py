@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,6 +34,7 @@ REMADE = {
     "rlnCorrectedTomoName": "run predict on it",
     **dict.fromkeys(HALF_LABELS, "name both halves"),
 }
+LARGEST_START = 2**31 - 1  # that a header can hold
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,9 @@ def _parts(entry: TomogramEntry, settings: ResizeSettings) -> list[_Part]:
 def _rescale(part: _Part, apix: float, mark: bytes) -> None:
     volume, step = open_volume(part.path), apix / part.entry.voxel_size
     shape = rescaled_shape(volume.shape, step)
-    with naming(volume), writing_volume(part.target, shape, np.float32, apix, volume, mark) as voxels:
+    x, y, z = (int(np.clip(round(start / step), -LARGEST_START, LARGEST_START)) for start in volume.start)
+    like = replace(volume, start=(x, y, z))
+    with naming(volume), writing_volume(part.target, shape, np.float32, apix, like, mark) as voxels:
         rescale(volume.data, part.entry.voxel_size, apix, voxels, THREADS)
 
 

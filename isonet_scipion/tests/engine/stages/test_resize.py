@@ -1,5 +1,6 @@
 """resize on files."""
 
+import mrcfile
 import numpy as np
 import pytest
 
@@ -71,3 +72,15 @@ def test_a_file_in_the_place_of_a_half_is_not_replaced(with_halves, run):
     write_volume("tomograms_resized/odd/TS.1_bin4.mrc", np.ones((4, 4, 4), np.float32), 12.0)
     status, log = run("resize", "tomograms.star", "--apix", 24)
     assert status == 1 and "odd/TS.1_bin4.mrc: it is there already" in log
+
+
+@pytest.mark.parametrize(("start", "expected"), [((10, -21, 4), (5, -10, 2)), ((2**31 - 1, 0, 0), (2**30, 0, 0))])
+def test_the_place_stays(project, run, start, expected):
+    with mrcfile.open("tomoset/TS.1_bin4.mrc", "r+") as mrc:
+        mrc.header.nxstart, mrc.header.nystart, mrc.header.nzstart = start
+    assert run("resize", "tomograms.star", "--apix", 24)[0] == 0
+    volume = open_volume("tomograms_resized/TS.1_bin4.mrc")
+    assert (volume.start, volume.origin) == (expected, (-10.0, 20.0, 30.0))
+    assert run("resize", "tomograms.star", "--apix", 6)[0] == 0
+    finer = tuple(min(2 * place, 2**31 - 1) for place in start)
+    assert open_volume("tomograms_resized/TS.1_bin4.mrc").start == finer
