@@ -30,7 +30,14 @@ from isonet_scipion.engine.io.other_programs import (
     with_their_halves,
 )
 from isonet_scipion.engine.io.shown import open_mask
-from isonet_scipion.engine.io.star import NOT_SET, SUBTOMOGRAM_LABELS, Star, table_to_replace, write_star
+from isonet_scipion.engine.io.star import (
+    NOT_SET,
+    SUBTOMOGRAM_LABELS,
+    Star,
+    table_to_replace,
+    warn_of_lost_columns,
+    write_star,
+)
 from isonet_scipion.engine.io.tilt_files import find_tilt_file, half_name, read_tilt_file
 from isonet_scipion.engine.io.tomogram_table import CTF_STATE, HALF_LABELS, INVERTED
 from isonet_scipion.engine.network.unet import cube_size_warning
@@ -63,9 +70,7 @@ def prepare_star(folder: str | None, settings: PrepareStarSettings) -> None:
         write_mean(target, [open_volume(half) for half in tomograms[index - 1].halves], size)
         log.info("%s: the mean of the halves of %s", target, tomograms[index - 1].name)
     write_star(settings.output_star, star)
-    lost = [label for label in earlier.labels if label not in star.labels]
-    if lost:
-        log.warning("%s: the table that was there is replaced; it also had %s", settings.output_star, ", ".join(lost))
+    warn_of_lost_columns(settings.output_star, earlier, star)
     _tell(settings.output_star, tomograms)
 
 

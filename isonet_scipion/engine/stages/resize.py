@@ -12,7 +12,7 @@ import numpy as np
 from isonet_scipion.engine.command import Command, value_of
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.mrc import naming, open_volume, volume_bytes, writing_volume
-from isonet_scipion.engine.io.star import Star, table_to_replace, write_star
+from isonet_scipion.engine.io.star import Star, table_to_replace, warn_of_lost_columns, write_star
 from isonet_scipion.engine.io.tomogram_table import HALF_LABELS, TomogramEntry, TomogramTable
 from isonet_scipion.engine.physics.rescaling import rescale, rescaled_shape
 from isonet_scipion.engine.process.disk import growth, require_space
@@ -79,6 +79,7 @@ def resize(star_file: str, settings: ResizeSettings) -> None:
             resized.set(row, "rlnPixelSize", float(settings.apix))
             progress.advance()
     write_star(path, resized)
+    warn_of_lost_columns(path, earlier, resized)
     _tell_left_out(path, entries, resized)
     log.info("%s: %d tomograms of %g A", path, len(resized.rows), settings.apix)
 

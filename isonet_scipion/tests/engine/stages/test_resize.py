@@ -68,6 +68,19 @@ def test_half_a_pair_is_told(with_halves, run):
     assert HALF_LABELS[0] not in read_star("tomograms_resized.star").labels
 
 
+def test_a_second_run_tells_the_columns_that_are_lost(with_halves, run):
+    for _ in range(2):  # what it makes itself is not lost
+        status, log = run("resize", "tomograms.star", "--apix", 24)
+        assert status == 0 and "it also had" not in log, log
+    star = read_star("tomograms_resized.star")
+    for label in ("rlnMaskName", "rlnMine"):
+        star.set(star.rows[0], label, "typed")
+    write_star("tomograms_resized.star", star)
+    status, log = run("resize", "tomograms.star", "--apix", 24)
+    assert status == 0 and "tomograms_resized.star: the table that was there is replaced" in log
+    assert "it also had rlnMaskName, rlnMine" in log
+
+
 def test_a_file_in_the_place_of_a_half_is_not_replaced(with_halves, run):
     write_volume("tomograms_resized/odd/TS.1_bin4.mrc", np.ones((4, 4, 4), np.float32), 12.0)
     status, log = run("resize", "tomograms.star", "--apix", 24)
