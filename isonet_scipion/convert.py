@@ -364,7 +364,7 @@ def _convert(location: object, target: str, samplingRate: float) -> None:
 def outputFile(table: str, label: str, name: str, samplingRate: float) -> str | None:
     """The file that the engine lists under `label` for the tomogram `name`; None where it is missing.
 
-    Its header gets the voxel size samplingRate (A): the engine keeps that of the input's header, which may be wrong.
+    Its header gets the voxel size samplingRate (A): the engine keeps the input's where they differ by at most 1 %.
     """
     star = read_star(table)
     path = next((star.text(row, label) for row in star.rows if row["rlnTomoName"] == name), None)

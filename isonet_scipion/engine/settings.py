@@ -637,7 +637,9 @@ class ResizeSettings:
     """Rescale the tomograms of a table to another voxel size."""
 
     apix: float = option(15.0, "Voxel size to rescale to, in A.")
-    out_folder: str = option("tomograms_resized", "Folder of the rescaled tomograms.")
+    out_folder: str = option(
+        "tomograms_resized", "Folder of the rescaled tomograms; their halves go into even and odd in it."
+    )
 
 
 @dataclass(frozen=True)

@@ -125,8 +125,9 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
             return self.numberSubtomos.get()
         # an empty mask is the engine's to complain of
         share = ENOUGH * self._volumes[tomogram.getTsId()] / max(1, sum(self._volumes.values()))
-        volume = self._open(tomogram)
-        inside, border = None if mask is None else open_mask(convert.plainPath(mask), volume), border_of(volume)
+        volume, rate = self._open(tomogram), tomogram.getSamplingRate()
+        inside = None if mask is None else open_mask(convert.plainPath(mask), volume, rate)
+        border = border_of(volume)
         room = fitting_count(volume.shape, inside, self._cropSize(), max(1, self.cubeSize.get() // 2), border)
         return max(1, min(round(share), room))
 
@@ -135,7 +136,7 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
         try:
             volume = self._open(tomogram)
             if mask is not None:
-                return float(open_mask(convert.plainPath(mask), volume).count())
+                return float(open_mask(convert.plainPath(mask), volume, tomogram.getSamplingRate()).count())
             border = border_of(volume)
             return float(prod(volume.shape)) * (1.0 if border is None else 1 - border.share)
         except EngineError:

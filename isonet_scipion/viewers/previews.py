@@ -122,7 +122,7 @@ def maskPreview(mask: TomoMask, project: Project) -> SlicesPreview:
     rate = mask.getSamplingRate()
     tomogram = openTomogram(mask.getVolName(), rate, project)
     outlined = openTomogram(mask.getFileName(), rate, project)
-    return SlicesPreview(tomogram.data, rate, open_mask(outlined.path, tomogram))
+    return SlicesPreview(tomogram.data, rate, open_mask(outlined.path, tomogram, rate))
 
 
 def comparisonPreview(before: Tomogram, after: Tomogram, project: Project) -> ComparisonPreview:

@@ -283,7 +283,7 @@ def check_unit(size: float, volume: Volume, what: str) -> None:
     what : str
         Names the table or the option.
     """
-    header = volume.voxel_size if abs(volume.voxel_size - UNSET_SIZE) > 1e-3 else 0.0
+    header = _known(volume.voxel_size)
     ratio = max(size, header) / min(size, header) if header else 1.0
     if abs(ratio / 10 - 1) <= SAME_UNIT:
         raise EngineError(
@@ -309,21 +309,39 @@ def check_unit(size: float, volume: Volume, what: str) -> None:
         )
 
 
+def _known(size: float) -> float:
+    """A header's voxel size; 0 where it is one that tells nothing."""
+    return size if abs(size - UNSET_SIZE) > 1e-3 else 0.0
+
+
+def written_voxel_size(size: float, volume: Volume) -> float:
+    """What the header of an output gets: `size` in A, in the digits of the input's header if that is the same."""
+    return volume.voxel_size if same_voxel_size(volume.voxel_size, size) else size
+
+
 def same_voxel_size(size: float, expected: float) -> bool:
     """Whether two voxel sizes differ by no more than headers' rounding."""
     return abs(size - expected) <= VOXEL_SIZE_TOLERANCE * expected
 
 
-def check_mask(mask: Volume, tomogram: Volume) -> None:
-    """Raise an EngineError unless the mask has the tomogram's shape and (where both are known) voxel size."""
+def check_mask(mask: Volume, tomogram: Volume, voxel_size: float) -> None:
+    """Raise an EngineError unless a mask or half has the tomogram's shape and (where its header tells one) voxel size.
+
+    Parameters
+    ----------
+    mask, tomogram : Volume
+        The two.
+    voxel_size : float
+        The tomogram's in A, as the table says; the one in its header will do too, as both may have the same wrong one.
+    """
     if mask.shape != tomogram.shape:
         raise EngineError(
             mask.path, f"its shape {mask.shape} is not that of {tomogram.path}, {tomogram.shape}", "Make it again."
         )
-    sizes = mask.voxel_size, tomogram.voxel_size
-    if all(sizes) and not same_voxel_size(*sizes):
+    told = _known(mask.voxel_size)
+    if told and not any(same_voxel_size(told, size) for size in (voxel_size, tomogram.voxel_size)):
         raise EngineError(
-            mask.path, f"its voxel size is {sizes[0]:.3f} A, the tomogram's {sizes[1]:.3f} A", "Correct its header."
+            mask.path, f"its voxel size is {told:.3f} A, the tomogram's {voxel_size:.3f} A", "Correct its header."
         )
 
 
@@ -446,10 +464,10 @@ def write_volume(
         voxels[:] = data
 
 
-def write_mean(path: str | os.PathLike[str], volumes: Sequence[Volume]) -> None:
-    """Write the mean of volumes of one shape, as float32, plane by plane; errors as in `writing_volume`."""
+def write_mean(path: str | os.PathLike[str], volumes: Sequence[Volume], voxel_size: float) -> None:
+    """Write the mean of volumes of one shape, as float32, plane by plane; the rest is as in `writing_volume`."""
     first = volumes[0]
-    with writing_volume(path, first.shape, np.float32, first.voxel_size, first) as out:
+    with writing_volume(path, first.shape, np.float32, written_voxel_size(voxel_size, first), first) as out:
         mean = Mean([volume.data for volume in volumes])
         for z in range(len(out)):
             out[z] = mean[z]

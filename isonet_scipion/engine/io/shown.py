@@ -139,8 +139,8 @@ def refuse_axes(path: str, found: Axes | None, check: bool) -> None:
         log.warning("%s: %s.", path, found.why)
 
 
-def open_mask(path: str, tomogram: Volume) -> Mask:
-    """The mask of a tomogram; what was assumed to tell what is inside is logged.
+def open_mask(path: str, tomogram: Volume, voxel_size: float) -> Mask:
+    """The mask of a tomogram of that voxel size in A; what was assumed to tell what is inside is logged.
 
     Raises
     ------
@@ -148,7 +148,7 @@ def open_mask(path: str, tomogram: Volume) -> Mask:
         If the file can't be read, does not fit to the tomogram, or does not tell what is inside.
     """
     volume = open_volume(path)
-    check_mask(volume, tomogram)
+    check_mask(volume, tomogram, voxel_size)
     with naming(tomogram, path):
         mask = Mask(volume.data)
     if mask.rule.assumed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import math
 import os
 import re
@@ -16,6 +17,7 @@ from emtable import Table
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.files import State, replacing, require_file
 
+log = logging.getLogger(__name__)
 NOT_SET = "None"
 SUBTOMOGRAM_LABELS = ("rlnImageName", "rlnCubeSize")  # that all tables of subtomograms have
 MOST_NAME = 200  # bytes of a tomogram's name, to which stages add
@@ -197,6 +199,13 @@ def table_to_replace(path: str | os.PathLike[str], labels: Sequence[str]) -> Sta
             str(path), "it is there already, and no table that this command writes", "Give another name, or delete it."
         ) from error
     return table
+
+
+def warn_of_lost_columns(path: str | os.PathLike[str], earlier: Star, star: Star) -> None:
+    """Log one line about columns of the table that was at `path` which the one that replaced it lacks."""
+    lost = [label for label in earlier.labels if label not in star.labels]
+    if lost:
+        log.warning("%s: the table that was there is replaced; it also had %s", path, ", ".join(lost))
 
 
 def _blocks(text: str) -> list[list[str]]:

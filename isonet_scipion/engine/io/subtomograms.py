@@ -34,6 +34,7 @@ class Subtomogram:
     size: int  # voxels on a side
     tilt: TiltRange
     grey_scale: GreyScale  # of the negated voxels
+    voxel_size: float = 0.0  # A, 0 where neither table nor header tells it
     has_border: bool = False  # a part of it holds one value: what is beside it is mirrored there
     withheld: TiltRange | None = None  # its whole range, where the outermost tilts of that are kept from who reads it
 
@@ -61,7 +62,8 @@ def read_subtomograms(
     Parameters
     ----------
     table : Star
-        With rlnImageName, and rlnTiltMin and rlnTiltMax (degrees) where known. It loses the rows that are left out.
+        With rlnImageName, and rlnPixelSize (A), rlnTiltMin and rlnTiltMax (degrees) where known. It loses the rows that
+        are left out.
     normalisation : Normalisation
         Of their grey values.
     tilt : tuple
@@ -107,7 +109,11 @@ def read_subtomograms(
         stem = Path(volume.path).stem
         name = f"{len(subtomograms) + 1:06d}_{stem}" if stem in names else stem
         names.add(name)
-        subtomograms.append(Subtomogram(name, volume.path, size, tilt_range, grey_scale, border is not None))
+        usual = subtomograms[0].voxel_size if subtomograms else volume.voxel_size
+        voxel_size = table.number(row, "rlnPixelSize", usual)
+        subtomograms.append(
+            Subtomogram(name, volume.path, size, tilt_range, grey_scale, voxel_size, border is not None)
+        )
         kept.append(row)
     if not subtomograms:
         raise EngineError(table.path, f"all {len(blank)} subtomograms are blank", "Extract them where the sample is.")

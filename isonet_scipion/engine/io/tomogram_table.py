@@ -20,6 +20,7 @@ from isonet_scipion.engine.io.mrc import (
     open_volume,
     require_voxel_size,
     warn_of_oddities,
+    written_voxel_size,
 )
 from isonet_scipion.engine.io.number_formats import SCALE
 from isonet_scipion.engine.io.star import Star, parse_index_list, read_star, tomogram_names, write_star
@@ -175,7 +176,7 @@ class TomogramEntry:
         """Its even and odd half where the table names both; an EngineError where they do not fit to `volume`."""
         halves = [open_volume(path) for path in self.halves()]
         for half in halves:
-            check_mask(half, volume)
+            check_mask(half, volume, self.voxel_size)
         return halves
 
     @property
@@ -206,8 +207,8 @@ class TomogramEntry:
         return volume
 
     def output_voxel_size(self, volume: Volume) -> float:
-        """What the header of an output gets: the input header's voxel size, else the table's, in A."""
-        return volume.voxel_size or self.voxel_size
+        """What the header of an output gets: the table's, in the digits of the input's header if that is the same."""
+        return written_voxel_size(self.voxel_size, volume)
 
 
 class TomogramTable:

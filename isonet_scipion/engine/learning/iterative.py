@@ -10,7 +10,7 @@ import numpy as np
 
 from isonet_scipion.engine.arrays import Floats, release
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.io.mrc import MARK, is_marked, write_volume
+from isonet_scipion.engine.io.mrc import MARK, is_marked, write_volume, written_voxel_size
 from isonet_scipion.engine.learning.compiler_trial import settle
 from isonet_scipion.engine.learning.epoch import PairSource, cached, compile_model, falling, train_epoch
 from isonet_scipion.engine.learning.estimates import estimate_subtomograms
@@ -120,7 +120,8 @@ class Iterative:
                 if not self.settings.remove_intermediate:
                     source = subtomogram.volume()
                     path = self.folder / f"{subtomogram.name}_iter{previous:02d}.mrc"
-                    write_volume(path, -estimate, source.voxel_size, source, MARK_OF_ESTIMATES)
+                    size = written_voxel_size(subtomogram.voxel_size, source)
+                    write_volume(path, -estimate, size, source, MARK_OF_ESTIMATES)
                 progress.advance()
 
             return estimate_subtomograms(

@@ -104,7 +104,7 @@ def _centres(
         first, last = allowed_range(volume.shape, size)
     if points is not None:
         return _given_centres(given_centres(points, entry, volume.shape), entry, first, last, border)
-    mask = None if path is None else open_mask(path, volume)
+    mask = None if path is None else open_mask(path, volume, entry.voxel_size)
     count = entry.star.integer(entry.row, "rlnNumberSubtomo", 100)
     if not 0 <= count <= volume.data.size:
         raise EngineError(

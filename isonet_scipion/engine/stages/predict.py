@@ -93,7 +93,7 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
         if own or needs_halves:
             require_halves(own or entry.open_halves(volume), volume)
         if needs_halves and (mask := entry.text("rlnMaskName")):
-            check_mask(open_volume(mask), volume)
+            check_mask(open_volume(mask), volume, entry.voxel_size)
         target = _target(entry, settings)
         sizes[target] = volume_bytes(volume.shape, suffix=target.suffix)
     owners = {_target(entry, settings): entry for entry in entries}
@@ -140,7 +140,7 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
             sample = sample_of(entry, volume, border)
             pair = [half.voxels for half in ready.seen.halves] if entry.halves_fit else []
             strength = _strength(parts[0], pair, correct_tiles, metadata, entry.tilt, ready.transfer, sample)
-            log.info("%s: %s", entry.name, _in_words(strength, bool(pair), entry.output_voxel_size(volume)))
+            log.info("%s: %s", entry.name, _in_words(strength, bool(pair), entry.voxel_size))
             correct_tiles = corrector(model, network, entry.tilt, strength, metadata.of_one_pass)
         corrected: Any = None
         for half, shown in enumerate(parts, 1):
@@ -163,7 +163,7 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
             target.with_suffix(".png"),
             volume.data[box],
             grey_values(after.data[box], entry.corrected_scale),
-            entry.output_voxel_size(volume),
+            entry.voxel_size,
             entry.tilt,
             entry.name,
         )

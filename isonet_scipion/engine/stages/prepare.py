@@ -30,7 +30,14 @@ from isonet_scipion.engine.io.other_programs import (
     with_their_halves,
 )
 from isonet_scipion.engine.io.shown import open_mask
-from isonet_scipion.engine.io.star import NOT_SET, SUBTOMOGRAM_LABELS, Star, table_to_replace, write_star
+from isonet_scipion.engine.io.star import (
+    NOT_SET,
+    SUBTOMOGRAM_LABELS,
+    Star,
+    table_to_replace,
+    warn_of_lost_columns,
+    write_star,
+)
 from isonet_scipion.engine.io.tilt_files import find_tilt_file, half_name, read_tilt_file
 from isonet_scipion.engine.io.tomogram_table import CTF_STATE, HALF_LABELS, INVERTED
 from isonet_scipion.engine.network.unet import cube_size_warning
@@ -59,12 +66,11 @@ def prepare_star(folder: str | None, settings: PrepareStarSettings) -> None:
     for index, tomogram in enumerate(tomograms, 1):
         star.rows.append(_row(star, index, tomogram, averages.get(index), settings))
     for index, target in averages.items():
-        write_mean(target, [open_volume(half) for half in tomograms[index - 1].halves])
+        size = star.number(star.rows[index - 1], "rlnPixelSize")
+        write_mean(target, [open_volume(half) for half in tomograms[index - 1].halves], size)
         log.info("%s: the mean of the halves of %s", target, tomograms[index - 1].name)
     write_star(settings.output_star, star)
-    lost = [label for label in earlier.labels if label not in star.labels]
-    if lost:
-        log.warning("%s: the table that was there is replaced; it also had %s", settings.output_star, ", ".join(lost))
+    warn_of_lost_columns(settings.output_star, earlier, star)
     _tell(settings.output_star, tomograms)
 
 
@@ -109,12 +115,13 @@ def _row(
 ) -> dict[str, str]:
     volume = open_volume(tomogram.path or tomogram.halves[0])
     tilt = tomogram.tilt or TiltRange(*TILT_RANGE)
+    voxel_size = float(tomogram.voxel_size or volume.voxel_size)
     row: dict[str, str] = {}
     star.set(row, "rlnIndex", index)
     if settings.from_:
         star.set(row, "rlnTomoName", tomogram.name)
     star.set(row, "rlnMicrographName", average or tomogram.path)
-    star.set(row, "rlnPixelSize", float(tomogram.voxel_size or volume.voxel_size))
+    star.set(row, "rlnPixelSize", voxel_size)
     star.set(row, "rlnDefocus", float(tomogram.defocus or 0))
     for label, value in tomogram.optics:
         star.set(row, label, value)
@@ -128,7 +135,7 @@ def _row(
         star.set(row, INVERTED, 1)
     mask = _own_mask(volume, Path(settings.mask_folder_in)) if settings.mask_folder_in else tomogram.mask
     if mask:
-        open_mask(str(mask), volume)
+        open_mask(str(mask), volume, voxel_size)
         star.set(row, "rlnMaskName", mask)
     halves = tomogram.halves
     if settings.even_folder and settings.odd_folder:
@@ -138,7 +145,7 @@ def _row(
             str(halves[0]), f"it is both halves of {tomogram.name}, or half and whole", "Give the two half tomograms."
         )
     for label, half in zip(HALF_LABELS, halves):
-        check_mask(open_volume(half), volume)
+        check_mask(open_volume(half), volume, voxel_size)
         star.set(row, label, half)
     return row
 

@@ -138,8 +138,7 @@ def _iterative(subtomo_star: str, settings: IterativeSettings, seed: int) -> Run
     for tilt in dict.fromkeys(subtomogram.tilt for subtomogram in subtomograms):
         alike = [subtomogram for subtomogram in subtomograms if subtomogram.tilt == tilt]
         _check_tilt_range(alike[0].path, tilt, (one.normalised() for one in alike[:TILT_SAMPLE]))
-    header = subtomograms[0].volume().voxel_size
-    voxel_sizes = [table.number(row, "rlnPixelSize", header) for row in table.rows]
+    voxel_sizes = [subtomogram.voxel_size for subtomogram in subtomograms]
     _require_one_voxel_size(subtomo_star, voxel_sizes)
     devices = _devices(settings)
 

@@ -139,7 +139,7 @@ class Reporter:
             seen.whole,
             corrected,
             entry.tilt,
-            entry.output_voxel_size(before),
+            entry.voxel_size,
             sample_of(entry, before, border),
             seen.halves or None,
             entry.halves_fit,
@@ -166,7 +166,7 @@ class Reporter:
         if mark is not None and found is None:
             log.warning("%s: too small for a confidence volume.", entry.name)
         elif mark is not None and found is not None:
-            path = write_confidence(found, after, border, evidence.voxel_size, mark)
+            path = write_confidence(found, after, border, entry.output_voxel_size(after), mark)
             log.info(
                 "%s: %s, mean %.2f; calibrated on simulated tomograms of 10 A per voxel and the builtin model%s",
                 entry.name,
@@ -206,7 +206,7 @@ class Reporter:
 def sample_of(entry: TomogramEntry, tomogram: Volume, border: Border | None) -> Reals | Mask | None:
     """Where boxes may be, in the box that holds data: in the table's mask, and not where the border reaches in."""
     path = entry.text("rlnMaskName")
-    mask = open_mask(path, tomogram) if path else None
+    mask = open_mask(path, tomogram, entry.voxel_size) if path else None
     if border is None:
         return mask
     inside = None if mask is None else mask.box(border.box)

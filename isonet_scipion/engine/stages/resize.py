@@ -3,64 +3,115 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from isonet_scipion.engine.command import Command, value_of
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.io.mrc import naming, volume_bytes, writing_volume
-from isonet_scipion.engine.io.star import Star, table_to_replace, write_star
+from isonet_scipion.engine.io.mrc import naming, open_volume, volume_bytes, writing_volume
+from isonet_scipion.engine.io.star import Star, table_to_replace, warn_of_lost_columns, write_star
 from isonet_scipion.engine.io.tomogram_table import HALF_LABELS, TomogramEntry, TomogramTable
 from isonet_scipion.engine.physics.rescaling import rescale, rescaled_shape
 from isonet_scipion.engine.process.disk import growth, require_space
 from isonet_scipion.engine.process.progress import Progress
 from isonet_scipion.engine.settings import ResizeSettings
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 log = logging.getLogger(__name__)
 THREADS = 2  # more do not help: the planes come from disk
-# names of files that have another size than the rescaled tomogram
-OF_OLD_SIZE = ("rlnDeconvTomoName", "rlnMaskName", "rlnMaskBoundary", "rlnCorrectedTomoName", *HALF_LABELS)
+# columns of files that are rescaled, and the folders within out_folder that these go to
+FOLDERS = {"rlnMicrographName": "", HALF_LABELS[0]: "even", HALF_LABELS[1]: "odd"}
+# columns of other files that have the old size, and what brings them into the new table
+REMADE = {
+    "rlnDeconvTomoName": "run deconv on it",
+    "rlnMaskName": "run make_mask on it",
+    "rlnMaskBoundary": "draw it anew",
+    "rlnCorrectedTomoName": "run predict on it",
+    **dict.fromkeys(HALF_LABELS, "name both halves"),
+}
+LARGEST_START = 2**31 - 1  # that a header can hold
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A tomogram or a half of one, and the file that it is rescaled to."""
+
+    entry: TomogramEntry
+    label: str  # of FOLDERS
+    path: str
+    target: Path
 
 
 def resize(star_file: str, settings: ResizeSettings) -> None:
-    """Write rescaled tomograms and the table NAME_resized.star; errors as `EngineError`."""
+    """Write rescaled tomograms, their halves, and the table NAME_resized.star; errors as `EngineError`."""
     if settings.apix <= 0:
         raise EngineError("apix", f"{settings.apix} is not a voxel size", "Give it in A.")
     table = TomogramTable(star_file)
     entries = table.select(None)
-    labels = [label for label in table.star.labels if label not in OF_OLD_SIZE]
-    resized = Star(labels)
-    sizes = {
-        _target(entry, settings): volume_bytes(
-            rescaled_shape(entry.checked_source().shape, settings.apix / entry.voxel_size)
-        )
-        for entry in entries
-    }
+    parts, sizes = {}, {}
+    for entry in entries:
+        volume = entry.checked_source()
+        entry.open_halves(volume)
+        size = volume_bytes(rescaled_shape(volume.shape, settings.apix / entry.voxel_size))
+        parts[entry.name] = _parts(entry, settings)
+        sizes.update({part.target: size for part in parts[entry.name]})
     path = Path(star_file).with_name(f"{Path(star_file).stem}_resized.star")
-    owners = {_target(entry, settings): entry for entry in entries}
     earlier = table_to_replace(path, ("rlnIndex", "rlnMicrographName"))
-    marks = table.claim(owners, "resize", "rlnMicrographName", "out_folder", earlier)
+    marks: dict[Path, bytes] = {}
+    for label in FOLDERS:
+        owners = {part.target: part.entry for own in parts.values() for part in own if part.label == label}
+        marks.update(table.claim(owners, "resize", label, "out_folder", earlier))
     require_space(settings.out_folder, growth(sizes))
+    labels = [label for label in table.star.labels if label not in REMADE]
+    resized = Star(labels)
     with Progress("Resizing", len(entries), "tomograms") as progress:
         for entry in entries:
-            volume = entry.source()
-            target = _target(entry, settings)
-            shape = rescaled_shape(volume.shape, settings.apix / entry.voxel_size)
-            writing = writing_volume(target, shape, np.float32, settings.apix, volume, marks[target])
-            with naming(volume), writing as voxels:
-                rescale(volume.data, entry.voxel_size, settings.apix, voxels, THREADS)
             row = {label: entry.row[label] for label in labels}
             resized.rows.append(row)
-            resized.set(row, "rlnMicrographName", target)
+            for part in parts[entry.name]:
+                _rescale(part, settings.apix, marks[part.target])
+                resized.set(row, part.label, part.target)
             resized.set(row, "rlnPixelSize", float(settings.apix))
             progress.advance()
     write_star(path, resized)
+    warn_of_lost_columns(path, earlier, resized)
+    _tell_left_out(path, entries, resized)
     log.info("%s: %d tomograms of %g A", path, len(resized.rows), settings.apix)
 
 
-def _target(entry: TomogramEntry, settings: ResizeSettings) -> Path:
-    return Path(settings.out_folder) / f"{entry.name}.mrc"
+def _parts(entry: TomogramEntry, settings: ResizeSettings) -> list[_Part]:
+    """Of a tomogram: the whole, and its halves where the table names both."""
+    folder = Path(settings.out_folder)
+    return [
+        _Part(entry, label, path, folder / FOLDERS[label] / f"{entry.name}.mrc")
+        for label, path in zip(FOLDERS, (entry.path, *entry.halves()))
+    ]
+
+
+def _rescale(part: _Part, apix: float, mark: bytes) -> None:
+    volume, step = open_volume(part.path), apix / part.entry.voxel_size
+    shape = rescaled_shape(volume.shape, step)
+    x, y, z = (int(np.clip(round(start / step), -LARGEST_START, LARGEST_START)) for start in volume.start)
+    like = replace(volume, start=(x, y, z))
+    with naming(volume), writing_volume(part.target, shape, np.float32, apix, like, mark) as voxels:
+        rescale(volume.data, part.entry.voxel_size, apix, voxels, THREADS)
+
+
+def _tell_left_out(path: Path, entries: Sequence[TomogramEntry], resized: Star) -> None:
+    """Log one line about the files of the old size that the new table does not name."""
+    pairs = list(zip(entries, resized.rows))
+    left_out = [
+        f"{label} ({remedy})"
+        for label, remedy in REMADE.items()
+        if any(entry.text(label) and not resized.text(row, label) for entry, row in pairs)
+    ]
+    if left_out:
+        log.warning("%s: it does not name files of the old size: %s", path, ", ".join(left_out))
 
 
 COMMANDS = (

@@ -5,7 +5,16 @@ import numpy as np
 import pytest
 
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.io.mrc import check_unit, open_volume, read_float, warn_of_oddities, write_volume
+from isonet_scipion.engine.io.mrc import (
+    check_mask,
+    check_unit,
+    open_volume,
+    read_float,
+    warn_of_oddities,
+    write_mean,
+    write_volume,
+    written_voxel_size,
+)
 
 
 @pytest.mark.parametrize("dtype", [np.int8, np.int16, np.uint16, np.float16, np.float32])
@@ -219,3 +228,25 @@ def test_fill_values_are_called_what_they_are(tmp_path, value, said):
     with pytest.raises(EngineError, match=said.replace("+", r"\+")) as caught:
         read_float(open_volume(tmp_path / "v.mrc"))
     assert ("NaN" in str(caught.value)) == (said == "infinite")
+
+
+@pytest.mark.parametrize(("told", "size", "written"), [(10.01, 10.0, 10.01), (25, 10, 10), (1, 10, 10), (0, 10, 10)])
+def test_outputs_get_the_tables_voxel_size_in_the_headers_digits(tmp_path, told, size, written):
+    halves = [open_volume(with_cell(tmp_path / f"{n}.mrc", (10 * told, 8 * told, 6 * told))) for n in (1, 2)]
+    assert written_voxel_size(size, halves[0]) == pytest.approx(written, abs=1e-4)
+    write_mean(tmp_path / "mean.mrc", halves, size)
+    assert open_volume(tmp_path / "mean.mrc").voxel_size == pytest.approx(written, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("mask", "fits"), [(10, True), (25, True), (10.05, True), (0, True), (1, True), (12, False), (1.5, False)]
+)
+def test_a_mask_has_the_voxel_size_of_the_table_or_that_of_the_tomograms_wrong_header(tmp_path, mask, fits):
+    one, tomogram = (
+        open_volume(with_cell(tmp_path / f"{size}.mrc", (10 * size, 8 * size, 6 * size))) for size in (mask, 25.0)
+    )
+    if fits:
+        check_mask(one, tomogram, 10.0)
+        return
+    with pytest.raises(EngineError, match=rf"its voxel size is {mask:.3f} A, the tomogram's 10\.000 A"):
+        check_mask(one, tomogram, 10.0)

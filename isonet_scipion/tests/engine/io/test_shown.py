@@ -130,12 +130,12 @@ def test_a_mask_says_what_was_assumed_and_fits_or_is_refused(tmp_path, caplog):
     one, inside = volume(tmp_path), np.zeros(SHAPE, np.float32)
     inside[8:16] = 255
     write_volume(tmp_path / "mask.mrc", inside, 10.0)
-    mask = open_mask(str(tmp_path / "mask.mrc"), one)
+    mask = open_mask(str(tmp_path / "mask.mrc"), one, 10.0)
     np.testing.assert_array_equal(mask[:], inside > 0)
     assert "mask.mrc: " in caplog.text
     write_volume(tmp_path / "mask.mrc", inside[1:], 10.0)
     with pytest.raises(EngineError, match=r"mask\.mrc: its shape"):
-        open_mask(str(tmp_path / "mask.mrc"), one)
+        open_mask(str(tmp_path / "mask.mrc"), one, 10.0)
 
 
 def test_other_axes_are_refused_or_only_told(caplog):

@@ -22,14 +22,15 @@ from isonet_scipion.engine.settings import IterativeSettings  # noqa: E402
 SIZE, CUBE = 12, 8
 
 
-def method(folder, count=2, **given):
+def method(folder, count=2, columns=(), **given):
     table = Star([])
     for number in range(count):
         data = np.random.default_rng(number).normal(50, 5, size=(SIZE,) * 3).astype(np.float32)
         write_volume(folder / f"s{number}.mrc", data, 10.0)
         row = {}
         table.rows.append(row)
-        table.set(row, "rlnImageName", folder / f"s{number}.mrc")
+        for label, value in {"rlnImageName": folder / f"s{number}.mrc", **dict(columns)}.items():
+            table.set(row, label, value)
     subtomograms = read_subtomograms(table, Normalisation.MOMENTS, (None, None))
     values = {
         "result_dir": str(folder),
@@ -75,3 +76,9 @@ def test_noise_comes_with_its_level_and_estimates_may_be_left_out(tmp_path):
     assert (noisy - plain).std() == pytest.approx(0.3, rel=0.1)
     np.testing.assert_array_equal(noisy, again)
     assert not list(Path(tmp_path).glob("s*_iter*.mrc"))
+
+
+def test_estimates_get_the_tables_voxel_size(tmp_path):
+    one = method(tmp_path, columns={"rlnPixelSize": 12.5})
+    one.start_iteration(RunState(1), 0.0, None)
+    assert open_volume(tmp_path / "s1_iter00.mrc").voxel_size == 12.5

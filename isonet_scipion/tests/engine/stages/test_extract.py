@@ -1,6 +1,7 @@
 """extract on files."""
 
 import numpy as np
+import pytest
 
 from isonet_scipion.engine.io.mrc import open_volume
 from isonet_scipion.engine.io.star import read_star
@@ -34,3 +35,19 @@ def test_two_tomograms_of_one_name_do_not_collide(run, tmp_path):
         np.testing.assert_array_equal(
             open_volume(row["rlnImageName"]).data, source[z - 12 : z + 12, y - 12 : y + 12, x - 12 : x + 12]
         )
+
+
+@pytest.mark.parametrize("header", [0.0, 1.0, 25.0])
+def test_outputs_of_all_stages_have_the_tables_voxel_size_and_fit_to_each_other(run, tmp_path, header):
+    make_tomogram(tmp_path / "tomoset" / "t.mrc", voxel_size=header)
+    assert run("prepare_star", "tomoset", "--pixel_size", 10, "--defocus=20000", "--number_subtomos", 2)[0] == 0
+    for use_deconv_tomo in (False, True):  # the mask of one is a mask of the other
+        assert run("make_mask", "tomograms.star", "--use_deconv_tomo", use_deconv_tomo)[0] == 0
+        assert run("deconv", "tomograms.star")[0] == 0
+        for use in (False, True):
+            status, log = run("extract", "tomograms.star", "--cube_size", 8, "--use_deconv_tomo", use)
+            assert status == 0, log
+            (path, _) = (row["rlnImageName"] for row in read_star("subtomo.star").rows)
+            assert open_volume(path).voxel_size == 10.0
+    row = read_star("tomograms.star").rows[0]
+    assert [open_volume(row[f"rln{name}"]).voxel_size for name in ("MaskName", "DeconvTomoName")] == [10.0, 10.0]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from isonet_scipion.engine.io.mrc import write_volume
+from isonet_scipion.engine.io.mrc import open_volume, write_volume
 from isonet_scipion.engine.io.star import read_star
 from isonet_scipion.tests.engine.conftest import SHAPE, make_tomogram
 
@@ -45,3 +45,11 @@ def test_ome_zarr_of_a_folder_and_of_runs(run, tmp_path):
     status, log = run("prepare_star", folder, "--output_star", "folder.star")
     assert status == 0, log
     assert read_star("folder.star").rows[0]["rlnPixelSize"] == "13.480000"
+
+
+def test_averages_get_the_given_voxel_size(run, tmp_path):
+    for seed, half in enumerate(("half1", "half2")):
+        make_tomogram(tmp_path / "halves" / f"TS_1_{half}.mrc", seed=seed, voxel_size=25.0)
+    status, log = run("prepare_star", "halves", "--pixel_size", 10)
+    assert status == 0 and "25.000 A, but pixel_size says 10.000 A, which is used" in log, log
+    assert open_volume("averages/TS_1.mrc").voxel_size == 10.0

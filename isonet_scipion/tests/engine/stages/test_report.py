@@ -15,12 +15,13 @@ choose_devices("-1")
 import keras  # noqa: E402
 
 from isonet_scipion.engine.io.model_metadata import ModelMetadata  # noqa: E402
-from isonet_scipion.engine.io.mrc import write_volume  # noqa: E402
+from isonet_scipion.engine.io.mrc import open_volume, write_volume  # noqa: E402
 from isonet_scipion.engine.io.report_file import TomogramReport  # noqa: E402
 from isonet_scipion.engine.io.star import Star, write_star  # noqa: E402
 from isonet_scipion.engine.network.model_file import save_model  # noqa: E402
 from isonet_scipion.engine.network.unet import build_unet  # noqa: E402
 from isonet_scipion.engine.settings import NetworkSettings  # noqa: E402
+from isonet_scipion.engine.stages import predict as predict_stage  # noqa: E402
 
 SHAPE = NetworkSettings(filter_base=2, unet_depth=1, convs_per_depth=2)
 SIZE = 32
@@ -83,3 +84,31 @@ def test_report_before_correction_is_an_error(run):
     assert run("prepare_star", "raw")[0] == 0
     status, log = run("report", "tomograms.star", "builtin")
     assert status == 1 and "has no rlnCorrectedTomoName" in log
+
+
+@pytest.mark.parametrize("header", [1.0, 25.0])
+def test_all_that_is_told_and_written_has_the_tables_voxel_size(run, monkeypatch, header):
+    names = {"rlnMicrographName": "t.mrc", "rlnTomoReconstructedTomogramHalf1": "even.mrc",
+             "rlnTomoReconstructedTomogramHalf2": "odd.mrc"}  # fmt: skip
+    for seed, path in enumerate(names.values()):
+        write_volume(path, noise(seed, 48) - np.float32(5) * (np.arange(48) % 20 > 9), header)
+    star = Star([], [{}])
+    for label, value in {"rlnIndex": 1, "rlnPixelSize": 10.0, **names}.items():
+        star.set(star.rows[0], label, value)
+    write_star("t.star", star)
+    assert run("make_mask", "t.star")[0] == 0  # its header has the table's
+    keras.utils.set_random_seed(1)
+    save_model("m.keras", build_unet(SHAPE), ModelMetadata(SHAPE, iteration=1))
+    drawn, said = [], []
+    draw, words = predict_stage.save_comparison, predict_stage._in_words
+    monkeypatch.setattr(predict_stage, "save_comparison", lambda *given: drawn.append(given[3]) or draw(*given))
+    monkeypatch.setattr(predict_stage, "_in_words", lambda *given: said.append(given[2]) or words(*given))
+    status, log = run("predict", "t.star", "m.keras", "--calibrate", "True", "--confidence", "True")
+    assert status == 0 and "says 10.000 A, which is used" in log, log
+    assert (drawn, said) == ([10.0], [10.0])
+    for _ in range(2):  # also as report makes it anew
+        report = json.loads(Path("corrected_tomos/t_corrected_report.json").read_text())
+        assert report["voxel_size_A"] == 10.0 and report["shell_resolution_A"][-1] == pytest.approx(20)
+        for suffix in ("", "_confidence"):
+            assert open_volume(f"corrected_tomos/t_corrected{suffix}.mrc").voxel_size == 10.0
+        assert run("report", "t.star", "m.keras", "--confidence", "True")[0] == 0

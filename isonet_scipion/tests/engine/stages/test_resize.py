@@ -1,11 +1,14 @@
 """resize on files."""
 
+import mrcfile
 import numpy as np
 import pytest
 
-from isonet_scipion.engine.io.mrc import open_volume
+from isonet_scipion.engine.io.mrc import open_volume, write_volume
 from isonet_scipion.engine.io.ome_zarr import write_store
-from isonet_scipion.engine.io.star import read_star
+from isonet_scipion.engine.io.star import read_star, write_star
+from isonet_scipion.engine.io.tomogram_table import HALF_LABELS
+from isonet_scipion.tests.engine.conftest import SHAPE, make_tomogram
 
 
 def test_resize_keeps_the_field_of_view(project, run):
@@ -27,3 +30,70 @@ def test_the_same_voxel_size_converts_to_mrc_and_keeps_the_values(tmp_path, monk
     assert run("prepare_star", "stores")[0] == 0
     assert run("resize", "tomograms.star", "--apix", 10, "--out_folder", "mrc")[0] == 0
     np.testing.assert_array_equal(open_volume("mrc/TS_1.mrc").data, voxels)
+
+
+@pytest.fixture
+def with_halves(project):
+    """The project's table with halves, a mask, and what somebody typed."""
+    star = read_star("tomograms.star")
+    write_volume("mask.mrc", np.ones(SHAPE, np.int8), 12.0)
+    for seed, label in enumerate(HALF_LABELS, 1):
+        make_tomogram(project / f"half{seed}.mrc", seed=seed)
+        star.set(star.rows[0], label, f"half{seed}.mrc")
+    star.set(star.rows[0], "rlnMaskName", "mask.mrc")
+    star.set(star.rows[0], "rlnVoltage", 200.0)
+    write_star("tomograms.star", star)
+    return star
+
+
+def test_halves_come_along_and_what_is_left_out_is_told(with_halves, run):
+    status, log = run("resize", "tomograms.star", "--apix", 24, "--out_folder", "small")
+    assert status == 0, log
+    row = read_star("tomograms_resized.star").rows[0]
+    halves = [row[label] for label in HALF_LABELS]
+    assert halves == ["small/even/TS.1_bin4.mrc", "small/odd/TS.1_bin4.mrc"] and row["rlnVoltage"] == "200.000000"
+    for number, path in enumerate(halves, 1):
+        voxels = open_volume(f"half{number}.mrc").data.reshape(16, 2, 24, 2, 26, 2).mean((1, 3, 5))
+        assert np.corrcoef(voxels.ravel(), open_volume(path).data.ravel())[0, 1] > 0.9
+    (said,) = (line for line in log.splitlines() if "does not name" in line)
+    assert "rlnMaskName (run make_mask on it)" in said and "rlnMaskBoundary" not in said and "Half" not in said
+    assert "rlnMaskName" not in row
+
+
+def test_half_a_pair_is_told(with_halves, run):
+    with_halves.rows[0][HALF_LABELS[1]] = "None"
+    write_star("tomograms.star", with_halves)
+    status, log = run("resize", "tomograms.star", "--apix", 24)
+    assert status == 0 and f"{HALF_LABELS[0]} (name both halves)" in log, log
+    assert HALF_LABELS[0] not in read_star("tomograms_resized.star").labels
+
+
+def test_a_second_run_tells_the_columns_that_are_lost(with_halves, run):
+    for _ in range(2):  # what it makes itself is not lost
+        status, log = run("resize", "tomograms.star", "--apix", 24)
+        assert status == 0 and "it also had" not in log, log
+    star = read_star("tomograms_resized.star")
+    for label in ("rlnMaskName", "rlnMine"):
+        star.set(star.rows[0], label, "typed")
+    write_star("tomograms_resized.star", star)
+    status, log = run("resize", "tomograms.star", "--apix", 24)
+    assert status == 0 and "tomograms_resized.star: the table that was there is replaced" in log
+    assert "it also had rlnMaskName, rlnMine" in log
+
+
+def test_a_file_in_the_place_of_a_half_is_not_replaced(with_halves, run):
+    write_volume("tomograms_resized/odd/TS.1_bin4.mrc", np.ones((4, 4, 4), np.float32), 12.0)
+    status, log = run("resize", "tomograms.star", "--apix", 24)
+    assert status == 1 and "odd/TS.1_bin4.mrc: it is there already" in log
+
+
+@pytest.mark.parametrize(("start", "expected"), [((10, -21, 4), (5, -10, 2)), ((2**31 - 1, 0, 0), (2**30, 0, 0))])
+def test_the_place_stays(project, run, start, expected):
+    with mrcfile.open("tomoset/TS.1_bin4.mrc", "r+") as mrc:
+        mrc.header.nxstart, mrc.header.nystart, mrc.header.nzstart = start
+    assert run("resize", "tomograms.star", "--apix", 24)[0] == 0
+    volume = open_volume("tomograms_resized/TS.1_bin4.mrc")
+    assert (volume.start, volume.origin) == (expected, (-10.0, 20.0, 30.0))
+    assert run("resize", "tomograms.star", "--apix", 6)[0] == 0
+    finer = tuple(min(2 * place, 2**31 - 1) for place in start)
+    assert open_volume("tomograms_resized/TS.1_bin4.mrc").start == finer
