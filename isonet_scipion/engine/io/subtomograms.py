@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from isonet_scipion.engine.arrays import fingerprint
 from isonet_scipion.engine.conventions import TILT_RANGE, Normalisation
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.mrc import Volume, open_volume, read_float
@@ -36,6 +37,7 @@ class Subtomogram:
     grey_scale: GreyScale  # of the negated voxels
     has_border: bool = False  # a part of it holds one value: what is beside it is mirrored there
     withheld: TiltRange | None = None  # its whole range, where the outermost tilts of that are kept from who reads it
+    fingerprint: int = 0  # of the file's voxels
 
     def volume(self) -> Volume:
         """Its file; opened anew each time, since thousands can't be open at once."""
@@ -96,6 +98,7 @@ def read_subtomograms(
             blank.append(volume.path)
             continue
         data = read_float(volume)
+        voxels = fingerprint(data)
         if border is not None:
             bordered.append(volume.path)
             data = mirrored_into(data, ~border.data())
@@ -107,7 +110,10 @@ def read_subtomograms(
         stem = Path(volume.path).stem
         name = f"{len(subtomograms) + 1:06d}_{stem}" if stem in names else stem
         names.add(name)
-        subtomograms.append(Subtomogram(name, volume.path, size, tilt_range, grey_scale, border is not None))
+        has_border = border is not None
+        subtomograms.append(
+            Subtomogram(name, volume.path, size, tilt_range, grey_scale, has_border, fingerprint=voxels)
+        )
         kept.append(row)
     if not subtomograms:
         raise EngineError(table.path, f"all {len(blank)} subtomograms are blank", "Extract them where the sample is.")

@@ -148,8 +148,12 @@ class Run(Generic[Batches]):
     def identity(self) -> dict[str, Any]:
         """What a run that this one goes on with must have been made with."""
         settings = {name: value for name, value in self.settings.as_options().items() if name not in FREE}
-        facts = {**settings, "cube_size": self.method.cube_size, "withheld tilts": WITHHELD, **self.method.identity()}
-        return json.loads(json.dumps(facts))
+        facts = {**settings, "cube_size": self.method.cube_size, "withheld tilts": WITHHELD}
+        return json.loads(json.dumps({**facts, **self._data()}))
+
+    def _data(self) -> dict[str, Any]:
+        """What it knows of its data; earlier versions kept less of it."""
+        return {"voxel size": f"{self.metadata.voxel_size or 0:g} A", **self.method.identity()}
 
     def chosen_iteration(self) -> int | None:
         """That whose model is the one to take so far; None before the first has ended."""
@@ -253,13 +257,26 @@ class Run(Generic[Batches]):
             raise EngineError(str(state), "it is not the state of a training", "Give another result_dir.")
         if self.settings.continue_from and run.get("continue_from") != self.settings.continue_from:
             return read_state(stored, self.settings.epochs, state).iteration == self.first_iteration
+        data = self._data()
         for name, value in self.identity().items():
-            if run.get(name) != value:
+            if name not in data and run.get(name) != value:
                 raise EngineError(
                     str(self.folder),
                     f"it holds a run with {name} {run.get(name)}, not {value}",
                     "Give the same settings to continue it, or another result_dir.",
                 )
+            if name in data and name in run and run[name] != value:
+                raise EngineError(
+                    str(self.folder),
+                    f"it holds a training on other data ({name}: {run[name]}, now {value})",
+                    "Give the same data to continue it, or another result_dir.",
+                )
+        unknown = [name for name in data if name not in run]
+        if unknown:
+            log.warning(
+                "%s: an earlier version made it, which did not keep its data's %s: they are taken to be the same.",
+                state, ", ".join(unknown),
+            )  # fmt: skip
         return True
 
     def _iterate(self, forecast: Forecast) -> None:
