@@ -1,9 +1,11 @@
 """extract on files."""
 
+from pathlib import Path
+
 import numpy as np
 
 from isonet_scipion.engine.io.mrc import open_volume
-from isonet_scipion.engine.io.star import read_star
+from isonet_scipion.engine.io.star import read_star, write_star
 from isonet_scipion.tests.engine.conftest import make_tomogram
 
 
@@ -34,3 +36,34 @@ def test_two_tomograms_of_one_name_do_not_collide(run, tmp_path):
         np.testing.assert_array_equal(
             open_volume(row["rlnImageName"]).data, source[z - 12 : z + 12, y - 12 : y + 12, x - 12 : x + 12]
         )
+
+
+def two_tomograms(run, folder):
+    """A table of two tomograms, of which the second is not deconvolved and has no mask."""
+    for seed, name in enumerate("ab"):
+        make_tomogram(folder / "tomo" / f"{name}.mrc", seed=seed)
+    assert run("prepare_star", "tomo", "--defocus=20000", "--number_subtomos=2")[0] == 0
+    for stage in ("deconv", "make_mask"):
+        assert run(stage, "tomograms.star", "--tomo_idx=1")[0] == 0
+
+
+def test_deconvolved_and_other_tomograms_are_not_mixed(run, tmp_path):
+    two_tomograms(run, tmp_path)
+    small = ("extract", "tomograms.star", "--cube_size=8", "--crop_size=12")
+    status, log = run(*small)
+    assert status == 1, log
+    assert (
+        "tomograms.star: only some of the tomograms are deconvolved, not b. Run deconv on these too, choose by "
+        "--tomo_idx, or give --use_deconv_tomo False." in log
+    )
+    assert not Path("subtomo").exists() and not Path("subtomo.star").exists()
+    for chosen in ("--tomo_idx=1", "--tomo_idx=2", "--use_deconv_tomo=False"):
+        status, log = run(*small, chosen)
+        assert status == 0 and ("only some" in log) == (chosen == "--use_deconv_tomo=False"), log
+    assert "the tomograms have masks, not b: subtomograms are taken anywhere in these. Make masks of these too." in log
+    # none are taken of the second
+    table = read_star("tomograms.star")
+    table.set(table.rows[1], "rlnNumberSubtomo", 0)
+    write_star("tomograms.star", table)
+    status, log = run(*small)
+    assert status == 0 and "only some" not in log, log
