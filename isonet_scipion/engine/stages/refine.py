@@ -132,7 +132,7 @@ def _iterative(subtomo_star: str, settings: IterativeSettings, seed: int) -> Run
     table = _selected(read_star(subtomo_star, SUBTOMOGRAM_LABELS), settings)
     table.require(SUBTOMOGRAM_LABELS)
     deconvolved = _require_one_kind(table)
-    cube_size = table.integer(table.rows[0], "rlnCubeSize")
+    cube_size = _one_cube_size(table)
     _check(settings, cube_size)
     subtomograms = read_subtomograms(table, settings.normalisation, (settings.tilt_min, settings.tilt_max))
     size = subtomograms[0].size
@@ -343,6 +343,18 @@ def _require_one_kind(table: Star) -> bool | None:
             "Extract all of deconvolved tomograms, or all with --use_deconv_tomo False.",
         )
     return kinds.pop() if len(kinds) == 1 else None
+
+
+def _one_cube_size(table: Star) -> int:
+    """The side in voxels of the cubes; raises an EngineError where rows differ in it."""
+    sizes = sorted({table.integer(row, "rlnCubeSize") for row in table.rows})
+    if len(sizes) > 1:
+        raise EngineError(
+            table.path,
+            f"its rows have rlnCubeSize {', '.join(map(str, sizes))}; all must be equal",
+            "Extract all with one cube_size, or refine them apart.",
+        )
+    return sizes[0]
 
 
 def _check(settings: TrainingSettings, cube_size: int) -> None:

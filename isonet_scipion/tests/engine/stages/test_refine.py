@@ -201,3 +201,15 @@ def test_deconvolved_and_other_tomograms_are_not_learned_from_together(table, ru
     status, log = run("refine", "tomograms.star", *RUN, "--result_dir=other")
     assert status == 0 and "have masks, not b: crops are taken anywhere in these. Make masks of these too." in log, log
     assert read_metadata("other/model_iter01.keras").deconvolved is True
+
+
+def test_subtomograms_for_cubes_of_several_sizes_are_refused(table, run):
+    assert run("extract", "tomograms.star", "--cube_size=16", "--crop_size=24")[0] == 0
+    subtomograms = read_star("subtomo.star")
+    subtomograms.set(subtomograms.rows[3], "rlnCubeSize", 8)
+    write_star("subtomo.star", subtomograms)
+    status, log = run("refine", "subtomo.star", *RUN[2:])
+    assert status == 1 and (
+        "subtomo.star: its rows have rlnCubeSize 8, 16; all must be equal. Extract all with one cube_size, or" in log
+    ), log
+    assert not Path("results").exists()
