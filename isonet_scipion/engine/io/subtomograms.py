@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from isonet_scipion.engine.arrays import fingerprint
 from isonet_scipion.engine.conventions import TILT_RANGE, Normalisation
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.mrc import Volume, open_volume, read_float
@@ -37,6 +38,7 @@ class Subtomogram:
     voxel_size: float = 0.0  # A, 0 where neither table nor header tells it
     has_border: bool = False  # a part of it holds one value: what is beside it is mirrored there
     withheld: TiltRange | None = None  # its whole range, where the outermost tilts of that are kept from who reads it
+    fingerprint: int = 0  # of the file's voxels
 
     def volume(self) -> Volume:
         """Its file; opened anew each time, since thousands can't be open at once."""
@@ -98,6 +100,7 @@ def read_subtomograms(
             blank.append(volume.path)
             continue
         data = read_float(volume)
+        voxels = fingerprint(data)
         if border is not None:
             bordered.append(volume.path)
             data = mirrored_into(data, ~border.data())
@@ -110,9 +113,9 @@ def read_subtomograms(
         name = f"{len(subtomograms) + 1:06d}_{stem}" if stem in names else stem
         names.add(name)
         usual = subtomograms[0].voxel_size if subtomograms else volume.voxel_size
-        voxel_size = table.number(row, "rlnPixelSize", usual)
+        voxel_size, has_border = table.number(row, "rlnPixelSize", usual), border is not None
         subtomograms.append(
-            Subtomogram(name, volume.path, size, tilt_range, grey_scale, voxel_size, border is not None)
+            Subtomogram(name, volume.path, size, tilt_range, grey_scale, voxel_size, has_border, fingerprint=voxels)
         )
         kept.append(row)
     if not subtomograms:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -32,6 +32,7 @@ NAMING = ("rlnMicrographName", "rlnDeconvTomoName", "rlnMaskName", "rlnCorrected
 INVERTED = "isonetInverted"  # 1: protein is bright
 CTF_STATE = "isonetCtfState"  # column: what was done to the CTF of rlnMicrographName and its halves, of CTF_STATES
 CORRECTED_BY = "isonetCorrectedBy"  # column: which model, by its fingerprint, made rlnCorrectedTomoName
+MOST_NAMED = 3  # tomograms in one message
 HALF_LABELS = ("rlnTomoReconstructedTomogramHalf1", "rlnTomoReconstructedTomogramHalf2")  # even, odd
 
 
@@ -308,6 +309,55 @@ class TomogramTable:
             except ChangedMeanwhile:
                 if attempt == ATTEMPTS:
                     raise
+
+
+def names_in_words(names: Sequence[str]) -> str:
+    """Names of tomograms, of many the first.
+
+    Examples
+    --------
+    >>> names_in_words(["a", "b", "c", "d", "e"])
+    'a, b, c and 2 more'
+    """
+    more = len(names) - MOST_NAMED
+    return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _lacking(entries: Sequence[TomogramEntry], has: Callable[[TomogramEntry], object]) -> str | None:
+    """Those that lack what others have, in words; None where all or none have it."""
+    without = [entry.name for entry in entries if not has(entry)]
+    return names_in_words(without) if 0 < len(without) < len(entries) else None
+
+
+def require_one_kind(entries: Sequence[TomogramEntry], to_choose: str) -> None:
+    """Raise an EngineError where work would be done on deconvolved and other tomograms; `to_choose`: how to choose."""
+    without = _lacking(entries, lambda entry: entry.deconvolved)
+    if without:
+        raise EngineError(
+            entries[0].star.path,
+            f"only some of the tomograms are deconvolved, not {without}",
+            f"Run deconv on these too, {to_choose}, or give --use_deconv_tomo False.",
+        )
+
+
+def warn_of_kinds(entries: Sequence[TomogramEntry]) -> None:
+    """Warn where work is done on deconvolved and other tomograms."""
+    without = _lacking(entries, lambda entry: entry.deconvolved)
+    if without:
+        log.warning(
+            "%s: only some of the tomograms are deconvolved, not %s, which are taken as they are. Run deconv on these "
+            "too, or give --use_deconv_tomo False.", entries[0].star.path, without,
+        )  # fmt: skip
+
+
+def warn_of_missing_masks(entries: Sequence[TomogramEntry], what: str) -> None:
+    """Warn where only some have masks; `what` is done anywhere in the others."""
+    without = _lacking(entries, lambda entry: entry.text("rlnMaskName"))
+    if without:
+        log.warning(
+            "%s: only some of the tomograms have masks, not %s: %s anywhere in these. Make masks of these too.",
+            entries[0].star.path, without, what,
+        )  # fmt: skip
 
 
 def _same_tomogram(row: dict[str, str], other: dict[str, str]) -> bool:

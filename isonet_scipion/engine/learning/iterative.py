@@ -12,6 +12,12 @@ from isonet_scipion.engine.arrays import Floats, release
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.mrc import MARK, is_marked, write_volume, written_voxel_size
 from isonet_scipion.engine.learning.compiler_trial import settle
+from isonet_scipion.engine.learning.data_identity import (
+    checksum_in_words,
+    data_identity,
+    size_in_words,
+    tilt_in_words,
+)
 from isonet_scipion.engine.learning.epoch import PairSource, cached, compile_model, falling, train_epoch
 from isonet_scipion.engine.learning.estimates import estimate_subtomograms
 from isonet_scipion.engine.learning.forecast import estimate_bytes
@@ -61,7 +67,15 @@ class Iterative:
 
     def identity(self) -> dict[str, Any]:
         """What a run that is gone on with must have in common with this one's data."""
-        return {"number of subtomograms": len(self.subtomograms)}
+        items = [
+            {
+                "tilt range": tilt_in_words(one.withheld or one.tilt),
+                "size": size_in_words((one.size,) * 3),
+                "voxels": checksum_in_words(one.fingerprint),
+            }
+            for one in self.subtomograms
+        ]
+        return {"number of subtomograms": len(self.subtomograms), **data_identity(items)}
 
     def bytes_needed(self, iterations: int) -> int:
         """Disk space of the estimates."""

@@ -19,6 +19,7 @@ from keras import ops
 
 from isonet_scipion.engine.learning.ahead import Ahead
 from isonet_scipion.engine.learning.compiler_trial import settle
+from isonet_scipion.engine.learning.data_identity import data_identity
 from isonet_scipion.engine.learning.epoch import VALIDATION_SHARE, fit_epoch, seed_dropout
 from isonet_scipion.engine.learning.noise_schedule import noise_sources
 from isonet_scipion.engine.learning.one_pass_batches import CropBatches, TomogramSource
@@ -88,7 +89,8 @@ class OnePass:
     def identity(self) -> dict[str, Any]:
         """What a run that is gone on with must have in common with this one's data."""
         kinds = {1: "1", 2: "2 and their mean"}  # before, each half was corrected: such a run is not gone on with
-        return {"tomograms": [f"{source.name} {kinds[len(source.volumes)]}" for source in self.tomograms]}
+        names = [f"{source.name} {kinds[len(source.volumes)]}" for source in self.tomograms]
+        return {"tomograms": names, **data_identity([source.facts for source in self.tomograms])}
 
     def bytes_needed(self, iterations: int) -> int:
         """Disk space beside that of the models: none."""

@@ -4,29 +4,31 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from isonet_scipion.engine.arrays import Doubles, Floats, Integers, Mean, Reals, release, scratch_array
+from isonet_scipion.engine.arrays import Doubles, Floats, Integers, Mean, Reals, fingerprint, release, scratch_array
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.mrc import check_mask, naming, open_volume
 from isonet_scipion.engine.io.shown import border_of, open_mask, readable, require_axes, require_halves
+from isonet_scipion.engine.learning.data_identity import checksum_in_words, size_in_words, tilt_in_words
 from isonet_scipion.engine.learning.epoch import VALIDATION_SHARE
 from isonet_scipion.engine.learning.one_pass_step import VIEWS, error_weight, plane_filter
 from isonet_scipion.engine.learning.withheld_test import Box
 from isonet_scipion.engine.physics.cube_rotations import TRAINING_ROTATIONS
-from isonet_scipion.engine.physics.grey_scale import GreyScale, Shown, measure_mean
+from isonet_scipion.engine.physics.grey_scale import GreyScale, Shown, measure_mean, sample
 from isonet_scipion.engine.physics.withheld_tilts import narrowed, withhold
 from isonet_scipion.engine.sampling.crops import crop, part_around, random_centres
 from isonet_scipion.engine.sampling.training_positions import MARGIN
 
 if TYPE_CHECKING:
     from isonet_scipion.engine.conventions import Normalisation
+    from isonet_scipion.engine.io.mrc import Volume
     from isonet_scipion.engine.io.tomogram_table import TomogramEntry
     from isonet_scipion.engine.physics.back_projected_noise import Noise
     from isonet_scipion.engine.physics.transfer import Transfer
@@ -47,6 +49,7 @@ class TomogramSource:
     tilt: TiltRange
     transfer: Transfer | None = None  # in a CTF-aware training
     inverted: bool = False  # protein is bright in `volumes`
+    facts: Mapping[str, str] = field(default_factory=dict)  # what a training depends on, in words
 
     def crops(self, centre: Integers, size: int) -> Floats:
         """(halves, size, size, size) float32, normalised, protein bright."""
@@ -109,6 +112,7 @@ def read_source(
     rng = np.random.default_rng([seed, int(entry.number("rlnIndex", 0))])
     with naming(volumes[0], path):
         centres = random_centres(volumes[0].shape, mask, side, CENTRES, rng, border)
+    facts = _facts(entry, volumes, tilt, centres, transfer)
     if border is not None:
         centres = centres - [axis.start for axis in border.box]
     maps = []
@@ -117,7 +121,28 @@ def read_source(
         is_copy = transfer is not None or (border is not None and border.empty is not None)
         maps.append(_stored(voxels, scratch_folder) if is_copy else voxels)
     scale = measure_mean(maps, normalisation, negated=not entry.inverted)
-    return TomogramSource(entry.name, tuple(maps), scale, centres, tilt, transfer, entry.inverted)
+    return TomogramSource(entry.name, tuple(maps), scale, centres, tilt, transfer, entry.inverted, facts)
+
+
+def _facts(
+    entry: TomogramEntry, volumes: Sequence[Volume], tilt: TiltRange, centres: Integers, transfer: Transfer | None
+) -> dict[str, str]:
+    """What a training on a tomogram, or its halves, depends on; see `data_identity`."""
+    voxels = []
+    for volume in volumes:
+        voxels.append(fingerprint(sample(volume.data)))
+        release(volume.data)
+    facts = {
+        "tilt range": tilt_in_words(tilt),
+        "size": size_in_words(volumes[0].shape),
+        "contrast": "protein bright" if entry.inverted else "protein dark",
+        "voxels": checksum_in_words(*voxels),
+        "places of the crops (mask)": checksum_in_words(fingerprint(centres)),
+    }
+    if transfer is not None:
+        ctf, flipped = transfer.ctf_parameters, "phase-flipped" if transfer.comes_flipped else "raw"
+        facts["CTF"] = f"{ctf}, amplitude contrast {ctf.amplitude_contrast:g}, {flipped}"
+    return facts
 
 
 def _stored(data: Reals, folder: str) -> Floats:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,8 +42,11 @@ if TYPE_CHECKING:
     from isonet_scipion.engine.settings import TrainingSettings
 
 log = logging.getLogger(__name__)
-# settings that may change when a run is gone on with
-FREE = ("iterations", "patience", "gpuID", "log_level", "preprocessing_ncpus", "remove_intermediate", "data_dir")
+# settings that may change when a run is gone on with; its folder may be moved, or given another way
+FREE = (
+    *("iterations", "patience", "gpuID", "log_level", "preprocessing_ncpus", "remove_intermediate", "data_dir"),
+    "result_dir",
+)
 WATCHERS = (ModelFile(), StateFile(), LossTable(), Page(), Log())  # in this order: the state tells of the model
 
 
@@ -148,8 +152,15 @@ class Run(Generic[Batches]):
     def identity(self) -> dict[str, Any]:
         """What a run that this one goes on with must have been made with."""
         settings = {name: value for name, value in self.settings.as_options().items() if name not in FREE}
-        facts = {**settings, "cube_size": self.method.cube_size, "withheld tilts": WITHHELD, **self.method.identity()}
-        return json.loads(json.dumps(facts))
+        if self.settings.continue_from:  # seen from the folder: a run may be gone on with from elsewhere
+            place = os.path.relpath(os.path.realpath(self.settings.continue_from), os.path.realpath(self.folder))
+            settings["continue_from"] = place
+        facts = {**settings, "cube_size": self.method.cube_size, "withheld tilts": WITHHELD}
+        return json.loads(json.dumps({**facts, **self._data()}))
+
+    def _data(self) -> dict[str, Any]:
+        """What it knows of its data; earlier versions kept less of it."""
+        return {"voxel size": f"{self.metadata.voxel_size or 0:g} A", **self.method.identity()}
 
     def chosen_iteration(self) -> int | None:
         """That whose model is the one to take so far; None before the first has ended."""
@@ -251,16 +262,40 @@ class Run(Generic[Batches]):
         run, state = stored.get("run"), self.folder / STATE_FILE
         if not isinstance(run, dict):
             raise EngineError(str(state), "it is not the state of a training", "Give another result_dir.")
-        if self.settings.continue_from and run.get("continue_from") != self.settings.continue_from:
-            return read_state(stored, self.settings.epochs, state).iteration == self.first_iteration
-        for name, value in self.identity().items():
-            if run.get(name) != value:
+        expected = self.identity()
+        if self.settings.continue_from:
+            if not self._is_start(run.get("continue_from")):
+                return read_state(stored, self.settings.epochs, state).iteration == self.first_iteration
+            del expected["continue_from"]
+        data = self._data()
+        for name, value in expected.items():
+            if name not in data and run.get(name) != value:
                 raise EngineError(
                     str(self.folder),
                     f"it holds a run with {name} {run.get(name)}, not {value}",
                     "Give the same settings to continue it, or another result_dir.",
                 )
+            if name in data and name in run and run[name] != value:
+                raise EngineError(
+                    str(self.folder),
+                    f"it holds a training on other data ({name}: {run[name]}, now {value})",
+                    "Give the same data to continue it, or another result_dir.",
+                )
+        unknown = [name for name in data if name not in run]
+        if unknown:
+            log.warning(
+                "%s: an earlier version made it, which did not keep its data's %s: they are taken to be the same.",
+                state, ", ".join(unknown),
+            )  # fmt: skip
         return True
+
+    def _is_start(self, stored: object) -> bool:
+        """Whether the file that this run continues from is the one that a state names."""
+        if not isinstance(stored, str) or "\0" in stored:
+            return False
+        start = os.path.realpath(self.settings.continue_from or "")
+        # earlier versions kept the name as it was given
+        return start in (os.path.realpath(self.folder / stored), os.path.realpath(stored))
 
     def _iterate(self, forecast: Forecast) -> None:
         state, settings = self.state, self.settings

@@ -18,7 +18,12 @@ from isonet_scipion.engine.io.files import require_kept
 from isonet_scipion.engine.io.mrc import Volume, naming, volume_bytes, write_volume
 from isonet_scipion.engine.io.shown import border_of, open_mask, require_axes
 from isonet_scipion.engine.io.star import SUBTOMOGRAM_LABELS, Star, table_to_replace, write_star
-from isonet_scipion.engine.io.tomogram_table import TomogramEntry, TomogramTable
+from isonet_scipion.engine.io.tomogram_table import (
+    TomogramEntry,
+    TomogramTable,
+    require_one_kind,
+    warn_of_missing_masks,
+)
 from isonet_scipion.engine.network.unet import cube_size_warning
 from isonet_scipion.engine.process.disk import growth, require_space
 from isonet_scipion.engine.process.progress import Progress
@@ -47,6 +52,10 @@ def extract(star_file: str, settings: ExtractSettings) -> None:
     total = sum(map(len, plans))
     if total == 0:
         raise EngineError(star_file, "no subtomogram lies inside the tomograms", "Check the numbers and coordinates.")
+    used = [entry for entry, centres in zip(entries, plans) if len(centres)]
+    require_one_kind(used, "choose by --tomo_idx")
+    if points is None:
+        warn_of_missing_masks(used, "subtomograms are taken")
     owners = {
         _target(entry, number, settings): entry
         for entry, centres in zip(entries, plans)

@@ -13,7 +13,7 @@ from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.imod_model import read_boundary
 from isonet_scipion.engine.io.mrc import Volume, naming, volume_bytes, write_volume
 from isonet_scipion.engine.io.shown import border_of, require_axes
-from isonet_scipion.engine.io.tomogram_table import TomogramEntry, TomogramTable
+from isonet_scipion.engine.io.tomogram_table import TomogramEntry, TomogramTable, warn_of_kinds
 from isonet_scipion.engine.physics.borders import find_border
 from isonet_scipion.engine.process.disk import growth, require_space
 from isonet_scipion.engine.process.progress import Progress
@@ -33,6 +33,7 @@ def make_mask(star_file: str, settings: MakeMaskSettings) -> None:
     _check(settings)
     table = TomogramTable(star_file, settings.use_deconv_tomo)
     entries, sizes = table.select(settings.tomo_idx), {}
+    warn_of_kinds(entries)
     # everything is read once before the first file is written
     for entry in entries:
         _percentages(entry, settings)

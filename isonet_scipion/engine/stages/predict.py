@@ -23,7 +23,13 @@ from isonet_scipion.engine.io.number_formats import SCALE, grey_values, stored_o
 from isonet_scipion.engine.io.ome_zarr import require_library
 from isonet_scipion.engine.io.report_file import report_path
 from isonet_scipion.engine.io.shown import Seen, border_of, require_axes, require_halves, see
-from isonet_scipion.engine.io.tomogram_table import CORRECTED_BY, TomogramEntry, TomogramTable
+from isonet_scipion.engine.io.tomogram_table import (
+    CORRECTED_BY,
+    TomogramEntry,
+    TomogramTable,
+    warn_of_kinds,
+    warn_of_missing_masks,
+)
 from isonet_scipion.engine.measure.hidden_wedge import UNSEEN_TURN, HiddenWedgeTest
 from isonet_scipion.engine.measure.quality import affordable_boxes
 from isonet_scipion.engine.measure.signal_kept import SignalKept
@@ -83,6 +89,9 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
     transfers = [known_transfer(entry, metadata, settings.ctf_state) for entry in entries]
     weakens = metadata.of_one_pass if settings.calibrate is None else settings.calibrate
     needs_halves = weakens or settings.report or settings.confidence
+    warn_of_kinds(entries)
+    if needs_halves:  # for tests of the model, as masks are
+        warn_of_missing_masks(entries, "the model is tested")
     sizes = {}
     for entry in entries:
         # what is wrong with one is told before any work

@@ -20,7 +20,13 @@ from isonet_scipion.engine.io.refine_json import read_refine_json
 from isonet_scipion.engine.io.shown import data_shape, refuse_axes
 from isonet_scipion.engine.io.star import SUBTOMOGRAM_LABELS, Star, read_star
 from isonet_scipion.engine.io.subtomograms import read_subtomograms
-from isonet_scipion.engine.io.tomogram_table import TomogramEntry, TomogramTable
+from isonet_scipion.engine.io.tomogram_table import (
+    TomogramEntry,
+    TomogramTable,
+    names_in_words,
+    require_one_kind,
+    warn_of_missing_masks,
+)
 from isonet_scipion.engine.learning.noise_schedule import noise_level
 from isonet_scipion.engine.network.model_file import (
     STATE_FILE,
@@ -125,7 +131,8 @@ def _method(star: str, given: str | None) -> str:
 def _iterative(subtomo_star: str, settings: IterativeSettings, seed: int) -> Run[Any]:
     table = _selected(read_star(subtomo_star, SUBTOMOGRAM_LABELS), settings)
     table.require(SUBTOMOGRAM_LABELS)
-    cube_size = table.integer(table.rows[0], "rlnCubeSize")
+    deconvolved = _require_one_kind(table)
+    cube_size = _one_cube_size(table)
     _check(settings, cube_size)
     subtomograms = read_subtomograms(table, settings.normalisation, (settings.tilt_min, settings.tilt_max))
     size = subtomograms[0].size
@@ -146,8 +153,6 @@ def _iterative(subtomo_star: str, settings: IterativeSettings, seed: int) -> Run
     from isonet_scipion.engine.learning.run import Run
     from isonet_scipion.engine.learning.withheld_test import affordable, withhold_from_subtomogram
 
-    stored = table.text(table.rows[0], "isonetDeconvolved")
-    deconvolved = None if stored is None else stored == "1"
     tilts = [subtomogram.tilt for subtomogram in subtomograms]
     metadata = _metadata(settings, cube_size, voxel_sizes[0], tilts, deconvolved)
     settings = _batches(settings, devices, len(subtomograms), 4, 1, "one pair")
@@ -165,6 +170,8 @@ def _one_pass(star_file: str, settings: OnePassSettings, seed: int) -> Run[Any]:
             raise EngineError(name, f"{getattr(settings, name)} is out of range", f"Give 0 to {min(most, 1):g}.")
     use_deconvolved = takes_deconvolved(settings.use_deconv_tomo, settings.ctf_aware)
     entries = TomogramTable(star_file, use_deconvolved).select(None)
+    require_one_kind(entries, "take them out of the table")
+    warn_of_missing_masks(entries, "crops are taken")
     tilts = [entry.tilt_range(settings.tilt_min, settings.tilt_max) for entry in entries]
     _require_one_voxel_size(star_file, [entry.voxel_size for entry in entries])
     shapes, extents = [], []  # of the tomograms, and of their data
@@ -189,7 +196,7 @@ def _one_pass(star_file: str, settings: OnePassSettings, seed: int) -> Run[Any]:
     settings = _batches(settings, devices, len(entries), VIEWS, VIEWS, f"{VIEWS} pairs of a crop")
     side = crop_side(cube_size, settings.any_angle > 0, divisor)
     require_space(settings.result_dir, scratch_bytes(entries, extents, settings.ctf_aware), SCRATCH_REMEDY)
-    sources, deconvolved = [], set()
+    sources = []
     for entry, tilt, transfer in zip(entries, tilts, transfers):
         sources.append(
             read_source(
@@ -197,14 +204,10 @@ def _one_pass(star_file: str, settings: OnePassSettings, seed: int) -> Run[Any]:
                 settings.result_dir, settings.check_axes,
             )
         )  # fmt: skip
-        deconvolved.add(entry.deconvolved)
     kinds = {len(source.volumes) for source in sources}
     if len(kinds) > 1:
         raise EngineError(star_file, "only some of the tomograms have halves", "Name both halves of all, or of none.")
-    metadata = _metadata(
-        settings, cube_size, entries[0].voxel_size, tilts,
-        deconvolved.pop() if len(deconvolved) == 1 else None,
-    )  # fmt: skip
+    metadata = _metadata(settings, cube_size, entries[0].voxel_size, tilts, entries[0].deconvolved)
     metadata = dataclasses.replace(metadata, halves=kinds == {2}, corrects_mean=kinds == {2}, kept_beyond=cube_size)
     if settings.ctf_aware:
         metadata = dataclasses.replace(metadata, ctf_aware=True, voltage=settings.voltage, cs=settings.cs)
@@ -314,6 +317,40 @@ def _selected(table: Star, settings: IterativeSettings) -> Star:
         chosen = np.random.default_rng(settings.seed).choice(len(table.rows), count, replace=False)
         table.rows = [table.rows[number] for number in sorted(chosen)]
     return table
+
+
+def _require_one_kind(table: Star) -> bool | None:
+    """Whether subtomograms are of deconvolved tomograms; None where some don't tell.
+
+    Raises
+    ------
+    EngineError
+        If only some are.
+    """
+    told = [table.text(row, "isonetDeconvolved") for row in table.rows]
+    kinds = {None if text is None else text == "1" for text in told}
+    if {True, False} <= kinds:
+        others = [row for row, text in zip(table.rows, told) if text not in (None, "1")]
+        names = [table.text(row, "rlnTomoName") or row["rlnImageName"] for row in others]
+        raise EngineError(
+            table.path,
+            f"only some of the subtomograms are of deconvolved tomograms, not those of "
+            f"{names_in_words(list(dict.fromkeys(names)))}",
+            "Extract all of deconvolved tomograms, or all with --use_deconv_tomo False.",
+        )
+    return kinds.pop() if len(kinds) == 1 else None
+
+
+def _one_cube_size(table: Star) -> int:
+    """The side in voxels of the cubes; raises an EngineError where rows differ in it."""
+    sizes = sorted({table.integer(row, "rlnCubeSize") for row in table.rows})
+    if len(sizes) > 1:
+        raise EngineError(
+            table.path,
+            f"its rows have rlnCubeSize {', '.join(map(str, sizes))}; all must be equal",
+            "Extract all with one cube_size, or refine them apart.",
+        )
+    return sizes[0]
 
 
 def _without_effect(settings: TrainingSettings) -> Iterator[tuple[str, str]]:

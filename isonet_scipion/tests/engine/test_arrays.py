@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from isonet_scipion.engine.arrays import Mean, release, require_contrast, scratch_array, upright_plane
+from isonet_scipion.engine.arrays import Mean, fingerprint, release, require_contrast, scratch_array, upright_plane
 from isonet_scipion.engine.errors import EngineError
 
 
@@ -16,6 +16,12 @@ def test_scratch_has_no_name_and_keeps_what_is_put_there(tmp_path):
     assert array.sum() == 84 and array.dtype == np.float32
     assert list((tmp_path / "new").iterdir()) == []
     release(np.zeros(3))  # no memory map: nothing happens
+
+
+def test_fingerprints_are_of_the_values_not_of_their_type():
+    values = np.arange(24, dtype=np.int16).reshape(2, 3, 4)
+    assert fingerprint(values) == fingerprint(values.astype(">f4")) == fingerprint(np.asfortranarray(values))
+    assert fingerprint(values[::-1]) != fingerprint(values)
 
 
 def test_scratch_beyond_the_disk_is_told(tmp_path):

@@ -47,7 +47,13 @@ def method(folder, count=2, columns=(), **given):
 def test_it_says_what_it_learns_from(tmp_path):
     one = method(tmp_path, 3)
     assert one.describe() == "3 subtomograms of 12^3" and one.tested() == "subtomogram s0"
-    assert one.identity() == {"number of subtomograms": 3} and (one.cube_size, one.crop_size) == (CUBE, SIZE)
+    found = one.identity()
+    assert (found["number of subtomograms"], found["tilt range"], found["size"]) == (
+        3,
+        "-60..60 degrees",
+        "12 x 12 x 12",
+    )
+    assert (one.cube_size, one.crop_size) == (CUBE, SIZE)
     least = 3 * SIZE**3 * 4
     assert least <= one.bytes_needed(10) / 10 < 1.5 * least
     assert method(tmp_path, 3, remove_intermediate=True).bytes_needed(10) == one.bytes_needed(1)

@@ -3,6 +3,7 @@
 import csv
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -19,6 +20,7 @@ choose_devices("-1")
 import keras  # noqa: E402
 
 from isonet_scipion.engine.io.mrc import write_volume  # noqa: E402
+from isonet_scipion.engine.io.star import read_star, write_star  # noqa: E402
 from isonet_scipion.engine.learning.one_pass import LearningRate, OnePass  # noqa: E402
 from isonet_scipion.engine.learning.run import Run  # noqa: E402
 from isonet_scipion.engine.network.model_file import STATE_FILE, load_model, read_facts  # noqa: E402
@@ -171,3 +173,39 @@ def test_what_was_made_is_not_overwritten_and_new_options_are_not_ignored(projec
     status, log = run(*again, "--result_dir=other", "--patience=5", "--iterations=3")
     assert status == 0 and "Going on with iteration 3" in log, log
     assert run(*again, "--patience=-1")[0] == 2
+
+
+def test_an_interrupted_continuation_is_known_by_its_file_however_that_is_spelled(project, run, monkeypatch, tmp_path):
+    table_file = tmp_path / "tomograms.star"
+    whole = read_star(table_file)
+    names = ("rlnMicrographName", *(label for label in whole.labels if "Half" in label))
+    whole.rows[0].update({label: str(tmp_path / whole.rows[0][label]) for label in names})
+    write_star(table_file, whole)
+    assert run("refine", table_file, *RUN, "--iterations=2")[0] == 0
+    begun = ("refine", table_file, "--iterations=4", "--continue_from")
+    with monkeypatch.context() as cut:
+        cut.setattr(Run, "_has_settled", lambda self: self.state.iteration == 4)
+        assert run(*begun, "results/refine_iter02.json")[0] == 0
+    for folder, start in (
+        (".", "./results/refine_iter02.json"),
+        (".", tmp_path / "results" / "refine_iter02.json"),
+        ("tomo", "../results/refine_iter02.json"),
+    ):
+        monkeypatch.chdir(tmp_path / folder)
+        status, log = run(*begun, start)
+        assert status == 0 and "Going on with iteration" in log, log
+    monkeypatch.chdir(tmp_path)
+    assert len(table("results")) == 8
+    # of an earlier version, which kept the name as it was given
+    facts = read_facts(Path("results") / STATE_FILE)["run"]
+    assert facts["continue_from"] == "refine_iter02.json"
+    monkeypatch.setattr(
+        "isonet_scipion.engine.learning.run.read_facts",
+        lambda path: {**read_facts(path), "run": {**facts, "continue_from": "results/refine_iter02.json"}},
+    )
+    status, log = run(*begun, "./results/refine_iter02.json")
+    assert status == 0 and "Going on with iteration 5" in log, log
+    # another file, though of the same content
+    shutil.copytree("results", "other", ignore=shutil.ignore_patterns(STATE_FILE))
+    status, log = run(*begun, "other/refine_iter02.json", "--result_dir=results")
+    assert status == 1 and "it is there already, of another run" in log, log

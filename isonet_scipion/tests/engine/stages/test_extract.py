@@ -1,10 +1,12 @@
 """extract on files."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from isonet_scipion.engine.io.mrc import open_volume
-from isonet_scipion.engine.io.star import read_star
+from isonet_scipion.engine.io.star import read_star, write_star
 from isonet_scipion.tests.engine.conftest import make_tomogram
 
 
@@ -51,3 +53,34 @@ def test_outputs_of_all_stages_have_the_tables_voxel_size_and_fit_to_each_other(
             assert open_volume(path).voxel_size == 10.0
     row = read_star("tomograms.star").rows[0]
     assert [open_volume(row[f"rln{name}"]).voxel_size for name in ("MaskName", "DeconvTomoName")] == [10.0, 10.0]
+
+
+def two_tomograms(run, folder):
+    """A table of two tomograms, of which the second is not deconvolved and has no mask."""
+    for seed, name in enumerate("ab"):
+        make_tomogram(folder / "tomo" / f"{name}.mrc", seed=seed)
+    assert run("prepare_star", "tomo", "--defocus=20000", "--number_subtomos=2")[0] == 0
+    for stage in ("deconv", "make_mask"):
+        assert run(stage, "tomograms.star", "--tomo_idx=1")[0] == 0
+
+
+def test_deconvolved_and_other_tomograms_are_not_mixed(run, tmp_path):
+    two_tomograms(run, tmp_path)
+    small = ("extract", "tomograms.star", "--cube_size=8", "--crop_size=12")
+    status, log = run(*small)
+    assert status == 1, log
+    assert (
+        "tomograms.star: only some of the tomograms are deconvolved, not b. Run deconv on these too, choose by "
+        "--tomo_idx, or give --use_deconv_tomo False." in log
+    )
+    assert not Path("subtomo").exists() and not Path("subtomo.star").exists()
+    for chosen in ("--tomo_idx=1", "--tomo_idx=2", "--use_deconv_tomo=False"):
+        status, log = run(*small, chosen)
+        assert status == 0 and ("only some" in log) == (chosen == "--use_deconv_tomo=False"), log
+    assert "the tomograms have masks, not b: subtomograms are taken anywhere in these. Make masks of these too." in log
+    # none are taken of the second
+    table = read_star("tomograms.star")
+    table.set(table.rows[1], "rlnNumberSubtomo", 0)
+    write_star("tomograms.star", table)
+    status, log = run(*small)
+    assert status == 0 and "only some" not in log, log

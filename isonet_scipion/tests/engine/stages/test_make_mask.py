@@ -35,3 +35,20 @@ def test_make_mask_keeps_to_the_boundary(tmp_path, run):
     assert status == 1
     assert "a.mod" in error.splitlines()[-1] and "(40, 60, 81)" in error
     assert not (tmp_path / "mask" / "a_mask.mrc").exists()
+
+
+def test_it_tells_which_tomograms_are_not_deconvolved(tmp_path, run):
+    for name in "abcdef":
+        volume = np.random.default_rng(0).standard_normal((16, 24, 24), dtype=np.float32)
+        write_volume(tmp_path / "tomoset" / f"{name}.mrc", volume, 10.0)
+    assert run("prepare_star", "tomoset", "--defocus=20000")[0] == 0
+    assert run("deconv", "tomograms.star", "--tomo_idx=1")[0] == 0
+    status, log = run("make_mask", "tomograms.star", "--tomo_idx=2-6")
+    assert status == 0 and "only some" not in log, log
+    status, log = run("make_mask", "tomograms.star")
+    told = (
+        "tomograms.star: only some of the tomograms are deconvolved, not b, c, d and 2 more, which are taken as they "
+    )
+    assert status == 0 and told in log, log
+    status, log = run("make_mask", "tomograms.star", "--use_deconv_tomo=False")
+    assert status == 0 and "only some" not in log, log

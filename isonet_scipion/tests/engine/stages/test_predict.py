@@ -335,3 +335,21 @@ def test_a_tomogram_too_small_for_the_test_is_left_as_it_was_filled(run, tmp_pat
     assert run("prepare_star", "tomo")[0] == 0
     status, log = run("predict", "tomograms.star", "own.keras", "--report", "False")
     assert status == 0 and "counts in full" in log
+
+
+def test_what_only_some_of_the_tomograms_have_is_told_before_the_work(project, run, tmp_path):
+    assert run("prepare_star", "tomo", "--defocus=20000", "--output_star=own.star")[0] == 0
+    for command in ("deconv", "make_mask"):
+        assert run(command, "own.star", "--tomo_idx=1")[0] == 0
+    write_volume(tmp_path / "corrected_tomos" / "b_corrected.mrc", project, 10.0)  # so that it ends before the work
+    masks = "own.star: only some of the tomograms have masks, not b: the model is tested anywhere in these."
+    kinds = "own.star: only some of the tomograms are deconvolved, not b, which are taken as they are."
+    for options, told in (
+        ((), (kinds, masks)),
+        (("--use_deconv_tomo=False",), (masks,)),
+        (("--report=False",), (kinds,)),
+        (("--tomo_idx=2",), ()),
+    ):
+        status, log = run("predict", "own.star", "m.keras", "--gpuID=-1", *options)
+        assert status == 1 and "b_corrected.mrc: it is there already" in log, log
+        assert tuple(line for line in (kinds, masks) if line in log) == told, log

@@ -179,3 +179,49 @@ def test_float16_is_allowed_to_new_networks_of_normalised_features(monkeypatch, 
 ])  # fmt: skip
 def test_options_without_effect_are_told(given, told):
     assert dict(stage._without_effect(OnePassSettings(**given))) == told
+
+
+def test_deconvolved_and_other_tomograms_are_not_learned_from_together(table, run):
+    put(table, {label: "None" for label in table.labels if "Half" in label})
+    names = [row["rlnDeconvTomoName"] for row in table.rows]
+    assert run("extract", "tomograms.star", "--cube_size=16", "--crop_size=24", "--seed=1")[0] == 0
+    put(table, {"rlnDeconvTomoName": "None"}, rows=[1])
+    status, log = run("refine", "tomograms.star", *RUN)
+    assert status == 1 and (
+        "tomograms.star: only some of the tomograms are deconvolved, not b. Run deconv on these too, take them out of "
+        "the table, or give --use_deconv_tomo False." in log
+    ), log
+    subtomograms = read_star("subtomo.star")
+    for row in subtomograms.rows:
+        subtomograms.set(row, "isonetDeconvolved", int(row["rlnTomoName"] == "a"))
+    write_star("subtomo.star", subtomograms)
+    status, log = run("refine", "subtomo.star", *RUN[2:])
+    assert status == 1 and (
+        "subtomo.star: only some of the subtomograms are of deconvolved tomograms, not those of b. Extract all" in log
+    ), log
+    assert not Path("results").exists()
+    # what some rows don't tell is not known of the model
+    for row in subtomograms.rows:
+        subtomograms.set(row, "isonetDeconvolved", 1 if row["rlnTomoName"] == "a" else "None")
+    write_star("subtomo.star", subtomograms)
+    assert run("refine", "subtomo.star", *RUN[2:])[0] == 0
+    assert read_metadata("results/model_iter01.keras").deconvolved is None
+    # one-pass tells which of them have no mask
+    write_volume("mask.mrc", np.ones((48, 48, 48), np.int8), 10.0)
+    put(table, {"rlnDeconvTomoName": names[1], "rlnMaskName": "None"}, rows=[1])
+    put(table, {"rlnMaskName": "mask.mrc"}, rows=[0])
+    status, log = run("refine", "tomograms.star", *RUN, "--result_dir=other")
+    assert status == 0 and "have masks, not b: crops are taken anywhere in these. Make masks of these too." in log, log
+    assert read_metadata("other/model_iter01.keras").deconvolved is True
+
+
+def test_subtomograms_for_cubes_of_several_sizes_are_refused(table, run):
+    assert run("extract", "tomograms.star", "--cube_size=16", "--crop_size=24")[0] == 0
+    subtomograms = read_star("subtomo.star")
+    subtomograms.set(subtomograms.rows[3], "rlnCubeSize", 8)
+    write_star("subtomo.star", subtomograms)
+    status, log = run("refine", "subtomo.star", *RUN[2:])
+    assert status == 1 and (
+        "subtomo.star: its rows have rlnCubeSize 8, 16; all must be equal. Extract all with one cube_size, or" in log
+    ), log
+    assert not Path("results").exists()
