@@ -1,5 +1,6 @@
 """prepare_star from the tables of other programs, and from headers and tilt files."""
 
+import shutil
 from pathlib import Path
 
 import mrcfile
@@ -64,6 +65,32 @@ def test_relion_5s_table(run, relion):
     assert "2 tomograms of RELION 5" in log
     status, log = run("deconv", "tomograms.star")
     assert status == 0, log
+
+
+def test_another_projects_files_are_not_taken_from_the_project_where_one_works(run, relion, tmp_path, monkeypatch):
+    other, own = tmp_path / "other", relion.parents[2]
+    shutil.copytree(own, other)
+    for file in (other / "AlignTiltSeries/job007/tilt_series").iterdir():
+        file.write_text(file.read_text().replace("51.0", "33.0").replace("31000", "11000").replace("52.5", "33"))
+    monkeypatch.chdir(other)
+    status, log = run("prepare_star", "--from", relion)
+    assert status == 0, log
+    rows = read_star("tomograms.star").rows
+    assert all(row["rlnTomoReconstructedTomogramHalf1"].startswith(f"{own}/Tomograms/job009/") for row in rows)
+    assert {(float(row["rlnDefocus"]), float(row["rlnTiltMax"])) for row in rows} == {(32000, 52.5)}
+    (line,) = [line for line in log.splitlines() if "working directory" in line]
+    assert "half1.mrc (and 5 more) is taken as " in line and f"{own}/Tomograms" in line
+    # the project's own table, from its folder: its names stay as they are
+    monkeypatch.chdir(own)
+    status, log = run("prepare_star", "--from", relion)
+    assert status == 0 and "working directory" not in log, log
+    row = read_star("tomograms.star").rows[0]
+    assert row["rlnTomoReconstructedTomogramHalf1"] == "Tomograms/job009/tomograms/rec_TS_1_half1.mrc"
+    # a table that was copied out of its project
+    (tmp_path / "copied").mkdir()
+    shutil.copy(relion, tmp_path / "copied" / "t.star")
+    status, log = run("prepare_star", "--from", tmp_path / "copied" / "t.star")
+    assert status == 0 and read_star("tomograms.star").rows[0] == row, log
 
 
 def test_options_come_before_the_table_and_whole_tomograms_before_averages(run, relion, tmp_path):
