@@ -15,7 +15,7 @@ from isonet_scipion.engine.io.ome_zarr import is_store
 from isonet_scipion.engine.io.star import Star, find_table
 from isonet_scipion.engine.io.tilt_files import HALVES, TiltSeries, half_name, read_tilt_file, series_name
 from isonet_scipion.engine.io.tomogram_table import HALF_LABELS
-from isonet_scipion.engine.physics.wedge import TiltRange
+from isonet_scipion.engine.physics.wedge import TiltRange, declared_range
 
 log = logging.getLogger(__name__)
 WHOLE = "rlnTomoReconstructedTomogram"
@@ -215,10 +215,11 @@ def _relion_series(table: Star, row: dict[str, str]) -> TiltSeries | None:
 
 def _isonet2(table: Star, row: dict[str, str], folder: str | None) -> KnownTomogram:
     halves, whole = _halves(table, row, folder), table.text(row, "rlnTomoName")
+    number = row["rlnIndex"]
     if not whole and not halves:
-        number = row["rlnIndex"]
         raise EngineError(table.path, f"rlnIndex {number} has neither a tomogram nor its halves", "Correct the table.")
     low, high = (_number(table, row, f"rlnTilt{end}") for end in ("Min", "Max"))
+    place = f"{table.path}, rlnTiltMin and rlnTiltMax"
     mask = table.text(row, "rlnMaskName")
     return KnownTomogram(
         Path(whole).stem if whole else half_name(halves[0]),
@@ -226,7 +227,7 @@ def _isonet2(table: Star, row: dict[str, str], folder: str | None) -> KnownTomog
         halves,
         table.number(row, "rlnPixelSize"),
         _number(table, row, "rlnDefocus") or None,
-        None if low is None or high is None else TiltRange(low, high),
+        None if low is None or high is None else declared_range(low, high, f"{place} of rlnIndex {number}"),
         located(mask, table.path) if mask else None,
         _optics(table, row),
     )

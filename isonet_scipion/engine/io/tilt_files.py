@@ -19,7 +19,7 @@ import numpy as np
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.files import require_file
 from isonet_scipion.engine.io.star import read_star
-from isonet_scipion.engine.physics.wedge import TiltRange
+from isonet_scipion.engine.physics.wedge import TiltRange, declared_range
 
 if TYPE_CHECKING:
     from isonet_scipion.engine.arrays import Doubles, Flags
@@ -74,7 +74,7 @@ def read_tilt_file(path: str | os.PathLike[str]) -> TiltSeries:
     Raises
     ------
     EngineError
-        If it can't be read, or holds fewer than two angles, or angles that are impossible.
+        If it can't be read, or holds fewer than two angles, or angles that are impossible or in radians.
     """
     file = require_file(path, "tilt file")
     try:
@@ -91,6 +91,7 @@ def read_tilt_file(path: str | os.PathLike[str]) -> TiltSeries:
             f"its {len(angles)} tilt angles ({shown}) are not those of a tilt series",
             "Correct it, or give --tilt_min and --tilt_max.",
         )
+    declared_range(float(angles.min()), float(angles.max()), str(path))
     return series
 
 

@@ -8,7 +8,7 @@ from dataclasses import astuple, replace
 from pathlib import Path
 
 from isonet_scipion.engine.command import Command, value_of
-from isonet_scipion.engine.conventions import TILT_RANGE
+from isonet_scipion.engine.conventions import TILT_OPTIONS, TILT_RANGE
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.files import require_kept
 from isonet_scipion.engine.io.mrc import (
@@ -35,7 +35,7 @@ from isonet_scipion.engine.io.tilt_files import find_tilt_file, half_name, read_
 from isonet_scipion.engine.io.tomogram_table import CTF_STATE, HALF_LABELS, INVERTED
 from isonet_scipion.engine.network.unet import cube_size_warning
 from isonet_scipion.engine.physics.ctf import require_plausible_defocus
-from isonet_scipion.engine.physics.wedge import TiltRange
+from isonet_scipion.engine.physics.wedge import TiltRange, declared_range
 from isonet_scipion.engine.process.disk import growth, require_space
 from isonet_scipion.engine.sampling.crops import usual_cube_size
 from isonet_scipion.engine.settings import PrepareStarSettings, PrepareSubtomoStarSettings
@@ -94,7 +94,8 @@ def _completed(tomogram: KnownTomogram, settings: PrepareStarSettings) -> KnownT
     low, high = settings.tilt_min, settings.tilt_max
     if (low, high) != (None, None):
         tilt = tilt or TiltRange(*TILT_RANGE)
-        tilt = TiltRange(tilt.minimum if low is None else low, tilt.maximum if high is None else high)
+        ends = tilt.minimum if low is None else low, tilt.maximum if high is None else high
+        tilt = declared_range(*ends, f"{TILT_OPTIONS} for {tomogram.name}")
     voxel_size = tomogram.voxel_size if settings.pixel_size is None else settings.pixel_size
     return replace(
         tomogram,
@@ -171,7 +172,7 @@ def _tell(table: str, tomograms: list[KnownTomogram]) -> None:
 
 def prepare_subtomo_star(folder: str, settings: PrepareSubtomoStarSettings) -> None:
     """Write a table of the subtomograms in a folder, sorted by name; errors as `EngineError`."""
-    tilt = TiltRange(settings.tilt_min, settings.tilt_max)
+    tilt = declared_range(settings.tilt_min, settings.tilt_max, TILT_OPTIONS)
     if settings.cube_size and (warning := cube_size_warning(settings.cube_size)):
         log.warning("cube_size: %s", warning)
     table_to_replace(settings.output_star, SUBTOMOGRAM_LABELS)

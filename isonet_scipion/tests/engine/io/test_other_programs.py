@@ -151,6 +151,10 @@ def test_isonet2s_table_of_halves_alone(run, tmp_path):
     assert numbers == [10, 35000, 200, -51, 57]
     assert row["rlnTomoReconstructedTomogramHalf2"] == "split/ODD/TS_2_ODD.mrc"
     assert row["rlnMicrographName"] == "averages/TS_2.mrc"
+    text = (tmp_path / "isonet2.star").read_text()
+    (tmp_path / "turned.star").write_text(text.replace("-51 57", "57 -51"))
+    status, log = run("prepare_star", "--from", "turned.star")
+    assert status == 1 and "turned.star, rlnTiltMin and rlnTiltMax of rlnIndex 1: 57..-51 degrees" in log, log
     # as some libraries write a table of one row
     (tmp_path / "one.star").write_text("data_\n\n" + "".join(f"_{k} {v}\n" for k, v in rows[0].items()))
     assert run("prepare_star", "--from", "one.star")[0] == 0
