@@ -31,7 +31,7 @@ from isonet_scipion.engine.io.other_programs import (
 )
 from isonet_scipion.engine.io.shown import open_mask
 from isonet_scipion.engine.io.star import NOT_SET, SUBTOMOGRAM_LABELS, Star, table_to_replace, write_star
-from isonet_scipion.engine.io.tilt_files import find_tilt_file, half_name, read_tilt_file
+from isonet_scipion.engine.io.tilt_files import find_tilt_files, half_name, read_tilt_file
 from isonet_scipion.engine.io.tomogram_table import CTF_STATE, HALF_LABELS, INVERTED
 from isonet_scipion.engine.network.unet import cube_size_warning
 from isonet_scipion.engine.physics.ctf import require_plausible_defocus
@@ -53,7 +53,8 @@ def prepare_star(folder: str | None, settings: PrepareStarSettings) -> None:
     if settings.from_:
         require_kept([settings.output_star], [settings.from_])
     earlier = table_to_replace(settings.output_star, ("rlnIndex", "rlnMicrographName"))
-    tomograms = [_completed(tomogram, settings) for tomogram in _listed(folder, settings)]
+    tomograms = _with_tilt_files(_listed(folder, settings), settings.tilt_files)
+    tomograms = [_completed(tomogram, settings) for tomogram in tomograms]
     # all is looked at before the first average is written
     star, averages = Star([]), _averages(tomograms, settings)
     for index, tomogram in enumerate(tomograms, 1):
@@ -81,14 +82,21 @@ def _listed(folder: str | None, settings: PrepareStarSettings) -> list[KnownTomo
     return tomograms
 
 
-def _completed(tomogram: KnownTomogram, settings: PrepareStarSettings) -> KnownTomogram:
-    """With what the options and the tilt files say, which comes first."""
-    tilt, defocus = tomogram.tilt, tomogram.defocus
-    if settings.tilt_files:
-        file = find_tilt_file(settings.tilt_files, tomogram.name)
+def _with_tilt_files(tomograms: list[KnownTomogram], folder: str | None) -> list[KnownTomogram]:
+    """With what the tilt files say, which comes before what the table does that they are from."""
+    if folder is None:
+        return tomograms
+    found = []
+    for tomogram, file in zip(tomograms, find_tilt_files(folder, [tomogram.name for tomogram in tomograms])):
         series = read_tilt_file(file)
-        tilt, defocus = series.tilt, series.defocus or defocus
-        log.info("%s: %d tilts, %g..%g degrees, by %s", tomogram.name, len(series.angles), *astuple(tilt), file)
+        found.append(replace(tomogram, tilt=series.tilt, defocus=series.defocus or tomogram.defocus))
+        log.info("%s: %d tilts, %g..%g degrees, by %s", tomogram.name, len(series.angles), *astuple(series.tilt), file)
+    return found
+
+
+def _completed(tomogram: KnownTomogram, settings: PrepareStarSettings) -> KnownTomogram:
+    """With what the options say, which comes first."""
+    tilt, defocus = tomogram.tilt, tomogram.defocus
     if defocus:
         require_plausible_defocus(defocus, "defocus", tomogram.name)
     low, high = settings.tilt_min, settings.tilt_max

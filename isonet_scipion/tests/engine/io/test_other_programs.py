@@ -243,6 +243,23 @@ def test_tilt_files_and_halves_by_their_tilt_series(run, tmp_path):
     assert status == 1 and "no tilt file" in log and "TS_2" in log
 
 
+def test_a_tilt_file_that_serves_two_tilt_series_is_told(run, tmp_path):
+    for name in ("Position_1", "Position_1_2", "Position_1_10.00Apx", "Position_3"):
+        volume(tmp_path / "set" / f"{name}.mrc")
+    (tmp_path / "tilts").mkdir()
+    for name in ("Position_1", "Position_3"):
+        (tmp_path / "tilts" / f"{name}.rawtlt").write_text("-50\n0\n55\n")
+    status, log = run("prepare_star", "set", "--tilt_files=tilts")
+    assert status == 0, log
+    (line,) = [line for line in log.splitlines() if "begin alike" in line]
+    assert "tilts/Position_1.rawtlt: it is taken for Position_1 and Position_1_2, whose names begin alike" in line
+    (tmp_path / "tilts" / "Position_1_2.mrc.mdoc").write_text("[ZValue = 0]\nTiltAngle = -40\n\nTiltAngle = 41\n")
+    status, log = run("prepare_star", "set", "--tilt_files=tilts")
+    assert status == 0 and "begin alike" not in log, log
+    rows = {Path(row["rlnMicrographName"]).stem: row for row in read_star("tomograms.star").rows}
+    assert float(rows["Position_1_2"]["rlnTiltMin"]) == -40 and float(rows["Position_1"]["rlnTiltMin"]) == -50
+
+
 def test_halves_beside_the_tomograms_are_not_taken_for_tomograms(run, tmp_path):
     for place, suffix in (("aretomo", "_Vol"), ("relion", "")):
         for number, kind in enumerate(("EVN", "ODD") if suffix else ("half1", "half2")):
