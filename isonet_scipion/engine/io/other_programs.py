@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 WHOLE = "rlnTomoReconstructedTomogram"
 RELION_SERIES = "rlnTomoTiltSeriesStarFile"
 VOLUMES = ("rlnTomoName", WHOLE, *HALF_LABELS)  # columns of files, by IsoNet2 and RELION
-BESIDE = (RELION_SERIES, "rlnMaskName")  # that are not in the folder of the tomograms
+BESIDE = (RELION_SERIES, "rlnMaskName", "rlnMaskBoundary")  # that are not in the folder of the tomograms
 VOLUME_SUFFIXES = (".mrc", ".rec", ".zarr")
 WARP_TOMOGRAMS = ("reconstruction", "reconstruction/even", "reconstruction/odd")
 OPTICS = ("rlnVoltage", "rlnSphericalAberration", "rlnAmplitudeContrast")
@@ -40,6 +40,8 @@ class KnownTomogram:
     mask: Path | None = None
     optics: tuple[tuple[str, float], ...] = ()  # labels of OPTICS and their values
     ctf_state: str | None = None  # of CTF_STATES
+    boundary: Path | None = None  # of the mask
+    number_subtomos: int | None = None
 
 
 def is_volume(path: Path) -> bool:
@@ -220,7 +222,8 @@ def _isonet2(table: Star, row: dict[str, str], folder: str | None) -> KnownTomog
         raise EngineError(table.path, f"rlnIndex {number} has neither a tomogram nor its halves", "Correct the table.")
     low, high = (_number(table, row, f"rlnTilt{end}") for end in ("Min", "Max"))
     place = f"{table.path}, rlnTiltMin and rlnTiltMax"
-    mask = table.text(row, "rlnMaskName")
+    mask, boundary = (table.text(row, f"rlnMask{label}") for label in ("Name", "Boundary"))
+    count = _number(table, row, "rlnNumberSubtomo")
     return KnownTomogram(
         Path(whole).stem if whole else half_name(halves[0]),
         located(whole, table.path, folder) if whole else None,
@@ -230,6 +233,8 @@ def _isonet2(table: Star, row: dict[str, str], folder: str | None) -> KnownTomog
         None if low is None or high is None else declared_range(low, high, f"{place} of rlnIndex {number}"),
         located(mask, table.path) if mask else None,
         _optics(table, row),
+        boundary=located(boundary, table.path) if boundary else None,
+        number_subtomos=None if count is None else table.integer(row, "rlnNumberSubtomo"),
     )
 
 

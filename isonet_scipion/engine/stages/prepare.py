@@ -6,9 +6,10 @@ import logging
 import os
 from dataclasses import astuple, replace
 from pathlib import Path
+from typing import Any
 
 from isonet_scipion.engine.command import Command, value_of
-from isonet_scipion.engine.conventions import TILT_OPTIONS, TILT_RANGE
+from isonet_scipion.engine.conventions import SUBTOMOGRAMS, TILT_OPTIONS, TILT_RANGE
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.files import require_kept
 from isonet_scipion.engine.io.mrc import (
@@ -23,6 +24,7 @@ from isonet_scipion.engine.io.mrc import (
     write_mean,
 )
 from isonet_scipion.engine.io.other_programs import (
+    OPTICS,
     VOLUME_SUFFIXES,
     KnownTomogram,
     is_volume,
@@ -41,6 +43,8 @@ from isonet_scipion.engine.sampling.crops import usual_cube_size
 from isonet_scipion.engine.settings import PrepareStarSettings, PrepareSubtomoStarSettings
 
 log = logging.getLogger(__name__)
+TILTS = ("rlnTiltMin", "rlnTiltMax")
+USUAL = {**dict(zip(TILTS, TILT_RANGE)), "rlnDefocus": 0, "rlnNumberSubtomo": SUBTOMOGRAMS}  # where nothing tells
 CONVERTIBLE = (".hdf", ".em", ".map", ".nrrd", ".tif", ".tiff", ".spi", ".vol")  # formats of other programs
 
 
@@ -54,7 +58,10 @@ def prepare_star(folder: str | None, settings: PrepareStarSettings) -> None:
         require_kept([settings.output_star], [settings.from_])
     earlier = table_to_replace(settings.output_star, ("rlnIndex", "rlnMicrographName"))
     tomograms = _with_tilt_files(_listed(folder, settings), settings.tilt_files)
-    tomograms = [_completed(tomogram, settings) for tomogram in tomograms]
+    rows = _by_file(earlier)
+    for index, tomogram in enumerate(tomograms):
+        row = rows.get(_file(_whole(tomogram, settings)), {})
+        tomograms[index] = _completed(_as_before(tomogram, earlier, row, settings), settings)
     # all is looked at before the first average is written
     star, averages = Star([]), _averages(tomograms, settings)
     for index, tomogram in enumerate(tomograms, 1):
@@ -63,6 +70,8 @@ def prepare_star(folder: str | None, settings: PrepareStarSettings) -> None:
         write_mean(target, [open_volume(half) for half in tomograms[index - 1].halves])
         log.info("%s: the mean of the halves of %s", target, tomograms[index - 1].name)
     write_star(settings.output_star, star)
+    if changes := _changes(earlier, star):
+        log.info("%s: other than in the table that was there: %s", settings.output_star, "; ".join(changes))
     lost = [label for label in earlier.labels if label not in star.labels]
     if lost:
         log.warning("%s: the table that was there is replaced; it also had %s", settings.output_star, ", ".join(lost))
@@ -94,6 +103,81 @@ def _with_tilt_files(tomograms: list[KnownTomogram], folder: str | None) -> list
     return found
 
 
+def _whole(tomogram: KnownTomogram, settings: PrepareStarSettings) -> Path:
+    """The file of a tomogram, there or to be made of its halves."""
+    return tomogram.path or Path(settings.average_folder) / f"{tomogram.name}.mrc"
+
+
+def _file(path: str | Path) -> str:
+    return os.path.realpath(path) if "\0" not in str(path) else str(path)
+
+
+def _by_file(table: Star) -> dict[str, dict[str, str]]:
+    return {_file(row["rlnMicrographName"]): row for row in table.rows}
+
+
+def _as_before(
+    tomogram: KnownTomogram, earlier: Star, row: dict[str, str], settings: PrepareStarSettings
+) -> KnownTomogram:
+    """With what its row in the table that is replaced says and nothing else does: it may have been typed there."""
+    typed = _typed(tomogram, earlier, row, settings)
+    if not typed:
+        return tomogram
+    cells = ", ".join(f"{label} {_shown(cell)}" for label, cell in typed.items())
+    log.info("%s: kept from the table that was there: %s", tomogram.name, cells)
+    place = f"{earlier.path}, {{}} of {tomogram.name}"
+    values: dict[str, Any] = {}
+    if typed.keys() & set(TILTS):
+        low, high = (earlier.number(row, label) if label in typed else USUAL[label] for label in TILTS)
+        values["tilt"] = declared_range(low, high, place.format(" and ".join(TILTS)))
+    if "rlnDefocus" in typed:
+        defocus = earlier.number(row, "rlnDefocus")
+        values["defocus"] = require_plausible_defocus(defocus, place.format("rlnDefocus"))
+    if "rlnNumberSubtomo" in typed:
+        values["number_subtomos"] = earlier.integer(row, "rlnNumberSubtomo")
+    if "rlnMaskBoundary" in typed:
+        values["boundary"] = Path(typed["rlnMaskBoundary"])
+    more = tuple((label, earlier.number(row, label)) for label in OPTICS if label in typed)
+    return replace(tomogram, **values, optics=tomogram.optics + more)
+
+
+def _typed(
+    tomogram: KnownTomogram, earlier: Star, row: dict[str, str], settings: PrepareStarSettings
+) -> dict[str, str]:
+    """Cells of the table that is replaced, other than the usual ones, that no option, file or other table tells."""
+    is_open = {
+        "rlnTiltMin": tomogram.tilt is None and settings.tilt_min is None,
+        "rlnTiltMax": tomogram.tilt is None and settings.tilt_max is None,
+        "rlnDefocus": not tomogram.defocus and settings.defocus is None,
+        "rlnNumberSubtomo": tomogram.number_subtomos is None and settings.number_subtomos is None,
+        "rlnMaskBoundary": tomogram.boundary is None,
+        **{label: label not in dict(tomogram.optics) for label in OPTICS},
+    }
+    cells = {label: cell for label in is_open if is_open[label] and (cell := earlier.text(row, label))}
+    return {label: cell for label, cell in cells.items() if label not in USUAL or _shown(cell) != f"{USUAL[label]:g}"}
+
+
+def _changes(earlier: Star, star: Star) -> list[str]:
+    """What rows of the same files say otherwise than before, for each column: the first of them, how many more."""
+    found: dict[str, list[str]] = {}
+    rows = _by_file(earlier)
+    for row in star.rows:
+        before = rows.get(_file(row["rlnMicrographName"]), {})
+        for label in before.keys() & row.keys() - {"rlnIndex", "rlnMicrographName"}:
+            if (was := _shown(before[label])) != (now := _shown(row[label])):
+                name = Path(row["rlnMicrographName"]).name
+                found.setdefault(label, []).append(f"{label} of {name} {now}, before {was}")
+    more = {label: f" (and {len(said) - 1} more)" if len(said) > 1 else "" for label, said in found.items()}
+    return [found[label][0] + more[label] for label in star.labels if label in found]
+
+
+def _shown(cell: str) -> str:
+    try:
+        return f"{float(cell):g}"
+    except ValueError:
+        return cell
+
+
 def _completed(tomogram: KnownTomogram, settings: PrepareStarSettings) -> KnownTomogram:
     """With what the options say, which comes first."""
     tilt, defocus = tomogram.tilt, tomogram.defocus
@@ -109,6 +193,7 @@ def _completed(tomogram: KnownTomogram, settings: PrepareStarSettings) -> KnownT
         tomogram,
         tilt=tilt,
         defocus=defocus if settings.defocus is None else settings.defocus,
+        number_subtomos=settings.number_subtomos or tomogram.number_subtomos,
         voxel_size=_voxel_size(open_volume(tomogram.path or tomogram.halves[0]), voxel_size),
     )
 
@@ -129,8 +214,9 @@ def _row(
         star.set(row, label, value)
     if settings.ctf_state or tomogram.ctf_state:
         star.set(row, CTF_STATE, settings.ctf_state or tomogram.ctf_state)
-    star.set(row, "rlnNumberSubtomo", settings.number_subtomos)
-    star.set(row, "rlnMaskBoundary", NOT_SET)
+    count = tomogram.number_subtomos
+    star.set(row, "rlnNumberSubtomo", SUBTOMOGRAMS if count is None else count)
+    star.set(row, "rlnMaskBoundary", tomogram.boundary or NOT_SET)
     star.set(row, "rlnTiltMin", float(tilt.minimum))
     star.set(row, "rlnTiltMax", float(tilt.maximum))
     if settings.invert:
@@ -154,11 +240,7 @@ def _row(
 
 def _averages(tomograms: list[KnownTomogram], settings: PrepareStarSettings) -> dict[int, Path]:
     """Files of the whole tomograms to make, by rlnIndex; there is room for them, and they replace no input."""
-    made = {
-        index: Path(settings.average_folder) / f"{tomogram.name}.mrc"
-        for index, tomogram in enumerate(tomograms, 1)
-        if tomogram.path is None
-    }
+    made = {index: _whole(tomogram, settings) for index, tomogram in enumerate(tomograms, 1) if tomogram.path is None}
     require_kept(made.values(), [half for tomogram in tomograms for half in tomogram.halves])
     sizes = {path: volume_bytes(open_volume(tomograms[index - 1].halves[0]).shape) for index, path in made.items()}
     if sizes:

@@ -140,9 +140,11 @@ def test_isonet2s_table_of_halves_alone(run, tmp_path):
         named = {"rlnIndex": number, "rlnTomoName": "None"}
         named |= {f"rlnTomoReconstructedTomogramHalf{n}": file for n, file in enumerate(halves, 1)}
         known = {"rlnPixelSize": 10.0, "rlnDefocus": 35000, "rlnVoltage": 200, "rlnSphericalAberration": 2.7}
-        rest = {"rlnMaskName": "None", "rlnTiltMin": -51, "rlnTiltMax": 57, "rlnNumberSubtomo": 300}
+        rest = {"rlnMaskName": "None", "rlnTiltMin": -51, "rlnTiltMax": 57, "rlnNumberSubtomo": 300 * number}
+        rest["rlnMaskBoundary"] = "TS.mod" if number == 2 else "None"
         rows.append({**named, **known, **rest})
     (tmp_path / "isonet2.star").write_text(loop("", rows))
+    (tmp_path / "TS.mod").write_text("")
     status, log = run("prepare_star", "--from", "isonet2.star")
     assert status == 0 and "2 tomograms of IsoNet2" in log, log
     table = read_star("tomograms.star")
@@ -150,6 +152,8 @@ def test_isonet2s_table_of_halves_alone(run, tmp_path):
     numbers = [table.number(row, f"rln{label}") for label in ("PixelSize", "Defocus", "Voltage", "TiltMin", "TiltMax")]
     assert numbers == [10, 35000, 200, -51, 57]
     assert row["rlnTomoReconstructedTomogramHalf2"] == "split/ODD/TS_2_ODD.mrc"
+    typed = [(row["rlnNumberSubtomo"], row["rlnMaskBoundary"]) for row in table.rows]
+    assert typed == [("300", "None"), ("600", "TS.mod")]
     assert row["rlnMicrographName"] == "averages/TS_2.mrc"
     text = (tmp_path / "isonet2.star").read_text()
     (tmp_path / "turned.star").write_text(text.replace("-51 57", "57 -51"))
