@@ -36,7 +36,7 @@ from isonet_scipion.engine.io.ome_zarr import is_store
 from isonet_scipion.engine.io.report_file import read_report
 from isonet_scipion.engine.io.star import Star, read_star, write_star
 from isonet_scipion.engine.io.tomogram_table import CTF_STATE, HALF_LABELS, INVERTED
-from isonet_scipion.engine.physics.wedge import TiltRange
+from isonet_scipion.engine.physics.wedge import declared_range
 
 PLAIN_ID = re.compile(r"[^./\\\s][^/\\]{0,79}")
 # what the engine and the protocols put after the name of a tomogram
@@ -70,7 +70,7 @@ class Optics:
         if self.tiltMin is None or self.tiltMax is None:
             return False
         try:
-            TiltRange(self.tiltMin, self.tiltMax)
+            declared_range(self.tiltMin, self.tiltMax)
         except EngineError:
             return False
         return True

@@ -5,6 +5,8 @@ from __future__ import annotations
 from enum import Enum
 
 TILT_RANGE = (-60.0, 60.0)  # degrees; where nothing tells it, as IsoNet 0.2
+SUBTOMOGRAMS = 100  # from each tomogram, where nothing tells it, as IsoNet 0.2
+TILT_OPTIONS = "tilt_min and tilt_max"
 CROP_MARGIN = 16  # voxels by which subtomograms are larger than the cubes for training, as IsoNet 0.2
 CUBE_STEP = 16  # voxels; sides of cubes for subtomograms of which nothing is known are multiples of it, as IsoNet 0.2
 ISONET_RAMP = 18  # voxels over which IsoNet 0.2 blends neighbouring tiles

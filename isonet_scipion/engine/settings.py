@@ -19,6 +19,7 @@ from isonet_scipion.engine.conventions import (
     ISONET_RAMP,
     OUTPUT_FORMATS,
     OUTPUT_TYPES,
+    SUBTOMOGRAMS,
     TILT_RANGE,
     Normalisation,
 )
@@ -161,22 +162,27 @@ class PrepareStarSettings:
     )
     defocus: Optional[float] = option(
         None,
-        "Defocus at zero tilt in A, underfocus positive. Default: that of the tilt files or of the table it is from, "
-        "else 0 (unknown).",
+        "Defocus at zero tilt in A, underfocus positive. Default: that of the tilt files, of the table it is from or "
+        "of the table that is replaced, else 0 (unknown).",
     )
     ctf_state: Optional[str] = option(
         None,
         "How the CTF of the tomograms has been treated so far. Default: unknown; raw is assumed.",
         CTF_STATES,
     )
-    number_subtomos: int = option(100, "Number of subtomograms to extract from each tomogram.", least=1)
+    number_subtomos: Optional[int] = option(
+        None,
+        "Number of subtomograms to extract from each tomogram. Default: as the table it is from, or the table that is "
+        f"replaced, says, else {SUBTOMOGRAMS}.",
+        least=1,
+    )
     mask_folder_in: Optional[str] = option(
         None, "Folder of masks of your own, named like the tomograms, with or without _mask. Default: none."
     )
     tilt_min: Optional[float] = option(
         None,
-        "Smallest tilt angle of the tilt series in degrees. Default: that of the tilt files or of the table it is "
-        f"from, else {TILT_RANGE[0]:g}.",
+        "Smallest tilt angle of the tilt series in degrees. Default: that of the tilt files, of the table it is from "
+        f"or of the table that is replaced, else {TILT_RANGE[0]:g}.",
     )
     tilt_max: Optional[float] = option(
         None, f"Largest tilt angle of the tilt series in degrees. Default: as tilt_min, else {TILT_RANGE[1]:g}."

@@ -16,6 +16,8 @@ from pyworkflow.protocol.params import (
     StringParam,
 )
 
+from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.physics.wedge import declared_range
 from isonet_scipion.engine.settings import options
 
 if typing.TYPE_CHECKING:
@@ -160,6 +162,11 @@ def tiltErrors(protocol: Protocol, without: str) -> list[str]:
     low, high = protocol.tiltMin.get(), protocol.tiltMax.get()
     if low is not None and high is not None and low >= high:
         return ["*Tilt range*: 'from' must be smaller than 'to'."]
+    try:
+        if low is not None and high is not None:
+            declared_range(low, high)
+    except EngineError as error:
+        return [f"*Tilt range*: {error.why}. {error.remedy}"]
     if without:
         return [f"*Tilt range*: the acquisition of {without} does not have it (or an impossible one), so give it here."]
     return []

@@ -15,7 +15,7 @@ from tomo.objects import SetOfCoordinates3D, SetOfSubTomograms, SetOfTomograms, 
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.network.model_file import read_metadata
 from isonet_scipion.engine.physics.ctf import CtfParameters
-from isonet_scipion.engine.physics.wedge import TiltRange
+from isonet_scipion.engine.physics.wedge import TiltRange, declared_range
 from isonet_scipion.isonet_folder import VERSIONS, IsoNetFolder
 from isonet_scipion.objects import IsoNetModel
 from isonet_scipion.protocols.form import Within, isFilledIn
@@ -135,7 +135,7 @@ class ProtIsoNetImportProject(EMProtocol):
         if not self.projectFolder.get() or not os.path.isdir(self.projectFolder.get()):
             return [f"*Project folder* does not exist: {self.projectFolder.get()}"]
         try:
-            TiltRange(self.tiltMin.get(), self.tiltMax.get())
+            declared_range(self.tiltMin.get(), self.tiltMax.get())
             folder = self._folder()
             # reads every file's header
             tomograms = folder.tomograms("tomograms", lambda path, name: path)

@@ -14,7 +14,7 @@ import numpy as np
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.files import require_file
 from isonet_scipion.engine.io.imod_model import read_contours
-from isonet_scipion.engine.io.other_programs import located
+from isonet_scipion.engine.io.other_programs import located, tell_others_here
 from isonet_scipion.engine.io.star import Star, find_table
 from isonet_scipion.engine.io.tilt_files import series_name
 from isonet_scipion.engine.settings import COORDINATE_UNITS
@@ -294,6 +294,7 @@ def _listed(
 ) -> list[Points]:
     """What RELION's optimisation sets and lists of files to import name."""
     points = []
+    tell_others_here(table, [label])
     for row in table.rows:
         named = table.text(row, label)
         if named is None:

@@ -38,6 +38,7 @@ SIGNED_BYTES = 1  # bit of IMOD's flags
 BYTE_PLANES = 24  # looked at where the header does not tell whether bytes have a sign
 CLEARLY = 10.0  # as many voxels near one end of the grey values as near the other
 HEADER_BYTES = 1024
+USUAL_AXES = (1, 2, 3)  # of columns, rows and sections: x, y, z
 EXTENDED_LENGTH = slice(92, 96)  # bytes of the header that tell the extended header's length
 _warnings_lock = threading.Lock()  # Python catches warnings for all threads at once
 MARK = b"isonet_scipion "  # how a label begins that tells by what a file was made
@@ -82,8 +83,8 @@ def open_volume(path: str | os.PathLike[str]) -> Volume:
     Raises
     ------
     EngineError
-        If the file is missing, empty, truncated, no MRC file, complex, or not a volume, or its voxels are not cubes; of
-        a folder, also as of `open_store`.
+        If the file is missing, empty, truncated, no MRC file, complex, or not a volume, or its voxels are not cubes, or
+        its axes are stored in another order than x, y, z; of a folder, also as of `open_store`.
 
     Examples
     --------
@@ -113,6 +114,7 @@ def open_volume(path: str | os.PathLike[str]) -> Volume:
     if data.ndim == 4 and data.shape[0] == 1:
         data = data[0]
     _require_real_volume(path, data.shape, data.dtype)
+    odd_axes = _odd_axes(header, path)
     assumed = None
     if data.dtype == np.int8:
         unsigned, assumed = _unsigned_bytes(header, data)
@@ -125,7 +127,7 @@ def open_volume(path: str | os.PathLike[str]) -> Volume:
         (int(header.nxstart), int(header.nystart), int(header.nzstart)),
         tuple(bytes(label) for label in header.label[: int(np.clip(header.nlabl, 0, 10))]),
         str(path),
-        tuple(dict.fromkeys(str(warning.message) for warning in odd)),
+        (*dict.fromkeys(str(warning.message) for warning in odd), *odd_axes),
         assumed,
     )
 
@@ -142,6 +144,22 @@ def _require_real_volume(path: str | os.PathLike[str], shape: tuple[int, ...], d
         raise EngineError(str(path), f"its shape {shape} is not that of a volume", "Give a reconstructed tomogram.")
     if dtype.kind not in "iuf":
         raise EngineError(str(path), f"its voxels are {dtype}, not real numbers", "Save it as float32.")
+
+
+def _odd_axes(header: Any, path: str | os.PathLike[str]) -> tuple[str, ...]:
+    """What is odd with the axes that a header tells; an EngineError where it tells another order than x, y, z."""
+    axes = tuple(int(header[name]) for name in ("mapc", "mapr", "maps"))
+    if axes in (USUAL_AXES, (0, 0, 0)):
+        return ()
+    if sorted(axes) != sorted(USUAL_AXES):  # as IMOD takes it
+        return (f"its axes (MAPC, MAPR, MAPS) are {axes}, taken as {USUAL_AXES}",)
+    # IMOD and mrcfile show the voxels as they stand, so the file does not tell whether header or voxels are right
+    raise EngineError(
+        str(path),
+        f"its header tells another order of axes: MAPC, MAPR, MAPS are {axes}, not {USUAL_AXES}",
+        "If it looks right in 3dmod, which ignores them, write 1, 2, 3 there (in Python: mrcfile.open(path, 'r+'), "
+        "header.mapc, mapr, maps). Else put its voxels in that order first (IMOD: clip flipyz, flipxz or flipxy).",
+    )
 
 
 def _require_length(file: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,11 +15,13 @@ from isonet_scipion.engine.io.ome_zarr import is_store
 from isonet_scipion.engine.io.star import Star, find_table
 from isonet_scipion.engine.io.tilt_files import HALVES, TiltSeries, half_name, read_tilt_file, series_name
 from isonet_scipion.engine.io.tomogram_table import HALF_LABELS
-from isonet_scipion.engine.physics.wedge import TiltRange
+from isonet_scipion.engine.physics.wedge import TiltRange, declared_range
 
 log = logging.getLogger(__name__)
 WHOLE = "rlnTomoReconstructedTomogram"
 RELION_SERIES = "rlnTomoTiltSeriesStarFile"
+VOLUMES = ("rlnTomoName", WHOLE, *HALF_LABELS)  # columns of files, by IsoNet2 and RELION
+BESIDE = (RELION_SERIES, "rlnMaskName", "rlnMaskBoundary")  # that are not in the folder of the tomograms
 VOLUME_SUFFIXES = (".mrc", ".rec", ".zarr")
 WARP_TOMOGRAMS = ("reconstruction", "reconstruction/even", "reconstruction/odd")
 OPTICS = ("rlnVoltage", "rlnSphericalAberration", "rlnAmplitudeContrast")
@@ -38,6 +40,8 @@ class KnownTomogram:
     mask: Path | None = None
     optics: tuple[tuple[str, float], ...] = ()  # labels of OPTICS and their values
     ctf_state: str | None = None  # of CTF_STATES
+    boundary: Path | None = None  # of the mask
+    number_subtomos: int | None = None
 
 
 def is_volume(path: Path) -> bool:
@@ -50,22 +54,24 @@ def with_their_halves(paths: list[Path]) -> list[KnownTomogram]:
     wholes = [path for path in paths if half_name(path) == series_name(path)]
     found, others = [], [path for path in paths if path not in wholes]
     for path in wholes:
-        halves = [other for other in others if half_name(other) == series_name(path)]
+        halves = sorted((other for other in others if half_name(other) == series_name(path)), key=_is_odd)
         alone = sum(series_name(whole) == series_name(path) for whole in wholes) == 1
-        found.append(
-            KnownTomogram(path.stem, path, tuple(sorted(halves, key=_is_odd)) if len(halves) == 2 and alone else ())
-        )
+        found.append(KnownTomogram(path.stem, path, tuple(halves) if _are_a_pair(halves) and alone else ()))
         if found[-1].halves:
             log.info("%s: its halves are %s and %s", path, *found[-1].halves)
             others = [other for other in others if other not in halves]
     for name in dict.fromkeys(half_name(path) for path in others):
         halves = sorted((path for path in others if half_name(path) == name), key=_is_odd)
-        if len(halves) == 2 and [_is_odd(half) for half in halves] == [False, True]:
+        if _are_a_pair(halves):
             log.info("%s: taken as the mean of its halves, %s and %s", name, *halves)
             found.append(KnownTomogram(name, None, tuple(halves)))
         else:
             found += [KnownTomogram(half.stem, half) for half in halves]
     return found
+
+
+def _are_a_pair(halves: Sequence[Path]) -> bool:
+    return [_is_odd(half) for half in halves] == [False, True]
 
 
 def _is_odd(path: Path) -> bool:
@@ -102,14 +108,14 @@ def read_tomograms(source: str, folder: str | None) -> tuple[str, list[KnownTomo
             return "copick or the CryoET Data Portal", [KnownTomogram(name, store) for name, store in runs]
         return "Warp", list(_warp(Path(source), folder))
     if (table := find_table(source, ["rlnTomoName", RELION_SERIES])) is not None:
-        return "RELION 5", [_relion(table, row, folder) for row in table.rows]
+        return "RELION 5", _tomograms(_relion, table, folder)
     for label in (WHOLE, HALF_LABELS[0]):
         table = find_table(source, ["rlnTomoName", label])
         if table is not None and "rlnIndex" not in table.labels:
-            return "RELION 5", [_relion(table, row, folder) for row in table.rows]
+            return "RELION 5", _tomograms(_relion, table, folder)
     table = find_table(source, ["rlnIndex", "rlnTomoName", "rlnPixelSize"])
     if table is not None and "rlnMicrographName" not in table.labels:
-        return "IsoNet2", [_isonet2(table, row, folder) for row in table.rows]
+        return "IsoNet2", _tomograms(_isonet2, table, folder)
     why = "it is not a table of tomograms of RELION 5 or IsoNet2"
     if table is not None or find_table(source, ["rlnIndex", "rlnMicrographName", "rlnPixelSize"]):
         why = "it is a table for this program already"
@@ -117,22 +123,48 @@ def read_tomograms(source: str, folder: str | None) -> tuple[str, list[KnownTomo
 
 
 def located(path: str, table: str, folder: str | None = None) -> Path:
-    """A file that a table names: in `folder` by its name, else as it is, else from the folders above the table.
+    """A file that a table names: in `folder` by its name, else in the folders above the table, else as it is.
 
-    RELION names files from its project's folder, which is above that of the table.
+    RELION names files from its project's folder, which is above that of the table, and alike in every project.
 
     Raises
     ------
     EngineError
         If it is in none of these places.
     """
-    bases = [Path(), *Path(os.path.abspath(table)).parents]
-    candidates = [Path(folder, Path(path).name)] if folder else [base / path for base in bases]
-    for candidate in candidates:
-        if candidate.is_file() or is_store(candidate):
-            return candidate
-    where = folder or "the working directory or in the folders above the table"
+    here = Path(path)
+    bases = [*Path(os.path.abspath(table)).parents, Path()]
+    for candidate in [Path(folder, here.name)] if folder else [base / path for base in bases]:
+        if _is_there(candidate):
+            return here if not folder and _is_there(here) and here.samefile(candidate) else candidate
+    where = folder or "the folders above the table or in the working directory"
     raise EngineError(table, f"it names {path}, which is not in {where}", "Name the folder that holds the tomograms.")
+
+
+def _is_there(path: Path) -> bool:
+    return path.is_file() or is_store(path)
+
+
+def tell_others_here(table: Star, labels: Iterable[str]) -> None:
+    """Log a line about files of these columns that are not the ones of that name below the working directory."""
+    names = dict.fromkeys(name for row in table.rows for label in labels if (name := table.text(row, label)))
+    others = [name for name in names if _is_there(Path(name)) and not Path(name).samefile(located(name, table.path))]
+    if others:
+        log.warning(
+            "%s: %s%s is taken as %s, from a folder above the table, not from the working directory, which has another",
+            table.path,
+            others[0],
+            f" (and {len(others) - 1} more)" if len(others) > 1 else "",
+            located(others[0], table.path),
+        )
+
+
+def _tomograms(
+    read: Callable[[Star, dict[str, str], str | None], KnownTomogram], table: Star, folder: str | None
+) -> list[KnownTomogram]:
+    tomograms = [read(table, row, folder) for row in table.rows]
+    tell_others_here(table, BESIDE if folder else (*VOLUMES, *BESIDE))
+    return tomograms
 
 
 def _number(table: Star, row: dict[str, str], label: str) -> float | None:
@@ -187,20 +219,24 @@ def _relion_series(table: Star, row: dict[str, str]) -> TiltSeries | None:
 
 def _isonet2(table: Star, row: dict[str, str], folder: str | None) -> KnownTomogram:
     halves, whole = _halves(table, row, folder), table.text(row, "rlnTomoName")
+    number = row["rlnIndex"]
     if not whole and not halves:
-        number = row["rlnIndex"]
         raise EngineError(table.path, f"rlnIndex {number} has neither a tomogram nor its halves", "Correct the table.")
     low, high = (_number(table, row, f"rlnTilt{end}") for end in ("Min", "Max"))
-    mask = table.text(row, "rlnMaskName")
+    place = f"{table.path}, rlnTiltMin and rlnTiltMax"
+    mask, boundary = (table.text(row, f"rlnMask{label}") for label in ("Name", "Boundary"))
+    count = _number(table, row, "rlnNumberSubtomo")
     return KnownTomogram(
         Path(whole).stem if whole else half_name(halves[0]),
         located(whole, table.path, folder) if whole else None,
         halves,
         table.number(row, "rlnPixelSize"),
         _number(table, row, "rlnDefocus") or None,
-        None if low is None or high is None else TiltRange(low, high),
+        None if low is None or high is None else declared_range(low, high, f"{place} of rlnIndex {number}"),
         located(mask, table.path) if mask else None,
         _optics(table, row),
+        boundary=located(boundary, table.path) if boundary else None,
+        number_subtomos=None if count is None else table.integer(row, "rlnNumberSubtomo"),
     )
 
 

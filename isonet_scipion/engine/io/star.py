@@ -1,8 +1,8 @@
-"""STAR tables: one loop of text cells, read and written with emtable."""
+"""STAR tables: one loop of text cells, written with emtable; it takes a row that begins with data_ for the end."""
 
 from __future__ import annotations
 
-import io
+import itertools
 import logging
 import math
 import os
@@ -92,13 +92,6 @@ class Star:
         return next(number for number, other in enumerate(self.rows, 1) if other is row)
 
 
-class _Reader(Table.Reader):  # type: ignore[misc]  # emtable has no types
-    """emtable's reader, with quotes recognised in every row and not only where the first one has some."""
-
-    def _setSplitFunc(self, line: str) -> None:
-        self._split = _split_cells
-
-
 def _split_cells(line: str) -> list[str]:
     return [double or single or plain for double, single, plain in _CELL.findall(line)]
 
@@ -147,13 +140,11 @@ def _read_blocks(path: str | os.PathLike[str]) -> list[list[str]]:
 def _as_star(block: list[str], path: str | os.PathLike[str]) -> Star:
     try:
         block = _looped(block)
-        _check_cells(block)
-        reader = _Reader(io.StringIO("\n".join(block) + "\n"), guessType=False)
-        columns = list(reader.getColumnNames())
-        rows = [dict(row._asdict()) for row in reader]
-    except Exception as error:  # emtable raises bare Exception, TypeError and ValueError
+        labels = _labels(block)
+        rows = [dict(zip(labels, cells)) for cells in _cells(block, labels)]
+    except ValueError as error:
         raise _no_table(path, error) from error
-    return Star(columns, rows, str(path), block[0].split()[0][len("data_") :])
+    return Star(labels, rows, str(path), block[0].split()[0][len("data_") :])
 
 
 def _no_table(path: str | os.PathLike[str], error: Exception) -> EngineError:
@@ -167,7 +158,7 @@ def _no_table(path: str | os.PathLike[str], error: Exception) -> EngineError:
 def _looped(block: list[str]) -> list[str]:
     """A block without loop, of lines `_label value` as some programs write tables of one row, as one with a loop."""
     pairs = [line.split(maxsplit=1) for line in block[1:]]
-    if "loop_" in (line.strip() for line in block) or not all(len(pair) == 2 for pair in pairs):
+    if any(_only_word(line) == "loop_" for line in block) or not all(len(pair) == 2 for pair in pairs):
         return block
     if not all(label[0] == "_" and value[0] != "#" and len(_split_cells(value)) == 1 for label, value in pairs):
         return block
@@ -209,33 +200,41 @@ def warn_of_lost_columns(path: str | os.PathLike[str], earlier: Star, star: Star
 
 
 def _blocks(text: str) -> list[list[str]]:
-    """The lines of each data_ block; emtable stops at an empty line and knows no comments, so these are left out."""
+    """The lines of each data_ block, without empty ones and comments."""
     blocks: list[list[str]] = []
     for line in text.split("\n"):
-        if line.startswith("data_"):
+        if line.startswith("data_") and _only_word(line):
             blocks.append([])
         if blocks and line.strip() and line.strip()[0] != "#":
             blocks[-1].append(line)
     if not blocks:
-        raise ValueError("no line starts with data_")
+        raise ValueError("no line is a single word data_")
     return blocks
 
 
+def _only_word(line: str) -> str:
+    """The word of a line that has no other, apart from a comment; more are a row, whose first cell may be data_02."""
+    words = line.split(maxsplit=1)
+    return words[0] if len(words) == 1 or (words and words[1][0] == "#") else ""
+
+
 def _labels(block: list[str]) -> list[str]:
-    return [line.split()[0][1:] for line in block if line.lstrip().startswith("_")]
+    lines = [line for line in block[1:] if _only_word(line) != "loop_"]
+    return [line.split()[0][1:] for line in itertools.takewhile(lambda line: line.lstrip().startswith("_"), lines)]
 
 
-def _check_cells(block: list[str]) -> None:
-    """Raise a ValueError unless each row has one cell per label: emtable drops what is too much."""
-    labels = _labels(block)
+def _cells(block: list[str], labels: list[str]) -> list[list[str]]:
+    """The cells of each row of a block; a ValueError unless it has a loop and each row one cell per label."""
+    if not labels or _only_word(block[1]) != "loop_":
+        raise ValueError("lines _label after a line loop_ are missing")
     repeated = {label for label, count in Counter(labels).items() if count > 1}
     if repeated:
         raise ValueError(f"the column {', '.join('_' + label for label in sorted(repeated))} stands there twice")
-    rows = [line for line in block if not line.lstrip().startswith(("_", "data_", "loop_"))]
-    for number, line in enumerate(rows, 1):
-        count = len(_split_cells(line))
-        if count != len(labels):
-            raise ValueError(f"row {number} has {count} cells, not {len(labels)}; quote names with spaces")
+    rows = [_split_cells(line) for line in block[2 + len(labels) :]]
+    for number, row in enumerate(rows, 1):
+        if len(row) != len(labels):
+            raise ValueError(f"row {number} has {len(row)} cells, not {len(labels)}; quote names with spaces")
+    return rows
 
 
 def write_star(path: str | os.PathLike[str], star: Star, since: State | bool = True) -> None:
@@ -262,7 +261,7 @@ def _quoted(cell: str, path: str | os.PathLike[str]) -> str:
     quote = '"' if '"' not in cell else "'"
     if quote in cell or "\n" in cell or "\r" in cell or not _is_text(cell):
         raise EngineError(str(path), f"the text {cell!r} can't stand in a STAR table", "Rename the file.")
-    # a bare cell must not look like a label, a comment or the start of another table
+    # a bare cell must not look like a label, a comment or, to emtable and starfile, the start of another table
     bare = cell and not re.search(r"[\s'\"#]|^(_|data_|loop_)", cell)
     return cell if bare else f"{quote}{cell}{quote}"
 

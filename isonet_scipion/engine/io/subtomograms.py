@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from isonet_scipion.engine.arrays import fingerprint
-from isonet_scipion.engine.conventions import TILT_RANGE, Normalisation
+from isonet_scipion.engine.conventions import TILT_OPTIONS, TILT_RANGE, Normalisation
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.mrc import Volume, open_volume, read_float
 from isonet_scipion.engine.physics.borders import find_border, mirrored_into
 from isonet_scipion.engine.physics.grey_scale import GreyScale, Shown, measure
-from isonet_scipion.engine.physics.wedge import TiltRange
+from isonet_scipion.engine.physics.wedge import TiltRange, declared_range
 from isonet_scipion.engine.physics.withheld_tilts import withheld_part
 
 if TYPE_CHECKING:
@@ -78,7 +78,8 @@ def read_subtomograms(
     Raises
     ------
     EngineError
-        If one can't be read, is no cube, or of another size than the first, or all are blank.
+        If one can't be read, is no cube, of another size than the first, or its tilt range is impossible, or all are
+        blank.
     """
     table.require(["rlnImageName"])
     subtomograms: list[Subtomogram] = []
@@ -104,9 +105,10 @@ def read_subtomograms(
         if border is not None:
             bordered.append(volume.path)
             data = mirrored_into(data, ~border.data())
-        tilt_range = TiltRange(
+        tilt_range = declared_range(
             table.number(row, "rlnTiltMin", TILT_RANGE[0]) if tilt[0] is None else tilt[0],
             table.number(row, "rlnTiltMax", TILT_RANGE[1]) if tilt[1] is None else tilt[1],
+            TILT_OPTIONS if None not in tilt else f"{table.path}, rlnTiltMin and rlnTiltMax of {volume.path}",
         )
         grey_scale = measure(np.negative(data, out=data), normalisation)
         stem = Path(volume.path).stem

@@ -6,9 +6,10 @@ Angles have IMOD's sign. Warp's are the negative of that.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,11 +20,12 @@ import numpy as np
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.files import require_file
 from isonet_scipion.engine.io.star import read_star
-from isonet_scipion.engine.physics.wedge import TiltRange
+from isonet_scipion.engine.physics.wedge import TiltRange, declared_range
 
 if TYPE_CHECKING:
     from isonet_scipion.engine.arrays import Doubles, Flags
 
+log = logging.getLogger(__name__)
 MICROMETRE = 1e4  # A
 MOST_TILT = 90.0  # degrees
 # what programs add to the name of a tilt series: voxel size, binning, kind of volume, kind of file
@@ -74,7 +76,7 @@ def read_tilt_file(path: str | os.PathLike[str]) -> TiltSeries:
     Raises
     ------
     EngineError
-        If it can't be read, or holds fewer than two angles, or angles that are impossible.
+        If it can't be read, or holds fewer than two angles, or angles that are impossible or in radians.
     """
     file = require_file(path, "tilt file")
     try:
@@ -91,6 +93,7 @@ def read_tilt_file(path: str | os.PathLike[str]) -> TiltSeries:
             f"its {len(angles)} tilt angles ({shown}) are not those of a tilt series",
             "Correct it, or give --tilt_min and --tilt_max.",
         )
+    declared_range(float(angles.min()), float(angles.max()), str(path))
     return series
 
 
@@ -125,6 +128,21 @@ def find_tilt_file(folder: str, name: str) -> Path:
         why = several if best else f"it has no tilt file ({', '.join(READERS)}) of {wanted}"
         raise EngineError(folder, why, "Name one for each tomogram, like the tomogram.")
     return best[0]
+
+
+def find_tilt_files(folder: str, names: Sequence[str]) -> list[Path]:
+    """The tilt file of each of the tomograms, as `find_tilt_file`; those that serve several tilt series are told."""
+    files = [find_tilt_file(folder, name) for name in names]
+    for file in dict.fromkeys(files):
+        series = dict.fromkeys(half_name(name) for name, found in zip(names, files) if found == file)
+        if len(series) > 1:
+            log.warning(
+                "%s: it is taken for %s, whose names begin alike. If they are different tilt series, put a tilt file "
+                "for each there",
+                file,
+                " and ".join(series),
+            )
+    return files
 
 
 def _begins(name: str, beginning: str) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from isonet_scipion.engine.conventions import CORRECTED, CTF_STATES, TILT_RANGE
+from isonet_scipion.engine.conventions import CORRECTED, CTF_STATES, TILT_OPTIONS, TILT_RANGE
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.files import ATTEMPTS, ChangedMeanwhile, entry_of, file_state, require_kept
 from isonet_scipion.engine.io.mrc import (
@@ -25,7 +25,7 @@ from isonet_scipion.engine.io.mrc import (
 from isonet_scipion.engine.io.number_formats import SCALE
 from isonet_scipion.engine.io.star import Star, parse_index_list, read_star, tomogram_names, write_star
 from isonet_scipion.engine.physics.ctf import CtfParameters, require_plausible_defocus
-from isonet_scipion.engine.physics.wedge import TiltRange
+from isonet_scipion.engine.physics.wedge import TiltRange, declared_range
 
 log = logging.getLogger(__name__)
 NAMING = ("rlnMicrographName", "rlnDeconvTomoName", "rlnMaskName", "rlnCorrectedTomoName")  # columns of files
@@ -64,14 +64,12 @@ class TomogramEntry:
 
     def tilt_range(self, minimum: float | None = None, maximum: float | None = None) -> TiltRange:
         """As `tilt`; degrees that are given here override the table's."""
-        try:
-            return TiltRange(
-                self.number("rlnTiltMin", TILT_RANGE[0]) if minimum is None else minimum,
-                self.number("rlnTiltMax", TILT_RANGE[1]) if maximum is None else maximum,
-            )
-        except EngineError as error:
-            what = f"{self.star.path}, rlnTiltMin and rlnTiltMax of {self.path}"
-            raise EngineError(what, error.why, error.remedy) from error
+        given = None not in (minimum, maximum)
+        return declared_range(
+            self.number("rlnTiltMin", TILT_RANGE[0]) if minimum is None else minimum,
+            self.number("rlnTiltMax", TILT_RANGE[1]) if maximum is None else maximum,
+            TILT_OPTIONS if given else f"{self.star.path}, rlnTiltMin and rlnTiltMax of {self.path}",
+        )
 
     @property
     def defocus(self) -> float:

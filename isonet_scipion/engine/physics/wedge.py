@@ -18,6 +18,8 @@ from isonet_scipion.engine.errors import EngineError
 if TYPE_CHECKING:
     from isonet_scipion.engine.arrays import Doubles, Flags, Floats, Reals
 
+NARROWEST = 10.0  # degrees between the outermost tilts of a tilt series; less is a slip
+MOST_RADIANS = 1.6  # of a tilt
 TILT_TOLERANCE = 3.0  # degrees by which a tomogram's range may differ from the one that a model was trained for
 
 
@@ -46,6 +48,34 @@ class TiltRange:
     def symmetric(self) -> bool:
         """Whether it reaches as far on both sides of 0."""
         return self.minimum == -self.maximum
+
+
+def declared_range(minimum: float, maximum: float, what: str = "tilt range") -> TiltRange:
+    """The tilt range that a file, a table or an option says.
+
+    Parameters
+    ----------
+    minimum, maximum : float
+        In degrees.
+    what : str
+        Names the file or the option.
+
+    Raises
+    ------
+    EngineError
+        If it is impossible, or too narrow for a tilt series, as one in radians is.
+    """
+    try:
+        tilt = TiltRange(minimum, maximum)
+    except EngineError as error:
+        raise EngineError(what, error.why, error.remedy) from error
+    if maximum - minimum < NARROWEST:
+        why, meant = f"{minimum:g}..{maximum:g} degrees is too narrow for a tilt series", ""
+        if max(abs(minimum), abs(maximum)) <= MOST_RADIANS:
+            why += "; it looks like radians"
+            meant = f", probably {np.degrees(minimum):.1f} and {np.degrees(maximum):.1f}"
+        raise EngineError(what, why, f"Give the smallest and the largest tilt angle in degrees{meant}.")
+    return tilt
 
 
 def measured(kz: Doubles, kx: Doubles, tilt: TiltRange) -> Flags:

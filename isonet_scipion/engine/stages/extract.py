@@ -10,7 +10,7 @@ import numpy as np
 
 from isonet_scipion.engine.arrays import Integers, require_numbers
 from isonet_scipion.engine.command import Command, value_of
-from isonet_scipion.engine.conventions import CROP_MARGIN
+from isonet_scipion.engine.conventions import CROP_MARGIN, SUBTOMOGRAMS
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.coordinates import Coordinates, read_points
 from isonet_scipion.engine.io.coordinates import centres as given_centres
@@ -114,7 +114,7 @@ def _centres(
     if points is not None:
         return _given_centres(given_centres(points, entry, volume.shape), entry, first, last, border)
     mask = None if path is None else open_mask(path, volume, entry.voxel_size)
-    count = entry.star.integer(entry.row, "rlnNumberSubtomo", 100)
+    count = entry.star.integer(entry.row, "rlnNumberSubtomo", SUBTOMOGRAMS)
     if not 0 <= count <= volume.data.size:
         raise EngineError(
             entry.star.path, f"_rlnNumberSubtomo is {count} for {entry.path}", "Give a number such as 100."

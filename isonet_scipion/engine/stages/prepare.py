@@ -6,9 +6,10 @@ import logging
 import os
 from dataclasses import astuple, replace
 from pathlib import Path
+from typing import Any
 
 from isonet_scipion.engine.command import Command, value_of
-from isonet_scipion.engine.conventions import TILT_RANGE
+from isonet_scipion.engine.conventions import SUBTOMOGRAMS, TILT_OPTIONS, TILT_RANGE
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.files import require_kept
 from isonet_scipion.engine.io.mrc import (
@@ -23,6 +24,7 @@ from isonet_scipion.engine.io.mrc import (
     write_mean,
 )
 from isonet_scipion.engine.io.other_programs import (
+    OPTICS,
     VOLUME_SUFFIXES,
     KnownTomogram,
     is_volume,
@@ -38,16 +40,18 @@ from isonet_scipion.engine.io.star import (
     warn_of_lost_columns,
     write_star,
 )
-from isonet_scipion.engine.io.tilt_files import find_tilt_file, half_name, read_tilt_file
+from isonet_scipion.engine.io.tilt_files import find_tilt_files, half_name, read_tilt_file
 from isonet_scipion.engine.io.tomogram_table import CTF_STATE, HALF_LABELS, INVERTED
 from isonet_scipion.engine.network.unet import cube_size_warning
 from isonet_scipion.engine.physics.ctf import require_plausible_defocus
-from isonet_scipion.engine.physics.wedge import TiltRange
+from isonet_scipion.engine.physics.wedge import TiltRange, declared_range
 from isonet_scipion.engine.process.disk import growth, require_space
 from isonet_scipion.engine.sampling.crops import usual_cube_size
 from isonet_scipion.engine.settings import PrepareStarSettings, PrepareSubtomoStarSettings
 
 log = logging.getLogger(__name__)
+TILTS = ("rlnTiltMin", "rlnTiltMax")
+USUAL = {**dict(zip(TILTS, TILT_RANGE)), "rlnDefocus": 0, "rlnNumberSubtomo": SUBTOMOGRAMS}  # where nothing tells
 CONVERTIBLE = (".hdf", ".em", ".map", ".nrrd", ".tif", ".tiff", ".spi", ".vol")  # formats of other programs
 
 
@@ -60,7 +64,11 @@ def prepare_star(folder: str | None, settings: PrepareStarSettings) -> None:
     if settings.from_:
         require_kept([settings.output_star], [settings.from_])
     earlier = table_to_replace(settings.output_star, ("rlnIndex", "rlnMicrographName"))
-    tomograms = [_completed(tomogram, settings) for tomogram in _listed(folder, settings)]
+    tomograms = _with_tilt_files(_listed(folder, settings), settings.tilt_files)
+    rows = _by_file(earlier)
+    for index, tomogram in enumerate(tomograms):
+        row = rows.get(_file(_whole(tomogram, settings)), {})
+        tomograms[index] = _completed(_as_before(tomogram, earlier, row, settings), settings)
     # all is looked at before the first average is written
     star, averages = Star([]), _averages(tomograms, settings)
     for index, tomogram in enumerate(tomograms, 1):
@@ -70,6 +78,8 @@ def prepare_star(folder: str | None, settings: PrepareStarSettings) -> None:
         write_mean(target, [open_volume(half) for half in tomograms[index - 1].halves], size)
         log.info("%s: the mean of the halves of %s", target, tomograms[index - 1].name)
     write_star(settings.output_star, star)
+    if changes := _changes(earlier, star):
+        log.info("%s: other than in the table that was there: %s", settings.output_star, "; ".join(changes))
     warn_of_lost_columns(settings.output_star, earlier, star)
     _tell(settings.output_star, tomograms)
 
@@ -87,25 +97,109 @@ def _listed(folder: str | None, settings: PrepareStarSettings) -> list[KnownTomo
     return tomograms
 
 
-def _completed(tomogram: KnownTomogram, settings: PrepareStarSettings) -> KnownTomogram:
-    """With what the options and the tilt files say, which comes first."""
-    tilt, defocus = tomogram.tilt, tomogram.defocus
-    if settings.tilt_files:
-        file = find_tilt_file(settings.tilt_files, tomogram.name)
+def _with_tilt_files(tomograms: list[KnownTomogram], folder: str | None) -> list[KnownTomogram]:
+    """With what the tilt files say, which comes before what the table does that they are from."""
+    if folder is None:
+        return tomograms
+    found = []
+    for tomogram, file in zip(tomograms, find_tilt_files(folder, [tomogram.name for tomogram in tomograms])):
         series = read_tilt_file(file)
-        tilt, defocus = series.tilt, series.defocus or defocus
-        log.info("%s: %d tilts, %g..%g degrees, by %s", tomogram.name, len(series.angles), *astuple(tilt), file)
+        found.append(replace(tomogram, tilt=series.tilt, defocus=series.defocus or tomogram.defocus))
+        log.info("%s: %d tilts, %g..%g degrees, by %s", tomogram.name, len(series.angles), *astuple(series.tilt), file)
+    return found
+
+
+def _whole(tomogram: KnownTomogram, settings: PrepareStarSettings) -> Path:
+    """The file of a tomogram, there or to be made of its halves."""
+    return tomogram.path or Path(settings.average_folder) / f"{tomogram.name}.mrc"
+
+
+def _file(path: str | Path) -> str:
+    return os.path.realpath(path) if "\0" not in str(path) else str(path)
+
+
+def _by_file(table: Star) -> dict[str, dict[str, str]]:
+    return {_file(row["rlnMicrographName"]): row for row in table.rows}
+
+
+def _as_before(
+    tomogram: KnownTomogram, earlier: Star, row: dict[str, str], settings: PrepareStarSettings
+) -> KnownTomogram:
+    """With what its row in the table that is replaced says and nothing else does: it may have been typed there."""
+    typed = _typed(tomogram, earlier, row, settings)
+    if not typed:
+        return tomogram
+    cells = ", ".join(f"{label} {_shown(cell)}" for label, cell in typed.items())
+    log.info("%s: kept from the table that was there: %s", tomogram.name, cells)
+    place = f"{earlier.path}, {{}} of {tomogram.name}"
+    values: dict[str, Any] = {}
+    if typed.keys() & set(TILTS):
+        low, high = (earlier.number(row, label) if label in typed else USUAL[label] for label in TILTS)
+        values["tilt"] = declared_range(low, high, place.format(" and ".join(TILTS)))
+    if "rlnDefocus" in typed:
+        defocus = earlier.number(row, "rlnDefocus")
+        values["defocus"] = require_plausible_defocus(defocus, place.format("rlnDefocus"))
+    if "rlnNumberSubtomo" in typed:
+        values["number_subtomos"] = earlier.integer(row, "rlnNumberSubtomo")
+    if "rlnMaskBoundary" in typed:
+        values["boundary"] = Path(typed["rlnMaskBoundary"])
+    more = tuple((label, earlier.number(row, label)) for label in OPTICS if label in typed)
+    return replace(tomogram, **values, optics=tomogram.optics + more)
+
+
+def _typed(
+    tomogram: KnownTomogram, earlier: Star, row: dict[str, str], settings: PrepareStarSettings
+) -> dict[str, str]:
+    """Cells of the table that is replaced, other than the usual ones, that no option, file or other table tells."""
+    is_open = {
+        "rlnTiltMin": tomogram.tilt is None and settings.tilt_min is None,
+        "rlnTiltMax": tomogram.tilt is None and settings.tilt_max is None,
+        "rlnDefocus": not tomogram.defocus and settings.defocus is None,
+        "rlnNumberSubtomo": tomogram.number_subtomos is None and settings.number_subtomos is None,
+        "rlnMaskBoundary": tomogram.boundary is None,
+        **{label: label not in dict(tomogram.optics) for label in OPTICS},
+    }
+    cells = {label: cell for label in is_open if is_open[label] and (cell := earlier.text(row, label))}
+    return {label: cell for label, cell in cells.items() if label not in USUAL or _shown(cell) != f"{USUAL[label]:g}"}
+
+
+def _changes(earlier: Star, star: Star) -> list[str]:
+    """What rows of the same files say otherwise than before, for each column: the first of them, how many more."""
+    found: dict[str, list[str]] = {}
+    rows = _by_file(earlier)
+    for row in star.rows:
+        before = rows.get(_file(row["rlnMicrographName"]), {})
+        for label in before.keys() & row.keys() - {"rlnIndex", "rlnMicrographName"}:
+            if (was := _shown(before[label])) != (now := _shown(row[label])):
+                name = Path(row["rlnMicrographName"]).name
+                found.setdefault(label, []).append(f"{label} of {name} {now}, before {was}")
+    more = {label: f" (and {len(said) - 1} more)" if len(said) > 1 else "" for label, said in found.items()}
+    return [found[label][0] + more[label] for label in star.labels if label in found]
+
+
+def _shown(cell: str) -> str:
+    try:
+        return f"{float(cell):g}"
+    except ValueError:
+        return cell
+
+
+def _completed(tomogram: KnownTomogram, settings: PrepareStarSettings) -> KnownTomogram:
+    """With what the options say, which comes first."""
+    tilt, defocus = tomogram.tilt, tomogram.defocus
     if defocus:
         require_plausible_defocus(defocus, "defocus", tomogram.name)
     low, high = settings.tilt_min, settings.tilt_max
     if (low, high) != (None, None):
         tilt = tilt or TiltRange(*TILT_RANGE)
-        tilt = TiltRange(tilt.minimum if low is None else low, tilt.maximum if high is None else high)
+        ends = tilt.minimum if low is None else low, tilt.maximum if high is None else high
+        tilt = declared_range(*ends, f"{TILT_OPTIONS} for {tomogram.name}")
     voxel_size = tomogram.voxel_size if settings.pixel_size is None else settings.pixel_size
     return replace(
         tomogram,
         tilt=tilt,
         defocus=defocus if settings.defocus is None else settings.defocus,
+        number_subtomos=settings.number_subtomos or tomogram.number_subtomos,
         voxel_size=_voxel_size(open_volume(tomogram.path or tomogram.halves[0]), voxel_size),
     )
 
@@ -127,8 +221,9 @@ def _row(
         star.set(row, label, value)
     if settings.ctf_state or tomogram.ctf_state:
         star.set(row, CTF_STATE, settings.ctf_state or tomogram.ctf_state)
-    star.set(row, "rlnNumberSubtomo", settings.number_subtomos)
-    star.set(row, "rlnMaskBoundary", NOT_SET)
+    count = tomogram.number_subtomos
+    star.set(row, "rlnNumberSubtomo", SUBTOMOGRAMS if count is None else count)
+    star.set(row, "rlnMaskBoundary", tomogram.boundary or NOT_SET)
     star.set(row, "rlnTiltMin", float(tilt.minimum))
     star.set(row, "rlnTiltMax", float(tilt.maximum))
     if settings.invert:
@@ -152,11 +247,7 @@ def _row(
 
 def _averages(tomograms: list[KnownTomogram], settings: PrepareStarSettings) -> dict[int, Path]:
     """Files of the whole tomograms to make, by rlnIndex; there is room for them, and they replace no input."""
-    made = {
-        index: Path(settings.average_folder) / f"{tomogram.name}.mrc"
-        for index, tomogram in enumerate(tomograms, 1)
-        if tomogram.path is None
-    }
+    made = {index: _whole(tomogram, settings) for index, tomogram in enumerate(tomograms, 1) if tomogram.path is None}
     require_kept(made.values(), [half for tomogram in tomograms for half in tomogram.halves])
     sizes = {path: volume_bytes(open_volume(tomograms[index - 1].halves[0]).shape) for index, path in made.items()}
     if sizes:
@@ -178,7 +269,7 @@ def _tell(table: str, tomograms: list[KnownTomogram]) -> None:
 
 def prepare_subtomo_star(folder: str, settings: PrepareSubtomoStarSettings) -> None:
     """Write a table of the subtomograms in a folder, sorted by name; errors as `EngineError`."""
-    tilt = TiltRange(settings.tilt_min, settings.tilt_max)
+    tilt = declared_range(settings.tilt_min, settings.tilt_max, TILT_OPTIONS)
     if settings.cube_size and (warning := cube_size_warning(settings.cube_size)):
         log.warning("cube_size: %s", warning)
     table_to_replace(settings.output_star, SUBTOMOGRAM_LABELS)

@@ -17,7 +17,7 @@ from isonet_scipion.engine.settings import (
 def test_an_option_is_typed_without_the_underscore_that_python_needs_and_tells_its_default():
     known = options(PrepareStarSettings)
     assert known["from_"].flag == "from" and known["from_"].value_kind is str
-    assert known["number_subtomos"].usual == "100" and known["number_subtomos"].full_help.endswith("Default: 100.")
+    assert known["average_folder"].usual == "averages" and known["average_folder"].full_help.endswith(": averages.")
     assert known["tilt_min"].usual == "" and known["tilt_min"].full_help == known["tilt_min"].help
 
 

@@ -60,6 +60,7 @@ def broken() -> dict[str, tuple[bytes, str]]:
         "huge.mrc": (mrc(nx=2**31 - 1, ny=2**31 - 1, nz=2**31 - 1), unreadable),
         "more_planes.mrc": (mrc(nz=1000), unreadable),
         "picture.mrc": (mrc(voxels()[:1]), no_volume),
+        "swapped_axes.mrc": (mrc(mapc=3, maps=1), "another order of axes"),
         "extended_too_long.mrc": (mrc(nsymbt=2**31 - 1), unreadable),
         "extended_negative.mrc": (mrc(nsymbt=-1024), unreadable),
         "cut.mrc.gz": (gzip.compress(good)[:3000], unreadable),
@@ -111,7 +112,8 @@ def legal() -> dict[str, tuple[bytes, str]]:
         "many_labels.mrc": (mrc(nlabl=99), ""),
         "negative_labels.mrc": (mrc(nlabl=-3), ""),
         "other_space_group.mrc": (mrc(ispg=0), ""),
-        "swapped_axes.mrc": (mrc(mapc=3, maps=1), ""),
+        "no_axes.mrc": (mrc(mapc=0, mapr=0, maps=0), ""),
+        "one_axis_twice.mrc": (mrc(mapr=1), "are (1, 1, 3), taken as (1, 2, 3)"),
         "zipped.mrc.gz": (gzip.compress(mrc()), ""),
         "zipped.mrc.bz2": (bz2.compress(mrc()), ""),
     }

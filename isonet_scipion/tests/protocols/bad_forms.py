@@ -216,6 +216,7 @@ TOGETHER = [
     (ProtIsoNetPredict, r"at least \*Step between tiles\* \+ 18", {"cubeSize": 32, "cropSize": 40}),
     (ProtIsoNetPredict, "'from' must be smaller than 'to'", {"tiltMin": 60, "tiltMax": -60}),
     (ProtIsoNetRefine, "'from' must be smaller than 'to'", {"tiltMin": 60, "tiltMax": -60}),
+    (ProtIsoNetRefine, "too narrow for a tilt series; it looks like radians", {"tiltMin": -1.047, "tiltMax": 1.047}),
     (ProtIsoNetOnePass, "-20000 for TS_1 .*underfocus is positive here", {**AWARE, "defocus": -20000}),
     (ProtIsoNetOnePass, r"\*Defocus\*: it is 0 for TS_1", {**AWARE, "defocus": 0}),
     (ProtIsoNetOnePass, "None of the tomograms has a CTF", {**AWARE, "defocus": None, "inputCtfs": "no_ctfs"}),

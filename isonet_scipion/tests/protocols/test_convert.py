@@ -111,7 +111,7 @@ def test_tables_survive_hard_names_and_missing_values(tmp_path):
     assert "rlnMaskName" not in star.labels
 
 
-@pytest.mark.parametrize("tilts", [(0.0, 0.0), (60.0, -60.0), (-100.0, 60.0)])
+@pytest.mark.parametrize("tilts", [(0.0, 0.0), (60.0, -60.0), (-100.0, 60.0), (-1.047, 1.047)])
 def test_an_impossible_tilt_range_counts_as_none(tilts):
     optics = convert.Optics(tiltMin=tilts[0], tiltMax=tilts[1])
     assert not optics.hasTilts and optics.withTilts(-60.0, 60.0).hasTilts

@@ -131,6 +131,14 @@ def test_lists_of_relion_are_followed(tomograms, run):
     status, log = run(*EXTRACT, "list.star")
     assert status == 0, log
     assert found() == PLACES
+    # files of these names in the working directory are not those of another project
+    (tomograms / "other").mkdir()
+    for name in ("list.star", *(f"{name}.star" for name in PLACES)):
+        (tomograms / name).rename(tomograms / "other" / name)
+        (tomograms / name).write_text("data_\n")
+    status, log = run(*EXTRACT, "other/list.star")
+    assert status == 0 and log.count("not from the working directory, which has another") == 1, log
+    assert found() == PLACES
 
 
 def test_another_unit_is_told_with_both_ranges_and_what_would_fit(tomograms, run):

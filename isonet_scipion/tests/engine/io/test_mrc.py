@@ -28,6 +28,20 @@ def test_all_real_modes_are_read(tmp_path, dtype):
     np.testing.assert_array_equal(read_float(volume), data.astype(np.float32))
 
 
+@pytest.mark.parametrize("axes", [(3, 2, 1), (1, 3, 2), (2, 1, 3), (2, 3, 1), (0, 0, 0), (1, 1, 3), (1, -2, 3)])
+def test_another_order_of_axes_is_refused_and_what_is_none_is_told(tmp_path, axes):
+    write_volume(tmp_path / "v.mrc", np.arange(60, dtype=np.float32).reshape(3, 4, 5), 10.0)
+    with mrcfile.open(tmp_path / "v.mrc", "r+") as mrc:
+        mrc.header.mapc, mrc.header.mapr, mrc.header.maps = axes
+    if sorted(axes) == [1, 2, 3]:
+        with pytest.raises(EngineError, match=r"v\.mrc: .*another order of axes.*mrcfile"):
+            open_volume(tmp_path / "v.mrc")
+        return
+    volume = open_volume(tmp_path / "v.mrc")
+    assert volume.shape == (3, 4, 5)
+    assert any("taken as (1, 2, 3)" in oddity for oddity in volume.oddities) == any(axes)
+
+
 def test_written_volume_keeps_voxels_and_header(tmp_path):
     rng = np.random.default_rng(1)
     data = rng.normal(5, 2, (7, 8, 9)).astype(np.float32)

@@ -1,5 +1,6 @@
 """prepare_star from the tables of other programs, and from headers and tilt files."""
 
+import shutil
 from pathlib import Path
 
 import mrcfile
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 from isonet_scipion.engine.io.mrc import open_volume, write_volume
+from isonet_scipion.engine.io.other_programs import with_their_halves
 from isonet_scipion.engine.io.star import read_star
 from isonet_scipion.engine.io.tomogram_table import TomogramTable
 from isonet_scipion.tests.engine.io.test_tilt_files import RELION, XML
@@ -66,6 +68,32 @@ def test_relion_5s_table(run, relion):
     assert status == 0, log
 
 
+def test_another_projects_files_are_not_taken_from_the_project_where_one_works(run, relion, tmp_path, monkeypatch):
+    other, own = tmp_path / "other", relion.parents[2]
+    shutil.copytree(own, other)
+    for file in (other / "AlignTiltSeries/job007/tilt_series").iterdir():
+        file.write_text(file.read_text().replace("51.0", "33.0").replace("31000", "11000").replace("52.5", "33"))
+    monkeypatch.chdir(other)
+    status, log = run("prepare_star", "--from", relion)
+    assert status == 0, log
+    rows = read_star("tomograms.star").rows
+    assert all(row["rlnTomoReconstructedTomogramHalf1"].startswith(f"{own}/Tomograms/job009/") for row in rows)
+    assert {(float(row["rlnDefocus"]), float(row["rlnTiltMax"])) for row in rows} == {(32000, 52.5)}
+    (line,) = [line for line in log.splitlines() if "working directory" in line]
+    assert "half1.mrc (and 5 more) is taken as " in line and f"{own}/Tomograms" in line
+    # the project's own table, from its folder: its names stay as they are
+    monkeypatch.chdir(own)
+    status, log = run("prepare_star", "--from", relion)
+    assert status == 0 and "working directory" not in log, log
+    row = read_star("tomograms.star").rows[0]
+    assert row["rlnTomoReconstructedTomogramHalf1"] == "Tomograms/job009/tomograms/rec_TS_1_half1.mrc"
+    # a table that was copied out of its project
+    (tmp_path / "copied").mkdir()
+    shutil.copy(relion, tmp_path / "copied" / "t.star")
+    status, log = run("prepare_star", "--from", tmp_path / "copied" / "t.star")
+    assert status == 0 and read_star("tomograms.star").rows[0] == row, log
+
+
 def test_options_come_before_the_table_and_whole_tomograms_before_averages(run, relion, tmp_path):
     text = relion.read_text().replace("Half2 #9\n", "Half2 #9\n_rlnTomoReconstructedTomogram #10\n")
     relion.write_text(text.replace("_half2.mrc\n", "_half2.mrc whole.mrc\n"))
@@ -113,9 +141,11 @@ def test_isonet2s_table_of_halves_alone(run, tmp_path):
         named = {"rlnIndex": number, "rlnTomoName": "None"}
         named |= {f"rlnTomoReconstructedTomogramHalf{n}": file for n, file in enumerate(halves, 1)}
         known = {"rlnPixelSize": 10.0, "rlnDefocus": 35000, "rlnVoltage": 200, "rlnSphericalAberration": 2.7}
-        rest = {"rlnMaskName": "None", "rlnTiltMin": -51, "rlnTiltMax": 57, "rlnNumberSubtomo": 300}
+        rest = {"rlnMaskName": "None", "rlnTiltMin": -51, "rlnTiltMax": 57, "rlnNumberSubtomo": 300 * number}
+        rest["rlnMaskBoundary"] = "TS.mod" if number == 2 else "None"
         rows.append({**named, **known, **rest})
     (tmp_path / "isonet2.star").write_text(loop("", rows))
+    (tmp_path / "TS.mod").write_text("")
     status, log = run("prepare_star", "--from", "isonet2.star")
     assert status == 0 and "2 tomograms of IsoNet2" in log, log
     table = read_star("tomograms.star")
@@ -123,7 +153,13 @@ def test_isonet2s_table_of_halves_alone(run, tmp_path):
     numbers = [table.number(row, f"rln{label}") for label in ("PixelSize", "Defocus", "Voltage", "TiltMin", "TiltMax")]
     assert numbers == [10, 35000, 200, -51, 57]
     assert row["rlnTomoReconstructedTomogramHalf2"] == "split/ODD/TS_2_ODD.mrc"
+    typed = [(row["rlnNumberSubtomo"], row["rlnMaskBoundary"]) for row in table.rows]
+    assert typed == [("300", "None"), ("600", "TS.mod")]
     assert row["rlnMicrographName"] == "averages/TS_2.mrc"
+    text = (tmp_path / "isonet2.star").read_text()
+    (tmp_path / "turned.star").write_text(text.replace("-51 57", "57 -51"))
+    status, log = run("prepare_star", "--from", "turned.star")
+    assert status == 1 and "turned.star, rlnTiltMin and rlnTiltMax of rlnIndex 1: 57..-51 degrees" in log, log
     # as some libraries write a table of one row
     (tmp_path / "one.star").write_text("data_\n\n" + "".join(f"_{k} {v}\n" for k, v in rows[0].items()))
     assert run("prepare_star", "--from", "one.star")[0] == 0
@@ -212,6 +248,23 @@ def test_tilt_files_and_halves_by_their_tilt_series(run, tmp_path):
     assert status == 1 and "no tilt file" in log and "TS_2" in log
 
 
+def test_a_tilt_file_that_serves_two_tilt_series_is_told(run, tmp_path):
+    for name in ("Position_1", "Position_1_2", "Position_1_10.00Apx", "Position_3"):
+        volume(tmp_path / "set" / f"{name}.mrc")
+    (tmp_path / "tilts").mkdir()
+    for name in ("Position_1", "Position_3"):
+        (tmp_path / "tilts" / f"{name}.rawtlt").write_text("-50\n0\n55\n")
+    status, log = run("prepare_star", "set", "--tilt_files=tilts")
+    assert status == 0, log
+    (line,) = [line for line in log.splitlines() if "begin alike" in line]
+    assert "tilts/Position_1.rawtlt: it is taken for Position_1 and Position_1_2, whose names begin alike" in line
+    (tmp_path / "tilts" / "Position_1_2.mrc.mdoc").write_text("[ZValue = 0]\nTiltAngle = -40\n\nTiltAngle = 41\n")
+    status, log = run("prepare_star", "set", "--tilt_files=tilts")
+    assert status == 0 and "begin alike" not in log, log
+    rows = {Path(row["rlnMicrographName"]).stem: row for row in read_star("tomograms.star").rows}
+    assert float(rows["Position_1_2"]["rlnTiltMin"]) == -40 and float(rows["Position_1"]["rlnTiltMin"]) == -50
+
+
 def test_halves_beside_the_tomograms_are_not_taken_for_tomograms(run, tmp_path):
     for place, suffix in (("aretomo", "_Vol"), ("relion", "")):
         for number, kind in enumerate(("EVN", "ODD") if suffix else ("half1", "half2")):
@@ -229,6 +282,13 @@ def test_halves_beside_the_tomograms_are_not_taken_for_tomograms(run, tmp_path):
     (row,) = read_star("tomograms.star").rows
     assert row["rlnMicrographName"] == "averages/TS_1.mrc"
     assert row["rlnTomoReconstructedTomogramHalf2"] == "relion/TS_1_half2.mrc"
+
+
+def test_two_even_halves_are_no_pair(tmp_path):
+    paths = [tmp_path / f"TS_1{kind}.mrc" for kind in ("", "_half1", "_EVN")]
+    assert [known.halves for known in with_their_halves(paths)] == [(), (), ()]
+    (whole, *others) = with_their_halves([*paths[:2], tmp_path / "TS_1_ODD.mrc"])
+    assert whole.halves == (paths[1], tmp_path / "TS_1_ODD.mrc") and not others
 
 
 @pytest.mark.parametrize("folders", [("even", "even"), ("set", "odd"), ("even", "link")])

@@ -51,7 +51,23 @@ def test_first_cells_that_look_like_something_else(tmp_path, cell):
     assert read_star(tmp_path / "t.star").rows == rows
 
 
-@pytest.mark.parametrize("text", ["", "hello", "data_\n\nloop_\n_rlnA #1\n_rlnB #2\n1\n", "data_\nloop_\n", "\x00\x01"])
+@pytest.mark.parametrize("first", ["grid_01", "data_01", "loop_01", "loop_"])
+def test_rows_of_other_programs_may_begin_like_a_block(tmp_path, first):
+    rows = [[first, "a"], ["data_02", "b"], ["loop_3", "c"], ["_4", "d"], ["data_", "e"], ["grid_03", "f"]]
+    head = "data_global # of a project\n\nloop_ # one\n_rlnTomoName #1\n_rlnB #2\n"
+    (tmp_path / "t.star").write_text(head + "".join(" ".join(row) + "\n" for row in rows))
+    star = read_star(tmp_path / "t.star")
+    assert star.name == "global" and [list(row.values()) for row in star.rows] == rows
+    # each of these names ends the table for emtable, and starfile, unless it is quoted
+    write_star(tmp_path / "t.star", Star(star.labels, star.rows))
+    assert read_star(tmp_path / "t.star").rows == star.rows
+    assert not any(line.startswith("data_") for line in (tmp_path / "t.star").read_text().splitlines()[2:])
+
+
+NO_TABLES = ("", "hello", "data_\n\nloop_\n_rlnA #1\n_rlnB #2\n1\n", "data_\nloop_\n", "data_\n_rlnA\n1\n", "\x00\x01")
+
+
+@pytest.mark.parametrize("text", NO_TABLES)
 def test_what_is_no_table_is_refused(tmp_path, text):
     (tmp_path / "t.star").write_text(text)
     with pytest.raises(EngineError, match=r"t\.star"):

@@ -34,6 +34,14 @@ def test_voxels_are_normalised_with_protein_bright(tmp_path):
     assert read_subtomograms(table, Normalisation.PERCENTILES, (-40.0, 55.0))[0].tilt == TiltRange(-40, 55)
 
 
+def test_an_impossible_tilt_range_is_told_with_its_place(tmp_path):
+    table = table_of(tmp_path, (8, 8, 8), rlnTiltMin=60, rlnTiltMax=-60)
+    with pytest.raises(EngineError, match=r"t\.star, rlnTiltMin and rlnTiltMax of .*s0\.mrc: 60\.\.-60 degrees"):
+        read_subtomograms(table, Normalisation.MOMENTS, (None, None))
+    with pytest.raises(EngineError, match=r"^tilt_min and tilt_max: -1\.\.1 degrees is too narrow"):
+        read_subtomograms(table, Normalisation.MOMENTS, (-1.0, 1.0))
+
+
 @pytest.mark.parametrize(("shapes", "why"), [([(8, 8, 9)], "is not a cube"), ([(8,) * 3, (9,) * 3], "its side is 9")])
 def test_what_is_no_cube_of_one_size_is_refused(tmp_path, shapes, why):
     with pytest.raises(EngineError, match=why):

@@ -4,13 +4,35 @@ import numpy as np
 import pytest
 
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.physics.wedge import TiltRange, apply_wedge, measured, measured_half_space, wedge_filter
+from isonet_scipion.engine.physics.wedge import (
+    TiltRange,
+    apply_wedge,
+    declared_range,
+    measured,
+    measured_half_space,
+    wedge_filter,
+)
 
 
 @pytest.mark.parametrize("ends", [(60, -60), (10, 10), (-91, 60), (float("nan"), 60)])
 def test_impossible_ranges_are_refused(ends):
     with pytest.raises(EngineError, match="tilt range"):
         TiltRange(*ends)
+
+
+@pytest.mark.parametrize(
+    ("ends", "said"),
+    [
+        ((60, -60), "60..-60 degrees is impossible"),
+        ((50, 55), "50..55 degrees is too narrow for a tilt series. Give"),
+        ((-1.047, 1.047), "looks like radians. Give .* in degrees, probably -60.0 and 60.0"),
+        ((-4, 5.9), "too narrow for a tilt series. Give"),
+    ],
+)
+def test_ranges_that_nobody_tilted_by_are_refused_where_they_are_declared(ends, said):
+    with pytest.raises(EngineError, match=f"^t.star: .*{said}"):
+        declared_range(*ends, "t.star")
+    assert declared_range(-4, 6) == TiltRange(-4, 6)
 
 
 @pytest.mark.parametrize("tilt", [TiltRange(-50, 60), TiltRange(-80, 80)])

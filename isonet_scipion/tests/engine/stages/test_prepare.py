@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from isonet_scipion.engine.io.mrc import open_volume, write_volume
-from isonet_scipion.engine.io.star import read_star
+from isonet_scipion.engine.io.star import read_star, write_star
 from isonet_scipion.tests.engine.conftest import SHAPE, make_tomogram
 
 
@@ -23,6 +23,62 @@ def test_own_masks_are_taken_and_checked(run, tmp_path):
     write_volume(tmp_path / "masks" / "t_mask.mrc", mask[1:], 12.0)
     status, log = run("prepare_star", "tomoset", "--pixel_size", 12, "--mask_folder_in", "masks")
     assert status == 1 and "its shape (31, 48, 52)" in log
+
+
+def _set(table, index, **cells):
+    star = read_star(table)
+    for label, value in cells.items():
+        star.set(star.rows[index], label, value)
+    write_star(table, star)
+
+
+def test_what_was_typed_into_the_table_is_kept_where_nothing_else_tells(run, tmp_path):
+    for name in ("a", "b", "c"):
+        make_tomogram(tmp_path / "set" / f"{name}.mrc")
+    assert run("prepare_star", "set")[0] == 0
+    status, log = run("prepare_star", "set")
+    assert status == 0 and "table that was there" not in log, log
+    typed = {"rlnDefocus": 25000, "rlnNumberSubtomo": 300, "rlnMaskBoundary": "a.mod", "rlnTiltMin": -57}
+    _set("tomograms.star", 1, **typed, rlnVoltage=200)
+    _set("tomograms.star", 2, rlnTiltMax=48)
+    (tmp_path / "set" / "a.mrc").unlink()  # the others move up
+    (tmp_path / "link").symlink_to("set")
+    status, log = run("prepare_star", "link")
+    assert status == 0, log
+    star = read_star("tomograms.star")
+    assert {label: star.rows[0][label] for label in ("rlnIndex", "rlnMaskBoundary", "rlnNumberSubtomo")} == {
+        "rlnIndex": "1", "rlnMaskBoundary": "a.mod", "rlnNumberSubtomo": "300",
+    }  # fmt: skip
+    numbers = [star.number(star.rows[0], f"rln{label}") for label in ("Defocus", "TiltMin", "TiltMax", "Voltage")]
+    assert numbers == [25000, -57, 60, 200]
+    assert [star.number(star.rows[1], f"rln{label}") for label in ("Defocus", "TiltMin", "TiltMax")] == [0, -60, 48]
+    assert "b: kept from the table that was there: rlnTiltMin -57, rlnDefocus 25000, rlnNumberSubtomo 300, " in log
+    assert "Without defocus, which deconv and --ctf_aware need: c\n" in log and "was found" not in log
+    # what options and tilt files tell comes first, and is told in one line
+    (tmp_path / "tilts").mkdir()
+    for name in ("b", "c"):
+        (tmp_path / "tilts" / f"{name}.tlt").write_text("-50\n0\n52\n")
+    status, log = run("prepare_star", "set", "--tilt_files=tilts", "--defocus=0", "--number_subtomos=100")
+    assert status == 0, log
+    (line,) = [line for line in log.splitlines() if "other than in the table that was there" in line]
+    for change in ("Defocus of b.mrc 0, before 25000;", "NumberSubtomo of b.mrc 100, before 300;"):
+        assert f"rln{change}" in line
+    assert "rlnTiltMin of b.mrc -50, before -57 (and 1 more); rlnTiltMax of b.mrc 52, before 60 (and 1 more)" in line
+    assert read_star("tomograms.star").rows[0]["rlnMaskBoundary"] == "a.mod"
+
+
+def test_what_was_typed_wrong_is_told_unless_an_option_comes_before_it(run, tmp_path):
+    make_tomogram(tmp_path / "set" / "a.mrc")
+    assert run("prepare_star", "set")[0] == 0
+    _set("tomograms.star", 0, rlnDefocus=2.5, rlnTiltMin=-1, rlnTiltMax=1)
+    status, log = run("prepare_star", "set", "--defocus=25000")
+    assert status == 1 and "tomograms.star, rlnTiltMin and rlnTiltMax of a: -1..1 degrees is too narrow" in log, log
+    status, log = run("prepare_star", "set", "--tilt_min=-50", "--tilt_max=50")
+    assert status == 1 and "tomograms.star, rlnDefocus of a: " in log and "25000" in log, log
+    assert run("prepare_star", "set", "--tilt_min=-50", "--tilt_max=50", "--defocus=25000")[0] == 0
+    _set("tomograms.star", 0, rlnTiltMax="wide")
+    status, log = run("prepare_star", "set")
+    assert status == 1 and "tomograms.star: _rlnTiltMax is 'wide' in row 1, not a number" in log, log
 
 
 def test_prepare_subtomo_star_takes_isonets_default_cube(run, tmp_path):
