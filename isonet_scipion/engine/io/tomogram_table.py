@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 NAMING = ("rlnMicrographName", "rlnDeconvTomoName", "rlnMaskName", "rlnCorrectedTomoName")  # columns of files
 INVERTED = "isonetInverted"  # 1: protein is bright
 CTF_STATE = "isonetCtfState"  # column: what was done to the CTF of rlnMicrographName and its halves, of CTF_STATES
-CORRECTED_BY = "isonetCorrectedBy"  # column: which model, by its fingerprint, made rlnCorrectedTomoName
+CORRECTED_BY = "isonetCorrectedBy"  # column: which model, by its digest, made rlnCorrectedTomoName
 MOST_NAMED = 3  # tomograms in one message
 HALF_LABELS = ("rlnTomoReconstructedTomogramHalf1", "rlnTomoReconstructedTomogramHalf2")  # even, odd
 

@@ -6,7 +6,6 @@ Only numbers are taken from a file: the network is built from its settings, and 
 from __future__ import annotations
 
 import errno
-import hashlib
 import io
 import json
 import math
@@ -51,11 +50,6 @@ BUILTIN_FILE = Path(__file__).parent.parent / "builtin" / "model.keras"
 def model_path(name: str | os.PathLike[str]) -> Path:
     """The file of a model: the builtin one's for its name, else the path itself."""
     return BUILTIN_FILE if os.fspath(name) == BUILTIN else Path(name)
-
-
-def fingerprint(name: str | os.PathLike[str]) -> str:
-    """Of a model's file: 16 digits, the same for each copy."""
-    return hashlib.sha256(require_file(model_path(name), "model").read_bytes()).hexdigest()[:16]
 
 
 def save_model(

@@ -17,7 +17,7 @@ from isonet_scipion.engine.conventions import Normalisation
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.confidence_file import confidence_path
 from isonet_scipion.engine.io.ctf_aware import known_transfer, takes_deconvolved
-from isonet_scipion.engine.io.files import State, file_state
+from isonet_scipion.engine.io.files import State, content_digest, file_state
 from isonet_scipion.engine.io.mrc import Volume, check_mask, open_volume, same_voxel_size, volume_bytes, write_volume
 from isonet_scipion.engine.io.number_formats import SCALE, grey_values, stored_or_float32
 from isonet_scipion.engine.io.ome_zarr import require_library
@@ -34,7 +34,7 @@ from isonet_scipion.engine.measure.hidden_wedge import UNSEEN_TURN, HiddenWedgeT
 from isonet_scipion.engine.measure.quality import affordable_boxes
 from isonet_scipion.engine.measure.signal_kept import SignalKept
 from isonet_scipion.engine.network.correction import corrector, filled, measured_halo
-from isonet_scipion.engine.network.model_file import fingerprint, load_model, model_path, read_metadata
+from isonet_scipion.engine.network.model_file import load_model, model_path, read_metadata
 from isonet_scipion.engine.network.tiling import HALO, Tiling, automatic_tiling, isonet_tiling
 from isonet_scipion.engine.physics.borders import find_border
 from isonet_scipion.engine.physics.grey_scale import normalise
@@ -124,7 +124,7 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
     normalisation = Normalisation.told(settings.normalize_percentile, metadata.normalize_percentile)
     devices = choose_devices(settings.gpuID, settings.precision)
     file = model_path(model_file).resolve()
-    made_by = fingerprint(file)
+    made_by = content_digest(file, "model")
     model, tiles = _loaded(file, file_state(file), dataclasses.replace(settings, tomo_idx=None), devices)
     reporter = Reporter(model_file, model, metadata, settings.ctf_state)
 

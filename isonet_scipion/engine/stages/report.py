@@ -12,6 +12,7 @@ from isonet_scipion.engine.conventions import CORRECTED, Normalisation
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.confidence_file import confidence_path, read_calibration, write_confidence
 from isonet_scipion.engine.io.ctf_aware import ctf_in_words, known_transfer, takes_deconvolved
+from isonet_scipion.engine.io.files import content_digest
 from isonet_scipion.engine.io.mrc import Volume, open_volume
 from isonet_scipion.engine.io.number_formats import grey_values
 from isonet_scipion.engine.io.report_file import report_path, write_report
@@ -21,7 +22,7 @@ from isonet_scipion.engine.measure.confidence import confidence
 from isonet_scipion.engine.measure.hidden_wedge import UNSEEN_TURN
 from isonet_scipion.engine.measure.quality import Evidence, measure_quality
 from isonet_scipion.engine.network.correction import corrector
-from isonet_scipion.engine.network.model_file import fingerprint, load_model, read_metadata
+from isonet_scipion.engine.network.model_file import load_model, model_path, read_metadata
 from isonet_scipion.engine.process.device import choose_devices
 from isonet_scipion.engine.reporting.comparison_figure import Comparison, compare
 from isonet_scipion.engine.reporting.pages import require_own_page, write_tomograms_page
@@ -47,7 +48,7 @@ def report(star_file: str, model_file: str, settings: ReportSettings) -> None:
     metadata = read_metadata(model_file)
     table = TomogramTable(star_file, takes_deconvolved(settings.use_deconv_tomo, metadata.ctf_aware))
     entries = table.select(settings.tomo_idx, needs_tilts=True)
-    own = fingerprint(model_file)
+    own = content_digest(model_path(model_file), "model")
     for entry in entries:
         entry.checked_source()
         if not entry.text("rlnCorrectedTomoName"):
