@@ -171,7 +171,8 @@ def _one_pass(star_file: str, settings: OnePassSettings, seed: int) -> Run[Any]:
             raise EngineError(name, f"{getattr(settings, name)} is out of range", f"Give 0 to {min(most, 1):g}.")
     use_deconvolved = takes_deconvolved(settings.use_deconv_tomo, settings.ctf_aware)
     entries = TomogramTable(star_file, use_deconvolved).select(None)
-    require_one_kind(entries, "take them out of the table")
+    if not settings.ctf_aware:  # else those whose CTF is corrected are refused, each by its name
+        require_one_kind(entries, "take them out of the table")
     warn_of_missing_masks(entries, "crops are taken")
     tilts = [entry.tilt_range(settings.tilt_min, settings.tilt_max) for entry in entries]
     _require_one_voxel_size(star_file, [entry.voxel_size for entry in entries])
