@@ -230,6 +230,10 @@ def _cells(block: list[str], labels: list[str]) -> list[list[str]]:
     repeated = {label for label, count in Counter(labels).items() if count > 1}
     if repeated:
         raise ValueError(f"the column {', '.join('_' + label for label in sorted(repeated))} stands there twice")
+    # emtable, with which Scipion reads what is written, takes no others
+    strange = [label for label in labels if not label.isidentifier()]
+    if strange:
+        raise ValueError(f"the column _{strange[0]} has not only letters, digits and underscores in its name")
     rows = [_split_cells(line) for line in block[2 + len(labels) :]]
     for number, row in enumerate(rows, 1):
         if len(row) != len(labels):

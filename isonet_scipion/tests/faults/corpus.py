@@ -125,7 +125,7 @@ def tables(folder: Path) -> Iterator[Case]:
         ),
         "too_many_cells": (star(USUAL, "1 t1.mrc 10", "2 my tomo.mrc 10"), "row 2 has 4 cells, not 3"),
         "twice_a_column": (star(USUAL + " rlnPixelSize", "1 t1.mrc 10 10"), "_rlnPixelSize stands there twice"),
-        "strange_label": (star(USUAL + " rln-A.b", "1 t1.mrc 10 1"), "not a STAR table"),
+        "strange_label": (star(USUAL + " rln-A.b", "1 t1.mrc 10 1"), "not a STAR table .the column _rln-A.b"),
         "text_for_size": (star(USUAL, "1 t1.mrc ten"), "_rlnPixelSize is 'ten' in row 1, not a number"),
         "nan_for_size": (star(USUAL, "1 t1.mrc nan"), "_rlnPixelSize is 'nan' in row 1"),
         "negative_size": (star(USUAL, "1 t1.mrc -10"), "_rlnPixelSize is -10.0"),
