@@ -70,6 +70,9 @@ class ProtIsoNetImportProject(EMProtocol):
 
     def importStep(self, values: str) -> None:
         """Link the files and register what they are."""
+        for name in self._possibleOutputs:
+            if hasattr(self, name):  # of another folder, or of a run that was killed
+                self.deleteOutput(getattr(self, name))
         keepValues(self)
         folder = self._folder()
         self.summaryVar.set("\n".join(contrastWarnings(folder)))

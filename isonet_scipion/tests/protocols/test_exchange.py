@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import starfile
+from pyworkflow.protocol import MODE_RESUME
+from pyworkflow.protocol.protocol import getUpdatedProtocol
 from tomo.constants import BOTTOM_LEFT_CORNER
 
 from isonet_scipion.engine.io.star import read_star
@@ -202,3 +204,16 @@ class TestIsoNetExchange(IsoNetTest):
         )
         (error,) = mixed.validate()
         self.assertRegex(error, "tomograms.star: protein is bright in TS_01 and dark in TS_02.*Split the table")
+
+    def test_continue_with_another_folder_leaves_nothing_of_the_first(self) -> None:
+        first = self.project("first", rlnDeconvTomoName=tuple(f"{tsId}_deconv.mrc" for tsId in SHAPES))
+        taken = self.run_(ProtIsoNetImportProject, {}, projectFolder=str(first))
+        taken.projectFolder.set(str(self.project("second")))
+        taken.runMode.set(MODE_RESUME)
+        self.launchProtocol(taken)
+        stored = getUpdatedProtocol(taken)
+        self.assertEqual([name for name, _ in stored.iterOutputAttributes()], ["tomograms"])
+        for tomogram in stored.tomograms:
+            path = os.path.realpath(tomogram.getFileName())
+            self.assertTrue(os.path.samefile(path, self.raw / f"{tomogram.getTsId()}.mrc"))
+        self.assertEqual(len(stored.summary()), 1)
