@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
     from isonet_scipion.engine.io.model_metadata import ModelMetadata
 
-CTF_AWARE = "model is not None and model.isCtfAware()"  # it phase-flips
+CTF_AWARE = "_awaitsCtfAware if model is None else model.isCtfAware()"  # it phase-flips
 # what a report says of a tomogram's halves, for the summary
 OF_HALVES = {
     "mean": "The mean of the half tomograms was corrected, as the network learned from halves.",
@@ -242,6 +242,10 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         """As elsewhere; the engines are needed no more."""
         self._workers.endIdle()
         super().closeStep()
+
+    def _awaitsCtfAware(self) -> bool:
+        """Whether the model is linked but not there yet, and its training is to make a CTF-aware one."""
+        return bool(getattr(self.model.getObjValue(), "ctfAware", False))
 
     def _metadata(self) -> ModelMetadata:
         """What the model's file says, for example whether it learned from halves, which are then taken."""

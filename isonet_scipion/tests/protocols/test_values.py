@@ -78,6 +78,21 @@ class TestIsoNetValues(LiveTest):
         ended = self.prepare(ProtIsoNetExport, {**self.input, "inputCorrected": (self.mask, "tomograms")})
         self.assertIn("that protocol has ended", " ".join(ended.validate()))
 
+    def test_a_correction_is_prepared_before_its_ctf_aware_training_has_ended(self) -> None:
+        train = self.prepare(ProtIsoNetOnePass, self.input, ctfAware=True, defocus=20000)
+        self.proj.saveProtocol(train)
+        predict = self.prepare(ProtIsoNetPredict, {**self.input, "model": (train, "model")}, defocus=20000)
+        ofCtf = ("inputCtfs", "defocus", "ctfHistory")
+        self.assertEqual([predict.evalParamCondition(name) for name in ofCtf], [True] * 3)
+        (error,) = predict.validate()
+        self.assertIn("'model' of", error)
+        # CTFs that are linked are waited for as the model is
+        predict.inputCtfs.set(self.mask)
+        predict.inputCtfs.setExtended("CTFs")
+        self.assertIn("*CTFs*", " ".join(predict.validate()))
+        train.ctfAware.set(False)
+        self.assertEqual([predict.evalParamCondition(name) for name in ofCtf], [False] * 3)
+
     def test_a_training_waits_for_masks_that_are_still_being_made(self) -> None:
         output = SetOfTomoMasks.create(self.mask._getPath(), prefix="open")
         output.copyInfo(self.mask.tomoMasks)
