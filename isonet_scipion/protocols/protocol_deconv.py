@@ -117,6 +117,9 @@ class ProtIsoNetDeconv(ProtIsoNetTomograms):
         sourced = sourcedDefoci(self, tomograms, self._leavesOut())
         return {tsId: pair for tsId, pair in sourced.items() if pair[0] is not None}
 
+    def _needsHalves(self) -> bool:
+        return self.processHalves.get()
+
     def _process(self, tomogram: Tomogram, partner: tuple[float, str]) -> None:
         tsId, (defocus, source) = tomogram.getTsId(), partner
         table = self._writeTable(tomogram, halves=self.processHalves.get(), defocus=defocus, defocusSource=source)

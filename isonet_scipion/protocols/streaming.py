@@ -86,6 +86,10 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
         """What goes with each tomogram; those that are left out, or have to wait for it, are not there."""
         return dict.fromkeys(tomograms)
 
+    def _needsHalves(self) -> bool:
+        """Whether a tomogram fails without the files of the halves that it has."""
+        return False
+
     def _process(self, tomogram: Tomogram, partner: object) -> None:
         """Run the engine on one tomogram and append what it gives to the output."""
         raise NotImplementedError
@@ -373,6 +377,10 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
 
     # ---------------------------------------------------------------- checks and texts
 
+    def _fileErrors(self) -> dict[str, str]:
+        """Which tomograms will fail for their files, and why, by tsId."""
+        return convert.fileErrors(convert.enabled(self.inputTomograms.get()), self._needsHalves())
+
     def _inputErrors(self) -> list[str]:
         tomograms = self.inputTomograms.get()
         if isinstance(tomograms, SetOfTomoMasks):
@@ -382,15 +390,14 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
             return ["Each tomogram needs a tilt series ID (tsId) of its own: import them again with a {TS} pattern."]
         if not ids and not isOpen(self.inputTomograms):
             return ["*Tomograms* is empty." if tomograms.isEmpty() else "*Tomograms*: all of the set are disabled."]
-        unreadable = list(convert.fileErrors(convert.enabled(tomograms)).values())
+        unreadable = list(self._fileErrors().values())
         if ids and len(unreadable) == len(ids):
             return [f"None of the tomograms can be read. The first: {unreadable[0]}"]
         return []
 
     def _warnings(self) -> list[str]:
         # the others are worked on all the same
-        unreadable = convert.fileErrors(convert.enabled(self.inputTomograms.get()))
-        warnings = [f"{tsId} will fail: {error}" for tsId, error in unreadable.items()]
+        warnings = [f"{tsId} will fail: {error}" for tsId, error in self._fileErrors().items()]
         growing = [name for name in ("inputTomograms", *self.MATCHED) if isOpen(getattr(self, name))]
         if growing and self.numberOfThreads.get() < 3:
             labels = ", ".join(f"*{labelOf(self, name)}*" for name in growing)
