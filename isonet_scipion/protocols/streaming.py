@@ -37,6 +37,7 @@ logger = logging.getLogger(__name__)
 
 MOST_VOXELS = 400_000_000  # of all tomograms that a job of a queue takes at once: those of a large one
 THREADS_PER_TOMOGRAM = 4  # CPU threads that a job of a queue asks for
+STATE = "_streamState"  # of a set, in its file
 FAILED_OUTPUT = "failedTomograms"
 DISK_FULL = (os.strerror(errno.ENOSPC), "disk space")  # in the engine's errors
 SAMPLING_TOLERANCE = 0.005  # relative; Scipion rounds voxel sizes in places
@@ -124,7 +125,7 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
         while isGrowing and not self.isFailed():
             with self._lock:
                 # before the sets are read: what comes after that is seen in the next turn
-                isGrowing = any(self._isGrowing(name) for name in ("inputTomograms", *self.MATCHED))
+                isGrowing = any(self._isGrowing(name) for name in self._matched())
                 new = self._newTomograms()
             self._tomograms.update(new)
             for tsId in new:
@@ -155,12 +156,17 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
         if last == STATUS_FAILED:  # of a step that was told before; the protocol ends with the last one's
             self.lastStatus = last
 
+    def _matched(self) -> list[str]:
+        """The tomograms, and what goes with them by tsId, as far as the form's other values do not hide it."""
+        return [name for name in ("inputTomograms", *self.MATCHED) if self.evalParamCondition(name)]
+
     def _isGrowing(self, name: str) -> bool:
         """Whether the set of an input may get more items, as its file says now."""
         items = getattr(self, name).get()
         if items is None:
             return False
-        items.loadAllProperties()
+        if items.hasProperty(STATE):  # else nothing was ever put in, and it is as it was when it was made
+            items.loadAllProperties()
         items.close()
         return items.isStreamOpen()
 
@@ -398,7 +404,7 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
     def _warnings(self) -> list[str]:
         # the others are worked on all the same
         warnings = [f"{tsId} will fail: {error}" for tsId, error in self._fileErrors().items()]
-        growing = [name for name in ("inputTomograms", *self.MATCHED) if isOpen(getattr(self, name))]
+        growing = [name for name in self._matched() if isOpen(getattr(self, name))]
         if growing and self.numberOfThreads.get() < 3:
             labels = ", ".join(f"*{labelOf(self, name)}*" for name in growing)
             warnings.append(
