@@ -259,8 +259,8 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
         counts = Counter(subtomogram.getVolName() for subtomogram in output.iterItems())
         cube = self._used("cubeSize")
         return [
-            f"{output.getSize()} subtomograms of {self._usedCropSize()} voxels from {len(counts)} of "
-            f"{self.inputTomograms.get().getSize()} tomograms, for cubes of {cube} voxels.",
+            f"{output.getSize()} subtomograms of {self._usedCropSize()} voxels from {self._ofInput(len(counts))} "
+            f"tomograms, for cubes of {cube} voxels.",
             f"{self._counted('Masks', 'rlnMaskName')} Centres: "
             f"{'given coordinates' if self._used('inputCoordinates') else 'random'}.",
             ", ".join(f"{tsId}: {count}" for tsId, count in counts.items()),

@@ -379,7 +379,8 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
         return {tomogram.getTsId(): tomogram.clone() for tomogram in convert.enabled(tomograms)}
 
     def _disabledIds(self) -> list[str]:
-        return [tomogram.getTsId() for tomogram in self.inputTomograms.get() if not tomogram.isEnabled()]
+        tomograms = self.inputTomograms.get()
+        return [item.getTsId() for item in (() if tomograms is None else tomograms) if not item.isEnabled()]
 
     # ---------------------------------------------------------------- checks and texts
 
@@ -426,7 +427,12 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
 
     def _results(self, output: EMSet) -> list[str]:
         """The summary's lines, with the numbers that matter."""
-        return [f"{output.getSize()} of {self.inputTomograms.get().getSize()} tomograms done."]
+        return [f"{self._ofInput(output.getSize())} tomograms done."]
+
+    def _ofInput(self, number: int) -> str:
+        """A number of tomograms, and of how many, unless the input's link was removed after the run."""
+        tomograms = self.inputTomograms.get()
+        return str(number) if tomograms is None else f"{number} of {tomograms.getSize()}"
 
 
 def isOpen(pointer: Pointer) -> bool:
