@@ -439,7 +439,7 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         reports = (report_path(tomogram.getFileName()) for tomogram in getattr(self, self.OUTPUT))
         kinds = {read_report(path).of_halves for path in reports if os.path.exists(path)} & set(OF_HALVES)
         lines = [OF_HALVES[kind] for kind in sorted(kinds)]
-        return lines + ([HALVES_THEMSELVES] if self.processHalves and lines else [])
+        return lines + ([HALVES_THEMSELVES] if self._used("processHalves") and lines else [])
 
 
 def restoredInWords(report: dict[str, float | None]) -> str:

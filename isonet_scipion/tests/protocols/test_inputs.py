@@ -183,6 +183,8 @@ class TestIsoNetInputs(IsoNetTest):
         lines = " ".join(predict.summary())
         self.assertIn("The mean of the half tomograms was corrected", lines)
         self.assertIn("half tomograms of the output were corrected separately", lines)
+        predict.processHalves.set(False)  # another value for the next run
+        self.assertEqual(" ".join(predict.summary()), lines)
         for tomogram in predict.tomograms:
             even, odd = (read(path) for path in tomogram.getHalfMaps(asList=True))
             self.assertGreater(np.abs(even - odd).max(), 0.1)
