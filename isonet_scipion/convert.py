@@ -339,6 +339,15 @@ def requireHalves(tomogram: Tomogram) -> None:
             raise EngineError(error.what, why, "Bring the file back, or work without the halves.") from error
 
 
+def halvesError(tomogram: Tomogram) -> str | None:
+    """Why a tomogram's halves, where it has them, can't be read, without a remedy; None where they can."""
+    try:
+        requireHalves(tomogram)
+    except EngineError as error:
+        return f"{error.what}: {error.why}"
+    return None
+
+
 def asMrc(path: str, target: str, samplingRate: float) -> str:
     """The path of this volume as MRC: itself if it is one, else `target`, converted and with its voxel size (A)."""
     if path.endswith(":mrc") or path.lower().endswith(MRC_SUFFIXES):

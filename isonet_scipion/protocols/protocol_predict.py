@@ -197,13 +197,7 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
 
     def _halvesError(self, tomogram: Tomogram) -> str | None:
         """Why a tomogram is corrected without its halves, which would only be a help; None where it is not."""
-        if self._needsHalves():
-            return None
-        try:
-            convert.requireHalves(tomogram)
-        except EngineError as error:
-            return f"{error.what}: {error.why}"
-        return None
+        return None if self._needsHalves() else convert.halvesError(tomogram)
 
     def _process(self, tomogram: Tomogram, partner: tuple[float | None, str | None]) -> None:
         tsId, (defocus, source) = tomogram.getTsId(), partner

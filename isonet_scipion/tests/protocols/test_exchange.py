@@ -189,6 +189,7 @@ class TestIsoNetExchange(IsoNetTest):
                 self.assertTrue(os.path.samefile(half, folder / f"{tomogram.getTsId()}_{number}.mrc"))
                 self.assertTrue(os.path.islink(half))
         self.assertFalse(any(item.hasHalfMaps() for item in taken.deconvolvedTomograms))
+        self.check_halves_are_exported(taken, folder)
         for name, marks, states in (
             ("tomograms", [True, False], ["phase-flipped", "raw"]),
             ("deconvolvedTomograms", [True], ["corrected"]),
@@ -197,6 +198,21 @@ class TestIsoNetExchange(IsoNetTest):
             self.assertEqual([item.ctfCorrected() for item in getattr(taken, name)], marks)
             deconv = self.prepare(ProtIsoNetDeconv, {"inputTomograms": (taken, name)})
             self.assertEqual(list(ctfStates(deconv).values()), states)
+
+    def check_halves_are_exported(self, taken: ProtIsoNetImportProject, folder: Path) -> None:
+        """But for those of a tomogram that has lost one."""
+        (folder / "TS_01_2.mrc").unlink()
+        export = self.prepare(ProtIsoNetExport, {"inputTomograms": (taken, "tomograms")})
+        self.assertEqual(export.validate(), [])
+        (warning,) = export.warnings()
+        self.assertRegex(warning, "without its halves: .*TS_01.mrc: the volume does not exist; it is a half of TS_01")
+        self.launchProtocol(export)
+        self.assertIn("Tomograms: 2, masks: 0, corrected: 0, with halves: 1.", export.summary())
+        table = read_star(export._getExtraPath("tomograms.star"))
+        for label in HALF_LABELS:
+            first, second = (table.text(row, label) for row in table.rows)
+            self.assertTrue(os.path.samefile(first, folder / f"TS_02_{label[-1]}.mrc"))
+            self.assertIsNone(second)
 
     def test_one_contrast_is_asked_for(self) -> None:
         mixed = self.newProtocol(

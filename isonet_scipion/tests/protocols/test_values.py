@@ -222,13 +222,13 @@ class TestIsoNetValues(LiveTest):
 
     def test_tables_are_exported_again_with_what_is_linked_now(self) -> None:
         export = self.run_(ProtIsoNetExport, self.input)
-        self.assertIn("Tomograms: 2, masks: 0, corrected: 0.", export.summary())
+        self.assertIn("Tomograms: 2, masks: 0, corrected: 0, with halves: 0.", export.summary())
         export.inputMasks.set(self.mask)
         export.inputMasks.setExtended("tomoMasks")
         self.launchProtocol(export)
         rows = read_star(export._getExtraPath("tomograms.star")).rows
         self.assertEqual([os.path.basename(row["rlnMaskName"]) for row in rows], ["TS_02_mask.mrc", "TS_01_mask.mrc"])
-        self.assertIn("Tomograms: 2, masks: 2, corrected: 0.", export.summary())
+        self.assertIn("Tomograms: 2, masks: 2, corrected: 0, with halves: 0.", export.summary())
 
     # ---------------------------------------------------------------- disabled items
 
