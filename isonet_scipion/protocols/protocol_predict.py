@@ -195,15 +195,11 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         except EngineError:  # of the model, which is told where that is checked
             return False
 
-    def _halvesError(self, tomogram: Tomogram) -> str | None:
-        """Why a tomogram is corrected without its halves, which would only be a help; None where it is not."""
-        return None if self._needsHalves() else convert.halvesError(tomogram)
-
     def _process(self, tomogram: Tomogram, partner: tuple[float | None, str | None]) -> None:
         tsId, (defocus, source) = tomogram.getTsId(), partner
         if not self._optics(tomogram).hasTilts:  # it came after the validation
             raise EngineFailure("Neither its acquisition nor the form has a tilt range.")
-        without = self._halvesError(tomogram)
+        without = None if self._needsHalves() else convert.halvesError(tomogram)
         if without:
             self.warning(f"{tsId}: {WITHOUT_HALVES}: {without}")
         table = self._writeTable(
@@ -330,7 +326,8 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
     def _warnings(self) -> list[str]:
         tomograms = self._tomogramsById()
         warnings = super()._warnings() + self._tiltWarnings(tomograms) + self._ctfWarnings(tomograms)
-        wrong = {tsId: self._halvesError(tomogram) for tsId, tomogram in tomograms.items()}
+        isTold = self._needsHalves()  # that it will fail
+        wrong = {} if isTold else {tsId: convert.halvesError(tomogram) for tsId, tomogram in tomograms.items()}
         return warnings + [f"{tsId}: {WITHOUT_HALVES}: {error}." for tsId, error in wrong.items() if error]
 
     def _tiltWarnings(self, tomograms: dict[str, Tomogram]) -> list[str]:

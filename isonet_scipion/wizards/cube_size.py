@@ -74,7 +74,7 @@ def sizesForExtraction(protocol: ProtIsoNetExtract) -> list[CubeSize]:
     unreadable = convert.fileErrors(items)
     readable = [tomogram for tomogram in items if tomogram.getTsId() not in unreadable]
     if not readable:
-        convert.requireVolume(items[0].getFileName())
+        convert.requireVolume(items[0].getFileName(), items[0].getSamplingRate())
     thickness = {tomogram.getTsId(): min(tomogram.getDim()) for tomogram in readable}
     divisor = int(np.lcm.reduce(NetworkSettings().divisor))
     return fittingSizes(thickness, lambda side: protocol.cropSize.get() or side + CROP_MARGIN, divisor)
