@@ -19,6 +19,9 @@ DECONVOLVED_ATTRIBUTE = "_isonetDeconvolved"
 # and the latter's column in the engine's table
 DECONVOLVED_LABEL = "isonetDeconvolved"
 
+# Extra attribute of the tomograms of an imported project: what was done to their CTF, where its table tells
+CTF_STATE_ATTRIBUTE = "_isonetCtfState"
+
 # Column of a tomogram's table: where its defocus is from, CTF or form
 DEFOCUS_SOURCE_LABEL = "isonetDefocusSource"
 

@@ -316,15 +316,36 @@ def refuseStore(path: str) -> None:
         )
 
 
-def fileErrors(items: Iterable[Tomogram]) -> dict[str, str]:
-    """What is wrong with the file of each tomogram or mask that can't be read, by tsId."""
+def fileErrors(items: Iterable[Tomogram], withHalves: bool = False) -> dict[str, str]:
+    """What is wrong with the file, or the halves if asked, of each tomogram or mask that can't be read, by tsId."""
     errors = {}
     for item in items:
         try:
             requireVolume(item.getFileName(), item.getSamplingRate())
+            if withHalves:
+                requireHalves(item)
         except EngineError as error:
             errors[item.getTsId()] = str(error)
     return errors
+
+
+def requireHalves(tomogram: Tomogram) -> None:
+    """Raise an EngineError if the file of one of a tomogram's halves, where it has them, can't be read."""
+    for path in halfMaps(tomogram):
+        try:
+            requireVolume(path, tomogram.getSamplingRate())
+        except EngineError as error:
+            why = f"{error.why}; it is a half of {tomogram.getTsId()}"
+            raise EngineError(error.what, why, "Bring the file back, or work without the halves.") from error
+
+
+def halvesError(tomogram: Tomogram) -> str | None:
+    """Why a tomogram's halves, where it has them, can't be read, without a remedy; None where they can."""
+    try:
+        requireHalves(tomogram)
+    except EngineError as error:
+        return f"{error.what}: {error.why}"
+    return None
 
 
 def asMrc(path: str, target: str, samplingRate: float) -> str:

@@ -9,14 +9,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pwem.objects import Transform
+from pyworkflow.object import String
 from tomo.convert.mdoc import normalizeTSId
 from tomo.objects import SubTomogram, TomoAcquisition, Tomogram, TomoMask
 
 from isonet_scipion import convert
+from isonet_scipion.constants import CTF_STATE_ATTRIBUTE
+from isonet_scipion.engine.conventions import CORRECTED, PHASE_FLIPPED
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.mrc import open_volume
 from isonet_scipion.engine.io.refine_json import chosen_model
 from isonet_scipion.engine.io.star import SUBTOMOGRAM_LABELS, Star, read_star, tomogram_names
+from isonet_scipion.engine.io.tomogram_table import TomogramEntry
 
 TOMOGRAM_TABLE, SUBTOMOGRAM_TABLE, RESULTS = "tomograms.star", "subtomo.star", "results"
 SUBTOMOGRAM_NAME = re.compile(r"(.+)_\d{6}$")
@@ -73,20 +77,25 @@ class IsoNetFolder:
         return os.path.abspath(open_volume(path).path)
 
     def tomograms(self, version: str, link: Callable[[str, str], str]) -> list[Tomogram]:
-        """Tomograms of one of VERSIONS; those that the table does not name are left out.
+        """Tomograms of one of VERSIONS, with their halves; those that the table does not name are left out.
 
         Parameters
         ----------
         version : str
             A key of VERSIONS.
         link : callable
-            From a file and its tsId to the path that Scipion is to have for it.
+            From a file and its tsId to the path that Scipion is to have for it; of a half, with its folder before
+            the tsId.
         """
-        isCorrected = version != "tomograms" and any(map(self._isDeconvolved, self.table.rows))
         found = []
         for tsId, row, path in self._named(VERSIONS[version]):
+            entry, state = TomogramEntry(tsId, row, self.table), self._ctfState(tsId, row, version)
             tomogram = self._volume(Tomogram(), tsId, row, link(path, tsId))
-            tomogram.setCtfCorrected(isCorrected)
+            tomogram.setCtfCorrected(state in (PHASE_FLIPPED, CORRECTED))
+            setattr(tomogram, CTF_STATE_ATTRIBUTE, String(state))
+            if row[VERSIONS[version]] == entry.path:  # the halves are those of that file
+                halves = zip(("even", "odd"), map(self.file, entry.halves()))
+                tomogram.setHalfMaps([link(half, f"{kind}/{tsId}") for kind, half in halves])
             found.append(tomogram)
         return found
 
@@ -120,6 +129,11 @@ class IsoNetFolder:
             found.append(convert.subtomogramOf(star, row, byId[tsId], byId[tsId].getAcquisition(), file))
         return found
 
+    def invertedIds(self) -> list[str]:
+        """The tomograms in which protein is bright, as the table says."""
+        entries = (TomogramEntry(tsId, row, self.table) for tsId, row in zip(self.ids, self.table.rows))
+        return [entry.name for entry in entries if entry.inverted]
+
     def model(self) -> str | None:
         """The model that the training names, else the last iteration's; None if there is none."""
         best = chosen_model(Path(self.path, RESULTS))
@@ -129,6 +143,12 @@ class IsoNetFolder:
         for tsId, row in zip(self.ids, self.table.rows):
             if self.table.text(row, label):
                 yield tsId, row, self.file(row[label])
+
+    def _ctfState(self, tsId: str, row: dict[str, str], version: str) -> str | None:
+        """What was done to the CTF of a version of a tomogram, of CTF_STATES; None where the table does not tell."""
+        if version != "tomograms" and self._isDeconvolved(row):
+            return CORRECTED
+        return TomogramEntry(tsId, row, self.table).ctf_state()
 
     def _isDeconvolved(self, row: dict[str, str]) -> bool:
         return self.table.text(row, VERSIONS["deconvolvedTomograms"]) is not None

@@ -13,14 +13,16 @@ from pyworkflow.object import RELATION_SOURCE
 from pyworkflow.protocol import Protocol
 from pyworkflow.protocol.params import EnumParam
 from pyworkflow.utils.retry_streaming import retry_on_sqlite_lock
-from tomo.objects import SetOfTiltSeriesBase, SetOfTomograms, SetOfTomoMasks
+from tomo.objects import SetOfTiltSeriesBase, SetOfTomograms, SetOfTomoMasks, TiltSeriesBase
 
+from isonet_scipion.constants import CTF_STATE_ATTRIBUTE
 from isonet_scipion.engine.conventions import CORRECTED, CTF_STATES, PHASE_FLIPPED, RAW
 from isonet_scipion.protocols.form import OneOf
 
 if TYPE_CHECKING:
     from pwem.objects import EMSet
     from pyworkflow.protocol import Form
+    from tomo.objects import Tomogram
 
 logger = logging.getLogger(__name__)
 States = Mapping[str, Optional[str]]  # of each tomogram (tsId), one of CTF_STATES; None where nothing tells
@@ -86,20 +88,26 @@ def statesInWords(states: Iterable[str | None]) -> str:
 def _traced(items: EMSet, maker: Protocol | None, protocol: Protocol, seen: set[int]) -> dict[str, str | None]:
     """The state of each item of a set, which `maker` made; `seen` are the sets that are looked at already."""
     seen.add(items.getObjId())
-    marks = {item.getTsId(): bool(item.ctfCorrected()) for item in items}
+    isImported = maker is not None and maker.getClassName() == "ProtIsoNetImportProject"
+    own = {item.getTsId(): _ownState(item, isImported) for item in items}
     if maker is not None and _corrects(maker):
-        return dict.fromkeys(marks, CORRECTED)
+        return dict.fromkeys(own, CORRECTED)
     before: dict[str, str | None] = {}
     for source, its_maker in _sources(items, maker, protocol):
         if source.getObjId() not in seen:
             for tsId, state in _traced(source, its_maker, protocol, seen).items():
                 before[tsId] = max(before.get(tsId), state, key=STRENGTH.index)
-    # what an IsoNet project's folder has as deconvolved comes marked
-    marked = CORRECTED if maker is not None and maker.getClassName() == "ProtIsoNetImportProject" else PHASE_FLIPPED
-    unmarked = RAW if isinstance(items, SetOfTiltSeriesBase) else None
-    return {
-        tsId: max(before.get(tsId), marked if mark else unmarked, key=STRENGTH.index) for tsId, mark in marks.items()
-    }
+    return {tsId: max(before.get(tsId), state, key=STRENGTH.index) for tsId, state in own.items()}
+
+
+def _ownState(item: TiltSeriesBase | Tomogram, isImported: bool) -> str | None:
+    """What an item itself tells: by its mark, and by the table of the IsoNet project that it is from."""
+    told = item.getAttributeValue(CTF_STATE_ATTRIBUTE)
+    if not item.ctfCorrected():
+        return told or (RAW if isinstance(item, TiltSeriesBase) else None)
+    # older imports of a project, which do not tell the state, marked only what is deconvolved
+    isDeconvolved = isImported and not item.hasAttribute(CTF_STATE_ATTRIBUTE)
+    return max(told, CORRECTED if isDeconvolved else PHASE_FLIPPED, key=STRENGTH.index)
 
 
 def _corrects(maker: Protocol) -> bool:

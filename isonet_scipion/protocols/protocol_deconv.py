@@ -117,13 +117,16 @@ class ProtIsoNetDeconv(ProtIsoNetTomograms):
         sourced = sourcedDefoci(self, tomograms, self._leavesOut())
         return {tsId: pair for tsId, pair in sourced.items() if pair[0] is not None}
 
+    def _needsHalves(self) -> bool:
+        return self.processHalves.get()
+
     def _process(self, tomogram: Tomogram, partner: tuple[float, str]) -> None:
         tsId, (defocus, source) = tomogram.getTsId(), partner
         table = self._writeTable(tomogram, halves=self.processHalves.get(), defocus=defocus, defocusSource=source)
         options = {
             "deconv_folder": self._getExtraPath(),
             "ncpu": self.getBinThreads(),
-            "snrfalloff": self._falloff(),
+            "snrfalloff": self._falloff(tomogram.getSamplingRate()),
             **optionValues(self, DeconvSettings),
         }
         self._runEngine("deconv", [table], options, name=tsId)
@@ -131,10 +134,10 @@ class ProtIsoNetDeconv(ProtIsoNetTomograms):
         path = self._outputFile("rlnDeconvTomoName", tsId)
         self._append(convert.processedTomogram(tomogram, path, ctfCorrected=True, halves=halves))
 
-    def _falloff(self) -> float:
-        """The falloff that is given, else the one that suits the voxel size."""
+    def _falloff(self, samplingRate: float) -> float:
+        """The falloff that is given, else the one that suits the voxel size (A)."""
         given = self._used("snrFalloff")
-        return suggestedFalloff(self.inputTomograms.get().getSamplingRate()) if given is None else given
+        return suggestedFalloff(samplingRate) if given is None else given
 
     def _sources(self) -> list[Pointer]:
         return [self.inputTomograms, self.inputCtfs]
@@ -173,19 +176,22 @@ class ProtIsoNetDeconv(ProtIsoNetTomograms):
         states = statesInWords(self._usedOf(CTF_STATE).values())
         halves = sum(bool(convert.halfMaps(tomogram)) for tomogram in output)
         more = [f"Half tomograms: {halves} of {output.getSize()}."] if halves else []
-        return [*super()._results(output), *more, usedDefocus(*used), f"{states} Filter: {self._strength()}."]
+        return [*super()._results(output), *more, usedDefocus(*used), f"{states} Filter: {self._strength(output)}."]
 
     def _methods(self) -> list[str]:
+        output = getattr(self, self.OUTPUT, None)
+        if output is None:
+            return []
         number = list(self._usedOf(CTF_STATE).values()).count(PHASE_FLIPPED)
         flipped = f" Of {number} of them, which were phase-flipped already, only the strength." if number else ""
         return [
             "The contrast transfer function was deconvolved from the tomograms with a Wiener-like filter [Tegunov2019] "
-            f"as in IsoNet [Liu2022] ({self._strength()}).{flipped}"
+            f"as in IsoNet [Liu2022] ({self._strength(output)}).{flipped}"
         ]
 
-    def _strength(self) -> str:
-        strength = self._used("deconvStrength")
-        return f"falloff of the SNR {self._falloff():g}, strength {1.0 if strength is None else strength:g}"
+    def _strength(self, output: SetOfTomograms) -> str:
+        falloff, strength = self._falloff(output.getSamplingRate()), self._used("deconvStrength")
+        return f"falloff of the SNR {falloff:g}, strength {1.0 if strength is None else strength:g}"
 
     def _citations(self) -> list[str]:
         return ["Liu2022", "Tegunov2019"]

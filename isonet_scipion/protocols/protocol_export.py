@@ -15,6 +15,7 @@ from isonet_scipion.constants import CUBE_SIZE_ATTRIBUTE
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.relion import NAME
 from isonet_scipion.engine.io.star import read_star
+from isonet_scipion.engine.io.tomogram_table import HALF_LABELS
 from isonet_scipion.engine.sampling.crops import usual_cube_size
 from isonet_scipion.protocols.base import ProtIsoNetBase
 from isonet_scipion.protocols.ctf_history import ctfStates
@@ -24,9 +25,15 @@ from isonet_scipion.protocols.streaming import sameSampling
 
 if TYPE_CHECKING:
     from pyworkflow.protocol import Form
+    from tomo.objects import Tomogram
 
 INPUTS = ("inputTomograms", "inputMasks", "inputCorrected", "inputSubtomograms")
-COUNTED = {"rlnMicrographName": "Tomograms", "rlnMaskName": "masks", "rlnCorrectedTomoName": "corrected"}
+COUNTED = {
+    "rlnMicrographName": "Tomograms",
+    "rlnMaskName": "masks",
+    "rlnCorrectedTomoName": "corrected",
+    HALF_LABELS[0]: "with halves",
+}
 TOMOGRAMS, SUBTOMOGRAMS, RELION = "tomograms.star", "subtomo.star", "relion_tomograms.star"
 
 
@@ -106,6 +113,7 @@ class ProtIsoNetExport(ProtIsoNetBase):
                 convert.readOptics(tomogram.getAcquisition(), tomograms.getAcquisition()),
                 index,
                 ctfState=states.get(tsId),
+                halves=self._halves(tomogram),
             )
             row["rlnMaskName"] = masks.get(tsId, "None")
             row["rlnCorrectedTomoName"] = corrected.get(tsId, "None")
@@ -144,6 +152,13 @@ class ProtIsoNetExport(ProtIsoNetBase):
         files = {item.getTsId(): item.getFileName() for item in convert.enabled(getattr(self, name).get())}
         return {tsId: self._mrc(path, f"{convert.fileName(tsId)}_{name}") for tsId, path in files.items()}
 
+    def _halves(self, tomogram: Tomogram) -> list[str]:
+        """MRC files of a tomogram's halves; none where one can't be read."""
+        if convert.halvesError(tomogram):
+            return []
+        pairs = zip(convert.halfMaps(tomogram), convert.halfNames(tomogram.getTsId()))
+        return [self._mrc(path, name) for path, name in pairs]
+
     def _mrc(self, path: str, name: str) -> str:
         rate = self.inputTomograms.get().getSamplingRate()
         return os.path.abspath(convert.asMrc(path, self._getExtraPath(f"{name}.mrc"), rate))
@@ -174,6 +189,10 @@ class ProtIsoNetExport(ProtIsoNetBase):
             if self.inputCorrected.get() is None:
                 errors.append("*Corrected tomograms*: select those that RELION's table is to name.")
         return errors
+
+    def _warnings(self) -> list[str]:
+        errors = map(convert.halvesError, convert.enabled(self.inputTomograms.get()))
+        return [f"A tomogram is exported without its halves: {error}" for error in errors if error]
 
     def _summary(self) -> list[str]:
         paths = [self._getExtraPath(name) for name in (TOMOGRAMS, SUBTOMOGRAMS, RELION)]

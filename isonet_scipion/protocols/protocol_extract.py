@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from math import prod
 from typing import TYPE_CHECKING
 
@@ -107,7 +107,7 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
         files = {} if masks is None else {mask.getTsId(): mask.getFileName() for mask in convert.enabled(masks)}
         picked = {}
         if coordinates is not None:
-            for coordinate in convert.enabled(coordinates.iterCoordinates()):
+            for coordinate in convert.enabled(self._placed(coordinates)):
                 kept = coordinate.clone()
                 kept.setVolume(coordinate.getVolume())
                 picked.setdefault(coordinate.getTomoId(), []).append(kept)
@@ -204,12 +204,24 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
     def _usedCropSize(self) -> int:
         return self._used("cropSize") or self._used("cubeSize") + 16
 
+    @staticmethod
+    def _placed(coordinates: SetOfCoordinates3D) -> Iterator[Coordinate3D]:
+        """Those whose tomogram is in the set that they were picked in: the others have no place."""
+        for tomogram in [item.clone() for item in coordinates.getPrecedents()]:
+            yield from coordinates.iterCoordinates(tomogram)
+
+    def _orphans(self) -> list[str]:
+        """The tsIds of coordinates whose tomogram is not in the set that they were picked in."""
+        coordinates = self.inputCoordinates.get()
+        known = {tomogram.getTsId() for tomogram in coordinates.getPrecedents()}
+        return sorted({coordinate.getTomoId() for coordinate in convert.enabled(coordinates)} - known)
+
     def _usable(self, tomograms: Iterable[str]) -> list[str]:
         """The tsIds that have a mask or coordinates, if these are given."""
         masks, coordinates = self.inputMasks.get(), self.inputCoordinates.get()
         wanted = set(tomograms)
         if coordinates is not None:
-            wanted &= {coordinate.getTomoId() for coordinate in convert.enabled(coordinates)}
+            wanted &= {coordinate.getTomoId() for coordinate in convert.enabled(self._placed(coordinates))}
         elif masks is not None:
             wanted &= set(convert.enabledIds(masks))
         return [tsId for tsId in tomograms if tsId in wanted]
@@ -254,14 +266,20 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
         left = [tsId for tsId in ids if tsId not in usable]
         if left and not any(isOpen(getattr(self, name)) for name in self.MATCHED):
             warnings.append(f"Left out, because they have no mask or coordinates: {', '.join(left)}.")
+        orphans = [] if self.inputCoordinates.get() is None else self._orphans()
+        if orphans:
+            warnings.append(
+                f"The coordinates in {', '.join(orphans)} are left out: the tomograms that the set of coordinates "
+                "belongs to are without these, so their places can't be told."
+            )
         return warnings
 
     def _results(self, output: SetOfSubTomograms) -> list[str]:
         counts = Counter(subtomogram.getVolName() for subtomogram in output.iterItems())
         cube = self._used("cubeSize")
         return [
-            f"{output.getSize()} subtomograms of {self._usedCropSize()} voxels from {len(counts)} of "
-            f"{self.inputTomograms.get().getSize()} tomograms, for cubes of {cube} voxels.",
+            f"{output.getSize()} subtomograms of {self._usedCropSize()} voxels from {self._ofInput(len(counts))} "
+            f"tomograms, for cubes of {cube} voxels.",
             f"{self._counted('Masks', 'rlnMaskName')} Centres: "
             f"{'given coordinates' if self._used('inputCoordinates') else 'random'}.",
             ", ".join(f"{tsId}: {count}" for tsId, count in counts.items()),

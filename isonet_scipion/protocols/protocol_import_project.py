@@ -13,6 +13,7 @@ from pyworkflow.utils import createAbsLink, getExt
 from tomo.objects import SetOfCoordinates3D, SetOfSubTomograms, SetOfTomograms, SetOfTomoMasks, TomoAcquisition
 
 from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.io.tomogram_table import INVERTED
 from isonet_scipion.engine.network.model_file import read_metadata
 from isonet_scipion.engine.physics.ctf import CtfParameters
 from isonet_scipion.engine.physics.wedge import TiltRange, declared_range
@@ -69,15 +70,18 @@ class ProtIsoNetImportProject(EMProtocol):
 
     def importStep(self, values: str) -> None:
         """Link the files and register what they are."""
+        for name in self._possibleOutputs:
+            if hasattr(self, name):  # of another folder, or of a run that was killed
+                self.deleteOutput(getattr(self, name))
         keepValues(self)
         folder = self._folder()
+        self.summaryVar.set("\n".join(contrastWarnings(folder)))
         rate = folder.samplingRate
         for version in VERSIONS:
             tomograms = folder.tomograms(version, partial(self._link, version))
             if tomograms:
                 output = self._newSet(SetOfTomograms, version, rate)
                 output.setAcquisition(tomograms[0].getAcquisition())
-                output.setCtfCorrected(tomograms[0].ctfCorrected())
                 self._fill(version, output, tomograms)
         masks = folder.masks(partial(self._link, "masks"))
         if masks:
@@ -113,9 +117,8 @@ class ProtIsoNetImportProject(EMProtocol):
         self._defineOutputs(**{name: output})
 
     def _link(self, kind: str, path: str, name: str) -> str:
-        folder = self._getExtraPath(kind)
-        os.makedirs(folder, exist_ok=True)
-        target = os.path.join(folder, name + getExt(path))
+        target = self._getExtraPath(kind, name + getExt(path))
+        os.makedirs(os.path.dirname(target), exist_ok=True)
         createAbsLink(path, target)
         return target
 
@@ -147,14 +150,40 @@ class ProtIsoNetImportProject(EMProtocol):
                 read_metadata(folder.model())
         except EngineError as error:
             return [str(error)]
-        return []
+        return contrastErrors(folder)
+
+    def _warnings(self) -> list[str]:
+        return contrastWarnings(self._folder())
 
     def _summary(self) -> list[str]:
         outputs = [(name, getattr(self, name)) for name in self._possibleOutputs if hasattr(self, name)]
-        return [f"{name}: {output}" for name, output in outputs] or ["No output yet."]
+        lines = [f"{name}: {output}" for name, output in outputs] or ["No output yet."]
+        return lines + [f"*Warning*: {line}" for line in self.summaryVar.get("").splitlines()]
 
     def _methods(self) -> list[str]:
         return [f"The IsoNet project {usedValue(self, 'projectFolder')} was imported."]
 
     def _citations(self) -> list[str]:
         return ["Liu2022"]
+
+
+def contrastErrors(folder: IsoNetFolder) -> list[str]:
+    """That protein is bright in some of a project's tomograms only, which no form can be told."""
+    inverted = folder.invertedIds()
+    dark = [tsId for tsId in folder.ids if tsId not in inverted]
+    if not inverted or not dark:
+        return []
+    return [
+        f"{folder.table.path}: protein is bright in {', '.join(inverted)} and dark in {', '.join(dark)}, by its column "
+        f"_{INVERTED}. Split the table into one of each kind, and import them separately."
+    ]
+
+
+def contrastWarnings(folder: IsoNetFolder) -> list[str]:
+    """That protein is bright in a project's tomograms, which Scipion's sets can't hold."""
+    if not folder.invertedIds():
+        return []
+    return [
+        "Protein is bright in these tomograms, as tomograms.star says, but Scipion's sets can't hold that: set *Is "
+        "protein bright?* to Yes (expert level) in each protocol that takes them."
+    ]

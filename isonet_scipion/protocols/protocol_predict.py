@@ -47,13 +47,14 @@ if TYPE_CHECKING:
 
     from isonet_scipion.engine.io.model_metadata import ModelMetadata
 
-CTF_AWARE = "model is not None and model.isCtfAware()"  # it phase-flips
+CTF_AWARE = "_awaitsCtfAware if model is None else model.isCtfAware()"  # it phase-flips
 # what a report says of a tomogram's halves, for the summary
 OF_HALVES = {
     "mean": "The mean of the half tomograms was corrected, as the network learned from halves.",
     "each": "Each half tomogram was corrected, and the results averaged.",
 }
 HALVES_THEMSELVES = "The even and odd half tomograms of the output were corrected separately."
+WITHOUT_HALVES = "worked on without its halves, by which noise is told from signal"
 WELL_RESTORED = 0.5  # restored wedge correlation
 NORMALIZATIONS = ("as in training", "percentiles", "mean and standard deviation")
 
@@ -188,16 +189,23 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         sourced = sourcedDefoci(self, tomograms, isOpen(self.inputCtfs))
         return {tsId: pair for tsId, pair in sourced.items() if pair[0] is not None}
 
+    def _needsHalves(self) -> bool:
+        try:
+            return self.processHalves.get() or self._metadata().halves
+        except EngineError:  # of the model, which is told where that is checked
+            return False
+
     def _process(self, tomogram: Tomogram, partner: tuple[float | None, str | None]) -> None:
         tsId, (defocus, source) = tomogram.getTsId(), partner
         if not self._optics(tomogram).hasTilts:  # it came after the validation
             raise EngineFailure("Neither its acquisition nor the form has a tilt range.")
-        # the report also takes the halves, to allow for noise
-        ownHalves = self._metadata().halves or bool(convert.halfMaps(tomogram))
+        without = None if self._needsHalves() else convert.halvesError(tomogram)
+        if without:
+            self.warning(f"{tsId}: {WITHOUT_HALVES}: {without}")
         table = self._writeTable(
             tomogram,
             halves=self.processHalves.get(),
-            ownHalves=ownHalves,
+            ownHalves=not without,  # the report also takes them, to allow for noise
             defocus=defocus,
             defocusSource=source,
         )
@@ -210,6 +218,7 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         path = self._outputFile("rlnCorrectedTomoName", tsId)
         ctfCorrected = tomogram.ctfCorrected() or self._metadata().ctf_aware
         corrected = convert.processedTomogram(tomogram, path, ctfCorrected, halves)
+        corrected.setObjComment(f"{WITHOUT_HALVES}: {without}" if without else "")
         report = self._requireOutput(str(report_path(path)), f"The report on {tsId}")
         convert.setReport(corrected, report)
         convert.setScale(corrected, self._table(tsId))
@@ -242,6 +251,10 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         """As elsewhere; the engines are needed no more."""
         self._workers.endIdle()
         super().closeStep()
+
+    def _awaitsCtfAware(self) -> bool:
+        """Whether the model is linked but not there yet, and its training is to make a CTF-aware one."""
+        return bool(getattr(self.model.getObjValue(), "ctfAware", False))
 
     def _metadata(self) -> ModelMetadata:
         """What the model's file says, for example whether it learned from halves, which are then taken."""
@@ -312,7 +325,10 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
 
     def _warnings(self) -> list[str]:
         tomograms = self._tomogramsById()
-        return super()._warnings() + self._tiltWarnings(tomograms) + self._ctfWarnings(tomograms)
+        warnings = super()._warnings() + self._tiltWarnings(tomograms) + self._ctfWarnings(tomograms)
+        isTold = self._needsHalves()  # that it will fail
+        wrong = {} if isTold else {tsId: convert.halvesError(tomogram) for tsId, tomogram in tomograms.items()}
+        return warnings + [f"{tsId}: {WITHOUT_HALVES}: {error}." for tsId, error in wrong.items() if error]
 
     def _tiltWarnings(self, tomograms: dict[str, Tomogram]) -> list[str]:
         low, high = (None, None) if self.model.get() is None else self.model.get().getTiltRange()
@@ -346,6 +362,7 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         lines, sources = super()._results(output), self._usedOf(DEFOCUS_SOURCE_LABEL).values()
         lines.append(f"Network: {self._usedModel()}.")
         lines += self._usedHalves()
+        lines += [f"{item.getTsId()}: {item.getObjComment()}." for item in output if item.getObjComment()]
         if any(sources):
             lines.append(usedDefocus(self._usedOf("rlnDefocus").values(), sources))
             lines.append(statesInWords(self._usedOf(CTF_STATE).values()))
@@ -413,7 +430,7 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         reports = (report_path(tomogram.getFileName()) for tomogram in getattr(self, self.OUTPUT))
         kinds = {read_report(path).of_halves for path in reports if os.path.exists(path)} & set(OF_HALVES)
         lines = [OF_HALVES[kind] for kind in sorted(kinds)]
-        return lines + ([HALVES_THEMSELVES] if self.processHalves and lines else [])
+        return lines + ([HALVES_THEMSELVES] if self._used("processHalves") and lines else [])
 
 
 def restoredInWords(report: dict[str, float | None]) -> str:

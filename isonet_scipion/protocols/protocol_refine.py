@@ -59,10 +59,8 @@ class ProtIsoNetRefine(ProtIsoNetTraining):
         return self.inputSubtomograms.get().getDim()[0]
 
     def _cubeSize(self) -> int:
-        stored = getattr(self.inputSubtomograms.get().getFirstItem(), CUBE_SIZE_ATTRIBUTE, None)
-        if self.cubeSize.get():
-            return self.cubeSize.get()
-        return stored.get() if stored is not None else usual_cube_size(self._cropSize())
+        first = next(self._learned()).clone()
+        return self.cubeSize.get() or first.getAttributeValue(CUBE_SIZE_ATTRIBUTE) or usual_cube_size(self._cropSize())
 
     def _learnedFrom(self, table: Star) -> list[str]:
         return [f"{len(table.rows)} subtomograms, cubes of {table.rows[0]['rlnCubeSize']} voxels."]

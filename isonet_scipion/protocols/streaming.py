@@ -37,6 +37,7 @@ logger = logging.getLogger(__name__)
 
 MOST_VOXELS = 400_000_000  # of all tomograms that a job of a queue takes at once: those of a large one
 THREADS_PER_TOMOGRAM = 4  # CPU threads that a job of a queue asks for
+STATE = "_streamState"  # of a set, in its file
 FAILED_OUTPUT = "failedTomograms"
 DISK_FULL = (os.strerror(errno.ENOSPC), "disk space")  # in the engine's errors
 SAMPLING_TOLERANCE = 0.005  # relative; Scipion rounds voxel sizes in places
@@ -86,6 +87,10 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
         """What goes with each tomogram; those that are left out, or have to wait for it, are not there."""
         return dict.fromkeys(tomograms)
 
+    def _needsHalves(self) -> bool:
+        """Whether a tomogram fails without the files of the halves that it has."""
+        return False
+
     def _process(self, tomogram: Tomogram, partner: object) -> None:
         """Run the engine on one tomogram and append what it gives to the output."""
         raise NotImplementedError
@@ -120,7 +125,7 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
         while isGrowing and not self.isFailed():
             with self._lock:
                 # before the sets are read: what comes after that is seen in the next turn
-                isGrowing = any(self._isGrowing(name) for name in ("inputTomograms", *self.MATCHED))
+                isGrowing = any(self._isGrowing(name) for name in self._matched())
                 new = self._newTomograms()
             self._tomograms.update(new)
             for tsId in new:
@@ -151,12 +156,17 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
         if last == STATUS_FAILED:  # of a step that was told before; the protocol ends with the last one's
             self.lastStatus = last
 
+    def _matched(self) -> list[str]:
+        """The tomograms, and what goes with them by tsId, as far as the form's other values do not hide it."""
+        return [name for name in ("inputTomograms", *self.MATCHED) if self.evalParamCondition(name)]
+
     def _isGrowing(self, name: str) -> bool:
         """Whether the set of an input may get more items, as its file says now."""
         items = getattr(self, name).get()
         if items is None:
             return False
-        items.loadAllProperties()
+        if items.hasProperty(STATE):  # else nothing was ever put in, and it is as it was when it was made
+            items.loadAllProperties()
         items.close()
         return items.isStreamOpen()
 
@@ -369,9 +379,14 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
         return {tomogram.getTsId(): tomogram.clone() for tomogram in convert.enabled(tomograms)}
 
     def _disabledIds(self) -> list[str]:
-        return [tomogram.getTsId() for tomogram in self.inputTomograms.get() if not tomogram.isEnabled()]
+        tomograms = self.inputTomograms.get()
+        return [item.getTsId() for item in (() if tomograms is None else tomograms) if not item.isEnabled()]
 
     # ---------------------------------------------------------------- checks and texts
+
+    def _fileErrors(self) -> dict[str, str]:
+        """Which tomograms will fail for their files, and why, by tsId."""
+        return convert.fileErrors(convert.enabled(self.inputTomograms.get()), self._needsHalves())
 
     def _inputErrors(self) -> list[str]:
         tomograms = self.inputTomograms.get()
@@ -382,16 +397,15 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
             return ["Each tomogram needs a tilt series ID (tsId) of its own: import them again with a {TS} pattern."]
         if not ids and not isOpen(self.inputTomograms):
             return ["*Tomograms* is empty." if tomograms.isEmpty() else "*Tomograms*: all of the set are disabled."]
-        unreadable = list(convert.fileErrors(convert.enabled(tomograms)).values())
+        unreadable = list(self._fileErrors().values())
         if ids and len(unreadable) == len(ids):
             return [f"None of the tomograms can be read. The first: {unreadable[0]}"]
         return []
 
     def _warnings(self) -> list[str]:
         # the others are worked on all the same
-        unreadable = convert.fileErrors(convert.enabled(self.inputTomograms.get()))
-        warnings = [f"{tsId} will fail: {error}" for tsId, error in unreadable.items()]
-        growing = [name for name in ("inputTomograms", *self.MATCHED) if isOpen(getattr(self, name))]
+        warnings = [f"{tsId} will fail: {error}" for tsId, error in self._fileErrors().items()]
+        growing = [name for name in self._matched() if isOpen(getattr(self, name))]
         if growing and self.numberOfThreads.get() < 3:
             labels = ", ".join(f"*{labelOf(self, name)}*" for name in growing)
             warnings.append(
@@ -413,7 +427,12 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
 
     def _results(self, output: EMSet) -> list[str]:
         """The summary's lines, with the numbers that matter."""
-        return [f"{output.getSize()} of {self.inputTomograms.get().getSize()} tomograms done."]
+        return [f"{self._ofInput(output.getSize())} tomograms done."]
+
+    def _ofInput(self, number: int) -> str:
+        """A number of tomograms, and of how many, unless the input's link was removed after the run."""
+        tomograms = self.inputTomograms.get()
+        return str(number) if tomograms is None else f"{number} of {tomograms.getSize()}"
 
 
 def isOpen(pointer: Pointer) -> bool:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def tomogramErrors(protocol: Protocol) -> list[str]:
     """For one-pass: files that can't be read, masks that don't fit, missing halves, and a CTF that is not known."""
     tomograms, masks = protocol.inputTomograms.get(), protocol.inputMasks.get()
-    unreadable = convert.fileErrors(protocol._learned())
+    unreadable = convert.fileErrors(protocol._learned(), protocol.useHalves.get())
     errors = list(unreadable.values())
     if masks is not None:
         byId = {item.getTsId(): item.clone() for item in protocol._learned() if item.getTsId() not in unreadable}

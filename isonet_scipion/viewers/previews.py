@@ -43,6 +43,7 @@ class SlicesPreview:
     voxelSize: float  # A
     mask: Mask | None = None
     confidence: np.ndarray | None = None  # (z, y, x), 0 to 1
+    note: str = ""  # what else there is to say
 
     def draw(self, figure: Figure, values: dict[str, float]) -> str:
         """Draw the central slices.
@@ -58,7 +59,7 @@ class SlicesPreview:
             line += f" Inside the yellow line: {100 * self.mask.share():.0f} % of the volume."
         if self.confidence is not None:
             line += " Colour: the filled wedge is expected to be wrong (red) or right (green)."
-        return line
+        return f"{line} {self.note}".rstrip()
 
 
 @dataclass
@@ -112,7 +113,7 @@ def slicesPreview(tomogram: Tomogram, project: Project) -> SlicesPreview:
 
 
 def maskPreview(mask: TomoMask, project: Project) -> SlicesPreview:
-    """Of a mask on its tomogram.
+    """Of a mask on its tomogram, or alone where it does not tell its tomogram.
 
     Raises
     ------
@@ -120,8 +121,10 @@ def maskPreview(mask: TomoMask, project: Project) -> SlicesPreview:
         If one of the files can't be read or they do not fit together.
     """
     rate = mask.getSamplingRate()
-    tomogram = openTomogram(mask.getVolName(), rate, project)
     outlined = openTomogram(mask.getFileName(), rate, project)
+    if not mask.getVolName():  # as other programs' masks
+        return SlicesPreview(outlined.data, rate, note="The mask alone: its set does not tell of which tomogram it is.")
+    tomogram = openTomogram(mask.getVolName(), rate, project)
     return SlicesPreview(tomogram.data, rate, open_mask(outlined.path, tomogram, rate))
 
 

@@ -8,6 +8,8 @@ from tomo.objects import SetOfSubTomograms, SetOfTomograms, SetOfTomoMasks
 from isonet_scipion.engine.io.confidence_file import confidence_path
 from isonet_scipion.viewers.previews import COVER, previews
 
+NOTHING_YET = "The set is empty: there is nothing to show yet.", "Empty set"
+
 
 class ViewerIsoNetTomograms(Viewer):
     """Central slices of tomograms, with the mask outlined if it is a set of masks.
@@ -22,12 +24,15 @@ class ViewerIsoNetTomograms(Viewer):
     def _visualize(self, obj: SetOfTomograms, **kwargs: object) -> list[View]:
         from isonet_scipion.viewers.browser import BrowserView, Slider
 
+        items = previews(obj, self.getProject())
+        if not items:
+            return [self.infoMessage(*NOTHING_YET)]
         sliders = [Slider("height", "Height in the tomogram (%)", 0, 100, 1, 50)]
         hint = "Slices in xy and xz. Protein is dark."
         if any(confidence_path(item.getFileName()).exists() for item in obj):
             sliders.append(Slider("cover", "Colour of the confidence (%)", 0, 100, 5, COVER))
             hint += " Green: what was filled in is expected to be right; red: not."
-        return [BrowserView(self.getTkRoot(), self._name, hint, previews(obj, self.getProject()), sliders)]
+        return [BrowserView(self.getTkRoot(), self._name, hint, items, sliders)]
 
 
 class ViewerIsoNetSubtomograms(Viewer):
@@ -40,5 +45,8 @@ class ViewerIsoNetSubtomograms(Viewer):
     def _visualize(self, obj: SetOfSubTomograms, **kwargs: object) -> list[View]:
         from isonet_scipion.viewers.browser import BrowserView
 
+        items = previews(obj, self.getProject())
+        if not items:
+            return [self.infoMessage(*NOTHING_YET)]
         hint = "Subtomograms should show the sample, not empty ice or gold."
-        return [BrowserView(self.getTkRoot(), self._name, hint, previews(obj, self.getProject()))]
+        return [BrowserView(self.getTkRoot(), self._name, hint, items)]

@@ -9,6 +9,8 @@ import numpy as np
 from pyworkflow.gui.tree import TreeProvider
 from pyworkflow.wizard import Wizard
 
+from isonet_scipion import convert
+from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.sampling.training_positions import USUAL_CUBE
 from isonet_scipion.engine.settings import NetworkSettings
 from isonet_scipion.engine.stages.extract import CROP_MARGIN
@@ -61,8 +63,19 @@ def suggested(sizes: list[CubeSize]) -> CubeSize:
 
 
 def sizesForExtraction(protocol: ProtIsoNetExtract) -> list[CubeSize]:
-    """The sizes for tomograms, with the subtomogram size of the form and the network that training has by default."""
-    thickness = {tomogram.getTsId(): min(tomogram.getDim()) for tomogram in protocol.inputTomograms.get()}
+    """The sizes for tomograms, with the subtomogram size of the form and the network that training has by default.
+
+    Raises
+    ------
+    EngineError
+        If none of the tomograms can be read; the others are left out.
+    """
+    items = [tomogram.clone() for tomogram in protocol.inputTomograms.get()]
+    unreadable = convert.fileErrors(items)
+    readable = [tomogram for tomogram in items if tomogram.getTsId() not in unreadable]
+    if not readable:
+        convert.requireVolume(items[0].getFileName(), items[0].getSamplingRate())
+    thickness = {tomogram.getTsId(): min(tomogram.getDim()) for tomogram in readable}
     divisor = int(np.lcm.reduce(NetworkSettings().divisor))
     return fittingSizes(thickness, lambda side: protocol.cropSize.get() or side + CROP_MARGIN, divisor)
 
@@ -116,7 +129,14 @@ class IsoNetCubeSizeWizard(Wizard):
         if isOnePass:
             form.showInfo(f"Leave it empty: one-pass takes cubes of {USUAL_CUBE}, or less in thin tomograms.")
             return
-        sizes = sizesForExtraction(protocol) if isExtraction else sizesForTraining(protocol)
+        if volumes.isEmpty():
+            form.showInfo("The input is empty: the sizes depend on its items.")
+            return
+        try:
+            sizes = sizesForExtraction(protocol) if isExtraction else sizesForTraining(protocol)
+        except EngineError as error:
+            form.showInfo(str(error))
+            return
         if not sizes:
             form.showInfo("No cube size fits: the volumes are too thin for the subtomograms and the network.")
             return

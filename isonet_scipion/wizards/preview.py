@@ -47,6 +47,9 @@ def showPreview(
         form.showInfo("Select the tomograms first.")
         return
     items = {tomogram.getTsId(): partial(load, protocol, tomogram.clone()) for tomogram in tomograms}
+    if not items:
+        form.showInfo("The set of tomograms is empty: there is nothing to show yet.")
+        return
     filled = [(slider, getattr(protocol, slider.name).get()) for slider in sliders]
     sliders = [slider if value is None else replace(slider, value=value) for slider, value in filled]
     dialog = BrowserDialog(form.root, title, hint, items, sliders, canSelect=True, size=size)

@@ -128,7 +128,7 @@ class IsoNetTiltRangeWizard(Wizard):
         protocol = form.protocol
         items = tiltPreviews(protocol)
         if not items:
-            form.showInfo("Select the input first.")
+            form.showInfo("Select the input first; an empty set has nothing to show.")
             return
         hint = (
             "A tomogram holds power only in the directions that the tilt series measured. Outside the blue range it "

@@ -10,9 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import starfile
+from pyworkflow.protocol import MODE_RESUME
+from pyworkflow.protocol.protocol import getUpdatedProtocol
 from tomo.constants import BOTTOM_LEFT_CORNER
 
 from isonet_scipion.engine.io.star import read_star
+from isonet_scipion.engine.io.tomogram_table import CTF_STATE, HALF_LABELS, INVERTED
 from isonet_scipion.protocols import (
     ProtIsoNetDeconv,
     ProtIsoNetExport,
@@ -21,6 +24,7 @@ from isonet_scipion.protocols import (
     ProtIsoNetMask,
     ProtIsoNetPredict,
 )
+from isonet_scipion.protocols.ctf_history import ctfStates
 from isonet_scipion.tests.protocols.scene import SHAPES, VOXEL_SIZE, IsoNetTest, read, scene, write
 
 REFERENCE = Path(__file__).resolve().parents[4] / "shared" / "reference"
@@ -74,7 +78,7 @@ class TestIsoNetExchange(IsoNetTest):
                 self.assertEqual((acquisition.getAngleMin(), acquisition.getAngleMax()), (-57, 51))
                 self.assertEqual((acquisition.getVoltage(), acquisition.getAmplitudeContrast()), (200, 0.08))
         self.assertTrue(back.correctedTomograms.getFirstItem().ctfCorrected())
-        self.assertFalse(back.tomograms.getFirstItem().ctfCorrected())
+        self.assertTrue(back.tomograms.getFirstItem().ctfCorrected())  # the table has the deconvolved ones
         volumes = {item.getTsId(): read(item.getFileName()) for item in deconv.tomograms}
         self.assertSetSize(back.subtomograms, 200)
         for subtomogram in list(back.subtomograms.iterSubtomos())[::50]:
@@ -154,3 +158,78 @@ class TestIsoNetExchange(IsoNetTest):
         self.assertIn(
             "it has no rlnTomoName TS_01", self.errorOf(self.prepare(ProtIsoNetExport, inputs, relionStar=str(own)))
         )
+
+    def project(self, name: str, **columns: tuple) -> Path:
+        """A folder with a table of the imported tomograms, with further columns; file names get links to volumes."""
+        folder = Path(self.proj.path, name)
+        folder.mkdir()
+        rows = {"rlnMicrographName": [f"{tsId}.mrc" for tsId in SHAPES], **columns}
+        labels = ["rlnIndex", "rlnPixelSize", *rows]
+        cells = [[str(place), f"{VOXEL_SIZE:g}", *map(str, own)] for place, own in enumerate(zip(*rows.values()), 1)]
+        for tsId, own in zip(SHAPES, cells):
+            for file in (cell for cell in own if cell.endswith(".mrc")):
+                (folder / file).symlink_to(self.raw / f"{tsId}.mrc")
+        table = ["data_", "", "loop_", *(f"_{label}" for label in labels), *map(" ".join, cells)]
+        (folder / "tomograms.star").write_text("\n".join(table) + "\n")
+        return folder
+
+    def test_what_a_project_says_of_its_tomograms_is_kept(self) -> None:
+        halves = {label: tuple(f"{tsId}_{label[-1]}.mrc" for tsId in SHAPES) for label in HALF_LABELS}
+        columns = {CTF_STATE: ("phase-flipped", "raw"), INVERTED: (1, 1), **halves}
+        deconvolved = {"rlnDeconvTomoName": ("TS_02_deconv.mrc", "None")}
+        corrected = {"rlnCorrectedTomoName": tuple(f"{tsId}_corrected.mrc" for tsId in SHAPES)}
+        folder = self.project("told", **columns, **deconvolved, **corrected)
+        taken = self.prepare(ProtIsoNetImportProject, {}, projectFolder=str(folder))
+        self.assertEqual(taken.validate(), [])
+        self.assertIn("Protein is bright in these tomograms", " ".join(taken.warnings()))
+        self.launchProtocol(taken)
+        self.assertIn("*Is protein bright?* to Yes", " ".join(taken.summary()))
+        for tomogram in taken.tomograms:
+            for number, half in enumerate(tomogram.getHalfMaps(asList=True), 1):
+                self.assertTrue(os.path.samefile(half, folder / f"{tomogram.getTsId()}_{number}.mrc"))
+                self.assertTrue(os.path.islink(half))
+        self.assertFalse(any(item.hasHalfMaps() for item in taken.deconvolvedTomograms))
+        self.check_halves_are_exported(taken, folder)
+        for name, marks, states in (
+            ("tomograms", [True, False], ["phase-flipped", "raw"]),
+            ("deconvolvedTomograms", [True], ["corrected"]),
+            ("correctedTomograms", [True, False], ["corrected", "raw"]),  # each by its own row
+        ):
+            self.assertEqual([item.ctfCorrected() for item in getattr(taken, name)], marks)
+            deconv = self.prepare(ProtIsoNetDeconv, {"inputTomograms": (taken, name)})
+            self.assertEqual(list(ctfStates(deconv).values()), states)
+
+    def check_halves_are_exported(self, taken: ProtIsoNetImportProject, folder: Path) -> None:
+        """But for those of a tomogram that has lost one."""
+        (folder / "TS_01_2.mrc").unlink()
+        export = self.prepare(ProtIsoNetExport, {"inputTomograms": (taken, "tomograms")})
+        self.assertEqual(export.validate(), [])
+        (warning,) = export.warnings()
+        self.assertRegex(warning, "without its halves: .*TS_01.mrc: the volume does not exist; it is a half of TS_01")
+        self.launchProtocol(export)
+        self.assertIn("Tomograms: 2, masks: 0, corrected: 0, with halves: 1.", export.summary())
+        table = read_star(export._getExtraPath("tomograms.star"))
+        for label in HALF_LABELS:
+            first, second = (table.text(row, label) for row in table.rows)
+            self.assertTrue(os.path.samefile(first, folder / f"TS_02_{label[-1]}.mrc"))
+            self.assertIsNone(second)
+
+    def test_one_contrast_is_asked_for(self) -> None:
+        mixed = self.newProtocol(
+            ProtIsoNetImportProject, projectFolder=str(self.project("mixed", **{INVERTED: (0, 1)}))
+        )
+        (error,) = mixed.validate()
+        self.assertRegex(error, "tomograms.star: protein is bright in TS_01 and dark in TS_02.*Split the table")
+
+    def test_continue_with_another_folder_leaves_nothing_of_the_first(self) -> None:
+        first = self.project("first", rlnDeconvTomoName=tuple(f"{tsId}_deconv.mrc" for tsId in SHAPES))
+        taken = self.run_(ProtIsoNetImportProject, {}, projectFolder=str(first))
+        taken.projectFolder.set(str(self.project("second")))
+        taken.runMode.set(MODE_RESUME)
+        self.launchProtocol(taken)
+        stored = getUpdatedProtocol(taken)
+        self.assertEqual([name for name, _ in stored.iterOutputAttributes()], ["tomograms"])
+        for tomogram in stored.tomograms:
+            path = os.path.realpath(tomogram.getFileName())
+            self.assertTrue(os.path.samefile(path, self.raw / f"{tomogram.getTsId()}.mrc"))
+        self.assertEqual(len(stored.summary()), 1)

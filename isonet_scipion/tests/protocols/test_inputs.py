@@ -12,6 +12,7 @@ from pyworkflow.protocol import MODE_RESUME
 from pyworkflow.protocol.protocol import getUpdatedProtocol
 from pyworkflow.utils import weakImport
 from tomo.constants import BOTTOM_LEFT_CORNER
+from tomo.objects import Coordinate3D, SetOfCoordinates3D, SetOfTomograms
 from tomo.protocols import ProtImportSubTomograms
 
 from isonet_scipion.engine.io.report_file import read_report, report_path
@@ -182,6 +183,8 @@ class TestIsoNetInputs(IsoNetTest):
         lines = " ".join(predict.summary())
         self.assertIn("The mean of the half tomograms was corrected", lines)
         self.assertIn("half tomograms of the output were corrected separately", lines)
+        predict.processHalves.set(False)  # another value for the next run
+        self.assertEqual(" ".join(predict.summary()), lines)
         for tomogram in predict.tomograms:
             even, odd = (read(path) for path in tomogram.getHalfMaps(asList=True))
             self.assertGreater(np.abs(even - odd).max(), 0.1)
@@ -293,6 +296,33 @@ class TestIsoNetInputs(IsoNetTest):
         self.assertRegex(self.errorOf(fine), "coordinates of TS_0., taken as voxels of the tomogram.* lie outside it")
 
     # ---------------------------------------------------------------- training and models
+
+    def test_coordinates_without_their_tomogram_are_left_out(self) -> None:
+        items = [item.clone() for item in self.tomograms.Tomograms]
+        own = SetOfTomograms.create(self.tomograms._getPath(), prefix="picked")
+        own.copyInfo(self.tomograms.Tomograms)
+        own.append(items[0].clone())
+        own.write()
+        self.tomograms._defineOutputs(picked=own)
+        centres = SetOfCoordinates3D.create(self.tomograms._getPath(), prefix="centres")
+        centres.setSamplingRate(VOXEL_SIZE)
+        centres.setPrecedents(self.tomograms.picked)
+        for tomogram in items:
+            coordinate = Coordinate3D()
+            coordinate.setVolume(tomogram)
+            coordinate.setPosition(24, 24, 20, BOTTOM_LEFT_CORNER)
+            centres.append(coordinate)
+        centres.write()
+        self.tomograms._defineOutputs(centres=centres)
+        self.proj.mapper.commit()
+        inputs = {**self.input, "inputCoordinates": (self.tomograms, "centres")}
+        extract = self.prepare(ProtIsoNetExtract, inputs, cubeSize=16, cropSize=24)
+        self.assertEqual(extract.validate(), [])
+        warnings = " ".join(extract.warnings())
+        self.assertIn("they have no mask or coordinates: TS_01.", warnings)
+        self.assertIn("The coordinates in TS_01 are left out", warnings)
+        self.launchProtocol(extract)
+        self.assertEqual([item.getVolName() for item in extract.subtomograms], ["TS_02"])
 
     def test_subtomograms_of_another_program_are_taken(self) -> None:
         # xmipp, which Scipion converts with, takes no such name as that of self.raw

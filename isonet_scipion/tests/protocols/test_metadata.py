@@ -19,6 +19,7 @@ from isonet_scipion.protocols import (
     ProtIsoNetExtract,
     ProtIsoNetImportModel,
     ProtIsoNetMask,
+    ProtIsoNetOnePass,
     ProtIsoNetPredict,
 )
 from isonet_scipion.protocols.protocol_predict import NORMALIZATIONS
@@ -139,9 +140,32 @@ class TestIsoNetMetadata(IsoNetTest):
             np.testing.assert_allclose(even, whole, atol=1e-5 * whole.std())
             self.assertLess(np.corrcoef(odd.ravel(), whole.ravel())[0, 1], 0.9)
 
+        self.check_a_lost_half(inputs, folder / "TS_01_odd.mrc")
         plain = {"inputTomograms": (self.tomograms, "Tomograms"), "model": (self.model, "model")}
         without = self.prepare(ProtIsoNetPredict, plain, processHalves=True)
         self.assertIn("even and an odd half", " ".join(without.validate()))
+
+    def check_a_lost_half(self, inputs: dict[str, tuple], half: Path) -> None:
+        """What works on it says so before; what only would be helped by it does without."""
+        half.unlink()
+        lost = f"{half.name}: the volume does not exist; it is a half of TS_01"
+        both = self.prepare(ProtIsoNetPredict, inputs, processHalves=True)
+        self.assertEqual(both.validate(), [])
+        self.assertRegex(" ".join(both.warnings()), f"TS_01 will fail: .*{lost}. Bring the file back, or work without")
+        tomograms = {"inputTomograms": inputs["inputTomograms"]}
+        deconv = self.prepare(ProtIsoNetDeconv, tomograms, defocus=20000)
+        self.assertIn(lost, " ".join(deconv.warnings()))
+        deconv.processHalves.set(False)
+        self.assertEqual(deconv.warnings(), [])
+        self.assertIn(lost, " ".join(self.prepare(ProtIsoNetOnePass, tomograms).validate()))
+        self.assertEqual(self.prepare(ProtIsoNetOnePass, tomograms, useHalves=False).validate(), [])
+        predict = self.prepare(ProtIsoNetPredict, inputs, useGpu=False)
+        told = rf"TS_01: worked on without its halves, by which noise is told from signal: .*{lost}\."
+        self.assertRegex(" ".join(predict.warnings()), told)
+        self.launchProtocol(predict)
+        self.assertIsLikeInput(predict.tomograms)
+        self.assertRegex(" ".join(predict.summary()), told)
+        self.assertNotIn("TS_02: worked", " ".join(predict.summary()))
 
     def test_an_unknown_amplitude_contrast_is_told(self) -> None:
         def forget(tomogram, output):

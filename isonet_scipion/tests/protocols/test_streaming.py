@@ -130,6 +130,24 @@ class TestIsoNetStreaming(LiveTest):
         self.assertRegex(log, r"--ncpu 2\b")
         self.assertIn("TS_02.mrc: defocus 15000 A, 200 kV", log)  # the engine says it
 
+    def test_a_set_that_is_still_empty_is_waited_for(self) -> None:
+        growing = self.openSet("unborn", [])
+        mask = self.prepare(ProtIsoNetMask, {"inputTomograms": (self.tomograms, "unborn")}, patchSize=2, **STREAMING)
+        self.assertTrue(mask._isGrowing("inputTomograms"))
+        self.start(mask)
+        waitFor(lambda: "Running step 1" in self.log(mask))
+        self.append(growing, [item.clone() for item in self.tomograms.Tomograms], Set.STREAM_CLOSED)
+        self.assertTrue(self.end(mask).isFinished(), mask.getErrorMessage())
+        self.assertEqual({item.getTsId() for item in mask.tomoMasks}, set(SHAPES))
+
+    def test_ctfs_that_are_not_used_are_not_waited_for(self) -> None:
+        self.addCtf("TS_01", 30000.0)
+        inputs = {"inputTomograms": (self.tomograms, "Tomograms"), "inputCtfs": (self.tomograms, "CTFs")}
+        predict = self.prepare(ProtIsoNetPredict, inputs, useGpu=False)
+        self.assertNotIn("more are still to come", " ".join(predict.warnings()))
+        self.launchProtocol(predict)
+        self.assertEqual({item.getTsId() for item in predict.tomograms}, set(SHAPES))
+
     def test_training_on_the_first_tomograms_does_not_wait_for_the_others(self) -> None:
         first, last = [tomogram.clone() for tomogram in self.tomograms.Tomograms]
         growing = self.openSet("collected", [])

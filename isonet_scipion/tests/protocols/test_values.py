@@ -6,10 +6,12 @@ import os
 from pathlib import Path
 
 import numpy as np
+from pyworkflow.object import Integer
 from pyworkflow.protocol import MODE_RESTART, MODE_RESUME
 from tomo.constants import BOTTOM_LEFT_CORNER
-from tomo.objects import SetOfTomograms, SetOfTomoMasks
+from tomo.objects import SetOfSubTomograms, SetOfTomograms, SetOfTomoMasks, SubTomogram
 
+from isonet_scipion.constants import CUBE_SIZE_ATTRIBUTE
 from isonet_scipion.engine.io.model_metadata import ModelMetadata
 from isonet_scipion.engine.io.star import read_star
 from isonet_scipion.engine.network.model_file import read_metadata, save_model
@@ -26,7 +28,7 @@ from isonet_scipion.protocols import (
     ProtIsoNetRefine,
 )
 from isonet_scipion.tests.protocols.live import LiveTest, waitFor
-from isonet_scipion.tests.protocols.scene import SHAPES, VOXEL_SIZE, read
+from isonet_scipion.tests.protocols.scene import SHAPES, VOXEL_SIZE, read, scene, write
 from isonet_scipion.tests.protocols.test_chain import TRAINING
 
 CUBES = {"cubeSize": 16, "cropSize": 24, "numberSubtomos": 4, "seed": 1}
@@ -77,6 +79,21 @@ class TestIsoNetValues(LiveTest):
         self.assertEqual(hidden.validate(), [])
         ended = self.prepare(ProtIsoNetExport, {**self.input, "inputCorrected": (self.mask, "tomograms")})
         self.assertIn("that protocol has ended", " ".join(ended.validate()))
+
+    def test_a_correction_is_prepared_before_its_ctf_aware_training_has_ended(self) -> None:
+        train = self.prepare(ProtIsoNetOnePass, self.input, ctfAware=True, defocus=20000)
+        self.proj.saveProtocol(train)
+        predict = self.prepare(ProtIsoNetPredict, {**self.input, "model": (train, "model")}, defocus=20000)
+        ofCtf = ("inputCtfs", "defocus", "ctfHistory")
+        self.assertEqual([predict.evalParamCondition(name) for name in ofCtf], [True] * 3)
+        (error,) = predict.validate()
+        self.assertIn("'model' of", error)
+        # CTFs that are linked are waited for as the model is
+        predict.inputCtfs.set(self.mask)
+        predict.inputCtfs.setExtended("CTFs")
+        self.assertIn("*CTFs*", " ".join(predict.validate()))
+        train.ctfAware.set(False)
+        self.assertEqual([predict.evalParamCondition(name) for name in ofCtf], [False] * 3)
 
     def test_a_training_waits_for_masks_that_are_still_being_made(self) -> None:
         output = SetOfTomoMasks.create(self.mask._getPath(), prefix="open")
@@ -205,13 +222,13 @@ class TestIsoNetValues(LiveTest):
 
     def test_tables_are_exported_again_with_what_is_linked_now(self) -> None:
         export = self.run_(ProtIsoNetExport, self.input)
-        self.assertIn("Tomograms: 2, masks: 0, corrected: 0.", export.summary())
+        self.assertIn("Tomograms: 2, masks: 0, corrected: 0, with halves: 0.", export.summary())
         export.inputMasks.set(self.mask)
         export.inputMasks.setExtended("tomoMasks")
         self.launchProtocol(export)
         rows = read_star(export._getExtraPath("tomograms.star")).rows
         self.assertEqual([os.path.basename(row["rlnMaskName"]) for row in rows], ["TS_02_mask.mrc", "TS_01_mask.mrc"])
-        self.assertIn("Tomograms: 2, masks: 2, corrected: 0.", export.summary())
+        self.assertIn("Tomograms: 2, masks: 2, corrected: 0, with halves: 0.", export.summary())
 
     # ---------------------------------------------------------------- disabled items
 
@@ -241,6 +258,26 @@ class TestIsoNetValues(LiveTest):
         self.assertEqual(extract._usable(list(SHAPES)), ["TS_02"])
         refine = self.prepare(ProtIsoNetOnePass, inputs, cubeSize=8)
         self.assertEqual([row["rlnTomoName"] for row in _rows(refine)], ["TS_02"])
+
+    def test_the_cube_size_is_that_of_the_first_subtomogram_that_counts(self) -> None:
+        path = self.raw / "cube.mrc"
+        write(path, scene((24, 24, 24), 1))
+        for name, stored, expected in (("told", 8, 8), ("untold", None, 16)):
+            output = SetOfSubTomograms.create(self.tomograms._getPath(), prefix=name)
+            output.setSamplingRate(VOXEL_SIZE)
+            for size in (12, stored):
+                item = SubTomogram()
+                item.setLocation(str(path))
+                item.setSamplingRate(VOXEL_SIZE)
+                setattr(item, CUBE_SIZE_ATTRIBUTE, Integer(size))
+                item.setEnabled(size != 12)
+                output.append(item)
+            output.write()
+            self.tomograms._defineOutputs(**{name: output})
+            refine = self.prepare(
+                ProtIsoNetRefine, {"inputSubtomograms": (self.tomograms, name)}, tiltMin=-60, tiltMax=60
+            )
+            self.assertEqual((refine._cubeSize(), refine.validate()), (expected, []))
 
 
 def _rows(refine: ProtIsoNetOnePass) -> list[dict[str, str]]:

@@ -32,6 +32,7 @@ from isonet_scipion.tests.protocols.test_chain import CROP, CUBE, NUMBER, TRAINI
 from isonet_scipion.viewers.previews import maskPreview, previews
 from isonet_scipion.viewers.viewer_model import IsoNetModelViewer, modelFacts, plotLosses
 from isonet_scipion.viewers.viewer_protocols import PageView, installedViewers
+from isonet_scipion.viewers.viewer_sets import ViewerIsoNetSubtomograms, ViewerIsoNetTomograms
 
 matplotlib.use("Agg")
 
@@ -210,6 +211,38 @@ class TestViewers(IsoNetTest):
                 figure = Figure()
                 self.assertIn("voxels" if "Tomograms" in own else "subtomograms", make().draw(figure, {}))
                 self.assertTrue(figure.axes)
+
+    def test_an_empty_set_is_told(self) -> None:
+        for output, viewerClass in (
+            (self.predict.tomograms, ViewerIsoNetTomograms),
+            (self.extract.subtomograms, ViewerIsoNetSubtomograms),
+        ):
+            empty = type(output).create(self.tomograms._getPath(), prefix=f"empty_{viewerClass.__name__}")
+            empty.setStreamState(empty.STREAM_OPEN)
+            empty.write()
+            (message,) = viewerClass(project=self.proj)._visualize(empty)
+            self.assertIn("nothing to show yet", message.getMessage())
+
+    def test_masks_of_another_program_are_shown_alone(self) -> None:
+        mask = self.mask.tomoMasks.getFirstItem().clone()
+        mask.setVolName(None)
+        preview = maskPreview(mask, self.proj)
+        self.assertIn("The mask alone", preview.draw(Figure(), {}))
+        np.testing.assert_array_equal(preview.voxels, read(mask.getFileName()))
+
+    def test_texts_need_no_input(self) -> None:
+        """That of a protocol whose tomograms are not selected yet, or no longer."""
+        self.assertEqual(ProtIsoNetDeconv(project=self.proj)._methods(), [])
+        for protocol, line in (
+            (self.deconv, "2 tomograms done."),
+            (self.mask, "2 tomograms done."),
+            (self.extract, "voxels from 2 tomograms, for cubes"),
+            (self.predict, "2 tomograms done."),
+        ):
+            unlinked = self.proj.getProtocol(protocol.getObjId())
+            unlinked.inputTomograms.set(None)
+            self.assertIn(line, " ".join(unlinked.summary()))
+            self.assertTrue(unlinked.methods())
 
     def test_tomos_own_viewer_is_offered(self) -> None:
         names = [viewer.__name__ for viewer in installedViewers(self.predict.tomograms)]

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from pyworkflow.viewer import DESKTOP_TKINTER
+from tomo.objects import SetOfSubTomograms, SetOfTomograms
 
 from isonet_scipion import wizards
 from isonet_scipion.convert import Optics
@@ -192,6 +193,41 @@ class TestWizards(IsoNetTest):
         before, after = (axes.images[0].get_array() for axes in figure.axes)
         np.testing.assert_array_equal(before, scene(SHAPES["TS_02"], 0)[20])
         self.assertLess(np.corrcoef(before.ravel(), after.ravel())[0, 1], 0.95)
+
+    def test_of_an_empty_set_the_wizards_say_so(self) -> None:
+        empty = {}
+        for kind, name in ((SetOfTomograms, "noTomograms"), (SetOfSubTomograms, "noSubtomograms")):
+            output = kind.create(self.tomograms._getPath(), prefix=name)
+            output.setSamplingRate(VOXEL_SIZE)
+            output.setStreamState(output.STREAM_OPEN)
+            output.write()
+            self.tomograms._defineOutputs(**{name: output})
+            empty[kind] = (self.tomograms, name)
+        for wizard in wizards.__all__:
+            wizardClass = getattr(wizards, wizard)
+            for protocolClass, _ in wizardClass._targets:
+                isRefine = protocolClass is ProtIsoNetRefine
+                kind, name = (SetOfSubTomograms if isRefine else SetOfTomograms), "inputSubtomograms"
+                form = mock.Mock(
+                    protocol=self.prepare(protocolClass, {name if isRefine else "inputTomograms": empty[kind]})
+                )
+                wizardClass().show(form)
+                if (wizard, protocolClass) != ("IsoNetCubeSizeWizard", ProtIsoNetOnePass):  # which asks for none
+                    self.assertIn("empty", form.showInfo.call_args[0][0])
+
+    def test_cube_sizes_are_offered_where_a_tomogram_is_missing(self) -> None:
+        folder = self.raw / "lost"
+        folder.mkdir()
+        for tsId, shape in SHAPES.items():
+            write(folder / f"{tsId}.mrc", scene(shape, 1))
+        lost = self.importTomograms(filesPath=str(folder))
+        extract = self.prepare(ProtIsoNetExtract, {"inputTomograms": (lost, "Tomograms")})
+        (folder / "TS_02.mrc").unlink()
+        self.assertEqual({size.fitting for size in cube_size.sizesForExtraction(extract)}, {("TS_01",)})
+        (folder / "TS_01.mrc").unlink()
+        form = mock.Mock(protocol=extract)
+        wizards.IsoNetCubeSizeWizard().show(form)
+        self.assertIn("does not exist", form.showInfo.call_args[0][0])
 
     def test_without_input_the_wizards_say_so(self) -> None:
         for wizard in wizards.__all__:
