@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -347,6 +348,25 @@ def linkSubtomogram(subtomogram: SubTomogram, target: str, samplingRate: float) 
         os.symlink(os.path.relpath(plain, os.path.dirname(target)), target)
     else:
         _convert((index, path), target, samplingRate)
+
+
+def placeFile(source: str, target: str, copy: bool = False) -> None:
+    """Put a file at `target`, in place of what is there: a copy, or a link, relative within the working directory.
+
+    Scipion works in the project's folder, so what is linked within it is found after the project was moved.
+    """
+    # through links, as the source may be one to the target that goes
+    source, folder = os.path.realpath(source), os.path.realpath(os.path.dirname(target))
+    if source == os.path.join(folder, os.path.basename(target)):
+        return  # it is the file itself
+    # never written through: the target may be a link to a file of the user's
+    if os.path.lexists(target):
+        os.remove(target)
+    if copy:
+        shutil.copy(source, target)
+    else:
+        isWithin = source.startswith(os.path.join(os.path.realpath(os.getcwd()), ""))
+        os.symlink(os.path.relpath(source, folder) if isWithin else source, target)
 
 
 def _convert(location: object, target: str, samplingRate: float) -> None:

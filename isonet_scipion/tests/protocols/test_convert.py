@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
+import zipfile
+from pathlib import Path
 from types import SimpleNamespace
 
 import mrcfile
@@ -27,7 +30,9 @@ from tomo.objects import (
 from isonet_scipion import convert
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.star import read_star
+from isonet_scipion.engine.network.model_file import BUILTIN_FILE
 from isonet_scipion.isonet_folder import IsoNetFolder
+from isonet_scipion.protocols.protocol_import_model import importedModel
 from isonet_scipion.protocols.protocol_predict import restoredInWords
 from isonet_scipion.tests.protocols.scene import write
 
@@ -179,6 +184,45 @@ def test_an_mrc_subtomogram_is_linked_and_a_stack_is_taken_apart(tmp_path):
         np.testing.assert_array_equal(mrc.data, cube)
         assert mrc.voxel_size.x == pytest.approx(12.5)
     assert not [name for name in os.listdir(tmp_path) if "partial" in name]
+
+
+@pytest.fixture
+def models(tmp_path, monkeypatch):
+    """Two files of a user's outside a project, which is the working directory, and the folder of a run in it."""
+    (tmp_path / "user").mkdir()
+    (tmp_path / "project" / "run").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "project")
+    for name, comment in (("a", b""), ("b", b"another")):
+        (tmp_path / "user" / name).mkdir()
+        shutil.copy(BUILTIN_FILE, tmp_path / "user" / name / "model_iter01.keras")
+        with zipfile.ZipFile(tmp_path / "user" / name / "model_iter01.keras", "a") as file:
+            file.comment = comment
+    return [tmp_path / "user" / name / "model_iter01.keras" for name in "ab"]
+
+
+@pytest.mark.parametrize(("first", "then"), [(False, True), (True, False), (True, True), (False, False)])
+def test_a_model_imported_again_leaves_the_users_files_alone(models, first, then):
+    before = [path.read_bytes() for path in models]
+    for source, copy in ((models[0], first), (models[0], then), (models[1], then)):
+        made = importedModel(str(source), "run", copy)
+        assert os.path.islink(made.getFileName()) is not copy
+        assert Path(made.getFileName()).read_bytes() == source.read_bytes()
+        assert [path.read_bytes() for path in models] == before
+    # the run's own file again, by its own name
+    again = importedModel(made.getFileName(), "run", True)
+    assert not os.path.islink(again.getFileName()) and Path(again.getFileName()).read_bytes() == before[1]
+    assert importedModel(again.getFileName(), "run").getFileName() == again.getFileName()
+
+
+def test_a_model_from_inside_the_project_is_found_after_it_was_moved(models, tmp_path, monkeypatch):
+    shutil.copytree(models[0].parent, "training")
+    made = importedModel(os.path.abspath("training/model_iter01.keras"), "run").getFileName()
+    os.mkdir("other run")
+    outside = importedModel(str(models[1]), "other run").getFileName()
+    (tmp_path / "project").rename(tmp_path / "moved")
+    monkeypatch.chdir(tmp_path / "moved")
+    assert Path(made).read_bytes() == models[0].read_bytes()
+    assert os.readlink(outside) == str(models[1])
 
 
 def test_a_table_has_the_columns_of_all_rows(tmp_path):
