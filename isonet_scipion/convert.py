@@ -6,17 +6,20 @@ Coordinates in tables are array indices (voxels from 0), Scipion's BOTTOM_LEFT_C
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import mrcfile
 from pwem.convert.headers import setMRCSamplingRate
 from pwem.emlib.image import ImageHandler
-from pwem.objects import EMObject, Transform
-from pyworkflow.object import Float, Integer
+from pwem.objects import EMObject, EMSet, SetOfImages, Transform
+from pyworkflow.object import Float, Integer, Set
+from pyworkflow.utils.retry_streaming import retry_on_sqlite_lock
 from tomo.constants import BOTTOM_LEFT_CORNER
 from tomo.objects import Coordinate3D, CTFTomoSeries, SubTomogram, TomoAcquisition, Tomogram, TomoMask
 
@@ -39,6 +42,7 @@ from isonet_scipion.engine.io.star import Star, read_star, write_star
 from isonet_scipion.engine.io.tomogram_table import CTF_STATE, HALF_LABELS, INVERTED
 from isonet_scipion.engine.physics.wedge import TiltRange
 
+logger = logging.getLogger(__name__)
 PLAIN_ID = re.compile(r"[^./\\\s][^/\\]{0,79}")
 # what the engine and the protocols put after the name of a tomogram
 MADE_NAME = re.compile(r"_(whole|even|odd|subtomo|coordinates|mask|corrected|report|input[A-Z][a-z]+)$")
@@ -78,20 +82,45 @@ class Optics:
 
 
 def readOptics(*acquisitions: TomoAcquisition | None) -> Optics:
-    """Each value of the first acquisition that has it: that of the item first, then that of its set."""
+    """Each value of the first acquisition that has it: that of the item first, then that of its set.
+
+    The ends of a tilt range are of the same acquisition: the first that has both, else the first that has one.
+    """
     present = [acquisition for acquisition in acquisitions if acquisition is not None]
 
     def first(getter: str) -> float | None:
         values = (getattr(acquisition, getter)() for acquisition in present if hasattr(acquisition, getter))
         return next((value for value in values if value is not None), None)
 
-    return Optics(
-        first("getVoltage"),
-        first("getSphericalAberration"),
-        first("getAmplitudeContrast"),
-        first("getAngleMin"),
-        first("getAngleMax"),
-    )
+    ranges = [(a.getAngleMin(), a.getAngleMax()) for a in present if hasattr(a, "getAngleMin")]
+    ranges.sort(key=lambda ends: ends.count(None))
+    tilts = ranges[0] if ranges else (None, None)
+    return Optics(first("getVoltage"), first("getSphericalAberration"), first("getAmplitudeContrast"), *tilts)
+
+
+def ownAcquisition(items: EMSet) -> TomoAcquisition:
+    """What a set itself says of its items, from its file, not to be changed.
+
+    The set in memory is no source: Scipion's loops leave there what the last item has.
+    """
+    path = os.path.abspath(items.getFileName())
+    return _storedAcquisition(type(items), path, items.getPrefix() or "", os.stat(path).st_mtime_ns)
+
+
+@lru_cache(maxsize=32)
+@retry_on_sqlite_lock(log=logger)  # other protocols may write the set meanwhile
+def _storedAcquisition(setClass: type[EMSet], path: str, prefix: str, changed: int) -> TomoAcquisition:
+    """The acquisition in a set's file, as it was when it was `changed`."""
+    stored = setClass(filename=path, prefix=prefix)
+    stored.loadAllProperties()
+    stored.close()
+    return stored.getAcquisition()
+
+
+def copySetInfo(output: EMSet, items: EMSet) -> None:
+    """Give a new set what another of its kind says of its items."""
+    output.copyInfo(items)
+    output.setAcquisition(ownAcquisition(items).clone())
 
 
 def zeroTiltDefocus(series: CTFTomoSeries) -> float | None:
@@ -111,7 +140,12 @@ def hasPhaseShift(series: CTFTomoSeries) -> bool:
 
 def enabled(items: Iterable[EMObject] | None) -> Iterator[EMObject]:
     """The items of a set, none for None, that are not disabled in it, as a viewer's user can do; not clones."""
-    return (item for item in (() if items is None else items) if item.isEnabled())
+    if getattr(type(items), "iterItems", None) is SetOfImages.iterItems:
+        # it would lend items without a tilt range the set's acquisition, and then write the next item's into that
+        items = Set.iterItems(items)
+    for item in () if items is None else items:
+        if item.isEnabled():
+            yield item
 
 
 def enabledIds(items: Iterable[EMObject] | None) -> list[str]:

@@ -97,13 +97,14 @@ class ProtIsoNetExport(ProtIsoNetBase):
         cleanPattern(self._getExtraPath("*.mrc"))  # converted volumes
         masks, corrected = self._files("inputMasks"), self._files("inputCorrected")
         tomograms, states, rows = self.inputTomograms.get(), ctfStates(self), []
+        ofAll = convert.ownAcquisition(tomograms)
         for index, tomogram in enumerate([item.clone() for item in convert.enabled(tomograms)], 1):
             tsId = tomogram.getTsId()
             row = convert.tomogramRow(
                 tsId,
                 self._mrc(tomogram.getFileName(), tsId),
                 tomogram.getSamplingRate(),
-                convert.readOptics(tomogram.getAcquisition(), tomograms.getAcquisition()),
+                convert.readOptics(tomogram.getAcquisition(), ofAll),
                 index,
                 ctfState=states.get(tsId),
             )
@@ -116,12 +117,12 @@ class ProtIsoNetExport(ProtIsoNetBase):
         """Write IsoNet's table of subtomograms."""
         subtomograms = self.inputSubtomograms.get()
         rate, crop, rows = subtomograms.getSamplingRate(), subtomograms.getDim()[0], []
-        folder = self._getExtraPath("subtomo")
+        folder, ofAll = self._getExtraPath("subtomo"), convert.ownAcquisition(subtomograms)
         os.makedirs(folder, exist_ok=True)
         for index, subtomogram in enumerate(convert.enabled(subtomograms), 1):
             path = os.path.abspath(os.path.join(folder, f"subtomogram_{index:06d}.mrc"))
             convert.linkSubtomogram(subtomogram, path, rate)
-            optics = convert.readOptics(subtomogram.getAcquisition(), subtomograms.getAcquisition())
+            optics = convert.readOptics(subtomogram.getAcquisition(), ofAll)
             cube = subtomogram.getAttributeValue(CUBE_SIZE_ATTRIBUTE) or usual_cube_size(crop)
             rows.append(convert.subtomogramRow(index, path, subtomogram, cube, crop, rate, optics))
         convert.writeTable(self._getExtraPath(SUBTOMOGRAMS), rows)

@@ -188,7 +188,7 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
             output.setBoxSize(self._cropSize())
         else:
             output.setCoordinates3D(getattr(self, self.CENTRES))
-            output.setAcquisition(self.inputTomograms.get().getAcquisition())
+            output.setAcquisition(convert.ownAcquisition(self.inputTomograms.get()).clone())
 
     def _sources(self) -> list[Pointer]:
         return [self.inputTomograms, self.inputMasks, self.inputCoordinates]

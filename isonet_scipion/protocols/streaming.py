@@ -252,7 +252,7 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
             self.deleteOutput(getattr(self, FAILED_OUTPUT))
         if failed:
             output = SetOfTomograms.create(self._getPath(), prefix="failed")
-            output.copyInfo(self.inputTomograms.get())
+            convert.copySetInfo(output, self.inputTomograms.get())
             for tsId, reason in failed.items():
                 tomogram = self._tomograms[tsId][0].clone()
                 tomogram.setObjComment(reason)
@@ -304,7 +304,7 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
         return f"{what}: {sum(value is not None for value in used)} of {len(used)}."
 
     def _optics(self, tomogram: Tomogram) -> convert.Optics:
-        return convert.readOptics(tomogram.getAcquisition(), self.inputTomograms.get().getAcquisition())
+        return convert.readOptics(tomogram.getAcquisition(), convert.ownAcquisition(self.inputTomograms.get()))
 
     def _halfFiles(self, label: str, tsId: str) -> list[str]:
         """What the engine made of the half maps, if they were asked for."""
@@ -339,7 +339,7 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
             return output
         output = setClass.create(self._getPath(), prefix=name)
         if isinstance(output, SetOfTomograms):
-            output.copyInfo(self.inputTomograms.get())
+            convert.copySetInfo(output, self.inputTomograms.get())
         output.setSamplingRate(self.inputTomograms.get().getSamplingRate())
         output.setStreamState(Set.STREAM_OPEN)
         self._prepareOutput(output)

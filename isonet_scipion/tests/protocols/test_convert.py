@@ -96,9 +96,15 @@ def test_excluded_ctfs_do_not_count(tmp_path):
 
 
 def test_each_value_comes_from_the_first_acquisition_that_has_it():
-    item = TomoAcquisition(angleMin=-50, voltage=200)
+    item = TomoAcquisition(angleMin=-50, angleMax=40, voltage=200)
     whole = TomoAcquisition(angleMin=-60, angleMax=60, voltage=300, sphericalAberration=2.7)
-    assert convert.readOptics(item, None, whole) == convert.Optics(200, 2.7, None, -50, 60)
+    assert convert.readOptics(item, None, whole) == convert.Optics(200, 2.7, None, -50, 40)
+
+
+def test_both_ends_of_a_tilt_range_are_of_one_acquisition():
+    item, whole = TomoAcquisition(angleMin=-50, voltage=200), TomoAcquisition(angleMin=-60, angleMax=60)
+    assert convert.readOptics(item, whole) == convert.Optics(200, None, None, -60, 60)
+    assert convert.readOptics(item, TomoAcquisition()) == convert.Optics(200, None, None, -50, None)
 
 
 def test_a_zero_angle_is_a_value():
