@@ -463,10 +463,12 @@ def setReport(tomogram: Tomogram, path: str) -> None:
 
 
 def setScale(tomogram: Tomogram, table: str) -> None:
-    """Store with a corrected tomogram what its voxels are multiplied by to get grey values, where its table has it."""
+    """Store with a corrected tomogram what its voxels are multiplied by to get grey values, as its table says.
+
+    1 where the table says nothing: a set takes only items that all have the same attributes.
+    """
     star = read_star(table)
-    if star.text(star.rows[0], SCALE) is not None:
-        setattr(tomogram, SCALE_ATTRIBUTE, Float(star.number(star.rows[0], SCALE)))
+    setattr(tomogram, SCALE_ATTRIBUTE, Float(star.number(star.rows[0], SCALE, 1.0)))
 
 
 def scaleOf(tomogram: Tomogram) -> float:

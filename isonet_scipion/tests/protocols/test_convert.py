@@ -20,6 +20,7 @@ from tomo.objects import (
     CTFTomoSeries,
     SetOfCTFTomoSeries,
     SetOfTiltSeries,
+    SetOfTomograms,
     SubTomogram,
     TiltImage,
     TiltSeries,
@@ -29,6 +30,7 @@ from tomo.objects import (
 
 from isonet_scipion import convert
 from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.io.number_formats import SCALE
 from isonet_scipion.engine.io.star import read_star
 from isonet_scipion.engine.network.model_file import BUILTIN_FILE
 from isonet_scipion.isonet_folder import IsoNetFolder
@@ -236,6 +238,21 @@ def test_a_table_has_the_columns_of_all_rows(tmp_path):
     convert.writeTable(str(tmp_path / "t.star"), rows)
     table = read_star(tmp_path / "t.star")
     assert [table.text(row, "rlnMaskName") for row in table.rows] == [None, "m.mrc"]
+
+
+@pytest.mark.parametrize("scales", [(None, 0.25), (0.25, None)])
+def test_a_set_holds_corrected_tomograms_of_which_only_some_are_scaled(tmp_path, tomogram, scales):
+    corrected = SetOfTomograms(filename=str(tmp_path / "corrected.sqlite"))
+    for number, scale in enumerate(scales):
+        row = convert.tomogramRow("TS_01", "t.mrc", 10.0, OPTICS)
+        convert.writeTable(str(tmp_path / "t.star"), [row if scale is None else {**row, SCALE: str(scale)}])
+        item = convert.processedTomogram(tomogram, tomogram.getFileName(), ctfCorrected=False)
+        item.setTsId(f"TS_{number}")
+        convert.setScale(item, str(tmp_path / "t.star"))
+        corrected.append(item)
+    corrected.write()
+    assert [convert.scaleOf(item) for item in corrected] == [1.0 if scale is None else scale for scale in scales]
+    corrected.close()
 
 
 def test_a_summary_tells_what_is_restored_by_the_rule_of_the_reports_verdict():
