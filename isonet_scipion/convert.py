@@ -463,12 +463,17 @@ def setReport(tomogram: Tomogram, path: str) -> None:
 
 
 def setScale(tomogram: Tomogram, table: str) -> None:
-    """Store with a corrected tomogram what its voxels are multiplied by to get grey values, as its table says.
-
-    1 where the table says nothing: a set takes only items that all have the same attributes.
-    """
+    """As `setScaleOfRow`, from the table of this tomogram alone."""
     star = read_star(table)
-    setattr(tomogram, SCALE_ATTRIBUTE, Float(star.number(star.rows[0], SCALE, 1.0)))
+    setScaleOfRow(tomogram, star, star.rows[0])
+
+
+def setScaleOfRow(tomogram: Tomogram, star: Star, row: dict[str, str]) -> None:
+    """Store with a corrected tomogram what its voxels are multiplied by to get grey values, as a row of a table says.
+
+    1 where it says nothing: a set takes only items that all have the same attributes.
+    """
+    setattr(tomogram, SCALE_ATTRIBUTE, Float(star.number(row, SCALE, 1.0)))
 
 
 def scaleOf(tomogram: Tomogram) -> float:

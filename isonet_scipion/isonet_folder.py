@@ -87,6 +87,8 @@ class IsoNetFolder:
         for tsId, row, path in self._named(VERSIONS[version]):
             tomogram = self._volume(Tomogram(), tsId, row, link(path, tsId))
             tomogram.setCtfCorrected(isCorrected)
+            if version == "correctedTomograms":
+                convert.setScaleOfRow(tomogram, self.table, row)
             found.append(tomogram)
         return found
 

@@ -255,6 +255,22 @@ def test_a_set_holds_corrected_tomograms_of_which_only_some_are_scaled(tmp_path,
     corrected.close()
 
 
+def test_corrected_tomograms_of_a_folder_have_the_scale_of_their_files(tmp_path):
+    for name in ("a", "b", "c"):
+        write(tmp_path / f"{name}.mrc", np.zeros((2, 3, 4), np.int16))
+    columns = ("rlnIndex", "rlnMicrographName", "rlnPixelSize", "rlnCorrectedTomoName", SCALE)
+    rows = [("1", "a.mrc", "10", "b.mrc", "0.25"), ("2", "b.mrc", "10", "c.mrc", "None")]
+    convert.writeTable(str(tmp_path / "tomograms.star"), [dict(zip(columns, row)) for row in rows])
+    folder = IsoNetFolder(
+        str(tmp_path),
+        TomoAcquisition(voltage=300, sphericalAberration=2.7, amplitudeContrast=0.1, angleMin=-60, angleMax=60),
+    )
+    corrected = folder.tomograms("correctedTomograms", lambda path, name: path)
+    assert [convert.scaleOf(tomogram) for tomogram in corrected] == [0.25, 1.0]
+    plain = folder.tomograms("tomograms", lambda path, name: path)
+    assert [convert.scaleOf(tomogram) for tomogram in plain] == [1.0, 1.0]
+
+
 def test_a_summary_tells_what_is_restored_by_the_rule_of_the_reports_verdict():
     report = {"restored_wedge_correlation": 0.12, "restored_wedge_resolution_A": None}
     assert restoredInWords(report) == "0.12"
