@@ -18,9 +18,9 @@ from isonet_scipion.engine.io.star import read_star
 from isonet_scipion.engine.sampling.crops import usual_cube_size
 from isonet_scipion.protocols.base import ProtIsoNetBase
 from isonet_scipion.protocols.ctf_history import ctfStates
-from isonet_scipion.protocols.form import OPTIONAL, Within
+from isonet_scipion.protocols.form import OPTIONAL, Within, labelOf
 from isonet_scipion.protocols.record import formValues
-from isonet_scipion.protocols.streaming import sameSampling
+from isonet_scipion.protocols.streaming import idErrors, sameSampling
 
 if TYPE_CHECKING:
     from pyworkflow.protocol import Form
@@ -157,8 +157,10 @@ class ProtIsoNetExport(ProtIsoNetBase):
         if not ids:
             errors.append("*Tomograms* is empty.")
         for name in ("inputTomograms", "inputMasks", "inputCorrected"):
-            if getattr(self, name).get() is not None:
-                errors += convert.fileErrors(convert.enabled(getattr(self, name).get())).values()
+            items = getattr(self, name).get()
+            if items is not None:
+                errors += idErrors(labelOf(self, name), items)
+                errors += convert.fileErrors(convert.enabled(items)).values()
         for name in ("inputMasks", "inputCorrected", "inputSubtomograms"):
             other, label = getattr(self, name).get(), self.getParam(name).label
             if other is None:

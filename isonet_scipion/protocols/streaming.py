@@ -7,7 +7,8 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING
@@ -377,9 +378,9 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
         tomograms = self.inputTomograms.get()
         if isinstance(tomograms, SetOfTomoMasks):
             return ["*Tomograms* holds masks. Select a set of tomograms."]
-        ids = convert.enabledIds(tomograms)
-        if None in ids or len(set(ids)) < len(ids):
-            return ["Each tomogram needs a tilt series ID (tsId) of its own: import them again with a {TS} pattern."]
+        ids, errors = convert.enabledIds(tomograms), idErrors("Tomograms", tomograms)
+        if errors:
+            return errors
         if not ids and not isOpen(self.inputTomograms):
             return ["*Tomograms* is empty." if tomograms.isEmpty() else "*Tomograms*: all of the set are disabled."]
         unreadable = list(convert.fileErrors(convert.enabled(tomograms)).values())
@@ -419,6 +420,21 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
 def isOpen(pointer: Pointer) -> bool:
     """Whether a parameter holds a set that may get more items."""
     return pointer.get() is not None and pointer.get().isStreamOpen()
+
+
+def idErrors(label: str, items: Iterable[Tomogram]) -> list[str]:
+    """That items of a set can't be told apart: several have the same tsId or, but for masks, one has none."""
+    counts = Counter(convert.enabledIds(items))
+    # a mask without one goes with no tomogram
+    without = 0 if isinstance(items, SetOfTomoMasks) else counts[None]
+    several = [f"{tsId} ({count} times)" for tsId, count in counts.items() if count > 1 and tsId is not None]
+    found = several + ([f"none ({without} times)"] if without else [])
+    if not found:
+        return []
+    return [
+        f"*{label}*: each needs a tilt series ID (tsId) of its own, but there is {', '.join(found)}. Disable those "
+        "that are too many, or import them again with a {TS} pattern."
+    ]
 
 
 def sameSampling(first: float, second: float) -> bool:
