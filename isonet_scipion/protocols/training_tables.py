@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 
 def tomogramRows(protocol: Protocol) -> list[dict[str, str]]:
-    """For one-pass: tomograms, masks, halves, and the defocus where the training is CTF-aware."""
+    """For one-pass: tomograms, masks, halves, and the defocus where the training is CTF-aware.
+
+    What is no MRC file is converted, unless that is done.
+    """
     tomograms, masks = protocol.inputTomograms.get(), protocol.inputMasks.get()
     files = {} if masks is None else {mask.getTsId(): mask.getFileName() for mask in convert.enabled(masks)}
     defoci = sourcedDefoci(protocol, convert.enabledIds(protocol._learned())) if protocol.ctfAware else {}

@@ -292,6 +292,28 @@ class TestIsoNetInputs(IsoNetTest):
         )
         self.assertRegex(self.errorOf(fine), "coordinates of TS_0., taken as voxels of the tomogram.* lie outside it")
 
+    # ---------------------------------------------------------------- other formats
+
+    def spiderFolder(self, name: str, volumes: dict[str, np.ndarray]) -> Path:
+        """A new folder with volumes as SPIDER files; xmipp, which converts, takes no such name as that of self.raw."""
+        folder = Path(self.proj.path, name)
+        folder.mkdir()
+        for tsId, data in volumes.items():
+            write(folder / f"{tsId}.mrc", data)
+            ImageHandler().convert(str(folder / f"{tsId}.mrc"), str(folder / f"{tsId}.vol"))
+        return folder
+
+    def test_a_finished_training_on_tomograms_that_are_no_mrc_goes_on(self) -> None:
+        folder = self.spiderFolder("spider", {tsId: scene(shape, 0) for tsId, shape in SHAPES.items()})
+        foreign = self.importTomograms("{TS}.vol", filesPath=str(folder))
+        small = dict(iterations=1, epochs=1, stepsPerEpoch=2, batchSize=2, cubeSize=8, useGpu=False, seed=1)
+        refine = self.run_(ProtIsoNetOnePass, {"inputTomograms": (foreign, "Tomograms")}, **small)
+        self.assertFalse(os.path.exists(refine._getTmpPath()))  # the converted ones were there
+        refine.iterations.set(2)
+        refine.runMode.set(MODE_RESUME)
+        self.launchProtocol(refine)
+        self.assertIn("2 of 2 iterations of 1 epochs.", refine.summary())
+
     # ---------------------------------------------------------------- training and models
 
     def test_subtomograms_of_another_program_are_taken(self) -> None:
