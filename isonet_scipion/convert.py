@@ -371,6 +371,11 @@ def asMrc(path: str, target: str, samplingRate: float) -> str:
     return target
 
 
+def maskAsMrc(tsId: str, path: str | None, folder: str, samplingRate: float) -> str | None:
+    """As `asMrc`, the mask of a tomogram, which is converted into `folder`; None without one."""
+    return None if path is None else asMrc(path, os.path.join(folder, f"{fileName(tsId)}_mask.mrc"), samplingRate)
+
+
 def linkSubtomogram(subtomogram: SubTomogram, target: str, samplingRate: float) -> None:
     """Give a subtomogram the MRC file `target`: a link, or a converted copy if it is in a stack or another format."""
     index, path = subtomogram.getLocation()

@@ -126,7 +126,8 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
         # an empty mask is the engine's to complain of
         share = ENOUGH * self._volumes[tomogram.getTsId()] / max(1, sum(self._volumes.values()))
         volume = self._open(tomogram)
-        inside, border = None if mask is None else open_mask(convert.plainPath(mask), volume), border_of(volume)
+        path = self._maskFile(tomogram, mask)
+        inside, border = None if path is None else open_mask(path, volume), border_of(volume)
         room = fitting_count(volume.shape, inside, self._cropSize(), max(1, self.cubeSize.get() // 2), border)
         return max(1, min(round(share), room))
 
@@ -134,8 +135,9 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
         """Voxels of a tomogram that its mask keeps, counted; all that hold data where it has none."""
         try:
             volume = self._open(tomogram)
-            if mask is not None:
-                return float(open_mask(convert.plainPath(mask), volume).count())
+            path = self._maskFile(tomogram, mask)
+            if path is not None:
+                return float(open_mask(path, volume).count())
             border = border_of(volume)
             return float(prod(volume.shape)) * (1.0 if border is None else 1 - border.share)
         except EngineError:
@@ -145,12 +147,16 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
         copy = self._getTmpPath(f"{tomogram.getTsId()}.mrc")
         return open_volume(convert.asMrc(tomogram.getFileName(), copy, tomogram.getSamplingRate()))
 
+    def _maskFile(self, tomogram: Tomogram, mask: str | None) -> str | None:
+        """The MRC file of its mask."""
+        return convert.maskAsMrc(tomogram.getTsId(), mask, self._getTmpPath(), tomogram.getSamplingRate())
+
     def _process(self, tomogram: Tomogram, partner: tuple[str | None, list[Coordinate3D] | None]) -> None:
         tsId = tomogram.getTsId()
         name = convert.fileName(tsId)
         mask, picked = partner
         number = None if picked is not None else self._number(tomogram, mask)
-        table = self._writeTable(tomogram, numberSubtomos=number, mask=mask)
+        table = self._writeTable(tomogram, numberSubtomos=number, mask=self._maskFile(tomogram, mask))
         options = {
             "subtomo_folder": self._getExtraPath(name),
             "subtomo_star": self._getExtraPath(f"{name}_subtomo.star"),

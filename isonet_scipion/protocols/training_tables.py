@@ -29,6 +29,7 @@ def tomogramRows(protocol: Protocol) -> list[dict[str, str]]:
         names = (tomogram.getFileName(), *(convert.halfMaps(tomogram) if protocol.useHalves else ()))
         paths = [convert.asMrc(name, protocol._getTmpPath(f"{copy}.mrc"), rate) for copy, name in zip(copies, names)]
         defocus, source = defoci.get(tsId, (None, None))
+        mask = convert.maskAsMrc(tsId, files.get(tsId), protocol._getTmpPath(), rate)
         rows.append(
             convert.tomogramRow(
                 tsId,
@@ -38,7 +39,7 @@ def tomogramRows(protocol: Protocol) -> list[dict[str, str]]:
                 index,
                 defocus=defocus,
                 defocusSource=source,
-                mask=files.get(tsId),
+                mask=mask,
                 halves=paths[1:],
                 ctfState=states.get(tsId),
                 isInverted=protocol.isInverted.get(),
