@@ -460,6 +460,15 @@ def _likeTomogram(target: Tomogram, tomogram: Tomogram, path: str) -> Tomogram:
     return target
 
 
+def setTilts(tomogram: Tomogram, optics: Optics, ofAll: TomoAcquisition) -> None:
+    """Store with a tomogram the tilt range that was used, in an acquisition like its own or, without, its set's."""
+    own, acquisition = tomogram.getAcquisition(), TomoAcquisition()
+    acquisition.copyInfo(ofAll if own is None else own)
+    acquisition.setAngleMin(optics.tiltMin)
+    acquisition.setAngleMax(optics.tiltMax)
+    tomogram.setAcquisition(acquisition)
+
+
 def setReport(tomogram: Tomogram, path: str) -> None:
     """Store with a corrected tomogram the main numbers of the engine's report, a file; errors as `read_report`."""
     report = read_report(path)

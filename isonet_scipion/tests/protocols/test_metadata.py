@@ -26,7 +26,17 @@ from isonet_scipion.protocols import (
     ProtIsoNetRefine,
 )
 from isonet_scipion.protocols.protocol_predict import NORMALIZATIONS
-from isonet_scipion.tests.protocols.scene import ANGLES, SHAPES, VOXEL_SIZE, IsoNetTest, addCtfs, read, scene, write
+from isonet_scipion.tests.protocols.scene import (
+    ANGLES,
+    OPTICS,
+    SHAPES,
+    VOXEL_SIZE,
+    IsoNetTest,
+    addCtfs,
+    read,
+    scene,
+    write,
+)
 from isonet_scipion.viewers.previews import slicesPreview
 
 hasImod = False
@@ -82,6 +92,12 @@ class TestIsoNetMetadata(IsoNetTest):
         for tsId in SHAPES:
             (row,) = read_star(predict._getExtraPath(f"{tsId}.star")).rows
             self.assertEqual((float(row["rlnTiltMin"]), float(row["rlnTiltMax"])), (-40, 44))
+        for tomogram in predict.tomograms:
+            acquisition = tomogram.getAcquisition()
+            self.assertEqual((acquisition.getAngleMin(), acquisition.getAngleMax()), (-40, 44))
+            self.assertEqual(acquisition.getVoltage(), OPTICS["voltage"])
+        again = self.prepare(ProtIsoNetPredict, {**inputs, "inputTomograms": (predict, "tomograms")}, useGpu=False)
+        self.assertEqual(again.validate(), [])
 
     def test_a_tomogram_without_tilts_or_voltage_takes_them_of_its_set_never_of_another_tomogram(self) -> None:
         def mix(tomogram, output):
