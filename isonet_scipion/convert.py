@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import mrcfile
+import numpy as np
 from pwem.convert.headers import setMRCSamplingRate
 from pwem.emlib.image import ImageHandler
 from pwem.objects import EMObject, EMSet, SetOfImages, Transform
@@ -536,17 +537,23 @@ def subtomogramOf(
 
 
 def orientLike(
-    subtomograms: Iterable[SubTomogram], rows: Sequence[dict[str, str]], picked: Sequence[Coordinate3D]
+    subtomograms: Iterable[SubTomogram],
+    rows: Sequence[dict[str, str]],
+    picked: Sequence[Coordinate3D],
+    scale: float,
 ) -> None:
     """Give subtomograms the orientation, group and score of the picked coordinates that they were cut at.
 
     `rows` are the coordinate rows of `picked`, in the same order; positions are compared rounded, as `extract` does it.
+    `scale` is the voxel size of `picked` over that of the subtomograms: shifts beside the orientation are in voxels.
     """
     nearest = {tuple(round(float(row[f"rlnCoordinate{axis}"])) for axis in "XYZ"): c for row, c in zip(rows, picked)}
     for subtomogram in subtomograms:
         coordinate = subtomogram.getCoordinate3D()
         origin = nearest.get(tuple(round(value) for value in _corner(coordinate)))
         if origin is not None:
-            coordinate.setMatrix(origin.getMatrix())
+            matrix = np.array(origin.getMatrix())
+            matrix[:3, 3] *= scale
+            coordinate.setMatrix(matrix)
             coordinate.setGroupId(origin.getGroupId())
             coordinate.setScore(origin.getScore())

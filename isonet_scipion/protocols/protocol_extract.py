@@ -173,7 +173,7 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
         found = self._requireOutput(options["subtomo_star"], f"The table of subtomograms of {tsId}")
         subtomograms = convert.readSubtomograms(found, tomogram, tomogram.getAcquisition())
         if picked is not None:
-            convert.orientLike(subtomograms, rows, picked)
+            convert.orientLike(subtomograms, rows, picked, rate / tomogram.getSamplingRate())
         self._appendSubtomograms(subtomograms)
 
     def _appendSubtomograms(self, subtomograms: list[SubTomogram]) -> None:

@@ -160,6 +160,25 @@ def test_coordinates_are_array_indices_in_the_target_voxels(tomogram):
     assert row["rlnTomoName"] == "TS_01"
 
 
+def test_shifts_of_picked_coordinates_are_scaled_to_the_subtomograms_voxels(tomogram):
+    picked = Coordinate3D()
+    picked.setVolume(tomogram)
+    picked.setPosition(2, 4, 2, BOTTOM_LEFT_CORNER)
+    matrix = np.array([[0, -1, 0, 6], [1, 0, 0, 4], [0, 0, 1, 2], [0, 0, 0, 1]], float)
+    picked.setMatrix(matrix)
+    rows = convert.coordinateRows([picked], samplingRate=5.0, targetRate=10.0)
+    coordinate = Coordinate3D()
+    coordinate.setVolume(tomogram)
+    coordinate.setPosition(*(float(rows[0][f"rlnCoordinate{axis}"]) for axis in "XYZ"), BOTTOM_LEFT_CORNER)
+    subtomogram = SubTomogram()
+    subtomogram.setCoordinate3D(coordinate)
+    convert.orientLike([subtomogram], rows, [picked], 5.0 / 10.0)
+    expected = matrix.copy()
+    expected[:3, 3] = 3, 2, 1
+    np.testing.assert_array_equal(subtomogram.getCoordinate3D().getMatrix(), expected)
+    np.testing.assert_array_equal(picked.getMatrix(), matrix)
+
+
 def test_processed_tomogram_keeps_the_origin_and_drops_what_no_longer_holds(tomogram):
     output = convert.processedTomogram(tomogram, "new.mrc", ctfCorrected=True)
     assert output.getFileName() == "new.mrc"
