@@ -102,7 +102,7 @@ class ProtIsoNetExport(ProtIsoNetBase):
             tsId = tomogram.getTsId()
             row = convert.tomogramRow(
                 tsId,
-                self._mrc(tomogram.getFileName(), tsId),
+                self._mrc(tomogram.getFileName(), convert.fileName(tsId)),
                 tomogram.getSamplingRate(),
                 convert.readOptics(tomogram.getAcquisition(), ofAll),
                 index,

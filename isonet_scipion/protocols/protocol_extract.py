@@ -144,7 +144,7 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
             return 0.0  # it is told when its turn comes
 
     def _open(self, tomogram: Tomogram) -> Volume:
-        copy = self._getTmpPath(f"{tomogram.getTsId()}.mrc")
+        copy = self._getTmpPath(f"{convert.fileName(tomogram.getTsId())}.mrc")
         return open_volume(convert.asMrc(tomogram.getFileName(), copy, tomogram.getSamplingRate()))
 
     def _maskFile(self, tomogram: Tomogram, mask: str | None) -> str | None:

@@ -12,7 +12,7 @@ from pyworkflow.protocol import MODE_RESUME
 from pyworkflow.protocol.protocol import getUpdatedProtocol
 from pyworkflow.utils import weakImport
 from tomo.constants import BOTTOM_LEFT_CORNER
-from tomo.objects import SetOfTomoMasks
+from tomo.objects import SetOfTomograms, SetOfTomoMasks
 from tomo.protocols import ProtImportSubTomograms
 
 from isonet_scipion.engine.io.report_file import read_report, report_path
@@ -20,6 +20,7 @@ from isonet_scipion.engine.io.star import read_star
 from isonet_scipion.engine.network.model_file import read_metadata
 from isonet_scipion.protocols import (
     ProtIsoNetDeconv,
+    ProtIsoNetExport,
     ProtIsoNetExtract,
     ProtIsoNetImportModel,
     ProtIsoNetMask,
@@ -304,6 +305,29 @@ class TestIsoNetInputs(IsoNetTest):
             write(folder / f"{tsId}.mrc", data)
             ImageHandler().convert(str(folder / f"{tsId}.mrc"), str(folder / f"{tsId}.spi"))
         return folder
+
+    def test_what_is_converted_is_not_written_where_a_tilt_series_id_leads(self) -> None:
+        folder = self.spiderFolder("spider escape", {"TS_01": scene(SHAPES["TS_01"], 0)})
+        tomograms = SetOfTomograms.create(self.tomograms._getPath(), prefix="escape")
+        tomograms.copyInfo(self.tomograms.Tomograms)
+        tomogram = self.tomograms.Tomograms.getFirstItem().clone()
+        tomogram.setTsId("../../escaped")
+        tomogram.setLocation(str(folder / "TS_01.spi"))
+        tomograms.append(tomogram)
+        tomograms.write()
+        self.tomograms._defineOutputs(escape=tomograms)
+        self.proj.mapper.commit()
+        inputs = {"inputTomograms": (self.tomograms, "escape")}
+        export = self.run_(ProtIsoNetExport, inputs)
+        (row,) = read_star(export._getExtraPath("tomograms.star")).rows
+        extract = self.prepare(ProtIsoNetExtract, inputs)
+        os.makedirs(extract._getTmpPath())
+        for path, place in (
+            (row["rlnMicrographName"], export._getExtraPath()),
+            (extract._open(tomogram).path, extract._getTmpPath()),
+        ):
+            self.assertTrue(os.path.samefile(os.path.dirname(path), place))
+            np.testing.assert_array_equal(read(path), scene(SHAPES["TS_01"], 0))
 
     def test_a_finished_training_on_tomograms_that_are_no_mrc_goes_on(self) -> None:
         folder = self.spiderFolder("spider", {tsId: scene(shape, 0) for tsId, shape in SHAPES.items()})
