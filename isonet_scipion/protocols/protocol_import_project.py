@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from pwem.protocols import EMProtocol
 from pyworkflow.protocol.params import FloatParam, PathParam
-from pyworkflow.utils import createAbsLink, getExt
+from pyworkflow.utils import getExt
 from tomo.objects import SetOfCoordinates3D, SetOfSubTomograms, SetOfTomograms, SetOfTomoMasks, TomoAcquisition
 
+from isonet_scipion.convert import placeFile
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.network.model_file import read_metadata
 from isonet_scipion.engine.physics.ctf import CtfParameters
@@ -116,7 +117,7 @@ class ProtIsoNetImportProject(EMProtocol):
         folder = self._getExtraPath(kind)
         os.makedirs(folder, exist_ok=True)
         target = os.path.join(folder, name + getExt(path))
-        createAbsLink(path, target)
+        placeFile(path, target)
         return target
 
     def _folder(self) -> IsoNetFolder:

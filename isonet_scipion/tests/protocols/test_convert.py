@@ -34,6 +34,7 @@ from isonet_scipion.engine.io.number_formats import SCALE
 from isonet_scipion.engine.io.star import read_star
 from isonet_scipion.engine.network.model_file import BUILTIN_FILE
 from isonet_scipion.isonet_folder import IsoNetFolder
+from isonet_scipion.protocols import ProtIsoNetImportProject
 from isonet_scipion.protocols.protocol_import_model import importedModel
 from isonet_scipion.protocols.protocol_predict import restoredInWords
 from isonet_scipion.tests.protocols.scene import write
@@ -246,9 +247,11 @@ def test_a_model_from_inside_the_project_is_found_after_it_was_moved(models, tmp
     made = importedModel(os.path.abspath("training/model_iter01.keras"), "run").getFileName()
     os.mkdir("other run")
     outside = importedModel(str(models[1]), "other run").getFileName()
+    run = SimpleNamespace(_getExtraPath=lambda kind: os.path.join("run", kind))
+    ofFolder = ProtIsoNetImportProject._link(run, "tomograms", os.path.abspath("training/model_iter01.keras"), "TS_01")
     (tmp_path / "project").rename(tmp_path / "moved")
     monkeypatch.chdir(tmp_path / "moved")
-    assert Path(made).read_bytes() == models[0].read_bytes()
+    assert Path(made).read_bytes() == Path(ofFolder).read_bytes() == models[0].read_bytes()
     assert os.readlink(outside) == str(models[1])
 
 
