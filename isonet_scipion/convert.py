@@ -141,12 +141,17 @@ def hasPhaseShift(series: CTFTomoSeries) -> bool:
 
 def enabled(items: Iterable[EMObject] | None) -> Iterator[EMObject]:
     """The items of a set, none for None, that are not disabled in it, as a viewer's user can do; not clones."""
+    for item in () if items is None else itemsOf(items):
+        if item.isEnabled():
+            yield item
+
+
+def itemsOf(items: Iterable[EMObject]) -> Iterator[EMObject]:
+    """The items of a set, each with its own acquisition or none; not clones."""
     if getattr(type(items), "iterItems", None) is SetOfImages.iterItems:
         # it would lend items without a tilt range the set's acquisition, and then write the next item's into that
         items = Set.iterItems(items)
-    for item in () if items is None else items:
-        if item.isEnabled():
-            yield item
+    yield from items
 
 
 def enabledIds(items: Iterable[EMObject] | None) -> list[str]:

@@ -38,6 +38,7 @@ from isonet_scipion.tests.protocols.scene import (
     write,
 )
 from isonet_scipion.viewers.previews import slicesPreview
+from isonet_scipion.wizards.tilt_range import tiltPreviews
 
 hasImod = False
 with weakImport("imod"):
@@ -124,6 +125,8 @@ class TestIsoNetMetadata(IsoNetTest):
         cubes = self.prepare(ProtIsoNetRefine, {"inputSubtomograms": (extract, "subtomograms")})
         tilts = {item.getVolName(): cubes._optics(item).tiltMax for item in cubes._learned()}
         self.assertEqual(tilts, {"TS_02": 51.0, "TS_01": 40.0})
+        shown = tiltPreviews(self.prepare(ProtIsoNetOnePass, inputs))
+        self.assertEqual({tsId: make().declared.tiltMax for tsId, make in shown.items()}, tilts)
 
         unknown = self.changed("unknown", mixUnknown)
         deconv = self.prepare(ProtIsoNetDeconv, unknown, defocus=20000)
