@@ -321,6 +321,7 @@ class TestIsoNetInputs(IsoNetTest):
         export = self.run_(ProtIsoNetExport, inputs)
         (row,) = read_star(export._getExtraPath("tomograms.star")).rows
         extract = self.prepare(ProtIsoNetExtract, inputs)
+        self.proj.saveProtocol(extract)  # which gives it a folder
         os.makedirs(extract._getTmpPath())
         for path, place in (
             (row["rlnMicrographName"], export._getExtraPath()),
@@ -364,6 +365,7 @@ class TestIsoNetInputs(IsoNetTest):
                 self.assertEqual(inside[centre.getTomoId()][place], 1)
         refine = self.prepare(ProtIsoNetOnePass, inputs, cubeSize=8)
         self.assertEqual(refine.validate(), [])
+        self.proj.saveProtocol(refine)  # which gives it a folder
         os.makedirs(refine._getTmpPath())
         for row in tomogramRows(refine):
             np.testing.assert_array_equal(read(row["rlnMaskName"]), inside[row["rlnTomoName"]])
