@@ -6,16 +6,21 @@ Coordinates in tables are array indices (voxels from 0), Scipion's BOTTOM_LEFT_C
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import mrcfile
+import numpy as np
 from pwem.convert.headers import setMRCSamplingRate
 from pwem.emlib.image import ImageHandler
-from pwem.objects import EMObject, Transform
-from pyworkflow.object import Float, Integer
+from pwem.objects import EMObject, EMSet, SetOfImages, Transform
+from pyworkflow.object import Float, Integer, Set
+from pyworkflow.utils.retry_streaming import retry_on_sqlite_lock
 from tomo.constants import BOTTOM_LEFT_CORNER
 from tomo.objects import Coordinate3D, CTFTomoSeries, SubTomogram, TomoAcquisition, Tomogram, TomoMask
 
@@ -38,6 +43,7 @@ from isonet_scipion.engine.io.star import Star, read_star, write_star
 from isonet_scipion.engine.io.tomogram_table import CTF_STATE, HALF_LABELS, INVERTED
 from isonet_scipion.engine.physics.wedge import declared_range
 
+logger = logging.getLogger(__name__)
 PLAIN_ID = re.compile(r"[^./\\\s][^/\\]{0,79}")
 # what the engine and the protocols put after the name of a tomogram
 MADE_NAME = re.compile(r"_(whole|even|odd|subtomo|coordinates|mask|corrected|report|input[A-Z][a-z]+)$")
@@ -77,20 +83,45 @@ class Optics:
 
 
 def readOptics(*acquisitions: TomoAcquisition | None) -> Optics:
-    """Each value of the first acquisition that has it: that of the item first, then that of its set."""
+    """Each value of the first acquisition that has it: that of the item first, then that of its set.
+
+    The ends of a tilt range are of the same acquisition: the first that has both, else the first that has one.
+    """
     present = [acquisition for acquisition in acquisitions if acquisition is not None]
 
     def first(getter: str) -> float | None:
         values = (getattr(acquisition, getter)() for acquisition in present if hasattr(acquisition, getter))
         return next((value for value in values if value is not None), None)
 
-    return Optics(
-        first("getVoltage"),
-        first("getSphericalAberration"),
-        first("getAmplitudeContrast"),
-        first("getAngleMin"),
-        first("getAngleMax"),
-    )
+    ranges = [(a.getAngleMin(), a.getAngleMax()) for a in present if hasattr(a, "getAngleMin")]
+    ranges.sort(key=lambda ends: ends.count(None))
+    tilts = ranges[0] if ranges else (None, None)
+    return Optics(first("getVoltage"), first("getSphericalAberration"), first("getAmplitudeContrast"), *tilts)
+
+
+def ownAcquisition(items: EMSet) -> TomoAcquisition:
+    """What a set itself says of its items, from its file, not to be changed.
+
+    The set in memory is no source: Scipion's loops leave there what the last item has.
+    """
+    path = os.path.abspath(items.getFileName())
+    return _storedAcquisition(type(items), path, items.getPrefix() or "", os.stat(path).st_mtime_ns)
+
+
+@lru_cache(maxsize=32)
+@retry_on_sqlite_lock(log=logger)  # other protocols may write the set meanwhile
+def _storedAcquisition(setClass: type[EMSet], path: str, prefix: str, changed: int) -> TomoAcquisition:
+    """The acquisition in a set's file, as it was when it was `changed`."""
+    stored = setClass(filename=path, prefix=prefix)
+    stored.loadAllProperties()
+    stored.close()
+    return stored.getAcquisition()
+
+
+def copySetInfo(output: EMSet, items: EMSet) -> None:
+    """Give a new set what another of its kind says of its items."""
+    output.copyInfo(items)
+    output.setAcquisition(ownAcquisition(items).clone())
 
 
 def zeroTiltDefocus(series: CTFTomoSeries) -> float | None:
@@ -110,7 +141,17 @@ def hasPhaseShift(series: CTFTomoSeries) -> bool:
 
 def enabled(items: Iterable[EMObject] | None) -> Iterator[EMObject]:
     """The items of a set, none for None, that are not disabled in it, as a viewer's user can do; not clones."""
-    return (item for item in (() if items is None else items) if item.isEnabled())
+    for item in () if items is None else itemsOf(items):
+        if item.isEnabled():
+            yield item
+
+
+def itemsOf(items: Iterable[EMObject]) -> Iterator[EMObject]:
+    """The items of a set, each with its own acquisition or none; not clones."""
+    if getattr(type(items), "iterItems", None) is SetOfImages.iterItems:
+        # it would lend items without a tilt range the set's acquisition, and then write the next item's into that
+        items = Set.iterItems(items)
+    yield from items
 
 
 def enabledIds(items: Iterable[EMObject] | None) -> list[str]:
@@ -357,6 +398,11 @@ def asMrc(path: str, target: str, samplingRate: float) -> str:
     return target
 
 
+def maskAsMrc(tsId: str, path: str | None, folder: str, samplingRate: float) -> str | None:
+    """As `asMrc`, the mask of a tomogram, which is converted into `folder`; None without one."""
+    return None if path is None else asMrc(path, os.path.join(folder, f"{fileName(tsId)}_mask.mrc"), samplingRate)
+
+
 def linkSubtomogram(subtomogram: SubTomogram, target: str, samplingRate: float) -> None:
     """Give a subtomogram the MRC file `target`: a link, or a converted copy if it is in a stack or another format."""
     index, path = subtomogram.getLocation()
@@ -368,6 +414,25 @@ def linkSubtomogram(subtomogram: SubTomogram, target: str, samplingRate: float) 
         os.symlink(os.path.relpath(plain, os.path.dirname(target)), target)
     else:
         _convert((index, path), target, samplingRate)
+
+
+def placeFile(source: str, target: str, copy: bool = False) -> None:
+    """Put a file at `target`, in place of what is there: a copy, or a link, relative within the working directory.
+
+    Scipion works in the project's folder, so what is linked within it is found after the project was moved.
+    """
+    # through links, as the source may be one to the target that goes
+    source, folder = os.path.realpath(source), os.path.realpath(os.path.dirname(target))
+    if source == os.path.join(folder, os.path.basename(target)):
+        return  # it is the file itself
+    # never written through: the target may be a link to a file of the user's
+    if os.path.lexists(target):
+        os.remove(target)
+    if copy:
+        shutil.copy(source, target)
+    else:
+        isWithin = source.startswith(os.path.join(os.path.realpath(os.getcwd()), ""))
+        os.symlink(os.path.relpath(source, folder) if isWithin else source, target)
 
 
 def _convert(location: object, target: str, samplingRate: float) -> None:
@@ -422,6 +487,15 @@ def _likeTomogram(target: Tomogram, tomogram: Tomogram, path: str) -> Tomogram:
     return target
 
 
+def setTilts(tomogram: Tomogram, optics: Optics, ofAll: TomoAcquisition) -> None:
+    """Store with a tomogram the tilt range that was used, in an acquisition like its own or, without, its set's."""
+    own, acquisition = tomogram.getAcquisition(), TomoAcquisition()
+    acquisition.copyInfo(ofAll if own is None else own)
+    acquisition.setAngleMin(optics.tiltMin)
+    acquisition.setAngleMax(optics.tiltMax)
+    tomogram.setAcquisition(acquisition)
+
+
 def setReport(tomogram: Tomogram, path: str) -> None:
     """Store with a corrected tomogram the main numbers of the engine's report, a file; errors as `read_report`."""
     report = read_report(path)
@@ -430,10 +504,17 @@ def setReport(tomogram: Tomogram, path: str) -> None:
 
 
 def setScale(tomogram: Tomogram, table: str) -> None:
-    """Store with a corrected tomogram what its voxels are multiplied by to get grey values, where its table has it."""
+    """As `setScaleOfRow`, from the table of this tomogram alone."""
     star = read_star(table)
-    if star.text(star.rows[0], SCALE) is not None:
-        setattr(tomogram, SCALE_ATTRIBUTE, Float(star.number(star.rows[0], SCALE)))
+    setScaleOfRow(tomogram, star, star.rows[0])
+
+
+def setScaleOfRow(tomogram: Tomogram, star: Star, row: dict[str, str]) -> None:
+    """Store with a corrected tomogram what its voxels are multiplied by to get grey values, as a row of a table says.
+
+    1 where it says nothing: a set takes only items that all have the same attributes.
+    """
+    setattr(tomogram, SCALE_ATTRIBUTE, Float(star.number(row, SCALE, 1.0)))
 
 
 def scaleOf(tomogram: Tomogram) -> float:
@@ -482,17 +563,23 @@ def subtomogramOf(
 
 
 def orientLike(
-    subtomograms: Iterable[SubTomogram], rows: Sequence[dict[str, str]], picked: Sequence[Coordinate3D]
+    subtomograms: Iterable[SubTomogram],
+    rows: Sequence[dict[str, str]],
+    picked: Sequence[Coordinate3D],
+    scale: float,
 ) -> None:
     """Give subtomograms the orientation, group and score of the picked coordinates that they were cut at.
 
     `rows` are the coordinate rows of `picked`, in the same order; positions are compared rounded, as `extract` does it.
+    `scale` is the voxel size of `picked` over that of the subtomograms: shifts beside the orientation are in voxels.
     """
     nearest = {tuple(round(float(row[f"rlnCoordinate{axis}"])) for axis in "XYZ"): c for row, c in zip(rows, picked)}
     for subtomogram in subtomograms:
         coordinate = subtomogram.getCoordinate3D()
         origin = nearest.get(tuple(round(value) for value in _corner(coordinate)))
         if origin is not None:
-            coordinate.setMatrix(origin.getMatrix())
+            matrix = np.array(origin.getMatrix())
+            matrix[:3, 3] *= scale
+            coordinate.setMatrix(matrix)
             coordinate.setGroupId(origin.getGroupId())
             coordinate.setScore(origin.getScore())

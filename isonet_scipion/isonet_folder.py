@@ -96,6 +96,8 @@ class IsoNetFolder:
             if row[VERSIONS[version]] == entry.path:  # the halves are those of that file
                 halves = zip(("even", "odd"), map(self.file, entry.halves()))
                 tomogram.setHalfMaps([link(half, f"{kind}/{tsId}") for kind, half in halves])
+            if version == "correctedTomograms":
+                convert.setScaleOfRow(tomogram, self.table, row)
             found.append(tomogram)
         return found
 

@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from isonet_scipion import convert
-from isonet_scipion.protocols.streaming import sameSampling
+from isonet_scipion.protocols.streaming import idErrors, sameSampling
 
 if TYPE_CHECKING:
     from tomo.objects import SetOfTomoMasks, Tomogram
 
 
 def maskErrors(masks: SetOfTomoMasks, tomograms: Mapping[str, Tomogram], samplingRate: float) -> list[str]:
-    """What is wrong with masks: unreadable files, another voxel size (A) or size than the tomograms of their tsId."""
-    errors = []
+    """What is wrong with masks: a tsId twice, unreadable files, another voxel size (A) or size than their tomogram."""
+    errors = idErrors("Masks", masks)
     if not sameSampling(masks.getSamplingRate(), samplingRate):
         errors.append(
             f"The masks have {masks.getSamplingRate():.2f} Å/px, the tomograms {samplingRate:.2f}: "

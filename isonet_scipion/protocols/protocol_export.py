@@ -19,9 +19,9 @@ from isonet_scipion.engine.io.tomogram_table import HALF_LABELS
 from isonet_scipion.engine.sampling.crops import usual_cube_size
 from isonet_scipion.protocols.base import ProtIsoNetBase
 from isonet_scipion.protocols.ctf_history import ctfStates
-from isonet_scipion.protocols.form import OPTIONAL, Within
+from isonet_scipion.protocols.form import OPTIONAL, Within, labelOf
 from isonet_scipion.protocols.record import formValues
-from isonet_scipion.protocols.streaming import sameSampling
+from isonet_scipion.protocols.streaming import idErrors, sameSampling
 
 if TYPE_CHECKING:
     from pyworkflow.protocol import Form
@@ -104,13 +104,14 @@ class ProtIsoNetExport(ProtIsoNetBase):
         cleanPattern(self._getExtraPath("*.mrc"))  # converted volumes
         masks, corrected = self._files("inputMasks"), self._files("inputCorrected")
         tomograms, states, rows = self.inputTomograms.get(), ctfStates(self), []
+        ofAll = convert.ownAcquisition(tomograms)
         for index, tomogram in enumerate([item.clone() for item in convert.enabled(tomograms)], 1):
             tsId = tomogram.getTsId()
             row = convert.tomogramRow(
                 tsId,
-                self._mrc(tomogram.getFileName(), tsId),
+                self._mrc(tomogram.getFileName(), convert.fileName(tsId)),
                 tomogram.getSamplingRate(),
-                convert.readOptics(tomogram.getAcquisition(), tomograms.getAcquisition()),
+                convert.readOptics(tomogram.getAcquisition(), ofAll),
                 index,
                 ctfState=states.get(tsId),
                 halves=self._halves(tomogram),
@@ -124,12 +125,12 @@ class ProtIsoNetExport(ProtIsoNetBase):
         """Write IsoNet's table of subtomograms."""
         subtomograms = self.inputSubtomograms.get()
         rate, crop, rows = subtomograms.getSamplingRate(), subtomograms.getDim()[0], []
-        folder = self._getExtraPath("subtomo")
+        folder, ofAll = self._getExtraPath("subtomo"), convert.ownAcquisition(subtomograms)
         os.makedirs(folder, exist_ok=True)
         for index, subtomogram in enumerate(convert.enabled(subtomograms), 1):
             path = os.path.abspath(os.path.join(folder, f"subtomogram_{index:06d}.mrc"))
             convert.linkSubtomogram(subtomogram, path, rate)
-            optics = convert.readOptics(subtomogram.getAcquisition(), subtomograms.getAcquisition())
+            optics = convert.readOptics(subtomogram.getAcquisition(), ofAll)
             cube = subtomogram.getAttributeValue(CUBE_SIZE_ATTRIBUTE) or usual_cube_size(crop)
             rows.append(convert.subtomogramRow(index, path, subtomogram, cube, crop, rate, optics))
         convert.writeTable(self._getExtraPath(SUBTOMOGRAMS), rows)
@@ -171,8 +172,10 @@ class ProtIsoNetExport(ProtIsoNetBase):
         if not ids:
             errors.append("*Tomograms* is empty.")
         for name in ("inputTomograms", "inputMasks", "inputCorrected"):
-            if getattr(self, name).get() is not None:
-                errors += convert.fileErrors(convert.enabled(getattr(self, name).get())).values()
+            items = getattr(self, name).get()
+            if items is not None:
+                errors += idErrors(labelOf(self, name), items)
+                errors += convert.fileErrors(convert.enabled(items)).values()
         for name in ("inputMasks", "inputCorrected", "inputSubtomograms"):
             other, label = getattr(self, name).get(), self.getParam(name).label
             if other is None:

@@ -126,8 +126,8 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
         # an empty mask is the engine's to complain of
         share = ENOUGH * self._volumes[tomogram.getTsId()] / max(1, sum(self._volumes.values()))
         volume, rate = self._open(tomogram), tomogram.getSamplingRate()
-        inside = None if mask is None else open_mask(convert.plainPath(mask), volume, rate)
-        border = border_of(volume)
+        path = self._maskFile(tomogram, mask)
+        inside, border = None if path is None else open_mask(path, volume, rate), border_of(volume)
         room = fitting_count(volume.shape, inside, self._cropSize(), max(1, self.cubeSize.get() // 2), border)
         return max(1, min(round(share), room))
 
@@ -135,23 +135,28 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
         """Voxels of a tomogram that its mask keeps, counted; all that hold data where it has none."""
         try:
             volume = self._open(tomogram)
-            if mask is not None:
-                return float(open_mask(convert.plainPath(mask), volume, tomogram.getSamplingRate()).count())
+            path = self._maskFile(tomogram, mask)
+            if path is not None:
+                return float(open_mask(path, volume, tomogram.getSamplingRate()).count())
             border = border_of(volume)
             return float(prod(volume.shape)) * (1.0 if border is None else 1 - border.share)
         except EngineError:
             return 0.0  # it is told when its turn comes
 
     def _open(self, tomogram: Tomogram) -> Volume:
-        copy = self._getTmpPath(f"{tomogram.getTsId()}.mrc")
+        copy = self._getTmpPath(f"{convert.fileName(tomogram.getTsId())}.mrc")
         return open_volume(convert.asMrc(tomogram.getFileName(), copy, tomogram.getSamplingRate()))
+
+    def _maskFile(self, tomogram: Tomogram, mask: str | None) -> str | None:
+        """The MRC file of its mask."""
+        return convert.maskAsMrc(tomogram.getTsId(), mask, self._getTmpPath(), tomogram.getSamplingRate())
 
     def _process(self, tomogram: Tomogram, partner: tuple[str | None, list[Coordinate3D] | None]) -> None:
         tsId = tomogram.getTsId()
         name = convert.fileName(tsId)
         mask, picked = partner
         number = None if picked is not None else self._number(tomogram, mask)
-        table = self._writeTable(tomogram, numberSubtomos=number, mask=mask)
+        table = self._writeTable(tomogram, numberSubtomos=number, mask=self._maskFile(tomogram, mask))
         options = {
             "subtomo_folder": self._getExtraPath(name),
             "subtomo_star": self._getExtraPath(f"{name}_subtomo.star"),
@@ -168,7 +173,7 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
         found = self._requireOutput(options["subtomo_star"], f"The table of subtomograms of {tsId}")
         subtomograms = convert.readSubtomograms(found, tomogram, tomogram.getAcquisition())
         if picked is not None:
-            convert.orientLike(subtomograms, rows, picked)
+            convert.orientLike(subtomograms, rows, picked, rate / tomogram.getSamplingRate())
         self._appendSubtomograms(subtomograms)
 
     def _appendSubtomograms(self, subtomograms: list[SubTomogram]) -> None:
@@ -189,7 +194,7 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
             output.setBoxSize(self._cropSize())
         else:
             output.setCoordinates3D(getattr(self, self.CENTRES))
-            output.setAcquisition(self.inputTomograms.get().getAcquisition())
+            output.setAcquisition(convert.ownAcquisition(self.inputTomograms.get()).clone())
 
     def _sources(self) -> list[Pointer]:
         return [self.inputTomograms, self.inputMasks, self.inputCoordinates]

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from pwem.protocols import EMProtocol
 from pyworkflow.protocol.constants import LEVEL_ADVANCED
 from pyworkflow.protocol.params import BooleanParam, FileParam, FloatParam
-from pyworkflow.utils import copyFile, createAbsLink
 
+from isonet_scipion.convert import placeFile
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.network.model_file import read_metadata
 from isonet_scipion.objects import IsoNetModel
@@ -93,10 +93,7 @@ def importedModel(source: str, folder: str, copy: bool = False) -> IsoNetModel:
     """The model of a file, which is linked into (or copied to) a folder."""
     # the kind of a file is told by its content, so a misnamed one gets the suffix that the engine goes by
     target = os.path.join(folder, os.path.splitext(os.path.basename(source))[0] + modelSuffix(source))
-    if copy:
-        copyFile(source, target)
-    else:
-        createAbsLink(os.path.abspath(source), target)
+    placeFile(source, target, copy)
     model = IsoNetModel()
     model.setFileName(target)
     model.setMetadata(read_metadata(target))

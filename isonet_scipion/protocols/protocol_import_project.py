@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from pwem.protocols import EMProtocol
 from pyworkflow.protocol.params import FloatParam, PathParam
-from pyworkflow.utils import createAbsLink, getExt
+from pyworkflow.utils import getExt
 from tomo.objects import SetOfCoordinates3D, SetOfSubTomograms, SetOfTomograms, SetOfTomoMasks, TomoAcquisition
 
+from isonet_scipion.convert import placeFile
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.tomogram_table import INVERTED
 from isonet_scipion.engine.network.model_file import read_metadata
@@ -119,7 +120,7 @@ class ProtIsoNetImportProject(EMProtocol):
     def _link(self, kind: str, path: str, name: str) -> str:
         target = self._getExtraPath(kind, name + getExt(path))
         os.makedirs(os.path.dirname(target), exist_ok=True)
-        createAbsLink(path, target)
+        placeFile(path, target)
         return target
 
     def _folder(self) -> IsoNetFolder:

@@ -52,6 +52,11 @@ class ProtIsoNetOnePass(ProtIsoNetTraining):
     def _rows(self) -> list[dict[str, str]]:
         return tomogramRows(self)
 
+    def refineStep(self, iterations: int) -> None:
+        """Train, as elsewhere; a run that is continued after it was finished has lost what was converted to MRC."""
+        tomogramRows(self)
+        super().refineStep(iterations)
+
     def _stepsCheck(self) -> None:
         """Nothing: by having it a protocol tells Scipion that it may start on sets that grow."""
 

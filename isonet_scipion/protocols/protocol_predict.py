@@ -221,6 +221,8 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         corrected.setObjComment(f"{WITHOUT_HALVES}: {without}" if without else "")
         report = self._requireOutput(str(report_path(path)), f"The report on {tsId}")
         convert.setReport(corrected, report)
+        # which the form may have given: the next protocol needs it too
+        convert.setTilts(corrected, self._optics(tomogram), convert.ownAcquisition(self.inputTomograms.get()))
         convert.setScale(corrected, self._table(tsId))
         if self.confidence:
             self._appendConfidence(tomogram, str(confidence_path(path)))

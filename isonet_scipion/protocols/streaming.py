@@ -7,7 +7,8 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING
@@ -262,7 +263,7 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
             self.deleteOutput(getattr(self, FAILED_OUTPUT))
         if failed:
             output = SetOfTomograms.create(self._getPath(), prefix="failed")
-            output.copyInfo(self.inputTomograms.get())
+            convert.copySetInfo(output, self.inputTomograms.get())
             for tsId, reason in failed.items():
                 tomogram = self._tomograms[tsId][0].clone()
                 tomogram.setObjComment(reason)
@@ -314,7 +315,7 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
         return f"{what}: {sum(value is not None for value in used)} of {len(used)}."
 
     def _optics(self, tomogram: Tomogram) -> convert.Optics:
-        return convert.readOptics(tomogram.getAcquisition(), self.inputTomograms.get().getAcquisition())
+        return convert.readOptics(tomogram.getAcquisition(), convert.ownAcquisition(self.inputTomograms.get()))
 
     def _halfFiles(self, label: str, tsId: str) -> list[str]:
         """What the engine made of the half maps, if they were asked for."""
@@ -349,7 +350,7 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
             return output
         output = setClass.create(self._getPath(), prefix=name)
         if isinstance(output, SetOfTomograms):
-            output.copyInfo(self.inputTomograms.get())
+            convert.copySetInfo(output, self.inputTomograms.get())
         output.setSamplingRate(self.inputTomograms.get().getSamplingRate())
         output.setStreamState(Set.STREAM_OPEN)
         self._prepareOutput(output)
@@ -392,9 +393,9 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
         tomograms = self.inputTomograms.get()
         if isinstance(tomograms, SetOfTomoMasks):
             return ["*Tomograms* holds masks. Select a set of tomograms."]
-        ids = convert.enabledIds(tomograms)
-        if None in ids or len(set(ids)) < len(ids):
-            return ["Each tomogram needs a tilt series ID (tsId) of its own: import them again with a {TS} pattern."]
+        ids, errors = convert.enabledIds(tomograms), idErrors("Tomograms", tomograms)
+        if errors:
+            return errors
         if not ids and not isOpen(self.inputTomograms):
             return ["*Tomograms* is empty." if tomograms.isEmpty() else "*Tomograms*: all of the set are disabled."]
         unreadable = list(self._fileErrors().values())
@@ -438,6 +439,21 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
 def isOpen(pointer: Pointer) -> bool:
     """Whether a parameter holds a set that may get more items."""
     return pointer.get() is not None and pointer.get().isStreamOpen()
+
+
+def idErrors(label: str, items: Iterable[Tomogram]) -> list[str]:
+    """That items of a set can't be told apart: several have the same tsId or, but for masks, one has none."""
+    counts = Counter(convert.enabledIds(items))
+    # a mask without one goes with no tomogram
+    without = 0 if isinstance(items, SetOfTomoMasks) else counts[None]
+    several = [f"{tsId} ({count} times)" for tsId, count in counts.items() if count > 1 and tsId is not None]
+    found = several + ([f"none ({without} times)"] if without else [])
+    if not found:
+        return []
+    return [
+        f"*{label}*: each needs a tilt series ID (tsId) of its own, but there is {', '.join(found)}. Disable those "
+        "that are too many, or import them again with a {TS} pattern."
+    ]
 
 
 def sameSampling(first: float, second: float) -> bool:

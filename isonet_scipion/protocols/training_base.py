@@ -199,7 +199,7 @@ class ProtIsoNetTraining(ProtIsoNetBase):
         return self._getExtraPath("results")
 
     def _optics(self, item: SubTomogram | Tomogram) -> convert.Optics:
-        return convert.readOptics(item.getAcquisition(), self._input().get().getAcquisition())
+        return convert.readOptics(item.getAcquisition(), convert.ownAcquisition(self._input().get()))
 
     def _learned(self) -> Iterator[EMObject]:
         """The items that it learns from; not clones."""

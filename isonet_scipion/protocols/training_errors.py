@@ -14,16 +14,17 @@ from isonet_scipion.protocols.ctf_history import correctedErrors, ctfStates
 from isonet_scipion.protocols.defocus import ctfParameterErrors, defociById, defocusErrors
 from isonet_scipion.protocols.form import numbers, optionValues
 from isonet_scipion.protocols.mask_checks import maskErrors
+from isonet_scipion.protocols.streaming import idErrors
 
 if TYPE_CHECKING:
     from pyworkflow.protocol import Protocol
 
 
 def tomogramErrors(protocol: Protocol) -> list[str]:
-    """For one-pass: files that can't be read, masks that don't fit, missing halves, and a CTF that is not known."""
+    """For one-pass: a tsId twice, unreadable files, masks that don't fit, missing halves, a CTF that is not known."""
     tomograms, masks = protocol.inputTomograms.get(), protocol.inputMasks.get()
     unreadable = convert.fileErrors(protocol._learned(), protocol.useHalves.get())
-    errors = list(unreadable.values())
+    errors = idErrors("Tomograms", protocol._learned()) + list(unreadable.values())
     if masks is not None:
         byId = {item.getTsId(): item.clone() for item in protocol._learned() if item.getTsId() not in unreadable}
         errors += maskErrors(masks, byId, tomograms.getSamplingRate())

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 
 def tomogramRows(protocol: Protocol) -> list[dict[str, str]]:
-    """For one-pass: tomograms, masks, halves, and the defocus where the training is CTF-aware."""
+    """For one-pass: tomograms, masks, halves, and the defocus where the training is CTF-aware.
+
+    What is no MRC file is converted, unless that is done.
+    """
     tomograms, masks = protocol.inputTomograms.get(), protocol.inputMasks.get()
     files = {} if masks is None else {mask.getTsId(): mask.getFileName() for mask in convert.enabled(masks)}
     defoci = sourcedDefoci(protocol, convert.enabledIds(protocol._learned())) if protocol.ctfAware else {}
@@ -26,6 +29,7 @@ def tomogramRows(protocol: Protocol) -> list[dict[str, str]]:
         names = (tomogram.getFileName(), *(convert.halfMaps(tomogram) if protocol.useHalves else ()))
         paths = [convert.asMrc(name, protocol._getTmpPath(f"{copy}.mrc"), rate) for copy, name in zip(copies, names)]
         defocus, source = defoci.get(tsId, (None, None))
+        mask = convert.maskAsMrc(tsId, files.get(tsId), protocol._getTmpPath(), rate)
         rows.append(
             convert.tomogramRow(
                 tsId,
@@ -35,7 +39,7 @@ def tomogramRows(protocol: Protocol) -> list[dict[str, str]]:
                 index,
                 defocus=defocus,
                 defocusSource=source,
-                mask=files.get(tsId),
+                mask=mask,
                 halves=paths[1:],
                 ctfState=states.get(tsId),
                 isInverted=protocol.isInverted.get(),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from tomo.objects import SetOfSubTomograms, SetOfTomograms, SetOfTomoMasks, SubTomogram, Tomogram, TomoMask
 
-from isonet_scipion.convert import scaleOf
+from isonet_scipion.convert import itemsOf, scaleOf
 from isonet_scipion.engine.io.confidence_file import confidence_path
 from isonet_scipion.engine.io.mrc import open_volume
 from isonet_scipion.engine.io.number_formats import grey_values
@@ -159,7 +159,7 @@ def montagePreview(subtomograms: Sequence[SubTomogram], project: Project) -> Mon
 def subtomogramsById(subtomograms: SetOfSubTomograms) -> dict[str, list[SubTomogram]]:
     """Subtomograms by the tsId of the tomogram that they are from."""
     byId: dict[str, list[SubTomogram]] = {}
-    for subtomogram in subtomograms.iterItems():
+    for subtomogram in itemsOf(subtomograms):
         byId.setdefault(subtomogram.getVolName() or "subtomograms", []).append(subtomogram.clone())
     return byId
 

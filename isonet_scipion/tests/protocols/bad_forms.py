@@ -36,6 +36,7 @@ BROKEN = {
     "cut_data": "bytes, by its header it should have",
     "text": "not a readable MRC file",
 }
+TWICE = r"each needs a tilt series ID \(tsId\) of its own, but there is TS_1 \(2 times\)"
 
 
 @dataclass(frozen=True)
@@ -69,12 +70,16 @@ def _sets() -> Iterator[Mistake]:
             yield Mistake(protocol, f"{name}/TS_1.mrc: .*{why}", {"inputTomograms": name})
         for protocol in (ProtIsoNetExtract, ProtIsoNetExport, ProtIsoNetOnePass):
             yield Mistake(protocol, f"{name}_masks/TS_1.mrc: .*{why}", {"inputMasks": f"{name}_masks"})
+    for protocol in on_tomograms:
+        yield Mistake(protocol, rf"\*Tomograms\*: {TWICE}", {"inputTomograms": "same_names"})
+    for protocol in (ProtIsoNetExtract, ProtIsoNetExport, ProtIsoNetOnePass):
+        yield Mistake(protocol, rf"\*Masks\*: {TWICE}", {"inputMasks": "same_masks"})
+    yield Mistake(ProtIsoNetExport, rf"\*Corrected tomograms\*: {TWICE}", {"inputCorrected": "same_names"})
     on_tomograms.remove(ProtIsoNetOnePass)
     for protocol in on_tomograms:
         yield Mistake(protocol, r"\*Tomograms\* is empty", {"inputTomograms": "none"})
         if protocol is not ProtIsoNetExport:
             yield Mistake(protocol, "holds masks", {"inputTomograms": "masks"})
-            yield Mistake(protocol, r"tilt series ID \(tsId\) of its own", {"inputTomograms": "same_names"})
 
 
 # of each protocol: parameter, what is said, values

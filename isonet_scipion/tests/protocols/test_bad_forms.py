@@ -56,6 +56,7 @@ class TestIsoNetBadForms(IsoNetTest):
         cls.breakFile("cut_data", cls.makeSet("one_of_two", ids=("TS_1", "TS_2")), whole)
         cls.makeSet("none", ids=())
         cls.makeSet("same_names", ids=("TS_1", "TS_1"))
+        cls.makeSet("same_masks", itemClass=TomoMask, ids=("TS_1", "TS_1"))
         cls.makeSet("no_optics", optics={})
         cls.makeSet("no_range", optics={**OPTICS, "angleMin": 0.0, "angleMax": 0.0})
         with warnings.catch_warnings():

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
+import zipfile
+from pathlib import Path
 from types import SimpleNamespace
 
 import mrcfile
@@ -17,6 +20,7 @@ from tomo.objects import (
     CTFTomoSeries,
     SetOfCTFTomoSeries,
     SetOfTiltSeries,
+    SetOfTomograms,
     SubTomogram,
     TiltImage,
     TiltSeries,
@@ -26,8 +30,12 @@ from tomo.objects import (
 
 from isonet_scipion import convert
 from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.io.number_formats import SCALE
 from isonet_scipion.engine.io.star import read_star
+from isonet_scipion.engine.network.model_file import BUILTIN_FILE
 from isonet_scipion.isonet_folder import IsoNetFolder
+from isonet_scipion.protocols import ProtIsoNetImportProject
+from isonet_scipion.protocols.protocol_import_model import importedModel
 from isonet_scipion.protocols.protocol_predict import restoredInWords
 from isonet_scipion.tests.protocols.scene import write
 
@@ -91,9 +99,15 @@ def test_excluded_ctfs_do_not_count(tmp_path):
 
 
 def test_each_value_comes_from_the_first_acquisition_that_has_it():
-    item = TomoAcquisition(angleMin=-50, voltage=200)
+    item = TomoAcquisition(angleMin=-50, angleMax=40, voltage=200)
     whole = TomoAcquisition(angleMin=-60, angleMax=60, voltage=300, sphericalAberration=2.7)
-    assert convert.readOptics(item, None, whole) == convert.Optics(200, 2.7, None, -50, 60)
+    assert convert.readOptics(item, None, whole) == convert.Optics(200, 2.7, None, -50, 40)
+
+
+def test_both_ends_of_a_tilt_range_are_of_one_acquisition():
+    item, whole = TomoAcquisition(angleMin=-50, voltage=200), TomoAcquisition(angleMin=-60, angleMax=60)
+    assert convert.readOptics(item, whole) == convert.Optics(200, None, None, -60, 60)
+    assert convert.readOptics(item, TomoAcquisition()) == convert.Optics(200, None, None, -50, None)
 
 
 def test_a_zero_angle_is_a_value():
@@ -147,6 +161,25 @@ def test_coordinates_are_array_indices_in_the_target_voxels(tomogram):
     assert row["rlnTomoName"] == "TS_01"
 
 
+def test_shifts_of_picked_coordinates_are_scaled_to_the_subtomograms_voxels(tomogram):
+    picked = Coordinate3D()
+    picked.setVolume(tomogram)
+    picked.setPosition(2, 4, 2, BOTTOM_LEFT_CORNER)
+    matrix = np.array([[0, -1, 0, 6], [1, 0, 0, 4], [0, 0, 1, 2], [0, 0, 0, 1]], float)
+    picked.setMatrix(matrix)
+    rows = convert.coordinateRows([picked], samplingRate=5.0, targetRate=10.0)
+    coordinate = Coordinate3D()
+    coordinate.setVolume(tomogram)
+    coordinate.setPosition(*(float(rows[0][f"rlnCoordinate{axis}"]) for axis in "XYZ"), BOTTOM_LEFT_CORNER)
+    subtomogram = SubTomogram()
+    subtomogram.setCoordinate3D(coordinate)
+    convert.orientLike([subtomogram], rows, [picked], 5.0 / 10.0)
+    expected = matrix.copy()
+    expected[:3, 3] = 3, 2, 1
+    np.testing.assert_array_equal(subtomogram.getCoordinate3D().getMatrix(), expected)
+    np.testing.assert_array_equal(picked.getMatrix(), matrix)
+
+
 def test_processed_tomogram_keeps_the_origin_and_drops_what_no_longer_holds(tomogram):
     output = convert.processedTomogram(tomogram, "new.mrc", ctfCorrected=True)
     assert output.getFileName() == "new.mrc"
@@ -181,11 +214,83 @@ def test_an_mrc_subtomogram_is_linked_and_a_stack_is_taken_apart(tmp_path):
     assert not [name for name in os.listdir(tmp_path) if "partial" in name]
 
 
+@pytest.fixture
+def models(tmp_path, monkeypatch):
+    """Two files of a user's outside a project, which is the working directory, and the folder of a run in it."""
+    (tmp_path / "user").mkdir()
+    (tmp_path / "project" / "run").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "project")
+    for name, comment in (("a", b""), ("b", b"another")):
+        (tmp_path / "user" / name).mkdir()
+        shutil.copy(BUILTIN_FILE, tmp_path / "user" / name / "model_iter01.keras")
+        with zipfile.ZipFile(tmp_path / "user" / name / "model_iter01.keras", "a") as file:
+            file.comment = comment
+    return [tmp_path / "user" / name / "model_iter01.keras" for name in "ab"]
+
+
+@pytest.mark.parametrize(("first", "then"), [(False, True), (True, False), (True, True), (False, False)])
+def test_a_model_imported_again_leaves_the_users_files_alone(models, first, then):
+    before = [path.read_bytes() for path in models]
+    for source, copy in ((models[0], first), (models[0], then), (models[1], then)):
+        made = importedModel(str(source), "run", copy)
+        assert os.path.islink(made.getFileName()) is not copy
+        assert Path(made.getFileName()).read_bytes() == source.read_bytes()
+        assert [path.read_bytes() for path in models] == before
+    # the run's own file again, by its own name
+    again = importedModel(made.getFileName(), "run", True)
+    assert not os.path.islink(again.getFileName()) and Path(again.getFileName()).read_bytes() == before[1]
+    assert importedModel(again.getFileName(), "run").getFileName() == again.getFileName()
+
+
+def test_a_model_from_inside_the_project_is_found_after_it_was_moved(models, tmp_path, monkeypatch):
+    shutil.copytree(models[0].parent, "training")
+    made = importedModel(os.path.abspath("training/model_iter01.keras"), "run").getFileName()
+    os.mkdir("other run")
+    outside = importedModel(str(models[1]), "other run").getFileName()
+    run = SimpleNamespace(_getExtraPath=lambda kind: os.path.join("run", kind))
+    ofFolder = ProtIsoNetImportProject._link(run, "tomograms", os.path.abspath("training/model_iter01.keras"), "TS_01")
+    (tmp_path / "project").rename(tmp_path / "moved")
+    monkeypatch.chdir(tmp_path / "moved")
+    assert Path(made).read_bytes() == Path(ofFolder).read_bytes() == models[0].read_bytes()
+    assert os.readlink(outside) == str(models[1])
+
+
 def test_a_table_has_the_columns_of_all_rows(tmp_path):
     rows = [{"rlnIndex": "1"}, {"rlnIndex": "2", "rlnMaskName": "m.mrc"}]
     convert.writeTable(str(tmp_path / "t.star"), rows)
     table = read_star(tmp_path / "t.star")
     assert [table.text(row, "rlnMaskName") for row in table.rows] == [None, "m.mrc"]
+
+
+@pytest.mark.parametrize("scales", [(None, 0.25), (0.25, None)])
+def test_a_set_holds_corrected_tomograms_of_which_only_some_are_scaled(tmp_path, tomogram, scales):
+    corrected = SetOfTomograms(filename=str(tmp_path / "corrected.sqlite"))
+    for number, scale in enumerate(scales):
+        row = convert.tomogramRow("TS_01", "t.mrc", 10.0, OPTICS)
+        convert.writeTable(str(tmp_path / "t.star"), [row if scale is None else {**row, SCALE: str(scale)}])
+        item = convert.processedTomogram(tomogram, tomogram.getFileName(), ctfCorrected=False)
+        item.setTsId(f"TS_{number}")
+        convert.setScale(item, str(tmp_path / "t.star"))
+        corrected.append(item)
+    corrected.write()
+    assert [convert.scaleOf(item) for item in corrected] == [1.0 if scale is None else scale for scale in scales]
+    corrected.close()
+
+
+def test_corrected_tomograms_of_a_folder_have_the_scale_of_their_files(tmp_path):
+    for name in ("a", "b", "c"):
+        write(tmp_path / f"{name}.mrc", np.zeros((2, 3, 4), np.int16))
+    columns = ("rlnIndex", "rlnMicrographName", "rlnPixelSize", "rlnCorrectedTomoName", SCALE)
+    rows = [("1", "a.mrc", "10", "b.mrc", "0.25"), ("2", "b.mrc", "10", "c.mrc", "None")]
+    convert.writeTable(str(tmp_path / "tomograms.star"), [dict(zip(columns, row)) for row in rows])
+    folder = IsoNetFolder(
+        str(tmp_path),
+        TomoAcquisition(voltage=300, sphericalAberration=2.7, amplitudeContrast=0.1, angleMin=-60, angleMax=60),
+    )
+    corrected = folder.tomograms("correctedTomograms", lambda path, name: path)
+    assert [convert.scaleOf(tomogram) for tomogram in corrected] == [0.25, 1.0]
+    plain = folder.tomograms("tomograms", lambda path, name: path)
+    assert [convert.scaleOf(tomogram) for tomogram in plain] == [1.0, 1.0]
 
 
 def test_a_summary_tells_what_is_restored_by_the_rule_of_the_reports_verdict():

@@ -12,7 +12,7 @@ from pyworkflow.protocol import MODE_RESUME
 from pyworkflow.protocol.protocol import getUpdatedProtocol
 from pyworkflow.utils import weakImport
 from tomo.constants import BOTTOM_LEFT_CORNER
-from tomo.objects import Coordinate3D, SetOfCoordinates3D, SetOfTomograms
+from tomo.objects import Coordinate3D, SetOfCoordinates3D, SetOfTomograms, SetOfTomoMasks
 from tomo.protocols import ProtImportSubTomograms
 
 from isonet_scipion.engine.io.report_file import read_report, report_path
@@ -20,6 +20,7 @@ from isonet_scipion.engine.io.star import read_star
 from isonet_scipion.engine.network.model_file import read_metadata
 from isonet_scipion.protocols import (
     ProtIsoNetDeconv,
+    ProtIsoNetExport,
     ProtIsoNetExtract,
     ProtIsoNetImportModel,
     ProtIsoNetMask,
@@ -27,6 +28,7 @@ from isonet_scipion.protocols import (
     ProtIsoNetPredict,
     ProtIsoNetRefine,
 )
+from isonet_scipion.protocols.training_tables import tomogramRows
 from isonet_scipion.tests.protocols.scene import (
     ANGLES,
     OPTICS,
@@ -294,6 +296,81 @@ class TestIsoNetInputs(IsoNetTest):
             cropSize=6,
         )
         self.assertRegex(self.errorOf(fine), "coordinates of TS_0., taken as voxels of the tomogram.* lie outside it")
+
+    # ---------------------------------------------------------------- other formats
+
+    def spiderFolder(self, name: str, volumes: dict[str, np.ndarray]) -> Path:
+        """A new folder with volumes as SPIDER files; xmipp, which converts, takes no such name as that of self.raw."""
+        folder = Path(self.proj.path, name)
+        folder.mkdir()
+        for tsId, data in volumes.items():
+            write(folder / f"{tsId}.mrc", data)
+            ImageHandler().convert(str(folder / f"{tsId}.mrc"), str(folder / f"{tsId}.spi"))
+        return folder
+
+    def test_what_is_converted_is_not_written_where_a_tilt_series_id_leads(self) -> None:
+        folder = self.spiderFolder("spider escape", {"TS_01": scene(SHAPES["TS_01"], 0)})
+        tomograms = SetOfTomograms.create(self.tomograms._getPath(), prefix="escape")
+        tomograms.copyInfo(self.tomograms.Tomograms)
+        tomogram = self.tomograms.Tomograms.getFirstItem().clone()
+        tomogram.setTsId("../../escaped")
+        tomogram.setLocation(str(folder / "TS_01.spi"))
+        tomograms.append(tomogram)
+        tomograms.write()
+        self.tomograms._defineOutputs(escape=tomograms)
+        self.proj.mapper.commit()
+        inputs = {"inputTomograms": (self.tomograms, "escape")}
+        export = self.run_(ProtIsoNetExport, inputs)
+        (row,) = read_star(export._getExtraPath("tomograms.star")).rows
+        extract = self.prepare(ProtIsoNetExtract, inputs)
+        self.proj.saveProtocol(extract)  # which gives it a folder
+        os.makedirs(extract._getTmpPath())
+        for path, place in (
+            (row["rlnMicrographName"], export._getExtraPath()),
+            (extract._open(tomogram).path, extract._getTmpPath()),
+        ):
+            self.assertTrue(os.path.samefile(os.path.dirname(path), place))
+            np.testing.assert_array_equal(read(path), scene(SHAPES["TS_01"], 0))
+
+    def test_a_finished_training_on_tomograms_that_are_no_mrc_goes_on(self) -> None:
+        folder = self.spiderFolder("spider", {tsId: scene(shape, 0) for tsId, shape in SHAPES.items()})
+        foreign = self.importTomograms("{TS}.spi", filesPath=str(folder))
+        small = dict(iterations=1, epochs=1, stepsPerEpoch=2, batchSize=2, cubeSize=8, useGpu=False, seed=1)
+        refine = self.run_(ProtIsoNetOnePass, {"inputTomograms": (foreign, "Tomograms")}, **small)
+        self.assertFalse(os.path.exists(refine._getTmpPath()))  # the converted ones were there
+        refine.iterations.set(2)
+        refine.runMode.set(MODE_RESUME)
+        self.launchProtocol(refine)
+        self.assertIn("2 of 2 iterations of 1 epochs.", refine.summary())
+
+    def test_masks_that_are_no_plain_mrc_files_are_taken(self) -> None:
+        inside = {tsId: np.zeros(shape, np.float32) for tsId, shape in SHAPES.items()}
+        for mask in inside.values():
+            mask[10:30, 10:40, 10:40] = 1
+        folder = self.spiderFolder("spider masks", inside)
+        (folder / "TS_01.mrc").rename(folder / "TS_01.map")
+        masks = SetOfTomoMasks.create(self.mask._getPath(), prefix="foreign")
+        masks.copyInfo(self.mask.tomoMasks)
+        for mask, name in zip([item.clone() for item in self.mask.tomoMasks], ("TS_02.spi", "TS_01.map:mrc")):
+            mask.setLocation(str(folder / name))
+            masks.append(mask)
+        masks.write()
+        self.mask._defineOutputs(foreign=masks)
+        self.proj.mapper.commit()
+        inputs = {**self.input, "inputMasks": (self.mask, "foreign")}
+        # with and without a number, which is told by the masks
+        for number in (2, None):
+            extract = self.run_(ProtIsoNetExtract, inputs, cubeSize=8, cropSize=12, numberSubtomos=number)
+            self.assertEqual({item.getVolName() for item in extract.subtomograms}, set(SHAPES))
+            for centre in extract.coordinates.iterCoordinates():
+                place = tuple(round(value) for value in centre.getPosition(BOTTOM_LEFT_CORNER))[::-1]
+                self.assertEqual(inside[centre.getTomoId()][place], 1)
+        refine = self.prepare(ProtIsoNetOnePass, inputs, cubeSize=8)
+        self.assertEqual(refine.validate(), [])
+        self.proj.saveProtocol(refine)  # which gives it a folder
+        os.makedirs(refine._getTmpPath())
+        for row in tomogramRows(refine):
+            np.testing.assert_array_equal(read(row["rlnMaskName"]), inside[row["rlnTomoName"]])
 
     # ---------------------------------------------------------------- training and models
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 from pyworkflow.utils import weakImport
-from tomo.objects import SetOfTomograms
+from tomo.objects import SetOfTomograms, TomoAcquisition
 
+from isonet_scipion import convert
 from isonet_scipion.engine.io.model_metadata import ModelMetadata
 from isonet_scipion.engine.io.star import read_star
 from isonet_scipion.engine.network.model_file import save_model
@@ -16,15 +17,28 @@ from isonet_scipion.engine.network.unet import build_unet
 from isonet_scipion.engine.settings import NetworkSettings
 from isonet_scipion.protocols import (
     ProtIsoNetDeconv,
+    ProtIsoNetExport,
     ProtIsoNetExtract,
     ProtIsoNetImportModel,
     ProtIsoNetMask,
     ProtIsoNetOnePass,
     ProtIsoNetPredict,
+    ProtIsoNetRefine,
 )
 from isonet_scipion.protocols.protocol_predict import NORMALIZATIONS
-from isonet_scipion.tests.protocols.scene import ANGLES, SHAPES, VOXEL_SIZE, IsoNetTest, addCtfs, read, scene, write
+from isonet_scipion.tests.protocols.scene import (
+    ANGLES,
+    OPTICS,
+    SHAPES,
+    VOXEL_SIZE,
+    IsoNetTest,
+    addCtfs,
+    read,
+    scene,
+    write,
+)
 from isonet_scipion.viewers.previews import slicesPreview
+from isonet_scipion.wizards.tilt_range import tiltPreviews
 
 hasImod = False
 with weakImport("imod"):
@@ -79,6 +93,52 @@ class TestIsoNetMetadata(IsoNetTest):
         for tsId in SHAPES:
             (row,) = read_star(predict._getExtraPath(f"{tsId}.star")).rows
             self.assertEqual((float(row["rlnTiltMin"]), float(row["rlnTiltMax"])), (-40, 44))
+        for tomogram in predict.tomograms:
+            acquisition = tomogram.getAcquisition()
+            self.assertEqual((acquisition.getAngleMin(), acquisition.getAngleMax()), (-40, 44))
+            self.assertEqual(acquisition.getVoltage(), OPTICS["voltage"])
+        again = self.prepare(ProtIsoNetPredict, {**inputs, "inputTomograms": (predict, "tomograms")}, useGpu=False)
+        self.assertEqual(again.validate(), [])
+
+    def test_a_tomogram_without_tilts_or_voltage_takes_them_of_its_set_never_of_another_tomogram(self) -> None:
+        def mix(tomogram, output):
+            isKnown = tomogram.getTsId() == "TS_01"
+            acquisition = tomogram.getAcquisition().clone()
+            acquisition.setAngleMin(-40.0 if isKnown else None)
+            acquisition.setAngleMax(40.0 if isKnown else None)
+            acquisition.setVoltage(120.0 if isKnown else None)
+            acquisition.setSphericalAberration(2.7)
+            tomogram.setAcquisition(acquisition)
+
+        def mixUnknown(tomogram, output):
+            mix(tomogram, output)
+            output.setAcquisition(TomoAcquisition(amplitudeContrast=0.1))
+
+        inputs = self.changed("mixed", mix)
+        export = self.run_(ProtIsoNetExport, inputs)
+        optics = ("rlnTomoName", "rlnVoltage", "rlnSphericalAberration", "rlnTiltMin", "rlnTiltMax")
+        rows = [tuple(row[name] for name in optics) for row in read_star(export._getExtraPath("tomograms.star")).rows]
+        self.assertEqual(rows, [("TS_02", "200.0", "2.7", "-57.0", "51.0"), ("TS_01", "120.0", "2.7", "-40.0", "40.0")])
+        extract = self.run_(ProtIsoNetExtract, inputs, cubeSize=16, numberSubtomos=2)
+        acquisition = convert.ownAcquisition(extract.subtomograms)
+        self.assertEqual((acquisition.getAngleMin(), acquisition.getVoltage()), (-57.0, 200.0))
+        cubes = self.prepare(ProtIsoNetRefine, {"inputSubtomograms": (extract, "subtomograms")})
+        tilts = {item.getVolName(): cubes._optics(item).tiltMax for item in cubes._learned()}
+        self.assertEqual(tilts, {"TS_02": 51.0, "TS_01": 40.0})
+        shown = tiltPreviews(self.prepare(ProtIsoNetOnePass, inputs))
+        self.assertEqual({tsId: make().declared.tiltMax for tsId, make in shown.items()}, tilts)
+
+        unknown = self.changed("unknown", mixUnknown)
+        deconv = self.prepare(ProtIsoNetDeconv, unknown, defocus=20000)
+        predict = self.prepare(ProtIsoNetPredict, {**unknown, "model": (self.model, "model")})
+        train = self.prepare(ProtIsoNetOnePass, unknown, cubeSize=16)
+        for protocol, words in (
+            (deconv, r"\*Voltage\*: the tomograms' acquisition does not have it"),
+            (predict, r"\*Tilt range\*: the acquisition of TS_02 does not have it"),
+            (train, r"\*Tilt range\*: the acquisition of 1 tomograms does not have it"),
+        ):
+            for _ in range(2):  # Scipion asks again, with the same sets
+                self.assertRegex(" ".join(protocol.validate()), words)
 
     def test_without_a_model_the_builtin_one_corrects(self) -> None:
         inputs = {"inputTomograms": (self.tomograms, "Tomograms")}
