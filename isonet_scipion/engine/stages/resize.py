@@ -32,7 +32,6 @@ REMADE = {
     "rlnMaskName": "run make_mask on it",
     "rlnMaskBoundary": "draw it anew",
     "rlnCorrectedTomoName": "run predict on it",
-    **dict.fromkeys(HALF_LABELS, "name both halves"),
 }
 LARGEST_START = 2**31 - 1  # that a header can hold
 

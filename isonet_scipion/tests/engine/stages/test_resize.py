@@ -60,12 +60,11 @@ def test_halves_come_along_and_what_is_left_out_is_told(with_halves, run):
     assert "rlnMaskName" not in row
 
 
-def test_half_a_pair_is_told(with_halves, run):
+def test_half_a_pair_is_refused(with_halves, run):
     with_halves.rows[0][HALF_LABELS[1]] = "None"
     write_star("tomograms.star", with_halves)
     status, log = run("resize", "tomograms.star", "--apix", 24)
-    assert status == 0 and f"{HALF_LABELS[0]} (name both halves)" in log, log
-    assert HALF_LABELS[0] not in read_star("tomograms_resized.star").labels
+    assert status == 1 and f"tomograms.star, {HALF_LABELS[1]}: " in log and "has one half only" in log, log
 
 
 def test_a_second_run_tells_the_columns_that_are_lost(with_halves, run):
