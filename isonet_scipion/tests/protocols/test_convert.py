@@ -247,7 +247,7 @@ def test_a_model_from_inside_the_project_is_found_after_it_was_moved(models, tmp
     made = importedModel(os.path.abspath("training/model_iter01.keras"), "run").getFileName()
     os.mkdir("other run")
     outside = importedModel(str(models[1]), "other run").getFileName()
-    run = SimpleNamespace(_getExtraPath=lambda kind: os.path.join("run", kind))
+    run = SimpleNamespace(_getExtraPath=lambda *names: os.path.join("run", *names))
     ofFolder = ProtIsoNetImportProject._link(run, "tomograms", os.path.abspath("training/model_iter01.keras"), "TS_01")
     (tmp_path / "project").rename(tmp_path / "moved")
     monkeypatch.chdir(tmp_path / "moved")
