@@ -9,7 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from isonet_scipion.engine.arrays import Doubles, Floats
+    from isonet_scipion.engine.arrays import Floats
 
 BINNED = 4  # voxels: means over so many on a side are compared, as single voxels are mostly noise
 COPY = 1e-3  # of the deviation: two halves that differ by less have the same noise
@@ -45,7 +45,9 @@ def fault_of_halves(first: Sequence[Floats], second: Sequence[Floats]) -> Fault 
     >>> fault_of_halves(sample + one, sample + one).why
     'they are the same volume'
     """
-    a, b = (np.concatenate([np.ravel(box) for box in boxes]).astype(np.float64) for boxes in (first, second))
+    a, b = (
+        np.concatenate([np.ravel(box) for box in boxes]).astype(np.float32, copy=False) for boxes in (first, second)
+    )
     deviations = a.std(), b.std()
     if min(deviations) == 0:
         return None
@@ -66,8 +68,8 @@ def common(first: Sequence[Floats], second: Sequence[Floats]) -> float:
     return found if abs(found) > max(LEAST, CERTAIN / np.sqrt(len(a))) else 0.0
 
 
-def _binned(box: Floats) -> Doubles:
+def _binned(box: Floats) -> Floats:
     """Means over blocks of `BINNED` voxels on a side, flat; what is left at the ends does not count."""
     z, y, x = (length // BINNED for length in box.shape)
-    inner = np.asarray(box[: z * BINNED, : y * BINNED, : x * BINNED], np.float64)
+    inner = np.asarray(box[: z * BINNED, : y * BINNED, : x * BINNED], np.float32)
     return inner.reshape(z, BINNED, y, BINNED, x, BINNED).mean(axis=(1, 3, 5)).ravel()
