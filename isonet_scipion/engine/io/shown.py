@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -78,9 +79,9 @@ def require_axes(
     warning = contrast_warning(cubes, inverted)
     if warning:
         log.warning("%s: %s.", volume.path, warning)
-    side = min(cubes[0].shape)
-    if tilt is not None and side >= LEAST_TOLD:
-        wrong = tilt_warning(tilt, shown_range(*power_by_angle(cube[:side, :side, :side] for cube in cubes)))
+    side, telling = min(cubes[0].shape), [cube for cube in cubes if _has_contrast(cube)]
+    if tilt is not None and side >= LEAST_TOLD and telling:
+        wrong = tilt_warning(tilt, shown_range(*power_by_angle(cube[:side, :side, :side] for cube in telling)))
         if wrong:
             log.warning("%s: %s. Check tilt_min and tilt_max.", volume.path, wrong)
 
@@ -99,8 +100,13 @@ def require_halves(halves: Sequence[Volume], whole: Volume | None = None) -> Non
     """
     if not halves:
         return
-    places = _sampled_places(halves[0].shape)
-    even, odd = (_boxes(half, places) for half in halves)
+    places, volumes = _sampled_places(halves[0].shape), [*halves, *([whole] if whole else [])]
+    boxes = zip(*(_boxes(volume, places) for volume in volumes))
+    # blank boxes tell nothing, and what is wrong with others is told where they are read whole
+    telling = [place for place in boxes if all(map(_has_contrast, place))]
+    if not telling:
+        return
+    even, odd, *tomogram = zip(*telling)
     names = f"{halves[0].path} and {halves[1].path}"
     fault = fault_of_halves(even, odd)
     if fault is not None:
@@ -108,11 +114,16 @@ def require_halves(halves: Sequence[Volume], whole: Volume | None = None) -> Non
     if common(even, odd) == 0:
         log.warning("%s have nothing in common beyond chance: are they the halves of one tomogram?", names)
     elif whole is not None:
-        alike = common([np.add(*pair, dtype=np.float32) for pair in zip(even, odd)], _boxes(whole, places))
+        alike = common([np.add(*pair, dtype=np.float32) for pair in zip(even, odd)], tomogram[0])
         if alike < 0:
             raise EngineError(f"{names}, and {whole.path}", f"beside each other {OPPOSITE.why}", OPPOSITE.remedy)
         if alike == 0:
             log.warning("%s have nothing in common with %s: are they its halves?", names, whole.path)
+
+
+def _has_contrast(box: Reals) -> bool:
+    low, high = float(box.min()), float(box.max())
+    return math.isfinite(high - low) and low < high
 
 
 def _sampled_places(shape: tuple[int, ...]) -> list[Box]:

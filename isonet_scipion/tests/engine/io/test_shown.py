@@ -102,6 +102,18 @@ def test_halves_are_compared_with_each_other_and_with_the_whole(tmp_path, caplog
     assert "odd.mrc have nothing in common with " in caplog.text and "other.mrc: are they its halves?" in caplog.text
 
 
+@pytest.mark.parametrize("blank", [0.0, np.nan])
+def test_halves_are_compared_beside_blank_boxes(tmp_path, blank):
+    data = np.random.default_rng(5).normal(size=(32, 48, 200)).astype(np.float32)
+    data[:, :, :60] = blank
+    write_volume(tmp_path / "even.mrc", data, 10.0)
+    one = open_volume(tmp_path / "even.mrc")
+    with pytest.raises(EngineError, match="same volume"):
+        require_halves([one, one])
+    write_volume(tmp_path / "all.mrc", np.full_like(data, blank), 10.0)
+    require_halves([open_volume(tmp_path / "all.mrc")] * 2)
+
+
 def test_of_halves_the_mean_is_seen_and_measured(tmp_path):
     one, halves = volume(tmp_path), [volume(tmp_path, f"{seed}.mrc", seed) for seed in (1, 2)]
     mean = (halves[0].data + halves[1].data) / 2
