@@ -58,8 +58,24 @@ class Points:
         elif unit == FRACTION:
             places = self.xyz * sides
         else:
-            places = self.xyz if self.drawn_on is None else self.xyz * (sides / np.array(self.drawn_on[::-1], float))
+            places = self.xyz if self.drawn_on is None else self.xyz * self._finer_by(shape)
         return places[:, ::-1]
+
+    def _finer_by(self, shape: Sequence[int]) -> Doubles:
+        """Voxels of a tomogram of a shape for each one of the volume that they were drawn on, along x, y, z."""
+        drawn_on = self.drawn_on or shape
+        sides = np.array(shape[::-1], float)
+        factors = sides / np.array(drawn_on[::-1], float)
+        factor = float(np.median(factors))
+        # binning drops what is left at the ends
+        if (np.abs(factors / factor - 1) * sides > 2 * max(1.0, factor)).any():
+            raise EngineError(
+                self.source,
+                f"it was drawn on a volume of {' x '.join(map(str, drawn_on[::-1]))} voxels, no binned or finer copy "
+                f"of the tomogram of {' x '.join(map(str, shape[::-1]))}",
+                "Draw it on this tomogram, or say with --coordinates_unit what its numbers are.",
+            )
+        return factors
 
     def owners(self, entries: Sequence[TomogramEntry]) -> list[str]:
         """Names of the tomograms that they are of: those of just this name, else those of the same tilt series."""
@@ -119,6 +135,13 @@ def read_points(path: str, unit: str | None, pixel_size: float | None, entries: 
         raise EngineError(path, why, "Give them the tomograms' names (rlnTomoName).")
     if strange:
         log.warning("%s: coordinates of %s match none of the tomograms (%s)", path, names, known)
+    for one, alike in zip(points, owners):
+        if one.name is not None and len(alike) > 1:
+            log.warning(
+                "%s: coordinates of %s are taken in each of %s, whose names are alike. If these are different tilt "
+                "series, name them by rlnTomoName, or by the path in rlnMicrographName",
+                path, one.name, ", ".join(alike[:SHOWN]),
+            )  # fmt: skip
     without = [entry.name for entry in entries if not any(entry.name in names for names in owners)]
     if without:
         log.warning("%s: it has no coordinates of %s", path, ", ".join(without[:SHOWN]))

@@ -86,7 +86,7 @@ def read_contours(path: str | Path) -> tuple[tuple[int, int, int] | None, tuple[
     Raises
     ------
     EngineError
-        If the file is missing, no IMOD model or cut short, or has no points.
+        If the file is missing, no IMOD model or cut short, has no points, or was saved on a flipped volume.
     """
     from imodmodel.parsers import parse_model  # brings pandas: slow to import
 
@@ -101,6 +101,12 @@ def read_contours(path: str | Path) -> tuple[tuple[int, int, int] | None, tuple[
     except (EOFError, ValueError, IndexError, OverflowError, struct.error) as error:
         raise EngineError(str(path), f"it is damaged or no IMOD model: {error}", REMEDY) from error
 
+    if model.header.flags.model_last_viewed_onYZ_flipped_or_rotated:
+        raise EngineError(
+            str(path),
+            "it was last saved on a volume that 3dmod showed flipped or turned (-Y), so in other axes",
+            "Open it on the tomogram in 3dmod without -Y, and save it again.",
+        )
     drawn_on = (model.header.zmax, model.header.ymax, model.header.xmax)
     if not all(np.isfinite(contour.points).all() for item in model.objects for contour in item.contours):
         raise EngineError(str(path), "it has points that are not numbers", REMEDY)

@@ -264,6 +264,7 @@ def _warp(source: Path, folder: str | None) -> Iterable[KnownTomogram]:
             tuple(halves) if all(half.is_file() for half in halves) else (),
             defocus=series.defocus,
             tilt=series.tilt,
+            optics=series.optics,
             ctf_state=PHASE_FLIPPED,  # as Warp reconstructs
         )
 

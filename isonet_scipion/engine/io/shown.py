@@ -16,7 +16,7 @@ from isonet_scipion.engine.physics.axes_check import Axes, shown_axes
 from isonet_scipion.engine.physics.borders import Border, Box, find_border
 from isonet_scipion.engine.physics.contrast_check import contrast_warning
 from isonet_scipion.engine.physics.grey_scale import Shown, measure, measure_mean
-from isonet_scipion.engine.physics.halves_check import OPPOSITE, common, fault_of_halves
+from isonet_scipion.engine.physics.halves_check import OPPOSITE, common, fault_of_halves, is_copy
 from isonet_scipion.engine.physics.radial_filter import PhaseFlip, deconvolve
 from isonet_scipion.engine.physics.tilt_check import power_by_angle, shown_range, tilt_warning
 from isonet_scipion.engine.sampling.even_boxes import sample_corners
@@ -111,6 +111,9 @@ def require_halves(halves: Sequence[Volume], whole: Volume | None = None) -> Non
     fault = fault_of_halves(even, odd)
     if fault is not None:
         raise EngineError(names, f"as halves of one tomogram they are impossible: {fault.why}", fault.remedy)
+    for half, boxes_of_half in zip(halves, (even, odd)):
+        if whole is not None and all(is_copy(*pair) for pair in zip(boxes_of_half, tomogram[0])):
+            raise EngineError(half.path, f"it is {whole.path}, not a half of it", "Name the two half tomograms.")
     if common(even, odd) == 0:
         log.warning("%s have nothing in common beyond chance: are they the halves of one tomogram?", names)
     elif whole is not None:

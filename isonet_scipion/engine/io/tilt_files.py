@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 MICROMETRE = 1e4  # A
 MOST_TILT = 90.0  # degrees
+WARP_OPTICS = {"Voltage": "rlnVoltage", "Cs": "rlnSphericalAberration", "Amplitude": "rlnAmplitudeContrast"}
+LEAST_SHIFT = 0.05  # pi; less is no phase plate's
 # what programs add to the name of a tilt series: voxel size, binning, kind of volume, kind of file
 ADDED = re.compile(
     r"^rec_|(_\d+(\.\d+)?Apx|_bin\d+|\.(mrc|mrcs|rec|st|ali|tomostar|eer|tif|tiff)|_(TLT|Vol|rec|full))$", re.IGNORECASE
@@ -41,6 +43,7 @@ class TiltSeries:
 
     angles: Doubles  # degrees, of the images that were used
     defocus: float | None = None  # A, underfocus positive, of the image nearest to zero tilt
+    optics: tuple[tuple[str, float], ...] = ()  # labels of RELION's columns and their values
 
     @property
     def tilt(self) -> TiltRange:
@@ -195,9 +198,15 @@ def _xml(path: Path) -> TiltSeries:
     defocus = None
     if len(by_image) == len(angles):
         defocus = float(np.mean(by_image[sorted(by_image)[_lowest(angles, kept)]])) * MICROMETRE
-    elif single := [p.attrib["Value"] for p in root.findall("CTF/Param") if p.get("Name") == "Defocus"]:
-        defocus = float(single[0]) * MICROMETRE
-    return TiltSeries(angles[kept], defocus)
+    wanted = (*WARP_OPTICS, "Defocus", "PhaseShift")
+    params = {param.get("Name", ""): param.get("Value", "nan") for param in root.findall("CTF/Param")}
+    values = {name: float(value) for name, value in params.items() if name in wanted}
+    if len(by_image) != len(angles) and "Defocus" in values:
+        defocus = values["Defocus"] * MICROMETRE
+    if abs(values.get("PhaseShift", 0.0)) > LEAST_SHIFT:
+        log.warning("%s: its phase plate (phase shift %g pi) is not modelled", path, values["PhaseShift"])
+    optics = tuple((label, values[name]) for name, label in WARP_OPTICS.items() if name in values)
+    return TiltSeries(angles[kept], defocus, optics)
 
 
 def _star(path: Path) -> TiltSeries:

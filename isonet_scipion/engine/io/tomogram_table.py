@@ -178,6 +178,11 @@ class TomogramEntry:
             check_mask(half, volume, self.voxel_size)
         return halves
 
+    def whole_of(self, half: Volume) -> Volume | None:
+        """The tomogram that a half of it is compared with; None where its file is gone, or has another size."""
+        whole = open_volume(self.path) if os.path.exists(self.path) else None
+        return whole if whole is not None and whole.shape == half.shape else None
+
     @property
     def source_path(self) -> str:
         """File that work is done on."""

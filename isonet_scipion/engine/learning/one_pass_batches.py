@@ -106,7 +106,7 @@ def read_source(
     require_axes(volumes[0], border, check_axes, entry.inverted, tilt)
     for other in volumes[1:]:
         check_mask(other, volumes[0], entry.voxel_size)
-        require_halves(volumes)
+        require_halves(volumes, entry.whole_of(volumes[0]))
     path = entry.text("rlnMaskName")
     mask = None if path is None else open_mask(path, volumes[0], entry.voxel_size)
     rng = np.random.default_rng([seed, int(entry.number("rlnIndex", 0))])

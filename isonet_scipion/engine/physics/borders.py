@@ -196,6 +196,30 @@ def mirrored_into(volume: Floats, empty: Flags) -> Reals:
     return filled
 
 
+def put_back_nearest(volume: Reals, empty: Flags, step: float, rescaled: Floats) -> None:
+    """Fill a rescaled volume, where the volume is empty, with the nearest of its voxels: a border stays one.
+
+    Parameters
+    ----------
+    volume : ndarray
+        (z, y, x) of any real type.
+    empty : ndarray of bool
+        Same shape.
+    step : float
+        Voxels of `volume` from one of `rescaled` to the next.
+    rescaled : ndarray
+        (z, y, x) float32, which is changed.
+    """
+    nearest = [
+        np.minimum(((np.arange(new) + 0.5) * step).astype(int), old - 1)
+        for new, old in zip(rescaled.shape, volume.shape)
+    ]
+    columns = np.ix_(*nearest[1:])
+    for plane, z in zip(rescaled, nearest[0]):
+        hole = empty[z][columns]
+        plane[hole] = np.asarray(volume[z])[columns][hole]
+
+
 def _mirrored_places(hole: Flags) -> tuple[Integers, Integers]:
     """For each pixel of a hole the place of the pixel, beyond the nearest edge, that is mirrored into it."""
     nearest = scipy.ndimage.distance_transform_edt(hole, return_distances=False, return_indices=True)

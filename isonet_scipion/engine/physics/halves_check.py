@@ -51,12 +51,17 @@ def fault_of_halves(first: Sequence[Floats], second: Sequence[Floats]) -> Fault 
     deviations = a.std(), b.std()
     if min(deviations) == 0:
         return None
-    if np.sqrt(np.mean((a - b) ** 2)) < COPY * max(deviations):
+    if is_copy(a, b):
         return Fault("they are the same volume", "Name the reconstructions of the even and of the odd frames or tilts.")
     if max(deviations) > MOST_UNLIKE * min(deviations) or abs(a.mean() - b.mean()) > max(deviations):
         told = " and ".join(f"{part.mean():.4g} with a deviation of {part.std():.3g}" for part in (a, b))
         return Fault(f"their grey values are {told}", "Reconstruct both in the same way, or bring them to one scale.")
     return OPPOSITE if common(first, second) < 0 else None
+
+
+def is_copy(first: Floats, second: Floats) -> bool:
+    """Whether voxels are the same, but for a thousandth of their deviation."""
+    return bool(np.sqrt(np.mean((first - second) ** 2)) < COPY * max(first.std(), second.std()))
 
 
 def common(first: Sequence[Floats], second: Sequence[Floats]) -> float:

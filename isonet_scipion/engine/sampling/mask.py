@@ -74,15 +74,13 @@ def sample_mask(
     ((20, 40, 40), True)
     """
     if border is not None:
-        if boundary is not None:
-            halved = (slice(axis.start // BINNING, -(-axis.stop // BINNING)) for axis in border.box)
-            boundary = boundary[tuple(halved)]
         inner = border.inner(tomogram)
-        boundary = _of_binned_shape(boundary, inner.shape)
-        mask = sample_mask(
-            inner, patch_size, density_percentage, std_percentage, z_crop, boundary, threads, None, inverted
-        )
-        return border.without(mask > 0).astype(np.int8)
+        mask = sample_mask(inner, patch_size, density_percentage, std_percentage, z_crop, None, threads, None, inverted)
+        kept = border.without(mask > 0)
+        # the box of the data is binned from its own first voxel, the boundary from that of the tomogram
+        if boundary is not None:
+            kept &= _repeat_by_two(boundary, tomogram.shape)
+        return kept.astype(np.int8)
     binned = bin_by_two(tomogram, threads)
     if inverted:
         np.negative(binned, out=binned)
@@ -105,11 +103,6 @@ def sample_mask(
     if boundary is not None:
         kept &= boundary
     return _repeat_by_two(kept.astype(np.int8), tomogram.shape)
-
-
-def _of_binned_shape(boundary: Flags | None, shape: tuple[int, ...]) -> Flags | None:
-    """Without the last planes that a box with an odd start has more of."""
-    return None if boundary is None else boundary[tuple(slice(-(-length // BINNING)) for length in shape)]
 
 
 def bin_by_two(tomogram: Reals, threads: int = 1) -> Floats:
@@ -266,7 +259,7 @@ def _percentile(values: Floats, percentage: float) -> float:
     return float(among[lower] + (rank - lower) * (float(among[upper]) - among[lower]))
 
 
-def _repeat_by_two(binned: Floats, shape: tuple[int, ...]) -> Floats:
+def _repeat_by_two(binned: Reals, shape: tuple[int, ...]) -> Reals:
     full = np.empty(shape, binned.dtype)
     for z, plane in enumerate(binned):
         doubled = np.repeat(np.repeat(plane, BINNING, axis=1), BINNING, axis=0)[: shape[1], : shape[2]]

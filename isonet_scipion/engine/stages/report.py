@@ -175,6 +175,8 @@ class Reporter:
                 found.mean(evidence.sample),
                 ", on the level of the hidden-wedge test" if level and level.restored else "",
             )
+            if tested is not None and tested.verdict.kind == "poor":
+                log.warning("%s: the hidden-wedge test found nothing above chance: do not trust %s", entry.name, path)
         if tested is None or compared is None or not report:
             return
         quality = tested

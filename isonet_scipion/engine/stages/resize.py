@@ -12,8 +12,10 @@ import numpy as np
 from isonet_scipion.engine.command import Command, value_of
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.mrc import naming, open_volume, volume_bytes, writing_volume
+from isonet_scipion.engine.io.shown import border_of
 from isonet_scipion.engine.io.star import Star, table_to_replace, warn_of_lost_columns, write_star
 from isonet_scipion.engine.io.tomogram_table import HALF_LABELS, TomogramEntry, TomogramTable
+from isonet_scipion.engine.physics.borders import mirrored_into, put_back_nearest
 from isonet_scipion.engine.physics.rescaling import rescale, rescaled_shape
 from isonet_scipion.engine.process.disk import growth, require_space
 from isonet_scipion.engine.process.progress import Progress
@@ -98,7 +100,12 @@ def _rescale(part: _Part, apix: float, mark: bytes) -> None:
     x, y, z = (int(np.clip(round(start / step), -LARGEST_START, LARGEST_START)) for start in volume.start)
     like = replace(volume, start=(x, y, z))
     with naming(volume), writing_volume(part.target, shape, np.float32, apix, like, mark) as voxels:
-        rescale(volume.data, part.entry.voxel_size, apix, voxels, THREADS)
+        border = border_of(volume)
+        empty = None if border is None else ~border.data()
+        data = volume.data if empty is None else mirrored_into(volume.data, empty)
+        rescale(data, part.entry.voxel_size, apix, voxels, THREADS)
+        if empty is not None:
+            put_back_nearest(volume.data, empty, step, voxels)
 
 
 def _tell_left_out(path: Path, entries: Sequence[TomogramEntry], resized: Star) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from isonet_scipion.engine.io.mrc import write_volume
-from isonet_scipion.engine.io.star import read_star
+from isonet_scipion.engine.io.star import read_star, write_star
 from isonet_scipion.tests.imod_model import write_model
 
 SHAPE, VOXEL_SIZE = (32, 40, 48), 10.0  # z, y, x
@@ -115,6 +115,24 @@ def test_imods_models_also_of_another_binning(tomograms, run):
     assert np.abs(np.array(places["TS_2"]) - PLACES["TS_2"]).max() <= 1  # half a voxel of the coarser volume
     status, log = run(*EXTRACT, "models/TS_1.mod")
     assert status == 0 and "it has no coordinates of TS_2" in log, log
+    # drawn before the tomogram was trimmed in z
+    write_model(folder / "TS_1.mod", [[(10, 10, 20)]], size=(2 * SHAPE[0], *SHAPE[1:]))
+    status, log = run(*EXTRACT, "models/TS_1.mod")
+    assert status == 1 and "it was drawn on a volume of 48 x 40 x 64 voxels, no binned" in log, log
+
+
+def test_coordinates_of_tomograms_whose_names_are_alike_are_told(tomograms, run):
+    (tomograms / "c.star").write_text(particles(lambda p: p))
+    status, log = run(*EXTRACT, "c.star")
+    assert status == 0 and "whose names are alike" not in log, log
+    (tomograms / "other").mkdir()
+    (tomograms / "TS_2_10.00Apx.mrc").rename(tomograms / "other" / "TS_1.mrc")
+    star = read_star("t.star")
+    star.set(star.rows[1], "rlnMicrographName", "other/TS_1.mrc")
+    write_star("t.star", star)
+    (tomograms / "c.star").write_text(particles(lambda p: p).replace("TS_1", "TS_1.mrc"))
+    status, log = run(*EXTRACT, "c.star")
+    assert status == 0 and "coordinates of TS_1.mrc are taken in each of TS_1, TS_2, whose names are alike" in log, log
 
 
 def test_lists_of_relion_are_followed(tomograms, run):

@@ -18,6 +18,12 @@ def test_other_size_and_no_contours(tmp_path):
         read_boundary(write_model(path, [], []), SHAPE)
 
 
+def test_a_model_of_a_flipped_view_is_refused(tmp_path):
+    read_boundary(write_model(tmp_path / "a.mod", [SQUARE]), SHAPE)
+    with pytest.raises(EngineError, match=r"a\.mod.*flipped or turned.*without -Y"):
+        read_boundary(write_model(tmp_path / "a.mod", [SQUARE], flipped=True), SHAPE)
+
+
 def test_every_truncation_is_an_error(tmp_path):
     whole = write_model(tmp_path / "a.mod", [SQUARE], [SQUARE]).read_bytes()
     short = tmp_path / "short.mod"

@@ -176,13 +176,19 @@ def test_warps_folder(run, tmp_path):
             volume(warp / "reconstruction" / f"{place}TS_{number}_10.00Apx.mrc", number)
     for number in (1, 2, 3):
         (warp / f"TS_{number}.xml").write_text(XML)
+    optics = '<CTF><Param Name="Voltage" Value="200" /><Param Name="Cs" Value="1.4" /><Param Name="Kind" Value="a" />'
+    told = XML.replace("<CTF>", optics + '<Param Name="PhaseShift" Value="0.5" />')
+    (warp / "TS_1.xml").write_text(told)
     status, log = run("prepare_star", "--from", "warp_tiltseries")
     assert status == 0 and "TS_3.xml: left out" in log, log
+    assert "TS_1.xml: its phase plate (phase shift 0.5 pi) is not modelled" in log, log
     table = read_star("tomograms.star")
     assert [row["rlnTomoName"] for row in table.rows] == ["TS_1", "TS_2"]
     row = table.rows[0]
     numbers = [table.number(row, f"rln{label}") for label in ("PixelSize", "Defocus", "TiltMin", "TiltMax")]
     assert numbers == pytest.approx([10, 32000, -60, 40.01])
+    assert [table.number(row, f"rln{label}") for label in ("Voltage", "SphericalAberration")] == [200, 1.4]
+    assert table.text(table.rows[1], "rlnVoltage") is None
     halves = [table.text(one, "rlnTomoReconstructedTomogramHalf1") for one in table.rows]
     assert halves == ["warp_tiltseries/reconstruction/even/TS_1_10.00Apx.mrc", None]
     assert {entry.ctf_state() for entry in TomogramTable("tomograms.star").select(None)} == {"phase-flipped"}

@@ -1,5 +1,7 @@
 """Volumes as networks see them, and masks with what is inside decided."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -95,6 +97,8 @@ def test_halves_are_compared_with_each_other_and_with_the_whole(tmp_path, caplog
         with pytest.raises(EngineError, match=why) as refused:
             require_halves([one[name] for name in halves], whole and one[whole])
         assert "even.mrc" in refused.value.what
+    with pytest.raises(EngineError, match=r"even\.mrc: it is .*whole\.mrc, not a half of it"):
+        require_halves([one["even"], one["odd"]], replace(one["even"], path="whole.mrc"))
     require_halves([one["even"], one["other"]])
     assert "other.mrc have nothing in common beyond chance: are they the halves of one tomogram?" in caplog.text
     caplog.clear()

@@ -40,6 +40,15 @@ def test_one_half_alone_is_refused():
             entry(**{given: "h.mrc", missing: "None"}).halves()
 
 
+def test_halves_are_compared_with_a_whole_of_their_size(tmp_path):
+    for name, side in (("whole", 8), ("half", 8), ("other", 10)):
+        write_volume(tmp_path / f"{name}.mrc", np.random.default_rng(0).normal(size=(side,) * 3).astype("f4"), 10.0)
+    half = open_volume(tmp_path / "half.mrc")
+    assert entry(rlnMicrographName=str(tmp_path / "whole.mrc")).whole_of(half).shape == half.shape
+    for name in ("other.mrc", "gone.mrc"):
+        assert entry(rlnMicrographName=str(tmp_path / name)).whole_of(half) is None
+
+
 @pytest.mark.parametrize(
     ("values", "said"),
     [

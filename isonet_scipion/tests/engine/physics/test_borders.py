@@ -100,6 +100,16 @@ def test_mask_is_that_without_the_border(before):
     assert not mask[:, :before].any() and not mask[:, -15:].any()
 
 
+@pytest.mark.parametrize("before", [12, 13])
+def test_a_boundary_stays_in_its_place_beside_a_border(before):
+    whole = padded(scene(), widths=((0, 0), (before, 15), (0, 0)))
+    boundary = np.zeros([-(-length // 2) for length in whole.shape], bool)
+    boundary[2:9, 9:15, 4:11] = True
+    mask = sample_mask(whole, 4, 100, 100, boundary=boundary, border=find_border(whole))
+    drawn = np.kron(boundary, np.ones((2, 2, 2), bool))[tuple(map(slice, whole.shape))]
+    np.testing.assert_array_equal(mask > 0, drawn)
+
+
 def test_mask_of_bright_protein_is_that_of_dark():
     volume = scene()
     np.testing.assert_array_equal(sample_mask(-volume, inverted=True), sample_mask(volume))

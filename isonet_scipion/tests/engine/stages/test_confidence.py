@@ -45,6 +45,7 @@ def test_predict_writes_it_like_the_tomogram_and_the_report_tells_its_mean(run):
     assert found.shape == corrected.shape and found.data.dtype == np.float32
     assert (found.voxel_size, found.origin) == (corrected.voxel_size, corrected.origin) == (10.0, (10.0, 20.0, 30.0))
     assert found.data.min() > 0 and found.data.max() < 1
+    assert "TS_01: the hidden-wedge test found nothing above chance: do not trust " in log
     told = read_report(report_path(corrected.path)).confidence
     assert told == json.loads(report_path(corrected.path).read_text())["confidence"]
     assert abs(told - found.data.mean()) < 0.05 and f"mean {told:.2f}" in log

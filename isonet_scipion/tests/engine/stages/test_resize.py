@@ -8,6 +8,7 @@ from isonet_scipion.engine.io.mrc import open_volume, write_volume
 from isonet_scipion.engine.io.ome_zarr import write_store
 from isonet_scipion.engine.io.star import read_star, write_star
 from isonet_scipion.engine.io.tomogram_table import HALF_LABELS
+from isonet_scipion.engine.physics.borders import find_border
 from isonet_scipion.tests.engine.conftest import SHAPE, make_tomogram
 
 
@@ -30,6 +31,25 @@ def test_the_same_voxel_size_converts_to_mrc_and_keeps_the_values(tmp_path, monk
     assert run("prepare_star", "stores")[0] == 0
     assert run("resize", "tomograms.star", "--apix", 10, "--out_folder", "mrc")[0] == 0
     np.testing.assert_array_equal(open_volume("mrc/TS_1.mrc").data, voxels)
+
+
+@pytest.mark.parametrize("apix", [16.0, 9.0])
+def test_a_border_stays_one_and_does_not_ring(tmp_path, monkeypatch, run, apix):
+    monkeypatch.chdir(tmp_path)
+    smooth = np.kron(np.random.default_rng(1).normal(size=(10, 16, 16)), np.ones((4, 4, 4)))
+    data = (1000 + 50 * smooth).astype(np.float32)
+    for name, widths in (("bare", 0), ("padded", 20)):
+        write_volume(f"{name}/t.mrc", np.pad(data, ((0, 0), (widths, 0), (0, widths))), 12.0)
+        assert run("prepare_star", name, "--output_star", f"{name}.star")[0] == 0
+        assert run("resize", f"{name}.star", "--apix", apix, "--out_folder", f"{name}_resized")[0] == 0
+    bare, padded = (open_volume(f"{name}_resized/t.mrc").data for name in ("bare", "padded"))
+    border, step = find_border(padded), apix / 12.0
+    assert border is not None and border.share == pytest.approx(1 - (64 / 84) ** 2, abs=0.03)
+    edge = round(20 / step)
+    inner = padded[:, edge : edge + bare.shape[1], : bare.shape[2]]
+    size = min(inner.shape[1], bare.shape[1])
+    assert np.abs(inner[:, 8:size] - bare[:, 8:size])[:, :, :-8].std() < 0.5 * bare.std()
+    assert inner[:, 2:, :-2].min() > 700
 
 
 @pytest.fixture
