@@ -386,13 +386,13 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
     @staticmethod
     def _worthTraining(output: SetOfTomograms) -> str:
         """What the numbers of the builtin model say of a training on these tomograms."""
-        found = [convert.reportNumbers(tomogram)["restored_wedge_correlation"] for tomogram in output]
-        known = [value for value in found if value is not None]
-        if known and min(known) >= WELL_RESTORED:
+        reports = [convert.reportNumbers(tomogram) for tomogram in output]
+        known = [report for report in reports if report["restored_wedge_correlation"] is not None]
+        if known and all(map(isWellRestored, known)):
             return "The builtin model restores these tomograms well; a training on them may still add detail."
         return (
-            f"Where the restored wedge correlation is below {WELL_RESTORED:g}, a training on these tomograms (train, "
-            "one-pass, from the builtin model) is worth trying."
+            f"Where the restored wedge correlation is below {WELL_RESTORED:g}, or nowhere better than chance, a "
+            "training on these tomograms (train, one-pass, from the builtin model) is worth trying."
         )
 
     def _methods(self) -> list[str]:
@@ -444,3 +444,10 @@ def restoredInWords(report: dict[str, float | None]) -> str:
     if mean is not None and half is None and "restored_wedge_above_chance_A" not in report:  # of the first version
         return f"{mean:.2f}"
     return Verdict(mean, half, report.get("restored_wedge_above_chance_A", half)).summary
+
+
+def isWellRestored(report: dict[str, float | None]) -> bool:
+    """Whether a report with a known correlation says that a training is not needed; parameters as `restoredInWords`."""
+    mean = report["restored_wedge_correlation"]
+    # reports of the first version do not tell where it is above chance
+    return mean >= WELL_RESTORED and report.get("restored_wedge_above_chance_A", mean) is not None
