@@ -14,6 +14,7 @@ from pyworkflow.protocol import MODE_RESUME
 from pyworkflow.protocol.protocol import getUpdatedProtocol
 from tomo.constants import BOTTOM_LEFT_CORNER
 
+from isonet_scipion.engine.io.number_formats import SCALE
 from isonet_scipion.engine.io.star import read_star
 from isonet_scipion.engine.io.tomogram_table import CTF_STATE, HALF_LABELS, INVERTED
 from isonet_scipion.protocols import (
@@ -214,6 +215,15 @@ class TestIsoNetExchange(IsoNetTest):
             first, second = (table.text(row, label) for row in table.rows)
             self.assertTrue(os.path.samefile(first, folder / f"TS_02_{label[-1]}.mrc"))
             self.assertIsNone(second)
+
+    def test_the_scale_of_corrected_tomograms_is_exported(self) -> None:
+        corrected = tuple(f"{tsId}_corrected.mrc" for tsId in SHAPES)
+        folder = self.project("scaled", **{"rlnCorrectedTomoName": corrected, SCALE: (0.25, 1)})
+        taken = self.run_(ProtIsoNetImportProject, {}, projectFolder=str(folder))
+        inputs = {"inputTomograms": (taken, "tomograms")}
+        export = self.run_(ProtIsoNetExport, {**inputs, "inputCorrected": (taken, "correctedTomograms")})
+        table = read_star(export._getExtraPath("tomograms.star"))
+        self.assertEqual([row[SCALE] for row in table.rows], ["0.25", "1"])
 
     def test_one_contrast_is_asked_for(self) -> None:
         mixed = self.newProtocol(
