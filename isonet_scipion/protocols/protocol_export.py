@@ -20,7 +20,7 @@ from isonet_scipion.engine.io.tomogram_table import HALF_LABELS
 from isonet_scipion.engine.sampling.crops import usual_cube_size
 from isonet_scipion.protocols.base import ProtIsoNetBase
 from isonet_scipion.protocols.ctf_history import ctfStates
-from isonet_scipion.protocols.form import OPTIONAL, Within, labelOf
+from isonet_scipion.protocols.form import OPTIONAL, Within, addContrast, labelOf
 from isonet_scipion.protocols.record import formValues
 from isonet_scipion.protocols.streaming import idErrors, sameSampling
 
@@ -69,6 +69,7 @@ class ProtIsoNetExport(ProtIsoNetBase):
             form.addParam(
                 name, PointerParam, pointerClass=kind, label=label, help=help, important=isFirst, allowsNull=not isFirst
             )
+        addContrast(form)
         group = form.addGroup("RELION 5")
         group.addParam(
             "relionStar",
@@ -116,6 +117,7 @@ class ProtIsoNetExport(ProtIsoNetBase):
                 index,
                 ctfState=states.get(tsId),
                 halves=self._halves(tomogram),
+                isInverted=self.isInverted.get(),
             )
             row["rlnMaskName"] = masks.get(tsId, "None")
             row["rlnCorrectedTomoName"] = corrected.get(tsId, "None")

@@ -204,13 +204,14 @@ class TestIsoNetExchange(IsoNetTest):
         """But for those of a tomogram that has lost one."""
         odd = {item.getTsId(): item.getHalfMaps(asList=True)[1] for item in taken.tomograms}
         os.unlink(odd["TS_01"])
-        export = self.prepare(ProtIsoNetExport, {"inputTomograms": (taken, "tomograms")})
+        export = self.prepare(ProtIsoNetExport, {"inputTomograms": (taken, "tomograms")}, isInverted=True)
         self.assertEqual(export.validate(), [])
         (warning,) = export.warnings()
         self.assertRegex(warning, "without its halves: .*TS_01.mrc: the volume does not exist; it is a half of TS_01")
         self.launchProtocol(export)
         self.assertIn("Tomograms: 2, masks: 0, corrected: 0, with halves: 1.", export.summary())
         table = read_star(export._getExtraPath("tomograms.star"))
+        self.assertEqual([row[INVERTED] for row in table.rows], ["1", "1"])
         for label in HALF_LABELS:
             first, second = (table.text(row, label) for row in table.rows)
             self.assertTrue(os.path.samefile(first, folder / f"TS_02_{label[-1]}.mrc"))
