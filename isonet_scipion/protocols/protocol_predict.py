@@ -15,7 +15,9 @@ from isonet_scipion.constants import DEFOCUS_SOURCE_LABEL
 from isonet_scipion.engine.conventions import CORRECTED, ISONET_RAMP, REPORT_PAGE
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.confidence_file import confidence_path
+from isonet_scipion.engine.io.mrc import check_mask, open_volume
 from isonet_scipion.engine.io.report_file import read_report, report_path
+from isonet_scipion.engine.io.shown import require_halves
 from isonet_scipion.engine.io.tomogram_table import CTF_STATE
 from isonet_scipion.engine.measure.verdict import Verdict
 from isonet_scipion.engine.network.model_file import BUILTIN, model_path, read_metadata
@@ -199,7 +201,7 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         tsId, (defocus, source) = tomogram.getTsId(), partner
         if not self._optics(tomogram).hasTilts:  # it came after the validation
             raise EngineFailure("Neither its acquisition nor the form has a tilt range.")
-        without = None if self._needsHalves() else convert.halvesError(tomogram)
+        without = None if self._needsHalves() else convert.halvesError(tomogram) or self._impossibleHalves(tomogram)
         if without:
             self.warning(f"{tsId}: {WITHOUT_HALVES}: {without}")
         table = self._writeTable(
@@ -227,6 +229,23 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         if self.confidence:
             self._appendConfidence(tomogram, str(confidence_path(path)))
         self._append(corrected)
+
+    def _impossibleHalves(self, tomogram: Tomogram) -> str | None:
+        """Why the engine would refuse the voxels of a tomogram's halves, without a remedy; None where it would not."""
+        tsId, rate, halves = tomogram.getTsId(), tomogram.getSamplingRate(), convert.halfMaps(tomogram)
+        if not halves:
+            return None
+        files = zip((convert.fileName(tsId), *convert.halfNames(tsId)), (tomogram.getFileName(), *halves))
+        try:
+            whole, *opened = (
+                open_volume(convert.asMrc(path, self._getTmpPath(f"{name}.mrc"), rate)) for name, path in files
+            )
+            for half in opened:
+                check_mask(half, whole, rate)
+            require_halves(opened, whole)
+        except EngineError as error:
+            return f"{error.what}: {error.why}"
+        return None
 
     def _appendConfidence(self, tomogram: Tomogram, path: str) -> None:
         """Append a confidence volume to its set; there is none of a tomogram that is too small."""

@@ -205,6 +205,15 @@ class TestIsoNetMetadata(IsoNetTest):
         without = self.prepare(ProtIsoNetPredict, plain, processHalves=True)
         self.assertIn("even and an odd half", " ".join(without.validate()))
 
+    def test_halves_that_are_none_are_done_without(self) -> None:
+        def same(tomogram, output):
+            tomogram.setHalfMaps([tomogram.getFileName()] * 2)
+
+        inputs = {**self.changed("twice", same, tsIds=("TS_02",)), "model": (self.model, "model")}
+        predict = self.run_(ProtIsoNetPredict, inputs, useGpu=False)
+        told = "TS_02: worked on without its halves, .*: as halves of one tomogram .*: they are the same volume"
+        self.assertRegex(" ".join(predict.summary()), told)
+
     def check_a_lost_half(self, inputs: dict[str, tuple], half: Path) -> None:
         """What works on it says so before; what only would be helped by it does without."""
         half.unlink()
