@@ -220,7 +220,10 @@ class TestIsoNetMetadata(IsoNetTest):
         lost = f"{half.name}: the volume does not exist; it is a half of TS_01"
         both = self.prepare(ProtIsoNetPredict, inputs, processHalves=True)
         self.assertEqual(both.validate(), [])
-        self.assertRegex(" ".join(both.warnings()), f"TS_01 will fail: .*{lost}. Bring the file back, or work without")
+        told = " ".join(both.warnings())
+        self.assertRegex(told, f"TS_01 will fail: .*{lost}. Bring the file back, or work without")
+        self.assertIn("No at *Also the half tomograms?*", told)
+        self.assertIn("a model that did not learn from halves", told)
         tomograms = {"inputTomograms": inputs["inputTomograms"]}
         deconv = self.prepare(ProtIsoNetDeconv, tomograms, defocus=20000)
         self.assertIn(lost, " ".join(deconv.warnings()))
