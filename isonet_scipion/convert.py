@@ -50,6 +50,10 @@ MADE_NAME = re.compile(r"_(whole|even|odd|subtomo|coordinates|mask|corrected|rep
 MOST_PLAIN = 60  # characters of a tsId that go into a name which is not the tsId itself
 MRC_SUFFIXES = (".mrc", ".rec", ".map", ".ali", ".st", ".mrcs")
 SUBTOMOGRAM_SUFFIXES = (".mrc", ".rec", ".map")
+WITHOUT_FILE = (  # of a half: what to do, in the forms that need it
+    "Bring the file back, or work without the halves: No at *Also the half tomograms?* or *Learn from the half "
+    "tomograms?*, and for correction a model that did not learn from halves."
+)
 
 
 @dataclass(frozen=True)
@@ -377,7 +381,7 @@ def requireHalves(tomogram: Tomogram) -> None:
             requireVolume(path, tomogram.getSamplingRate())
         except EngineError as error:
             why = f"{error.why}; it is a half of {tomogram.getTsId()}"
-            raise EngineError(error.what, why, "Bring the file back, or work without the halves.") from error
+            raise EngineError(error.what, why, WITHOUT_FILE) from error
 
 
 def halvesError(tomogram: Tomogram) -> str | None:

@@ -41,7 +41,7 @@ class ProtIsoNetDeconv(ProtIsoNetTomograms):
 
     The first step of IsoNet for tomograms that were reconstructed without CTF correction. The network then learns from,
     and corrects, the deconvolved tomograms. Look at the result and change the two strength parameters until membranes
-    and particles stand out without dark halos around them.
+    and particles stand out without bright halos around them.
     """
 
     _label = "CTF deconvolution"

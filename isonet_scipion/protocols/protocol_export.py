@@ -13,13 +13,14 @@ from tomo.objects import SetOfTomograms
 from isonet_scipion import convert
 from isonet_scipion.constants import CUBE_SIZE_ATTRIBUTE
 from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.io.number_formats import SCALE
 from isonet_scipion.engine.io.relion import NAME
 from isonet_scipion.engine.io.star import read_star
 from isonet_scipion.engine.io.tomogram_table import HALF_LABELS
 from isonet_scipion.engine.sampling.crops import usual_cube_size
 from isonet_scipion.protocols.base import ProtIsoNetBase
 from isonet_scipion.protocols.ctf_history import ctfStates
-from isonet_scipion.protocols.form import OPTIONAL, Within, labelOf
+from isonet_scipion.protocols.form import OPTIONAL, Within, addContrast, labelOf
 from isonet_scipion.protocols.record import formValues
 from isonet_scipion.protocols.streaming import idErrors, sameSampling
 
@@ -68,6 +69,7 @@ class ProtIsoNetExport(ProtIsoNetBase):
             form.addParam(
                 name, PointerParam, pointerClass=kind, label=label, help=help, important=isFirst, allowsNull=not isFirst
             )
+        addContrast(form)
         group = form.addGroup("RELION 5")
         group.addParam(
             "relionStar",
@@ -104,7 +106,7 @@ class ProtIsoNetExport(ProtIsoNetBase):
         cleanPattern(self._getExtraPath("*.mrc"))  # converted volumes
         masks, corrected = self._files("inputMasks"), self._files("inputCorrected")
         tomograms, states, rows = self.inputTomograms.get(), ctfStates(self), []
-        ofAll = convert.ownAcquisition(tomograms)
+        ofAll, scales = convert.ownAcquisition(tomograms), self._scales()
         for index, tomogram in enumerate([item.clone() for item in convert.enabled(tomograms)], 1):
             tsId = tomogram.getTsId()
             row = convert.tomogramRow(
@@ -115,9 +117,12 @@ class ProtIsoNetExport(ProtIsoNetBase):
                 index,
                 ctfState=states.get(tsId),
                 halves=self._halves(tomogram),
+                isInverted=self.isInverted.get(),
             )
             row["rlnMaskName"] = masks.get(tsId, "None")
             row["rlnCorrectedTomoName"] = corrected.get(tsId, "None")
+            if any(scale != 1 for scale in scales.values()):
+                row[SCALE] = f"{scales.get(tsId, 1):.7g}"
             rows.append({"rlnDeconvTomoName": "None", **row})
         convert.writeTable(self._getExtraPath(TOMOGRAMS), rows)
 
@@ -152,6 +157,10 @@ class ProtIsoNetExport(ProtIsoNetBase):
     def _files(self, name: str) -> dict[str, str]:
         files = {item.getTsId(): item.getFileName() for item in convert.enabled(getattr(self, name).get())}
         return {tsId: self._mrc(path, f"{convert.fileName(tsId)}_{name}") for tsId, path in files.items()}
+
+    def _scales(self) -> dict[str, float]:
+        """What the voxels of each corrected tomogram are multiplied by to get grey values."""
+        return {item.getTsId(): convert.scaleOf(item) for item in convert.enabled(self.inputCorrected.get())}
 
     def _halves(self, tomogram: Tomogram) -> list[str]:
         """MRC files of a tomogram's halves; none where one can't be read."""

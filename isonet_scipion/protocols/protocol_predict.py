@@ -15,7 +15,9 @@ from isonet_scipion.constants import DEFOCUS_SOURCE_LABEL
 from isonet_scipion.engine.conventions import CORRECTED, ISONET_RAMP, REPORT_PAGE
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.confidence_file import confidence_path
+from isonet_scipion.engine.io.mrc import check_mask, open_volume
 from isonet_scipion.engine.io.report_file import read_report, report_path
+from isonet_scipion.engine.io.shown import require_halves
 from isonet_scipion.engine.io.tomogram_table import CTF_STATE
 from isonet_scipion.engine.measure.verdict import Verdict
 from isonet_scipion.engine.network.model_file import BUILTIN, model_path, read_metadata
@@ -199,7 +201,7 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         tsId, (defocus, source) = tomogram.getTsId(), partner
         if not self._optics(tomogram).hasTilts:  # it came after the validation
             raise EngineFailure("Neither its acquisition nor the form has a tilt range.")
-        without = None if self._needsHalves() else convert.halvesError(tomogram)
+        without = None if self._needsHalves() else convert.halvesError(tomogram) or self._impossibleHalves(tomogram)
         if without:
             self.warning(f"{tsId}: {WITHOUT_HALVES}: {without}")
         table = self._writeTable(
@@ -227,6 +229,23 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         if self.confidence:
             self._appendConfidence(tomogram, str(confidence_path(path)))
         self._append(corrected)
+
+    def _impossibleHalves(self, tomogram: Tomogram) -> str | None:
+        """Why the engine would refuse the voxels of a tomogram's halves, without a remedy; None where it would not."""
+        tsId, rate, halves = tomogram.getTsId(), tomogram.getSamplingRate(), convert.halfMaps(tomogram)
+        if not halves:
+            return None
+        files = zip((convert.fileName(tsId), *convert.halfNames(tsId)), (tomogram.getFileName(), *halves))
+        try:
+            whole, *opened = (
+                open_volume(convert.asMrc(path, self._getTmpPath(f"{name}.mrc"), rate)) for name, path in files
+            )
+            for half in opened:
+                check_mask(half, whole, rate)
+            require_halves(opened, whole)
+        except EngineError as error:
+            return f"{error.what}: {error.why}"
+        return None
 
     def _appendConfidence(self, tomogram: Tomogram, path: str) -> None:
         """Append a confidence volume to its set; there is none of a tomogram that is too small."""
@@ -386,13 +405,13 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
     @staticmethod
     def _worthTraining(output: SetOfTomograms) -> str:
         """What the numbers of the builtin model say of a training on these tomograms."""
-        found = [convert.reportNumbers(tomogram)["restored_wedge_correlation"] for tomogram in output]
-        known = [value for value in found if value is not None]
-        if known and min(known) >= WELL_RESTORED:
+        reports = [convert.reportNumbers(tomogram) for tomogram in output]
+        known = [report for report in reports if report["restored_wedge_correlation"] is not None]
+        if known and all(map(isWellRestored, known)):
             return "The builtin model restores these tomograms well; a training on them may still add detail."
         return (
-            f"Where the restored wedge correlation is below {WELL_RESTORED:g}, a training on these tomograms (train, "
-            "one-pass, from the builtin model) is worth trying."
+            f"Where the restored wedge correlation is below {WELL_RESTORED:g}, or nowhere better than chance, a "
+            "training on these tomograms (train, one-pass, from the builtin model) is worth trying."
         )
 
     def _methods(self) -> list[str]:
@@ -444,3 +463,10 @@ def restoredInWords(report: dict[str, float | None]) -> str:
     if mean is not None and half is None and "restored_wedge_above_chance_A" not in report:  # of the first version
         return f"{mean:.2f}"
     return Verdict(mean, half, report.get("restored_wedge_above_chance_A", half)).summary
+
+
+def isWellRestored(report: dict[str, float | None]) -> bool:
+    """Whether a report with a known correlation says that a training is not needed; parameters as `restoredInWords`."""
+    mean = report["restored_wedge_correlation"]
+    # reports of the first version do not tell where it is above chance
+    return mean >= WELL_RESTORED and report.get("restored_wedge_above_chance_A", mean) is not None

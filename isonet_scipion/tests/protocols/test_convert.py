@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from pwem.emlib.image import ImageHandler
 from pwem.objects import Transform
+from pyworkflow.object import Float
 from tomo.constants import BOTTOM_LEFT_CORNER
 from tomo.objects import (
     Coordinate3D,
@@ -34,7 +35,7 @@ from isonet_scipion.engine.io.number_formats import SCALE
 from isonet_scipion.engine.io.star import read_star
 from isonet_scipion.engine.network.model_file import BUILTIN_FILE
 from isonet_scipion.isonet_folder import IsoNetFolder
-from isonet_scipion.protocols import ProtIsoNetImportProject
+from isonet_scipion.protocols import ProtIsoNetImportProject, ProtIsoNetPredict
 from isonet_scipion.protocols.protocol_import_model import importedModel
 from isonet_scipion.protocols.protocol_predict import restoredInWords
 from isonet_scipion.tests.protocols.scene import write
@@ -302,6 +303,22 @@ def test_a_summary_tells_what_is_restored_by_the_rule_of_the_reports_verdict():
     assert restoredInWords(report) == "0.12, above chance to 81 Å, nowhere 0.5"
     assert restoredInWords({**report, "restored_wedge_resolution_A": 95.0}) == "0.12, correlation 0.5 at 95 Å"
     assert restoredInWords({**report, "restored_wedge_correlation": None}) == "not known"
+
+
+def test_invention_is_not_said_to_be_restored_well(tomogram):
+    def advice(*numbers):
+        output = []
+        for mean, above in numbers:
+            item = tomogram.clone()
+            for name, value in (("Wedge", mean), ("Resolution", None), ("AboveChance", above)):
+                setattr(item, f"_isonetRestored{name}", Float(value))
+            output.append(item)
+        return ProtIsoNetPredict._worthTraining(output)
+
+    assert "restores these tomograms well" in advice((0.6, 40.0), (None, None))
+    for poor in (0.6, None), (0.4, 40.0):
+        assert "is worth trying" in advice((0.6, 40.0), poor)
+    assert "is worth trying" in advice((None, None))
 
 
 PLAIN_IDS = ("TS_01", "TS_1", "TS_2", "TS_02.bin4", "Position_240101", "tomo-3_Vol", "it's")

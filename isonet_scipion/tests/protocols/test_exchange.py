@@ -14,6 +14,7 @@ from pyworkflow.protocol import MODE_RESUME
 from pyworkflow.protocol.protocol import getUpdatedProtocol
 from tomo.constants import BOTTOM_LEFT_CORNER
 
+from isonet_scipion.engine.io.number_formats import SCALE
 from isonet_scipion.engine.io.star import read_star
 from isonet_scipion.engine.io.tomogram_table import CTF_STATE, HALF_LABELS, INVERTED
 from isonet_scipion.protocols import (
@@ -203,17 +204,27 @@ class TestIsoNetExchange(IsoNetTest):
         """But for those of a tomogram that has lost one."""
         odd = {item.getTsId(): item.getHalfMaps(asList=True)[1] for item in taken.tomograms}
         os.unlink(odd["TS_01"])
-        export = self.prepare(ProtIsoNetExport, {"inputTomograms": (taken, "tomograms")})
+        export = self.prepare(ProtIsoNetExport, {"inputTomograms": (taken, "tomograms")}, isInverted=True)
         self.assertEqual(export.validate(), [])
         (warning,) = export.warnings()
         self.assertRegex(warning, "without its halves: .*TS_01.mrc: the volume does not exist; it is a half of TS_01")
         self.launchProtocol(export)
         self.assertIn("Tomograms: 2, masks: 0, corrected: 0, with halves: 1.", export.summary())
         table = read_star(export._getExtraPath("tomograms.star"))
+        self.assertEqual([row[INVERTED] for row in table.rows], ["1", "1"])
         for label in HALF_LABELS:
             first, second = (table.text(row, label) for row in table.rows)
             self.assertTrue(os.path.samefile(first, folder / f"TS_02_{label[-1]}.mrc"))
             self.assertIsNone(second)
+
+    def test_the_scale_of_corrected_tomograms_is_exported(self) -> None:
+        corrected = tuple(f"{tsId}_corrected.mrc" for tsId in SHAPES)
+        folder = self.project("scaled", **{"rlnCorrectedTomoName": corrected, SCALE: (0.25, 1)})
+        taken = self.run_(ProtIsoNetImportProject, {}, projectFolder=str(folder))
+        inputs = {"inputTomograms": (taken, "tomograms")}
+        export = self.run_(ProtIsoNetExport, {**inputs, "inputCorrected": (taken, "correctedTomograms")})
+        table = read_star(export._getExtraPath("tomograms.star"))
+        self.assertEqual([row[SCALE] for row in table.rows], ["0.25", "1"])
 
     def test_one_contrast_is_asked_for(self) -> None:
         mixed = self.newProtocol(

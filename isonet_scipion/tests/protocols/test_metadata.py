@@ -205,13 +205,25 @@ class TestIsoNetMetadata(IsoNetTest):
         without = self.prepare(ProtIsoNetPredict, plain, processHalves=True)
         self.assertIn("even and an odd half", " ".join(without.validate()))
 
+    def test_halves_that_are_none_are_done_without(self) -> None:
+        def same(tomogram, output):
+            tomogram.setHalfMaps([tomogram.getFileName()] * 2)
+
+        inputs = {**self.changed("twice", same, tsIds=("TS_02",)), "model": (self.model, "model")}
+        predict = self.run_(ProtIsoNetPredict, inputs, useGpu=False)
+        told = "TS_02: worked on without its halves, .*: as halves of one tomogram .*: they are the same volume"
+        self.assertRegex(" ".join(predict.summary()), told)
+
     def check_a_lost_half(self, inputs: dict[str, tuple], half: Path) -> None:
         """What works on it says so before; what only would be helped by it does without."""
         half.unlink()
         lost = f"{half.name}: the volume does not exist; it is a half of TS_01"
         both = self.prepare(ProtIsoNetPredict, inputs, processHalves=True)
         self.assertEqual(both.validate(), [])
-        self.assertRegex(" ".join(both.warnings()), f"TS_01 will fail: .*{lost}. Bring the file back, or work without")
+        told = " ".join(both.warnings())
+        self.assertRegex(told, f"TS_01 will fail: .*{lost}. Bring the file back, or work without")
+        self.assertIn("No at *Also the half tomograms?*", told)
+        self.assertIn("a model that did not learn from halves", told)
         tomograms = {"inputTomograms": inputs["inputTomograms"]}
         deconv = self.prepare(ProtIsoNetDeconv, tomograms, defocus=20000)
         self.assertIn(lost, " ".join(deconv.warnings()))
