@@ -167,7 +167,8 @@ class PrepareStarSettings:
     )
     ctf_state: Optional[str] = option(
         None,
-        "How the CTF of the tomograms has been treated so far. Default: unknown; raw is assumed.",
+        "How the CTF of the tomograms has been treated so far. Default: as the table it is from, or the table that is "
+        "replaced, says, else unknown; raw is assumed.",
         CTF_STATES,
     )
     number_subtomos: Optional[int] = option(
@@ -194,7 +195,11 @@ class PrepareStarSettings:
     average_folder: str = option(
         "averages", "Folder of the tomograms that are made as the mean of their halves, where the table names no whole."
     )
-    invert: bool = option(False, "Protein is bright in the tomograms: all stages take that from the table.")
+    invert: Optional[bool] = option(
+        None,
+        "Protein is bright in the tomograms: all stages take that from the table. Default: as the table that is "
+        "replaced says, else False.",
+    )
 
 
 @dataclass(frozen=True)

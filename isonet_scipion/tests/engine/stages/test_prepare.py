@@ -81,6 +81,25 @@ def test_what_was_typed_wrong_is_told_unless_an_option_comes_before_it(run, tmp_
     assert status == 1 and "tomograms.star: _rlnTiltMax is 'wide' in row 1, not a number" in log, log
 
 
+def test_contrast_ctf_state_and_both_defoci_of_the_earlier_table_are_kept(run, tmp_path):
+    make_tomogram(tmp_path / "set" / "a.mrc")
+    assert run("prepare_star", "set", "--ctf_state=phase-flipped", "--invert=True")[0] == 0
+    _set("tomograms.star", 0, rlnDefocusU=24000, rlnDefocusV=26000)
+    for options, defocus, state, inverted in (
+        ((), 25000, "phase-flipped", "1"),
+        (("--ctf_state=raw", "--invert=False", "--defocus=30000"), 30000, "raw", None),
+    ):
+        status, log = run("prepare_star", "set", *options)
+        assert status == 0, log
+        star = read_star("tomograms.star")
+        (row,) = star.rows
+        found = star.number(row, "rlnDefocus"), row["isonetCtfState"], star.text(row, "isonetInverted")
+        assert found == (defocus, state, inverted)
+    _set("tomograms.star", 0, isonetCtfState="flipped")
+    status, log = run("prepare_star", "set")
+    assert status == 1 and "tomograms.star, isonetCtfState: it is 'flipped' for set/a.mrc. Give raw, " in log, log
+
+
 def test_prepare_subtomo_star_takes_isonets_default_cube(run, tmp_path):
     make_tomogram(tmp_path / "s" / "a.mrc", (80, 80, 80))
     assert run("prepare_subtomo_star", "s", "--pixel_size", 12)[0] == 0
