@@ -33,6 +33,7 @@ REMADE = {
     "rlnMaskBoundary": "draw it anew",
     "rlnCorrectedTomoName": "run predict on it",
 }
+MOST_FINER = 2  # times; more only fills the disk
 LARGEST_START = 2**31 - 1  # that a header can hold
 
 
@@ -56,6 +57,9 @@ def resize(star_file: str, settings: ResizeSettings) -> None:
     for entry in entries:
         volume = entry.checked_source()
         entry.open_halves(volume)
+        if settings.apix < entry.voxel_size / MOST_FINER:
+            why = f"{settings.apix:g} A is much finer than the {entry.voxel_size:g} A of {entry.path}"
+            raise EngineError("apix", why, "Give it in A, not nm.")
         size = volume_bytes(rescaled_shape(volume.shape, settings.apix / entry.voxel_size))
         parts[entry.name] = _parts(entry, settings)
         sizes.update({part.target: size for part in parts[entry.name]})

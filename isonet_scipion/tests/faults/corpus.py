@@ -393,7 +393,7 @@ def options() -> Iterator[Case]:
         (("extract", "t.star", "--cube_size=64"), "fewer than crop_size 80"),
         (("extract", "t.star", "--cube_size=16", "--crop_size=8"), "crop_size: 8 is smaller"),
         (("resize", "t.star", "--apix=0"), "apix"),
-        (("resize", "t.star", "--apix=0.0001"), "tomograms_resized: this needs .* of disk space"),
+        (("resize", "t.star", "--apix=0.0001"), "apix: 0.0001 A is much finer than the 10 A of "),
         (("refine", "s.star", "--unet_depth=4"), "cube_size: 8 is not divisible by 16"),
         (("refine", "s.star", "--kernel=3,3"), "kernel"),
         (("refine", "s.star", "--learning_rate=0"), "learning_rate"),

@@ -96,3 +96,8 @@ def test_the_place_stays(project, run, start, expected):
     assert run("resize", "tomograms.star", "--apix", 6)[0] == 0
     finer = tuple(min(2 * place, 2**31 - 1) for place in start)
     assert open_volume("tomograms_resized/TS.1_bin4.mrc").start == finer
+
+
+def test_a_voxel_size_in_nm_is_refused(project, run):
+    status, log = run("resize", "tomograms.star", "--apix", 1.5)
+    assert status == 1 and "apix: 1.5 A is much finer than the 12 A of tomoset/TS.1_bin4.mrc. Give it in A, not" in log
