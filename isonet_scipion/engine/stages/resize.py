@@ -12,8 +12,9 @@ import numpy as np
 from isonet_scipion.engine.command import Command, value_of
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.mrc import naming, open_volume, volume_bytes, writing_volume
+from isonet_scipion.engine.io.number_formats import SCALE
 from isonet_scipion.engine.io.star import Star, table_to_replace, warn_of_lost_columns, write_star
-from isonet_scipion.engine.io.tomogram_table import HALF_LABELS, TomogramEntry, TomogramTable
+from isonet_scipion.engine.io.tomogram_table import CORRECTED_BY, HALF_LABELS, TomogramEntry, TomogramTable
 from isonet_scipion.engine.physics.rescaling import rescale, rescaled_shape
 from isonet_scipion.engine.process.disk import growth, require_space
 from isonet_scipion.engine.process.progress import Progress
@@ -33,6 +34,8 @@ REMADE = {
     "rlnMaskBoundary": "draw it anew",
     "rlnCorrectedTomoName": "run predict on it",
 }
+# columns that tell of these files alone; options of deconv and make_mask stay, as they may have been typed
+OF_REMADE = (CORRECTED_BY, SCALE)
 MOST_FINER = 2  # times; more only fills the disk
 LARGEST_START = 2**31 - 1  # that a header can hold
 
@@ -70,7 +73,7 @@ def resize(star_file: str, settings: ResizeSettings) -> None:
         owners = {part.target: part.entry for own in parts.values() for part in own if part.label == label}
         marks.update(table.claim(owners, "resize", label, "out_folder", earlier))
     require_space(settings.out_folder, growth(sizes))
-    labels = [label for label in table.star.labels if label not in REMADE]
+    labels = [label for label in table.star.labels if label not in (*REMADE, *OF_REMADE)]
     resized = Star(labels)
     with Progress("Resizing", len(entries), "tomograms") as progress:
         for entry in entries:
