@@ -296,11 +296,14 @@ def prepare_subtomo_star(folder: str, settings: PrepareSubtomoStarSettings) -> N
         volume = open_volume(path)
         voxel_size = _voxel_size(volume, settings.pixel_size)
         size = volume.shape[0]
+        cube_size = settings.cube_size or usual_cube_size(size)
+        if not cube_size:
+            raise EngineError(str(path), f"{size} voxels are too few for the usual cube size", "Give --cube_size.")
         row: dict[str, str] = {}
         star.rows.append(row)
         star.set(row, "rlnSubtomoIndex", index)
         star.set(row, "rlnImageName", path)
-        star.set(row, "rlnCubeSize", settings.cube_size or usual_cube_size(size))
+        star.set(row, "rlnCubeSize", cube_size)
         star.set(row, "rlnCropSize", size)
         star.set(row, "rlnPixelSize", float(voxel_size))
         star.set(row, "rlnTiltMin", tilt.minimum)

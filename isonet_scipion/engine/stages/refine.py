@@ -350,6 +350,8 @@ def _one_cube_size(table: Star) -> int:
             f"its rows have rlnCubeSize {', '.join(map(str, sizes))}; all must be equal",
             "Extract all with one cube_size, or refine them apart.",
         )
+    if sizes[0] < 2:
+        raise EngineError(table.path, f"its rlnCubeSize {sizes[0]} is too small", "Make it anew with --cube_size.")
     return sizes[0]
 
 

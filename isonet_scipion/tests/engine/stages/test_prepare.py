@@ -107,6 +107,14 @@ def test_prepare_subtomo_star_takes_isonets_default_cube(run, tmp_path):
     assert (row["rlnCubeSize"], row["rlnCropSize"]) == ("48", "80")
 
 
+def test_small_subtomograms_need_a_cube_size(run, tmp_path):
+    make_tomogram(tmp_path / "s" / "a.mrc", (22, 22, 22))
+    status, log = run("prepare_subtomo_star", "s", "--pixel_size", 12)
+    assert status == 1 and "s/a.mrc: 22 voxels are too few for the usual cube size. Give --cube_size." in log, log
+    assert not (tmp_path / "subtomo.star").exists()
+    assert run("prepare_subtomo_star", "s", "--pixel_size", 12, "--cube_size", 8)[0] == 0
+
+
 def test_ome_zarr_of_a_folder_and_of_runs(run, tmp_path):
     pytest.importorskip("zarr", minversion="3", reason="zarr 3 is optional, and needs Python 3.11")
     for number in (1, 2):
