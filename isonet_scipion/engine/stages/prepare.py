@@ -313,6 +313,8 @@ def prepare_subtomo_star(folder: str, settings: PrepareSubtomoStarSettings) -> N
 
 
 def _volume_files(folder: str, suffixes: tuple[str, ...]) -> list[Path]:
+    if os.path.isfile(folder):
+        raise EngineError(folder, "it is a file, not a folder", "Name the folder that holds the volumes.")
     if not os.access(folder, os.R_OK) or not Path(folder).is_dir():
         raise EngineError(folder, "the folder does not exist or can't be read", "Check its name and permissions.")
     names = [path for path in Path(folder).iterdir() if not path.name.startswith(".")]

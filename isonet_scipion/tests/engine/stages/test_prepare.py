@@ -136,3 +136,10 @@ def test_averages_get_the_given_voxel_size(run, tmp_path):
     status, log = run("prepare_star", "halves", "--pixel_size", 10)
     assert status == 0 and "25.000 A, but pixel_size says 10.000 A, which is used" in log, log
     assert open_volume("averages/TS_1.mrc").voxel_size == 10.0
+
+
+def test_a_file_given_for_the_folder_is_told(run, tmp_path):
+    make_tomogram(tmp_path / "a.mrc")
+    for command in ("prepare_star", "prepare_subtomo_star"):
+        status, log = run(command, "a.mrc")
+        assert status == 1 and "a.mrc: it is a file, not a folder. Name the folder that holds the volumes." in log, log
