@@ -167,7 +167,8 @@ class PrepareStarSettings:
     )
     ctf_state: Optional[str] = option(
         None,
-        "How the CTF of the tomograms has been treated so far. Default: unknown; raw is assumed.",
+        "How the CTF of the tomograms has been treated so far. Default: as the table it is from, or the table that is "
+        "replaced, says, else unknown; raw is assumed.",
         CTF_STATES,
     )
     number_subtomos: Optional[int] = option(
@@ -194,7 +195,11 @@ class PrepareStarSettings:
     average_folder: str = option(
         "averages", "Folder of the tomograms that are made as the mean of their halves, where the table names no whole."
     )
-    invert: bool = option(False, "Protein is bright in the tomograms: all stages take that from the table.")
+    invert: Optional[bool] = option(
+        None,
+        "Protein is bright in the tomograms: all stages take that from the table. Default: as the table that is "
+        "replaced says, else False.",
+    )
 
 
 @dataclass(frozen=True)
@@ -434,6 +439,11 @@ class TrainingSettings:
         """Of the grey values that it learns from."""
         return Normalisation.told(self.normalize_percentile)
 
+    @property
+    def idle(self) -> dict[str, str]:
+        """Options that have no effect as the others are, and what they would have one with."""
+        return {} if any(level > 0 for level in self.noise_level) else {"noise_dir": "a noise_level above 0"}
+
     def decided(self) -> Decided:
         """What may be left open; raises a ValueError where it still is."""
         if self.seed is None or self.batch_size is None or self.steps_per_epoch is None:
@@ -545,6 +555,12 @@ class OnePassSettings(TrainingSettings):
         "Fraction of training rotations drawn at arbitrary angles (interpolated; needs crops 1.7 times wider). The "
         "rest are exact 90-degree rotations.",
     )
+
+    @property
+    def idle(self) -> dict[str, str]:
+        """As of all trainings, and what is of a CTF-aware one alone."""
+        of_ctf = {} if self.ctf_aware else dict.fromkeys(("bfactor", "voltage", "cs", "ctf_state"), "ctf_aware")
+        return {**super().idle, **of_ctf}
 
 
 METHODS: dict[str, type[TrainingSettings]] = {kind.method: kind for kind in (IterativeSettings, OnePassSettings)}

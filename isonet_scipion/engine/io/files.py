@@ -399,9 +399,11 @@ def require_file(path: str | os.PathLike[str], role: str) -> Path:
     """
     file = Path(path)
     try:
-        found = file.is_file() and file.stat()
+        found, is_folder = file.is_file() and file.stat(), file.is_dir()
     except (OSError, ValueError) as error:
         raise EngineError(str(path), f"the {role} can't be read ({error})", "Check the name.") from error
+    if is_folder:
+        raise EngineError(str(path), f"it is a folder, not the {role}", "Name the file in it.")
     if not found:
         raise EngineError(str(path), f"the {role} does not exist", "Check the name and the working directory.")
     if found.st_size == 0:

@@ -42,6 +42,7 @@ class KnownTomogram:
     ctf_state: str | None = None  # of CTF_STATES
     boundary: Path | None = None  # of the mask
     number_subtomos: int | None = None
+    inverted: bool = False  # protein is bright
 
 
 def is_volume(path: Path) -> bool:

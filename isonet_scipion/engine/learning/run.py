@@ -151,7 +151,8 @@ class Run(Generic[Batches]):
 
     def identity(self) -> dict[str, Any]:
         """What a run that this one goes on with must have been made with."""
-        settings = {name: value for name, value in self.settings.as_options().items() if name not in FREE}
+        free = {*FREE, *self.settings.idle}
+        settings = {name: value for name, value in self.settings.as_options().items() if name not in free}
         if self.settings.continue_from:  # seen from the folder: a run may be gone on with from elsewhere
             place = os.path.relpath(os.path.realpath(self.settings.continue_from), os.path.realpath(self.folder))
             settings["continue_from"] = place

@@ -41,7 +41,7 @@ from isonet_scipion.engine.io.star import (
     write_star,
 )
 from isonet_scipion.engine.io.tilt_files import find_tilt_files, half_name, read_tilt_file
-from isonet_scipion.engine.io.tomogram_table import CTF_STATE, HALF_LABELS, INVERTED
+from isonet_scipion.engine.io.tomogram_table import CTF_STATE, HALF_LABELS, INVERTED, TomogramEntry
 from isonet_scipion.engine.network.unet import cube_size_warning
 from isonet_scipion.engine.physics.ctf import require_plausible_defocus
 from isonet_scipion.engine.physics.wedge import TiltRange, declared_range
@@ -51,7 +51,8 @@ from isonet_scipion.engine.settings import PrepareStarSettings, PrepareSubtomoSt
 
 log = logging.getLogger(__name__)
 TILTS = ("rlnTiltMin", "rlnTiltMax")
-USUAL = {**dict(zip(TILTS, TILT_RANGE)), "rlnDefocus": 0, "rlnNumberSubtomo": SUBTOMOGRAMS}  # where nothing tells
+# where nothing tells
+USUAL = {**dict(zip(TILTS, TILT_RANGE)), "rlnDefocus": 0, "rlnNumberSubtomo": SUBTOMOGRAMS, INVERTED: 0}
 CONVERTIBLE = (".hdf", ".em", ".map", ".nrrd", ".tif", ".tiff", ".spi", ".vol")  # formats of other programs
 
 
@@ -126,6 +127,8 @@ def _as_before(
     tomogram: KnownTomogram, earlier: Star, row: dict[str, str], settings: PrepareStarSettings
 ) -> KnownTomogram:
     """With what its row in the table that is replaced says and nothing else does: it may have been typed there."""
+    if not tomogram.defocus and settings.defocus is None:
+        _fill_defocus(earlier, row)
     typed = _typed(tomogram, earlier, row, settings)
     if not typed:
         return tomogram
@@ -143,8 +146,20 @@ def _as_before(
         values["number_subtomos"] = earlier.integer(row, "rlnNumberSubtomo")
     if "rlnMaskBoundary" in typed:
         values["boundary"] = Path(typed["rlnMaskBoundary"])
+    entry = TomogramEntry(tomogram.name, row, earlier)
+    if CTF_STATE in typed:
+        values["ctf_state"] = entry.ctf_state()
+    if INVERTED in typed:
+        values["inverted"] = entry.inverted
     more = tuple((label, earlier.number(row, label)) for label in OPTICS if label in typed)
     return replace(tomogram, **values, optics=tomogram.optics + more)
+
+
+def _fill_defocus(earlier: Star, row: dict[str, str]) -> None:
+    """Put the mean of rlnDefocusU and rlnDefocusV where a row has both and no rlnDefocus, as all stages take it."""
+    ends = [label for label in ("rlnDefocusU", "rlnDefocusV") if earlier.text(row, label)]
+    if len(ends) == 2 and _shown(earlier.text(row, "rlnDefocus") or "0") == "0":
+        earlier.set(row, "rlnDefocus", sum(earlier.number(row, label) for label in ends) / 2)
 
 
 def _typed(
@@ -157,6 +172,8 @@ def _typed(
         "rlnDefocus": not tomogram.defocus and settings.defocus is None,
         "rlnNumberSubtomo": tomogram.number_subtomos is None and settings.number_subtomos is None,
         "rlnMaskBoundary": tomogram.boundary is None,
+        CTF_STATE: tomogram.ctf_state is None and settings.ctf_state is None,
+        INVERTED: settings.invert is None,
         **{label: label not in dict(tomogram.optics) for label in OPTICS},
     }
     cells = {label: cell for label in is_open if is_open[label] and (cell := earlier.text(row, label))}
@@ -200,6 +217,7 @@ def _completed(tomogram: KnownTomogram, settings: PrepareStarSettings) -> KnownT
         tilt=tilt,
         defocus=defocus if settings.defocus is None else settings.defocus,
         number_subtomos=settings.number_subtomos or tomogram.number_subtomos,
+        inverted=tomogram.inverted if settings.invert is None else settings.invert,
         voxel_size=_voxel_size(open_volume(tomogram.path or tomogram.halves[0]), voxel_size),
     )
 
@@ -226,7 +244,7 @@ def _row(
     star.set(row, "rlnMaskBoundary", tomogram.boundary or NOT_SET)
     star.set(row, "rlnTiltMin", float(tilt.minimum))
     star.set(row, "rlnTiltMax", float(tilt.maximum))
-    if settings.invert:
+    if tomogram.inverted:
         star.set(row, INVERTED, 1)
     mask = _own_mask(volume, Path(settings.mask_folder_in)) if settings.mask_folder_in else tomogram.mask
     if mask:
@@ -278,11 +296,14 @@ def prepare_subtomo_star(folder: str, settings: PrepareSubtomoStarSettings) -> N
         volume = open_volume(path)
         voxel_size = _voxel_size(volume, settings.pixel_size)
         size = volume.shape[0]
+        cube_size = settings.cube_size or usual_cube_size(size)
+        if not cube_size:
+            raise EngineError(str(path), f"{size} voxels are too few for the usual cube size", "Give --cube_size.")
         row: dict[str, str] = {}
         star.rows.append(row)
         star.set(row, "rlnSubtomoIndex", index)
         star.set(row, "rlnImageName", path)
-        star.set(row, "rlnCubeSize", settings.cube_size or usual_cube_size(size))
+        star.set(row, "rlnCubeSize", cube_size)
         star.set(row, "rlnCropSize", size)
         star.set(row, "rlnPixelSize", float(voxel_size))
         star.set(row, "rlnTiltMin", tilt.minimum)
@@ -292,6 +313,8 @@ def prepare_subtomo_star(folder: str, settings: PrepareSubtomoStarSettings) -> N
 
 
 def _volume_files(folder: str, suffixes: tuple[str, ...]) -> list[Path]:
+    if os.path.isfile(folder):
+        raise EngineError(folder, "it is a file, not a folder", "Name the folder that holds the volumes.")
     if not os.access(folder, os.R_OK) or not Path(folder).is_dir():
         raise EngineError(folder, "the folder does not exist or can't be read", "Check its name and permissions.")
     names = [path for path in Path(folder).iterdir() if not path.name.startswith(".")]

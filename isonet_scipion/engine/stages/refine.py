@@ -350,17 +350,14 @@ def _one_cube_size(table: Star) -> int:
             f"its rows have rlnCubeSize {', '.join(map(str, sizes))}; all must be equal",
             "Extract all with one cube_size, or refine them apart.",
         )
+    if sizes[0] < 2:
+        raise EngineError(table.path, f"its rlnCubeSize {sizes[0]} is too small", "Make it anew with --cube_size.")
     return sizes[0]
 
 
 def _without_effect(settings: TrainingSettings) -> Iterator[tuple[str, str]]:
     """Options that were given, and what they have no effect without."""
-    if settings.noise_dir and not any(level > 0 for level in settings.noise_level):
-        yield "noise_dir", "a noise_level above 0"
-    if isinstance(settings, OnePassSettings) and not settings.ctf_aware:
-        for name in ("bfactor", "voltage", "cs", "ctf_state"):
-            if getattr(settings, name):
-                yield name, "ctf_aware"
+    return ((name, needed) for name, needed in settings.idle.items() if getattr(settings, name))
 
 
 def _check(settings: TrainingSettings, cube_size: int) -> None:

@@ -12,9 +12,10 @@ import numpy as np
 from isonet_scipion.engine.command import Command, value_of
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.mrc import naming, open_volume, volume_bytes, writing_volume
+from isonet_scipion.engine.io.number_formats import SCALE
 from isonet_scipion.engine.io.shown import border_of
 from isonet_scipion.engine.io.star import Star, table_to_replace, warn_of_lost_columns, write_star
-from isonet_scipion.engine.io.tomogram_table import HALF_LABELS, TomogramEntry, TomogramTable
+from isonet_scipion.engine.io.tomogram_table import CORRECTED_BY, HALF_LABELS, TomogramEntry, TomogramTable
 from isonet_scipion.engine.physics.borders import mirrored_into, put_back_nearest
 from isonet_scipion.engine.physics.rescaling import rescale, rescaled_shape
 from isonet_scipion.engine.process.disk import growth, require_space
@@ -35,6 +36,9 @@ REMADE = {
     "rlnMaskBoundary": "draw it anew",
     "rlnCorrectedTomoName": "run predict on it",
 }
+# columns that tell of these files alone; options of deconv and make_mask stay, as they may have been typed
+OF_REMADE = (CORRECTED_BY, SCALE)
+MOST_FINER = 2  # times; more only fills the disk
 LARGEST_START = 2**31 - 1  # that a header can hold
 
 
@@ -58,6 +62,9 @@ def resize(star_file: str, settings: ResizeSettings) -> None:
     for entry in entries:
         volume = entry.checked_source()
         entry.open_halves(volume)
+        if settings.apix < entry.voxel_size / MOST_FINER:
+            why = f"{settings.apix:g} A is much finer than the {entry.voxel_size:g} A of {entry.path}"
+            raise EngineError("apix", why, "Give it in A, not nm.")
         size = volume_bytes(rescaled_shape(volume.shape, settings.apix / entry.voxel_size))
         parts[entry.name] = _parts(entry, settings)
         sizes.update({part.target: size for part in parts[entry.name]})
@@ -68,7 +75,7 @@ def resize(star_file: str, settings: ResizeSettings) -> None:
         owners = {part.target: part.entry for own in parts.values() for part in own if part.label == label}
         marks.update(table.claim(owners, "resize", label, "out_folder", earlier))
     require_space(settings.out_folder, growth(sizes))
-    labels = [label for label in table.star.labels if label not in REMADE]
+    labels = [label for label in table.star.labels if label not in (*REMADE, *OF_REMADE)]
     resized = Star(labels)
     with Progress("Resizing", len(entries), "tomograms") as progress:
         for entry in entries:

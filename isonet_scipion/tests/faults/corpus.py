@@ -135,7 +135,7 @@ def tables(folder: Path) -> Iterator[Case]:
         "index_twice": (star(USUAL, "1 t1.mrc 10", "1 t2.mrc 10"), "_rlnIndex 1 stands in two rows"),
         "two_blocks": (star(USUAL, "1 t1.mrc 10") + "\n" + star("rlnA", "1", head="data_b\nloop_\n"), "holds 2 tables"),
         "nowhere": (star(USUAL, "1 nowhere/t.mrc 10"), "nowhere/t.mrc: the volume does not exist"),
-        "a_folder": (star(USUAL, "1 cubes 10"), "cubes: the volume does not exist"),
+        "a_folder": (star(USUAL, "1 cubes 10"), "cubes: it is a folder, not the volume"),
         "long_name": (star(USUAL, f"1 {'x' * 300}.mrc 10"), "can't be that of a file"),
         "a_device": (star(USUAL, "1 /dev/zero 10"), "/dev/zero: the volume does not exist"),
         "impossible_tilts": (star(USUAL + " rlnTiltMin", "1 t1.mrc 10 75"), "75..60 degrees is impossible"),
@@ -393,7 +393,7 @@ def options() -> Iterator[Case]:
         (("extract", "t.star", "--cube_size=64"), "fewer than crop_size 80"),
         (("extract", "t.star", "--cube_size=16", "--crop_size=8"), "crop_size: 8 is smaller"),
         (("resize", "t.star", "--apix=0"), "apix"),
-        (("resize", "t.star", "--apix=0.0001"), "tomograms_resized: this needs .* of disk space"),
+        (("resize", "t.star", "--apix=0.0001"), "apix: 0.0001 A is much finer than the 10 A of "),
         (("refine", "s.star", "--unet_depth=4"), "cube_size: 8 is not divisible by 16"),
         (("refine", "s.star", "--kernel=3,3"), "kernel"),
         (("refine", "s.star", "--learning_rate=0"), "learning_rate"),
@@ -415,7 +415,7 @@ def options() -> Iterator[Case]:
         (("extract", "t.star", "--cube_size=21"), "cube_size: 21 is odd"),
         (("extract", "t.star", *EXTRACT[1:], "--coordinates_star=t1.mrc"), "t1.mrc: "),
         (("prepare_star", "absent"), "absent: the folder does not exist"),
-        (("prepare_star", "t.star"), "t.star: the folder does not exist"),
+        (("prepare_star", "t.star"), "t.star: it is a file, not a folder"),
         (("prepare_subtomo_star", ".", "--pixel_size=-1"), "pixel_size|mrc: "),
     ):
         yield Case(" ".join(arguments), arguments, named)

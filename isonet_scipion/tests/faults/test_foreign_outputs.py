@@ -149,7 +149,7 @@ def test_what_a_kill_before_the_first_state_left_is_made_anew(scene, run):
 # command after the table or model, and the file that it writes
 TABLES = [
     (("prepare_star", "a", "--output_star=x.star"), "x.star"),
-    (("prepare_subtomo_star", "cubes", "--output_star=x.star"), "x.star"),
+    (("prepare_subtomo_star", "cubes", "--cube_size=8", "--output_star=x.star"), "x.star"),
     (("extract", "t.star", "--cube_size=8", "--crop_size=10", "--subtomo_star=x.star"), "x.star"),
     (("resize", "t.star", "--apix=13"), "t_resized.star"),
     (("export_relion", "t.star", "--output_star=x.star"), "x.star"),

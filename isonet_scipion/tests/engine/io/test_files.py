@@ -38,6 +38,10 @@ def test_outputs_and_inputs_are_what_they_should_be(tmp_path):
     require_outputs([str(tmp_path / "empty")], [str(tmp_path)])
     with pytest.raises(EngineError, match="exists and is not a folder"):
         require_outputs([], [str(tmp_path / "empty")])
-    for name, why in (("empty", "the table is an empty file"), ("absent", "the table does not exist")):
+    for name, why in (
+        ("empty", "the table is an empty file"),
+        ("absent", "the table does not exist"),
+        ("", "it is a folder, not the table. Name the file in it"),
+    ):
         with pytest.raises(EngineError, match=why):
             require_file(tmp_path / name, "table")

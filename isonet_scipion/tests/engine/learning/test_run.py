@@ -21,7 +21,7 @@ from isonet_scipion.engine.learning import iterative
 from isonet_scipion.engine.learning.forecast import estimate_bytes, model_bytes
 from isonet_scipion.engine.learning.noise_schedule import noise_level
 from isonet_scipion.engine.measure.history import EpochRecord, require_convergence
-from isonet_scipion.engine.network.model_file import load_model
+from isonet_scipion.engine.network.model_file import STATE_FILE, load_model, read_facts
 from isonet_scipion.engine.physics.wedge import TiltRange
 from isonet_scipion.engine.physics.withheld_tilts import narrowed, withheld_part
 
@@ -113,6 +113,21 @@ def test_finished_run_goes_on_for_more_iterations_but_not_with_other_settings(su
     # without a seed the stored one is taken
     assert run("refine", "subtomo.star", *SMALL, "--iterations=2")[0] == 0
     assert_same_weights("results/model_iter02.keras", "other/model_iter02.keras", 1e-6)
+
+
+def test_finished_run_goes_on_without_options_that_had_no_effect_also_an_earlier_versions(
+    subtomograms, run, monkeypatch
+):
+    quiet = (*SMALL, "--seed=5", "--noise_level=0", "--noise_start_iter=1")
+    status, log = run("refine", "subtomo.star", *quiet, "--iterations=1", "--noise_dir=noise")
+    assert status == 0 and "noise_dir has no effect without a noise_level above 0." in log, log
+    status, log = run("refine", "subtomo.star", *quiet, "--iterations=2")
+    assert status == 0 and "Going on with iteration 2" in log, log
+    facts = read_facts(Path("results") / STATE_FILE)
+    kept = {**facts, "run": {**facts["run"], "noise_dir": "noise"}}
+    monkeypatch.setattr("isonet_scipion.engine.learning.run.read_facts", lambda path: kept)
+    status, log = run("refine", "subtomo.star", *quiet, "--iterations=3")
+    assert status == 0 and "Going on with iteration 3" in log, log
 
 
 def test_continue_from_restores_all_settings_that_are_not_given_anew(subtomograms, run):

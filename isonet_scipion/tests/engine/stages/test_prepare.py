@@ -81,11 +81,38 @@ def test_what_was_typed_wrong_is_told_unless_an_option_comes_before_it(run, tmp_
     assert status == 1 and "tomograms.star: _rlnTiltMax is 'wide' in row 1, not a number" in log, log
 
 
+def test_contrast_ctf_state_and_both_defoci_of_the_earlier_table_are_kept(run, tmp_path):
+    make_tomogram(tmp_path / "set" / "a.mrc")
+    assert run("prepare_star", "set", "--ctf_state=phase-flipped", "--invert=True")[0] == 0
+    _set("tomograms.star", 0, rlnDefocusU=24000, rlnDefocusV=26000)
+    for options, defocus, state, inverted in (
+        ((), 25000, "phase-flipped", "1"),
+        (("--ctf_state=raw", "--invert=False", "--defocus=30000"), 30000, "raw", None),
+    ):
+        status, log = run("prepare_star", "set", *options)
+        assert status == 0, log
+        star = read_star("tomograms.star")
+        (row,) = star.rows
+        found = star.number(row, "rlnDefocus"), row["isonetCtfState"], star.text(row, "isonetInverted")
+        assert found == (defocus, state, inverted)
+    _set("tomograms.star", 0, isonetCtfState="flipped")
+    status, log = run("prepare_star", "set")
+    assert status == 1 and "tomograms.star, isonetCtfState: it is 'flipped' for set/a.mrc. Give raw, " in log, log
+
+
 def test_prepare_subtomo_star_takes_isonets_default_cube(run, tmp_path):
     make_tomogram(tmp_path / "s" / "a.mrc", (80, 80, 80))
     assert run("prepare_subtomo_star", "s", "--pixel_size", 12)[0] == 0
     row = read_star("subtomo.star").rows[0]
     assert (row["rlnCubeSize"], row["rlnCropSize"]) == ("48", "80")
+
+
+def test_small_subtomograms_need_a_cube_size(run, tmp_path):
+    make_tomogram(tmp_path / "s" / "a.mrc", (22, 22, 22))
+    status, log = run("prepare_subtomo_star", "s", "--pixel_size", 12)
+    assert status == 1 and "s/a.mrc: 22 voxels are too few for the usual cube size. Give --cube_size." in log, log
+    assert not (tmp_path / "subtomo.star").exists()
+    assert run("prepare_subtomo_star", "s", "--pixel_size", 12, "--cube_size", 8)[0] == 0
 
 
 def test_ome_zarr_of_a_folder_and_of_runs(run, tmp_path):
@@ -109,3 +136,10 @@ def test_averages_get_the_given_voxel_size(run, tmp_path):
     status, log = run("prepare_star", "halves", "--pixel_size", 10)
     assert status == 0 and "25.000 A, but pixel_size says 10.000 A, which is used" in log, log
     assert open_volume("averages/TS_1.mrc").voxel_size == 10.0
+
+
+def test_a_file_given_for_the_folder_is_told(run, tmp_path):
+    make_tomogram(tmp_path / "a.mrc")
+    for command in ("prepare_star", "prepare_subtomo_star"):
+        status, log = run(command, "a.mrc")
+        assert status == 1 and "a.mrc: it is a file, not a folder. Name the folder that holds the volumes." in log, log

@@ -225,3 +225,14 @@ def test_subtomograms_for_cubes_of_several_sizes_are_refused(table, run):
         "subtomo.star: its rows have rlnCubeSize 8, 16; all must be equal. Extract all with one cube_size, or" in log
     ), log
     assert not Path("results").exists()
+
+
+@pytest.mark.parametrize("size", [0, -16])
+def test_subtomograms_for_cubes_of_no_size_are_refused(table, run, size):
+    assert run("extract", "tomograms.star", "--cube_size=16", "--crop_size=24")[0] == 0
+    subtomograms = read_star("subtomo.star")
+    for row in subtomograms.rows:
+        subtomograms.set(row, "rlnCubeSize", size)
+    write_star("subtomo.star", subtomograms)
+    status, log = run("refine", "subtomo.star", *RUN[2:])
+    assert status == 1 and f"subtomo.star: its rlnCubeSize {size} is too small. Make it anew with --cube_size" in log

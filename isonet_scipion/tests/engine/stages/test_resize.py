@@ -116,3 +116,20 @@ def test_the_place_stays(project, run, start, expected):
     assert run("resize", "tomograms.star", "--apix", 6)[0] == 0
     finer = tuple(min(2 * place, 2**31 - 1) for place in start)
     assert open_volume("tomograms_resized/TS.1_bin4.mrc").start == finer
+
+
+def test_a_voxel_size_in_nm_is_refused(project, run):
+    status, log = run("resize", "tomograms.star", "--apix", 1.5)
+    assert status == 1 and "apix: 1.5 A is much finer than the 12 A of tomoset/TS.1_bin4.mrc. Give it in A, not" in log
+
+
+def test_columns_of_the_corrected_tomogram_go_with_it_and_options_of_stages_stay(with_halves, run):
+    options = {"rlnMaskDensityPercentage": 40.0, "rlnMaskStdPercentage": 45.0, "rlnSnrFalloff": 0.7}
+    corrected = {"rlnCorrectedTomoName": "c.mrc", "isonetCorrectedBy": "0123", "isonetCorrectedScale": "0.01"}
+    for label, value in {**options, **corrected}.items():
+        with_halves.set(with_halves.rows[0], label, value)
+    write_star("tomograms.star", with_halves)
+    assert run("resize", "tomograms.star", "--apix", 24)[0] == 0
+    resized = read_star("tomograms_resized.star")
+    assert not corrected.keys() & set(resized.labels)
+    assert {label: resized.number(resized.rows[0], label) for label in options} == options
