@@ -28,7 +28,14 @@ from isonet_scipion.engine.measure.history import (
     iterations_without_gain,
     require_convergence,
 )
-from isonet_scipion.engine.network.model_file import STATE_FILE, copy_weights, load_weights, read_facts, read_metadata
+from isonet_scipion.engine.network.model_file import (
+    BUILTIN,
+    STATE_FILE,
+    copy_weights,
+    load_weights,
+    read_facts,
+    read_metadata,
+)
 from isonet_scipion.engine.network.unet import build_unet
 from isonet_scipion.engine.physics.withheld_tilts import WITHHELD
 from isonet_scipion.engine.process.device import Devices, is_out_of_memory, training_scope
@@ -153,11 +160,19 @@ class Run(Generic[Batches]):
         """What a run that this one goes on with must have been made with."""
         free = {*FREE, *self.settings.idle}
         settings = {name: value for name, value in self.settings.as_options().items() if name not in free}
-        if self.settings.continue_from:  # seen from the folder: a run may be gone on with from elsewhere
-            place = os.path.relpath(os.path.realpath(self.settings.continue_from), os.path.realpath(self.folder))
-            settings["continue_from"] = place
+        model = self.settings.pretrained_model
+        # seen from the folder: a run may be gone on with from elsewhere
+        if self.settings.continue_from:
+            settings["continue_from"] = self._place(self.settings.continue_from)
+            del settings["pretrained_model"]  # of the run that is continued, which may have been made elsewhere
+        elif model and model != BUILTIN and not os.path.isabs(model):
+            settings["pretrained_model"] = self._place(model)
         facts = {**settings, "cube_size": self.method.cube_size, "withheld tilts": WITHHELD}
         return json.loads(json.dumps({**facts, **self._data()}))
+
+    def _place(self, path: str) -> str:
+        """A file as seen from the folder."""
+        return os.path.relpath(os.path.realpath(path), os.path.realpath(self.folder))
 
     def _data(self) -> dict[str, Any]:
         """What it knows of its data; earlier versions kept less of it."""
@@ -263,11 +278,13 @@ class Run(Generic[Batches]):
         run, state = stored.get("run"), self.folder / STATE_FILE
         if not isinstance(run, dict):
             raise EngineError(str(state), "it is not the state of a training", "Give another result_dir.")
-        expected = self.identity()
+        expected, model = self.identity(), self.settings.pretrained_model
         if self.settings.continue_from:
-            if not self._is_start(run.get("continue_from")):
+            if not self._names(run.get("continue_from"), self.settings.continue_from):
                 return read_state(stored, self.settings.epochs, state).iteration == self.first_iteration
             del expected["continue_from"]
+        elif model and model != BUILTIN and self._names(run.get("pretrained_model"), model):
+            del expected["pretrained_model"]
         data = self._data()
         for name, value in expected.items():
             if name not in data and run.get(name) != value:
@@ -290,13 +307,12 @@ class Run(Generic[Batches]):
             )  # fmt: skip
         return True
 
-    def _is_start(self, stored: object) -> bool:
-        """Whether the file that this run continues from is the one that a state names."""
+    def _names(self, stored: object, path: str) -> bool:
+        """Whether what a state has for a file is this one."""
         if not isinstance(stored, str) or "\0" in stored:
             return False
-        start = os.path.realpath(self.settings.continue_from or "")
         # earlier versions kept the name as it was given
-        return start in (os.path.realpath(self.folder / stored), os.path.realpath(stored))
+        return os.path.realpath(path) in (os.path.realpath(self.folder / stored), os.path.realpath(stored))
 
     def _iterate(self, forecast: Forecast) -> None:
         state, settings = self.state, self.settings

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -194,6 +195,24 @@ def test_released_model_is_a_start(subtomograms, run, reference):
     status, log = run("refine", "subtomo.star", *SMALL, f"--pretrained_model={model}", "--result_dir=other")
     assert status == 1 and "model_fb8.h5: its network has another shape: filter_base 8 (the run's: " in log
     assert "NetworkSettings" not in log and not Path("other").exists()
+
+
+def test_a_run_goes_on_however_its_start_model_is_spelled(subtomograms, run, monkeypatch):
+    small = (*SMALL, "--epochs=1", "--steps_per_epoch=1", "--seed=5")
+    assert run("refine", "subtomo.star", *small, "--iterations=1", "--result_dir=first")[0] == 0
+    spelled = ("first/model_iter01.keras", "./first/model_iter01.keras", subtomograms / "first" / "model_iter01.keras")
+    for iterations, model in enumerate(spelled, 1):
+        status, log = run("refine", "subtomo.star", *small, f"--iterations={iterations}", f"--pretrained_model={model}")
+        assert status == 0 and ("Going on with" in log) == (iterations > 1), log
+    facts = read_facts(Path("results") / STATE_FILE)
+    earlier = {**facts, "run": {**facts["run"], "pretrained_model": "./first/model_iter01.keras"}}
+    monkeypatch.setattr("isonet_scipion.engine.learning.run.read_facts", lambda path: earlier)
+    again = ("refine", "subtomo.star", *small, "--iterations=4", "--pretrained_model")
+    shutil.copy("first/model_iter01.keras", "other.keras")
+    status, log = run(*again, "other.keras")
+    assert status == 1 and "results: it holds a run with pretrained_model ./first/model_iter01.keras, not ../oth" in log
+    status, log = run(*again, "first/model_iter01.keras")
+    assert status == 0 and "Going on with iteration 4" in log, log
 
 
 @pytest.mark.parametrize("loss", [float("nan"), float("inf"), 1.1])
