@@ -28,7 +28,7 @@ COMMANDS = {
     "predict": (("predict", "tomograms.star", "whole.keras", "--gpuID=-1"), 2, 2),
     "predict halves": (("predict", "tomograms.star", "halves.keras", "--gpuID=-1"), 2, 2),
     "report": (("report", "corrected.star", "whole.keras", "--gpuID=-1"), 2, 1),
-    "refine": (("refine", "tomograms.star", "--gpuID=-1", *TRAINING), 1, 1),
+    "refine": (("refine", "tomograms.star", "--gpuID=-1", *TRAINING), 2, 1),  # what is learned from, beside the whole
     "resize": (("resize", "tomograms.star", "--apix=20"), 2, 2),
     "export_relion": (("export_relion", "tomograms.star"), 1, 0),
 }
