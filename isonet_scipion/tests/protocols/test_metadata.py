@@ -185,7 +185,7 @@ class TestIsoNetMetadata(IsoNetTest):
 
         def split(tomogram, output):
             tsId, whole = tomogram.getTsId(), read(tomogram.getFileName())
-            halves = {"even": whole, "odd": scene(SHAPES[tsId], 9)}
+            halves = {"even": whole + scene(SHAPES[tsId], 8) / 50, "odd": scene(SHAPES[tsId], 9)}
             for half, voxels in halves.items():
                 write(folder / f"{tsId}_{half}.mrc", voxels)
             tomogram.setHalfMaps([str(folder / f"{tsId}_{half}.mrc") for half in halves])
@@ -196,8 +196,8 @@ class TestIsoNetMetadata(IsoNetTest):
         for tomogram in predict.tomograms:
             whole = read(tomogram.getFileName())
             even, odd = map(read, tomogram.getHalfMaps(asList=True))
-            # the even half has the voxels of the whole
-            np.testing.assert_allclose(even, whole, atol=1e-5 * whole.std())
+            # the even half has nearly the voxels of the whole
+            self.assertGreater(np.corrcoef(even.ravel(), whole.ravel())[0, 1], 0.99)
             self.assertLess(np.corrcoef(odd.ravel(), whole.ravel())[0, 1], 0.9)
 
         self.check_a_lost_half(inputs, folder / "TS_01_odd.mrc")
