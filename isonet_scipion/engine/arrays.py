@@ -44,6 +44,11 @@ class Mean:
         return mean
 
 
+def size_in_words(shape: Sequence[int]) -> str:
+    """The size of a volume (z, y, x), as viewers tell it."""
+    return " x ".join(map(str, reversed(shape)))
+
+
 def fingerprint(values: Reals) -> int:
     """A number that tells voxels of any real type from others: the CRC of their values in single precision."""
     return zlib.crc32(np.ascontiguousarray(values, "<f4").data)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from isonet_scipion.engine.arrays import size_in_words
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.files import require_file
 from isonet_scipion.engine.io.imod_model import read_contours
@@ -71,8 +72,8 @@ class Points:
         if (np.abs(factors / factor - 1) * sides > 2 * max(1.0, factor)).any():
             raise EngineError(
                 self.source,
-                f"it was drawn on a volume of {' x '.join(map(str, drawn_on[::-1]))} voxels, no binned or finer copy "
-                f"of the tomogram of {' x '.join(map(str, shape[::-1]))}",
+                f"it was drawn on a volume of {size_in_words(drawn_on)} voxels, no binned or finer copy of the "
+                f"tomogram of {size_in_words(shape)}",
                 "Draw it on this tomogram, or say with --coordinates_unit what its numbers are.",
             )
         return factors

@@ -23,7 +23,7 @@ from isonet_scipion.engine.sampling.even_boxes import sample_corners
 from isonet_scipion.engine.sampling.mask_values import Mask
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from isonet_scipion.engine.arrays import Reals
     from isonet_scipion.engine.conventions import Normalisation
@@ -81,9 +81,14 @@ def require_axes(
         log.warning("%s: %s.", volume.path, warning)
     side, telling = min(cubes[0].shape), [cube for cube in cubes if _has_contrast(cube)]
     if tilt is not None and side >= LEAST_TOLD and telling:
-        wrong = tilt_warning(tilt, shown_range(*power_by_angle(cube[:side, :side, :side] for cube in telling)))
-        if wrong:
-            log.warning("%s: %s. Check tilt_min and tilt_max.", volume.path, wrong)
+        warn_of_tilts(volume.path, tilt, (cube[:side, :side, :side] for cube in telling))
+
+
+def warn_of_tilts(what: str, tilt: TiltRange, volumes: Iterable[Reals]) -> None:
+    """Log a line about `what` where volumes, cubes of one size, show another tilt range than declared."""
+    wrong = tilt_warning(tilt, shown_range(*power_by_angle(volumes)))
+    if wrong:
+        log.warning("%s: %s. Check tilt_min and tilt_max.", what, wrong)
 
 
 def require_halves(halves: Sequence[Volume], whole: Volume | None = None) -> None:

@@ -10,17 +10,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from isonet_scipion.engine.arrays import fingerprint
-from isonet_scipion.engine.conventions import TILT_OPTIONS, TILT_RANGE, Normalisation
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.mrc import Volume, open_volume, read_float
+from isonet_scipion.engine.io.tomogram_table import row_tilts
 from isonet_scipion.engine.physics.borders import find_border, mirrored_into
 from isonet_scipion.engine.physics.grey_scale import GreyScale, Shown, measure
-from isonet_scipion.engine.physics.wedge import TiltRange, declared_range
 from isonet_scipion.engine.physics.withheld_tilts import withheld_part
 
 if TYPE_CHECKING:
     from isonet_scipion.engine.arrays import Floats, Reals
+    from isonet_scipion.engine.conventions import Normalisation
     from isonet_scipion.engine.io.star import Star
+    from isonet_scipion.engine.physics.wedge import TiltRange
 
 log = logging.getLogger(__name__)
 MOST_BLANK = 0.5  # share of a subtomogram without data up to which it is learned from
@@ -105,11 +106,7 @@ def read_subtomograms(
         if border is not None:
             bordered.append(volume.path)
             data = mirrored_into(data, ~border.data())
-        tilt_range = declared_range(
-            table.number(row, "rlnTiltMin", TILT_RANGE[0]) if tilt[0] is None else tilt[0],
-            table.number(row, "rlnTiltMax", TILT_RANGE[1]) if tilt[1] is None else tilt[1],
-            TILT_OPTIONS if None not in tilt else f"{table.path}, rlnTiltMin and rlnTiltMax of {volume.path}",
-        )
+        tilt_range = row_tilts(table, row, volume.path, *tilt)
         grey_scale = measure(np.negative(data, out=data), normalisation)
         stem = Path(volume.path).stem
         name = f"{len(subtomograms) + 1:06d}_{stem}" if stem in names else stem

@@ -64,12 +64,7 @@ class TomogramEntry:
 
     def tilt_range(self, minimum: float | None = None, maximum: float | None = None) -> TiltRange:
         """As `tilt`; degrees that are given here override the table's."""
-        given = None not in (minimum, maximum)
-        return declared_range(
-            self.number("rlnTiltMin", TILT_RANGE[0]) if minimum is None else minimum,
-            self.number("rlnTiltMax", TILT_RANGE[1]) if maximum is None else maximum,
-            TILT_OPTIONS if given else f"{self.star.path}, rlnTiltMin and rlnTiltMax of {self.path}",
-        )
+        return row_tilts(self.star, self.row, self.path, minimum, maximum)
 
     @property
     def defocus(self) -> float:
@@ -312,6 +307,18 @@ class TomogramTable:
             except ChangedMeanwhile:
                 if attempt == ATTEMPTS:
                     raise
+
+
+def row_tilts(
+    star: Star, row: dict[str, str], path: str, minimum: float | None = None, maximum: float | None = None
+) -> TiltRange:
+    """The tilt range that a row of a table says of a volume; degrees that are given here override it."""
+    given = None not in (minimum, maximum)
+    return declared_range(
+        star.number(row, "rlnTiltMin", TILT_RANGE[0]) if minimum is None else minimum,
+        star.number(row, "rlnTiltMax", TILT_RANGE[1]) if maximum is None else maximum,
+        TILT_OPTIONS if given else f"{star.path}, rlnTiltMin and rlnTiltMax of {path}",
+    )
 
 
 def names_in_words(names: Sequence[str]) -> str:

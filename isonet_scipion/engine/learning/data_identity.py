@@ -47,11 +47,6 @@ def tilt_in_words(tilt: TiltRange) -> str:
     return f"{tilt.minimum:g}..{tilt.maximum:g} degrees"
 
 
-def size_in_words(shape: Sequence[int]) -> str:
-    """The size of a volume (z, y, x), as viewers tell it."""
-    return " x ".join(map(str, reversed(shape)))
-
-
 def checksum_in_words(*fingerprints: int) -> str:
     """Fingerprints of arrays (`arrays.fingerprint`)."""
     return "checksum " + "-".join(f"{number:08x}" for number in fingerprints)

@@ -8,16 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from isonet_scipion.engine.arrays import Floats, release
+from isonet_scipion.engine.arrays import Floats, release, size_in_words
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.mrc import MARK, is_marked, write_volume, written_voxel_size
 from isonet_scipion.engine.learning.compiler_trial import settle
-from isonet_scipion.engine.learning.data_identity import (
-    checksum_in_words,
-    data_identity,
-    size_in_words,
-    tilt_in_words,
-)
+from isonet_scipion.engine.learning.data_identity import checksum_in_words, data_identity, tilt_in_words
 from isonet_scipion.engine.learning.epoch import PairSource, cached, compile_model, falling, train_epoch
 from isonet_scipion.engine.learning.estimates import estimate_subtomograms
 from isonet_scipion.engine.learning.forecast import estimate_bytes

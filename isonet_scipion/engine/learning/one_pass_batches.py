@@ -12,11 +12,21 @@ import keras
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from isonet_scipion.engine.arrays import Doubles, Floats, Integers, Mean, Reals, fingerprint, release, scratch_array
+from isonet_scipion.engine.arrays import (
+    Doubles,
+    Floats,
+    Integers,
+    Mean,
+    Reals,
+    fingerprint,
+    release,
+    scratch_array,
+    size_in_words,
+)
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.mrc import check_mask, naming, open_volume
 from isonet_scipion.engine.io.shown import border_of, open_mask, readable, require_axes, require_halves
-from isonet_scipion.engine.learning.data_identity import checksum_in_words, size_in_words, tilt_in_words
+from isonet_scipion.engine.learning.data_identity import checksum_in_words, tilt_in_words
 from isonet_scipion.engine.learning.epoch import VALIDATION_SHARE
 from isonet_scipion.engine.learning.one_pass_step import VIEWS, error_weight, plane_filter
 from isonet_scipion.engine.learning.withheld_test import Box

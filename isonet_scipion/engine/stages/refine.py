@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -17,7 +17,7 @@ from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.ctf_aware import takes_deconvolved, tomogram_transfer
 from isonet_scipion.engine.io.model_metadata import ModelMetadata
 from isonet_scipion.engine.io.refine_json import read_refine_json
-from isonet_scipion.engine.io.shown import data_shape, refuse_axes
+from isonet_scipion.engine.io.shown import data_shape, refuse_axes, warn_of_tilts
 from isonet_scipion.engine.io.star import SUBTOMOGRAM_LABELS, Star, read_star
 from isonet_scipion.engine.io.subtomograms import read_subtomograms
 from isonet_scipion.engine.io.tomogram_table import (
@@ -37,7 +37,6 @@ from isonet_scipion.engine.network.model_file import (
 )
 from isonet_scipion.engine.physics.axes_check import shown_axes
 from isonet_scipion.engine.physics.ctf import first_peak
-from isonet_scipion.engine.physics.tilt_check import power_by_angle, shown_range, tilt_warning
 from isonet_scipion.engine.process.device import Devices, choose_devices
 from isonet_scipion.engine.process.disk import require_space
 from isonet_scipion.engine.sampling.training_positions import crop_side, fitting_cube
@@ -51,7 +50,6 @@ from isonet_scipion.engine.settings import (
 )
 
 if TYPE_CHECKING:
-    from isonet_scipion.engine.arrays import Floats
     from isonet_scipion.engine.learning.run import Run
     from isonet_scipion.engine.physics.transfer import Transfer
     from isonet_scipion.engine.physics.wedge import TiltRange
@@ -144,7 +142,7 @@ def _iterative(subtomo_star: str, settings: IterativeSettings, seed: int) -> Run
         refuse_axes(own[0].path, shown_axes(one.normalised() for one in own), settings.check_axes)
     for tilt in dict.fromkeys(subtomogram.tilt for subtomogram in subtomograms):
         alike = [subtomogram for subtomogram in subtomograms if subtomogram.tilt == tilt]
-        _check_tilt_range(alike[0].path, tilt, (one.normalised() for one in alike[:TILT_SAMPLE]))
+        warn_of_tilts(f"{alike[0].path} and others", tilt, (one.normalised() for one in alike[:TILT_SAMPLE]))
     voxel_sizes = [subtomogram.voxel_size for subtomogram in subtomograms]
     _require_one_voxel_size(subtomo_star, voxel_sizes)
     devices = _devices(settings)
@@ -380,12 +378,6 @@ def _check(settings: TrainingSettings, cube_size: int) -> None:
     noise_level(1, settings.noise_level, settings.noise_start_iter)
     if not 0 < settings.learning_rate < 1:
         raise EngineError("learning_rate", f"{settings.learning_rate} is out of range", "Give a value such as 0.0004.")
-
-
-def _check_tilt_range(first: str, tilt: TiltRange, volumes: Iterable[Floats]) -> None:
-    warning = tilt_warning(tilt, shown_range(*power_by_angle(volumes)))
-    if warning:
-        log.warning("%s and others: %s. Check tilt_min and tilt_max.", first, warning)
 
 
 def _require_one_voxel_size(star_file: str, sizes: Sequence[float]) -> None:

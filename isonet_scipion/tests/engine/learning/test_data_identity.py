@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from isonet_scipion.engine.arrays import size_in_words
 from isonet_scipion.engine.io.mrc import open_volume, write_volume
 from isonet_scipion.engine.io.star import read_star, write_star
-from isonet_scipion.engine.learning.data_identity import data_identity, size_in_words
+from isonet_scipion.engine.learning.data_identity import data_identity
 from isonet_scipion.engine.network.model_file import METADATA, STATE_FILE, read_facts
 
 RUN = (
