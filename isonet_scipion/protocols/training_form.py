@@ -245,11 +245,20 @@ def addOnePassTraining(form: Form) -> None:
         validators=[AT_LEAST_ONE],
     )
     addOption(form, OnePassSettings, "patience", "Stop after iterations without gain", words=PATIENCE, expert=True)
-    for option, label, words in (
-        ("epochs", "Epochs per iteration", EPOCHS),
-        ("steps_per_epoch", "Steps per epoch", STEPS),
-    ):
-        addOption(form, OnePassSettings, option, label, words=words, expert=True, validators=[AT_LEAST_ONE])
+    addOption(
+        form, OnePassSettings, "epochs", "Epochs per iteration", words=EPOCHS, expert=True, validators=[AT_LEAST_ONE]
+    )
+    addOption(
+        form,
+        OnePassSettings,
+        "steps_per_epoch",
+        "Steps per epoch",
+        words=f"{STEPS} Empty: {OnePassSettings().steps_per_epoch}; with half tomograms, unless it starts from a "
+        f"model, {OnePassSettings.WITH_HALVES['steps_per_epoch']}, as steps that remove noise take longer.",
+        expert=True,
+        default=None,
+        validators=[AT_LEAST_ONE],
+    )
     more = f"{BATCH} Empty: 2; on GPUs 4, or 2 for each, in fewer steps. A multiple of twice the number of GPUs."
     addOption(form, OnePassSettings, "batch_size", "Batch size", words=more, validators=[AT_LEAST_ONE])
     slower = "It rises at the start and falls over the whole run. Lower it if the loss rises."
@@ -260,8 +269,7 @@ def addOnePassTraining(form: Form) -> None:
         "drop_out",
         "Dropout",
         words="Fraction of the network's features that are switched off in each step, against overfitting. Empty: "
-        f"{OnePassSettings().network.drop_out:g}, with half tomograms {OnePassSettings.WITH_HALVES['drop_out']:g}, or "
-        "the model's when it starts from a model.",
+        f"{OnePassSettings().network.drop_out:g}, or the model's when it starts from a model.",
         expert=True,
         default=None,
         validators=[FRACTION],

@@ -34,6 +34,7 @@ FACTS = {
     "convs_per_depth": "Convolutions per level: {}",
     "stem": "Side of the blocks of voxels at the first level: {}",
     "fine": "Channels at full resolution: {}",
+    "denoiser": "Channels of the denoiser: {}",
     "kernel": "Kernel: {}",
     "pool": "Pooling: {}",
     "drop_out": "Dropout: {}",

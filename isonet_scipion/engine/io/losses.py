@@ -43,6 +43,6 @@ def read_losses(path: str | os.PathLike[str]) -> list[EpochRecord]:
 
 
 def _number(name: str, text: str) -> Any:
-    if name in ("iteration", "epoch"):
+    if name in ("iteration", "epoch", "with_denoiser"):
         return int(text)
     return float(text) if text else None

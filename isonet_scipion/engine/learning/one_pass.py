@@ -25,7 +25,7 @@ from isonet_scipion.engine.learning.noise_schedule import noise_sources
 from isonet_scipion.engine.learning.one_pass_batches import CropBatches, TomogramSource
 from isonet_scipion.engine.learning.one_pass_step import VIEWS, OnePassModel, weighted_error
 from isonet_scipion.engine.learning.withheld_test import Box, Tested, WithheldTest
-from isonet_scipion.engine.network.unet import aside, build_unet
+from isonet_scipion.engine.network.unet import aside, build_unet, denoises
 from isonet_scipion.engine.sampling.training_positions import crop_side
 
 if TYPE_CHECKING:
@@ -38,6 +38,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 AVERAGING = 0.98  # momentum of the running average of the weights for VIEWS pairs: over the last 100 pairs
 WARM_UP = 0.05  # share of the steps in which the learning rate rises; then it falls as a half cosine
+DENOISED = 0.25  # share of a run with the network's denoiser, if it has one; before that the others learn the wedge
+# share of its half cosine after which the rate's first fall is broken off where a denoiser comes: with a whole one the
+# others learned less of the wedge
+BROKEN_OFF = 0.6
 CLIP = 1.0  # norm above which gradients are shortened
 # of the batch normalisation's statistics: Keras's 0.99 has not forgotten its start when the first estimates are made
 STATISTICS = 0.9  # for VIEWS pairs, as above
@@ -47,10 +51,23 @@ class LearningRate(keras.optimizers.schedules.CosineDecay):  # type: ignore[misc
     """Rises with the optimiser's steps, falls with the run's: those `before` the optimiser's first count too."""
 
     before = 0  # `continue_from` starts an optimiser in the middle of a run
+    denoising: keras.optimizers.schedules.CosineDecay | None = None  # of the steps of a run with the denoiser
+    denoised_from = 0  # the first of them
 
     def __call__(self, step: Any) -> Any:
         """The rate at a step of the optimiser."""
-        return ops.minimum(super().__call__(step), super().__call__(step + self.before))
+        made = step + self.before
+        rate, rising = super().__call__(made), super().__call__(ops.minimum(step, self.warmup_steps))
+        if self.denoising is not None:
+            denoising = self.denoising(ops.maximum(made - self.denoised_from, 0))
+            rate = ops.where(made < self.denoised_from, rate, denoising)
+        return ops.minimum(rising, rate)
+
+
+def _cosine(steps: int, rate: float, kind: Any = keras.optimizers.schedules.CosineDecay) -> Any:
+    """A rate that rises for WARM_UP of so many steps, and then falls to 0."""
+    rising = max(1, round(WARM_UP * steps))
+    return kind(0.0, max(1, steps - rising), warmup_target=rate, warmup_steps=rising)
 
 
 @dataclass(frozen=True)
@@ -102,9 +119,12 @@ class OnePass:
     def compile(self, model: keras.Model) -> None:
         """Take the network and make it ready."""
         settings = self.settings
-        steps = settings.iterations * settings.epochs * self.decided.steps_per_epoch
-        rising = max(1, round(WARM_UP * steps))
-        self.rate = LearningRate(0.0, max(1, steps - rising), warmup_target=settings.learning_rate, warmup_steps=rising)
+        epochs, steps = settings.iterations * settings.epochs, self.decided.steps_per_epoch
+        first = self._first_denoised()
+        self.rate = _cosine(round(first / BROKEN_OFF) * steps or epochs * steps, settings.learning_rate, LearningRate)
+        if first:
+            self.rate.denoising = _cosine((epochs - first) * steps, settings.learning_rate)
+            self.rate.denoised_from = first * steps
         crops = self.decided.batch_size / VIEWS
         averaging = AVERAGING**crops
         optimiser = keras.optimizers.Adam(self.rate, global_clipnorm=CLIP, use_ema=True, ema_momentum=averaging)
@@ -120,6 +140,7 @@ class OnePass:
         self.network, self.estimator, self.tried = model, build_unet(settings.network), aside(model)
         self.trainer = OnePassModel(model, self.estimator, self.cube_size, settings.any_angle > 0)
         self.trainer.compile(optimiser, loss=weighted_error, jit_compile=model.jit_compile)
+        self._set_dropout()
 
     def start_iteration(self, state: RunState, noise_level: float, before: Path | None) -> NoiseSchedule:
         """Make the noise; the crops are drawn anew in each step."""
@@ -136,6 +157,7 @@ class OnePass:
     def fit(self, batches: NoiseSchedule, state: RunState, on_step: Callable[[float], None]) -> Losses:
         """Train for an epoch."""
         settings, epoch = self.settings, self._epochs(state)
+        self._use_denoiser(epoch)
         self.estimator.set_weights(self.network.get_weights())
         seed_dropout(self.network, self.decided.seed % 2**32, epoch)
 
@@ -143,7 +165,7 @@ class OnePass:
             made = CropBatches(
                 self.tomograms, self.cube_size, self.crop_size, settings.any_angle, settings.filled_weight,
                 state.batch_size, steps, (self.decided.seed, number), max(1, settings.preprocessing_ncpus),
-                batches.sources, batches.level,
+                batches.sources, batches.level, not self._denoises(max(number, epoch)),
             )  # fmt: skip
             return Ahead(made, then)
 
@@ -157,7 +179,46 @@ class OnePass:
         is_last = state.epoch + 1 == settings.epochs
         training.then = unseen = crops(max(1, round(VALIDATION_SHARE * steps)), -1, None if is_last else coming)
         settle(self.trainer, training, state, self.devices, settings.iterations * settings.epochs * steps)
-        return fit_epoch(self.trainer, training, unseen, on_step)
+        is_whole = settings.network.denoiser > 0 and self.trainer.denoises
+        return fit_epoch(self.trainer, training, unseen, on_step)._replace(with_denoiser=int(is_whole))
+
+    def _first_denoised(self) -> int:
+        """The first epoch of the run with the network's denoiser; 0 where it has none, or may have been trained."""
+        if not self.settings.network.denoiser or self.settings.pretrained_model:
+            return 0
+        return math.floor((1 - DENOISED) * self.settings.iterations * self.settings.epochs)
+
+    def _denoises(self, epoch: int) -> bool:
+        """Whether an epoch of the run trains the network with its denoiser; one that was trained is not left out."""
+        return epoch >= self._first_denoised() or denoises(self.network)
+
+    def _use_denoiser(self, epoch: int) -> None:
+        """Make the step ready for an epoch with the network's denoiser, or without."""
+        is_denoising = self._denoises(epoch)
+        if is_denoising and self.settings.network.denoiser and not denoises(self.network):
+            self._restart_optimiser(epoch)
+        elif is_denoising == self.trainer.denoises:
+            return
+        self.trainer.denoises = is_denoising
+        self._set_dropout()
+        self.trainer.make_train_function(force=True)
+        self.trainer.make_test_function(force=True)
+
+    def _restart_optimiser(self, epoch: int) -> None:
+        """Have the optimiser begin anew: the gradients that it knows are those of another, smaller loss."""
+        optimiser = getattr(self.network.optimizer, "inner_optimizer", self.network.optimizer)
+        for variable in optimiser.variables:
+            if variable.path.endswith(("momentum", "velocity")):
+                variable.assign(ops.zeros_like(variable))
+        optimiser.iterations.assign(0)
+        self.rate.before = epoch * self.decided.steps_per_epoch
+
+    def _set_dropout(self) -> None:
+        """Have no features dropped where a denoiser is trained: that blurs what it makes."""
+        is_denoising = self.settings.network.denoiser and self.trainer.denoises
+        for layer in self.network.layers:
+            if isinstance(layer, keras.layers.Dropout):
+                layer.rate = 0.0 if is_denoising else self.settings.network.drop_out
 
     def test(self, trained: bool = True) -> Tested:
         """How well the network restores the withheld tilts; not `trained`: as if it left all as it is."""

@@ -61,10 +61,11 @@ class TomogramSource:
     inverted: bool = False  # protein is bright in `volumes`
     facts: Mapping[str, str] = field(default_factory=dict)  # what a training depends on, in words
 
-    def crops(self, centre: Integers, size: int) -> Floats:
-        """(halves, size, size, size) float32, normalised, protein bright."""
+    def crops(self, centre: Integers, size: int, as_mean: bool = False) -> Floats:
+        """(halves, size, size, size) float32, or `as_mean` (1, size, ...), normalised, protein bright."""
         shown = Shown(self.volumes[0], self.grey_scale, self.inverted)
-        return np.stack([shown.show(crop(volume, centre, size)) for volume in self.volumes])
+        crops = np.stack([shown.show(crop(volume, centre, size)) for volume in self.volumes])
+        return crops.mean(axis=0, keepdims=True) if as_mean else crops
 
     def mean(self, part: tuple[slice, ...]) -> Floats:
         """A part of it, of halves of their mean: (z, y, x) float32, normalised, protein bright."""
@@ -245,6 +246,7 @@ class CropBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no 
         threads: int,
         noise: Sequence[Noise] = (),
         noise_level: float = 0.0,
+        as_mean: bool = False,
     ) -> None:
         """Draw `batch_size` pairs a step, a multiple of VIEWS.
 
@@ -270,13 +272,15 @@ class CropBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no 
             One per tomogram; empty: none is added.
         noise_level : float
             Standard deviation of what is added.
+        as_mean : bool
+            Halves are drawn as their mean.
         """
         super().__init__(workers=threads, use_multiprocessing=False, max_queue_size=2 * threads + 2)
         self.sources, self.cube_size, self.side, self.any_angle = sources, cube_size, side, any_angle
         self.filled_weight = filled_weight
         self.crops, self.steps, self.seed = batch_size // VIEWS, steps, [int(n) % 2**32 for n in seed]
         self.centres = [unseen if seed[-1] < 0 else seen for seen, unseen in (one.split() for one in sources)]
-        self.noise, self.noise_level = noise, noise_level
+        self.noise, self.noise_level, self.as_mean = noise, noise_level, as_mean
 
     def __len__(self) -> int:
         return self.steps
@@ -291,7 +295,7 @@ class CropBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no 
             matrices = np.stack([self._matrix(rng) for _ in range(VIEWS)])
             drawn.append(
                 {
-                    "crops": source.crops(centres[rng.integers(len(centres))], self.side),
+                    "crops": source.crops(centres[rng.integers(len(centres))], self.side, self.as_mean),
                     "filter": plane_filter(self.side, source.tilt),
                     "rotated_filter": plane_filter(grid, source.tilt),
                     "matrices": matrices.astype(np.float32),
@@ -308,7 +312,7 @@ class CropBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no 
         return inputs, inputs.pop("weight")
 
     def _weight(self, source: TomogramSource, matrix: Doubles) -> Floats:
-        shown = 1.0 if len(source.volumes) == 2 else SHOWN_WEIGHT
+        shown = 1.0 if len(source.volumes) == 2 and not self.as_mean else SHOWN_WEIGHT
         return error_weight(self.cube_size, matrix, source.tilt, self.filled_weight, shown)
 
     def _matrix(self, rng: np.random.Generator) -> Doubles:

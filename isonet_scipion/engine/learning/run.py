@@ -54,6 +54,7 @@ FREE = (
     *("iterations", "patience", "gpuID", "log_level", "preprocessing_ncpus", "remove_intermediate", "data_dir"),
     "result_dir",
 )
+UNKNOWN_BEFORE = {"denoiser": 0}  # settings that states of earlier versions lack, and what they were
 WATCHERS = (ModelFile(), StateFile(), LossTable(), Page(), Log())  # in this order: the state tells of the model
 
 
@@ -286,6 +287,7 @@ class Run(Generic[Batches]):
         elif model and model != BUILTIN and self._names(run.get("pretrained_model"), model):
             del expected["pretrained_model"]
         data = self._data()
+        run = {**UNKNOWN_BEFORE, **run}
         for name, value in expected.items():
             if name not in data and run.get(name) != value:
                 raise EngineError(
@@ -326,7 +328,11 @@ class Run(Generic[Batches]):
             is_last = epoch + 1 == settings.epochs
             agreement = self._test(state.iteration) if is_last else None
             seconds = time.monotonic() - started
-            record = EpochRecord(state.iteration, epoch + 1, *losses, level, seconds, *(agreement or ()))
+            correlation, chance = agreement or (None, None)
+            record = EpochRecord(
+                state.iteration, epoch + 1, losses.training, losses.validation, level, seconds, correlation, chance,
+                losses.with_denoiser,
+            )  # fmt: skip
             require_convergence(record, state.history, settings.learning_rate)
             state.history.append(record)
             state.iteration, state.epoch = (state.iteration + 1, 0) if is_last else (state.iteration, epoch + 1)

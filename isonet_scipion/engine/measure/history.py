@@ -30,11 +30,12 @@ class EpochRecord:
     # at the end of an iteration; see `withheld_agreement`
     withheld_correlation: Optional[float] = None
     withheld_chance: Optional[float] = None
+    with_denoiser: int = 0  # 1: the network's denoiser was trained, too, so that the loss counts the tomogram's noise
 
 
 def require_convergence(record: EpochRecord, history: Sequence[EpochRecord], learning_rate: float) -> None:
-    """Raise an EngineError if an epoch's loss is not finite, or ten times the smallest one before."""
-    smallest = min((old.loss for old in history), default=np.inf)
+    """Raise an EngineError if an epoch's loss is not finite, or ten times the smallest one of its kind before."""
+    smallest = min((old.loss for old in history if old.with_denoiser == record.with_denoiser), default=np.inf)
     if not np.isfinite(record.loss + record.val_loss) or record.loss > DIVERGED * smallest:
         raise EngineError(
             f"training, iteration {record.iteration} epoch {record.epoch}",

@@ -151,8 +151,8 @@ def save_legacy(path: str | os.PathLike[str], model: keras.Model, learning_rate:
     if not {type(layer).__name__ for layer in model.layers} <= set(_KERAS_2_SETTINGS):
         raise EngineError(
             str(path),
-            "the model's layers at full resolution (fine) are unknown to IsoNet 0.2",
-            "Export a model that was trained with fine 0, not from the builtin model.",
+            "the model's layers at full resolution (fine, denoiser) are unknown to IsoNet 0.2",
+            "Export a model that was trained with fine 0 and denoiser 0, not from the builtin model.",
         )
     made = io.BytesIO()  # HDF5 itself tells only some of the failures of writing to a disk
     with h5py.File(made, "w") as file:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 LEAK = 0.05
 WEIGHT_DEVIATION = 0.02
+UNDENOISED, DENOISER = "add", "denoiser_out"  # layers that end the network before its denoiser, and that
 
 
 def cube_size_warning(cube_size: int) -> str | None:
@@ -56,7 +57,8 @@ def build_unet(settings: NetworkSettings) -> keras.Model:
     Returns
     -------
     keras.Model
-        From (batch, z, y, x, 1) to the same shape: the input plus what the U-Net adds to it.
+        From (batch, z, y, x, 1) to the same shape: the input plus what the U-Net adds to it, and what a denoiser adds
+        to that.
     """
     from keras import Input, Model, backend, initializers, layers
 
@@ -117,6 +119,7 @@ def build_unet(settings: NetworkSettings) -> keras.Model:
         if not settings.pool:
             tensor = relu(tensor)
         tensor = block(tensor, level, "up")
+    features = tensor
     # the last layers stay in single precision: mixed formats would round the output
     name, single = "fullconv_out", {"dtype": "float32"}
     if settings.fine:
@@ -128,11 +131,42 @@ def build_unet(settings: NetworkSettings) -> keras.Model:
         last = layers.Conv3DTranspose(1, settings.stem, settings.stem, name=name, kernel_initializer="zeros", **single)
     else:
         last = layers.Conv3D(1, 1, name=name, **single, **weights())
-    tensor = last(tensor)
-    model = Model(source, layers.Add(name="add", dtype="float32")([tensor, source]))
+    made = layers.Add(name=UNDENOISED, dtype="float32")([last(tensor), source])
+    if settings.denoiser:
+        first = relu(convolution(source, settings.denoiser, "denoiser_first"))
+        coarse = interpolated(features, settings.denoiser, (settings.stem,) * 3, "denoiser_up")
+        tensor = relu(convolution(layers.Concatenate()([first, coarse, made]), settings.denoiser, "denoiser_last"))
+        zeros = {"kernel_initializer": "zeros", "dtype": "float32"}  # at first it adds nothing
+        taken = layers.Conv3D(1, settings.kernel, padding="same", name=DENOISER, **zeros)(tensor)
+        made = layers.Add(name="denoised", dtype="float32")([made, taken])
+    model = Model(source, made)
     if backend.backend() == "tensorflow":
         model.jit_compile = False  # XLA takes 12 times oneDNN's CPU time for a training step
     return model
+
+
+def undenoised(model: keras.Model) -> keras.Model:
+    """The part of a network before its denoiser, which shares its layers.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Of `build_unet`.
+
+    Returns
+    -------
+    keras.Model
+        From and to what `model` takes and gives.
+    """
+    from keras import Model
+
+    return Model(model.input, model.get_layer(UNDENOISED).output)
+
+
+def denoises(model: keras.Model) -> bool:
+    """Whether a network of `build_unet` has a denoiser that was trained: a new one adds nothing."""
+    names = [layer.name for layer in model.layers]
+    return DENOISER in names and any(np.any(weight) for weight in model.get_layer(DENOISER).get_weights())
 
 
 def interpolation(factors: Sequence[int]) -> keras.Layer:

@@ -28,7 +28,8 @@ WIDEST = 320  # voxels of a slice: of larger ones, squares of voxels are average
 GAP = 2  # voxels between slices
 
 EXPLANATION = f"""
-<p>The loss does not tell how well the wedge is filled; where the noise level rises, the losses rise once. What follows
+<p>The loss does not tell how well the wedge is filled; where the noise level rises, and where a
+denoiser begins to be trained, the losses rise once. What follows
 the training is the <b>correlation with the withheld tilts</b>: the outermost {100 * WITHHELD:.0f} % of the tilts are
 withheld from all training data, and what the network fills in there is compared with what was measured
 (&plusmn; the chance level; below three times this level it is no better than chance). Noise in the measured tilts keeps

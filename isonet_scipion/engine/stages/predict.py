@@ -354,13 +354,14 @@ class _Tiles:
 
 def _tile_voxels(devices: Devices, network: NetworkSettings) -> int:
     # per voxel of the tomogram: a stem's blocks share their channels
-    channels = max(1, network.filter_base / network.stem**3) + network.fine
+    channels = max(1, network.filter_base / network.stem**3) + network.full_resolution
     width = 2 if "16" in devices.policy else 4
     share = GPU_SHARE if devices.gpus else MAIN_SHARE
     by_memory = int(share * free_memory(devices) / (FEATURE_MAPS * channels * width + SINGLE_MAPS * 4))
     # in steps of a hundredth: what others take differs from start to start, and each shape of tiles is compiled anew
     step = 1 << max(0, by_memory.bit_length() - 8)
-    largest = 2 * max(1, network.filter_base / network.stem**3, network.fine)  # what is joined to a skip connection
+    # what is joined to a skip connection
+    largest = 2 * max(1, network.filter_base / network.stem**3, network.full_resolution)
     return int(min(by_memory // step * step, MOST_ELEMENTS / largest))
 
 

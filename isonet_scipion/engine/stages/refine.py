@@ -81,10 +81,12 @@ def refine(star: str, given: Mapping[str, Any]) -> None:
     is_new = shape is None and not stored
     if is_new and kind is OnePassSettings and any(entry.halves() for entry in TomogramTable(star).entries()):
         usual = {name: value for name, value in OnePassSettings.WITH_HALVES.items() if name not in values}
+        if values.get("fine") or values.get("denoiser") == 0:  # asked to do without
+            usual = {}
         values = {**usual, **values}
         if usual:
             told = ", ".join(f"{name} {value:g}" for name, value in usual.items())
-            log.info("With half tomograms the network has %s unless other values are given.", told)
+            log.info("With half tomograms: %s unless other values are given.", told)
     settings = kind.given(values, shape)
     if shape is not None:
         require_shape(values["pretrained_model"], shape, settings.network)
@@ -127,6 +129,7 @@ def _method(star: str, given: str | None) -> str:
 
 
 def _iterative(subtomo_star: str, settings: IterativeSettings, seed: int) -> Run[Any]:
+    _require_no_denoiser(settings, "the iterative method does not train it")
     table = _selected(read_star(subtomo_star, SUBTOMOGRAM_LABELS), settings)
     table.require(SUBTOMOGRAM_LABELS)
     deconvolved = _require_one_kind(table)
@@ -205,6 +208,8 @@ def _one_pass(star_file: str, settings: OnePassSettings, seed: int) -> Run[Any]:
     kinds = {len(source.volumes) for source in sources}
     if len(kinds) > 1:
         raise EngineError(star_file, "only some of the tomograms have halves", "Name both halves of all, or of none.")
+    if kinds == {1}:
+        _require_no_denoiser(settings, "without half tomograms it can't learn")
     metadata = _metadata(settings, cube_size, entries[0].voxel_size, tilts, entries[0].deconvolved)
     metadata = dataclasses.replace(metadata, halves=kinds == {2}, corrects_mean=kinds == {2}, kept_beyond=cube_size)
     if settings.ctf_aware:
@@ -218,6 +223,13 @@ def _one_pass(star_file: str, settings: OnePassSettings, seed: int) -> Run[Any]:
         boxes += [] if box is None else [box]
     method = OnePass(sources, cube_size, settings, devices, boxes)
     return Run(method, settings, metadata, devices, *_start(settings))
+
+
+def _require_no_denoiser(settings: TrainingSettings, why: str) -> None:
+    """Raise an EngineError where a network has a denoiser."""
+    if settings.network.denoiser:
+        remedy = "Give 0, and another pretrained_model where that has one; or use one-pass with half tomograms."
+        raise EngineError("denoiser", why, remedy)
 
 
 def _transfer(entry: TomogramEntry, settings: OnePassSettings) -> Transfer:

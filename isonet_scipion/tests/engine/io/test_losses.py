@@ -3,7 +3,7 @@
 from isonet_scipion.engine.io.losses import read_losses, write_losses
 from isonet_scipion.engine.measure.history import EpochRecord
 
-HISTORY = [EpochRecord(1, 1, 0.5, 0.25, 0.0, 3.5), EpochRecord(1, 2, 0.4, 0.2, 0.05, 3.0, 0.61, 0.02)]
+HISTORY = [EpochRecord(1, 1, 0.5, 0.25, 0.0, 3.5), EpochRecord(1, 2, 0.4, 0.2, 0.05, 3.0, 0.61, 0.02, 1)]
 
 
 def test_epochs_come_back(tmp_path):

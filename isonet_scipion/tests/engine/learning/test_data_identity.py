@@ -144,6 +144,16 @@ def test_tomograms_that_were_made_anew_under_their_names_are_others(tomograms, r
     assert status == 1 and OTHER + "voxels: checksum " in log, log
 
 
+def test_the_state_of_a_version_without_a_denoiser_is_gone_on_with(subtomograms, run):
+    assert run(*ITERATIVE)[0] == 0
+    forget({"denoiser"})
+    status, log = run(*ITERATIVE, "--iterations=2")
+    assert status == 0 and GOES_ON in log, log
+    forget({"denoiser"})
+    status, log = run(*ITERATIVE, "--iterations=3", "--denoiser=4")
+    assert status == 1 and "denoiser: the iterative method does not train it" in log, log
+
+
 def test_the_state_of_a_version_that_did_not_keep_this_is_gone_on_with(subtomograms, run):
     assert run(*ITERATIVE)[0] == 0
     forget({"voxel size", "tilt range", "size", "voxels"})

@@ -14,9 +14,13 @@ from isonet_scipion.engine.process.device import choose_devices
 
 choose_devices("-1")
 
+import keras  # noqa: E402
+
 from isonet_scipion.engine.io.mrc import open_volume, write_volume  # noqa: E402
+from isonet_scipion.engine.learning.one_pass import LearningRate, OnePass  # noqa: E402
 from isonet_scipion.engine.learning.one_pass_step import OnePassModel  # noqa: E402
 from isonet_scipion.engine.network.model_file import load_model, read_facts, read_metadata, save_model  # noqa: E402
+from isonet_scipion.engine.network.unet import denoises  # noqa: E402
 from isonet_scipion.engine.physics.grey_scale import normalise  # noqa: E402
 from isonet_scipion.engine.physics.wedge import TiltRange, apply_wedge  # noqa: E402
 from isonet_scipion.engine.sampling.training_positions import MARGIN, crop_side, fitting_cube  # noqa: E402
@@ -63,11 +67,11 @@ def weights(path):
 def test_run_learns_from_halves_and_corrects_their_mean(project, run):
     status, log = run("refine", "tomograms.star", *RUN)
     assert status == 0 and "2 tomograms with halves" in log, log
-    assert "With half tomograms the network has fine 16, drop_out 0 unless other values are given." in log
+    assert "With half tomograms: denoiser 16 unless other values are given." in log
     model = "results/model_iter03.keras"
     metadata = read_metadata(model)
     assert metadata.halves and metadata.corrects_mean and metadata.voxel_size == 10
-    assert (metadata.network.stem, metadata.network.fine, metadata.network.drop_out) == (2, 16, 0.0)
+    assert (metadata.network.stem, metadata.network.denoiser, metadata.network.drop_out) == (2, 16, 0.2)
     # not the tomogram that the table names, which a program may have filtered
     volume = open_volume("tomo/t0.mrc")
     write_volume("tomo/t0.mrc", np.roll(volume.data, 3, axis=2), 10.0)
@@ -100,15 +104,21 @@ def test_a_model_that_corrects_each_half_still_does(project, run):
 
 
 @pytest.mark.parametrize(
-    ("given", "fine", "drop_out"), [((), 16, 0.0), (("--fine=0",), 0, 0.0), (("--fine=4", "--drop_out=0.3"), 4, 0.3)]
+    ("given", "fine", "denoiser", "drop_out"),
+    [
+        ((), 0, 16, 0.2),
+        (("--fine=0", "--denoiser=4"), 0, 4, 0.2),
+        (("--denoiser=0",), 0, 0, 0.2),
+        (("--fine=4", "--drop_out=0.3"), 4, 0, 0.3),
+    ],
 )
-def test_what_is_given_goes_before_what_halves_take(project, run, given, fine, drop_out):
+def test_what_is_given_goes_before_what_halves_take(project, run, given, fine, denoiser, drop_out):
     once = ("--iterations=1", "--epochs=1", "--steps_per_epoch=1")
     status, log = run("refine", "tomograms.star", *RUN, *once, *given)
     assert status == 0, log
     network = read_metadata("results/model_iter01.keras").network
-    assert (network.fine, network.drop_out) == (fine, drop_out)
-    assert ("With half tomograms" in log) == (len(given) < 2)
+    assert (network.fine, network.denoiser, network.drop_out) == (fine, denoiser, drop_out)
+    assert ("With half tomograms" in log) == (given == ())
     # from a model the network is the model's
     status, log = run("refine", "tomograms.star", *RUN[:2], *once, "--pretrained_model=results/model_iter01.keras",
                       "--result_dir=from", "--seed=1")  # fmt: skip
@@ -123,10 +133,75 @@ def test_without_halves_the_network_is_the_usual_one(project, run):
     assert status == 0 and "With half tomograms" not in log, log
     metadata, usual = read_metadata("results/model_iter01.keras"), OnePassSettings.network
     assert not metadata.halves and not metadata.corrects_mean
-    assert (metadata.network.fine, metadata.network.drop_out) == (usual.fine, usual.drop_out)
+    assert (metadata.network.fine, metadata.network.denoiser, metadata.network.drop_out) == (0, 0, usual.drop_out)
     # a run that learned without them, or in the old way, is another
-    status, log = run("refine", "tomograms.star", *RUN, *once, "--fine=0", f"--drop_out={usual.drop_out}")
+    status, log = run("refine", "tomograms.star", *RUN, *once, "--denoiser=0")
     assert status == 1 and "results" in log, log
+
+
+def denoiser_of(path):
+    return [weight.numpy() for weight in load_model(path)[0].weights if "denoiser" in weight.path]
+
+
+def test_the_denoiser_is_trained_in_the_last_quarter_and_the_others_all_the_time(project, run):
+    arguments = ("refine", "tomograms.star", *RUN, "--iterations=4", "--epochs=1")
+    assert run(*arguments)[0] == 0
+    models = [f"results/model_iter0{number}.keras" for number in range(1, 5)]
+    assert [denoises(load_model(model)[0]) for model in models] == [False, False, False, True]
+    first = denoiser_of(models[0])
+    for model in models[1:3]:
+        for ours, theirs in zip(denoiser_of(model), first):
+            np.testing.assert_array_equal(ours, theirs)
+    assert not all(np.array_equal(ours, theirs) for ours, theirs in zip(denoiser_of(models[3]), first))
+    for before, after in zip(models, models[1:]):
+        one, other = (load_model(model)[0].get_layer("stem").get_weights()[0] for model in (before, after))
+        assert not np.array_equal(one, other)
+    # a denoiser that was trained stays with the others
+    status, log = run(*arguments[:-1], "--epochs=1", "--iterations=8")
+    assert status == 0 and "Going on with iteration 5" in log, log
+    assert not all(map(np.array_equal, denoiser_of("results/model_iter05.keras"), denoiser_of(models[3])))
+
+
+def test_halves_are_learned_from_as_their_mean_until_the_denoiser_is_trained(project, run, monkeypatch):
+    drawn, dropped, made = [], [], []
+    fit = OnePass.fit
+
+    def spied(self, *how):
+        losses = fit(self, *how)
+        drawn.append(self._coming[1].batches.as_mean)
+        dropped.append({layer.rate for layer in self.network.layers if "dropout" in layer.name})
+        made.append(int(self.network.optimizer.iterations))
+        return losses
+
+    monkeypatch.setattr(OnePass, "fit", spied)
+    assert run("refine", "tomograms.star", *RUN, "--iterations=4", "--epochs=1")[0] == 0
+    assert drawn == [True, True, False, False]  # of the epoch that comes
+    assert dropped == [{0.2}, {0.2}, {0.2}, {0.0}]
+    assert made == [4, 8, 12, 4]  # steps of the optimiser, which begins anew
+
+
+def test_the_rate_falls_and_rises_again_for_the_denoiser():
+    rate = LearningRate(0.0, 57, warmup_target=0.1, warmup_steps=3)
+    rate.denoising = keras.optimizers.schedules.CosineDecay(0.0, 19, warmup_target=0.1, warmup_steps=1)
+    rate.denoised_from = 60
+    found = np.array([float(rate(step)) for step in range(80)])
+    assert found[0] == 0 and found[3] == pytest.approx(0.1) and (np.diff(found[3:60]) < 0).all()
+    assert found[59] < 1e-3 and found[60] == 0 and found[61] == pytest.approx(0.1)
+    assert (np.diff(found[61:]) < 0).all() and found[79] < 1e-3
+    # an optimiser that starts in the middle of the run
+    rate.before = 61
+    again = np.array([float(rate(step)) for step in range(19)])
+    assert again[0] == 0 and again[1] < 0.05
+    np.testing.assert_allclose(again[3:], found[64:], rtol=1e-5)
+
+
+def test_a_denoiser_needs_halves(project, run):
+    assert run("prepare_star", "tomo", "--output_star=whole.star")[0] == 0
+    status, log = run("refine", "whole.star", *RUN, "--denoiser=4")
+    assert status == 1 and "denoiser: without half tomograms it can't learn" in log, log
+    status, log = run("refine", "tomograms.star", *RUN, "--denoiser=4", "--fine=4")
+    assert status == 1 and "denoiser: layers around all others (fine) remove noise, too" in log, log
+    assert not Path("results").exists() or not list(Path("results").iterdir())
 
 
 def test_killed_run_goes_on_and_ends_in_the_same_weights(project, run):
@@ -200,7 +275,7 @@ for number, replicas in enumerate(devices):
     stage.choose_devices = lambda *_: Devices("tensorflow", (), "float32", replicas)
     folder = f"on{number + 1}"
     typed = dict(
-        cube_size=8, filter_base=2, unet_depth=1, convs_per_depth=2, stem=2, drop_out=0.0, fine=0,
+        cube_size=8, filter_base=2, unet_depth=1, convs_per_depth=2, stem=2, drop_out=0.0, denoiser=0,
         batch_normalization=False, iterations=1, epochs=2, steps_per_epoch=3, batch_size=4, learning_rate=0.02, seed=3,
         noise_level=(0.1,), noise_start_iter=(1,), preprocessing_ncpus=1, result_dir=folder)
     stage.refine("tomograms.star", typed)
@@ -214,7 +289,7 @@ print("same")
 
 
 def test_two_devices_train_as_one(project, run):
-    # batch statistics and dropout are those of each device's share, so both are off; at this rate fine layers would
+    # batch statistics and dropout are those of each device's share, so both are off; at this rate a denoiser would
     # make a difference of the sums' rounding
     done = subprocess.run([sys.executable, "-c", TWO_DEVICES], capture_output=True, text=True)
     assert done.stdout.strip().endswith("same"), done.stderr[-2000:]

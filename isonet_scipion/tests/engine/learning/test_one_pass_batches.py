@@ -45,3 +45,11 @@ def test_noise_of_the_asked_for_strength_is_added():
     plain, noisy = (batches_of(1, **more)[0][0]["noise"] for more in ({}, {"noise": noise, "noise_level": 0.3}))
     assert not plain.any()
     np.testing.assert_allclose(noisy.std(axis=(2, 3, 4)), 0.3, rtol=1e-5)
+
+
+def test_halves_drawn_as_their_mean_are_what_a_whole_tomogram_gives():
+    halves, mean = batches_of(2)[0], batches_of(2, as_mean=True)[0]
+    np.testing.assert_allclose(mean[0]["crops"], halves[0]["crops"].mean(axis=1, keepdims=True), atol=1e-6)
+    # what the input shows counts as little as without halves: its own noise is the target
+    np.testing.assert_array_equal(mean[1], batches_of(1)[0][1])
+    assert mean[1].sum() < halves[1].sum()

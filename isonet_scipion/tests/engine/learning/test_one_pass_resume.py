@@ -28,7 +28,7 @@ from isonet_scipion.engine.network.model_file import STATE_FILE, load_model, rea
 RUN = (
     "--method=one-pass", "--cube_size=8", "--filter_base=4", "--unet_depth=1", "--iterations=4", "--epochs=2",
     "--steps_per_epoch=2", "--batch_size=2", "--preprocessing_ncpus=1", "--seed=3",
-    "--learning_rate=0.1", "--fine=0",  # at such a rate layers at full resolution diverge
+    "--learning_rate=0.1", "--denoiser=0",  # at such a rate a denoiser diverges
 )  # fmt: skip
 
 
@@ -62,6 +62,20 @@ def test_continue_from_goes_on_with_the_state_beside_it_to_the_same_weights(proj
     for row, other in zip(table("cut")[1::2], table("results")[1::2]):
         assert float(row["withheld_correlation"]) == pytest.approx(float(other["withheld_correlation"]), abs=1e-3)
     assert float(other["withheld_correlation"])
+
+
+@pytest.mark.parametrize("cut_before", [3, 4])  # the denoiser is trained from iteration 4 on
+def test_a_run_that_is_cut_trains_its_denoiser_to_the_same_weights(project, run, monkeypatch, cut_before):
+    options = ("refine", "tomograms.star", *RUN[:-2], "--learning_rate=0.004")
+    assert run(*options)[0] == 0
+    with monkeypatch.context() as cut:
+        cut.setattr(Run, "_has_settled", lambda self: self.state.iteration == cut_before)
+        assert run(*options, "--result_dir=cut")[0] == 0
+    status, log = run(*options, "--result_dir=cut")
+    assert status == 0 and f"Going on with iteration {cut_before} after 0 of its epochs" in log, log
+    for ours, theirs in zip(weights("cut/model_iter04.keras"), weights("results/model_iter04.keras")):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+    assert [row["with_denoiser"] for row in table("cut")] == ["0"] * 6 + ["1"] * 2
 
 
 def test_continue_from_in_another_folder_starts_from_the_model_with_all_settings(project, run, monkeypatch):

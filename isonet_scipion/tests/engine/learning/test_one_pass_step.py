@@ -1,5 +1,7 @@
 """The training step of the one-pass method, in numbers."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -11,15 +13,17 @@ from isonet_scipion.engine.learning.one_pass_batches import SHOWN_WEIGHT  # noqa
 from isonet_scipion.engine.learning.one_pass_step import (  # noqa: E402
     COARSE,
     PART,
+    OnePassModel,
     in_wedge_planes,
     plane_filter,
     rotated_mask,
     shown_and_target,
 )
 from isonet_scipion.engine.network.model_file import load_model  # noqa: E402
+from isonet_scipion.engine.network.unet import DENOISER, build_unet  # noqa: E402
 from isonet_scipion.engine.physics.wedge import apply_wedge  # noqa: E402
 from isonet_scipion.engine.sampling.training_positions import MARGIN  # noqa: E402
-from isonet_scipion.tests.engine.learning.one_pass_parts import TILT, batches_of, step  # noqa: E402
+from isonet_scipion.tests.engine.learning.one_pass_parts import TILT, TINY, batches_of, step  # noqa: E402
 
 
 @pytest.mark.parametrize("halves", [1, 2])
@@ -135,3 +139,19 @@ def test_planes_are_filtered_as_numpy_does():
 
 def weights(path):
     return load_model(path)[0].get_weights()
+
+
+def test_a_step_without_the_denoiser_is_that_of_the_network_before_it():
+    shape = dataclasses.replace(TINY, denoiser=2)
+    network, estimator = build_unet(shape), build_unet(shape)
+    rng = np.random.default_rng(0)
+    for model in (network, estimator):
+        last = model.get_layer(DENOISER)
+        last.set_weights([rng.normal(size=weight.shape) for weight in last.get_weights()])
+    batches = batches_of(2)
+    model = OnePassModel(network, estimator, batches.cube_size, False)
+    inputs, _ = batches[0]
+    whole = np.asarray(model(inputs))
+    model.denoises = False
+    np.testing.assert_allclose(np.asarray(model(inputs)), step(batches)[1], atol=1e-5)  # networks that change nothing
+    assert not np.allclose(whole, np.asarray(model(inputs)))

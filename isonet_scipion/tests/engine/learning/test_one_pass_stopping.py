@@ -39,7 +39,7 @@ from isonet_scipion.engine.simulation.phantom import make_truth  # noqa: E402
 RUN = (
     "--method=one-pass", "--cube_size=8", "--filter_base=4", "--unet_depth=1", "--iterations=3", "--epochs=1",
     "--steps_per_epoch=3", "--batch_size=2", "--preprocessing_ncpus=1", "--seed=3",
-    "--learning_rate=0.02", "--fine=0",
+    "--learning_rate=0.02", "--denoiser=0",
 )  # fmt: skip
 
 

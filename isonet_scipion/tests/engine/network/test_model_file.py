@@ -70,8 +70,9 @@ def test_models_come_back_from_both_formats(tmp_path, settings):
 
 
 @pytest.mark.parametrize("pool", [None, (2, 2, 2)])
-def test_fine_layers_come_back_from_our_format_and_are_refused_for_the_other(tmp_path, pool):
-    settings = NetworkSettings(filter_base=2, unet_depth=1, convs_per_depth=2, stem=2, fine=3, pool=pool)
+@pytest.mark.parametrize("kind", ["fine", "denoiser"])
+def test_layers_at_full_resolution_come_back_from_our_format_and_are_refused_for_the_other(tmp_path, pool, kind):
+    settings = NetworkSettings(filter_base=2, unet_depth=1, convs_per_depth=2, stem=2, pool=pool, **{kind: 3})
     model = build_unet(settings)
     model.set_weights([weight + np.random.default_rng(1).random(weight.shape) * 0.1 for weight in model.get_weights()])
     save_model(tmp_path / "m.keras", model, ModelMetadata(settings))

@@ -5,7 +5,7 @@ import pytest
 
 keras = pytest.importorskip("keras")
 
-from isonet_scipion.engine.network.unet import aside, build_unet, run_network  # noqa: E402
+from isonet_scipion.engine.network.unet import DENOISER, aside, build_unet, denoises, run_network, undenoised  # noqa: E402
 from isonet_scipion.engine.settings import NetworkSettings  # noqa: E402
 
 
@@ -43,3 +43,23 @@ def test_what_is_tried_aside_is_the_same_and_follows_the_weights():
     last = model.get_layer("fullconv_out")
     last.set_weights([np.zeros_like(weight) + (weight.ndim == 1) for weight in last.get_weights()])
     np.testing.assert_allclose(tried(cubes), cubes + 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("stem", [1, 2])
+def test_a_denoiser_adds_nothing_at_first_and_comes_after_all_others(stem):
+    model = build_unet(NetworkSettings(filter_base=2, unet_depth=1, convs_per_depth=2, stem=stem, denoiser=3))
+    rng = np.random.default_rng(0)
+    for layer in model.layers:
+        if layer.name == "fullconv_out":  # which starts with zeros, too
+            layer.set_weights([rng.normal(size=weight.shape) for weight in layer.get_weights()])
+    cubes = rng.normal(size=(1, 8, 8, 8)).astype(np.float32)
+    before = undenoised(model)
+    made = run_network(before, cubes)
+    assert not np.allclose(made, cubes) and not denoises(model)
+    np.testing.assert_array_equal(run_network(model, cubes), made)
+    last = model.get_layer(DENOISER)
+    last.set_weights([rng.normal(size=weight.shape) for weight in last.get_weights()])
+    assert denoises(model)
+    np.testing.assert_array_equal(run_network(before, cubes), made)
+    assert not np.allclose(run_network(model, cubes), made)
+    assert not denoises(build_unet(NetworkSettings(filter_base=2, unet_depth=1)))

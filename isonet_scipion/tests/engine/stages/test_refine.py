@@ -161,7 +161,7 @@ def test_options_of_the_other_method_are_refused(table, run):
         ("iterative", {"fine": 8}, False),
         ("iterative", {"pretrained_model": "model.h5"}, False),
         ("one-pass", {}, True),
-        ("one-pass", METHODS["one-pass"].WITH_HALVES, False),  # they have fine layers
+        ("one-pass", METHODS["one-pass"].WITH_HALVES, False),  # they have a denoiser
     ],
 )
 def test_float16_is_allowed_to_new_networks_of_normalised_features(monkeypatch, method, given, fits):
