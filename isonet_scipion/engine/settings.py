@@ -367,7 +367,8 @@ class NetworkSettings:
     @property
     def leaves_grid(self) -> bool:
         """Whether it leaves a grid of its steps, which are the sides of `divisor`."""
-        return self.stem > 1 and not self.fine
+        # noise that a denoiser takes out would come back where the grid is filtered out of what has changed
+        return self.stem > 1 and not self.full_resolution
 
     @property
     def normalised(self) -> bool:

@@ -21,8 +21,8 @@ from isonet_scipion.engine.settings import NetworkSettings  # noqa: E402
 SYMMETRIC, OTHER = TiltRange(-60, 60), TiltRange(-30, 66)
 
 
-def network(stem, fine=0):
-    shape = NetworkSettings(filter_base=2, unet_depth=1, convs_per_depth=2, stem=stem, fine=fine)
+def network(stem, **more):
+    shape = NetworkSettings(filter_base=2, unet_depth=1, convs_per_depth=2, stem=stem, **more)
     keras.utils.set_random_seed(1)
     model = build_unet(shape)
     model.set_weights(
@@ -35,9 +35,9 @@ def tiles():
     return np.random.default_rng(0).normal(size=(2, 8, 12, 16)).astype(np.float32)
 
 
-@pytest.mark.parametrize(("stem", "fine"), [(1, 0), (2, 2)])
-def test_of_a_network_that_leaves_no_grid_all_is_kept(stem, fine):
-    model, shape = network(stem, fine)
+@pytest.mark.parametrize(("stem", "more"), [(1, {}), (2, {"fine": 2}), (2, {"denoiser": 2})])
+def test_of_a_network_that_leaves_no_grid_all_is_kept(stem, more):
+    model, shape = network(stem, **more)
     np.testing.assert_array_equal(corrector(model, shape, SYMMETRIC)(tiles()), run_network(model, tiles()))
 
 
