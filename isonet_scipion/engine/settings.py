@@ -366,9 +366,8 @@ class NetworkSettings:
 
     @property
     def leaves_grid(self) -> bool:
-        """Whether it leaves a grid of its steps, which are the sides of `divisor`."""
-        # noise that a denoiser takes out would come back where the grid is filtered out of what has changed
-        return self.stem > 1 and not self.full_resolution
+        """Whether it leaves a grid of its steps, the sides of `divisor`, for a denoiser to remove if it has one."""
+        return self.stem > 1 and not self.fine
 
     @property
     def normalised(self) -> bool:

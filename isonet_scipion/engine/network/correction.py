@@ -155,8 +155,11 @@ def corrector(
     from keras import ops
 
     from isonet_scipion.engine.network.transforms import without
+    from isonet_scipion.engine.network.unet import denoises
 
     run = on_device(model)
+    # noise that a denoiser took out would come back where the grid is filtered out of what has changed
+    leaves_grid = network.leaves_grid and not denoises(model)
 
     @functools.lru_cache(maxsize=1)  # on the device, for all tiles of one shape
     def grid(shape: tuple[int, ...]) -> Any:
@@ -177,7 +180,7 @@ def corrector(
         made = made_of(source)
         if twice:
             made = (made + half_turn(made_of(half_turn(source)))) / 2
-        if network.leaves_grid:
+        if leaves_grid:
             made = source + without(made - source, grid(tiles.shape[1:]), BORDER)
         if strength is not None:
             made = without(made, lost(tiles.shape[1:]), BORDER)
