@@ -150,38 +150,52 @@ def corrector(
     -------
     callable
         From (batch, z, y, x), with sides that are multiples of the network's divisor, to the same shape, float32. A
-        grid that the network leaves is taken out of what it has changed.
+        grid that the network leaves is taken out of what it has changed, before a denoiser.
     """
     from keras import ops
 
     from isonet_scipion.engine.network.transforms import without
-    from isonet_scipion.engine.network.unet import denoises
+    from isonet_scipion.engine.network.unet import split
 
-    run = on_device(model)
-    # noise that a denoiser took out would come back where the grid is filtered out of what has changed
-    leaves_grid = network.leaves_grid and not denoises(model)
+    # a grid goes before a denoiser works: of what that has changed, the noise that it took out would come back
+    run, *denoiser = (on_device(part) for part in (split(model) if network.denoiser else (model,)))
 
-    @functools.lru_cache(maxsize=1)  # on the device, for all tiles of one shape
-    def grid(shape: tuple[int, ...]) -> Any:
-        return ops.convert_to_tensor(grid_filter(shape, network.divisor)[None])
+    @functools.lru_cache(maxsize=2)  # on the device, for all tiles of one shape and features of these
+    def grid(shape: tuple[int, ...], period: tuple[int, ...]) -> Any:
+        return ops.convert_to_tensor(grid_filter(shape, period)[None])
 
     @functools.lru_cache(maxsize=1)
     def lost(shape: tuple[int, ...]) -> Any:
         return ops.convert_to_tensor(1 - strength.transfer(shape, tilt)[None]) if strength else None
 
+    def without_grid(volumes: Any, stem: int = 1) -> Any:
+        """Volumes (batch, z, y, x, channel) of the tiles' voxels, or of a stem's blocks."""
+        if not network.leaves_grid:
+            return volumes
+        channels = ops.moveaxis(ops.cast(volumes, "float32"), -1, 1)
+        shape = channels.shape[2:]
+        period = tuple(side // stem for side in network.divisor)
+        kept = without(ops.reshape(channels, (-1, *shape)), grid(tuple(shape), period), BORDER // stem)
+        return ops.moveaxis(ops.reshape(kept, channels.shape), 1, -1)
+
     def made_of(source: Any) -> Any:
-        return ops.cast(run(source[..., None])[..., 0], "float32")
+        made = run(source)
+        for denoise in denoiser:
+            undenoised, features = made
+            made = denoise([source, without_grid(features, network.stem), source + without_grid(undenoised - source)])
+        return ops.cast(made, "float32")
 
     def half_turn(volumes: Any) -> Any:
         return ops.flip(volumes, axis=(1, 3))
 
     def correct_tiles(tiles: Floats) -> Floats:
-        source = ops.convert_to_tensor(np.ascontiguousarray(tiles))
+        source = ops.convert_to_tensor(np.ascontiguousarray(tiles)[..., None])
         made = made_of(source)
         if twice:
             made = (made + half_turn(made_of(half_turn(source)))) / 2
-        if leaves_grid:
-            made = source + without(made - source, grid(tiles.shape[1:]), BORDER)
+        if not denoiser:
+            made = source + without_grid(made - source)
+        made = made[..., 0]
         if strength is not None:
             made = without(made, lost(tiles.shape[1:]), BORDER)
         result = ops.convert_to_numpy(made)

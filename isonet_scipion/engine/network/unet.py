@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 LEAK = 0.05
 WEIGHT_DEVIATION = 0.02
-UNDENOISED, DENOISER = "add", "denoiser_out"  # layers that end the network before its denoiser, and that
+# layers that end the network before its denoiser and that give the features for it; the denoiser's last
+UNDENOISED, FEATURES, DENOISER = "add", "denoiser_up", "denoiser_out"
 
 
 def cube_size_warning(cube_size: int) -> str | None:
@@ -134,7 +135,7 @@ def build_unet(settings: NetworkSettings) -> keras.Model:
     made = layers.Add(name=UNDENOISED, dtype="float32")([last(tensor), source])
     if settings.denoiser:
         first = relu(convolution(source, settings.denoiser, "denoiser_first"))
-        coarse = interpolated(features, settings.denoiser, (settings.stem,) * 3, "denoiser_up")
+        coarse = interpolated(features, settings.denoiser, (settings.stem,) * 3, FEATURES)
         tensor = relu(convolution(layers.Concatenate()([first, coarse, made]), settings.denoiser, "denoiser_last"))
         zeros = {"kernel_initializer": "zeros", "dtype": "float32"}  # at first it adds nothing
         taken = layers.Conv3D(1, settings.kernel, padding="same", name=DENOISER, **zeros)(tensor)
@@ -161,6 +162,26 @@ def undenoised(model: keras.Model) -> keras.Model:
     from keras import Model
 
     return Model(model.input, model.get_layer(UNDENOISED).output)
+
+
+def split(model: keras.Model) -> tuple[keras.Model, keras.Model]:
+    """A network with a denoiser in two parts, which share its layers.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Of `build_unet`.
+
+    Returns
+    -------
+    tuple of keras.Model
+        From what `model` takes to what it makes before its denoiser and features of this; and from these three, the
+        second without what is to be kept from the denoiser, to what `model` gives.
+    """
+    from keras import Model
+
+    made, features = (model.get_layer(name).output for name in (UNDENOISED, FEATURES))
+    return Model(model.input, [made, features]), Model([model.input, features, made], model.output)
 
 
 def denoises(model: keras.Model) -> bool:

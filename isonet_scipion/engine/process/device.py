@@ -335,7 +335,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 @functools.lru_cache(maxsize=2)
 def on_device(model: keras.Model) -> Callable[[Any], Any]:
-    """A network without training, from a tensor to a tensor that stays on the device, compiled once for each shape."""
+    """A network without training, from tensors to tensors that stay on the device, compiled once for each shape."""
     import keras
 
     backend = keras.backend.backend()

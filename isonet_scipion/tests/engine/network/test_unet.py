@@ -5,7 +5,15 @@ import pytest
 
 keras = pytest.importorskip("keras")
 
-from isonet_scipion.engine.network.unet import DENOISER, aside, build_unet, denoises, run_network, undenoised  # noqa: E402
+from isonet_scipion.engine.network.unet import (  # noqa: E402
+    DENOISER,
+    aside,
+    build_unet,
+    denoises,
+    run_network,
+    split,
+    undenoised,
+)
 from isonet_scipion.engine.settings import NetworkSettings  # noqa: E402
 
 
@@ -61,5 +69,12 @@ def test_a_denoiser_adds_nothing_at_first_and_comes_after_all_others(stem):
     last.set_weights([rng.normal(size=weight.shape) for weight in last.get_weights()])
     assert denoises(model)
     np.testing.assert_array_equal(run_network(before, cubes), made)
-    assert not np.allclose(run_network(model, cubes), made)
+    whole = run_network(model, cubes)
+    assert not np.allclose(whole, made)
+    first, denoiser = split(model)
+    between, features = first(keras.ops.convert_to_tensor(cubes[..., None]))
+    np.testing.assert_allclose(between[..., 0], made, atol=1e-5)
+    np.testing.assert_allclose(
+        denoiser([keras.ops.convert_to_tensor(cubes[..., None]), features, between])[..., 0], whole, atol=1e-5
+    )
     assert not denoises(build_unet(NetworkSettings(filter_base=2, unet_depth=1)))
