@@ -157,10 +157,12 @@ def undenoised(model: keras.Model) -> keras.Model:
     Returns
     -------
     keras.Model
-        From and to what `model` takes and gives.
+        From and to what `model` takes and gives; `model` itself if it has no denoiser.
     """
     from keras import Model
 
+    if not _has_denoiser(model):
+        return model
     return Model(model.input, model.get_layer(UNDENOISED).output)
 
 
@@ -186,8 +188,11 @@ def split(model: keras.Model) -> tuple[keras.Model, keras.Model]:
 
 def denoises(model: keras.Model) -> bool:
     """Whether a network of `build_unet` has a denoiser that was trained: a new one adds nothing."""
-    names = [layer.name for layer in model.layers]
-    return DENOISER in names and any(np.any(weight) for weight in model.get_layer(DENOISER).get_weights())
+    return _has_denoiser(model) and any(np.any(weight) for weight in model.get_layer(DENOISER).get_weights())
+
+
+def _has_denoiser(model: keras.Model) -> bool:
+    return any(layer.name == DENOISER for layer in model.layers)
 
 
 def interpolation(factors: Sequence[int]) -> keras.Layer:

@@ -44,7 +44,7 @@ def test_out_of_memory_halves_the_batch_and_then_tells_what_to_lower(tmp_path):
     run = Run(Greedy(error), IterativeSettings.given(given), {}, Devices("tensorflow", (), "float32"))
     run.model = run.method.model = build_unet(NetworkSettings(filter_base=1, unet_depth=1, convs_per_depth=2))
     compile_model(run.model, 0.001)
-    assert run._fit(None, None) == (0.1, 0.2)
+    assert run._fit(None, None) == Losses(0.1, 0.2)
     for kernel in run.method.found:  # each time from the epoch's start
         np.testing.assert_array_equal(kernel, run.method.found[0])
     assert run.method.tried == [8, 4, 2, 1] and run.state.batch_size == 1
