@@ -95,6 +95,7 @@ class Coordinates:
 
     points: list[Points]
     owners: list[list[str]]
+    assumed: bool = False  # their unit was not given
 
     def of(self, entry: TomogramEntry) -> list[Points]:
         """Those of one tomogram."""
@@ -148,7 +149,7 @@ def read_points(path: str, unit: str | None, pixel_size: float | None, entries: 
         log.warning("%s: it has no coordinates of %s", path, ", ".join(without[:SHOWN]))
     for kind in dict.fromkeys((one.unit, one.pixel_size) for one in points):
         log.info("%s: coordinates are taken as %s", path, _unit_in_words(*kind))
-    return Coordinates(points, owners)
+    return Coordinates(points, owners, assumed=unit is None)
 
 
 def _unit_in_words(unit: str, pixel_size: float | None) -> str:
@@ -193,11 +194,10 @@ def centres(coordinates: Coordinates, entry: TomogramEntry, shape: tuple[int, ..
         if outside.any():
             count = (int(outside.sum()), len(places))
             log.warning("%s: %d of %d coordinates lie outside %s, %s", one.source, *count, entry.name, _span(places))
-        elif _in_one_corner(one, places, shape):
+        elif remedy := _remedy_of_one_corner(one, places, shape, coordinates.assumed):
             log.warning(
-                "%s: all %d coordinates of %s, taken as %s, lie near one corner (%s). If they are voxels, give "
-                "--coordinates_unit voxels",
-                one.source, len(places), entry.name, _unit_in_words(one.unit, one.pixel_size), _span(places),
+                "%s: all %d coordinates of %s, taken as %s, lie near one corner (%s). If they are %s",
+                one.source, len(places), entry.name, _unit_in_words(one.unit, one.pixel_size), _span(places), remedy,
             )  # fmt: skip
         kept.append(places[~outside])
     return np.rint(np.concatenate(kept)).astype(int)
@@ -207,12 +207,16 @@ def _inside(places: Doubles, shape: tuple[int, ...]) -> Flags:
     return ((places >= -0.5) & (places <= np.array(shape) - 0.5)).all(axis=1)
 
 
-def _in_one_corner(one: Points, places: Doubles, shape: tuple[int, ...]) -> bool:
-    """Whether they would spread over the tomogram as voxels, but keep to its first half along each axis as they are."""
-    if one.unit not in (PIXELS, ANGSTROM) or len(places) < SEVERAL:
-        return False
-    kept = (places < np.array(shape) / 2).all()
-    return bool(kept) and bool(_inside(one.xyz[:, ::-1], shape).all()) and bool((one.xyz > 1.5 * places[:, ::-1]).any())
+def _remedy_of_one_corner(one: Points, places: Doubles, shape: tuple[int, ...], is_assumed: bool) -> str | None:
+    """What coordinates may be, and the option for it, that keep to the first half of a tomogram along each axis."""
+    if len(places) < SEVERAL or not (places < np.array(shape) / 2).all():
+        return None
+    if one.unit == VOXELS and is_assumed and one.drawn_on is None:
+        return "of a coarser copy of it, give its voxel size by --coordinates_pixel_size"
+    as_voxels = one.xyz[:, ::-1]
+    if one.unit in (PIXELS, ANGSTROM) and _inside(as_voxels, shape).all() and (as_voxels > 1.5 * places).any():
+        return "voxels, give --coordinates_unit voxels"
+    return None
 
 
 def _span(places: Doubles) -> str:

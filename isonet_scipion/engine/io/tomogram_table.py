@@ -23,7 +23,14 @@ from isonet_scipion.engine.io.mrc import (
     written_voxel_size,
 )
 from isonet_scipion.engine.io.number_formats import SCALE
-from isonet_scipion.engine.io.star import Star, parse_index_list, read_star, tomogram_names, write_star
+from isonet_scipion.engine.io.star import (
+    SUBTOMOGRAM_LABELS,
+    Star,
+    parse_index_list,
+    read_star,
+    tomogram_names,
+    write_star,
+)
 from isonet_scipion.engine.physics.ctf import CtfParameters, require_plausible_defocus
 from isonet_scipion.engine.physics.wedge import TiltRange, declared_range
 
@@ -217,6 +224,8 @@ class TomogramTable:
         """Read the table, to work on deconvolved tomograms where it names them; errors as of `star.read_star`."""
         self.path, self.use_deconvolved = str(path), use_deconvolved
         self.star = read_star(path)
+        if "rlnMicrographName" not in self.star.labels and set(SUBTOMOGRAM_LABELS) <= set(self.star.labels):
+            raise EngineError(self.path, "it is a table of subtomograms", "Give the table of their tomograms.")
         self.star.require(["rlnIndex", "rlnMicrographName", "rlnPixelSize"])
 
     def entries(self) -> list[TomogramEntry]:

@@ -43,8 +43,8 @@ def extract(star_file: str, settings: ExtractSettings) -> None:
         raise EngineError("crop_size", f"{size} is smaller than cube_size {settings.cube_size}", "Raise crop_size.")
     if warning := cube_size_warning(settings.cube_size):
         log.warning("cube_size: %s", warning)
-    require_kept([settings.subtomo_star], [star_file, *filter(None, [settings.coordinates_star])])
     table = TomogramTable(star_file, settings.use_deconv_tomo)
+    require_kept([settings.subtomo_star], [star_file, *filter(None, [settings.coordinates_star])])
     entries = table.select(settings.tomo_idx, needs_tilts=True)
     # all tomograms are checked before the first file is written; none stays open, since hundreds could not
     points = _read_points(table, settings)

@@ -209,6 +209,20 @@ def test_coordinates_in_voxels_of_a_table_in_pixels_are_noticed(tomograms, run):
     assert status == 0 and "corner" not in log, log
 
 
+def test_coordinates_of_a_coarser_copy_are_noticed(tomograms, run):
+    labels = ["rlnTomoName", *(f"rlnCoordinate{axis}" for axis in "XYZ")]
+    rows = [f"TS_1 {x} {x} 11" for x in (13, 14, 15, 16, 17)]
+    (tomograms / "c.star").write_text(table("", labels, rows))
+    status, log = run(*EXTRACT, "c.star")
+    assert status == 0 and "all 5 coordinates of TS_1, taken as voxels" in log, log
+    assert "give its voxel size by --coordinates_pixel_size" in log
+    status, log = run(*EXTRACT, "c.star", "--coordinates_unit=voxels")
+    assert status == 0 and "corner" not in log, log
+    (tomograms / "c.star").write_text(table("", labels, [*rows, "TS_1 40 15 11"]))
+    status, log = run(*EXTRACT, "c.star")
+    assert status == 0 and "corner" not in log, log
+
+
 @pytest.mark.parametrize(("side", "status", "said"), [
     (21, 1, "cube_size: 21 is odd.* Give 16 or 24"),
     (20, 0, "20 is for networks of unet_depth up to 2; for the default one give 16 or 24"),

@@ -7,8 +7,8 @@ import pytest
 
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.mrc import open_volume, write_volume
-from isonet_scipion.engine.io.star import Star
-from isonet_scipion.engine.io.tomogram_table import TomogramEntry
+from isonet_scipion.engine.io.star import Star, write_star
+from isonet_scipion.engine.io.tomogram_table import TomogramEntry, TomogramTable
 from isonet_scipion.engine.measure.wedge_power import wedge_power_ratio
 from isonet_scipion.engine.physics.wedge import TiltRange
 
@@ -104,3 +104,10 @@ def test_a_correction_with_a_narrow_tilt_range_is_written_and_in_the_table(run, 
     assert "t_corrected.mrc" in Path("t.star").read_text()
     assert Path("corrected_tomos/t_corrected_report.json").exists()
     assert open_volume("corrected_tomos/t_corrected.mrc").shape == (24, 32, 32)
+
+
+def test_a_table_of_subtomograms_is_not_taken_for_one_of_tomograms(tmp_path):
+    row = {"rlnSubtomoIndex": "1", "rlnImageName": "s.mrc", "rlnCubeSize": "32", "rlnPixelSize": "10"}
+    write_star(tmp_path / "s.star", Star(list(row), [row]))
+    with pytest.raises(EngineError, match=r"s\.star: it is a table of subtomograms"):
+        TomogramTable(tmp_path / "s.star")

@@ -67,6 +67,12 @@ def test_keras_2_gives_the_same_output_and_what_it_trained_comes_back(tmp_path, 
     assert np.isfinite(run_network(again, batch)).all()
 
 
+def test_a_table_is_no_model(tmp_path):
+    (tmp_path / "t.star").write_text("data_\n")
+    with pytest.raises(EngineError, match=r"t\.star: it is no model, or damaged"):
+        legacy_network(tmp_path / "t.star")
+
+
 def test_only_h5_files_are_exported(tmp_path, run):
     settings = NetworkSettings(filter_base=2, unet_depth=1)
     save_model(tmp_path / "m.keras", build_unet(settings), ModelMetadata(settings))
