@@ -331,7 +331,7 @@ class NetworkSettings:
     denoiser: int = option(
         0,
         "Channels of layers at full resolution that remove noise after all others. One-pass trains them in the last "
-        "quarter of its run, and before that the others alone; they need half tomograms. 0: none.",
+        "30 % of its run, and before that the others alone; they need half tomograms. 0: none.",
     )
 
     def __post_init__(self) -> None:
@@ -531,7 +531,7 @@ class OnePassSettings(TrainingSettings):
     method: ClassVar[str] = "one-pass"
     # of a new network, where the tomograms have halves: in as much time as without, for each step with a denoiser
     # takes nearly twice as long
-    WITH_HALVES: ClassVar[Mapping[str, Any]] = MappingProxyType({"denoiser": 16, "steps_per_epoch": 32})
+    WITH_HALVES: ClassVar[Mapping[str, Any]] = MappingProxyType({"denoiser": 16, "steps_per_epoch": 34})
 
     iterations: int = own("iterations", 20, from_model=3)  # a model has learned most; more would teach it the noise
     epochs: int = own("epochs", 5)

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 AVERAGING = 0.98  # momentum of the running average of the weights for VIEWS pairs: over the last 100 pairs
 WARM_UP = 0.05  # share of the steps in which the learning rate rises; then it falls as a half cosine
-DENOISED = 0.25  # share of a run with the network's denoiser, if it has one; before that the others learn the wedge
+DENOISED = 0.3  # share of a run with the network's denoiser, if it has one; before that the others learn the wedge
 # share of its half cosine after which the rate's first fall is broken off where a denoiser comes: with a whole one the
 # others learned less of the wedge
 BROKEN_OFF = 0.6
