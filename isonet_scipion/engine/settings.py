@@ -366,7 +366,7 @@ class NetworkSettings:
 
     @property
     def leaves_grid(self) -> bool:
-        """Whether it leaves a grid of its steps, the sides of `divisor`, for a denoiser to remove if it has one."""
+        """Whether it leaves a grid of its steps, the sides of `divisor`; with a denoiser, before that."""
         return self.stem > 1 and not self.fine
 
     @property

@@ -30,8 +30,8 @@ STEPS = "Steps in each epoch."
 EPOCHS = "Each epoch is one pass of *Steps per epoch*; the losses are measured after each."
 PATIENCE = (
     "Stop early when the correlation with the withheld tilts, measured after each iteration, has not risen for this "
-    "many iterations at the last noise level. Empty: all iterations are made, which is best where the learning rate "
-    "falls to the end of the training."
+    "many iterations at the last noise level, with half tomograms in the part that removes noise. Empty: all "
+    "iterations are made, which is best where the learning rate falls to the end of the training."
 )
 PERCENTILE = "Yes: by the 4th and 96th percentile of the grey values. No: by their mean and standard deviation."
 
@@ -268,7 +268,8 @@ def addOnePassTraining(form: Form) -> None:
         OnePassSettings,
         "drop_out",
         "Dropout",
-        words="Fraction of the network's features that are switched off in each step, against overfitting. Empty: "
+        words="Fraction of the network's features that are switched off in each step, against overfitting; with half "
+        "tomograms none are in the part that removes noise. Empty: "
         f"{OnePassSettings().network.drop_out:g}, or the model's when it starts from a model.",
         expert=True,
         default=None,

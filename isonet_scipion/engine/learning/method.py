@@ -20,7 +20,7 @@ class Losses(NamedTuple):
 
     training: float
     validation: float
-    with_denoiser: int = 0  # 1: of the whole network, 0: of one without a denoiser, or but for it
+    with_denoiser: int = 0  # 1: of the network with its denoiser, 0: without
 
 
 class Method(Protocol[Batches]):

@@ -121,7 +121,8 @@ class OnePass:
         settings = self.settings
         epochs, steps = settings.iterations * settings.epochs, self.decided.steps_per_epoch
         first = self._first_denoised()
-        self.rate = _cosine(round(first / BROKEN_OFF) * steps or epochs * steps, settings.learning_rate, LearningRate)
+        falling = round(first / BROKEN_OFF) if first else epochs
+        self.rate = _cosine(falling * steps, settings.learning_rate, LearningRate)
         if first:
             self.rate.denoising = _cosine((epochs - first) * steps, settings.learning_rate)
             self.rate.denoised_from = first * steps
@@ -179,14 +180,15 @@ class OnePass:
         is_last = state.epoch + 1 == settings.epochs
         training.then = unseen = crops(max(1, round(VALIDATION_SHARE * steps)), -1, None if is_last else coming)
         settle(self.trainer, training, state, self.devices, settings.iterations * settings.epochs * steps)
-        is_whole = settings.network.denoiser > 0 and self.trainer.denoises
-        return fit_epoch(self.trainer, training, unseen, on_step)._replace(with_denoiser=int(is_whole))
+        is_denoising = settings.network.denoiser > 0 and self.trainer.is_whole
+        return fit_epoch(self.trainer, training, unseen, on_step)._replace(with_denoiser=int(is_denoising))
 
     def _first_denoised(self) -> int:
         """The first epoch of the run with the network's denoiser; 0 where it has none, or may have been trained."""
         if not self.settings.network.denoiser or self.settings.pretrained_model:
             return 0
-        return math.floor((1 - DENOISED) * self.settings.iterations * self.settings.epochs)
+        epochs = self.settings.iterations * self.settings.epochs
+        return epochs - math.ceil(DENOISED * epochs)
 
     def _denoises(self, epoch: int) -> bool:
         """Whether an epoch of the run trains the network with its denoiser; one that was trained is not left out."""
@@ -197,9 +199,9 @@ class OnePass:
         is_denoising = self._denoises(epoch)
         if is_denoising and self.settings.network.denoiser and not denoises(self.network):
             self._restart_optimiser(epoch)
-        elif is_denoising == self.trainer.denoises:
+        elif is_denoising == self.trainer.is_whole:
             return
-        self.trainer.denoises = is_denoising
+        self.trainer.is_whole = is_denoising
         self._set_dropout()
         self.trainer.make_train_function(force=True)
         self.trainer.make_test_function(force=True)
@@ -215,7 +217,7 @@ class OnePass:
 
     def _set_dropout(self) -> None:
         """Have no features dropped where a denoiser is trained: that blurs what it makes."""
-        is_denoising = self.settings.network.denoiser and self.trainer.denoises
+        is_denoising = self.settings.network.denoiser and self.trainer.is_whole
         for layer in self.network.layers:
             if isinstance(layer, keras.layers.Dropout):
                 layer.rate = 0.0 if is_denoising else self.settings.network.drop_out

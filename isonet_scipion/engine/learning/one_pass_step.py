@@ -10,7 +10,7 @@ import scipy.fft
 from keras import ops
 
 from isonet_scipion.engine.network.transforms import transferred
-from isonet_scipion.engine.network.unet import undenoised
+from isonet_scipion.engine.network.unet import DENOISER, undenoised
 from isonet_scipion.engine.physics.wedge import TiltRange, wedge_filter
 from isonet_scipion.engine.process.device import each_own_samples
 
@@ -46,7 +46,7 @@ class OnePassModel(keras.Model):  # type: ignore[misc]  # Keras has no types
         super().__init__(dtype="float32")  # the network alone may work in a mixed format: transforms take no other
         self.network, self.estimator = network, estimator
         self.undenoised, self.undenoised_estimator = undenoised(network), undenoised(estimator)
-        self.denoises = True  # else the network's denoiser is left out
+        self.is_whole = True  # else the network's denoiser is left out
         estimator.trainable = self.undenoised_estimator.trainable = False
         self.cube_size, self.order = cube_size, int(interpolate)
 
@@ -61,15 +61,15 @@ class OnePassModel(keras.Model):  # type: ignore[misc]  # Keras has no types
         # one for both halves, of their mean, which has less noise and is what the network is for
         mean = ops.mean(inputs["crops"], axis=1)[..., None]
         estimator, network = (
-            (self.estimator, self.network) if self.denoises else (self.undenoised_estimator, self.undenoised)
+            (self.estimator, self.network) if self.is_whole else (self.undenoised_estimator, self.undenoised)
         )
         estimates = ops.stop_gradient(estimator(mean, training=False)[..., 0])
         seen, target = each_own_samples(self._pairs)(inputs, estimates)
         cubes = ops.reshape(seen, (-1, *seen.shape[2:]))
         restored = network(cubes[..., None], training=training)[..., 0]
-        if not self.denoises:
+        if not self.is_whole:
             # a gradient for each weight, as an optimiser asks for: 0
-            idle = [weight for weight in self.network.trainable_weights if "denoiser" in weight.path]
+            idle = [weight for weight in self.network.trainable_weights if DENOISER in weight.path]
             restored = restored + 0.0 * sum(ops.sum(weight) for weight in idle)
         if "cube_transfer" in inputs:
             # radial, so that it is the same for each rotation

@@ -190,6 +190,8 @@ class Run(Generic[Batches]):
         number, last = chosen_iteration(ends, self.state.start_correlation), ends[-1]
         found = {record.iteration: record.withheld_correlation for record in ends}
         correlation, chosen = found.get(number, self.state.start_correlation), self.model_path(number)
+        if self.settings.network.denoiser and not last.with_denoiser:
+            log.warning("The layers that remove noise come last in a run and are not trained yet: raise iterations.")
         if correlation is None or last.withheld_correlation is None:
             log.info("Finished. Correct with %s, the last: there is too little data to compare iterations.", chosen)
         elif number == last.iteration:
@@ -208,12 +210,15 @@ class Run(Generic[Batches]):
         return chosen
 
     def _has_settled(self) -> bool:
-        """Whether there was no gain for `patience` iterations at the last noise level that comes."""
+        """Whether there was no gain for `patience` iterations of the whole network, at the last noise level."""
         settings = self.settings
         if settings.patience is None or self.state.epoch > 0:
             return False
         last_level = max((start for start in settings.noise_start_iter if start <= settings.iterations), default=1)
-        idle = iterations_without_gain([record for record in self._ends() if record.iteration >= last_level])
+        ends = [record for record in self._ends() if record.iteration >= last_level]
+        if settings.network.denoiser:
+            ends = [record for record in ends if record.with_denoiser]
+        idle = iterations_without_gain(ends)
         if idle >= settings.patience:
             log.info("Stopped: no gain for %d iterations.", idle)
         return idle >= settings.patience

@@ -68,7 +68,8 @@ def chosen_iteration(ends: Sequence[EpochRecord], start: float | None = None) ->
     ahead = [(last.withheld_correlation, last.iteration)]
     for record in ends:
         value = record.withheld_correlation
-        if value is not None and value > last.withheld_correlation + margin:
+        is_alike = record.with_denoiser == last.with_denoiser  # a network without its denoiser leaves the noise
+        if is_alike and value is not None and value > last.withheld_correlation + margin:
             ahead.append((value, record.iteration))
     if start is not None and start >= last.withheld_correlation:
         ahead.append((start, ends[0].iteration - 1))

@@ -158,7 +158,7 @@ def corrector(
     from isonet_scipion.engine.network.unet import split
 
     # a grid goes before a denoiser works: of what that has changed, the noise that it took out would come back
-    run, *denoiser = (on_device(part) for part in (split(model) if network.denoiser else (model,)))
+    run, denoise = (on_device(part) for part in split(model)) if network.denoiser else (on_device(model), None)
 
     @functools.lru_cache(maxsize=2)  # on the device, for all tiles of one shape and features of these
     def grid(shape: tuple[int, ...], period: tuple[int, ...]) -> Any:
@@ -175,15 +175,15 @@ def corrector(
         channels = ops.moveaxis(ops.cast(volumes, "float32"), -1, 1)
         shape = channels.shape[2:]
         period = tuple(side // stem for side in network.divisor)
-        kept = without(ops.reshape(channels, (-1, *shape)), grid(tuple(shape), period), BORDER // stem)
+        kept = without(ops.reshape(channels, (-1, *shape)), grid(tuple(shape), period), max(1, BORDER // stem))
         return ops.moveaxis(ops.reshape(kept, channels.shape), 1, -1)
 
     def made_of(source: Any) -> Any:
-        made = run(source)
-        for denoise in denoiser:
-            undenoised, features = made
-            made = denoise([source, without_grid(features, network.stem), source + without_grid(undenoised - source)])
-        return ops.cast(made, "float32")
+        if denoise is None:
+            return ops.cast(run(source), "float32")
+        made, features = run(source)
+        kept = source + without_grid(made - source)
+        return ops.cast(denoise([source, without_grid(features, network.stem), kept]), "float32")
 
     def half_turn(volumes: Any) -> Any:
         return ops.flip(volumes, axis=(1, 3))
@@ -193,7 +193,7 @@ def corrector(
         made = made_of(source)
         if twice:
             made = (made + half_turn(made_of(half_turn(source)))) / 2
-        if not denoiser:
+        if denoise is None:
             made = source + without_grid(made - source)
         made = made[..., 0]
         if strength is not None:

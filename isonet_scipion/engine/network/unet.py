@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 LEAK = 0.05
 WEIGHT_DEVIATION = 0.02
 # layers that end the network before its denoiser and that give the features for it; the denoiser's last
-UNDENOISED, FEATURES, DENOISER = "add", "denoiser_up", "denoiser_out"
+UNDENOISED = "add"
+DENOISER = "denoiser"  # the names of its layers begin so
+FEATURES, TAKEN = f"{DENOISER}_up", f"{DENOISER}_out"
 
 
 def cube_size_warning(cube_size: int) -> str | None:
@@ -134,11 +136,12 @@ def build_unet(settings: NetworkSettings) -> keras.Model:
         last = layers.Conv3D(1, 1, name=name, **single, **weights())
     made = layers.Add(name=UNDENOISED, dtype="float32")([last(tensor), source])
     if settings.denoiser:
-        first = relu(convolution(source, settings.denoiser, "denoiser_first"))
+        fine = convolution(layers.Concatenate()([source, made]), settings.denoiser, f"{DENOISER}_first")
         coarse = interpolated(features, settings.denoiser, (settings.stem,) * 3, FEATURES)
-        tensor = relu(convolution(layers.Concatenate()([first, coarse, made]), settings.denoiser, "denoiser_last"))
+        tensor = relu(layers.Add(name=f"{DENOISER}_in")([fine, coarse]))
+        tensor = relu(convolution(tensor, settings.denoiser, f"{DENOISER}_last"))
         zeros = {"kernel_initializer": "zeros", "dtype": "float32"}  # at first it adds nothing
-        taken = layers.Conv3D(1, settings.kernel, padding="same", name=DENOISER, **zeros)(tensor)
+        taken = layers.Conv3D(1, settings.kernel, padding="same", name=TAKEN, **zeros)(tensor)
         made = layers.Add(name="denoised", dtype="float32")([made, taken])
     model = Model(source, made)
     if backend.backend() == "tensorflow":
@@ -188,11 +191,11 @@ def split(model: keras.Model) -> tuple[keras.Model, keras.Model]:
 
 def denoises(model: keras.Model) -> bool:
     """Whether a network of `build_unet` has a denoiser that was trained: a new one adds nothing."""
-    return _has_denoiser(model) and any(np.any(weight) for weight in model.get_layer(DENOISER).get_weights())
+    return _has_denoiser(model) and any(np.any(weight) for weight in model.get_layer(TAKEN).get_weights())
 
 
 def _has_denoiser(model: keras.Model) -> bool:
-    return any(layer.name == DENOISER for layer in model.layers)
+    return any(layer.name == TAKEN for layer in model.layers)
 
 
 def interpolation(factors: Sequence[int]) -> keras.Layer:

@@ -193,6 +193,8 @@ def _one_pass(star_file: str, settings: OnePassSettings, seed: int) -> Run[Any]:
     from isonet_scipion.engine.learning.run import Run
     from isonet_scipion.engine.learning.withheld_test import affordable, spread
 
+    if not any(entry.fitting_halves() for entry in entries):
+        _require_no_denoiser(settings, "without half tomograms it can't learn")
     settings = _in_steps(settings, devices, VIEWS)
     settings = _batches(settings, devices, len(entries), VIEWS, VIEWS, f"{VIEWS} pairs of a crop")
     side = crop_side(cube_size, settings.any_angle > 0, divisor)
@@ -208,8 +210,6 @@ def _one_pass(star_file: str, settings: OnePassSettings, seed: int) -> Run[Any]:
     kinds = {len(source.volumes) for source in sources}
     if len(kinds) > 1:
         raise EngineError(star_file, "only some of the tomograms have halves", "Name both halves of all, or of none.")
-    if kinds == {1}:
-        _require_no_denoiser(settings, "without half tomograms it can't learn")
     metadata = _metadata(settings, cube_size, entries[0].voxel_size, tilts, entries[0].deconvolved)
     metadata = dataclasses.replace(metadata, halves=kinds == {2}, corrects_mean=kinds == {2}, kept_beyond=cube_size)
     if settings.ctf_aware:

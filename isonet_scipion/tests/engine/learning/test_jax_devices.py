@@ -5,7 +5,10 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+
+from isonet_scipion.engine.io.mrc import open_volume, write_volume
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="JAX is not installed")
 
@@ -25,10 +28,10 @@ ALONE, BOTH = (Devices("jax", (), "float32", names) for names in (("CPU:0",), ("
 BOTH_METHODS = """
 from isonet_scipion.engine.network.model_file import load_model
 from isonet_scipion.engine.stages import refine as stage
-shape = dict(filter_base=2, unet_depth=1, convs_per_depth=2, stem=2, fine=2, drop_out=0.3, learning_rate=1e-3)
+shape = dict(filter_base=2, unet_depth=1, convs_per_depth=2, stem=2, drop_out=0.3, learning_rate=1e-3)
 length = dict(iterations=1, epochs=2, steps_per_epoch=3, batch_size=4, seed=3, preprocessing_ncpus=1)
 noise = dict(noise_level=(0.1,), noise_start_iter=(1,))
-for table, own in (("tomograms.star", dict(cube_size=8)), ("subtomo.star", {})):
+for table, own in (("halves.star", dict(cube_size=8, denoiser=2)), ("subtomo.star", dict(fine=2))):
     losses, weights = [], []
     for devices in (ALONE, BOTH):
         stage.choose_devices = lambda *_: devices
@@ -86,6 +89,12 @@ def on_two_devices(code):
 
 
 def test_two_devices_train_both_methods_as_one(project, run):
+    whole = open_volume("tomoset/TS.1_bin4.mrc").data
+    noise = np.random.default_rng(1).normal(0, 0.3 * whole.std(), whole.shape).astype(np.float32)
+    for folder, half in (("even", whole + noise), ("odd", whole - noise)):
+        write_volume(f"{folder}/TS.1_bin4.mrc", half, 12.0)
+    halves = ("--even_folder=even", "--odd_folder=odd", "--output_star=halves.star")
+    assert run("prepare_star", "tomoset", "--pixel_size", 12, *halves)[0] == 0
     assert run("extract", "tomograms.star", "--cube_size=8", "--crop_size=16", "--use_deconv_tomo=False")[0] == 0
     *same, refused = on_two_devices(BOTH_METHODS)
     assert same == ["same", "same"]

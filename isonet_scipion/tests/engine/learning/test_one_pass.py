@@ -17,8 +17,11 @@ choose_devices("-1")
 import keras  # noqa: E402
 
 from isonet_scipion.engine.io.mrc import open_volume, write_volume  # noqa: E402
-from isonet_scipion.engine.learning.one_pass import LearningRate, OnePass  # noqa: E402
+from isonet_scipion.engine.learning.one_pass import LearningRate, OnePass, _cosine  # noqa: E402
 from isonet_scipion.engine.learning.one_pass_step import OnePassModel  # noqa: E402
+from isonet_scipion.engine.learning.run import Run  # noqa: E402
+from isonet_scipion.engine.learning.state import RunState  # noqa: E402
+from isonet_scipion.engine.measure.history import EpochRecord  # noqa: E402
 from isonet_scipion.engine.network.model_file import load_model, read_facts, read_metadata, save_model  # noqa: E402
 from isonet_scipion.engine.network.unet import denoises  # noqa: E402
 from isonet_scipion.engine.physics.grey_scale import normalise  # noqa: E402
@@ -192,6 +195,28 @@ def test_the_rate_falls_and_rises_again_for_the_denoiser():
     again = np.array([float(rate(step)) for step in range(19)])
     assert again[0] == 0 and again[1] < 0.05
     np.testing.assert_allclose(again[3:], found[64:], rtol=1e-5)
+
+
+def test_the_second_rise_takes_as_many_steps_as_the_first():
+    rate = _cosine(4000, 0.004, LearningRate)
+    rate.denoising, rate.denoised_from = _cosine(1000, 0.004), 2400
+    rate.before = 2400  # its optimiser has begun anew
+    found = np.array([float(rate(step)) for step in range(1000)])
+    assert found.argmax() == 199 and 0.0037 < found.max() < 0.004
+    np.testing.assert_allclose(found[:200], 0.004 * np.arange(200) / 200, rtol=1e-5)
+
+
+def test_idle_iterations_count_from_the_denoiser_on():
+    run = Run.__new__(Run)
+    run.settings = OnePassSettings.given({"denoiser": 4, "patience": 2, "epochs": 1, "iterations": 9})
+
+    def has_settled(*with_denoiser):
+        records = [EpochRecord(n, 1, 0.1, 0.1, 0, 1, 0.5, 0.01, used) for n, used in enumerate(with_denoiser, 1)]
+        run.state = RunState(history=records)
+        return run._has_settled()
+
+    assert not has_settled(0, 0, 0, 0) and not has_settled(0, 0, 0, 1, 1)
+    assert has_settled(0, 0, 0, 1, 1, 1)
 
 
 def test_a_denoiser_needs_halves(project, run):

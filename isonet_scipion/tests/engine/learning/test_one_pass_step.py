@@ -20,7 +20,7 @@ from isonet_scipion.engine.learning.one_pass_step import (  # noqa: E402
     shown_and_target,
 )
 from isonet_scipion.engine.network.model_file import load_model  # noqa: E402
-from isonet_scipion.engine.network.unet import DENOISER, build_unet  # noqa: E402
+from isonet_scipion.engine.network.unet import TAKEN, build_unet  # noqa: E402
 from isonet_scipion.engine.physics.wedge import apply_wedge  # noqa: E402
 from isonet_scipion.engine.sampling.training_positions import MARGIN  # noqa: E402
 from isonet_scipion.tests.engine.learning.one_pass_parts import TILT, TINY, batches_of, step  # noqa: E402
@@ -146,12 +146,12 @@ def test_a_step_without_the_denoiser_is_that_of_the_network_before_it():
     network, estimator = build_unet(shape), build_unet(shape)
     rng = np.random.default_rng(0)
     for model in (network, estimator):
-        last = model.get_layer(DENOISER)
+        last = model.get_layer(TAKEN)
         last.set_weights([rng.normal(size=weight.shape) for weight in last.get_weights()])
     batches = batches_of(2)
     model = OnePassModel(network, estimator, batches.cube_size, False)
     inputs, _ = batches[0]
     whole = np.asarray(model(inputs))
-    model.denoises = False
+    model.is_whole = False
     np.testing.assert_allclose(np.asarray(model(inputs)), step(batches)[1], atol=1e-5)  # networks that change nothing
     assert not np.allclose(whole, np.asarray(model(inputs)))

@@ -1,5 +1,7 @@
 """Which iteration of a training is taken, and when it is no longer worth going on."""
 
+from dataclasses import replace
+
 import pytest
 
 from isonet_scipion.engine.errors import EngineError
@@ -24,6 +26,13 @@ def test_the_last_iteration_is_taken_unless_another_is_clearly_better():
     assert chosen_iteration(ends(0.5, 0.6, 0.53)) == 3
     assert chosen_iteration(ends(0.05, 0.02, chance=0.04)) == 2  # chance may have parted them
     assert chosen_iteration(ends(0.05, -0.2)) == 1 and chosen_iteration(ends(-0.1)) == 1
+
+
+def test_a_network_without_its_denoiser_does_not_stand_against_one_with_it():
+    first, second, *last = ends(0.5, 0.9, 0.6, 0.5)
+    last = [replace(record, with_denoiser=1) for record in last]
+    assert chosen_iteration([first, second, *last]) == 3
+    assert chosen_iteration([first, second]) == 2
 
 
 def test_the_model_it_started_from_stands_for_the_iteration_before():

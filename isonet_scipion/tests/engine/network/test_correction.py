@@ -13,7 +13,7 @@ from isonet_scipion.engine.network.correction import correct, corrector  # noqa:
 from isonet_scipion.engine.network.grid_filter import grid_filter  # noqa: E402
 from isonet_scipion.engine.network.tiling import BORDER, isonet_tiling  # noqa: E402
 from isonet_scipion.engine.network.transforms import without  # noqa: E402
-from isonet_scipion.engine.network.unet import DENOISER, build_unet, run_network  # noqa: E402
+from isonet_scipion.engine.network.unet import TAKEN, build_unet, run_network  # noqa: E402
 from isonet_scipion.engine.physics.wedge import TiltRange  # noqa: E402
 from isonet_scipion.engine.physics.wedge_strength import WedgeStrength  # noqa: E402
 from isonet_scipion.engine.settings import NetworkSettings  # noqa: E402
@@ -45,7 +45,7 @@ def test_of_a_network_that_leaves_no_grid_all_is_kept(stem, more):
 def test_the_grid_of_a_stem_goes_and_all_else_stays(more):
     model, shape = network(2, **more)
     if more:  # not trained yet
-        last = model.get_layer(DENOISER)
+        last = model.get_layer(TAKEN)
         last.set_weights([np.zeros_like(weight) for weight in last.get_weights()])
     source = np.random.default_rng(0).normal(size=(1, 64, 64, 64)).astype(np.float32)
     source += 3 * (np.indices(source.shape[1:]).sum(axis=0) % 2)  # a pattern of the tomogram's own
