@@ -39,7 +39,8 @@ def require_convergence(record: EpochRecord, history: Sequence[EpochRecord], lea
     if not np.isfinite(record.loss + record.val_loss) or record.loss > DIVERGED * smallest:
         raise EngineError(
             f"training, iteration {record.iteration} epoch {record.epoch}",
-            f"the loss went to {record.loss:g} (smallest before: {smallest:.4g})",
+            f"the loss went to {record.loss:g}, that of validation to {record.val_loss:g} (smallest before: "
+            f"{smallest:.4g})",
             f"All finished epochs are kept. Lower learning_rate to {learning_rate / 4:g}, or use precision float32, "
             "with another result_dir.",
         )

@@ -62,7 +62,7 @@ def legacy_network(path: str | os.PathLike[str]) -> NetworkSettings:
         If the file is no HDF5 model, or not IsoNet's U-Net.
     """
     if not h5py.is_hdf5(path):
-        raise EngineError(str(path), "it is no model, or damaged", MODEL_REMEDY)
+        raise EngineError(str(path), "it is not a model, or damaged", MODEL_REMEDY)
     try:
         with h5py.File(path, "r", locking=False) as file:
             layers = json.loads(file.attrs["model_config"])["config"]["layers"]

@@ -72,5 +72,5 @@ def test_losses_with_and_without_the_denoiser_are_not_compared():
     history = ends(None)
     require_convergence(EpochRecord(2, 1, 9.0, 9.0, 0, 1, with_denoiser=1), history, 4e-4)
     history += [EpochRecord(2, 1, 0.5, 0.5, 0, 1, with_denoiser=1)]
-    with pytest.raises(EngineError, match=r"the loss went to 9 \(smallest before: 0\.5\)"):
+    with pytest.raises(EngineError, match=r"the loss went to 9, that of validation to 9 \(smallest before: 0\.5\)"):
         require_convergence(EpochRecord(3, 1, 9.0, 9.0, 0, 1, with_denoiser=1), history, 4e-4)

@@ -6,7 +6,7 @@ import pytest
 keras = pytest.importorskip("keras")
 
 from isonet_scipion.engine.network.unet import (  # noqa: E402
-    DENOISER,
+    TAKEN,
     aside,
     build_unet,
     denoises,
@@ -65,7 +65,7 @@ def test_a_denoiser_adds_nothing_at_first_and_comes_after_all_others(stem):
     made = run_network(before, cubes)
     assert not np.allclose(made, cubes) and not denoises(model)
     np.testing.assert_array_equal(run_network(model, cubes), made)
-    last = model.get_layer(DENOISER)
+    last = model.get_layer(TAKEN)
     last.set_weights([rng.normal(size=weight.shape) for weight in last.get_weights()])
     assert denoises(model)
     np.testing.assert_array_equal(run_network(before, cubes), made)
@@ -78,3 +78,15 @@ def test_a_denoiser_adds_nothing_at_first_and_comes_after_all_others(stem):
         denoiser([keras.ops.convert_to_tensor(cubes[..., None]), features, between])[..., 0], whole, atol=1e-5
     )
     assert not denoises(build_unet(NetworkSettings(filter_base=2, unet_depth=1)))
+
+
+@pytest.mark.parametrize("stem", [1, 2])
+@pytest.mark.parametrize("more", [{}, {"fine": 4}, {"denoiser": 4}, {"pool": (2, 2, 2)}])
+def test_a_compiled_network_makes_what_its_layers_make(stem, more):
+    # TensorFlow fuses convolutions with what follows them, and not always rightly
+    model, rng = build_unet(NetworkSettings(filter_base=2, unet_depth=1, stem=stem, **more)), np.random.default_rng(0)
+    for weight in model.trainable_variables:
+        weight.assign(np.array(weight) + 0.3 * rng.normal(size=weight.shape))
+    cubes = rng.normal(size=(1, 8, 8, 8)).astype(np.float32)
+    layer_by_layer = np.asarray(model(keras.ops.convert_to_tensor(cubes[..., None]), training=False))[..., 0]
+    np.testing.assert_allclose(run_network(model, cubes), layer_by_layer, atol=1e-4 * layer_by_layer.std())
