@@ -529,8 +529,8 @@ class OnePassSettings(TrainingSettings):
     """Train the network on a table of tomograms; the wedge is estimated within each step, and halves are used."""
 
     method: ClassVar[str] = "one-pass"
-    # of a new network, where the tomograms have halves: in as much time as without, for each step with a denoiser
-    # takes nearly twice as long
+    # of a new network, where the tomograms have halves: in about as much time as without, for a step with a denoiser
+    # takes longer
     WITH_HALVES: ClassVar[Mapping[str, Any]] = MappingProxyType({"denoiser": 16, "steps_per_epoch": 34})
 
     iterations: int = own("iterations", 20, from_model=3)  # a model has learned most; more would teach it the noise

@@ -193,7 +193,7 @@ def corrector(
         made = made_of(source)
         if twice:
             made = (made + half_turn(made_of(half_turn(source)))) / 2
-        if denoise is None:
+        if denoise is None and network.leaves_grid:
             made = source + without_grid(made - source)
         made = made[..., 0]
         if strength is not None:

@@ -20,10 +20,9 @@ if TYPE_CHECKING:
 
 LEAK = 0.05
 WEIGHT_DEVIATION = 0.02
-# layers that end the network before its denoiser and that give the features for it; the denoiser's last
-UNDENOISED = "add"
+UNDENOISED = "add"  # the layer that ends the network before its denoiser
 DENOISER = "denoiser"  # the names of its layers begin so
-FEATURES, TAKEN = f"{DENOISER}_up", f"{DENOISER}_out"
+FEATURES, TAKEN = f"{DENOISER}_up", f"{DENOISER}_out"  # its layers that give it features, and its last
 
 
 def cube_size_warning(cube_size: int) -> str | None:
