@@ -17,7 +17,8 @@ from unittest import mock
 from isonet_scipion.engine.io.model_metadata import ModelMetadata
 from isonet_scipion.engine.network.model_file import load_model, save_model
 from isonet_scipion.engine.network.unet import build_unet
-from isonet_scipion.engine.settings import OnePassSettings, PredictSettings, ReportSettings
+from isonet_scipion.engine.settings.correction import PredictSettings, ReportSettings
+from isonet_scipion.engine.settings.training import OnePassSettings
 from isonet_scipion.engine.stages import predict, report
 
 if TYPE_CHECKING:

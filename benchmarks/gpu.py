@@ -285,7 +285,8 @@ def measure_training(method: str, cube: int, batch: int, small: bool) -> dict[st
     from isonet_scipion.engine.learning.noise_schedule import noise_sources
     from isonet_scipion.engine.network.unet import build_unet
     from isonet_scipion.engine.physics.wedge import TiltRange
-    from isonet_scipion.engine.settings import NetworkSettings, OnePassSettings
+    from isonet_scipion.engine.settings.network import NetworkSettings
+    from isonet_scipion.engine.settings.training import OnePassSettings
 
     keras.utils.set_random_seed(1)
     rng, threads, tilt = np.random.default_rng(0), min(16, os.cpu_count() or 1), TiltRange()
@@ -401,7 +402,7 @@ def stages(arguments: argparse.Namespace, deadline: float) -> None:
     from isonet_scipion.engine.io.mrc import write_volume
     from isonet_scipion.engine.network.model_file import BUILTIN_FILE, save_model
     from isonet_scipion.engine.network.unet import build_unet
-    from isonet_scipion.engine.settings import NetworkSettings
+    from isonet_scipion.engine.settings.network import NetworkSettings
 
     shape = (64, 96, 96) if arguments.small else (400, 1000, 1000)
     slab = np.random.default_rng(0).standard_normal((16, *shape[1:]), dtype=np.float32)

@@ -21,7 +21,7 @@ from isonet_scipion.engine.io.model_metadata import ModelMetadata
 from isonet_scipion.engine.io.mrc import write_volume
 from isonet_scipion.engine.network.model_file import save_model
 from isonet_scipion.engine.network.unet import build_unet
-from isonet_scipion.engine.settings import NetworkSettings
+from isonet_scipion.engine.settings.network import NetworkSettings
 
 SHAPE = (64, 128, 128)
 VOXEL_SIZE = 10.0

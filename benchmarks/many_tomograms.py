@@ -50,7 +50,7 @@ def main() -> None:
     from isonet_scipion.engine.io.mrc import write_volume
     from isonet_scipion.engine.network.model_file import save_model
     from isonet_scipion.engine.network.unet import build_unet
-    from isonet_scipion.engine.settings import NetworkSettings
+    from isonet_scipion.engine.settings.network import NetworkSettings
     from isonet_scipion.protocols import ProtIsoNetImportModel, ProtIsoNetPredict
 
     rng, whole = np.random.default_rng(0), {}

@@ -46,7 +46,7 @@ def measure(arguments: argparse.Namespace, batch: int) -> tuple[float, float, fl
 
     from isonet_scipion.engine.learning.epoch import PairSource, cached, compile_model, train_epoch
     from isonet_scipion.engine.network.unet import build_unet
-    from isonet_scipion.engine.settings import NetworkSettings
+    from isonet_scipion.engine.settings.network import NetworkSettings
 
     class ReadyBatch(PairSource):
         def batch(self, numbers, seed):

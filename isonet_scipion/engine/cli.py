@@ -31,7 +31,7 @@ from isonet_scipion.engine.serving import serve
 
 if TYPE_CHECKING:
     from isonet_scipion.engine.command import Command
-    from isonet_scipion.engine.settings import Option
+    from isonet_scipion.engine.settings.option import Option
 
 NAME = "isonet-engine"
 # command: its module in `stages`, which holds its record; read when it is needed, since Keras and others take seconds

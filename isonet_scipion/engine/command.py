@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
-from isonet_scipion.engine.settings import Option, options
+from isonet_scipion.engine.settings.option import Option, options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

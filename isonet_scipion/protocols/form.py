@@ -18,7 +18,7 @@ from pyworkflow.protocol.params import (
 
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.physics.wedge import declared_range
-from isonet_scipion.engine.settings import options
+from isonet_scipion.engine.settings.option import options
 
 if typing.TYPE_CHECKING:
     from pyworkflow.protocol import Form, Protocol

@@ -17,7 +17,7 @@ from isonet_scipion.engine.io.mrc import Volume, open_volume
 from isonet_scipion.engine.io.shown import border_of, open_mask
 from isonet_scipion.engine.network.unet import cube_size_warning
 from isonet_scipion.engine.sampling.crops import fitting_count
-from isonet_scipion.engine.settings import ExtractSettings
+from isonet_scipion.engine.settings.preparation import ExtractSettings
 from isonet_scipion.protocols.form import OPTIONAL, SEED, Within, addOption, optionValues
 from isonet_scipion.protocols.mask_checks import maskErrors
 from isonet_scipion.protocols.streaming import FAILED_OUTPUT, ProtIsoNetTomograms, isOpen

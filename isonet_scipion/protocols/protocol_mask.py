@@ -10,7 +10,7 @@ from pyworkflow.protocol.params import PathParam
 from tomo.objects import SetOfTomograms, SetOfTomoMasks, Tomogram
 
 from isonet_scipion import convert
-from isonet_scipion.engine.settings import MakeMaskSettings
+from isonet_scipion.engine.settings.preparation import MakeMaskSettings
 from isonet_scipion.protocols.form import OPTIONAL, Within, addOption, optionValues
 from isonet_scipion.protocols.streaming import FAILED_OUTPUT, ProtIsoNetTomograms
 

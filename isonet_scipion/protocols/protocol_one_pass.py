@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from isonet_scipion import convert
 from isonet_scipion.constants import DEFOCUS_SOURCE_LABEL
 from isonet_scipion.engine.io.tomogram_table import CTF_STATE, HALF_LABELS
-from isonet_scipion.engine.settings import OnePassSettings, options
+from isonet_scipion.engine.settings.option import options
+from isonet_scipion.engine.settings.training import OnePassSettings
 from isonet_scipion.protocols.ctf_history import statesInWords
 from isonet_scipion.protocols.defocus import amplitudeWarnings, defociById, phaseWarnings, usedDefocus
 from isonet_scipion.protocols.linked_inputs import growingErrors

@@ -23,7 +23,7 @@ from isonet_scipion.engine.measure.verdict import Verdict
 from isonet_scipion.engine.network.model_file import BUILTIN, model_path, read_metadata
 from isonet_scipion.engine.physics.wedge import TILT_TOLERANCE
 from isonet_scipion.engine.serving import NAME as SERVE
-from isonet_scipion.engine.settings import PredictSettings
+from isonet_scipion.engine.settings.correction import PredictSettings
 from isonet_scipion.plugin import Plugin
 from isonet_scipion.protocols.base import EngineFailure
 from isonet_scipion.protocols.ctf_history import addCtfHistory, correctedErrors, ctfStates, statesInWords

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 from isonet_scipion.constants import CUBE_SIZE_ATTRIBUTE
 from isonet_scipion.engine.network.model_file import read_metadata
 from isonet_scipion.engine.sampling.crops import usual_cube_size
-from isonet_scipion.engine.settings import IterativeSettings, NetworkSettings, options
+from isonet_scipion.engine.settings.network import NetworkSettings
+from isonet_scipion.engine.settings.option import options
+from isonet_scipion.engine.settings.training import IterativeSettings
 from isonet_scipion.protocols.training_base import ProtIsoNetTraining
 from isonet_scipion.protocols.training_errors import network, subtomogramErrors
 from isonet_scipion.protocols.training_form import addIterativeTraining, addNetwork, addSubtomograms

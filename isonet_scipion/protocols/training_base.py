@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from isonet_scipion.engine.io.star import Star
     from isonet_scipion.engine.measure.history import EpochRecord
-    from isonet_scipion.engine.settings import TrainingSettings
+    from isonet_scipion.engine.settings.training import TrainingSettings
 
 
 SECONDS_BETWEEN_LOOKS = 5.0  # for a new model

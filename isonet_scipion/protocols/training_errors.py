@@ -9,7 +9,8 @@ from isonet_scipion import convert
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.learning.noise_schedule import noise_level
 from isonet_scipion.engine.network.model_file import BUILTIN, read_metadata
-from isonet_scipion.engine.settings import IterativeSettings, NetworkSettings
+from isonet_scipion.engine.settings.network import NetworkSettings
+from isonet_scipion.engine.settings.training import IterativeSettings
 from isonet_scipion.protocols.ctf_history import correctedErrors, ctfStates
 from isonet_scipion.protocols.defocus import ctfParameterErrors, defociById, defocusErrors
 from isonet_scipion.protocols.form import numbers, optionValues

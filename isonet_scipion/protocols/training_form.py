@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pyworkflow.protocol.params import LEVEL_ADVANCED, BooleanParam, IntParam, PointerParam
 
 from isonet_scipion.engine.conventions import CUBE_STEP
-from isonet_scipion.engine.settings import IterativeSettings, OnePassSettings
+from isonet_scipion.engine.settings.training import IterativeSettings, OnePassSettings
 from isonet_scipion.protocols.ctf_history import addCtfHistory
 from isonet_scipion.protocols.defocus import addCtfs, addDefocus, addMicroscope
 from isonet_scipion.protocols.form import OPTIONAL, SEED, Within, addContrast, addOption, addTiltRange
@@ -15,7 +15,7 @@ from isonet_scipion.protocols.form import OPTIONAL, SEED, Within, addContrast, a
 if TYPE_CHECKING:
     from pyworkflow.protocol import Form
 
-    from isonet_scipion.engine.settings import TrainingSettings
+    from isonet_scipion.engine.settings.training import TrainingSettings
 
 AT_LEAST_ONE = Within(least=1)
 FRACTION = Within(0, 0.99)

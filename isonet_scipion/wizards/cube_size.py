@@ -12,7 +12,7 @@ from pyworkflow.wizard import Wizard
 from isonet_scipion import convert
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.sampling.training_positions import USUAL_CUBE
-from isonet_scipion.engine.settings import NetworkSettings
+from isonet_scipion.engine.settings.network import NetworkSettings
 from isonet_scipion.engine.stages.extract import CROP_MARGIN
 from isonet_scipion.protocols import ProtIsoNetExtract, ProtIsoNetOnePass, ProtIsoNetRefine
 from isonet_scipion.protocols.training_errors import network

@@ -18,7 +18,7 @@ from isonet_scipion.engine.io.imod_model import read_contours
 from isonet_scipion.engine.io.other_programs import located, tell_others_here
 from isonet_scipion.engine.io.star import Star, find_table
 from isonet_scipion.engine.io.tilt_files import series_name
-from isonet_scipion.engine.settings import COORDINATE_UNITS
+from isonet_scipion.engine.settings.preparation import COORDINATE_UNITS
 
 if TYPE_CHECKING:
     from isonet_scipion.engine.arrays import Doubles, Flags, Integers

@@ -10,7 +10,7 @@ from typing import Any, Optional, get_type_hints
 
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.json_types import require_kinds
-from isonet_scipion.engine.settings import NetworkSettings
+from isonet_scipion.engine.settings.network import NetworkSettings
 
 
 def fact(default: Any = None, least: float = -math.inf, most: float = math.inf) -> Any:

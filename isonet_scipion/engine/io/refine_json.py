@@ -13,7 +13,7 @@ from typing import Any
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.files import replacing, require_file
 from isonet_scipion.engine.io.json_types import require_kinds
-from isonet_scipion.engine.settings import training_options
+from isonet_scipion.engine.settings.training import training_options
 
 MODEL_SUFFIXES = ("keras", "h5")  # of ours, of IsoNet 0.2
 CHOSEN = "chosen_iteration"  # whose model is to be taken, so far, in refine_iterNN.json

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from isonet_scipion.engine.learning.state import RunState
     from isonet_scipion.engine.physics.back_projected_noise import Noise
     from isonet_scipion.engine.process.device import Devices
-    from isonet_scipion.engine.settings import IterativeSettings
+    from isonet_scipion.engine.settings.training import IterativeSettings
 
 MARK_OF_ESTIMATES = MARK + b"estimate of a training"
 

@@ -26,7 +26,7 @@ class Losses(NamedTuple):
 class Method(Protocol[Batches]):
     """A way of training; `iterative.Iterative` and `one_pass.OnePass`, which share nothing but this.
 
-    A third one needs a class with these, its settings (`settings.METHODS`), what its table is known by
+    A third one needs a class with these, its settings (`settings.training.METHODS`), what its table is known by
     (`stages.refine.TABLES`), and a function that makes a run of it of such a table (`stages.refine.STARTS`).
     """
 

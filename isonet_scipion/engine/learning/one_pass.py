@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from isonet_scipion.engine.learning.state import RunState
     from isonet_scipion.engine.physics.back_projected_noise import Noise
     from isonet_scipion.engine.process.device import Devices
-    from isonet_scipion.engine.settings import OnePassSettings
+    from isonet_scipion.engine.settings.training import OnePassSettings
 
 log = logging.getLogger(__name__)
 AVERAGING = 0.98  # momentum of the running average of the weights for VIEWS pairs: over the last 100 pairs

@@ -46,7 +46,7 @@ from isonet_scipion.engine.reporting.training_page import require_own_pictures, 
 if TYPE_CHECKING:
     from isonet_scipion.engine.io.model_metadata import ModelMetadata
     from isonet_scipion.engine.measure.withheld_agreement import Agreement
-    from isonet_scipion.engine.settings import TrainingSettings
+    from isonet_scipion.engine.settings.training import TrainingSettings
 
 log = logging.getLogger(__name__)
 # settings that may change when a run is gone on with; its folder may be moved, or given another way

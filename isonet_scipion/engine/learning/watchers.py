@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from isonet_scipion.engine.learning.state import RunState
     from isonet_scipion.engine.measure.history import EpochRecord
     from isonet_scipion.engine.process.device import Devices
-    from isonet_scipion.engine.settings import TrainingSettings
+    from isonet_scipion.engine.settings.training import TrainingSettings
 
 log = logging.getLogger(__name__)
 SECONDS_BETWEEN_STATES = 180.0

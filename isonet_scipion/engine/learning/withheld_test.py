@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from isonet_scipion.engine.arrays import Floats
     from isonet_scipion.engine.io.subtomograms import Subtomogram
     from isonet_scipion.engine.physics.wedge import TiltRange
-    from isonet_scipion.engine.settings import TrainingSettings
+    from isonet_scipion.engine.settings.training import TrainingSettings
 
 log = logging.getLogger(__name__)
 SHARE = 0.1  # of an iteration's time that the test may take

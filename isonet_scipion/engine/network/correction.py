@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from isonet_scipion.engine.arrays import Floats, Reals
     from isonet_scipion.engine.physics.wedge import TiltRange
     from isonet_scipion.engine.physics.wedge_strength import WedgeStrength
-    from isonet_scipion.engine.settings import NetworkSettings
+    from isonet_scipion.engine.settings.network import NetworkSettings
 
 # deviation of the Gaussian that halves waves of length 1: exp(-2 (pi HALF_WIDTH)^2) = 1/2
 HALF_WIDTH = math.sqrt(math.log(2) / 2) / math.pi

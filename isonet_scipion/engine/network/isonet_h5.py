@@ -16,7 +16,7 @@ from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.files import require_file, write_whole
 from isonet_scipion.engine.network.stored_weights import require_plain
 from isonet_scipion.engine.network.unet import weighted_layers
-from isonet_scipion.engine.settings import NetworkSettings
+from isonet_scipion.engine.settings.network import NetworkSettings
 
 if TYPE_CHECKING:
     import keras

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     import keras
 
-    from isonet_scipion.engine.settings import NetworkSettings
+    from isonet_scipion.engine.settings.network import NetworkSettings
 
 STATE_FILE = "training_state.keras"  # in a refinement's folder: the model, its optimiser and how far it has come
 METADATA = "isonet.json"  # member of a .keras archive

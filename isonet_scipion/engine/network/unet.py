@@ -9,7 +9,7 @@ import numpy as np
 
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.process.device import on_device, shared_out
-from isonet_scipion.engine.settings import NetworkSettings
+from isonet_scipion.engine.settings.network import NetworkSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -23,7 +23,7 @@ from isonet_scipion.engine.io.model_metadata import ModelMetadata
 from isonet_scipion.engine.io.mrc import open_volume, read_float
 from isonet_scipion.engine.network.model_file import BUILTIN_FILE, halve, load_weights, read_facts, save_model
 from isonet_scipion.engine.process.device import choose_devices
-from isonet_scipion.engine.settings import NetworkSettings
+from isonet_scipion.engine.settings.network import NetworkSettings
 from isonet_scipion.engine.simulation.scenes import Density
 from isonet_scipion.engine.simulation.views import crops, endless_views
 

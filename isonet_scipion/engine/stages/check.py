@@ -14,7 +14,7 @@ from isonet_scipion.engine.command import Command
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.network.unet import build_unet, run_network
 from isonet_scipion.engine.process.device import choose_devices, free_memory
-from isonet_scipion.engine.settings import NetworkSettings
+from isonet_scipion.engine.settings.network import NetworkSettings
 
 PACKAGES = (
     "tensorflow",

@@ -16,7 +16,7 @@ from isonet_scipion.engine.io.tomogram_table import CTF_STATE, TomogramTable
 from isonet_scipion.engine.physics.radial_filter import Deconvolution, deconvolve
 from isonet_scipion.engine.process.disk import growth, require_space
 from isonet_scipion.engine.process.progress import Progress
-from isonet_scipion.engine.settings import DeconvSettings
+from isonet_scipion.engine.settings.preparation import DeconvSettings
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from isonet_scipion.engine.io.files import require_kept
 from isonet_scipion.engine.network.isonet_h5 import require_own_legacy, save_legacy
 from isonet_scipion.engine.network.model_file import load_model
 from isonet_scipion.engine.process.device import choose_devices
-from isonet_scipion.engine.settings import IterativeSettings
+from isonet_scipion.engine.settings.training import IterativeSettings
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from isonet_scipion.engine.io.files import require_kept
 from isonet_scipion.engine.io.relion import NAME, from_scratch, with_denoised
 from isonet_scipion.engine.io.star import read_star, table_to_replace, write_star
 from isonet_scipion.engine.io.tomogram_table import TomogramTable
-from isonet_scipion.engine.settings import ExportRelionSettings
+from isonet_scipion.engine.settings.correction import ExportRelionSettings
 
 log = logging.getLogger(__name__)
 

@@ -28,7 +28,7 @@ from isonet_scipion.engine.network.unet import cube_size_warning
 from isonet_scipion.engine.process.disk import growth, require_space
 from isonet_scipion.engine.process.progress import Progress
 from isonet_scipion.engine.sampling.crops import allowed_range, crop, random_centres
-from isonet_scipion.engine.settings import ExtractSettings
+from isonet_scipion.engine.settings.preparation import ExtractSettings
 
 if TYPE_CHECKING:
     from isonet_scipion.engine.physics.borders import Border

@@ -19,7 +19,7 @@ from isonet_scipion.engine.process.disk import growth, require_space
 from isonet_scipion.engine.process.progress import Progress
 from isonet_scipion.engine.sampling.boundary import boundary_mask
 from isonet_scipion.engine.sampling.mask import BINNING, sample_mask
-from isonet_scipion.engine.settings import MakeMaskSettings
+from isonet_scipion.engine.settings.preparation import MakeMaskSettings
 
 if TYPE_CHECKING:
     from isonet_scipion.engine.arrays import Flags

@@ -50,7 +50,7 @@ from isonet_scipion.engine.reporting.comparison_figure import save_comparison
 from isonet_scipion.engine.reporting.pages import require_own_page, write_tomograms_page
 from isonet_scipion.engine.reporting.picture import require_own_picture
 from isonet_scipion.engine.sampling.even_boxes import box_side, cut
-from isonet_scipion.engine.settings import PredictSettings
+from isonet_scipion.engine.settings.correction import PredictSettings
 from isonet_scipion.engine.stages.report import Reporter, claim_confidence, sample_of
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ if TYPE_CHECKING:
     from isonet_scipion.engine.physics.wedge import TiltRange
     from isonet_scipion.engine.physics.wedge_strength import WedgeStrength
     from isonet_scipion.engine.sampling.mask_values import Mask
-    from isonet_scipion.engine.settings import NetworkSettings
+    from isonet_scipion.engine.settings.network import NetworkSettings
 
 log = logging.getLogger(__name__)
 # at full resolution, of all channels there, that a network holds at once: XLA holds 4 (joined ones, what they are made

@@ -47,7 +47,7 @@ from isonet_scipion.engine.physics.ctf import require_plausible_defocus
 from isonet_scipion.engine.physics.wedge import TiltRange, declared_range
 from isonet_scipion.engine.process.disk import growth, require_space
 from isonet_scipion.engine.sampling.crops import usual_cube_size
-from isonet_scipion.engine.settings import PrepareStarSettings, PrepareSubtomoStarSettings
+from isonet_scipion.engine.settings.preparation import PrepareStarSettings, PrepareSubtomoStarSettings
 
 log = logging.getLogger(__name__)
 TILTS = ("rlnTiltMin", "rlnTiltMax")

@@ -40,12 +40,12 @@ from isonet_scipion.engine.physics.ctf import first_peak
 from isonet_scipion.engine.process.device import Devices, choose_devices
 from isonet_scipion.engine.process.disk import require_space
 from isonet_scipion.engine.sampling.training_positions import crop_side, fitting_cube
-from isonet_scipion.engine.settings import (
+from isonet_scipion.engine.settings.option import options
+from isonet_scipion.engine.settings.training import (
     METHODS,
     IterativeSettings,
     OnePassSettings,
     TrainingSettings,
-    options,
     training_options,
 )
 

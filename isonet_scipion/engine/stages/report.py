@@ -27,7 +27,7 @@ from isonet_scipion.engine.process.device import choose_devices
 from isonet_scipion.engine.reporting.comparison_figure import Comparison, compare
 from isonet_scipion.engine.reporting.pages import require_own_page, write_tomograms_page
 from isonet_scipion.engine.reporting.tomogram_figure import save_report
-from isonet_scipion.engine.settings import ReportSettings
+from isonet_scipion.engine.settings.correction import ReportSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from isonet_scipion.engine.io.model_metadata import ModelMetadata
     from isonet_scipion.engine.physics.borders import Border
     from isonet_scipion.engine.sampling.mask_values import Mask
-    from isonet_scipion.engine.settings import PredictSettings
+    from isonet_scipion.engine.settings.correction import PredictSettings
 
 log = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from isonet_scipion.engine.physics.borders import mirrored_into, put_back_neares
 from isonet_scipion.engine.physics.rescaling import rescale, rescaled_shape
 from isonet_scipion.engine.process.disk import growth, require_space
 from isonet_scipion.engine.process.progress import Progress
-from isonet_scipion.engine.settings import ResizeSettings
+from isonet_scipion.engine.settings.preparation import ResizeSettings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -91,7 +91,7 @@ def test_wrong_input_ends_with_one_line_and_no_output(project, run):
     from isonet_scipion.engine.io.model_metadata import ModelMetadata
     from isonet_scipion.engine.network.model_file import save_model
     from isonet_scipion.engine.network.unet import build_unet
-    from isonet_scipion.engine.settings import NetworkSettings
+    from isonet_scipion.engine.settings.network import NetworkSettings
 
     tiny = NetworkSettings(filter_base=2, unet_depth=2)
     save_model(project / "good.keras", build_unet(tiny), ModelMetadata(tiny))

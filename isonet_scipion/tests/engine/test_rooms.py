@@ -12,9 +12,9 @@ PACKAGE = Path(__file__).resolve().parents[2]
 ENGINE = PACKAGE / "engine"
 PREFIX = "isonet_scipion.engine"
 # from the lowest up: a room imports those before it
-ROOMS = ("process", "physics", "sampling", "measure", "io", "network", "reporting", "learning", "stages")
+ROOMS = ("settings", "process", "physics", "sampling", "measure", "io", "network", "reporting", "learning", "stages")
 ASIDE = "simulation"  # imported by no room; it imports those below learning
-SHARED = ("arrays", "command", "conventions", "errors", "settings")  # modules of the engine itself
+SHARED = ("arrays", "command", "conventions", "errors")  # modules of the engine itself
 ARRAYS = {"numpy", "scipy"}
 FORMATS = {"csv", "emtable", "h5py", "imodmodel", "json", "mrcfile", "numcodecs", "zarr", "zipfile"}
 KERAS = {"keras"}
@@ -22,6 +22,7 @@ BACKENDS = {"jax", "tensorflow", "torch"}
 PICTURES = {"matplotlib", "html", "jinja2"}
 # third-party and format modules that a room may import; what no room lists (click, psutil, ...) is free
 ALLOWED = {
+    "settings": set(),
     "process": KERAS | BACKENDS,  # for `device`; see below
     "physics": ARRAYS,
     "sampling": ARRAYS,

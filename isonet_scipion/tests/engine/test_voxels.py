@@ -19,7 +19,7 @@ from isonet_scipion.engine.network.model_file import save_model  # noqa: E402
 from isonet_scipion.engine.network.unet import build_unet  # noqa: E402
 from isonet_scipion.engine.physics.grey_scale import measure  # noqa: E402
 from isonet_scipion.engine.physics.wedge import TiltRange  # noqa: E402
-from isonet_scipion.engine.settings import NetworkSettings  # noqa: E402
+from isonet_scipion.engine.settings.network import NetworkSettings  # noqa: E402
 from isonet_scipion.engine.simulation.phantom import Example  # noqa: E402
 
 BEFORE, AFTER = 12, 16  # voxels of padding along y

@@ -13,7 +13,7 @@ from isonet_scipion.engine.io.mrc import write_volume
 from isonet_scipion.engine.io.star import Star, write_star
 from isonet_scipion.engine.network.model_file import save_model
 from isonet_scipion.engine.network.unet import build_unet
-from isonet_scipion.engine.settings import NetworkSettings
+from isonet_scipion.engine.settings.network import NetworkSettings
 from isonet_scipion.tests.engine.conftest import run  # noqa: F401  (a fixture)
 
 SHAPE = (24, 32, 36)

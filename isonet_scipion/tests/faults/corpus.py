@@ -18,7 +18,7 @@ from isonet_scipion.engine.io.mrc import write_volume
 from isonet_scipion.engine.network.isonet_h5 import save_legacy
 from isonet_scipion.engine.network.model_file import METADATA, save_model
 from isonet_scipion.engine.network.unet import build_unet
-from isonet_scipion.engine.settings import NetworkSettings
+from isonet_scipion.engine.settings.network import NetworkSettings
 from isonet_scipion.tests.faults.conftest import SHAPE, TINY, VOXEL_SIZE, table, voxels
 
 DECONV, MASK, EXTRACT = ("deconv",), ("make_mask", "--patch_size=2"), ("extract", "--cube_size=8", "--crop_size=10")

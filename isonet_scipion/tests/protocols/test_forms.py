@@ -12,13 +12,9 @@ from pyworkflow.protocol.params import ElementGroup
 
 import isonet_scipion
 from isonet_scipion import bibtex, convert, protocols
-from isonet_scipion.engine.settings import (
-    DeconvSettings,
-    ExtractSettings,
-    IterativeSettings,
-    OnePassSettings,
-    PredictSettings,
-)
+from isonet_scipion.engine.settings.correction import PredictSettings
+from isonet_scipion.engine.settings.preparation import DeconvSettings, ExtractSettings
+from isonet_scipion.engine.settings.training import IterativeSettings, OnePassSettings
 from isonet_scipion.protocols.form import commandOptions, optionValues
 
 CLASSES = [getattr(protocols, name) for name in protocols.__all__]

@@ -14,7 +14,7 @@ from isonet_scipion.engine.io.model_metadata import ModelMetadata
 from isonet_scipion.engine.io.star import read_star
 from isonet_scipion.engine.network.model_file import save_model
 from isonet_scipion.engine.network.unet import build_unet
-from isonet_scipion.engine.settings import NetworkSettings
+from isonet_scipion.engine.settings.network import NetworkSettings
 from isonet_scipion.protocols import (
     ProtIsoNetDeconv,
     ProtIsoNetExport,

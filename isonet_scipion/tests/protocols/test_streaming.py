@@ -280,7 +280,7 @@ class TestIsoNetStreaming(LiveTest):
         from isonet_scipion.engine.io.model_metadata import ModelMetadata
         from isonet_scipion.engine.network.model_file import save_model
         from isonet_scipion.engine.network.unet import build_unet
-        from isonet_scipion.engine.settings import NetworkSettings
+        from isonet_scipion.engine.settings.network import NetworkSettings
 
         path, settings = self.raw / "model.keras", NetworkSettings(filter_base=4, unet_depth=2)
         save_model(path, build_unet(settings), ModelMetadata(settings, voxel_size=VOXEL_SIZE))

@@ -30,7 +30,7 @@ from isonet_scipion.engine.physics.grey_scale import GreyScale  # noqa: E402
 from isonet_scipion.engine.physics.radial_filter import Deconvolution, PhaseFlip, deconvolve  # noqa: E402
 from isonet_scipion.engine.physics.transfer import Transfer  # noqa: E402
 from isonet_scipion.engine.physics.wedge import TiltRange, apply_wedge  # noqa: E402
-from isonet_scipion.engine.settings import NetworkSettings  # noqa: E402
+from isonet_scipion.engine.settings.network import NetworkSettings  # noqa: E402
 from isonet_scipion.engine.simulation.phantom import make_truth  # noqa: E402
 from isonet_scipion.engine.stages.report import Reporter  # noqa: E402
 

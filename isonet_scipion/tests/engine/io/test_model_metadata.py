@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from isonet_scipion.engine.io.model_metadata import ModelMetadata
-from isonet_scipion.engine.settings import NetworkSettings
+from isonet_scipion.engine.settings.network import NetworkSettings
 
 KNOWN = ModelMetadata(
     NetworkSettings(filter_base=4), 10.0, -60.0, 54.0, False, True, 48, 3, True, True, 48, True, 300.0, 2.7, True

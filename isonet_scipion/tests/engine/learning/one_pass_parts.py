@@ -11,7 +11,7 @@ from isonet_scipion.engine.learning.one_pass_step import OnePassModel, weighted_
 from isonet_scipion.engine.network.unet import build_unet  # noqa: E402
 from isonet_scipion.engine.physics.grey_scale import GreyScale  # noqa: E402
 from isonet_scipion.engine.physics.wedge import TiltRange  # noqa: E402
-from isonet_scipion.engine.settings import NetworkSettings  # noqa: E402
+from isonet_scipion.engine.settings.network import NetworkSettings  # noqa: E402
 
 TINY = NetworkSettings(filter_base=2, unet_depth=1, convs_per_depth=2, drop_out=0.0, stem=2)
 TILT = TiltRange(-40.0, 55.0)

@@ -7,7 +7,7 @@ keras = pytest.importorskip("keras")
 
 from isonet_scipion.engine.learning.one_pass import OnePass  # noqa: E402
 from isonet_scipion.engine.network.unet import NetworkSettings, build_unet  # noqa: E402
-from isonet_scipion.engine.settings import OnePassSettings  # noqa: E402
+from isonet_scipion.engine.settings.training import OnePassSettings  # noqa: E402
 
 
 @pytest.mark.parametrize(("size", "kept"), [(1e-3, 1e-3), (0.5, 0.5), (1.0, 1.0), (40.0, 1.0), (1e6, 1.0)])

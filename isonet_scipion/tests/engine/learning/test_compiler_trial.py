@@ -17,7 +17,7 @@ from isonet_scipion.engine.learning.compiler_trial import LEAST_STEPS, settle  #
 from isonet_scipion.engine.learning.epoch import fit_epoch, seed_dropout  # noqa: E402
 from isonet_scipion.engine.learning.state import RunState  # noqa: E402
 from isonet_scipion.engine.network.unet import build_unet  # noqa: E402
-from isonet_scipion.engine.settings import NetworkSettings  # noqa: E402
+from isonet_scipion.engine.settings.network import NetworkSettings  # noqa: E402
 from isonet_scipion.tests.engine.learning.one_pass_parts import (  # noqa: E402
     TINY,
     OnePassModel,

@@ -24,7 +24,7 @@ import tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from isonet_scipion.engine.network.unet import build_unet, run_network
-from isonet_scipion.engine.settings import NetworkSettings
+from isonet_scipion.engine.settings.network import NetworkSettings
 from isonet_scipion.engine.learning.pairs import prepare
 from isonet_scipion.engine.learning.epoch import PairSource, train_epoch
 from isonet_scipion.engine.physics.wedge import TiltRange

@@ -17,7 +17,7 @@ from isonet_scipion.engine.learning.iterative import Iterative  # noqa: E402
 from isonet_scipion.engine.learning.pairs import filled_target, first_estimate, prepare  # noqa: E402
 from isonet_scipion.engine.learning.state import RunState  # noqa: E402
 from isonet_scipion.engine.learning.withheld_test import withhold_from_subtomogram  # noqa: E402
-from isonet_scipion.engine.settings import IterativeSettings  # noqa: E402
+from isonet_scipion.engine.settings.training import IterativeSettings  # noqa: E402
 
 SIZE, CUBE = 12, 8
 

@@ -11,7 +11,8 @@ from isonet_scipion.engine.learning.epoch import compile_model  # noqa: E402
 from isonet_scipion.engine.learning.method import Losses  # noqa: E402
 from isonet_scipion.engine.learning.run import Run  # noqa: E402 (imports Keras)
 from isonet_scipion.engine.network.unet import build_unet  # noqa: E402
-from isonet_scipion.engine.settings import IterativeSettings, NetworkSettings  # noqa: E402
+from isonet_scipion.engine.settings.network import NetworkSettings  # noqa: E402
+from isonet_scipion.engine.settings.training import IterativeSettings  # noqa: E402
 
 
 class Greedy:

@@ -27,7 +27,7 @@ from isonet_scipion.engine.network.unet import denoises  # noqa: E402
 from isonet_scipion.engine.physics.grey_scale import normalise  # noqa: E402
 from isonet_scipion.engine.physics.wedge import TiltRange, apply_wedge  # noqa: E402
 from isonet_scipion.engine.sampling.training_positions import MARGIN, crop_side, fitting_cube  # noqa: E402
-from isonet_scipion.engine.settings import OnePassSettings  # noqa: E402
+from isonet_scipion.engine.settings.training import OnePassSettings  # noqa: E402
 from isonet_scipion.engine.simulation.phantom import make_truth  # noqa: E402
 
 RUN = (

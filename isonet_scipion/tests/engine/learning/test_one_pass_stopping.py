@@ -33,7 +33,7 @@ from isonet_scipion.engine.network.unet import build_unet  # noqa: E402
 from isonet_scipion.engine.physics.wedge import TiltRange  # noqa: E402
 from isonet_scipion.engine.physics.withheld_tilts import withheld_part  # noqa: E402
 from isonet_scipion.engine.process import disk  # noqa: E402
-from isonet_scipion.engine.settings import NetworkSettings  # noqa: E402
+from isonet_scipion.engine.settings.network import NetworkSettings  # noqa: E402
 from isonet_scipion.engine.simulation.phantom import make_truth  # noqa: E402
 
 RUN = (

@@ -8,7 +8,7 @@ choose_devices()
 from isonet_scipion.engine.learning import watchers  # noqa: E402
 from isonet_scipion.engine.learning.run import Run  # noqa: E402 (imports Keras)
 from isonet_scipion.engine.learning.watchers import StateFile  # noqa: E402
-from isonet_scipion.engine.settings import IterativeSettings  # noqa: E402
+from isonet_scipion.engine.settings.training import IterativeSettings  # noqa: E402
 
 
 def test_the_state_is_written_at_first_at_iterations_ends_and_by_time(monkeypatch, tmp_path):

@@ -23,7 +23,7 @@ from isonet_scipion.engine.learning.withheld_test import (  # noqa: E402
 from isonet_scipion.engine.physics.grey_scale import GreyScale  # noqa: E402
 from isonet_scipion.engine.physics.wedge import TiltRange  # noqa: E402
 from isonet_scipion.engine.physics.withheld_tilts import narrowed, withheld_part  # noqa: E402
-from isonet_scipion.engine.settings import OnePassSettings  # noqa: E402
+from isonet_scipion.engine.settings.training import OnePassSettings  # noqa: E402
 from isonet_scipion.engine.simulation.phantom import make_truth  # noqa: E402
 
 TILT, SHAPE = TiltRange(-50.0, 62.0), (40, 56, 64)

@@ -34,7 +34,7 @@ def test_no_network_leaves_one_whatever_its_weights(pool):
     from isonet_scipion.engine.network.correction import corrector
     from isonet_scipion.engine.network.unet import build_unet, run_network
     from isonet_scipion.engine.physics.wedge import TiltRange
-    from isonet_scipion.engine.settings import NetworkSettings
+    from isonet_scipion.engine.settings.network import NetworkSettings
 
     def made(fine):
         """What it adds to a noisy slab of ice, with weights and offsets drawn at random, and what is kept of this."""

@@ -16,7 +16,7 @@ from isonet_scipion.engine.network.transforms import without  # noqa: E402
 from isonet_scipion.engine.network.unet import TAKEN, build_unet, run_network  # noqa: E402
 from isonet_scipion.engine.physics.wedge import TiltRange  # noqa: E402
 from isonet_scipion.engine.physics.wedge_strength import WedgeStrength  # noqa: E402
-from isonet_scipion.engine.settings import NetworkSettings  # noqa: E402
+from isonet_scipion.engine.settings.network import NetworkSettings  # noqa: E402
 
 SYMMETRIC, OTHER = TiltRange(-60, 60), TiltRange(-30, 66)
 

@@ -16,7 +16,7 @@ from isonet_scipion.engine.network.isonet_h5 import legacy_network, save_legacy
 from isonet_scipion.engine.network.model_file import load_model, save_model
 from isonet_scipion.engine.network.unet import build_unet, run_network
 from isonet_scipion.engine.process.device import choose_devices
-from isonet_scipion.engine.settings import NetworkSettings
+from isonet_scipion.engine.settings.network import NetworkSettings
 
 choose_devices()
 KERAS_2 = "tensorflow-cpu==2.15.*"

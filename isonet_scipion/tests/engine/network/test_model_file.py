@@ -15,7 +15,7 @@ from isonet_scipion.engine.network.tiling import automatic_tiling, isonet_tiling
 from isonet_scipion.engine.network.unet import build_unet, run_network
 from isonet_scipion.engine.physics.grey_scale import normalise
 from isonet_scipion.engine.process.device import choose_devices
-from isonet_scipion.engine.settings import NetworkSettings
+from isonet_scipion.engine.settings.network import NetworkSettings
 
 choose_devices()
 TINY = NetworkSettings(filter_base=4, unet_depth=2, convs_per_depth=2)

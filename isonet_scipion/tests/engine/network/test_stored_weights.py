@@ -15,7 +15,7 @@ from isonet_scipion.engine.network.isonet_h5 import save_legacy
 from isonet_scipion.engine.network.model_file import load_model, load_weights, save_model
 from isonet_scipion.engine.network.unet import build_unet
 from isonet_scipion.engine.process.device import choose_devices
-from isonet_scipion.engine.settings import NetworkSettings
+from isonet_scipion.engine.settings.network import NetworkSettings
 
 choose_devices()
 TINY = NetworkSettings(filter_base=2, unet_depth=1, convs_per_depth=2)

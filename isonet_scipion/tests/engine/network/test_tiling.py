@@ -17,7 +17,7 @@ from isonet_scipion.engine.network.model_file import BUILTIN_FILE, read_metadata
 from isonet_scipion.engine.network.tiling import HALO, RAMP, Tiling, automatic_tiling, isonet_tiling, map_tiles
 from isonet_scipion.engine.network.unet import build_unet
 from isonet_scipion.engine.process.device import Devices
-from isonet_scipion.engine.settings import NetworkSettings
+from isonet_scipion.engine.settings.network import NetworkSettings
 from isonet_scipion.engine.stages import predict
 
 SHAPES = st.tuples(*[st.integers(1, 70)] * 3)
@@ -111,7 +111,7 @@ from isonet_scipion.engine.process.device import Devices, choose_devices
 choose_devices("-1")
 import jax
 from isonet_scipion.engine.network.unet import build_unet
-from isonet_scipion.engine.settings import NetworkSettings
+from isonet_scipion.engine.settings.network import NetworkSettings
 from isonet_scipion.engine.stages import predict
 predict.free_memory = lambda _: 10 << 20
 shapes = dict(filter_base=8, unet_depth=1, convs_per_depth=2), dict(filter_base=6, unet_depth=1, stem=2, fine=4)

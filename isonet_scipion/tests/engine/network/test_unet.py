@@ -14,7 +14,7 @@ from isonet_scipion.engine.network.unet import (  # noqa: E402
     split,
     undenoised,
 )
-from isonet_scipion.engine.settings import NetworkSettings  # noqa: E402
+from isonet_scipion.engine.settings.network import NetworkSettings  # noqa: E402
 
 
 @pytest.mark.parametrize("pool", [None, (2, 2, 2)])

@@ -8,7 +8,7 @@ from isonet_scipion.engine.measure.grid import grid_peak
 from isonet_scipion.engine.network.model_file import BUILTIN, BUILTIN_FILE, halve, load_model, read_metadata, save_model
 from isonet_scipion.engine.network.unet import build_unet, run_network
 from isonet_scipion.engine.physics.grey_scale import normalise
-from isonet_scipion.engine.settings import NetworkSettings
+from isonet_scipion.engine.settings.network import NetworkSettings
 from isonet_scipion.engine.simulation.phantom import Example, through_tilts
 from isonet_scipion.engine.simulation.views import tilt_series
 

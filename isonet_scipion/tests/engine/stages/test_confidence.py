@@ -12,7 +12,7 @@ from isonet_scipion.engine.io.report_file import read_report, report_path
 from isonet_scipion.engine.io.star import read_star
 from isonet_scipion.engine.network.model_file import save_model
 from isonet_scipion.engine.network.unet import build_unet
-from isonet_scipion.engine.settings import NetworkSettings
+from isonet_scipion.engine.settings.network import NetworkSettings
 
 OURS = Path("corrected_tomos/TS_01_corrected_confidence.mrc")
 

@@ -15,7 +15,7 @@ choose_devices("-1")
 from isonet_scipion.engine.io.model_metadata import ModelMetadata  # noqa: E402
 from isonet_scipion.engine.network.model_file import save_model  # noqa: E402
 from isonet_scipion.engine.network.unet import build_unet  # noqa: E402
-from isonet_scipion.engine.settings import NetworkSettings  # noqa: E402
+from isonet_scipion.engine.settings.network import NetworkSettings  # noqa: E402
 
 SHAPE = NetworkSettings(filter_base=2, unet_depth=1, convs_per_depth=2)
 SMALL = ("--filter_base=2", "--unet_depth=1", "--convs_per_depth=2", "--stem=1", "--cube_size=16")

@@ -12,7 +12,7 @@ from isonet_scipion.engine.io.star import read_star, write_star
 from isonet_scipion.engine.network.model_file import read_metadata
 from isonet_scipion.engine.physics.wedge import TiltRange, apply_wedge
 from isonet_scipion.engine.process.device import Devices
-from isonet_scipion.engine.settings import METHODS, OnePassSettings
+from isonet_scipion.engine.settings.training import METHODS, OnePassSettings
 from isonet_scipion.engine.stages import refine as stage
 
 RUN = (

@@ -20,7 +20,7 @@ from isonet_scipion.engine.io.report_file import TomogramReport  # noqa: E402
 from isonet_scipion.engine.io.star import Star, write_star  # noqa: E402
 from isonet_scipion.engine.network.model_file import save_model  # noqa: E402
 from isonet_scipion.engine.network.unet import build_unet  # noqa: E402
-from isonet_scipion.engine.settings import NetworkSettings  # noqa: E402
+from isonet_scipion.engine.settings.network import NetworkSettings  # noqa: E402
 from isonet_scipion.engine.stages import predict as predict_stage  # noqa: E402
 
 SHAPE = NetworkSettings(filter_base=2, unet_depth=1, convs_per_depth=2)

@@ -1,24 +1,10 @@
-"""Options of the commands, and how a training's settings come out of what was given."""
+"""How a training's settings come out of what was given."""
 
 import pytest
 
-from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.settings import (
-    DeconvSettings,
-    IterativeSettings,
-    NetworkSettings,
-    OnePassSettings,
-    PrepareStarSettings,
-    options,
-    training_options,
-)
-
-
-def test_an_option_is_typed_without_the_underscore_that_python_needs_and_tells_its_default():
-    known = options(PrepareStarSettings)
-    assert known["from_"].flag == "from" and known["from_"].value_kind is str
-    assert known["average_folder"].usual == "averages" and known["average_folder"].full_help.endswith(": averages.")
-    assert known["tilt_min"].usual == "" and known["tilt_min"].full_help == known["tilt_min"].help
+from isonet_scipion.engine.settings.network import NetworkSettings
+from isonet_scipion.engine.settings.option import options
+from isonet_scipion.engine.settings.training import IterativeSettings, OnePassSettings, training_options
 
 
 def test_the_network_is_among_a_methods_options_with_its_own_defaults():
@@ -52,24 +38,6 @@ def test_what_is_left_open_is_not_taken_for_decided(left_open):
         IterativeSettings.given({**values, left_open: None}).decided()
 
 
-@pytest.mark.parametrize(
-    ("network", "divisor"),
-    [
-        (NetworkSettings(), (8, 8, 8)),
-        (NetworkSettings(unet_depth=2, stem=2), (8, 8, 8)),
-        (NetworkSettings(unet_depth=2, pool=(1, 2, 3)), (1, 4, 9)),
-    ],
-)
-def test_sides_are_multiples_of_what_is_halved(network, divisor):
-    assert network.divisor == divisor
-
-
-def test_impossible_networks_are_refused_by_the_name_of_the_option():
-    for name, value in (("kernel", (3, 3)), ("unet_depth", 0), ("convs_per_depth", 1), ("drop_out", 1.0), ("fine", -1)):
-        with pytest.raises(EngineError, match=f"^{name}:"):
-            NetworkSettings(**{name: value})
-
-
 def test_the_help_of_both_methods_says_what_is_whose_and_where_defaults_differ():
     known = training_options()
     assert next(iter(known)) == "method" and set(known["method"].choices) == {"iterative", "one-pass"}
@@ -77,27 +45,3 @@ def test_the_help_of_both_methods_says_what_is_whose_and_where_defaults_differ()
     assert known["select_subtomo_number"].help.startswith("iterative: ")
     assert known["iterations"].help.endswith("Default: 30. one-pass: 20, or 3 from a model.")
     assert "one-pass" not in known["gpuID"].help
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"filter_base": 10**9},
-        {"unet_depth": 10**6},
-        {"convs_per_depth": 10**7},
-        {"convs_per_depth": 10**5000},
-        {"stem": 17},
-        {"fine": -1},
-        {"kernel": (10**9, 1, 1)},
-        {"pool": (0, 2, 2)},
-    ],
-)
-def test_a_network_that_no_machine_holds_is_told(wrong):
-    with pytest.raises(EngineError, match=next(iter(wrong))):
-        NetworkSettings(**wrong)
-    NetworkSettings(filter_base=4096, unet_depth=10, convs_per_depth=64, stem=16, fine=1024, kernel=(64, 1, 1))
-
-
-def test_a_range_holds_for_what_is_given():
-    ncpu = options(DeconvSettings)["ncpu"]
-    assert [ncpu.allows(value) for value in (None, 0, 1, 1024, 1025)] == [True, False, True, True, False]
