@@ -180,8 +180,8 @@ class OnePass:
         is_last = state.epoch + 1 == settings.epochs
         training.then = unseen = crops(max(1, round(VALIDATION_SHARE * steps)), -1, None if is_last else coming)
         settle(self.trainer, training, state, self.devices, settings.iterations * settings.epochs * steps)
-        is_denoising = settings.network.denoiser > 0 and self.trainer.is_whole
-        return fit_epoch(self.trainer, training, unseen, on_step)._replace(with_denoiser=int(is_denoising))
+        losses = fit_epoch(self.trainer, training, unseen, on_step)
+        return losses._replace(with_denoiser=int(self._is_denoising))
 
     def _first_denoised(self) -> int:
         """The first epoch of the run with the network's denoiser; 0 where it has none, or may have been trained."""
@@ -189,6 +189,11 @@ class OnePass:
             return 0
         epochs = self.settings.iterations * self.settings.epochs
         return epochs - math.ceil(DENOISED * epochs)
+
+    @property
+    def _is_denoising(self) -> bool:
+        """Whether the step, as it is now, trains the network's denoiser."""
+        return self.settings.network.denoiser > 0 and self.trainer.is_whole
 
     def _denoises(self, epoch: int) -> bool:
         """Whether an epoch of the run trains the network with its denoiser; one that was trained is not left out."""
@@ -217,10 +222,9 @@ class OnePass:
 
     def _set_dropout(self) -> None:
         """Have no features dropped where a denoiser is trained: that blurs what it makes."""
-        is_denoising = self.settings.network.denoiser and self.trainer.is_whole
         for layer in self.network.layers:
             if isinstance(layer, keras.layers.Dropout):
-                layer.rate = 0.0 if is_denoising else self.settings.network.drop_out
+                layer.rate = 0.0 if self._is_denoising else self.settings.network.drop_out
 
     def test(self, trained: bool = True) -> Tested:
         """How well the network restores the withheld tilts; not `trained`: as if it left all as it is."""
