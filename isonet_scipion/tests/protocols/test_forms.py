@@ -66,7 +66,7 @@ def test_a_training_form_gives_options_of_its_method_and_what_is_empty_is_not_gi
     given = options(one_pass, OnePassSettings)
     empty = {"--iterations", "--learning_rate", "--drop_out", "--filter_base", "--noise_level", "--steps_per_epoch"}
     assert not empty & set(given) and given["--epochs"] == "5"
-    assert "Empty: 40; with half tomograms, unless it starts from a model, 34" in str(
+    assert "Empty: 40; with half tomograms, unless it starts from a model, 32" in str(
         one_pass.getParam("stepsPerEpoch").help
     )
     assert one_pass._iterations() == 3  # from the builtin model
