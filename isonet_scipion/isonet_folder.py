@@ -13,8 +13,9 @@ from pyworkflow.object import String
 from tomo.convert.mdoc import normalizeTSId
 from tomo.objects import SubTomogram, TomoAcquisition, Tomogram, TomoMask
 
-from isonet_scipion import convert
-from isonet_scipion.constants import CTF_STATE_ATTRIBUTE
+from isonet_scipion.constants import CTF_STATE_ATTRIBUTE, DECONVOLVED_LABEL
+from isonet_scipion.convert.files import refuseStore
+from isonet_scipion.convert.outputs import setScaleOfRow, subtomogramOf
 from isonet_scipion.engine.conventions import CORRECTED, PHASE_FLIPPED
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.mrc import open_volume
@@ -73,7 +74,7 @@ class IsoNetFolder:
     def file(self, name: str) -> str:
         """Absolute path of a file that a table names; raises an EngineError if it is not a readable volume."""
         path = os.path.join(self.path, name)
-        convert.refuseStore(path)
+        refuseStore(path)
         return os.path.abspath(open_volume(path).path)
 
     def tomograms(self, version: str, link: Callable[[str, str], str]) -> list[Tomogram]:
@@ -97,7 +98,7 @@ class IsoNetFolder:
                 halves = zip(("even", "odd"), map(self.file, entry.halves()))
                 tomogram.setHalfMaps([link(half, f"{kind}/{tsId}") for kind, half in halves])
             if version == "correctedTomograms":
-                convert.setScaleOfRow(tomogram, self.table, row)
+                setScaleOfRow(tomogram, self.table, row)
             found.append(tomogram)
         return found
 
@@ -123,12 +124,12 @@ class IsoNetFolder:
             tsId = tiltSeriesId(star.text(row, "rlnTomoName") or (match[1] if match else stem))
             if tsId not in byId:
                 raise EngineError(str(path), f"no tomogram is named {tsId}, as {stem} is", "Add it to the table.")
-            if star.text(row, convert.DECONVOLVED_LABEL) is None:
+            if star.text(row, DECONVOLVED_LABEL) is None:
                 # IsoNet 0.2 does not say it, but takes the deconvolved tomogram where there is one
                 source = self.table.rows[self.ids.index(tsId)]
-                star.set(row, convert.DECONVOLVED_LABEL, int(self._isDeconvolved(source)))
+                star.set(row, DECONVOLVED_LABEL, int(self._isDeconvolved(source)))
             file = link(self.file(row["rlnImageName"]), stem)
-            found.append(convert.subtomogramOf(star, row, byId[tsId], byId[tsId].getAcquisition(), file))
+            found.append(subtomogramOf(star, row, byId[tsId], byId[tsId].getAcquisition(), file))
         return found
 
     def invertedIds(self) -> list[str]:

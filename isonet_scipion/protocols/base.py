@@ -20,7 +20,7 @@ from pyworkflow.exceptions import PyworkflowException
 from pyworkflow.protocol.constants import GPU_LIST, MODE_RESTART, USE_GPU
 from pyworkflow.protocol.params import BooleanParam, StringParam
 
-from isonet_scipion.convert import fileName
+from isonet_scipion.convert.files import fileName
 from isonet_scipion.engine.io.outcome import read_outcome
 from isonet_scipion.engine.process.last_words import ending_words
 from isonet_scipion.engine.process.parent_watch import PARENT

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Mapping, Optional
 
 from pyworkflow.protocol.params import FloatParam, PointerParam
 
-from isonet_scipion import convert
+from isonet_scipion.convert.acquisition import Optics, hasPhaseShift, zeroTiltDefocus
+from isonet_scipion.convert.sets import enabled
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.physics.ctf import CtfParameters, require_plausible_defocus
 from isonet_scipion.protocols.form import OPTIONAL, Within, addOption
@@ -75,8 +76,8 @@ def sourcedDefoci(
     protocol: Protocol, tsIds: Iterable[str], isLeftOut: bool = False
 ) -> dict[str, tuple[float | None, str]]:
     """As `defociById`, each with where it is from: CTF or form."""
-    ctfs = convert.enabled(protocol.inputCtfs.get())
-    known = {ctf.getTsId(): convert.zeroTiltDefocus(ctf) for ctf in ctfs}
+    ctfs = enabled(protocol.inputCtfs.get())
+    known = {ctf.getTsId(): zeroTiltDefocus(ctf) for ctf in ctfs}
     rest = None if isLeftOut else protocol.defocus.get()
     return {tsId: (rest, FORM) if known.get(tsId) is None else (known[tsId], CTF) for tsId in tsIds}
 
@@ -117,7 +118,7 @@ def _implausible(defoci: Defoci) -> list[str]:
     return told
 
 
-def ctfParameterErrors(protocol: Protocol, optics: Iterable[convert.Optics]) -> list[str]:
+def ctfParameterErrors(protocol: Protocol, optics: Iterable[Optics]) -> list[str]:
     """Which of voltage and aberration neither form nor acquisition has."""
     optics, errors = list(optics), []
     if protocol.voltage.get() is None and any(o.voltage is None for o in optics):
@@ -132,11 +133,11 @@ def ctfParameterErrors(protocol: Protocol, optics: Iterable[convert.Optics]) -> 
 def phaseWarnings(protocol: Protocol, defoci: Defoci, remedy: str) -> list[str]:
     """That the CTF here is not that of a phase plate, where there is one; and `remedy`."""
     ctfs = protocol.inputCtfs.get()
-    shifted = [] if ctfs is None else [ctf.getTsId() for ctf in convert.enabled(ctfs) if convert.hasPhaseShift(ctf)]
+    shifted = [] if ctfs is None else [ctf.getTsId() for ctf in enabled(ctfs) if hasPhaseShift(ctf)]
     return [f"Phase plate: {', '.join(shifted)}: phase shifts are not supported. {remedy}"] if shifted else []
 
 
-def amplitudeWarnings(tomograms: Mapping[str, Tomogram], optics: Iterable[convert.Optics]) -> list[str]:
+def amplitudeWarnings(tomograms: Mapping[str, Tomogram], optics: Iterable[Optics]) -> list[str]:
     """Whose amplitude contrast is not known."""
     unknown = [tsId for tsId, o in zip(tomograms, optics) if o.amplitudeContrast is None]
     if not unknown:

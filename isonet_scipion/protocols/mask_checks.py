@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from isonet_scipion import convert
+from isonet_scipion.convert.files import fileErrors
+from isonet_scipion.convert.sets import enabled
 from isonet_scipion.protocols.streaming import idErrors, sameSampling
 
 if TYPE_CHECKING:
@@ -20,9 +21,9 @@ def maskErrors(masks: SetOfTomoMasks, tomograms: Mapping[str, Tomogram], samplin
             f"The masks have {masks.getSamplingRate():.2f} Å/px, the tomograms {samplingRate:.2f}: "
             "make masks of these tomograms."
         )
-    unreadable = convert.fileErrors(convert.enabled(masks))
+    unreadable = fileErrors(enabled(masks))
     errors += [f"*Masks*: {error}" for error in unreadable.values()]
-    ofMasks = {mask.getTsId(): mask.getDim() for mask in convert.enabled(masks) if mask.getTsId() not in unreadable}
+    ofMasks = {mask.getTsId(): mask.getDim() for mask in enabled(masks) if mask.getTsId() not in unreadable}
     other = [tsId for tsId, tomogram in tomograms.items() if ofMasks.get(tsId, tomogram.getDim()) != tomogram.getDim()]
     if other:
         errors.append(f"The masks of {', '.join(other)} have another size than the tomograms.")

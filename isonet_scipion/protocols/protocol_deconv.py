@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from pyworkflow.protocol.params import BooleanParam
 
-from isonet_scipion import convert
 from isonet_scipion.constants import DEFOCUS_SOURCE_LABEL
+from isonet_scipion.convert.files import halfMaps
+from isonet_scipion.convert.outputs import processedTomogram
 from isonet_scipion.engine.conventions import PHASE_FLIPPED
 from isonet_scipion.engine.io.tomogram_table import CTF_STATE
 from isonet_scipion.engine.settings.preparation import DeconvSettings
@@ -132,7 +133,7 @@ class ProtIsoNetDeconv(ProtIsoNetTomograms):
         self._runEngine("deconv", [table], options, name=tsId)
         halves = self._halfFiles("rlnDeconvTomoName", tsId)
         path = self._outputFile("rlnDeconvTomoName", tsId)
-        self._append(convert.processedTomogram(tomogram, path, ctfCorrected=True, halves=halves))
+        self._append(processedTomogram(tomogram, path, ctfCorrected=True, halves=halves))
 
     def _falloff(self, samplingRate: float) -> float:
         """The falloff that is given, else the one that suits the voxel size (A)."""
@@ -174,7 +175,7 @@ class ProtIsoNetDeconv(ProtIsoNetTomograms):
     def _results(self, output: SetOfTomograms) -> list[str]:
         used = (self._usedOf(label).values() for label in ("rlnDefocus", DEFOCUS_SOURCE_LABEL))
         states = statesInWords(self._usedOf(CTF_STATE).values())
-        halves = sum(bool(convert.halfMaps(tomogram)) for tomogram in output)
+        halves = sum(bool(halfMaps(tomogram)) for tomogram in output)
         more = [f"Half tomograms: {halves} of {output.getSize()}."] if halves else []
         return [*super()._results(output), *more, usedDefocus(*used), f"{states} Filter: {self._strength(output)}."]
 

@@ -10,8 +10,12 @@ from pyworkflow.protocol.params import FileParam, FloatParam, PointerParam
 from pyworkflow.utils import cleanPath, cleanPattern
 from tomo.objects import SetOfTomograms
 
-from isonet_scipion import convert
 from isonet_scipion.constants import CUBE_SIZE_ATTRIBUTE
+from isonet_scipion.convert.acquisition import ownAcquisition, readOptics
+from isonet_scipion.convert.files import asMrc, fileErrors, fileName, halfMaps, halfNames, halvesError, linkSubtomogram
+from isonet_scipion.convert.outputs import scaleOf
+from isonet_scipion.convert.rows import subtomogramRow, tomogramRow, writeTable
+from isonet_scipion.convert.sets import enabled, enabledIds
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.number_formats import SCALE
 from isonet_scipion.engine.io.relion import NAME
@@ -106,14 +110,14 @@ class ProtIsoNetExport(ProtIsoNetBase):
         cleanPattern(self._getExtraPath("*.mrc"))  # converted volumes
         masks, corrected = self._files("inputMasks"), self._files("inputCorrected")
         tomograms, states, rows = self.inputTomograms.get(), ctfStates(self), []
-        ofAll, scales = convert.ownAcquisition(tomograms), self._scales()
-        for index, tomogram in enumerate([item.clone() for item in convert.enabled(tomograms)], 1):
+        ofAll, scales = ownAcquisition(tomograms), self._scales()
+        for index, tomogram in enumerate([item.clone() for item in enabled(tomograms)], 1):
             tsId = tomogram.getTsId()
-            row = convert.tomogramRow(
+            row = tomogramRow(
                 tsId,
-                self._mrc(tomogram.getFileName(), convert.fileName(tsId)),
+                self._mrc(tomogram.getFileName(), fileName(tsId)),
                 tomogram.getSamplingRate(),
-                convert.readOptics(tomogram.getAcquisition(), ofAll),
+                readOptics(tomogram.getAcquisition(), ofAll),
                 index,
                 ctfState=states.get(tsId),
                 halves=self._halves(tomogram),
@@ -124,21 +128,21 @@ class ProtIsoNetExport(ProtIsoNetBase):
             if any(scale != 1 for scale in scales.values()):
                 row[SCALE] = f"{scales.get(tsId, 1):.7g}"
             rows.append({"rlnDeconvTomoName": "None", **row})
-        convert.writeTable(self._getExtraPath(TOMOGRAMS), rows)
+        writeTable(self._getExtraPath(TOMOGRAMS), rows)
 
     def subtomogramsStep(self, made: str) -> None:
         """Write IsoNet's table of subtomograms."""
         subtomograms = self.inputSubtomograms.get()
         rate, crop, rows = subtomograms.getSamplingRate(), subtomograms.getDim()[0], []
-        folder, ofAll = self._getExtraPath("subtomo"), convert.ownAcquisition(subtomograms)
+        folder, ofAll = self._getExtraPath("subtomo"), ownAcquisition(subtomograms)
         os.makedirs(folder, exist_ok=True)
-        for index, subtomogram in enumerate(convert.enabled(subtomograms), 1):
+        for index, subtomogram in enumerate(enabled(subtomograms), 1):
             path = os.path.abspath(os.path.join(folder, f"subtomogram_{index:06d}.mrc"))
-            convert.linkSubtomogram(subtomogram, path, rate)
-            optics = convert.readOptics(subtomogram.getAcquisition(), ofAll)
+            linkSubtomogram(subtomogram, path, rate)
+            optics = readOptics(subtomogram.getAcquisition(), ofAll)
             cube = subtomogram.getAttributeValue(CUBE_SIZE_ATTRIBUTE) or usual_cube_size(crop)
-            rows.append(convert.subtomogramRow(index, path, subtomogram, cube, crop, rate, optics))
-        convert.writeTable(self._getExtraPath(SUBTOMOGRAMS), rows)
+            rows.append(subtomogramRow(index, path, subtomogram, cube, crop, rate, optics))
+        writeTable(self._getExtraPath(SUBTOMOGRAMS), rows)
 
     def relionStep(self, made: str) -> None:
         """Write RELION's table of tomograms."""
@@ -155,43 +159,43 @@ class ProtIsoNetExport(ProtIsoNetBase):
         return {name: items.getSize() for name, items in inputs.items() if items is not None}
 
     def _files(self, name: str) -> dict[str, str]:
-        files = {item.getTsId(): item.getFileName() for item in convert.enabled(getattr(self, name).get())}
-        return {tsId: self._mrc(path, f"{convert.fileName(tsId)}_{name}") for tsId, path in files.items()}
+        files = {item.getTsId(): item.getFileName() for item in enabled(getattr(self, name).get())}
+        return {tsId: self._mrc(path, f"{fileName(tsId)}_{name}") for tsId, path in files.items()}
 
     def _scales(self) -> dict[str, float]:
         """What the voxels of each corrected tomogram are multiplied by to get grey values."""
-        return {item.getTsId(): convert.scaleOf(item) for item in convert.enabled(self.inputCorrected.get())}
+        return {item.getTsId(): scaleOf(item) for item in enabled(self.inputCorrected.get())}
 
     def _halves(self, tomogram: Tomogram) -> list[str]:
         """MRC files of a tomogram's halves; none where one can't be read."""
-        if convert.halvesError(tomogram):
+        if halvesError(tomogram):
             return []
-        pairs = zip(convert.halfMaps(tomogram), convert.halfNames(tomogram.getTsId()))
+        pairs = zip(halfMaps(tomogram), halfNames(tomogram.getTsId()))
         return [self._mrc(path, name) for path, name in pairs]
 
     def _mrc(self, path: str, name: str) -> str:
         rate = self.inputTomograms.get().getSamplingRate()
-        return os.path.abspath(convert.asMrc(path, self._getExtraPath(f"{name}.mrc"), rate))
+        return os.path.abspath(asMrc(path, self._getExtraPath(f"{name}.mrc"), rate))
 
     # ---------------------------------------------------------------- checks and texts
 
     def _inputErrors(self) -> list[str]:
         errors, rate = [], self.inputTomograms.get().getSamplingRate()
-        ids = set(convert.enabledIds(self.inputTomograms.get()))
+        ids = set(enabledIds(self.inputTomograms.get()))
         if not ids:
             errors.append("*Tomograms* is empty.")
         for name in ("inputTomograms", "inputMasks", "inputCorrected"):
             items = getattr(self, name).get()
             if items is not None:
                 errors += idErrors(labelOf(self, name), items)
-                errors += convert.fileErrors(convert.enabled(items)).values()
+                errors += fileErrors(enabled(items)).values()
         for name in ("inputMasks", "inputCorrected", "inputSubtomograms"):
             other, label = getattr(self, name).get(), self.getParam(name).label
             if other is None:
                 continue
             if not sameSampling(other.getSamplingRate(), rate):
                 errors.append(f"*{label}* have {other.getSamplingRate():.2f} Å/px, the tomograms {rate:.2f}.")
-            if isinstance(other, SetOfTomograms) and not ids & set(convert.enabledIds(other)):
+            if isinstance(other, SetOfTomograms) and not ids & set(enabledIds(other)):
                 errors.append(f"*{label}*: none has the tilt series ID (tsId) of one of the tomograms.")
         if self.relionStar.get():
             try:
@@ -203,7 +207,7 @@ class ProtIsoNetExport(ProtIsoNetBase):
         return errors
 
     def _warnings(self) -> list[str]:
-        errors = map(convert.halvesError, convert.enabled(self.inputTomograms.get()))
+        errors = map(halvesError, enabled(self.inputTomograms.get()))
         return [f"A tomogram is exported without its halves: {error}" for error in errors if error]
 
     def _summary(self) -> list[str]:

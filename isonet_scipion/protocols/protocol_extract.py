@@ -10,7 +10,11 @@ from typing import TYPE_CHECKING
 from pyworkflow.protocol.params import IntParam, PointerParam
 from tomo.objects import Coordinate3D, SetOfCoordinates3D, SetOfSubTomograms, SetOfTomograms, SubTomogram, Tomogram
 
-from isonet_scipion import convert
+from isonet_scipion.convert.acquisition import ownAcquisition
+from isonet_scipion.convert.files import asMrc, fileErrors, fileName, maskAsMrc
+from isonet_scipion.convert.outputs import orientLike, readSubtomograms
+from isonet_scipion.convert.rows import coordinateRows, writeTable
+from isonet_scipion.convert.sets import enabled, enabledIds
 from isonet_scipion.engine.conventions import CROP_MARGIN
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.mrc import Volume, open_volume
@@ -104,10 +108,10 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
 
     def _partners(self, tomograms: Mapping[str, Tomogram]) -> dict[str, tuple[str | None, list[Coordinate3D] | None]]:
         masks, coordinates = self.inputMasks.get(), self.inputCoordinates.get()
-        files = {} if masks is None else {mask.getTsId(): mask.getFileName() for mask in convert.enabled(masks)}
+        files = {} if masks is None else {mask.getTsId(): mask.getFileName() for mask in enabled(masks)}
         picked = {}
         if coordinates is not None:
-            for coordinate in convert.enabled(self._placed(coordinates)):
+            for coordinate in enabled(self._placed(coordinates)):
                 kept = coordinate.clone()
                 kept.setVolume(coordinate.getVolume())
                 picked.setdefault(coordinate.getTomoId(), []).append(kept)
@@ -144,16 +148,16 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
             return 0.0  # it is told when its turn comes
 
     def _open(self, tomogram: Tomogram) -> Volume:
-        copy = self._getTmpPath(f"{convert.fileName(tomogram.getTsId())}.mrc")
-        return open_volume(convert.asMrc(tomogram.getFileName(), copy, tomogram.getSamplingRate()))
+        copy = self._getTmpPath(f"{fileName(tomogram.getTsId())}.mrc")
+        return open_volume(asMrc(tomogram.getFileName(), copy, tomogram.getSamplingRate()))
 
     def _maskFile(self, tomogram: Tomogram, mask: str | None) -> str | None:
         """The MRC file of its mask."""
-        return convert.maskAsMrc(tomogram.getTsId(), mask, self._getTmpPath(), tomogram.getSamplingRate())
+        return maskAsMrc(tomogram.getTsId(), mask, self._getTmpPath(), tomogram.getSamplingRate())
 
     def _process(self, tomogram: Tomogram, partner: tuple[str | None, list[Coordinate3D] | None]) -> None:
         tsId = tomogram.getTsId()
-        name = convert.fileName(tsId)
+        name = fileName(tsId)
         mask, picked = partner
         number = None if picked is not None else self._number(tomogram, mask)
         table = self._writeTable(tomogram, numberSubtomos=number, mask=self._maskFile(tomogram, mask))
@@ -165,15 +169,15 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
         rows = []
         if picked is not None:
             rate = self.inputCoordinates.get().getSamplingRate()
-            rows = convert.coordinateRows(picked, rate, tomogram.getSamplingRate())
+            rows = coordinateRows(picked, rate, tomogram.getSamplingRate())
             options["coordinates_star"] = self._getExtraPath(f"{name}_coordinates.star")
             options["coordinates_unit"] = "voxels"
-            convert.writeTable(options["coordinates_star"], rows)
+            writeTable(options["coordinates_star"], rows)
         self._runEngine("extract", [table], options, name=tsId)
         found = self._requireOutput(options["subtomo_star"], f"The table of subtomograms of {tsId}")
-        subtomograms = convert.readSubtomograms(found, tomogram, tomogram.getAcquisition())
+        subtomograms = readSubtomograms(found, tomogram, tomogram.getAcquisition())
         if picked is not None:
-            convert.orientLike(subtomograms, rows, picked, rate / tomogram.getSamplingRate())
+            orientLike(subtomograms, rows, picked, rate / tomogram.getSamplingRate())
         self._appendSubtomograms(subtomograms)
 
     def _appendSubtomograms(self, subtomograms: list[SubTomogram]) -> None:
@@ -194,7 +198,7 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
             output.setBoxSize(self._cropSize())
         else:
             output.setCoordinates3D(getattr(self, self.CENTRES))
-            output.setAcquisition(convert.ownAcquisition(self.inputTomograms.get()).clone())
+            output.setAcquisition(ownAcquisition(self.inputTomograms.get()).clone())
 
     def _sources(self) -> list[Pointer]:
         return [self.inputTomograms, self.inputMasks, self.inputCoordinates]
@@ -219,16 +223,16 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
         """The tsIds of coordinates whose tomogram is not in the set that they were picked in."""
         coordinates = self.inputCoordinates.get()
         known = {tomogram.getTsId() for tomogram in coordinates.getPrecedents()}
-        return sorted({coordinate.getTomoId() for coordinate in convert.enabled(coordinates)} - known)
+        return sorted({coordinate.getTomoId() for coordinate in enabled(coordinates)} - known)
 
     def _usable(self, tomograms: Iterable[str]) -> list[str]:
         """The tsIds that have a mask or coordinates, if these are given."""
         masks, coordinates = self.inputMasks.get(), self.inputCoordinates.get()
         wanted = set(tomograms)
         if coordinates is not None:
-            wanted &= {coordinate.getTomoId() for coordinate in convert.enabled(self._placed(coordinates))}
+            wanted &= {coordinate.getTomoId() for coordinate in enabled(self._placed(coordinates))}
         elif masks is not None:
-            wanted &= set(convert.enabledIds(masks))
+            wanted &= set(enabledIds(masks))
         return [tsId for tsId in tomograms if tsId in wanted]
 
     # ---------------------------------------------------------------- checks and texts
@@ -248,7 +252,7 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
             errors.append(f"*Cube size*: {error.why}. {error.remedy}")
         if crop <= self.cubeSize.get():
             errors.append("*Subtomogram size* must be larger than *Cube size*.")
-        unreadable = convert.fileErrors(byId.values())
+        unreadable = fileErrors(byId.values())
         sizes = {tsId: tomogram.getDim() for tsId, tomogram in byId.items() if tsId not in unreadable}
         thin = [f"{tsId} ({min(size)} voxels)" for tsId, size in sizes.items() if min(size) < crop]
         if thin and len(thin) == len(sizes):

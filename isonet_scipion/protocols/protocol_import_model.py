@@ -10,7 +10,7 @@ from pwem.protocols import EMProtocol
 from pyworkflow.protocol.constants import LEVEL_ADVANCED
 from pyworkflow.protocol.params import BooleanParam, FileParam, FloatParam
 
-from isonet_scipion.convert import placeFile
+from isonet_scipion.convert.files import placeFile
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.network.model_file import read_metadata
 from isonet_scipion.objects import IsoNetModel

@@ -12,7 +12,7 @@ from pyworkflow.protocol.params import FloatParam, PathParam
 from pyworkflow.utils import getExt
 from tomo.objects import SetOfCoordinates3D, SetOfSubTomograms, SetOfTomograms, SetOfTomoMasks, TomoAcquisition
 
-from isonet_scipion.convert import placeFile
+from isonet_scipion.convert.files import placeFile
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.tomogram_table import INVERTED
 from isonet_scipion.engine.network.model_file import read_metadata

@@ -9,7 +9,7 @@ import mrcfile
 from pyworkflow.protocol.params import PathParam
 from tomo.objects import SetOfTomograms, SetOfTomoMasks, Tomogram
 
-from isonet_scipion import convert
+from isonet_scipion.convert.outputs import tomoMask
 from isonet_scipion.engine.settings.preparation import MakeMaskSettings
 from isonet_scipion.protocols.form import OPTIONAL, Within, addOption, optionValues
 from isonet_scipion.protocols.streaming import FAILED_OUTPUT, ProtIsoNetTomograms
@@ -87,7 +87,7 @@ class ProtIsoNetMask(ProtIsoNetTomograms):
         table = self._writeTable(tomogram, boundary=self._boundary(tsId))
         options = {"mask_folder": self._getExtraPath(), **optionValues(self, MakeMaskSettings)}
         self._runEngine("make_mask", [table], options, name=tsId)
-        self._append(convert.tomoMask(tomogram, self._outputFile("rlnMaskName", tsId)))
+        self._append(tomoMask(tomogram, self._outputFile("rlnMaskName", tsId)))
 
     def _boundary(self, tsId: str) -> str | None:
         folder = self.boundaryFolder.get()

@@ -5,8 +5,8 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from isonet_scipion import convert
 from isonet_scipion.constants import DEFOCUS_SOURCE_LABEL
+from isonet_scipion.convert.sets import enabledIds
 from isonet_scipion.engine.io.tomogram_table import CTF_STATE, HALF_LABELS
 from isonet_scipion.engine.settings.option import options
 from isonet_scipion.engine.settings.training import OnePassSettings
@@ -68,10 +68,10 @@ class ProtIsoNetOnePass(ProtIsoNetTraining):
         number = self.firstTomograms.get()
         if not number:
             return growingErrors(self)
-        ids = convert.enabledIds(self._learned())
+        ids = enabledIds(self._learned())
         if isOpen(self.inputTomograms) and len(ids) < number:
             return [f"*Tomograms*: {len(ids)} of the first {number} are there. Wait for them (*Schedule* does)."]
-        without = set(ids) - set(convert.enabledIds(self.inputMasks.get()))
+        without = set(ids) - set(enabledIds(self.inputMasks.get()))
         if isOpen(self.inputMasks) and without:
             return [
                 f"*Masks*: those of {', '.join(sorted(without))} are not there yet. Wait for them (*Schedule* does)."

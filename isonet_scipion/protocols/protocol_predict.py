@@ -6,12 +6,16 @@ import os
 import shlex
 from typing import TYPE_CHECKING
 
+from pwem.convert.headers import setMRCSamplingRate
 from pyworkflow.protocol.constants import LEVEL_ADVANCED
 from pyworkflow.protocol.params import EnumParam, IntParam, PointerParam
 from tomo.objects import SetOfTomograms
 
-from isonet_scipion import convert
 from isonet_scipion.constants import DEFOCUS_SOURCE_LABEL
+from isonet_scipion.convert.acquisition import Optics, ownAcquisition, setTilts
+from isonet_scipion.convert.files import asMrc, fileName, halfMaps, halfNames, halvesError
+from isonet_scipion.convert.outputs import processedTomogram, reportNumbers, setReport, setScale
+from isonet_scipion.convert.sets import enabled
 from isonet_scipion.engine.conventions import CORRECTED, ISONET_RAMP, REPORT_PAGE
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.confidence_file import confidence_path
@@ -201,7 +205,7 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         tsId, (defocus, source) = tomogram.getTsId(), partner
         if not self._optics(tomogram).hasTilts:  # it came after the validation
             raise EngineFailure("Neither its acquisition nor the form has a tilt range.")
-        without = None if self._needsHalves() else convert.halvesError(tomogram) or self._impossibleHalves(tomogram)
+        without = None if self._needsHalves() else halvesError(tomogram) or self._impossibleHalves(tomogram)
         if without:
             self.warning(f"{tsId}: {WITHOUT_HALVES}: {without}")
         table = self._writeTable(
@@ -219,27 +223,25 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         halves = self._halfFiles("rlnCorrectedTomoName", tsId)
         path = self._outputFile("rlnCorrectedTomoName", tsId)
         ctfCorrected = tomogram.ctfCorrected() or self._metadata().ctf_aware
-        corrected = convert.processedTomogram(tomogram, path, ctfCorrected, halves)
+        corrected = processedTomogram(tomogram, path, ctfCorrected, halves)
         corrected.setObjComment(f"{WITHOUT_HALVES}: {without}" if without else "")
         report = self._requireOutput(str(report_path(path)), f"The report on {tsId}")
-        convert.setReport(corrected, report)
+        setReport(corrected, report)
         # which the form may have given: the next protocol needs it too
-        convert.setTilts(corrected, self._optics(tomogram), convert.ownAcquisition(self.inputTomograms.get()))
-        convert.setScale(corrected, self._table(tsId))
+        setTilts(corrected, self._optics(tomogram), ownAcquisition(self.inputTomograms.get()))
+        setScale(corrected, self._table(tsId))
         if self.confidence:
             self._appendConfidence(tomogram, str(confidence_path(path)))
         self._append(corrected)
 
     def _impossibleHalves(self, tomogram: Tomogram) -> str | None:
         """Why the engine would refuse the voxels of a tomogram's halves, without a remedy; None where it would not."""
-        tsId, rate, halves = tomogram.getTsId(), tomogram.getSamplingRate(), convert.halfMaps(tomogram)
+        tsId, rate, halves = tomogram.getTsId(), tomogram.getSamplingRate(), halfMaps(tomogram)
         if not halves:
             return None
-        files = zip((convert.fileName(tsId), *convert.halfNames(tsId)), (tomogram.getFileName(), *halves))
+        files = zip((fileName(tsId), *halfNames(tsId)), (tomogram.getFileName(), *halves))
         try:
-            whole, *opened = (
-                open_volume(convert.asMrc(path, self._getTmpPath(f"{name}.mrc"), rate)) for name, path in files
-            )
+            whole, *opened = (open_volume(asMrc(path, self._getTmpPath(f"{name}.mrc"), rate)) for name, path in files)
             for half in opened:
                 check_mask(half, whole, rate)
             require_halves(opened, whole)
@@ -252,8 +254,8 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         known = getattr(self, self.CONFIDENCE, None)
         # in the set, but not done: the run ended between the two
         if os.path.exists(path) and (known is None or tomogram.getTsId() not in known.getTSIds()):
-            convert.setMRCSamplingRate(path, tomogram.getSamplingRate())
-            self._append(convert.processedTomogram(tomogram, path, tomogram.ctfCorrected()), name=self.CONFIDENCE)
+            setMRCSamplingRate(path, tomogram.getSamplingRate())
+            self._append(processedTomogram(tomogram, path, tomogram.ctfCorrected()), name=self.CONFIDENCE)
 
     def _runHere(self, words: Sequence[str], environ: dict[str, str]) -> int:
         """In a process that goes on for further tomograms; each GPU has its own."""
@@ -290,7 +292,7 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
             return path
         return os.path.join(os.path.dirname(os.path.realpath(path)), f"model_iter{self.iteration.get():02d}.keras")
 
-    def _optics(self, tomogram: Tomogram) -> convert.Optics:
+    def _optics(self, tomogram: Tomogram) -> Optics:
         return super()._optics(tomogram).withTilts(self.tiltMin.get(), self.tiltMax.get())
 
     def _sources(self) -> list[Pointer]:
@@ -330,7 +332,7 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         return errors + tiltErrors(self, ", ".join(unknown)) + self._halvesErrors()
 
     def _halvesErrors(self) -> list[str]:
-        if self.processHalves and not all(map(convert.halfMaps, convert.enabled(self.inputTomograms.get()))):
+        if self.processHalves and not all(map(halfMaps, enabled(self.inputTomograms.get()))):
             return ["*Also the half tomograms*: not all tomograms have an even and an odd half."]
         return []
 
@@ -348,7 +350,7 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         tomograms = self._tomogramsById()
         warnings = super()._warnings() + self._tiltWarnings(tomograms) + self._ctfWarnings(tomograms)
         isTold = self._needsHalves()  # that it will fail
-        wrong = {} if isTold else {tsId: convert.halvesError(tomogram) for tsId, tomogram in tomograms.items()}
+        wrong = {} if isTold else {tsId: halvesError(tomogram) for tsId, tomogram in tomograms.items()}
         return warnings + [f"{tsId}: {WITHOUT_HALVES}: {error}." for tsId, error in wrong.items() if error]
 
     def _tiltWarnings(self, tomograms: dict[str, Tomogram]) -> list[str]:
@@ -388,7 +390,7 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
             lines.append(usedDefocus(self._usedOf("rlnDefocus").values(), sources))
             lines.append(statesInWords(self._usedOf(CTF_STATE).values()))
         for tomogram in output:
-            report = convert.reportNumbers(tomogram)
+            report = reportNumbers(tomogram)
             powers = (report[f"wedge_power_{when}"] for when in ("before", "after"))
             before, after = ("?" if power is None else f"{100 * power:.2g}" for power in powers)
             lines.append(
@@ -405,7 +407,7 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
     @staticmethod
     def _worthTraining(output: SetOfTomograms) -> str:
         """What the numbers of the builtin model say of a training on these tomograms."""
-        reports = [convert.reportNumbers(tomogram) for tomogram in output]
+        reports = [reportNumbers(tomogram) for tomogram in output]
         known = [report for report in reports if report["restored_wedge_correlation"] is not None]
         if known and all(map(isWellRestored, known)):
             return "The builtin model restores these tomograms well; a training on them may still add detail."
@@ -455,7 +457,7 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
 
 
 def restoredInWords(report: dict[str, float | None]) -> str:
-    """Restored wedge correlation and to what resolution it is one, from `convert.reportNumbers`.
+    """Restored wedge correlation and to what resolution it is one, from `reportNumbers`.
 
     By the rule of the report's verdict: what is nowhere better than chance is invention, whatever the mean says.
     """

@@ -22,7 +22,11 @@ from pyworkflow.protocol.params import BooleanParam, IntParam, PointerParam
 from pyworkflow.utils.retry_streaming import retry_on_sqlite_lock
 from tomo.objects import SetOfTomograms, SetOfTomoMasks, Tomogram
 
-from isonet_scipion import convert
+from isonet_scipion.convert.acquisition import Optics, copySetInfo, ownAcquisition, readOptics
+from isonet_scipion.convert.files import asMrc, fileErrors, fileName, halfMaps, halfNames
+from isonet_scipion.convert.outputs import outputFile
+from isonet_scipion.convert.rows import tomogramRow, writeTable
+from isonet_scipion.convert.sets import enabled, enabledIds
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.star import read_star
 from isonet_scipion.protocols.base import EngineFailure, ProtIsoNetBase
@@ -263,7 +267,7 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
             self.deleteOutput(getattr(self, FAILED_OUTPUT))
         if failed:
             output = SetOfTomograms.create(self._getPath(), prefix="failed")
-            convert.copySetInfo(output, self.inputTomograms.get())
+            copySetInfo(output, self.inputTomograms.get())
             for tsId, reason in failed.items():
                 tomogram = self._tomograms[tsId][0].clone()
                 tomogram.setObjComment(reason)
@@ -274,21 +278,21 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
     # ---------------------------------------------------------------- helpers of the stages
 
     def _table(self, tsId: str) -> str:
-        return self._getExtraPath(f"{convert.fileName(tsId)}.star")
+        return self._getExtraPath(f"{fileName(tsId)}.star")
 
     def _writeTable(self, tomogram: Tomogram, halves: bool = False, ownHalves: bool = False, **columns: object) -> str:
         """Write the table of one tomogram, with a row for each half map, or their names in its own, if asked."""
         tsId, rate = tomogram.getTsId(), tomogram.getSamplingRate()
-        own, names = convert.fileName(tsId), convert.halfNames(tsId)
-        pairs = zip(names, convert.halfMaps(tomogram) if ownHalves else ())
-        ownFiles = [convert.asMrc(path, self._getTmpPath(f"{name}.mrc"), rate) for name, path in pairs]
+        own, names = fileName(tsId), halfNames(tsId)
+        pairs = zip(names, halfMaps(tomogram) if ownHalves else ())
+        ownFiles = [asMrc(path, self._getTmpPath(f"{name}.mrc"), rate) for name, path in pairs]
         files = {own: tomogram.getFileName()}
         if halves:
-            files.update(zip(names, convert.halfMaps(tomogram)))
+            files.update(zip(names, halfMaps(tomogram)))
         rows = [
-            convert.tomogramRow(
+            tomogramRow(
                 name,
-                convert.asMrc(path, self._getTmpPath(f"{name}.mrc"), rate),
+                asMrc(path, self._getTmpPath(f"{name}.mrc"), rate),
                 rate,
                 self._optics(tomogram),
                 # distinct among all tables, since the engine's random numbers depend on it
@@ -300,7 +304,7 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
             )
             for place, (name, path) in enumerate(files.items())
         ]
-        convert.writeTable(self._table(tsId), rows)
+        writeTable(self._table(tsId), rows)
         return self._table(tsId)
 
     def _usedOf(self, label: str) -> dict[str, str | None]:
@@ -314,20 +318,20 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
         used = self._usedOf(label).values()
         return f"{what}: {sum(value is not None for value in used)} of {len(used)}."
 
-    def _optics(self, tomogram: Tomogram) -> convert.Optics:
-        return convert.readOptics(tomogram.getAcquisition(), convert.ownAcquisition(self.inputTomograms.get()))
+    def _optics(self, tomogram: Tomogram) -> Optics:
+        return readOptics(tomogram.getAcquisition(), ownAcquisition(self.inputTomograms.get()))
 
     def _halfFiles(self, label: str, tsId: str) -> list[str]:
         """What the engine made of the half maps, if they were asked for."""
-        isAsked = self.processHalves and convert.halfMaps(self._tomograms[tsId][0])
-        names = convert.halfNames(tsId) if isAsked else ()
+        isAsked = self.processHalves and halfMaps(self._tomograms[tsId][0])
+        names = halfNames(tsId) if isAsked else ()
         return [self._outputFile(label, tsId, name) for name in names]
 
     def _outputFile(self, label: str, tsId: str, name: str = "") -> str:
         """What the engine made of a tomogram, or of the half map of this base name."""
-        name = name or convert.fileName(tsId)
+        name = name or fileName(tsId)
         rate = self._tomograms[tsId][0].getSamplingRate()
-        return self._requireOutput(convert.outputFile(self._table(tsId), label, name, rate), f"The output for {name}")
+        return self._requireOutput(outputFile(self._table(tsId), label, name, rate), f"The output for {name}")
 
     @retry_on_sqlite_lock(log=logger)
     def _append(self, *items: Tomogram, name: str | None = None) -> None:
@@ -350,7 +354,7 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
             return output
         output = setClass.create(self._getPath(), prefix=name)
         if isinstance(output, SetOfTomograms):
-            convert.copySetInfo(output, self.inputTomograms.get())
+            copySetInfo(output, self.inputTomograms.get())
         output.setSamplingRate(self.inputTomograms.get().getSamplingRate())
         output.setStreamState(Set.STREAM_OPEN)
         self._prepareOutput(output)
@@ -377,7 +381,7 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
     def _tomogramsById(self) -> dict[str, Tomogram]:
         """Those to work on: what is disabled in the set is left out."""
         tomograms = self.inputTomograms.get()
-        return {tomogram.getTsId(): tomogram.clone() for tomogram in convert.enabled(tomograms)}
+        return {tomogram.getTsId(): tomogram.clone() for tomogram in enabled(tomograms)}
 
     def _disabledIds(self) -> list[str]:
         tomograms = self.inputTomograms.get()
@@ -387,13 +391,13 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
 
     def _fileErrors(self) -> dict[str, str]:
         """Which tomograms will fail for their files, and why, by tsId."""
-        return convert.fileErrors(convert.enabled(self.inputTomograms.get()), self._needsHalves())
+        return fileErrors(enabled(self.inputTomograms.get()), self._needsHalves())
 
     def _inputErrors(self) -> list[str]:
         tomograms = self.inputTomograms.get()
         if isinstance(tomograms, SetOfTomoMasks):
             return ["*Tomograms* holds masks. Select a set of tomograms."]
-        ids, errors = convert.enabledIds(tomograms), idErrors("Tomograms", tomograms)
+        ids, errors = enabledIds(tomograms), idErrors("Tomograms", tomograms)
         if errors:
             return errors
         if not ids and not isOpen(self.inputTomograms):
@@ -443,7 +447,7 @@ def isOpen(pointer: Pointer) -> bool:
 
 def idErrors(label: str, items: Iterable[Tomogram]) -> list[str]:
     """That items of a set can't be told apart: several have the same tsId or, but for masks, one has none."""
-    counts = Counter(convert.enabledIds(items))
+    counts = Counter(enabledIds(items))
     # a mask without one goes with no tomogram
     without = 0 if isinstance(items, SetOfTomoMasks) else counts[None]
     several = [f"{tsId} ({count} times)" for tsId, count in counts.items() if count > 1 and tsId is not None]

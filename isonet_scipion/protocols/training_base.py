@@ -7,7 +7,9 @@ import threading
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from isonet_scipion import convert
+from isonet_scipion.convert.acquisition import Optics, ownAcquisition, readOptics
+from isonet_scipion.convert.rows import writeTable
+from isonet_scipion.convert.sets import enabled
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.losses import read_losses
 from isonet_scipion.engine.io.refine_json import chosen_model
@@ -70,7 +72,7 @@ class ProtIsoNetTraining(ProtIsoNetBase):
 
     def convertInputStep(self) -> None:
         """Write the table of what is learned from."""
-        convert.writeTable(self._table(), self._rows())
+        writeTable(self._table(), self._rows())
 
     def refineStep(self, iterations: int) -> None:
         """Train; started again in the same folder, the engine goes on where it stopped."""
@@ -198,12 +200,12 @@ class ProtIsoNetTraining(ProtIsoNetBase):
     def _resultFolder(self) -> str:
         return self._getExtraPath("results")
 
-    def _optics(self, item: SubTomogram | Tomogram) -> convert.Optics:
-        return convert.readOptics(item.getAcquisition(), convert.ownAcquisition(self._input().get()))
+    def _optics(self, item: SubTomogram | Tomogram) -> Optics:
+        return readOptics(item.getAcquisition(), ownAcquisition(self._input().get()))
 
     def _learned(self) -> Iterator[EMObject]:
         """The items that it learns from; not clones."""
-        return convert.enabled(self._input().get())
+        return enabled(self._input().get())
 
     def _losses(self, history: list[EpochRecord] | None = None) -> dict[str, float]:
         """Losses of training and validation of the last epoch so far; empty before the first."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from isonet_scipion import convert
+from isonet_scipion.convert.files import fileErrors, halfMaps, plainPath
+from isonet_scipion.convert.sets import enabled, enabledIds
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.learning.noise_schedule import noise_level
 from isonet_scipion.engine.network.model_file import BUILTIN, read_metadata
@@ -24,15 +25,15 @@ if TYPE_CHECKING:
 def tomogramErrors(protocol: Protocol) -> list[str]:
     """For one-pass: a tsId twice, unreadable files, masks that don't fit, missing halves, a CTF that is not known."""
     tomograms, masks = protocol.inputTomograms.get(), protocol.inputMasks.get()
-    unreadable = convert.fileErrors(protocol._learned(), protocol.useHalves.get())
+    unreadable = fileErrors(protocol._learned(), protocol.useHalves.get())
     errors = idErrors("Tomograms", protocol._learned()) + list(unreadable.values())
     if masks is not None:
         byId = {item.getTsId(): item.clone() for item in protocol._learned() if item.getTsId() not in unreadable}
         errors += maskErrors(masks, byId, tomograms.getSamplingRate())
-        if byId and not set(byId) & set(convert.enabledIds(masks)):
+        if byId and not set(byId) & set(enabledIds(masks)):
             errors.append("None of the tomograms has a mask with its tilt series ID (tsId).")
-    without = [tomogram.getTsId() for tomogram in protocol._learned() if not convert.halfMaps(tomogram)]
-    if protocol.useHalves and without and any(map(convert.halfMaps, protocol._learned())):
+    without = [tomogram.getTsId() for tomogram in protocol._learned() if not halfMaps(tomogram)]
+    if protocol.useHalves and without and any(map(halfMaps, protocol._learned())):
         errors.append(
             f"*Learn from the half tomograms*: only some tomograms have an even and an odd half, not "
             f"{', '.join(without)}. Select No, or tomograms that all have them."
@@ -54,7 +55,7 @@ def subtomogramErrors(protocol: Protocol, cubeSize: int) -> list[str]:
     if len(set(sides)) > 1:
         return [f"The subtomograms are not cubic: {sides[0]} x {sides[1]} x {sides[2]} voxels."]
     errors = []
-    paths = [convert.plainPath(subtomogram.getFileName()) for subtomogram in convert.enabled(subtomograms)]
+    paths = [plainPath(subtomogram.getFileName()) for subtomogram in enabled(subtomograms)]
     missing = [path for path in paths if not os.path.exists(path)]
     if missing:
         errors.append(f"{len(missing)} of the subtomograms' files are missing. The first: {missing[0]}")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from isonet_scipion import convert
+from isonet_scipion.convert.files import asMrc, fileName, halfMaps, halfNames, linkSubtomogram, maskAsMrc
+from isonet_scipion.convert.rows import subtomogramRow, tomogramRow
+from isonet_scipion.convert.sets import enabled, enabledIds
 from isonet_scipion.protocols.ctf_history import ctfStates
 from isonet_scipion.protocols.defocus import sourcedDefoci
 
@@ -19,19 +21,19 @@ def tomogramRows(protocol: Protocol) -> list[dict[str, str]]:
     What is no MRC file is converted, unless that is done.
     """
     tomograms, masks = protocol.inputTomograms.get(), protocol.inputMasks.get()
-    files = {} if masks is None else {mask.getTsId(): mask.getFileName() for mask in convert.enabled(masks)}
-    defoci = sourcedDefoci(protocol, convert.enabledIds(protocol._learned())) if protocol.ctfAware else {}
+    files = {} if masks is None else {mask.getTsId(): mask.getFileName() for mask in enabled(masks)}
+    defoci = sourcedDefoci(protocol, enabledIds(protocol._learned())) if protocol.ctfAware else {}
     states = ctfStates(protocol)
     rate, rows = tomograms.getSamplingRate(), []
     for index, tomogram in enumerate(protocol._learned(), 1):
         tsId = tomogram.getTsId()
-        copies = (f"{convert.fileName(tsId)}_whole", *convert.halfNames(tsId))
-        names = (tomogram.getFileName(), *(convert.halfMaps(tomogram) if protocol.useHalves else ()))
-        paths = [convert.asMrc(name, protocol._getTmpPath(f"{copy}.mrc"), rate) for copy, name in zip(copies, names)]
+        copies = (f"{fileName(tsId)}_whole", *halfNames(tsId))
+        names = (tomogram.getFileName(), *(halfMaps(tomogram) if protocol.useHalves else ()))
+        paths = [asMrc(name, protocol._getTmpPath(f"{copy}.mrc"), rate) for copy, name in zip(copies, names)]
         defocus, source = defoci.get(tsId, (None, None))
-        mask = convert.maskAsMrc(tsId, files.get(tsId), protocol._getTmpPath(), rate)
+        mask = maskAsMrc(tsId, files.get(tsId), protocol._getTmpPath(), rate)
         rows.append(
-            convert.tomogramRow(
+            tomogramRow(
                 tsId,
                 paths[0],
                 rate,
@@ -54,9 +56,9 @@ def subtomogramRows(protocol: Protocol, cubeSize: int, cropSize: int) -> list[di
     os.makedirs(folder, exist_ok=True)
     subtomograms, rows = protocol.inputSubtomograms.get(), []
     rate = subtomograms.getSamplingRate()  # before the loop: another look at the set would start it again
-    for index, subtomogram in enumerate(convert.enabled(subtomograms), 1):
+    for index, subtomogram in enumerate(enabled(subtomograms), 1):
         path = os.path.join(folder, f"subtomogram_{index:06d}.mrc")
-        convert.linkSubtomogram(subtomogram, path, rate)
+        linkSubtomogram(subtomogram, path, rate)
         optics = protocol._optics(subtomogram)
-        rows.append(convert.subtomogramRow(index, path, subtomogram, cubeSize, cropSize, rate, optics))
+        rows.append(subtomogramRow(index, path, subtomogram, cubeSize, cropSize, rate, optics))
     return rows

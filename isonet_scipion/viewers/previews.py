@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from tomo.objects import SetOfSubTomograms, SetOfTomograms, SetOfTomoMasks, SubTomogram, Tomogram, TomoMask
 
-from isonet_scipion.convert import itemsOf, scaleOf
+from isonet_scipion.convert.outputs import scaleOf
+from isonet_scipion.convert.sets import itemsOf
 from isonet_scipion.engine.io.confidence_file import confidence_path
 from isonet_scipion.engine.io.mrc import open_volume
 from isonet_scipion.engine.io.number_formats import grey_values

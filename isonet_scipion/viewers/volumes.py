@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from isonet_scipion import convert
+from isonet_scipion.convert.files import asMrc, linkSubtomogram
 from isonet_scipion.engine.io.mrc import Volume, open_volume
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def openTomogram(path: str, samplingRate: float, project: Project) -> Volume:
     EngineError
         If the file is missing or damaged.
     """
-    return open_volume(convert.asMrc(path, _copy(path, project), samplingRate))
+    return open_volume(asMrc(path, _copy(path, project), samplingRate))
 
 
 def openSubtomogram(subtomogram: SubTomogram, project: Project) -> Volume:
@@ -34,7 +34,7 @@ def openSubtomogram(subtomogram: SubTomogram, project: Project) -> Volume:
     """
     index, path = subtomogram.getLocation()
     target = _copy(f"{index}_{path}", project)
-    convert.linkSubtomogram(subtomogram, target, subtomogram.getSamplingRate())
+    linkSubtomogram(subtomogram, target, subtomogram.getSamplingRate())
     return open_volume(target)
 
 

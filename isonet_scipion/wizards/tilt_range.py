@@ -11,7 +11,7 @@ import numpy as np
 from pyworkflow.wizard import Wizard
 from tomo.objects import SetOfSubTomograms, SubTomogram, Tomogram
 
-from isonet_scipion import convert
+from isonet_scipion.convert.sets import itemsOf
 from isonet_scipion.engine.physics.tilt_check import power_by_angle, shown_range, tilt_warning
 from isonet_scipion.engine.physics.wedge import TiltRange
 from isonet_scipion.engine.sampling.even_boxes import choose_boxes, cut
@@ -23,6 +23,7 @@ from isonet_scipion.viewers.volumes import openSubtomogram, openTomogram
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from isonet_scipion.convert.acquisition import Optics
     from isonet_scipion.protocols.training_base import ProtIsoNetTraining
 
 ENOUGH = 30  # subtomograms or boxes of one tomogram
@@ -34,7 +35,7 @@ class TiltPreview:
 
     angles: np.ndarray  # degrees
     power: np.ndarray
-    declared: convert.Optics
+    declared: Optics
 
     @property
     def said(self) -> TiltRange | None:
@@ -114,7 +115,7 @@ def tiltPreviews(protocol: ProtIsoNetTraining) -> dict[str, Callable[[], TiltPre
         return {}
     if isinstance(items, SetOfSubTomograms):
         return {name: partial(tiltPreview, protocol, own) for name, own in subtomogramsById(items).items()}
-    return {item.getTsId(): partial(tomogramTiltPreview, protocol, item.clone()) for item in convert.itemsOf(items)}
+    return {item.getTsId(): partial(tomogramTiltPreview, protocol, item.clone()) for item in itemsOf(items)}
 
 
 class IsoNetTiltRangeWizard(Wizard):

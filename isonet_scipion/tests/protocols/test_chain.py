@@ -8,7 +8,7 @@ import os
 import numpy as np
 from tomo.constants import BOTTOM_LEFT_CORNER
 
-from isonet_scipion import convert
+from isonet_scipion.convert.outputs import reportNumbers
 from isonet_scipion.engine.io.star import read_star
 from isonet_scipion.engine.physics.ctf import CtfParameters
 from isonet_scipion.engine.physics.radial_filter import Deconvolution, deconvolve
@@ -140,7 +140,7 @@ class TestIsoNetChain(IsoNetTest):
             with open(stem + "_report.json", encoding="utf-8") as file:
                 report = json.load(file)
             self.assertEqual((report["tilt_min"], report["tilt_max"], report["voxel_size_A"]), (-57, 51, VOXEL_SIZE))
-            self.assertAlmostEqual(convert.reportNumbers(tomogram)["wedge_power_after"], report["wedge_power_after"])
+            self.assertAlmostEqual(reportNumbers(tomogram)["wedge_power_after"], report["wedge_power_after"])
 
     def test_iteration_of_the_training_can_be_chosen(self) -> None:
         inputs = {"inputTomograms": (self.deconv, "tomograms"), "model": (self.refine, "model")}

@@ -29,7 +29,10 @@ from tomo.objects import (
     Tomogram,
 )
 
-from isonet_scipion import convert
+from isonet_scipion.convert.acquisition import Optics, readOptics, zeroTiltDefocus
+from isonet_scipion.convert.files import fileErrors, fileName, halfNames, linkSubtomogram
+from isonet_scipion.convert.outputs import orientLike, processedTomogram, scaleOf, setScale, tomoMask
+from isonet_scipion.convert.rows import coordinateRows, subtomogramRow, tomogramRow, writeTable
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.number_formats import SCALE
 from isonet_scipion.engine.io.star import read_star
@@ -40,7 +43,7 @@ from isonet_scipion.protocols.protocol_import_model import importedModel
 from isonet_scipion.protocols.protocol_predict import restoredInWords
 from isonet_scipion.tests.protocols.scene import write
 
-OPTICS = convert.Optics(200.0, 2.0, 0.08, -57.0, 51.0)
+OPTICS = Optics(200.0, 2.0, 0.08, -57.0, 51.0)
 
 
 @pytest.fixture
@@ -86,39 +89,39 @@ def ctfs(folder, defoci: dict[float, tuple[float, float]], disabled=(), left=())
 
 def test_defocus_is_that_of_the_smallest_tilt_whatever_its_position(tmp_path):
     series = ctfs(tmp_path, {3.0: (1e4, 2e4), -60.0: (5e4, 5e4), 0.1: (21000, 19000), 57.0: (4e4, 4e4)})
-    assert convert.zeroTiltDefocus(series) == 20000
+    assert zeroTiltDefocus(series) == 20000
 
 
 def test_excluded_images_do_not_count(tmp_path):
     series = ctfs(tmp_path, {0.0: (9e4, 9e4), 3.0: (30000, 32000), -6.0: (1e4, 1e4)}, disabled={0.0})
-    assert convert.zeroTiltDefocus(series) == 31000
+    assert zeroTiltDefocus(series) == 31000
 
 
 def test_excluded_ctfs_do_not_count(tmp_path):
     series = ctfs(tmp_path, {0.0: (9e4, 9e4), 3.0: (30000, 32000)}, left={0.0})
-    assert convert.zeroTiltDefocus(series) == 31000
+    assert zeroTiltDefocus(series) == 31000
 
 
 def test_each_value_comes_from_the_first_acquisition_that_has_it():
     item = TomoAcquisition(angleMin=-50, angleMax=40, voltage=200)
     whole = TomoAcquisition(angleMin=-60, angleMax=60, voltage=300, sphericalAberration=2.7)
-    assert convert.readOptics(item, None, whole) == convert.Optics(200, 2.7, None, -50, 40)
+    assert readOptics(item, None, whole) == Optics(200, 2.7, None, -50, 40)
 
 
 def test_both_ends_of_a_tilt_range_are_of_one_acquisition():
     item, whole = TomoAcquisition(angleMin=-50, voltage=200), TomoAcquisition(angleMin=-60, angleMax=60)
-    assert convert.readOptics(item, whole) == convert.Optics(200, None, None, -60, 60)
-    assert convert.readOptics(item, TomoAcquisition()) == convert.Optics(200, None, None, -50, None)
+    assert readOptics(item, whole) == Optics(200, None, None, -60, 60)
+    assert readOptics(item, TomoAcquisition()) == Optics(200, None, None, -50, None)
 
 
 def test_a_zero_angle_is_a_value():
-    assert convert.readOptics(TomoAcquisition(angleMin=0.0), TomoAcquisition(angleMin=-60.0)).tiltMin == 0
+    assert readOptics(TomoAcquisition(angleMin=0.0), TomoAcquisition(angleMin=-60.0)).tiltMin == 0
 
 
 def test_tables_survive_hard_names_and_missing_values(tmp_path):
     path = "it's a ; folder/50%/TS.1 ü.mrc"
-    row = convert.tomogramRow("TS.1", path, 10.0, convert.Optics(), defocus=21234.5)
-    convert.writeTable(str(tmp_path / "t.star"), [row])
+    row = tomogramRow("TS.1", path, 10.0, Optics(), defocus=21234.5)
+    writeTable(str(tmp_path / "t.star"), [row])
     star = read_star(tmp_path / "t.star")
     assert star.rows[0]["rlnMicrographName"] == path
     assert star.number(star.rows[0], "rlnDefocus") == 21234.5
@@ -128,9 +131,9 @@ def test_tables_survive_hard_names_and_missing_values(tmp_path):
 
 @pytest.mark.parametrize("tilts", [(0.0, 0.0), (60.0, -60.0), (-100.0, 60.0), (-1.047, 1.047)])
 def test_an_impossible_tilt_range_counts_as_none(tilts):
-    optics = convert.Optics(tiltMin=tilts[0], tiltMax=tilts[1])
+    optics = Optics(tiltMin=tilts[0], tiltMax=tilts[1])
     assert not optics.hasTilts and optics.withTilts(-60.0, 60.0).hasTilts
-    row = convert.tomogramRow("TS.1", "t.mrc", 10.0, optics)
+    row = tomogramRow("TS.1", "t.mrc", 10.0, optics)
     assert (row["rlnTiltMin"], row["rlnTiltMax"]) == ("None", "None")
 
 
@@ -139,17 +142,17 @@ def test_subtomogram_rows_carry_the_tilt_range_and_the_tomogram(tomogram):
     coordinate.setVolume(tomogram)
     subtomogram = SubTomogram()
     subtomogram.setCoordinate3D(coordinate)
-    row = convert.subtomogramRow(3, "a.mrc", subtomogram, 64, 80, 10.0, OPTICS)
+    row = subtomogramRow(3, "a.mrc", subtomogram, 64, 80, 10.0, OPTICS)
     sizes = (row["rlnCubeSize"], row["rlnCropSize"], row["rlnTiltMin"], row["rlnTiltMax"])
     assert sizes == ("64", "80", "-57.0", "51.0")
     assert (row["rlnTomoName"], row["isonetDeconvolved"]) == ("TS_01", "None")
-    assert convert.subtomogramRow(1, "a.mrc", SubTomogram(), 64, 80, 10.0, OPTICS)["rlnTomoName"] == "None"
+    assert subtomogramRow(1, "a.mrc", SubTomogram(), 64, 80, 10.0, OPTICS)["rlnTomoName"] == "None"
 
 
 def test_a_tomogram_with_its_ctf_corrected_counts_as_deconvolved():
-    row = convert.tomogramRow("TS_01", "a.mrc", 10.0, OPTICS, ctfState="corrected")
+    row = tomogramRow("TS_01", "a.mrc", 10.0, OPTICS, ctfState="corrected")
     assert row["rlnDeconvTomoName"] == row["rlnMicrographName"] == "a.mrc"
-    flipped = convert.tomogramRow("TS_01", "a.mrc", 10.0, OPTICS, ctfState="phase-flipped")
+    flipped = tomogramRow("TS_01", "a.mrc", 10.0, OPTICS, ctfState="phase-flipped")
     assert flipped["isonetCtfState"] == "phase-flipped" and "rlnDeconvTomoName" not in flipped
 
 
@@ -157,7 +160,7 @@ def test_coordinates_are_array_indices_in_the_target_voxels(tomogram):
     coordinate = Coordinate3D()
     coordinate.setVolume(tomogram)
     coordinate.setPosition(2, 1, 1, BOTTOM_LEFT_CORNER)
-    (row,) = convert.coordinateRows([coordinate], samplingRate=10.0, targetRate=5.0)
+    (row,) = coordinateRows([coordinate], samplingRate=10.0, targetRate=5.0)
     assert [float(row[f"rlnCoordinate{axis}"]) for axis in "XYZ"] == [4, 2, 2]
     assert row["rlnTomoName"] == "TS_01"
 
@@ -168,13 +171,13 @@ def test_shifts_of_picked_coordinates_are_scaled_to_the_subtomograms_voxels(tomo
     picked.setPosition(2, 4, 2, BOTTOM_LEFT_CORNER)
     matrix = np.array([[0, -1, 0, 6], [1, 0, 0, 4], [0, 0, 1, 2], [0, 0, 0, 1]], float)
     picked.setMatrix(matrix)
-    rows = convert.coordinateRows([picked], samplingRate=5.0, targetRate=10.0)
+    rows = coordinateRows([picked], samplingRate=5.0, targetRate=10.0)
     coordinate = Coordinate3D()
     coordinate.setVolume(tomogram)
     coordinate.setPosition(*(float(rows[0][f"rlnCoordinate{axis}"]) for axis in "XYZ"), BOTTOM_LEFT_CORNER)
     subtomogram = SubTomogram()
     subtomogram.setCoordinate3D(coordinate)
-    convert.orientLike([subtomogram], rows, [picked], 5.0 / 10.0)
+    orientLike([subtomogram], rows, [picked], 5.0 / 10.0)
     expected = matrix.copy()
     expected[:3, 3] = 3, 2, 1
     np.testing.assert_array_equal(subtomogram.getCoordinate3D().getMatrix(), expected)
@@ -182,7 +185,7 @@ def test_shifts_of_picked_coordinates_are_scaled_to_the_subtomograms_voxels(tomo
 
 
 def test_processed_tomogram_keeps_the_origin_and_drops_what_no_longer_holds(tomogram):
-    output = convert.processedTomogram(tomogram, "new.mrc", ctfCorrected=True)
+    output = processedTomogram(tomogram, "new.mrc", ctfCorrected=True)
     assert output.getFileName() == "new.mrc"
     assert output.getTsId() == "TS_01" and output.getSamplingRate() == 10.0
     assert output.getOrigin().getShifts() == (-5.0, -6.0, -7.0)
@@ -192,7 +195,7 @@ def test_processed_tomogram_keeps_the_origin_and_drops_what_no_longer_holds(tomo
 
 
 def test_mask_names_its_tomogram(tomogram):
-    mask = convert.tomoMask(tomogram, "mask.mrc")
+    mask = tomoMask(tomogram, "mask.mrc")
     assert (mask.getVolName(), mask.getFileName(), mask.getTsId()) == (tomogram.getFileName(), "mask.mrc", "TS_01")
     assert mask.getOrigin().getShifts() == (-5.0, -6.0, -7.0) and not mask.hasHalfMaps()
 
@@ -202,13 +205,13 @@ def test_an_mrc_subtomogram_is_linked_and_a_stack_is_taken_apart(tmp_path):
     single.setLocation(str(tmp_path / "single.mrc"))
     cube = np.random.default_rng(0).normal(size=(8, 8, 8)).astype(np.float32)
     write(tmp_path / "single.mrc", cube)
-    convert.linkSubtomogram(single, str(tmp_path / "linked.mrc"), 10.0)
+    linkSubtomogram(single, str(tmp_path / "linked.mrc"), 10.0)
     assert os.path.islink(tmp_path / "linked.mrc")
 
     foreign = SubTomogram()
     foreign.setLocation(str(tmp_path / "foreign.spi"))
     ImageHandler().convert(str(tmp_path / "single.mrc"), str(tmp_path / "foreign.spi"))
-    convert.linkSubtomogram(foreign, str(tmp_path / "converted.mrc"), 12.5)
+    linkSubtomogram(foreign, str(tmp_path / "converted.mrc"), 12.5)
     with mrcfile.open(tmp_path / "converted.mrc") as mrc:
         np.testing.assert_array_equal(mrc.data, cube)
         assert mrc.voxel_size.x == pytest.approx(12.5)
@@ -258,7 +261,7 @@ def test_a_model_from_inside_the_project_is_found_after_it_was_moved(models, tmp
 
 def test_a_table_has_the_columns_of_all_rows(tmp_path):
     rows = [{"rlnIndex": "1"}, {"rlnIndex": "2", "rlnMaskName": "m.mrc"}]
-    convert.writeTable(str(tmp_path / "t.star"), rows)
+    writeTable(str(tmp_path / "t.star"), rows)
     table = read_star(tmp_path / "t.star")
     assert [table.text(row, "rlnMaskName") for row in table.rows] == [None, "m.mrc"]
 
@@ -267,14 +270,14 @@ def test_a_table_has_the_columns_of_all_rows(tmp_path):
 def test_a_set_holds_corrected_tomograms_of_which_only_some_are_scaled(tmp_path, tomogram, scales):
     corrected = SetOfTomograms(filename=str(tmp_path / "corrected.sqlite"))
     for number, scale in enumerate(scales):
-        row = convert.tomogramRow("TS_01", "t.mrc", 10.0, OPTICS)
-        convert.writeTable(str(tmp_path / "t.star"), [row if scale is None else {**row, SCALE: str(scale)}])
-        item = convert.processedTomogram(tomogram, tomogram.getFileName(), ctfCorrected=False)
+        row = tomogramRow("TS_01", "t.mrc", 10.0, OPTICS)
+        writeTable(str(tmp_path / "t.star"), [row if scale is None else {**row, SCALE: str(scale)}])
+        item = processedTomogram(tomogram, tomogram.getFileName(), ctfCorrected=False)
         item.setTsId(f"TS_{number}")
-        convert.setScale(item, str(tmp_path / "t.star"))
+        setScale(item, str(tmp_path / "t.star"))
         corrected.append(item)
     corrected.write()
-    assert [convert.scaleOf(item) for item in corrected] == [1.0 if scale is None else scale for scale in scales]
+    assert [scaleOf(item) for item in corrected] == [1.0 if scale is None else scale for scale in scales]
     corrected.close()
 
 
@@ -283,15 +286,15 @@ def test_corrected_tomograms_of_a_folder_have_the_scale_of_their_files(tmp_path)
         write(tmp_path / f"{name}.mrc", np.zeros((2, 3, 4), np.int16))
     columns = ("rlnIndex", "rlnMicrographName", "rlnPixelSize", "rlnCorrectedTomoName", SCALE)
     rows = [("1", "a.mrc", "10", "b.mrc", "0.25"), ("2", "b.mrc", "10", "c.mrc", "None")]
-    convert.writeTable(str(tmp_path / "tomograms.star"), [dict(zip(columns, row)) for row in rows])
+    writeTable(str(tmp_path / "tomograms.star"), [dict(zip(columns, row)) for row in rows])
     folder = IsoNetFolder(
         str(tmp_path),
         TomoAcquisition(voltage=300, sphericalAberration=2.7, amplitudeContrast=0.1, angleMin=-60, angleMax=60),
     )
     corrected = folder.tomograms("correctedTomograms", lambda path, name: path)
-    assert [convert.scaleOf(tomogram) for tomogram in corrected] == [0.25, 1.0]
+    assert [scaleOf(tomogram) for tomogram in corrected] == [0.25, 1.0]
     plain = folder.tomograms("tomograms", lambda path, name: path)
-    assert [convert.scaleOf(tomogram) for tomogram in plain] == [1.0, 1.0]
+    assert [scaleOf(tomogram) for tomogram in plain] == [1.0, 1.0]
 
 
 def test_a_summary_tells_what_is_restored_by_the_rule_of_the_reports_verdict():
@@ -333,14 +336,14 @@ HARD_IDS = (
 def test_file_names_of_tilt_series_ids_are_distinct_and_stay_in_their_folder():
     made = {}
     for tsId in HARD_IDS:
-        name = convert.fileName(tsId)
-        assert convert.fileName(tsId) == name
+        name = fileName(tsId)
+        assert fileName(tsId) == name
         assert os.path.basename(name) == name and name not in ("", ".", "..") and not name.startswith(".")
         assert name.isprintable() and len(name.encode()) < 200
-        for file in (name, *convert.halfNames(tsId), f"{name}_subtomo", f"{name}_mask", f"{name}_whole"):
+        for file in (name, *halfNames(tsId), f"{name}_subtomo", f"{name}_mask", f"{name}_whole"):
             assert made.setdefault(file, tsId) == tsId, file
-    assert [convert.fileName(tsId) for tsId in PLAIN_IDS] == list(PLAIN_IDS)
-    assert convert.fileName("it's; $HOME 50%d") == "it's; $HOME 50%d"
+    assert [fileName(tsId) for tsId in PLAIN_IDS] == list(PLAIN_IDS)
+    assert fileName("it's; $HOME 50%d") == "it's; $HOME 50%d"
 
 
 def test_ome_zarr_is_refused_since_scipion_has_no_reader_for_it(tmp_path):
@@ -348,6 +351,6 @@ def test_ome_zarr_is_refused_since_scipion_has_no_reader_for_it(tmp_path):
     store.mkdir()
     tomogram = Tomogram(tsId="TS_01")
     tomogram.setFileName(str(store))
-    assert "which Scipion's tomograms can't hold" in convert.fileErrors([tomogram])["TS_01"]
+    assert "which Scipion's tomograms can't hold" in fileErrors([tomogram])["TS_01"]
     with pytest.raises(EngineError, match="which Scipion's tomograms can't hold"):
         IsoNetFolder.file(SimpleNamespace(path=str(tmp_path)), "a.zarr")

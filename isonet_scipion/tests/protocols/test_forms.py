@@ -11,7 +11,8 @@ from pyworkflow.protocol.constants import GPU_LIST, USE_GPU
 from pyworkflow.protocol.params import ElementGroup
 
 import isonet_scipion
-from isonet_scipion import bibtex, convert, protocols
+from isonet_scipion import bibtex, protocols
+from isonet_scipion.convert.files import asMrc
 from isonet_scipion.engine.settings.correction import PredictSettings
 from isonet_scipion.engine.settings.preparation import DeconvSettings, ExtractSettings
 from isonet_scipion.engine.settings.training import IterativeSettings, OnePassSettings
@@ -99,7 +100,7 @@ def test_threads_are_no_processes(protocolClass):
 
 def test_mrc_files_of_any_suffix_are_taken_as_they_are(tmp_path):
     for name in ("a.rec", "a.mrc", "a.st", "a.map:mrc"):
-        assert convert.asMrc(str(tmp_path / name), "unused.mrc", 10.0) == str(tmp_path / name).removesuffix(":mrc")
+        assert asMrc(str(tmp_path / name), "unused.mrc", 10.0) == str(tmp_path / name).removesuffix(":mrc")
 
 
 def test_no_text_of_a_template_is_left():

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from pyworkflow.utils import weakImport
 from tomo.objects import SetOfTomograms, TomoAcquisition
 
-from isonet_scipion import convert
+from isonet_scipion.convert.acquisition import ownAcquisition
 from isonet_scipion.engine.io.model_metadata import ModelMetadata
 from isonet_scipion.engine.io.star import read_star
 from isonet_scipion.engine.network.model_file import save_model
@@ -120,7 +120,7 @@ class TestIsoNetMetadata(IsoNetTest):
         rows = [tuple(row[name] for name in optics) for row in read_star(export._getExtraPath("tomograms.star")).rows]
         self.assertEqual(rows, [("TS_02", "200.0", "2.7", "-57.0", "51.0"), ("TS_01", "120.0", "2.7", "-40.0", "40.0")])
         extract = self.run_(ProtIsoNetExtract, inputs, cubeSize=16, numberSubtomos=2)
-        acquisition = convert.ownAcquisition(extract.subtomograms)
+        acquisition = ownAcquisition(extract.subtomograms)
         self.assertEqual((acquisition.getAngleMin(), acquisition.getVoltage()), (-57.0, 200.0))
         cubes = self.prepare(ProtIsoNetRefine, {"inputSubtomograms": (extract, "subtomograms")})
         tilts = {item.getVolName(): cubes._optics(item).tiltMax for item in cubes._learned()}

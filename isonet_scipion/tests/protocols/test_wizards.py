@@ -13,7 +13,7 @@ from pyworkflow.viewer import DESKTOP_TKINTER
 from tomo.objects import SetOfSubTomograms, SetOfTomograms
 
 from isonet_scipion import wizards
-from isonet_scipion.convert import Optics
+from isonet_scipion.convert.acquisition import Optics
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.physics.ctf import CtfParameters
 from isonet_scipion.engine.physics.radial_filter import Deconvolution, deconvolve

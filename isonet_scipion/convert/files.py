@@ -1,0 +1,169 @@
+"""Files of Scipion's items, as the engine reads them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+from typing import TYPE_CHECKING
+
+import mrcfile
+from pwem.emlib.image import ImageHandler
+
+from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.io.files import require_file
+from isonet_scipion.engine.io.mrc import check_unit, open_volume
+from isonet_scipion.engine.io.ome_zarr import is_store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from tomo.objects import SubTomogram, Tomogram
+
+PLAIN_ID = re.compile(r"[^./\\\s][^/\\]{0,79}")
+# what the engine and the protocols put after the name of a tomogram
+MADE_NAME = re.compile(r"_(whole|even|odd|subtomo|coordinates|mask|corrected|report|input[A-Z][a-z]+)$")
+MOST_PLAIN = 60  # characters of a tsId that go into a name which is not the tsId itself
+MRC_SUFFIXES = (".mrc", ".rec", ".map", ".ali", ".st", ".mrcs")
+SUBTOMOGRAM_SUFFIXES = (".mrc", ".rec", ".map")
+WITHOUT_FILE = (  # of a half: what to do, in the forms that need it
+    "Bring the file back, or work without the halves: No at *Also the half tomograms?* or *Learn from the half "
+    "tomograms?*, and for correction a model that did not learn from halves."
+)
+
+
+def halfMaps(tomogram: Tomogram) -> list[str]:
+    """Files of the even and odd half of a tomogram; empty where it does not have both."""
+    halves = list(tomogram.getHalfMaps(asList=True)) if tomogram.hasHalfMaps() else []
+    return halves if len(halves) == 2 else []
+
+
+def fileName(tsId: str) -> str:
+    """Base name of the files of a tomogram: no two tsIds share one, and none leads out of its folder.
+
+    It is the tsId itself, unless that can't be a name or looks like one that is made from another tsId.
+    """
+    quotes = {"'", '"'} <= set(tsId)  # no table takes both
+    if tsId.isprintable() and not quotes and PLAIN_ID.fullmatch(tsId) and not MADE_NAME.search(tsId):
+        return tsId
+    plain = re.sub(r"[^\w.+-]", "_", tsId, flags=re.ASCII).lstrip(".")[:MOST_PLAIN]
+    return f"{plain}_{hashlib.sha256(tsId.encode('utf-8', 'surrogatepass')).hexdigest()[:10]}"
+
+
+def halfNames(tsId: str) -> tuple[str, str]:
+    """Base names of the files of its two half maps."""
+    return f"{fileName(tsId)}_even", f"{fileName(tsId)}_odd"
+
+
+def plainPath(path: str) -> str:
+    """The file name without Scipion's type suffix, as in `volume.map:mrc`."""
+    return path.rsplit(":", 1)[0] if path.endswith(":mrc") else path
+
+
+def requireVolume(path: str, samplingRate: float | None = None) -> None:
+    """Raise an EngineError if a volume is missing or, being an MRC file, not whole or by its header in nm (not A)."""
+    if path.endswith(":mrc") or path.lower().endswith(MRC_SUFFIXES):
+        volume = open_volume(plainPath(path))
+        if samplingRate:
+            check_unit(samplingRate, volume, "sampling rate")
+    else:
+        refuseStore(path)
+        require_file(path, "volume")
+
+
+def refuseStore(path: str) -> None:
+    """Raise an EngineError about OME-Zarr, which no image reader of Scipion's knows."""
+    if is_store(path):
+        raise EngineError(
+            path,
+            "it is OME-Zarr, which Scipion's tomograms can't hold",
+            "Give it as MRC: isonet-engine predict --output_format mrc, or convert it.",
+        )
+
+
+def fileErrors(items: Iterable[Tomogram], withHalves: bool = False) -> dict[str, str]:
+    """What is wrong with the file, or the halves if asked, of each tomogram or mask that can't be read, by tsId."""
+    errors = {}
+    for item in items:
+        try:
+            requireVolume(item.getFileName(), item.getSamplingRate())
+            if withHalves:
+                requireHalves(item)
+        except EngineError as error:
+            errors[item.getTsId()] = str(error)
+    return errors
+
+
+def requireHalves(tomogram: Tomogram) -> None:
+    """Raise an EngineError if the file of one of a tomogram's halves, where it has them, can't be read."""
+    for path in halfMaps(tomogram):
+        try:
+            requireVolume(path, tomogram.getSamplingRate())
+        except EngineError as error:
+            why = f"{error.why}; it is a half of {tomogram.getTsId()}"
+            raise EngineError(error.what, why, WITHOUT_FILE) from error
+
+
+def halvesError(tomogram: Tomogram) -> str | None:
+    """Why a tomogram's halves, where it has them, can't be read, without a remedy; None where they can."""
+    try:
+        requireHalves(tomogram)
+    except EngineError as error:
+        return f"{error.what}: {error.why}"
+    return None
+
+
+def asMrc(path: str, target: str, samplingRate: float) -> str:
+    """The path of this volume as MRC: itself if it is one, else `target`, converted and with its voxel size (A)."""
+    if path.endswith(":mrc") or path.lower().endswith(MRC_SUFFIXES):
+        return plainPath(path)
+    if not os.path.exists(target):
+        _convert(path, target, samplingRate)
+    return target
+
+
+def maskAsMrc(tsId: str, path: str | None, folder: str, samplingRate: float) -> str | None:
+    """As `asMrc`, the mask of a tomogram, which is converted into `folder`; None without one."""
+    return None if path is None else asMrc(path, os.path.join(folder, f"{fileName(tsId)}_mask.mrc"), samplingRate)
+
+
+def linkSubtomogram(subtomogram: SubTomogram, target: str, samplingRate: float) -> None:
+    """Give a subtomogram the MRC file `target`: a link, or a converted copy if it is in a stack or another format."""
+    index, path = subtomogram.getLocation()
+    plain = plainPath(path)
+    isSingle = index in (0, None) or (index == 1 and ImageHandler().getDimensions(path)[3] == 1)
+    if isSingle and (path.endswith(":mrc") or plain.lower().endswith(SUBTOMOGRAM_SUFFIXES)):
+        if os.path.lexists(target):
+            os.remove(target)
+        os.symlink(os.path.relpath(plain, os.path.dirname(target)), target)
+    else:
+        _convert((index, path), target, samplingRate)
+
+
+def placeFile(source: str, target: str, copy: bool = False) -> None:
+    """Put a file at `target`, in place of what is there: a copy, or a link, relative within the working directory.
+
+    Scipion works in the project's folder, so what is linked within it is found after the project was moved.
+    """
+    # through links, as the source may be one to the target that goes
+    source, folder = os.path.realpath(source), os.path.realpath(os.path.dirname(target))
+    if source == os.path.join(folder, os.path.basename(target)):
+        return  # it is the file itself
+    # never written through: the target may be a link to a file of the user's
+    if os.path.lexists(target):
+        os.remove(target)
+    if copy:
+        shutil.copy(source, target)
+    else:
+        isWithin = source.startswith(os.path.join(os.path.realpath(os.getcwd()), ""))
+        os.symlink(os.path.relpath(source, folder) if isWithin else source, target)
+
+
+def _convert(location: object, target: str, samplingRate: float) -> None:
+    partial = f"{os.path.splitext(target)[0]}_partial.mrc"
+    ImageHandler().convert(location, partial)
+    with mrcfile.open(partial, "r+", permissive=True) as mrc:
+        mrc.set_volume()
+        mrc.voxel_size = samplingRate
+    os.replace(partial, target)

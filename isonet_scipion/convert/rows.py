@@ -1,0 +1,166 @@
+"""Scipion's items as rows of the engine's tables.
+
+Coordinates in tables are array indices (voxels from 0), Scipion's BOTTOM_LEFT_CORNER convention.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tomo.constants import BOTTOM_LEFT_CORNER
+from tomo.objects import Coordinate3D, SubTomogram
+
+from isonet_scipion.constants import DECONVOLVED_ATTRIBUTE, DECONVOLVED_LABEL, DEFOCUS_SOURCE_LABEL
+from isonet_scipion.convert.files import fileName
+from isonet_scipion.engine.conventions import CORRECTED
+from isonet_scipion.engine.io.star import Star, write_star
+from isonet_scipion.engine.io.tomogram_table import CTF_STATE, HALF_LABELS, INVERTED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from isonet_scipion.convert.acquisition import Optics
+
+
+def tomogramRow(
+    name: str,
+    path: str,
+    samplingRate: float,
+    optics: Optics,
+    index: int = 1,
+    defocus: float | None = None,
+    numberSubtomos: int | None = None,
+    boundary: str | None = None,
+    mask: str | None = None,
+    halves: Sequence[str | None] = (),
+    isInverted: bool = False,
+    defocusSource: str | None = None,
+    ctfState: str | None = None,
+) -> dict[str, str]:
+    """One row of a tomogram table.
+
+    Parameters
+    ----------
+    name : str
+        Base name of the engine's outputs: the tsId.
+    path : str
+        The MRC file.
+    samplingRate : float
+        Voxel size in A.
+    optics : Optics
+        Voltage, aberration and tilt range.
+    index : int
+        rlnIndex.
+    defocus : float, optional
+        At zero tilt, in A, underfocus positive.
+    numberSubtomos : int, optional
+        How many subtomograms to extract.
+    boundary : str, optional
+        IMOD model (.mod) around the sample.
+    mask : str, optional
+        MRC file of the mask.
+    halves : sequence of str
+        MRC files of the even and the odd half, or None twice for a row beside one that has them.
+    isInverted : bool
+        Whether protein is bright in `path`.
+    defocusSource : str, optional
+        Where the defocus is from: CTF or form.
+    ctfState : str, optional
+        What was done to the CTF of `path` and the halves, of CTF_STATES.
+    """
+    values = {
+        "rlnIndex": index,
+        "rlnTomoName": name,
+        "rlnMicrographName": path,
+        "rlnPixelSize": samplingRate,
+        "rlnDefocus": defocus,
+        "rlnNumberSubtomo": numberSubtomos,
+        "rlnMaskBoundary": boundary,
+        "rlnVoltage": optics.voltage,
+        "rlnSphericalAberration": optics.sphericalAberration,
+        "rlnAmplitudeContrast": optics.amplitudeContrast,
+        "rlnTiltMin": optics.tiltMin if optics.hasTilts else None,
+        "rlnTiltMax": optics.tiltMax if optics.hasTilts else None,
+    }
+    if mask is not None:
+        values["rlnMaskName"] = mask
+    values.update(zip(HALF_LABELS, halves))
+    if defocusSource is not None:
+        values[DEFOCUS_SOURCE_LABEL] = defocusSource
+    if isInverted:
+        values[INVERTED] = 1
+    if ctfState is not None:
+        values[CTF_STATE] = ctfState
+    if ctfState == CORRECTED:
+        values["rlnDeconvTomoName"] = path
+    return _asText(values)
+
+
+def subtomogramRow(
+    index: int,
+    path: str,
+    subtomogram: SubTomogram,
+    cubeSize: int,
+    cropSize: int,
+    samplingRate: float,
+    optics: Optics,
+) -> dict[str, str]:
+    """One row of a subtomogram table for the MRC file `path`; sizes in voxels, samplingRate in A."""
+    return _asText(
+        {
+            "rlnSubtomoIndex": index,
+            "rlnImageName": path,
+            "rlnCubeSize": cubeSize,
+            "rlnCropSize": cropSize,
+            "rlnPixelSize": samplingRate,
+            "rlnTomoName": _tomogramId(subtomogram),
+            "rlnTiltMin": optics.tiltMin,
+            "rlnTiltMax": optics.tiltMax,
+            DECONVOLVED_LABEL: subtomogram.getAttributeValue(DECONVOLVED_ATTRIBUTE),
+        }
+    )
+
+
+def _tomogramId(subtomogram: SubTomogram) -> str | None:
+    """tsId of the tomogram that it was cut from, else the name that is stored with it."""
+    coordinate = subtomogram.getCoordinate3D()
+    tsId = None if coordinate is None else coordinate.getTomoId()
+    return tsId or subtomogram.getAttributeValue(SubTomogram.VOL_NAME_FIELD) or None
+
+
+def coordinateRows(coordinates: Iterable[Coordinate3D], samplingRate: float, targetRate: float) -> list[dict[str, str]]:
+    """Rows of a coordinate table from one tomogram's coordinates, in voxels of targetRate (A).
+
+    Parameters
+    ----------
+    coordinates : iterable of Coordinate3D
+        From SetOfCoordinates3D.iterCoordinates, so that each knows its tomogram.
+    samplingRate : float
+        Voxel size (A) of the set of coordinates.
+    targetRate : float
+        Voxel size (A) of the tomogram to extract from.
+    """
+    scale = samplingRate / targetRate
+    return [
+        _asText(
+            {
+                "rlnTomoName": fileName(coordinate.getTomoId()),
+                **{f"rlnCoordinate{axis}": value * scale for axis, value in zip("XYZ", corner(coordinate))},
+            }
+        )
+        for coordinate in coordinates
+    ]
+
+
+def corner(coordinate: Coordinate3D) -> tuple[float, float, float]:
+    """A coordinate (x, y, z) in voxels from the tomogram's corner."""
+    return coordinate.getPosition(BOTTOM_LEFT_CORNER)
+
+
+def writeTable(path: str, rows: Sequence[dict[str, str]]) -> None:
+    """Write rows as a STAR table, whose columns are those of all rows."""
+    write_star(path, Star(list(dict.fromkeys(label for row in rows for label in row)), list(rows)))
+
+
+def _asText(values: dict[str, object]) -> dict[str, str]:
+    return {label: str(value) for label, value in values.items()}

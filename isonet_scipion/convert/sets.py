@@ -1,0 +1,31 @@
+"""Items of Scipion's sets."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pwem.objects import EMObject, SetOfImages
+from pyworkflow.object import Set
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+
+def enabled(items: Iterable[EMObject] | None) -> Iterator[EMObject]:
+    """The items of a set, none for None, that are not disabled in it, as a viewer's user can do; not clones."""
+    for item in () if items is None else itemsOf(items):
+        if item.isEnabled():
+            yield item
+
+
+def itemsOf(items: Iterable[EMObject]) -> Iterator[EMObject]:
+    """The items of a set, each with its own acquisition or none; not clones."""
+    if getattr(type(items), "iterItems", None) is SetOfImages.iterItems:
+        # it would lend items without a tilt range the set's acquisition, and then write the next item's into that
+        items = Set.iterItems(items)
+    yield from items
+
+
+def enabledIds(items: Iterable[EMObject] | None) -> list[str]:
+    """The tsIds of a set's items that are not disabled."""
+    return [item.getTsId() for item in enabled(items)]
