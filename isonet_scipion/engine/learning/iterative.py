@@ -87,6 +87,10 @@ class Iterative:
             if is_estimate and not is_marked(path, MARK_OF_ESTIMATES):
                 raise EngineError(str(path), "it is there already, and no estimate", "Give another result_dir.")
 
+    def cost(self, epoch: int) -> float:
+        """The same for all epochs."""
+        return 1.0
+
     def compile(self, model: keras.Model) -> None:
         """Take the network and make it ready."""
         self.model, self.tried = model, aside(model)

@@ -46,6 +46,9 @@ class Method(Protocol[Batches]):
     def require_own_files(self, is_resumed: bool) -> None:
         """Raise an EngineError where a file of another's would be replaced; `is_resumed`: the folder is a run's."""
 
+    def cost(self, epoch: int) -> float:
+        """How long an epoch of the whole run takes, from 0, against its first one."""
+
     def compile(self, model: keras.Model) -> None:
         """Take a network and make it ready; all that follows is about this one."""
 

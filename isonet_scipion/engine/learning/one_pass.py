@@ -39,6 +39,7 @@ log = logging.getLogger(__name__)
 AVERAGING = 0.98  # momentum of the running average of the weights for VIEWS pairs: over the last 100 pairs
 WARM_UP = 0.05  # share of the steps in which the learning rate rises; then it falls as a half cosine
 DENOISED = 0.3  # share of a run with the network's denoiser, if it has one; before that the others learn the wedge
+DENOISED_COST = 1.9  # times that a step with the denoiser takes as long as one before, on a CPU
 # share of its half cosine after which the rate's first fall is broken off where a denoiser comes: with a whole one the
 # others learned less of the wedge
 BROKEN_OFF = 0.6
@@ -115,6 +116,11 @@ class OnePass:
 
     def require_own_files(self, is_resumed: bool) -> None:
         """Nothing: it writes no estimates."""
+
+    def cost(self, epoch: int) -> float:
+        """How long an epoch of the whole run takes, from 0, against its first one."""
+        first = self._first_denoised()
+        return DENOISED_COST if first and epoch >= first else 1.0
 
     def compile(self, model: keras.Model) -> None:
         """Take the network and make it ready."""

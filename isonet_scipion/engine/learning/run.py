@@ -132,11 +132,17 @@ class Run(Generic[Batches]):
         require_space(self.folder, needed)
         if is_new:
             self._begin()
-        steps = (left * self.settings.epochs - state.epoch) * self.decided.steps_per_epoch
-        forecast = Forecast(steps, self.devices)
+        forecast = Forecast(self._steps_left(), self.devices)
         while state.iteration <= last and not self._has_settled():
             self._iterate(forecast)
         return self._chosen()
+
+    def _steps_left(self) -> int:
+        """How many steps like the next one would take as long as those that are left."""
+        epochs = self.settings.epochs
+        done, cost = (self.state.iteration - 1) * epochs + self.state.epoch, self.method.cost
+        left = sum(cost(epoch) for epoch in range(done, self.settings.iterations * epochs))
+        return round(left / cost(done) * self.decided.steps_per_epoch)
 
     def _require_own_files(self) -> None:
         """Raise an EngineError where the folder holds what is not of this program and would be replaced."""

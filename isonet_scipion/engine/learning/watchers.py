@@ -152,10 +152,11 @@ class Log:
 
     def after_epoch(self, run: Followed, record: EpochRecord) -> None:
         """Say it."""
-        epochs = run.settings.epochs
+        epochs, cost = run.settings.epochs, run.method.cost
         done = (record.iteration - 1) * epochs + record.epoch
-        recent = [old.seconds for old in run.state.history[-epochs:]]
-        left = (run.settings.iterations * epochs - done) * float(np.mean(recent))
+        recent = run.state.history[-epochs:]
+        seconds = float(np.mean([old.seconds / cost(done - 1 - ago) for ago, old in enumerate(reversed(recent))]))
+        left = seconds * sum(cost(epoch) for epoch in range(done, run.settings.iterations * epochs))
         log.info(
             "Iteration %d epoch %d/%d: loss %.4f, validation loss %.4f, %s left",
             record.iteration,

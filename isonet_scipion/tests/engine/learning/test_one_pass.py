@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from isonet_scipion.engine.process.device import choose_devices
+from isonet_scipion.engine.process.device import Devices, choose_devices
 
 choose_devices("-1")
 
 import keras  # noqa: E402
 
 from isonet_scipion.engine.io.mrc import open_volume, write_volume  # noqa: E402
-from isonet_scipion.engine.learning.one_pass import LearningRate, OnePass, _cosine  # noqa: E402
+from isonet_scipion.engine.learning.one_pass import DENOISED_COST, LearningRate, OnePass, _cosine  # noqa: E402
 from isonet_scipion.engine.learning.one_pass_step import OnePassModel  # noqa: E402
 from isonet_scipion.engine.learning.run import Run  # noqa: E402
 from isonet_scipion.engine.learning.state import RunState  # noqa: E402
@@ -195,6 +195,18 @@ def test_the_rate_falls_and_rises_again_for_the_denoiser():
     again = np.array([float(rate(step)) for step in range(19)])
     assert again[0] == 0 and again[1] < 0.05
     np.testing.assert_allclose(again[3:], found[64:], rtol=1e-5)
+
+
+def test_what_is_left_counts_epochs_with_the_denoiser_for_more():
+    method = object.__new__(OnePass)
+    for denoiser, more in ((16, DENOISED_COST), (0, 1)):
+        given = {"denoiser": denoiser, "seed": 1, "batch_size": 2, "steps_per_epoch": 10}
+        method.settings = OnePassSettings.given(given)
+        assert [method.cost(epoch) for epoch in (0, 69, 70, 99)] == [1, 1, more, more]
+        run = Run(method, method.settings, {}, Devices("tensorflow", (), "float32"))
+        assert run._steps_left() == 70 * 10 + 30 * 10 * more
+        run.state.iteration = 20
+        assert run._steps_left() == 5 * 10
 
 
 def test_the_second_rise_takes_as_many_steps_as_the_first():

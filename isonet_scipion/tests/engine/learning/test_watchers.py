@@ -1,4 +1,7 @@
-"""What follows a run: when the state that it goes on from is written."""
+"""What follows a run: when the state that it goes on from is written, and the time that is told."""
+
+import dataclasses
+from types import SimpleNamespace
 
 from isonet_scipion.engine.measure.history import EpochRecord
 from isonet_scipion.engine.process.device import Devices, choose_devices
@@ -26,3 +29,15 @@ def test_the_state_is_written_at_first_at_iterations_ends_and_by_time(monkeypatc
             watcher.after_epoch(run, EpochRecord(1, epoch, 0.1, 0.1, 0.0, 80.0))
     # after the first epoch, every third (240 s), and the last, of each run
     assert written == [80.0, 320.0, 560.0, 800.0, 880.0, 1120.0, 1360.0, 1600.0]
+
+
+def test_the_time_that_is_left_counts_epochs_that_take_longer(caplog):
+    settings = IterativeSettings.given({"iterations": 2, "epochs": 5})
+    history = [EpochRecord(1, epoch + 1, 0.1, 0.1, 0.0, 10.0) for epoch in range(5)]
+    # the seven from the fourth on take twice as long; of those that are past, the last two already did
+    history[3:] = [dataclasses.replace(record, seconds=20.0) for record in history[3:]]
+    method = SimpleNamespace(cost=lambda epoch: 2.0 if epoch >= 3 else 1.0)
+    run = SimpleNamespace(settings=settings, method=method, state=SimpleNamespace(history=history))
+    with caplog.at_level("INFO"):
+        watchers.Log().after_epoch(run, history[-1])
+    assert caplog.messages == ["Iteration 1 epoch 5/5: loss 0.1000, validation loss 0.1000, 0:01:40 left"]
