@@ -155,10 +155,9 @@ def corrector(
     from keras import ops
 
     from isonet_scipion.engine.network.transforms import without
-    from isonet_scipion.engine.network.unet import split
 
     # a grid goes before a denoiser works: of what that has changed, the noise that it took out would come back
-    run, denoise = (on_device(part) for part in split(model)) if network.denoiser else (on_device(model), None)
+    run, denoise = map(on_device, _parts(model)) if network.denoiser else (on_device(model), None)
 
     @functools.lru_cache(maxsize=2)  # on the device, for all tiles of one shape and features of these
     def grid(shape: tuple[int, ...], period: tuple[int, ...]) -> Any:
@@ -199,13 +198,21 @@ def corrector(
         if strength is not None:
             made = without(made, lost(tiles.shape[1:]), BORDER)
         result = ops.convert_to_numpy(made)
-        _require_finite(result)
+        require_finite(result)
         return result
 
     return correct_tiles
 
 
-def _require_finite(result: Floats) -> None:
+@functools.lru_cache(maxsize=1)
+def _parts(model: keras.Model) -> tuple[keras.Model, keras.Model]:
+    """As `unet.split`, once for all tomograms: new parts would be compiled anew."""
+    from isonet_scipion.engine.network.unet import split
+
+    return split(model)
+
+
+def require_finite(result: Floats) -> None:
     """Raise an EngineError if a network's result is not finite."""
     # single precision is faster, and may overflow where nothing is wrong
     if np.isfinite(result.sum()) or np.isfinite(result.sum(dtype=np.float64)):

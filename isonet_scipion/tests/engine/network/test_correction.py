@@ -16,6 +16,7 @@ from isonet_scipion.engine.network.transforms import without  # noqa: E402
 from isonet_scipion.engine.network.unet import TAKEN, build_unet, run_network  # noqa: E402
 from isonet_scipion.engine.physics.wedge import TiltRange  # noqa: E402
 from isonet_scipion.engine.physics.wedge_strength import WedgeStrength  # noqa: E402
+from isonet_scipion.engine.process.device import on_device  # noqa: E402
 from isonet_scipion.engine.settings.network import NetworkSettings  # noqa: E402
 
 SYMMETRIC, OTHER = TiltRange(-60, 60), TiltRange(-30, 66)
@@ -135,3 +136,16 @@ def test_tiles_corrected_twice_do_not_depend_on_half_a_turn_about_the_tilt_axis(
     np.testing.assert_allclose(twice(tiles()), expected, rtol=1e-4, atol=1e-4 * expected.std())
     np.testing.assert_allclose(twice(tiles()[half_turn])[half_turn], expected, rtol=1e-4, atol=1e-4 * expected.std())
     assert np.abs(once(tiles()) - expected).max() > 0.1 * expected.std()
+
+
+@pytest.mark.parametrize("denoiser", [0, 2])
+def test_the_next_tomogram_finds_the_network_compiled(denoiser):
+    shape = NetworkSettings(filter_base=2, unet_depth=1, convs_per_depth=2, denoiser=denoiser)
+    model = build_unet(shape)
+    tiles = np.zeros((1, 8, 8, 8), np.float32)
+    corrector(model, shape, TiltRange())(tiles)
+    compiled = on_device.cache_info().misses
+    corrector(model, shape, TiltRange(-40, 50), twice=True)(tiles)
+    assert on_device.cache_info().misses == compiled
+    corrector(build_unet(shape), shape, TiltRange())(tiles)
+    assert on_device.cache_info().misses > compiled
