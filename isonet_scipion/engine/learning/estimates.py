@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,8 +11,10 @@ import numpy as np
 
 from isonet_scipion.engine.arrays import Floats, release, scratch_array
 from isonet_scipion.engine.learning.pairs import first_estimate
+from isonet_scipion.engine.network.correction import require_finite
 from isonet_scipion.engine.network.unet import run_network
 from isonet_scipion.engine.physics.grey_scale import normalise
+from isonet_scipion.engine.process.device import is_out_of_memory
 
 if TYPE_CHECKING:
     import keras
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from isonet_scipion.engine.conventions import Normalisation
     from isonet_scipion.engine.io.subtomograms import Subtomogram
 
+log = logging.getLogger(__name__)
 STACK_BYTES = 1 << 30  # of estimates kept in memory; more go to a file without a name
 
 
@@ -44,7 +48,7 @@ def estimate_subtomograms(
     normalisation : Normalisation
         Of the estimates.
     batch_size : int
-        Subtomograms per call of the network.
+        Subtomograms per call of the network; fewer where memory does not suffice.
     scratch_folder : Path
         Where a file without a name holds them, if they are too many for the memory.
     on_estimate : callable
@@ -54,19 +58,36 @@ def estimate_subtomograms(
     -------
     ndarray
         (subtomogram, n, n, n) float32, normalised, protein bright.
+
+    Raises
+    ------
+    EngineError
+        If the network's result is not finite.
     """
     size = subtomograms[0].size
-    estimates = _volume_stack(len(subtomograms), size, scratch_folder)
-    for first in range(0, len(subtomograms), batch_size):
-        batch = subtomograms[first : first + batch_size]
+    estimates, done = _volume_stack(len(subtomograms), size, scratch_folder), 0
+    while done < len(subtomograms):
+        batch = subtomograms[done : done + batch_size]
         volumes = [subtomogram.normalised() for subtomogram in batch]
         if model is None:
             made = [first_estimate(volume, item.tilt, normalisation) for volume, item in zip(volumes, batch)]
         else:
-            made = [normalise(volume, normalisation) for volume in _predict_padded(model, np.stack(volumes), divisor)]
-        for number, (subtomogram, estimate) in enumerate(zip(batch, made)):
-            estimates[first + number] = estimate
+            try:
+                restored = _predict_padded(model, np.stack(volumes), divisor)
+            except Exception as error:
+                if batch_size == 1 or not is_out_of_memory(error):
+                    raise
+                restored = None
+            if restored is None:  # out here, where the error's frames no longer hold the memory
+                batch_size //= 2
+                log.warning("Out of memory: estimates of %d subtomograms at a time.", batch_size)
+                continue
+            require_finite(restored)
+            made = [normalise(volume, normalisation) for volume in restored]
+        for number, (subtomogram, estimate) in enumerate(zip(batch, made), done):
+            estimates[number] = estimate
             on_estimate(subtomogram, estimate)
+        done += len(batch)
         release(estimates)
     return estimates
 

@@ -27,12 +27,16 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 REASONS = re.compile(r"cuda|cudnn|gpu|driver|dlopen", re.IGNORECASE)
-# what TensorFlow, JAX, PyTorch, cuDNN, cuBLAS, cuFFT and the system say when memory does not suffice; "No algorithm
-# worked" is what cuDNN's search ends with where none got its workspace
+# what TensorFlow, JAX, PyTorch, cuDNN, cuBLAS, cuFFT, oneDNN and the system say when memory does not suffice, in small
+# letters and with blanks; searches for an algorithm end so where none got its workspace, and libraries' starts where
+# there is no room for their handles
 OUT_OF_MEMORY = (
-    "ResourceExhausted", "RESOURCE_EXHAUSTED", "OutOfMemory", "out of memory", "MemoryError", "bad_alloc",
-    "ALLOC_FAILED", "No algorithm worked", "Dst tensor is not initialized", "failed to allocate",
-    "Cannot allocate memory", "unable to allocate", "can't start new thread",
+    "resourceexhausted", "resource exhausted", "outofmemory", "out of memory", "oom when allocating", "memoryerror",
+    "bad alloc", "alloc failed", "allocation failed", "memoryallocation", "failed to allocate", "unable to allocate",
+    "cannot allocate memory", "not enough memory", "exceeds the memory limit", "can't start new thread",
+    "dst tensor is not initialized", "no algorithm worked", "failed to determine best cudnn convolution algorithm",
+    "unable to find a valid cudnn algorithm", "unable to find an engine to execute", "cufft batched plan",
+    "cublas status not initialized", "cudnn status not initialized", "could not create a memory object",
 )  # fmt: skip
 SHARING = ("tensorflow", "jax")  # backends with which several GPUs train together
 KEPT_SECONDS = 0.1  # of a compilation that is worth keeping
@@ -326,11 +330,13 @@ def placed(batch: Any) -> Any:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception, of any backend, or one that it came from means that memory did not suffice."""
-    told = f"{type(error).__name__}: {error}"
-    if any(word.lower() in told.lower() for word in OUT_OF_MEMORY):
+    """Whether an exception, of any backend, or one that it came from or holds means that memory did not suffice."""
+    told = f"{type(error).__name__}: {error}".lower().replace("_", " ")
+    if any(words in told for words in OUT_OF_MEMORY):
         return True
-    return error.__cause__ is not None and is_out_of_memory(error.__cause__)
+    before = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    inner = getattr(error, "exceptions", ())  # of an ExceptionGroup
+    return any(is_out_of_memory(one) for one in (before, *inner) if one is not None)
 
 
 @functools.lru_cache(maxsize=2)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from isonet_scipion.engine.conventions import Normalisation
+from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.mrc import write_volume
 from isonet_scipion.engine.io.star import Star
 from isonet_scipion.engine.io.subtomograms import read_subtomograms
@@ -62,3 +63,34 @@ def test_later_the_network_makes_them_of_sides_that_it_takes(subtomograms, tmp_p
     assert seen == [(2, 12, 12, 16), (2, 12, 12, 16), (1, 12, 12, 16)]
     for subtomogram, made in zip(subtomograms, found):
         np.testing.assert_allclose(made, normalise(subtomogram.normalised() ** 2), atol=1e-5)
+
+
+def test_with_less_memory_fewer_are_made_at_a_time(subtomograms, tmp_path, monkeypatch):
+    seen = []
+
+    def network(model, volumes):
+        seen.append(len(volumes))
+        if len(volumes) > most:
+            raise RuntimeError("CUDA_ERROR_OUT_OF_MEMORY")
+        return volumes**2
+
+    monkeypatch.setattr(estimates, "run_network", network)
+    arguments = (subtomograms, object(), (2, 4, 8), Normalisation.PERCENTILES, 4, tmp_path, lambda *_: None)
+    most = 4
+    whole = estimate_subtomograms(*arguments)
+    most, seen[:] = 1, []
+    np.testing.assert_allclose(estimate_subtomograms(*arguments), whole, atol=1e-6)
+    assert seen == [4, 2, 1, 1, 1, 1, 1]
+    most = 0
+    with pytest.raises(RuntimeError, match="MEMORY"):
+        estimate_subtomograms(*arguments)
+
+
+def test_a_network_that_makes_no_numbers_is_told_before_anything_is_kept(subtomograms, tmp_path, monkeypatch):
+    monkeypatch.setattr(estimates, "run_network", lambda model, volumes: np.full_like(volumes, np.nan))
+    kept = []
+    with pytest.raises(EngineError, match="NaN or infinite"):
+        estimate_subtomograms(
+            subtomograms, object(), (8, 8, 8), Normalisation.MOMENTS, 2, tmp_path, lambda *one: kept.append(one)
+        )
+    assert not kept

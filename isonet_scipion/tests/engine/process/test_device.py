@@ -26,12 +26,37 @@ def test_lists_as_shells_write_them_are_read(monkeypatch):
     assert device.os.environ["CUDA_VISIBLE_DEVICES"] == "-1"
 
 
+def _raised_from(first, cause):
+    """An error that another one led to, named as its cause or met while that was handled."""
+    try:
+        try:
+            raise first
+        except Exception as error:
+            if cause:
+                raise ValueError("it failed") from error
+            raise ValueError("it failed")  # noqa: B904
+    except ValueError as error:
+        return error
+
+
 @pytest.mark.parametrize(
     ("error", "memory"),
     [
         (MemoryError(), True),
         (RuntimeError("RESOURCE_EXHAUSTED: 12 bytes"), True),
         (RuntimeError("std::bad_alloc"), True),
+        (RuntimeError("CUDA_ERROR_OUT_OF_MEMORY"), True),
+        (RuntimeError("CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"), True),
+        (RuntimeError("Failed to create cuFFT batched plan with scratch allocator"), True),
+        (RuntimeError("CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`"), True),
+        (RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 4096 bytes"), True),
+        (RuntimeError("GET was unable to find an engine to execute this computation"), True),
+        (RuntimeError("cudaErrorMemoryAllocation"), True),
+        (_raised_from(MemoryError(), cause=True), True),
+        (_raised_from(MemoryError(), cause=False), True),
+        (_raised_from(KeyError(), cause=False), False),
+        (type("Group", (RuntimeError,), {"exceptions": (ValueError(), MemoryError())})(), True),
+        (RuntimeError("CUDNN_STATUS_BAD_PARAM"), False),
         (ValueError("shapes differ"), False),
     ],
 )
