@@ -27,6 +27,7 @@ from isonet_scipion.engine.io.tomogram_table import (
     CORRECTED_BY,
     TomogramEntry,
     TomogramTable,
+    names_in_words,
     warn_of_kinds,
     warn_of_missing_masks,
 )
@@ -128,8 +129,15 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
     model, tiles = _loaded(file, file_state(file), dataclasses.replace(settings, tomo_idx=None), devices)
     reporter = Reporter(model_file, model, metadata, settings.ctf_state)
 
-    def readied(pair: tuple[TomogramEntry, Transfer | None]) -> _Readied:
-        entry, transfer = pair
+    def readied(pair: tuple[TomogramEntry, Transfer | None]) -> _Readied | EngineError:
+        try:
+            return read(*pair)
+        except EngineError as error:
+            if len(entries) == 1:
+                raise
+            return error
+
+    def read(entry: TomogramEntry, transfer: Transfer | None) -> _Readied:
         volume = entry.source()
         border, own = border_of(volume), _own_halves(entry, volume, metadata)
         halves = own or (entry.open_halves(volume) if needs_halves else [])
@@ -137,8 +145,14 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
         seen = see(volume, halves, as_mean, normalisation, transfer, border, entry.inverted)
         return _Readied(entry, transfer, volume, border, seen, seen.halves if own and not as_mean else (seen.whole,))
 
+    failures: list[EngineError] = []
+    last: tuple[Volume, Path] | None = None
     # on a CPU, which the network keeps busy, that would take memory alone
     for ready in one_ahead(readied, zip(entries, transfers), ahead=bool(devices.gpus)):
+        if isinstance(ready, EngineError):
+            failures.append(ready)
+            log.error("%s The other tomograms go on.", ready)
+            continue
         entry, volume, border, parts = ready.entry, ready.volume, ready.border, ready.parts
         _warn_of_differences(entry, metadata)
         target = _target(entry, settings)
@@ -180,9 +194,17 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
         if settings.report or settings.confidence:
             mark = confidence_marks.get(confidence_path(target))
             reporter.write(entry, volume, ready.seen, after, border, mark, settings.report, compared)
-    if settings.report:
-        log.info("%s", write_tomograms_page(settings.output_dir))
-    _tell_how_to_look(volume, target)
+        last = volume, target
+    if last is not None:
+        if settings.report:
+            log.info("%s", write_tomograms_page(settings.output_dir))
+        _tell_how_to_look(*last)
+    if len(failures) > 1:
+        names = names_in_words([failure.what for failure in failures])
+        why = f"{len(failures)} of {len(entries)} tomograms can't be read: {names}"
+        raise EngineError(star_file, why, "Their errors are above. What was finished is kept.")
+    if failures:
+        raise failures[0]
 
 
 def _strength(
@@ -320,6 +342,17 @@ class _Tiles:
         EngineError
             If it does not suffice for the smallest tiles.
         """
+        before = self._batch, self._voxels
+        try:
+            return self._shrinking(shown, network, kept_beyond, task)
+        except Exception:
+            # what was short may be there for the next tomogram
+            self._batch, self._voxels = before
+            raise
+
+    def _shrinking(
+        self, shown: Shown, network: Callable[[Floats], Floats], kept_beyond: float | None, task: str
+    ) -> Floats:
         shape = shown.voxels.shape
         while True:
             tiling = self._fixed

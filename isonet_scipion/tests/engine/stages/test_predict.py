@@ -103,6 +103,39 @@ def test_less_memory_than_the_smallest_tiles_need_is_one_line(project, run, monk
     assert status == 1 and re.search("error: memory: not even tiles of [0-9]+ voxels fit", log), log
 
 
+def test_a_shortage_of_memory_that_is_over_is_forgotten(project, run, monkeypatch):
+    is_short, seen = [True], []
+
+    def network(tiles):
+        if is_short[0]:
+            raise RuntimeError("CUDA_ERROR_OUT_OF_MEMORY")
+        seen.append(tiles.shape[1:])
+        return tiles
+
+    monkeypatch.setattr(stage, "corrector", lambda *_, **__: network)
+    monkeypatch.setattr(stage, "measured_halo", lambda *_: 8)
+    command = ("predict", "tomograms.star", "m.keras", "--gpuID", "-1", "--report", "False", "--tomo_idx", "1")
+    assert run(*command)[0] == 1
+    is_short[0] = False
+    assert run(*command)[0] == 0 and len(seen) == 1  # all in one tile
+
+
+def test_a_tomogram_that_cannot_be_read_leaves_the_others(project, run, tmp_path):
+    for name in "cd":
+        write_volume(tmp_path / "tomo" / f"{name}.mrc", project, 10.0)
+    assert run("prepare_star", "tomo")[0] == 0
+    broken = np.where(project > 3, np.nan, project)
+    for names in ("a", "ac"):
+        for name in names:
+            write_volume(tmp_path / "tomo" / f"{name}.mrc", broken, 10.0)
+        status, log = run("predict", "tomograms.star", "m.keras", "--gpuID", "-1", "--output_dir", f"without_{names}")
+        assert status == 1 and log.count("The other tomograms go on.") == len(names), log
+        made = {path.name[0] for path in tmp_path.glob(f"without_{names}/*_corrected.mrc")}
+        assert made == set("abcd") - set(names)
+        assert (tmp_path / f"without_{names}" / "report.html").exists()
+    assert "tomograms.star: 2 of 4 tomograms can't be read: tomo/a.mrc, tomo/c.mrc" in log, log
+
+
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # squares of what it makes are beyond float32 too
 def test_a_network_beyond_float16_ends_with_an_error_and_no_tomogram(project, run, tmp_path):
     model = build_unet(SHAPE)
