@@ -31,8 +31,10 @@ def contrast_warning(volumes: Sequence[Reals], inverted: bool) -> str | None:
     if not np.isfinite(smooth).all():
         return None  # the stage itself tells it
     smooth -= smooth.mean()
-    deviation = smooth.std()
-    skewness = float((smooth**3).mean() / deviation**3) if deviation > 0 else 0.0
+    squares = np.square(smooth)
+    variance = squares.mean()
+    # a power is a hundred times as slow as products
+    skewness = float(np.vdot(squares, smooth) / smooth.size / variance**1.5) if variance > 0 else 0.0
     if (-skewness if inverted else skewness) < CERTAIN:
         return None
     seen, said = ("dark", "bright") if inverted else ("bright", "dark")

@@ -18,7 +18,7 @@ BINNING = 2
 KEEP_ALL = 99.8  # a percentage above this switches its criterion off
 BLOCK = 1 << 18  # voxels that are filtered at a time, so that they stay in the cache
 NEAR = 1.0  # per cent of the voxels to either side of a percentile among which it is looked for
-SAMPLE_STEP = 997  # voxels apart are those that tell where a percentile is, about
+SAMPLE_STEP = 97  # voxels apart are those that tell where a percentile is, about
 _ANTI_ALIASING = scipy.ndimage.gaussian_filter1d(np.eye(1, 5, 2)[0], 0.5, mode="constant", truncate=4.0)
 _TAPS = (np.convolve(_ANTI_ALIASING, [0.5, 0.5])).astype(np.float32)  # smooth by sigma 0.5, then average two
 
