@@ -25,6 +25,7 @@ from isonet_scipion.engine.io.report_file import report_path
 from isonet_scipion.engine.io.shown import Seen, border_of, require_axes, require_halves, see
 from isonet_scipion.engine.io.tomogram_table import (
     CORRECTED_BY,
+    CORRECTED_FROM,
     TomogramEntry,
     TomogramTable,
     names_in_words,
@@ -52,6 +53,7 @@ from isonet_scipion.engine.reporting.pages import require_own_page, write_tomogr
 from isonet_scipion.engine.reporting.picture import require_own_picture
 from isonet_scipion.engine.sampling.even_boxes import box_side, cut
 from isonet_scipion.engine.settings.correction import PredictSettings
+from isonet_scipion.engine.stages.finished import is_finished, recipe
 from isonet_scipion.engine.stages.report import Reporter, claim_confidence, sample_of
 
 if TYPE_CHECKING:
@@ -86,7 +88,13 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
     if settings.output_format == "zarr":
         require_library("output_format")
     table = TomogramTable(star_file, takes_deconvolved(settings.use_deconv_tomo, metadata.ctf_aware))
-    entries = table.select(settings.tomo_idx, needs_tilts=True)
+    file = model_path(model_file).resolve()
+    made_by = content_digest(file, "model")
+    chosen = table.select(settings.tomo_idx, needs_tilts=True)
+    recipes = {entry.name: recipe(entry, made_by, settings) for entry in chosen}
+    entries = _unfinished(chosen, recipes, settings)
+    if not entries:
+        return
     transfers = [known_transfer(entry, metadata, settings.ctf_state) for entry in entries]
     weakens = metadata.of_one_pass if settings.calibrate is None else settings.calibrate
     needs_halves = weakens or settings.report or settings.confidence
@@ -124,8 +132,6 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
     network = metadata.network
     normalisation = Normalisation.told(settings.normalize_percentile, metadata.normalize_percentile)
     devices = choose_devices(settings.gpuID, settings.precision)
-    file = model_path(model_file).resolve()
-    made_by = content_digest(file, "model")
     model, tiles = _loaded(file, file_state(file), dataclasses.replace(settings, tomo_idx=None), devices)
     reporter = Reporter(model_file, model, metadata, settings.ctf_state)
 
@@ -179,7 +185,8 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
         write_volume(target, rounded.voxels, entry.output_voxel_size(volume), volume, marks[target])
         scale = {SCALE: f"{rounded.scale:.7g}"} if rounded.scale != 1 or entry.text(SCALE) is not None else {}
         del corrected, made, rounded  # from here on it is read from the file
-        table.update(entry, {"rlnCorrectedTomoName": target, CORRECTED_BY: made_by, **scale})
+        told = {CORRECTED_BY: made_by, CORRECTED_FROM: recipes[entry.name], **scale}
+        table.update(entry, {"rlnCorrectedTomoName": target, **told})
         after = open_volume(target)
         box = (slice(None),) * 3 if border is None else border.box
         compared = save_comparison(
@@ -205,6 +212,22 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
         raise EngineError(star_file, why, "Their errors are above. What was finished is kept.")
     if failures:
         raise failures[0]
+
+
+def _unfinished(
+    entries: list[TomogramEntry], recipes: dict[str, str | None], settings: PredictSettings
+) -> list[TomogramEntry]:
+    """The tomograms that are not yet corrected in this way."""
+    left = [e for e in entries if not is_finished(e, _target(e, settings), recipes[e.name], settings)]
+    if len(left) < len(entries):
+        log.info(
+            "%d of %d tomograms are corrected already, with this model, of the same files and in the same way, and are "
+            "left as they are. To correct one anew, delete its result in %s.",
+            len(entries) - len(left),
+            len(entries),
+            settings.output_dir,
+        )
+    return left
 
 
 def _strength(

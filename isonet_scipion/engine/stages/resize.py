@@ -15,7 +15,13 @@ from isonet_scipion.engine.io.mrc import naming, open_volume, volume_bytes, writ
 from isonet_scipion.engine.io.number_formats import SCALE
 from isonet_scipion.engine.io.shown import border_of
 from isonet_scipion.engine.io.star import Star, table_to_replace, warn_of_lost_columns, write_star
-from isonet_scipion.engine.io.tomogram_table import CORRECTED_BY, HALF_LABELS, TomogramEntry, TomogramTable
+from isonet_scipion.engine.io.tomogram_table import (
+    CORRECTED_BY,
+    CORRECTED_FROM,
+    HALF_LABELS,
+    TomogramEntry,
+    TomogramTable,
+)
 from isonet_scipion.engine.physics.borders import mirrored_into, put_back_nearest
 from isonet_scipion.engine.physics.rescaling import rescale, rescaled_shape
 from isonet_scipion.engine.process.disk import growth, require_space
@@ -37,7 +43,7 @@ REMADE = {
     "rlnCorrectedTomoName": "run predict on it",
 }
 # columns that tell of these files alone; options of deconv and make_mask stay, as they may have been typed
-OF_REMADE = (CORRECTED_BY, SCALE)
+OF_REMADE = (CORRECTED_BY, CORRECTED_FROM, SCALE)
 MOST_FINER = 2  # times; more only fills the disk
 LARGEST_START = 2**31 - 1  # that a header can hold
 
