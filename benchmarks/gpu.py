@@ -54,7 +54,7 @@ COLUMNS = {
 # functions whose share of `predict` is told, each with all that it calls
 PHASES = {
     "choose_devices": "start", "load_model": "model", "show": "read", "measure": "grey scale",
-    "run_network": "network", "_add_blended": "blend", "gaussian_filter": "Gaussian", "write_volume": "write",
+    "correct_tiles": "network", "_add_blended": "blend", "smooth_planes": "Gaussian", "write_volume": "write",
     "save_comparison": "picture", "write": "report",
 }  # fmt: skip
 SECONDS_PER_MEASUREMENT = 3.0
