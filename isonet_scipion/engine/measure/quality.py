@@ -39,7 +39,7 @@ class Evidence:
     With `halves_fit` the network can be applied to the halves: they are of the same kind as `before`. With `by_halves`
     `after` is the mean of what the network made of each half. With `noise_known` it learned from whole tomograms, and
     may restore their noise: what halves say of noise does not hold for what it restores. `turn`, in degrees, is that of
-    the boxes of the hidden-wedge test.
+    the boxes of the hidden-wedge test; with `along_axes` they are tested without it, too, as a confidence needs.
     """
 
     before: Shown
@@ -52,6 +52,7 @@ class Evidence:
     by_halves: bool = False
     noise_known: bool = False
     turn: float = UNSEEN_TURN
+    along_axes: bool = False
     spectra: tuple[Doubles | None, Doubles | None] = (None, None)  # by `xz_power`, of before and after, where known
 
 
@@ -66,6 +67,7 @@ class Quality:
     side: int | None = None  # of the boxes that the curves come from
     corners: tuple[Corner, ...] = ()  # of these boxes
     restored: Curve | None = None  # of the hidden-wedge test, as compared with the noisy data
+    restored_along: Curve | None = None  # likewise, of boxes along the axes, where `restored` is of turned ones
     ceiling: Curve | None = None  # the most that noise lets it be
     agreement: Curve | None = None  # of before and after where measured
     half_curves: HalfCurves | None = None
@@ -197,11 +199,13 @@ def measure_quality(evidence: Evidence, network: Network, divisor: tuple[int, in
     corners = affordable_boxes(evidence.before.voxels, side, evidence.sample, passes)
     seen = measured_half_space(side, tilt)
     test, agreement = HiddenWedgeTest(side, tilt, evidence.turn), FourierCorrelation(side, seen)
+    along = HiddenWedgeTest(side, tilt, 0.0) if evidence.along_axes and evidence.turn else None
     halves = HalfCurves(side, tilt) if evidence.halves else None
     for number, corner in enumerate(corners):
         before, after = cut(evidence.before.voxels, corner, side), cut(evidence.after, corner, side)
         shown = [part.show(cut(part.voxels, corner, side)) for part in parts]
-        test.add(np.stack(shown), lambda boxes: np.stack([network(box) for box in boxes]), number)
+        for each in (test, along) if along else (test,):
+            each.add(np.stack(shown), lambda boxes: np.stack([network(box) for box in boxes]), number)
         agreement.add(filtered(before, seen), filtered(after, seen))
         if halves and evidence.halves:
             even, odd = (cut(half.voxels, corner, side) for half in evidence.halves)
@@ -212,8 +216,16 @@ def measure_quality(evidence: Evidence, network: Network, divisor: tuple[int, in
                 corrected = (network(half.show(box)) for half, box in zip(fitting, (even, odd)))
                 halves.add("after", *corrected)
     ceiling = test.ceiling() if halves and not evidence.noise_known else None
-    return Quality(**basis, side=side, corners=tuple(corners), restored=test.curve(), ceiling=ceiling,
-                   agreement=agreement.curve(), half_curves=halves)  # fmt: skip
+    return Quality(
+        **basis,
+        side=side,
+        corners=tuple(corners),
+        restored=test.curve(),
+        restored_along=along.curve() if along else None,
+        ceiling=ceiling,
+        agreement=agreement.curve(),
+        half_curves=halves,
+    )
 
 
 def affordable_boxes(volume: Reals | Mean, side: int, sample: Reals | Mask | None, passes: float = 1) -> list[Corner]:

@@ -147,6 +147,7 @@ class Reporter:
             bool(seen.halves) and entry.halves_fit and self._metadata.by_halves,
             self._metadata.knows_noise,
             0.0 if self._metadata.simulated else UNSEEN_TURN,  # the builtin model has seen none of it
+            along_axes=mark is not None,
         )
         if border is not None and border.empty is not None:
             compared = None  # the report's slices are mirrored into empty places

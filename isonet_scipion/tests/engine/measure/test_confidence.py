@@ -156,6 +156,14 @@ def test_of_other_models_the_hidden_wedge_test_tells_the_level_and_the_calibrati
     assert (high > low).all() and not np.allclose(usual, low, atol=0.05)
 
 
+def test_boxes_along_the_axes_and_turned_ones_count_alike():
+    given = evidence(*scene((48, 48, 96), noise=0.2))
+    turned, along = hidden_wedge(0.1), hidden_wedge(0.3)
+    both = replace(turned, restored_along=along.restored)
+    found = [confidence(given, read_calibration(), quality).cells[:, :, :6].mean() for quality in (turned, both, along)]
+    assert found[1] == pytest.approx((found[0] + found[2]) / 2, abs=1e-3) and found[2] > 1.5 * found[0]
+
+
 def test_of_other_models_it_does_not_count_how_strongly_the_wedge_is_filled(monkeypatch):
     given = evidence(*scene((48, 48, 96)))
     powers = local_powers(given)

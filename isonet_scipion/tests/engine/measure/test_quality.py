@@ -1,5 +1,7 @@
 """The quality report: Fourier correlations, the hidden-wedge test, and what the command writes."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -204,3 +206,20 @@ def test_spectra_that_are_known_are_not_made_again(monkeypatch):
         found.append((quality.power_before, quality.power_after, len(made)))
     assert [count for *_, count in found] == [2, 3, 3]
     assert found[0][:2] == found[1][:2] == found[2][:2]
+
+
+def test_boxes_are_tested_along_the_axes_too_where_a_confidence_needs_it():
+    volume = noise(3, 64)
+    given = Evidence(Shown(volume, GreyScale(0.0, 1.0)), volume, TiltRange(), 10.0)
+
+    def network(box):
+        return np.roll(box, 1, axis=0) + 0.1 * box**2
+
+    usual, both, along = (
+        measure_quality(replace(given, **more), network, (8, 8, 8))
+        for more in ({}, {"along_axes": True}, {"turn": 0.0, "along_axes": True})
+    )
+    assert usual.restored_along is None and along.restored_along is None
+    np.testing.assert_array_equal(both.restored.values, usual.restored.values)
+    np.testing.assert_array_equal(both.restored_along.values, along.restored.values)
+    assert not np.allclose(both.restored.values[1:], both.restored_along.values[1:], atol=1e-3, equal_nan=True)
