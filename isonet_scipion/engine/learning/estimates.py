@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from isonet_scipion.engine.arrays import Floats, release, scratch_array
+from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.learning.pairs import first_estimate
-from isonet_scipion.engine.network.correction import require_finite
 from isonet_scipion.engine.network.unet import run_network
 from isonet_scipion.engine.physics.grey_scale import normalise
-from isonet_scipion.engine.process.device import is_out_of_memory
+from isonet_scipion.engine.process.device import in_short, is_out_of_memory
 
 if TYPE_CHECKING:
     import keras
@@ -77,12 +77,14 @@ def estimate_subtomograms(
             except Exception as error:
                 if batch_size == 1 or not is_out_of_memory(error):
                     raise
-                restored = None
+                restored, told = None, in_short(error)
             if restored is None:  # out here, where the error's frames no longer hold the memory
                 batch_size //= 2
-                log.warning("Out of memory: estimates of %d subtomograms at a time.", batch_size)
+                log.warning("Out of memory (%s): estimates of %d subtomograms at a time.", told, batch_size)
                 continue
-            require_finite(restored)
+            if not np.isfinite(restored).all():
+                why, remedy = "its estimates hold NaN or infinite values", "or give another pretrained_model."
+                raise EngineError("network", why, f"Give a lower learning_rate, or precision float32, {remedy}")
             made = [normalise(volume, normalisation) for volume in restored]
         for number, (subtomogram, estimate) in enumerate(zip(batch, made), done):
             estimates[number] = estimate

@@ -119,8 +119,11 @@ class OnePass:
 
     def cost(self, epoch: int) -> float:
         """How long an epoch of the whole run takes, from 0, against its first one."""
-        first = self._first_denoised()
-        return DENOISED_COST if first and epoch >= first else 1.0
+        if not self.settings.network.denoiser:
+            return 1.0
+        # of a run that is gone on with for more iterations, the denoiser may be trained sooner
+        is_denoised = epoch >= self._first_denoised() or (self.trainer.is_whole and denoises(self.network))
+        return DENOISED_COST if is_denoised else 1.0
 
     def compile(self, model: keras.Model) -> None:
         """Take the network and make it ready."""

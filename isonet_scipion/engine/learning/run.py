@@ -38,7 +38,7 @@ from isonet_scipion.engine.network.model_file import (
 )
 from isonet_scipion.engine.network.unet import build_unet
 from isonet_scipion.engine.physics.withheld_tilts import WITHHELD
-from isonet_scipion.engine.process.device import Devices, is_out_of_memory, training_scope
+from isonet_scipion.engine.process.device import Devices, in_short, is_out_of_memory, training_scope
 from isonet_scipion.engine.process.progress import Progress
 from isonet_scipion.engine.reporting.pages import require_own_page
 from isonet_scipion.engine.reporting.training_page import require_own_pictures, save_slices, slices_name
@@ -376,6 +376,6 @@ class Run(Generic[Batches]):
                         f"Lower cube_size to {cube // 2} or filter_base to {base // 2}.",
                     ) from error
                 state.batch_size = max(1, state.batch_size // 2 // least) * least
-                log.warning("Out of memory: going on with batch_size %d.", state.batch_size)
+                log.warning("Out of memory (%s): going on with batch_size %d.", in_short(error), state.batch_size)
                 for variable, value in zip(variables, before):
                     variable.assign(value)

@@ -12,7 +12,7 @@ import numpy as np
 from isonet_scipion.engine.measure.withheld_agreement import Agreement, WithheldAgreement
 from isonet_scipion.engine.network.tiling import automatic_tiling, map_tiles
 from isonet_scipion.engine.physics.withheld_tilts import narrowed
-from isonet_scipion.engine.process.device import is_out_of_memory
+from isonet_scipion.engine.process.device import in_short, is_out_of_memory
 
 if TYPE_CHECKING:
     from isonet_scipion.engine.arrays import Floats
@@ -71,9 +71,10 @@ class WithheldTest:
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
+                told = in_short(error)
             # out here, where the error's frames no longer hold the memory
             self._tile //= 2
-            log.warning("Out of memory: testing with tiles of half the size.")
+            log.warning("Out of memory (%s): testing with tiles of half the size.", told)
 
 
 def affordable(settings: TrainingSettings, cube_size: int) -> int:

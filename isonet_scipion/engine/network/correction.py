@@ -198,7 +198,7 @@ def corrector(
         if strength is not None:
             made = without(made, lost(tiles.shape[1:]), BORDER)
         result = ops.convert_to_numpy(made)
-        require_finite(result)
+        _require_finite(result)
         return result
 
     return correct_tiles
@@ -212,7 +212,7 @@ def _parts(model: keras.Model) -> tuple[keras.Model, keras.Model]:
     return split(model)
 
 
-def require_finite(result: Floats) -> None:
+def _require_finite(result: Floats) -> None:
     """Raise an EngineError if a network's result is not finite."""
     # single precision is faster, and may overflow where nothing is wrong
     if np.isfinite(result.sum()) or np.isfinite(result.sum(dtype=np.float64)):

@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.errors import EngineError, one_line
 from isonet_scipion.engine.process.backend import choose_backend, restore_conventions
 from isonet_scipion.engine.process.gpus import CPU, NVIDIA_DRIVER, VISIBLE, choose_visible
 from isonet_scipion.engine.process.kept_compilations import MOST_BYTES, Compilations, user_folder
@@ -38,6 +38,7 @@ OUT_OF_MEMORY = (
     "unable to find a valid cudnn algorithm", "unable to find an engine to execute", "cufft batched plan",
     "cublas status not initialized", "cudnn status not initialized", "could not create a memory object",
 )  # fmt: skip
+MOST_OF_A_LINE = 200  # characters of an exception in a warning
 SHARING = ("tensorflow", "jax")  # backends with which several GPUs train together
 KEPT_SECONDS = 0.1  # of a compilation that is worth keeping
 LEAST_ADDRESS_SPACE = 3 << 29  # bytes; with less, TensorFlow ends the process while it is imported
@@ -331,12 +332,25 @@ def placed(batch: Any) -> Any:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an exception, of any backend, or one that it came from or holds means that memory did not suffice."""
-    told = f"{type(error).__name__}: {error}".lower().replace("_", " ")
-    if any(words in told for words in OUT_OF_MEMORY):
-        return True
-    before = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    inner = getattr(error, "exceptions", ())  # of an ExceptionGroup
-    return any(is_out_of_memory(one) for one in (before, *inner) if one is not None)
+    seen: list[BaseException] = []
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        one = waiting.pop()
+        if one is None or any(one is other for other in seen):
+            continue
+        told = f"{type(one).__name__}: {one}".lower().replace("_", " ")
+        # the engine's own may name a file or option of any name
+        if not isinstance(one, EngineError) and any(words in told for words in OUT_OF_MEMORY):
+            return True
+        seen.append(one)
+        context = None if one.__suppress_context__ else one.__context__
+        waiting += [one.__cause__, context, *getattr(one, "exceptions", ())]  # the last of an ExceptionGroup
+    return False
+
+
+def in_short(error: BaseException) -> str:
+    """The first line of an exception, of which backends write many."""
+    return one_line((f"{type(error).__name__}: {error}".splitlines() or [""])[0][:MOST_OF_A_LINE])
 
 
 @functools.lru_cache(maxsize=2)

@@ -187,7 +187,7 @@ class OnePassSettings(TrainingSettings):
     method: ClassVar[str] = "one-pass"
     # of a new network, where the tomograms have halves: in about as much time as without, for a step with a denoiser
     # takes longer
-    WITH_HALVES: ClassVar[Mapping[str, Any]] = MappingProxyType({"denoiser": 16, "steps_per_epoch": 32})
+    WITH_HALVES: ClassVar[Any] = MappingProxyType({"denoiser": 16, "steps_per_epoch": 32})
 
     iterations: int = own("iterations", 20, from_model=3)  # a model has learned most; more would teach it the noise
     epochs: int = own("epochs", 5)

@@ -18,6 +18,7 @@ from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.confidence_file import confidence_path
 from isonet_scipion.engine.io.ctf_aware import known_transfer, takes_deconvolved
 from isonet_scipion.engine.io.files import State, content_digest, file_state
+from isonet_scipion.engine.io.finished import Recipe, is_finished, made_from, recipe
 from isonet_scipion.engine.io.mrc import Volume, check_mask, open_volume, same_voxel_size, volume_bytes, write_volume
 from isonet_scipion.engine.io.number_formats import SCALE, grey_values, stored_or_float32
 from isonet_scipion.engine.io.ome_zarr import require_library
@@ -42,7 +43,7 @@ from isonet_scipion.engine.physics.borders import find_border
 from isonet_scipion.engine.physics.grey_scale import normalise
 from isonet_scipion.engine.physics.wedge import TILT_TOLERANCE
 from isonet_scipion.engine.physics.wedge_strength import mean_strength
-from isonet_scipion.engine.process.device import Devices, choose_devices, free_memory, is_out_of_memory
+from isonet_scipion.engine.process.device import Devices, choose_devices, free_memory, in_short, is_out_of_memory
 from isonet_scipion.engine.process.disk import growth, require_space
 from isonet_scipion.engine.process.gpus import gpus_to_share
 from isonet_scipion.engine.process.progress import Progress
@@ -53,7 +54,6 @@ from isonet_scipion.engine.reporting.pages import require_own_page, write_tomogr
 from isonet_scipion.engine.reporting.picture import require_own_picture
 from isonet_scipion.engine.sampling.even_boxes import box_side, cut
 from isonet_scipion.engine.settings.correction import PredictSettings
-from isonet_scipion.engine.stages.finished import is_finished, recipe
 from isonet_scipion.engine.stages.report import Reporter, claim_confidence, sample_of
 
 if TYPE_CHECKING:
@@ -94,6 +94,9 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
     recipes = {entry.name: recipe(entry, made_by, settings) for entry in chosen}
     entries = _unfinished(chosen, recipes, settings)
     if not entries:
+        if settings.report:
+            require_own_page(settings.output_dir)
+            log.info("%s", write_tomograms_page(settings.output_dir))
         return
     transfers = [known_transfer(entry, metadata, settings.ctf_state) for entry in entries]
     weakens = metadata.of_one_pass if settings.calibrate is None else settings.calibrate
@@ -185,8 +188,8 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
         write_volume(target, rounded.voxels, entry.output_voxel_size(volume), volume, marks[target])
         scale = {SCALE: f"{rounded.scale:.7g}"} if rounded.scale != 1 or entry.text(SCALE) is not None else {}
         del corrected, made, rounded  # from here on it is read from the file
-        told = {CORRECTED_BY: made_by, CORRECTED_FROM: recipes[entry.name], **scale}
-        table.update(entry, {"rlnCorrectedTomoName": target, **told})
+        # whose pictures and report may be another's yet
+        table.update(entry, {"rlnCorrectedTomoName": target, CORRECTED_BY: made_by, CORRECTED_FROM: None, **scale})
         after = open_volume(target)
         box = (slice(None),) * 3 if border is None else border.box
         compared = save_comparison(
@@ -201,6 +204,7 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
         if settings.report or settings.confidence:
             mark = confidence_marks.get(confidence_path(target))
             reporter.write(entry, volume, ready.seen, after, border, mark, settings.report, compared)
+        table.update(entry, {CORRECTED_FROM: made_from(recipes[entry.name], target, settings)})
         last = volume, target
     if last is not None:
         if settings.report:
@@ -208,14 +212,14 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
         _tell_how_to_look(*last)
     if len(failures) > 1:
         names = names_in_words([failure.what for failure in failures])
-        why = f"{len(failures)} of {len(entries)} tomograms can't be read: {names}"
-        raise EngineError(star_file, why, "Their errors are above. What was finished is kept.")
+        why = f"{len(failures)} of {len(entries)} tomograms can't be read: {names}. The first: {failures[0].why}"
+        raise EngineError(star_file, why, f"{failures[0].remedy} What was finished is kept.")
     if failures:
         raise failures[0]
 
 
 def _unfinished(
-    entries: list[TomogramEntry], recipes: dict[str, str | None], settings: PredictSettings
+    entries: list[TomogramEntry], recipes: dict[str, Recipe | None], settings: PredictSettings
 ) -> list[TomogramEntry]:
     """The tomograms that are not yet corrected in this way."""
     left = [e for e in entries if not is_finished(e, _target(e, settings), recipes[e.name], settings)]
@@ -388,13 +392,14 @@ class _Tiles:
             except Exception as error:
                 if not is_out_of_memory(error) or (self._fixed and self._batch == 1):
                     raise
+                told = in_short(error)
             # out here, where the error's frames no longer hold the memory
             if self._batch > 1:
                 self._batch //= 2
-                log.warning("Out of memory: going on with %d tiles at a time.", self._batch)
+                log.warning("Out of memory (%s): going on with %d tiles at a time.", told, self._batch)
             else:
                 self._voxels = (int(np.prod(tiling.tile)) if tiling else self._voxels) // 2
-                log.warning("Out of memory: going on with tiles of half the size.")
+                log.warning("Out of memory (%s): going on with tiles of half the size.", told)
 
     def _tiling(self, shown: Shown, network: Callable[[Floats], Floats]) -> Tiling:
         shape, divisor = shown.voxels.shape, self._network.divisor

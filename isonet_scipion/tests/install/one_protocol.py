@@ -1,6 +1,7 @@
 """A script for any Python that Scipion runs on: `python one_protocol.py FOLDER`.
 
-Imports every module of Scipion's half, and deconvolves a tomogram in a project; prints what the protocol did.
+Imports every module of Scipion's half, makes every form, and deconvolves a tomogram in a project; prints what the
+protocol did.
 """
 
 import importlib
@@ -40,8 +41,11 @@ def main():
     os.chdir(project.path)
     from tomo.protocols import ProtImportTomograms
 
+    from isonet_scipion import protocols
     from isonet_scipion.protocols import ProtIsoNetDeconv
 
+    for name in protocols.__all__:
+        list(getattr(protocols, name)()._definition.iterParams())  # whose forms are made of the engine's options
     tilts = {"acquisitionAngleMin": -60.0, "acquisitionAngleMax": 60.0}
     optics = {"voltage": 300, "sphericalAberration": 2.7, "amplitudeContrast": 0.07}
     files = {"filesPath": str(raw), "filesPattern": "{TS}.mrc", "samplingRate": 10.0}

@@ -96,6 +96,21 @@ def test_pyenvs_python_38_is_taken_where_the_one_on_path_does_not_run(tmp_path, 
     assert python_38() == str(file)
 
 
+def test_options_are_read_there(tmp_path):
+    found = python_38()
+    if found is None:
+        pytest.skip("no Python 3.8 with Tk was found")
+    code = (
+        "from isonet_scipion.engine.settings import correction, option, preparation, training\n"
+        "for module in (correction, preparation):\n"
+        "    for name in dir(module):\n"
+        "        if name.endswith('Settings'):\n"
+        "            assert option.options(getattr(module, name)), name\n"
+        "assert 'denoiser' in training.training_options()\n"
+    )
+    subprocess.run([found, "-c", code], cwd=tmp_path, env={"PYTHONPATH": str(PACKAGE.parent)}, check=True)
+
+
 @pytest.mark.install
 @pytest.mark.timeout(3600)
 def test_a_protocol_runs_there_through_the_engines_own_python(tmp_path):

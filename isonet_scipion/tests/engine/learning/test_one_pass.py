@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ choose_devices("-1")
 import keras  # noqa: E402
 
 from isonet_scipion.engine.io.mrc import open_volume, write_volume  # noqa: E402
+from isonet_scipion.engine.learning import one_pass  # noqa: E402
 from isonet_scipion.engine.learning.one_pass import DENOISED_COST, LearningRate, OnePass, _cosine  # noqa: E402
 from isonet_scipion.engine.learning.one_pass_step import OnePassModel  # noqa: E402
 from isonet_scipion.engine.learning.run import Run  # noqa: E402
@@ -197,8 +199,11 @@ def test_the_rate_falls_and_rises_again_for_the_denoiser():
     np.testing.assert_allclose(again[3:], found[64:], rtol=1e-5)
 
 
-def test_what_is_left_counts_epochs_with_the_denoiser_for_more():
+def test_what_is_left_counts_epochs_with_the_denoiser_for_more(monkeypatch):
     method = object.__new__(OnePass)
+    method.trainer, method.network = SimpleNamespace(is_whole=True), None
+    monkeypatch.setattr(one_pass, "denoises", lambda network: is_trained)
+    is_trained = False
     for denoiser, more in ((16, DENOISED_COST), (0, 1)):
         given = {"denoiser": denoiser, "seed": 1, "batch_size": 2, "steps_per_epoch": 10}
         method.settings = OnePassSettings.given(given)
@@ -207,6 +212,10 @@ def test_what_is_left_counts_epochs_with_the_denoiser_for_more():
         assert run._steps_left() == 70 * 10 + 30 * 10 * more
         run.state.iteration = 20
         assert run._steps_left() == 5 * 10
+    # gone on with for more iterations, once it was trained
+    method.settings = OnePassSettings.given({"denoiser": 16, "iterations": 40})
+    is_trained = True
+    assert {method.cost(epoch) for epoch in range(100, 200)} == {DENOISED_COST}
 
 
 def test_the_second_rise_takes_as_many_steps_as_the_first():

@@ -1,6 +1,5 @@
 """What follows a run: when the state that it goes on from is written, and the time that is told."""
 
-import dataclasses
 from types import SimpleNamespace
 
 from isonet_scipion.engine.measure.history import EpochRecord
@@ -33,11 +32,11 @@ def test_the_state_is_written_at_first_at_iterations_ends_and_by_time(monkeypatc
 
 def test_the_time_that_is_left_counts_epochs_that_take_longer(caplog):
     settings = IterativeSettings.given({"iterations": 2, "epochs": 5})
-    history = [EpochRecord(1, epoch + 1, 0.1, 0.1, 0.0, 10.0) for epoch in range(5)]
-    # the seven from the fourth on take twice as long; of those that are past, the last two already did
-    history[3:] = [dataclasses.replace(record, seconds=20.0) for record in history[3:]]
     method = SimpleNamespace(cost=lambda epoch: 2.0 if epoch >= 3 else 1.0)
-    run = SimpleNamespace(settings=settings, method=method, state=SimpleNamespace(history=history))
+    history = [EpochRecord(1, epoch + 1, 0.1, 0.1, 0.0, 10.0) for epoch in range(3)]
+    history += [EpochRecord(1, epoch + 1, 0.1, 0.1, 0.0, 22.0, with_denoiser=1) for epoch in range(3, 5)]
     with caplog.at_level("INFO"):
-        watchers.Log().after_epoch(run, history[-1])
-    assert caplog.messages == ["Iteration 1 epoch 5/5: loss 0.1000, validation loss 0.1000, 0:01:40 left"]
+        for past in (2, 4):  # those that are as the last one tell
+            run = SimpleNamespace(settings=settings, method=method, state=SimpleNamespace(history=history[: past + 1]))
+            watchers.Log().after_epoch(run, history[past])
+    assert [message.split(", ")[-1] for message in caplog.messages] == ["0:02:20 left", "0:01:50 left"]

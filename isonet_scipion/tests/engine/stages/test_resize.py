@@ -125,7 +125,8 @@ def test_a_voxel_size_in_nm_is_refused(project, run):
 
 def test_columns_of_the_corrected_tomogram_go_with_it_and_options_of_stages_stay(with_halves, run):
     options = {"rlnMaskDensityPercentage": 40.0, "rlnMaskStdPercentage": 45.0, "rlnSnrFalloff": 0.7}
-    corrected = {"rlnCorrectedTomoName": "c.mrc", "isonetCorrectedBy": "0123", "isonetCorrectedScale": "0.01"}
+    corrected = dict.fromkeys(("rlnCorrectedTomoName", "isonetCorrectedBy", "isonetCorrectedFrom"), "made")
+    corrected["isonetCorrectedScale"] = "0.01"
     for label, value in {**options, **corrected}.items():
         with_halves.set(with_halves.rows[0], label, value)
     write_star("tomograms.star", with_halves)
