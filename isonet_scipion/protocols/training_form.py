@@ -244,6 +244,14 @@ def addOnePassTraining(form: Form) -> None:
         "tomogram.",
         validators=[AT_LEAST_ONE],
     )
+    addOption(
+        form,
+        OnePassSettings,
+        "preset",
+        "Length of the training",
+        words="How many steps an epoch has: medium 4 times, large 10 times as many as small. It takes as much longer "
+        "and restores more. auto: small on a CPU and when it starts from a model; medium for a new network on a GPU.",
+    )
     addOption(form, OnePassSettings, "patience", "Stop after iterations without gain", words=PATIENCE, expert=True)
     addOption(
         form, OnePassSettings, "epochs", "Epochs per iteration", words=EPOCHS, expert=True, validators=[AT_LEAST_ONE]
@@ -253,8 +261,8 @@ def addOnePassTraining(form: Form) -> None:
         OnePassSettings,
         "steps_per_epoch",
         "Steps per epoch",
-        words=f"{STEPS} Empty: {OnePassSettings().steps_per_epoch}; with half tomograms, unless it starts from a "
-        f"model, {OnePassSettings.WITH_HALVES['steps_per_epoch']}, as steps that remove noise take longer.",
+        words=f"{STEPS} Empty: {OnePassSettings.STEPS}; with half tomograms, unless it starts from a model, "
+        f"{OnePassSettings.STEPS_WITH_DENOISER}, as steps that remove noise take longer; more with a longer preset.",
         expert=True,
         default=None,
         validators=[AT_LEAST_ONE],

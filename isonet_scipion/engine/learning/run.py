@@ -52,7 +52,7 @@ log = logging.getLogger(__name__)
 # settings that may change when a run is gone on with; its folder may be moved, or given another way
 FREE = (
     *("iterations", "patience", "gpuID", "log_level", "preprocessing_ncpus", "remove_intermediate", "data_dir"),
-    "result_dir",
+    *("result_dir", "preset"),  # what a preset comes to is in steps_per_epoch
 )
 UNKNOWN_BEFORE = {"denoiser": 0}  # settings that states of earlier versions lack, and what they were
 WATCHERS = (ModelFile(), StateFile(), LossTable(), Page(), Log())  # in this order: the state tells of the model

@@ -185,13 +185,26 @@ class OnePassSettings(TrainingSettings):
     """Train the network on a table of tomograms; the wedge is estimated within each step, and halves are used."""
 
     method: ClassVar[str] = "one-pass"
-    # of a new network, where the tomograms have halves: in about as much time as without, for a step with a denoiser
-    # takes longer
-    WITH_HALVES: ClassVar[Any] = MappingProxyType({"denoiser": 16, "steps_per_epoch": 32})
+    WITH_HALVES: ClassVar[Any] = MappingProxyType({"denoiser": 16})  # of a new network, where the tomograms have halves
+    # of an epoch, for two pairs each; fewer with a denoiser, whose steps take longer: in all as much time
+    STEPS: ClassVar[int] = 40
+    STEPS_WITH_DENOISER: ClassVar[int] = 32
+    PRESETS: ClassVar[Any] = MappingProxyType({"small": 1, "medium": 4, "large": 10})  # times as many steps
 
     iterations: int = own("iterations", 20, from_model=3)  # a model has learned most; more would teach it the noise
     epochs: int = own("epochs", 5)
-    steps_per_epoch: Optional[int] = own("steps_per_epoch", 40)
+    steps_per_epoch: Optional[int] = own(
+        "steps_per_epoch",
+        None,
+        f"Steps in each epoch. Default: by preset; {STEPS} of small, {STEPS_WITH_DENOISER} with half tomograms.",
+    )
+    preset: str = option(
+        "auto",
+        "How long the network is trained: small, medium (4 times as many steps) or large (10 times). auto: small on a "
+        "CPU, where it takes some 20 minutes on a core, and from a model; medium for a new network on a GPU (some 6 "
+        "minutes on an H200).",
+        ("auto", *PRESETS),
+    )
     batch_size: Optional[int] = own(
         "batch_size",
         None,

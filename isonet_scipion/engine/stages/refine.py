@@ -63,6 +63,7 @@ AXES_SAMPLE = 16  # subtomograms of each tomogram in which its axes are looked f
 SCRATCH_REMEDY = "Free some, give a result_dir elsewhere, or train on fewer tomograms."
 # of one-pass's step on a GPU: with 2 most of the time is spent on launching its operations, with 8 it learned less
 GPU_PAIRS = 4
+AUTO = OnePassSettings().preset
 TILT_SAMPLE = 30  # volumes of each tilt range that it is checked on
 
 
@@ -264,15 +265,38 @@ def _batches(settings: Settings, devices: Devices, count: int, usual: int, least
     return dataclasses.replace(settings, batch_size=batch, steps_per_epoch=steps)
 
 
+def _with_preset(settings: OnePassSettings, devices: Devices) -> OnePassSettings:
+    """The settings with the steps of a preset where no number is given: without one, of what suits the devices."""
+    if settings.steps_per_epoch is not None:
+        if settings.preset != AUTO:
+            log.warning("preset has no effect with steps_per_epoch.")
+        return settings
+    is_new = not settings.pretrained_model
+    suiting = "medium" if is_new and devices.gpus else "small"
+    preset = suiting if settings.preset == AUTO else settings.preset
+    steps = settings.STEPS_WITH_DENOISER if is_new and settings.network.denoiser else settings.STEPS
+    if preset != "small":
+        log.info("Preset %s: %d times as many steps as small.", preset, settings.PRESETS[preset])
+    return dataclasses.replace(settings, steps_per_epoch=steps * settings.PRESETS[preset])
+
+
 def _in_steps(settings: OnePassSettings, devices: Devices, least: int) -> OnePassSettings:
-    """The settings with pairs per step that suit the devices, or are those of the run that is gone on with.
+    """The settings with steps and pairs per step that suit the devices, or are those of the run that is gone on with.
 
     Steps and learning rate are meant for `least` pairs. Where no batch size is given larger steps are fewer, so that
     an epoch shows as many pairs, and their rate is higher: with the root of the pairs, as suits Adam.
     """
-    if settings.batch_size or settings.steps_per_epoch is None:
-        return settings
-    unit, pairs = least * devices.count, least * settings.steps_per_epoch
+    is_open = settings.steps_per_epoch is None and settings.preset == AUTO
+    before = _stored(settings, "steps_per_epoch", 1) if is_open else None
+    settings = _with_preset(settings, devices)
+    if settings.batch_size is None:
+        settings = _in_larger_steps(settings, devices, least)
+    return settings if before is None else dataclasses.replace(settings, steps_per_epoch=before)
+
+
+def _in_larger_steps(settings: OnePassSettings, devices: Devices, least: int) -> OnePassSettings:
+    steps = settings.steps_per_epoch or settings.STEPS
+    unit, pairs = least * devices.count, least * steps
     batch = _stored(settings, "batch_size", least)
     if batch is None:
         most = max(unit, GPU_PAIRS) if devices.gpus else unit
@@ -282,13 +306,13 @@ def _in_steps(settings: OnePassSettings, devices: Devices, least: int) -> OnePas
         raise EngineError("gpuID", why, "Go on with it on one GPU.")
     if batch == least:
         return settings
-    steps, rate = max(1, round(pairs / batch)), settings.learning_rate * math.sqrt(batch / least)
+    fewer, rate = max(1, round(pairs / batch)), settings.learning_rate * math.sqrt(batch / least)
     log.info(
         "%d pairs in a step, as suits the GPU; for as many pairs as with batch_size %d in all: %d steps instead of %d "
         "in an epoch, at a learning rate of %.3g instead of %.3g.",
-        batch, least, steps, settings.steps_per_epoch, rate, settings.learning_rate,
+        batch, least, fewer, steps, rate, settings.learning_rate,
     )  # fmt: skip
-    return dataclasses.replace(settings, batch_size=batch, steps_per_epoch=steps, learning_rate=rate)
+    return dataclasses.replace(settings, batch_size=batch, steps_per_epoch=fewer, learning_rate=rate)
 
 
 def _seed(settings: TrainingSettings) -> int:

@@ -99,6 +99,45 @@ def test_a_gpu_sees_as_many_pairs_in_fewer_steps_at_a_higher_rate(tmp_path, coun
         assert (found.steps_per_epoch, found.learning_rate) == (steps, asked.learning_rate)
 
 
+@pytest.mark.parametrize(
+    ("count", "given", "steps"),
+    [
+        (0, {}, 40),
+        (0, {"denoiser": 16}, 32),
+        (1, {}, 80),  # of 4 pairs: 4 * 40 of 2
+        (1, {"denoiser": 16}, 64),
+        (1, {"denoiser": 16, "pretrained_model": "m.keras"}, 20),
+        (1, {"preset": "small"}, 20),
+        (0, {"preset": "large"}, 400),
+        (0, {"preset": "medium", "pretrained_model": "m.keras"}, 160),
+        (0, {"preset": "large", "steps_per_epoch": 7}, 7),
+    ],
+)
+def test_a_preset_gives_the_steps_where_no_number_is_given(tmp_path, count, given, steps, caplog):
+    asked = OnePassSettings.given({"result_dir": str(tmp_path), **given})
+    devices = gpus(count) if count else Devices("jax", (), "float32")
+    with caplog.at_level("INFO"):
+        assert stage._in_steps(asked, devices, 2).steps_per_epoch == steps
+    assert ("no effect" in caplog.text) == (steps == 7)
+    assert ("Preset" in caplog.text) == (steps in (80, 64, 400, 160))
+
+
+def test_a_training_goes_on_with_the_preset_that_it_was_begun_with(table, run, monkeypatch):
+    arguments = ["refine", "tomograms.star", "--use_deconv_tomo=False", *RUN]
+    arguments = [one for one in arguments if "batch_size" not in one and "steps_per_epoch" not in one]
+    monkeypatch.setattr(OnePassSettings, "STEPS", 2)
+    monkeypatch.setattr(OnePassSettings, "STEPS_WITH_DENOISER", 2)
+    here = Devices("tensorflow", ("a GPU",), "float32", ("CPU:0",))
+    with monkeypatch.context() as patch:
+        patch.setattr(stage, "choose_devices", lambda *_: here)
+        status, log = run(*arguments)
+    assert status == 0 and "Preset medium: 4 times as many steps" in log and "4 steps x 4 pairs" in log, log
+    status, log = run(*arguments, "--iterations=2")
+    assert status == 0 and "Going on with iteration 2" in log and "4 steps x 4 pairs of 16^3; CPU" in log, log
+    status, log = run(*arguments, "--iterations=3", "--preset=small")
+    assert status == 1 and "it holds a run with steps_per_epoch 4, not 1" in log, log
+
+
 def test_a_training_begun_on_a_gpu_goes_on_elsewhere_with_its_steps(table, run, monkeypatch):
     arguments = ("refine", "tomograms.star", "--use_deconv_tomo=False", *RUN, "--steps_per_epoch=4")
     arguments = [one for one in arguments if "batch_size" not in one]
