@@ -122,15 +122,20 @@ def test_a_preset_gives_the_steps_where_no_number_is_given(tmp_path, count, give
     assert ("Preset" in caplog.text) == (steps in (80, 64, 400, 160))
 
 
+def run_on_a_gpu(run, arguments, monkeypatch):
+    """A command with the choices of a GPU, which the CPU carries out: its exit status and its messages."""
+    here = Devices("tensorflow", ("a GPU",), "float32", ("CPU:0",))
+    with monkeypatch.context() as patch:
+        patch.setattr(stage, "choose_devices", lambda *_: here)
+        return run(*arguments)
+
+
 def test_a_training_goes_on_with_the_preset_that_it_was_begun_with(table, run, monkeypatch):
     arguments = ["refine", "tomograms.star", "--use_deconv_tomo=False", *RUN]
     arguments = [one for one in arguments if "batch_size" not in one and "steps_per_epoch" not in one]
     monkeypatch.setattr(OnePassSettings, "STEPS", 2)
     monkeypatch.setattr(OnePassSettings, "STEPS_WITH_DENOISER", 2)
-    here = Devices("tensorflow", ("a GPU",), "float32", ("CPU:0",))
-    with monkeypatch.context() as patch:
-        patch.setattr(stage, "choose_devices", lambda *_: here)
-        status, log = run(*arguments)
+    status, log = run_on_a_gpu(run, arguments, monkeypatch)
     assert status == 0 and "Preset medium: 4 times as many steps" in log and "4 steps x 4 pairs" in log, log
     status, log = run(*arguments, "--iterations=2")
     assert status == 0 and "Going on with iteration 2" in log and "4 steps x 4 pairs of 16^3; CPU" in log, log
@@ -141,10 +146,7 @@ def test_a_training_goes_on_with_the_preset_that_it_was_begun_with(table, run, m
 def test_a_training_begun_on_a_gpu_goes_on_elsewhere_with_its_steps(table, run, monkeypatch):
     arguments = ("refine", "tomograms.star", "--use_deconv_tomo=False", *RUN, "--steps_per_epoch=4")
     arguments = [one for one in arguments if "batch_size" not in one]
-    here = Devices("tensorflow", ("a GPU",), "float32", ("CPU:0",))
-    with monkeypatch.context() as patch:
-        patch.setattr(stage, "choose_devices", lambda *_: here)
-        status, log = run(*arguments)
+    status, log = run_on_a_gpu(run, arguments, monkeypatch)
     assert status == 0 and "4 pairs in a step, as suits the GPU" in log and "2 steps instead of 4" in log, log
     status, log = run(*arguments, "--iterations=2")
     assert status == 0 and "Going on with iteration 2" in log and "2 steps x 4 pairs of 16^3; CPU" in log, log
