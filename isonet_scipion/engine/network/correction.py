@@ -13,6 +13,7 @@ from isonet_scipion.engine.arrays import release_now_and_then
 from isonet_scipion.engine.conventions import Normalisation
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.network.grid_filter import grid_filter
+from isonet_scipion.engine.network.slabs import in_slabs
 from isonet_scipion.engine.network.tiling import BORDER, HALO, RAMP, Tiling, map_tiles
 from isonet_scipion.engine.physics.grey_scale import Shown, measure, normalise
 from isonet_scipion.engine.physics.smoothing import smooth_planes
@@ -157,7 +158,9 @@ def corrector(
     from isonet_scipion.engine.network.transforms import without
 
     # a grid goes before a denoiser works: of what that has changed, the noise that it took out would come back
-    run, denoise = map(on_device, _parts(model)) if network.denoiser else (on_device(model), None)
+    entry, core, last = _parts(model)
+    # the last layers are up to three convolutions and an interpolation between the stem's blocks
+    slabs = functools.partial(in_slabs, reach=3 * (max(network.kernel) // 2) + network.stem, step=network.stem)
 
     @functools.lru_cache(maxsize=2)  # on the device, for all tiles of one shape and features of these
     def grid(shape: tuple[int, ...], period: tuple[int, ...]) -> Any:
@@ -178,11 +181,14 @@ def corrector(
         return ops.moveaxis(ops.reshape(kept, channels.shape), 1, -1)
 
     def made_of(source: Any) -> Any:
-        if denoise is None:
-            return ops.cast(run(source), "float32")
-        made, features = run(source)
-        kept = source + without_grid(made - source)
-        return ops.cast(denoise([source, without_grid(features, network.stem), kept]), "float32")
+        made = core(source if entry is None else slabs(lambda parts: entry(*parts), [source]))
+        if network.denoiser:
+            made, features = made
+            kept = source + without_grid(made - source)
+            made = slabs(last, [source, without_grid(features, network.stem), kept])
+        elif last is not None:
+            made = slabs(last, [source, made])
+        return ops.cast(made, "float32")
 
     def half_turn(volumes: Any) -> Any:
         return ops.flip(volumes, axis=(1, 3))
@@ -192,7 +198,7 @@ def corrector(
         made = made_of(source)
         if twice:
             made = (made + half_turn(made_of(half_turn(source)))) / 2
-        if denoise is None and network.leaves_grid:
+        if not network.denoiser and network.leaves_grid:
             made = source + without_grid(made - source)
         made = made[..., 0]
         if strength is not None:
@@ -205,11 +211,11 @@ def corrector(
 
 
 @functools.lru_cache(maxsize=1)
-def _parts(model: keras.Model) -> tuple[keras.Model, keras.Model]:
-    """As `unet.split`, once for all tomograms: new parts would be compiled anew."""
+def _parts(model: keras.Model) -> list[Any]:
+    """As `unet.split`, on the device, once for all tomograms: new parts would be compiled anew."""
     from isonet_scipion.engine.network.unet import split
 
-    return split(model)
+    return [part and on_device(part) for part in split(model)]
 
 
 def _require_finite(result: Floats) -> None:

@@ -23,6 +23,7 @@ WEIGHT_DEVIATION = 0.02
 UNDENOISED = "add"  # the layer that ends the network before its denoiser
 DENOISER = "denoiser"  # the names of its layers begin so
 FEATURES, TAKEN = f"{DENOISER}_up", f"{DENOISER}_out"  # its layers that give it features, and its last
+STEM, FINE_FEATURES = "stem", "fine_up"  # what leaves full resolution, and what gives its layers features of a stem
 
 
 def cube_size_warning(cube_size: int) -> str | None:
@@ -94,7 +95,7 @@ def build_unet(settings: NetworkSettings) -> keras.Model:
     if settings.fine:
         tensor = fine = relu(convolution(tensor, settings.fine, "fine_first"))
     if settings.stem > 1:
-        tensor = layers.Conv3D(settings.filter_base, settings.stem, settings.stem, name="stem", **weights())(tensor)
+        tensor = layers.Conv3D(settings.filter_base, settings.stem, settings.stem, name=STEM, **weights())(tensor)
     for level in range(settings.unet_depth):
         tensor = block(tensor, level, "down")
         skips.append(tensor)
@@ -126,7 +127,7 @@ def build_unet(settings: NetworkSettings) -> keras.Model:
     name, single = "fullconv_out", {"dtype": "float32"}
     if settings.fine:
         if settings.stem > 1:
-            tensor = interpolated(tensor, settings.fine, (settings.stem,) * 3, "fine_up")
+            tensor = interpolated(tensor, settings.fine, (settings.stem,) * 3, FINE_FEATURES)
         tensor = relu(convolution(layers.Concatenate()([tensor, fine]), settings.fine, "fine_last"))
         last = layers.Conv3D(1, settings.kernel, padding="same", name=name, kernel_initializer="zeros", **single)
     elif settings.stem > 1:
@@ -170,8 +171,8 @@ def undenoised(model: keras.Model) -> keras.Model:
     return Model(model.input, model.get_layer(UNDENOISED).output)
 
 
-def split(model: keras.Model) -> tuple[keras.Model, keras.Model]:
-    """A network with a denoiser in two parts, which share its layers.
+def split(model: keras.Model) -> tuple[keras.Model | None, keras.Model, keras.Model | None]:
+    """A network in parts, which share its layers, so that those at full resolution can work slab by slab.
 
     Parameters
     ----------
@@ -180,14 +181,22 @@ def split(model: keras.Model) -> tuple[keras.Model, keras.Model]:
 
     Returns
     -------
-    tuple of keras.Model
-        From what `model` takes to what it makes before its denoiser and features of this; and from these three, the
-        second without what is to be kept from the denoiser, to what `model` gives.
+    tuple of keras.Model or None
+        Of a network with a denoiser: None; from what `model` takes to what it makes before its denoiser and features of
+        this; and from these three, features second, to what `model` gives. With layers at full resolution around a
+        stem: from what `model` takes to what the stem makes of it; from there to features; and from what `model` takes
+        and these to what it gives. Of all others: None, `model` itself, None.
     """
     from keras import Model
 
-    made, features = (model.get_layer(name).output for name in (UNDENOISED, FEATURES))
-    return Model(model.input, [made, features]), Model([model.input, features, made], model.output)
+    names = {layer.name for layer in model.layers}
+    if TAKEN in names:
+        made, features = (model.get_layer(name).output for name in (UNDENOISED, FEATURES))
+        return None, Model(model.input, [made, features]), Model([model.input, features, made], model.output)
+    if FINE_FEATURES in names:
+        stem, features = model.get_layer(STEM).output, model.get_layer(FINE_FEATURES).output
+        return Model(model.input, stem), Model(stem, features), Model([model.input, features], model.output)
+    return None, model, None
 
 
 def denoises(model: keras.Model) -> bool:

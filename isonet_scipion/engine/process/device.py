@@ -353,7 +353,7 @@ def in_short(error: BaseException) -> str:
     return one_line((f"{type(error).__name__}: {error}".splitlines() or [""])[0][:MOST_OF_A_LINE])
 
 
-@functools.lru_cache(maxsize=2)
+@functools.lru_cache(maxsize=4)  # a network's parts, and one in training
 def on_device(model: keras.Model) -> Callable[[Any], Any]:
     """A network without training, from tensors to tensors that stay on the device, compiled once for each shape."""
     import keras

@@ -38,6 +38,7 @@ from isonet_scipion.engine.measure.quality import affordable_boxes
 from isonet_scipion.engine.measure.signal_kept import SignalKept
 from isonet_scipion.engine.network.correction import corrector, filled, measured_halo
 from isonet_scipion.engine.network.model_file import load_model, model_path, read_metadata
+from isonet_scipion.engine.network.slabs import SLAB_VOXELS
 from isonet_scipion.engine.network.tiling import HALO, Tiling, automatic_tiling, isonet_tiling
 from isonet_scipion.engine.physics.borders import find_border
 from isonet_scipion.engine.physics.grey_scale import normalise
@@ -72,10 +73,11 @@ if TYPE_CHECKING:
     from isonet_scipion.engine.settings.network import NetworkSettings
 
 log = logging.getLogger(__name__)
-# at full resolution, of all channels there, that a network holds at once: XLA holds 4 (joined ones, what they are made
-# of, and what comes of them), the rest is for copies in the order that a convolution wants
+# of all channels at a resolution, that a network holds at once: XLA holds 4 (joined ones, what they are made of, and
+# what comes of them), the rest is for copies in the order that a convolution wants
 FEATURE_MAPS = 6
 SINGLE_MAPS = 4  # of one channel in single precision: a tile, turned, its result, and their sum
+MOST_IN_SLAB = 2 * SLAB_VOXELS  # with what it sees beyond itself
 # of the free memory: what a GPU lacks is told and tiles are made smaller, what the main memory lacks ends the process
 GPU_SHARE, MAIN_SHARE = 0.8, 0.5
 KEPT_EVERY = 2  # the halves of each 2nd box are corrected too
@@ -415,14 +417,16 @@ class _Tiles:
 
 def _tile_voxels(devices: Devices, network: NetworkSettings) -> int:
     # per voxel of the tomogram: a stem's blocks share their channels
-    channels = max(1, network.filter_base / network.stem**3) + network.full_resolution
-    width = 2 if "16" in devices.policy else 4
-    share = GPU_SHARE if devices.gpus else MAIN_SHARE
-    by_memory = int(share * free_memory(devices) / (FEATURE_MAPS * channels * width + SINGLE_MAPS * 4))
+    channels, in_slab = max(1, network.filter_base / network.stem**3), network.full_resolution
+    width = FEATURE_MAPS * (2 if "16" in devices.policy else 4)
+    available = (GPU_SHARE if devices.gpus else MAIN_SHARE) * free_memory(devices)
+    everywhere = width * channels + SINGLE_MAPS * 4
+    by_memory = available / (everywhere + width * in_slab)
+    if by_memory > SLAB_VOXELS:
+        by_memory = max(SLAB_VOXELS, (available - MOST_IN_SLAB * width * in_slab) / everywhere)
     # in steps of a hundredth: what others take differs from start to start, and each shape of tiles is compiled anew
-    step = 1 << max(0, by_memory.bit_length() - 8)
-    # what is joined to a skip connection
-    largest = 2 * max(1, network.filter_base / network.stem**3, network.full_resolution)
+    step = 1 << max(0, int(by_memory).bit_length() - 8)
+    largest = 2 * channels  # what is joined to a skip connection
     return int(min(by_memory // step * step, MOST_ELEMENTS / largest))
 
 

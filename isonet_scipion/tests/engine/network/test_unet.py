@@ -71,7 +71,7 @@ def test_a_denoiser_adds_nothing_at_first_and_comes_after_all_others(stem):
     np.testing.assert_array_equal(run_network(before, cubes), made)
     whole = run_network(model, cubes)
     assert not np.allclose(whole, made)
-    first, denoiser = split(model)
+    _, first, denoiser = split(model)
     between, features = first(keras.ops.convert_to_tensor(cubes[..., None]))
     np.testing.assert_allclose(between[..., 0], made, atol=1e-5)
     np.testing.assert_allclose(
