@@ -17,11 +17,14 @@ if TYPE_CHECKING:
     from isonet_scipion.engine.arrays import Floats
 
 TOLD = (0.2, 0.4, 0.6)  # fractions of Nyquist at which it is put into words
+# fractions of Nyquist between which what was filled in fades out: the turned cubes that a network learns from, which are
+# interpolated, hold little there and nothing beyond, but the lines of a grid stand out where all else is faint
+FADE = (0.84, 1.0)
 
 
 @dataclass(frozen=True)
 class WedgeStrength:
-    """Factors for what was filled in, at some spatial frequencies; linear in between, constant beyond them."""
+    """Factors for what was filled in, at some spatial frequencies; linear in between, constant beyond them up to FADE."""
 
     frequencies: Tuple[float, ...]  # fractions of Nyquist, rising
     factors: Tuple[float, ...]  # 0: left empty, 1: as the network has made it
@@ -78,7 +81,9 @@ def _transfer(strength: WedgeStrength, shape: tuple[int, ...], tilt: TiltRange) 
     kept = measured(kz[:, None, None], kx[None, None, :], tilt)
     values = np.empty((shape[0], shape[1], len(kx)), np.float32)
     for plane, z, here in zip(values, kz, kept):  # a large tile's distances would take much memory at once
-        plane[:] = np.interp(np.sqrt(z**2 + ky[:, None] ** 2 + kx**2), strength.frequencies, strength.factors)
+        radius = np.sqrt(z**2 + ky[:, None] ** 2 + kx**2)
+        fade = np.cos(np.pi / 2 * np.clip((radius - FADE[0]) / (FADE[1] - FADE[0]), 0, 1)) ** 2
+        plane[:] = fade * np.interp(radius, strength.frequencies, strength.factors)
         plane[:, here[0]] = 1
     values.setflags(write=False)
     return values

@@ -19,7 +19,8 @@ def test_what_was_measured_counts_in_full_and_the_rest_by_its_resolution(shape):
     for z, y, x in np.ndindex(*transfer.shape):
         radius = np.sqrt(kz[z] ** 2 + ky[y] ** 2 + kx[x] ** 2)
         there = bool(measured(kz[z], kx[x], TILT))
-        assert transfer[z, y, x] == pytest.approx(1 if there else np.clip(1.25 - radius, 0.5, 1), abs=1e-6)
+        factor = np.clip(1.25 - radius, 0.5, 1) * np.cos(np.pi / 2 * np.clip((radius - 0.84) / 0.16, 0, 1)) ** 2
+        assert transfer[z, y, x] == pytest.approx(1 if there else factor, abs=1e-6)
 
 
 def test_a_volume_without_anything_in_the_wedge_is_left_as_it_is():
