@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from isonet_scipion.engine.arrays import Floats
 
 TOLD = (0.2, 0.4, 0.6)  # fractions of Nyquist at which it is put into words
-# fractions of Nyquist between which what was filled in fades out: the turned cubes that a network learns from, which are
-# interpolated, hold little there and nothing beyond, but the lines of a grid stand out where all else is faint
+# fractions of Nyquist between which what was filled in fades out: the turned cubes that a network learns from are
+# interpolated and hold little there, nothing beyond, while the lines of a grid stand out where all else is faint
 FADE = (0.84, 1.0)
 
 
 @dataclass(frozen=True)
 class WedgeStrength:
-    """Factors for what was filled in, at some spatial frequencies; linear in between, constant beyond them up to FADE."""
+    """Factors for what was filled in, at some spatial frequencies; linear in between, constant beyond up to FADE."""
 
     frequencies: Tuple[float, ...]  # fractions of Nyquist, rising
     factors: Tuple[float, ...]  # 0: left empty, 1: as the network has made it
