@@ -9,7 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from isonet_scipion.engine.arrays import Floats
+    from isonet_scipion.engine.arrays import Floats, Reals
 
 BINNED = 4  # voxels: means over so many on a side are compared, as single voxels are mostly noise
 COPY = 1e-3  # of the deviation: two halves that differ by less have the same noise
@@ -28,7 +28,7 @@ class Fault(NamedTuple):
 OPPOSITE = Fault("what is bright in one is dark in the other", "Invert the contrast of one.")
 
 
-def fault_of_halves(first: Sequence[Floats], second: Sequence[Floats]) -> Fault | None:
+def fault_of_halves(first: Sequence[Reals], second: Sequence[Reals]) -> Fault | None:
     """What shows that two volumes are not the halves of one tomogram; None where nothing does.
 
     Parameters
@@ -59,12 +59,14 @@ def fault_of_halves(first: Sequence[Floats], second: Sequence[Floats]) -> Fault 
     return OPPOSITE if common(first, second) < 0 else None
 
 
-def is_copy(first: Floats, second: Floats) -> bool:
-    """Whether voxels are the same, but for a thousandth of their deviation."""
-    return bool(np.sqrt(np.mean((first - second) ** 2)) < COPY * max(first.std(), second.std()))
+def is_copy(first: Reals, second: Reals) -> bool:
+    """Whether voxels of any real type are the same, but for a thousandth of their deviation."""
+    # sums and differences in their own type may overflow
+    a, b = (voxels.astype(np.float32, copy=False) for voxels in (first, second))
+    return bool(np.sqrt(np.mean((a - b) ** 2)) < COPY * max(a.std(), b.std()))
 
 
-def common(first: Sequence[Floats], second: Sequence[Floats]) -> float:
+def common(first: Sequence[Reals], second: Sequence[Reals]) -> float:
     """Correlation of two volumes' samples, 0 where there is none beyond chance; parameters as of `fault_of_halves`."""
     a, b = (np.concatenate([_binned(box) for box in boxes]) for boxes in (first, second))
     if not len(a) or a.std() == 0 or b.std() == 0:
@@ -73,7 +75,7 @@ def common(first: Sequence[Floats], second: Sequence[Floats]) -> float:
     return found if abs(found) > max(LEAST, CERTAIN / np.sqrt(len(a))) else 0.0
 
 
-def _binned(box: Floats) -> Floats:
+def _binned(box: Reals) -> Floats:
     """Means over blocks of `BINNED` voxels on a side, flat; what is left at the ends does not count."""
     z, y, x = (length // BINNED for length in box.shape)
     inner = np.asarray(box[: z * BINNED, : y * BINNED, : x * BINNED], np.float32)

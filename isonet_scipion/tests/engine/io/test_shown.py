@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import mrcfile
 import numpy as np
 import pytest
 
@@ -78,7 +79,8 @@ def test_a_tilt_range_is_compared_with_what_the_data_show(tmp_path, caplog, shap
     assert told in caplog.text and "t.mrc: the tilt range" in caplog.text if told else "tilt range" not in caplog.text
 
 
-def test_halves_are_compared_with_each_other_and_with_the_whole(tmp_path, caplog):
+@pytest.mark.parametrize(("dtype", "scale"), [("f4", 1), ("f2", 300), ("i1", 20), ("i2", 5000), ("u2", 8000)])
+def test_halves_are_compared_with_each_other_and_with_the_whole(tmp_path, caplog, dtype, scale):
     rng = np.random.default_rng(4)
     sample = np.kron(rng.normal(size=(8, 12, 12)), np.ones((4, 4, 4)))
     made = {
@@ -86,9 +88,13 @@ def test_halves_are_compared_with_each_other_and_with_the_whole(tmp_path, caplog
         "odd": sample + rng.normal(size=sample.shape),
         "other": np.roll(sample, 16, 1) + rng.normal(size=sample.shape),
     }
-    made["whole"], made["bright"] = made["even"] + made["odd"], -made["even"] - made["odd"]
-    for name, data in made.items():
-        write_volume(tmp_path / f"{name}.mrc", data.astype(np.float32), 10.0)
+    made["whole"], made["bright"] = (made["even"] + made["odd"]) / 2, -(made["even"] + made["odd"]) / 2
+    for name, data in made.items():  # sums, differences and squares of their own type would overflow
+        level = 4 * scale if dtype[0] == "u" else 0
+        values = (scale * data + level).clip(-127, 127) if dtype == "i1" else scale * data + level
+        with mrcfile.new(tmp_path / f"{name}.mrc") as file:
+            file.set_data(values.clip(0, 65535).astype(dtype) if dtype[0] == "u" else values.astype(dtype))
+            file.voxel_size = 10.0
     one = {name: open_volume(tmp_path / f"{name}.mrc") for name in made}
     require_halves([one["even"], one["odd"]], one["whole"])
     require_halves([], one["whole"])
