@@ -3,13 +3,12 @@
     python benchmarks/beside_network.py predict|report|nothing STAR_FILE [--halves]
 
 Called by scale.py in a process of its own; `nothing` starts the backend and takes the model, as all do. The model is
-an untrained one of the one-pass method, with --halves one that learned from halves.
+an untrained one of the one-pass method, with --halves one that learned from halves; it is kept in the working folder.
 """
 
 from __future__ import annotations
 
 import argparse
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest import mock
@@ -40,23 +39,24 @@ def main() -> None:
     parser.add_argument("star_file")
     parser.add_argument("--halves", action="store_true")
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        network = OnePassSettings().network
+    network = OnePassSettings().network
+    stem = Path(given.star_file).stem
+    # kept for the next call: `report` takes no other model than the one that made the tomograms
+    file, output = Path(f"{stem}_model.keras"), f"{stem}_corrected"
+    if not file.exists():
         metadata = ModelMetadata(
             network, 10.0, -60, 60, True, False, 48, 20, given.halves, given.halves, kept_beyond=48
         )
-        file = Path(folder) / "model.keras"
         save_model(file, build_unet(network), metadata)
-        output = f"{Path(given.star_file).stem}_corrected"
-        common = {"gpuID": "-1", "use_deconv_tomo": False, "precision": "float32"}
-        settings = PredictSettings(**common, output_dir=output, report=False, check_axes=False)
-        with mock.patch.object(predict, "corrector", identity), mock.patch.object(report, "corrector", identity):
-            if given.what == "predict":
-                predict.predict(given.star_file, str(file), settings)
-            elif given.what == "report":
-                report.report(given.star_file, str(file), ReportSettings(**common))
-            else:
-                load_model(file)
+    common = {"gpuID": "-1", "use_deconv_tomo": False, "precision": "float32"}
+    settings = PredictSettings(**common, output_dir=output, report=False, check_axes=False)
+    with mock.patch.object(predict, "corrector", identity), mock.patch.object(report, "corrector", identity):
+        if given.what == "predict":
+            predict.predict(given.star_file, str(file), settings)
+        elif given.what == "report":
+            report.report(given.star_file, str(file), ReportSettings(**common))
+        else:
+            load_model(file)
 
 
 if __name__ == "__main__":

@@ -136,8 +136,7 @@ def main() -> None:
         f"Made by `python benchmarks/{Path(__file__).name}`, one run of a whole process for each row. A copy in main "
         f"memory moves {speed / 1e9:.1f} GB/s. *Ratio*: CPU seconds, divided by those of reading and writing the "
         "stage's files once. *Before*: figures of an earlier version, from another machine. Prediction takes the "
-        "largest tiles that half of the free main memory allows: at 100x250x250 one of 8.9 million voxels holds all, "
-        "each of which takes some 480 bytes in single precision and 240 in bfloat16.",
+        "largest tiles that half of the free main memory allows: at 100x250x250 one of 8.9 million voxels holds all.",
         "",
         "| stage | tomogram | CPU s | MiB | MiB over tomogram's | ratio | before: CPU s, MiB |",
         "|---|---|---|---|---|---|---|",
