@@ -293,7 +293,7 @@ class TomogramTable:
                 )
         return marks
 
-    def update(self, entry: TomogramEntry, values: dict[str, object]) -> None:
+    def update(self, entry: TomogramEntry, values: Mapping[str, object]) -> None:
         """Put values into a tomogram's row of the table as it is now: other cells may be others' work of meanwhile.
 
         Raises

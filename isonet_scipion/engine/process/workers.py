@@ -6,8 +6,8 @@ import logging
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.process.last_words import KEPT, ending_words
@@ -16,6 +16,33 @@ from isonet_scipion.engine.process.parent_watch import PARENT, live_with_parent
 
 log = logging.getLogger(__name__)
 SECONDS_TO_END = 5.0
+_CONTEXT = multiprocessing.get_context("spawn")  # a fork of a process that has threads may hang
+Item = TypeVar("Item")
+
+
+class Turns:
+    """Shares items out among processes: each goes to the one that asks first. It travels to them by `side_by_side`."""
+
+    def __init__(self) -> None:
+        self._next = _CONTEXT.Value("l", 0)
+
+    def of(self, items: Sequence[Item]) -> Iterator[Item]:
+        """Those of the items, the same ones in each process, that no process has taken yet.
+
+        Examples
+        --------
+        >>> turns = Turns()
+        >>> one, other = turns.of("abc"), turns.of("abc")
+        >>> next(one), next(other), next(other), list(one)
+        ('a', 'b', 'c', [])
+        """
+        while True:
+            with self._next.get_lock():
+                number = self._next.value
+                self._next.value += 1
+            if number >= len(items):
+                return
+            yield items[number]
 
 
 def side_by_side(function: Callable[..., None], arguments: Sequence[tuple[Any, ...]]) -> None:
@@ -35,13 +62,12 @@ def side_by_side(function: Callable[..., None], arguments: Sequence[tuple[Any, .
     EngineError
         That of the first process that had one, once all have ended.
     """
-    context = multiprocessing.get_context("spawn")  # a fork of a process that has threads may hang
     level, running = logging.getLogger().getEffectiveLevel(), []
     os.environ[PARENT] = str(os.getpid())
     try:
         for given in arguments:
-            receiving, sending = context.Pipe(duplex=False)
-            process = context.Process(target=_work, args=(sending, level, function, given))
+            receiving, sending = _CONTEXT.Pipe(duplex=False)
+            process = _CONTEXT.Process(target=_work, args=(sending, level, function, given))
             process.start()
             sending.close()
             running.append((process, receiving, given[0]))

@@ -49,7 +49,7 @@ from isonet_scipion.engine.process.disk import growth, require_space
 from isonet_scipion.engine.process.gpus import gpus_to_share
 from isonet_scipion.engine.process.progress import Progress
 from isonet_scipion.engine.process.read_ahead import one_ahead
-from isonet_scipion.engine.process.workers import side_by_side
+from isonet_scipion.engine.process.workers import Turns, side_by_side
 from isonet_scipion.engine.reporting.comparison_figure import save_comparison
 from isonet_scipion.engine.reporting.pages import require_own_page, write_tomograms_page
 from isonet_scipion.engine.reporting.picture import require_own_picture
@@ -58,7 +58,7 @@ from isonet_scipion.engine.settings.correction import PredictSettings
 from isonet_scipion.engine.stages.report import Reporter, claim_confidence, sample_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     import keras
 
@@ -86,96 +86,182 @@ MOST_ELEMENTS = 1 << 31  # that one tensor may have
 
 def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
     """Write corrected tomograms, their pictures, and their names into the table; errors as `EngineError`."""
-    metadata = read_metadata(model_file)
-    if settings.output_format == "zarr":
-        require_library("output_format")
-    table = TomogramTable(star_file, takes_deconvolved(settings.use_deconv_tomo, metadata.ctf_aware))
-    file = model_path(model_file).resolve()
-    made_by = content_digest(file, "model")
-    chosen = table.select(settings.tomo_idx, needs_tilts=True)
-    recipes = {entry.name: recipe(entry, made_by, settings) for entry in chosen}
-    entries = _unfinished(chosen, recipes, settings)
+    prediction = _Prediction(star_file, model_file, settings)
+    entries = prediction.unfinished(prediction.table.select(settings.tomo_idx, needs_tilts=True))
     if not entries:
         if settings.report:
             require_own_page(settings.output_dir)
             log.info("%s", write_tomograms_page(settings.output_dir))
         return
-    transfers = [known_transfer(entry, metadata, settings.ctf_state) for entry in entries]
-    weakens = metadata.of_one_pass if settings.calibrate is None else settings.calibrate
-    needs_halves = weakens or settings.report or settings.confidence
-    warn_of_kinds(entries)
-    if needs_halves:  # for tests of the model, as masks are
-        warn_of_missing_masks(entries, "the model is tested")
-    sizes = {}
-    for entry in entries:
-        # what is wrong with one is told before any work
-        volume = entry.checked_source()
-        own = _own_halves(entry, volume, metadata)
-        part = own[0] if own else volume
-        require_axes(part, find_border(part.data), settings.check_axes, entry.inverted, entry.tilt)
-        if own or needs_halves:
-            require_halves(own or entry.open_halves(volume), volume)
-        if needs_halves and (mask := entry.text("rlnMaskName")):
-            check_mask(open_volume(mask), volume, entry.voxel_size)
-        target = _target(entry, settings)
-        sizes[target] = volume_bytes(volume.shape, suffix=target.suffix)
-    owners = {_target(entry, settings): entry for entry in entries}
-    marks = table.claim(owners, "predict", "rlnCorrectedTomoName", "output_dir")
-    for target in marks:
-        if not target.exists():  # else its pictures are its own, perhaps of an earlier version
-            require_own_picture(target.with_suffix(".png"))
-            require_own_picture(report_path(target).with_suffix(".png"))
-    confidence_marks = claim_confidence(table, owners, settings)
-    sizes.update({path: sizes[target] for target in owners if (path := confidence_path(target)) in confidence_marks})
-    if settings.report:
-        require_own_page(settings.output_dir)
-    require_space(settings.output_dir, growth(sizes))
+    sizes = prediction.require(entries)
     gpus = gpus_to_share(settings.gpuID)[: len(entries)]
-    if len(gpus) > 1:
-        _predict_side_by_side(star_file, model_file, settings, entries, sizes, gpus)
+    if len(gpus) < 2:
+        prediction.correct(entries, len(entries))
         return
-    network = metadata.network
-    normalisation = Normalisation.told(settings.normalize_percentile, metadata.normalize_percentile)
-    devices = choose_devices(settings.gpuID, settings.precision)
-    model, tiles = _loaded(file, file_state(file), dataclasses.replace(settings, tomo_idx=None), devices)
-    reporter = Reporter(model_file, model, metadata, settings.ctf_state)
+    log.info("%d tomograms, spread over GPUs %s", len(entries), ", ".join(gpus))
+    largest_first = sorted(entries, key=lambda entry: -sizes[_target(entry, settings)])
+    rows, turns = [entry.row["rlnIndex"] for entry in largest_first], Turns()
+    own = [dataclasses.replace(settings, gpuID=gpu, tomo_idx=",".join(rows)) for gpu in gpus]
+    side_by_side(
+        predict_in_turn,
+        [(f"GPU {gpu}", star_file, model_file, one, rows, turns) for gpu, one in zip(gpus, own)],
+    )
+    if settings.report:
+        log.info("%s", write_tomograms_page(settings.output_dir))
 
-    def readied(pair: tuple[TomogramEntry, Transfer | None]) -> _Readied | EngineError:
-        try:
-            return read(*pair)
-        except EngineError as error:
-            if len(entries) == 1:
-                raise
-            return error
 
-    def read(entry: TomogramEntry, transfer: Transfer | None) -> _Readied:
-        volume = entry.source()
+def predict_in_turn(
+    star_file: str, model_file: str, settings: PredictSettings, rows: Sequence[str], turns: Turns
+) -> None:
+    """As `predict`, of those rows of the table that no other process takes; `predict` has checked them all."""
+    prediction = _Prediction(star_file, model_file, settings)
+    entries = {entry.row["rlnIndex"]: entry for entry in prediction.table.select(settings.tomo_idx, needs_tilts=True)}
+    prediction.claim(list(entries.values()))
+    prediction.correct(turns.of([entries[row] for row in rows]), len(rows))
+
+
+class _Prediction:
+    """What the tomograms of a command have in common, and what is done with each."""
+
+    def __init__(self, star_file: str, model_file: str, settings: PredictSettings) -> None:
+        self.star_file, self.model_file, self.settings = star_file, model_file, settings
+        self.metadata = read_metadata(model_file)
+        if settings.output_format == "zarr":
+            require_library("output_format")
+        self.table = TomogramTable(star_file, takes_deconvolved(settings.use_deconv_tomo, self.metadata.ctf_aware))
+        self.file = model_path(model_file).resolve()
+        self.made_by = content_digest(self.file, "model")
+        self.weakens = self.metadata.of_one_pass if settings.calibrate is None else settings.calibrate
+        self.needs_halves = self.weakens or settings.report or settings.confidence
+        self.marks: dict[Path, bytes] = {}
+        self.confidence_marks: dict[Path, bytes] = {}
+
+    def unfinished(self, entries: list[TomogramEntry]) -> list[TomogramEntry]:
+        """The tomograms that are not yet corrected in this way."""
+        settings = self.settings
+        left = [e for e in entries if not is_finished(e, _target(e, settings), self.recipe(e), settings)]
+        if len(left) < len(entries):
+            log.info(
+                "%d of %d tomograms are corrected already, with this model, of the same files and in the same way, and "
+                "are left as they are. To correct one anew, delete its result in %s.",
+                len(entries) - len(left),
+                len(entries),
+                settings.output_dir,
+            )
+        return left
+
+    def recipe(self, entry: TomogramEntry) -> Recipe | None:
+        return recipe(entry, self.made_by, self.settings)
+
+    def transfer(self, entry: TomogramEntry) -> Transfer | None:
+        return known_transfer(entry, self.metadata, self.settings.ctf_state)
+
+    def require(self, entries: list[TomogramEntry]) -> dict[Path, int]:
+        """Tell what is wrong with one before any work; returns the bytes of each file that will be written."""
+        settings = self.settings
+        for entry in entries:
+            self.transfer(entry)
+        warn_of_kinds(entries)
+        if self.needs_halves:  # for tests of the model, as masks are
+            warn_of_missing_masks(entries, "the model is tested")
+        sizes = {}
+        for entry in entries:
+            volume = entry.checked_source()
+            own = _own_halves(entry, volume, self.metadata)
+            part = own[0] if own else volume
+            require_axes(part, find_border(part.data), settings.check_axes, entry.inverted, entry.tilt)
+            if own or self.needs_halves:
+                require_halves(own or entry.open_halves(volume), volume)
+            if self.needs_halves and (mask := entry.text("rlnMaskName")):
+                check_mask(open_volume(mask), volume, entry.voxel_size)
+            target = _target(entry, settings)
+            sizes[target] = volume_bytes(volume.shape, suffix=target.suffix)
+        self.claim(entries)
+        more = (confidence_path(target) for target in self.marks)
+        sizes.update({path: sizes[target] for target, path in zip(self.marks, more) if path in self.confidence_marks})
+        require_space(settings.output_dir, growth(sizes))
+        return sizes
+
+    def claim(self, entries: list[TomogramEntry]) -> None:
+        """Refuse to replace what is not the table's own."""
+        settings, owners = self.settings, {_target(entry, self.settings): entry for entry in entries}
+        self.marks = self.table.claim(owners, "predict", "rlnCorrectedTomoName", "output_dir")
+        for target in self.marks:
+            if not target.exists():  # else its pictures are its own, perhaps of an earlier version
+                require_own_picture(target.with_suffix(".png"))
+                require_own_picture(report_path(target).with_suffix(".png"))
+        self.confidence_marks = claim_confidence(self.table, owners, settings)
+        if settings.report:
+            require_own_page(settings.output_dir)
+
+    def read(self, entry: TomogramEntry) -> _Readied:
+        """A tomogram with all that has to be read of it before the network."""
+        before, transfer, volume, metadata = self.recipe(entry), self.transfer(entry), entry.source(), self.metadata
+        normalisation = Normalisation.told(self.settings.normalize_percentile, metadata.normalize_percentile)
         border, own = border_of(volume), _own_halves(entry, volume, metadata)
-        halves = own or (entry.open_halves(volume) if needs_halves else [])
+        halves = own or (entry.open_halves(volume) if self.needs_halves else [])
         as_mean = bool(own) and metadata.corrects_mean
         seen = see(volume, halves, as_mean, normalisation, transfer, border, entry.inverted)
-        return _Readied(entry, transfer, volume, border, seen, seen.halves if own and not as_mean else (seen.whole,))
+        parts = seen.halves if own and not as_mean else (seen.whole,)
+        return _Readied(entry, before, transfer, volume, border, seen, parts)
 
-    failures: list[EngineError] = []
-    last: tuple[Volume, Path] | None = None
-    # on a CPU, which the network keeps busy, that would take memory alone
-    for ready in one_ahead(readied, zip(entries, transfers), ahead=bool(devices.gpus)):
-        if isinstance(ready, EngineError):
-            failures.append(ready)
-            log.error("%s The other tomograms go on.", ready)
-            continue
+    def correct(self, entries: Iterable[TomogramEntry], count: int) -> None:
+        """Correct tomograms as they come, `count` at the most; one that can't be read leaves the others.
+
+        Raises
+        ------
+        EngineError
+            At the end, if some could not be read.
+        """
+        settings = self.settings
+        devices = choose_devices(settings.gpuID, settings.precision)
+        shared = dataclasses.replace(settings, tomo_idx=None)
+        model, tiles = _loaded(self.file, file_state(self.file), shared, devices)
+        reporter = Reporter(self.model_file, model, self.metadata, settings.ctf_state)
+
+        def readied(entry: TomogramEntry) -> _Readied | EngineError:
+            try:
+                return self.read(entry)
+            except EngineError as error:
+                return error
+
+        failures: list[EngineError] = []
+        last: tuple[Volume, Path] | None = None
+        # on a CPU, which the network keeps busy, that would take memory alone
+        for ready in one_ahead(readied, entries, ahead=bool(devices.gpus)):
+            if isinstance(ready, EngineError):
+                failures.append(ready)
+                if count > 1:
+                    log.error("%s The other tomograms go on.", ready)
+                continue
+            last = ready.volume, self._correct_one(ready, model, tiles, reporter)
+        if last is not None:
+            if settings.report:
+                log.info("%s", write_tomograms_page(settings.output_dir))
+            _tell_how_to_look(*last)
+        if len(failures) > 1:
+            names = names_in_words([failure.what for failure in failures])
+            why = f"{len(failures)} of {count} tomograms can't be read: {names}. The first: {failures[0].why}"
+            raise EngineError(self.star_file, why, f"{failures[0].remedy} What was finished is kept.")
+        if failures:
+            raise failures[0]
+
+    def _correct_one(self, ready: _Readied, model: keras.Model, tiles: _Tiles, reporter: Reporter) -> Path:
+        """Correct a tomogram, and write all that is told of it; returns the file of the result."""
+        settings, metadata = self.settings, self.metadata
         entry, volume, border, parts = ready.entry, ready.volume, ready.border, ready.parts
+        normalisation = Normalisation.told(settings.normalize_percentile, metadata.normalize_percentile)
         _warn_of_differences(entry, metadata)
         target = _target(entry, settings)
         if ready.seen.is_mean:
             log.info("%s: the mean of its halves is corrected, as the model learned from them.", entry.name)
-        correct_tiles = corrector(model, network, entry.tilt, twice=metadata.of_one_pass)
-        if weakens:
+        correct_tiles = corrector(model, metadata.network, entry.tilt, twice=metadata.of_one_pass)
+        if self.weakens:
             sample = sample_of(entry, volume, border)
             pair = [half.voxels for half in ready.seen.halves] if entry.halves_fit else []
             strength = _strength(parts[0], pair, correct_tiles, metadata, entry.tilt, ready.transfer, sample)
             log.info("%s: %s", entry.name, _in_words(strength, bool(pair), entry.voxel_size))
-            correct_tiles = corrector(model, network, entry.tilt, strength, metadata.of_one_pass)
+            correct_tiles = corrector(model, metadata.network, entry.tilt, strength, metadata.of_one_pass)
         corrected: Any = None
         for half, shown in enumerate(parts, 1):
             task = f"Prediction of {entry.name}" + (f", half {half}" if len(parts) > 1 else "")
@@ -187,11 +273,12 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
         if border is not None:
             corrected = _with_border(volume, border, corrected, shown if settings.normalized_output else None)
         rounded = stored_or_float32(corrected, settings.output_type, entry.name)
-        write_volume(target, rounded.voxels, entry.output_voxel_size(volume), volume, marks[target])
+        write_volume(target, rounded.voxels, entry.output_voxel_size(volume), volume, self.marks[target])
         scale = {SCALE: f"{rounded.scale:.7g}"} if rounded.scale != 1 or entry.text(SCALE) is not None else {}
         del corrected, made, rounded  # from here on it is read from the file
+        made_here = {"rlnCorrectedTomoName": target, CORRECTED_BY: self.made_by, CORRECTED_FROM: None, **scale}
         # whose pictures and report may be another's yet
-        table.update(entry, {"rlnCorrectedTomoName": target, CORRECTED_BY: made_by, CORRECTED_FROM: None, **scale})
+        self.table.update(entry, made_here)
         after = open_volume(target)
         box = (slice(None),) * 3 if border is None else border.box
         compared = save_comparison(
@@ -204,36 +291,10 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
         )
         log.info("%s and its picture %s", target, target.with_suffix(".png").name)
         if settings.report or settings.confidence:
-            mark = confidence_marks.get(confidence_path(target))
+            mark = self.confidence_marks.get(confidence_path(target))
             reporter.write(entry, volume, ready.seen, after, border, mark, settings.report, compared)
-        table.update(entry, {CORRECTED_FROM: made_from(recipes[entry.name], target, settings)})
-        last = volume, target
-    if last is not None:
-        if settings.report:
-            log.info("%s", write_tomograms_page(settings.output_dir))
-        _tell_how_to_look(*last)
-    if len(failures) > 1:
-        names = names_in_words([failure.what for failure in failures])
-        why = f"{len(failures)} of {len(entries)} tomograms can't be read: {names}. The first: {failures[0].why}"
-        raise EngineError(star_file, why, f"{failures[0].remedy} What was finished is kept.")
-    if failures:
-        raise failures[0]
-
-
-def _unfinished(
-    entries: list[TomogramEntry], recipes: dict[str, Recipe | None], settings: PredictSettings
-) -> list[TomogramEntry]:
-    """The tomograms that are not yet corrected in this way."""
-    left = [e for e in entries if not is_finished(e, _target(e, settings), recipes[e.name], settings)]
-    if len(left) < len(entries):
-        log.info(
-            "%d of %d tomograms are corrected already, with this model, of the same files and in the same way, and are "
-            "left as they are. To correct one anew, delete its result in %s.",
-            len(entries) - len(left),
-            len(entries),
-            settings.output_dir,
-        )
-    return left
+        self.table.update(entry, {CORRECTED_FROM: made_from(ready.recipe, target, settings)})
+        return target
 
 
 def _strength(
@@ -281,6 +342,7 @@ class _Readied:
     """A tomogram, all that has to be read of it before the network."""
 
     entry: TomogramEntry
+    recipe: Recipe | None
     transfer: Transfer | None
     volume: Volume
     border: Border | None
@@ -293,31 +355,6 @@ def _loaded(model_file: Path, _: State, settings: PredictSettings, devices: Devi
     """A model, and the tiles that suit it and the memory: kept for the next command that this process runs."""
     model, metadata = load_model(model_file)
     return model, _Tiles(settings, metadata.network, devices)
-
-
-def _predict_side_by_side(
-    star_file: str,
-    model_file: str,
-    settings: PredictSettings,
-    entries: list[TomogramEntry],
-    sizes: dict[Path, int],
-    gpus: tuple[str, ...],
-) -> None:
-    """Give each GPU tomograms of its own: the largest first, each to the one that has the least to do."""
-    load = dict.fromkeys(gpus, 0)
-    shares: dict[str, list[str]] = {gpu: [] for gpu in gpus}
-    for entry in sorted(entries, key=lambda entry: -sizes[_target(entry, settings)]):
-        idlest = min(gpus, key=lambda gpu: load[gpu])
-        load[idlest] += sizes[_target(entry, settings)]
-        shares[idlest].append(entry.row["rlnIndex"])
-    log.info("%d tomograms, spread over GPUs %s", len(entries), ", ".join(gpus))
-    jobs = []
-    for gpu, rows in shares.items():
-        own = dataclasses.replace(settings, gpuID=gpu, tomo_idx=",".join(rows))
-        jobs.append((f"GPU {gpu}", star_file, model_file, own))
-    side_by_side(predict, jobs)
-    if settings.report:
-        log.info("%s", write_tomograms_page(settings.output_dir))
 
 
 def _with_border(volume: Volume, border: Border, corrected: Floats, shown: Shown | None) -> Floats:

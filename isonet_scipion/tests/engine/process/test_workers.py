@@ -8,7 +8,7 @@ import pytest
 
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.process.parent_watch import PARENT
-from isonet_scipion.engine.process.workers import side_by_side
+from isonet_scipion.engine.process.workers import Turns, side_by_side
 
 
 def write_own_number(folder, name, other):
@@ -18,6 +18,21 @@ def write_own_number(folder, name, other):
     while not (folder / other).exists():
         assert time.monotonic() < ends
         time.sleep(0.05)
+
+
+def take_slowly(folder, name, turns, seconds):
+    for item in turns.of(range(12)):
+        (folder / f"{item}_{name}").touch()
+        while seconds and len(list(folder.iterdir())) < 12:  # until the other one has taken all else
+            time.sleep(seconds)
+
+
+def test_each_item_goes_once_to_the_process_that_asks_first(tmp_path):
+    turns = Turns()
+    side_by_side(take_slowly, [("slow", tmp_path, "slow", turns, 0.05), ("fast", tmp_path, "fast", turns, 0)])
+    taken = sorted(path.name.split("_") for path in tmp_path.iterdir())
+    assert sorted(int(number) for number, _ in taken) == list(range(12))
+    assert [name for _, name in taken].count("slow") <= 1
 
 
 def fail(what):

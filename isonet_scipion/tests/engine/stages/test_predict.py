@@ -20,7 +20,7 @@ from isonet_scipion.engine.measure.wedge_power import wedge_power_ratio
 from isonet_scipion.engine.physics.wedge import TiltRange
 from isonet_scipion.engine.physics.wedge_strength import WedgeStrength
 from isonet_scipion.engine.process.device import Devices, choose_devices
-from isonet_scipion.engine.process.workers import side_by_side
+from isonet_scipion.engine.process.workers import Turns, side_by_side
 
 choose_devices("-1")
 
@@ -29,6 +29,7 @@ import keras  # noqa: E402
 from isonet_scipion.engine.io.model_metadata import ModelMetadata  # noqa: E402
 from isonet_scipion.engine.network.model_file import save_model  # noqa: E402
 from isonet_scipion.engine.network.unet import build_unet  # noqa: E402
+from isonet_scipion.engine.settings.correction import PredictSettings  # noqa: E402
 from isonet_scipion.engine.settings.network import NetworkSettings  # noqa: E402
 from isonet_scipion.engine.stages import predict as stage  # noqa: E402
 
@@ -152,30 +153,49 @@ def test_a_network_beyond_float16_ends_with_an_error_and_no_tomogram(project, ru
         keras.config.set_dtype_policy("float32")
 
 
-def test_each_gpu_gets_tomograms_of_its_own_and_a_failure_leaves_the_others(project, run, tmp_path, monkeypatch):
+def test_each_gpu_takes_the_next_tomogram_and_those_of_one_that_fails(project, run, tmp_path, monkeypatch):
     write_volume(tmp_path / "tomo" / "c.mrc", np.tile(project, (2, 1, 1)), 10.0)
     assert run("prepare_star", "tomo")[0] == 0
     shared = []
     monkeypatch.setattr(stage, "side_by_side", lambda function, jobs: shared.extend(jobs))
     status, log = run("predict", "tomograms.star", "m.keras", "--gpuID", "4,7,9,11", "--report", "False")
     assert status == 0 and "3 tomograms, spread over GPUs 4, 7, 9" in log, log
-    assert [(name, own.gpuID, own.tomo_idx) for name, _, _, own in shared] == [
-        ("GPU 4", "4", "3"), ("GPU 7", "7", "1"), ("GPU 9", "9", "2"),
-    ]  # fmt: skip
+    assert [(name, own.gpuID) for name, _, _, own, *_ in shared] == [("GPU 4", "4"), ("GPU 7", "7"), ("GPU 9", "9")]
+    assert {tuple(rows) for *_, rows, _ in shared} == {("3", "1", "2")}  # the largest first
     monkeypatch.undo()
     # for real, where there is no GPU: one process on the CPU, and one that fails
     monkeypatch.chdir(tmp_path)
-    _, star, model, own = shared[0]
+    _, star, model, own, rows, turns = shared[0]
     with pytest.raises(EngineError, match="gpuID"):
         side_by_side(
-            stage.predict,
+            stage.predict_in_turn,
             [
-                ("CPU", star, model, dataclasses.replace(own, gpuID="-1", tomo_idx="1,2")),
-                ("GPU 99", star, model, dataclasses.replace(own, gpuID="nonsense", tomo_idx="3")),
+                ("CPU", star, model, dataclasses.replace(own, gpuID="-1"), rows, turns),
+                ("GPU 99", star, model, dataclasses.replace(own, gpuID="nonsense"), rows, turns),
             ],
         )
-    named = {row["rlnIndex"]: row.get("rlnCorrectedTomoName") for row in read_star("tomograms.star").rows}
-    assert Path(named["1"]).exists() and Path(named["2"]).exists() and not Path(str(named["3"])).exists()
+    named = [row["rlnCorrectedTomoName"] for row in read_star("tomograms.star").rows]
+    assert len(named) == 3 and all(Path(path).exists() for path in named)
+    # all of it is known to be finished
+    status, log = run("predict", "tomograms.star", "m.keras", "--gpuID", "-1", "--report", "False")
+    assert status == 0 and "3 of 3 tomograms are corrected already" in log, log
+
+
+def test_processes_correct_each_tomogram_once_and_tell_of_one_that_is_broken(project, run, tmp_path, monkeypatch):
+    for name in "cd":
+        write_volume(tmp_path / "tomo" / f"{name}.mrc", project, 10.0)
+    assert run("prepare_star", "tomo")[0] == 0
+    monkeypatch.chdir(tmp_path)
+    own = dataclasses.replace(PredictSettings(), gpuID="-1", tomo_idx="1,2,3,4", report=False)
+    broken = project.copy()
+    broken[3, 4, 5] = np.nan
+    write_volume(tmp_path / "tomo" / "b.mrc", broken, 10.0)
+    turns, rows = Turns(), ["1", "2", "3", "4"]
+    jobs = [(name, "tomograms.star", "m.keras", own, rows, turns) for name in ("one", "other")]
+    with pytest.raises(EngineError, match=r"tomo/b\.mrc"):
+        side_by_side(stage.predict_in_turn, jobs)
+    named = [row.get("rlnCorrectedTomoName") for row in read_star("tomograms.star").rows]
+    assert [Path(str(path)).exists() for path in named] == [True, False, True, True]
 
 
 def abort(_):
