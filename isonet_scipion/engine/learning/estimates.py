@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.learning.pairs import first_estimate
 from isonet_scipion.engine.network.unet import run_network
 from isonet_scipion.engine.physics.grey_scale import normalise
-from isonet_scipion.engine.process.device import in_short, is_out_of_memory
+from isonet_scipion.engine.process.device import with_less_memory
 
 if TYPE_CHECKING:
     import keras
@@ -66,30 +67,31 @@ def estimate_subtomograms(
     """
     size = subtomograms[0].size
     estimates, done = _volume_stack(len(subtomograms), size, scratch_folder), 0
-    while done < len(subtomograms):
-        batch = subtomograms[done : done + batch_size]
+
+    def lessen(told: str) -> None:
+        nonlocal batch_size
+        if batch_size == 1:
+            raise MemoryError(told)
+        batch_size //= 2
+        log.warning("Out of memory (%s): estimates of %d subtomograms at a time.", told, batch_size)
+
+    def estimated(first: int) -> list[Floats]:
+        batch = subtomograms[first : first + batch_size]
         volumes = [subtomogram.normalised() for subtomogram in batch]
         if model is None:
-            made = [first_estimate(volume, item.tilt, normalisation) for volume, item in zip(volumes, batch)]
-        else:
-            try:
-                restored = _predict_padded(model, np.stack(volumes), divisor)
-            except Exception as error:
-                if batch_size == 1 or not is_out_of_memory(error):
-                    raise
-                restored, told = None, in_short(error)
-            if restored is None:  # out here, where the error's frames no longer hold the memory
-                batch_size //= 2
-                log.warning("Out of memory (%s): estimates of %d subtomograms at a time.", told, batch_size)
-                continue
-            if not np.isfinite(restored).all():
-                why, remedy = "its estimates hold NaN or infinite values", "or give another pretrained_model."
-                raise EngineError("network", why, f"Give a lower learning_rate, or precision float32, {remedy}")
-            made = [normalise(volume, normalisation) for volume in restored]
-        for number, (subtomogram, estimate) in enumerate(zip(batch, made), done):
+            return [first_estimate(volume, item.tilt, normalisation) for volume, item in zip(volumes, batch)]
+        restored = _predict_padded(model, np.stack(volumes), divisor)
+        if not np.isfinite(restored).all():
+            why, remedy = "its estimates hold NaN or infinite values", "or give another pretrained_model."
+            raise EngineError("network", why, f"Give a lower learning_rate, or precision float32, {remedy}")
+        return [normalise(volume, normalisation) for volume in restored]
+
+    while done < len(subtomograms):
+        made = with_less_memory(partial(estimated, done), lessen)
+        for number, estimate in enumerate(made, done):
             estimates[number] = estimate
-            on_estimate(subtomogram, estimate)
-        done += len(batch)
+            on_estimate(subtomograms[number], estimate)
+        done += len(made)
         release(estimates)
     return estimates
 

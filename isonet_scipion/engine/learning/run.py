@@ -38,7 +38,7 @@ from isonet_scipion.engine.network.model_file import (
 )
 from isonet_scipion.engine.network.unet import build_unet
 from isonet_scipion.engine.physics.withheld_tilts import WITHHELD
-from isonet_scipion.engine.process.device import Devices, in_short, is_out_of_memory, training_scope
+from isonet_scipion.engine.process.device import Devices, training_scope, with_less_memory
 from isonet_scipion.engine.process.progress import Progress
 from isonet_scipion.engine.reporting.pages import require_own_page
 from isonet_scipion.engine.reporting.training_page import require_own_pictures, save_slices, slices_name
@@ -356,26 +356,27 @@ class Run(Generic[Batches]):
         task = f"Iteration {state.iteration} epoch {state.epoch + 1}/{self.settings.epochs}"
         variables = self.model.variables + self.model.optimizer.variables
         before = [keras.ops.convert_to_numpy(variable).copy() for variable in variables]
-        while True:
-            try:
-                with Progress(task, self.decided.steps_per_epoch, "steps") as progress:
 
-                    def count(loss: float, progress: Progress = progress) -> None:
-                        forecast.step()
-                        progress.advance(1, f"loss {loss:.4f}")
+        def attempt() -> Losses:
+            with Progress(task, self.decided.steps_per_epoch, "steps") as progress:
 
-                    return self.method.fit(batches, state, count)
-            except Exception as error:
-                if not is_out_of_memory(error):
-                    raise
-                if state.batch_size <= least:
-                    cube, base = self.method.cube_size, self.settings.network.filter_base
-                    raise EngineError(
-                        "memory",
-                        f"there is not enough for {state.batch_size} pairs of {cube}^3 voxels",
-                        f"Lower cube_size to {cube // 2} or filter_base to {base // 2}.",
-                    ) from error
-                state.batch_size = max(1, state.batch_size // 2 // least) * least
-                log.warning("Out of memory (%s): going on with batch_size %d.", in_short(error), state.batch_size)
-                for variable, value in zip(variables, before):
-                    variable.assign(value)
+                def count(loss: float) -> None:
+                    forecast.step()
+                    progress.advance(1, f"loss {loss:.4f}")
+
+                return self.method.fit(batches, state, count)
+
+        def lessen(told: str) -> None:
+            if state.batch_size <= least:
+                cube, base = self.method.cube_size, self.settings.network.filter_base
+                raise EngineError(
+                    "memory",
+                    f"there is not enough for {state.batch_size} pairs of {cube}^3 voxels ({told})",
+                    f"Lower cube_size to {cube // 2} or filter_base to {base // 2}.",
+                )
+            state.batch_size = max(1, state.batch_size // 2 // least) * least
+            log.warning("Out of memory (%s): going on with batch_size %d.", told, state.batch_size)
+            for variable, value in zip(variables, before):
+                variable.assign(value)
+
+        return with_less_memory(attempt, lessen)

@@ -12,7 +12,7 @@ import numpy as np
 from isonet_scipion.engine.measure.withheld_agreement import Agreement, WithheldAgreement
 from isonet_scipion.engine.network.tiling import automatic_tiling, map_tiles
 from isonet_scipion.engine.physics.withheld_tilts import narrowed
-from isonet_scipion.engine.process.device import in_short, is_out_of_memory
+from isonet_scipion.engine.process.device import with_less_memory
 
 if TYPE_CHECKING:
     from isonet_scipion.engine.arrays import Floats
@@ -65,16 +65,14 @@ class WithheldTest:
         return Tested(sums.result(), examples[0])
 
     def _made(self, shown: Floats, network: Callable[[Floats], Floats]) -> Floats:
-        while True:
-            try:
-                return map_tiles(shown, automatic_tiling(shown.shape, self._divisor, self._tile, HALO), network)
-            except Exception as error:
-                if not is_out_of_memory(error):
-                    raise
-                told = in_short(error)
-            # out here, where the error's frames no longer hold the memory
+        def lessen(told: str) -> None:
             self._tile //= 2
             log.warning("Out of memory (%s): testing with tiles of half the size.", told)
+
+        def attempt() -> Floats:
+            return map_tiles(shown, automatic_tiling(shown.shape, self._divisor, self._tile, HALO), network)
+
+        return with_less_memory(attempt, lessen)
 
 
 def affordable(settings: TrainingSettings, cube_size: int) -> int:

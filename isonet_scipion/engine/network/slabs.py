@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -51,7 +52,7 @@ def in_slabs(
     shape = tuple(volumes[0].shape)
     axis = max((1, 2, 3), key=lambda number: shape[number])
     length = shape[axis]
-    count = -(-shape[0] * shape[1] * shape[2] * shape[3] // most)
+    count = -(-math.prod(shape[:4]) // most)
     own = -(-length // (count * step)) * step
     beyond = -(-reach // step) * step
     taken = own + 2 * beyond

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from isonet_scipion.engine.errors import EngineError, one_line
 from isonet_scipion.engine.process.backend import choose_backend, restore_conventions
@@ -38,6 +38,7 @@ OUT_OF_MEMORY = (
     "unable to find a valid cudnn algorithm", "unable to find an engine to execute", "cufft batched plan",
     "cublas status not initialized", "cudnn status not initialized", "could not create a memory object",
 )  # fmt: skip
+Result = TypeVar("Result")
 MOST_OF_A_LINE = 200  # characters of an exception in a warning
 SHARING = ("tensorflow", "jax")  # backends with which several GPUs train together
 KEPT_SECONDS = 0.1  # of a compilation that is worth keeping
@@ -346,6 +347,41 @@ def is_out_of_memory(error: BaseException) -> bool:
         context = None if one.__suppress_context__ else one.__context__
         waiting += [one.__cause__, context, *getattr(one, "exceptions", ())]  # the last of an ExceptionGroup
     return False
+
+
+def with_less_memory(attempt: Callable[[], Result], lessen: Callable[[str], None]) -> Result:
+    """What a function makes; where memory does not suffice it is called again, with less to do.
+
+    Parameters
+    ----------
+    attempt : callable
+        What is to be done.
+    lessen : callable
+        Makes the next call need less, and is told what the lack of memory was, in short.
+
+    Raises
+    ------
+    MemoryError, EngineError
+        What `lessen` raises where there is no less.
+
+    Examples
+    --------
+    >>> sizes = [4]
+    >>> def attempt():
+    ...     if sizes[-1] > 1:
+    ...         raise MemoryError
+    ...     return "done"
+    >>> with_less_memory(attempt, lambda told: sizes.append(sizes[-1] // 2)), sizes
+    ('done', [4, 2, 1])
+    """
+    while True:
+        try:
+            return attempt()
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            told = in_short(error)
+        lessen(told)  # out here, where the error's frames no longer hold the memory
 
 
 def in_short(error: BaseException) -> str:

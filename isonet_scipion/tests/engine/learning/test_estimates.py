@@ -82,7 +82,7 @@ def test_with_less_memory_fewer_are_made_at_a_time(subtomograms, tmp_path, monke
     np.testing.assert_allclose(estimate_subtomograms(*arguments), whole, atol=1e-6)
     assert seen == [4, 2, 1, 1, 1, 1, 1]
     most = 0
-    with pytest.raises(RuntimeError, match="MEMORY"):
+    with pytest.raises(MemoryError, match="MEMORY"):
         estimate_subtomograms(*arguments)
 
 

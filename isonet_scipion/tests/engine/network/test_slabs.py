@@ -11,7 +11,7 @@ from isonet_scipion.engine.settings.network import NetworkSettings  # noqa: E402
 
 
 def in_parts(model, volumes, most, stem):
-    """What a network's parts make, and the depth of the slabs that they were given."""
+    """What a network's parts make, and the shapes of the slabs that they were given."""
     seen = []
 
     def watched(part):

@@ -9,7 +9,13 @@ import pytest
 
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.process import device
-from isonet_scipion.engine.process.device import Devices, choose_devices, free_memory, is_out_of_memory
+from isonet_scipion.engine.process.device import (
+    Devices,
+    choose_devices,
+    free_memory,
+    is_out_of_memory,
+    with_less_memory,
+)
 
 GPU = Devices("tensorflow", ("some GPU",), "float32", ("GPU:0",))
 
@@ -150,3 +156,21 @@ except EngineError as error:
     told = subprocess.run([sys.executable, "-c", code], env=without, capture_output=True, text=True).stdout
     expected = "policy float32" if works else "precision: TensorFlow can't compute in mixed_bfloat16 on this processor"
     assert expected in told
+
+
+def test_what_memory_does_not_suffice_for_is_tried_again_with_less_and_other_errors_are_not():
+    told = []
+
+    def attempt():
+        if len(told) < 2:
+            raise RuntimeError("CUDA_ERROR_OUT_OF_MEMORY: of 4096 bytes")
+        if len(told) > 2:
+            raise ValueError("wrong shape")
+        return "made"
+
+    assert with_less_memory(attempt, told.append) == "made"
+    assert told == ["RuntimeError: CUDA_ERROR_OUT_OF_MEMORY: of 4096 bytes"] * 2
+    told.append("third")
+    with pytest.raises(ValueError, match="wrong shape"):
+        with_less_memory(attempt, told.append)
+    assert len(told) == 3
