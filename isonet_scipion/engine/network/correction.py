@@ -157,14 +157,15 @@ def corrector(
 
     from isonet_scipion.engine.network.transforms import without
 
-    # a grid goes before a denoiser works: of what that has changed, the noise that it took out would come back
     entry, core, last = _parts(model)
     # the last layers are up to three convolutions and an interpolation between the stem's blocks
     slabs = functools.partial(in_slabs, reach=3 * (max(network.kernel) // 2) + network.stem, step=network.stem)
 
     @functools.lru_cache(maxsize=2)  # on the device, for all tiles of one shape and features of these
     def grid(shape: tuple[int, ...], period: tuple[int, ...]) -> Any:
-        return ops.convert_to_tensor(grid_filter(shape, period)[None])
+        # a denoiser works at full resolution: what it is given there is to be as it was, but for what can be learned
+        to_nyquist = network.denoiser > 0 and period == network.divisor
+        return ops.convert_to_tensor(grid_filter(shape, period, to_nyquist)[None])
 
     @functools.lru_cache(maxsize=1)
     def lost(shape: tuple[int, ...]) -> Any:
@@ -184,6 +185,7 @@ def corrector(
         made = core(source if entry is None else slabs(lambda parts: entry(*parts), [source]))
         if network.denoiser:
             made, features = made
+            # a grid goes before this one works: of what it has changed, the noise that it took out would come back
             kept = source + without_grid(made - source)
             made = slabs(last, [source, without_grid(features, network.stem), kept])
         elif last is not None:

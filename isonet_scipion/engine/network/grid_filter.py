@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import scipy.fft
 
+from isonet_scipion.engine.physics.wedge_strength import faded
+
 if TYPE_CHECKING:
     from isonet_scipion.engine.arrays import Floats
 
 WIDTH = 0.125  # deviation around each frequency, of the distance to the next: what fills the wedge loses 3 %
 
 
-def grid_filter(shape: tuple[int, ...], period: tuple[int, ...]) -> Floats:
+def grid_filter(shape: tuple[int, ...], period: tuple[int, ...], to_nyquist: bool = False) -> Floats:
     """How much each component of a volume belongs to a grid.
 
     Parameters
@@ -22,6 +24,8 @@ def grid_filter(shape: tuple[int, ...], period: tuple[int, ...]) -> Floats:
         Of the volume (z, y, x), in voxels.
     period : tuple of int
         Of the grid (z, y, x), in voxels; its fractions count too.
+    to_nyquist : bool
+        Count in all that `faded` takes away, too: there is little but a grid, and its lines are broader than elsewhere.
 
     Returns
     -------
@@ -42,4 +46,9 @@ def grid_filter(shape: tuple[int, ...], period: tuple[int, ...]) -> Floats:
     z, y, x = (np.exp(-(((step - step.round()) / WIDTH) ** 2) / 2).astype(np.float32) for step in steps)
     passed: Floats = z[:, None, None] * y[:, None] * x
     passed[np.ix_(*(step.round() == 0 for step in steps))] = 0
+    if to_nyquist:
+        kz, ky = (2 * scipy.fft.fftfreq(length) for length in shape[:2])
+        kx = 2 * scipy.fft.rfftfreq(shape[2])
+        for plane, height in zip(passed, kz):  # a large tile's distances would take much memory at once
+            plane[:] = 1 - (1 - plane) * faded(np.sqrt(height**2 + ky[:, None] ** 2 + kx**2))
     return passed

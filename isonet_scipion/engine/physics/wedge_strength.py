@@ -74,6 +74,17 @@ def mean_strength(strengths: Sequence[WedgeStrength | None]) -> WedgeStrength | 
     return WedgeStrength(tuple(places), tuple(factors.tolist()))
 
 
+def faded(radius: Floats) -> Floats:
+    """What is left, 1 to 0, at radii of Fourier space, in fractions of Nyquist, of what fades out over FADE.
+
+    Examples
+    --------
+    >>> faded(np.array([0.5, 0.92, 1.2])).round(3).tolist()
+    [1.0, 0.5, 0.0]
+    """
+    return np.cos(np.pi / 2 * np.clip((radius - FADE[0]) / (FADE[1] - FADE[0]), 0, 1)) ** 2
+
+
 @lru_cache(maxsize=2)
 def _transfer(strength: WedgeStrength, shape: tuple[int, ...], tilt: TiltRange) -> Floats:
     kz, ky = (2 * scipy.fft.fftfreq(length).astype(np.float32) for length in shape[:2])
@@ -82,8 +93,7 @@ def _transfer(strength: WedgeStrength, shape: tuple[int, ...], tilt: TiltRange) 
     values = np.empty((shape[0], shape[1], len(kx)), np.float32)
     for plane, z, here in zip(values, kz, kept):  # a large tile's distances would take much memory at once
         radius = np.sqrt(z**2 + ky[:, None] ** 2 + kx**2)
-        fade = np.cos(np.pi / 2 * np.clip((radius - FADE[0]) / (FADE[1] - FADE[0]), 0, 1)) ** 2
-        plane[:] = fade * np.interp(radius, strength.frequencies, strength.factors)
+        plane[:] = faded(radius) * np.interp(radius, strength.frequencies, strength.factors)
         plane[:, here[0]] = 1
     values.setflags(write=False)
     return values

@@ -32,6 +32,16 @@ def test_of_a_grid_that_fades_most_is_passed():
     assert np.abs(passed(fade)).max() < 0.01  # what is as large as that, but no grid, is not
 
 
+def test_to_nyquist_all_is_passed_that_is_as_fine_as_voxels():
+    noise = np.random.default_rng(0).normal(size=(32, 48, 40))
+    passed = scipy.fft.rfftn(noise) * grid_filter(noise.shape, PERIOD, to_nyquist=True)
+    kz, ky = (scipy.fft.fftfreq(length) for length in noise.shape[:2])
+    radius = 2 * np.sqrt(kz[:, None, None] ** 2 + ky[:, None] ** 2 + scipy.fft.rfftfreq(40) ** 2)
+    whole, usual = scipy.fft.rfftn(noise), grid_filter(noise.shape, PERIOD)
+    np.testing.assert_allclose(passed[radius >= 1], whole[radius >= 1], rtol=1e-5)
+    np.testing.assert_allclose(passed[radius < 0.84], (whole * usual)[radius < 0.84], atol=1e-3)
+
+
 @pytest.mark.parametrize("shape", [(64, 64, 64), (96, 48, 128)])
 def test_little_of_noise_is_passed(shape):
     noise = np.random.default_rng(0).normal(size=shape)
