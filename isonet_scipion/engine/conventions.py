@@ -12,6 +12,7 @@ CUBE_STEP = 16  # voxels; sides of cubes for subtomograms of which nothing is kn
 ISONET_RAMP = 18  # voxels over which IsoNet 0.2 blends neighbouring tiles
 RAW, PHASE_FLIPPED, CORRECTED = CTF_STATES = ("raw", "phase-flipped", "corrected")  # what was done to a CTF
 REPORT_PAGE = "report.html"  # in the folder of a training or of corrected tomograms
+SIMULATED_SIZES = (6.5, 17.0)  # A per voxel of the simulated tomograms that the builtin model learned from
 OUTPUT_TYPES = ("float32", "float16", "int16")  # number formats of corrected tomograms
 OUTPUT_FORMATS = ("mrc", "zarr")  # and suffixes of their files
 REPORT_SUFFIX = "_report.json"  # of the report of one corrected tomogram, after its file's stem

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.io.mrc import same_voxel_size
 from isonet_scipion.engine.io.ome_zarr import is_store
 from isonet_scipion.engine.io.star import Star
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 BLOCK = "global"
 NAME = "rlnTomoName"
 DENOISED = "rlnTomoReconstructedTomogramDenoised"
+TILT_SERIES_PIXEL, BINNING = "rlnTomoTiltSeriesPixelSize", "rlnTomoTomogramBinning"
 
 
 def from_scratch(
@@ -55,8 +57,8 @@ def from_scratch(
             "rlnSphericalAberration": float(optics.cs),
             "rlnAmplitudeContrast": float(optics.amplitude_contrast),
             "rlnMicrographOriginalPixelSize": float(pixel_size),
-            "rlnTomoTiltSeriesPixelSize": float(pixel_size),
-            "rlnTomoTomogramBinning": float(binning),
+            TILT_SERIES_PIXEL: float(pixel_size),
+            BINNING: float(binning),
             "rlnTomoSizeX": round(width * binning),
             "rlnTomoSizeY": round(height * binning),
             "rlnTomoSizeZ": round(depth * binning),
@@ -93,12 +95,29 @@ def with_denoised(table: Star, entries: Sequence[TomogramEntry]) -> Star:
     if missing or not corrected:
         why = f"it has no {NAME} {', '.join(missing)}" if missing else "no tomogram is corrected yet"
         raise EngineError(table.path, why, "Run predict, and name the tomograms (rlnTomoName) as RELION does.")
+    for entry in entries:
+        if entry.name in corrected:
+            _require_size(table, rows[entry.name], entry)
     # rows of other tomograms keep what they have, else their reconstruction
     for row in table.rows:
         kept = table.text(row, DENOISED) or row.get("rlnTomoReconstructedTomogram", "None")
         table.set(row, DENOISED, corrected.get(row[NAME], kept))
     table.name = BLOCK
     return table
+
+
+def _require_size(table: Star, row: dict[str, str], entry: TomogramEntry) -> None:
+    """Raise an EngineError if a tomogram has other voxels than RELION's table says of it."""
+    if None in (table.text(row, label) for label in (TILT_SERIES_PIXEL, BINNING)):
+        return
+    expected = table.number(row, TILT_SERIES_PIXEL) * table.number(row, BINNING)
+    if not same_voxel_size(entry.voxel_size, expected):
+        raise EngineError(
+            table.path,
+            f"{row[NAME]} has voxels of {expected:.2f} A there, the corrected tomogram of {entry.voxel_size:.2f} A: "
+            "RELION would scale coordinates picked in it wrongly",
+            f"Bring the corrected tomogram to {expected:.4g} A (resize), or leave out --relion_star.",
+        )
 
 
 def _corrected(entry: TomogramEntry) -> Path | None:

@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 MICROMETRE = 1e4  # A
 MOST_TILT = 90.0  # degrees
 WARP_OPTICS = {"Voltage": "rlnVoltage", "Cs": "rlnSphericalAberration", "Amplitude": "rlnAmplitudeContrast"}
+DEFOCI = "_CTF.txt"  # how AreTomo's files of defoci end, whose first column counts the images
 LEAST_SHIFT = 0.05  # pi; less is no phase plate's
 # what programs add to the name of a tilt series: voxel size, binning, kind of volume, kind of file
 ADDED = re.compile(
@@ -118,7 +119,8 @@ def find_tilt_file(folder: str, name: str) -> Path:
     if not Path(folder).is_dir():
         raise EngineError(folder, "the folder of tilt files does not exist", "Check its name.")
     wanted = series_name(name)
-    found = [path for path in (*Path(folder).glob("*"), *Path(folder).glob("*/*")) if path.suffix.lower() in READERS]
+    there = (*Path(folder).glob("*"), *Path(folder).glob("*/*"))
+    found = [path for path in there if path.suffix.lower() in READERS and not path.name.endswith(DEFOCI)]
     by_fit: dict[tuple[int, bool, int], list[Path]] = {}
     for path in found:
         own = series_name(path.stem)
@@ -158,7 +160,7 @@ def _column(path: Path) -> TiltSeries:
 
 
 def _tlt(path: Path) -> TiltSeries:
-    """IMOD's angles of all images, less those that the tilt.com beside it excludes from the tomogram."""
+    """IMOD's angles of all images, less those that the tilt.com beside it excludes, plus the OFFSET that it adds."""
     angles = _column(path).angles
     command = path.with_name("tilt.com")
     lines = [line.split() for line in command.read_text(errors="replace").splitlines()] if command.is_file() else []
@@ -168,7 +170,8 @@ def _tlt(path: Path) -> TiltSeries:
     kept = np.ones(len(angles), bool)
     for first, last in re.findall(r"(\d+)(?:\s*-\s*(\d+))?", excluded):  # counted from 1
         kept[int(first) - 1 : int(last or first)] = False
-    return TiltSeries(angles[kept])
+    added = sum(float(words[1]) for words in lines if words[:1] == ["OFFSET"] and len(words) > 1)
+    return TiltSeries(angles[kept] + added)
 
 
 def _aln(path: Path) -> TiltSeries:

@@ -324,6 +324,11 @@ def row_tilts(
 ) -> TiltRange:
     """The tilt range that a row of a table says of a volume; degrees that are given here override it."""
     given = None not in (minimum, maximum)
+    told = [star.text(row, label) is not None for label in ("rlnTiltMin", "rlnTiltMax")]
+    if not given and any(told) and not all(told):
+        here, lacking = ("rlnTiltMin", "rlnTiltMax") if told[0] else ("rlnTiltMax", "rlnTiltMin")
+        if (maximum if told[0] else minimum) is None:
+            raise EngineError(star.path, f"it has {here} of {path}, but not {lacking}", "Give both, or neither.")
     return declared_range(
         star.number(row, "rlnTiltMin", TILT_RANGE[0]) if minimum is None else minimum,
         star.number(row, "rlnTiltMax", TILT_RANGE[1]) if maximum is None else maximum,

@@ -96,6 +96,11 @@ class NetworkSettings:
         """Channels of its layers at full resolution beside a stem."""
         return self.fine or self.denoiser
 
+    @property
+    def in_slabs(self) -> bool:
+        """Whether its layers at full resolution can work on one slab of a volume after another, see `unet.split`."""
+        return self.denoiser > 0 or (self.fine > 0 and self.stem > 1)
+
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         return dataclasses.asdict(self)

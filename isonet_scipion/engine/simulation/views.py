@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.fft
 
+from isonet_scipion.engine.conventions import SIMULATED_SIZES
 from isonet_scipion.engine.physics.ctf import CtfParameters, ctf, wiener_filter
 from isonet_scipion.engine.physics.grey_scale import measure
 from isonet_scipion.engine.simulation.scenes import Density, random_scene
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from isonet_scipion.engine.arrays import Doubles, Floats, Reals
 
 SCENE = 96  # voxels on a side
-VOXEL_SIZES = (6.5, 17.0)  # A
 USUAL_SIZE, USUALLY = 10.0, 0.4  # A, and the share of the scenes that have it
 TILT_ENDS = (40.0, 70.0)  # degrees on the shorter side of the range, whose other side may go to 70
 TILT_STEP = (1.0, 4.0)  # degrees
@@ -176,7 +176,7 @@ def endless_views(seed: Sequence[int], given: Sequence[Density] = (), side: int 
     rng = np.random.default_rng(seed)
     while True:
         usual = rng.uniform() < USUALLY
-        voxel_size = USUAL_SIZE if usual else float(np.exp(rng.uniform(*np.log(VOXEL_SIZES))))
+        voxel_size = USUAL_SIZE if usual else float(np.exp(rng.uniform(*np.log(SIMULATED_SIZES))))
         scene = random_scene((side,) * 3, voxel_size, rng, given)
         for _ in range(VIEWS_PER_SCENE):
             pair = np.stack(random_view(scene, voxel_size, rng))

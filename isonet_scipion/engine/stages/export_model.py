@@ -22,7 +22,13 @@ def export_model(model: str, output: str) -> None:
     require_kept([output], [model])
     require_own_legacy(output)
     choose_devices()
-    loaded, _ = load_model(model)
+    loaded, metadata = load_model(model)
+    if metadata.ctf_aware:
+        raise EngineError(
+            model,
+            "it is CTF-aware: it is for tomograms whose phases are flipped first, which IsoNet 0.2 does not do",
+            "Export a model that was trained without --ctf_aware.",
+        )
     save_legacy(output, loaded, IterativeSettings.learning_rate)
     log.info("%s: model for IsoNet 0.2", output)
 

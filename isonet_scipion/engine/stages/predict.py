@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from isonet_scipion.engine.command import Command, value_of
-from isonet_scipion.engine.conventions import Normalisation
+from isonet_scipion.engine.conventions import SIMULATED_SIZES, Normalisation
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.confidence_file import confidence_path
 from isonet_scipion.engine.io.ctf_aware import known_transfer, takes_deconvolved
@@ -44,7 +44,7 @@ from isonet_scipion.engine.physics.borders import find_border
 from isonet_scipion.engine.physics.grey_scale import normalise
 from isonet_scipion.engine.physics.wedge import TILT_TOLERANCE
 from isonet_scipion.engine.physics.wedge_strength import mean_strength
-from isonet_scipion.engine.process.device import Devices, choose_devices, free_memory, in_short, is_out_of_memory
+from isonet_scipion.engine.process.device import Devices, choose_devices, free_memory, with_less_memory
 from isonet_scipion.engine.process.disk import growth, require_space
 from isonet_scipion.engine.process.gpus import gpus_to_share
 from isonet_scipion.engine.process.progress import Progress
@@ -419,26 +419,28 @@ class _Tiles:
     def _shrinking(
         self, shown: Shown, network: Callable[[Floats], Floats], kept_beyond: float | None, task: str
     ) -> Floats:
-        shape = shown.voxels.shape
-        while True:
-            tiling = self._fixed
-            try:
-                tiling = tiling or self._tiling(shown, network)
-                count = int(np.prod(tiling.counts(shape)))
-                log.debug("%s: tiles of %s, %.2f times its voxels", task, tiling.tile, tiling.load(shape))
-                with Progress(task, count, "tiles") as progress:
-                    return filled(shown, network, tiling, self._batch, progress.advance, kept_beyond)
-            except Exception as error:
-                if not is_out_of_memory(error) or (self._fixed and self._batch == 1):
-                    raise
-                told = in_short(error)
-            # out here, where the error's frames no longer hold the memory
+        tiling = self._fixed
+
+        def attempt() -> Floats:
+            nonlocal tiling
+            tiling = self._fixed or self._tiling(shown, network)
+            shape = shown.voxels.shape
+            count = int(np.prod(tiling.counts(shape)))
+            log.debug("%s: tiles of %s, %.2f times its voxels", task, tiling.tile, tiling.load(shape))
+            with Progress(task, count, "tiles") as progress:
+                return filled(shown, network, tiling, self._batch, progress.advance, kept_beyond)
+
+        def lessen(told: str) -> None:
             if self._batch > 1:
                 self._batch //= 2
                 log.warning("Out of memory (%s): going on with %d tiles at a time.", told, self._batch)
+            elif self._fixed:
+                raise MemoryError(told)
             else:
                 self._voxels = (int(np.prod(tiling.tile)) if tiling else self._voxels) // 2
                 log.warning("Out of memory (%s): going on with tiles of half the size.", told)
+
+        return with_less_memory(attempt, lessen)
 
     def _tiling(self, shown: Shown, network: Callable[[Floats], Floats]) -> Tiling:
         shape, divisor = shown.voxels.shape, self._network.divisor
@@ -454,7 +456,8 @@ class _Tiles:
 
 def _tile_voxels(devices: Devices, network: NetworkSettings) -> int:
     # per voxel of the tomogram: a stem's blocks share their channels
-    channels, in_slab = max(1, network.filter_base / network.stem**3), network.full_resolution
+    channels = max(1, network.filter_base / network.stem**3) + (0 if network.in_slabs else network.full_resolution)
+    in_slab = network.full_resolution if network.in_slabs else 0
     width = FEATURE_MAPS * (2 if "16" in devices.policy else 4)
     available = (GPU_SHARE if devices.gpus else MAIN_SHARE) * free_memory(devices)
     everywhere = width * channels + SINGLE_MAPS * 4
@@ -471,6 +474,14 @@ def _warn_of_differences(entry: TomogramEntry, metadata: ModelMetadata) -> None:
     trained = metadata.voxel_size
     if trained and not same_voxel_size(entry.voxel_size, trained):
         log.warning("%s: %.2f A per voxel, but the model was trained at %.2f A.", entry.path, entry.voxel_size, trained)
+    if metadata.simulated and not SIMULATED_SIZES[0] <= entry.voxel_size <= SIMULATED_SIZES[1]:
+        log.warning(
+            "%s: %.2f A per voxel, but the builtin model learned from simulated tomograms of %g to %g A; neither it "
+            "nor its report may hold here. Resize the tomogram, or train on it.",
+            entry.path,
+            entry.voxel_size,
+            *SIMULATED_SIZES,
+        )
     if metadata.tilt_min is not None and metadata.tilt_max is not None:
         ranges = (entry.tilt.minimum, entry.tilt.maximum), (metadata.tilt_min, metadata.tilt_max)
         if max(abs(ours - theirs) for ours, theirs in zip(*ranges)) > TILT_TOLERANCE:

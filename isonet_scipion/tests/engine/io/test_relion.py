@@ -58,6 +58,18 @@ def test_relions_own_table_keeps_everything_and_gets_the_corrected_tomograms(tab
     assert Path("relion.star").read_text() == own
 
 
+@pytest.mark.parametrize(("binning", "status"), [(4, 0), (5, 1)])
+def test_a_corrected_tomogram_of_another_voxel_size_than_relions_is_refused(table, run, binning, status):
+    Path("relion.star").write_text(
+        "data_global\n\nloop_\n_rlnTomoName #1\n_rlnTomoTiltSeriesPixelSize #2\n_rlnTomoTomogramBinning #3\n"
+        f"TS_01 2.5 {binning}\n"
+    )
+    found, log = run("export_relion", "tomograms.star", "--relion_star=relion.star", "--output_star=out.star")
+    assert found == status, log
+    assert Path("out.star").exists() == (status == 0)
+    assert status == 0 or "TS_01 has voxels of 12.50 A there, the corrected tomogram of 10.00 A" in log
+
+
 def test_names_that_relion_does_not_know_are_an_error(table, run):
     Path("relion.star").write_text("data_global\n\nloop_\n_rlnTomoName #1\nother\n")
     status, log = run("export_relion", "tomograms.star", "--relion_star=relion.star")

@@ -25,7 +25,7 @@ def table_of(folder, *shapes, **columns):
 
 
 def test_voxels_are_normalised_with_protein_bright(tmp_path):
-    table = table_of(tmp_path, (8, 8, 8), (8, 8, 8), rlnTiltMin=-50)
+    table = table_of(tmp_path, (8, 8, 8), (8, 8, 8), rlnTiltMin=-50, rlnTiltMax=60)
     first, second = read_subtomograms(table, Normalisation.MOMENTS, (None, None))
     assert (first.name, second.name, first.size, first.tilt) == ("s0", "s1", 8, TiltRange(-50, 60))
     voxels = first.normalised()

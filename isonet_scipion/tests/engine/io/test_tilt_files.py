@@ -159,6 +159,22 @@ def test_images_that_imod_excludes_do_not_count(tmp_path, excluded, tilts):
     assert len(read_tilt_file(tmp_path / "TS_2.tlt").angles) == 3
 
 
+def test_what_imod_adds_to_the_angles_counts_for_its_own_file(tmp_path):
+    for name in ("TS_1", "TS_2"):
+        (tmp_path / f"{name}.tlt").write_text("-50\n0\n50\n")
+    (tmp_path / "tilt.com").write_text("$tilt -StandardInput\nTILTFILE TS_1.tlt\nOFFSET 9.5\nXAXISTILT 1.2\n")
+    assert list(read_tilt_file(tmp_path / "TS_1.tlt").angles) == [-40.5, 9.5, 59.5]
+    assert list(read_tilt_file(tmp_path / "TS_2.tlt").angles) == [-50, 0, 50]
+
+
+def test_aretomos_defoci_are_no_tilts(tmp_path):
+    (tmp_path / "TS_1_CTF.txt").write_text("".join(f"{n} 30000 29000 10 0 0.1 5\n" for n in range(1, 42)))
+    with pytest.raises(EngineError, match="it has no tilt file"):
+        find_tilt_file(str(tmp_path), "TS_1")
+    (tmp_path / "TS_1_TLT.txt").write_text("-60\n0\n60\n")
+    assert find_tilt_file(str(tmp_path), "TS_1").name == "TS_1_TLT.txt"
+
+
 def test_names_of_tilt_series():
     names = ("TS_01.tomostar", "a/TS_01_10.00Apx.mrc", "TS_01.MRC", "TS_01_Vol.mrc", "TS_01", "rec_TS_01.mrc")
     assert {series_name(name) for name in (*names, "TS_01_full.rec", "TS_01_bin4_rec.mrc")} == {"TS_01"}

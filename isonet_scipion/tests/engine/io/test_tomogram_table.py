@@ -40,6 +40,13 @@ def test_one_half_alone_is_refused():
             entry(**{given: "h.mrc", missing: "None"}).halves()
 
 
+def test_one_end_of_the_tilts_alone_is_refused():
+    assert entry(rlnTiltMin="-52", rlnTiltMax="48").tilt == TiltRange(-52, 48)
+    for here, missing in (("rlnTiltMin", "rlnTiltMax"), ("rlnTiltMax", "rlnTiltMin")):
+        with pytest.raises(EngineError, match=f"t.star: it has {here} of TS_1.mrc, but not {missing}"):
+            _ = entry(**{here: "-52" if here == "rlnTiltMin" else "48", "rlnTiltmin": "-52"}).tilt
+
+
 def test_halves_are_compared_with_a_whole_of_their_size(tmp_path):
     for name, side in (("whole", 8), ("half", 8), ("other", 10)):
         write_volume(tmp_path / f"{name}.mrc", np.random.default_rng(0).normal(size=(side,) * 3).astype("f4"), 10.0)

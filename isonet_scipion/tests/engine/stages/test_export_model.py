@@ -26,3 +26,10 @@ def test_what_is_written_makes_the_same_of_a_cube_and_replaces_no_input(run, tmp
     before = (tmp_path / "m.h5").read_bytes()
     status, log = run("export_model", "m.h5", "m.h5")
     assert status == 1 and "m.h5: " in log and (tmp_path / "m.h5").read_bytes() == before
+
+
+def test_a_model_for_phase_flipped_tomograms_is_refused(run, tmp_path):
+    save_model(tmp_path / "m.keras", build_unet(SHAPE), ModelMetadata(SHAPE, ctf_aware=True))
+    status, log = run("export_model", "m.keras", "m.h5")
+    assert status == 1 and "m.keras: it is CTF-aware" in log, log
+    assert not (tmp_path / "m.h5").exists()

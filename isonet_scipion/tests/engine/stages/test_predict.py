@@ -14,7 +14,8 @@ import pytest
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.mrc import open_volume, write_volume
 from isonet_scipion.engine.io.number_formats import SCALE
-from isonet_scipion.engine.io.star import read_star, write_star
+from isonet_scipion.engine.io.star import Star, read_star, write_star
+from isonet_scipion.engine.io.tomogram_table import TomogramEntry
 from isonet_scipion.engine.measure.hidden_wedge import UNSEEN_TURN
 from isonet_scipion.engine.measure.wedge_power import wedge_power_ratio
 from isonet_scipion.engine.physics.wedge import TiltRange
@@ -196,6 +197,17 @@ def test_processes_correct_each_tomogram_once_and_tell_of_one_that_is_broken(pro
         side_by_side(stage.predict_in_turn, jobs)
     named = [row.get("rlnCorrectedTomoName") for row in read_star("tomograms.star").rows]
     assert [Path(str(path)).exists() for path in named] == [True, False, True, True]
+
+
+@pytest.mark.parametrize(("size", "is_told"), [(3.5, True), (6.5, False), (17.0, False), (28.0, True)])
+def test_voxels_that_the_builtin_model_never_saw_are_told(caplog, size, is_told):
+    row = {"rlnMicrographName": "t.mrc", "rlnPixelSize": f"{size}"}
+    entry = TomogramEntry("t", row, Star(list(row), [row], "t.star"))
+    stage._warn_of_differences(entry, ModelMetadata(SHAPE, simulated=True))
+    assert ("learned from simulated tomograms of 6.5 to 17 A" in caplog.text) is is_told
+    caplog.clear()
+    stage._warn_of_differences(entry, ModelMetadata(SHAPE))
+    assert not caplog.text
 
 
 def abort(_):
