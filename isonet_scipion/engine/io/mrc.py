@@ -387,6 +387,18 @@ def is_marked(path: str | os.PathLike[str], mark: bytes) -> bool:
         return False
 
 
+def made_by(path: str | os.PathLike[str]) -> str | None:
+    """The command that wrote an MRC file, by the mark in its header; None where it has none or can't be read."""
+    if is_store(path):
+        return None
+    try:
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+            _, mark, told = file.read(HEADER_BYTES).partition(MARK)
+    except OSError:
+        return None
+    return told.split(b" ")[0].decode("ascii", "replace") if mark else None
+
+
 @contextmanager
 def writing_volume(
     path: str | os.PathLike[str],

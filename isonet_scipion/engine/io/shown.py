@@ -16,7 +16,7 @@ from isonet_scipion.engine.physics.axes_check import Axes, shown_axes
 from isonet_scipion.engine.physics.borders import Border, Box, find_border
 from isonet_scipion.engine.physics.contrast_check import contrast_warning
 from isonet_scipion.engine.physics.grey_scale import Shown, measure, measure_mean
-from isonet_scipion.engine.physics.halves_check import OPPOSITE, common, fault_of_halves, is_copy
+from isonet_scipion.engine.physics.halves_check import OPPOSITE, RESEMBLING, common, fault_of_halves, is_copy
 from isonet_scipion.engine.physics.radial_filter import PhaseFlip, deconvolve
 from isonet_scipion.engine.physics.tilt_check import power_by_angle, shown_range, tilt_warning
 from isonet_scipion.engine.sampling.even_boxes import sample_corners
@@ -127,6 +127,13 @@ def require_halves(halves: Sequence[Volume], whole: Volume | None = None) -> Non
             raise EngineError(f"{names}, and {whole.path}", f"beside each other {OPPOSITE.why}", OPPOSITE.remedy)
         if alike == 0:
             log.warning("%s have nothing in common with %s: are they its halves?", names, whole.path)
+        elif alike < RESEMBLING:
+            log.warning(
+                "The mean of %s hardly resembles %s (correlation %.2f): are they mirrored or shifted against it?",
+                names,
+                whole.path,
+                alike,
+            )
 
 
 def _has_contrast(box: Reals) -> bool:

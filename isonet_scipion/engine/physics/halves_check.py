@@ -15,6 +15,7 @@ BINNED = 4  # voxels: means over so many on a side are compared, as single voxel
 COPY = 1e-3  # of the deviation: two halves that differ by less have the same noise
 MOST_UNLIKE = 2.0  # times: further apart are the deviations of no two halves
 LEAST = 0.05  # correlation; one of less, or within chance, tells nothing
+RESEMBLING = 0.3  # correlation of a tomogram and the mean of its halves; unlike in filters alone, they have more
 CERTAIN = 4.0  # standard deviations of the correlation of unrelated volumes
 
 

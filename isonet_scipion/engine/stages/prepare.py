@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from isonet_scipion.engine.command import Command, value_of
-from isonet_scipion.engine.conventions import SUBTOMOGRAMS, TILT_OPTIONS, TILT_RANGE
+from isonet_scipion.engine.conventions import CORRECTED, SUBTOMOGRAMS, TILT_OPTIONS, TILT_RANGE
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.files import require_kept
 from isonet_scipion.engine.io.mrc import (
@@ -17,6 +17,7 @@ from isonet_scipion.engine.io.mrc import (
     Volume,
     check_mask,
     check_unit,
+    made_by,
     open_volume,
     require_voxel_size,
     volume_bytes,
@@ -41,7 +42,7 @@ from isonet_scipion.engine.io.star import (
     write_star,
 )
 from isonet_scipion.engine.io.tilt_files import find_tilt_files, half_name, read_tilt_file
-from isonet_scipion.engine.io.tomogram_table import CTF_STATE, HALF_LABELS, INVERTED, TomogramEntry
+from isonet_scipion.engine.io.tomogram_table import CTF_STATE, HALF_LABELS, INVERTED, TomogramEntry, names_in_words
 from isonet_scipion.engine.network.unet import cube_size_warning
 from isonet_scipion.engine.physics.ctf import require_plausible_defocus
 from isonet_scipion.engine.physics.wedge import TiltRange, declared_range
@@ -53,6 +54,7 @@ log = logging.getLogger(__name__)
 TILTS = ("rlnTiltMin", "rlnTiltMax")
 # where nothing tells
 USUAL = {**dict(zip(TILTS, TILT_RANGE)), "rlnDefocus": 0, "rlnNumberSubtomo": SUBTOMOGRAMS, INVERTED: 0}
+NO_TOMOGRAMS = ("make_mask", "confidence")  # commands whose volumes are none
 CONVERTIBLE = (".hdf", ".em", ".map", ".nrrd", ".tif", ".tiff", ".spi", ".vol")  # formats of other programs
 
 
@@ -90,12 +92,32 @@ def _listed(folder: str | None, settings: PrepareStarSettings) -> list[KnownTomo
     if settings.from_ is None:
         if folder is None:
             raise EngineError("FOLDER", "it is not given", "Name the folder of the tomograms, or give --from.")
-        return with_their_halves(_volume_files(folder, VOLUME_SUFFIXES))
+        return _of_own_files(folder, _volume_files(folder, VOLUME_SUFFIXES))
     program, tomograms = read_tomograms(settings.from_, folder)
     if not tomograms:
         raise EngineError(settings.from_, "it has no tomograms", "Give the table of reconstructed tomograms.")
     log.info("%s: %d tomograms of %s", settings.from_, len(tomograms), program)
     return tomograms
+
+
+def _of_own_files(folder: str, files: list[Path]) -> list[KnownTomogram]:
+    """The tomograms among files, of which other commands may have written some."""
+    stages = {path: stage for path in files if (stage := made_by(path))}
+    left_out = [path for path in files if stages.get(path) in NO_TOMOGRAMS]
+    if left_out:
+        log.info("%s: left out, as they are masks or confidence volumes: %s", folder, _names(left_out))
+    if len(left_out) == len(files):
+        raise EngineError(folder, "it holds masks or confidence volumes alone", "Name the folder of the tomograms.")
+    for stage, told in (("deconv", "taken as deconvolved"), ("predict", "corrected, and will be corrected again")):
+        if made := [path for path in files if stages.get(path) == stage]:
+            log.warning("%s: %s, as %s wrote them: %s", folder, told, stage, _names(made))
+    tomograms = with_their_halves([path for path in files if path not in left_out])
+    deconvolved = {path for path in files if stages.get(path) == "deconv"}
+    return [replace(one, ctf_state=CORRECTED) if one.path in deconvolved else one for one in tomograms]
+
+
+def _names(files: list[Path]) -> str:
+    return names_in_words([path.name for path in files])
 
 
 def _with_tilt_files(tomograms: list[KnownTomogram], folder: str | None) -> list[KnownTomogram]:

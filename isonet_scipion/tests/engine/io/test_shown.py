@@ -112,6 +112,20 @@ def test_halves_are_compared_with_each_other_and_with_the_whole(tmp_path, caplog
     assert "odd.mrc have nothing in common with " in caplog.text and "other.mrc: are they its halves?" in caplog.text
 
 
+@pytest.mark.parametrize("is_mirrored", [False, True])
+def test_halves_that_are_mirrored_against_their_tomogram_are_told(tmp_path, caplog, is_mirrored):
+    rng = np.random.default_rng(3)
+    sample = np.repeat(np.repeat(np.repeat(rng.normal(size=(8, 24, 24)), 4, 0), 4, 1), 4, 2)
+    sample = sample + 0.1 * sample[::-1]  # a slab of ice looks a little like its mirror image
+    halves = [sample + rng.normal(size=sample.shape) for _ in range(2)]
+    whole = (halves[0] + halves[1]) / 2 + 2.5 * np.repeat(rng.normal(size=(8, 96, 96)), 4, 0)
+    for name, data in (("even", halves[0]), ("odd", halves[1]), ("whole", whole[::-1] if is_mirrored else whole)):
+        write_volume(tmp_path / f"{name}.mrc", data.astype(np.float32), 10.0)
+    even, odd, one = (open_volume(tmp_path / f"{name}.mrc") for name in ("even", "odd", "whole"))
+    require_halves([even, odd], one)
+    assert ("are they mirrored or shifted against it?" in caplog.text) is is_mirrored
+
+
 @pytest.mark.parametrize("blank", [0.0, np.nan])
 def test_halves_are_compared_beside_blank_boxes(tmp_path, blank):
     data = np.random.default_rng(5).normal(size=(32, 48, 200)).astype(np.float32)

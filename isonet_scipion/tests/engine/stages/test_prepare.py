@@ -25,6 +25,29 @@ def test_own_masks_are_taken_and_checked(run, tmp_path):
     assert status == 1 and "its shape (31, 48, 52)" in log
 
 
+def test_what_other_commands_wrote_is_left_out_or_told(run, tmp_path):
+    make_tomogram(tmp_path / "set" / "t.mrc")
+    assert run("prepare_star", "set", "--defocus", 20000)[0] == 0
+    for command, folder in (("deconv", "--deconv_folder"), ("make_mask", "--mask_folder")):
+        status, log = run(command, "tomograms.star", folder, f"{command}s")
+        assert status == 0, log
+    (tmp_path / "deconvs" / "t.mrc").rename(tmp_path / "set" / "d.mrc")
+    (tmp_path / "make_masks" / "t_mask.mrc").rename(tmp_path / "set" / "t_mask.mrc")
+    status, log = run("prepare_star", "set", "--defocus", 20000, "--output_star", "again.star")
+    assert status == 0, log
+    rows = read_star("again.star").rows
+    assert [row["rlnMicrographName"] for row in rows] == ["set/d.mrc", "set/t.mrc"]
+    assert [row["isonetCtfState"] for row in rows] == ["corrected", "None"]
+    assert "set: left out, as they are masks or confidence volumes: t_mask.mrc" in log
+    assert "set: taken as deconvolved, as deconv wrote them: d.mrc" in log
+    status, log = run("deconv", "again.star", "--tomo_idx", "1")
+    assert status == 1 and "d.mrc" in log, log
+    for name in ("d", "t"):
+        (tmp_path / "set" / f"{name}.mrc").unlink()
+    status, log = run("prepare_star", "set")
+    assert status == 1 and "set: it holds masks or confidence volumes alone" in log
+
+
 def _set(table, index, **cells):
     star = read_star(table)
     for label, value in cells.items():
