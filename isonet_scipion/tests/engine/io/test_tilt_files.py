@@ -178,6 +178,14 @@ def test_aretomos_defoci_are_no_tilts(tmp_path):
 def test_names_of_tilt_series():
     names = ("TS_01.tomostar", "a/TS_01_10.00Apx.mrc", "TS_01.MRC", "TS_01_Vol.mrc", "TS_01", "rec_TS_01.mrc")
     assert {series_name(name) for name in (*names, "TS_01_full.rec", "TS_01_bin4_rec.mrc")} == {"TS_01"}
-    halves = ("TS_01_EVN_Vol.mrc", "rec_TS_01_half2.mrc", "TS_01_ODD", "TS_01_even.mrc")
-    assert [half_name(name) for name in halves] == ["TS_01", "TS_01", "TS_01", "TS_01"]
+    halves = (
+        "TS_01_EVN_Vol.mrc",
+        "rec_TS_01_half2.mrc",
+        "TS_01_ODD",
+        "TS_01_even.mrc",
+        "TS_01.odd.mrc",
+        "TS_01-even.rec",
+    )
+    assert {half_name(name) for name in halves} == {"TS_01"}
+    assert half_name("TS-oddly.even1.mrc") == "TS-oddly.even1"
     assert [series_name(name) for name in ("TS.1", "TS_1_2", "full", "rec")] == ["TS.1", "TS_1_2", "full", "rec"]
