@@ -25,7 +25,7 @@ def subtomograms(tmp_path):
         write_volume(path, data, 10.0)
         row = {}
         table.rows.append(row)
-        for label, value in {"rlnImageName": path, "rlnTiltMin": -50 - number}.items():
+        for label, value in {"rlnImageName": path, "rlnTiltMin": -50 - number, "rlnTiltMax": 60}.items():
             table.set(row, label, value)
     return read_subtomograms(table, Normalisation.MOMENTS, (None, None))
 
