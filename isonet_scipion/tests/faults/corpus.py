@@ -138,7 +138,8 @@ def tables(folder: Path) -> Iterator[Case]:
         "a_folder": (star(USUAL, "1 cubes 10"), "cubes: it is a folder, not the volume"),
         "long_name": (star(USUAL, f"1 {'x' * 300}.mrc 10"), "can't be that of a file"),
         "a_device": (star(USUAL, "1 /dev/zero 10"), "/dev/zero: the volume does not exist"),
-        "impossible_tilts": (star(USUAL + " rlnTiltMin", "1 t1.mrc 10 75"), "75..60 degrees is impossible"),
+        "impossible_tilts": (star(USUAL + " rlnTiltMin rlnTiltMax", "1 t1.mrc 10 75 60"), "75..60 degrees is imp"),
+        "half_given_tilts": (star(USUAL + " rlnTiltMin", "1 t1.mrc 10 -52"), "rlnTiltMin of t1.mrc, but not rlnTilt"),
         "text_for_defocus": (star(USUAL + " rlnDefocus", "1 t1.mrc 10 far"), "_rlnDefocus is 'far'"),
         "no_voltage": (star(USUAL + " rlnVoltage", "1 t1.mrc 10 0"), "voltage: 0 kV is impossible"),
         "low_voltage": (star(USUAL + " rlnVoltage", "1 t1.mrc 10 1e-30"), "voltage: 1e-30 kV is impossible"),
@@ -153,7 +154,7 @@ def tables(folder: Path) -> Iterator[Case]:
         ),
         "nul": (star(USUAL, "1 t\0.mrc 10"), "does not exist|can't be read"),
     }
-    commands = {"impossible_tilts": EXTRACT}
+    commands = {"impossible_tilts": EXTRACT, "half_given_tilts": EXTRACT}
     for name, (text, why) in bad.items():
         (folder / f"{name}.star").write_text(text)
         yield from on_table(name, (commands.get(name, DECONV),), why)
