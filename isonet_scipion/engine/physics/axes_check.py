@@ -18,6 +18,7 @@ NEAREST = 0.06  # fraction of Nyquist along the beam below which a component's d
 SHELLS = 24.0  # up to Nyquist
 EMPTY = 0.15  # power in the wedge over that in its shells; it is 0.00 to 0.04 for tilts up to 66 degrees
 CLEARLY = 4.0  # as much in the wedge that should be empty as in the one that is
+LEAST = 24  # voxels on a side of boxes that tell; in one of 8 chance shows a turned axis once in ten times
 OBLIQUE = range(15, 90, 15)  # degrees between the tilt axis and y, to either side, that are told too
 
 
@@ -66,9 +67,12 @@ def shown_axes(volumes: Iterable[Reals]) -> Axes | None:
     Parameters
     ----------
     volumes : iterable of ndarray
-        (z, y, x) of any real type, all of one shape: boxes of a tomogram or subtomograms, at least one.
+        (z, y, x) of any real type, all of one shape: boxes of a tomogram or subtomograms, at least one. Those of less
+        than 24 voxels on a side tell nothing.
     """
     relative, k = _relative_power(volumes)
+    if min(*relative.shape[:2], 2 * relative.shape[2] - 1) < LEAST:  # along x there is half of a spectrum
+        return None
     names = "zyx"
     ratios = {
         Axes(names[tilt], names[beam]): _in_wedge(relative, k[beam], k[3 - tilt - beam])

@@ -68,6 +68,15 @@ def test_nothing_is_claimed_without_an_empty_wedge():
     assert shown_axes(boxes(np.swapaxes(tomogram + tomogram.std() * noise, 0, 1))) is None  # the wedge is filled
 
 
+@pytest.mark.parametrize("side", [8, 16, 23])
+def test_chance_in_tiny_boxes_shows_nothing(side):
+    rng = np.random.default_rng(1)
+    tomogram = Example((48, 72, 72)).make()[1]
+    for _ in range(100):
+        corner = [rng.integers(0, length - side + 1) for length in tomogram.shape]
+        assert shown_axes([tomogram[tuple(slice(start, start + side) for start in corner)]]) is None
+
+
 def test_what_to_do_is_said():
     assert "y and z are swapped" in Axes("z", "y").why and "clip rotx" in Axes("z", "y").remedy
     assert "tilt axis along x" in Axes("x", "z").why and "about z by 90" in Axes("x", "z").remedy
