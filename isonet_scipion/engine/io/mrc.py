@@ -25,7 +25,7 @@ from mrcfile.mrcinterpreter import MrcInterpreter
 from isonet_scipion.engine.arrays import MASK, TOMOGRAM, Doubles, Floats, Mean, Reals, require_contrast
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.files import replacing, require_file
-from isonet_scipion.engine.io.ome_zarr import SUFFIX, holds_mark, is_store, open_store, store_bytes, write_store
+from isonet_scipion.engine.io.ome_zarr import SUFFIX, is_store, open_store, store_bytes, stored_mark, write_store
 
 log = logging.getLogger(__name__)
 VOXEL_SIZE_TOLERANCE = 0.01  # relative
@@ -42,7 +42,8 @@ USUAL_AXES = (1, 2, 3)  # of columns, rows and sections: x, y, z
 EXTENDED_LENGTH = slice(92, 96)  # bytes of the header that tell the extended header's length
 _warnings_lock = threading.Lock()  # Python catches warnings for all threads at once
 MARK = b"isonet_scipion "  # how a label begins that tells by what a file was made
-MOST_LABELS = 10  # of a header
+MOST_LABELS, LABEL_BYTES = 10, 80  # of a header
+ORIGIN = b" of "  # between a mark and what a file was made of
 COMPRESSED = {".gz": gzip.open, ".bz2": bz2.open}
 
 
@@ -378,25 +379,41 @@ def mark_of(stage: str, table: str | os.PathLike[str], tomogram: str | os.PathLi
 
 def is_marked(path: str | os.PathLike[str], mark: bytes) -> bool:
     """Whether a file or store is one that was written with a mark; False where it can't be read."""
-    if is_store(path):
-        return holds_mark(path, mark)
-    try:
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
-            return mark in file.read(HEADER_BYTES)
-    except OSError:
-        return False
+    return _mark_in(path).startswith(mark)
 
 
 def made_by(path: str | os.PathLike[str]) -> str | None:
-    """The command that wrote an MRC file, by the mark in its header; None where it has none or can't be read."""
+    """The command that wrote a file or store, by its mark; None where it has none or can't be read."""
+    words = _mark_in(path).split()
+    return words[1].decode("ascii", "replace") if len(words) > 1 else None
+
+
+def origin_in(path: str | os.PathLike[str]) -> str | None:
+    """What `with_origin` told of a file; None where nothing is told or it can't be read."""
+    _, told, origin = _mark_in(path).partition(ORIGIN)
+    return origin.decode("ascii", "replace") if told else None
+
+
+def with_origin(mark: bytes, origin: str) -> bytes:
+    """A mark that tells as well what a file was made of, in at most 19 characters.
+
+    Examples
+    --------
+    >>> len(with_origin(mark_of("make_mask", "tomograms.star", "TS_01.mrc"), "0123456789ab-012345"))
+    80
+    """
+    return mark + ORIGIN + origin.encode("ascii")
+
+
+def _mark_in(path: str | os.PathLike[str]) -> bytes:
     if is_store(path):
-        return None
+        return stored_mark(path)
     try:
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
-            _, mark, told = file.read(HEADER_BYTES).partition(MARK)
+            _, found, told = file.read(HEADER_BYTES).partition(MARK)
     except OSError:
-        return None
-    return told.split(b" ")[0].decode("ascii", "replace") if mark else None
+        return b""
+    return (found + told[: LABEL_BYTES - len(MARK)]).rstrip(b"\0 ") if found else b""
 
 
 @contextmanager

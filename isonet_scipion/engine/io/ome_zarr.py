@@ -310,9 +310,9 @@ def store_bytes(shape: tuple[int, ...], dtype: Any = np.float32) -> int:
     return math.ceil(math.prod(shape) * np.dtype(dtype).itemsize * 8 / 7) + (1 << 16)
 
 
-def holds_mark(path: str | os.PathLike[str], mark: bytes) -> bool:
-    """Whether a store is one that was written with a mark; False where it can't be read."""
+def stored_mark(path: str | os.PathLike[str]) -> bytes:
+    """The mark that a store was written with; empty where it has none or can't be read."""
     try:
-        return _json(Path(path, ATTRIBUTES)).get(MARK_NAME) == mark.decode()
+        return str(_json(Path(path, ATTRIBUTES)).get(MARK_NAME, "")).encode()
     except (OSError, ValueError, RecursionError):
-        return False
+        return b""

@@ -18,11 +18,13 @@ from isonet_scipion.engine.io.mrc import (
     is_marked,
     mark_of,
     open_volume,
+    origin_in,
     require_voxel_size,
     warn_of_oddities,
     written_voxel_size,
 )
 from isonet_scipion.engine.io.number_formats import SCALE
+from isonet_scipion.engine.io.origin import numbers_digest, voxels_digest
 from isonet_scipion.engine.io.star import (
     SUBTOMOGRAM_LABELS,
     Star,
@@ -40,6 +42,8 @@ INVERTED = "isonetInverted"  # 1: protein is bright
 CTF_STATE = "isonetCtfState"  # column: what was done to the CTF of rlnMicrographName and its halves, of CTF_STATES
 CORRECTED_BY = "isonetCorrectedBy"  # column: which model, by its digest, made rlnCorrectedTomoName
 CORRECTED_FROM = "isonetCorrectedFrom"  # column: of what and how it was made, as a digest
+# columns that deconv works by
+OF_CTF = ("rlnDefocus", "rlnDefocusU", "rlnDefocusV", "rlnVoltage", "rlnSphericalAberration", "rlnAmplitudeContrast")
 MOST_NAMED = 3  # tomograms in one message
 HALF_LABELS = ("rlnTomoReconstructedTomogramHalf1", "rlnTomoReconstructedTomogramHalf2")  # even, odd
 
@@ -206,12 +210,49 @@ class TomogramEntry:
         Raises
         ------
         EngineError
-            If it can't be read, or table and header have different units.
+            If it can't be read, table and header have different units, or it is deconvolved and was made of another
+            tomogram or with another CTF than the table names.
         """
         volume = self.source()
         warn_of_oddities(volume)
         check_unit(self.voxel_size, volume, self.star.path)
+        if self.deconvolved:
+            self._require_current()
         return volume
+
+    def origin(self) -> str:
+        """What deconv makes of it depends on, for the header of the result: tomogram and CTF."""
+        return f"{voxels_digest(open_volume(self.path))}-{self._ctf_digest()}"
+
+    def _ctf_digest(self) -> str:
+        return numbers_digest([self.voxel_size, *(self.number(label, 0.0) for label in OF_CTF)])
+
+    def _require_current(self) -> None:
+        told = origin_in(self.source_path)
+        if told is None or self.source_path == self.path:
+            return
+        voxels, _, ctf = told.partition("-")
+        if os.path.exists(self.path) and voxels_digest(open_volume(self.path)) != voxels:
+            raise EngineError(
+                self.source_path,
+                f"it was made of other voxels than {self.path} has now",
+                "Run deconv again, or give --use_deconv_tomo False.",
+            )
+        if any(self.number(label, 0.0) for label in OF_CTF[:3]) and self._ctf_digest() != ctf:
+            raise EngineError(
+                self.source_path,
+                f"it was made with another defocus, voltage, spherical aberration, amplitude contrast or voxel size "
+                f"than {self.star.path} has now for {self.path}",
+                "Run deconv again, or give --use_deconv_tomo False.",
+            )
+
+    def mask_is_outdated(self) -> bool:
+        """Whether make_mask made its mask of other voxels than the tomogram's file has now."""
+        mask = self.text("rlnMaskName")
+        if mask is None or not is_marked(mask, mark_of("make_mask", self.star.path, self.path)):
+            return False
+        told = origin_in(mask)
+        return told is not None and os.path.exists(self.path) and told != voxels_digest(open_volume(self.path))
 
     def output_voxel_size(self, volume: Volume) -> float:
         """What the header of an output gets: the table's, in the digits of the input's header if that is the same."""
@@ -375,8 +416,17 @@ def warn_of_kinds(entries: Sequence[TomogramEntry]) -> None:
         )  # fmt: skip
 
 
-def warn_of_missing_masks(entries: Sequence[TomogramEntry], what: str) -> None:
-    """Warn where only some have masks; `what` is done anywhere in the others."""
+def warn_of_masks(entries: Sequence[TomogramEntry], what: str) -> None:
+    """Warn where masks are missing or outdated.
+
+    Where only some tomograms have masks, `what` is done anywhere in the others.
+    """
+    outdated = [entry.name for entry in entries if entry.mask_is_outdated()]
+    if outdated:
+        log.warning(
+            "%s: the masks of %s were made of other voxels than the tomograms have now. Make them again.",
+            entries[0].star.path, names_in_words(outdated),
+        )  # fmt: skip
     without = _lacking(entries, lambda entry: entry.text("rlnMaskName"))
     if without:
         log.warning(

@@ -10,7 +10,7 @@ import numpy as np
 from isonet_scipion.engine.command import Command, value_of
 from isonet_scipion.engine.conventions import PHASE_FLIPPED
 from isonet_scipion.engine.io.ctf_aware import require_uncorrected
-from isonet_scipion.engine.io.mrc import naming, volume_bytes, writing_volume
+from isonet_scipion.engine.io.mrc import naming, volume_bytes, with_origin, writing_volume
 from isonet_scipion.engine.io.shown import border_of
 from isonet_scipion.engine.io.tomogram_table import CTF_STATE, TomogramTable
 from isonet_scipion.engine.physics.radial_filter import Deconvolution, deconvolve
@@ -47,9 +47,8 @@ def deconv(star_file: str, settings: DeconvSettings) -> None:
             target = targets[entry.name]
             voxel_size = entry.output_voxel_size(volume)
             border = border_of(volume)
-            with naming(volume), writing_volume(
-                target, volume.shape, np.float32, voxel_size, volume, marks[target]
-            ) as out:
+            mark = with_origin(marks[target], entry.origin())
+            with naming(volume), writing_volume(target, volume.shape, np.float32, voxel_size, volume, mark) as out:
                 deconvolve(volume.data, job, out, settings.chunk_size, target.parent, settings.ncpu, border)
             told = {CTF_STATE: settings.ctf_state} if settings.ctf_state else {}
             table.update(

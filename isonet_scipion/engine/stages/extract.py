@@ -22,7 +22,7 @@ from isonet_scipion.engine.io.tomogram_table import (
     TomogramEntry,
     TomogramTable,
     require_one_kind,
-    warn_of_missing_masks,
+    warn_of_masks,
 )
 from isonet_scipion.engine.network.unet import cube_size_warning
 from isonet_scipion.engine.process.disk import growth, require_space
@@ -55,7 +55,7 @@ def extract(star_file: str, settings: ExtractSettings) -> None:
     used = [entry for entry, centres in zip(entries, plans) if len(centres)]
     require_one_kind(used, "choose by --tomo_idx")
     if points is None:
-        warn_of_missing_masks(used, "subtomograms are taken")
+        warn_of_masks(used, "subtomograms are taken")
     owners = {
         _target(entry, number, settings): entry
         for entry, centres in zip(entries, plans)

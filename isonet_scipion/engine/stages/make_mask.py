@@ -11,7 +11,8 @@ import numpy as np
 from isonet_scipion.engine.command import Command, value_of
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.imod_model import read_boundary
-from isonet_scipion.engine.io.mrc import Volume, naming, volume_bytes, write_volume
+from isonet_scipion.engine.io.mrc import Volume, naming, open_volume, volume_bytes, with_origin, write_volume
+from isonet_scipion.engine.io.origin import voxels_digest
 from isonet_scipion.engine.io.shown import border_of, require_axes
 from isonet_scipion.engine.io.tomogram_table import TomogramEntry, TomogramTable, warn_of_kinds
 from isonet_scipion.engine.physics.borders import find_border
@@ -63,7 +64,8 @@ def make_mask(star_file: str, settings: MakeMaskSettings) -> None:
                     "Raise density_percentage and std_percentage, lower z_crop, or check the boundary.",
                 )
             target = _target(entry.name, settings)
-            write_volume(target, mask, entry.output_voxel_size(volume), volume, marks[target])
+            mark = with_origin(marks[target], voxels_digest(open_volume(entry.path)))
+            write_volume(target, mask, entry.output_voxel_size(volume), volume, mark)
             table.update(
                 entry, {"rlnMaskDensityPercentage": density, "rlnMaskStdPercentage": std, "rlnMaskName": target}
             )

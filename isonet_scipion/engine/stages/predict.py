@@ -31,7 +31,7 @@ from isonet_scipion.engine.io.tomogram_table import (
     TomogramTable,
     names_in_words,
     warn_of_kinds,
-    warn_of_missing_masks,
+    warn_of_masks,
 )
 from isonet_scipion.engine.measure.hidden_wedge import UNSEEN_TURN, HiddenWedgeTest
 from isonet_scipion.engine.measure.quality import affordable_boxes
@@ -163,7 +163,7 @@ class _Prediction:
             self.transfer(entry)
         warn_of_kinds(entries)
         if self.needs_halves:  # for tests of the model, as masks are
-            warn_of_missing_masks(entries, "the model is tested")
+            warn_of_masks(entries, "the model is tested")
         sizes = {}
         for entry in entries:
             volume = entry.checked_source()

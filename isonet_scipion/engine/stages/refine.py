@@ -25,7 +25,7 @@ from isonet_scipion.engine.io.tomogram_table import (
     TomogramTable,
     names_in_words,
     require_one_kind,
-    warn_of_missing_masks,
+    warn_of_masks,
 )
 from isonet_scipion.engine.learning.noise_schedule import noise_level
 from isonet_scipion.engine.network.model_file import (
@@ -185,7 +185,7 @@ def _one_pass(star_file: str, settings: OnePassSettings, seed: int) -> Run[Any]:
     _check(settings, cube_size)
     transfers = [_transfer(entry, settings) if settings.ctf_aware else None for entry in entries]
     require_one_kind(entries, "take them out of the table")
-    warn_of_missing_masks(entries, "crops are taken")
+    warn_of_masks(entries, "crops are taken")
     devices = _devices(settings)
 
     from isonet_scipion.engine.learning.one_pass import OnePass

@@ -1,0 +1,52 @@
+"""What a deconvolved tomogram or a mask was made of: told in its header, so that a later change is seen."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from isonet_scipion.engine.arrays import release
+from isonet_scipion.engine.sampling.even_boxes import sample_corners
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from isonet_scipion.engine.io.mrc import Volume
+
+SIDE, BOXES = 32, 12  # voxels of the boxes that stand for a tomogram, and their number
+VOXEL_DIGITS, NUMBER_DIGITS = 12, 6  # as many as a header's label has room for
+
+
+def voxels_digest(volume: Volume) -> str:
+    """12 digits that change with a tomogram's voxels: of boxes spread over it, whatever its format and place.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from isonet_scipion.engine.io.mrc import open_volume, write_volume
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for value in (0, 1):
+    ...         write_volume(f"{folder}/{value}.mrc", np.full((2, 3, 4), value, np.float32), 10.0)
+    ...     print(voxels_digest(open_volume(f"{folder}/0.mrc")) == voxels_digest(open_volume(f"{folder}/1.mrc")))
+    False
+    """
+    digest = hashlib.sha256(repr(volume.shape).encode())
+    for corner in sample_corners(volume.shape, SIDE, BOXES):
+        box = volume.data[tuple(slice(start, start + SIDE) for start in corner)]
+        digest.update(np.ascontiguousarray(box, np.dtype("<f4")).tobytes())
+    release(volume.data)
+    return digest.hexdigest()[:VOXEL_DIGITS]
+
+
+def numbers_digest(numbers: Iterable[float]) -> str:
+    """6 digits that change with any of some numbers.
+
+    Examples
+    --------
+    >>> numbers_digest([30000, 2.7]) == numbers_digest([30000.0, 2.7]) != numbers_digest([31000.0, 2.7])
+    True
+    """
+    return hashlib.sha256(repr([float(number) for number in numbers]).encode()).hexdigest()[:NUMBER_DIGITS]
