@@ -77,9 +77,15 @@ def write_tomograms_page(folder: str | os.PathLike[str]) -> Path:
 def require_own_page(folder: str | os.PathLike[str]) -> None:
     """Raise an EngineError if a folder holds a page of another program's, which would be replaced."""
     path = Path(folder) / REPORT_PAGE
-    # the style is in each of ours
-    if os.path.lexists(path) and STYLE.strip().splitlines()[0].encode() not in read_own_file(path, MOST_PAGE):
+    if os.path.lexists(path) and not has_own_page(folder):
         raise EngineError(str(path), "it is there already, and no page of this program", "Give another folder.")
+
+
+def has_own_page(folder: str | os.PathLike[str]) -> bool:
+    """Whether a folder holds a page that this program wrote."""
+    path = Path(folder) / REPORT_PAGE
+    # the style is in each of ours
+    return os.path.lexists(path) and STYLE.strip().splitlines()[0].encode() in read_own_file(path, MOST_PAGE)
 
 
 def write_page(path: Path, title: str, sections: list[str]) -> Path:

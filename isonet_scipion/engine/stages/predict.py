@@ -51,11 +51,11 @@ from isonet_scipion.engine.process.progress import Progress
 from isonet_scipion.engine.process.read_ahead import one_ahead
 from isonet_scipion.engine.process.workers import Turns, side_by_side
 from isonet_scipion.engine.reporting.comparison_figure import save_comparison
-from isonet_scipion.engine.reporting.pages import require_own_page, write_tomograms_page
+from isonet_scipion.engine.reporting.pages import has_own_page, require_own_page, write_tomograms_page
 from isonet_scipion.engine.reporting.picture import require_own_picture
 from isonet_scipion.engine.sampling.even_boxes import box_side, cut
 from isonet_scipion.engine.settings.correction import PredictSettings
-from isonet_scipion.engine.stages.report import Reporter, claim_confidence, sample_of
+from isonet_scipion.engine.stages.report import Reporter, claim_confidence, discard_reports, sample_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -273,6 +273,7 @@ class _Prediction:
         if border is not None:
             corrected = _with_border(volume, border, corrected, shown if settings.normalized_output else None)
         rounded = stored_or_float32(corrected, settings.output_type, entry.name)
+        self._discard_reports(target, entry.name)
         write_volume(target, rounded.voxels, entry.output_voxel_size(volume), volume, self.marks[target])
         scale = {SCALE: f"{rounded.scale:.7g}"} if rounded.scale != 1 or entry.text(SCALE) is not None else {}
         del corrected, made, rounded  # from here on it is read from the file
@@ -295,6 +296,15 @@ class _Prediction:
             reporter.write(entry, volume, ready.seen, after, border, mark, settings.report, compared)
         self.table.update(entry, {CORRECTED_FROM: made_from(ready.recipe, target, settings)})
         return target
+
+    def _discard_reports(self, target: Path, name: str) -> None:
+        """Delete what told of the result that is replaced; what will not be told of the new one is logged."""
+        again = {report_path(target): self.settings.report, confidence_path(target): self.settings.confidence}
+        gone = [path.name for path in discard_reports(target) if not again.get(path, True)]
+        if gone:
+            log.warning("%s: deleted, as told of the former result alone: %s", name, ", ".join(gone))
+            if not self.settings.report and has_own_page(self.settings.output_dir):
+                write_tomograms_page(self.settings.output_dir)
 
 
 def _strength(

@@ -13,7 +13,7 @@ from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.confidence_file import confidence_path, read_calibration, write_confidence
 from isonet_scipion.engine.io.ctf_aware import ctf_in_words, known_transfer, takes_deconvolved
 from isonet_scipion.engine.io.files import content_digest
-from isonet_scipion.engine.io.mrc import Volume, open_volume
+from isonet_scipion.engine.io.mrc import Volume, made_by, open_volume
 from isonet_scipion.engine.io.number_formats import grey_values
 from isonet_scipion.engine.io.report_file import report_path, write_report
 from isonet_scipion.engine.io.shown import Seen, border_of, open_mask, require_halves, see
@@ -92,6 +92,16 @@ def claim_confidence(
         return {}
     files = {confidence_path(corrected): entry for corrected, entry in owners.items()}
     return table.claim(files, "confidence", "rlnCorrectedTomoName", "output_dir")
+
+
+def discard_reports(corrected: Path) -> list[Path]:
+    """Delete what an earlier run told of a corrected tomogram that is about to be replaced; returns these files."""
+    report, confidence = report_path(corrected), confidence_path(corrected)
+    found = [path for path in (report, report.with_suffix(".png")) if report.is_file() and path.is_file()]
+    found += [confidence] if made_by(confidence) == "confidence" else []
+    for path in found:
+        path.unlink()
+    return found
 
 
 class Reporter:

@@ -59,6 +59,27 @@ def test_predict_writes_it_like_the_tomogram_and_the_report_tells_its_mean(run):
     assert status == 1 and "_confidence.mrc: it is there already" in log
 
 
+def test_what_told_of_a_former_result_goes_with_it(run):
+    prepared(run)
+    folder, others = Path("corrected_tomos"), Path("corrected_tomos/TS_02_corrected_confidence.mrc")
+    assert run("predict", "tomograms.star", "model.keras", "--confidence", "True")[0] == 0
+    told = {"TS_01_corrected_report.json", "TS_01_corrected_report.png", OURS.name, "report.html"}
+    assert told < {path.name for path in folder.iterdir()}
+    others.write_bytes(OURS.read_bytes())
+    network = NetworkSettings(filter_base=3, unet_depth=1, convs_per_depth=2)
+    save_model("other.keras", build_unet(network), ModelMetadata(network))
+    status, log = run("predict", "tomograms.star", "other.keras")
+    assert status == 0 and f"TS_01: deleted, as told of the former result alone: {OURS.name}" in log
+    assert told - {path.name for path in folder.iterdir()} == {OURS.name} and others.exists()
+    assert read_report(folder / "TS_01_corrected_report.json").model.startswith("other")
+    status, log = run("predict", "tomograms.star", "model.keras", "--report", "False")
+    assert status == 0 and "former result alone: TS_01_corrected_report.json" in log
+    assert {path.name for path in folder.iterdir()} == {
+        "TS_01_corrected.mrc", "TS_01_corrected.png", "report.html", others.name
+    }  # fmt: skip
+    assert "TS_01" not in (folder / "report.html").read_text(encoding="utf-8")
+
+
 def test_it_needs_no_report_and_is_0_where_there_is_no_data(run):
     prepared(run, border=24)
     status, log = run("predict", "tomograms.star", "model.keras", "--confidence", "True", "--report", "False")
