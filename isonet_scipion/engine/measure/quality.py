@@ -18,6 +18,7 @@ from isonet_scipion.engine.measure.wedge_power import power_ratio, xz_power
 from isonet_scipion.engine.physics.fourier import filtered
 from isonet_scipion.engine.physics.wedge import TiltRange, measured_half_space
 from isonet_scipion.engine.sampling.even_boxes import Corner, box_side, choose_boxes, cut
+from isonet_scipion.engine.sampling.spikes import without_spikes
 
 if TYPE_CHECKING:
     from isonet_scipion.engine.physics.grey_scale import Shown
@@ -196,19 +197,21 @@ def measure_quality(evidence: Evidence, network: Network, divisor: tuple[int, in
     fitting = evidence.halves if evidence.halves_fit else None
     parts = fitting if fitting and evidence.by_halves else (evidence.before,)
     passes = len(parts) + (2 / HALVES_EVERY if fitting else 0)
-    corners = affordable_boxes(evidence.before.voxels, side, evidence.sample, passes)
+    corners, remark = affordable_boxes(evidence.before.voxels, side, evidence.sample, passes)
     seen = measured_half_space(side, tilt)
     test, agreement = HiddenWedgeTest(side, tilt, evidence.turn), FourierCorrelation(side, seen)
     along = HiddenWedgeTest(side, tilt, 0.0) if evidence.along_axes and evidence.turn else None
     halves = HalfCurves(side, tilt) if evidence.halves else None
+    if remark:
+        log.warning("In the hidden-wedge test %s.", remark)
     for number, corner in enumerate(corners):
-        before, after = cut(evidence.before.voxels, corner, side), cut(evidence.after, corner, side)
-        shown = [part.show(cut(part.voxels, corner, side)) for part in parts]
+        before, after = (tested_box(volume, corner, side) for volume in (evidence.before.voxels, evidence.after))
+        shown = [part.show(tested_box(part.voxels, corner, side)) for part in parts]
         for each in (test, along) if along else (test,):
             each.add(np.stack(shown), lambda boxes: np.stack([network(box) for box in boxes]), number)
         agreement.add(filtered(before, seen), filtered(after, seen))
         if halves and evidence.halves:
-            even, odd = (cut(half.voxels, corner, side) for half in evidence.halves)
+            even, odd = (tested_box(half.voxels, corner, side) for half in evidence.halves)
             if not evidence.noise_known:
                 test.add_halves(even, odd, number)
             halves.add("before", even, odd)
@@ -228,10 +231,28 @@ def measure_quality(evidence: Evidence, network: Network, divisor: tuple[int, in
     )
 
 
-def affordable_boxes(volume: Reals | Mean, side: int, sample: Reals | Mask | None, passes: float = 1) -> list[Corner]:
-    """Corners of the boxes of `side` voxels that `passes` of the network may go through, by COST and these limits."""
+def affordable_boxes(
+    volume: Reals | Mean, side: int, sample: Reals | Mask | None, passes: float = 1
+) -> tuple[list[Corner], str]:
+    """Corners of the boxes of `side` voxels that `passes` of the network may go through, by COST and these limits.
+
+    Boxes with spikes, which would outweigh the sample, are left out where at least half of them have none. Returned
+    with what was done about them, in words.
+    """
     most = int(np.clip(COST * volume.size / (side**3 * passes), FEWEST_BOXES, MOST_BOXES))
-    return choose_boxes(volume, side, most, sample)
+    corners = choose_boxes(volume, side, most, sample)
+    calm = [corner for corner in corners if not without_spikes(cut(volume, corner, side))[1]]
+    if len(calm) == len(corners):
+        return corners, ""
+    told = f"{len(corners) - len(calm)} of {len(corners)} boxes hold voxels far beyond all others, such as gold beads"
+    if 2 * len(calm) < len(corners):
+        return corners, f"{told}: these voxels are replaced, and what is told is less certain"
+    return calm, f"{told}, and are left out"
+
+
+def tested_box(volume: Any, corner: Corner, side: int) -> Floats:
+    """The box at a corner, a new float32 array, whose spikes are cut down."""
+    return without_spikes(cut(volume, corner, side))[0]
 
 
 def _finite(value: float) -> float | None:

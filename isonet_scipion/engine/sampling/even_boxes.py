@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Tuple
 import numpy as np
 
 from isonet_scipion.engine.arrays import release, release_now_and_then
+from isonet_scipion.engine.sampling.spikes import without_spikes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,14 +62,14 @@ def choose_boxes(volume: Reals | Mean, side: int, most: int, mask: Reals | Mask 
     most : int
         Number of boxes, at least 1; fewer if there are no more.
     mask : ndarray, optional
-        Same shape, above 0.5 in the sample. Without it, boxes with contrast are sample.
+        Same shape, above 0.5 in the sample. Without it, boxes with contrast are sample; spikes are none.
     """
     axes = [range(length % side // 2, length - side + 1, side) for length in volume.shape]
     corners = list(itertools.product(*axes))
     if mask is not None:
         content = [float((box > 0.5).mean()) for box in _every_other(mask, corners, side)]
     else:
-        content = [float(box.std(dtype=np.float64)) for box in _every_other(volume, corners, side)]
+        content = [float(without_spikes(box)[0].std(dtype=np.float64)) for box in _every_other(volume, corners, side)]
     sample = [corner for corner, held in zip(corners, content) if held >= ENOUGH * max(content)]
     count = min(most, len(sample))
     return [sample[int((number + 0.5) * len(sample) / count)] for number in range(count)]

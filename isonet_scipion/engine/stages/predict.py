@@ -34,7 +34,7 @@ from isonet_scipion.engine.io.tomogram_table import (
     warn_of_masks,
 )
 from isonet_scipion.engine.measure.hidden_wedge import UNSEEN_TURN, HiddenWedgeTest
-from isonet_scipion.engine.measure.quality import affordable_boxes
+from isonet_scipion.engine.measure.quality import affordable_boxes, tested_box
 from isonet_scipion.engine.measure.signal_kept import SignalKept
 from isonet_scipion.engine.network.correction import corrector, filled, measured_halo
 from isonet_scipion.engine.network.model_file import load_model, model_path, read_metadata
@@ -53,7 +53,7 @@ from isonet_scipion.engine.process.workers import Turns, side_by_side
 from isonet_scipion.engine.reporting.comparison_figure import save_comparison
 from isonet_scipion.engine.reporting.pages import has_own_page, require_own_page, write_tomograms_page
 from isonet_scipion.engine.reporting.picture import require_own_picture
-from isonet_scipion.engine.sampling.even_boxes import box_side, cut
+from isonet_scipion.engine.sampling.even_boxes import box_side
 from isonet_scipion.engine.settings.correction import PredictSettings
 from isonet_scipion.engine.stages.report import Reporter, claim_confidence, discard_reports, sample_of
 
@@ -259,8 +259,8 @@ class _Prediction:
         if self.weakens:
             sample = sample_of(entry, volume, border)
             pair = [half.voxels for half in ready.seen.halves] if entry.halves_fit else []
-            strength = _strength(parts[0], pair, correct_tiles, metadata, entry.tilt, ready.transfer, sample)
-            log.info("%s: %s", entry.name, _in_words(strength, bool(pair), entry.voxel_size))
+            strength, remark = _strength(parts[0], pair, correct_tiles, metadata, entry.tilt, ready.transfer, sample)
+            log.info("%s: %s", entry.name, _in_words(strength, bool(pair), entry.voxel_size, remark))
             correct_tiles = corrector(model, metadata.network, entry.tilt, strength, metadata.of_one_pass)
         corrected: Any = None
         for half, shown in enumerate(parts, 1):
@@ -310,29 +310,33 @@ class _Prediction:
 def _strength(
     shown: Shown, halves: Sequence[Reals | Mean], network: Callable[[Floats], Floats], metadata: ModelMetadata,
     tilt: TiltRange, transfer: Transfer | None, sample: Reals | Mask | None,
-) -> WedgeStrength | None:  # fmt: skip
-    """How strongly what a network fills in is to count, by the hidden-wedge test; None where nothing tells."""
+) -> tuple[WedgeStrength | None, str]:  # fmt: skip
+    """How strongly what a network fills in is to count, by the hidden-wedge test; None where nothing tells.
+
+    Returned with a remark on the boxes of the test, which may be empty.
+    """
     side = box_side(shown.voxels.shape, metadata.network.divisor)
     if side is None:
-        return None
+        return None, ""
     # what lies along the axes a network may have learned; turned boxes show it less than its task does
     tests, kept = [HiddenWedgeTest(side, tilt, turn) for turn in (0.0, UNSEEN_TURN)], SignalKept(side, tilt)
 
     def one_by_one(boxes: Floats) -> Floats:  # each number of them would be compiled anew
         return np.concatenate([network(box[None]) for box in boxes])
 
-    for number, corner in enumerate(affordable_boxes(shown.voxels, side, sample)):
-        tests[number % 2].add(shown.show(cut(shown.voxels, corner, side))[None], network, number // 2)
+    corners, remark = affordable_boxes(shown.voxels, side, sample)
+    for number, corner in enumerate(corners):
+        tests[number % 2].add(shown.show(tested_box(shown.voxels, corner, side))[None], network, number // 2)
         if halves and number % KEPT_EVERY == 0:
-            kept.add(np.stack([shown.show(cut(half, corner, side)) for half in halves]), one_by_one)
-    return mean_strength([test.strength(kept if halves else None, transfer) for test in tests])
+            kept.add(np.stack([shown.show(tested_box(half, corner, side)) for half in halves]), one_by_one)
+    return mean_strength([test.strength(kept if halves else None, transfer) for test in tests]), remark
 
 
-def _in_words(strength: WedgeStrength | None, with_halves: bool, voxel_size: float) -> str:
+def _in_words(strength: WedgeStrength | None, with_halves: bool, voxel_size: float, remark: str) -> str:
     if strength is None:
         return "what is filled in counts in full: there is too little to tell how much of it is right."
     tests = "the hidden-wedge test and the halves support" if with_halves else "the hidden-wedge test supports"
-    return f"what is filled in counts {strength.describe(voxel_size)}, as {tests} it."
+    return f"what is filled in counts {strength.describe(voxel_size)}, as {tests} it{remark and f' ({remark})'}."
 
 
 def _tell_how_to_look(before: Volume, target: Path) -> None:

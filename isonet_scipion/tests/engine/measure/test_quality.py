@@ -15,7 +15,7 @@ from isonet_scipion.engine.measure.verdict import Verdict
 from isonet_scipion.engine.measure.wedge_power import xz_power
 from isonet_scipion.engine.physics.fourier import filtered
 from isonet_scipion.engine.physics.grey_scale import GreyScale, Shown
-from isonet_scipion.engine.physics.wedge import TiltRange, apply_wedge, measured_half_space
+from isonet_scipion.engine.physics.wedge import TiltRange, apply_wedge, measured, measured_half_space
 from isonet_scipion.engine.sampling.even_boxes import box_side, choose_boxes
 
 SIZE = 32
@@ -129,7 +129,42 @@ def test_noise_that_the_network_has_learned_is_not_allowed_for(known):
 @pytest.mark.parametrize(("shape", "boxes"), [((64, 128, 128), 4), ((64, 192, 192), 8), ((64, 1024, 1024), 16)])
 def test_small_tomograms_are_tested_in_a_few_boxes_and_large_ones_in_more(shape, boxes):
     volume = np.broadcast_to(noise(1, 64)[:, :1, :1], shape)
-    assert len(affordable_boxes(volume, 64, np.ones(shape, np.uint8), 1.5)) == boxes
+    corners, remark = affordable_boxes(volume, 64, np.ones(shape, np.uint8), 1.5)
+    assert (len(corners), remark) == (boxes, "")
+
+
+def tilted(volume):
+    kz, kx = np.fft.fftfreq(volume.shape[0])[:, None, None], np.fft.fftfreq(volume.shape[2])
+    return np.fft.ifftn(np.fft.fftn(volume) * measured(kz, kx, TiltRange())).real.astype(np.float32)
+
+
+def with_gold(volume, places):
+    gold = volume.copy()
+    for z, y, x in places:
+        gold[z - 3 : z + 3, y - 3 : y + 3, x - 3 : x + 3] -= 60
+    return gold
+
+
+def report_on(tomogram):
+    scale = GreyScale(0.0, 1.0)
+    evidence = Evidence(Shown(tomogram, scale), tomogram, TiltRange(), 10.0, turn=0.0)
+    # a network that writes what is strong only into the wedge: right about gold, and about nothing else
+    return measure_quality(evidence, lambda box: box + np.where(abs(box) > 10, box, 0), (8, 8, 8))
+
+
+def test_gold_beads_do_not_make_a_report_better(caplog):
+    tomogram = tilted(np.random.default_rng(5).normal(size=(64, 192, 192)))
+    plain = report_on(tomogram).restored_wedge[0]
+    assert abs(plain) < 0.05 and not caplog.records
+    some = [(20, 20, 20), (30, 40, 170)]
+    found = report_on(tilted(with_gold(tomogram, some)))
+    assert abs(found.restored_wedge[0]) < 0.05 and found.boxes == 6
+    assert "2 of 8 boxes hold voxels far beyond all others, such as gold beads, and are left out." in caplog.text
+    caplog.clear()
+    everywhere = [(30, y, x) for y in range(20, 190, 32) for x in range(20, 190, 32)]
+    found = report_on(tilted(with_gold(tomogram, everywhere)))
+    assert abs(found.restored_wedge[0]) < 0.1 and found.boxes == 8
+    assert "8 of 8 boxes hold voxels far beyond all others" in caplog.text and "replaced" in caplog.text
 
 
 def test_resolution_is_where_the_curve_falls_below_the_threshold():

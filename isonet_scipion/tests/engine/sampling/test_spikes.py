@@ -1,0 +1,53 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from isonet_scipion.engine.sampling.even_boxes import choose_boxes
+from isonet_scipion.engine.sampling.spikes import without_spikes
+
+
+def noise(seed, side=24):
+    return np.random.default_rng(seed).normal(size=(side,) * 3).astype(np.float32)
+
+
+@given(st.integers(0, 99), st.floats(0.01, 100), st.floats(-1000, 1000))
+def test_noise_on_any_grey_scale_has_no_spikes(seed, factor, offset):
+    box = noise(seed) * np.float32(factor) + np.float32(offset)
+    calm, had = without_spikes(box)
+    assert calm is box and not had
+
+
+@given(st.integers(0, 99), st.sampled_from([-1, 1]), st.floats(15, 1000))
+def test_beads_of_either_contrast_go_and_the_rest_stays(seed, sign, height):
+    box = noise(seed)
+    beads = box.copy()
+    beads[5:8, 10:13, 3:6] += np.float32(sign * height)
+    before = beads.copy()
+    calm, had = without_spikes(beads)
+    assert had and calm.dtype == np.float32 and abs(calm).max() < 7
+    rest = np.ones(box.shape, bool)
+    rest[4:9, 9:14, 2:7] = False
+    np.testing.assert_array_equal(calm[rest], box[rest])
+    np.testing.assert_array_equal(beads, before)
+
+
+@pytest.mark.parametrize("value", [0, 7])
+def test_a_box_without_contrast_and_one_with_nan_stay(value):
+    flat, broken = np.full((8, 8, 8), value, np.float32), noise(1)
+    broken[0, 0, 0] = np.nan
+    assert without_spikes(flat)[0] is flat
+    assert without_spikes(broken)[0] is broken
+
+
+def test_strong_sample_in_little_noise_is_none():
+    z, y, x = np.indices((48, 48, 48))
+    box = 0.1 * noise(2, 48) - 8 * ((z - 24) ** 2 + (y - 24) ** 2 + (x - 24) ** 2 < 12**2)
+    assert not without_spikes(box.astype(np.float32))[1]
+
+
+def test_boxes_are_not_chosen_by_their_beads():
+    rng = np.random.default_rng(0)
+    volume = rng.normal(size=(32, 128, 128)).astype(np.float32)
+    volume[8, 8, 8] = -3000
+    assert len(choose_boxes(volume, 32, 16)) == 16
