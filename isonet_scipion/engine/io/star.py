@@ -26,12 +26,13 @@ _CELL = re.compile(r'"([^"]*)"(?=\s|$)|\'([^\']*)\'(?=\s|$)|(\S+)')
 
 @dataclass
 class Star:
-    """A table: `rows` are dictionaries from label (without underscore) to text."""
+    """A table: `rows` are dictionaries from label (without underscore) to text, `comments` whole lines."""
 
     labels: list[str]
     rows: list[dict[str, str]] = field(default_factory=list)
     path: str = "table"
     name: str = ""  # of the data block: data_NAME
+    comments: list[str] = field(default_factory=list)
 
     def require(self, labels: Sequence[str]) -> None:
         """Raise an EngineError unless the table has rows and all `labels`."""
@@ -116,35 +117,38 @@ def read_star(path: str | os.PathLike[str], labels: Sequence[str] = ()) -> Star:
     EngineError
         If the file is missing, not text, not a STAR table, or holds several and not one has all `labels`.
     """
-    blocks = _read_blocks(path)
+    blocks, comments = _read_blocks(path)
     known = [block for block in blocks if labels and set(labels) <= set(_labels(block))]
     if len(blocks) > 1 and not known:
         raise EngineError(str(path), f"it holds {len(blocks)} tables", "Keep only the one that is meant.")
-    return _as_star((known or blocks)[0], path)
+    return _as_star((known or blocks)[0], path, comments)
 
 
 def find_table(path: str | os.PathLike[str], labels: Sequence[str]) -> Star | None:
     """The first table of a STAR file that has all `labels`; None where there is none. Errors as of `read_star`."""
-    known = [block for block in _read_blocks(path) if set(labels) <= set(_labels(block))]
-    return _as_star(known[0], path) if known else None
+    blocks, comments = _read_blocks(path)
+    known = [block for block in blocks if set(labels) <= set(_labels(block))]
+    return _as_star(known[0], path, comments) if known else None
 
 
-def _read_blocks(path: str | os.PathLike[str]) -> list[list[str]]:
+def _read_blocks(path: str | os.PathLike[str]) -> tuple[list[list[str]], list[str]]:
+    """The lines of each table of a file, and its comments."""
     file = require_file(path, "STAR file")
     try:
-        return _blocks(file.read_text(encoding="utf-8-sig"))
+        text = file.read_text(encoding="utf-8-sig")
+        return _blocks(text), [line.strip() for line in text.split("\n") if line.strip().startswith("#")]
     except ValueError as error:  # also where it is no text
         raise _no_table(path, error) from error
 
 
-def _as_star(block: list[str], path: str | os.PathLike[str]) -> Star:
+def _as_star(block: list[str], path: str | os.PathLike[str], comments: list[str]) -> Star:
     try:
         block = _looped(block)
         labels = _labels(block)
         rows = [dict(zip(labels, cells)) for cells in _cells(block, labels)]
     except ValueError as error:
         raise _no_table(path, error) from error
-    return Star(labels, rows, str(path), block[0].split()[0][len("data_") :])
+    return Star(labels, rows, str(path), block[0].split()[0][len("data_") :], comments)
 
 
 def _no_table(path: str | os.PathLike[str], error: Exception) -> EngineError:
@@ -244,6 +248,8 @@ def _cells(block: list[str], labels: list[str]) -> list[list[str]]:
 def write_star(path: str | os.PathLike[str], star: Star, since: State | bool = True) -> None:
     """Write a table; the file is replaced only when the new one is whole; `since` as in `files.replacing`.
 
+    Comments, which may be rows that the user took out, come before the table: there all programs skip them.
+
     Raises
     ------
     EngineError
@@ -251,6 +257,7 @@ def write_star(path: str | os.PathLike[str], star: Star, since: State | bool = T
     """
     cells = [[_quoted(row.get(label, NOT_SET), path) for label in star.labels] for row in star.rows]
     with replacing(path, since) as temporary, open(temporary, "w", encoding="utf-8") as file:
+        file.writelines(f"{comment}\n" for comment in star.comments)
         file.write(f"\ndata_{star.name}\n\n")
         writer = Table.Writer(file)
         writer.writeHeader([Table.Column(f"{label} #{number}") for number, label in enumerate(star.labels, 1)])

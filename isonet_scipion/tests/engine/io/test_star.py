@@ -1,6 +1,8 @@
 import string
 
 import pytest
+import starfile
+from emtable import Table
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -31,7 +33,6 @@ def test_released_programs_table_is_read(reference):
 
 
 def test_starfile_reads_our_tables(tmp_path):
-    starfile = pytest.importorskip("starfile")
     row = {"rlnIndex": "1", "rlnMicrographName": "a b.mrc"}
     write_star(tmp_path / "t.star", Star(list(row), [row]))
     table = starfile.read(tmp_path / "t.star")
@@ -42,6 +43,20 @@ def test_windows_line_ends_tabs_comments_and_later_quotes(tmp_path):
     text = "# made by hand\r\ndata_\r\n\r\nloop_\r\n_rlnA #1\r\n_rlnB #2\r\n1\tplain\r\n2\t'with space'\r\n"
     (tmp_path / "t.star").write_bytes(text.encode())
     assert [row["rlnB"] for row in read_star(tmp_path / "t.star").rows] == ["plain", "with space"]
+
+
+def test_comments_and_rows_taken_out_stay_where_all_programs_skip_them(tmp_path):
+    path = tmp_path / "t.star"
+    text = "# data_ of grid 2\n\ndata_\n\nloop_\n_rlnA #1\n_rlnB #2\n1 a.mrc\n#2 b.mrc\n  # 3 c.mrc\n4 d.mrc\n"
+    path.write_text(text)
+    for _ in range(2):
+        star = read_star(path)
+        star.set(star.rows[0], "rlnC", "c")
+        write_star(path, star)
+        assert [row["rlnA"] for row in read_star(path).rows] == ["1", "4"]
+        assert path.read_text().split("\n")[:3] == ["# data_ of grid 2", "#2 b.mrc", "# 3 c.mrc"]
+    assert [row.rlnB for row in Table(fileName=str(path))] == ["a.mrc", "d.mrc"]
+    assert list(starfile.read(path)["rlnB"]) == ["a.mrc", "d.mrc"]
 
 
 @pytest.mark.parametrize("cell", ["_a.mrc", "data_1.mrc", "loop_", "#1.mrc", "it's", "", "None"])
