@@ -191,7 +191,8 @@ def _mdoc(path: Path) -> TiltSeries:
 def _xml(path: Path) -> TiltSeries:
     """Warp's: lines of numbers in elements, and the defocus of each image, in micrometres, in the grid GridCTF."""
     root = ElementTree.parse(path).getroot()
-    angles = -np.array((root.findtext("Angles") or "").split(), float)
+    level = float(root.get("LevelAngleY", 0))  # the sample's own tilt about the axis, which Warp adds to each angle
+    angles = -(np.array((root.findtext("Angles") or "").split(), float) + level)
     used = [word.lower() != "false" for word in (root.findtext("UseTilt") or "").split()]
     kept = np.array(used) if len(used) == len(angles) else np.ones(len(angles), bool)
     nodes = root.findall("GridCTF/Node")

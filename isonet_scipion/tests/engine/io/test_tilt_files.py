@@ -85,6 +85,7 @@ TOMOSTAR = "data_\n\nloop_\n_wrpMovieName #1\n_wrpAngleTilt #2\na.tif -51.0\nb.t
         ("TS_1.aln", ALN.format(-27.71), (-27.71, 44.29), None),
         ("TS_1.mrc.mdoc", MDOC, (-57.02, 51), None),
         ("TS_1.xml", XML, (-60, 40.01), 32000),  # Warp's angles are the negative of IMOD's
+        ("TS_1.xml", XML.replace("PlaneN", 'LevelAngleX="3" LevelAngleY="-9.5" PlaneN'), (-50.5, 49.51), 32000),
         ("TS_1.XML", XML.replace("GridCTF", "GridOther"), (-60, 40.01), 90000),
         ("TS_1.star", RELION, (-55.5, 52.5), 32000),
         ("TS_1.star", RELION.replace("rlnTomoYTilt", "rlnOther"), (-57, 51), 32000),
