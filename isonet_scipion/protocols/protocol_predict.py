@@ -16,7 +16,7 @@ from isonet_scipion.convert.acquisition import Optics, ownAcquisition, setTilts
 from isonet_scipion.convert.files import asMrc, fileName, halfMaps, halfNames, halvesError
 from isonet_scipion.convert.outputs import processedTomogram, reportNumbers, setReport, setScale
 from isonet_scipion.convert.sets import enabled
-from isonet_scipion.engine.conventions import CORRECTED, ISONET_RAMP, REPORT_PAGE
+from isonet_scipion.engine.conventions import CORRECTED, ISONET_RAMP, OUTPUT_TYPES, REPORT_PAGE
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.confidence_file import confidence_path
 from isonet_scipion.engine.io.mrc import check_mask, open_volume
@@ -181,7 +181,8 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
             "Number format of the results",
             words="float16 and int16 take half the space of float32. float16 (MRC mode 12) needs programs that read "
             "it, such as IMOD 4.11 and newer. int16 is read by all, but scaled where whole numbers would be too "
-            "coarse; the log says the scale. A result that rounding would change visibly stays float32.",
+            "coarse; the log says the scale. With *Also the half tomograms* it is refused, as each half would be "
+            "scaled in its own way. A result that rounding would change visibly stays float32.",
             expert=True,
         )
         addOption(form, PredictSettings, "check_axes", "Check the axes?", expert=True)
@@ -332,9 +333,18 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         return errors + tiltErrors(self, ", ".join(unknown)) + self._halvesErrors()
 
     def _halvesErrors(self) -> list[str]:
-        if self.processHalves and not all(map(halfMaps, enabled(self.inputTomograms.get()))):
-            return ["*Also the half tomograms*: not all tomograms have an even and an odd half."]
-        return []
+        if not self.processHalves:
+            return []
+        errors = []
+        if OUTPUT_TYPES[self.outputType.get()] == "int16":
+            errors.append(
+                "*Also the half tomograms*: as int16, each half would have a scale of its own, which the set can't "
+                "store, so that their voxels could not be compared. Choose float16 or float32 at *Number format of "
+                "the results*, or No here."
+            )
+        if not all(map(halfMaps, enabled(self.inputTomograms.get()))):
+            errors.append("*Also the half tomograms*: not all tomograms have an even and an odd half.")
+        return errors
 
     def _unfinishedErrors(self) -> list[str]:
         """That the model is not the last yet, as its training goes on."""

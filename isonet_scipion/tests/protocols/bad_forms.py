@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from isonet_scipion.engine.conventions import OUTPUT_TYPES
 from isonet_scipion.protocols import (
     ProtIsoNetDeconv,
     ProtIsoNetExport,
@@ -54,6 +55,8 @@ def mistakes() -> Iterator[Mistake]:
         inputs = {name: None for name in LEGAL[protocol] if name.startswith("input") or name == "model"}
         if inputs:
             yield Mistake(protocol, "cannot be EMPTY|Select the", inputs)
+    rounded = {"processHalves": True, "outputType": OUTPUT_TYPES.index("int16")}
+    yield Mistake(ProtIsoNetPredict, "each half would have a scale of its own", rounded)
     yield from _sets()
     for protocol, cases in VALUES.items():
         for name, why, *values in cases:
