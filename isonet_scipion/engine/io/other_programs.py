@@ -77,7 +77,7 @@ def _are_a_pair(halves: Sequence[Path]) -> bool:
 
 def _is_odd(path: Path) -> bool:
     match = HALVES.search(series_name(path))
-    return match is not None and match[1].lower() in ("odd", "half2")
+    return match is not None and (match[1] or match[2]).lower() in ("odd", "half2")
 
 
 def read_tomograms(source: str, folder: str | None) -> tuple[str, list[KnownTomogram]]:

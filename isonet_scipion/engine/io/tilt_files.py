@@ -35,7 +35,8 @@ LEAST_SHIFT = 0.05  # pi; less is no phase plate's
 ADDED = re.compile(
     r"^rec_|(_\d+(\.\d+)?Apx|_bin\d+|\.(mrc|mrcs|rec|st|ali|tomostar|eer|tif|tiff)|_(TLT|Vol|rec|full))$", re.IGNORECASE
 )
-HALVES = re.compile(r"[_.-](EVN|ODD|even|odd|half[12])(?=[_.-]|$)", re.IGNORECASE)
+HALF = "(EVN|even|odd|half[12])"
+HALVES = re.compile(rf"[_.-]{HALF}(?=[_.-]|$)|^{HALF}[_.-]", re.IGNORECASE)
 
 
 @dataclass(frozen=True)

@@ -290,6 +290,18 @@ def test_halves_beside_the_tomograms_are_not_taken_for_tomograms(run, tmp_path):
     assert row["rlnTomoReconstructedTomogramHalf2"] == "relion/TS_1_half2.mrc"
 
 
+@pytest.mark.parametrize(
+    "kinds", ["TS_1_EVN ODD_TS_1", "even_TS_1 odd_TS_1", "half1-TS_1 TS_1.half2", "Even.TS_1 odd-TS_1_10.00Apx"]
+)
+def test_halves_are_known_by_either_end_of_their_names(tmp_path, kinds):
+    whole, even, odd = (tmp_path / f"{name}.mrc" for name in ("TS_1", *kinds.split()))
+    assert [known.halves for known in with_their_halves([odd, whole, even])] == [(even, odd)]
+    assert [(known.name, known.halves) for known in with_their_halves([odd, even])] == [("TS_1", (even, odd))]
+    assert [known.path for known in with_their_halves([even])] == [even]
+    alike = [tmp_path / f"{name}.mrc" for name in ("evening_TS_1", "TS_1odd", "oddTS_1")]
+    assert [known.path for known in with_their_halves(alike)] == alike
+
+
 def test_two_even_halves_are_no_pair(tmp_path):
     paths = [tmp_path / f"TS_1{kind}.mrc" for kind in ("", "_half1", "_EVN")]
     assert [known.halves for known in with_their_halves(paths)] == [(), (), ()]
