@@ -36,18 +36,16 @@ from isonet_scipion.engine.io.tomogram_table import (
 from isonet_scipion.engine.measure.hidden_wedge import UNSEEN_TURN, HiddenWedgeTest
 from isonet_scipion.engine.measure.quality import affordable_boxes, tested_box
 from isonet_scipion.engine.measure.signal_kept import SignalKept
-from isonet_scipion.engine.network.correction import corrector, filled, measured_halo
+from isonet_scipion.engine.network.correction import corrector
+from isonet_scipion.engine.network.fitting_tiles import Tiles
 from isonet_scipion.engine.network.model_file import load_model, model_path, read_metadata
-from isonet_scipion.engine.network.slabs import SLAB_VOXELS
-from isonet_scipion.engine.network.tiling import HALO, Tiling, automatic_tiling, isonet_tiling
 from isonet_scipion.engine.physics.borders import find_border
 from isonet_scipion.engine.physics.grey_scale import normalise
 from isonet_scipion.engine.physics.wedge import TILT_TOLERANCE
 from isonet_scipion.engine.physics.wedge_strength import mean_strength
-from isonet_scipion.engine.process.device import Devices, choose_devices, free_memory, with_less_memory
+from isonet_scipion.engine.process.device import choose_devices
 from isonet_scipion.engine.process.disk import growth, require_space
 from isonet_scipion.engine.process.gpus import gpus_to_share
-from isonet_scipion.engine.process.progress import Progress
 from isonet_scipion.engine.process.read_ahead import one_ahead
 from isonet_scipion.engine.process.workers import Turns, side_by_side
 from isonet_scipion.engine.reporting.comparison_figure import save_comparison
@@ -69,19 +67,11 @@ if TYPE_CHECKING:
     from isonet_scipion.engine.physics.transfer import Transfer
     from isonet_scipion.engine.physics.wedge import TiltRange
     from isonet_scipion.engine.physics.wedge_strength import WedgeStrength
+    from isonet_scipion.engine.process.device import Devices
     from isonet_scipion.engine.sampling.mask_values import Mask
-    from isonet_scipion.engine.settings.network import NetworkSettings
 
 log = logging.getLogger(__name__)
-# of all channels at a resolution, that a network holds at once: XLA holds 4 (joined ones, what they are made of, and
-# what comes of them), the rest is for copies in the order that a convolution wants
-FEATURE_MAPS = 6
-SINGLE_MAPS = 4  # of one channel in single precision: a tile, turned, its result, and their sum
-MOST_IN_SLAB = 2 * SLAB_VOXELS  # with what it sees beyond itself
-# of the free memory: what a GPU lacks is told and tiles are made smaller, what the main memory lacks ends the process
-GPU_SHARE, MAIN_SHARE = 0.8, 0.5
 KEPT_EVERY = 2  # the halves of each 2nd box are corrected too
-MOST_ELEMENTS = 1 << 31  # that one tensor may have
 
 
 def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
@@ -126,6 +116,7 @@ class _Prediction:
     def __init__(self, star_file: str, model_file: str, settings: PredictSettings) -> None:
         self.star_file, self.model_file, self.settings = star_file, model_file, settings
         self.metadata = read_metadata(model_file)
+        self.normalisation = Normalisation.told(settings.normalize_percentile, self.metadata.normalize_percentile)
         if settings.output_format == "zarr":
             require_library("output_format")
         self.table = TomogramTable(star_file, takes_deconvolved(settings.use_deconv_tomo, self.metadata.ctf_aware))
@@ -197,11 +188,10 @@ class _Prediction:
     def read(self, entry: TomogramEntry) -> _Readied:
         """A tomogram with all that has to be read of it before the network."""
         before, transfer, volume, metadata = self.recipe(entry), self.transfer(entry), entry.source(), self.metadata
-        normalisation = Normalisation.told(self.settings.normalize_percentile, metadata.normalize_percentile)
         border, own = border_of(volume), _own_halves(entry, volume, metadata)
         halves = own or (entry.open_halves(volume) if self.needs_halves else [])
         as_mean = bool(own) and metadata.corrects_mean
-        seen = see(volume, halves, as_mean, normalisation, transfer, border, entry.inverted)
+        seen = see(volume, halves, as_mean, self.normalisation, transfer, border, entry.inverted)
         parts = seen.halves if own and not as_mean else (seen.whole,)
         return _Readied(entry, before, transfer, volume, border, seen, parts)
 
@@ -246,11 +236,10 @@ class _Prediction:
         if failures:
             raise failures[0]
 
-    def _correct_one(self, ready: _Readied, model: keras.Model, tiles: _Tiles, reporter: Reporter) -> Path:
+    def _correct_one(self, ready: _Readied, model: keras.Model, tiles: Tiles, reporter: Reporter) -> Path:
         """Correct a tomogram, and write all that is told of it; returns the file of the result."""
         settings, metadata = self.settings, self.metadata
         entry, volume, border, parts = ready.entry, ready.volume, ready.border, ready.parts
-        normalisation = Normalisation.told(settings.normalize_percentile, metadata.normalize_percentile)
         _warn_of_differences(entry, metadata)
         target = _target(entry, settings)
         if ready.seen.is_mean:
@@ -266,7 +255,10 @@ class _Prediction:
         for half, shown in enumerate(parts, 1):
             task = f"Prediction of {entry.name}" + (f", half {half}" if len(parts) > 1 else "")
             made = tiles.filled(shown, correct_tiles, metadata.kept_beyond, task)
-            made = shown.contrast(normalise(made, normalisation)) if settings.normalized_output else shown.back(made)
+            if settings.normalized_output:
+                made = shown.contrast(normalise(made, self.normalisation))
+            else:
+                made = shown.back(made)
             corrected = made if corrected is None else np.add(corrected, made, out=corrected)
         if len(parts) > 1:
             corrected /= np.float32(len(parts))
@@ -365,10 +357,10 @@ class _Readied:
 
 
 @functools.lru_cache(maxsize=1)
-def _loaded(model_file: Path, _: State, settings: PredictSettings, devices: Devices) -> tuple[keras.Model, _Tiles]:
+def _loaded(model_file: Path, _: State, settings: PredictSettings, devices: Devices) -> tuple[keras.Model, Tiles]:
     """A model, and the tiles that suit it and the memory: kept for the next command that this process runs."""
     model, metadata = load_model(model_file)
-    return model, _Tiles(settings, metadata.network, devices)
+    return model, Tiles(settings, metadata.network, devices)
 
 
 def _with_border(volume: Volume, border: Border, corrected: Floats, shown: Shown | None) -> Floats:
@@ -388,100 +380,6 @@ def _own_halves(entry: TomogramEntry, volume: Volume, metadata: ModelMetadata) -
 
 def _target(entry: TomogramEntry, settings: PredictSettings) -> Path:
     return Path(settings.output_dir) / f"{entry.name}_corrected.{settings.output_format}"
-
-
-def _fixed_tiling(settings: PredictSettings, network: NetworkSettings) -> Tiling | None:
-    if settings.cube_size is None and settings.crop_size is None:
-        return None
-    cube = settings.cube_size or int((settings.crop_size or 0) / 1.5)
-    crop = settings.crop_size or int(cube * 1.5)
-    for divisor in network.divisor:
-        if crop % divisor:
-            raise EngineError(
-                "crop_size", f"{crop} is not divisible by {divisor}", f"Give {-(-crop // divisor) * divisor}."
-            )
-    return isonet_tiling(cube, crop)
-
-
-class _Tiles:
-    """The tiles of all tomograms of a process: as large as the memory allows, smaller once it did not."""
-
-    def __init__(self, settings: PredictSettings, network: NetworkSettings, devices: Devices) -> None:
-        """Ask for the free memory: once, as the backend keeps what it has taken."""
-        self._network = network
-        self._fixed = _fixed_tiling(settings, network)
-        self._batch = settings.batch_size or (4 * devices.count if self._fixed else 1)
-        self._voxels = _tile_voxels(devices, network)
-        self._halo: int | None = None
-
-    def filled(self, shown: Shown, network: Callable[[Floats], Floats], kept_beyond: float | None, task: str) -> Floats:
-        """What a network makes of a tomogram, on its own grey scale, with tiles for which the memory suffices.
-
-        Raises
-        ------
-        EngineError
-            If it does not suffice for the smallest tiles.
-        """
-        before = self._batch, self._voxels
-        try:
-            return self._shrinking(shown, network, kept_beyond, task)
-        except Exception:
-            # what was short may be there for the next tomogram
-            self._batch, self._voxels = before
-            raise
-
-    def _shrinking(
-        self, shown: Shown, network: Callable[[Floats], Floats], kept_beyond: float | None, task: str
-    ) -> Floats:
-        tiling = self._fixed
-
-        def attempt() -> Floats:
-            nonlocal tiling
-            tiling = self._fixed or self._tiling(shown, network)
-            shape = shown.voxels.shape
-            count = int(np.prod(tiling.counts(shape)))
-            log.debug("%s: tiles of %s, %.2f times its voxels", task, tiling.tile, tiling.load(shape))
-            with Progress(task, count, "tiles") as progress:
-                return filled(shown, network, tiling, self._batch, progress.advance, kept_beyond)
-
-        def lessen(told: str) -> None:
-            if self._batch > 1:
-                self._batch //= 2
-                log.warning("Out of memory (%s): going on with %d tiles at a time.", told, self._batch)
-            elif self._fixed:
-                raise MemoryError(told)
-            else:
-                self._voxels = (int(np.prod(tiling.tile)) if tiling else self._voxels) // 2
-                log.warning("Out of memory (%s): going on with tiles of half the size.", told)
-
-        return with_less_memory(attempt, lessen)
-
-    def _tiling(self, shown: Shown, network: Callable[[Floats], Floats]) -> Tiling:
-        shape, divisor = shown.voxels.shape, self._network.divisor
-        tiling = automatic_tiling(shape, divisor, self._voxels, halo=0)
-        if max(tiling.counts(shape)) == 1:
-            return tiling
-        if self._halo is None:
-            middle = shape[0] // 2
-            piece = shown.show(shown.voxels[max(0, middle - HALO) : middle + HALO])
-            self._halo = measured_halo(network, piece, divisor)
-        return automatic_tiling(shape, divisor, self._voxels, self._halo)
-
-
-def _tile_voxels(devices: Devices, network: NetworkSettings) -> int:
-    # per voxel of the tomogram: a stem's blocks share their channels
-    channels = max(1, network.filter_base / network.stem**3) + (0 if network.in_slabs else network.full_resolution)
-    in_slab = network.full_resolution if network.in_slabs else 0
-    width = FEATURE_MAPS * (2 if "16" in devices.policy else 4)
-    available = (GPU_SHARE if devices.gpus else MAIN_SHARE) * free_memory(devices)
-    everywhere = width * channels + SINGLE_MAPS * 4
-    by_memory = available / (everywhere + width * in_slab)
-    if by_memory > SLAB_VOXELS:
-        by_memory = max(SLAB_VOXELS, (available - MOST_IN_SLAB * width * in_slab) / everywhere)
-    # in steps of a hundredth: what others take differs from start to start, and each shape of tiles is compiled anew
-    step = 1 << max(0, int(by_memory).bit_length() - 8)
-    largest = 2 * channels  # what is joined to a skip connection
-    return int(min(by_memory // step * step, MOST_ELEMENTS / largest))
 
 
 def _warn_of_differences(entry: TomogramEntry, metadata: ModelMetadata) -> None:

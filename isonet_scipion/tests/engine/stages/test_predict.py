@@ -28,6 +28,7 @@ choose_devices("-1")
 import keras  # noqa: E402
 
 from isonet_scipion.engine.io.model_metadata import ModelMetadata  # noqa: E402
+from isonet_scipion.engine.network import fitting_tiles  # noqa: E402
 from isonet_scipion.engine.network.model_file import save_model  # noqa: E402
 from isonet_scipion.engine.network.unet import build_unet  # noqa: E402
 from isonet_scipion.engine.settings.correction import PredictSettings  # noqa: E402
@@ -58,8 +59,8 @@ def test_tiles_that_do_not_fit_are_halved_and_stay_so_and_memory_is_asked_for_on
         return tiles
 
     monkeypatch.setattr(stage, "corrector", lambda *_, **__: network)
-    monkeypatch.setattr(stage, "measured_halo", lambda *_: 8)
-    monkeypatch.setattr(stage, "free_memory", lambda devices: asked.append(devices) or 1 << 30)
+    monkeypatch.setattr(fitting_tiles, "measured_halo", lambda *_: 8)
+    monkeypatch.setattr(fitting_tiles, "free_memory", lambda devices: asked.append(devices) or 1 << 30)
     status, log = run("predict", "tomograms.star", "m.keras", "--report", "False", "--gpuID", "-1")
     assert status == 0, log
     assert len(asked) == 1
@@ -88,7 +89,7 @@ def test_the_next_tomogram_is_read_while_one_is_on_a_gpu(project, run, monkeypat
     monkeypatch.setattr(stage, "see", see)
     monkeypatch.setattr(stage, "corrector", lambda *_, **__: network)
     monkeypatch.setattr(stage, "choose_devices", chosen)
-    monkeypatch.setattr(stage, "free_memory", lambda devices: 1 << 34)
+    monkeypatch.setattr(fitting_tiles, "free_memory", lambda devices: 1 << 34)
     monkeypatch.setattr(stage, "write_volume", lambda *words: time.sleep(0.5) or write_volume(*words))
     assert run("predict", "tomograms.star", "m.keras", "--report", "False")[0] == 0
     assert order[-1] == ["a.mrc", "b.mrc"] and reading == ["a.mrc", "b.mrc"]  # each is read once
@@ -115,7 +116,7 @@ def test_a_shortage_of_memory_that_is_over_is_forgotten(project, run, monkeypatc
         return tiles
 
     monkeypatch.setattr(stage, "corrector", lambda *_, **__: network)
-    monkeypatch.setattr(stage, "measured_halo", lambda *_: 8)
+    monkeypatch.setattr(fitting_tiles, "measured_halo", lambda *_: 8)
     command = ("predict", "tomograms.star", "m.keras", "--gpuID", "-1", "--report", "False", "--tomo_idx", "1")
     assert run(*command)[0] == 1
     is_short[0] = False
@@ -222,7 +223,7 @@ def test_a_process_that_is_aborted_names_the_limits():
 @pytest.mark.parametrize(("kind", "mode"), [("float16", 12), ("int16", 1)])
 def test_results_take_half_the_space_and_are_checked_after_rounding(project, run, monkeypatch, kind, mode):
     monkeypatch.setattr(stage, "corrector", lambda *_, **__: lambda tiles: tiles)
-    monkeypatch.setattr(stage, "measured_halo", lambda *_: 8)
+    monkeypatch.setattr(fitting_tiles, "measured_halo", lambda *_: 8)
     options = ("--report", "False", "--gpuID", "-1", "--output_type", kind)
     status, log = run("predict", "tomograms.star", "m.keras", *options)
     assert status == 0, log
@@ -244,7 +245,7 @@ def test_results_take_half_the_space_and_are_checked_after_rounding(project, run
 
 def test_a_picture_shows_grey_values_and_not_what_the_file_holds(project, run, monkeypatch):
     monkeypatch.setattr(stage, "corrector", lambda *_, **__: lambda tiles: tiles)
-    monkeypatch.setattr(stage, "measured_halo", lambda *_: 8)
+    monkeypatch.setattr(fitting_tiles, "measured_halo", lambda *_: 8)
     shown = []
     monkeypatch.setattr(stage, "save_comparison", lambda path, before, after, *_: shown.append((before, after)))
     status, log = run(
