@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -34,6 +35,7 @@ from isonet_scipion.engine.physics.cube_rotations import TRAINING_ROTATIONS
 from isonet_scipion.engine.physics.grey_scale import GreyScale, Shown, measure_mean, sample
 from isonet_scipion.engine.physics.withheld_tilts import narrowed, withhold
 from isonet_scipion.engine.sampling.crops import crop, part_around, random_centres
+from isonet_scipion.engine.sampling.spikes import share_of_spikes
 from isonet_scipion.engine.sampling.training_positions import MARGIN
 
 if TYPE_CHECKING:
@@ -44,7 +46,9 @@ if TYPE_CHECKING:
     from isonet_scipion.engine.physics.transfer import Transfer
     from isonet_scipion.engine.physics.wedge import TiltRange
 
+log = logging.getLogger(__name__)
 SHOWN_WEIGHT = 0.1  # of fine detail that the input shows, without halves: its own noise would be the target
+LEAST_TOLD = 5e-5  # share of voxels that are spikes: fewer matter little
 CENTRES = 4000  # places drawn in each tomogram
 
 
@@ -131,8 +135,18 @@ def read_source(
         voxels = readable(volume, transfer, border)
         is_copy = transfer is not None or (border is not None and border.empty is not None)
         maps.append(_stored(voxels, scratch_folder) if is_copy else voxels)
+    _warn_of_spikes(volumes[0].path, maps[0])
     scale = measure_mean(maps, normalisation, negated=not entry.inverted)
     return TomogramSource(entry.name, tuple(maps), scale, centres, tilt, transfer, entry.inverted, facts)
+
+
+def _warn_of_spikes(path: str, voxels: Reals) -> None:
+    share = share_of_spikes(sample(voxels))
+    if share > LEAST_TOLD:
+        log.warning(
+            "%s: some %d of its voxels lie far beyond all others, such as gold beads, whose streaks a training learns "
+            "too: it will restore less. Erase gold before the reconstruction.", path, round(share * voxels.size),
+        )  # fmt: skip
 
 
 def _facts(

@@ -8,10 +8,11 @@ import numpy as np
 from scipy.ndimage import binary_dilation
 
 if TYPE_CHECKING:
-    from isonet_scipion.engine.arrays import Floats
+    from isonet_scipion.engine.arrays import Floats, Reals
 
 SHARE = 98.0  # percentile of the distances from the median: what is sample has more voxels than the rest
 BEYOND = 3.0  # times as far; in noise that is 7 standard deviations
+MOST = 0.01  # share of the voxels that may be spikes; more are a sparse sample in little noise
 
 
 def without_spikes(box: Floats) -> tuple[Floats, bool]:
@@ -35,9 +36,35 @@ def without_spikes(box: Floats) -> tuple[Floats, bool]:
     >>> bool(abs(calm).max() < 5), had_spikes
     (True, True)
     """
-    middle = np.median(box)
-    distances = np.abs(box - middle)
-    spikes = distances > BEYOND * np.percentile(distances, SHARE)
-    if middle != middle or not spikes.any():
+    low, high = spike_limits(box)
+    spikes = (box < low) | (box > high)
+    if not spikes.any():
         return box, False
-    return np.where(binary_dilation(spikes), middle, box), True
+    return np.where(binary_dilation(spikes), (low + high) / 2, box), True
+
+
+def spike_limits(values: Reals) -> tuple[np.float32, np.float32]:
+    """The lowest and the highest value that is no spike, of an array of any shape, which may hold NaN.
+
+    Infinite where nothing tells spikes from sample: where too many values are far off, or most are equal.
+    """
+    middle = np.median(values)
+    distances = np.abs(values - middle)
+    most = BEYOND * np.percentile(distances, SHARE)
+    if not (most > 0 and np.mean(distances > most) <= MOST):
+        return np.float32(-np.inf), np.float32(np.inf)
+    return np.float32(middle - most), np.float32(middle + most)
+
+
+def share_of_spikes(values: Reals) -> float:
+    """How many of some values are spikes, as a fraction.
+
+    Examples
+    --------
+    >>> values = np.random.default_rng(0).normal(size=1000)
+    >>> values[:3] = 99
+    >>> share_of_spikes(values)
+    0.003
+    """
+    low, high = spike_limits(values)
+    return float(np.mean((values < low) | (values > high)))

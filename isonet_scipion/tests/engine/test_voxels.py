@@ -174,6 +174,20 @@ def test_training_refuses_swapped_axes_and_takes_nothing_of_a_border(run, tmp_pa
     assert source.grey_scale.scale == pytest.approx(measure(-tomogram).scale)
 
 
+def test_training_tells_gold_beads(run, tmp_path, tomogram):
+    def told(voxels):
+        project(run, tmp_path, voxels)
+        status, log = run("refine", "tomograms.star", "--cube_size=8", *TINY)
+        assert status == 0, log
+        return [line for line in log.splitlines() if "gold" in line]
+
+    assert told(tomogram) == []
+    gold = tomogram.copy()
+    gold[12:15, 12:15, 12:15] -= 40 * tomogram.std()
+    (line,) = told(gold)
+    assert "t.mrc: some 27 of its voxels lie far beyond all others" in line and "Erase gold before" in line
+
+
 @pytest.mark.parametrize("kind", ["IMOD", "255", "labels"])
 def test_subtomograms_come_from_inside_any_mask(run, tmp_path, tomogram, kind):
     inside = np.zeros(tomogram.shape, bool)

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from isonet_scipion.engine.sampling.even_boxes import choose_boxes
-from isonet_scipion.engine.sampling.spikes import without_spikes
+from isonet_scipion.engine.sampling.spikes import share_of_spikes, without_spikes
 
 
 def noise(seed, side=24):
@@ -44,6 +44,18 @@ def test_strong_sample_in_little_noise_is_none():
     z, y, x = np.indices((48, 48, 48))
     box = 0.1 * noise(2, 48) - 8 * ((z - 24) ** 2 + (y - 24) ** 2 + (x - 24) ** 2 < 12**2)
     assert not without_spikes(box.astype(np.float32))[1]
+
+
+@given(st.floats(0.0, 0.05), st.floats(0, 1))
+def test_a_sparse_sample_is_none(share, noise_level):
+    rng = np.random.default_rng(3)
+    volume = (noise_level * rng.normal(size=(40, 40, 40))).astype(np.float32)
+    sample = rng.uniform(size=volume.shape) < share
+    volume[sample] = -30
+    if sample.mean() > 0.0105 or noise_level == 0:
+        assert share_of_spikes(volume) == 0 and not without_spikes(volume)[1]
+    elif sample.mean() < 0.0095 and noise_level > 0.01:
+        assert share_of_spikes(volume) == sample.mean()
 
 
 def test_boxes_are_not_chosen_by_their_beads():
