@@ -200,7 +200,14 @@ def centres(coordinates: Coordinates, entry: TomogramEntry, shape: tuple[int, ..
                 one.source, len(places), entry.name, _unit_in_words(one.unit, one.pixel_size), _span(places), remedy,
             )  # fmt: skip
         kept.append(places[~outside])
-    return np.rint(np.concatenate(kept)).astype(int)
+    found = np.rint(np.concatenate(kept)).astype(int)
+    repeated = len(found) - len(np.unique(found, axis=0))
+    if repeated:
+        log.warning(
+            "%s: %d of %d coordinates are at the voxel of another one; subtomograms are taken for each.",
+            entry.name, repeated, len(found),
+        )  # fmt: skip
+    return found
 
 
 def _inside(places: Doubles, shape: tuple[int, ...]) -> Flags:

@@ -159,6 +159,17 @@ def test_lists_of_relion_are_followed(tomograms, run):
     assert found() == PLACES
 
 
+def test_coordinates_at_one_voxel_are_told(tomograms, run):
+    text = particles(lambda p: p)
+    (tomograms / "points.star").write_text(text)
+    status, log = run(*EXTRACT, "points.star")
+    assert status == 0 and "at the voxel of another one" not in log
+    (tomograms / "points.star").write_text(text.rstrip() + "\nTS_1 20.2 19.9 16\n")
+    status, log = run(*EXTRACT, "points.star")
+    assert status == 0 and "TS_1: 1 of 3 coordinates are at the voxel of another one" in log, log
+    assert len(read_star("subtomo.star").rows) == 4
+
+
 def test_another_unit_is_told_with_both_ranges_and_what_would_fit(tomograms, run):
     (tomograms / "c.star").write_text(particles(lambda p: 4 * p))
     status, log = run(*EXTRACT, "c.star")
