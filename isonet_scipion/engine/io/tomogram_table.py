@@ -42,8 +42,7 @@ INVERTED = "isonetInverted"  # 1: protein is bright
 CTF_STATE = "isonetCtfState"  # column: what was done to the CTF of rlnMicrographName and its halves, of CTF_STATES
 CORRECTED_BY = "isonetCorrectedBy"  # column: which model, by its digest, made rlnCorrectedTomoName
 CORRECTED_FROM = "isonetCorrectedFrom"  # column: of what and how it was made, as a digest
-# columns that deconv works by
-OF_CTF = ("rlnDefocus", "rlnDefocusU", "rlnDefocusV", "rlnVoltage", "rlnSphericalAberration", "rlnAmplitudeContrast")
+DEFOCUS = ("rlnDefocus", "rlnDefocusU", "rlnDefocusV")  # columns
 MOST_NAMED = 3  # tomograms in one message
 HALF_LABELS = ("rlnTomoReconstructedTomogramHalf1", "rlnTomoReconstructedTomogramHalf2")  # even, odd
 
@@ -225,7 +224,13 @@ class TomogramEntry:
         return f"{voxels_digest(open_volume(self.path))}-{self._ctf_digest()}"
 
     def _ctf_digest(self) -> str:
-        return numbers_digest([self.voxel_size, *(self.number(label, 0.0) for label in OF_CTF)])
+        optics = self.optics()
+        return numbers_digest(
+            [self.voxel_size, optics.voltage, optics.cs, optics.amplitude_contrast, *self._told_defocus()]
+        )
+
+    def _told_defocus(self) -> list[float]:
+        return [self.number(label, 0.0) for label in DEFOCUS]
 
     def _require_current(self) -> None:
         told = origin_in(self.source_path)
@@ -238,7 +243,7 @@ class TomogramEntry:
                 f"it was made of other voxels than {self.path} has now",
                 "Run deconv again, or give --use_deconv_tomo False.",
             )
-        if any(self.number(label, 0.0) for label in OF_CTF[:3]) and self._ctf_digest() != ctf:
+        if any(self._told_defocus()) and self._ctf_digest() != ctf:
             raise EngineError(
                 self.source_path,
                 f"it was made with another defocus, voltage, spherical aberration, amplitude contrast or voxel size "

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from isonet_scipion.engine.io.mrc import made_by, open_volume, origin_in, write_volume
 from isonet_scipion.engine.io.origin import numbers_digest, voxels_digest
+from isonet_scipion.engine.io.star import read_star, write_star
 from isonet_scipion.tests.engine.conftest import make_tomogram
 
 TOMOGRAM, DECONVOLVED, MASK = "tomoset/TS.1_bin4.mrc", "deconv/TS.1_bin4.mrc", "mask/TS.1_bin4_mask.mrc"
@@ -80,6 +81,11 @@ def test_what_is_the_same_as_before_is_used(prepared, run):
     assert status == 0, log
     assert "made of other voxels" not in log
     (prepared / TOMOGRAM).unlink()  # to save space
+    assert run(*STAGES[1])[0] == 0
+    star = read_star("tomograms.star")
+    for row in star.rows:
+        star.set(row, "rlnVoltage", 300.0)  # as it is taken where the table does not tell
+    write_star("tomograms.star", star)
     assert run(*STAGES[1])[0] == 0
     change_defocus(prepared, 0)  # not known
     assert run(*STAGES[1])[0] == 0, table.read_text()
