@@ -219,9 +219,9 @@ class TomogramEntry:
             self._require_current()
         return volume
 
-    def origin(self) -> str:
-        """What deconv makes of it depends on, for the header of the result: tomogram and CTF."""
-        return f"{voxels_digest(open_volume(self.path))}-{self._ctf_digest()}"
+    def origin(self, volume: Volume) -> str:
+        """What deconv makes of it depends on, for the header of the result: its tomogram, a volume, and CTF."""
+        return f"{voxels_digest(volume)}-{self._ctf_digest()}"
 
     def _ctf_digest(self) -> str:
         optics = self.optics()

@@ -64,7 +64,8 @@ def make_mask(star_file: str, settings: MakeMaskSettings) -> None:
                     "Raise density_percentage and std_percentage, lower z_crop, or check the boundary.",
                 )
             target = _target(entry.name, settings)
-            mark = with_origin(marks[target], voxels_digest(open_volume(entry.path)))
+            whole = open_volume(entry.path) if entry.source_path != entry.path else volume
+            mark = with_origin(marks[target], voxels_digest(whole))
             write_volume(target, mask, entry.output_voxel_size(volume), volume, mark)
             table.update(
                 entry, {"rlnMaskDensityPercentage": density, "rlnMaskStdPercentage": std, "rlnMaskName": target}

@@ -172,6 +172,7 @@ def test_the_tilt_range_is_checked_against_the_data(table, run):
 @pytest.mark.parametrize("method", ["one-pass", "iterative"])
 def test_unlike_voxel_sizes_are_refused(table, run, method):
     put(table, {"rlnPixelSize": 14.0}, rows=[1])
+    put(table, {"rlnDeconvTomoName": "None"})  # another voxel size would need another deconvolution
     of_tables = {"one-pass": "tomograms.star", "iterative": "subtomo.star"}
     options = RUN[1:]
     if method == "iterative":
