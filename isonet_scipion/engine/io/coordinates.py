@@ -258,7 +258,20 @@ def _read(path: Path, unit: str | None, pixel_size: float | None, entries: Seque
         return [_model(path, None if len(entries) == 1 else path.stem, unit, pixel_size)]
     if path.suffix.lower() == ".tbl":
         return _dynamo(path, unit, pixel_size, entries)
+    if path.suffix.lower() != ".star":
+        _require_table(path)
     return _star(path, unit, pixel_size, entries)
+
+
+def _require_table(path: Path) -> None:
+    try:
+        find_table(path, [])
+    except EngineError as error:
+        raise EngineError(
+            str(path),
+            "it is none of the files of coordinates that are read",
+            "Give a STAR table, Dynamo's .tbl or an IMOD model .mod (IMOD's point2model makes one of a list x y z).",
+        ) from error
 
 
 def _model(path: Path, name: str | None, unit: str | None, pixel_size: float | None) -> Points:

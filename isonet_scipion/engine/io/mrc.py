@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import bz2
 import gzip
-import hashlib
 import io
 import logging
 import os
@@ -25,7 +24,8 @@ from mrcfile.mrcinterpreter import MrcInterpreter
 from isonet_scipion.engine.arrays import MASK, TOMOGRAM, Doubles, Floats, Mean, Reals, require_contrast
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.files import replacing, require_file
-from isonet_scipion.engine.io.ome_zarr import SUFFIX, is_store, open_store, store_bytes, stored_mark, write_store
+from isonet_scipion.engine.io.marks import HEADER_BYTES, MARK
+from isonet_scipion.engine.io.ome_zarr import SUFFIX, is_store, open_store, store_bytes, write_store
 
 log = logging.getLogger(__name__)
 VOXEL_SIZE_TOLERANCE = 0.01  # relative
@@ -37,13 +37,10 @@ IMOD_STAMP, STAMP, FLAGS = 1146047817, slice(40, 44), slice(44, 48)  # bytes of 
 SIGNED_BYTES = 1  # bit of IMOD's flags
 BYTE_PLANES = 24  # looked at where the header does not tell whether bytes have a sign
 CLEARLY = 10.0  # as many voxels near one end of the grey values as near the other
-HEADER_BYTES = 1024
 USUAL_AXES = (1, 2, 3)  # of columns, rows and sections: x, y, z
 EXTENDED_LENGTH = slice(92, 96)  # bytes of the header that tell the extended header's length
 _warnings_lock = threading.Lock()  # Python catches warnings for all threads at once
-MARK = b"isonet_scipion "  # how a label begins that tells by what a file was made
-MOST_LABELS, LABEL_BYTES = 10, 80  # of a header
-ORIGIN = b" of "  # between a mark and what a file was made of
+MOST_LABELS = 10  # of a header
 COMPRESSED = {".gz": gzip.open, ".bz2": bz2.open}
 
 
@@ -369,51 +366,6 @@ def volume_bytes(shape: tuple[int, ...], dtype: type = np.float32, suffix: str =
     if suffix == SUFFIX:
         return store_bytes(shape, dtype)
     return int(np.prod(shape, dtype=object)) * np.dtype(dtype).itemsize + HEADER_BYTES
-
-
-def mark_of(stage: str, table: str | os.PathLike[str], tomogram: str | os.PathLike[str]) -> bytes:
-    """A label that tells which command on which table made a file out of which tomogram."""
-    places = "\0".join(os.path.realpath(path) for path in (table, tomogram))
-    return MARK + f"{stage} {hashlib.sha256(os.fsencode(places)).hexdigest()[:32]}".encode()
-
-
-def is_marked(path: str | os.PathLike[str], mark: bytes) -> bool:
-    """Whether a file or store is one that was written with a mark; False where it can't be read."""
-    return _mark_in(path).startswith(mark)
-
-
-def made_by(path: str | os.PathLike[str]) -> str | None:
-    """The command that wrote a file or store, by its mark; None where it has none or can't be read."""
-    words = _mark_in(path).split()
-    return words[1].decode("ascii", "replace") if len(words) > 1 else None
-
-
-def origin_in(path: str | os.PathLike[str]) -> str | None:
-    """What `with_origin` told of a file; None where nothing is told or it can't be read."""
-    _, told, origin = _mark_in(path).partition(ORIGIN)
-    return origin.decode("ascii", "replace") if told else None
-
-
-def with_origin(mark: bytes, origin: str) -> bytes:
-    """A mark that tells as well what a file was made of, in at most 19 characters.
-
-    Examples
-    --------
-    >>> len(with_origin(mark_of("make_mask", "tomograms.star", "TS_01.mrc"), "0123456789ab-012345"))
-    80
-    """
-    return mark + ORIGIN + origin.encode("ascii")
-
-
-def _mark_in(path: str | os.PathLike[str]) -> bytes:
-    if is_store(path):
-        return stored_mark(path)
-    try:
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
-            _, found, told = file.read(HEADER_BYTES).partition(MARK)
-    except OSError:
-        return b""
-    return (found + told[: LABEL_BYTES - len(MARK)]).rstrip(b"\0 ") if found else b""
 
 
 @contextmanager

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from isonet_scipion.engine.arrays import release
+from isonet_scipion.engine.io.marks import mark_in
 from isonet_scipion.engine.sampling.even_boxes import sample_corners
 
 if TYPE_CHECKING:
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 
     from isonet_scipion.engine.io.mrc import Volume
 
+ORIGIN = b" of "  # between a mark and what a file was made of
 SIDE, BOXES = 32, 12  # voxels of the boxes that stand for a tomogram, and their number
 VOXEL_DIGITS, NUMBER_DIGITS = 12, 6  # as many as a header's label has room for
 
@@ -50,3 +53,21 @@ def numbers_digest(numbers: Iterable[float]) -> str:
     True
     """
     return hashlib.sha256(repr([float(number) for number in numbers]).encode()).hexdigest()[:NUMBER_DIGITS]
+
+
+def with_origin(mark: bytes, origin: str) -> bytes:
+    """A mark that tells as well what a file was made of, in at most 19 characters.
+
+    Examples
+    --------
+    >>> from isonet_scipion.engine.io.marks import mark_of
+    >>> len(with_origin(mark_of("make_mask", "tomograms.star", "TS_01.mrc"), "0123456789ab-012345"))
+    80
+    """
+    return mark + ORIGIN + origin.encode("ascii")
+
+
+def origin_in(path: str | os.PathLike[str]) -> str | None:
+    """What `with_origin` told of a file; None where nothing is told or it can't be read."""
+    _, told, origin = mark_in(path).partition(ORIGIN)
+    return origin.decode("ascii", "replace") if told else None

@@ -18,12 +18,12 @@ from isonet_scipion.engine.physics.contrast_check import contrast_warning
 from isonet_scipion.engine.physics.grey_scale import Shown, measure, measure_mean
 from isonet_scipion.engine.physics.halves_check import OPPOSITE, RESEMBLING, common, fault_of_halves, is_copy
 from isonet_scipion.engine.physics.radial_filter import PhaseFlip, deconvolve
-from isonet_scipion.engine.physics.tilt_check import power_by_angle, shown_range, tilt_warning
+from isonet_scipion.engine.physics.tilt_check import LEAST, power_by_angle, shown_range, tilt_warning
 from isonet_scipion.engine.sampling.even_boxes import sample_corners
 from isonet_scipion.engine.sampling.mask_values import Mask
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from isonet_scipion.engine.arrays import Reals
     from isonet_scipion.engine.conventions import Normalisation
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 AXES_SIDE, AXES_BOXES = 48, 16  # boxes in which a tomogram's axes are looked for: voxels on a side, and how many
-LEAST_TOLD = 24  # voxels on a side of boxes that tell a tilt range
 
 
 def border_of(volume: Volume) -> Border | None:
@@ -80,12 +79,14 @@ def require_axes(
     if warning:
         log.warning("%s: %s.", volume.path, warning)
     side, telling = min(cubes[0].shape), [cube for cube in cubes if _has_contrast(cube)]
-    if tilt is not None and side >= LEAST_TOLD and telling:
-        warn_of_tilts(volume.path, tilt, (cube[:side, :side, :side] for cube in telling))
+    if tilt is not None:
+        warn_of_tilts(volume.path, tilt, [cube[:side, :side, :side] for cube in telling])
 
 
-def warn_of_tilts(what: str, tilt: TiltRange, volumes: Iterable[Reals]) -> None:
+def warn_of_tilts(what: str, tilt: TiltRange, volumes: Sequence[Reals]) -> None:
     """Log a line about `what` where volumes, cubes of one size, show another tilt range than declared."""
+    if not volumes or len(volumes[0]) < LEAST:
+        return
     wrong = tilt_warning(tilt, shown_range(*power_by_angle(volumes)))
     if wrong:
         log.warning("%s: %s. Check tilt_min and tilt_max.", what, wrong)

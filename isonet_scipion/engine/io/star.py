@@ -155,7 +155,7 @@ def _no_table(path: str | os.PathLike[str], error: Exception) -> EngineError:
     return EngineError(
         str(path),
         f"it is not a STAR table ({error})",
-        "It needs a line data_, a line loop_, lines _label, and as many cells in each row as there are labels.",
+        "It needs a line data_ (not indented), a line loop_, lines _label, and as many cells in each row as labels.",
     )
 
 

@@ -11,20 +11,18 @@ from pathlib import Path
 from isonet_scipion.engine.conventions import CORRECTED, CTF_STATES, TILT_OPTIONS, TILT_RANGE
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.files import ATTEMPTS, ChangedMeanwhile, entry_of, file_state, require_kept
+from isonet_scipion.engine.io.marks import is_marked, mark_of
 from isonet_scipion.engine.io.mrc import (
     Volume,
     check_mask,
     check_unit,
-    is_marked,
-    mark_of,
     open_volume,
-    origin_in,
     require_voxel_size,
     warn_of_oddities,
     written_voxel_size,
 )
 from isonet_scipion.engine.io.number_formats import SCALE
-from isonet_scipion.engine.io.origin import numbers_digest, voxels_digest
+from isonet_scipion.engine.io.origin import numbers_digest, origin_in, voxels_digest
 from isonet_scipion.engine.io.star import (
     SUBTOMOGRAM_LABELS,
     Star,

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 BAND = (0.35, 0.8)  # fractions of Nyquist that are looked at: further in, a small box blurs the wedge's edge
 BIN = 3.0  # degrees
 EMPTY = 0.25  # an angle with less power than this share of the strong ones' is not measured
+LEAST = 24  # voxels on a side of boxes that tell a range
 TOLERANCE = 10.0  # degrees within which two ranges count as the same
 
 

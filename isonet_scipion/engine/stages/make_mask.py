@@ -11,8 +11,8 @@ import numpy as np
 from isonet_scipion.engine.command import Command, value_of
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.imod_model import read_boundary
-from isonet_scipion.engine.io.mrc import Volume, naming, open_volume, volume_bytes, with_origin, write_volume
-from isonet_scipion.engine.io.origin import voxels_digest
+from isonet_scipion.engine.io.mrc import Volume, naming, open_volume, volume_bytes, write_volume
+from isonet_scipion.engine.io.origin import voxels_digest, with_origin
 from isonet_scipion.engine.io.shown import border_of, require_axes
 from isonet_scipion.engine.io.tomogram_table import TomogramEntry, TomogramTable, warn_of_kinds
 from isonet_scipion.engine.physics.borders import find_border

@@ -12,12 +12,12 @@ from isonet_scipion.engine.command import Command, value_of
 from isonet_scipion.engine.conventions import CORRECTED, SUBTOMOGRAMS, TILT_OPTIONS, TILT_RANGE
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.files import require_kept
+from isonet_scipion.engine.io.marks import made_by
 from isonet_scipion.engine.io.mrc import (
     UNSET_SIZE,
     Volume,
     check_mask,
     check_unit,
-    made_by,
     open_volume,
     require_voxel_size,
     volume_bytes,

@@ -146,7 +146,7 @@ def _iterative(subtomo_star: str, settings: IterativeSettings, seed: int) -> Run
         refuse_axes(own[0].path, shown_axes(one.normalised() for one in own), settings.check_axes)
     for tilt in dict.fromkeys(subtomogram.tilt for subtomogram in subtomograms):
         alike = [subtomogram for subtomogram in subtomograms if subtomogram.tilt == tilt]
-        warn_of_tilts(f"{alike[0].path} and others", tilt, (one.normalised() for one in alike[:TILT_SAMPLE]))
+        warn_of_tilts(f"{alike[0].path} and others", tilt, [one.normalised() for one in alike[:TILT_SAMPLE]])
     voxel_sizes = [subtomogram.voxel_size for subtomogram in subtomograms]
     _require_one_voxel_size(subtomo_star, voxel_sizes)
     devices = _devices(settings)

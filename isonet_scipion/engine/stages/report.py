@@ -13,7 +13,8 @@ from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.confidence_file import confidence_path, read_calibration, write_confidence
 from isonet_scipion.engine.io.ctf_aware import ctf_in_words, known_transfer, takes_deconvolved
 from isonet_scipion.engine.io.files import content_digest
-from isonet_scipion.engine.io.mrc import Volume, made_by, open_volume
+from isonet_scipion.engine.io.marks import made_by
+from isonet_scipion.engine.io.mrc import Volume, open_volume
 from isonet_scipion.engine.io.number_formats import grey_values
 from isonet_scipion.engine.io.report_file import report_path, write_report
 from isonet_scipion.engine.io.shown import Seen, border_of, open_mask, require_halves, see

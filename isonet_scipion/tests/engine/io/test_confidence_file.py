@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from isonet_scipion.engine.io.confidence_file import confidence_path, read_calibration, write_confidence
-from isonet_scipion.engine.io.mrc import is_marked, mark_of, open_volume, write_volume
+from isonet_scipion.engine.io.marks import is_marked, mark_of
+from isonet_scipion.engine.io.mrc import open_volume, write_volume
 from isonet_scipion.engine.measure.confidence import Confidence
 from isonet_scipion.engine.physics.borders import find_border
 

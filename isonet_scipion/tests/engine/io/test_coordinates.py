@@ -101,6 +101,15 @@ def test_dynamos_table(tomograms, run):
     assert status == 1 and "short.tbl: it is not a table of Dynamo" in log
 
 
+def test_a_plain_list_is_refused_with_what_is_read(tomograms, run):
+    (tomograms / "list.txt").write_text("10 20 5\n11 21 6\n")
+    status, log = run(*EXTRACT, "list.txt")
+    assert status == 1 and "list.txt: it is none of the files of coordinates that are read" in log, log
+    assert "a STAR table, Dynamo's .tbl or an IMOD model .mod" in log
+    (tomograms / "table.txt").write_text(particles(lambda p: p))
+    assert run(*EXTRACT, "table.txt")[0] == 0 and found() == PLACES
+
+
 def test_imods_models_also_of_another_binning(tomograms, run):
     folder = tomograms / "models"
     folder.mkdir()

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from isonet_scipion.engine.io.mrc import made_by, open_volume, origin_in, write_volume
-from isonet_scipion.engine.io.origin import numbers_digest, voxels_digest
+from isonet_scipion.engine.io.marks import made_by
+from isonet_scipion.engine.io.mrc import open_volume, write_volume
+from isonet_scipion.engine.io.origin import numbers_digest, origin_in, voxels_digest
 from isonet_scipion.engine.io.star import read_star, write_star
 from isonet_scipion.tests.engine.conftest import make_tomogram
 

@@ -1,0 +1,53 @@
+"""Marks: what tells, in the header of a file or store, which command made it of what."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+
+from isonet_scipion.engine.io.ome_zarr import is_store, stored_mark
+
+MARK = b"isonet_scipion "  # how a label begins that is one
+HEADER_BYTES, LABEL_BYTES = 1024, 80  # of an MRC file
+
+
+def mark_of(stage: str, table: str | os.PathLike[str], tomogram: str | os.PathLike[str]) -> bytes:
+    """A label that tells which command on which table made a file out of which tomogram."""
+    places = "\0".join(os.path.realpath(path) for path in (table, tomogram))
+    return MARK + f"{stage} {hashlib.sha256(os.fsencode(places)).hexdigest()[:32]}".encode()
+
+
+def is_marked(path: str | os.PathLike[str], mark: bytes) -> bool:
+    """Whether a file or store is one that was written with a mark; False where it can't be read.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from isonet_scipion.engine.io.mrc import write_volume
+    >>> mark, other = (mark_of(stage, "tomograms.star", "TS_01.mrc") for stage in ("make_mask", "deconv"))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     mask = f"{folder}/TS_01_mask.mrc"
+    ...     write_volume(mask, np.ones((2, 3, 4), np.int8), 10.0, mark=mark)
+    ...     print(is_marked(mask, mark), is_marked(mask, other), made_by(mask))
+    True False make_mask
+    """
+    return mark_in(path).startswith(mark)
+
+
+def made_by(path: str | os.PathLike[str]) -> str | None:
+    """The command that wrote a file or store, by its mark; None where it has none or can't be read."""
+    words = mark_in(path).split()
+    return words[1].decode("ascii", "replace") if len(words) > 1 else None
+
+
+def mark_in(path: str | os.PathLike[str]) -> bytes:
+    """The mark of a file or store with what follows it; empty where it has none or can't be read."""
+    if is_store(path):
+        return stored_mark(path)
+    try:
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+            _, found, told = file.read(HEADER_BYTES).partition(MARK)
+    except OSError:
+        return b""
+    return (found + told[: LABEL_BYTES - len(MARK)]).rstrip(b"\0 ") if found else b""
