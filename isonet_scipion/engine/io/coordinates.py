@@ -313,10 +313,11 @@ def _star(path: Path, unit: str | None, pixel_size: float | None, entries: Seque
         raise EngineError(str(path), f"it has no columns {columns}", "Give a table of coordinates.")
     table.require(labels)
     label = next((name for name in ("rlnTomoName", "rlnMicrographName") if name in table.labels), None)
+    in_pixels = unit == PIXELS or (unit is None and labels != CENTRED_COORDINATES)
     sizes = _PixelSizes(path)
     groups: dict[tuple[str | None, float | None], list[list[float]]] = defaultdict(list)
     for row in table.rows:
-        size = pixel_size or sizes.of(table, row)
+        size = pixel_size or (sizes.of(table, row) if in_pixels else None)
         groups[(row[label] if label else None, size)].append([table.number(row, axis) for axis in labels])
     everything = np.concatenate([np.array(group) for group in groups.values()])
     points = []
@@ -359,6 +360,7 @@ class _PixelSizes:
     def __init__(self, path: Path) -> None:
         label = "rlnTomoTiltSeriesPixelSize"
         optics = find_table(path, ["rlnOpticsGroup", label])
+        self._path = path
         self._by_group = {}
         if optics is not None and "rlnCoordinateX" not in optics.labels:
             self._by_group = {row["rlnOpticsGroup"]: optics.number(row, label) for row in optics.rows}
@@ -370,6 +372,16 @@ class _PixelSizes:
                 return table.number(row, label)
         if (group := row.get("rlnOpticsGroup")) in self._by_group:
             return self._by_group[group]
+        if self._by_group and group is None:
+            return self._of_all_groups()
         if table.text(row, "rlnDetectorPixelSize"):  # in um on the detector, or in A with a magnification of 10000
             return table.number(row, "rlnDetectorPixelSize") * 1e4 / table.number(row, "rlnMagnification", 1e4)
         return None
+
+    def _of_all_groups(self) -> float:
+        sizes = sorted(set(self._by_group.values()))
+        if len(sizes) > 1:
+            told = ", ".join(f"{size:g}" for size in sizes)
+            why = f"its optics groups have pixels of {told} A, and no column rlnOpticsGroup says which are whose"
+            raise EngineError(str(self._path), why, "Add that column, or give --coordinates_pixel_size.")
+        return sizes[0]

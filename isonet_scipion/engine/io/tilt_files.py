@@ -157,7 +157,15 @@ def _begins(name: str, beginning: str) -> bool:
 
 
 def _column(path: Path) -> TiltSeries:
-    return TiltSeries(np.loadtxt(path, ndmin=2, usecols=0).ravel())
+    """The first column; of CTFFIND's files, AreTomo's _CTF.txt and lists of an order it counts the images."""
+    angles = np.loadtxt(path, ndmin=2, usecols=0).ravel()
+    if len(angles) > 1 and angles[0] in (0, 1) and (np.diff(angles) == 1).all():
+        raise EngineError(
+            str(path),
+            f"its first column counts the images ({angles[0]:g} to {angles[-1]:g}): these are no tilt angles",
+            "Give a file of tilt angles, such as IMOD's .tlt, or --tilt_min and --tilt_max.",
+        )
+    return TiltSeries(angles)
 
 
 def _tlt(path: Path) -> TiltSeries:
@@ -222,6 +230,9 @@ def _star(path: Path) -> TiltSeries:
     if label is None:
         raise EngineError(str(path), "it has no column _rlnTomoYTilt or _rlnTomoNominalStageTiltAngle", "Check it.")
     angles = signs[label] * np.array([table.number(row, label) for row in table.rows])
+    shift = max((abs(table.number(row, "rlnPhaseShift", 0)) for row in table.rows), default=0)
+    if shift > 180 * LEAST_SHIFT:
+        log.warning("%s: its phase plate (phase shift %g degrees) is not modelled", path, shift)
     if not len(angles) or not {"rlnDefocusU", "rlnDefocusV"} <= set(table.labels):
         return TiltSeries(angles)
     row = table.rows[_lowest(angles, np.ones(len(angles), bool))]

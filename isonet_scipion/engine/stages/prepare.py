@@ -127,7 +127,9 @@ def _with_tilt_files(tomograms: list[KnownTomogram], folder: str | None) -> list
     found = []
     for tomogram, file in zip(tomograms, find_tilt_files(folder, [tomogram.name for tomogram in tomograms])):
         series = read_tilt_file(file)
-        found.append(replace(tomogram, tilt=series.tilt, defocus=series.defocus or tomogram.defocus))
+        optics = tuple({**dict(tomogram.optics), **dict(series.optics)}.items())
+        defocus = series.defocus or tomogram.defocus
+        found.append(replace(tomogram, tilt=series.tilt, defocus=defocus, optics=optics))
         log.info("%s: %d tilts, %g..%g degrees, by %s", tomogram.name, len(series.angles), *astuple(series.tilt), file)
     return found
 

@@ -57,6 +57,7 @@ SIDES = np.array(SHAPE[::-1], float)
 TABLES = {
     "voxels": (particles(lambda p: p), (), "voxels of the tomogram"),
     "relion4": (optics(2.5) + particles(lambda p: 4 * p, extra="1"), (), "pixels of 2.5 A"),
+    "relion4_one_group": (optics(2.5) + particles(lambda p: 4 * p), (), "pixels of 2.5 A"),
     "relion5": (optics(2.5) + particles(centred, CENTRED, extra="1"), (), "A from the tomogram's centre"),
     "warp": (particles(lambda p: p / SIDES, name="{}.tomostar"), (), "fractions"),
     "warp_pixels": (
@@ -85,6 +86,17 @@ def test_tables_by_their_unit(tomograms, run, kind):
     status, log = run(*EXTRACT, "c.star", *options)
     assert status == 0 and f"c.star: coordinates are taken as {said}" in log, log
     assert found() == PLACES
+
+
+def test_pixels_of_several_optics_groups_are_not_guessed(tomograms, run):
+    groups = optics(2.5) + "2 b 1.35\n"
+    (tomograms / "c.star").write_text(groups + particles(lambda p: 4 * p))
+    status, log = run(*EXTRACT, "c.star")
+    assert status == 1 and "c.star: its optics groups have pixels of 1.35, 2.5 A, and no column rlnOptics" in log, log
+    status, log = run(*EXTRACT, "c.star", "--coordinates_pixel_size=2.5")
+    assert status == 0 and found() == PLACES, log
+    (tomograms / "c.star").write_text(groups + particles(centred, CENTRED))  # in A
+    assert run(*EXTRACT, "c.star")[0] == 0 and found() == PLACES
 
 
 def test_dynamos_table(tomograms, run):

@@ -239,14 +239,14 @@ def test_tilt_files_and_halves_by_their_tilt_series(run, tmp_path):
     volume(tmp_path / "even" / "TS_1_EVN_Vol.mrc", 1)
     volume(tmp_path / "odd" / "TS_1_ODD_Vol.mrc", 2)
     (tmp_path / "tilts").mkdir()
-    (tmp_path / "tilts" / "TS_1.xml").write_text(XML)
+    (tmp_path / "tilts" / "TS_1.xml").write_text(XML.replace("<CTF>", '<CTF><Param Name="Voltage" Value="200" />'))
     options = ("--even_folder=even", "--odd_folder=odd", "--tilt_files=tilts")
     status, log = run("prepare_star", "set", *options)
     assert status == 0, log
     table = read_star("tomograms.star")
     row = table.rows[0]
-    numbers = [table.number(row, f"rln{label}") for label in ("Defocus", "TiltMin", "TiltMax")]
-    assert numbers == pytest.approx([32000, -60, 40.01])
+    numbers = [table.number(row, f"rln{label}") for label in ("Defocus", "TiltMin", "TiltMax", "Voltage")]
+    assert numbers == pytest.approx([32000, -60, 40.01, 200])
     assert row["rlnTomoReconstructedTomogramHalf2"] == "odd/TS_1_ODD_Vol.mrc"
     assert "4 tilts, -60..40.01 degrees, by tilts/TS_1.xml" in log
     volume(tmp_path / "set" / "TS_2_Vol.mrc")

@@ -111,6 +111,8 @@ def test_each_kind_of_tilt_file(tmp_path, name, text, tilts, defocus):
         ("a.star", "data_\nloop_\n_rlnA\n1\n", "has no column _rlnTomoYTilt"),
         ("a.tlt", "-1.047\n0\n1.047\n", "-1.047..1.047 degrees is too narrow for a tilt series; it looks like radians"),
         ("a.rawtlt", "50\n51\n55\n", "50..55 degrees is too narrow"),
+        ("a.txt", "# ctffind\n" + "".join(f"{n}.0 30000 29000\n" for n in range(1, 42)), r"counts the images \(1 to 41"),
+        ("a.rawtlt", "0\n1\n2\n3\n", r"counts the images \(0 to 3"),
         ("a.tlt", "nan\n1\n2\n", "not those of a tilt series"),
     ],
 )
@@ -174,6 +176,15 @@ def test_aretomos_defoci_are_no_tilts(tmp_path):
         find_tilt_file(str(tmp_path), "TS_1")
     (tmp_path / "TS_1_TLT.txt").write_text("-60\n0\n60\n")
     assert find_tilt_file(str(tmp_path), "TS_1").name == "TS_1_TLT.txt"
+
+
+def test_a_phase_plate_in_relions_table_is_told(tmp_path, caplog):
+    shifted = RELION.replace("_rlnTomoNominalDefocus", "_rlnPhaseShift")
+    for text, told in ((RELION, False), (shifted, False), (shifted.replace("-4.0", "92.0"), True)):
+        caplog.clear()
+        (tmp_path / "TS_1.star").write_text(text)
+        read_tilt_file(tmp_path / "TS_1.star")
+        assert ("TS_1.star: its phase plate (phase shift 92 degrees) is not modelled" in caplog.text) == told
 
 
 def test_names_of_tilt_series():
