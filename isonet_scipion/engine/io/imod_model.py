@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import struct
-from typing import TYPE_CHECKING, BinaryIO, ClassVar
+from typing import TYPE_CHECKING, BinaryIO, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -18,14 +19,26 @@ if TYPE_CHECKING:
 
     from isonet_scipion.engine.arrays import Doubles
 
+log = logging.getLogger(__name__)
 REMEDY = "Draw it on this tomogram with 3dmod and save the model again."
 
 
-class _Strict:
-    """A file that raises at its end: imodmodel would read on for ever, or prepare for billions of points."""
+class _Object(NamedTuple):
+    """One object of a model."""
 
-    # bytes of each of the numbers that a chunk's header begins with: points, vertices, indices
-    _COUNTS: ClassVar = {b"CONT": (12,), b"MESH": (12, 4)}
+    is_scattered: bool
+    is_open: bool
+    contours: list[Doubles]  # as of `read_contours`; none is empty
+
+
+class _Strict:
+    """A file that raises at its end: imodmodel would read on for ever, or prepare for billions of points.
+
+    Meshes are passed over: they add nothing to the contours, and imodmodel knows one kind of them alone.
+    """
+
+    # bytes of each of the numbers that a chunk's header begins with: points
+    _COUNTS: ClassVar = {b"CONT": (12,)}
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -33,10 +46,15 @@ class _Strict:
         self._chunk = b""
 
     def read(self, size: int) -> bytes:
-        if not 0 <= size <= self._left:
-            raise EOFError("it ends too early")
-        data = self._file.read(size)
-        self._left -= size
+        """As a file's; what stands for a chunk's name is never that of a mesh."""
+        data = self._read(size)
+        while size == 4 and data in (b"MESH", b"MEST"):
+            if data == b"MESH":
+                vertices, indices, _, _ = struct.unpack(">iiii", self._read(16))
+                self._read(12 * vertices + 4 * indices)
+            else:
+                self._read(int.from_bytes(self._read(4), "big"))
+            data = self._read(size)
         counts = [int.from_bytes(data[4 * i : 4 * i + 4], "big", signed=True) for i in range(len(data) // 4)]
         for count, item in zip(counts, self._COUNTS.get(self._chunk, ())):
             if not 0 <= item * count <= self._left:
@@ -44,9 +62,19 @@ class _Strict:
         self._chunk = data if size == 4 else b""
         return data
 
+    def _read(self, size: int) -> bytes:
+        if not 0 <= size <= self._left:
+            raise EOFError("it ends too early")
+        data = self._file.read(size)
+        self._left -= size
+        return data
+
 
 def read_boundary(path: str | Path, shape: tuple[int, ...]) -> Boundary:
     """Read the contours of a model around the sample.
+
+    Points of scattered objects, such as marked particles or beads, surround nothing where other objects do: they are
+    left out then, and open contours are closed; both is logged.
 
     Parameters
     ----------
@@ -60,12 +88,21 @@ def read_boundary(path: str | Path, shape: tuple[int, ...]) -> Boundary:
     EngineError
         As of `read_contours`, or if it was drawn on a volume of another shape.
     """
-    drawn_on, contours = read_contours(path)
+    drawn_on, objects = _read_objects(path)
     if drawn_on and drawn_on != tuple(shape):
         raise EngineError(
             str(path), f"it was drawn on a volume of {drawn_on} voxels (z, y, x), not {tuple(shape)}", REMEDY
         )
-    return Boundary(str(path), contours)
+    drawn, scattered = ([item for item in objects if item.is_scattered == kind] for kind in (False, True))
+    if drawn and scattered:
+        log.warning(
+            "%s: the points of its scattered objects (%d) are left out, as they are no corners of a boundary.",
+            path, sum(len(points) for item in scattered for points in item.contours),
+        )  # fmt: skip
+    lines = sum(len(points) > 2 for item in drawn if item.is_open for points in item.contours)
+    if lines:
+        log.warning("%s: its open contours (%d) are taken as closed ones.", path, lines)
+    return Boundary(str(path), _contours(drawn or scattered))
 
 
 def read_contours(path: str | Path) -> tuple[tuple[int, int, int] | None, tuple[Doubles, ...]]:
@@ -88,6 +125,16 @@ def read_contours(path: str | Path) -> tuple[tuple[int, int, int] | None, tuple[
     EngineError
         If the file is missing, no IMOD model or cut short, has no points, or was saved on a flipped volume.
     """
+    drawn_on, objects = _read_objects(path)
+    return drawn_on, _contours(objects)
+
+
+def _contours(objects: list[_Object]) -> tuple[Doubles, ...]:
+    return tuple(points for item in objects for points in item.contours)
+
+
+def _read_objects(path: str | Path) -> tuple[tuple[int, int, int] | None, list[_Object]]:
+    """As `read_contours`, by the objects that have points."""
     from imodmodel.parsers import parse_model  # brings pandas: slow to import
 
     try:
@@ -110,8 +157,12 @@ def read_contours(path: str | Path) -> tuple[tuple[int, int, int] | None, tuple[
     drawn_on = (model.header.zmax, model.header.ymax, model.header.xmax)
     if not all(np.isfinite(contour.points).all() for item in model.objects for contour in item.contours):
         raise EngineError(str(path), "it has points that are not numbers", REMEDY)
-    contours = tuple(contour.points for item in model.objects for contour in item.contours if len(contour.points))
-    if not contours:
+    objects = [
+        _Object(flags.scattered, flags.open, [contour.points for contour in item.contours if len(contour.points)])
+        for item, flags in ((item, item.header.flags) for item in model.objects)
+    ]
+    objects = [item for item in objects if item.contours]
+    if not objects:
         raise EngineError(str(path), "it has no contours", REMEDY)
     # programs that do not know the volume write zeros
-    return drawn_on if all(drawn_on) else None, contours
+    return drawn_on if all(drawn_on) else None, objects

@@ -33,8 +33,9 @@ VOXEL_SIZES = (0.01, 10_000.0)  # A; what is possible
 NANOMETRES = 2.0  # a tomogram's voxel size below this is one in nm, unless its header has it too
 UNSET_SIZE = 1.0  # voxel size in A that programs write who do not know it
 SAME_UNIT = 0.02  # relative difference up to which two sizes are the same, or ten times each other
+MRC2014 = 20140  # the first version of the format that has a number
 IMOD_STAMP, STAMP, FLAGS = 1146047817, slice(40, 44), slice(44, 48)  # bytes of extra2
-SIGNED_BYTES = 1  # bit of IMOD's flags
+SIGNED_BYTES, STANDARD_ORIGIN = 1, 4  # bits of IMOD's flags
 BYTE_PLANES = 24  # looked at where the header does not tell whether bytes have a sign
 CLEARLY = 10.0  # as many voxels near one end of the grey values as near the other
 USUAL_AXES = (1, 2, 3)  # of columns, rows and sections: x, y, z
@@ -57,6 +58,7 @@ class Volume:
     path: str
     oddities: tuple[str, ...] = ()  # what breaks the format's rules but does not matter
     assumed: str | None = None  # about what its voxels mean, where the header does not tell
+    old_origin: bool = False  # whether IMOD takes the origin with its old sign, against that of MRC2014
 
     @cached_property
     def data(self) -> Reals:
@@ -127,7 +129,21 @@ def open_volume(path: str | os.PathLike[str]) -> Volume:
         str(path),
         (*dict.fromkeys(str(warning.message) for warning in odd), *odd_axes),
         assumed,
+        _has_old_origin(header),
     )
+
+
+def _has_old_origin(header: Any) -> bool:
+    """Whether IMOD takes a header's origin as it stands: it turns the sign of files of MRC2014, and of flagged ones."""
+    stamp, flags = _imod_marks(header)
+    return int(header.nversion) < MRC2014 and not (stamp == IMOD_STAMP and flags & STANDARD_ORIGIN)
+
+
+def _imod_marks(header: Any) -> tuple[int, int]:
+    """The numbers in the places of IMOD's stamp and flags."""
+    extra = bytes(header.extra2)
+    stamp, flags = (int(np.frombuffer(extra[part], header.nx.dtype)[0]) for part in (STAMP, FLAGS))
+    return stamp, flags
 
 
 def _open_zarr(path: str | os.PathLike[str]) -> Volume:
@@ -188,8 +204,7 @@ def _unsigned_bytes(header: Any, data: Reals) -> tuple[bool, str | None]:
 
     The format gives them one, but IMOD wrote none for many years, and marks both since; other programs differ.
     """
-    extra = bytes(header.extra2)
-    stamp, flags = (int(np.frombuffer(extra[part], header.nx.dtype)[0]) for part in (STAMP, FLAGS))
+    stamp, flags = _imod_marks(header)
     if stamp == IMOD_STAMP:
         return not flags & SIGNED_BYTES, None
     low, high = float(header.dmin), float(header.dmax)
@@ -414,6 +429,8 @@ def writing_volume(
         mrc.voxel_size = voxel_size
         if like is not None:
             mrc.header.origin = like.origin
+            if like.old_origin and any(like.origin):
+                mrc.header.nversion = 0  # so that IMOD takes its sign as it took that of `like`
             mrc.header.nxstart, mrc.header.nystart, mrc.header.nzstart = like.start
         labels = like.labels if like else [bytes(label) for label in mrc.header.label[: int(mrc.header.nlabl)]]
         labels = [label for label in labels if not label.startswith(MARK)]

@@ -138,6 +138,26 @@ def grey_bytes(centre):
     return np.clip(values, 0, 255)
 
 
+def imods_origin(path):
+    """As IMOD reads it: its sign is turned in files of MRC2014, and in IMOD's own with this flag."""
+    with mrcfile.open(path) as mrc:
+        stamp, flags = np.frombuffer(bytes(mrc.header.extra2)[40:48], "<i4")
+        turned = mrc.header.nversion >= 20140 or (stamp == IMOD_STAMP and flags & 4)
+        return tuple((-1 if turned else 1) * float(value) for value in mrc.header.origin.tolist())
+
+
+@pytest.mark.parametrize(("version", "flags"), [(0, 0), (0, 1), (0, 5), (0, None), (20140, 5), (20140, None)])
+def test_imod_reads_the_same_origin_from_what_is_written(tmp_path, version, flags):
+    byte_file(tmp_path / "v.mrc", grey_bytes(128), flags)
+    with mrcfile.open(tmp_path / "v.mrc", "r+") as mrc:
+        mrc.header.nversion, mrc.header.origin = version, (12.5, -30, 7)
+    volume = open_volume(tmp_path / "v.mrc")
+    for dtype in (np.float32, np.int8):
+        write_volume(tmp_path / "out.mrc", np.zeros((2, 3, 4), dtype), 10.0, volume)
+        assert imods_origin(tmp_path / "out.mrc") == imods_origin(tmp_path / "v.mrc")
+        assert open_volume(tmp_path / "out.mrc").origin == volume.origin  # as all others read it
+
+
 @pytest.mark.parametrize(
     ("header", "assumed"),
     [

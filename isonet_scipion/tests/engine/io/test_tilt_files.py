@@ -111,7 +111,11 @@ def test_each_kind_of_tilt_file(tmp_path, name, text, tilts, defocus):
         ("a.star", "data_\nloop_\n_rlnA\n1\n", "has no column _rlnTomoYTilt"),
         ("a.tlt", "-1.047\n0\n1.047\n", "-1.047..1.047 degrees is too narrow for a tilt series; it looks like radians"),
         ("a.rawtlt", "50\n51\n55\n", "50..55 degrees is too narrow"),
-        ("a.txt", "# ctffind\n" + "".join(f"{n}.0 30000 29000\n" for n in range(1, 42)), r"counts the images \(1 to 41"),
+        (
+            "a.txt",
+            "# ctffind\n" + "".join(f"{n}.0 3e4 2e4\n" for n in range(1, 42)),
+            r"counts the images \(1 to 41",
+        ),
         ("a.rawtlt", "0\n1\n2\n3\n", r"counts the images \(0 to 3"),
         ("a.tlt", "nan\n1\n2\n", "not those of a tilt series"),
     ],
