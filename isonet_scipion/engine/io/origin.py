@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from isonet_scipion.engine.arrays import release
-from isonet_scipion.engine.io.marks import mark_in
+from isonet_scipion.engine.io.marks import made_by, mark_in
 from isonet_scipion.engine.sampling.even_boxes import sample_corners
 
 if TYPE_CHECKING:
@@ -65,6 +65,12 @@ def with_origin(mark: bytes, origin: str) -> bytes:
     80
     """
     return mark + ORIGIN + origin.encode("ascii")
+
+
+def first_maker(path: str | os.PathLike[str]) -> str | None:
+    """The command that made a file, or what it was rescaled from; None where it is of other programs."""
+    maker = made_by(path)
+    return origin_in(path) if maker == "resize" else maker
 
 
 def origin_in(path: str | os.PathLike[str]) -> str | None:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from isonet_scipion.engine.arrays import size_in_words
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.mrc import same_voxel_size
 from isonet_scipion.engine.io.ome_zarr import is_store
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 BLOCK = "global"
 NAME = "rlnTomoName"
 DENOISED = "rlnTomoReconstructedTomogramDenoised"
+SIZES = tuple(f"rlnTomoSize{axis}" for axis in "XYZ")  # in pixels of the tilt series
+ROUNDED = 2  # voxels by which a side may differ: programs round to whole, or even, numbers
 TILT_SERIES_PIXEL, BINNING = "rlnTomoTiltSeriesPixelSize", "rlnTomoTomogramBinning"
 
 
@@ -49,7 +52,6 @@ def from_scratch(
     for entry, shape in zip(entries, shapes):
         pixel_size = tilt_series_pixel_size or entry.voxel_size
         binning = entry.voxel_size / pixel_size
-        depth, height, width = shape
         optics = entry.optics()
         values = {
             NAME: entry.name,
@@ -59,9 +61,7 @@ def from_scratch(
             "rlnMicrographOriginalPixelSize": float(pixel_size),
             TILT_SERIES_PIXEL: float(pixel_size),
             BINNING: float(binning),
-            "rlnTomoSizeX": round(width * binning),
-            "rlnTomoSizeY": round(height * binning),
-            "rlnTomoSizeZ": round(depth * binning),
+            **{label: round(side * binning) for label, side in zip(SIZES, shape[::-1])},
             "rlnTomoReconstructedTomogram": _readable(entry.path),
         }
         if some_corrected:
@@ -73,7 +73,7 @@ def from_scratch(
     return table
 
 
-def with_denoised(table: Star, entries: Sequence[TomogramEntry]) -> Star:
+def with_denoised(table: Star, entries: Sequence[TomogramEntry], shapes: Sequence[tuple[int, ...]]) -> Star:
     """RELION's table with the corrected tomograms added as the denoised ones.
 
     Parameters
@@ -82,11 +82,13 @@ def with_denoised(table: Star, entries: Sequence[TomogramEntry]) -> Star:
         RELION's tomograms.star.
     entries : sequence of TomogramEntry
         The corrected ones among them are matched by rlnTomoName.
+    shapes : sequence of tuple
+        Of the tomograms, (z, y, x).
 
     Raises
     ------
     EngineError
-        If the table has no names, or not that of a corrected tomogram.
+        If the table has no names, or not that of a corrected tomogram, or that has other voxels or another size there.
     """
     table.require([NAME])
     rows = {row[NAME]: row for row in table.rows}
@@ -95,9 +97,9 @@ def with_denoised(table: Star, entries: Sequence[TomogramEntry]) -> Star:
     if missing or not corrected:
         why = f"it has no {NAME} {', '.join(missing)}" if missing else "no tomogram is corrected yet"
         raise EngineError(table.path, why, "Run predict, and name the tomograms (rlnTomoName) as RELION does.")
-    for entry in entries:
+    for entry, shape in zip(entries, shapes):
         if entry.name in corrected:
-            _require_size(table, rows[entry.name], entry)
+            _require_size(table, rows[entry.name], entry, shape)
     # rows of other tomograms keep what they have, else their reconstruction
     for row in table.rows:
         kept = table.text(row, DENOISED) or row.get("rlnTomoReconstructedTomogram", "None")
@@ -106,8 +108,8 @@ def with_denoised(table: Star, entries: Sequence[TomogramEntry]) -> Star:
     return table
 
 
-def _require_size(table: Star, row: dict[str, str], entry: TomogramEntry) -> None:
-    """Raise an EngineError if a tomogram has other voxels than RELION's table says of it."""
+def _require_size(table: Star, row: dict[str, str], entry: TomogramEntry, shape: tuple[int, ...]) -> None:
+    """Raise an EngineError if a tomogram has other voxels, or more or fewer, than RELION's table says of it."""
     if None in (table.text(row, label) for label in (TILT_SERIES_PIXEL, BINNING)):
         return
     expected = table.number(row, TILT_SERIES_PIXEL) * table.number(row, BINNING)
@@ -117,6 +119,16 @@ def _require_size(table: Star, row: dict[str, str], entry: TomogramEntry) -> Non
             f"{row[NAME]} has voxels of {expected:.2f} A there, the corrected tomogram of {entry.voxel_size:.2f} A: "
             "RELION would scale coordinates picked in it wrongly",
             f"Bring the corrected tomogram to {expected:.4g} A (resize), or leave out --relion_star.",
+        )
+    if None in (table.text(row, label) for label in SIZES):
+        return
+    sides = [table.number(row, label) / table.number(row, BINNING) for label in SIZES]
+    if max(abs(side - own) for side, own in zip(sides, shape[::-1])) > ROUNDED:
+        raise EngineError(
+            table.path,
+            f"{row[NAME]} has {' x '.join(f'{side:g}' for side in sides)} voxels there (x, y, z), the corrected "
+            f"tomogram {size_in_words(shape)}: RELION would take coordinates picked in it, from its centre, for others",
+            "Correct RELION's own tomogram, uncropped, or leave out --relion_star.",
         )
 
 

@@ -33,7 +33,8 @@ DEFOCI = "_CTF.txt"  # how AreTomo's files of defoci end, whose first column cou
 LEAST_SHIFT = 0.05  # pi; less is no phase plate's
 # what programs add to the name of a tilt series: voxel size, binning, kind of volume, kind of file
 ADDED = re.compile(
-    r"^rec_|(_\d+(\.\d+)?Apx|_bin\d+|\.(mrc|mrcs|rec|st|ali|tomostar|eer|tif|tiff)|_(TLT|Vol|rec|full))$", re.IGNORECASE
+    r"^rec_|(_\d+(\.\d+)?Apx|_bin\d+|\.(mrc|mrcs|rec|st|ali|tomostar|eer|tif|tiff)|_(TLT|Vol|rec|full|st|fid|ali))$",
+    re.IGNORECASE,
 )
 HALF = "(EVN|even|odd|half[12])"
 HALVES = re.compile(rf"[_.-]{HALF}(?=[_.-]|$)|^{HALF}[_.-]", re.IGNORECASE)

@@ -11,7 +11,7 @@ from pathlib import Path
 from isonet_scipion.engine.conventions import CORRECTED, CTF_STATES, TILT_OPTIONS, TILT_RANGE
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.files import ATTEMPTS, ChangedMeanwhile, entry_of, file_state, require_kept
-from isonet_scipion.engine.io.marks import is_marked, mark_of
+from isonet_scipion.engine.io.marks import is_marked, made_by, mark_of
 from isonet_scipion.engine.io.mrc import (
     Volume,
     check_mask,
@@ -232,7 +232,7 @@ class TomogramEntry:
 
     def _require_current(self) -> None:
         told = origin_in(self.source_path)
-        if told is None or self.source_path == self.path:
+        if told is None or self.source_path == self.path or made_by(self.source_path) != "deconv":
             return
         voxels, _, ctf = told.partition("-")
         if os.path.exists(self.path) and voxels_digest(open_volume(self.path)) != voxels:

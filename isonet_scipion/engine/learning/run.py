@@ -272,9 +272,8 @@ class Run(Generic[Batches]):
         if agreement is not None:
             self.state.start_correlation = agreement.correlation
         if self.model_path(before).resolve() != self.start_model.resolve():
-            # a copy has seen of this sample what its original has
-            simulated = read_metadata(self.start_model).simulated
-            metadata = dataclasses.replace(self.metadata, simulated=simulated)
+            # a copy is of what its original learned from, and takes its input as that does
+            metadata = dataclasses.replace(read_metadata(self.start_model), network=self.settings.network)
             write_model(self.model_path(before), self.model, metadata, before)
 
     def _test(self, iteration: int, trained: bool = True) -> Agreement | None:
@@ -293,12 +292,14 @@ class Run(Generic[Batches]):
         expected, model = self.identity(), self.settings.pretrained_model
         if self.settings.continue_from:
             if not self._names(run.get("continue_from"), self.settings.continue_from):
-                return read_state(stored, self.settings.epochs, state).iteration == self.first_iteration
+                is_next = read_state(stored, self.settings.epochs, state).iteration == self.first_iteration
+                if is_next:
+                    self._require_same_data(run)
+                return is_next
             del expected["continue_from"]
         elif model and model != BUILTIN and self._names(run.get("pretrained_model"), model):
             del expected["pretrained_model"]
-        data = self._data()
-        run = {**UNKNOWN_BEFORE, **run}
+        run, data = {**UNKNOWN_BEFORE, **run}, self._data()
         for name, value in expected.items():
             if name not in data and run.get(name) != value:
                 raise EngineError(
@@ -306,7 +307,14 @@ class Run(Generic[Batches]):
                     f"it holds a run with {name} {run.get(name)}, not {value}",
                     "Give the same settings to continue it, or another result_dir.",
                 )
-            if name in data and name in run and run[name] != value:
+        self._require_same_data(run)
+        return True
+
+    def _require_same_data(self, run: dict[str, Any]) -> None:
+        """Raise an EngineError where the run of a state was on other data; logs what it does not tell."""
+        data, state = self._data(), self.folder / STATE_FILE
+        for name, value in data.items():
+            if name in run and run[name] != value:
                 raise EngineError(
                     str(self.folder),
                     f"it holds a training on other data ({name}: {run[name]}, now {value})",
@@ -318,7 +326,6 @@ class Run(Generic[Batches]):
                 "%s: an earlier version made it, which did not keep its data's %s: they are taken to be the same.",
                 state, ", ".join(unknown),
             )  # fmt: skip
-        return True
 
     def _names(self, stored: object, path: str) -> bool:
         """Whether what a state has for a file is this one."""

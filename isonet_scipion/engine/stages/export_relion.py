@@ -7,11 +7,13 @@ import logging
 from isonet_scipion.engine.command import Command, value_of
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.files import require_kept
+from isonet_scipion.engine.io.mrc import VOXEL_SIZE_TOLERANCE
 from isonet_scipion.engine.io.relion import NAME, from_scratch, with_denoised
 from isonet_scipion.engine.io.star import read_star, table_to_replace, write_star
 from isonet_scipion.engine.io.tomogram_table import TomogramTable
 from isonet_scipion.engine.settings.correction import ExportRelionSettings
 
+MOST_BINNED = 40.0  # times; more is a pixel size in nm
 log = logging.getLogger(__name__)
 
 
@@ -24,8 +26,13 @@ def export_relion(star_file: str, settings: ExportRelionSettings) -> None:
     table_to_replace(settings.output_star, (NAME,))
     entries = TomogramTable(star_file).select(None)
     shapes = [entry.checked_source().shape for entry in entries]
+    for entry in entries:
+        binning = entry.voxel_size / (pixel_size or entry.voxel_size)
+        if not 1 - VOXEL_SIZE_TOLERANCE <= binning <= MOST_BINNED:
+            why = f"{pixel_size:g} is no pixel size of the tilt series of {entry.path}, of {entry.voxel_size:g} A"
+            raise EngineError("tilt_series_pixel_size", why, "Give it in A, not nm, and unbinned.")
     if settings.relion_star:
-        table = with_denoised(read_star(settings.relion_star), entries)
+        table = with_denoised(read_star(settings.relion_star), entries, shapes)
     else:
         table = from_scratch(entries, shapes, pixel_size)
     write_star(settings.output_star, table)

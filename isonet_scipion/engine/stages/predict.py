@@ -22,6 +22,7 @@ from isonet_scipion.engine.io.finished import Recipe, is_finished, made_from, re
 from isonet_scipion.engine.io.mrc import Volume, check_mask, open_volume, same_voxel_size, volume_bytes, write_volume
 from isonet_scipion.engine.io.number_formats import SCALE, grey_values, stored_or_float32
 from isonet_scipion.engine.io.ome_zarr import require_library
+from isonet_scipion.engine.io.origin import voxels_digest, with_origin
 from isonet_scipion.engine.io.report_file import report_path
 from isonet_scipion.engine.io.shown import Seen, border_of, require_axes, require_halves, see
 from isonet_scipion.engine.io.tomogram_table import (
@@ -266,7 +267,8 @@ class _Prediction:
             corrected = _with_border(volume, border, corrected, shown if settings.normalized_output else None)
         rounded = stored_or_float32(corrected, settings.output_type, entry.name)
         self._discard_reports(target, entry.name)
-        write_volume(target, rounded.voxels, entry.output_voxel_size(volume), volume, self.marks[target])
+        mark = with_origin(self.marks[target], voxels_digest(volume))
+        write_volume(target, rounded.voxels, entry.output_voxel_size(volume), volume, mark)
         scale = {SCALE: f"{rounded.scale:.7g}"} if rounded.scale != 1 or entry.text(SCALE) is not None else {}
         del corrected, made, rounded  # from here on it is read from the file
         made_here = {"rlnCorrectedTomoName": target, CORRECTED_BY: self.made_by, CORRECTED_FROM: None, **scale}
@@ -284,8 +286,8 @@ class _Prediction:
         )
         log.info("%s and its picture %s", target, target.with_suffix(".png").name)
         if settings.report or settings.confidence:
-            mark = self.confidence_marks.get(confidence_path(target))
-            reporter.write(entry, volume, ready.seen, after, border, mark, settings.report, compared)
+            own_mark = self.confidence_marks.get(confidence_path(target))
+            reporter.write(entry, volume, ready.seen, after, border, own_mark, settings.report, compared)
         self.table.update(entry, {CORRECTED_FROM: made_from(ready.recipe, target, settings)})
         return target
 

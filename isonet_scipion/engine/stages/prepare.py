@@ -12,7 +12,6 @@ from isonet_scipion.engine.command import Command, value_of
 from isonet_scipion.engine.conventions import CORRECTED, SUBTOMOGRAMS, TILT_OPTIONS, TILT_RANGE
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.files import require_kept
-from isonet_scipion.engine.io.marks import made_by
 from isonet_scipion.engine.io.mrc import (
     UNSET_SIZE,
     Volume,
@@ -24,6 +23,7 @@ from isonet_scipion.engine.io.mrc import (
     warn_of_oddities,
     write_mean,
 )
+from isonet_scipion.engine.io.origin import first_maker
 from isonet_scipion.engine.io.other_programs import (
     OPTICS,
     VOLUME_SUFFIXES,
@@ -102,7 +102,7 @@ def _listed(folder: str | None, settings: PrepareStarSettings) -> list[KnownTomo
 
 def _of_own_files(folder: str, files: list[Path]) -> list[KnownTomogram]:
     """The tomograms among files, of which other commands may have written some."""
-    stages = {path: stage for path in files if (stage := made_by(path))}
+    stages = {path: stage for path in files if (stage := first_maker(path))}
     left_out = [path for path in files if stages.get(path) in NO_TOMOGRAMS]
     if left_out:
         log.info("%s: left out, as they are masks or confidence volumes: %s", folder, _names(left_out))
@@ -113,7 +113,9 @@ def _of_own_files(folder: str, files: list[Path]) -> list[KnownTomogram]:
             log.warning("%s: %s, as %s wrote them: %s", folder, told, stage, _names(made))
     tomograms = with_their_halves([path for path in files if path not in left_out])
     deconvolved = {path for path in files if stages.get(path) == "deconv"}
-    return [replace(one, ctf_state=CORRECTED) if one.path in deconvolved else one for one in tomograms]
+    return [
+        replace(one, ctf_state=CORRECTED) if (one.path or one.halves[0]) in deconvolved else one for one in tomograms
+    ]
 
 
 def _names(files: list[Path]) -> str:

@@ -162,7 +162,7 @@ def _iterative(subtomo_star: str, settings: IterativeSettings, seed: int) -> Run
     most = max(1, affordable(settings, cube_size) // size**3)
     tested = [boxes[place] for place in np.unique(np.linspace(0, len(boxes) - 1, most).astype(int))]
     method = Iterative(learned, cube_size, settings, devices, tested)
-    return Run(method, settings, metadata, devices, *_start(settings))
+    return Run(method, settings, metadata, devices, *_start(settings, metadata))
 
 
 def _one_pass(star_file: str, settings: OnePassSettings, seed: int) -> Run[Any]:
@@ -223,7 +223,7 @@ def _one_pass(star_file: str, settings: OnePassSettings, seed: int) -> Run[Any]:
         sources[number], box = withhold_from_tomogram(source, most, settings.result_dir)
         boxes += [] if box is None else [box]
     method = OnePass(sources, cube_size, settings, devices, boxes)
-    return Run(method, settings, metadata, devices, *_start(settings))
+    return Run(method, settings, metadata, devices, *_start(settings, metadata))
 
 
 def _require_no_denoiser(settings: TrainingSettings, why: str) -> None:
@@ -335,14 +335,31 @@ def _stored(settings: TrainingSettings, name: str, least: int) -> int | None:
     return value
 
 
-def _start(settings: TrainingSettings) -> tuple[Path | None, int]:
+def _start(settings: TrainingSettings, metadata: ModelMetadata) -> tuple[Path | None, int]:
     """Model to start from and the first iteration to train."""
     if settings.continue_from:
         stored = read_refine_json(settings.continue_from)
         return stored.model(), stored.iteration + 1
     if settings.pretrained_model:
+        _warn_of_differences(settings.pretrained_model, metadata)
         return model_path(settings.pretrained_model), 1
     return None, 1
+
+
+def _warn_of_differences(model: str, ours: ModelMetadata) -> None:
+    """Log one line where a model to start from is of other data than a training, or takes them otherwise."""
+    its, unlike = read_metadata(model), []
+    size, own_size = its.voxel_size, ours.voxel_size
+    if size and own_size and max(size, own_size) > MOST_UNLIKE * min(size, own_size):
+        unlike.append(f"{size:.4g} A per voxel (here {own_size:.4g})")
+    if its.normalize_percentile not in (None, ours.normalize_percentile):
+        unlike.append(f"normalize_percentile {its.normalize_percentile} (here {ours.normalize_percentile})")
+    if None not in (its.deconvolved, ours.deconvolved) and its.deconvolved != ours.deconvolved:
+        unlike.append("deconvolved tomograms" if its.deconvolved else "tomograms that were not deconvolved")
+    if its.ctf_aware != ours.ctf_aware and not its.simulated:
+        unlike.append(f"ctf_aware {its.ctf_aware} (here {ours.ctf_aware})")
+    if unlike:
+        log.warning("%s: it was trained on or with %s, which this training has to unlearn.", model, ", ".join(unlike))
 
 
 def _selected(table: Star, settings: IterativeSettings) -> Star:

@@ -16,6 +16,7 @@ from isonet_scipion.engine.io.files import content_digest
 from isonet_scipion.engine.io.marks import made_by
 from isonet_scipion.engine.io.mrc import Volume, open_volume
 from isonet_scipion.engine.io.number_formats import grey_values
+from isonet_scipion.engine.io.origin import origin_in, voxels_digest
 from isonet_scipion.engine.io.report_file import report_path, write_report
 from isonet_scipion.engine.io.shown import Seen, border_of, open_mask, require_halves, see
 from isonet_scipion.engine.io.tomogram_table import CORRECTED_BY, TomogramEntry, TomogramTable
@@ -68,6 +69,7 @@ def report(star_file: str, model_file: str, settings: ReportSettings) -> None:
     for entry in entries:
         volume = entry.source()
         corrected = open_volume(entry.row["rlnCorrectedTomoName"])
+        _require_made_of(volume, corrected.path)
         mark = marks.get(confidence_path(corrected.path))
         border, halves = border_of(volume), entry.open_halves(volume)
         require_halves(halves, volume)
@@ -77,6 +79,17 @@ def report(star_file: str, model_file: str, settings: ReportSettings) -> None:
         reporter.write(entry, volume, seen, corrected, border, mark)
     for folder in dict.fromkeys(Path(entry.row["rlnCorrectedTomoName"]).parent for entry in entries):
         log.info("%s", write_tomograms_page(folder))
+
+
+def _require_made_of(tomogram: Volume, corrected: str) -> None:
+    """Raise an EngineError where a corrected tomogram tells that it was made of other voxels than these."""
+    told = origin_in(corrected)
+    if made_by(corrected) == "predict" and told is not None and told != voxels_digest(tomogram):
+        raise EngineError(
+            corrected,
+            f"it was made of other voxels than {tomogram.path} has now",
+            "Predict anew, or if the tomogram was deconvolved since then, give --use_deconv_tomo False.",
+        )
 
 
 def claim_confidence(

@@ -13,11 +13,13 @@ from isonet_scipion.engine.command import Command, value_of
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.mrc import naming, open_volume, volume_bytes, writing_volume
 from isonet_scipion.engine.io.number_formats import SCALE
+from isonet_scipion.engine.io.origin import first_maker, with_origin
 from isonet_scipion.engine.io.shown import border_of
 from isonet_scipion.engine.io.star import Star, table_to_replace, warn_of_lost_columns, write_star
 from isonet_scipion.engine.io.tomogram_table import (
     CORRECTED_BY,
     CORRECTED_FROM,
+    CTF_STATE,
     HALF_LABELS,
     TomogramEntry,
     TomogramTable,
@@ -87,6 +89,8 @@ def resize(star_file: str, settings: ResizeSettings) -> None:
         for entry in entries:
             row = {label: entry.row[label] for label in labels}
             resized.rows.append(row)
+            if state := entry.ctf_state():  # also where it was told by a column that is left out
+                resized.set(row, CTF_STATE, state)
             for part in parts[entry.name]:
                 _rescale(part, settings.apix, marks[part.target])
                 resized.set(row, part.label, part.target)
@@ -112,6 +116,8 @@ def _rescale(part: _Part, apix: float, mark: bytes) -> None:
     shape = rescaled_shape(volume.shape, step)
     x, y, z = (int(np.clip(round(start / step), -LARGEST_START, LARGEST_START)) for start in volume.start)
     like = replace(volume, start=(x, y, z))
+    if source := first_maker(part.path):
+        mark = with_origin(mark, source)
     with naming(volume), writing_volume(part.target, shape, np.float32, apix, like, mark) as voxels:
         border = border_of(volume)
         empty = None if border is None else ~border.data()

@@ -70,6 +70,23 @@ def test_a_corrected_tomogram_of_another_voxel_size_than_relions_is_refused(tabl
     assert status == 0 or "TS_01 has voxels of 12.50 A there, the corrected tomogram of 10.00 A" in log
 
 
+@pytest.mark.parametrize(("size", "status"), [("160 120 80", 0), ("158 124 80", 0), ("200 120 80", 1)])
+def test_a_cropped_tomogram_is_refused(table, run, size, status):
+    Path("relion.star").write_text(
+        "data_global\n\nloop_\n_rlnTomoName #1\n_rlnTomoTiltSeriesPixelSize #2\n_rlnTomoTomogramBinning #3\n"
+        f"_rlnTomoSizeX #4\n_rlnTomoSizeY #5\n_rlnTomoSizeZ #6\nTS_01 2.5 4 {size}\n"
+    )
+    found, log = run("export_relion", "tomograms.star", "--relion_star=relion.star", "--output_star=out.star")
+    assert found == status, log
+    assert status == 0 or "TS_01 has 50 x 30 x 20 voxels there (x, y, z), the corrected tomogram 40 x 30 x 20" in log
+
+
+@pytest.mark.parametrize("size", [0.2, 20])
+def test_a_pixel_size_that_can_not_be_is_refused(table, run, size):
+    status, log = run("export_relion", "tomograms.star", f"--tilt_series_pixel_size={size}")
+    assert status == 1 and f"tilt_series_pixel_size: {size} is no pixel size of the tilt series of" in log, log
+
+
 def test_names_that_relion_does_not_know_are_an_error(table, run):
     Path("relion.star").write_text("data_global\n\nloop_\n_rlnTomoName #1\nother\n")
     status, log = run("export_relion", "tomograms.star", "--relion_star=relion.star")

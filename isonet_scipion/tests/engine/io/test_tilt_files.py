@@ -153,6 +153,14 @@ def test_a_tomogram_finds_its_own_tilt_file(tmp_path):
         find_tilt_file(str(tmp_path), "TS_1")
 
 
+@pytest.mark.parametrize("refined", ["TS_1_fid.tlt", "TS_1_Imod/TS_1_st.tlt", "TS_1_ali.tlt"])
+def test_refined_angles_come_before_recorded_ones(tmp_path, refined):
+    (tmp_path / refined).parent.mkdir(exist_ok=True)
+    (tmp_path / refined).write_text("-51\n9\n69\n")
+    (tmp_path / "TS_1.rawtlt").write_text("-60\n0\n60\n")
+    assert find_tilt_file(str(tmp_path), "TS_1_rec") == tmp_path / refined
+
+
 @pytest.mark.parametrize(
     ("excluded", "tilts"),
     [("EXCLUDELIST 1-2,5", (-20, 0)), ("EXCLUDELIST\t1\nEXCLUDELIST2 5", (-40, 0)), ("", (-60, 20))],

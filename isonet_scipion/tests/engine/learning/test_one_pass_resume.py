@@ -189,6 +189,22 @@ def test_what_was_made_is_not_overwritten_and_new_options_are_not_ignored(projec
     assert run(*again, "--patience=-1")[0] == 2
 
 
+def test_a_run_is_not_gone_on_with_in_its_folder_on_other_tomograms(project, run, tmp_path):
+    few = ("--epochs=1", "--steps_per_epoch=1")
+    assert run("refine", "tomograms.star", *RUN, *few, "--iterations=1")[0] == 0
+    write_volume("other/o.mrc", np.random.default_rng(9).normal(size=(32, 40, 40)).astype(np.float32), 10.0)
+    write_volume("other/p.mrc", np.random.default_rng(8).normal(size=(32, 40, 40)).astype(np.float32), 10.0)
+    assert run("prepare_star", "other", "--output_star=other.star")[0] == 0
+    again = ("refine", "other.star", "--continue_from=results/refine_iter01.json", "--iterations=2")
+    status, log = run(*again)
+    assert status == 1 and "results: it holds a training on other data (" in log, log
+    assert not Path("results/model_iter02.keras").exists()
+    status, log = run(*again, "--result_dir=new")
+    assert status == 0 and Path("new/model_iter02.keras").exists(), log
+    status, log = run("refine", "tomograms.star", *again[2:], "--filled_weight=0.9")
+    assert status == 0 and Path("results/model_iter02.keras").exists(), log
+
+
 def test_an_interrupted_continuation_is_known_by_its_file_however_that_is_spelled(project, run, monkeypatch, tmp_path):
     table_file = tmp_path / "tomograms.star"
     whole = read_star(table_file)

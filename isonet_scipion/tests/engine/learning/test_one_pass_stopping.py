@@ -203,12 +203,18 @@ def test_a_training_that_made_its_start_worse_gives_it_back(project, run, monkey
 @pytest.mark.parametrize("simulated", [True, False])
 def test_a_copy_of_the_start_has_seen_of_the_sample_what_its_original_has(project, run, simulated):
     shape = NetworkSettings(filter_base=4, unet_depth=1)
-    save_model("start.keras", build_unet(shape), ModelMetadata(shape, voxel_size=10.0, simulated=simulated))
+    facts = ModelMetadata(shape, voxel_size=20.0, normalize_percentile=False, simulated=simulated, ctf_aware=True)
+    save_model("start.keras", build_unet(shape), facts)
     small = ("--preprocessing_ncpus=1", "--epochs=1", "--steps_per_epoch=1", "--batch_size=2", "--iterations=1")
     status, log = run("refine", "tomograms.star", *RUN[:2], *small, "--pretrained_model=start.keras")
     assert status == 0, log
     copy, trained = (read_metadata(f"results/model_iter0{number}.keras") for number in (0, 1))
     assert (copy.simulated, trained.simulated) == (simulated, False)
+    # it is to be applied as its original is
+    assert (copy.voxel_size, copy.normalize_percentile, copy.ctf_aware) == (20, False, True)
+    assert (trained.voxel_size, trained.normalize_percentile, trained.ctf_aware) == (10, True, False)
+    told = "start.keras: it was trained on or with 20 A per voxel (here 10), normalize_percentile False (here True)"
+    assert told + ("," if simulated else ", ctf_aware True (here False),") in log, log
 
 
 def test_without_a_model_to_start_from_there_is_none_to_go_back_to(project, run):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from isonet_scipion.engine.io.mrc import open_volume, write_volume
-from isonet_scipion.engine.io.star import read_star, write_star
+from isonet_scipion.engine.io.star import Star, read_star, write_star
 from isonet_scipion.tests.engine.conftest import SHAPE, make_tomogram
 
 
@@ -46,6 +46,26 @@ def test_what_other_commands_wrote_is_left_out_or_told(run, tmp_path):
         (tmp_path / "set" / f"{name}.mrc").unlink()
     status, log = run("prepare_star", "set")
     assert status == 1 and "set: it holds masks or confidence volumes alone" in log
+
+
+def test_a_mean_of_deconvolved_halves_is_deconvolved(run, tmp_path):
+    for name in ("t_EVN", "t_ODD"):
+        make_tomogram(tmp_path / "set" / f"{name}.mrc")
+    write_star("each.star", _table_of("set/t_EVN.mrc", "set/t_ODD.mrc"))
+    assert run("deconv", "each.star", "--deconv_folder", "halves")[0] == 0
+    status, log = run("prepare_star", "halves")
+    assert status == 0 and "taken as deconvolved, as deconv wrote them: t_EVN.mrc, t_ODD.mrc" in log, log
+    (row,) = read_star("tomograms.star").rows
+    assert row["isonetCtfState"] == "corrected"
+    assert run("deconv", "tomograms.star")[0] == 1
+
+
+def _table_of(*paths):
+    rows = [
+        {"rlnIndex": str(number), "rlnMicrographName": path, "rlnPixelSize": "12", "rlnDefocus": "20000"}
+        for number, path in enumerate(paths, 1)
+    ]
+    return Star(list(rows[0]), rows)
 
 
 def _set(table, index, **cells):

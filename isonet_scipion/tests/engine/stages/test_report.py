@@ -79,6 +79,22 @@ def test_predict_reports_each_tomogram_and_report_does_it_anew(run):
     assert not list(Path("bare").glob("*report*"))
 
 
+def test_a_report_on_other_voxels_than_were_corrected_is_refused(run):
+    write_volume("raw/t.mrc", noise(1), 10.0)
+    assert run("prepare_star", "raw", "--defocus=20000")[0] == 0
+    save_model("m.keras", build_unet(SHAPE), ModelMetadata(SHAPE, iteration=1))
+    assert run("predict", "tomograms.star", "m.keras", "--report=False")[0] == 0
+    assert run("report", "tomograms.star", "m.keras")[0] == 0
+    assert run("deconv", "tomograms.star")[0] == 0  # the report would say that it was deconvolved
+    status, log = run("report", "tomograms.star", "m.keras")
+    told = "corrected_tomos/t_corrected.mrc: it was made of other voxels than {} has now"
+    assert status == 1 and told.format("deconv/t.mrc") in log, log
+    assert run("report", "tomograms.star", "m.keras", "--use_deconv_tomo=False")[0] == 0
+    write_volume("raw/t.mrc", noise(2), 10.0)
+    status, log = run("report", "tomograms.star", "m.keras", "--use_deconv_tomo=False")
+    assert status == 1 and told.format("raw/t.mrc") in log, log
+
+
 def test_report_before_correction_is_an_error(run):
     write_volume("raw/a.mrc", noise(1), 10.0)
     assert run("prepare_star", "raw")[0] == 0

@@ -80,6 +80,20 @@ def test_halves_come_along_and_what_is_left_out_is_told(with_halves, run):
     assert "rlnMaskName" not in row
 
 
+def test_what_was_deconvolved_is_not_deconvolved_again(project, run):
+    assert run("deconv", "tomograms.star")[0] == 0
+    star = read_star("tomograms.star")
+    star.set(star.rows[0], "rlnMicrographName", star.rows[0]["rlnDeconvTomoName"])
+    write_star("deconvolved.star", star)
+    assert run("resize", "deconvolved.star", "--apix", 24)[0] == 0
+    assert run("resize", "deconvolved_resized.star", "--apix", 30, "--out_folder", "again")[0] == 0
+    assert run("prepare_star", "again", "--output_star", "found.star", "--defocus", 20000)[0] == 0
+    for table in ("deconvolved_resized.star", "deconvolved_resized_resized.star", "found.star"):
+        assert read_star(table).rows[0]["isonetCtfState"] == "corrected"
+        status, log = run("deconv", table, "--deconv_folder", "twice")
+        assert status == 1 and "corrected" in log, log
+
+
 def test_half_a_pair_is_refused(with_halves, run):
     with_halves.rows[0][HALF_LABELS[1]] = "None"
     write_star("tomograms.star", with_halves)
