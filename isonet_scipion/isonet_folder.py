@@ -137,10 +137,15 @@ class IsoNetFolder:
         entries = (TomogramEntry(tsId, row, self.table) for tsId, row in zip(self.ids, self.table.rows))
         return [entry.name for entry in entries if entry.inverted]
 
+    def models(self) -> list[str]:
+        """Of each training the model that it names, else its last one; `results` first, then the latest folder."""
+        folders = sorted((path for path in Path(self.path).glob("*/") if path.name != RESULTS), key=os.path.getmtime)
+        found = [chosen_model(folder) for folder in (Path(self.path, RESULTS), *reversed(folders))]
+        return [str(model) for model in found if model is not None]
+
     def model(self) -> str | None:
-        """The model that the training names, else the last iteration's; None if there is none."""
-        best = chosen_model(Path(self.path, RESULTS))
-        return None if best is None else str(best)
+        """The first of `models`; None if there is none."""
+        return next(iter(self.models()), None)
 
     def _named(self, label: str) -> Iterable[tuple[str, dict[str, str], str]]:
         for tsId, row in zip(self.ids, self.table.rows):

@@ -76,7 +76,7 @@ class ProtIsoNetImportProject(EMProtocol):
                 self.deleteOutput(getattr(self, name))
         keepValues(self)
         folder = self._folder()
-        self.summaryVar.set("\n".join(contrastWarnings(folder)))
+        self.summaryVar.set("\n".join(contrastWarnings(folder) + modelWarnings(folder)))
         rate = folder.samplingRate
         for version in VERSIONS:
             tomograms = folder.tomograms(version, partial(self._link, version))
@@ -154,7 +154,8 @@ class ProtIsoNetImportProject(EMProtocol):
         return contrastErrors(folder)
 
     def _warnings(self) -> list[str]:
-        return contrastWarnings(self._folder())
+        folder = self._folder()
+        return contrastWarnings(folder) + modelWarnings(folder)
 
     def _summary(self) -> list[str]:
         outputs = [(name, getattr(self, name)) for name in self._possibleOutputs if hasattr(self, name)]
@@ -178,6 +179,14 @@ def contrastErrors(folder: IsoNetFolder) -> list[str]:
         f"{folder.table.path}: protein is bright in {', '.join(inverted)} and dark in {', '.join(dark)}, by its column "
         f"_{INVERTED}. Split the table into one of each kind, and import them separately."
     ]
+
+
+def modelWarnings(folder: IsoNetFolder) -> list[str]:
+    """Which of several trainings' models is taken."""
+    taken, *others = folder.models() or [""]
+    if not others:
+        return []
+    return [f"The model is {taken}. Those of other trainings can be imported by *import model*: {', '.join(others)}."]
 
 
 def contrastWarnings(folder: IsoNetFolder) -> list[str]:

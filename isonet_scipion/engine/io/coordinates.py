@@ -134,7 +134,8 @@ def read_points(path: str, unit: str | None, pixel_size: float | None, entries: 
     names = ", ".join(f"{one.name} ({len(one.xyz)})" for one in strange[:SHOWN])
     if len(strange) == len(points):
         why = f"its coordinates are of {names}, but the tomograms are {known}" if points else "it has no coordinates"
-        raise EngineError(path, why, "Give them the tomograms' names (rlnTomoName).")
+        remedy = "Give them the tomograms' names (rlnTomoName; column 20 of Dynamo's tables is rlnIndex)."
+        raise EngineError(path, why, remedy)
     if strange:
         log.warning("%s: coordinates of %s match none of the tomograms (%s)", path, names, known)
     for one, alike in zip(points, owners):
@@ -295,7 +296,8 @@ def _dynamo(path: Path, unit: str | None, pixel_size: float | None, entries: Seq
     found = []
     for number in np.unique(numbers):
         name = by_index.get(int(number), f"tomogram {number}")
-        log.info("%s: Dynamo's tomogram %d is that of rlnIndex %d, %s", path, number, number, name)
+        if int(number) in by_index:
+            log.info("%s: Dynamo's tomogram %d is that of rlnIndex %d, %s", path, number, number, name)
         found.append(Points(str(path), name, xyz[numbers == number], unit or VOXELS, pixel_size))
     return found
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from isonet_scipion.engine.conventions import CORRECTED, PHASE_FLIPPED, RAW
 from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.io.tilt_files import warn_of_phase_plate
 from isonet_scipion.engine.io.tomogram_table import CTF_STATE
 from isonet_scipion.engine.physics.transfer import Transfer
 
@@ -41,6 +42,7 @@ def require_uncorrected(entry: TomogramEntry, given: str | None = None) -> str:
             f"Take the tomogram as it was before, leave this one out, or say what it is by ctf_state or _{CTF_STATE}.",
         )
     log.info("%s: taken as %s", entry.path, ctf_in_words(state))
+    warn_of_phase_plate(entry.path, entry.number("rlnPhaseShift", 0.0))
     return state or RAW
 
 

@@ -38,6 +38,7 @@ IMOD_STAMP, STAMP, FLAGS = 1146047817, slice(40, 44), slice(44, 48)  # bytes of 
 SIGNED_BYTES, STANDARD_ORIGIN = 1, 4  # bits of IMOD's flags
 BYTE_PLANES = 24  # looked at where the header does not tell whether bytes have a sign
 CLEARLY = 10.0  # as many voxels near one end of the grey values as near the other
+FOUR_BITS = 101  # mode of volumes with two voxels in a byte
 USUAL_AXES = (1, 2, 3)  # of columns, rows and sections: x, y, z
 EXTENDED_LENGTH = slice(92, 96)  # bytes of the header that tell the extended header's length
 _warnings_lock = threading.Lock()  # Python catches warnings for all threads at once
@@ -189,6 +190,8 @@ def _require_length(file: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         header = MrcInterpreter(io.BytesIO(bare), permissive=True, header_only=True).header
+    if int(header.mode) == FOUR_BITS:
+        raise EngineError(str(file), "its voxels have 4 bits (mode 101)", "Convert it (IMOD: newstack -mode 1).")
     extended = int(np.frombuffer(head[EXTENDED_LENGTH], header.nsymbt.dtype)[0])
     sides = [int(side) for side in (header.nx, header.ny, header.nz)]
     if min(extended, *sides) < 0:

@@ -30,7 +30,7 @@ MICROMETRE = 1e4  # A
 MOST_TILT = 90.0  # degrees
 WARP_OPTICS = {"Voltage": "rlnVoltage", "Cs": "rlnSphericalAberration", "Amplitude": "rlnAmplitudeContrast"}
 DEFOCI = "_CTF.txt"  # how AreTomo's files of defoci end, whose first column counts the images
-LEAST_SHIFT = 0.05  # pi; less is no phase plate's
+LEAST_SHIFT = 9.0  # degrees; less is no phase plate's
 # what programs add to the name of a tilt series: voxel size, binning, kind of volume, kind of file
 ADDED = re.compile(
     r"^rec_|(_\d+(\.\d+)?Apx|_bin\d+|\.(mrc|mrcs|rec|st|ali|tomostar|eer|tif|tiff)|_(TLT|Vol|rec|full|st|fid|ali))$",
@@ -157,6 +157,12 @@ def _begins(name: str, beginning: str) -> bool:
     return name.startswith(beginning) and not name[len(beginning) : len(beginning) + 1].isalnum()
 
 
+def warn_of_phase_plate(path: str | os.PathLike[str], shift: float) -> None:
+    """Log one line where a phase shift, in degrees, is one of a phase plate, which no CTF here allows for."""
+    if abs(shift) > LEAST_SHIFT:
+        log.warning("%s: its phase plate (phase shift %g degrees) is not modelled", path, shift)
+
+
 def _column(path: Path) -> TiltSeries:
     """The first column; of CTFFIND's files, AreTomo's _CTF.txt and lists of an order it counts the images."""
     angles = np.loadtxt(path, ndmin=2, usecols=0).ravel()
@@ -217,8 +223,7 @@ def _xml(path: Path) -> TiltSeries:
     values = {name: float(value) for name, value in params.items() if name in wanted}
     if len(by_image) != len(angles) and "Defocus" in values:
         defocus = values["Defocus"] * MICROMETRE
-    if abs(values.get("PhaseShift", 0.0)) > LEAST_SHIFT:
-        log.warning("%s: its phase plate (phase shift %g pi) is not modelled", path, values["PhaseShift"])
+    warn_of_phase_plate(path, 180 * values.get("PhaseShift", 0.0))
     optics = tuple((label, values[name]) for name, label in WARP_OPTICS.items() if name in values)
     return TiltSeries(angles[kept], defocus, optics)
 
@@ -232,8 +237,7 @@ def _star(path: Path) -> TiltSeries:
         raise EngineError(str(path), "it has no column _rlnTomoYTilt or _rlnTomoNominalStageTiltAngle", "Check it.")
     angles = signs[label] * np.array([table.number(row, label) for row in table.rows])
     shift = max((abs(table.number(row, "rlnPhaseShift", 0)) for row in table.rows), default=0)
-    if shift > 180 * LEAST_SHIFT:
-        log.warning("%s: its phase plate (phase shift %g degrees) is not modelled", path, shift)
+    warn_of_phase_plate(path, shift)
     if not len(angles) or not {"rlnDefocusU", "rlnDefocusV"} <= set(table.labels):
         return TiltSeries(angles)
     row = table.rows[_lowest(angles, np.ones(len(angles), bool))]

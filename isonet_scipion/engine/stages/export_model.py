@@ -29,6 +29,8 @@ def export_model(model: str, output: str) -> None:
             "it is CTF-aware: it is for tomograms whose phases are flipped first, which IsoNet 0.2 does not do",
             "Export a model that was trained without --ctf_aware.",
         )
+    if metadata.normalize_percentile is False:
+        log.warning("%s: it takes tomograms normalised otherwise: give IsoNet 0.2 --normalize_percentile False.", model)
     save_legacy(output, loaded, IterativeSettings.learning_rate)
     log.info("%s: model for IsoNet 0.2", output)
 

@@ -55,7 +55,8 @@ TILTS = ("rlnTiltMin", "rlnTiltMax")
 # where nothing tells
 USUAL = {**dict(zip(TILTS, TILT_RANGE)), "rlnDefocus": 0, "rlnNumberSubtomo": SUBTOMOGRAMS, INVERTED: 0}
 NO_TOMOGRAMS = ("make_mask", "confidence")  # commands whose volumes are none
-CONVERTIBLE = (".hdf", ".em", ".map", ".nrrd", ".tif", ".tiff", ".spi", ".vol")  # formats of other programs
+# formats of other programs, and packed files
+CONVERTIBLE = (".hdf", ".em", ".map", ".nrrd", ".tif", ".tiff", ".spi", ".vol", ".gz", ".bz2")
 
 
 def prepare_star(folder: str | None, settings: PrepareStarSettings) -> None:
@@ -347,7 +348,7 @@ def _volume_files(folder: str, suffixes: tuple[str, ...]) -> list[Path]:
     found = sorted(path for path in names if path.suffix.lower() in suffixes)
     if not found:
         others = sorted({path.suffix.lower() for path in names if path.suffix.lower() in CONVERTIBLE})
-        instead = f", but {' and '.join(others)}, which are to be converted" if others else ""
+        instead = f", but {' and '.join(others)}, which are to be converted or unpacked" if others else ""
         why = f"it holds no {' or '.join(suffixes)} files{instead}"
         raise EngineError(folder, why, "Put (links to) the volumes there.")
     return found

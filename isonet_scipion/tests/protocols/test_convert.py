@@ -35,11 +35,12 @@ from isonet_scipion.convert.outputs import orientLike, processedTomogram, scaleO
 from isonet_scipion.convert.rows import coordinateRows, subtomogramRow, tomogramRow, writeTable
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.number_formats import SCALE
-from isonet_scipion.engine.io.star import read_star
+from isonet_scipion.engine.io.star import Star, read_star, write_star
 from isonet_scipion.engine.network.model_file import BUILTIN_FILE
 from isonet_scipion.isonet_folder import IsoNetFolder
 from isonet_scipion.protocols import ProtIsoNetImportProject, ProtIsoNetPredict
 from isonet_scipion.protocols.protocol_import_model import importedModel
+from isonet_scipion.protocols.protocol_import_project import modelWarnings
 from isonet_scipion.protocols.protocol_predict import restoredInWords
 from isonet_scipion.tests.protocols.scene import write
 
@@ -244,6 +245,22 @@ def test_a_model_imported_again_leaves_the_users_files_alone(models, first, then
     again = importedModel(made.getFileName(), "run", True)
     assert not os.path.islink(again.getFileName()) and Path(again.getFileName()).read_bytes() == before[1]
     assert importedModel(again.getFileName(), "run").getFileName() == again.getFileName()
+
+
+def test_models_of_a_project_are_found_in_whatever_folder_they_were_trained_to(models, tmp_path):
+    row = {"rlnIndex": "1", "rlnMicrographName": "a.mrc", "rlnPixelSize": "10"}
+    write_star(tmp_path / "tomograms.star", Star(list(row), [row]))
+    folder = IsoNetFolder(str(tmp_path), TomoAcquisition())
+    assert folder.models() == [] and folder.model() is None and modelWarnings(folder) == []
+    for name, model, time in (("one_pass", models[0], 2000), ("older", models[1], 1000)):
+        shutil.copytree(model.parent, tmp_path / name)
+        os.utime(tmp_path / name, (time, time))
+    newer, older = (str(tmp_path / name / "model_iter01.keras") for name in ("one_pass", "older"))
+    assert folder.models() == [newer, older] and folder.model() == newer
+    (warning,) = modelWarnings(folder)
+    assert f"The model is {newer}." in warning and warning.endswith(f"{older}.")
+    shutil.copytree(models[1].parent, tmp_path / "results")
+    assert folder.model() == str(tmp_path / "results" / "model_iter01.keras")
 
 
 def test_a_model_from_inside_the_project_is_found_after_it_was_moved(models, tmp_path, monkeypatch):

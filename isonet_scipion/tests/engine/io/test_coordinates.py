@@ -108,6 +108,10 @@ def test_dynamos_table(tomograms, run):
     status, log = run(*EXTRACT, "c.TBL")
     assert status == 0 and "Dynamo's tomogram 2 is that of rlnIndex 2, TS_2" in log, log
     assert found() == PLACES
+    np.savetxt(tomograms / "other.tbl", rows + 10 * (np.arange(35) == 19), fmt="%g")
+    status, log = run(*EXTRACT, "other.tbl")
+    assert status == 1 and "its coordinates are of tomogram 11 (2), tomogram 12 (1), but" in log, log
+    assert "column 20 of Dynamo's tables is rlnIndex" in log and "is that of rlnIndex" not in log
     np.savetxt(tomograms / "short.tbl", rows[:, :20])
     status, log = run(*EXTRACT, "short.tbl")
     assert status == 1 and "short.tbl: it is not a table of Dynamo" in log

@@ -19,6 +19,7 @@ from isonet_scipion.engine.io.ctf_aware import known_transfer  # noqa: E402
 from isonet_scipion.engine.io.model_metadata import ModelMetadata  # noqa: E402
 from isonet_scipion.engine.io.mrc import open_volume, write_volume  # noqa: E402
 from isonet_scipion.engine.io.shown import see, show  # noqa: E402
+from isonet_scipion.engine.io.star import read_star, write_star  # noqa: E402
 from isonet_scipion.engine.io.tomogram_table import TomogramTable  # noqa: E402
 from isonet_scipion.engine.learning.one_pass_batches import CropBatches, TomogramSource  # noqa: E402
 from isonet_scipion.engine.learning.one_pass_step import OnePassModel, weighted_error  # noqa: E402
@@ -331,6 +332,17 @@ def test_the_state_of_the_ctf_is_told_by_option_or_table_and_what_is_assumed_is_
     table.write_text(table.read_text().replace("phase-flipped", "multiplied"))
     status, log = run("deconv", "flipped.star")
     assert status == 1 and "isonetCtfState: it is 'multiplied' for flipped/t.mrc" in log
+
+
+def test_a_phase_plate_that_the_table_names_is_told(run):
+    write_volume("raw/t.mrc", np.random.default_rng(0).normal(size=(32, 40, 40)).astype(np.float32), 10.0)
+    assert run("prepare_star", "raw", "--defocus=40000")[0] == 0
+    assert "phase plate" not in run("deconv", "tomograms.star")[1]
+    star = read_star("tomograms.star")
+    star.set(star.rows[0], "rlnPhaseShift", 90.0)
+    write_star("tomograms.star", star)
+    status, log = run("deconv", "tomograms.star")
+    assert status == 0 and "raw/t.mrc: its phase plate (phase shift 90 degrees) is not modelled" in log, log
 
 
 def reported(entry, metadata, state=None):

@@ -42,6 +42,15 @@ def test_another_order_of_axes_is_refused_and_what_is_none_is_told(tmp_path, axe
     assert any("taken as (1, 2, 3)" in oddity for oddity in volume.oddities) == any(axes)
 
 
+def test_voxels_of_4_bits_are_refused_with_what_to_do(tmp_path):
+    write_volume(tmp_path / "v.mrc", np.zeros((4, 4, 4), np.int8), 10.0)
+    content = bytearray((tmp_path / "v.mrc").read_bytes())
+    content[12:16] = np.array([101], "<i4").tobytes()
+    (tmp_path / "v.mrc").write_bytes(content)
+    with pytest.raises(EngineError, match=r"v\.mrc: its voxels have 4 bits \(mode 101\).*newstack -mode 1"):
+        open_volume(tmp_path / "v.mrc")
+
+
 def test_written_volume_keeps_voxels_and_header(tmp_path):
     rng = np.random.default_rng(1)
     data = rng.normal(5, 2, (7, 8, 9)).astype(np.float32)

@@ -181,7 +181,7 @@ def test_warps_folder(run, tmp_path):
     (warp / "TS_1.xml").write_text(told)
     status, log = run("prepare_star", "--from", "warp_tiltseries")
     assert status == 0 and "TS_3.xml: left out" in log, log
-    assert "TS_1.xml: its phase plate (phase shift 0.5 pi) is not modelled" in log, log
+    assert "TS_1.xml: its phase plate (phase shift 90 degrees) is not modelled" in log, log
     table = read_star("tomograms.star")
     assert [row["rlnTomoName"] for row in table.rows] == ["TS_1", "TS_2"]
     row = table.rows[0]

@@ -1,6 +1,7 @@
 """export_model on files."""
 
 import numpy as np
+import pytest
 
 from isonet_scipion.engine.process.device import choose_devices
 
@@ -26,6 +27,13 @@ def test_what_is_written_makes_the_same_of_a_cube_and_replaces_no_input(run, tmp
     before = (tmp_path / "m.h5").read_bytes()
     status, log = run("export_model", "m.h5", "m.h5")
     assert status == 1 and "m.h5: " in log and (tmp_path / "m.h5").read_bytes() == before
+
+
+@pytest.mark.parametrize("percentile", [None, True, False])
+def test_a_normalisation_that_isonet_has_to_be_told_is_named(run, tmp_path, percentile):
+    save_model(tmp_path / "m.keras", build_unet(SHAPE), ModelMetadata(SHAPE, normalize_percentile=percentile))
+    status, log = run("export_model", "m.keras", "m.h5")
+    assert status == 0 and ("give IsoNet 0.2 --normalize_percentile False" in log) == (percentile is False), log
 
 
 def test_a_model_for_phase_flipped_tomograms_is_refused(run, tmp_path):
