@@ -6,14 +6,16 @@ import logging
 from pathlib import Path
 
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.io.mrc import Volume, open_volume, read_float
+from isonet_scipion.engine.io.mrc import Volume, open_volume, read_float, same_voxel_size
 from isonet_scipion.engine.physics.back_projected_noise import RecordedNoise, noise_corners
 
 log = logging.getLogger(__name__)
 
 
-def noise_volumes(folder: str, cube_size: int) -> list[Volume]:
+def noise_volumes(folder: str, cube_size: int, voxel_size: float | None = None) -> list[Volume]:
     """The volumes (.mrc, .rec) of a folder, unread; those smaller than the cubes are left out.
+
+    With the tomograms' `voxel_size` in A, one line names those that have another: their noise has another spectrum.
 
     Raises
     ------
@@ -27,6 +29,14 @@ def noise_volumes(folder: str, cube_size: int) -> list[Volume]:
             log.warning("%s: its shape %s has no room for cubes of %d voxels; left out", path, volume.shape, cube_size)
             continue
         volumes.append(volume)
+    if voxel_size:
+        others = [volume for volume in volumes if not same_voxel_size(volume.voxel_size or voxel_size, voxel_size)]
+        if others:
+            log.warning(
+                "%s: %d of %d volumes of noise have other voxels than the tomograms' %g A (the first: %s, %g A), so "
+                "their noise is of other frequencies.",
+                folder, len(others), len(volumes), voxel_size, Path(others[0].path).name, others[0].voxel_size,
+            )  # fmt: skip
     if not volumes:
         raise EngineError(folder, f"no .mrc volume there is at least {cube_size} voxels wide", "Leave out noise_dir.")
     return volumes

@@ -113,7 +113,8 @@ class Run(Generic[Batches]):
         """
         self._require_own_files()
         if self.settings.noise_dir and any(level > 0 for level in self.settings.noise_level):
-            noise_volumes(self.settings.noise_dir, self.method.cube_size)  # else it fails after many iterations
+            # else it fails after many iterations
+            noise_volumes(self.settings.noise_dir, self.method.cube_size, self.metadata.voxel_size)
         keras.utils.set_random_seed(self.decided.seed % 2**32)
         with training_scope(self.devices):
             return self._train()

@@ -130,6 +130,8 @@ def _with_tilt_files(tomograms: list[KnownTomogram], folder: str | None) -> list
     found = []
     for tomogram, file in zip(tomograms, find_tilt_files(folder, [tomogram.name for tomogram in tomograms])):
         series = read_tilt_file(file)
+        if series.defocus:
+            require_plausible_defocus(series.defocus, str(file), tomogram.name)
         optics = tuple({**dict(tomogram.optics), **dict(series.optics)}.items())
         defocus = series.defocus or tomogram.defocus
         found.append(replace(tomogram, tilt=series.tilt, defocus=defocus, optics=optics))

@@ -11,7 +11,7 @@ import numpy as np
 
 from isonet_scipion.engine.command import Command, value_of
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.io.mrc import naming, open_volume, volume_bytes, writing_volume
+from isonet_scipion.engine.io.mrc import VOXEL_SIZE_TOLERANCE, naming, open_volume, volume_bytes, writing_volume
 from isonet_scipion.engine.io.number_formats import SCALE
 from isonet_scipion.engine.io.origin import first_maker, with_origin
 from isonet_scipion.engine.io.shown import border_of
@@ -23,6 +23,7 @@ from isonet_scipion.engine.io.tomogram_table import (
     HALF_LABELS,
     TomogramEntry,
     TomogramTable,
+    names_in_words,
 )
 from isonet_scipion.engine.physics.borders import mirrored_into, put_back_nearest
 from isonet_scipion.engine.physics.rescaling import rescale, rescaled_shape
@@ -82,6 +83,8 @@ def resize(star_file: str, settings: ResizeSettings) -> None:
     for label in FOLDERS:
         owners = {part.target: part.entry for own in parts.values() for part in own if part.label == label}
         marks.update(table.claim(owners, "resize", label, "out_folder", earlier))
+    if finer := [entry.name for entry in entries if settings.apix * (1 + VOXEL_SIZE_TOLERANCE) < entry.voxel_size]:
+        log.warning("Finer voxels add no detail, but cost time and space: %s", names_in_words(finer))
     require_space(settings.out_folder, growth(sizes))
     labels = [label for label in table.star.labels if label not in (*REMADE, *OF_REMADE)]
     resized = Star(labels)

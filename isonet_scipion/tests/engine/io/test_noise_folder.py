@@ -5,7 +5,7 @@ import pytest
 
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.mrc import write_volume
-from isonet_scipion.engine.io.noise_folder import read_noise
+from isonet_scipion.engine.io.noise_folder import noise_volumes, read_noise
 
 
 def noise(shape, seed=0):
@@ -24,6 +24,14 @@ def test_noise_is_drawn_from_all_parts_of_all_volumes_without_their_mean(tmp_pat
     across = [cube[:, :, :8].std() / cube[:, :, 8:].std() for cube in cubes]
     assert max(across) > 1.4 and sum(0.9 < ratio < 1.1 for ratio in across) > 10
     assert not np.allclose(cubes[0], cubes[1])
+
+
+def test_noise_of_other_voxels_is_told(tmp_path, caplog):
+    for name, size in (("a", 10.0), ("b", 2.5)):
+        write_volume(tmp_path / f"{name}.mrc", noise((20, 20, 20)), size)
+    assert len(noise_volumes(tmp_path, 16)) == 2 and not caplog.text
+    assert len(noise_volumes(tmp_path, 16, 10.0)) == 2
+    assert "1 of 2 volumes of noise have other voxels than the tomograms' 10 A (the first: b.mrc, 2.5 A)" in caplog.text
 
 
 def test_padding_is_not_taken_for_noise(tmp_path):

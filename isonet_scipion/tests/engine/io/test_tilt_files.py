@@ -1,8 +1,10 @@
 """Tilt files as programs write them; the layouts are those of public examples, the numbers are made up."""
 
+import numpy as np
 import pytest
 
 from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.io.mrc import write_volume
 from isonet_scipion.engine.io.tilt_files import find_tilt_file, half_name, read_tilt_file, series_name
 
 ALN = """# AreTomo Alignment / Priims bprmMn
@@ -197,6 +199,14 @@ def test_a_phase_plate_in_relions_table_is_told(tmp_path, caplog):
         (tmp_path / "TS_1.star").write_text(text)
         read_tilt_file(tmp_path / "TS_1.star")
         assert ("TS_1.star: its phase plate (phase shift 92 degrees) is not modelled" in caplog.text) == told
+
+
+def test_a_defocus_that_can_not_be_names_its_file(run, tmp_path):
+    write_volume(tmp_path / "set" / "TS_1.mrc", np.random.default_rng(0).normal(size=(20, 20, 20)).astype("f4"), 10.0)
+    (tmp_path / "tilts").mkdir()
+    (tmp_path / "tilts" / "TS_1.star").write_text(RELION.replace(" 31000 33000 ", " -31000 -33000 "))
+    status, log = run("prepare_star", "set", "--tilt_files=tilts")
+    assert status == 1 and "tilts/TS_1.star: " in log and "TS_1" in log and "-32000" in log, log
 
 
 def test_names_of_tilt_series():

@@ -13,7 +13,10 @@ from isonet_scipion.tests.engine.conftest import SHAPE, make_tomogram
 
 
 def test_resize_keeps_the_field_of_view(project, run):
-    assert run("resize", "tomograms.star", "--apix", 24)[0] == 0
+    status, log = run("resize", "tomograms.star", "--apix", 9, "--out_folder", "finer")
+    assert status == 0 and "Finer voxels add no detail, but cost time and space: TS.1_bin4" in log, log
+    status, log = run("resize", "tomograms.star", "--apix", 24)
+    assert status == 0 and "Finer voxels" not in log, log
     row = read_star("tomograms_resized.star").rows[0]
     assert float(row["rlnPixelSize"]) == 24
     volume = open_volume(row["rlnMicrographName"])
