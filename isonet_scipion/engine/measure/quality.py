@@ -251,7 +251,7 @@ def affordable_boxes(
 
 
 def tested_box(volume: Any, corner: Corner, side: int) -> Floats:
-    """The box at a corner, a new float32 array, whose spikes are cut down."""
+    """The box at a corner, a new float32 array, whose spikes are replaced."""
     return without_spikes(cut(volume, corner, side))[0]
 
 
