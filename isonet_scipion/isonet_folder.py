@@ -139,7 +139,8 @@ class IsoNetFolder:
 
     def models(self) -> list[str]:
         """Of each training the model that it names, else its last one; `results` first, then the latest folder."""
-        folders = sorted((path for path in Path(self.path).glob("*/") if path.name != RESULTS), key=os.path.getmtime)
+        others = (path for path in Path(self.path).iterdir() if path.is_dir() and path.name != RESULTS)
+        folders = sorted(others, key=os.path.getmtime)
         found = [chosen_model(folder) for folder in (Path(self.path, RESULTS), *reversed(folders))]
         return [str(model) for model in found if model is not None]
 

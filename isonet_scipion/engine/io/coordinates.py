@@ -268,6 +268,8 @@ def _require_table(path: Path) -> None:
     try:
         find_table(path, [])
     except EngineError as error:
+        if b"data_" in path.read_bytes():  # it is meant for one
+            raise
         raise EngineError(
             str(path),
             "it is none of the files of coordinates that are read",

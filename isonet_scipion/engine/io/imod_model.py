@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import struct
-from typing import TYPE_CHECKING, BinaryIO, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -37,9 +37,6 @@ class _Strict:
     Meshes are passed over: they add nothing to the contours, and imodmodel knows one kind of them alone.
     """
 
-    # bytes of each of the numbers that a chunk's header begins with: points
-    _COUNTS: ClassVar = {b"CONT": (12,)}
-
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self._left = os.fstat(file.fileno()).st_size
@@ -55,10 +52,9 @@ class _Strict:
             else:
                 self._read(int.from_bytes(self._read(4), "big"))
             data = self._read(size)
-        counts = [int.from_bytes(data[4 * i : 4 * i + 4], "big", signed=True) for i in range(len(data) // 4)]
-        for count, item in zip(counts, self._COUNTS.get(self._chunk, ())):
-            if not 0 <= item * count <= self._left:
-                raise EOFError(f"a part of it claims {count} points")
+        points = int.from_bytes(data[:4], "big", signed=True)
+        if self._chunk == b"CONT" and not 0 <= 12 * points <= self._left:
+            raise EOFError(f"a part of it claims {points} points")
         self._chunk = data if size == 4 else b""
         return data
 

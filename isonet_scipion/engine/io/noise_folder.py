@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.io.mrc import Volume, open_volume, read_float, same_voxel_size
+from isonet_scipion.engine.io.mrc import UNSET_SIZE, Volume, open_volume, read_float, same_voxel_size
 from isonet_scipion.engine.physics.back_projected_noise import RecordedNoise, noise_corners
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,8 @@ def noise_volumes(folder: str, cube_size: int, voxel_size: float | None = None) 
             continue
         volumes.append(volume)
     if voxel_size:
-        others = [volume for volume in volumes if not same_voxel_size(volume.voxel_size or voxel_size, voxel_size)]
+        told = [volume for volume in volumes if volume.voxel_size not in (0, UNSET_SIZE)]
+        others = [volume for volume in told if not same_voxel_size(volume.voxel_size, voxel_size)]
         if others:
             log.warning(
                 "%s: %d of %d volumes of noise have other voxels than the tomograms' %g A (the first: %s, %g A), so "

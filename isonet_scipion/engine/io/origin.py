@@ -70,10 +70,10 @@ def with_origin(mark: bytes, origin: str) -> bytes:
 def first_maker(path: str | os.PathLike[str]) -> str | None:
     """The command that made a file, or what it was rescaled from; None where it is of other programs."""
     maker = made_by(path)
-    return origin_in(path) if maker == "resize" else maker
+    return origin_in(path, maker) if maker == "resize" else maker
 
 
-def origin_in(path: str | os.PathLike[str]) -> str | None:
-    """What `with_origin` told of a file; None where nothing is told or it can't be read."""
+def origin_in(path: str | os.PathLike[str], stage: str) -> str | None:
+    """What `with_origin` told of a file that the command `stage` made; None of others, or where nothing is told."""
     _, told, origin = mark_in(path).partition(ORIGIN)
-    return origin.decode("ascii", "replace") if told else None
+    return origin.decode("ascii", "replace") if told and made_by(path) == stage else None

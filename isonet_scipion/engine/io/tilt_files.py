@@ -123,11 +123,12 @@ def find_tilt_file(folder: str, name: str) -> Path:
     wanted = series_name(name)
     there = (*Path(folder).glob("*"), *Path(folder).glob("*/*"))
     found = [path for path in there if path.suffix.lower() in READERS and not path.name.endswith(DEFOCI)]
-    by_fit: dict[tuple[int, bool, int], list[Path]] = {}
+    by_fit: dict[tuple[int, bool, int, int], list[Path]] = {}
     for path in found:
         own = series_name(path.stem)
         if _begins(wanted, own) or _begins(own, wanted):
-            fit = (-min(len(own), len(wanted)), own != wanted, list(READERS).index(path.suffix.lower()))
+            kind = list(READERS).index(path.suffix.lower())
+            fit = (-min(len(own), len(wanted)), own != wanted, kind, len(path.stem))  # TS_1.tlt before TS_1_fid.tlt
             by_fit.setdefault(fit, []).append(path)
     best = by_fit[min(by_fit)] if by_fit else []
     if len(best) != 1:
@@ -169,7 +170,7 @@ def _column(path: Path) -> TiltSeries:
     if len(angles) > 1 and angles[0] in (0, 1) and (np.diff(angles) == 1).all():
         raise EngineError(
             str(path),
-            f"its first column counts the images ({angles[0]:g} to {angles[-1]:g}): these are no tilt angles",
+            f"its first column seems to count the images ({angles[0]:g} to {angles[-1]:g}) and to hold no tilt angles",
             "Give a file of tilt angles, such as IMOD's .tlt, or --tilt_min and --tilt_max.",
         )
     return TiltSeries(angles)

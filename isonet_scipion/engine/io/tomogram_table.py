@@ -11,7 +11,7 @@ from pathlib import Path
 from isonet_scipion.engine.conventions import CORRECTED, CTF_STATES, TILT_OPTIONS, TILT_RANGE
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.files import ATTEMPTS, ChangedMeanwhile, entry_of, file_state, require_kept
-from isonet_scipion.engine.io.marks import is_marked, made_by, mark_of
+from isonet_scipion.engine.io.marks import is_marked, mark_of
 from isonet_scipion.engine.io.mrc import (
     Volume,
     check_mask,
@@ -194,7 +194,9 @@ class TomogramEntry:
 
     @property
     def deconvolved(self) -> bool:
-        """Whether `source_path` is a deconvolved tomogram."""
+        """Whether `source_path` is a deconvolved tomogram, of this table's or one that came so."""
+        if self.source_path == self.path:
+            return self.ctf_state() == CORRECTED
         return self.source_path == self.text("rlnDeconvTomoName")
 
     def source(self) -> Volume:
@@ -231,8 +233,8 @@ class TomogramEntry:
         return [self.number(label, 0.0) for label in DEFOCUS]
 
     def _require_current(self) -> None:
-        told = origin_in(self.source_path)
-        if told is None or self.source_path == self.path or made_by(self.source_path) != "deconv":
+        told = origin_in(self.source_path, "deconv")
+        if told is None or self.source_path == self.path:
             return
         voxels, _, ctf = told.partition("-")
         if os.path.exists(self.path) and voxels_digest(open_volume(self.path)) != voxels:
@@ -254,7 +256,7 @@ class TomogramEntry:
         mask = self.text("rlnMaskName")
         if mask is None or not is_marked(mask, mark_of("make_mask", self.star.path, self.path)):
             return False
-        told = origin_in(mask)
+        told = origin_in(mask, "make_mask")
         return told is not None and os.path.exists(self.path) and told != voxels_digest(open_volume(self.path))
 
     def output_voxel_size(self, volume: Volume) -> float:

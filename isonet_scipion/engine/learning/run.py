@@ -54,6 +54,7 @@ FREE = (
     *("iterations", "patience", "gpuID", "log_level", "preprocessing_ncpus", "remove_intermediate", "data_dir"),
     *("result_dir", "preset"),  # what a preset comes to is in steps_per_epoch
 )
+BY_SETTINGS = ("places of the crops (mask)", "number of subtomograms")  # of the data, what other settings change
 UNKNOWN_BEFORE = {"denoiser": 0}  # settings that states of earlier versions lack, and what they were
 WATCHERS = (ModelFile(), StateFile(), LossTable(), Page(), Log())  # in this order: the state tells of the model
 
@@ -295,7 +296,7 @@ class Run(Generic[Batches]):
             if not self._names(run.get("continue_from"), self.settings.continue_from):
                 is_next = read_state(stored, self.settings.epochs, state).iteration == self.first_iteration
                 if is_next:
-                    self._require_same_data(run)
+                    self._require_same_data(run, BY_SETTINGS)
                 return is_next
             del expected["continue_from"]
         elif model and model != BUILTIN and self._names(run.get("pretrained_model"), model):
@@ -311,9 +312,9 @@ class Run(Generic[Batches]):
         self._require_same_data(run)
         return True
 
-    def _require_same_data(self, run: dict[str, Any]) -> None:
-        """Raise an EngineError where the run of a state was on other data; logs what it does not tell."""
-        data, state = self._data(), self.folder / STATE_FILE
+    def _require_same_data(self, run: dict[str, Any], but: Sequence[str] = ()) -> None:
+        """Raise an EngineError where the run of a state was on other data, `but` for these; logs what is not told."""
+        data, state = {name: value for name, value in self._data().items() if name not in but}, self.folder / STATE_FILE
         for name, value in data.items():
             if name in run and run[name] != value:
                 raise EngineError(

@@ -52,7 +52,7 @@ def report(star_file: str, model_file: str, settings: ReportSettings) -> None:
     entries = table.select(settings.tomo_idx, needs_tilts=True)
     own = content_digest(model_path(model_file), "model")
     for entry in entries:
-        entry.checked_source()
+        volume = entry.checked_source()
         if not entry.text("rlnCorrectedTomoName"):
             raise EngineError(star_file, f"{entry.path} has no rlnCorrectedTomoName", "Run predict first.")
         if entry.text(CORRECTED_BY) not in (None, own):
@@ -61,6 +61,7 @@ def report(star_file: str, model_file: str, settings: ReportSettings) -> None:
                 f"another model than {model_file} made it",
                 "Give the model that did, or predict anew.",
             )
+        _require_made_of(volume, entry.row["rlnCorrectedTomoName"], table.use_deconvolved)
         require_own_page(Path(entry.row["rlnCorrectedTomoName"]).parent)
     normalisation = Normalisation.told(settings.normalize_percentile, metadata.normalize_percentile)
     choose_devices(settings.gpuID, settings.precision)
@@ -69,7 +70,6 @@ def report(star_file: str, model_file: str, settings: ReportSettings) -> None:
     for entry in entries:
         volume = entry.source()
         corrected = open_volume(entry.row["rlnCorrectedTomoName"])
-        _require_made_of(volume, corrected.path)
         mark = marks.get(confidence_path(corrected.path))
         border, halves = border_of(volume), entry.open_halves(volume)
         require_halves(halves, volume)
@@ -81,14 +81,14 @@ def report(star_file: str, model_file: str, settings: ReportSettings) -> None:
         log.info("%s", write_tomograms_page(folder))
 
 
-def _require_made_of(tomogram: Volume, corrected: str) -> None:
+def _require_made_of(tomogram: Volume, corrected: str, use_deconvolved: bool) -> None:
     """Raise an EngineError where a corrected tomogram tells that it was made of other voxels than these."""
-    told = origin_in(corrected)
-    if made_by(corrected) == "predict" and told is not None and told != voxels_digest(tomogram):
+    told = origin_in(corrected, "predict")
+    if told is not None and told != voxels_digest(tomogram):
         raise EngineError(
             corrected,
             f"it was made of other voxels than {tomogram.path} has now",
-            "Predict anew, or if the tomogram was deconvolved since then, give --use_deconv_tomo False.",
+            f"Predict anew, or give --use_deconv_tomo {not use_deconvolved} if predict had that.",
         )
 
 

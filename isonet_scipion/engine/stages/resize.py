@@ -86,13 +86,14 @@ def resize(star_file: str, settings: ResizeSettings) -> None:
     if finer := [entry.name for entry in entries if settings.apix * (1 + VOXEL_SIZE_TOLERANCE) < entry.voxel_size]:
         log.warning("Finer voxels add no detail, but cost time and space: %s", names_in_words(finer))
     require_space(settings.out_folder, growth(sizes))
-    labels = [label for label in table.star.labels if label not in (*REMADE, *OF_REMADE)]
-    resized = Star(labels)
+    states = [entry.ctf_state() for entry in entries]  # which a column that is left out may tell, too
+    labels = [label for label in table.star.labels if label not in (*REMADE, *OF_REMADE, CTF_STATE)]
+    resized = Star([*labels, CTF_STATE] if any(states) else [*labels])
     with Progress("Resizing", len(entries), "tomograms") as progress:
-        for entry in entries:
+        for entry, state in zip(entries, states):
             row = {label: entry.row[label] for label in labels}
             resized.rows.append(row)
-            if state := entry.ctf_state():  # also where it was told by a column that is left out
+            if any(states):
                 resized.set(row, CTF_STATE, state)
             for part in parts[entry.name]:
                 _rescale(part, settings.apix, marks[part.target])
@@ -136,7 +137,7 @@ def _tell_left_out(path: Path, entries: Sequence[TomogramEntry], resized: Star) 
     left_out = [
         f"{label} ({remedy})"
         for label, remedy in REMADE.items()
-        if any(entry.text(label) and not resized.text(row, label) for entry, row in pairs)
+        if any(entry.text(label) not in (None, entry.path) and not resized.text(row, label) for entry, row in pairs)
     ]
     if left_out:
         log.warning("%s: it does not name files of the old size: %s", path, ", ".join(left_out))

@@ -250,6 +250,7 @@ def test_a_model_imported_again_leaves_the_users_files_alone(models, first, then
 def test_models_of_a_project_are_found_in_whatever_folder_they_were_trained_to(models, tmp_path):
     row = {"rlnIndex": "1", "rlnMicrographName": "a.mrc", "rlnPixelSize": "10"}
     write_star(tmp_path / "tomograms.star", Star(list(row), [row]))
+    (tmp_path / "dangling").symlink_to("nowhere")
     folder = IsoNetFolder(str(tmp_path), TomoAcquisition())
     assert folder.models() == [] and folder.model() is None and modelWarnings(folder) == []
     for name, model, time in (("one_pass", models[0], 2000), ("older", models[1], 1000)):

@@ -27,11 +27,11 @@ def test_noise_is_drawn_from_all_parts_of_all_volumes_without_their_mean(tmp_pat
 
 
 def test_noise_of_other_voxels_is_told(tmp_path, caplog):
-    for name, size in (("a", 10.0), ("b", 2.5)):
+    for name, size in (("a", 10.0), ("b", 2.5), ("unset", 1.0)):
         write_volume(tmp_path / f"{name}.mrc", noise((20, 20, 20)), size)
-    assert len(noise_volumes(tmp_path, 16)) == 2 and not caplog.text
-    assert len(noise_volumes(tmp_path, 16, 10.0)) == 2
-    assert "1 of 2 volumes of noise have other voxels than the tomograms' 10 A (the first: b.mrc, 2.5 A)" in caplog.text
+    assert len(noise_volumes(tmp_path, 16)) == 3 and not caplog.text
+    assert len(noise_volumes(tmp_path, 16, 10.0)) == 3
+    assert "1 of 3 volumes of noise have other voxels than the tomograms' 10 A (the first: b.mrc, 2.5 A)" in caplog.text
 
 
 def test_padding_is_not_taken_for_noise(tmp_path):

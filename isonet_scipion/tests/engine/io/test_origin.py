@@ -39,7 +39,11 @@ def prepared(project, run):
     assert run("deconv", "tomograms.star")[0] == 0
     assert run("make_mask", "tomograms.star", "--patch_size", 2)[0] == 0
     assert (made_by(DECONVOLVED), made_by(MASK)) == ("deconv", "make_mask")
-    assert origin_in(DECONVOLVED).partition("-")[0] == origin_in(MASK) == voxels_digest(open_volume(TOMOGRAM))
+    assert (
+        origin_in(DECONVOLVED, "deconv").partition("-")[0]
+        == origin_in(MASK, "make_mask")
+        == voxels_digest(open_volume(TOMOGRAM))
+    )
     return project
 
 

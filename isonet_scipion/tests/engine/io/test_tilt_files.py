@@ -116,9 +116,9 @@ def test_each_kind_of_tilt_file(tmp_path, name, text, tilts, defocus):
         (
             "a.txt",
             "# ctffind\n" + "".join(f"{n}.0 3e4 2e4\n" for n in range(1, 42)),
-            r"counts the images \(1 to 41",
+            r"seems to count the images \(1 to 41",
         ),
-        ("a.rawtlt", "0\n1\n2\n3\n", r"counts the images \(0 to 3"),
+        ("a.rawtlt", "0\n1\n2\n3\n", r"seems to count the images \(0 to 3"),
         ("a.tlt", "nan\n1\n2\n", "not those of a tilt series"),
     ],
 )
@@ -161,6 +161,8 @@ def test_refined_angles_come_before_recorded_ones(tmp_path, refined):
     (tmp_path / refined).write_text("-51\n9\n69\n")
     (tmp_path / "TS_1.rawtlt").write_text("-60\n0\n60\n")
     assert find_tilt_file(str(tmp_path), "TS_1_rec") == tmp_path / refined
+    (tmp_path / "TS_1.tlt").write_text("-52\n8\n68\n")  # after all of IMOD's alignment
+    assert find_tilt_file(str(tmp_path), "TS_1_rec") == tmp_path / "TS_1.tlt"
 
 
 @pytest.mark.parametrize(

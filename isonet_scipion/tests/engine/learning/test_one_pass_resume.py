@@ -201,7 +201,7 @@ def test_a_run_is_not_gone_on_with_in_its_folder_on_other_tomograms(project, run
     assert not Path("results/model_iter02.keras").exists()
     status, log = run(*again, "--result_dir=new")
     assert status == 0 and Path("new/model_iter02.keras").exists(), log
-    status, log = run("refine", "tomograms.star", *again[2:], "--filled_weight=0.9")
+    status, log = run("refine", "tomograms.star", *again[2:], "--filled_weight=0.9", "--cube_size=12")
     assert status == 0 and Path("results/model_iter02.keras").exists(), log
 
 

@@ -6,8 +6,8 @@ import pytest
 
 from isonet_scipion.engine.io.mrc import open_volume, write_volume
 from isonet_scipion.engine.io.ome_zarr import write_store
-from isonet_scipion.engine.io.star import read_star, write_star
-from isonet_scipion.engine.io.tomogram_table import HALF_LABELS
+from isonet_scipion.engine.io.star import Star, read_star, write_star
+from isonet_scipion.engine.io.tomogram_table import HALF_LABELS, TomogramTable
 from isonet_scipion.engine.physics.borders import find_border
 from isonet_scipion.tests.engine.conftest import SHAPE, make_tomogram
 
@@ -88,13 +88,33 @@ def test_what_was_deconvolved_is_not_deconvolved_again(project, run):
     star = read_star("tomograms.star")
     star.set(star.rows[0], "rlnMicrographName", star.rows[0]["rlnDeconvTomoName"])
     write_star("deconvolved.star", star)
-    assert run("resize", "deconvolved.star", "--apix", 24)[0] == 0
+    status, log = run("resize", "deconvolved.star", "--apix", 24)
+    assert status == 0 and "run deconv" not in log, log
     assert run("resize", "deconvolved_resized.star", "--apix", 30, "--out_folder", "again")[0] == 0
     assert run("prepare_star", "again", "--output_star", "found.star", "--defocus", 20000)[0] == 0
     for table in ("deconvolved_resized.star", "deconvolved_resized_resized.star", "found.star"):
         assert read_star(table).rows[0]["isonetCtfState"] == "corrected"
         status, log = run("deconv", table, "--deconv_folder", "twice")
         assert status == 1 and "corrected" in log, log
+
+
+def test_tomograms_of_different_ctf_states_keep_theirs(run, tmp_path):
+    paths = [f"set/{name}.mrc" for name in ("a", "b", "c", "d")]
+    for path in paths:
+        make_tomogram(tmp_path / path)
+    labels = ["rlnIndex", "rlnMicrographName", "rlnPixelSize", "rlnDefocus", "rlnDeconvTomoName", "rlnVoltage"]
+    rows = [
+        dict(zip(labels, (str(number), path, "12", "20000", "None" if number == 3 else path, "200")))
+        for number, path in enumerate(paths, 1)
+    ]
+    write_star("t.star", Star(labels, rows))
+    status, log = run("resize", "t.star", "--apix", 24)
+    assert status == 0, log
+    resized = read_star("t_resized.star")
+    assert [row["isonetCtfState"] for row in resized.rows] == ["corrected", "corrected", "None", "corrected"]
+    assert [row["rlnVoltage"] for row in resized.rows] == ["200"] * 4
+    found = TomogramTable("t_resized.star").select(None)
+    assert [entry.deconvolved for entry in found] == [True, True, False, True]
 
 
 def test_half_a_pair_is_refused(with_halves, run):
