@@ -49,7 +49,7 @@ def broken() -> dict[str, tuple[bytes, str]]:
         "half.mrc": (good[: len(good) // 2], unreadable),
         "mode_99.mrc": (mrc(mode=99), unreadable),
         "mode_5.mrc": (mrc(mode=5), unreadable),
-        "mode_101.mrc": (mrc(mode=101), unreadable),
+        "mode_101.mrc": (mrc(mode=101), "its voxels have 4 bits"),
         "complex.mrc": (mrc(voxels().astype(np.complex64)), "not real numbers"),
         "rgb_size.mrc": (mrc(mode=16), unreadable),
         "text.mrc": (b"this is no volume\n" * 100, unreadable),

