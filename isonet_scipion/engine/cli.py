@@ -24,7 +24,7 @@ from isonet_scipion.engine.process.last_words import leave_last_words
 from isonet_scipion.engine.process.libraries import prefer_own_libraries
 from isonet_scipion.engine.process.memory import keep_freed_memory
 from isonet_scipion.engine.process.parent_watch import live_with_parent
-from isonet_scipion.engine.process.signals import STATUS, Terminated, ending_on_signals
+from isonet_scipion.engine.process.signals import STATUS, Terminated, ending_on_signals, leave
 from isonet_scipion.engine.process.threads import array_threads, require_threads
 from isonet_scipion.engine.serving import NAME as SERVE
 from isonet_scipion.engine.serving import serve
@@ -235,19 +235,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     int
         0 success, 1 the stage failed, 2 wrong usage, 129, 130 or 143 interrupted by SIGHUP, Ctrl-C or SIGTERM.
     """
-    if arguments is None:
-        prefer_own_libraries()
+    if arguments is not None:
+        _open_closed_streams()
+        return _obey(arguments)
+    prefer_own_libraries()
     _open_closed_streams()
-    if arguments is None:  # this process is nothing but the command
-        keep_freed_memory()
-        leave_last_words(NAME)
-        _outlive_readers()
-        if sys.argv[1:2] == [SERVE]:
-            return serve(main)
+    keep_freed_memory()
+    leave_last_words(NAME)
+    _outlive_readers()
+    status = serve(_obey) if sys.argv[1:2] == [SERVE] else _obey(sys.argv[1:])
+    if status:
+        leave(status)  # this process is nothing but the command
+    return status
+
+
+def _obey(arguments: Sequence[str]) -> int:
     job, logger = _Job(), logging.getLogger(__package__)
     logger.addHandler(job)
     try:
-        return job.tell(_outcome(sys.argv[1:] if arguments is None else arguments, job))
+        return job.tell(_outcome(arguments, job))
     finally:
         logger.removeHandler(job)
 

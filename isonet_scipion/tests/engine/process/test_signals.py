@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -34,3 +36,19 @@ def test_a_signal_that_comes_in_a_finaliser_is_not_lost():
         Finalised()
         time.sleep(5)
         pytest.fail("it went on")
+
+
+LEAVING = """
+import atexit, sys, threading, time
+from isonet_scipion.engine.process.signals import leave
+atexit.register(print, "told at the end")
+threading.Thread(target=time.sleep, args=(60,)).start()  # Python would wait for it
+sys.stdout.write("written ")
+leave(143)
+"""
+
+
+def test_leaving_flushes_what_was_written_and_waits_for_no_thread():
+    process = subprocess.run([sys.executable, "-c", LEAVING], capture_output=True, text=True, timeout=30)
+    assert process.returncode == 143
+    assert process.stdout == "written told at the end\n"
