@@ -464,7 +464,8 @@ def profiled(folder: Path, command: list[str], limit: float) -> dict[str, object
 
 def scene(arguments: argparse.Namespace, deadline: float) -> None:
     """One-pass to its end on a scene whose truth is known."""
-    from isonet_scipion.engine.io.mrc import open_volume, read_float, write_volume
+    from isonet_scipion.engine.io.mrc import open_volume, write_volume
+    from isonet_scipion.engine.io.volume import read_float
     from isonet_scipion.engine.process.device import choose_devices
     from isonet_scipion.engine.simulation.phantom import Example
 

@@ -13,8 +13,9 @@ from pwem.emlib.image import ImageHandler
 
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.files import require_file
-from isonet_scipion.engine.io.mrc import check_unit, open_volume
+from isonet_scipion.engine.io.mrc import open_volume
 from isonet_scipion.engine.io.ome_zarr import is_store
+from isonet_scipion.engine.io.voxel_size import check_unit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -17,7 +17,7 @@ from isonet_scipion.convert.rows import coordinateRows, writeTable
 from isonet_scipion.convert.sets import enabled, enabledIds
 from isonet_scipion.engine.conventions import CROP_MARGIN
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.io.mrc import Volume, open_volume
+from isonet_scipion.engine.io.mrc import open_volume
 from isonet_scipion.engine.io.shown import border_of, open_mask
 from isonet_scipion.engine.network.unet import cube_size_warning
 from isonet_scipion.engine.sampling.crops import fitting_count
@@ -27,6 +27,7 @@ from isonet_scipion.protocols.mask_checks import maskErrors
 from isonet_scipion.protocols.streaming import FAILED_OUTPUT, ProtIsoNetTomograms, isOpen
 
 if TYPE_CHECKING:
+    from isonet_scipion.engine.io.volume import Volume
     from pwem.objects import EMSet
     from pyworkflow.object import Pointer
     from pyworkflow.protocol import Form

@@ -19,10 +19,11 @@ from isonet_scipion.convert.sets import enabled
 from isonet_scipion.engine.conventions import CORRECTED, ISONET_RAMP, OUTPUT_TYPES, REPORT_PAGE
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.confidence_file import confidence_path
-from isonet_scipion.engine.io.mrc import check_mask, open_volume
+from isonet_scipion.engine.io.mrc import open_volume
 from isonet_scipion.engine.io.report_file import read_report, report_path
 from isonet_scipion.engine.io.shown import require_halves
 from isonet_scipion.engine.io.tomogram_table import CTF_STATE
+from isonet_scipion.engine.io.voxel_size import check_mask
 from isonet_scipion.engine.measure.verdict import Verdict
 from isonet_scipion.engine.network.model_file import BUILTIN, model_path, read_metadata
 from isonet_scipion.engine.physics.wedge import TILT_TOLERANCE

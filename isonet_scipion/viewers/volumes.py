@@ -6,9 +6,10 @@ import os
 from typing import TYPE_CHECKING
 
 from isonet_scipion.convert.files import asMrc, linkSubtomogram
-from isonet_scipion.engine.io.mrc import Volume, open_volume
+from isonet_scipion.engine.io.mrc import open_volume
 
 if TYPE_CHECKING:
+    from isonet_scipion.engine.io.volume import Volume
     from pyworkflow.project import Project
     from tomo.objects import SubTomogram
 

@@ -15,7 +15,7 @@ from isonet_scipion.engine.measure.confidence import Calibration, Term
 if TYPE_CHECKING:
     import os
 
-    from isonet_scipion.engine.io.mrc import Volume
+    from isonet_scipion.engine.io.volume import Volume
     from isonet_scipion.engine.measure.confidence import Confidence
     from isonet_scipion.engine.physics.borders import Border
 

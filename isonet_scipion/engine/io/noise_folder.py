@@ -6,7 +6,9 @@ import logging
 from pathlib import Path
 
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.io.mrc import UNSET_SIZE, Volume, open_volume, read_float, same_voxel_size
+from isonet_scipion.engine.io.mrc import open_volume
+from isonet_scipion.engine.io.volume import Volume, read_float
+from isonet_scipion.engine.io.voxel_size import UNSET_SIZE, same_voxel_size
 from isonet_scipion.engine.physics.back_projected_noise import RecordedNoise, noise_corners
 
 log = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ from isonet_scipion.engine.sampling.even_boxes import sample_corners
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from isonet_scipion.engine.io.mrc import Volume
+    from isonet_scipion.engine.io.volume import Volume
 
 ORIGIN = b" of "  # between a mark and what a file was made of
 SIDE, BOXES = 32, 12  # voxels of the boxes that stand for a tomogram, and their number

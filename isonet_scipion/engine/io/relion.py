@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from isonet_scipion.engine.arrays import size_in_words
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.io.mrc import same_voxel_size
 from isonet_scipion.engine.io.ome_zarr import is_store
 from isonet_scipion.engine.io.star import Star
+from isonet_scipion.engine.io.voxel_size import same_voxel_size
 
 if TYPE_CHECKING:
     from isonet_scipion.engine.io.tomogram_table import TomogramEntry

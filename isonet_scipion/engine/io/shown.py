@@ -11,7 +11,9 @@ import numpy as np
 
 from isonet_scipion.engine.arrays import Mean, extremes, release, require_contrast
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.io.mrc import Volume, check_mask, naming, open_volume
+from isonet_scipion.engine.io.mrc import open_volume
+from isonet_scipion.engine.io.volume import Volume, naming
+from isonet_scipion.engine.io.voxel_size import check_mask
 from isonet_scipion.engine.physics.axes_check import Axes, shown_axes
 from isonet_scipion.engine.physics.borders import Border, Box, find_border
 from isonet_scipion.engine.physics.contrast_check import contrast_warning

@@ -11,8 +11,9 @@ import numpy as np
 
 from isonet_scipion.engine.arrays import fingerprint
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.io.mrc import Volume, open_volume, read_float
+from isonet_scipion.engine.io.mrc import open_volume
 from isonet_scipion.engine.io.tomogram_table import row_tilts
+from isonet_scipion.engine.io.volume import Volume, read_float
 from isonet_scipion.engine.physics.borders import find_border, mirrored_into
 from isonet_scipion.engine.physics.grey_scale import GreyScale, Shown, measure
 from isonet_scipion.engine.physics.withheld_tilts import withheld_part

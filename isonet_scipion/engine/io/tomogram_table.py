@@ -12,15 +12,7 @@ from isonet_scipion.engine.conventions import CORRECTED, CTF_STATES, TILT_OPTION
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.files import ATTEMPTS, ChangedMeanwhile, entry_of, file_state, require_kept
 from isonet_scipion.engine.io.marks import is_marked, mark_of
-from isonet_scipion.engine.io.mrc import (
-    Volume,
-    check_mask,
-    check_unit,
-    open_volume,
-    require_voxel_size,
-    warn_of_oddities,
-    written_voxel_size,
-)
+from isonet_scipion.engine.io.mrc import open_volume
 from isonet_scipion.engine.io.number_formats import SCALE
 from isonet_scipion.engine.io.origin import numbers_digest, origin_in, voxels_digest
 from isonet_scipion.engine.io.star import (
@@ -31,6 +23,8 @@ from isonet_scipion.engine.io.star import (
     tomogram_names,
     write_star,
 )
+from isonet_scipion.engine.io.volume import Volume, warn_of_oddities
+from isonet_scipion.engine.io.voxel_size import check_mask, check_unit, require_voxel_size, written_voxel_size
 from isonet_scipion.engine.physics.ctf import CtfParameters, require_plausible_defocus
 from isonet_scipion.engine.physics.wedge import TiltRange, declared_range
 

@@ -11,7 +11,8 @@ import numpy as np
 from isonet_scipion.engine.arrays import Floats, release, size_in_words
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.marks import MARK, is_marked
-from isonet_scipion.engine.io.mrc import write_volume, written_voxel_size
+from isonet_scipion.engine.io.mrc import write_volume
+from isonet_scipion.engine.io.voxel_size import written_voxel_size
 from isonet_scipion.engine.learning.compiler_trial import settle
 from isonet_scipion.engine.learning.data_identity import checksum_in_words, data_identity, tilt_in_words
 from isonet_scipion.engine.learning.epoch import PairSource, cached, compile_model, falling, train_epoch

@@ -25,8 +25,10 @@ from isonet_scipion.engine.arrays import (
     size_in_words,
 )
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.io.mrc import check_mask, naming, open_volume
+from isonet_scipion.engine.io.mrc import open_volume
 from isonet_scipion.engine.io.shown import border_of, open_mask, readable, require_axes, require_halves
+from isonet_scipion.engine.io.volume import naming
+from isonet_scipion.engine.io.voxel_size import check_mask
 from isonet_scipion.engine.learning.data_identity import checksum_in_words, tilt_in_words
 from isonet_scipion.engine.learning.epoch import VALIDATION_SHARE
 from isonet_scipion.engine.learning.one_pass_step import VIEWS, error_weight, plane_filter
@@ -40,8 +42,8 @@ from isonet_scipion.engine.sampling.training_positions import MARGIN
 
 if TYPE_CHECKING:
     from isonet_scipion.engine.conventions import Normalisation
-    from isonet_scipion.engine.io.mrc import Volume
     from isonet_scipion.engine.io.tomogram_table import TomogramEntry
+    from isonet_scipion.engine.io.volume import Volume
     from isonet_scipion.engine.physics.back_projected_noise import Noise
     from isonet_scipion.engine.physics.transfer import Transfer
     from isonet_scipion.engine.physics.wedge import TiltRange

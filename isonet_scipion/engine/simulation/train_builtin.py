@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from isonet_scipion.engine.io.model_metadata import ModelMetadata
-from isonet_scipion.engine.io.mrc import open_volume, read_float
+from isonet_scipion.engine.io.mrc import open_volume
+from isonet_scipion.engine.io.volume import read_float
 from isonet_scipion.engine.network.model_file import BUILTIN_FILE, halve, load_weights, read_facts, save_model
 from isonet_scipion.engine.process.device import choose_devices
 from isonet_scipion.engine.settings.network import NetworkSettings

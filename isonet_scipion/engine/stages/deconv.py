@@ -10,10 +10,11 @@ import numpy as np
 from isonet_scipion.engine.command import Command, value_of
 from isonet_scipion.engine.conventions import PHASE_FLIPPED
 from isonet_scipion.engine.io.ctf_aware import require_uncorrected
-from isonet_scipion.engine.io.mrc import naming, volume_bytes, writing_volume
+from isonet_scipion.engine.io.mrc import volume_bytes, writing_volume
 from isonet_scipion.engine.io.origin import with_origin
 from isonet_scipion.engine.io.shown import border_of
 from isonet_scipion.engine.io.tomogram_table import CTF_STATE, TomogramTable
+from isonet_scipion.engine.io.volume import naming
 from isonet_scipion.engine.physics.radial_filter import Deconvolution, deconvolve
 from isonet_scipion.engine.process.disk import growth, require_space
 from isonet_scipion.engine.process.progress import Progress

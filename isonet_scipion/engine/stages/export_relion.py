@@ -7,10 +7,10 @@ import logging
 from isonet_scipion.engine.command import Command, value_of
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.files import require_kept
-from isonet_scipion.engine.io.mrc import VOXEL_SIZE_TOLERANCE
 from isonet_scipion.engine.io.relion import NAME, from_scratch, with_denoised
 from isonet_scipion.engine.io.star import read_star, table_to_replace, write_star
 from isonet_scipion.engine.io.tomogram_table import TomogramTable
+from isonet_scipion.engine.io.voxel_size import VOXEL_SIZE_TOLERANCE
 from isonet_scipion.engine.settings.correction import ExportRelionSettings
 
 MOST_BINNED = 40.0  # times; more is a pixel size in nm

@@ -15,7 +15,7 @@ from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.coordinates import Coordinates, read_points
 from isonet_scipion.engine.io.coordinates import centres as given_centres
 from isonet_scipion.engine.io.files import require_kept
-from isonet_scipion.engine.io.mrc import Volume, naming, volume_bytes, write_volume
+from isonet_scipion.engine.io.mrc import volume_bytes, write_volume
 from isonet_scipion.engine.io.shown import border_of, open_mask, require_axes
 from isonet_scipion.engine.io.star import SUBTOMOGRAM_LABELS, Star, table_to_replace, write_star
 from isonet_scipion.engine.io.tomogram_table import (
@@ -24,6 +24,7 @@ from isonet_scipion.engine.io.tomogram_table import (
     require_one_kind,
     warn_of_masks,
 )
+from isonet_scipion.engine.io.volume import Volume, naming
 from isonet_scipion.engine.network.unet import cube_size_warning
 from isonet_scipion.engine.process.disk import growth, require_space
 from isonet_scipion.engine.process.progress import Progress

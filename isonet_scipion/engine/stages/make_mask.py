@@ -11,10 +11,11 @@ import numpy as np
 from isonet_scipion.engine.command import Command, value_of
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.imod_model import read_boundary
-from isonet_scipion.engine.io.mrc import Volume, naming, open_volume, volume_bytes, write_volume
+from isonet_scipion.engine.io.mrc import open_volume, volume_bytes, write_volume
 from isonet_scipion.engine.io.origin import voxels_digest, with_origin
 from isonet_scipion.engine.io.shown import border_of, require_axes
 from isonet_scipion.engine.io.tomogram_table import TomogramEntry, TomogramTable, warn_of_kinds
+from isonet_scipion.engine.io.volume import Volume, naming
 from isonet_scipion.engine.physics.borders import find_border
 from isonet_scipion.engine.process.disk import growth, require_space
 from isonet_scipion.engine.process.progress import Progress

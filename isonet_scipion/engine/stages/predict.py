@@ -19,7 +19,7 @@ from isonet_scipion.engine.io.confidence_file import confidence_path
 from isonet_scipion.engine.io.ctf_aware import known_transfer, takes_deconvolved
 from isonet_scipion.engine.io.files import State, content_digest, file_state
 from isonet_scipion.engine.io.finished import Recipe, is_finished, made_from, recipe
-from isonet_scipion.engine.io.mrc import Volume, check_mask, open_volume, same_voxel_size, volume_bytes, write_volume
+from isonet_scipion.engine.io.mrc import open_volume, volume_bytes, write_volume
 from isonet_scipion.engine.io.number_formats import SCALE, grey_values, stored_or_float32
 from isonet_scipion.engine.io.ome_zarr import require_library
 from isonet_scipion.engine.io.origin import voxels_digest, with_origin
@@ -34,6 +34,7 @@ from isonet_scipion.engine.io.tomogram_table import (
     warn_of_kinds,
     warn_of_masks,
 )
+from isonet_scipion.engine.io.voxel_size import check_mask, same_voxel_size
 from isonet_scipion.engine.measure.hidden_wedge import UNSEEN_TURN, HiddenWedgeTest
 from isonet_scipion.engine.measure.quality import affordable_boxes, tested_box
 from isonet_scipion.engine.measure.signal_kept import SignalKept
@@ -57,6 +58,7 @@ from isonet_scipion.engine.settings.correction import PredictSettings
 from isonet_scipion.engine.stages.report import Reporter, claim_confidence, discard_reports, sample_of
 
 if TYPE_CHECKING:
+    from isonet_scipion.engine.io.volume import Volume
     from collections.abc import Callable, Iterable, Sequence
 
     import keras

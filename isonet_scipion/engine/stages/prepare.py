@@ -12,17 +12,7 @@ from isonet_scipion.engine.command import Command, value_of
 from isonet_scipion.engine.conventions import CORRECTED, SUBTOMOGRAMS, TILT_OPTIONS, TILT_RANGE
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.files import require_kept
-from isonet_scipion.engine.io.mrc import (
-    UNSET_SIZE,
-    Volume,
-    check_mask,
-    check_unit,
-    open_volume,
-    require_voxel_size,
-    volume_bytes,
-    warn_of_oddities,
-    write_mean,
-)
+from isonet_scipion.engine.io.mrc import open_volume, volume_bytes, write_mean
 from isonet_scipion.engine.io.origin import first_maker
 from isonet_scipion.engine.io.other_programs import (
     OPTICS,
@@ -43,6 +33,8 @@ from isonet_scipion.engine.io.star import (
 )
 from isonet_scipion.engine.io.tilt_files import find_tilt_files, half_name, read_tilt_file
 from isonet_scipion.engine.io.tomogram_table import CTF_STATE, HALF_LABELS, INVERTED, TomogramEntry, names_in_words
+from isonet_scipion.engine.io.volume import Volume, warn_of_oddities
+from isonet_scipion.engine.io.voxel_size import UNSET_SIZE, check_mask, check_unit, require_voxel_size
 from isonet_scipion.engine.network.unet import cube_size_warning
 from isonet_scipion.engine.physics.ctf import require_plausible_defocus
 from isonet_scipion.engine.physics.wedge import TiltRange, declared_range

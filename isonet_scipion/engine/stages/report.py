@@ -14,7 +14,7 @@ from isonet_scipion.engine.io.confidence_file import confidence_path, read_calib
 from isonet_scipion.engine.io.ctf_aware import ctf_in_words, known_transfer, takes_deconvolved
 from isonet_scipion.engine.io.files import content_digest
 from isonet_scipion.engine.io.marks import made_by
-from isonet_scipion.engine.io.mrc import Volume, open_volume
+from isonet_scipion.engine.io.mrc import open_volume
 from isonet_scipion.engine.io.number_formats import grey_values
 from isonet_scipion.engine.io.origin import origin_in, voxels_digest
 from isonet_scipion.engine.io.report_file import report_path, write_report
@@ -32,6 +32,7 @@ from isonet_scipion.engine.reporting.tomogram_figure import save_report
 from isonet_scipion.engine.settings.correction import ReportSettings
 
 if TYPE_CHECKING:
+    from isonet_scipion.engine.io.volume import Volume
     from collections.abc import Mapping
 
     import keras

@@ -11,7 +11,7 @@ import numpy as np
 
 from isonet_scipion.engine.command import Command, value_of
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.io.mrc import VOXEL_SIZE_TOLERANCE, naming, open_volume, volume_bytes, writing_volume
+from isonet_scipion.engine.io.mrc import open_volume, volume_bytes, writing_volume
 from isonet_scipion.engine.io.number_formats import SCALE
 from isonet_scipion.engine.io.origin import first_maker, with_origin
 from isonet_scipion.engine.io.shown import border_of
@@ -25,6 +25,8 @@ from isonet_scipion.engine.io.tomogram_table import (
     TomogramTable,
     names_in_words,
 )
+from isonet_scipion.engine.io.volume import naming
+from isonet_scipion.engine.io.voxel_size import VOXEL_SIZE_TOLERANCE
 from isonet_scipion.engine.physics.borders import mirrored_into, put_back_nearest
 from isonet_scipion.engine.physics.rescaling import rescale, rescaled_shape
 from isonet_scipion.engine.process.disk import growth, require_space

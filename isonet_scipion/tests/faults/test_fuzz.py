@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.imod_model import read_boundary
-from isonet_scipion.engine.io.mrc import open_volume, read_float, write_volume
+from isonet_scipion.engine.io.mrc import open_volume, write_volume
 from isonet_scipion.engine.io.star import parse_index_list, read_star, tomogram_names, write_star
+from isonet_scipion.engine.io.volume import read_float
 from isonet_scipion.engine.sampling.boundary import boundary_mask
 from isonet_scipion.tests.faults.conftest import SHAPE, VOXEL_SIZE, table, voxels
 from isonet_scipion.tests.faults.corpus import imod

@@ -13,8 +13,9 @@ import numpy as np
 import psutil
 import pytest
 
-from isonet_scipion.engine.io.mrc import open_volume, read_float
+from isonet_scipion.engine.io.mrc import open_volume
 from isonet_scipion.engine.io.star import read_star
+from isonet_scipion.engine.io.volume import read_float
 from isonet_scipion.engine.network.model_file import load_model
 from isonet_scipion.engine.process.signals import Terminated, ending_on_signals
 from isonet_scipion.tests.faults.conftest import engine, make_project, python

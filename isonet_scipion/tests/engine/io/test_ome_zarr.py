@@ -7,8 +7,9 @@ import pytest
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io import ome_zarr
 from isonet_scipion.engine.io.marks import is_marked, mark_of
-from isonet_scipion.engine.io.mrc import open_volume, warn_of_oddities, write_volume
+from isonet_scipion.engine.io.mrc import open_volume, write_volume
 from isonet_scipion.engine.io.ome_zarr import CHUNK, halved
+from isonet_scipion.engine.io.volume import warn_of_oddities
 
 zarr = pytest.importorskip("zarr", minversion="3", reason="zarr 3 is optional, and needs Python 3.11")
 RNG = np.random.default_rng(5)
