@@ -27,10 +27,11 @@ from isonet_scipion.protocols.mask_checks import maskErrors
 from isonet_scipion.protocols.streaming import FAILED_OUTPUT, ProtIsoNetTomograms, isOpen
 
 if TYPE_CHECKING:
-    from isonet_scipion.engine.io.volume import Volume
     from pwem.objects import EMSet
     from pyworkflow.object import Pointer
     from pyworkflow.protocol import Form
+
+    from isonet_scipion.engine.io.volume import Volume
 
 ENOUGH = 300  # subtomograms to train on, after IsoNet's tutorial
 

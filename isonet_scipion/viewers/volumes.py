@@ -9,9 +9,10 @@ from isonet_scipion.convert.files import asMrc, linkSubtomogram
 from isonet_scipion.engine.io.mrc import open_volume
 
 if TYPE_CHECKING:
-    from isonet_scipion.engine.io.volume import Volume
     from pyworkflow.project import Project
     from tomo.objects import SubTomogram
+
+    from isonet_scipion.engine.io.volume import Volume
 
 
 def openTomogram(path: str, samplingRate: float, project: Project) -> Volume:

@@ -58,13 +58,13 @@ from isonet_scipion.engine.settings.correction import PredictSettings
 from isonet_scipion.engine.stages.report import Reporter, claim_confidence, discard_reports, sample_of
 
 if TYPE_CHECKING:
-    from isonet_scipion.engine.io.volume import Volume
     from collections.abc import Callable, Iterable, Sequence
 
     import keras
 
     from isonet_scipion.engine.arrays import Floats, Mean, Reals
     from isonet_scipion.engine.io.model_metadata import ModelMetadata
+    from isonet_scipion.engine.io.volume import Volume
     from isonet_scipion.engine.physics.borders import Border
     from isonet_scipion.engine.physics.grey_scale import Shown
     from isonet_scipion.engine.physics.transfer import Transfer

@@ -32,13 +32,13 @@ from isonet_scipion.engine.reporting.tomogram_figure import save_report
 from isonet_scipion.engine.settings.correction import ReportSettings
 
 if TYPE_CHECKING:
-    from isonet_scipion.engine.io.volume import Volume
     from collections.abc import Mapping
 
     import keras
 
     from isonet_scipion.engine.arrays import Reals
     from isonet_scipion.engine.io.model_metadata import ModelMetadata
+    from isonet_scipion.engine.io.volume import Volume
     from isonet_scipion.engine.physics.borders import Border
     from isonet_scipion.engine.sampling.mask_values import Mask
     from isonet_scipion.engine.settings.correction import PredictSettings
