@@ -37,7 +37,18 @@ def is_marked(path: str | os.PathLike[str], mark: bytes) -> bool:
 
 def made_by(path: str | os.PathLike[str]) -> str | None:
     """The command that wrote a file or store, by its mark; None where it has none or can't be read."""
-    words = mark_in(path).split()
+    return maker_in(mark_in(path))
+
+
+def maker_in(mark: bytes) -> str | None:
+    """The command that a mark names; None where it is empty.
+
+    Examples
+    --------
+    >>> maker_in(mark_of("deconv", "tomograms.star", "TS_01.mrc"))
+    'deconv'
+    """
+    words = mark.split()
     return words[1].decode("ascii", "replace") if len(words) > 1 else None
 
 

@@ -53,6 +53,12 @@ class ModelMetadata:
         """Whether it is of a one-pass training, or the builtin one; else of an iterative one, or IsoNet 0.2's."""
         return self.kept_beyond is not None or self.simulated
 
+    @property
+    def learned_from(self) -> dict[str, Any]:
+        """What is known of the tomograms that it learned from, by the fields' names."""
+        names = ("voxel_size", "tilt_min", "tilt_max", "deconvolved", "simulated")
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
+
     @classmethod
     def out_of(cls, values: Mapping[str, Any]) -> ModelMetadata:
         """Take it out of a JSON text's values, the network's among them; names that it does not know are left.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from isonet_scipion.engine.arrays import release
-from isonet_scipion.engine.io.marks import made_by, mark_in
+from isonet_scipion.engine.io.marks import maker_in, mark_in
 from isonet_scipion.engine.sampling.even_boxes import sample_corners
 
 if TYPE_CHECKING:
@@ -69,11 +69,17 @@ def with_origin(mark: bytes, origin: str) -> bytes:
 
 def first_maker(path: str | os.PathLike[str]) -> str | None:
     """The command that made a file, or what it was rescaled from; None where it is of other programs."""
-    maker = made_by(path)
-    return origin_in(path, maker) if maker == "resize" else maker
+    maker, origin = _told_in(path)
+    return origin if maker == "resize" else maker
 
 
 def origin_in(path: str | os.PathLike[str], stage: str) -> str | None:
     """What `with_origin` told of a file that the command `stage` made; None of others, or where nothing is told."""
-    _, told, origin = mark_in(path).partition(ORIGIN)
-    return origin.decode("ascii", "replace") if told and made_by(path) == stage else None
+    maker, origin = _told_in(path)
+    return origin if maker == stage else None
+
+
+def _told_in(path: str | os.PathLike[str]) -> tuple[str | None, str | None]:
+    """The command that made a file, and what it told of its origin; None where nothing is told."""
+    mark, told, origin = mark_in(path).partition(ORIGIN)
+    return maker_in(mark), origin.decode("ascii", "replace") if told else None

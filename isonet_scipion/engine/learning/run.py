@@ -56,7 +56,6 @@ FREE = (
 )
 BY_SETTINGS = ("places of the crops (mask)", "number of subtomograms")  # of the data, what other settings change
 UNKNOWN_BEFORE = {"denoiser": 0}  # settings that states of earlier versions lack, and what they were
-LEARNED_FROM = ("voxel_size", "tilt_min", "tilt_max", "deconvolved", "simulated")  # facts of a model's own data
 WATCHERS = (ModelFile(), StateFile(), LossTable(), Page(), Log())  # in this order: the state tells of the model
 
 
@@ -276,9 +275,7 @@ class Run(Generic[Batches]):
             self.state.start_correlation = agreement.correlation
         if self.model_path(before).resolve() != self.start_model.resolve():
             # a copy has learned from what its original has, but is applied as it was tested here
-            its = read_metadata(self.start_model)
-            learned = {name: value for name in LEARNED_FROM if (value := getattr(its, name)) is not None}
-            metadata = dataclasses.replace(self.metadata, **learned)
+            metadata = dataclasses.replace(self.metadata, **read_metadata(self.start_model).learned_from)
             write_model(self.model_path(before), self.model, metadata, before)
 
     def _test(self, iteration: int, trained: bool = True) -> Agreement | None:
