@@ -17,23 +17,25 @@ from isonet_scipion.engine.io.voxel_size import check_mask
 from isonet_scipion.engine.physics.axes_check import Axes, shown_axes
 from isonet_scipion.engine.physics.borders import Border, Box, find_border
 from isonet_scipion.engine.physics.contrast_check import contrast_warning
-from isonet_scipion.engine.physics.grey_scale import Shown, measure, measure_mean
+from isonet_scipion.engine.physics.grey_scale import Shown, measure, measure_mean, sample
 from isonet_scipion.engine.physics.halves_check import OPPOSITE, RESEMBLING, common, fault_of_halves, is_copy
 from isonet_scipion.engine.physics.radial_filter import PhaseFlip, deconvolve
 from isonet_scipion.engine.physics.tilt_check import LEAST, power_by_angle, shown_range, tilt_warning
 from isonet_scipion.engine.sampling.even_boxes import sample_corners
 from isonet_scipion.engine.sampling.mask_values import Mask
+from isonet_scipion.engine.sampling.spikes import far_from_spikes, spike_limits
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from isonet_scipion.engine.arrays import Reals
+    from isonet_scipion.engine.arrays import Integers, Reals
     from isonet_scipion.engine.conventions import Normalisation
     from isonet_scipion.engine.physics.transfer import Transfer
     from isonet_scipion.engine.physics.wedge import TiltRange
 
 log = logging.getLogger(__name__)
 AXES_SIDE, AXES_BOXES = 48, 16  # boxes in which a tomogram's axes are looked for: voxels on a side, and how many
+LEAST_CALM = 0.25  # of the places of crops: with fewer away from spikes, none is left out
 
 
 def border_of(volume: Volume) -> Border | None:
@@ -83,6 +85,41 @@ def require_axes(
     side, telling = min(cubes[0].shape), [cube for cube in cubes if _has_contrast(cube)]
     if tilt is not None:
         warn_of_tilts(volume.path, tilt, [cube[:side, :side, :side] for cube in telling])
+
+
+def away_from_spikes(path: str, voxels: Reals | Mean, centres: Integers, side: int) -> Integers:
+    """Those of some places of crops near which no voxels are far beyond all others; all, where these are too few.
+
+    Either is logged.
+
+    Parameters
+    ----------
+    path : str
+        Of the tomogram.
+    voxels : ndarray or Mean
+        (z, y, x), what of it is data.
+    centres : ndarray of int
+        (places, 3), z, y, x.
+    side : int
+        Of the crops in voxels.
+
+    Returns
+    -------
+    ndarray of int
+        (places, 3), fewer or as many.
+    """
+    calm = far_from_spikes(voxels, spike_limits(sample(voxels)), centres, side)
+    if calm.all():
+        return centres
+    count = f"{len(calm) - np.count_nonzero(calm)} of {len(calm)} places of crops"
+    if calm.mean() >= LEAST_CALM:
+        log.info("%s: left out, as voxels far beyond all others, such as gold beads, are near: %s.", path, count)
+        return centres[calm]
+    log.warning(
+        "%s: voxels far beyond all others, such as gold beads, are near %s, too many to leave out. A training learns "
+        "their streaks too: it will restore less. Erase gold before the reconstruction.", path, count,
+    )  # fmt: skip
+    return centres
 
 
 def warn_of_tilts(what: str, tilt: TiltRange, volumes: Sequence[Reals]) -> None:

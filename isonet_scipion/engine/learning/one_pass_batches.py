@@ -26,7 +26,14 @@ from isonet_scipion.engine.arrays import (
 )
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.mrc import open_volume
-from isonet_scipion.engine.io.shown import border_of, open_mask, readable, require_axes, require_halves
+from isonet_scipion.engine.io.shown import (
+    away_from_spikes,
+    border_of,
+    open_mask,
+    readable,
+    require_axes,
+    require_halves,
+)
 from isonet_scipion.engine.io.volume import naming
 from isonet_scipion.engine.io.voxel_size import check_mask
 from isonet_scipion.engine.learning.data_identity import checksum_in_words, tilt_in_words
@@ -37,7 +44,6 @@ from isonet_scipion.engine.physics.cube_rotations import TRAINING_ROTATIONS
 from isonet_scipion.engine.physics.grey_scale import GreyScale, Shown, measure_mean, sample
 from isonet_scipion.engine.physics.withheld_tilts import narrowed, withhold
 from isonet_scipion.engine.sampling.crops import crop, part_around, random_centres
-from isonet_scipion.engine.sampling.spikes import share_of_spikes
 from isonet_scipion.engine.sampling.training_positions import MARGIN
 
 if TYPE_CHECKING:
@@ -50,7 +56,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 SHOWN_WEIGHT = 0.1  # of fine detail that the input shows, without halves: its own noise would be the target
-LEAST_TOLD = 5e-5  # share of voxels that are spikes: fewer matter little
 CENTRES = 4000  # places drawn in each tomogram
 
 
@@ -137,18 +142,9 @@ def read_source(
         voxels = readable(volume, transfer, border)
         is_copy = transfer is not None or (border is not None and border.empty is not None)
         maps.append(_stored(voxels, scratch_folder) if is_copy else voxels)
-    _warn_of_spikes(volumes[0].path, maps[0])
+    centres = away_from_spikes(volumes[0].path, Mean(maps), centres, side)
     scale = measure_mean(maps, normalisation, negated=not entry.inverted)
     return TomogramSource(entry.name, tuple(maps), scale, centres, tilt, transfer, entry.inverted, facts)
-
-
-def _warn_of_spikes(path: str, voxels: Reals) -> None:
-    share = share_of_spikes(sample(voxels))
-    if share > LEAST_TOLD:
-        log.warning(
-            "%s: some %d of its voxels lie far beyond all others, such as gold beads, whose streaks a training learns "
-            "too: it will restore less. Erase gold before the reconstruction.", path, round(share * voxels.size),
-        )  # fmt: skip
 
 
 def _facts(

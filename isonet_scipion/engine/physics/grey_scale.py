@@ -114,19 +114,20 @@ def measure_mean(
     return GreyScale(offset, scale if scale > 0 else 1.0)
 
 
-def sample(volume: Reals) -> Floats:
+def sample(volume: Reals | Mean) -> Floats:
     """Every n-th voxel of a large volume, (voxels,) float32; a memory map is read plane by plane.
 
     n shares no factor with the sides, so that no row is preferred.
     """
     step = max(1, volume.size // SAMPLE)
     if step == 1:
-        return np.asarray(volume, np.float32).reshape(-1)
+        return np.asarray(volume[:], np.float32).reshape(-1)
     while any(math.gcd(step, side) > 1 for side in volume.shape):
         step += 1
     parts = []
-    for number, plane in enumerate(volume):
-        parts.append(np.asarray(plane).reshape(-1)[-number * plane.size % step :: step].astype(np.float32))
+    for number in range(len(volume)):
+        plane = np.asarray(volume[number])
+        parts.append(plane.reshape(-1)[-number * plane.size % step :: step].astype(np.float32))
         release_now_and_then(volume, number)
     return np.concatenate(parts)
 

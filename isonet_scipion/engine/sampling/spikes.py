@@ -6,13 +6,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.ndimage import binary_dilation
+from scipy.spatial import cKDTree
+
+from isonet_scipion.engine.arrays import release_now_and_then
 
 if TYPE_CHECKING:
-    from isonet_scipion.engine.arrays import Floats, Reals
+    from isonet_scipion.engine.arrays import Flags, Floats, Integers, Mean, Reals
 
 SHARE = 98.0  # percentile of the distances from the median: what is sample has more voxels than the rest
 BEYOND = 3.0  # times as far; in noise that is 7 standard deviations
 MOST = 0.01  # share of the voxels that may be spikes; more are a sparse sample in little noise
+CELL, ENOUGH = 4, 8  # side in voxels of the cells that tell where spikes are, and how many in one are no chance
 
 
 def without_spikes(box: Floats) -> tuple[Floats, bool]:
@@ -68,3 +72,44 @@ def share_of_spikes(values: Reals) -> float:
     """
     low, high = spike_limits(values)
     return float(np.mean((values < low) | (values > high)))
+
+
+def far_from_spikes(volume: Reals | Mean, limits: tuple[np.float32, np.float32], centres: Integers, side: int) -> Flags:
+    """Which cubes of a volume hold no spikes, but for scattered ones.
+
+    Parameters
+    ----------
+    volume : ndarray or Mean
+        (z, y, x), read plane by plane.
+    limits : tuple of float
+        What `spike_limits` tells of its voxels, or of a sample of them.
+    centres : ndarray of int
+        (cubes, 3), z, y, x.
+    side : int
+        Of the cubes in voxels.
+
+    Returns
+    -------
+    ndarray of bool
+        (cubes,).
+
+    Examples
+    --------
+    >>> volume = np.random.default_rng(0).normal(size=(16, 16, 64)).astype(np.float32)
+    >>> volume[7:9, 7:9, 7:9] = -100
+    >>> far_from_spikes(volume, spike_limits(volume), np.array([[8, 8, 12], [8, 8, 40]]), 16).tolist()
+    [False, True]
+    """
+    low, high = limits
+    cells = np.zeros([-(-length // CELL) for length in volume.shape], np.uint8)
+    for z in range(len(volume)):
+        plane = volume[z]
+        y, x = np.nonzero((plane < low) | (plane > high))
+        np.add.at(cells[z // CELL], (y // CELL, x // CELL), 1)
+        release_now_and_then(volume, z)
+    places = np.argwhere(cells >= ENOUGH)
+    if not len(places):
+        return np.ones(len(centres), bool)
+    middles = CELL * places + (CELL - 1) / 2
+    distances, _ = cKDTree(middles).query(centres, p=np.inf)
+    return np.asarray(distances > (side + CELL) / 2)

@@ -1,7 +1,6 @@
 """What voxels mean, from the files to the results: borders, contrast, axes, masks and bytes of other programs."""
 
 import json
-import re
 from pathlib import Path
 
 import mrcfile
@@ -175,18 +174,27 @@ def test_training_refuses_swapped_axes_and_takes_nothing_of_a_border(run, tmp_pa
     assert source.grey_scale.scale == pytest.approx(measure(-tomogram).scale)
 
 
-def test_training_tells_gold_beads(run, tmp_path, tomogram):
-    def told(voxels, results):
+def test_training_keeps_away_from_gold_beads_or_tells_that_it_can_not(run, tmp_path, tomogram, capfd):
+    def centres(voxels, side=8):
         project(run, tmp_path, voxels)
-        log = result(run, "refine", "tomograms.star", "--cube_size=8", f"--result_dir={results}", *TINY)
-        return [line for line in log.splitlines() if "gold beads" in line]
+        entry = TomogramTable("tomograms.star").select(None)[0]
+        capfd.readouterr()
+        source = read_source(entry, side, Normalisation.PERCENTILES, TiltRange(), 1, None, "s")
+        return source.centres, capfd.readouterr().err
 
-    assert told(tomogram, "plain") == []
+    before, log = centres(tomogram)
+    assert "gold" not in log
     gold = tomogram.copy()
     gold[12:15, 12:15, 12:15] -= 40 * tomogram.std()
-    (line,) = told(gold, "gold")
-    count = int(re.search(r"t.mrc: some (\d+) of its voxels lie far beyond all others", line)[1])
-    assert 27 <= count <= 30 and "Erase gold before the reconstruction." in line
+    kept, log = centres(gold)
+    assert 0 < len(kept) < len(before) == 4000
+    assert abs(kept - 13).max(axis=1).min() > 4  # half of the crop
+    assert f"left out, as voxels far beyond all others, such as gold beads, are near: {4000 - len(kept)}" in log
+    for z, y, x in np.ndindex(2, 3, 4):
+        gold[8 + 16 * z :, 8 + 16 * y :, 8 + 14 * x :][:3, :3, :3] -= 40 * tomogram.std()
+    kept, log = centres(gold, 14)
+    assert len(kept) == 4000
+    assert "too many to leave out" in log and "Erase gold before the reconstruction." in log
 
 
 @pytest.mark.parametrize("kind", ["IMOD", "255", "labels"])

@@ -3,8 +3,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from isonet_scipion.engine.arrays import Mean
 from isonet_scipion.engine.sampling.even_boxes import choose_boxes
-from isonet_scipion.engine.sampling.spikes import share_of_spikes, without_spikes
+from isonet_scipion.engine.sampling.spikes import far_from_spikes, share_of_spikes, without_spikes
 
 
 def noise(seed, side=24):
@@ -63,3 +64,23 @@ def test_boxes_are_not_chosen_by_their_beads():
     volume = rng.normal(size=(32, 128, 128)).astype(np.float32)
     volume[8, 8, 8] = -3000
     assert len(choose_boxes(volume, 32, 16)) == 16
+
+
+@given(st.integers(0, 99), st.integers(0, 12), st.sampled_from([6, 9, 16]), st.booleans())
+def test_cubes_with_beads_are_found_as_by_definition(seed, beads, side, halved):
+    rng = np.random.default_rng(seed)
+    volume = rng.normal(size=(30, 37, 41)).astype(np.float32)
+    spikes = np.zeros(volume.shape, bool)
+    for z, y, x in rng.integers(0, (26, 33, 37), (beads, 3)):
+        spikes[z : z + 4, y : y + 4, x : x + 4] = True
+    volume[spikes] = -40
+    volume[-1, -1, -1] = 40  # alone
+    centres = rng.integers(side // 2, np.array(volume.shape) - side // 2, (40, 3))
+    far = far_from_spikes(Mean([volume + 1, volume - 1]) if halved else volume, (-9, 9), centres, side)
+    for centre, is_far in zip(centres, far):
+        # a bead that is cut by cells counts where most of it lies
+        inner, outer = (
+            spikes[tuple(slice(max(0, c - side // 2 - more), c - side // 2 + side + more) for c in centre)]
+            for more in (-3, 5)
+        )
+        assert not inner.any() if is_far else outer.any()
