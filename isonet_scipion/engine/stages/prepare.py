@@ -340,11 +340,14 @@ def _volume_files(folder: str, suffixes: tuple[str, ...]) -> list[Path]:
         raise EngineError(folder, "the folder does not exist or can't be read", "Check its name and permissions.")
     names = [path for path in Path(folder).iterdir() if not path.name.startswith(".")]
     found = sorted(path for path in names if path.suffix.lower() in suffixes)
+    others = sorted(path for path in names if path.suffix.lower() in CONVERTIBLE)
     if not found:
-        others = sorted({path.suffix.lower() for path in names if path.suffix.lower() in CONVERTIBLE})
-        instead = f", but {' and '.join(others)}, which are to be converted or unpacked" if others else ""
+        suffixes_found = sorted({path.suffix.lower() for path in others})
+        instead = f", but {' and '.join(suffixes_found)}, which are to be converted or unpacked" if others else ""
         why = f"it holds no {' or '.join(suffixes)} files{instead}"
         raise EngineError(folder, why, "Put (links to) the volumes there.")
+    if others:
+        log.warning("%s: left out, as they are to be converted or unpacked: %s", folder, _names(others))
     return found
 
 

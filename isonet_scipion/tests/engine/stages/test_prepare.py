@@ -33,10 +33,13 @@ def test_what_other_commands_wrote_is_left_out_or_told(run, tmp_path):
         assert status == 0, log
     (tmp_path / "deconvs" / "t.mrc").rename(tmp_path / "set" / "d.mrc")
     (tmp_path / "make_masks" / "t_mask.mrc").rename(tmp_path / "set" / "t_mask.mrc")
+    for other in ("u.map", "v.mrc.gz", "notes.txt"):
+        (tmp_path / "set" / other).touch()
     status, log = run("prepare_star", "set", "--defocus", 20000, "--output_star", "again.star")
     assert status == 0, log
     rows = read_star("again.star").rows
     assert [row["rlnMicrographName"] for row in rows] == ["set/d.mrc", "set/t.mrc"]
+    assert "set: left out, as they are to be converted or unpacked: u.map, v.mrc.gz" in log
     assert [row["isonetCtfState"] for row in rows] == ["corrected", "None"]
     assert "set: left out, as they are masks or confidence volumes: t_mask.mrc" in log
     assert "set: taken as deconvolved, as deconv wrote them: d.mrc" in log
