@@ -23,12 +23,12 @@ from isonet_scipion.engine.physics.radial_filter import PhaseFlip, deconvolve
 from isonet_scipion.engine.physics.tilt_check import LEAST, power_by_angle, shown_range, tilt_warning
 from isonet_scipion.engine.sampling.even_boxes import sample_corners
 from isonet_scipion.engine.sampling.mask_values import Mask
-from isonet_scipion.engine.sampling.spikes import far_from_spikes, spike_limits
+from isonet_scipion.engine.sampling.spikes import far_from, spike_cells, spike_limits
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from isonet_scipion.engine.arrays import Integers, Reals
+    from isonet_scipion.engine.arrays import Doubles, Integers, Reals
     from isonet_scipion.engine.conventions import Normalisation
     from isonet_scipion.engine.physics.transfer import Transfer
     from isonet_scipion.engine.physics.wedge import TiltRange
@@ -87,7 +87,12 @@ def require_axes(
         warn_of_tilts(volume.path, tilt, [cube[:side, :side, :side] for cube in telling])
 
 
-def away_from_spikes(path: str, voxels: Reals | Mean, centres: Integers, side: int) -> Integers:
+def spikes_in(voxels: Reals | Mean) -> Doubles:
+    """Where what of a tomogram is data, (z, y, x), lies far beyond all else, as gold beads do; see `spike_cells`."""
+    return spike_cells(voxels, spike_limits(sample(voxels)))
+
+
+def away_from_spikes(path: str, spikes: Doubles, centres: Integers, side: int) -> Integers:
     """Those of some places of crops near which no voxels are far beyond all others; all, where these are too few.
 
     Either is logged.
@@ -96,8 +101,8 @@ def away_from_spikes(path: str, voxels: Reals | Mean, centres: Integers, side: i
     ----------
     path : str
         Of the tomogram.
-    voxels : ndarray or Mean
-        (z, y, x), what of it is data.
+    spikes : ndarray of float
+        What `spikes_in` found in it.
     centres : ndarray of int
         (places, 3), z, y, x.
     side : int
@@ -108,7 +113,7 @@ def away_from_spikes(path: str, voxels: Reals | Mean, centres: Integers, side: i
     ndarray of int
         (places, 3), fewer or as many.
     """
-    calm = far_from_spikes(voxels, spike_limits(sample(voxels)), centres, side)
+    calm = far_from(spikes, centres, side)
     if calm.all():
         return centres
     count = f"{len(calm) - np.count_nonzero(calm)} of {len(calm)} places of crops"

@@ -33,6 +33,7 @@ from isonet_scipion.engine.io.shown import (
     readable,
     require_axes,
     require_halves,
+    spikes_in,
 )
 from isonet_scipion.engine.io.volume import naming
 from isonet_scipion.engine.io.voxel_size import check_mask
@@ -142,7 +143,7 @@ def read_source(
         voxels = readable(volume, transfer, border)
         is_copy = transfer is not None or (border is not None and border.empty is not None)
         maps.append(_stored(voxels, scratch_folder) if is_copy else voxels)
-    centres = away_from_spikes(volumes[0].path, Mean(maps), centres, side)
+    centres = away_from_spikes(volumes[0].path, spikes_in(Mean(maps)), centres, side)
     scale = measure_mean(maps, normalisation, negated=not entry.inverted)
     return TomogramSource(entry.name, tuple(maps), scale, centres, tilt, transfer, entry.inverted, facts)
 

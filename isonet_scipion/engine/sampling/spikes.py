@@ -11,7 +11,7 @@ from scipy.spatial import cKDTree
 from isonet_scipion.engine.arrays import release_now_and_then
 
 if TYPE_CHECKING:
-    from isonet_scipion.engine.arrays import Flags, Floats, Integers, Mean, Reals
+    from isonet_scipion.engine.arrays import Doubles, Flags, Floats, Integers, Mean, Reals
 
 SHARE = 98.0  # percentile of the distances from the median: what is sample has more voxels than the rest
 BEYOND = 3.0  # times as far; in noise that is 7 standard deviations
@@ -60,22 +60,8 @@ def spike_limits(values: Reals) -> tuple[np.float32, np.float32]:
     return np.float32(middle - most), np.float32(middle + most)
 
 
-def share_of_spikes(values: Reals) -> float:
-    """How many of some values are spikes, as a fraction.
-
-    Examples
-    --------
-    >>> values = np.random.default_rng(0).normal(size=1000)
-    >>> values[:3] = 99
-    >>> share_of_spikes(values)
-    0.003
-    """
-    low, high = spike_limits(values)
-    return float(np.mean((values < low) | (values > high)))
-
-
-def far_from_spikes(volume: Reals | Mean, limits: tuple[np.float32, np.float32], centres: Integers, side: int) -> Flags:
-    """Which cubes of a volume hold no spikes, but for scattered ones.
+def spike_cells(volume: Reals | Mean, limits: tuple[np.float32, np.float32]) -> Doubles:
+    """Where a volume has spikes, but for scattered ones.
 
     Parameters
     ----------
@@ -83,33 +69,38 @@ def far_from_spikes(volume: Reals | Mean, limits: tuple[np.float32, np.float32],
         (z, y, x), read plane by plane.
     limits : tuple of float
         What `spike_limits` tells of its voxels, or of a sample of them.
-    centres : ndarray of int
-        (cubes, 3), z, y, x.
-    side : int
-        Of the cubes in voxels.
 
     Returns
     -------
-    ndarray of bool
-        (cubes,).
+    ndarray of float
+        (cells, 3), z, y, x: the middles of cells of 4^3 voxels.
 
     Examples
     --------
     >>> volume = np.random.default_rng(0).normal(size=(16, 16, 64)).astype(np.float32)
-    >>> volume[7:9, 7:9, 7:9] = -100
-    >>> far_from_spikes(volume, spike_limits(volume), np.array([[8, 8, 12], [8, 8, 40]]), 16).tolist()
-    [False, True]
+    >>> volume[8:10, 8:10, 8:10] = -100
+    >>> spike_cells(volume, spike_limits(volume)).tolist()
+    [[9.5, 9.5, 9.5]]
     """
     low, high = limits
-    cells = np.zeros([-(-length // CELL) for length in volume.shape], np.uint8)
+    counts = np.zeros([-(-length // CELL) for length in volume.shape], np.uint8)
     for z in range(len(volume)):
         plane = volume[z]
         y, x = np.nonzero((plane < low) | (plane > high))
-        np.add.at(cells[z // CELL], (y // CELL, x // CELL), 1)
+        np.add.at(counts[z // CELL], (y // CELL, x // CELL), 1)
         release_now_and_then(volume, z)
-    places = np.argwhere(cells >= ENOUGH)
-    if not len(places):
+    return CELL * np.argwhere(counts >= ENOUGH) + (CELL - 1) / 2
+
+
+def far_from(cells: Doubles, centres: Integers, side: int) -> Flags:
+    """Which cubes around some centres (cubes, 3), z, y, x, of `side` voxels hold nothing of what `spike_cells` found.
+
+    Examples
+    --------
+    >>> far_from(np.array([[9.5, 9.5, 9.5]]), np.array([[8, 8, 12], [8, 8, 40]]), 16).tolist()
+    [False, True]
+    """
+    if not len(cells):
         return np.ones(len(centres), bool)
-    middles = CELL * places + (CELL - 1) / 2
-    distances, _ = cKDTree(middles).query(centres, p=np.inf)
+    distances, _ = cKDTree(cells).query(centres, p=np.inf)
     return np.asarray(distances > (side + CELL) / 2)

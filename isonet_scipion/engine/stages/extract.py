@@ -16,7 +16,7 @@ from isonet_scipion.engine.io.coordinates import Coordinates, read_points
 from isonet_scipion.engine.io.coordinates import centres as given_centres
 from isonet_scipion.engine.io.files import require_kept
 from isonet_scipion.engine.io.mrc import volume_bytes, write_volume
-from isonet_scipion.engine.io.shown import border_of, open_mask, require_axes
+from isonet_scipion.engine.io.shown import away_from_spikes, border_of, open_mask, require_axes, spikes_in
 from isonet_scipion.engine.io.star import SUBTOMOGRAM_LABELS, Star, table_to_replace, write_star
 from isonet_scipion.engine.io.tomogram_table import (
     TomogramEntry,
@@ -29,12 +29,14 @@ from isonet_scipion.engine.network.unet import cube_size_warning
 from isonet_scipion.engine.process.disk import growth, require_space
 from isonet_scipion.engine.process.progress import Progress
 from isonet_scipion.engine.sampling.crops import allowed_range, crop, random_centres
+from isonet_scipion.engine.sampling.spikes import far_from
 from isonet_scipion.engine.settings.preparation import ExtractSettings
 
 if TYPE_CHECKING:
     from isonet_scipion.engine.physics.borders import Border
 
 log = logging.getLogger(__name__)
+MORE = 4  # times as many places are drawn again where some are left out
 
 
 def extract(star_file: str, settings: ExtractSettings) -> None:
@@ -122,8 +124,15 @@ def _centres(
         )
     # each tomogram has its own random numbers, so that leaving out others does not change its centres
     seed = None if settings.seed is None else [settings.seed, entry.star.integer(entry.row, "rlnIndex")]
+    rng, box = np.random.default_rng(seed), (slice(0, None),) * 3 if border is None else border.box
+    first, spikes = np.array([axis.start for axis in box]), spikes_in(volume.data[box])
     with naming(volume, path if mask is not None else None):
-        return random_centres(volume.shape, mask, size, count, np.random.default_rng(seed), border)
+        centres = random_centres(volume.shape, mask, size, count, rng, border)
+        calm = away_from_spikes(volume.path, spikes, centres - first, size) + first
+        if len(calm) == count:
+            return centres
+        others = random_centres(volume.shape, mask, size, MORE * count, rng, border)
+    return np.concatenate([calm, others[far_from(spikes, others - first, size)]])[:count]
 
 
 def _given_centres(

@@ -197,6 +197,19 @@ def test_training_keeps_away_from_gold_beads_or_tells_that_it_can_not(run, tmp_p
     assert "too many to leave out" in log and "Erase gold before the reconstruction." in log
 
 
+def test_subtomograms_keep_away_from_gold_beads_and_are_as_many(run, tmp_path, tomogram):
+    gold = padded(tomogram)
+    y = BEFORE + 13
+    gold[12:15, y : y + 3, 12:15] -= 40 * tomogram.std()
+    project(run, tmp_path, gold, "--number_subtomos", 200)
+    log = result(run, "extract", "tomograms.star", "--cube_size=8", "--crop_size=8", "--seed=1")
+    rows = read_star("subtomo.star").rows
+    centres = np.array([[float(row[f"rlnCoordinate{axis}"]) for axis in "ZYX"] for row in rows])
+    assert len(centres) == 200
+    assert abs(centres - [13, y + 1, 13]).max(axis=1).min() > 4
+    assert "t.mrc: left out, as voxels far beyond all others, such as gold beads, are near" in log
+
+
 @pytest.mark.parametrize("kind", ["IMOD", "255", "labels"])
 def test_subtomograms_come_from_inside_any_mask(run, tmp_path, tomogram, kind):
     inside = np.zeros(tomogram.shape, bool)
