@@ -14,6 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
+from pwem.objects import EMSet
 from pyworkflow.object import Pointer, Set
 from pyworkflow.protocol import Form, ProtStreamingBase
 from pyworkflow.protocol.constants import STATUS_FAILED, STATUS_NEW
@@ -35,7 +36,6 @@ from isonet_scipion.protocols.form import addContrast, labelOf
 from isonet_scipion.protocols.together import Together
 
 if TYPE_CHECKING:
-    from pwem.objects import EMSet
     from pyworkflow.protocol import Step
 
 logger = logging.getLogger(__name__)
@@ -271,7 +271,9 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
             for tsId, reason in failed.items():
                 tomogram = self._tomograms[tsId][0].clone()
                 tomogram.setObjComment(reason)
-                output.append(tomogram)
+                # Scipion's sets of tomograms look at each one's size, which a missing file has not
+                append = output.append if tomogram.getDim() else partial(EMSet.append, output)
+                append(tomogram)
             self._defineOutputs(**{FAILED_OUTPUT: output})
             self._defineSourceRelation(self.inputTomograms, output)
 

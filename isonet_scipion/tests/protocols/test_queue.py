@@ -65,13 +65,13 @@ import os, signal, sys
 if "serve" not in sys.argv:
     os.execv({python!r}, [{python!r}, *sys.argv[1:]])
 from isonet_scipion.engine import cli
-main, sys.argv = cli.main, sys.argv[2:]
-def deadly(arguments=None):
-    if any("E_5.star" in word for word in arguments or ()):
+obey, sys.argv = cli._obey, sys.argv[2:]
+def deadly(arguments):
+    if any("E_5.star" in word for word in arguments):
         os.kill(os.getpid(), signal.SIGKILL)
-    return main(arguments)
-cli.main = deadly
-sys.exit(deadly())
+    return obey(arguments)
+cli._obey = deadly
+sys.exit(cli.main())
 """
 
 

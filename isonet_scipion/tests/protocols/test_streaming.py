@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 from pyworkflow.object import Set
+from pyworkflow.protocol.constants import MODE_RESTART
 from tomo.objects import CTFTomo, CTFTomoSeries, SetOfCTFTomoSeries, SetOfTiltSeries, TiltImage, TiltSeries
 
 from isonet_scipion.engine.io.star import read_star
@@ -257,18 +258,26 @@ class TestIsoNetStreaming(LiveTest):
         bad = Path(imported.Tomograms.getFirstItem().getFileName())
         bad = bad.resolve()
         whole = bad.read_bytes()
-        bad.write_bytes(whole[:5000])
+        bad.unlink()
         model = self.run_(ProtIsoNetImportModel, {}, modelFile=self.modelFile())
         inputs = {"inputTomograms": (imported, "Tomograms"), "model": (model, "model")}
         with self.spy() as log:
             predict = self.run_(ProtIsoNetPredict, inputs, cubeSize=20, cropSize=40, useGpu=False, numberOfThreads=2)
             self.assertEqual((predict.tomograms.getSize(), predict.failedTomograms.getSize()), (5, 1))
-            self.assertIn("5000 bytes", predict.failedTomograms.getFirstItem().getObjComment())
+            self.assertIn("the volume does not exist", predict.failedTomograms.getFirstItem().getObjComment())
             events = [line.split()[0] for line in log.read_text().splitlines()]
             self.assertEqual(events, ["start", *["begin", "end"] * 6])
             steps = [step for step in predict.loadSteps() if step.funcName.get() == "processStep"]
             self.assertEqual([step.getStatus() for step in steps], ["finished"] * 6)
             bad.write_bytes(whole)
+            file = Path(predict.model.get().getFileName()).resolve()
+            network = file.read_bytes()
+            file.write_bytes(network + b"\n")  # as one that was trained anew
+            (error,) = predict.validate()
+            self.assertRegex(error, r"\*Model\*: its file has changed since (M_\d, ){4}M_\d were corrected with it")
+            predict.runMode.set(MODE_RESTART)
+            self.assertEqual(predict.validate(), [])
+            file.write_bytes(network)
             self.continue_(predict)
             self.assertEqual(predict.tomograms.getSize(), 6)
             events = [line.split()[0] for line in log.read_text().splitlines()]
