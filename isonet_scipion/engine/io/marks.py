@@ -9,12 +9,24 @@ from isonet_scipion.engine.io.ome_zarr import is_store, stored_mark
 
 MARK = b"isonet_scipion "  # how a label begins that is one
 HEADER_BYTES, LABEL_BYTES = 1024, 80  # of an MRC file
+DIGITS = 16  # of each digest
 
 
-def mark_of(stage: str, table: str | os.PathLike[str], tomogram: str | os.PathLike[str]) -> bytes:
-    """A label that tells which command on which table made a file out of which tomogram."""
-    places = "\0".join(os.path.realpath(path) for path in (table, tomogram))
-    return MARK + f"{stage} {hashlib.sha256(os.fsencode(places)).hexdigest()[:32]}".encode()
+def mark_of(
+    stage: str, table: str | os.PathLike[str], tomogram: str | os.PathLike[str], folder: str | os.PathLike[str]
+) -> bytes:
+    """A label that tells which command on which table made a file, in `folder`, out of which tomogram.
+
+    It tells their places twice: on the disk, and as seen from the folder, so that all may be moved together.
+    """
+    table, folder = os.path.realpath(table), os.path.realpath(folder)
+    # not through a link, as Scipion's import makes to data outside the project
+    seen = (os.path.relpath(path, folder) for path in (table, os.path.abspath(tomogram)))
+    return MARK + f"{stage} {_digits(table, os.path.realpath(tomogram))}{_digits(*seen)}".encode()
+
+
+def _digits(*places: str) -> str:
+    return hashlib.sha256(os.fsencode("\0".join(places))).hexdigest()[:DIGITS]
 
 
 def is_marked(path: str | os.PathLike[str], mark: bytes) -> bool:
@@ -25,14 +37,21 @@ def is_marked(path: str | os.PathLike[str], mark: bytes) -> bool:
     >>> import tempfile
     >>> import numpy as np
     >>> from isonet_scipion.engine.io.mrc import write_volume
-    >>> mark, other = (mark_of(stage, "tomograms.star", "TS_01.mrc") for stage in ("make_mask", "deconv"))
+    >>> mark, other = (mark_of(stage, "tomograms.star", "TS_01.mrc", "mask") for stage in ("make_mask", "deconv"))
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     mask = f"{folder}/TS_01_mask.mrc"
     ...     write_volume(mask, np.ones((2, 3, 4), np.int8), 10.0, mark=mark)
     ...     print(is_marked(mask, mark), is_marked(mask, other), made_by(mask))
     True False make_mask
     """
-    return mark_in(path).startswith(mark)
+    (stage, places), (other_stage, others) = (_parts(each) for each in (mark, mark_in(path)))
+    return stage == other_stage and any(place and place == other for place, other in zip(places, others))
+
+
+def _parts(mark: bytes) -> tuple[bytes, tuple[bytes, bytes]]:
+    """The command and the digits of both kinds that a mark holds; empty where it holds none."""
+    _, stage, digits = (*mark.split()[:3], b"", b"", b"")[:3]
+    return stage, (digits[:DIGITS], digits[DIGITS : 2 * DIGITS])
 
 
 def made_by(path: str | os.PathLike[str]) -> str | None:
@@ -45,7 +64,7 @@ def maker_in(mark: bytes) -> str | None:
 
     Examples
     --------
-    >>> maker_in(mark_of("deconv", "tomograms.star", "TS_01.mrc"))
+    >>> maker_in(mark_of("deconv", "tomograms.star", "TS_01.mrc", "deconv"))
     'deconv'
     """
     words = mark.split()

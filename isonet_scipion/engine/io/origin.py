@@ -61,7 +61,7 @@ def with_origin(mark: bytes, origin: str) -> bytes:
     Examples
     --------
     >>> from isonet_scipion.engine.io.marks import mark_of
-    >>> len(with_origin(mark_of("make_mask", "tomograms.star", "TS_01.mrc"), "0123456789ab-012345"))
+    >>> len(with_origin(mark_of("make_mask", "tomograms.star", "TS_01.mrc", "mask"), "0123456789ab-012345"))
     80
     """
     return mark + ORIGIN + origin.encode("ascii")

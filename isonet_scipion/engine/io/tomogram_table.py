@@ -248,7 +248,9 @@ class TomogramEntry:
     def mask_is_outdated(self) -> bool:
         """Whether make_mask made its mask of other voxels than the tomogram's file has now."""
         mask = self.text("rlnMaskName")
-        if mask is None or not is_marked(mask, mark_of("make_mask", self.star.path, self.path)):
+        if mask is None:
+            return False
+        if not is_marked(mask, mark_of("make_mask", self.star.path, self.path, os.path.dirname(mask))):
             return False
         told = origin_in(mask, "make_mask")
         return told is not None and os.path.exists(self.path) and told != voxels_digest(open_volume(self.path))
@@ -321,7 +323,7 @@ class TomogramTable:
         """
         star = result or self.star
         self.keep_inputs(outputs, None if result else column)
-        marks = {path: mark_of(stage, star.path, entry.path) for path, entry in outputs.items()}
+        marks = {path: mark_of(stage, star.path, entry.path, path.parent) for path, entry in outputs.items()}
         named = {name for row in star.rows if (name := star.text(row, column)) and "\0" not in name}
         own = {entry_of(name) for name in named}
         for path, mark in marks.items():

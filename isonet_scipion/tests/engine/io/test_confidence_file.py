@@ -22,7 +22,7 @@ def test_it_is_0_where_the_tomogram_holds_no_data_and_bears_its_mark(tmp_path):
     write_volume(tmp_path / "t.mrc", data, 7.5)
     corrected, border = open_volume(tmp_path / "t.mrc"), find_border(data)
     cells = np.full(tuple(-(-n // 8) for n in border.inner_shape), 0.5, np.float32)
-    mark = mark_of("confidence", "t.star", "t.mrc")
+    mark = mark_of("confidence", "t.star", "t.mrc", tmp_path)
     path = write_confidence(Confidence(cells, border.inner_shape), corrected, border, 7.5, mark)
     found = open_volume(path)
     assert (found.shape, found.voxel_size) == (data.shape, 7.5) and is_marked(path, mark)

@@ -173,13 +173,13 @@ def test_written_stores_come_back_whole(tmp_path, dtype):
     like = open_volume(
         make_store(tmp_path / "like.zarr", DATA, steps=[{"type": "translation", "translation": [3, 2, 1]}])
     )
-    mark = mark_of("predict", "table.star", "a.zarr")
+    mark = mark_of("predict", "table.star", "a.zarr", "out")
     write_volume(tmp_path / "out" / "b.zarr", data, 10.5, like, mark)
     volume = open_volume(tmp_path / "out" / "b.zarr")
     np.testing.assert_array_equal(volume.data, data)
     assert (volume.voxel_size, volume.origin, volume.oddities) == (10.5, (1.0, 2.0, 3.0), ())
     assert is_marked(volume.path, mark)
-    assert not is_marked(volume.path, mark_of("predict", "other.star", "a.zarr"))
+    assert not is_marked(volume.path, mark_of("predict", "other.star", "a.zarr", "out"))
     assert not is_marked(like.path, mark)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["b.zarr"]
 
