@@ -177,9 +177,18 @@ class TomogramEntry:
         return halves
 
     def whole_of(self, half: Volume) -> Volume | None:
-        """The tomogram that a half of it is compared with; None where its file is gone, or has another size."""
-        whole = open_volume(self.path) if os.path.exists(self.path) else None
-        return whole if whole is not None and whole.shape == half.shape else None
+        """The tomogram that a half of it is compared with; None where its file is gone.
+
+        Raises
+        ------
+        EngineError
+            If the half has another shape or voxel size.
+        """
+        if not os.path.exists(self.path):
+            return None
+        whole = open_volume(self.path)
+        check_mask(half, whole, self.voxel_size)
+        return whole
 
     @property
     def source_path(self) -> str:

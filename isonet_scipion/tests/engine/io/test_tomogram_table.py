@@ -47,13 +47,17 @@ def test_one_end_of_the_tilts_alone_is_refused():
             _ = entry(**{here: "-52" if here == "rlnTiltMin" else "48", "rlnTiltmin": "-52"}).tilt
 
 
-def test_halves_are_compared_with_a_whole_of_their_size(tmp_path):
-    for name, side in (("whole", 8), ("half", 8), ("other", 10)):
-        write_volume(tmp_path / f"{name}.mrc", np.random.default_rng(0).normal(size=(side,) * 3).astype("f4"), 10.0)
+def test_halves_of_another_size_than_their_tomogram_are_refused(tmp_path):
+    voxels = np.random.default_rng(0).normal(size=(10,) * 3).astype("f4")
+    for name, side, size in (("whole", 8, 10.0), ("half", 8, 10.0), ("larger", 10, 10.0), ("binned", 8, 20.0)):
+        write_volume(tmp_path / f"{name}.mrc", voxels[:side, :side, :side], size)
     half = open_volume(tmp_path / "half.mrc")
     assert entry(rlnMicrographName=str(tmp_path / "whole.mrc")).whole_of(half).shape == half.shape
-    for name in ("other.mrc", "gone.mrc"):
-        assert entry(rlnMicrographName=str(tmp_path / name)).whole_of(half) is None
+    assert entry(rlnMicrographName=str(tmp_path / "gone.mrc")).whole_of(half) is None
+    whole = entry(rlnMicrographName=str(tmp_path / "whole.mrc"), rlnPixelSize="10")
+    for name, why in (("larger", "its shape"), ("binned", "its voxel size is 20.000 A, the tomogram's 10.000 A")):
+        with pytest.raises(EngineError, match=why):
+            whole.whole_of(open_volume(tmp_path / f"{name}.mrc"))
 
 
 @pytest.mark.parametrize(
