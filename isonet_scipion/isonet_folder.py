@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pwem.objects import Transform
 from pyworkflow.object import String
@@ -22,6 +23,10 @@ from isonet_scipion.engine.io.mrc import open_volume
 from isonet_scipion.engine.io.refine_json import chosen_model
 from isonet_scipion.engine.io.star import SUBTOMOGRAM_LABELS, Star, read_star, tomogram_names
 from isonet_scipion.engine.io.tomogram_table import TomogramEntry
+from isonet_scipion.engine.io.voxel_size import check_mask, check_unit
+
+if TYPE_CHECKING:
+    from isonet_scipion.engine.io.volume import Volume
 
 TOMOGRAM_TABLE, SUBTOMOGRAM_TABLE, RESULTS = "tomograms.star", "subtomo.star", "results"
 SUBTOMOGRAM_NAME = re.compile(r"(.+)_\d{6}$")
@@ -91,12 +96,16 @@ class IsoNetFolder:
         found = []
         for tsId, row, path in self._named(VERSIONS[version]):
             entry, state = TomogramEntry(tsId, row, self.table), self._ctfState(tsId, row, version)
+            whole = self._checkedVolume(entry)
+            check_mask(open_volume(path), whole, self.samplingRate)
             tomogram = self._volume(Tomogram(), tsId, row, link(path, tsId))
             tomogram.setCtfCorrected(state in (PHASE_FLIPPED, CORRECTED))
             setattr(tomogram, CTF_STATE_ATTRIBUTE, String(state))
             if row[VERSIONS[version]] == entry.path:  # the halves are those of that file
-                halves = zip(("even", "odd"), map(self.file, entry.halves()))
-                tomogram.setHalfMaps([link(half, f"{kind}/{tsId}") for kind, half in halves])
+                halves = list(map(self.file, entry.halves()))
+                for half in halves:
+                    check_mask(open_volume(half), whole, self.samplingRate)
+                tomogram.setHalfMaps([link(half, f"{kind}/{tsId}") for kind, half in zip(("even", "odd"), halves)])
             if version == "correctedTomograms":
                 setScaleOfRow(tomogram, self.table, row)
             found.append(tomogram)
@@ -106,8 +115,10 @@ class IsoNetFolder:
         """The masks that the table names; `link` as in `tomograms`."""
         found = []
         for tsId, row, path in self._named(MASK_LABEL):
+            whole = self._checkedVolume(TomogramEntry(tsId, row, self.table))
+            check_mask(open_volume(path), whole, self.samplingRate)
             mask = self._volume(TomoMask(), tsId, row, link(path, tsId))
-            mask.setVolName(self.file(row[VERSIONS["tomograms"]]))
+            mask.setVolName(os.path.abspath(whole.path))
             found.append(mask)
         return found
 
@@ -128,7 +139,8 @@ class IsoNetFolder:
                 # IsoNet 0.2 does not say it, but takes the deconvolved tomogram where there is one
                 source = self.table.rows[self.ids.index(tsId)]
                 star.set(row, DECONVOLVED_LABEL, int(self._isDeconvolved(source)))
-            file = link(self.file(row["rlnImageName"]), stem)
+            # the number, as two of other folders may have one name
+            file = link(self.file(row["rlnImageName"]), f"{len(found):06d}_{stem}")
             found.append(subtomogramOf(star, row, byId[tsId], byId[tsId].getAcquisition(), file))
         return found
 
@@ -147,6 +159,12 @@ class IsoNetFolder:
     def model(self) -> str | None:
         """The first of `models`; None if there is none."""
         return next(iter(self.models()), None)
+
+    def _checkedVolume(self, entry: TomogramEntry) -> Volume:
+        """A tomogram; an EngineError if the voxel size that the table tells, or its header, is one in nm."""
+        volume = open_volume(self.file(entry.path))
+        check_unit(self.samplingRate, volume, self.table.path)
+        return volume
 
     def _named(self, label: str) -> Iterable[tuple[str, dict[str, str], str]]:
         for tsId, row in zip(self.ids, self.table.rows):

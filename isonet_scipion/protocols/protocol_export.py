@@ -96,8 +96,8 @@ class ProtIsoNetExport(ProtIsoNetBase):
     # ---------------------------------------------------------------- steps
 
     def _insertAllSteps(self) -> None:
-        # with other values or inputs all is written anew when it is continued
-        made = json.dumps([formValues(self), self._sizes()])
+        # with other values or inputs, or in another place, all is written anew when it is continued
+        made = json.dumps([formValues(self), self._sizes(), os.getcwd()])
         self._insertFunctionStep(self.tomogramsStep, made, needsGPU=False)
         if self.inputSubtomograms.get() is not None:
             self._insertFunctionStep(self.subtomogramsStep, made, needsGPU=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import zipfile
 from typing import TYPE_CHECKING
@@ -47,10 +48,11 @@ class ProtIsoNetImportModel(EMProtocol):
         form.addParam(
             "copyFiles",
             BooleanParam,
-            default=False,
+            default=True,
             expertLevel=LEVEL_ADVANCED,
             label="Copy the file?",
-            help="No: a link to it is made, so it must stay where it is.",
+            help="Yes: with those of the training's other iterations beside it, a few MB each. No: a link to it is "
+            "made, so it must stay where it is, and where it is trained again, corrections here change too.",
         )
 
     def _insertAllSteps(self) -> None:
@@ -90,10 +92,14 @@ class ProtIsoNetImportModel(EMProtocol):
 
 
 def importedModel(source: str, folder: str, copy: bool = False) -> IsoNetModel:
-    """The model of a file, which is linked into (or copied to) a folder."""
+    """The model of a file, which is linked into a folder, or copied with the other iterations of its training."""
     # the kind of a file is told by its content, so a misnamed one gets the suffix that the engine goes by
     target = os.path.join(folder, os.path.splitext(os.path.basename(source))[0] + modelSuffix(source))
     placeFile(source, target, copy)
+    if copy:  # a correction may ask for another iteration, by its name
+        pattern = os.path.join(glob.escape(os.path.dirname(os.path.realpath(source))), "model_iter*.keras")
+        for path in glob.glob(pattern):
+            placeFile(path, os.path.join(folder, os.path.basename(path)), copy)
     model = IsoNetModel()
     model.setFileName(target)
     model.setMetadata(read_metadata(target))

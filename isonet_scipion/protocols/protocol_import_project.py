@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from pwem.protocols import EMProtocol
+from pyworkflow.protocol.constants import MODE_RESTART
 from pyworkflow.protocol.params import FloatParam, PathParam
 from pyworkflow.utils import getExt
 from tomo.objects import SetOfCoordinates3D, SetOfSubTomograms, SetOfTomograms, SetOfTomoMasks, TomoAcquisition
@@ -22,7 +23,7 @@ from isonet_scipion.isonet_folder import VERSIONS, IsoNetFolder
 from isonet_scipion.objects import IsoNetModel
 from isonet_scipion.protocols.form import Within, isFilledIn
 from isonet_scipion.protocols.protocol_import_model import importedModel
-from isonet_scipion.protocols.record import formValues, keepValues, usedValue
+from isonet_scipion.protocols.record import changeErrors, formValues, keepValues, usedValue
 
 if TYPE_CHECKING:
     from pyworkflow.protocol import Form
@@ -33,7 +34,8 @@ WHERE_MISSING = "Used where tomograms.star does not say it."
 class ProtIsoNetImportProject(EMProtocol):
     """Import the folder of an IsoNet project: tomograms, masks, subtomograms and the last model.
 
-    Takes projects of IsoNet 0.2 and of this plugin's command line. Files are linked, so they must stay where they are.
+    Takes projects of IsoNet 0.2 and of this plugin's command line. The model is copied; the other files are linked, so
+    they must stay where they are.
     """
 
     _label = "import IsoNet project"
@@ -66,13 +68,12 @@ class ProtIsoNetImportProject(EMProtocol):
             group.addParam(name, FloatParam, default=value, label=label, help=WHERE_MISSING, validators=[legal])
 
     def _insertAllSteps(self) -> None:
-        # done again if Continue finds other values
         self._insertFunctionStep(self.importStep, json.dumps(formValues(self)), needsGPU=False)
 
     def importStep(self, values: str) -> None:
         """Link the files and register what they are."""
         for name in self._possibleOutputs:
-            if hasattr(self, name):  # of another folder, or of a run that was killed
+            if hasattr(self, name):  # of a run that was killed
                 self.deleteOutput(getattr(self, name))
         keepValues(self)
         folder = self._folder()
@@ -89,7 +90,7 @@ class ProtIsoNetImportProject(EMProtocol):
             self._fill("tomoMasks", self._newSet(SetOfTomoMasks, "tomoMasks", rate), masks)
         self._importSubtomograms(folder)
         if folder.model():
-            self._defineOutputs(model=importedModel(folder.model(), self._getExtraPath()))
+            self._defineOutputs(model=importedModel(folder.model(), self._getExtraPath(), copy=True))
 
     def _importSubtomograms(self, folder: IsoNetFolder) -> None:
         subtomograms = folder.subtomograms([item.clone() for item in self.tomograms], partial(self._link, "subtomo"))
@@ -136,6 +137,10 @@ class ProtIsoNetImportProject(EMProtocol):
     def _validate(self) -> list[str]:
         if not isFilledIn(self):
             return []
+        if self.runMode != MODE_RESTART and any(hasattr(self, name) for name in self._possibleOutputs):
+            changed = changeErrors(self)
+            if changed:  # what the other folder lacks would stay: Scipion's window keeps outputs that are deleted
+                return changed
         if not self.projectFolder.get() or not os.path.isdir(self.projectFolder.get()):
             return [f"*Project folder* does not exist: {self.projectFolder.get()}"]
         try:

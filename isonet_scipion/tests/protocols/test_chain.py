@@ -186,7 +186,7 @@ class TestIsoNetChain(IsoNetTest):
 
     def test_a_model_can_be_imported_and_used(self) -> None:
         imported = self.run_(ProtIsoNetImportModel, {}, modelFile=os.path.abspath(self.refine.model.getFileName()))
-        self.assertTrue(os.path.islink(imported.model.getFileName()))
+        self.assertFalse(os.path.islink(imported.model.getFileName()))  # which another training would change
         self.assertAlmostEqual(imported.model.getSamplingRate(), VOXEL_SIZE)
         self.assertEqual(imported.model.getTiltRange(), (-57.0, 51.0))
         again = self.run_(

@@ -9,8 +9,10 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyworkflow
 import starfile
-from pyworkflow.protocol import MODE_RESUME
+from pyworkflow.project import Project
+from pyworkflow.protocol import MODE_RESTART, MODE_RESUME
 from pyworkflow.protocol.protocol import getUpdatedProtocol
 from tomo.constants import BOTTOM_LEFT_CORNER
 
@@ -200,6 +202,32 @@ class TestIsoNetExchange(IsoNetTest):
             deconv = self.prepare(ProtIsoNetDeconv, {"inputTomograms": (taken, name)})
             self.assertEqual(list(ctfStates(deconv).values()), states)
 
+    def test_subtomograms_of_one_name_in_two_folders_stay_two(self) -> None:
+        folder = self.project("merged")
+        lines = ["data_", "", "loop_", "_rlnTomoName", "_rlnImageName", "_rlnCubeSize", "_rlnCropSize"]
+        for number, tsId in enumerate(SHAPES):
+            (folder / f"of_{tsId}").mkdir()
+            write(folder / f"of_{tsId}" / "p_000000.mrc", scene((24, 24, 24), number))
+            lines.append(f"{tsId} of_{tsId}/p_000000.mrc 16 24")
+        (folder / "subtomo.star").write_text("\n".join(lines) + "\n")
+        taken = self.run_(ProtIsoNetImportProject, {}, projectFolder=str(folder))
+        found = {item.getVolName(): read(item.getFileName()) for item in taken.subtomograms.iterItems()}
+        for number, tsId in enumerate(SHAPES):
+            np.testing.assert_array_equal(found[tsId], scene((24, 24, 24), number))
+
+    def test_a_project_whose_volumes_do_not_go_together_is_refused(self) -> None:
+        folder = self.project("unlike", rlnDeconvTomoName=("a.mrc", "b.mrc"), rlnMaskName=("c.mrc", "None"))
+        table, other = (folder / "tomograms.star").read_text(), scene((20, 28, 32), 1)
+        taken = self.prepare(ProtIsoNetImportProject, {}, projectFolder=str(folder))
+        self.assertEqual(taken.validate(), [])
+        for name in ("a.mrc", "c.mrc"):
+            (folder / name).rename(folder / "kept")
+            write(folder / name, other)
+            self.assertRegex(" ".join(taken.validate()), rf"{name}: its shape \(20, 28, 32\) is not that of")
+            (folder / "kept").rename(folder / name)
+        (folder / "tomograms.star").write_text(table.replace(" 10 ", " 1 "))
+        self.assertIn("one of them is in nm", " ".join(taken.validate()))
+
     def check_halves_are_exported(self, taken: ProtIsoNetImportProject, folder: Path) -> None:
         """But for those of a tomogram that has lost one."""
         odd = {item.getTsId(): item.getHalfMaps(asList=True)[1] for item in taken.tomograms}
@@ -233,11 +261,27 @@ class TestIsoNetExchange(IsoNetTest):
         (error,) = mixed.validate()
         self.assertRegex(error, "tomograms.star: protein is bright in TS_01 and dark in TS_02.*Split the table")
 
-    def test_continue_with_another_folder_leaves_nothing_of_the_first(self) -> None:
+    def test_tables_are_exported_again_where_the_project_was_moved(self) -> None:
+        export = self.run_(ProtIsoNetExport, {"inputTomograms": (self.tomograms, "Tomograms")})
+        moved, home = Path(f"{self.proj.path}_moved"), Path.cwd()
+        self.addCleanup(shutil.rmtree, moved)
+        self.addCleanup(os.chdir, home)
+        shutil.copytree(self.proj.path, moved, symlinks=True)
+        project = Project(pyworkflow.Config.getDomain(), str(moved))
+        project.load(chdir=True)
+        again = project.getProtocol(export.getObjId())
+        again.runMode.set(MODE_RESUME)
+        project.launchProtocol(again, wait=True)
+        for row in read_star(again._getExtraPath("tomograms.star")).rows:
+            self.assertTrue(row["rlnMicrographName"].startswith(f"{moved}/"), row["rlnMicrographName"])
+
+    def test_another_folder_leaves_nothing_of_the_first(self) -> None:
         first = self.project("first", rlnDeconvTomoName=tuple(f"{tsId}_deconv.mrc" for tsId in SHAPES))
         taken = self.run_(ProtIsoNetImportProject, {}, projectFolder=str(first))
         taken.projectFolder.set(str(self.project("second")))
         taken.runMode.set(MODE_RESUME)
+        self.assertRegex(" ".join(taken.validate()), r"\*Project folder.* was .*first, now it is .*second.*\*Restart\*")
+        taken.runMode.set(MODE_RESTART)
         self.launchProtocol(taken)
         stored = getUpdatedProtocol(taken)
         self.assertEqual([name for name, _ in stored.iterOutputAttributes()], ["tomograms"])
