@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 BINNING = 2
 KEEP_ALL = 99.8  # a percentage above this switches its criterion off
+BAND = 64  # rows of the binned planes that are made at a time
 BLOCK = 1 << 18  # voxels that are filtered at a time, so that they stay in the cache
 NEAR = 1.0  # per cent of the voxels to either side of a percentile among which it is looked for
 SAMPLE_STEP = 97  # voxels apart are those that tell where a percentile is, about
@@ -120,22 +121,21 @@ def bin_by_two(tomogram: Reals, threads: int = 1) -> Floats:
     ndarray
         float32, (ceil(z/2), ceil(y/2), ceil(x/2)).
     """
-    depth, height, width = tomogram.shape
-    halved = (depth, -(-height // BINNING), -(-width // BINNING))
-    planes = np.empty(halved, np.float32)
+    binned = np.empty([-(-length // BINNING) for length in tomogram.shape], np.float32)
+    places = _taken(len(tomogram))
 
-    def bin_plane(z: int) -> None:
-        plane = tomogram[z].astype(np.float32, copy=False)
-        planes[z] = _halved(*_pairs(_halved(*_pairs(plane, 0)), 1))
-        release_now_and_then(tomogram, z)
+    def bin_planes(first: int, last: int) -> None:
+        planes: dict[int, Floats] = {}
+        for z in range(first, last):
+            taken = places[2 * z : 2 * z + 6]
+            planes = {place: planes[place] if place in planes else _halved_plane(tomogram[place]) for place in taken}
+            even, odd = ([planes[place] for place in taken[side::2]] for side in (0, 1))
+            binned[z] = _halved(even, odd)
+            release_now_and_then(tomogram, 2 * z + 1)
 
-    def bin_along_z(z: int) -> None:
-        binned[z] = _halved(*([planes[place] for place in places[2 * z + side : 2 * z + 6 : 2]] for side in (0, 1)))
-
-    binned, places = np.empty((-(-depth // BINNING), *halved[1:]), np.float32), _taken(depth)
+    ends = [len(binned) * number // threads for number in range(threads + 1)]
     with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(bin_plane, range(depth)))
-        list(pool.map(bin_along_z, range(len(binned))))
+        list(pool.map(bin_planes, ends, ends[1:]))
     return binned
 
 
@@ -145,13 +145,30 @@ def _taken(length: int) -> list[int]:
     return [int(place) for place in np.pad(even, 2, mode="reflect")]
 
 
-def _pairs(plane: Floats, axis: int) -> tuple[list[Floats], list[Floats]]:
-    """For the taps of even and of odd number, the samples of a plane that they fall on, along an axis."""
-    places = _taken(plane.shape[axis])
-    count = len(places) // 2 - 2
-    sides = (plane.take(places[side::2], axis) for side in (0, 1))
-    even, odd = ([_part(side, axis, first, count) for first in range(3)] for side in sides)
-    return even, odd
+def _halved_plane(plane: Reals) -> Floats:
+    """Halve a plane along y and x, in bands of rows that stay in the cache."""
+    result = np.empty([-(-length // BINNING) for length in plane.shape], np.float32)
+    rows, columns = map(_taken, plane.shape)
+    before, after = columns[:2], columns[2 + plane.shape[1] :]
+    for first in range(0, len(result), BAND):
+        band = result[first : first + BAND]
+        taken = rows[2 * first : 2 * (first + len(band)) + 4]
+        # not where the ends are mirrored: there fewer rows lie between the first and the last
+        is_whole = taken[-1] - taken[0] == len(taken) - 1
+        block = plane[taken[0] : taken[-1] + 1] if is_whole else plane[taken]
+        half = _halved(*_pairs(np.asarray(block, np.float32), 0))
+        band[:] = _halved(*_pairs(np.concatenate([half[:, before], half, half[:, after]], axis=1), 1))
+    return result
+
+
+def _pairs(block: Floats, axis: int) -> tuple[list[Floats], list[Floats]]:
+    """For the taps of even and of odd number, the samples of a block that they fall on, along an axis."""
+    sides = (_part(block, axis, side, block.shape[axis], 2) for side in (0, 1))
+    # copies of every second column, which are slow to add up
+    even, odd = (np.ascontiguousarray(side) if axis else side for side in sides)
+    count = even.shape[axis] - 2
+    even_parts, odd_parts = ([_part(side, axis, first, count) for first in range(3)] for side in (even, odd))
+    return even_parts, odd_parts
 
 
 def _halved(even: list[Floats], odd: list[Floats]) -> Floats:
@@ -162,8 +179,8 @@ def _halved(even: list[Floats], odd: list[Floats]) -> Floats:
     return total
 
 
-def _part(array: Floats, axis: int, first: int, count: int) -> Floats:
-    return array[(slice(None),) * axis + (slice(first, first + count),)]
+def _part(array: Floats, axis: int, first: int, count: int, step: int = 1) -> Floats:
+    return array[(slice(None),) * axis + (slice(first, first + count, step),)]
 
 
 def _along_each(volume: Floats, function: Callable[[Floats, int], Floats], threads: int) -> Floats:
