@@ -25,6 +25,9 @@ CTF_STATE_ATTRIBUTE = "_isonetCtfState"
 # Column of a tomogram's table: where its defocus is from, CTF or form
 DEFOCUS_SOURCE_LABEL = "isonetDefocusSource"
 
+# and another: digits that tell what its results are made from
+SOURCE_LABEL = "isonetSource"
+
 # Extra attributes of corrected tomograms, by what the engine's report calls them: power in the missing wedge over that
 # outside it, before and after; correlation of what the network restores with data hidden from it, and its resolution
 REPORT_ATTRIBUTES = {

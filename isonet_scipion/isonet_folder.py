@@ -23,7 +23,7 @@ from isonet_scipion.engine.io.mrc import open_volume
 from isonet_scipion.engine.io.refine_json import chosen_model
 from isonet_scipion.engine.io.star import SUBTOMOGRAM_LABELS, Star, read_star, tomogram_names
 from isonet_scipion.engine.io.tomogram_table import TomogramEntry
-from isonet_scipion.engine.io.voxel_size import check_mask, check_unit
+from isonet_scipion.engine.io.voxel_size import check_mask, check_unit, same_voxel_size
 
 if TYPE_CHECKING:
     from isonet_scipion.engine.io.volume import Volume
@@ -36,6 +36,7 @@ VERSIONS = {
     "deconvolvedTomograms": "rlnDeconvTomoName",
     "correctedTomograms": "rlnCorrectedTomoName",
 }
+FIRST = VERSIONS["tomograms"]
 MASK_LABEL = "rlnMaskName"
 
 
@@ -59,10 +60,17 @@ class IsoNetFolder:
 
     def __post_init__(self) -> None:
         self.table = read_star(Path(self.path, TOMOGRAM_TABLE))
-        self.table.require(["rlnIndex", VERSIONS["tomograms"], "rlnPixelSize"])
+        self.table.require(["rlnIndex", FIRST, "rlnPixelSize"])
         self.ids = [tiltSeriesId(name) for name in tomogram_names(self.table)]
         if len(set(self.ids)) < len(self.ids):
             raise EngineError(self.table.path, "two tomograms have the same name", "Add a column rlnTomoName.")
+        without = [str(place) for place, row in enumerate(self.table.rows, 1) if not self.table.text(row, FIRST)]
+        if without:
+            raise EngineError(
+                self.table.path,
+                f"row {', '.join(without)} has no {FIRST}",
+                "Name the tomogram there; where only a deconvolved or corrected one is left, that one.",
+            )
 
     @property
     def samplingRate(self) -> float:
@@ -130,6 +138,13 @@ class IsoNetFolder:
         star, byId, found = read_star(path), {tomogram.getTsId(): tomogram for tomogram in tomograms}, []
         star.require(SUBTOMOGRAM_LABELS)
         for row in star.rows:
+            rate = star.number(row, "rlnPixelSize", self.samplingRate)
+            if not same_voxel_size(rate, self.samplingRate):
+                raise EngineError(
+                    str(path),
+                    f"its rlnPixelSize is {rate:g} A, that of {self.table.path} is {self.samplingRate:g} A",
+                    "Import subtomograms that were cut out of these tomograms.",
+                )
             stem = Path(row["rlnImageName"]).stem
             match = SUBTOMOGRAM_NAME.fullmatch(stem)
             tsId = tiltSeriesId(star.text(row, "rlnTomoName") or (match[1] if match else stem))

@@ -12,10 +12,11 @@ import mrcfile
 from pwem.emlib.image import ImageHandler
 
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.io.files import require_file
+from isonet_scipion.engine.io.files import content_digest, require_file
 from isonet_scipion.engine.io.mrc import open_volume
 from isonet_scipion.engine.io.ome_zarr import is_store
-from isonet_scipion.engine.io.voxel_size import check_unit
+from isonet_scipion.engine.io.origin import voxels_digest
+from isonet_scipion.engine.io.voxel_size import check_mask, check_unit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,7 +30,7 @@ MOST_PLAIN = 60  # characters of a tsId that go into a name which is not the tsI
 MRC_SUFFIXES = (".mrc", ".rec", ".map", ".ali", ".st", ".mrcs")
 SUBTOMOGRAM_SUFFIXES = (".mrc", ".rec", ".map")
 WITHOUT_FILE = (  # of a half: what to do, in the forms that need it
-    "Bring the file back, or work without the halves: No at *Also the half tomograms?* or *Learn from the half "
+    "Bring the right file, or work without the halves: No at *Also the half tomograms?* or *Learn from the half "
     "tomograms?*, and for correction a model that did not learn from halves."
 )
 
@@ -62,9 +63,32 @@ def plainPath(path: str) -> str:
     return path.rsplit(":", 1)[0] if path.endswith(":mrc") else path
 
 
+def isMrc(path: str) -> bool:
+    """Whether the engine reads a file as it is."""
+    return path.endswith(":mrc") or path.lower().endswith(MRC_SUFFIXES)
+
+
+def sizeOf(path: str) -> tuple[int, int, int]:
+    """Voxels along x, y and z of a volume of any format that Scipion reads; an EngineError where there is none."""
+    requireVolume(path)
+    if isMrc(path):  # which the engine reads in either byte order
+        x, y, z = open_volume(plainPath(path)).shape[::-1]
+        return x, y, z
+    try:
+        x, y, z, number = ImageHandler().getDimensions(path)
+        return int(x), int(y), int(max(z, number))
+    except Exception as error:  # whatever readers raise
+        raise EngineError(path, f"Scipion can't read it as a volume ({error})", "Make or copy it again.") from error
+
+
+def fileDigest(path: str) -> str:
+    """Digits that tell a file from others: a volume by voxels spread over it, not by its header, which has a date."""
+    return voxels_digest(open_volume(plainPath(path))) if isMrc(path) else content_digest(path, "file")
+
+
 def requireVolume(path: str, samplingRate: float | None = None) -> None:
     """Raise an EngineError if a volume is missing or, being an MRC file, not whole or by its header in nm (not A)."""
-    if path.endswith(":mrc") or path.lower().endswith(MRC_SUFFIXES):
+    if isMrc(path):
         volume = open_volume(plainPath(path))
         if samplingRate:
             check_unit(samplingRate, volume, "sampling rate")
@@ -97,13 +121,26 @@ def fileErrors(items: Iterable[Tomogram], withHalves: bool = False) -> dict[str,
 
 
 def requireHalves(tomogram: Tomogram) -> None:
-    """Raise an EngineError if the file of one of a tomogram's halves, where it has them, can't be read."""
+    """Raise an EngineError if one of a tomogram's halves, where it has them, can't be read, or is of another size.
+
+    That of voxels counts too. Without the tomogram's own file, which is told elsewhere, it is not compared.
+    """
+    whole, rate = tomogram.getFileName(), tomogram.getSamplingRate()
     for path in halfMaps(tomogram):
         try:
-            requireVolume(path, tomogram.getSamplingRate())
+            requireVolume(path, rate)
+            if os.path.exists(plainPath(whole)):
+                _requireSameSize(path, whole, rate)
         except EngineError as error:
             why = f"{error.why}; it is a half of {tomogram.getTsId()}"
             raise EngineError(error.what, why, WITHOUT_FILE) from error
+
+
+def _requireSameSize(half: str, whole: str, samplingRate: float) -> None:
+    if isMrc(half) and isMrc(whole):
+        check_mask(open_volume(plainPath(half)), open_volume(plainPath(whole)), samplingRate)
+    elif sizeOf(half) != sizeOf(whole):
+        raise EngineError(half, f"its size {sizeOf(half)} is not that of {whole}, {sizeOf(whole)}", "Make it again.")
 
 
 def halvesError(tomogram: Tomogram) -> str | None:
@@ -117,7 +154,7 @@ def halvesError(tomogram: Tomogram) -> str | None:
 
 def asMrc(path: str, target: str, samplingRate: float) -> str:
     """The path of this volume as MRC: itself if it is one, else `target`, converted and with its voxel size (A)."""
-    if path.endswith(":mrc") or path.lower().endswith(MRC_SUFFIXES):
+    if isMrc(path):
         return plainPath(path)
     if not os.path.exists(target):
         _convert(path, target, samplingRate)

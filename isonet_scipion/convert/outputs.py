@@ -42,7 +42,7 @@ def outputFile(table: str, label: str, name: str, samplingRate: float) -> str | 
 
 
 def processedTomogram(tomogram: Tomogram, path: str, ctfCorrected: bool, halves: Sequence[str] = ()) -> Tomogram:
-    """A tomogram with the file `path` and everything else (tsId, origin, acquisition) as in `tomogram`."""
+    """A tomogram with the file `path` and everything else (id, tsId, origin, acquisition) as in `tomogram`."""
     output = _likeTomogram(Tomogram(), tomogram, path)
     output.setCtfCorrected(ctfCorrected)
     output.setHalfMaps(list(halves))
@@ -50,13 +50,14 @@ def processedTomogram(tomogram: Tomogram, path: str, ctfCorrected: bool, halves:
 
 
 def tomoMask(tomogram: Tomogram, path: str) -> TomoMask:
-    """The mask of a tomogram, with its tsId, origin and acquisition."""
+    """The mask of a tomogram, with its id, tsId, origin and acquisition."""
     mask = _likeTomogram(TomoMask(), tomogram, path)
     mask.setVolName(tomogram.getFileName())
     return mask
 
 
 def _likeTomogram(target: Tomogram, tomogram: Tomogram, path: str) -> Tomogram:
+    target.setObjId(tomogram.getObjId())  # by which Scipion's *subset* picks items of one set for those of another
     # not copyInfo: it also takes the half maps, and fails where there is no acquisition
     target.setLocation(path)
     target.setTsId(tomogram.getTsId())
@@ -153,5 +154,6 @@ def orientLike(
             matrix = np.array(origin.getMatrix())
             matrix[:3, 3] *= scale
             coordinate.setMatrix(matrix)
+            subtomogram.setTransform(Transform(matrix))  # which other programs' protocols go by
             coordinate.setGroupId(origin.getGroupId())
             coordinate.setScore(origin.getScore())

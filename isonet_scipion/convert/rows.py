@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING
 from tomo.constants import BOTTOM_LEFT_CORNER
 from tomo.objects import Coordinate3D, SubTomogram
 
-from isonet_scipion.constants import DECONVOLVED_ATTRIBUTE, DECONVOLVED_LABEL, DEFOCUS_SOURCE_LABEL
+from isonet_scipion.constants import (
+    DECONVOLVED_ATTRIBUTE,
+    DECONVOLVED_LABEL,
+    DEFOCUS_SOURCE_LABEL,
+    SOURCE_LABEL,
+)
 from isonet_scipion.convert.files import fileName
 from isonet_scipion.engine.conventions import CORRECTED
 from isonet_scipion.engine.io.star import Star, write_star
@@ -36,6 +41,7 @@ def tomogramRow(
     isInverted: bool = False,
     defocusSource: str | None = None,
     ctfState: str | None = None,
+    source: str | None = None,
 ) -> dict[str, str]:
     """One row of a tomogram table.
 
@@ -67,6 +73,8 @@ def tomogramRow(
         Where the defocus is from: CTF or form.
     ctfState : str, optional
         What was done to the CTF of `path` and the halves, of CTF_STATES.
+    source : str, optional
+        Digits that tell what the results are made from.
     """
     values = {
         "rlnIndex": index,
@@ -87,6 +95,8 @@ def tomogramRow(
     values.update(zip(HALF_LABELS, halves))
     if defocusSource is not None:
         values[DEFOCUS_SOURCE_LABEL] = defocusSource
+    if source is not None:
+        values[SOURCE_LABEL] = source
     if isInverted:
         values[INVERTED] = 1
     if ctfState is not None:

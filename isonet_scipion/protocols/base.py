@@ -97,9 +97,12 @@ class ProtIsoNetBase(EMProtocol):
         if absent or not isFilledIn(self):
             return absent
         errors = self._growingErrors()
-        if self._hasResults() and self.runMode != MODE_RESTART:
+        # not while it is scheduled, when Scipion waits until there are no errors: they are found when it runs
+        goesOn = self._hasResults() and self.runMode != MODE_RESTART and not self.isScheduled()
+        if goesOn:
             errors += changeErrors(self, self.FREE)
-        return errors + self._inputErrors()
+        errors += self._inputErrors()
+        return self._remadeErrors() if goesOn and not errors else errors
 
     def _growingErrors(self) -> list[str]:
         """Which inputs are still being made, where all of them are needed."""
@@ -120,6 +123,10 @@ class ProtIsoNetBase(EMProtocol):
 
     def _inputErrors(self) -> list[str]:
         """What is wrong with inputs and values that are legal each by itself."""
+        return []
+
+    def _remadeErrors(self) -> list[str]:
+        """That Continue would mix what is done with what inputs that were made again give; all else is right."""
         return []
 
     def _citations(self) -> list[str]:

@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 States = Mapping[str, Optional[str]]  # of each tomogram (tsId), one of CTF_STATES; None where nothing tells
 BY_PROJECT = "as the project says"
 CHOICES = (BY_PROJECT, *CTF_STATES)
+CHOSEN_BY = "inputSubSet"  # parameter of Scipion's *subset*: its set says which items are taken, not what they are
 STRENGTH = (None, RAW, PHASE_FLIPPED, CORRECTED)  # of several sources the one to which most was done counts
 
 
@@ -63,7 +64,7 @@ def ctfStates(protocol: Protocol) -> States:
         return {item.getTsId(): given for item in items}
     source = pointer.getObjValue()
     maker = source if isinstance(source, Protocol) else _maker(items, protocol)
-    return _traced(items, maker, protocol, set())
+    return _traced(items, maker, protocol, {})
 
 
 def correctedErrors(states: States, label: str) -> list[str]:
@@ -85,19 +86,23 @@ def statesInWords(states: Iterable[str | None]) -> str:
     return f"CTF correction before: {', '.join(told)}."
 
 
-def _traced(items: EMSet, maker: Protocol | None, protocol: Protocol, seen: set[int]) -> dict[str, str | None]:
-    """The state of each item of a set, which `maker` made; `seen` are the sets that are looked at already."""
-    seen.add(items.getObjId())
+def _traced(items: EMSet, maker: Protocol | None, protocol: Protocol, known: dict[int, States]) -> States:
+    """The state of each item of a set, which `maker` made; `known` are those of sets that were traced already."""
+    if items.getObjId() in known:
+        return known[items.getObjId()]
+    known[items.getObjId()] = {}  # while it is traced: sets may be in a circle
     isImported = maker is not None and maker.getClassName() == "ProtIsoNetImportProject"
     own = {item.getTsId(): _ownState(item, isImported) for item in items}
-    if maker is not None and _corrects(maker):
-        return dict.fromkeys(own, CORRECTED)
-    before: dict[str, str | None] = {}
-    for source, its_maker in _sources(items, maker, protocol):
-        if source.getObjId() not in seen:
-            for tsId, state in _traced(source, its_maker, protocol, seen).items():
+    if maker is not None and _corrects(maker, items):
+        states = dict.fromkeys(own, CORRECTED)
+    else:
+        before: dict[str, str | None] = {}
+        for source, its_maker in _sources(items, maker, protocol):
+            for tsId, state in _traced(source, its_maker, protocol, known).items():
                 before[tsId] = max(before.get(tsId), state, key=STRENGTH.index)
-    return {tsId: max(before.get(tsId), state, key=STRENGTH.index) for tsId, state in own.items()}
+        states = {tsId: max(before.get(tsId), state, key=STRENGTH.index) for tsId, state in own.items()}
+    known[items.getObjId()] = states
+    return states
 
 
 def _ownState(item: TiltSeriesBase | Tomogram, isImported: bool) -> str | None:
@@ -110,8 +115,11 @@ def _ownState(item: TiltSeriesBase | Tomogram, isImported: bool) -> str | None:
     return max(told, CORRECTED if isDeconvolved else PHASE_FLIPPED, key=STRENGTH.index)
 
 
-def _corrects(maker: Protocol) -> bool:
-    """Whether what a protocol makes has its CTF corrected in strength too, as by any program's deconvolution."""
+def _corrects(maker: Protocol, items: EMSet) -> bool:
+    """Whether a set that a protocol made has its CTF corrected in strength too, as by any program's deconvolution."""
+    failed = [output for name, output in maker.iterOutputAttributes() if "failed" in name.lower()]
+    if items.getObjId() in [output.getObjId() for output in failed]:
+        return False  # these are as they came
     name = maker.getClassName()
     if name == "ProtIsoNetPredict":
         model = maker.model.get()
@@ -121,7 +129,8 @@ def _corrects(maker: Protocol) -> bool:
 
 def _sources(items: EMSet, maker: Protocol | None, protocol: Protocol) -> Iterator[tuple[EMSet, Protocol | None]]:
     """The tomograms and tilt series that a set was made from, each with its own maker."""
-    pointers = [] if maker is None else [pointer for _, pointer in maker.iterInputAttributes()]
+    inputs = () if maker is None else maker.iterInputAttributes()
+    pointers = [pointer for name, pointer in inputs if name != CHOSEN_BY]
     found = False
     for pointer in pointers:
         source, holder = pointer.get(), pointer.getObjValue()

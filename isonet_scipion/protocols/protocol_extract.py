@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
 from math import prod
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from pyworkflow.protocol.params import IntParam, PointerParam
 from tomo.objects import Coordinate3D, SetOfCoordinates3D, SetOfSubTomograms, SetOfTomograms, SubTomogram, Tomogram
 
 from isonet_scipion.convert.acquisition import ownAcquisition
-from isonet_scipion.convert.files import asMrc, fileErrors, fileName, maskAsMrc
+from isonet_scipion.convert.files import asMrc, fileErrors, fileName, maskAsMrc, sizeOf
 from isonet_scipion.convert.outputs import orientLike, readSubtomograms
 from isonet_scipion.convert.rows import coordinateRows, writeTable
 from isonet_scipion.convert.sets import enabled, enabledIds
@@ -72,7 +73,8 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
             pointerClass="SetOfCoordinates3D",
             allowsNull=True,
             label=f"Coordinates{OPTIONAL}",
-            help="Centres to use instead of random ones. Those too near to a border are left out.",
+            help="Centres to use instead of random ones. Those too near to a border are left out. While the set is "
+            "still growing, this waits.",
         )
         form.addParam(
             "numberSubtomos",
@@ -109,21 +111,27 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
     # ---------------------------------------------------------------- steps
 
     def _partners(self, tomograms: Mapping[str, Tomogram]) -> dict[str, tuple[str | None, list[Coordinate3D] | None]]:
-        masks, coordinates = self.inputMasks.get(), self.inputCoordinates.get()
-        files = {} if masks is None else {mask.getTsId(): mask.getFileName() for mask in enabled(masks)}
-        picked = {}
+        files, coordinates, picked = self._maskFiles(), self.inputCoordinates.get(), {}
         if coordinates is not None:
             for coordinate in enabled(self._placed(coordinates)):
                 kept = coordinate.clone()
                 kept.setVolume(coordinate.getVolume())
                 picked.setdefault(coordinate.getTomoId(), []).append(kept)
-        if coordinates is None and not self.numberSubtomos.get():
-            if isOpen(self.inputTomograms) or isOpen(self.inputMasks):
-                return {}  # the shares are known when all are there
-            # of all tomograms, also those that are done: Continue shares in the same way
-            everything = self._tomogramsById()
-            self._volumes = {t: self._sampleVolume(everything[t], files.get(t)) for t in self._usable(everything)}
+        if isOpen(self.inputCoordinates):
+            return {}  # more may come for any tomogram
+        shares = coordinates is None and not self.numberSubtomos.get()
+        if shares and (isOpen(self.inputTomograms) or isOpen(self.inputMasks)):
+            return {}  # the shares are known when all are there
         return {tsId: (files.get(tsId), picked.get(tsId)) for tsId in self._usable(tomograms)}
+
+    def _maskFiles(self) -> dict[str, str]:
+        return {mask.getTsId(): mask.getFileName() for mask in enabled(self.inputMasks.get())}
+
+    @cached_property
+    def _volumes(self) -> dict[str, float]:
+        """Voxels of sample in each tomogram, also of those that are done: Continue shares in the same way."""
+        tomograms, files = self._tomogramsById(), self._maskFiles()
+        return {tsId: self._sampleVolume(tomograms[tsId], files.get(tsId)) for tsId in self._usable(tomograms)}
 
     def _number(self, tomogram: Tomogram, mask: str | None) -> int:
         """How many random centres: as given, else the tomogram's share, as far as there is room."""
@@ -255,7 +263,7 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
         if crop <= self.cubeSize.get():
             errors.append("*Subtomogram size* must be larger than *Cube size*.")
         unreadable = fileErrors(byId.values())
-        sizes = {tsId: tomogram.getDim() for tsId, tomogram in byId.items() if tsId not in unreadable}
+        sizes = {tsId: sizeOf(item.getFileName()) for tsId, item in byId.items() if tsId not in unreadable}
         thin = [f"{tsId} ({min(size)} voxels)" for tsId, size in sizes.items() if min(size) < crop]
         if thin and len(thin) == len(sizes):
             errors.append(

@@ -15,6 +15,8 @@ from isonet_scipion.protocols.form import OPTIONAL, Within, addOption, optionVal
 from isonet_scipion.protocols.streaming import FAILED_OUTPUT, ProtIsoNetTomograms
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pyworkflow.protocol import Form
 
 KEPT = 50.0  # percent, where the form says nothing
@@ -82,9 +84,13 @@ class ProtIsoNetMask(ProtIsoNetTomograms):
         addOption(form, MakeMaskSettings, "check_axes", "Check the axes?", expert=True)
         self._addRunningParams(form)
 
-    def _process(self, tomogram: Tomogram, partner: None) -> None:
+    def _partners(self, tomograms: Mapping[str, Tomogram]) -> dict[str, str | None]:
+        """The boundary's file of those that have one."""
+        return {tsId: self._boundary(tsId) for tsId in tomograms}
+
+    def _process(self, tomogram: Tomogram, partner: str | None) -> None:
         tsId = tomogram.getTsId()
-        table = self._writeTable(tomogram, boundary=self._boundary(tsId))
+        table = self._writeTable(tomogram, boundary=partner)
         options = {"mask_folder": self._getExtraPath(), **optionValues(self, MakeMaskSettings)}
         self._runEngine("make_mask", [table], options, name=tsId)
         self._append(tomoMask(tomogram, self._outputFile("rlnMaskName", tsId)))

@@ -7,7 +7,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from pwem.convert.headers import setMRCSamplingRate
-from pyworkflow.protocol.constants import LEVEL_ADVANCED, MODE_RESTART
+from pyworkflow.protocol.constants import LEVEL_ADVANCED
 from pyworkflow.protocol.params import EnumParam, IntParam, PointerParam
 from tomo.objects import SetOfTomograms
 
@@ -24,7 +24,6 @@ from isonet_scipion.engine.io.mrc import open_volume
 from isonet_scipion.engine.io.report_file import read_report, report_path
 from isonet_scipion.engine.io.shown import require_halves
 from isonet_scipion.engine.io.tomogram_table import CORRECTED_BY, CTF_STATE
-from isonet_scipion.engine.io.voxel_size import check_mask
 from isonet_scipion.engine.measure.verdict import Verdict
 from isonet_scipion.engine.network.model_file import BUILTIN, model_path, read_metadata
 from isonet_scipion.engine.physics.wedge import TILT_TOLERANCE
@@ -245,8 +244,6 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         files = zip((fileName(tsId), *halfNames(tsId)), (tomogram.getFileName(), *halves))
         try:
             whole, *opened = (open_volume(asMrc(path, self._getTmpPath(f"{name}.mrc"), rate)) for name, path in files)
-            for half in opened:
-                check_mask(half, whole, rate)
             require_halves(opened, whole)
         except EngineError as error:
             return f"{error.what}: {error.why}"
@@ -310,8 +307,6 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
             errors.append("*Iteration*: the builtin model has only one. Leave it empty, or choose a *Model*.")
         if not model_path(self._modelFile()).exists():
             return [*errors, f"The model's file is missing: {self._modelFile()}."]
-        if self._hasResults() and self.runMode != MODE_RESTART:
-            errors += self._otherModelErrors()
         try:
             metadata = self._metadata()
             divisor = max(metadata.network.divisor)
@@ -350,15 +345,17 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
             errors.append("*Also the half tomograms*: not all tomograms have an even and an odd half.")
         return errors
 
-    def _otherModelErrors(self) -> list[str]:
-        """That what is done was made by another model, as where its training was restarted since."""
+    def _remadeErrors(self) -> list[str]:
+        """Also of the model, as where its training was restarted since."""
+        errors = super()._remadeErrors()
         own, made = content_digest(model_path(self._modelFile()), "model"), self._usedOf(CORRECTED_BY)
         others = [tsId for tsId, digest in made.items() if digest not in (None, own)]
         if not others:
-            return []
+            return errors
         return [
+            *errors,
             f"*Model*: its file has changed since {', '.join(others)} were corrected with it. "
-            "*Restart* corrects all anew."
+            "*Restart* corrects all anew.",
         ]
 
     def _unfinishedErrors(self) -> list[str]:

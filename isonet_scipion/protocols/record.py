@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
+from pyworkflow.object import Object
 from pyworkflow.protocol import Protocol
 from pyworkflow.protocol.params import EnumParam
+from tomo.objects import Tomogram
 
+from isonet_scipion.convert.files import fileDigest
 from isonet_scipion.protocols.form import labelOf
 
 if TYPE_CHECKING:
@@ -17,7 +21,10 @@ if TYPE_CHECKING:
 
 RECORD = "values.json"
 # parameters of how a protocol is run, which its results do not depend on
-RUNNING = ("hostName", "numberOfThreads", "numberOfMpi", "binThreads", "useGpu", "gpuList", "streamingSleepOnWait")
+RUNNING = (
+    "runName", "runMode", "hostName", "numberOfThreads", "numberOfMpi", "binThreads", "useGpu", "gpuList",
+    "streamingSleepOnWait",
+)  # fmt: skip
 
 
 def formValues(protocol: Protocol, free: Collection[str] = ()) -> dict[str, object]:
@@ -62,6 +69,29 @@ def usedValue(protocol: Protocol, name: str) -> object:
     """The value of a parameter that the results were made with; before there are any, the form's."""
     kept = keptValues(protocol)
     return kept[name] if name in kept else formValues(protocol).get(name)
+
+
+def identityOf(*things: object) -> str:
+    """16 digits that change with what results are made from; EngineErrors of files that can't be read.
+
+    Parameters
+    ----------
+    *things : object
+        Tomograms and names of files, which count by their content; other objects of Scipion and values; sequences.
+    """
+    return hashlib.sha256("\n".join(map(_identity, things)).encode()).hexdigest()[:16]
+
+
+def _identity(thing: object) -> str:
+    if isinstance(thing, Tomogram):
+        return f"{fileDigest(thing.getFileName())} {thing.getSamplingRate()}"
+    if isinstance(thing, str):
+        return fileDigest(thing) if os.path.exists(thing) else thing
+    if isinstance(thing, Object):
+        return repr(sorted(thing.getObjDict().items()))
+    if isinstance(thing, (list, tuple)):
+        return f"[{', '.join(map(_identity, thing))}]"
+    return repr(thing)
 
 
 def changeErrors(protocol: Protocol, free: Collection[str] = ()) -> list[str]:

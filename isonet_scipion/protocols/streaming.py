@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 import logging
+import math
 import os
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -23,8 +24,9 @@ from pyworkflow.protocol.params import BooleanParam, IntParam, PointerParam
 from pyworkflow.utils.retry_streaming import retry_on_sqlite_lock
 from tomo.objects import SetOfTomograms, SetOfTomoMasks, Tomogram
 
+from isonet_scipion.constants import SOURCE_LABEL
 from isonet_scipion.convert.acquisition import Optics, copySetInfo, ownAcquisition, readOptics
-from isonet_scipion.convert.files import asMrc, fileErrors, fileName, halfMaps, halfNames
+from isonet_scipion.convert.files import asMrc, fileErrors, fileName, halfMaps, halfNames, requireHalves, sizeOf
 from isonet_scipion.convert.outputs import outputFile
 from isonet_scipion.convert.rows import tomogramRow, writeTable
 from isonet_scipion.convert.sets import enabled, enabledIds
@@ -33,6 +35,7 @@ from isonet_scipion.engine.io.star import read_star
 from isonet_scipion.protocols.base import EngineFailure, ProtIsoNetBase
 from isonet_scipion.protocols.ctf_history import States, ctfStates
 from isonet_scipion.protocols.form import addContrast, labelOf
+from isonet_scipion.protocols.record import identityOf
 from isonet_scipion.protocols.together import Together
 
 if TYPE_CHECKING:
@@ -177,7 +180,7 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
 
     def _newTomograms(self) -> dict[str, tuple[Tomogram, object]]:
         """Those that can be worked on, and were not yet, with their partners."""
-        seen = self._doneIds() | set(self._tomograms)
+        seen = {None, *self._doneIds(), *self._tomograms}
         new = {tsId: tomogram for tsId, tomogram in self._tomogramsById().items() if tsId not in seen}
         if new:
             self._ctfStates = ctfStates(self)
@@ -227,7 +230,10 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
 
     def _voxels(self, tsId: str) -> int:
         """How many a tomogram has; none if it can't be read."""
-        return int(np.prod(self._tomograms[tsId][0].getDim() or 0))
+        try:
+            return math.prod(sizeOf(self._tomograms[tsId][0].getFileName()))
+        except EngineError:
+            return 0
 
     def _takeStep(self, most: float = np.inf) -> tuple[Step, str] | None:
         """A step that may run and does not yet, and its tomogram, of at most so many voxels.
@@ -244,8 +250,11 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
 
     def _processOne(self, tsId: str) -> None:
         """Process one tomogram; a failure is noted and leaves the others alone."""
+        tomogram, partner = self._tomograms[tsId]
         try:
-            self._process(*self._tomograms[tsId])
+            if self._needsHalves():
+                requireHalves(tomogram)
+            self._process(tomogram, partner)
         except (EngineFailure, EngineError) as failure:
             if any(words in str(failure) for words in DISK_FULL):
                 raise  # the others would fail as well
@@ -257,34 +266,42 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
         self._closeOutputSet()
         done = self._doneIds()
         failed = {tsId: self._failed[tsId] for tsId in self._tomograms if tsId in self._failed}
-        left = [tsId for tsId in self._tomogramsById() if tsId not in {*done, *failed}]
+        left = [tsId for tsId in self._tomogramsById() if tsId not in {None, *done, *failed}]
         if left:
             self.info(f"Skipped because their mask, CTF or coordinates were missing: {', '.join(left)}.")
         if not done:
             first, *rest = failed.values() or ["None of the tomograms had all required inputs."]
             raise EngineFailure(first + (f" ({len(rest)} more failed, see the log)" if rest else ""))
-        if hasattr(self, FAILED_OUTPUT):
-            self.deleteOutput(getattr(self, FAILED_OUTPUT))
-        if failed:
+        # the one of a former run is made again, if only to be empty: Scipion's window keeps outputs that are deleted
+        if failed or hasattr(self, FAILED_OUTPUT):
             output = SetOfTomograms.create(self._getPath(), prefix="failed")
             copySetInfo(output, self.inputTomograms.get())
             for tsId, reason in failed.items():
                 tomogram = self._tomograms[tsId][0].clone()
                 tomogram.setObjComment(reason)
-                # Scipion's sets of tomograms look at each one's size, which a missing file has not
-                append = output.append if tomogram.getDim() else partial(EMSet.append, output)
+                # Scipion's sets of tomograms look at each one's size, which not all files have
+                append = output.append if self._voxels(tsId) else partial(EMSet.append, output)
                 append(tomogram)
+            output.write()
             self._defineOutputs(**{FAILED_OUTPUT: output})
             self._defineSourceRelation(self.inputTomograms, output)
+        unclear = idErrors("Tomograms", self.inputTomograms.get())
+        if unclear:  # they came after the form was checked
+            raise EngineFailure(unclear[0])
 
     # ---------------------------------------------------------------- helpers of the stages
 
     def _table(self, tsId: str) -> str:
         return self._getExtraPath(f"{fileName(tsId)}.star")
 
+    def _sourceOf(self, tomogram: Tomogram, partner: object) -> str:
+        """Digits that tell what a tomogram's results are made from, apart from the form's values."""
+        return identityOf(tomogram, self._optics(tomogram), halfMaps(tomogram) if self._needsHalves() else (), partner)
+
     def _writeTable(self, tomogram: Tomogram, halves: bool = False, ownHalves: bool = False, **columns: object) -> str:
         """Write the table of one tomogram, with a row for each half map, or their names in its own, if asked."""
         tsId, rate = tomogram.getTsId(), tomogram.getSamplingRate()
+        source = self._sourceOf(*self._tomograms[tsId])
         own, names = fileName(tsId), halfNames(tsId)
         pairs = zip(names, halfMaps(tomogram) if ownHalves else ())
         ownFiles = [asMrc(path, self._getTmpPath(f"{name}.mrc"), rate) for name, path in pairs]
@@ -302,6 +319,7 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
                 ctfState=self._ctfStates.get(tsId),
                 isInverted=self.isInverted.get(),
                 halves=ownFiles if name == own else [None] * len(ownFiles),
+                source=source,
                 **columns,
             )
             for place, (name, path) in enumerate(files.items())
@@ -341,7 +359,10 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
         with self._lock:
             output = self._openOutput(name or self.OUTPUT, self.OUTPUT_CLASS)
             try:
+                taken = set() if output.isEmpty() else output.getIdSet()
                 for item in items:
+                    if item.getObjId() in taken:  # by one of a version that did not keep the inputs' ids
+                        item.setObjId(None)
                     output.append(item)
                 output.write()
                 self._store(output)
@@ -391,6 +412,22 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
 
     # ---------------------------------------------------------------- checks and texts
 
+    def _remadeErrors(self) -> list[str]:
+        made = {tsId: source for tsId, source in self._usedOf(SOURCE_LABEL).items() if source is not None}
+        tomograms = {tsId: tomogram for tsId, tomogram in self._tomogramsById().items() if tsId in made}
+        partners = self._partners(tomograms)
+        other = []
+        for tsId in partners:
+            with suppress(EngineError):  # a file that is gone does not tell
+                if self._sourceOf(tomograms[tsId], partners[tsId]) != made[tsId]:
+                    other.append(tsId)
+        if not other:
+            return []
+        return [
+            f"What is done of {', '.join(other)} was made from other data than the inputs hold now, as where a "
+            "protocol before this one was restarted. *Restart* makes everything anew."
+        ]
+
     def _fileErrors(self) -> dict[str, str]:
         """Which tomograms will fail for their files, and why, by tsId."""
         return fileErrors(enabled(self.inputTomograms.get()), self._needsHalves())
@@ -428,7 +465,7 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
         if disabled:
             lines.append(f"Skipped, as they are disabled in the set: {', '.join(disabled)}.")
         failed = getattr(self, FAILED_OUTPUT, None)
-        if failed is not None:
+        if failed is not None and not failed.isEmpty():
             lines += [f"*{item.getTsId()} failed*: {item.getObjComment()}" for item in failed]
         return lines + self._engineWarnings()
 

@@ -9,7 +9,7 @@ import numpy as np
 from pyworkflow.gui.tree import TreeProvider
 from pyworkflow.wizard import Wizard
 
-from isonet_scipion.convert.files import fileErrors, requireVolume
+from isonet_scipion.convert.files import fileErrors, requireVolume, sizeOf
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.sampling.training_positions import USUAL_CUBE
 from isonet_scipion.engine.settings.network import NetworkSettings
@@ -75,7 +75,7 @@ def sizesForExtraction(protocol: ProtIsoNetExtract) -> list[CubeSize]:
     readable = [tomogram for tomogram in items if tomogram.getTsId() not in unreadable]
     if not readable:
         requireVolume(items[0].getFileName(), items[0].getSamplingRate())
-    thickness = {tomogram.getTsId(): min(tomogram.getDim()) for tomogram in readable}
+    thickness = {tomogram.getTsId(): min(sizeOf(tomogram.getFileName())) for tomogram in readable}
     divisor = int(np.lcm.reduce(NetworkSettings().divisor))
     return fittingSizes(thickness, lambda side: protocol.cropSize.get() or side + CROP_MARGIN, divisor)
 

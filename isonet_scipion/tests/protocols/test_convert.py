@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import zipfile
 from pathlib import Path
@@ -11,6 +12,8 @@ from types import SimpleNamespace
 import mrcfile
 import numpy as np
 import pytest
+import tifffile
+from mrcfile.dtypes import HEADER_DTYPE
 from pwem.emlib.image import ImageHandler
 from pwem.objects import Transform
 from pyworkflow.object import Float
@@ -30,10 +33,11 @@ from tomo.objects import (
 )
 
 from isonet_scipion.convert.acquisition import Optics, readOptics, zeroTiltDefocus
-from isonet_scipion.convert.files import fileErrors, fileName, halfNames, linkSubtomogram
+from isonet_scipion.convert.files import fileErrors, fileName, halfNames, halvesError, linkSubtomogram, sizeOf
 from isonet_scipion.convert.outputs import orientLike, processedTomogram, scaleOf, setScale, tomoMask
 from isonet_scipion.convert.rows import coordinateRows, subtomogramRow, tomogramRow, writeTable
 from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.io.mrc import open_volume
 from isonet_scipion.engine.io.number_formats import SCALE
 from isonet_scipion.engine.io.star import Star, read_star, write_star
 from isonet_scipion.engine.network.model_file import BUILTIN_FILE
@@ -188,7 +192,7 @@ def test_shifts_of_picked_coordinates_are_scaled_to_the_subtomograms_voxels(tomo
 def test_processed_tomogram_keeps_the_origin_and_drops_what_no_longer_holds(tomogram):
     output = processedTomogram(tomogram, "new.mrc", ctfCorrected=True)
     assert output.getFileName() == "new.mrc"
-    assert output.getTsId() == "TS_01" and output.getSamplingRate() == 10.0
+    assert (output.getObjId(), output.getTsId(), output.getSamplingRate()) == (7, "TS_01", 10.0)
     assert output.getOrigin().getShifts() == (-5.0, -6.0, -7.0)
     assert output.ctfCorrected() and not output.hasHalfMaps()
     assert output.getAcquisition() is None
@@ -290,8 +294,10 @@ def test_a_set_holds_corrected_tomograms_of_which_only_some_are_scaled(tmp_path,
     for number, scale in enumerate(scales):
         row = tomogramRow("TS_01", "t.mrc", 10.0, OPTICS)
         writeTable(str(tmp_path / "t.star"), [row if scale is None else {**row, SCALE: str(scale)}])
-        item = processedTomogram(tomogram, tomogram.getFileName(), ctfCorrected=False)
-        item.setTsId(f"TS_{number}")
+        source = tomogram.clone()
+        source.setTsId(f"TS_{number}")
+        source.setObjId(number + 1)
+        item = processedTomogram(source, tomogram.getFileName(), ctfCorrected=False)
         setScale(item, str(tmp_path / "t.star"))
         corrected.append(item)
     corrected.write()
@@ -372,3 +378,28 @@ def test_ome_zarr_is_refused_since_scipion_has_no_reader_for_it(tmp_path):
     assert "which Scipion's tomograms can't hold" in fileErrors([tomogram])["TS_01"]
     with pytest.raises(EngineError, match="which Scipion's tomograms can't hold"):
         IsoNetFolder.file(SimpleNamespace(path=str(tmp_path)), "a.zarr")
+
+
+def test_sizes_are_those_that_the_engine_reads(tmp_path):
+    big = tmp_path / "big_endian.mrc"
+    write(big, np.arange(24, dtype=np.int16).reshape(2, 3, 4))
+    header = np.frombuffer(big.read_bytes()[:1024], HEADER_DTYPE).astype(HEADER_DTYPE.newbyteorder(">"))
+    header["machst"][0] = 0x11, 0x11, 0, 0
+    big.write_bytes(header.tobytes() + np.arange(24, dtype=">i2").tobytes())
+    np.testing.assert_array_equal(open_volume(big).data.ravel(), np.arange(24))
+    stack = tmp_path / "volume.tif"
+    tifffile.imwrite(stack, np.zeros((2, 3, 4), np.float32), photometric="minisblack")
+    assert sizeOf(str(big)) == sizeOf(str(stack)) == (4, 3, 2)
+    (tmp_path / "none.tif").write_bytes(b"no image")
+    for path in ("none.tif", "missing.tif"):
+        with pytest.raises(EngineError, match=path):
+            sizeOf(str(tmp_path / path))
+
+
+def test_halves_in_other_formats_have_the_size_of_their_tomogram(tmp_path, tomogram):
+    for name, shape in (("even", (2, 3, 4)), ("odd", (2, 3, 5))):
+        tifffile.imwrite(tmp_path / f"{name}.tif", np.zeros(shape, np.float32), photometric="minisblack")
+    tomogram.setHalfMaps([str(tmp_path / "even.tif")] * 2)
+    assert halvesError(tomogram) is None
+    tomogram.setHalfMaps([str(tmp_path / f"{name}.tif") for name in ("even", "odd")])
+    assert re.search(r"odd.tif: its size \(5, 3, 2\) is not that of .*volume.mrc, \(4, 3, 2\)", halvesError(tomogram))

@@ -8,6 +8,7 @@ from __future__ import annotations
 from unittest import SkipTest
 
 import numpy as np
+from pwem.protocols import ProtSubSet, ProtUnionSet
 from pyworkflow.object import Pointer
 from tomo.objects import SetOfTiltSeries, TiltSeries, TomoAcquisition
 
@@ -127,6 +128,41 @@ class TestIsoNetCtfHistory(IsoNetTest):
         self.assertEqual(twice.validate(), [])
         mask = self.run_(ProtIsoNetMask, deconvolved, patchSize=2)
         self.assertEqual(self.column(mask._getExtraPath("TS_01.star"), "isonetCtfState"), ["corrected"])
+
+    def test_raw_tomograms_stay_raw_beside_deconvolved_ones(self) -> None:
+        raw = {"inputTomograms": (self.fromRaw, "Tomograms")}
+        path = next(item.getFileName() for item in self.fromRaw.Tomograms if item.getTsId() == "TS_02")
+        with open(path, "rb+") as file:
+            whole = file.read()
+            file.truncate(5000)
+        deconv = self.run_(ProtIsoNetDeconv, raw, defocus=DEFOCUS)
+        with open(path, "wb") as file:
+            file.write(whole)
+        self.assertEqual(self.states((deconv, "tomograms")), {"corrected"})
+        self.assertEqual(self.states((deconv, "failedTomograms")), {"raw"})
+        # chosen by the deconvolved ones, not made from them
+        chosen = {"inputFullSet": (self.fromRaw, "Tomograms"), "inputSubSet": (deconv, "tomograms")}
+        subset = self.run_(ProtSubSet, chosen)
+        ((name, _),) = subset.iterOutputAttributes()
+        self.assertEqual(self.states((subset, name)), {"raw"})
+        chosen = {"inputFullSet": (deconv, "tomograms"), "inputSubSet": (self.fromRaw, "Tomograms")}
+        subset = self.run_(ProtSubSet, chosen)
+        ((name, _),) = subset.iterOutputAttributes()
+        self.assertEqual(self.states((subset, name)), {"corrected"})
+
+    def test_what_is_brought_together_again_keeps_its_state(self) -> None:
+        deconv = self.run_(ProtIsoNetDeconv, {"inputTomograms": (self.fromRaw, "Tomograms")}, defocus=DEFOCUS)
+        parts = []
+        for number in (1, 2):
+            full = {"inputFullSet": (deconv, "tomograms")}
+            parts.append(self.run_(ProtSubSet, full, selectIds=True, range=str(number)))
+        union = self.newProtocol(ProtUnionSet)
+        names = [next(iter(part.iterOutputAttributes()))[0] for part in parts]
+        union.inputSets.set([Pointer(part, extended=name) for part, name in zip(parts, names)])
+        self.launchProtocol(union)
+        ((name, both),) = union.iterOutputAttributes()
+        self.assertEqual(both.getSize(), 2)
+        self.assertEqual(self.states((union, name)), {"corrected"})
 
     def test_other_stages_know_it_too(self) -> None:
         flipped = {"inputTomograms": (self.fromFlipped, "Tomograms")}

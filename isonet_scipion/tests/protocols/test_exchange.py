@@ -214,6 +214,10 @@ class TestIsoNetExchange(IsoNetTest):
         found = {item.getVolName(): read(item.getFileName()) for item in taken.subtomograms.iterItems()}
         for number, tsId in enumerate(SHAPES):
             np.testing.assert_array_equal(found[tsId], scene((24, 24, 24), number))
+        lines[3:] = [line + ending for line, ending in zip(lines[3:], (*[""] * 4, " 20", " 20"))]
+        (folder / "subtomo.star").write_text("\n".join([*lines[:7], "_rlnPixelSize", *lines[7:]]) + "\n")
+        again = self.prepare(ProtIsoNetImportProject, {}, projectFolder=str(folder))
+        self.assertRegex(" ".join(again.validate()), "subtomo.star: its rlnPixelSize is 20 A, that of .* is 10 A")
 
     def test_a_project_whose_volumes_do_not_go_together_is_refused(self) -> None:
         folder = self.project("unlike", rlnDeconvTomoName=("a.mrc", "b.mrc"), rlnMaskName=("c.mrc", "None"))
@@ -225,6 +229,8 @@ class TestIsoNetExchange(IsoNetTest):
             write(folder / name, other)
             self.assertRegex(" ".join(taken.validate()), rf"{name}: its shape \(20, 28, 32\) is not that of")
             (folder / "kept").rename(folder / name)
+        (folder / "tomograms.star").write_text(table.replace(" TS_02.mrc", " None"))
+        self.assertIn("row 1 has no rlnMicrographName", " ".join(taken.validate()))
         (folder / "tomograms.star").write_text(table.replace(" 10 ", " 1 "))
         self.assertIn("one of them is in nm", " ".join(taken.validate()))
 

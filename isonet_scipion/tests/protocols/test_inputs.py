@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 from pwem.emlib.image import ImageHandler
+from pwem.protocols import ProtSubSet
 from pyworkflow.protocol import MODE_RESUME
-from pyworkflow.protocol.protocol import getUpdatedProtocol
 from pyworkflow.utils import weakImport
 from tomo.constants import BOTTOM_LEFT_CORNER
 from tomo.objects import Coordinate3D, SetOfCoordinates3D, SetOfTomograms, SetOfTomoMasks
@@ -217,6 +217,10 @@ class TestIsoNetInputs(IsoNetTest):
         (folder / "TS_02.mrc").write_bytes(whole[:5000])
         deconv = self.run_(ProtIsoNetDeconv, {"inputTomograms": (bad, "Tomograms")}, defocus=20000)
         self.assertEqual([tomogram.getTsId() for tomogram in deconv.tomograms], ["TS_01"])
+        # Scipion's subset goes by ids
+        subset = self.run_(ProtSubSet, {"inputFullSet": (bad, "Tomograms"), "inputSubSet": (deconv, "tomograms")})
+        ((_, chosen),) = subset.iterOutputAttributes()
+        self.assertEqual([tomogram.getTsId() for tomogram in chosen], ["TS_01"])
         failed = deconv.failedTomograms.getFirstItem()
         self.assertEqual(failed.getTsId(), "TS_02")
         self.assertRegex(failed.getObjComment(), "TS_02.mrc: .*5000 bytes")
@@ -227,10 +231,55 @@ class TestIsoNetInputs(IsoNetTest):
         (folder / "TS_02.mrc").write_bytes(whole)
         deconv.runMode.set(MODE_RESUME)
         self.launchProtocol(deconv)
-        self.assertEqual({tomogram.getTsId() for tomogram in deconv.tomograms}, set(SHAPES))
         self.assertEqual(os.path.getmtime(done), time)
-        stored = getUpdatedProtocol(deconv)
-        self.assertEqual([name for name, _ in stored.iterOutputAttributes()], ["tomograms"])
+        self.assertEqual([tomogram.getTsId() for tomogram in deconv.tomograms], list(SHAPES))
+        # also in Scipion's window
+        shown = next(run for run in self.proj.getRuns() if run.getObjId() == deconv.getObjId())
+        self.assertEqual(
+            {name: items.getSize() for name, items in shown.iterOutputAttributes()},
+            {"tomograms": 2, "failedTomograms": 0},
+        )
+        self.assertEqual([item.getTsId() for item in shown.failedTomograms], [])
+        self.assertNotIn("failed", " ".join(shown.summary()))
+
+    def test_a_file_of_no_bytes_or_another_half_fails_alone(self) -> None:
+        folder = self.raw / "halves that do not fit"
+        (folder / "halves").mkdir(parents=True)
+        for number, (tsId, shape) in enumerate(SHAPES.items()):
+            for name in ("", "halves/even_", "halves/odd_"):
+                write(folder / f"{name}{tsId}.mrc", scene(shape, number))
+            os.utime(folder / f"{tsId}.mrc", (1e9 + number, 1e9 + number))
+        halved = self.importTomograms(filesPath=str(folder))
+        tomograms = halved.Tomograms
+        for tomogram in [item.clone() for item in tomograms]:
+            tomogram.setHalfMaps([str(folder / f"halves/{half}_{tomogram.getTsId()}.mrc") for half in ("even", "odd")])
+            tomograms.update(tomogram)
+        tomograms.write()
+        halved._store(tomograms)
+        inputs, whole, odd = (
+            {"inputTomograms": (halved, "Tomograms")},
+            folder / "TS_02.mrc",
+            folder / "halves/odd_TS_02.mrc",
+        )
+        right = {path: path.read_bytes() for path in (whole, odd)}
+        small, shape = scene((20, 28, 32), 3), SHAPES["TS_02"]
+        for case, change, why in (
+            ("no bytes", lambda: whole.write_bytes(b""), "is an empty file"),
+            ("shape", lambda: write(odd, small), r"odd_TS_02.mrc: its shape \(20, 28, 32\) is not that of"),
+            ("voxel size", lambda: write(odd, scene(shape, 3), 20.0), "its voxel size is 20.000 A, the tomogram's 10"),
+        ):
+            with self.subTest(case):
+                for path, content in right.items():
+                    path.write_bytes(content)
+                change()
+                deconv = self.run_(ProtIsoNetDeconv, inputs, defocus=20000)
+                self.assertEqual([tomogram.getTsId() for tomogram in deconv.tomograms], ["TS_01"])
+                (failed,) = [item.clone() for item in deconv.failedTomograms]
+                self.assertRegex(failed.getObjComment(), why)
+                train = self.prepare(ProtIsoNetOnePass, inputs, cubeSize=8)
+                self.assertRegex(" ".join(train.validate()), why)
+        # not asked for, they do not matter
+        self.assertEqual(self.prepare(ProtIsoNetOnePass, inputs, cubeSize=8, useHalves=False).validate(), [])
 
     def test_if_all_fail_the_engines_line_is_the_error_message(self) -> None:
         empty = self.run_(ProtIsoNetMask, self.input, patchSize=2)
@@ -274,6 +323,7 @@ class TestIsoNetInputs(IsoNetTest):
             )
 
         self.assertEqual(positions(first), positions(again))
+        self.check_orientations(first)
         # the same volumes, called twice as coarse: their voxels count twice as much, so the places are half as far
         coarse = self.importTomograms(samplingRate=2 * VOXEL_SIZE)
         scaled = self.run_(
@@ -296,6 +346,23 @@ class TestIsoNetInputs(IsoNetTest):
             cropSize=6,
         )
         self.assertRegex(self.errorOf(fine), "coordinates of TS_0., taken as voxels of the tomogram.* lie outside it")
+
+    def check_orientations(self, first: ProtIsoNetExtract) -> None:
+        """Those of coordinates are the subtomograms' too, for programs that average them."""
+        oriented = SetOfCoordinates3D.create(first._getPath(), prefix="oriented")
+        oriented.copyInfo(first.coordinates)
+        oriented.setPrecedents(first.coordinates.getPrecedents())
+        matrix = np.array([[0, -1, 0, 1], [1, 0, 0, 2], [0, 0, 1, 3], [0, 0, 0, 1]], float)
+        for coordinate in [item.clone() for item in first.coordinates.iterCoordinates()]:
+            coordinate.setMatrix(matrix)
+            oriented.append(coordinate)
+        oriented.write()
+        first._defineOutputs(oriented=oriented)
+        self.proj.mapper.commit()
+        inputs = {**self.input, "inputCoordinates": (first, "oriented")}
+        extract = self.run_(ProtIsoNetExtract, inputs, cubeSize=16, cropSize=24)
+        for subtomogram in extract.subtomograms.iterItems():
+            np.testing.assert_array_equal(subtomogram.getTransform().getMatrix(), matrix)
 
     # ---------------------------------------------------------------- other formats
 

@@ -12,7 +12,17 @@ from pathlib import Path
 import numpy as np
 from pyworkflow.object import Set
 from pyworkflow.protocol.constants import MODE_RESTART
-from tomo.objects import CTFTomo, CTFTomoSeries, SetOfCTFTomoSeries, SetOfTiltSeries, TiltImage, TiltSeries
+from tomo.constants import BOTTOM_LEFT_CORNER
+from tomo.objects import (
+    Coordinate3D,
+    CTFTomo,
+    CTFTomoSeries,
+    SetOfCoordinates3D,
+    SetOfCTFTomoSeries,
+    SetOfTiltSeries,
+    TiltImage,
+    TiltSeries,
+)
 
 from isonet_scipion.engine.io.star import read_star
 from isonet_scipion.engine.physics.ctf import CtfParameters
@@ -123,13 +133,62 @@ class TestIsoNetStreaming(LiveTest):
         ctfs.load()
         self.append(ctfs, [], Set.STREAM_CLOSED)
         self.assertTrue(self.end(deconv).isFinished(), deconv.getErrorMessage())
-        self.assertEqual([tomogram.getTsId() for tomogram in deconv.tomograms], ["TS_01", "TS_02"])
+        self.assertEqual([tomogram.getTsId() for tomogram in deconv.tomograms], list(SHAPES))
         tables = {tsId: read_star(deconv._getExtraPath(f"{tsId}.star")) for tsId in SHAPES}
         defoci = {tsId: float(table.rows[0]["rlnDefocus"]) for tsId, table in tables.items()}
         self.assertEqual(defoci, {"TS_01": 30000.0, "TS_02": 15000.0})
         log = self.log(deconv)
         self.assertRegex(log, r"--ncpu 2\b")
         self.assertIn("TS_02.mrc: defocus 15000 A, 200 kV", log)  # the engine says it
+
+    def test_tomograms_wait_for_all_of_their_coordinates(self) -> None:
+        tomogram = next(item.clone() for item in self.tomograms.Tomograms if item.getTsId() == "TS_01")
+        places = [(24 + 2 * number, 30, 20) for number in range(4)]
+        picked = []
+        for place in places:
+            coordinate = Coordinate3D()
+            coordinate.setVolume(tomogram)
+            coordinate.setPosition(*place, BOTTOM_LEFT_CORNER)
+            picked.append(coordinate)
+        output = SetOfCoordinates3D.create(self.tomograms._getPath(), prefix="picked")
+        output.setPrecedents(self.tomograms.Tomograms)
+        output.setSamplingRate(VOXEL_SIZE)
+        output.setBoxSize(24)
+        output.setStreamState(Set.STREAM_OPEN)
+        output.append(picked[0])
+        output.write()
+        self.tomograms._defineOutputs(picked=output)
+        self.proj.mapper.commit()
+        output.close()
+        inputs = {"inputTomograms": (self.tomograms, "Tomograms"), "inputCoordinates": (self.tomograms, "picked")}
+        extract = self.start(self.prepare(ProtIsoNetExtract, inputs, cubeSize=16, cropSize=24, **STREAMING))
+        waitFor(lambda: "Running step 1" in self.log(extract))
+        output.load()
+        output.enableAppend()
+        for coordinate in picked[1:]:
+            output.append(coordinate)
+        output.setStreamState(Set.STREAM_CLOSED)
+        output.write()
+        output.close()
+        self.assertTrue(self.end(extract).isFinished(), extract.getErrorMessage())
+        found = {tuple(map(round, c.getPosition(BOTTOM_LEFT_CORNER))) for c in extract.coordinates.iterCoordinates()}
+        self.assertEqual(found, set(places))
+
+    def test_tilt_series_ids_that_come_twice_or_not_at_all_are_told(self) -> None:
+        first, last = [tomogram.clone() for tomogram in self.tomograms.Tomograms]
+        growing = self.openSet("twice", [first])
+        mask = self.start(
+            self.prepare(ProtIsoNetMask, {"inputTomograms": (self.tomograms, "twice")}, patchSize=2, **STREAMING)
+        )
+        waitFor(lambda: self.size(mask, "tomoMasks") == 1)
+        items = [last.clone() for _ in range(3)]
+        for number, (item, tsId) in enumerate(zip(items, (last.getTsId(), first.getTsId(), None)), 10):
+            item.setTsId(tsId)
+            item.setObjId(number)
+        self.append(growing, items, Set.STREAM_CLOSED)
+        self.assertTrue(self.end(mask).isFailed())
+        self.assertIn("there is TS_02 (2 times), none (1 times).", mask.getErrorMessage())
+        self.assertEqual([item.getTsId() for item in mask.tomoMasks], list(SHAPES))  # what is clear is done
 
     def test_a_set_that_is_still_empty_is_waited_for(self) -> None:
         growing = self.openSet("unborn", [])
@@ -258,13 +317,13 @@ class TestIsoNetStreaming(LiveTest):
         bad = Path(imported.Tomograms.getFirstItem().getFileName())
         bad = bad.resolve()
         whole = bad.read_bytes()
-        bad.unlink()
+        write(bad, np.ones((24, 32, 32), np.float32))  # only the engine looks at its voxels
         model = self.run_(ProtIsoNetImportModel, {}, modelFile=self.modelFile())
         inputs = {"inputTomograms": (imported, "Tomograms"), "model": (model, "model")}
         with self.spy() as log:
             predict = self.run_(ProtIsoNetPredict, inputs, cubeSize=20, cropSize=40, useGpu=False, numberOfThreads=2)
             self.assertEqual((predict.tomograms.getSize(), predict.failedTomograms.getSize()), (5, 1))
-            self.assertIn("the volume does not exist", predict.failedTomograms.getFirstItem().getObjComment())
+            self.assertIn("all its voxels are equal", predict.failedTomograms.getFirstItem().getObjComment())
             events = [line.split()[0] for line in log.read_text().splitlines()]
             self.assertEqual(events, ["start", *["begin", "end"] * 6])
             steps = [step for step in predict.loadSteps() if step.funcName.get() == "processStep"]

@@ -27,6 +27,7 @@ from isonet_scipion.protocols import (
     ProtIsoNetPredict,
     ProtIsoNetRefine,
 )
+from isonet_scipion.tests.imod_model import SQUARE, write_model
 from isonet_scipion.tests.protocols.live import LiveTest, waitFor
 from isonet_scipion.tests.protocols.scene import SHAPES, VOXEL_SIZE, read, scene, write
 from isonet_scipion.tests.protocols.test_chain import TRAINING
@@ -229,6 +230,52 @@ class TestIsoNetValues(LiveTest):
         rows = read_star(export._getExtraPath("tomograms.star")).rows
         self.assertEqual([os.path.basename(row["rlnMaskName"]) for row in rows], ["TS_02_mask.mrc", "TS_01_mask.mrc"])
         self.assertIn("Tomograms: 2, masks: 2, corrected: 0, with halves: 0.", export.summary())
+
+    # ---------------------------------------------------------------- Continue with inputs that were made again
+
+    def test_results_of_former_inputs_are_not_mixed_with_those_of_new_ones(self) -> None:
+        deconv = self.run_(ProtIsoNetDeconv, self.input, defocus=20000)
+        deconvolved = {"inputTomograms": (deconv, "tomograms")}
+        mask = self.run_(ProtIsoNetMask, deconvolved, patchSize=2)
+        extract = self.run_(ProtIsoNetExtract, {**deconvolved, "inputMasks": (mask, "tomoMasks")}, **CUBES)
+        for protocol in (mask, extract):
+            self.assertRunsOn(protocol)
+        self.restart(mask, densityPercentage=20)
+        self.assertRefusedOnContinue(extract, "What is done of TS_02, TS_01 was made from other data")
+        self.restart(mask, densityPercentage=50)  # as it was, so all is well
+        extract.runName.set("named otherwise")
+        for protocol in (mask, extract):  # also the one that was restarted
+            self.assertRunsOn(protocol)
+        self.restart(deconv, deconvStrength=2.0)
+        for protocol in (mask, extract):
+            self.assertRefusedOnContinue(protocol, "What is done of TS_02, TS_01 was made from other data")
+        # as *Continue workflow from here* does; it would wait for ever for what no waiting mends
+        self.proj.scheduleProtocol(mask)
+        waitFor(lambda: "--- PROTOCOL FAILED" in self.log(mask))
+        self.assertIn("What is done of TS_02, TS_01 was made from other data", self.end(mask).getErrorMessage())
+
+    def test_boundaries_and_tilt_ranges_are_data_too(self) -> None:
+        folder = self.raw / "models"
+        folder.mkdir()
+        write_model(folder / "TS_01.mod", [SQUARE], size=SHAPES["TS_01"])
+        again = self.importTomograms()
+        inputs = {"inputTomograms": (again, "Tomograms")}
+        mask = self.run_(ProtIsoNetMask, inputs, patchSize=2, boundaryFolder=str(folder))
+        self.assertRunsOn(mask)
+        write_model(folder / "TS_01.mod", [SQUARE[:3]], size=SHAPES["TS_01"])
+        self.assertRefusedOnContinue(mask, "What is done of TS_01 was made from other data")
+        self.restart(again, acquisitionAngleMin=-40)
+        self.assertRefusedOnContinue(mask, "What is done of TS_02, TS_01 was made from other data")
+
+    def assertRunsOn(self, protocol) -> None:
+        protocol.runMode.set(MODE_RESUME)
+        self.assertEqual(protocol.validate(), [])
+
+    def restart(self, protocol, **values: object) -> None:
+        for name, value in values.items():
+            getattr(protocol, name).set(value)
+        protocol.runMode.set(MODE_RESTART)
+        self.launchProtocol(protocol)
 
     # ---------------------------------------------------------------- disabled items
 
