@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from math import prod
 from typing import TYPE_CHECKING
 
+from pyworkflow.protocol.constants import MODE_RESTART
 from pyworkflow.protocol.params import IntParam, PointerParam
 from tomo.objects import Coordinate3D, SetOfCoordinates3D, SetOfSubTomograms, SetOfTomograms, SubTomogram, Tomogram
 
@@ -192,15 +194,26 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
 
     def _appendSubtomograms(self, subtomograms: list[SubTomogram]) -> None:
         with self._lock:
-            centres = self._openOutput(self.CENTRES, SetOfCoordinates3D)
-            # they may be there already if a run was killed between the two sets
-            if centres.isEmpty() or subtomograms[0].getVolName() not in centres.getTSIds():
-                for subtomogram in subtomograms:
-                    centres.append(subtomogram.getCoordinate3D().clone())
-            centres.write()
-            self._store(centres)
-            centres.close()
+            self._appendCentres([])  # the set, to which that of the subtomograms points
             self._append(*subtomograms)
+            self._appendCentres(subtomograms)
+
+    def _appendCentres(self, subtomograms: Iterable[SubTomogram]) -> None:
+        centres = self._openOutput(self.CENTRES, SetOfCoordinates3D)
+        for subtomogram in subtomograms:
+            centres.append(subtomogram.getCoordinate3D().clone())
+        centres.write()
+        self._store(centres)
+        centres.close()
+
+    def closeStep(self) -> None:
+        """As elsewhere; first the centres that are missing where a run was killed between the two sets."""
+        centres, subtomograms = getattr(self, self.CENTRES, None), getattr(self, self.OUTPUT, None)
+        if centres is not None and subtomograms is not None:
+            known = set() if centres.isEmpty() else set(centres.getTSIds())
+            items = [item.clone() for item in subtomograms.iterItems()]
+            self._appendCentres(item for item in items if item.getVolName() not in known)
+        super().closeStep()
 
     def _prepareOutput(self, output: EMSet) -> None:
         if isinstance(output, SetOfCoordinates3D):
@@ -282,6 +295,13 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
         warnings = super()._warnings()
         ids = list(self._tomogramsById())
         usable = self._usable(ids)
+        done, shares = self._doneIds(), self.inputCoordinates.get() is None and not self.numberSubtomos.get()
+        later = [tsId for tsId in usable if tsId not in done and not os.path.exists(self._table(tsId))]
+        if shares and done and later and self.runMode != MODE_RESTART:
+            warnings.append(
+                f"{', '.join(later)} came after the subtomograms had been shared out: the others keep as many as they "
+                "got. *Restart* shares anew."
+            )
         left = [tsId for tsId in ids if tsId not in usable]
         if left and not any(isOpen(getattr(self, name)) for name in self.MATCHED):
             warnings.append(f"Left out, because they have no mask or coordinates: {', '.join(left)}.")

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 from pyworkflow.protocol import MODE_RESTART, MODE_RESUME, Protocol
+from tomo.constants import BOTTOM_LEFT_CORNER
 
 from isonet_scipion.protocols import (
     ProtIsoNetDeconv,
@@ -184,6 +185,26 @@ class TestIsoNetRecovery(LiveTest):
         self.continue_(mask)
         self.assertEqual({item.getTsId() for item in mask.tomoMasks}, set(SHAPES))
         self.assertEqual(self.size(mask, "failedTomograms"), 0)
+
+    def test_centres_are_those_of_the_subtomograms_if_it_was_killed_between_the_two(self) -> None:
+        kind, inputs, options = self.stages["subtomograms"]
+        extract = self.run_(kind, inputs, **{**options, "seed": None})
+        centres = extract.coordinates
+        kept = [item.clone() for item in centres.iterCoordinates() if item.getTomoId() == "TS_02"]
+        centres.clear()
+        for item in kept:
+            centres.append(item)
+        centres.write()
+        extract._store(centres)
+        self.assertEqual(self.size(extract, "coordinates"), 6)
+        self.continue_(extract)
+        self.assertEqual((self.size(extract, "coordinates"), self.size(extract, "subtomograms")), (12, 12))
+
+        def places(items) -> list[tuple]:
+            return sorted((c.getTomoId(), *map(round, c.getPosition(BOTTOM_LEFT_CORNER))) for c in items)
+
+        ofSubtomograms = extract.subtomograms.iterCoordinates()
+        self.assertEqual(places(extract.coordinates.iterCoordinates()), places(ofSubtomograms))
 
     def test_a_killed_scheduler_is_noticed(self) -> None:
         mask = self.prepared("tomoMasks")

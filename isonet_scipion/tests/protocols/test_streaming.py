@@ -8,10 +8,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 from pyworkflow.object import Set
-from pyworkflow.protocol.constants import MODE_RESTART
+from pyworkflow.protocol.constants import MODE_RESTART, MODE_RESUME
 from tomo.constants import BOTTOM_LEFT_CORNER
 from tomo.objects import (
     Coordinate3D,
@@ -101,9 +102,20 @@ class TestIsoNetStreaming(LiveTest):
         self.assertEqual([item.getVolName() for item in extract.subtomograms], [ts for ts in SHAPES for _ in range(4)])
         self.assertSetSize(extract.coordinates, 8)
         shares = [read_star(sharing._getExtraPath(f"{tsId}.star")).rows[0]["rlnNumberSubtomo"] for tsId in SHAPES]
+        sharing.runMode.set(MODE_RESUME)
+        self.assertEqual(sharing.warnings(), [])
+        os.remove(sharing._getExtraPath("TS_01.star"))
+        (late,) = self.withoutResultsOf(sharing, "TS_01")
+        self.assertRegex(late, r"TS_01 came after the subtomograms had been shared out.*\*Restart\* shares anew")
         whole = self.run_(ProtIsoNetExtract, masked, **cubes)
         for tsId, share in zip(SHAPES, shares):
             self.assertEqual(read_star(whole._getExtraPath(f"{tsId}.star")).rows[0]["rlnNumberSubtomo"], share)
+
+    @staticmethod
+    def withoutResultsOf(extract: ProtIsoNetExtract, tsId: str) -> list[str]:
+        """The warnings that there would be if it had not been worked on."""
+        with patch.object(extract, "_doneIds", return_value=set(SHAPES) - {tsId}):
+            return extract.warnings()
 
     def test_what_came_while_it_was_dead_is_done_after_continue(self) -> None:
         first, last = [tomogram.clone() for tomogram in self.tomograms.Tomograms]
