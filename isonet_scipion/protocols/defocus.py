@@ -12,7 +12,7 @@ from isonet_scipion.convert.sets import enabled
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.physics.ctf import CtfParameters, require_plausible_defocus
 from isonet_scipion.protocols.form import OPTIONAL, Within, addOption
-from isonet_scipion.protocols.streaming import isOpen
+from isonet_scipion.protocols.set_checks import isOpen
 
 if TYPE_CHECKING:
     from pyworkflow.protocol import Form, Protocol

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from isonet_scipion.convert.files import fileErrors, sizeOf
 from isonet_scipion.convert.sets import enabled
-from isonet_scipion.protocols.streaming import idErrors, sameSampling
+from isonet_scipion.protocols.set_checks import idErrors, sameSampling
 
 if TYPE_CHECKING:
     from tomo.objects import SetOfTomoMasks, Tomogram

@@ -29,7 +29,8 @@ from isonet_scipion.protocols.defocus import (
     withoutCtf,
 )
 from isonet_scipion.protocols.form import Within, addOption, optionValues
-from isonet_scipion.protocols.streaming import ProtIsoNetTomograms, isOpen
+from isonet_scipion.protocols.set_checks import isOpen
+from isonet_scipion.protocols.streaming import ProtIsoNetTomograms
 
 if TYPE_CHECKING:
     from pyworkflow.object import Pointer

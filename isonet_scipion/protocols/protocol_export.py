@@ -26,7 +26,7 @@ from isonet_scipion.protocols.base import ProtIsoNetBase
 from isonet_scipion.protocols.ctf_history import ctfStates
 from isonet_scipion.protocols.form import OPTIONAL, Within, addContrast, labelOf
 from isonet_scipion.protocols.record import formValues
-from isonet_scipion.protocols.streaming import idErrors, sameSampling
+from isonet_scipion.protocols.set_checks import idErrors, sameSampling
 
 if TYPE_CHECKING:
     from pyworkflow.protocol import Form

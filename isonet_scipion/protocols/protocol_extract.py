@@ -27,7 +27,8 @@ from isonet_scipion.engine.sampling.crops import fitting_count
 from isonet_scipion.engine.settings.preparation import ExtractSettings
 from isonet_scipion.protocols.form import OPTIONAL, SEED, Within, addOption, optionValues
 from isonet_scipion.protocols.mask_checks import maskErrors
-from isonet_scipion.protocols.streaming import FAILED_OUTPUT, ProtIsoNetTomograms, isOpen
+from isonet_scipion.protocols.set_checks import isOpen
+from isonet_scipion.protocols.streaming import FAILED_OUTPUT, ProtIsoNetTomograms
 
 if TYPE_CHECKING:
     from pwem.objects import EMSet

@@ -13,7 +13,7 @@ from isonet_scipion.engine.settings.training import OnePassSettings
 from isonet_scipion.protocols.ctf_history import statesInWords
 from isonet_scipion.protocols.defocus import amplitudeWarnings, defociById, phaseWarnings, usedDefocus
 from isonet_scipion.protocols.linked_inputs import growingErrors
-from isonet_scipion.protocols.streaming import isOpen
+from isonet_scipion.protocols.set_checks import isOpen
 from isonet_scipion.protocols.training_base import ProtIsoNetTraining, methodCitations
 from isonet_scipion.protocols.training_errors import tomogramErrors
 from isonet_scipion.protocols.training_form import addOnePassTraining, addTomograms

@@ -42,7 +42,8 @@ from isonet_scipion.protocols.defocus import (
 )
 from isonet_scipion.protocols.engine_workers import IDLE_SECONDS, EngineWorkers
 from isonet_scipion.protocols.form import OPTIONAL, OneOf, addOption, addTiltRange, optionValues, tiltErrors
-from isonet_scipion.protocols.streaming import ProtIsoNetTomograms, isOpen, sameSampling
+from isonet_scipion.protocols.set_checks import isOpen, sameSampling
+from isonet_scipion.protocols.streaming import ProtIsoNetTomograms
 from isonet_scipion.protocols.training_base import ProtIsoNetTraining, methodCitations
 
 if TYPE_CHECKING:

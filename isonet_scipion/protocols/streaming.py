@@ -8,8 +8,7 @@ import math
 import os
 import threading
 import time
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import nullcontext, suppress
 from functools import partial
 from typing import TYPE_CHECKING
@@ -36,6 +35,7 @@ from isonet_scipion.protocols.base import EngineFailure, ProtIsoNetBase
 from isonet_scipion.protocols.ctf_history import States, ctfStates
 from isonet_scipion.protocols.form import addContrast, labelOf
 from isonet_scipion.protocols.record import identityOf
+from isonet_scipion.protocols.set_checks import idErrors, isOpen
 from isonet_scipion.protocols.together import Together
 
 if TYPE_CHECKING:
@@ -48,7 +48,6 @@ THREADS_PER_TOMOGRAM = 4  # CPU threads that a job of a queue asks for
 STATE = "_streamState"  # of a set, in its file
 FAILED_OUTPUT = "failedTomograms"
 DISK_FULL = (os.strerror(errno.ENOSPC), "disk space")  # in the engine's errors
-SAMPLING_TOLERANCE = 0.005  # relative; Scipion rounds voxel sizes in places
 
 
 class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
@@ -477,28 +476,3 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
         """A number of tomograms, and of how many, unless the input's link was removed after the run."""
         tomograms = self.inputTomograms.get()
         return str(number) if tomograms is None else f"{number} of {tomograms.getSize()}"
-
-
-def isOpen(pointer: Pointer) -> bool:
-    """Whether a parameter holds a set that may get more items."""
-    return pointer.get() is not None and pointer.get().isStreamOpen()
-
-
-def idErrors(label: str, items: Iterable[Tomogram]) -> list[str]:
-    """That items of a set can't be told apart: several have the same tsId or, but for masks, one has none."""
-    counts = Counter(enabledIds(items))
-    # a mask without one goes with no tomogram
-    without = 0 if isinstance(items, SetOfTomoMasks) else counts[None]
-    several = [f"{tsId} ({count} times)" for tsId, count in counts.items() if count > 1 and tsId is not None]
-    found = several + ([f"none ({without} times)"] if without else [])
-    if not found:
-        return []
-    return [
-        f"*{label}*: each needs a tilt series ID (tsId) of its own, but there is {', '.join(found)}. Disable those "
-        "that are too many, or import them again with a {TS} pattern."
-    ]
-
-
-def sameSampling(first: float, second: float) -> bool:
-    """Whether two voxel sizes are the same but for rounding."""
-    return abs(first - second) <= SAMPLING_TOLERANCE * max(first, second)

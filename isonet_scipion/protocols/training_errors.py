@@ -16,7 +16,7 @@ from isonet_scipion.protocols.ctf_history import correctedErrors, ctfStates
 from isonet_scipion.protocols.defocus import ctfParameterErrors, defociById, defocusErrors
 from isonet_scipion.protocols.form import numbers, optionValues
 from isonet_scipion.protocols.mask_checks import maskErrors
-from isonet_scipion.protocols.streaming import idErrors
+from isonet_scipion.protocols.set_checks import idErrors
 
 if TYPE_CHECKING:
     from pyworkflow.protocol import Protocol

@@ -1,0 +1,43 @@
+"""What any protocol asks of a set: whether it still grows, whether its items can be told apart, its voxel size."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from tomo.objects import SetOfTomoMasks
+
+from isonet_scipion.convert.sets import enabledIds
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pyworkflow.object import Pointer
+    from tomo.objects import Tomogram
+
+SAMPLING_TOLERANCE = 0.005  # relative; Scipion rounds voxel sizes in places
+
+
+def isOpen(pointer: Pointer) -> bool:
+    """Whether a parameter holds a set that may get more items."""
+    return pointer.get() is not None and pointer.get().isStreamOpen()
+
+
+def idErrors(label: str, items: Iterable[Tomogram]) -> list[str]:
+    """That items of a set can't be told apart: several have the same tsId or, but for masks, one has none."""
+    counts = Counter(enabledIds(items))
+    # a mask without one goes with no tomogram
+    without = 0 if isinstance(items, SetOfTomoMasks) else counts[None]
+    several = [f"{tsId} ({count} times)" for tsId, count in counts.items() if count > 1 and tsId is not None]
+    found = several + ([f"none ({without} times)"] if without else [])
+    if not found:
+        return []
+    return [
+        f"*{label}*: each needs a tilt series ID (tsId) of its own, but there is {', '.join(found)}. Disable those "
+        "that are too many, or import them again with a {TS} pattern."
+    ]
+
+
+def sameSampling(first: float, second: float) -> bool:
+    """Whether two voxel sizes are the same but for rounding."""
+    return abs(first - second) <= SAMPLING_TOLERANCE * max(first, second)
