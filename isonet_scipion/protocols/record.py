@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING
 
 from pyworkflow.object import Object
@@ -13,7 +13,8 @@ from pyworkflow.protocol import Protocol
 from pyworkflow.protocol.params import EnumParam
 from tomo.objects import Tomogram
 
-from isonet_scipion.convert.files import fileDigest
+from isonet_scipion.convert.files import fileDigest, plainPath
+from isonet_scipion.engine.io.files import file_state
 from isonet_scipion.protocols.form import labelOf
 
 if TYPE_CHECKING:
@@ -72,26 +73,40 @@ def usedValue(protocol: Protocol, name: str) -> object:
 
 
 def identityOf(*things: object) -> str:
-    """16 digits that change with what results are made from; EngineErrors of files that can't be read.
+    """Digits that tell what results are made from, for `isIdentityOf`; EngineErrors of files that can't be read.
 
     Parameters
     ----------
     *things : object
         Tomograms and names of files, which count by their content; other objects of Scipion and values; sequences.
     """
-    return hashlib.sha256("\n".join(map(_identity, things)).encode()).hexdigest()[:16]
+    return f"{_digits(things, _stateOf)}-{_digits(things, fileDigest)}"
 
 
-def _identity(thing: object) -> str:
+def isIdentityOf(identity: str, *things: object) -> bool:
+    """Whether `identityOf` told these things; files are only read where they were written since."""
+    state, _, content = identity.partition("-")
+    return state == _digits(things, _stateOf) or content == _digits(things, fileDigest)
+
+
+def _digits(things: Sequence[object], ofFile: Callable[[str], str]) -> str:
+    return hashlib.sha256(_words(things, ofFile).encode()).hexdigest()[:16]
+
+
+def _words(thing: object, ofFile: Callable[[str], str]) -> str:
     if isinstance(thing, Tomogram):
-        return f"{fileDigest(thing.getFileName())} {thing.getSamplingRate()}"
+        return f"{ofFile(thing.getFileName())} {thing.getSamplingRate()}"
     if isinstance(thing, str):
-        return fileDigest(thing) if os.path.exists(thing) else thing
+        return ofFile(thing) if os.path.exists(thing) else thing
     if isinstance(thing, Object):
         return repr(sorted(thing.getObjDict().items()))
     if isinstance(thing, (list, tuple)):
-        return f"[{', '.join(map(_identity, thing))}]"
+        return f"[{', '.join(_words(each, ofFile) for each in thing)}]"
     return repr(thing)
+
+
+def _stateOf(path: str) -> str:
+    return repr(file_state(os.path.realpath(plainPath(path))))
 
 
 def changeErrors(protocol: Protocol, free: Collection[str] = ()) -> list[str]:

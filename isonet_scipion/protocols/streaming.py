@@ -34,7 +34,7 @@ from isonet_scipion.engine.io.star import read_star
 from isonet_scipion.protocols.base import EngineFailure, ProtIsoNetBase
 from isonet_scipion.protocols.ctf_history import States, ctfStates
 from isonet_scipion.protocols.form import addContrast, labelOf
-from isonet_scipion.protocols.record import identityOf
+from isonet_scipion.protocols.record import identityOf, isIdentityOf
 from isonet_scipion.protocols.set_checks import idErrors, isOpen
 from isonet_scipion.protocols.together import Together
 
@@ -293,14 +293,14 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
     def _table(self, tsId: str) -> str:
         return self._getExtraPath(f"{fileName(tsId)}.star")
 
-    def _sourceOf(self, tomogram: Tomogram, partner: object) -> str:
-        """Digits that tell what a tomogram's results are made from, apart from the form's values."""
-        return identityOf(tomogram, self._optics(tomogram), halfMaps(tomogram) if self._needsHalves() else (), partner)
+    def _sourceOf(self, tomogram: Tomogram, partner: object) -> list[object]:
+        """What a tomogram's results are made from, apart from the form's values."""
+        return [tomogram, self._optics(tomogram), halfMaps(tomogram) if self._needsHalves() else (), partner]
 
     def _writeTable(self, tomogram: Tomogram, halves: bool = False, ownHalves: bool = False, **columns: object) -> str:
         """Write the table of one tomogram, with a row for each half map, or their names in its own, if asked."""
         tsId, rate = tomogram.getTsId(), tomogram.getSamplingRate()
-        source = self._sourceOf(*self._tomograms[tsId])
+        source = identityOf(*self._sourceOf(*self._tomograms[tsId]))
         own, names = fileName(tsId), halfNames(tsId)
         pairs = zip(names, halfMaps(tomogram) if ownHalves else ())
         ownFiles = [asMrc(path, self._getTmpPath(f"{name}.mrc"), rate) for name, path in pairs]
@@ -418,7 +418,7 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
         other = []
         for tsId in partners:
             with suppress(EngineError):  # a file that is gone does not tell
-                if self._sourceOf(tomograms[tsId], partners[tsId]) != made[tsId]:
+                if not isIdentityOf(made[tsId], *self._sourceOf(tomograms[tsId], partners[tsId])):
                     other.append(tsId)
         if not other:
             return []

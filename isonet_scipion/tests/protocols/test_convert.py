@@ -42,10 +42,11 @@ from isonet_scipion.engine.io.number_formats import SCALE
 from isonet_scipion.engine.io.star import Star, read_star, write_star
 from isonet_scipion.engine.network.model_file import BUILTIN_FILE
 from isonet_scipion.isonet_folder import IsoNetFolder
-from isonet_scipion.protocols import ProtIsoNetImportProject, ProtIsoNetPredict
+from isonet_scipion.protocols import ProtIsoNetImportProject, ProtIsoNetPredict, record
 from isonet_scipion.protocols.protocol_import_model import importedModel
 from isonet_scipion.protocols.protocol_import_project import modelWarnings
 from isonet_scipion.protocols.protocol_predict import restoredInWords
+from isonet_scipion.protocols.record import identityOf, isIdentityOf
 from isonet_scipion.tests.protocols.scene import write
 
 OPTICS = Optics(200.0, 2.0, 0.08, -57.0, 51.0)
@@ -403,3 +404,29 @@ def test_halves_in_other_formats_have_the_size_of_their_tomogram(tmp_path, tomog
     assert halvesError(tomogram) is None
     tomogram.setHalfMaps([str(tmp_path / f"{name}.tif") for name in ("even", "odd")])
     assert re.search(r"odd.tif: its size \(5, 3, 2\) is not that of .*volume.mrc, \(4, 3, 2\)", halvesError(tomogram))
+
+
+def test_what_results_are_made_from_is_known_by_content_and_read_only_where_it_was_written(
+    tmp_path, tomogram, monkeypatch
+):
+    path, things = tmp_path / "volume.mrc", (tomogram, OPTICS, [], (20000.0, "CTF"))
+    tomogram.setLocation(str(tmp_path / "link.mrc"))
+    (tmp_path / "link.mrc").symlink_to(path)
+    identity, content = identityOf(*things), path.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.delattr(record, "fileDigest")
+        assert isIdentityOf(identity, *things)
+    os.utime(path, (1e9, 1e9))
+    assert isIdentityOf(identity, *things)
+    for other in (
+        (tomogram, OPTICS, [], (30000.0, "CTF")),
+        (tomogram, Optics(300.0, 2.0, 0.08, -57.0, 51.0), [], None),
+    ):
+        assert not isIdentityOf(identity, *other)
+    path.write_bytes(content[:-4] + b"\0\0\0\0")
+    assert not isIdentityOf(identity, *things)
+    path.write_bytes(content)
+    assert isIdentityOf(identity, *things)
+    path.unlink()
+    with pytest.raises(EngineError, match=r"link\.mrc"):
+        isIdentityOf(identity, *things)
