@@ -70,10 +70,11 @@ def isMrc(path: str) -> bool:
 
 def sizeOf(path: str) -> tuple[int, int, int]:
     """Voxels along x, y and z of a volume of any format that Scipion reads; an EngineError where there is none."""
-    requireVolume(path)
     if isMrc(path):  # which the engine reads in either byte order
         x, y, z = open_volume(plainPath(path)).shape[::-1]
         return x, y, z
+    refuseStore(path)
+    require_file(path, "volume")
     try:
         x, y, z, number = ImageHandler().getDimensions(path)
         return int(x), int(y), int(max(z, number))
@@ -87,14 +88,13 @@ def fileDigest(path: str) -> str:
 
 
 def requireVolume(path: str, samplingRate: float | None = None) -> None:
-    """Raise an EngineError if a volume is missing or, being an MRC file, not whole or by its header in nm (not A)."""
+    """Raise an EngineError if a volume can't be read or, being an MRC file, is by its header in nm (not A)."""
     if isMrc(path):
         volume = open_volume(plainPath(path))
         if samplingRate:
             check_unit(samplingRate, volume, "sampling rate")
     else:
-        refuseStore(path)
-        require_file(path, "volume")
+        sizeOf(path)
 
 
 def refuseStore(path: str) -> None:
@@ -123,13 +123,17 @@ def fileErrors(items: Iterable[Tomogram], withHalves: bool = False) -> dict[str,
 def requireHalves(tomogram: Tomogram) -> None:
     """Raise an EngineError if one of a tomogram's halves, where it has them, can't be read, or is of another size.
 
-    That of voxels counts too. Without the tomogram's own file, which is told elsewhere, it is not compared.
+    That of voxels counts too. Where the tomogram's own file can't be read, which is told elsewhere, it is not compared.
     """
-    whole, rate = tomogram.getFileName(), tomogram.getSamplingRate()
+    whole, rate, isCompared = tomogram.getFileName(), tomogram.getSamplingRate(), True
+    try:
+        requireVolume(whole)
+    except EngineError:
+        isCompared = False
     for path in halfMaps(tomogram):
         try:
             requireVolume(path, rate)
-            if os.path.exists(plainPath(whole)):
+            if isCompared:
                 _requireSameSize(path, whole, rate)
         except EngineError as error:
             why = f"{error.why}; it is a half of {tomogram.getTsId()}"
@@ -139,7 +143,7 @@ def requireHalves(tomogram: Tomogram) -> None:
 def _requireSameSize(half: str, whole: str, samplingRate: float) -> None:
     if isMrc(half) and isMrc(whole):
         check_mask(open_volume(plainPath(half)), open_volume(plainPath(whole)), samplingRate)
-    elif sizeOf(half) != sizeOf(whole):
+    elif sorted(sizeOf(half)) != sorted(sizeOf(whole)):  # Scipion's readers take the axes of some formats in turn
         raise EngineError(half, f"its size {sizeOf(half)} is not that of {whole}, {sizeOf(whole)}", "Make it again.")
 
 

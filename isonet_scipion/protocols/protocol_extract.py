@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from functools import cached_property
 from math import prod
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyworkflow.protocol.constants import MODE_RESTART
@@ -17,7 +17,7 @@ from isonet_scipion.convert.acquisition import ownAcquisition
 from isonet_scipion.convert.files import asMrc, fileErrors, fileName, maskAsMrc, sizeOf
 from isonet_scipion.convert.outputs import orientLike, readSubtomograms
 from isonet_scipion.convert.rows import coordinateRows, writeTable
-from isonet_scipion.convert.sets import enabled, enabledIds
+from isonet_scipion.convert.sets import enabled, enabledIds, itemsOf
 from isonet_scipion.engine.conventions import CROP_MARGIN
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.mrc import open_volume
@@ -122,19 +122,30 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
                 picked.setdefault(coordinate.getTomoId(), []).append(kept)
         if isOpen(self.inputCoordinates):
             return {}  # more may come for any tomogram
-        shares = coordinates is None and not self.numberSubtomos.get()
-        if shares and (isOpen(self.inputTomograms) or isOpen(self.inputMasks)):
+        if self._isShared() and (isOpen(self.inputTomograms) or isOpen(self.inputMasks)):
             return {}  # the shares are known when all are there
         return {tsId: (files.get(tsId), picked.get(tsId)) for tsId in self._usable(tomograms)}
 
     def _maskFiles(self) -> dict[str, str]:
         return {mask.getTsId(): mask.getFileName() for mask in enabled(self.inputMasks.get())}
 
-    @cached_property
-    def _volumes(self) -> dict[str, float]:
-        """Voxels of sample in each tomogram, also of those that are done: Continue shares in the same way."""
-        tomograms, files = self._tomogramsById(), self._maskFiles()
-        return {tsId: self._sampleVolume(tomograms[tsId], files.get(tsId)) for tsId in self._usable(tomograms)}
+    def _newTomograms(self) -> dict[str, tuple[Tomogram, object]]:
+        """As elsewhere; first what the subtomograms are shared out by."""
+        new = super()._newTomograms()
+        if new and self._isShared():
+            # of all tomograms, also those that are done: Continue shares in the same way
+            tomograms, files = self._tomogramsById(), self._maskFiles()
+            self._volumes = {t: self._sampleVolume(tomograms[t], files.get(t)) for t in self._usable(tomograms)}
+        return new
+
+    def _isShared(self) -> bool:
+        """Whether a number of subtomograms is shared out among all tomograms."""
+        return self.inputCoordinates.get() is None and not self.numberSubtomos.get()
+
+    def _sourceOf(self, tomogram: Tomogram, partner: tuple[str | None, list[Coordinate3D] | None]) -> list[object]:
+        mask, picked = partner
+        # a mask only says where random centres are
+        return super()._sourceOf(tomogram, Path(mask) if mask is not None and picked is None else picked)
 
     def _number(self, tomogram: Tomogram, mask: str | None) -> int:
         """How many random centres: as given, else the tomogram's share, as far as there is room."""
@@ -209,11 +220,11 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
 
     def closeStep(self) -> None:
         """As elsewhere; first the centres that are missing where a run was killed between the two sets."""
-        centres, subtomograms = getattr(self, self.CENTRES, None), getattr(self, self.OUTPUT, None)
-        if centres is not None and subtomograms is not None:
-            known = set() if centres.isEmpty() else set(centres.getTSIds())
-            items = [item.clone() for item in subtomograms.iterItems()]
-            self._appendCentres(item for item in items if item.getVolName() not in known)
+        centres = getattr(self, self.CENTRES, None)
+        without = self._doneIds() - (set() if centres is None or centres.isEmpty() else set(centres.getTSIds()))
+        if without:
+            items = [item.clone() for item in itemsOf(getattr(self, self.OUTPUT)) if item.getVolName() in without]
+            self._appendCentres(items)
         super().closeStep()
 
     def _prepareOutput(self, output: EMSet) -> None:
@@ -296,9 +307,9 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
         warnings = super()._warnings()
         ids = list(self._tomogramsById())
         usable = self._usable(ids)
-        done, shares = self._doneIds(), self.inputCoordinates.get() is None and not self.numberSubtomos.get()
+        done = self._doneIds()
         later = [tsId for tsId in usable if tsId not in done and not os.path.exists(self._table(tsId))]
-        if shares and done and later and self.runMode != MODE_RESTART:
+        if self._isShared() and done and later and self.runMode != MODE_RESTART:
             warnings.append(
                 f"{', '.join(later)} came after the subtomograms had been shared out: the others keep as many as they "
                 "got. *Restart* shares anew."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import mrcfile
@@ -87,6 +88,9 @@ class ProtIsoNetMask(ProtIsoNetTomograms):
     def _partners(self, tomograms: Mapping[str, Tomogram]) -> dict[str, str | None]:
         """The boundary's file of those that have one."""
         return {tsId: self._boundary(tsId) for tsId in tomograms}
+
+    def _sourceOf(self, tomogram: Tomogram, partner: str | None) -> list[object]:
+        return super()._sourceOf(tomogram, None if partner is None else Path(partner))
 
     def _process(self, tomogram: Tomogram, partner: str | None) -> None:
         tsId = tomogram.getTsId()

@@ -6,11 +6,12 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyworkflow.object import Object
 from pyworkflow.protocol import Protocol
-from pyworkflow.protocol.params import EnumParam
+from pyworkflow.protocol.params import EnumParam, PathParam
 from tomo.objects import Tomogram
 
 from isonet_scipion.convert.files import fileDigest, plainPath
@@ -39,6 +40,8 @@ def formValues(protocol: Protocol, free: Collection[str] = ()) -> dict[str, obje
             values[name] = _source(value) if value.hasValue() else None
         elif isinstance(param, EnumParam):
             values[name] = protocol.getEnumText(name)
+        elif isinstance(param, PathParam):
+            values[name] = os.path.normpath(value.get()) if value.get() else None
         else:
             values[name] = None if value.get() == "" else value.get()
     return values
@@ -78,7 +81,7 @@ def identityOf(*things: object) -> str:
     Parameters
     ----------
     *things : object
-        Tomograms and names of files, which count by their content; other objects of Scipion and values; sequences.
+        Tomograms, and files as Path, which count by their content; other objects of Scipion and values; sequences.
     """
     return f"{_digits(things, _stateOf)}-{_digits(things, fileDigest)}"
 
@@ -96,8 +99,8 @@ def _digits(things: Sequence[object], ofFile: Callable[[str], str]) -> str:
 def _words(thing: object, ofFile: Callable[[str], str]) -> str:
     if isinstance(thing, Tomogram):
         return f"{ofFile(thing.getFileName())} {thing.getSamplingRate()}"
-    if isinstance(thing, str):
-        return ofFile(thing) if os.path.exists(thing) else thing
+    if isinstance(thing, Path):
+        return ofFile(str(thing))
     if isinstance(thing, Object):
         return repr(sorted(thing.getObjDict().items()))
     if isinstance(thing, (list, tuple)):

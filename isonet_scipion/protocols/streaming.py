@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping
 from contextlib import nullcontext, suppress
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -294,8 +295,9 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
         return self._getExtraPath(f"{fileName(tsId)}.star")
 
     def _sourceOf(self, tomogram: Tomogram, partner: object) -> list[object]:
-        """What a tomogram's results are made from, apart from the form's values."""
-        return [tomogram, self._optics(tomogram), halfMaps(tomogram) if self._needsHalves() else (), partner]
+        """What a tomogram's results are made from, apart from the form's values; for `identityOf`."""
+        halves = map(Path, halfMaps(tomogram) if self._needsHalves() else ())
+        return [tomogram, self._optics(tomogram), list(halves), partner]
 
     def _writeTable(self, tomogram: Tomogram, halves: bool = False, ownHalves: bool = False, **columns: object) -> str:
         """Write the table of one tomogram, with a row for each half map, or their names in its own, if asked."""

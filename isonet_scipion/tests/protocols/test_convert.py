@@ -410,6 +410,8 @@ def test_what_results_are_made_from_is_known_by_content_and_read_only_where_it_w
     tmp_path, tomogram, monkeypatch
 ):
     path, things = tmp_path / "volume.mrc", (tomogram, OPTICS, [], (20000.0, "CTF"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "CTF").mkdir()  # the word is no file
     tomogram.setLocation(str(tmp_path / "link.mrc"))
     (tmp_path / "link.mrc").symlink_to(path)
     identity, content = identityOf(*things), path.read_bytes()

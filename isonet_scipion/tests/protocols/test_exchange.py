@@ -284,6 +284,9 @@ class TestIsoNetExchange(IsoNetTest):
     def test_another_folder_leaves_nothing_of_the_first(self) -> None:
         first = self.project("first", rlnDeconvTomoName=tuple(f"{tsId}_deconv.mrc" for tsId in SHAPES))
         taken = self.run_(ProtIsoNetImportProject, {}, projectFolder=str(first))
+        taken.projectFolder.set(f"{first}/")
+        taken.runMode.set(MODE_RESUME)
+        self.assertEqual(taken.validate(), [])
         taken.projectFolder.set(str(self.project("second")))
         taken.runMode.set(MODE_RESUME)
         self.assertRegex(" ".join(taken.validate()), r"\*Project folder.* was .*first, now it is .*second.*\*Restart\*")

@@ -221,7 +221,7 @@ class TestIsoNetMetadata(IsoNetTest):
         both = self.prepare(ProtIsoNetPredict, inputs, processHalves=True)
         self.assertEqual(both.validate(), [])
         told = " ".join(both.warnings())
-        self.assertRegex(told, f"TS_01 will fail: .*{lost}. Bring the file back, or work without")
+        self.assertRegex(told, f"TS_01 will fail: .*{lost}. Bring the right file, or work without")
         self.assertIn("No at *Also the half tomograms?*", told)
         self.assertIn("a model that did not learn from halves", told)
         tomograms = {"inputTomograms": inputs["inputTomograms"]}

@@ -238,9 +238,13 @@ class TestIsoNetValues(LiveTest):
         deconvolved = {"inputTomograms": (deconv, "tomograms")}
         mask = self.run_(ProtIsoNetMask, deconvolved, patchSize=2)
         extract = self.run_(ProtIsoNetExtract, {**deconvolved, "inputMasks": (mask, "tomoMasks")}, **CUBES)
-        for protocol in (mask, extract):
+        # a mask only says where random centres are
+        places = {"inputMasks": (mask, "tomoMasks"), "inputCoordinates": (extract, "coordinates")}
+        picked = self.run_(ProtIsoNetExtract, {**deconvolved, **places}, cubeSize=16, cropSize=24)
+        for protocol in (mask, extract, picked):
             self.assertRunsOn(protocol)
         self.restart(mask, densityPercentage=20)
+        self.assertRunsOn(picked)
         self.assertRefusedOnContinue(extract, "What is done of TS_02, TS_01 was made from other data")
         self.restart(mask, densityPercentage=50)  # as it was, so all is well
         extract.runName.set("named otherwise")
