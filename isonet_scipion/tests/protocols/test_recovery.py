@@ -247,6 +247,8 @@ class TestIsoNetRecovery(LiveTest):
             process = psutil.Process(deconv.getPid())
             time.sleep(LOCKED_SECONDS)
             self.assertTrue(process.is_running())
+        # Scipion takes a run for dead whose process ends between two looks, at its status and at the process
+        waitFor(lambda: "--- PROTOCOL F" in self.log(deconv))
         self.end(deconv)
         self.assertAsIfNothingHappened(deconv, "tomograms")
 
