@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -103,7 +104,8 @@ class TestIsoNetRecovery(LiveTest):
         self.assertTrue(refine.isActive())
         first = refine.model.getIteration()
         self.assertRegex(" ".join(refine.summary()), r"Iteration \d+ of 60\*, epoch 1 of 1; 0:\d\d:\d\d left")
-        self.assertRegex(Path(refine.getStdoutLog()).read_text(), r"Iteration \d+ epoch 1/1: loss")  # the first tab
+        # in the first tab; it may come after the model's file
+        waitFor(lambda: re.search(r"Iteration \d+ epoch 1/1: loss", Path(refine.getStdoutLog()).read_text()))
         imported = {"inputTomograms": (self.tomograms, "Tomograms"), "model": (refine, "model")}
         last, chosen = (self.prepare(ProtIsoNetPredict, imported, iteration=number) for number in (None, first))
         self.assertIn("is still training", " ".join(last.validate()))
