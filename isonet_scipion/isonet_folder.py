@@ -137,12 +137,13 @@ class IsoNetFolder:
             return []
         star, byId, found = read_star(path), {tomogram.getTsId(): tomogram for tomogram in tomograms}, []
         star.require(SUBTOMOGRAM_LABELS)
+        expected = self.samplingRate
         for row in star.rows:
-            rate = star.number(row, "rlnPixelSize", self.samplingRate)
-            if not same_voxel_size(rate, self.samplingRate):
+            rate = star.number(row, "rlnPixelSize", expected)
+            if not same_voxel_size(rate, expected):
                 raise EngineError(
                     str(path),
-                    f"its rlnPixelSize is {rate:g} A, that of {self.table.path} is {self.samplingRate:g} A",
+                    f"its rlnPixelSize is {rate:g} A, that of {self.table.path} is {expected:g} A",
                     "Import subtomograms that were cut out of these tomograms.",
                 )
             stem = Path(row["rlnImageName"]).stem

@@ -125,12 +125,14 @@ def requireHalves(tomogram: Tomogram) -> None:
 
     That of voxels counts too. Where the tomogram's own file can't be read, which is told elsewhere, it is not compared.
     """
-    whole, rate, isCompared = tomogram.getFileName(), tomogram.getSamplingRate(), True
+    halves, whole, rate, isCompared = halfMaps(tomogram), tomogram.getFileName(), tomogram.getSamplingRate(), True
+    if not halves:
+        return
     try:
         requireVolume(whole)
     except EngineError:
         isCompared = False
-    for path in halfMaps(tomogram):
+    for path in halves:
         try:
             requireVolume(path, rate)
             if isCompared:

@@ -26,6 +26,11 @@ def itemsOf(items: Iterable[EMObject]) -> Iterator[EMObject]:
     yield from items
 
 
+def filesById(items: Iterable[EMObject] | None) -> dict[str, str]:
+    """The file of each item of a set that is not disabled, by tsId; none for None."""
+    return {item.getTsId(): item.getFileName() for item in enabled(items)}
+
+
 def enabledIds(items: Iterable[EMObject] | None) -> list[str]:
     """The tsIds of a set's items that are not disabled."""
     return [item.getTsId() for item in enabled(items)]

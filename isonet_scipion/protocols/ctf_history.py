@@ -117,8 +117,8 @@ def _ownState(item: TiltSeriesBase | Tomogram, isImported: bool) -> str | None:
 
 def _corrects(maker: Protocol, items: EMSet) -> bool:
     """Whether a set that a protocol made has its CTF corrected in strength too, as by any program's deconvolution."""
-    failed = [output for name, output in maker.iterOutputAttributes() if "failed" in name.lower()]
-    if items.getObjId() in [output.getObjId() for output in failed]:
+    names = [name for name, output in maker.iterOutputAttributes() if output.getObjId() == items.getObjId()]
+    if any("failed" in name.lower() for name in names):
         return False  # these are as they came
     name = maker.getClassName()
     if name == "ProtIsoNetPredict":

@@ -15,7 +15,7 @@ from isonet_scipion.convert.acquisition import ownAcquisition, readOptics
 from isonet_scipion.convert.files import asMrc, fileErrors, fileName, halfMaps, halfNames, halvesError, linkSubtomogram
 from isonet_scipion.convert.outputs import scaleOf
 from isonet_scipion.convert.rows import subtomogramRow, tomogramRow, writeTable
-from isonet_scipion.convert.sets import enabled, enabledIds
+from isonet_scipion.convert.sets import enabled, enabledIds, filesById
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.number_formats import SCALE
 from isonet_scipion.engine.io.relion import NAME
@@ -159,7 +159,7 @@ class ProtIsoNetExport(ProtIsoNetBase):
         return {name: items.getSize() for name, items in inputs.items() if items is not None}
 
     def _files(self, name: str) -> dict[str, str]:
-        files = {item.getTsId(): item.getFileName() for item in enabled(getattr(self, name).get())}
+        files = filesById(getattr(self, name).get())
         return {tsId: self._mrc(path, f"{fileName(tsId)}_{name}") for tsId, path in files.items()}
 
     def _scales(self) -> dict[str, float]:

@@ -17,7 +17,7 @@ from isonet_scipion.convert.acquisition import ownAcquisition
 from isonet_scipion.convert.files import asMrc, fileErrors, fileName, maskAsMrc, sizeOf
 from isonet_scipion.convert.outputs import orientLike, readSubtomograms
 from isonet_scipion.convert.rows import coordinateRows, writeTable
-from isonet_scipion.convert.sets import enabled, enabledIds, itemsOf
+from isonet_scipion.convert.sets import enabled, enabledIds, filesById, itemsOf
 from isonet_scipion.engine.conventions import CROP_MARGIN
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.mrc import open_volume
@@ -114,7 +114,7 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
     # ---------------------------------------------------------------- steps
 
     def _partners(self, tomograms: Mapping[str, Tomogram]) -> dict[str, tuple[str | None, list[Coordinate3D] | None]]:
-        files, coordinates, picked = self._maskFiles(), self.inputCoordinates.get(), {}
+        files, coordinates, picked = filesById(self.inputMasks.get()), self.inputCoordinates.get(), {}
         if coordinates is not None:
             for coordinate in enabled(self._placed(coordinates)):
                 kept = coordinate.clone()
@@ -126,15 +126,12 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
             return {}  # the shares are known when all are there
         return {tsId: (files.get(tsId), picked.get(tsId)) for tsId in self._usable(tomograms)}
 
-    def _maskFiles(self) -> dict[str, str]:
-        return {mask.getTsId(): mask.getFileName() for mask in enabled(self.inputMasks.get())}
-
     def _newTomograms(self) -> dict[str, tuple[Tomogram, object]]:
         """As elsewhere; first what the subtomograms are shared out by."""
         new = super()._newTomograms()
         if new and self._isShared():
             # of all tomograms, also those that are done: Continue shares in the same way
-            tomograms, files = self._tomogramsById(), self._maskFiles()
+            tomograms, files = self._tomogramsById(), filesById(self.inputMasks.get())
             self._volumes = {t: self._sampleVolume(tomograms[t], files.get(t)) for t in self._usable(tomograms)}
         return new
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from isonet_scipion.convert.files import asMrc, fileName, halfMaps, halfNames, linkSubtomogram, maskAsMrc
 from isonet_scipion.convert.rows import subtomogramRow, tomogramRow
-from isonet_scipion.convert.sets import enabled, enabledIds
+from isonet_scipion.convert.sets import enabled, enabledIds, filesById
 from isonet_scipion.protocols.ctf_history import ctfStates
 from isonet_scipion.protocols.defocus import sourcedDefoci
 
@@ -21,7 +21,7 @@ def tomogramRows(protocol: Protocol) -> list[dict[str, str]]:
     What is no MRC file is converted, unless that is done.
     """
     tomograms, masks = protocol.inputTomograms.get(), protocol.inputMasks.get()
-    files = {} if masks is None else {mask.getTsId(): mask.getFileName() for mask in enabled(masks)}
+    files = filesById(masks)
     defoci = sourcedDefoci(protocol, enabledIds(protocol._learned())) if protocol.ctfAware else {}
     states = ctfStates(protocol)
     rate, rows = tomograms.getSamplingRate(), []

@@ -67,8 +67,7 @@ def maker_in(mark: bytes) -> str | None:
     >>> maker_in(mark_of("deconv", "tomograms.star", "TS_01.mrc", "deconv"))
     'deconv'
     """
-    words = mark.split()
-    return words[1].decode("ascii", "replace") if len(words) > 1 else None
+    return _parts(mark)[0].decode("ascii", "replace") or None
 
 
 def mark_in(path: str | os.PathLike[str]) -> bytes:

@@ -176,12 +176,7 @@ class TestIsoNetStreaming(LiveTest):
         extract = self.start(self.prepare(ProtIsoNetExtract, inputs, cubeSize=16, cropSize=24, **STREAMING))
         waitFor(lambda: "Running step 1" in self.log(extract))
         output.load()
-        output.enableAppend()
-        for coordinate in picked[1:]:
-            output.append(coordinate)
-        output.setStreamState(Set.STREAM_CLOSED)
-        output.write()
-        output.close()
+        self.append(output, picked[1:], Set.STREAM_CLOSED)
         self.assertTrue(self.end(extract).isFinished(), extract.getErrorMessage())
         found = {tuple(map(round, c.getPosition(BOTTOM_LEFT_CORNER))) for c in extract.coordinates.iterCoordinates()}
         self.assertEqual(found, set(places))
