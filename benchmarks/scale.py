@@ -100,22 +100,22 @@ def bytes_per_second() -> float:
 
 def plot(costs: dict[str, list[tuple[float, float, int]]], path: Path) -> None:
     """CPU seconds and MiB against millions of voxels."""
+    from matplotlib import colormaps
     from matplotlib.figure import Figure
 
-    figure = Figure((9, 4), layout="constrained")
+    figure = Figure((12, 4), layout="constrained")
     seconds, memory = figure.subplots(1, 2)
-    for name, values in costs.items():
-        if not values:  # none of the sizes is for it
-            continue
+    measured = {name: values for name, values in costs.items() if values}  # none of the sizes is for the others
+    for (name, values), colour in zip(measured.items(), colormaps["tab20"].colors):
         voxels, taken, peak = zip(*values)
-        seconds.loglog(voxels, taken, "o-", label=name)
-        memory.loglog(voxels, peak, "o-", label=name)
-    sizes = sorted({count for values in costs.values() for count, *_ in values})
+        seconds.loglog(voxels, taken, "o-", color=colour)
+        memory.loglog(voxels, peak, "o-", color=colour, label=name)
+    sizes = sorted({count for values in measured.values() for count, *_ in values})
     memory.loglog(sizes, [4e6 * count / 2**20 for count in sizes], "k:", label="the tomogram")
+    figure.legend(loc="outside right", fontsize=8)
     for axes, what in ((seconds, "CPU seconds"), (memory, "peak MiB")):
         axes.set_xlabel("million voxels")
         axes.set_ylabel(what)
-        axes.legend(fontsize=8)
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter("{x:g}")
             axis.set_minor_formatter("")

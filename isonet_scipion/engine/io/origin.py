@@ -40,7 +40,7 @@ def voxels_digest(volume: Volume) -> str:
     for corner in sample_corners(volume.shape, SIDE, BOXES):
         box = volume.data[tuple(slice(start, start + SIDE) for start in corner)]
         digest.update(np.ascontiguousarray(box, np.dtype("<f4")).tobytes())
-    release(volume.data)
+        release(volume.data)
     return digest.hexdigest()[:VOXEL_DIGITS]
 
 
