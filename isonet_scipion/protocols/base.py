@@ -96,7 +96,7 @@ class ProtIsoNetBase(EMProtocol):
         absent = absentErrors(self)
         if absent or not isFilledIn(self):
             return absent
-        errors = self._growingErrors()
+        errors = self._growingErrors() + self._runningErrors()
         # not while it is scheduled, when Scipion waits until there are no errors: they are found when it runs
         goesOn = self._hasResults() and self.runMode != MODE_RESTART and not self.isScheduled()
         if goesOn:
@@ -107,6 +107,22 @@ class ProtIsoNetBase(EMProtocol):
     def _growingErrors(self) -> list[str]:
         """Which inputs are still being made, where all of them are needed."""
         return [] if self.worksInStreaming() else growingErrors(self)
+
+    def _runningErrors(self) -> list[str]:
+        """What is wrong with the threads and the GPUs, which Scipion's executor would end at, or before, its start."""
+        errors = [] if self.numberOfThreads.get() >= 1 else ["*Threads*: must be at least 1."]
+        if not self.allowsGpu():
+            return errors
+        try:
+            gpus = self.getGpuList()
+        except (ValueError, TypeError):
+            gpus = [-1]
+        if min(gpus, default=0) < 0:
+            text = self.gpuList.get()
+            errors.append(f"*GPUs*: '{text}' is no list of numbers such as 0 or 0,1. For the CPU: *Use GPU?* No.")
+        elif self.usesGpu() and not gpus:
+            errors.append("*GPUs*: name at least one, or choose No for *Use GPU?*.")
+        return errors
 
     def _hasResults(self) -> bool:
         """Whether there is something that the form's values were used for, and that Continue keeps."""

@@ -59,7 +59,9 @@ def ctfStates(protocol: Protocol) -> States:
     """What was done to the CTF of each of a protocol's inputTomograms: the form's word, else the project's."""
     pointer = protocol.inputTomograms
     items = pointer.get()
-    given = protocol.getEnumText("ctfHistory") if hasattr(protocol, "ctfHistory") else BY_PROJECT
+    # what the form does not show, as it was chosen for a CTF-aware network, says nothing of the tomograms
+    isShown = hasattr(protocol, "ctfHistory") and protocol.evalParamCondition("ctfHistory")
+    given = protocol.getEnumText("ctfHistory") if isShown else BY_PROJECT
     if given != BY_PROJECT:
         return {item.getTsId(): given for item in items}
     source = pointer.getObjValue()

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Mapping, Optional
 
-from pyworkflow.protocol.params import FloatParam, PointerParam
+from pyworkflow.protocol.params import PointerParam
 
 from isonet_scipion.convert.acquisition import Optics, hasPhaseShift, zeroTiltDefocus
 from isonet_scipion.convert.sets import enabled
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.physics.ctf import CtfParameters, require_plausible_defocus
-from isonet_scipion.protocols.form import OPTIONAL, Within, addOption
+from isonet_scipion.protocols.form import OPTIONAL, OptionalFloatParam, Within, addOption
 from isonet_scipion.protocols.set_checks import isOpen
 
 if TYPE_CHECKING:
@@ -40,8 +40,7 @@ def addDefocus(form: Form, condition: str | None = None) -> None:
     """Add defocus, for tomograms without CTF."""
     form.addParam(
         "defocus",
-        FloatParam,
-        allowsNull=True,
+        OptionalFloatParam,
         condition=condition,
         label="Defocus (Å)",
         help="Defocus at zero tilt, underfocus positive: 2 µm is 20000. Used for tomograms without CTF.",

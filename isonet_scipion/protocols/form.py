@@ -6,6 +6,7 @@ import math
 import typing
 from collections.abc import Sequence
 
+from pyworkflow.object import Float, Integer
 from pyworkflow.protocol.params import (
     LEVEL_ADVANCED,
     BooleanParam,
@@ -38,6 +39,12 @@ class Within(Conditional):
         super().__init__(f"must be {' and '.join(ends) or 'a number'}.", allowsNull=True)
         self._condition = lambda value: least <= value <= most and abs(value) < math.inf
 
+    def __call__(self, value: float | None) -> list[str]:
+        """What is wrong with a value."""
+        if value is not None and value != value:
+            return [f"{self.error[:-1]}, with a point before its decimals."]
+        return super().__call__(value)
+
 
 class OneOf(Within):
     """A number of a choice; a workflow's file may hold any."""
@@ -45,6 +52,46 @@ class OneOf(Within):
     def __init__(self, choices: Sequence[str]) -> None:
         super().__init__(0, len(choices) - 1)
         self.error = f"must be one of: {', '.join(choices)}."
+
+
+class _AnyText:
+    """A number of a field that may be empty, of which text that is none makes NaN, which `Within` refuses.
+
+    Scipion's form takes such text, a decimal comma for example, for an empty field, and goes on showing it.
+    """
+
+    def _convertValue(self, value: object) -> float:
+        try:
+            return super()._convertValue(value)
+        except ValueError:
+            if not str(value).strip():
+                raise
+            return math.nan
+
+
+class OptionalFloat(_AnyText, Float):
+    """A value in A, degrees or the like."""
+
+
+class OptionalInteger(_AnyText, Integer):
+    """A whole number."""
+
+
+class OptionalFloatParam(FloatParam):
+    """A number that may be left out."""
+
+    def __init__(self, **args: object) -> None:
+        args.setdefault("validators", [Within()])
+        super().__init__(**{**args, "allowsNull": True})
+        self.paramClass = OptionalFloat
+
+
+class OptionalIntParam(IntParam):
+    """A whole number that may be left out."""
+
+    def __init__(self, **args: object) -> None:
+        super().__init__(**{**args, "allowsNull": True})
+        self.paramClass = OptionalInteger
 
 
 def isFilledIn(protocol: Protocol) -> bool:
@@ -59,6 +106,9 @@ def isFilledIn(protocol: Protocol) -> bool:
         elif param.validate(value.get()):
             return False
     return True
+
+
+OPTIONAL_NUMBERS = {int: OptionalIntParam, float: OptionalFloatParam}
 
 
 def paramName(option: str) -> str:
@@ -126,7 +176,8 @@ def addOption(
     elif kind is bool:
         form.addParam(paramName(option), BooleanParam, **kwargs)
     elif kind in NUMBERS:
-        form.addParam(paramName(option), NUMBERS[kind], **kwargs)
+        numbers = OPTIONAL_NUMBERS if kwargs["default"] is None else NUMBERS
+        form.addParam(paramName(option), numbers[kind], **kwargs)
     else:
         if isinstance(kwargs["default"], tuple):
             kwargs["default"] = ",".join(f"{value:g}" for value in kwargs["default"])
@@ -154,7 +205,7 @@ def addTiltRange(form: Form, whose: str) -> None:
         help=f"Smallest and largest tilt angle. Empty: as in {whose} acquisition.",
     )
     for name, label in (("tiltMin", "from"), ("tiltMax", "to")):
-        line.addParam(name, FloatParam, allowsNull=True, label=label, validators=[Within(-90, 90)])
+        line.addParam(name, OptionalFloatParam, label=label, validators=[Within(-90, 90)])
 
 
 def tiltErrors(protocol: Protocol, without: str) -> list[str]:
@@ -173,12 +224,12 @@ def tiltErrors(protocol: Protocol, without: str) -> list[str]:
 
 
 def optionValues(protocol: Protocol, settings: type) -> dict[str, object]:
-    """The options of a stage that the form holds; those left empty are not there."""
+    """The options of a stage that the form shows; those left empty are not there."""
     values = {}
     for option in options(settings):
         name = paramName(option)
         param = protocol.getParam(name)
-        if param is None:
+        if param is None or not protocol.evalParamCondition(name):
             continue
         value = protocol.getEnumText(name) if isinstance(param, EnumParam) else getattr(protocol, name).get()
         if value not in (None, ""):

@@ -6,7 +6,7 @@ import json
 import os
 from typing import TYPE_CHECKING
 
-from pyworkflow.protocol.params import FileParam, FloatParam, PointerParam
+from pyworkflow.protocol.params import FileParam, PointerParam
 from pyworkflow.utils import cleanPath, cleanPattern
 from tomo.objects import SetOfTomograms
 
@@ -24,9 +24,9 @@ from isonet_scipion.engine.io.tomogram_table import HALF_LABELS
 from isonet_scipion.engine.sampling.crops import usual_cube_size
 from isonet_scipion.protocols.base import ProtIsoNetBase
 from isonet_scipion.protocols.ctf_history import ctfStates
-from isonet_scipion.protocols.form import OPTIONAL, Within, addContrast, labelOf
+from isonet_scipion.protocols.form import OPTIONAL, OptionalFloatParam, Within, addContrast, labelOf
 from isonet_scipion.protocols.record import formValues
-from isonet_scipion.protocols.set_checks import idErrors, sameSampling
+from isonet_scipion.protocols.set_checks import confidenceErrors, idErrors, sameSampling
 
 if TYPE_CHECKING:
     from pyworkflow.protocol import Form
@@ -85,8 +85,7 @@ class ProtIsoNetExport(ProtIsoNetBase):
         )
         group.addParam(
             "tiltSeriesPixelSize",
-            FloatParam,
-            allowsNull=True,
+            OptionalFloatParam,
             condition="not relionStar",
             label="Pixel size of the tilt series (Å/px)",
             validators=[Within(least=0.01)],
@@ -187,7 +186,7 @@ class ProtIsoNetExport(ProtIsoNetBase):
         for name in ("inputTomograms", "inputMasks", "inputCorrected"):
             items = getattr(self, name).get()
             if items is not None:
-                errors += idErrors(labelOf(self, name), items)
+                errors += idErrors(labelOf(self, name), items) + confidenceErrors(labelOf(self, name), items)
                 errors += fileErrors(enabled(items)).values()
         for name in ("inputMasks", "inputCorrected", "inputSubtomograms"):
             other, label = getattr(self, name).get(), self.getParam(name).label

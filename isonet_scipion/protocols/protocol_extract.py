@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyworkflow.protocol.constants import MODE_RESTART
-from pyworkflow.protocol.params import IntParam, PointerParam
+from pyworkflow.protocol.params import PointerParam
 from tomo.objects import Coordinate3D, SetOfCoordinates3D, SetOfSubTomograms, SetOfTomograms, SubTomogram, Tomogram
 
 from isonet_scipion.convert.acquisition import ownAcquisition
@@ -25,7 +25,7 @@ from isonet_scipion.engine.io.shown import border_of, open_mask
 from isonet_scipion.engine.network.unet import cube_size_warning
 from isonet_scipion.engine.sampling.crops import fitting_count
 from isonet_scipion.engine.settings.preparation import ExtractSettings
-from isonet_scipion.protocols.form import OPTIONAL, SEED, Within, addOption, optionValues
+from isonet_scipion.protocols.form import OPTIONAL, SEED, OptionalIntParam, Within, addOption, optionValues
 from isonet_scipion.protocols.mask_checks import maskErrors
 from isonet_scipion.protocols.set_checks import isOpen
 from isonet_scipion.protocols.streaming import FAILED_OUTPUT, ProtIsoNetTomograms
@@ -81,8 +81,7 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
         )
         form.addParam(
             "numberSubtomos",
-            IntParam,
-            allowsNull=True,
+            OptionalIntParam,
             condition="inputCoordinates is None",
             label="Subtomograms per tomogram",
             help=f"Empty: about {ENOUGH} from all tomograms together, more from those with more sample; this waits "

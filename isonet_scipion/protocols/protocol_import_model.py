@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 from pwem.protocols import EMProtocol
 from pyworkflow.protocol.constants import LEVEL_ADVANCED
-from pyworkflow.protocol.params import BooleanParam, FileParam, FloatParam
+from pyworkflow.protocol.params import BooleanParam, FileParam
 
 from isonet_scipion.convert.files import placeFile
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.network.model_file import read_metadata
 from isonet_scipion.objects import IsoNetModel
-from isonet_scipion.protocols.form import Within
+from isonet_scipion.protocols.form import OptionalFloatParam, Within
 from isonet_scipion.protocols.record import keepValues, usedValue
 
 if TYPE_CHECKING:
@@ -38,8 +38,7 @@ class ProtIsoNetImportModel(EMProtocol):
         )
         form.addParam(
             "samplingRate",
-            FloatParam,
-            allowsNull=True,
+            OptionalFloatParam,
             label="Voxel size (Å/px)",
             validators=[Within(least=0.01)],
             help="Of the tomograms that the network was trained on. Empty: as the file says. Files of IsoNet 0.2 "

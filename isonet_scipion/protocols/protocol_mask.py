@@ -13,6 +13,7 @@ from tomo.objects import SetOfTomograms, SetOfTomoMasks, Tomogram
 from isonet_scipion.convert.outputs import tomoMask
 from isonet_scipion.engine.settings.preparation import MakeMaskSettings
 from isonet_scipion.protocols.form import OPTIONAL, Within, addOption, optionValues
+from isonet_scipion.protocols.set_checks import isOpen
 from isonet_scipion.protocols.streaming import FAILED_OUTPUT, ProtIsoNetTomograms
 
 if TYPE_CHECKING:
@@ -114,7 +115,9 @@ class ProtIsoNetMask(ProtIsoNetTomograms):
             errors.append("*Cropped at top and bottom* must be at least 0 and less than 0.5.")
         if self.boundaryFolder.get() and not os.path.isdir(self.boundaryFolder.get()):
             errors.append(f"*Folder of boundaries* does not exist: {self.boundaryFolder.get()}")
-        if not errors and self.boundaryFolder.get() and not any(map(self._boundary, self._tomogramsById())):
+        known = self._tomogramsById()
+        isEmpty = not known and isOpen(self.inputTomograms)  # the first are still to come
+        if not errors and self.boundaryFolder.get() and not isEmpty and not any(map(self._boundary, known)):
             errors.append(
                 "*Folder of boundaries* has no model named after the tilt series ID of a tomogram (TSID.mod)."
             )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pwem.convert.headers import setMRCSamplingRate
 from pyworkflow.protocol.constants import LEVEL_ADVANCED
-from pyworkflow.protocol.params import EnumParam, IntParam, PointerParam
+from pyworkflow.protocol.params import EnumParam, PointerParam
 from tomo.objects import SetOfTomograms
 
 from isonet_scipion.constants import DEFOCUS_SOURCE_LABEL
@@ -41,7 +41,15 @@ from isonet_scipion.protocols.defocus import (
     usedDefocus,
 )
 from isonet_scipion.protocols.engine_workers import IDLE_SECONDS, EngineWorkers
-from isonet_scipion.protocols.form import OPTIONAL, OneOf, addOption, addTiltRange, optionValues, tiltErrors
+from isonet_scipion.protocols.form import (
+    OPTIONAL,
+    OneOf,
+    OptionalIntParam,
+    addOption,
+    addTiltRange,
+    optionValues,
+    tiltErrors,
+)
 from isonet_scipion.protocols.set_checks import isOpen, sameSampling
 from isonet_scipion.protocols.streaming import ProtIsoNetTomograms
 from isonet_scipion.protocols.training_base import ProtIsoNetTraining, methodCitations
@@ -101,8 +109,7 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         )
         form.addParam(
             "iteration",
-            IntParam,
-            allowsNull=True,
+            OptionalIntParam,
             expertLevel=LEVEL_ADVANCED,
             label="Iteration",
             help="Take the network as it was after this iteration of its training: earlier ones have learned less, and "
@@ -255,6 +262,7 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         known = getattr(self, self.CONFIDENCE, None)
         # in the set, but not done: the run ended between the two
         if os.path.exists(path) and (known is None or tomogram.getTsId() not in known.getTSIds()):
+            self._append()  # the set of tomograms: Scipion fills in the next form with the first output of its kind
             setMRCSamplingRate(path, tomogram.getSamplingRate())
             self._append(processedTomogram(tomogram, path, tomogram.ctfCorrected()), name=self.CONFIDENCE)
 
@@ -415,7 +423,7 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         for tomogram in output:
             report = reportNumbers(tomogram)
             powers = (report[f"wedge_power_{when}"] for when in ("before", "after"))
-            before, after = ("?" if power is None else f"{100 * power:.2g}" for power in powers)
+            before, after = ("?" if power is None else _percentage(power) for power in powers)
             lines.append(
                 f"{tomogram.getTsId()}: *restored wedge correlation {restoredInWords(report)}*. "
                 f"The power in the missing wedge was {before} % of that around it, now it is {after} %."
@@ -477,6 +485,11 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         kinds = {read_report(path).of_halves for path in reports if os.path.exists(path)} & set(OF_HALVES)
         lines = [OF_HALVES[kind] for kind in sorted(kinds)]
         return lines + ([HALVES_THEMSELVES] if self._used("processHalves") and lines else [])
+
+
+def _percentage(share: float) -> str:
+    """A share in per cent, with two digits at least."""
+    return f"{100 * share:.0f}" if share > 0.1 else f"{100 * share:.2g}"
 
 
 def restoredInWords(report: dict[str, float | None]) -> str:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from tomo.objects import SetOfTomoMasks
 
-from isonet_scipion.convert.sets import enabledIds
+from isonet_scipion.convert.sets import enabledIds, filesById
+from isonet_scipion.engine.conventions import CONFIDENCE_SUFFIX
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -36,6 +37,14 @@ def idErrors(label: str, items: Iterable[Tomogram]) -> list[str]:
         f"*{label}*: each needs a tilt series ID (tsId) of its own, but there is {', '.join(found)}. Disable those "
         "that are too many, or import them again with a {TS} pattern."
     ]
+
+
+def confidenceErrors(label: str, items: Iterable[Tomogram]) -> list[str]:
+    """That a set holds confidence volumes, which Scipion takes for tomograms."""
+    found = [path for path in filesById(items).values() if path.endswith(CONFIDENCE_SUFFIX)]
+    if not found:
+        return []
+    return [f"*{label}* holds confidence volumes, such as {found[0]}. Select the tomograms that they belong to."]
 
 
 def sameSampling(first: float, second: float) -> bool:

@@ -36,7 +36,7 @@ from isonet_scipion.protocols.base import EngineFailure, ProtIsoNetBase
 from isonet_scipion.protocols.ctf_history import States, ctfStates
 from isonet_scipion.protocols.form import addContrast, labelOf
 from isonet_scipion.protocols.record import identityOf, isIdentityOf
-from isonet_scipion.protocols.set_checks import idErrors, isOpen
+from isonet_scipion.protocols.set_checks import confidenceErrors, idErrors, isOpen
 from isonet_scipion.protocols.together import Together
 
 if TYPE_CHECKING:
@@ -84,8 +84,7 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
             IntParam,
             default=10,
             label="Look for new tomograms every (seconds)",
-            help="How often to look while the input set is still growing. Each tomogram is processed as soon as "
-            "it arrives.",
+            help="How often to look while the input set is still growing.",
         )
         form.addParallelSection(threads=3, mpi=0, **threads)
 
@@ -437,7 +436,8 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
         tomograms = self.inputTomograms.get()
         if isinstance(tomograms, SetOfTomoMasks):
             return ["*Tomograms* holds masks. Select a set of tomograms."]
-        ids, errors = enabledIds(tomograms), idErrors("Tomograms", tomograms)
+        ids = enabledIds(tomograms)
+        errors = idErrors("Tomograms", tomograms) + confidenceErrors("Tomograms", tomograms)
         if errors:
             return errors
         if not ids and not isOpen(self.inputTomograms):

@@ -16,7 +16,7 @@ from isonet_scipion.protocols.ctf_history import correctedErrors, ctfStates
 from isonet_scipion.protocols.defocus import ctfParameterErrors, defociById, defocusErrors
 from isonet_scipion.protocols.form import numbers, optionValues
 from isonet_scipion.protocols.mask_checks import maskErrors
-from isonet_scipion.protocols.set_checks import idErrors
+from isonet_scipion.protocols.set_checks import confidenceErrors, idErrors
 
 if TYPE_CHECKING:
     from pyworkflow.protocol import Protocol
@@ -27,6 +27,7 @@ def tomogramErrors(protocol: Protocol) -> list[str]:
     tomograms, masks = protocol.inputTomograms.get(), protocol.inputMasks.get()
     unreadable = fileErrors(protocol._learned(), protocol.useHalves.get())
     errors = idErrors("Tomograms", protocol._learned()) + list(unreadable.values())
+    errors += confidenceErrors("Tomograms", protocol._learned())
     if masks is not None:
         byId = {item.getTsId(): item.clone() for item in protocol._learned() if item.getTsId() not in unreadable}
         errors += maskErrors(masks, byId, tomograms.getSamplingRate())

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pyworkflow.protocol.params import LEVEL_ADVANCED, BooleanParam, IntParam, PointerParam
+from pyworkflow.protocol.params import LEVEL_ADVANCED, BooleanParam, PointerParam
 
 from isonet_scipion.engine.conventions import CUBE_STEP
 from isonet_scipion.engine.settings.training import IterativeSettings, OnePassSettings
 from isonet_scipion.protocols.ctf_history import addCtfHistory
 from isonet_scipion.protocols.defocus import addCtfs, addDefocus, addMicroscope
-from isonet_scipion.protocols.form import OPTIONAL, SEED, Within, addContrast, addOption, addTiltRange
+from isonet_scipion.protocols.form import OPTIONAL, SEED, OptionalIntParam, Within, addContrast, addOption, addTiltRange
 
 if TYPE_CHECKING:
     from pyworkflow.protocol import Form
@@ -72,8 +72,7 @@ def addTomograms(form: Form) -> None:
     )
     form.addParam(
         "firstTomograms",
-        IntParam,
-        allowsNull=True,
+        OptionalIntParam,
         expertLevel=LEVEL_ADVANCED,
         validators=[AT_LEAST_ONE],
         label="Train on the first tomograms only",
@@ -149,9 +148,7 @@ def _addStart(form: Form, builtin: bool) -> None:
 
 
 def _addCubeSize(form: Form, help: str) -> None:
-    form.addParam(
-        "cubeSize", IntParam, allowsNull=True, validators=[Within(least=2)], label="Cube size (voxels)", help=help
-    )
+    form.addParam("cubeSize", OptionalIntParam, validators=[Within(least=2)], label="Cube size (voxels)", help=help)
 
 
 def addIterativeTraining(form: Form) -> None:
@@ -250,7 +247,8 @@ def addOnePassTraining(form: Form) -> None:
         "preset",
         "Length of the training",
         words="How many steps an epoch has: medium 4 times, large 10 times as many as small. It takes as much longer "
-        "and restores more. auto: small on a CPU and when it starts from a model; medium for a new network on a GPU.",
+        "and restores more. auto: small on a CPU and when it starts from a model; medium for a new network on a GPU. "
+        "Without effect where *Steps per epoch* is given.",
     )
     addOption(form, OnePassSettings, "patience", "Stop after iterations without gain", words=PATIENCE, expert=True)
     addOption(

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from isonet_scipion.engine.errors import EngineError, one_line
 from isonet_scipion.engine.process.backend import choose_backend, restore_conventions
-from isonet_scipion.engine.process.gpus import CPU, NVIDIA_DRIVER, VISIBLE, choose_visible
+from isonet_scipion.engine.process.gpus import CPU, FOR_CPU, NVIDIA_DRIVER, VISIBLE, choose_visible
 from isonet_scipion.engine.process.kept_compilations import MOST_BYTES, Compilations, user_folder
 from isonet_scipion.engine.process.memory import free_address_space, free_main_memory
 from isonet_scipion.engine.process.processor import multiplies_bfloat16
@@ -118,11 +118,13 @@ def choose_devices(
         raise EngineError(
             "gpuID",
             f"'{gpu_id}' names {named} GPUs, but {backend} finds {len(gpus)}{_reason(backend)}",
-            "Give GPUs that are there, or -1 for the CPU (in Scipion: Use GPU? No).",
+            f"Name GPUs that are there, or {FOR_CPU}.",
         )
     if not gpus:
-        reason = _reason(backend) if os.environ.get(VISIBLE) != CPU else ""
-        log.warning("No GPU found%s: the network runs on the CPU, which takes longer.", reason)
+        if os.environ.get(VISIBLE) == CPU:
+            log.info("The network runs on the CPU, as chosen.")
+        else:
+            log.warning("No GPU found%s: the network runs on the CPU, which takes longer.", _reason(backend))
     policy = precision
     if precision == "auto":
         policy = _automatic_policy(backend, fits_float16) if gpus else _cpu_policy(backend)

@@ -13,6 +13,7 @@ VISIBLE = "CUDA_VISIBLE_DEVICES"
 CPU = "-1"
 NVIDIA_DRIVER = "/proc/driver/nvidia/version"  # is there where a driver is loaded
 REMEDY = "Write it like 0, 0,1 or 0-3, by the names GPU-... or MIG-... of nvidia-smi -L, or -1 for the CPU."
+FOR_CPU = "give -1 for the CPU (in Scipion: Use GPU? No)"
 NAME = re.compile(r"(GPU|MIG)-[\w/-]+")
 
 
@@ -100,9 +101,9 @@ def visible_devices(text: str, visible: str | None = None) -> str:
             raise EngineError(
                 "gpuID",
                 f"GPU {one} is not among those that this process was given ({VISIBLE} is '{visible}')",
-                f"Count among these, from 0 to {len(given) - 1}, or give -1 for the CPU."
+                f"Count among these, from 0 to {len(given) - 1}, or {FOR_CPU}."
                 if given
-                else f"Unset {VISIBLE}, or give -1 for the CPU.",
+                else f"Unset {VISIBLE}, or {FOR_CPU}.",
             )
     return ",".join(chosen)
 

@@ -58,12 +58,26 @@ def mistakes() -> Iterator[Mistake]:
     rounded = {"processHalves": True, "outputType": OUTPUT_TYPES.index("int16")}
     yield Mistake(ProtIsoNetPredict, "each half would have a scale of its own", rounded)
     yield from _sets()
+    yield from _running()
     for protocol, cases in VALUES.items():
         for name, why, *values in cases:
             for value in values:
                 yield Mistake(protocol, why, {name: value})
     for protocol, why, values in TOGETHER:
         yield Mistake(protocol, why, values)
+
+
+def _running() -> Iterator[Mistake]:
+    with_gpus = [protocol for protocol in LEGAL if protocol().allowsGpu()]
+    assert len(with_gpus) == 3
+    for protocol in with_gpus:
+        for text in ("-1", "a", "0;1", "1.5"):
+            why = rf"\*GPUs\*: '{text}' is no list of numbers such as 0 or 0,1. For the CPU: \*Use GPU\?\* No"
+            yield Mistake(protocol, why, {"gpuList": text})
+            yield Mistake(protocol, why, {"gpuList": text, "useGpu": False})
+        yield Mistake(protocol, r"\*GPUs\*: name at least one", {"gpuList": "", "useGpu": True})
+    for protocol in (ProtIsoNetDeconv, *with_gpus):
+        yield Mistake(protocol, r"\*Threads\*: must be at least 1", {"numberOfThreads": 0})
 
 
 def _sets() -> Iterator[Mistake]:
@@ -99,6 +113,7 @@ VALUES = {
         ("voltage", r"\*Voltage.*at least 1 and at most 9999", 0, -300, 1e6, NAN),
         ("cs", r"\*Spherical aberration.*at least 0", -2.7, NAN),
         ("snrFalloff", r"\*SNR falloff\* must be at least 0", -1, 1e9, NAN),
+        ("snrFalloff", "must be at least 0 and at most 99, with a point before its decimals", "0,7", "much"),
         ("deconvStrength", r"\*Deconvolution strength\* must be at least 0", -1, 1e9, INF),
         ("highpassNyquist", "High-pass.*at least 0 and at most 1", -0.1, 2),
         ("chunkSize", "Piece size.*at least 1", 0, -200),
@@ -120,6 +135,7 @@ VALUES = {
         ("cropSize", "thinner than the subtomograms of 64", 64),
         ("numberSubtomos", "must be at least 1", 0, -5),
         ("seed", "Seed.*at least 0", -1),
+        ("numberSubtomos", "Subtomograms per tomogram.*should be an integer", "1,5", "1.5"),
         ("inputMasks", "masks of TS_1 have another size", "masks_of_other_size"),
         ("inputMasks", "The masks have 20.00 Å/px, the tomograms 10.00", "masks_of_other_voxels"),
         ("inputMasks", "None of the tomograms has a mask", "masks_of_others"),
@@ -137,7 +153,7 @@ VALUES = {
         ("cropSize", "Tile size.*at least 1", 0, -32),
         ("batchSize", "Tiles at once.*at least 1", 0, -1),
         ("inputTomograms", r"\*Tilt range\*: the acquisition of TS_1 does not have it", "no_optics", "no_range"),
-        ("tiltMin", r"at least -90 and at most 90", -91, 1000, NAN),
+        ("tiltMin", r"at least -90 and at most 90", -91, 1000, NAN, "-59,5"),
         ("processHalves", "not all tomograms have an even and an odd half", True),
     ],
     ProtIsoNetOnePass: [
@@ -196,7 +212,7 @@ VALUES = {
         ("modelFile", "words.keras: ", "words.keras"),
         ("modelFile", "other.keras: it is not a model of isonet_scipion", "other.keras"),
         ("modelFile", "TS_1.mrc: ", "good/TS_1.mrc"),
-        ("samplingRate", "Voxel size.*at least", 0, -10, NAN, INF),
+        ("samplingRate", "Voxel size.*at least", 0, -10, NAN, INF, "13,48"),
     ],
     ProtIsoNetImportProject: [
         ("projectFolder", "does not exist", None, "", "nowhere", "model.keras"),

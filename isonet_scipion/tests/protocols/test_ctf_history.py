@@ -23,6 +23,7 @@ from isonet_scipion.protocols import (
     ProtIsoNetOnePass,
 )
 from isonet_scipion.protocols.ctf_history import CHOICES, ctfStates
+from isonet_scipion.protocols.form import optionValues
 from isonet_scipion.protocols.training_tables import tomogramRows
 from isonet_scipion.tests.protocols.scene import OPTICS, SHAPES, TILTS, VOXEL_SIZE, IsoNetTest, read, scene, write
 
@@ -149,6 +150,15 @@ class TestIsoNetCtfHistory(IsoNetTest):
         subset = self.run_(ProtSubSet, chosen)
         ((name, _),) = subset.iterOutputAttributes()
         self.assertEqual(self.states((subset, name)), {"corrected"})
+        # what was chosen for a CTF-aware network, and is hidden without one, says nothing
+        inputs = {"inputTomograms": (deconv, "tomograms")}
+        hidden = {"ctfHistory": CHOICES.index("raw"), "defocus": DEFOCUS, "cubeSize": 8}
+        plain, aware = (
+            self.prepare(ProtIsoNetOnePass, inputs, ctfAware=isAware, **hidden) for isAware in (False, True)
+        )
+        self.assertEqual([set(ctfStates(form).values()) for form in (plain, aware)], [{"corrected"}, {"raw"}])
+        self.assertEqual([row["isonetCtfState"] for row in tomogramRows(plain)], ["corrected"])
+        self.assertNotIn("bfactor", optionValues(plain, plain.settings))
 
     def test_what_is_brought_together_again_keeps_its_state(self) -> None:
         deconv = self.run_(ProtIsoNetDeconv, {"inputTomograms": (self.fromRaw, "Tomograms")}, defocus=DEFOCUS)

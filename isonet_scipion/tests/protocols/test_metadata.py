@@ -152,6 +152,12 @@ class TestIsoNetMetadata(IsoNetTest):
         self.assertRegex(summary, r"\[\[/.*/extra/report\.html\]\[Open the report\]\]")
         self.assertEqual(predict.citations()[0].find("Liu"), -1)
         self.assertHasConfidence(predict)
+        # Scipion fills in the next form with the first output of its kind
+        self.assertEqual(next(iter(predict.iterOutputAttributes()))[0], "tomograms")
+        confidence = {"inputTomograms": (predict, "confidenceVolumes")}
+        for protocol in (ProtIsoNetExport, ProtIsoNetMask, ProtIsoNetOnePass, ProtIsoNetPredict):
+            told = " ".join(self.prepare(protocol, confidence).validate())
+            self.assertRegex(told, r"\*Tomograms\* holds confidence volumes, such as .*TS_01_corrected_confidence.mrc")
         for tomogram in predict.tomograms:
             before = self.tomograms.Tomograms[{"_tsId": tomogram.getTsId()}]
             voxels = [read(one.getFileName()).ravel() for one in (before, tomogram)]

@@ -37,7 +37,7 @@ SUBMIT_TEMPLATE = #!/bin/sh
     %_(JOB_COMMAND)s
 CANCEL_COMMAND = true %_(JOB_ID)s
 CHECK_COMMAND = sh {queue}/check.sh %_(JOB_ID)s
-QUEUES = {{ "default": {{}} }}
+QUEUES = {{ "default": [["QUEUE_FOR_JOBS", "N", "Submit steps to the queue (Y or N)"]] }}
 """
 
 # stands in for the engine: waits until six of it run, and ends with an error that says so
