@@ -54,15 +54,19 @@ def recipe(entry: TomogramEntry, model: str, settings: PredictSettings) -> Recip
 
 
 def made_from(made: Recipe | None, target: Path, settings: PredictSettings) -> str | None:
-    """16 digits of how a result was made and of its files as they are now; None where the first is not known."""
+    """16 digits of how a result was made, of its file as it is now, and of whether those beside it are there.
+
+    None where the first is not known. Those beside it, `report` may make anew.
+    """
     if made is None:
         return None
-    files = [target, target.with_suffix(".png")]
+    files = [target.with_suffix(".png")]
     if settings.report:
         files += [report_path(target), report_path(target).with_suffix(".png")]
     if settings.confidence:
         files += [confidence_path(target)]
-    return hashlib.sha256(repr((made, [_state(file) for file in files])).encode()).hexdigest()[:16]
+    there = [file.is_file() for file in files]
+    return hashlib.sha256(repr((made, _state(target), there)).encode()).hexdigest()[:16]
 
 
 def is_finished(entry: TomogramEntry, target: Path, made: Recipe | None, settings: PredictSettings) -> bool:

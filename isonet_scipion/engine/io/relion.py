@@ -118,7 +118,7 @@ def _require_size(table: Star, row: dict[str, str], entry: TomogramEntry, shape:
             table.path,
             f"{row[NAME]} has voxels of {expected:.2f} A there, the corrected tomogram of {entry.voxel_size:.2f} A: "
             "RELION would scale coordinates picked in it wrongly",
-            f"Bring the corrected tomogram to {expected:.4g} A (resize), or leave out --relion_star.",
+            f"Bring the tomograms to {expected:.4g} A (resize) and predict anew, or leave out --relion_star.",
         )
     if None in (table.text(row, label) for label in SIZES):
         return
@@ -134,7 +134,11 @@ def _require_size(table: Star, row: dict[str, str], entry: TomogramEntry, shape:
 
 def _corrected(entry: TomogramEntry) -> Path | None:
     path = entry.text("rlnCorrectedTomoName")
-    return _readable(path) if path else None
+    if path is None:
+        return None
+    readable = _readable(path)
+    entry.current_corrected()
+    return readable
 
 
 def _readable(path: str) -> Path:

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from isonet_scipion.engine.conventions import CORRECTED, CTF_STATES, TILT_OPTIONS, TILT_RANGE
+from isonet_scipion.engine.conventions import CORRECTED, CTF_STATES, RAW, TILT_OPTIONS, TILT_RANGE
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.files import ATTEMPTS, ChangedMeanwhile, entry_of, file_state, require_kept
-from isonet_scipion.engine.io.marks import is_marked, mark_of
+from isonet_scipion.engine.io.marks import is_marked, made_by, mark_of
 from isonet_scipion.engine.io.mrc import open_volume
 from isonet_scipion.engine.io.number_formats import SCALE
 from isonet_scipion.engine.io.origin import numbers_digest, origin_in, voxels_digest
@@ -222,14 +222,21 @@ class TomogramEntry:
             self._require_current()
         return volume
 
-    def origin(self, volume: Volume) -> str:
+    def origin(self, volume: Volume, ctf_state: str | None = None) -> str:
         """What deconv makes of it depends on, for the header of the result: its tomogram, a volume, and CTF."""
-        return f"{voxels_digest(volume)}-{self._ctf_digest()}"
+        return f"{voxels_digest(volume)}-{self._ctf_digest(ctf_state)}"
 
-    def _ctf_digest(self) -> str:
-        optics = self.optics()
+    def correction(self, volume: Volume, model: str) -> str:
+        """What predict makes of `volume` by a model, of this digest, depends on, for the header of the result."""
+        digits = numbers_digest([int(model[:12], 16), self.voxel_size, self.tilt.minimum, self.tilt.maximum])
+        return f"{voxels_digest(volume)}-{digits}"
+
+    def _ctf_digest(self, given: str | None = None) -> str:
+        optics, state = self.optics(), self.ctf_state(given) or RAW
+        # nothing of tomograms that are raw, or taken so: as it was when the state did not count
+        states = [] if state == RAW else [CTF_STATES.index(state)]
         return numbers_digest(
-            [self.voxel_size, optics.voltage, optics.cs, optics.amplitude_contrast, *self._told_defocus()]
+            [self.voxel_size, optics.voltage, optics.cs, optics.amplitude_contrast, *self._told_defocus(), *states]
         )
 
     def _told_defocus(self) -> list[float]:
@@ -249,19 +256,36 @@ class TomogramEntry:
         if any(self._told_defocus()) and self._ctf_digest() != ctf:
             raise EngineError(
                 self.source_path,
-                f"it was made with another defocus, voltage, spherical aberration, amplitude contrast or voxel size "
-                f"than {self.star.path} has now for {self.path}",
+                f"it was made with another defocus, voltage, spherical aberration, amplitude contrast, voxel size or "
+                f"{CTF_STATE} than {self.star.path} has now for {self.path}",
                 "Run deconv again, or give --use_deconv_tomo False.",
             )
+
+    def current_corrected(self) -> Volume | None:
+        """The corrected tomogram that the table names, None where it names none.
+
+        Raises
+        ------
+        EngineError
+            If it can't be read, or predict made it for this table of other voxels than the tomogram's file has now.
+        """
+        path = self.text("rlnCorrectedTomoName")
+        if path is None:
+            return None
+        volume, told = open_volume(path), origin_in(path, "predict")
+        if told is None or not is_marked(path, mark_of("predict", self.star.path, self.path, os.path.dirname(path))):
+            return volume
+        sources = [file for file in (self.text("rlnDeconvTomoName"), self.path) if file and os.path.exists(file)]
+        if told.partition("-")[0] not in [voxels_digest(open_volume(file)) for file in sources]:
+            raise EngineError(
+                path, f"it was made of other voxels than {' and '.join(sources)} has now", "Run predict anew."
+            )
+        return volume
 
     def mask_is_outdated(self) -> bool:
         """Whether make_mask made its mask of other voxels than the tomogram's file has now."""
         mask = self.text("rlnMaskName")
-        if mask is None:
-            return False
-        if not is_marked(mask, mark_of("make_mask", self.star.path, self.path, os.path.dirname(mask))):
-            return False
-        told = origin_in(mask, "make_mask")
+        told = origin_in(mask, "make_mask") if mask else None
         return told is not None and os.path.exists(self.path) and told != voxels_digest(open_volume(self.path))
 
     def output_voxel_size(self, volume: Volume) -> float:
@@ -328,20 +352,25 @@ class TomogramTable:
         Raises
         ------
         EngineError
-            If a file exists that is an input, or that neither the table names nor this command made for it.
+            If a file exists that is an input, that another row names, or that this command did not make for the table.
         """
         star = result or self.star
         self.keep_inputs(outputs, None if result else column)
         marks = {path: mark_of(stage, star.path, entry.path, path.parent) for path, entry in outputs.items()}
-        named = {name for row in star.rows if (name := star.text(row, column)) and "\0" not in name}
-        own = {entry_of(name) for name in named}
+        naming = {entry_of(name): row for row in star.rows if (name := star.text(row, column)) and "\0" not in name}
         for path, mark in marks.items():
-            if os.path.lexists(path) and entry_of(path) not in own and not is_marked(path, mark):
-                raise EngineError(
-                    str(path),
-                    f"it is there already, and {star.path} does not name it: it may be another table's",
-                    f"Give another folder with --{option}, or delete it.",
-                )
+            if not os.path.lexists(path):
+                continue
+            row = naming.get(entry_of(path))
+            if row is not None and result is None and not _same_tomogram(row, outputs[path].row):
+                why = f"it is that of another tomogram, {row['rlnMicrographName']}, by {star.path}"
+            elif is_marked(path, mark) or (row is not None and made_by(path) == stage):
+                continue
+            elif row is None:
+                why = f"it is there already, and {star.path} does not name it: it may be another table's"
+            else:
+                why = f"it is there already, and {stage} did not make it: it may be your own or another program's"
+            raise EngineError(str(path), why, f"Give another folder with --{option}, or delete it.")
         return marks
 
     def update(self, entry: TomogramEntry, values: Mapping[str, object]) -> None:
@@ -434,7 +463,8 @@ def warn_of_masks(entries: Sequence[TomogramEntry], what: str) -> None:
     outdated = [entry.name for entry in entries if entry.mask_is_outdated()]
     if outdated:
         log.warning(
-            "%s: the masks of %s were made of other voxels than the tomograms have now. Make them again.",
+            "%s: the masks of %s were made of other voxels than the tomograms have now. Make them again, or put each "
+            "into its tomogram's row.",
             entries[0].star.path, names_in_words(outdated),
         )  # fmt: skip
     without = _lacking(entries, lambda entry: entry.text("rlnMaskName"))

@@ -49,7 +49,7 @@ def deconv(star_file: str, settings: DeconvSettings) -> None:
             target = targets[entry.name]
             voxel_size = entry.output_voxel_size(volume)
             border = border_of(volume)
-            mark = with_origin(marks[target], entry.origin(volume))
+            mark = with_origin(marks[target], entry.origin(volume, settings.ctf_state))
             with naming(volume), writing_volume(target, volume.shape, np.float32, voxel_size, volume, mark) as out:
                 deconvolve(volume.data, job, out, settings.chunk_size, target.parent, settings.ncpu, border)
             told = {CTF_STATE: settings.ctf_state} if settings.ctf_state else {}

@@ -22,6 +22,8 @@ def export_relion(star_file: str, settings: ExportRelionSettings) -> None:
     pixel_size = settings.tilt_series_pixel_size
     if pixel_size is not None and pixel_size <= 0:
         raise EngineError("tilt_series_pixel_size", f"{pixel_size} is not a size", "Give the pixel size in A.")
+    if pixel_size is not None and settings.relion_star:
+        log.warning("tilt_series_pixel_size has no effect: %s tells it itself.", settings.relion_star)
     require_kept([settings.output_star], [star_file, *filter(None, [settings.relion_star])])
     table_to_replace(settings.output_star, (NAME,))
     entries = TomogramTable(star_file).select(None)

@@ -22,7 +22,7 @@ from isonet_scipion.engine.io.finished import Recipe, is_finished, made_from, re
 from isonet_scipion.engine.io.mrc import open_volume, volume_bytes, write_volume
 from isonet_scipion.engine.io.number_formats import SCALE, grey_values, stored_or_float32
 from isonet_scipion.engine.io.ome_zarr import require_library
-from isonet_scipion.engine.io.origin import voxels_digest, with_origin
+from isonet_scipion.engine.io.origin import with_origin
 from isonet_scipion.engine.io.report_file import report_path
 from isonet_scipion.engine.io.shown import Seen, border_of, require_axes, require_halves, see
 from isonet_scipion.engine.io.tomogram_table import (
@@ -269,7 +269,7 @@ class _Prediction:
             corrected = _with_border(volume, border, corrected, shown if settings.normalized_output else None)
         rounded = stored_or_float32(corrected, settings.output_type, entry.name)
         self._discard_reports(target, entry.name)
-        mark = with_origin(self.marks[target], voxels_digest(volume))
+        mark = with_origin(self.marks[target], entry.correction(volume, self.made_by))
         write_volume(target, rounded.voxels, entry.output_voxel_size(volume), volume, mark)
         scale = {SCALE: f"{rounded.scale:.7g}"} if rounded.scale != 1 or entry.text(SCALE) is not None else {}
         del corrected, made, rounded  # from here on it is read from the file

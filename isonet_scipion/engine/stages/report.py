@@ -16,7 +16,7 @@ from isonet_scipion.engine.io.files import content_digest
 from isonet_scipion.engine.io.marks import made_by
 from isonet_scipion.engine.io.mrc import open_volume
 from isonet_scipion.engine.io.number_formats import grey_values
-from isonet_scipion.engine.io.origin import origin_in, voxels_digest
+from isonet_scipion.engine.io.origin import origin_in
 from isonet_scipion.engine.io.report_file import report_path, write_report
 from isonet_scipion.engine.io.shown import Seen, border_of, open_mask, require_halves, see
 from isonet_scipion.engine.io.tomogram_table import CORRECTED_BY, TomogramEntry, TomogramTable
@@ -62,7 +62,7 @@ def report(star_file: str, model_file: str, settings: ReportSettings) -> None:
                 f"another model than {model_file} made it",
                 "Give the model that did, or predict anew.",
             )
-        _require_made_of(volume, entry.row["rlnCorrectedTomoName"], table.use_deconvolved)
+        _require_made_of(entry, volume, own)
         require_own_page(Path(entry.row["rlnCorrectedTomoName"]).parent)
     normalisation = Normalisation.told(settings.normalize_percentile, metadata.normalize_percentile)
     choose_devices(settings.gpuID, settings.precision)
@@ -82,15 +82,23 @@ def report(star_file: str, model_file: str, settings: ReportSettings) -> None:
         log.info("%s", write_tomograms_page(folder))
 
 
-def _require_made_of(tomogram: Volume, corrected: str, use_deconvolved: bool) -> None:
-    """Raise an EngineError where a corrected tomogram tells that it was made of other voxels than these."""
-    told = origin_in(corrected, "predict")
-    if told is not None and told != voxels_digest(tomogram):
+def _require_made_of(entry: TomogramEntry, tomogram: Volume, model: str) -> None:
+    """Raise an EngineError where a corrected tomogram tells that it was not made of these voxels by this model."""
+    corrected = entry.row["rlnCorrectedTomoName"]
+    told, now = origin_in(corrected, "predict"), entry.correction(tomogram, model)
+    if told is None or told in (now, now.partition("-")[0]):  # of earlier versions, the voxels alone
+        return
+    if told.partition("-")[0] != now.partition("-")[0]:
         raise EngineError(
             corrected,
             f"it was made of other voxels than {tomogram.path} has now",
-            f"Predict anew, or give --use_deconv_tomo {not use_deconvolved} if predict had that.",
+            f"Predict anew, or give --use_deconv_tomo {not entry.use_deconvolved} if predict had that.",
         )
+    raise EngineError(
+        corrected,
+        f"it was made by another model, or with another tilt range or voxel size than {entry.star.path} has now",
+        "Give the model that made it, or predict anew.",
+    )
 
 
 def claim_confidence(

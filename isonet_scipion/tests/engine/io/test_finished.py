@@ -108,6 +108,12 @@ def test_what_makes_no_difference_does_not_count(project, run, tmp_path_factory)
     assert corrected(run)[0] == ""
 
 
+def test_a_report_made_again_leaves_the_result_finished(project, run):
+    assert corrected(run)[0] == "abc"
+    assert run("report", "tomograms.star", "m.keras", "--gpuID", "-1")[0] == 0
+    assert corrected(run)[0] == ""
+
+
 def test_a_report_of_another_model_is_not_taken_for_this_ones(project, run, monkeypatch):
     assert corrected(run)[0] == "abc"
     told = (project / "corrected_tomos" / "b_corrected_report.json").read_text()

@@ -79,6 +79,19 @@ def test_what_was_deconvolved_with_another_defocus_is_refused(prepared, run):
     assert run(*STAGES[1])[0] == 0
 
 
+def test_what_was_deconvolved_as_raw_is_refused_once_the_table_says_phase_flipped(prepared, run):
+    star = read_star("tomograms.star")
+    for row in star.rows:
+        star.set(row, "isonetCtfState", "phase-flipped")
+    write_star("tomograms.star", star)
+    status, log = run(*STAGES[1])
+    assert status == 1 and f"error: {DECONVOLVED}: it was made with another defocus" in log and "isonetCtfState" in log
+    assert run("deconv", "tomograms.star")[0] == 0
+    assert run(*STAGES[1])[0] == 0
+    assert run("deconv", "tomograms.star", "--ctf_state", "raw")[0] == 0  # which the table then says
+    assert run(*STAGES[1])[0] == 0
+
+
 def test_what_is_the_same_as_before_is_used(prepared, run):
     voxels, table = open_volume(TOMOGRAM).data.copy(), prepared / "tomograms.star"
     write_volume(prepared / TOMOGRAM, voxels, 12.0)  # written anew, with the same voxels
@@ -98,13 +111,37 @@ def test_what_is_the_same_as_before_is_used(prepared, run):
 
 def test_an_outdated_mask_is_told_until_it_is_made_again(prepared, run):
     make_tomogram(prepared / TOMOGRAM, seed=5)
-    told = "the masks of TS.1_bin4 were made of other voxels than the tomograms have now. Make them again."
+    told = "the masks of TS.1_bin4 were made of other voxels than the tomograms have now. Make them again,"
     without = (*STAGES[1], "--use_deconv_tomo", False)
     status, log = run(*without)
     assert status == 0 and told in log
     assert run(*STAGES[0], "--use_deconv_tomo", False)[0] == 0
     status, log = run(*without)
     assert status == 0 and told not in log
+
+
+def test_a_mask_of_another_tomogram_is_told(tmp_path, run):
+    for name in "ab":
+        make_tomogram(tmp_path / "tomoset" / f"{name}.mrc", seed=ord(name))
+    assert run("prepare_star", "tomoset")[0] == 0 and run("make_mask", "tomograms.star", "--patch_size", 2)[0] == 0
+    star = read_star("tomograms.star")
+    names = [row["rlnMaskName"] for row in star.rows]
+    for row, name in zip(star.rows, names[::-1]):
+        star.set(row, "rlnMaskName", name)
+    write_star("tomograms.star", star)
+    status, log = run(*STAGES[1])
+    assert status == 0 and "the masks of a, b were made of other voxels" in log, log
+    status, log = run("make_mask", "tomograms.star", "--patch_size", 2)
+    assert status == 1 and "mask/a_mask.mrc: it is that of another tomogram, tomoset/b.mrc, by tomograms.star" in log
+
+
+def test_a_mask_of_ones_own_is_not_replaced(prepared, run):
+    own = np.ones(open_volume(TOMOGRAM).shape, np.int8)
+    write_volume(prepared / MASK, own, 10.0)
+    status, log = run("make_mask", "tomograms.star", "--use_deconv_tomo", False)
+    assert status == 1 and f"{MASK}: it is there already, and make_mask did not make it" in log, log
+    np.testing.assert_array_equal(open_volume(MASK).data, own)
+    assert run("make_mask", "tomograms.star", "--use_deconv_tomo", False, "--mask_folder", "other")[0] == 0
 
 
 def test_a_mask_of_other_origin_is_not_told(prepared, run):

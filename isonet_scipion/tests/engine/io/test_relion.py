@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import starfile
 
-from isonet_scipion.engine.io.mrc import write_volume
+from isonet_scipion.engine.io.marks import mark_of
+from isonet_scipion.engine.io.mrc import open_volume, write_volume
+from isonet_scipion.engine.io.origin import voxels_digest, with_origin
 from isonet_scipion.engine.io.star import Star, read_star, write_star
 
 
@@ -23,8 +25,23 @@ def table(tmp_path):
         values["rlnCorrectedTomoName"] = "corrected_tomos/TS_01_corrected.mrc" if index == 1 else "None"
         for label, value in values.items():
             star.set(row, label, value)
+    write_volume(tmp_path / "corrected_tomos" / "TS_01_corrected.mrc", np.zeros((20, 30, 40), np.float32), 10.0)
     write_star(tmp_path / "tomograms.star", star)
     return tmp_path
+
+
+def test_a_corrected_tomogram_that_is_missing_or_outdated_is_not_exported(table, run):
+    corrected = table / "corrected_tomos" / "TS_01_corrected.mrc"
+    mark = mark_of("predict", "tomograms.star", "raw/TS_01.mrc", "corrected_tomos")
+    told = voxels_digest(open_volume("raw/TS_01.mrc"))
+    write_volume(corrected, np.ones((20, 30, 40), np.float32), 10.0, mark=with_origin(mark, f"{told}-012345"))
+    assert run("export_relion", "tomograms.star")[0] == 0
+    write_volume(table / "raw" / "TS_01.mrc", np.full((20, 30, 40), 2, np.float32), 10.0)
+    status, log = run("export_relion", "tomograms.star")
+    assert status == 1 and "TS_01_corrected.mrc: it was made of other voxels than raw/TS_01.mrc has now" in log, log
+    corrected.unlink()
+    status, log = run("export_relion", "tomograms.star")
+    assert status == 1 and "TS_01_corrected.mrc: the volume does not exist" in log, log
 
 
 def test_table_from_scratch_is_in_the_pixels_of_the_tilt_series(table, run):

@@ -17,7 +17,7 @@ import keras  # noqa: E402
 from isonet_scipion.engine.io.model_metadata import ModelMetadata  # noqa: E402
 from isonet_scipion.engine.io.mrc import open_volume, write_volume  # noqa: E402
 from isonet_scipion.engine.io.report_file import TomogramReport  # noqa: E402
-from isonet_scipion.engine.io.star import Star, write_star  # noqa: E402
+from isonet_scipion.engine.io.star import Star, read_star, write_star  # noqa: E402
 from isonet_scipion.engine.network.model_file import save_model  # noqa: E402
 from isonet_scipion.engine.network.unet import build_unet  # noqa: E402
 from isonet_scipion.engine.settings.network import NetworkSettings  # noqa: E402
@@ -93,6 +93,26 @@ def test_a_report_on_other_voxels_than_were_corrected_is_refused(run):
     write_volume("raw/t.mrc", noise(2), 10.0)
     status, log = run("report", "tomograms.star", "m.keras", "--use_deconv_tomo=False")
     assert status == 1 and told.format("raw/t.mrc") in log, log
+
+
+def test_a_report_on_what_another_model_made_or_with_other_tilts_is_refused(run):
+    write_volume("raw/t.mrc", noise(1), 10.0)
+    assert run("prepare_star", "raw", "--tilt_min=-50", "--tilt_max=50")[0] == 0
+    for name in "ab":
+        save_model(f"{name}.keras", build_unet(SHAPE), ModelMetadata(SHAPE, iteration=ord(name)))
+    assert run("predict", "tomograms.star", "a.keras", "--report=False")[0] == 0
+    assert run("report", "tomograms.star", "a.keras")[0] == 0
+    shutil.copy("tomograms.star", "copy.star")
+    assert run("predict", "copy.star", "b.keras", "--report=False")[0] == 0  # the first table still says a.keras
+    told = "corrected_tomos/t_corrected.mrc: it was made by another model, or with another tilt range or voxel size"
+    status, log = run("report", "tomograms.star", "a.keras")
+    assert status == 1 and told in log, log
+    assert run("report", "copy.star", "b.keras")[0] == 0
+    table = read_star("copy.star")
+    table.set(table.rows[0], "rlnTiltMax", 30)
+    write_star("copy.star", table)
+    status, log = run("report", "copy.star", "b.keras")
+    assert status == 1 and told in log, log
 
 
 def test_report_before_correction_is_an_error(run):
