@@ -14,7 +14,7 @@ from isonet_scipion.engine.io.files import ATTEMPTS, ChangedMeanwhile, entry_of,
 from isonet_scipion.engine.io.marks import is_marked, made_by, mark_of
 from isonet_scipion.engine.io.mrc import open_volume
 from isonet_scipion.engine.io.number_formats import SCALE
-from isonet_scipion.engine.io.origin import numbers_digest, origin_in, voxels_digest
+from isonet_scipion.engine.io.origin import first_maker, numbers_digest, origin_in, voxels_digest
 from isonet_scipion.engine.io.star import (
     SUBTOMOGRAM_LABELS,
     Star,
@@ -103,7 +103,7 @@ class TomogramEntry:
         return self.number(INVERTED, 0.0) != 0
 
     def ctf_state(self, given: str | None = None) -> str | None:
-        """What was done to the CTF of `path`: `given`, else what the table says; None where nothing does.
+        """What was done to the CTF of `path`: `given`, else what the table or its header says; None where nothing does.
 
         Raises
         ------
@@ -111,7 +111,7 @@ class TomogramEntry:
             If the table says something else than `CTF_STATES`.
         """
         state = given or self.text(CTF_STATE)
-        if state is None and self.text("rlnDeconvTomoName") == self.path:
+        if state is None and (self.text("rlnDeconvTomoName") == self.path or first_maker(self.path) == "deconv"):
             return CORRECTED
         if state is not None and state not in CTF_STATES:
             raise EngineError(
@@ -165,7 +165,7 @@ class TomogramEntry:
             raise EngineError(
                 self.source_path,
                 f"it is deconvolved, but the halves that {self.star.path} names are not",
-                "Give --use_deconv_tomo False to use the halves, or --ctf_aware, or take the halves out of the table.",
+                "Give --use_deconv_tomo False to use them (refine also: --ctf_aware), or take them out of the table.",
             )
         return self.halves()
 

@@ -92,6 +92,16 @@ def test_what_was_deconvolved_as_raw_is_refused_once_the_table_says_phase_flippe
     assert run(*STAGES[1])[0] == 0
 
 
+def test_a_deconvolved_tomogram_that_another_table_names_is_not_deconvolved_again(prepared, run):
+    star = read_star("tomograms.star")
+    for row in star.rows:
+        star.set(row, "rlnMicrographName", row["rlnDeconvTomoName"])
+        star.set(row, "rlnDeconvTomoName", None)
+    write_star("own.star", star)
+    status, log = run("deconv", "own.star", "--deconv_folder", "twice")
+    assert status == 1 and f"{DECONVOLVED}: its CTF is corrected already" in log, log
+
+
 def test_what_is_the_same_as_before_is_used(prepared, run):
     voxels, table = open_volume(TOMOGRAM).data.copy(), prepared / "tomograms.star"
     write_volume(prepared / TOMOGRAM, voxels, 12.0)  # written anew, with the same voxels
