@@ -214,7 +214,8 @@ def _one_pass(star_file: str, settings: OnePassSettings, seed: int) -> Run[Any]:
     metadata = _metadata(settings, cube_size, entries[0].voxel_size, tilts, entries[0].deconvolved)
     metadata = dataclasses.replace(metadata, halves=kinds == {2}, corrects_mean=kinds == {2}, kept_beyond=cube_size)
     if settings.ctf_aware:
-        metadata = dataclasses.replace(metadata, ctf_aware=True, voltage=settings.voltage, cs=settings.cs)
+        given = {name: getattr(settings, name) for name in ("voltage", "cs", "ctf_state")}
+        metadata = dataclasses.replace(metadata, ctf_aware=True, **given)
     voxels = affordable(settings, cube_size)
     tested, boxes = spread(len(sources), voxels), []
     for number, source in enumerate(sources):

@@ -11,7 +11,7 @@ from isonet_scipion.engine.command import Command
 from isonet_scipion.engine.conventions import CORRECTED, Normalisation
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.confidence_file import confidence_path, read_calibration, write_confidence
-from isonet_scipion.engine.io.ctf_aware import ctf_in_words, known_transfer, takes_deconvolved
+from isonet_scipion.engine.io.ctf_aware import ctf_in_words, known_state, known_transfer, takes_deconvolved
 from isonet_scipion.engine.io.files import content_digest
 from isonet_scipion.engine.io.marks import made_by
 from isonet_scipion.engine.io.mrc import open_volume
@@ -214,7 +214,9 @@ class Reporter:
             "iteration": self._metadata.iteration,
             "of_halves": "mean" if seen.is_mean else "each" if evidence.by_halves else "",
             "phase_flipped": transfer is not None,
-            "ctf": ctf_in_words(CORRECTED if entry.deconvolved else entry.ctf_state(self._ctf_state)),
+            "ctf": ctf_in_words(
+                CORRECTED if entry.deconvolved else known_state(entry, self._metadata, self._ctf_state)
+            ),
             "voxel_size_A": evidence.voxel_size,
             "tilt_min": entry.tilt.minimum,
             "tilt_max": entry.tilt.maximum,
