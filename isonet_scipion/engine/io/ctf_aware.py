@@ -84,6 +84,12 @@ def tomogram_transfer(
     return Transfer(entry.voxel_size, entry.ctf_parameters(voltage, cs), bfactor, flipped)
 
 
+def warn_of_idle_state(metadata: ModelMetadata, ctf_state: str | None) -> None:
+    """Log one line where a state of the CTF was given for a model that does not undo it."""
+    if ctf_state and not metadata.ctf_aware:
+        log.warning("ctf_state has no effect without a CTF-aware model.")
+
+
 def known_transfer(entry: TomogramEntry, metadata: ModelMetadata, ctf_state: str | None = None) -> Transfer | None:
     """The transfer of a tomogram for a CTF-aware model, by its metadata; None for other models.
 

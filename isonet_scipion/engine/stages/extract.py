@@ -47,6 +47,9 @@ def extract(star_file: str, settings: ExtractSettings) -> None:
         raise EngineError("crop_size", f"{size} is smaller than cube_size {settings.cube_size}", "Raise crop_size.")
     if warning := cube_size_warning(settings.cube_size):
         log.warning("cube_size: %s", warning)
+    for name, needed in settings.idle.items():
+        if getattr(settings, name):
+            log.warning("%s has no effect without %s.", name, needed)
     table = TomogramTable(star_file, settings.use_deconv_tomo)
     require_kept([settings.subtomo_star], [star_file, *filter(None, [settings.coordinates_star])])
     entries = table.select(settings.tomo_idx, needs_tilts=True)

@@ -11,7 +11,13 @@ from isonet_scipion.engine.command import Command
 from isonet_scipion.engine.conventions import CORRECTED, Normalisation
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.confidence_file import confidence_path, read_calibration, write_confidence
-from isonet_scipion.engine.io.ctf_aware import ctf_in_words, known_state, known_transfer, takes_deconvolved
+from isonet_scipion.engine.io.ctf_aware import (
+    ctf_in_words,
+    known_state,
+    known_transfer,
+    takes_deconvolved,
+    warn_of_idle_state,
+)
 from isonet_scipion.engine.io.files import content_digest
 from isonet_scipion.engine.io.marks import made_by
 from isonet_scipion.engine.io.mrc import open_volume
@@ -49,6 +55,7 @@ log = logging.getLogger(__name__)
 def report(star_file: str, model_file: str, settings: ReportSettings) -> None:
     """Write the reports of corrected tomograms, and their page; errors as `EngineError`."""
     metadata = read_metadata(model_file)
+    warn_of_idle_state(metadata, settings.ctf_state)
     table = TomogramTable(star_file, takes_deconvolved(settings.use_deconv_tomo, metadata.ctf_aware))
     entries = table.select(settings.tomo_idx, needs_tilts=True)
     own = content_digest(model_path(model_file), "model")

@@ -119,3 +119,10 @@ def test_a_copy_of_a_table_does_not_go_with_what_was_extracted_since(project, ru
     status, log = run("refine", "before.star", *train)
     assert status == 1 and "it has other voxels than when before.star was written: it was replaced since" in log, log
     assert not Path("results").exists()
+
+
+@pytest.mark.parametrize("option", ["coordinates_unit=pixels", "coordinates_pixel_size=2.5"])
+def test_an_option_of_coordinates_that_are_not_given_is_told(project, run, option):
+    status, log = run("extract", "tomograms.star", *SMALL, f"--{option}")
+    assert status == 0 and f"{option.partition('=')[0]} has no effect without coordinates_star." in log, log
+    assert "no effect" not in run("extract", "tomograms.star", *SMALL)[1]
