@@ -70,10 +70,10 @@ TILT_SAMPLE = 30  # volumes of each tilt range that it is checked on
 def refine(star: str, given: Mapping[str, Any]) -> None:
     """Train the network that fills the missing wedge, on a table of subtomograms or, by one-pass, of tomograms."""
     stored = read_refine_json(given["continue_from"]).options if given.get("continue_from") else {}
-    if stored and given.get("pretrained_model"):
+    if given.get("continue_from") and given.get("pretrained_model"):
         why = "continue_from goes on from its own run's model, not from this one"
         raise EngineError("pretrained_model", why, "Leave out one of the two.")
-    told_by = "continue_from" if stored and not given.get("method") else "method"
+    told_by = "continue_from" if "method" in stored and not given.get("method") else "method"
     kind = METHODS[_method(star, given.get("method", stored.get("method")), told_by)]
     known = options(kind)
     for name in sorted(given.keys() - known.keys() - {"method"}):
