@@ -17,7 +17,7 @@ from isonet_scipion.engine.io.coordinates import centres as given_centres
 from isonet_scipion.engine.io.files import require_kept
 from isonet_scipion.engine.io.mrc import volume_bytes, write_volume
 from isonet_scipion.engine.io.shown import away_from_spikes, border_of, open_mask, require_axes, spikes_in
-from isonet_scipion.engine.io.star import SUBTOMOGRAM_LABELS, Star, table_to_replace, write_star
+from isonet_scipion.engine.io.star import SUBTOMOGRAM_LABELS, Star, discard_outdated, table_to_replace, write_star
 from isonet_scipion.engine.io.subtomograms import VOXELS
 from isonet_scipion.engine.io.tomogram_table import (
     TomogramEntry,
@@ -71,9 +71,7 @@ def extract(star_file: str, settings: ExtractSettings) -> None:
     earlier = table_to_replace(settings.subtomo_star, SUBTOMOGRAM_LABELS)
     marks = table.claim(owners, "extract", "rlnImageName", "subtomo_folder", earlier)
     require_space(settings.subtomo_folder, growth(dict.fromkeys(owners, volume_bytes((size,) * 3))))
-    if any(target.exists() for target in owners):
-        # its subtomograms are about to be replaced: an interrupted run must leave no table that names both kinds
-        Path(settings.subtomo_star).unlink(missing_ok=True)
+    discard_outdated(settings.subtomo_star, owners)
     subtomos = Star([])
     with Progress("Extraction", total, "subtomograms") as progress:
         for entry, centres in zip(entries, plans):
