@@ -73,13 +73,19 @@ class NumberList(click.ParamType):  # type: ignore[type-arg]  # generic in newer
 
 
 class FiniteFloat(click.types.FloatParamType):
-    """A number that is neither NaN nor infinite."""
+    """A number that is neither NaN nor infinite, nor out of an option's range."""
+
+    def __init__(self, one: Option) -> None:
+        """Take the option."""
+        self.option = one
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Parse a number."""
         number = super().convert(value, param, ctx)
         if not math.isfinite(number):
             self.fail(f"'{value}' is not a finite number", param, ctx)
+        if not self.option.allows(number):
+            self.fail(f"'{value}' is not from {self.option.least} to {self.option.most}", param, ctx)
         return number
 
 
@@ -103,7 +109,7 @@ def _click_type(one: Option) -> Any:
         return click.Choice(one.choices)
     if kind is int and (one.least, one.most) != (None, None):
         return click.IntRange(one.least, one.most)
-    return {int: click.INT, float: FiniteFloat(), bool: click.BOOL, str: Text()}[kind]
+    return {int: click.INT, float: FiniteFloat(one), bool: click.BOOL, str: Text()}[kind]
 
 
 def record_of(name: str) -> Command:

@@ -24,6 +24,7 @@ FACTS = {
     "tilt_max": "Largest tilt angle: {:g} degrees",
     "deconvolved": "CTF deconvolved: {}",
     "ctf_aware": "CTF-aware, so that it undoes the CTF: {}",
+    "ctf_state": "Tomograms told to be: {}",
     "halves": "Trained on halves: {}",
     "corrects_mean": "Corrects the mean of halves: {}",
     "normalize_percentile": "Normalised by percentiles: {}",

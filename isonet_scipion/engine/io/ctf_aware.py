@@ -84,11 +84,34 @@ def tomogram_transfer(
     return Transfer(entry.voxel_size, entry.ctf_parameters(voltage, cs), bfactor, flipped)
 
 
+def warn_of_idle_state(metadata: ModelMetadata, ctf_state: str | None) -> None:
+    """Log one line where a state of the CTF was given for a model that does not undo it."""
+    if ctf_state and not metadata.ctf_aware:
+        log.warning("ctf_state has no effect without a CTF-aware model.")
+
+
 def known_transfer(entry: TomogramEntry, metadata: ModelMetadata, ctf_state: str | None = None) -> Transfer | None:
-    """The transfer of a tomogram for a CTF-aware model, by its metadata; None for other models."""
+    """The transfer of a tomogram for a CTF-aware model, by its metadata; None for other models.
+
+    What was done to its CTF is as of `known_state`; one line warns where that is not what the training was told.
+    """
     if not metadata.ctf_aware:
         return None
-    return tomogram_transfer(entry, metadata.voltage, metadata.cs, ctf_state=ctf_state)
+    state = known_state(entry, metadata, ctf_state)
+    if metadata.ctf_state not in (None, state):
+        log.warning(
+            "%s: it is %s, but the training of the model was told that its tomograms are %s (ctf_state).",
+            entry.path, ctf_in_words(state), ctf_in_words(metadata.ctf_state),
+        )  # fmt: skip
+    return tomogram_transfer(entry, metadata.voltage, metadata.cs, ctf_state=state)
+
+
+def known_state(entry: TomogramEntry, metadata: ModelMetadata, ctf_state: str | None = None) -> str | None:
+    """What was done to a tomogram's CTF, for a model: `ctf_state`, else the table's, else what its training was told.
+
+    None where nothing tells. Errors as of `TomogramEntry.ctf_state`.
+    """
+    return entry.ctf_state(ctf_state) or (metadata.ctf_state if metadata.ctf_aware else None)
 
 
 def takes_deconvolved(wanted: bool, ctf_aware: bool) -> bool:

@@ -33,13 +33,24 @@ def write_losses(path: str | os.PathLike[str], history: Sequence[EpochRecord]) -
 
 
 def read_losses(path: str | os.PathLike[str]) -> list[EpochRecord]:
-    """Read the epochs from a table of `write_losses`; no epochs where there is no such file."""
+    """Read the epochs from a table of `write_losses`; no epochs where there is no such file.
+
+    Raises
+    ------
+    EngineError
+        If it is no such table.
+    """
     if not os.path.exists(path):
         return []
-    with open(path, newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
     known = {field.name for field in dataclasses.fields(EpochRecord)}  # other versions have other measures
-    return [EpochRecord(**{name: _number(name, row[name]) for name in row.keys() & known}) for row in rows]
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        return [EpochRecord(**{name: _number(name, row[name]) for name in row.keys() & known}) for row in rows]
+    except (ValueError, TypeError, csv.Error) as error:
+        raise EngineError(
+            str(path), f"it is no table of a training's epochs ({error})", "Move it away, or give another result_dir."
+        ) from error
 
 
 def _number(name: str, text: str) -> Any:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Optional, get_type_hints
 
+from isonet_scipion.engine.conventions import PHASE_FLIPPED, RAW
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.json_types import require_kinds
 from isonet_scipion.engine.settings.network import NetworkSettings
@@ -37,6 +38,7 @@ class ModelMetadata:
     voltage: Optional[float] = fact(least=1, most=9999)  # kV, given for a CTF-aware training instead of the table's
     cs: Optional[float] = fact(least=0, most=99)  # mm, likewise
     simulated: bool = False  # whether it was trained on simulated tomograms
+    ctf_state: Optional[str] = None  # given for a CTF-aware training instead of the table's
 
     @property
     def by_halves(self) -> bool:
@@ -76,6 +78,8 @@ class ModelMetadata:
             if least is not None and value is not None and not least <= value <= most:
                 raise ValueError(f"its {name} is {value}")
         made = cls(NetworkSettings(), **known)
+        if made.ctf_state not in (None, RAW, PHASE_FLIPPED):
+            raise ValueError(f"its ctf_state is {made.ctf_state!r}")
         if made.tilt_min is not None and made.tilt_max is not None and made.tilt_min >= made.tilt_max:
             raise ValueError(f"its tilt range is {made.tilt_min}..{made.tilt_max} degrees")
         try:

@@ -8,7 +8,7 @@ import math
 import os
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -194,6 +194,15 @@ def table_to_replace(path: str | os.PathLike[str], labels: Sequence[str]) -> Sta
             str(path), "it is there already, and no table that this command writes", "Give another name, or delete it."
         ) from error
     return table
+
+
+def discard_outdated(path: str | os.PathLike[str], outputs: Iterable[str | os.PathLike[str]]) -> None:
+    """Delete the table that is about to be written anew, where files that it may name are about to be replaced.
+
+    An interrupted run then leaves no table that names old and new ones as if they were alike.
+    """
+    if any(map(os.path.lexists, outputs)):
+        Path(path).unlink(missing_ok=True)
 
 
 def warn_of_lost_columns(path: str | os.PathLike[str], earlier: Star, star: Star) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ import numpy as np
 
 from isonet_scipion.engine.arrays import fingerprint
 from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.io.files import State, file_state
 from isonet_scipion.engine.io.mrc import open_volume
 from isonet_scipion.engine.io.tomogram_table import row_tilts
 from isonet_scipion.engine.io.volume import Volume, read_float
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from isonet_scipion.engine.physics.wedge import TiltRange
 
 log = logging.getLogger(__name__)
+VOXELS = "isonetVoxels"  # column: the fingerprint of the voxels that a row was written with
 MOST_BLANK = 0.5  # share of a subtomogram without data up to which it is learned from
 
 
@@ -41,16 +44,38 @@ class Subtomogram:
     has_border: bool = False  # a part of it holds one value: what is beside it is mirrored there
     withheld: TiltRange | None = None  # its whole range, where the outermost tilts of that are kept from who reads it
     fingerprint: int = 0  # of the file's voxels
+    state: State = None  # of the file when it was read
 
     def volume(self) -> Volume:
-        """Its file; opened anew each time, since thousands can't be open at once."""
-        return open_volume(self.path)
+        """Its file; opened anew each time, since thousands can't be open at once.
+
+        Raises
+        ------
+        EngineError
+            If it can't be read, or is another one than was read at first: its grey scale and tilts are not known.
+        """
+        volume = open_volume(self.path)
+        if self.state is not None and _state(self.path) != self.state:
+            raise EngineError(
+                self.path,
+                "it was replaced while the training ran",
+                "Train on the new ones, with another result_dir; while a training runs, extract to another folder.",
+            )
+        return volume
 
     def normalised(self) -> Floats:
         """Its voxels (n, n, n) float32, normalised, protein bright."""
         voxels = self.volume().data
         shown = Shown(voxels, self.grey_scale).show(_without_border(voxels) if self.has_border else voxels)
         return shown if self.withheld is None else shown - withheld_part(shown, self.withheld)
+
+
+def _state(path: str) -> State:
+    """What changes when a file, or what a link leads to, is replaced; None where it can't be told."""
+    try:
+        return file_state(os.path.realpath(path))
+    except (OSError, ValueError):  # who opens it tells what is wrong
+        return None
 
 
 def _without_border(voxels: Reals) -> Reals:
@@ -66,8 +91,8 @@ def read_subtomograms(
     Parameters
     ----------
     table : Star
-        With rlnImageName, and rlnPixelSize (A), rlnTiltMin and rlnTiltMax (degrees) where known. It loses the rows that
-        are left out.
+        With rlnImageName, and rlnPixelSize (A), rlnTiltMin and rlnTiltMax (degrees) where known, and of `extract`
+        isonetVoxels. It loses the rows that are left out.
     normalisation : Normalisation
         Of their grey values.
     tilt : tuple
@@ -80,14 +105,15 @@ def read_subtomograms(
     Raises
     ------
     EngineError
-        If one can't be read, is no cube, of another size than the first, or its tilt range is impossible, or all are
-        blank.
+        If one can't be read, is no cube, of another size than the first, has other voxels than the table was written
+        for, or its tilt range is impossible, or all are blank.
     """
     table.require(["rlnImageName"])
     subtomograms: list[Subtomogram] = []
     names: set[str] = set()
     blank, bordered, kept = [], [], []
     for row in table.rows:
+        state = _state(row["rlnImageName"])  # first: what comes in between is another one to `Subtomogram.volume`
         volume = open_volume(row["rlnImageName"])
         if len(set(volume.shape)) > 1:
             raise EngineError(volume.path, f"its shape {volume.shape} is not a cube", "Extract cubic subtomograms.")
@@ -104,6 +130,12 @@ def read_subtomograms(
             continue
         data = read_float(volume)
         voxels = fingerprint(data)
+        if table.integer(row, VOXELS, voxels) != voxels:
+            raise EngineError(
+                volume.path,
+                f"it has other voxels than when {table.path} was written: it was replaced since, as by another extract",
+                f"Extract anew, or take the column _{VOXELS} out of the table if you changed them yourself.",
+            )
         if border is not None:
             bordered.append(volume.path)
             data = mirrored_into(data, ~border.data())
@@ -115,7 +147,7 @@ def read_subtomograms(
         usual = subtomograms[0].voxel_size if subtomograms else volume.voxel_size
         voxel_size, has_border = table.number(row, "rlnPixelSize", usual), border is not None
         subtomograms.append(
-            Subtomogram(name, volume.path, size, tilt_range, grey_scale, voxel_size, has_border, fingerprint=voxels)
+            Subtomogram(name, volume.path, size, tilt_range, grey_scale, voxel_size, has_border, None, voxels, state)
         )
         kept.append(row)
     if not subtomograms:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic
 import keras
 
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.io.losses import LOSS_TABLE, require_own_losses
+from isonet_scipion.engine.io.losses import LOSS_TABLE, read_losses, require_own_losses
 from isonet_scipion.engine.io.noise_folder import noise_volumes
 from isonet_scipion.engine.io.refine_json import iteration_of, model_name
 from isonet_scipion.engine.learning.forecast import Forecast, model_bytes, require_space
@@ -97,6 +97,7 @@ class Run(Generic[Batches]):
         self.model: keras.Model = None
         self.decided = settings.decided()
         self.state = RunState(first_iteration, batch_size=self.decided.batch_size)
+        self.earlier: list[EpochRecord] = []  # epochs of the run that it goes on from, in the same folder
 
     def train(self) -> Path:
         """Train until the last iteration; goes on where an earlier run of the same settings stopped.
@@ -147,19 +148,30 @@ class Run(Generic[Batches]):
         return round(left / cost(done) * self.decided.steps_per_epoch)
 
     def _require_own_files(self) -> None:
-        """Raise an EngineError where the folder holds what is not of this program and would be replaced."""
+        """Raise an EngineError where the folder holds what is not of this program and would be replaced.
+
+        The losses of the run that it goes on from are read.
+        """
         require_own_page(self.folder)
         require_own_losses(self.folder / LOSS_TABLE)
+        started_in = self.settings.continue_from and os.path.dirname(os.path.realpath(self.settings.continue_from))
+        if started_in == os.path.realpath(self.folder):
+            known = read_losses(self.folder / LOSS_TABLE)
+            self.earlier = [record for record in known if record.iteration < self.first_iteration]
         is_resumed = (self.folder / LOSS_TABLE).exists()
         require_own_pictures(self.folder, is_resumed)
         self.method.require_own_files(is_resumed)
 
     def _require_no_later_ones(self, last: int) -> None:
-        """Raise an EngineError where there are files of iterations after `last`, which are another run's."""
+        """Raise an EngineError where there are files of iterations after `last`, which are not this run's."""
+        why, remedy = "it is there already, of another run", "Give another result_dir."
+        if not (self.folder / STATE_FILE).exists():
+            why = f"it is there already, but no {STATE_FILE} to go on with"
+            remedy = "Give the last refine_iterNN.json beside it as continue_from, or another result_dir."
         for path in sorted(self.folder.glob("*")):
             iteration = iteration_of(path.name)
             if iteration is not None and last < iteration <= self.settings.iterations:
-                raise EngineError(str(path), "it is there already, of another run", "Give another result_dir.")
+                raise EngineError(str(path), why, remedy)
 
     def model_path(self, iteration: int) -> Path:
         """File of an iteration's model."""
@@ -232,15 +244,16 @@ class Run(Generic[Batches]):
         return idle >= settings.patience
 
     def _ends(self) -> list[EpochRecord]:
-        """The last epochs of the finished iterations."""
-        return [record for record in self.state.history if record.epoch == self.settings.epochs]
+        """The last epochs of the finished iterations, of which a continued run may have had other numbers."""
+        finished = (record for record in self.state.history if record.iteration < self.state.iteration)
+        return list({record.iteration: record for record in finished}.values())
 
     def _resume(self) -> bool:
         """Whether there is a run that this one goes on with, which is then read."""
         path = self.folder / STATE_FILE
         stored = read_facts(path) if path.exists() else None
         if stored and self._continues(stored):
-            self.state = read_state(stored, self.settings.epochs, path)
+            self.state = read_state(stored, path)
             # it may have got smaller; a state that asks for more is a stranger's, or of other settings
             self.state.batch_size = min(self.state.batch_size, self.decided.batch_size)
             self._require_no_later_ones(self._last_own(self.state.iteration))
@@ -294,7 +307,9 @@ class Run(Generic[Batches]):
         expected, model = self.identity(), self.settings.pretrained_model
         if self.settings.continue_from:
             if not self._names(run.get("continue_from"), self.settings.continue_from):
-                is_next = read_state(stored, self.settings.epochs, state).iteration == self.first_iteration
+                made = read_state(stored, state)
+                # with fewer epochs than it has made of the iteration, that is begun anew
+                is_next = made.iteration == self.first_iteration and made.epoch < self.settings.epochs
                 if is_next:
                     self._require_same_data(run, BY_SETTINGS)
                 return is_next

@@ -25,15 +25,13 @@ class RunState:
     compiled: Optional[bool] = None  # its steps, with XLA: once that was tried
 
 
-def read_state(stored: dict[str, Any], epochs: int, path: str | os.PathLike[str]) -> RunState:
+def read_state(stored: dict[str, Any], path: str | os.PathLike[str]) -> RunState:
     """How far a run has come, out of its state file's metadata, whose author may be a stranger.
 
     Parameters
     ----------
     stored : dict
         The metadata.
-    epochs : int
-        Of each iteration.
     path : path
         The state file, for errors.
 
@@ -49,9 +47,11 @@ def read_state(stored: dict[str, Any], epochs: int, path: str | os.PathLike[str]
             require_kinds(asdict(record), get_type_hints(EpochRecord))
         kinds = get_type_hints(RunState)
         require_kinds(progress, {name: kinds[name] for name in progress})
-        state = RunState(**progress, history=history)
+        state, epochs = RunState(**progress, history=history), stored["run"]["epochs"]
+        require_kinds({"epochs": epochs}, {"epochs": int})
         if history:
             last = history[-1]
+            # by the epochs that it was written with, which a run that goes on from it may change
             due = (last.iteration + 1, 0) if last.epoch >= epochs else (last.iteration, last.epoch)
         else:
             due = (state.iteration, 0)

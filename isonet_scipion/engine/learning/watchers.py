@@ -42,6 +42,7 @@ class Followed(Protocol):
     folder: Path
     model: keras.Model
     state: RunState
+    earlier: list[EpochRecord]
 
     def model_path(self, iteration: int) -> Path:
         """File of an iteration's model."""
@@ -128,9 +129,11 @@ class LossTable:
 
     def after_resume(self, run: Followed) -> None:
         """Write both anew."""
-        if run.state.history:
-            write_losses(run.folder / LOSS_TABLE, run.state.history)
-            draw_losses(run.folder / LOSSES, run.state.history)
+        own = run.state.history
+        if own:
+            history = [*(record for record in run.earlier if record.iteration < own[0].iteration), *own]
+            write_losses(run.folder / LOSS_TABLE, history)
+            draw_losses(run.folder / LOSSES, history)
 
 
 class Page:

@@ -37,9 +37,14 @@ class Deconvolution:
     phase_flipped: bool = False  # already, when it comes
 
     def __post_init__(self) -> None:
-        for name in ("snrfalloff", "deconvstrength"):
-            if not abs(getattr(self, name)) < 100:
-                raise EngineError(name, f"{getattr(self, name):g} is out of range", "Give a number near 1.")
+        # also those of a table
+        for name, most, remedy in (
+            ("snrfalloff", 99, "Give a number near 1."),
+            ("deconvstrength", 99, "Give a number near 1."),
+            ("highpassnyquist", 1, "Give a small fraction, such as 0.02."),
+        ):
+            if not 0 <= getattr(self, name) <= most:
+                raise EngineError(name, f"{getattr(self, name):g} is not from 0 to {most}", remedy)
 
     def weights(self, nyquist_fraction: Doubles) -> Reals:
         """The filter by the frequency as a fraction of Nyquist."""

@@ -110,11 +110,18 @@ class DeconvSettings:
     snrfalloff: Optional[float] = option(
         None,
         "How fast the signal-to-noise ratio falls with frequency; larger: smoother. Default: the table's, otherwise 1.",
+        least=0,
+        most=99,
     )
     deconvstrength: Optional[float] = option(
-        None, "Base-10 logarithm of the signal-to-noise ratio at low frequency. Default: the table's, otherwise 1."
+        None,
+        "Base-10 logarithm of the signal-to-noise ratio at low frequency. Default: the table's, otherwise 1.",
+        least=0,
+        most=99,
     )
-    highpassnyquist: float = option(0.02, "Below this fraction of the Nyquist frequency the signal is taken as lost.")
+    highpassnyquist: float = option(
+        0.02, "Below this fraction of the Nyquist frequency the signal is taken as lost.", least=0, most=1
+    )
     chunk_size: Optional[int] = option(
         None,
         "Keep only pieces of about this side in voxels in memory, the rest in a scratch file. Default: all in memory.",
@@ -184,6 +191,12 @@ class ExtractSettings:
     log_level: str = option("info", LOG_LEVEL, LEVELS)
     check_axes: bool = option(True, CHECK_AXES)
     tomo_idx: Optional[str] = option(None, TOMO_IDX)
+
+    @property
+    def idle(self) -> dict[str, str]:
+        """Options that have no effect as the others are, and what they would have one with."""
+        names = ("coordinates_unit", "coordinates_pixel_size")
+        return {} if self.coordinates_star else dict.fromkeys(names, "coordinates_star")
 
 
 @dataclass(frozen=True)

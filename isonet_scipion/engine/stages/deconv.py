@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,6 +21,10 @@ from isonet_scipion.engine.process.disk import growth, require_space
 from isonet_scipion.engine.process.progress import Progress
 from isonet_scipion.engine.settings.preparation import DeconvSettings
 
+if TYPE_CHECKING:
+    from isonet_scipion.engine.io.tomogram_table import TomogramEntry
+    from isonet_scipion.engine.physics.ctf import CtfParameters
+
 log = logging.getLogger(__name__)
 
 
@@ -33,18 +38,13 @@ def deconv(star_file: str, settings: DeconvSettings) -> None:
     marks = table.claim(owners, "deconv", "rlnDeconvTomoName", "deconv_folder")
     states = [require_uncorrected(entry, settings.ctf_state) for entry in entries]
     ctfs = [entry.ctf_parameters(settings.voltage, settings.cs) for entry in entries]
+    jobs = [_job(*parts, settings) for parts in zip(entries, ctfs, states)]
     needed = growth({targets[entry.name]: volume_bytes(shape) for entry, shape in zip(entries, shapes)})
     if settings.chunk_size:
         needed += 2 * max(map(volume_bytes, shapes))  # the spectrum's file; padding may double it
     require_space(settings.deconv_folder, needed)
     with Progress("Deconvolution", len(entries), "tomograms") as progress:
-        for entry, ctf_parameters, state in zip(entries, ctfs, states):
-            falloff = _chosen(settings.snrfalloff, entry.number("rlnSnrFalloff", 1.0))
-            strength = _chosen(settings.deconvstrength, entry.number("rlnDeconvStrength", 1.0))
-            job = Deconvolution(
-                entry.voxel_size, ctf_parameters, falloff, strength, settings.highpassnyquist, settings.pad_edges,
-                state == PHASE_FLIPPED,
-            )  # fmt: skip
+        for entry, job, state in zip(entries, jobs, states):
             volume = entry.source()
             target = targets[entry.name]
             voxel_size = entry.output_voxel_size(volume)
@@ -53,11 +53,20 @@ def deconv(star_file: str, settings: DeconvSettings) -> None:
             with naming(volume), writing_volume(target, volume.shape, np.float32, voxel_size, volume, mark) as out:
                 deconvolve(volume.data, job, out, settings.chunk_size, target.parent, settings.ncpu, border)
             told = {CTF_STATE: settings.ctf_state} if settings.ctf_state else {}
-            table.update(
-                entry, {**told, "rlnSnrFalloff": falloff, "rlnDeconvStrength": strength, "rlnDeconvTomoName": target}
-            )
+            used = {"rlnSnrFalloff": job.snrfalloff, "rlnDeconvStrength": job.deconvstrength}
+            table.update(entry, {**told, **used, "rlnDeconvTomoName": target})
             progress.advance()
-            log.info("%s: %s, from a tomogram taken as %s", target, ctf_parameters, state)
+            log.info("%s: %s, from a tomogram taken as %s", target, job.ctf_parameters, state)
+
+
+def _job(entry: TomogramEntry, ctf_parameters: CtfParameters, state: str, settings: DeconvSettings) -> Deconvolution:
+    """What is done with a tomogram; an EngineError where the table's numbers are out of range."""
+    falloff = _chosen(settings.snrfalloff, entry.number("rlnSnrFalloff", 1.0))
+    strength = _chosen(settings.deconvstrength, entry.number("rlnDeconvStrength", 1.0))
+    return Deconvolution(
+        entry.voxel_size, ctf_parameters, falloff, strength, settings.highpassnyquist, settings.pad_edges,
+        state == PHASE_FLIPPED,
+    )  # fmt: skip
 
 
 def _chosen(option: float | None, otherwise: float) -> float:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from isonet_scipion.engine.arrays import Integers, require_numbers
+from isonet_scipion.engine.arrays import Integers, fingerprint, require_numbers
 from isonet_scipion.engine.command import Command, value_of
 from isonet_scipion.engine.conventions import CROP_MARGIN, SUBTOMOGRAMS
 from isonet_scipion.engine.errors import EngineError
@@ -17,7 +17,8 @@ from isonet_scipion.engine.io.coordinates import centres as given_centres
 from isonet_scipion.engine.io.files import require_kept
 from isonet_scipion.engine.io.mrc import volume_bytes, write_volume
 from isonet_scipion.engine.io.shown import away_from_spikes, border_of, open_mask, require_axes, spikes_in
-from isonet_scipion.engine.io.star import SUBTOMOGRAM_LABELS, Star, table_to_replace, write_star
+from isonet_scipion.engine.io.star import SUBTOMOGRAM_LABELS, Star, discard_outdated, table_to_replace, write_star
+from isonet_scipion.engine.io.subtomograms import VOXELS
 from isonet_scipion.engine.io.tomogram_table import (
     TomogramEntry,
     TomogramTable,
@@ -46,6 +47,9 @@ def extract(star_file: str, settings: ExtractSettings) -> None:
         raise EngineError("crop_size", f"{size} is smaller than cube_size {settings.cube_size}", "Raise crop_size.")
     if warning := cube_size_warning(settings.cube_size):
         log.warning("cube_size: %s", warning)
+    for name, needed in settings.idle.items():
+        if getattr(settings, name):
+            log.warning("%s has no effect without %s.", name, needed)
     table = TomogramTable(star_file, settings.use_deconv_tomo)
     require_kept([settings.subtomo_star], [star_file, *filter(None, [settings.coordinates_star])])
     entries = table.select(settings.tomo_idx, needs_tilts=True)
@@ -67,6 +71,7 @@ def extract(star_file: str, settings: ExtractSettings) -> None:
     earlier = table_to_replace(settings.subtomo_star, SUBTOMOGRAM_LABELS)
     marks = table.claim(owners, "extract", "rlnImageName", "subtomo_folder", earlier)
     require_space(settings.subtomo_folder, growth(dict.fromkeys(owners, volume_bytes((size,) * 3))))
+    discard_outdated(settings.subtomo_star, owners)
     subtomos = Star([])
     with Progress("Extraction", total, "subtomograms") as progress:
         for entry, centres in zip(entries, plans):
@@ -77,7 +82,7 @@ def extract(star_file: str, settings: ExtractSettings) -> None:
                 if entry.inverted:
                     np.negative(cube, out=cube)  # subtomograms have no column for it
                 write_volume(target, cube, entry.output_voxel_size(volume), mark=marks[target])
-                _add_row(subtomos, target, entry, centre, (settings.cube_size, size))
+                _add_row(subtomos, target, entry, centre, (settings.cube_size, size), fingerprint(cube))
                 progress.advance()
     write_star(settings.subtomo_star, subtomos)
     log.info("%s: %d subtomograms of %d^3 voxels", settings.subtomo_star, total, size)
@@ -152,7 +157,9 @@ def _given_centres(
     return centres
 
 
-def _add_row(star: Star, path: Path, entry: TomogramEntry, centre: Integers, sizes: tuple[int, int]) -> None:
+def _add_row(
+    star: Star, path: Path, entry: TomogramEntry, centre: Integers, sizes: tuple[int, int], voxels: int
+) -> None:
     row: dict[str, str] = {}
     star.rows.append(row)
     star.set(row, "rlnSubtomoIndex", len(star.rows))
@@ -166,6 +173,7 @@ def _add_row(star: Star, path: Path, entry: TomogramEntry, centre: Integers, siz
     star.set(row, "rlnTiltMin", float(entry.tilt.minimum))
     star.set(row, "rlnTiltMax", float(entry.tilt.maximum))
     star.set(row, "isonetDeconvolved", int(entry.deconvolved))
+    star.set(row, VOXELS, voxels)
 
 
 COMMANDS = (

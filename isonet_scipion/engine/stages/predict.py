@@ -16,7 +16,7 @@ from isonet_scipion.engine.command import Command, value_of
 from isonet_scipion.engine.conventions import SIMULATED_SIZES, Normalisation
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.confidence_file import confidence_path
-from isonet_scipion.engine.io.ctf_aware import known_transfer, takes_deconvolved
+from isonet_scipion.engine.io.ctf_aware import known_transfer, takes_deconvolved, warn_of_idle_state
 from isonet_scipion.engine.io.files import State, content_digest, file_state
 from isonet_scipion.engine.io.finished import Recipe, is_finished, made_from, recipe
 from isonet_scipion.engine.io.mrc import open_volume, volume_bytes, write_volume
@@ -80,6 +80,7 @@ KEPT_EVERY = 2  # the halves of each 2nd box are corrected too
 def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
     """Write corrected tomograms, their pictures, and their names into the table; errors as `EngineError`."""
     prediction = _Prediction(star_file, model_file, settings)
+    warn_of_idle_state(prediction.metadata, settings.ctf_state)
     entries = prediction.unfinished(prediction.table.select(settings.tomo_idx, needs_tilts=True))
     if not entries:
         if settings.report:

@@ -70,7 +70,11 @@ TILT_SAMPLE = 30  # volumes of each tilt range that it is checked on
 def refine(star: str, given: Mapping[str, Any]) -> None:
     """Train the network that fills the missing wedge, on a table of subtomograms or, by one-pass, of tomograms."""
     stored = read_refine_json(given["continue_from"]).options if given.get("continue_from") else {}
-    kind = METHODS[_method(star, given.get("method", stored.get("method")))]
+    if given.get("continue_from") and given.get("pretrained_model"):
+        why = "continue_from goes on from its own run's model, not from this one"
+        raise EngineError("pretrained_model", why, "Leave out one of the two.")
+    told_by = "continue_from" if "method" in stored and not given.get("method") else "method"
+    kind = METHODS[_method(star, given.get("method", stored.get("method")), told_by)]
     known = options(kind)
     for name in sorted(given.keys() - known.keys() - {"method"}):
         raise EngineError(name, f"the method {kind.method} does not take it", "Leave it out, or change method.")
@@ -111,15 +115,18 @@ def _result_dir(given: Mapping[str, Any]) -> str:
     return training_options()["result_dir"].default
 
 
-def _method(star: str, given: str | None) -> str:
-    """The method that a table is for; raises an EngineError where that is not the given one, or none."""
+def _method(star: str, given: str | None, told_by: str) -> str:
+    """The method that a table is for; raises an EngineError where that is not the given one, or none.
+
+    `told_by`: the option that gives it.
+    """
     labels = read_star(star, SUBTOMOGRAM_LABELS).labels
     fitting = [method for method, (_, label) in TABLES.items() if label in labels]
     if given and fitting and given not in fitting:
         raise EngineError(
-            "method",
+            told_by,
             f"{given} trains on a table of {TABLES[given][0]}, but {star} is one of {TABLES[fitting[0]][0]}",
-            f"Give the table of {TABLES[given][0]}, or leave out method.",
+            f"Give the table of {TABLES[given][0]}, or leave out {told_by}.",
         )
     if not given and not fitting:
         kinds = " nor ".join(f"of {what} (_{label})" for what, label in TABLES.values())
@@ -214,7 +221,8 @@ def _one_pass(star_file: str, settings: OnePassSettings, seed: int) -> Run[Any]:
     metadata = _metadata(settings, cube_size, entries[0].voxel_size, tilts, entries[0].deconvolved)
     metadata = dataclasses.replace(metadata, halves=kinds == {2}, corrects_mean=kinds == {2}, kept_beyond=cube_size)
     if settings.ctf_aware:
-        metadata = dataclasses.replace(metadata, ctf_aware=True, voltage=settings.voltage, cs=settings.cs)
+        given = {name: getattr(settings, name) for name in ("voltage", "cs", "ctf_state")}
+        metadata = dataclasses.replace(metadata, ctf_aware=True, **given)
     voxels = affordable(settings, cube_size)
     tested, boxes = spread(len(sources), voxels), []
     for number, source in enumerate(sources):
@@ -339,6 +347,7 @@ def _start(settings: TrainingSettings, metadata: ModelMetadata) -> tuple[Path | 
     """Model to start from and the first iteration to train."""
     if settings.continue_from:
         stored = read_refine_json(settings.continue_from)
+        _warn_of_differences(str(stored.model()), metadata)
         return stored.model(), stored.iteration + 1
     if settings.pretrained_model:
         _warn_of_differences(settings.pretrained_model, metadata)

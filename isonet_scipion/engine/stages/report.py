@@ -11,7 +11,13 @@ from isonet_scipion.engine.command import Command
 from isonet_scipion.engine.conventions import CORRECTED, Normalisation
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.confidence_file import confidence_path, read_calibration, write_confidence
-from isonet_scipion.engine.io.ctf_aware import ctf_in_words, known_transfer, takes_deconvolved
+from isonet_scipion.engine.io.ctf_aware import (
+    ctf_in_words,
+    known_state,
+    known_transfer,
+    takes_deconvolved,
+    warn_of_idle_state,
+)
 from isonet_scipion.engine.io.files import content_digest
 from isonet_scipion.engine.io.marks import made_by
 from isonet_scipion.engine.io.mrc import open_volume
@@ -49,6 +55,7 @@ log = logging.getLogger(__name__)
 def report(star_file: str, model_file: str, settings: ReportSettings) -> None:
     """Write the reports of corrected tomograms, and their page; errors as `EngineError`."""
     metadata = read_metadata(model_file)
+    warn_of_idle_state(metadata, settings.ctf_state)
     table = TomogramTable(star_file, takes_deconvolved(settings.use_deconv_tomo, metadata.ctf_aware))
     entries = table.select(settings.tomo_idx, needs_tilts=True)
     own = content_digest(model_path(model_file), "model")
@@ -222,7 +229,9 @@ class Reporter:
             "iteration": self._metadata.iteration,
             "of_halves": "mean" if seen.is_mean else "each" if evidence.by_halves else "",
             "phase_flipped": transfer is not None,
-            "ctf": ctf_in_words(CORRECTED if entry.deconvolved else entry.ctf_state(self._ctf_state)),
+            "ctf": ctf_in_words(
+                CORRECTED if entry.deconvolved else known_state(entry, self._metadata, self._ctf_state)
+            ),
             "voxel_size_A": evidence.voxel_size,
             "tilt_min": entry.tilt.minimum,
             "tilt_max": entry.tilt.maximum,

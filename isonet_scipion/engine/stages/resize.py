@@ -15,7 +15,7 @@ from isonet_scipion.engine.io.mrc import open_volume, volume_bytes, writing_volu
 from isonet_scipion.engine.io.number_formats import SCALE
 from isonet_scipion.engine.io.origin import first_maker, with_origin
 from isonet_scipion.engine.io.shown import border_of
-from isonet_scipion.engine.io.star import Star, table_to_replace, warn_of_lost_columns, write_star
+from isonet_scipion.engine.io.star import Star, discard_outdated, table_to_replace, warn_of_lost_columns, write_star
 from isonet_scipion.engine.io.tomogram_table import (
     CORRECTED_BY,
     CORRECTED_FROM,
@@ -91,6 +91,7 @@ def resize(star_file: str, settings: ResizeSettings) -> None:
     states = [entry.ctf_state() for entry in entries]  # which a column that is left out may tell, too
     labels = [label for label in table.star.labels if label not in (*REMADE, *OF_REMADE, CTF_STATE)]
     resized = Star([*labels, CTF_STATE] if any(states) else [*labels])
+    discard_outdated(path, marks)
     with Progress("Resizing", len(entries), "tomograms") as progress:
         for entry, state in zip(entries, states):
             row = {label: entry.row[label] for label in labels}

@@ -368,6 +368,8 @@ def options() -> Iterator[Case]:
         (("deconv", "t.star", "--chunk_size=-4"), "--chunk_size"),
         (("deconv", "t.star", "--voltage=nan"), "--voltage.*not a finite number"),
         (("deconv", "t.star", "--snrfalloff=inf"), "--snrfalloff.*not a finite number"),
+        (("deconv", "t.star", "--deconvstrength=1e9"), "--deconvstrength.*is not from 0 to 99"),
+        (("deconv", "t.star", "--highpassnyquist=5"), "--highpassnyquist.*is not from 0 to 1"),
         (("predict", "t.star", "m.keras", "--batch_size=0"), "--batch_size"),
         (("predict", "t.star", "m.keras", "--cube_size=-8"), "--cube_size"),
         (("extract", "t.star", "--seed=-1"), "--seed"),
@@ -385,7 +387,6 @@ def options() -> Iterator[Case]:
         yield Case(" ".join(arguments), arguments, named, status=2)
     for arguments, named in (
         (("deconv", "t.star", "--voltage=0"), "voltage: 0 kV"),
-        (("deconv", "t.star", "--deconvstrength=1e9"), "deconvstrength: 1e"),
         (("deconv", "t.star", "--tomo_idx=9"), "t.star: it has no rlnIndex 9"),
         (("deconv", "t.star", "--tomo_idx=one"), "tomo_idx"),
         (("deconv", "absent/t.star"), "absent/t.star: the STAR file does not exist"),

@@ -35,17 +35,21 @@ CHANGES = {
 }
 
 
+def state_of(epochs, **changes):
+    return {"progress": {**PROGRESS, **changes}, "run": {"epochs": epochs}}
+
+
 @pytest.mark.parametrize("name", CHANGES)
 def test_a_state_whose_numbers_do_not_fit_is_one_line(name):
-    stored = {} if CHANGES[name] is None else {"progress": {**PROGRESS, **CHANGES[name]}}
+    stored = {} if CHANGES[name] is None else state_of(2, **CHANGES[name])
     with pytest.raises(EngineError, match=r"s\.keras: it is not the state of a training"):
-        read_state(stored, 2, "s.keras")
+        read_state(stored, "s.keras")
 
 
 def test_a_state_that_fits_is_read():
-    state = read_state({"progress": PROGRESS}, 2, "s.keras")
+    state = read_state(state_of(2), "s.keras")
     assert (state.iteration, state.epoch, state.history[0].loss) == (1, 1, 0.5)
-    assert read_state({"progress": {**PROGRESS, "iteration": 2, "epoch": 0}}, 1, "s.keras").iteration == 2
+    assert read_state(state_of(1, iteration=2, epoch=0), "s.keras").iteration == 2
 
 
 def with_metadata(path, change):

@@ -247,6 +247,20 @@ def test_a_run_learns_from_and_corrects_the_tomograms_as_they_are(project, run):
     assert not read_metadata("plain/model_iter01.keras").ctf_aware
 
 
+def test_what_the_training_was_told_of_the_ctf_holds_for_its_model(project, run):
+    status, log = run("refine", "tomograms.star", *RUN, "--ctf_state=phase-flipped")
+    model = "results/model_iter01.keras"
+    assert status == 0 and read_metadata(model).ctf_state == "phase-flipped", log
+    small = ("predict", "tomograms.star", model, "--tomo_idx=1", "--calibrate=False")
+    status, log = run(*small)
+    assert status == 0 and "taken as phase-flipped" in log and "nothing says otherwise" not in log, log
+    report = json.loads(Path("corrected_tomos/t0_corrected_report.json").read_text())
+    assert report["ctf"] == "phase-flipped" and "but the training of the model" not in log
+    status, log = run(*small, "--ctf_state=raw", "--report=False")
+    words = "it is raw, not CTF-corrected, but the training of the model was told that its tomograms are phase-flipped"
+    assert status == 0 and f"tomo/t0.mrc: {words} (ctf_state)." in log and "taken as raw" in log, log
+
+
 def test_missing_defocus_and_corrected_tomograms_are_refused(project, run):
     assert run("prepare_star", "tomo", "--output_star=none.star")[0] == 0
     cases = [

@@ -1,5 +1,8 @@
 """The table of a training's epochs comes back as it was written."""
 
+import pytest
+
+from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.losses import read_losses, write_losses
 from isonet_scipion.engine.measure.history import EpochRecord
 
@@ -18,3 +21,12 @@ def test_columns_of_other_versions_are_passed_over(tmp_path):
     text = (tmp_path / "losses.csv").read_text()
     (tmp_path / "losses.csv").write_text(text.replace("withheld_", "wedge_"))
     assert [record.withheld_correlation for record in read_losses(tmp_path / "losses.csv")] == [None, None]
+
+
+@pytest.mark.parametrize("row", ["1,1,x,0.2", "1,1", "one,1,0.1,0.2,0.0,3.5"])
+def test_what_is_no_such_table_is_told(tmp_path, row):
+    write_losses(tmp_path / "losses.csv", [])
+    with open(tmp_path / "losses.csv", "a") as file:
+        file.write(row + "\n")
+    with pytest.raises(EngineError, match=r"losses\.csv: it is no table of a training's epochs"):
+        read_losses(tmp_path / "losses.csv")

@@ -8,7 +8,22 @@ from isonet_scipion.engine.io.model_metadata import ModelMetadata
 from isonet_scipion.engine.settings.network import NetworkSettings
 
 KNOWN = ModelMetadata(
-    NetworkSettings(filter_base=4), 10.0, -60.0, 54.0, False, True, 48, 3, True, True, 48, True, 300.0, 2.7, True
+    NetworkSettings(filter_base=4),
+    10.0,
+    -60.0,
+    54.0,
+    False,
+    True,
+    48,
+    3,
+    True,
+    True,
+    48,
+    True,
+    300.0,
+    2.7,
+    True,
+    "phase-flipped",
 )
 WRONG = {
     "voxel_size": ("x", 0, -10.0, float("nan"), float("inf"), 10**400, True, [10.0]),
@@ -25,6 +40,7 @@ WRONG = {
     "voltage": ("x", 0, float("nan"), -300.0, 10**7),
     "cs": ("x", -2.7, float("nan"), 1e9),
     "simulated": (1,),
+    "ctf_state": ("corrected", "x", 1),
     "filter_base": (0, "4", 4.0),
     "kernel": ("abc", (3, 3), (3, 3, "3")),
     "drop_out": (1.5, float("nan")),

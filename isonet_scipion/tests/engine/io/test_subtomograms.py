@@ -1,5 +1,7 @@
 """Subtomograms of a table."""
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -46,3 +48,27 @@ def test_an_impossible_tilt_range_is_told_with_its_place(tmp_path):
 def test_what_is_no_cube_of_one_size_is_refused(tmp_path, shapes, why):
     with pytest.raises(EngineError, match=why):
         read_subtomograms(table_of(tmp_path, *shapes), Normalisation.PERCENTILES, (None, None))
+
+
+def test_voxels_that_the_table_was_not_written_for_are_refused(tmp_path):
+    table = table_of(tmp_path, (8, 8, 8), (8, 8, 8))
+    for row, subtomogram in zip(table.rows, read_subtomograms(table, Normalisation.MOMENTS, (None, None))):
+        table.set(row, "isonetVoxels", subtomogram.fingerprint)
+    assert len(read_subtomograms(table, Normalisation.MOMENTS, (None, None))) == 2
+    shutil.copy(tmp_path / "s0.mrc", tmp_path / "s1.mrc")
+    with pytest.raises(EngineError, match=r"s1\.mrc: it has other voxels than when .*t\.star was written"):
+        read_subtomograms(table, Normalisation.MOMENTS, (None, None))
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 8), (10, 10, 10)])
+@pytest.mark.parametrize("linked", [False, True])
+def test_one_that_is_replaced_after_it_was_read_is_refused(tmp_path, shape, linked):
+    table = table_of(tmp_path, (8, 8, 8))
+    if linked:  # as Scipion names what it imports
+        (tmp_path / "s0.mrc").rename(tmp_path / "data.mrc")
+        (tmp_path / "s0.mrc").symlink_to(tmp_path / "data.mrc")
+    (subtomogram,) = read_subtomograms(table, Normalisation.MOMENTS, (None, None))
+    assert subtomogram.normalised().shape == (8, 8, 8)
+    write_volume((tmp_path / "s0.mrc").resolve(), np.ones(shape, np.float32), 10.0)
+    with pytest.raises(EngineError, match=r"s0\.mrc: it was replaced while the training ran"):
+        subtomogram.normalised()

@@ -82,7 +82,7 @@ def test_an_iterative_training_is_of_its_subtomograms(subtomograms, run):
     for values, told in (
         ({"rlnTiltMin": -40, "rlnTiltMax": 45}, "tilt range: -60..60 degrees, now -40..45 degrees"),
         ({"rlnPixelSize": 12}, "voxel size: 10 A, now 12 A"),
-        ({"rlnImageName": names[1]}, "voxels: 4 different (checksum "),
+        ({"rlnImageName": names[1], "isonetVoxels": "None"}, "voxels: 4 different (checksum "),
     ):
         put(subtomograms, values, range(4) if "rlnImageName" not in values else (0,))
         for iterations in (1, 2):

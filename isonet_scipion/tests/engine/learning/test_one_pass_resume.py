@@ -239,3 +239,81 @@ def test_an_interrupted_continuation_is_known_by_its_file_however_that_is_spelle
     shutil.copytree("results", "other", ignore=shutil.ignore_patterns(STATE_FILE))
     status, log = run(*begun, "other/refine_iter02.json", "--result_dir=results")
     assert status == 1 and "it is there already, of another run" in log, log
+
+
+TINY = ("--epochs=2", "--steps_per_epoch=1")
+
+
+def places(folder="results"):
+    return [(int(row["iteration"]), int(row["epoch"])) for row in table(folder)]
+
+
+def test_a_run_goes_on_with_more_and_with_fewer_epochs(project, run, monkeypatch):
+    assert run("refine", "tomograms.star", *RUN, *TINY, "--iterations=1")[0] == 0
+    for iteration, epochs in ((1, 3), (2, 1), (3, 2)):
+        again = (f"--continue_from=results/refine_iter{iteration:02d}.json", f"--iterations={iteration + 1}")
+        status, log = run("refine", "tomograms.star", *again, f"--epochs={epochs}")
+        assert status == 0 and f"Going on with iteration {iteration + 1} after 0 of its epochs" in log, log
+    assert places() == [(1, 1), (1, 2), (2, 1), (2, 2), (2, 3), (3, 1), (4, 1), (4, 2)]
+    # all of them are compared
+    runs = []
+    chosen = Run._chosen
+    monkeypatch.setattr(Run, "_chosen", lambda self: runs.append(self) or chosen(self))
+    assert run("refine", "tomograms.star", *again, "--epochs=2")[0] == 0
+    assert [(record.iteration, record.epoch) for record in runs[0]._ends()] == [(1, 2), (2, 3), (3, 1), (4, 2)]
+
+
+def test_with_fewer_epochs_than_were_made_an_iteration_is_begun_anew(project, run, monkeypatch):
+    assert run("refine", "tomograms.star", *RUN, *TINY, "--epochs=1", "--iterations=1")[0] == 0
+    again = ("refine", "tomograms.star", "--continue_from=results/refine_iter01.json", "--iterations=2")
+    facts = read_facts(Path("results") / STATE_FILE)
+    record = {**facts["progress"]["history"][0], "iteration": 2}
+    history = [*facts["progress"]["history"], record, {**record, "epoch": 2}]
+    cut = {**facts, "run": {**facts["run"], "epochs": 3}}
+    cut["progress"] = {**facts["progress"], "iteration": 2, "epoch": 2, "history": history}
+    with monkeypatch.context() as changed:
+        changed.setattr("isonet_scipion.engine.learning.run.read_facts", lambda path: cut)
+        status, log = run(*again, "--epochs=2")
+    assert status == 0 and "Going on" not in log and places() == [(1, 1), (2, 1), (2, 2)], log
+
+
+def test_losses_of_the_iterations_before_are_kept_without_the_state(project, run):
+    whole = ("refine", "tomograms.star", *RUN, *TINY, "--epochs=1", "--iterations=3")
+    assert run(*whole)[0] == 0
+    before = table("results")
+    (Path("results") / STATE_FILE).unlink()
+    status, log = run(*whole, "--iterations=4")
+    words = "results/model_iter02.keras: it is there already, but no training_state.keras to go on with. Give the last"
+    assert status == 1 and words in log, log
+    again = ("refine", "tomograms.star", "--continue_from=results/refine_iter03.json")
+    status, log = run(*again, "--iterations=3")
+    assert status == 1 and "iterations: 3 are finished already" in log and table("results") == before, log
+    for iterations in (4, 5):  # the second goes on with the state of the first
+        assert run(*again, f"--iterations={iterations}")[0] == 0
+        assert table("results")[:3] == before and places() == [(one, 1) for one in range(1, iterations + 1)]
+    # in another folder they are another run's
+    assert run(*again, "--iterations=4", "--result_dir=other")[0] == 0
+    assert places("other") == [(4, 1)]
+
+
+def test_what_continue_from_does_not_go_with_is_told(project, run, tmp_path):
+    assert run("refine", "tomograms.star", *RUN, *TINY, "--epochs=1", "--iterations=1")[0] == 0
+    again = ("--continue_from=results/refine_iter01.json", "--iterations=2", "--result_dir=other")
+    status, log = run("refine", "tomograms.star", *again, "--pretrained_model=builtin")
+    assert status == 1 and "pretrained_model: continue_from goes on from its own run's model" in log, log
+    assert run("extract", "tomograms.star", "--cube_size=8", "--crop_size=16")[0] == 0
+    status, log = run("refine", "subtomo.star", *again)
+    words = "continue_from: one-pass trains on a table of tomograms, but subtomo.star is one of subtomograms"
+    assert status == 1 and words in log and "or leave out continue_from." in log, log
+    assert not Path("other").exists()
+    coarse = read_star("tomograms.star")
+    coarse.set(coarse.rows[0], "rlnPixelSize", 17.0)
+    for label in [label for label in coarse.labels if "Half" in label]:
+        del coarse.rows[0][label]
+        coarse.labels.remove(label)
+    write_volume("coarse.mrc", np.random.default_rng(5).normal(size=(32, 40, 40)).astype(np.float32), 17.0)
+    coarse.set(coarse.rows[0], "rlnMicrographName", "coarse.mrc")
+    write_star("coarse.star", coarse)
+    status, log = run("refine", "coarse.star", *again)
+    words = "results/model_iter01.keras: it was trained on or with 10 A per voxel (here 17), which this training has"
+    assert status == 0 and words in log, log

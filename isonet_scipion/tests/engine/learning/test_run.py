@@ -184,6 +184,22 @@ def test_what_is_withheld_is_in_no_pair_and_no_estimate(subtomograms, run, monke
         assert np.abs(withheld_part(target, ranges[tilt])).max() < 1e-4 * np.abs(target).max()
 
 
+@pytest.mark.parametrize("size", [24, 20])
+def test_subtomograms_that_are_replaced_end_the_training(subtomograms, run, monkeypatch, size):
+    start = iterative.Iterative.start_iteration
+
+    def replaced(self, state, level, before):
+        if state.iteration == 2:
+            write_volume("subtomo/s1.mrc", np.ones((size,) * 3, np.float32), 10.0)
+        return start(self, state, level, before)
+
+    monkeypatch.setattr(iterative.Iterative, "start_iteration", replaced)
+    few = ("--epochs=1", "--steps_per_epoch=1")
+    status, log = run("refine", "subtomo.star", *SMALL, *few)
+    assert status == 1 and "subtomo/s1.mrc: it was replaced while the training ran" in log, log
+    assert "Traceback" not in log and not Path("results/model_iter02.keras").exists()
+
+
 def test_released_model_is_a_start(subtomograms, run, reference):
     settings = ("--filter_base=8", "--iterations=1", "--epochs=1", "--steps_per_epoch=1", "--batch_size=2")
     model = reference / "model_fb8.h5"

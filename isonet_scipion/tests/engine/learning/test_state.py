@@ -16,7 +16,7 @@ def record(iteration, epoch):
 
 
 def stored(state):
-    return {"progress": dataclasses.asdict(state)}
+    return {"progress": dataclasses.asdict(state), "run": {"epochs": EPOCHS}}
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ def stored(state):
 )
 def test_what_a_run_wrote_is_read(iteration, epoch, finished):
     state = RunState(iteration, epoch, 6, [record(*place) for place in finished])
-    assert read_state(stored(state), EPOCHS, "state") == state
+    assert read_state(stored(state), "state") == state
 
 
 @pytest.mark.parametrize(
@@ -44,10 +44,16 @@ def test_what_a_run_wrote_is_read(iteration, epoch, finished):
 )
 def test_numbers_that_do_not_follow_or_are_of_another_kind_are_refused(wrong):
     with pytest.raises(EngineError, match=r"^folder/state.*: it is not the state of a training"):
-        read_state(stored(wrong), EPOCHS, "folder/state")
+        read_state(stored(wrong), "folder/state")
 
 
 def test_what_has_no_progress_is_refused():
     for other in ({}, {"progress": None}, {"progress": {"history": None}}, {"progress": {"history": [{"a": 1}]}}):
         with pytest.raises(EngineError, match="it is not the state of a training"):
-            read_state(other, EPOCHS, "state")
+            read_state({**other, "run": {"epochs": EPOCHS}}, "state")
+
+
+@pytest.mark.parametrize("run", [None, {}, {"epochs": "2"}, {"epochs": None}])
+def test_what_does_not_tell_its_epochs_is_refused(run):
+    with pytest.raises(EngineError, match="it is not the state of a training"):
+        read_state({**stored(RunState()), "run": run}, "state")

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from isonet_scipion.engine.io.mrc import open_volume
+from isonet_scipion.engine.io.mrc import open_volume, write_volume
 from isonet_scipion.engine.io.star import read_star, write_star
 from isonet_scipion.tests.engine.conftest import make_tomogram
 
@@ -84,3 +84,45 @@ def test_deconvolved_and_other_tomograms_are_not_mixed(run, tmp_path):
     write_star("tomograms.star", table)
     status, log = run(*small)
     assert status == 0 and "only some" not in log, log
+
+
+SMALL = ("--cube_size=8", "--crop_size=12", "--seed=1")
+
+
+def test_an_interrupted_extract_leaves_no_table_of_what_it_has_replaced(project, run, monkeypatch):
+    assert run("extract", "tomograms.star", *SMALL)[0] == 0
+    cubes, table = sorted(Path("subtomo").iterdir()), Path("subtomo.star").read_text()
+    made = []
+
+    def killed(path, *arguments, **more):
+        if len(made) == 2:
+            raise KeyboardInterrupt
+        made.append(path)
+        write_volume(path, *arguments, **more)
+
+    monkeypatch.setattr("isonet_scipion.engine.stages.extract.write_volume", killed)
+    # what is refused before any is replaced keeps it
+    assert run("extract", "tomograms.star", "--cube_size=8", "--crop_size=400")[0] == 1
+    assert Path("subtomo.star").read_text() == table
+    run("extract", "tomograms.star", *SMALL)
+    assert made and not Path("subtomo.star").exists() and sorted(Path("subtomo").iterdir()) == cubes
+    monkeypatch.undo()
+    monkeypatch.chdir(project)
+    assert run("extract", "tomograms.star", *SMALL)[0] == 0 and Path("subtomo.star").read_text() == table
+
+
+def test_a_copy_of_a_table_does_not_go_with_what_was_extracted_since(project, run):
+    assert run("extract", "tomograms.star", *SMALL)[0] == 0
+    Path("before.star").write_text(Path("subtomo.star").read_text())
+    assert run("extract", "tomograms.star", "--cube_size=8", "--crop_size=12", "--seed=2")[0] == 0
+    train = ("--iterations=1", "--epochs=1", "--steps_per_epoch=1", "--unet_depth=1", "--filter_base=2")
+    status, log = run("refine", "before.star", *train)
+    assert status == 1 and "it has other voxels than when before.star was written: it was replaced since" in log, log
+    assert not Path("results").exists()
+
+
+@pytest.mark.parametrize("option", ["coordinates_unit=pixels", "coordinates_pixel_size=2.5"])
+def test_an_option_of_coordinates_that_are_not_given_is_told(project, run, option):
+    status, log = run("extract", "tomograms.star", *SMALL, f"--{option}")
+    assert status == 0 and f"{option.partition('=')[0]} has no effect without coordinates_star." in log, log
+    assert "no effect" not in run("extract", "tomograms.star", *SMALL)[1]

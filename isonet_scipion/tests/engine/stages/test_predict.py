@@ -419,3 +419,10 @@ def test_what_only_some_of_the_tomograms_have_is_told_before_the_work(project, r
         status, log = run("predict", "own.star", "m.keras", "--gpuID=-1", *options)
         assert status == 1 and "b_corrected.mrc: it is there already" in log, log
         assert tuple(line for line in (kinds, masks) if line in log) == told, log
+
+
+def test_a_state_of_the_ctf_is_of_no_use_to_another_model(project, run):
+    # of an absent tomogram, so that it ends before the work
+    for command in ("predict", "report"):
+        status, log = run(command, "tomograms.star", "m.keras", "--ctf_state=raw", "--tomo_idx=9")
+        assert status == 1 and "ctf_state has no effect without a CTF-aware model." in log, (command, log)

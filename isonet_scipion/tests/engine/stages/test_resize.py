@@ -9,6 +9,7 @@ from isonet_scipion.engine.io.ome_zarr import write_store
 from isonet_scipion.engine.io.star import Star, read_star, write_star
 from isonet_scipion.engine.io.tomogram_table import HALF_LABELS, TomogramTable
 from isonet_scipion.engine.physics.borders import find_border
+from isonet_scipion.engine.stages import resize
 from isonet_scipion.tests.engine.conftest import SHAPE, make_tomogram
 
 
@@ -171,3 +172,21 @@ def test_columns_of_the_corrected_tomogram_go_with_it_and_options_of_stages_stay
     resized = read_star("tomograms_resized.star")
     assert not corrected.keys() & set(resized.labels)
     assert {label: resized.number(resized.rows[0], label) for label in options} == options
+
+
+def test_an_interrupted_resize_leaves_no_table_of_what_it_has_replaced(with_halves, project, run, monkeypatch):
+    assert run("resize", "tomograms.star", "--apix", 24)[0] == 0
+    rescale, made = resize._rescale, []
+
+    def killed(*how):
+        if made:
+            raise KeyboardInterrupt
+        made.append(how)
+        rescale(*how)
+
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr(resize, "_rescale", killed)
+        assert run("resize", "tomograms.star", "--apix", 30)[0] != 0
+    assert made and not (project / "tomograms_resized.star").exists()
+    assert run("resize", "tomograms.star", "--apix", 30)[0] == 0
+    assert float(read_star("tomograms_resized.star").rows[0]["rlnPixelSize"]) == 30
