@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from pwem.viewers import EmPlotter
 from pyworkflow.viewer import DESKTOP_TKINTER, MessageView
+from tomo.objects import SetOfTomograms
 
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.losses import read_losses, write_losses
@@ -120,6 +121,47 @@ class TestViewers(IsoNetTest):
             output = next(item.getFileName() for item in protocol.tomograms if item.getTsId() == "TS_01")
             np.testing.assert_array_equal(after.get_array(), read(output)[depth // 2])
             self.assertEqual(before.get_clim(), after.get_clim())
+
+    def test_the_eye_shows_the_tomogram_that_was_chosen_though_others_came_before_it(self) -> None:
+        """Outputs are in the order of the inputs, not in that in which they were done."""
+        original = {"inputTomograms": (self.tomograms, "Tomograms")}
+        running = self.prepare(ProtIsoNetDeconv, original, defocus=20000)
+        self.proj.saveProtocol(running)
+        running.makePathsAndClean()
+        first, second = (item.clone() for item in self.deconv.tomograms)
+        running._append(second)
+        viewer = self.viewerOf(running)
+        running._append(first)
+        self.assertEqual(viewer.getParam("tomogram").choices, [second.getTsId()])
+        self.assertEqual(viewer._names(), [first.getTsId(), second.getTsId()])
+        with mock.patch.object(type(viewer), "_compare") as compare:
+            viewer._getVisualizeDict()["compare"]("compare")
+        compare.assert_called_once_with(second.getTsId())
+
+    def test_eyes_say_that_the_tomogram_before_is_gone(self) -> None:
+        other = SetOfTomograms.create(self.tomograms._getPath(), prefix="other")
+        other.copyInfo(self.tomograms.Tomograms)
+        other.append(next(item.clone() for item in self.tomograms.Tomograms if item.getTsId() == "TS_01"))
+        other.write()
+        self.tomograms._defineOutputs(other=other)
+        for protocol, eye in ((self.deconv, "compare"), (self.predict, "compare"), (self.extract, "places")):
+            for output in (None, "other"):
+                changed = self.proj.getProtocol(protocol.getObjId())
+                changed.inputTomograms.set(None if output is None else self.tomograms)
+                changed.inputTomograms.setExtended(output or "")
+                (message,) = self.show(changed, eye)
+                self.assertIn("TS_02: the tomogram before is no longer in the input", message.getMessage())
+
+    def test_eyes_say_that_the_output_is_gone(self) -> None:
+        """As where it was deleted, or the protocol restarted, while the window is open."""
+        for protocol, eye in ((self.mask, "outline"), (self.extract, "montage"), (self.predict, "picture")):
+            viewer = self.viewerOf(protocol)
+            with mock.patch.object(type(viewer), "_output", return_value=None):
+                (message,) = viewer._getVisualizeDict()[eye](eye)
+            self.assertIn("TS_02: it is no longer in the output", message.getMessage())
+        with mock.patch.object(ProtIsoNetExtract, "CENTRES", "deleted"):
+            (message,) = self.show(self.extract, "places")
+        self.assertIn("positions was deleted", message.getMessage())
 
     def test_masks_are_outlined_on_their_tomograms(self) -> None:
         figure = self.plot(self.mask, "outline", tomogram=1)
