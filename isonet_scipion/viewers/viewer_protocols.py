@@ -19,6 +19,7 @@ from tomo.objects import SubTomogram, Tomogram, TomoMask
 from isonet_scipion.engine.conventions import REPORT_PAGE
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.protocols import ProtIsoNetDeconv, ProtIsoNetExtract, ProtIsoNetMask, ProtIsoNetPredict
+from isonet_scipion.protocols.linked_inputs import hasEnded
 from isonet_scipion.viewers.pictures import showSlice
 from isonet_scipion.viewers.previews import (
     Preview,
@@ -31,7 +32,7 @@ from isonet_scipion.viewers.previews import (
 
 if TYPE_CHECKING:
     from pwem.objects import EMSet
-    from pyworkflow.protocol import Form
+    from pyworkflow.protocol import Form, Protocol
 
 NONE_YET = "none yet"
 # of an item, as where the protocol was restarted meanwhile
@@ -139,7 +140,10 @@ class StageViewer(ProtocolViewer):
         return []
 
     def _noOutput(self) -> View:
-        return self.infoMessage("There was no output yet when this window was opened: open it again.", "No output")
+        why = "There was no output yet when this window was opened: open it again."
+        if self._output() is None and hasEnded(self.protocol):
+            why = "The run has ended without output: its log says why."
+        return self.infoMessage(why, "No output")
 
     def _item(self, tsId: str) -> Tomogram | TomoMask:
         item = itemOf(self._output(), tsId)
@@ -294,10 +298,19 @@ class IsoNetPredictViewer(StageViewer):
     def _confidence(self, tsId: str) -> View:
         preview = slicesPreview(self._item(tsId), self.getProject())
         if preview.confidence is None:
-            raise EngineError(
-                tsId, "it has no confidence volume", "Run the protocol with *Confidence volumes?* set to Yes."
-            )
+            raise self._withoutConfidence(tsId)
         return plotPreview(preview, f"Confidence of {tsId}", SQUARE)
+
+    def _withoutConfidence(self, tsId: str) -> EngineError:
+        """Why a corrected tomogram has no confidence volume."""
+        if not self.protocol._used("confidence"):
+            remedy = "Run the protocol with *Confidence volumes?* set to Yes."
+            return EngineError(tsId, "it has no confidence volume", remedy)
+        if itemOf(getattr(self.protocol, self.protocol.CONFIDENCE, None), tsId) is None:
+            return EngineError(
+                tsId, "it is too small for a confidence volume", "Its report says how good the whole is."
+            )
+        return EngineError(tsId, "the file of its confidence volume is missing", "*Restart* makes it again.")
 
     def _picture(self, tsId: str) -> View:
         stem = os.path.splitext(self._item(tsId).getFileName())[0]
@@ -307,7 +320,7 @@ class IsoNetPredictViewer(StageViewer):
         return plotImage(path, f"Report of {tsId}")
 
     def _page(self, tsId: str) -> View:
-        return reportPage(self.protocol._getExtraPath())
+        return reportPage(self.protocol, self.protocol._getExtraPath())
 
 
 def plotImage(path: str, title: str) -> EmPlotter:
@@ -320,8 +333,8 @@ def plotImage(path: str, title: str) -> EmPlotter:
     return plotter
 
 
-def reportPage(folder: str) -> PageView:
-    """The report's page in a run's folder.
+def reportPage(protocol: Protocol, folder: str) -> PageView:
+    """The report's page in the folder of a protocol's run.
 
     Raises
     ------
@@ -330,5 +343,12 @@ def reportPage(folder: str) -> PageView:
     """
     path = os.path.join(folder, REPORT_PAGE)
     if not os.path.exists(path):
-        raise EngineError(path, "the run has no report yet", "It is written at the run's end.")
+        raise notWritten(protocol, path, "the run has no report yet", "It is written at the run's end.")
     return PageView(path)
+
+
+def notWritten(protocol: Protocol, what: str, why: str, remedy: str) -> EngineError:
+    """That a run has not written something yet; where it has ended, that it did not write it at all."""
+    if hasEnded(protocol):
+        return EngineError(what, "the run has ended without it, or it was deleted", "The run's log says how it ended.")
+    return EngineError(what, why, remedy)

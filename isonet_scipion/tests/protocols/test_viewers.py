@@ -12,6 +12,7 @@ import pyworkflow
 from matplotlib.figure import Figure
 from PIL import Image
 from pwem.viewers import EmPlotter
+from pyworkflow.protocol import STATUS_FAILED, STATUS_RUNNING
 from pyworkflow.viewer import DESKTOP_TKINTER, MessageView
 from tomo.objects import SetOfTomograms
 
@@ -162,6 +163,41 @@ class TestViewers(IsoNetTest):
         with mock.patch.object(ProtIsoNetExtract, "CENTRES", "deleted"):
             (message,) = self.show(self.extract, "places")
         self.assertIn("positions was deleted", message.getMessage())
+
+    def test_of_a_run_that_has_ended_nothing_is_to_be_waited_for(self) -> None:
+        original = {"inputTomograms": (self.tomograms, "Tomograms")}
+        for protocolClass, eyes in (
+            (ProtIsoNetOnePass, ("losses", "settings", "page")),
+            (ProtIsoNetPredict, ("compare", "openSet")),
+        ):
+            protocol = self.prepare(protocolClass, original)
+            self.proj.saveProtocol(protocol)
+            for status, word in ((STATUS_RUNNING, "again|end"), (STATUS_FAILED, "has ended without")):
+                protocol.setStatus(status)
+                for eye in eyes:
+                    (message,) = self.show(protocol, eye)
+                    self.assertRegex(message.getMessage(), word)
+                    self.assertEqual("has ended" in message.getMessage(), status == STATUS_FAILED)
+        imported = self.newProtocol(ProtIsoNetImportModel)
+        imported.setStatus(STATUS_FAILED)
+        (message,) = IsoNetModelViewer(project=self.proj)._visualize(imported)
+        self.assertIn("ended without a model", message.getMessage())
+
+    def test_why_there_is_no_confidence_volume_is_told(self) -> None:
+        (message,) = self.show(self.predict, "confidenceSlices")
+        self.assertIn("Run the protocol with *Confidence volumes?* set to Yes", message.getMessage())
+        # as of a run with it, in which the first tomogram was too small and the second's file is lost
+        with mock.patch.object(self.predict, "_used", lambda name: name == "confidence"), mock.patch.object(
+            ProtIsoNetPredict, "CONFIDENCE", "confidenceOfOne"
+        ):
+            self.predict.confidenceOfOne = [item.clone() for item in self.predict.tomograms][1:]
+            self.addCleanup(delattr, self.predict, "confidenceOfOne")
+            for number, why in (
+                (0, "TS_02: it is too small"),
+                (1, "TS_01: the file of its confidence volume is missing"),
+            ):
+                (message,) = self.show(self.predict, "confidenceSlices", number)
+                self.assertIn(why, message.getMessage())
 
     def test_masks_are_outlined_on_their_tomograms(self) -> None:
         figure = self.plot(self.mask, "outline", tomogram=1)
