@@ -79,7 +79,12 @@ def sizeOf(path: str) -> tuple[int, int, int]:
         x, y, z, number = ImageHandler().getDimensions(path)
         return int(x), int(y), int(max(z, number))
     except Exception as error:  # whatever readers raise
-        raise EngineError(path, f"Scipion can't read it as a volume ({error})", "Make or copy it again.") from error
+        raise unreadable(path, error) from error
+
+
+def unreadable(path: str, error: Exception) -> EngineError:
+    """What a reader of Scipion's raised, about a file."""
+    return EngineError(path, f"Scipion can't read it as a volume ({error})", "Make or copy it again.")
 
 
 def fileDigest(path: str) -> str:
@@ -159,11 +164,17 @@ def halvesError(tomogram: Tomogram) -> str | None:
 
 
 def asMrc(path: str, target: str, samplingRate: float) -> str:
-    """The path of this volume as MRC: itself if it is one, else `target`, converted and with its voxel size (A)."""
+    """The path of this volume as MRC: itself if it is one, else `target`, converted and with its voxel size (A).
+
+    Raises
+    ------
+    EngineError
+        If it is to be converted, but is missing or can't be read.
+    """
     if isMrc(path):
         return plainPath(path)
     if not os.path.exists(target):
-        _convert(path, target, samplingRate)
+        _convert(path, path, target, samplingRate)
     return target
 
 
@@ -173,16 +184,23 @@ def maskAsMrc(tsId: str, path: str | None, folder: str, samplingRate: float) -> 
 
 
 def linkSubtomogram(subtomogram: SubTomogram, target: str, samplingRate: float) -> None:
-    """Give a subtomogram the MRC file `target`: a link, or a converted copy if it is in a stack or another format."""
+    """Give a subtomogram the MRC file `target`: a link, or a converted copy if it is in a stack or another format.
+
+    Raises
+    ------
+    EngineError
+        If its own file is missing or can't be read.
+    """
     index, path = subtomogram.getLocation()
     plain = plainPath(path)
+    require_file(plain, "subtomogram")
     isSingle = index in (0, None) or (index == 1 and ImageHandler().getDimensions(path)[3] == 1)
     if isSingle and (path.endswith(":mrc") or plain.lower().endswith(SUBTOMOGRAM_SUFFIXES)):
         if os.path.lexists(target):
             os.remove(target)
         os.symlink(os.path.relpath(plain, os.path.dirname(target)), target)
     else:
-        _convert((index, path), target, samplingRate)
+        _convert((index, path), plain, target, samplingRate)
 
 
 def placeFile(source: str, target: str, copy: bool = False) -> None:
@@ -204,9 +222,15 @@ def placeFile(source: str, target: str, copy: bool = False) -> None:
         os.symlink(os.path.relpath(source, folder) if isWithin else source, target)
 
 
-def _convert(location: object, target: str, samplingRate: float) -> None:
+def _convert(location: object, path: str, target: str, samplingRate: float) -> None:
+    """Convert the volume at a location, which is in the file `path`; EngineErrors name that file."""
+    refuseStore(path)
+    require_file(path, "volume")
     partial = f"{os.path.splitext(target)[0]}_partial.mrc"
-    ImageHandler().convert(location, partial)
+    try:
+        ImageHandler().convert(location, partial)
+    except Exception as error:  # whatever readers raise
+        raise unreadable(path, error) from error
     with mrcfile.open(partial, "r+", permissive=True) as mrc:
         mrc.set_volume()
         mrc.voxel_size = samplingRate

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from pyworkflow.object import Float, Integer
 from pyworkflow.protocol.params import (
@@ -109,6 +109,16 @@ def isFilledIn(protocol: Protocol) -> bool:
 
 
 OPTIONAL_NUMBERS = {int: OptionalIntParam, float: OptionalFloatParam}
+
+
+def valueErrors(protocol: Protocol, names: Iterable[str]) -> list[str]:
+    """Which of these fields, where the form shows them, hold no legal value, in the words of Scipion's `validate`."""
+    errors = []
+    for name in names:
+        param = protocol.getParam(name)
+        if param is not None and protocol.evalParamCondition(name):
+            errors += [f"*{param.label.get()}* {error}" for error in param.validate(getattr(protocol, name).get())]
+    return errors
 
 
 def paramName(option: str) -> str:

@@ -30,9 +30,14 @@ def absentErrors(protocol: Protocol) -> list[str]:
 
 def _pending(source: Protocol, output: str) -> str:
     what = f"'{output}' of *{source.getRunName()}*"
-    if isinstance(source, Protocol) and (source.isFinished() or source.isFailed() or source.isAborted()):
+    if isinstance(source, Protocol) and hasEnded(source):
         return f"{what}, which is linked, was not made, and that protocol has ended. Run it again, or unlink it."
     return f"{what}, which is linked, is not there yet. Wait for it (*Schedule* does), or unlink it."
+
+
+def hasEnded(protocol: Protocol) -> bool:
+    """Whether a protocol was run and runs no more, so that nothing further is to come."""
+    return bool(protocol.isFinished() or protocol.isFailed() or protocol.isAborted())
 
 
 def growingErrors(protocol: Protocol) -> list[str]:

@@ -73,8 +73,13 @@ def subtomogramErrors(protocol: Protocol, cubeSize: int) -> list[str]:
     except EngineError as error:
         return [*errors, str(error)]
     except ValueError as error:
-        return [*errors, f"*Noise levels*, *Kernel* and the like are lists such as 0.05,0.1 or 11,16 ({error})."]
+        return [*errors, listError(error)]
     return errors + _noiseErrors(levels, starts)
+
+
+def listError(error: ValueError) -> str:
+    """What is wrong with a list of numbers."""
+    return f"*Noise levels*, *Kernel* and the like are lists such as 0.05,0.1 or 11,16 ({error})."
 
 
 def _noiseErrors(levels: list[float], starts: list[int]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pwem.viewers import EmPlotter
+from pyworkflow.protocol import Protocol
 from pyworkflow.viewer import DESKTOP_TKINTER, View, Viewer
 
 from isonet_scipion.engine.errors import EngineError
@@ -13,6 +14,7 @@ from isonet_scipion.engine.network.model_file import read_metadata
 from isonet_scipion.engine.reporting.loss_figure import plot_losses
 from isonet_scipion.objects import IsoNetModel
 from isonet_scipion.protocols import ProtIsoNetImportModel
+from isonet_scipion.protocols.linked_inputs import hasEnded
 
 if TYPE_CHECKING:
     from isonet_scipion.engine.measure.history import EpochRecord
@@ -53,7 +55,9 @@ class IsoNetModelViewer(Viewer):
     def _visualize(self, obj: IsoNetModel | ProtIsoNetImportModel, **kwargs: object) -> list[View]:
         model = obj if isinstance(obj, IsoNetModel) else getattr(obj, "model", None)
         if model is None:
-            return [self.infoMessage("There is no model yet.", "No model")]
+            ended = isinstance(obj, Protocol) and hasEnded(obj)
+            why = "The run has ended without a model: its log says why." if ended else "There is no model yet."
+            return [self.infoMessage(why, "No model")]
         history = read_losses(model.getHistoryFile() or "")
         plots: list[View] = [plotLosses(history)] if history else []
         return [*plots, self.infoMessage("\n".join(modelFacts(model)), "Model")]

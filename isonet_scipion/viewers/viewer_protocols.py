@@ -19,6 +19,7 @@ from tomo.objects import SubTomogram, Tomogram, TomoMask
 from isonet_scipion.engine.conventions import REPORT_PAGE
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.protocols import ProtIsoNetDeconv, ProtIsoNetExtract, ProtIsoNetMask, ProtIsoNetPredict
+from isonet_scipion.protocols.linked_inputs import hasEnded
 from isonet_scipion.viewers.pictures import showSlice
 from isonet_scipion.viewers.previews import (
     Preview,
@@ -31,9 +32,11 @@ from isonet_scipion.viewers.previews import (
 
 if TYPE_CHECKING:
     from pwem.objects import EMSet
-    from pyworkflow.protocol import Form
+    from pyworkflow.protocol import Form, Protocol
 
 NONE_YET = "none yet"
+# of an item, as where the protocol was restarted meanwhile
+GONE, REOPEN = "it is no longer in the output", "Close this window and open it again."
 WIDE, SQUARE = (10, 7), (7, 7)  # inches
 
 
@@ -45,6 +48,11 @@ class PageView(View):
 
     def show(self) -> None:
         webbrowser.open_new_tab(Path(self.path).resolve().as_uri())
+
+
+def itemOf(items: EMSet | None, tsId: str) -> Tomogram | TomoMask | None:
+    """A copy of the item of a set with this tsId; None where there is none."""
+    return next((item.clone() for item in items or () if item.getTsId() == tsId), None)
 
 
 def plotPreview(preview: Preview, title: str, size: tuple[float, float] = WIDE) -> EmPlotter:
@@ -79,8 +87,16 @@ class StageViewer(ProtocolViewer):
 
     def _defineParams(self, form: Form) -> None:
         form.addSection(label="Results")
-        names = self._names() or [NONE_YET]
-        form.addParam("tomogram", EnumParam, choices=names, default=0, label="Tomogram", help="What the eyes show.")
+        # kept, since the choice is a place among them: those of a running protocol change
+        self._choices = self._names()
+        form.addParam(
+            "tomogram",
+            EnumParam,
+            choices=self._choices or [NONE_YET],
+            default=0,
+            label="Tomogram",
+            help="What the eyes show. Of a protocol that runs, those that were done when this window was opened.",
+        )
         self._defineViews(form)
         group = form.addGroup("The whole set")
         output = self._output()
@@ -107,32 +123,40 @@ class StageViewer(ProtocolViewer):
         return {**dict.fromkeys(self._views(), self._show), "openSet": self._openSet}
 
     def _show(self, param: str) -> list[View]:
-        names = self._names()
-        if not names:
-            return [self.infoMessage("There is no output yet.", "No output")]
+        if not self._choices:
+            return [self._noOutput()]
         try:
-            return [self._views()[param](names[self.tomogram.get()])]
+            return [self._views()[param](self._choices[self.tomogram.get()])]
         except EngineError as error:
             return [self.errorMessage(str(error), "This can't be shown")]
 
     def _openSet(self, param: str) -> list[View]:
         if not self._viewers:
-            return [self.infoMessage("There is no output yet.", "No output")]
+            return [self._noOutput()]
         viewer = self._viewers[self.program.get()]
         viewer(project=self.getProject(), protocol=self.protocol, parent=self.formWindow).visualize(
             self._output(), protocol=self.protocol
         )
         return []
 
+    def _noOutput(self) -> View:
+        why = "There was no output yet when this window was opened: open it again."
+        if self._output() is None and hasEnded(self.protocol):
+            why = "The run has ended without output: its log says why."
+        return self.infoMessage(why, "No output")
+
     def _item(self, tsId: str) -> Tomogram | TomoMask:
-        return self._itemOf(self._output(), tsId)
+        item = itemOf(self._output(), tsId)
+        if item is None:
+            raise EngineError(tsId, GONE, REOPEN)
+        return item
 
     def _input(self, tsId: str) -> Tomogram:
-        return self._itemOf(self.protocol.inputTomograms.get(), tsId)
-
-    @staticmethod
-    def _itemOf(items: EMSet, tsId: str) -> Tomogram | TomoMask:
-        return next(item.clone() for item in items if item.getTsId() == tsId)
+        item = itemOf(self.protocol.inputTomograms.get(), tsId)
+        if item is None:
+            why = "the tomogram before is no longer in the input, or the input's link was removed"
+            raise EngineError(tsId, why, "Link the set that it was made from to see both.")
+        return item
 
     def _compare(self, tsId: str) -> View:
         preview = comparisonPreview(self._input(tsId), self._item(tsId), self.getProject())
@@ -210,17 +234,23 @@ class IsoNetExtractViewer(StageViewer):
         return {"montage": self._montage, "places": self._places}
 
     def _montage(self, tsId: str) -> View:
-        own = subtomogramsById(self._output())[tsId]
+        output = self._output()
+        own = [] if output is None else subtomogramsById(output).get(tsId)
+        if not own:
+            raise EngineError(tsId, GONE, REOPEN)
         return plotPreview(montagePreview(own, self.getProject()), f"Subtomograms of {tsId}", SQUARE)
 
     def _places(self, tsId: str) -> View:
         preview = slicesPreview(self._input(tsId), self.getProject())
+        coordinates = getattr(self.protocol, self.protocol.CENTRES, None)
+        if coordinates is None:
+            raise EngineError(tsId, "the output with its positions was deleted", "Run the protocol again.")
         plotter = EmPlotter(windowTitle=f"Positions in {tsId}", figsize=SQUARE)
         axes = plotter.getFigure().subplots()
         showSlice(axes, preview.voxels[len(preview.voxels) // 2], preview.voxelSize, f"{tsId}, central slice")
         centres = [
             coordinate.getPosition(BOTTOM_LEFT_CORNER)[:2]
-            for coordinate in self.protocol.coordinates.iterCoordinates()
+            for coordinate in coordinates.iterCoordinates()
             if coordinate.getTomoId() == tsId
         ]
         nanometres = [[value * preview.voxelSize / 10 for value in axis] for axis in zip(*centres)]
@@ -268,10 +298,19 @@ class IsoNetPredictViewer(StageViewer):
     def _confidence(self, tsId: str) -> View:
         preview = slicesPreview(self._item(tsId), self.getProject())
         if preview.confidence is None:
-            raise EngineError(
-                tsId, "it has no confidence volume", "Run the protocol with *Confidence volumes?* set to Yes."
-            )
+            raise self._withoutConfidence(tsId)
         return plotPreview(preview, f"Confidence of {tsId}", SQUARE)
+
+    def _withoutConfidence(self, tsId: str) -> EngineError:
+        """Why a corrected tomogram has no confidence volume."""
+        if not self.protocol._used("confidence"):
+            remedy = "Run the protocol with *Confidence volumes?* set to Yes."
+            return EngineError(tsId, "it has no confidence volume", remedy)
+        if itemOf(getattr(self.protocol, self.protocol.CONFIDENCE, None), tsId) is None:
+            return EngineError(
+                tsId, "it is too small for a confidence volume", "Its report says how good the whole is."
+            )
+        return EngineError(tsId, "the file of its confidence volume is missing", "*Restart* makes it again.")
 
     def _picture(self, tsId: str) -> View:
         stem = os.path.splitext(self._item(tsId).getFileName())[0]
@@ -281,7 +320,7 @@ class IsoNetPredictViewer(StageViewer):
         return plotImage(path, f"Report of {tsId}")
 
     def _page(self, tsId: str) -> View:
-        return reportPage(self.protocol._getExtraPath())
+        return reportPage(self.protocol, self.protocol._getExtraPath())
 
 
 def plotImage(path: str, title: str) -> EmPlotter:
@@ -294,8 +333,8 @@ def plotImage(path: str, title: str) -> EmPlotter:
     return plotter
 
 
-def reportPage(folder: str) -> PageView:
-    """The report's page in a run's folder.
+def reportPage(protocol: Protocol, folder: str) -> PageView:
+    """The report's page in the folder of a protocol's run.
 
     Raises
     ------
@@ -304,5 +343,12 @@ def reportPage(folder: str) -> PageView:
     """
     path = os.path.join(folder, REPORT_PAGE)
     if not os.path.exists(path):
-        raise EngineError(path, "the run has no report yet", "It is written at the run's end.")
+        raise notWritten(protocol, path, "the run has no report yet", "It is written at the run's end.")
     return PageView(path)
+
+
+def notWritten(protocol: Protocol, what: str, why: str, remedy: str) -> EngineError:
+    """That a run has not written something yet; where it has ended, that it did not write it at all."""
+    if hasEnded(protocol):
+        return EngineError(what, "the run has ended without it, or it was deleted", "The run's log says how it ended.")
+    return EngineError(what, why, remedy)

@@ -18,11 +18,12 @@ from isonet_scipion.engine.io.mrc import open_volume
 from isonet_scipion.protocols import ProtIsoNetOnePass, ProtIsoNetRefine
 from isonet_scipion.viewers.pictures import showMontage
 from isonet_scipion.viewers.viewer_model import modelFacts, plotLosses
-from isonet_scipion.viewers.viewer_protocols import reportPage
+from isonet_scipion.viewers.viewer_protocols import notWritten, reportPage
 
 if TYPE_CHECKING:
     from pyworkflow.protocol import Form
 
+LATER = "Look again later."
 ITERATIONS = 6  # shown side by side
 SUBTOMOGRAMS = 3  # one below the other
 ESTIMATE = re.compile(r"(.+)_iter(\d+)\.mrc")
@@ -69,17 +70,17 @@ class IsoNetOnePassViewer(ProtocolViewer):
     def _losses(self) -> View:
         history = read_losses(self.protocol.lossesFile())
         if not history:
-            raise EngineError("losses", "no epoch is finished", "Look again later.")
+            raise notWritten(self.protocol, "losses", "no epoch is finished", LATER)
         return plotLosses(history)
 
     def _settings(self) -> View:
         model = getattr(self.protocol, "model", None)
         if model is None:
-            raise EngineError("model", "the training is not finished", "Look again later.")
+            raise notWritten(self.protocol, "model", "the training is not finished", LATER)
         return self.infoMessage("\n".join(modelFacts(model)), "Model")
 
     def _page(self) -> View:
-        return reportPage(self._folder())
+        return reportPage(self.protocol, self._folder())
 
 
 class IsoNetRefineViewer(IsoNetOnePassViewer):

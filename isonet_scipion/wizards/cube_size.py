@@ -13,9 +13,11 @@ from isonet_scipion.convert.files import fileErrors, requireVolume, sizeOf
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.sampling.training_positions import USUAL_CUBE
 from isonet_scipion.engine.settings.network import NetworkSettings
+from isonet_scipion.engine.settings.option import options
 from isonet_scipion.engine.stages.extract import CROP_MARGIN
 from isonet_scipion.protocols import ProtIsoNetExtract, ProtIsoNetOnePass, ProtIsoNetRefine
-from isonet_scipion.protocols.training_errors import network
+from isonet_scipion.protocols.form import paramName, valueErrors
+from isonet_scipion.protocols.training_errors import listError, network
 
 LARGEST = 128  # voxels; training on larger cubes does not fit into a GPU's memory
 USUAL = 64  # voxels; larger cubes are for the long shadows of large, dense things
@@ -132,10 +134,18 @@ class IsoNetCubeSizeWizard(Wizard):
         if volumes.isEmpty():
             form.showInfo("The input is empty: the sizes depend on its items.")
             return
+        fields = ["cropSize"] if isExtraction else map(paramName, options(NetworkSettings))
+        errors = valueErrors(protocol, fields)
+        if errors:
+            form.showInfo("\n".join(errors))
+            return
         try:
             sizes = sizesForExtraction(protocol) if isExtraction else sizesForTraining(protocol)
         except EngineError as error:
             form.showInfo(str(error))
+            return
+        except ValueError as error:
+            form.showInfo(listError(error))
             return
         if not sizes:
             form.showInfo("No cube size fits: the volumes are too thin for the subtomograms and the network.")

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pyworkflow.wizard import Wizard
 
-from isonet_scipion.engine.conventions import PHASE_FLIPPED
+from isonet_scipion.engine.conventions import CORRECTED, PHASE_FLIPPED
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.physics.borders import find_border
-from isonet_scipion.engine.physics.ctf import CtfParameters
+from isonet_scipion.engine.physics.ctf import CtfParameters, require_plausible_defocus
 from isonet_scipion.engine.physics.radial_filter import Deconvolution, deconvolve
 from isonet_scipion.protocols import ProtIsoNetDeconv
 from isonet_scipion.protocols.ctf_history import ctfStates
@@ -56,12 +56,17 @@ def deconvPreview(protocol: ProtIsoNetDeconv, tomogram: Tomogram) -> DeconvPrevi
     Raises
     ------
     EngineError
-        If the tomogram's defocus is unknown or its file can't be read.
+        If the tomogram's CTF is corrected already, its defocus is unknown or impossible, or its file can't be read.
     """
     tsId = tomogram.getTsId()
+    state = ctfStates(protocol).get(tsId)
+    if state == CORRECTED:
+        remedy = "Select it as it was before, or say what it is by *CTF correction so far*."
+        raise EngineError(tsId, "its CTF is corrected already", remedy)
     defocus = protocol._defociById([tsId])[tsId]
     if defocus is None:
         raise EngineError(tsId, "its defocus is unknown", "Select CTFs or fill in the defocus, then open this again.")
+    require_plausible_defocus(defocus, "*Defocus*", tsId)
     known, usual = protocol._optics(tomogram), CtfParameters()
 
     def chosen(*values: float | None) -> float:
@@ -82,7 +87,7 @@ def deconvPreview(protocol: ProtIsoNetDeconv, tomogram: Tomogram) -> DeconvPrevi
         ctf_parameters,
         highpassnyquist=highpass,
         pad_edges=True,
-        phase_flipped=ctfStates(protocol).get(tsId) == PHASE_FLIPPED,
+        phase_flipped=state == PHASE_FLIPPED,
     )
     return DeconvPreview(part, filter_)
 
@@ -106,6 +111,7 @@ class IsoNetDeconvWizard(Wizard):
             "Raise the strength until membranes and particles stand out, but not so far that halos appear around them. "
             "Raise the falloff until the grain of the noise is gone, but not so far that detail is lost.",
             deconvPreview,
+            ["ctfHistory", "defocus", "highpassNyquist", "voltage", "cs"],
             [
                 Slider("snrFalloff", "SNR falloff (larger: smoother)", 0.0, 3.0, 0.05, _suggested(form.protocol)),
                 Slider("deconvStrength", "Strength (larger: more contrast)", 0.0, 3.0, 0.05, 1.0),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from pyworkflow.wizard import Wizard
 
+from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.imod_model import read_boundary
 from isonet_scipion.engine.physics.borders import find_border
 from isonet_scipion.engine.sampling.boundary import boundary_mask
@@ -56,8 +58,11 @@ def maskPreview(protocol: ProtIsoNetMask, tomogram: Tomogram) -> MaskPreview:
     Raises
     ------
     EngineError
-        If the tomogram or its boundary can't be read.
+        If the tomogram or its boundary can't be read, or the folder of boundaries is missing.
     """
+    folder = protocol.boundaryFolder.get()
+    if folder and not os.path.isdir(folder):
+        raise EngineError(folder, "the *Folder of boundaries* does not exist", "Choose another, or leave it empty.")
     voxels = openTomogram(tomogram.getFileName(), tomogram.getSamplingRate(), protocol.getProject()).data
     place = middle(voxels.shape)
     part = np.asarray(voxels[place], np.float32)
@@ -86,6 +91,7 @@ class IsoNetMaskWizard(Wizard):
             "Lower the percentages until the line encloses the sample and leaves out empty ice, and raise the crop "
             "until no carbon, ice crystals or empty space is left at the top and at the bottom.",
             maskPreview,
+            ["patchSize"],
             [
                 Slider("densityPercentage", "Kept by density (%)", 1, 100, 1, 50),
                 Slider("stdPercentage", "Kept by local contrast (%)", 1, 100, 1, 50),

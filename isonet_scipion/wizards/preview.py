@@ -7,6 +7,8 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from isonet_scipion.protocols.form import valueErrors
+
 if TYPE_CHECKING:
     from pyworkflow.gui.form import FormWindow
     from pyworkflow.protocol import Protocol
@@ -21,6 +23,7 @@ def showPreview(
     title: str,
     hint: str,
     load: Callable[[Protocol, Tomogram], Preview],
+    fields: Sequence[str],
     sliders: Sequence[Slider],
     size: tuple[float, float] = (7, 5.6),
 ) -> None:
@@ -34,8 +37,10 @@ def showPreview(
         Of the window.
     load : callable
         Makes the preview of one tomogram.
+    fields : sequence of str
+        Parameters that it uses, besides the sliders'.
     sliders : sequence of Slider
-        Named as the parameters; their values are for parameters that are empty.
+        Named as the parameters; their values are for parameters that are empty, or hold what is not legal.
     size : (float, float)
         Of the picture, in inches.
     """
@@ -50,9 +55,19 @@ def showPreview(
     if not items:
         form.showInfo("The set of tomograms is empty: there is nothing to show yet.")
         return
-    filled = [(slider, getattr(protocol, slider.name).get()) for slider in sliders]
-    sliders = [slider if value is None else replace(slider, value=value) for slider, value in filled]
+    errors = valueErrors(protocol, fields)
+    if errors:
+        form.showInfo("\n".join(errors))
+        return
+    sliders = [_filled(slider, protocol) for slider in sliders]
     dialog = BrowserDialog(form.root, title, hint, items, sliders, canSelect=True, size=size)
     if dialog.resultYes():
         for name, value in dialog.values().items():
             form.setVar(name, value)
+
+
+def _filled(slider: Slider, protocol: Protocol) -> Slider:
+    """A slider with the form's value, where that is legal."""
+    value = getattr(protocol, slider.name).get()
+    isLegal = value is not None and not valueErrors(protocol, [slider.name])
+    return replace(slider, value=value) if isLegal else slider

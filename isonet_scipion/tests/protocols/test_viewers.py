@@ -12,7 +12,9 @@ import pyworkflow
 from matplotlib.figure import Figure
 from PIL import Image
 from pwem.viewers import EmPlotter
+from pyworkflow.protocol import STATUS_FAILED, STATUS_RUNNING
 from pyworkflow.viewer import DESKTOP_TKINTER, MessageView
+from tomo.objects import SetOfTomograms
 
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.losses import read_losses, write_losses
@@ -120,6 +122,82 @@ class TestViewers(IsoNetTest):
             output = next(item.getFileName() for item in protocol.tomograms if item.getTsId() == "TS_01")
             np.testing.assert_array_equal(after.get_array(), read(output)[depth // 2])
             self.assertEqual(before.get_clim(), after.get_clim())
+
+    def test_the_eye_shows_the_tomogram_that_was_chosen_though_others_came_before_it(self) -> None:
+        """Outputs are in the order of the inputs, not in that in which they were done."""
+        original = {"inputTomograms": (self.tomograms, "Tomograms")}
+        running = self.prepare(ProtIsoNetDeconv, original, defocus=20000)
+        self.proj.saveProtocol(running)
+        running.makePathsAndClean()
+        first, second = (item.clone() for item in self.deconv.tomograms)
+        running._append(second)
+        viewer = self.viewerOf(running)
+        running._append(first)
+        self.assertEqual(viewer.getParam("tomogram").choices, [second.getTsId()])
+        self.assertEqual(viewer._names(), [first.getTsId(), second.getTsId()])
+        with mock.patch.object(type(viewer), "_compare") as compare:
+            viewer._getVisualizeDict()["compare"]("compare")
+        compare.assert_called_once_with(second.getTsId())
+
+    def test_eyes_say_that_the_tomogram_before_is_gone(self) -> None:
+        other = SetOfTomograms.create(self.tomograms._getPath(), prefix="other")
+        other.copyInfo(self.tomograms.Tomograms)
+        other.append(next(item.clone() for item in self.tomograms.Tomograms if item.getTsId() == "TS_01"))
+        other.write()
+        self.tomograms._defineOutputs(other=other)
+        for protocol, eye in ((self.deconv, "compare"), (self.predict, "compare"), (self.extract, "places")):
+            for output in (None, "other"):
+                changed = self.proj.getProtocol(protocol.getObjId())
+                changed.inputTomograms.set(None if output is None else self.tomograms)
+                changed.inputTomograms.setExtended(output or "")
+                (message,) = self.show(changed, eye)
+                self.assertIn("TS_02: the tomogram before is no longer in the input", message.getMessage())
+
+    def test_eyes_say_that_the_output_is_gone(self) -> None:
+        """As where it was deleted, or the protocol restarted, while the window is open."""
+        for protocol, eye in ((self.mask, "outline"), (self.extract, "montage"), (self.predict, "picture")):
+            viewer = self.viewerOf(protocol)
+            with mock.patch.object(type(viewer), "_output", return_value=None):
+                (message,) = viewer._getVisualizeDict()[eye](eye)
+            self.assertIn("TS_02: it is no longer in the output", message.getMessage())
+        with mock.patch.object(ProtIsoNetExtract, "CENTRES", "deleted"):
+            (message,) = self.show(self.extract, "places")
+        self.assertIn("positions was deleted", message.getMessage())
+
+    def test_of_a_run_that_has_ended_nothing_is_to_be_waited_for(self) -> None:
+        original = {"inputTomograms": (self.tomograms, "Tomograms")}
+        for protocolClass, eyes in (
+            (ProtIsoNetOnePass, ("losses", "settings", "page")),
+            (ProtIsoNetPredict, ("compare", "openSet")),
+        ):
+            protocol = self.prepare(protocolClass, original)
+            self.proj.saveProtocol(protocol)
+            for status, word in ((STATUS_RUNNING, "again|end"), (STATUS_FAILED, "has ended without")):
+                protocol.setStatus(status)
+                for eye in eyes:
+                    (message,) = self.show(protocol, eye)
+                    self.assertRegex(message.getMessage(), word)
+                    self.assertEqual("has ended" in message.getMessage(), status == STATUS_FAILED)
+        imported = self.newProtocol(ProtIsoNetImportModel)
+        imported.setStatus(STATUS_FAILED)
+        (message,) = IsoNetModelViewer(project=self.proj)._visualize(imported)
+        self.assertIn("ended without a model", message.getMessage())
+
+    def test_why_there_is_no_confidence_volume_is_told(self) -> None:
+        (message,) = self.show(self.predict, "confidenceSlices")
+        self.assertIn("Run the protocol with *Confidence volumes?* set to Yes", message.getMessage())
+        # as of a run with it, in which the first tomogram was too small and the second's file is lost
+        with mock.patch.object(self.predict, "_used", lambda name: name == "confidence"), mock.patch.object(
+            ProtIsoNetPredict, "CONFIDENCE", "confidenceOfOne"
+        ):
+            self.predict.confidenceOfOne = [item.clone() for item in self.predict.tomograms][1:]
+            self.addCleanup(delattr, self.predict, "confidenceOfOne")
+            for number, why in (
+                (0, "TS_02: it is too small"),
+                (1, "TS_01: the file of its confidence volume is missing"),
+            ):
+                (message,) = self.show(self.predict, "confidenceSlices", number)
+                self.assertIn(why, message.getMessage())
 
     def test_masks_are_outlined_on_their_tomograms(self) -> None:
         figure = self.plot(self.mask, "outline", tomogram=1)

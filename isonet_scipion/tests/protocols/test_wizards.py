@@ -14,6 +14,7 @@ from tomo.objects import SetOfSubTomograms, SetOfTomograms
 
 from isonet_scipion import wizards
 from isonet_scipion.convert.acquisition import Optics
+from isonet_scipion.engine.conventions import CORRECTED
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.physics.ctf import CtfParameters
 from isonet_scipion.engine.physics.radial_filter import Deconvolution, deconvolve
@@ -27,6 +28,7 @@ from isonet_scipion.protocols import (
     ProtIsoNetOnePass,
     ProtIsoNetRefine,
 )
+from isonet_scipion.protocols.ctf_history import CHOICES
 from isonet_scipion.tests.protocols.scene import OPTICS, SHAPES, TILTS, VOXEL_SIZE, IsoNetTest, scene, write
 from isonet_scipion.viewers.previews import subtomogramsById
 from isonet_scipion.viewers.volumes import middle
@@ -181,7 +183,7 @@ class TestWizards(IsoNetTest):
 
     def test_deconvolution_preview_has_the_forms_and_the_acquisitions_values(self) -> None:
         protocol = self.prepare(ProtIsoNetDeconv, self.input, cs=1.1)
-        tomogram = protocol.inputTomograms.get().getFirstItem()
+        tomogram = protocol.inputTomograms.get().getFirstItem().clone()
         with self.assertRaisesRegex(EngineError, "TS_02: its defocus is unknown"):
             deconvolution.deconvPreview(protocol, tomogram)
         protocol.defocus.set(31000)
@@ -228,6 +230,79 @@ class TestWizards(IsoNetTest):
         form = mock.Mock(protocol=extract)
         wizards.IsoNetCubeSizeWizard().show(form)
         self.assertIn("does not exist", form.showInfo.call_args[0][0])
+
+    def told(self, wizardClass: type, protocol) -> str:
+        """What a wizard says in place of its window."""
+        form = mock.Mock(protocol=protocol)
+        wizardClass().show(form)
+        form.setVar.assert_not_called()
+        return form.showInfo.call_args[0][0]
+
+    def test_wizards_say_which_field_holds_what_is_not_legal(self) -> None:
+        subtomograms = {"inputSubtomograms": (self.extract, "subtomograms")}
+        lists = r"\*Kernel\* and the like are lists such as"
+        for wizardClass, protocolClass, inputs, values, words in (
+            (wizards.IsoNetDeconvWizard, ProtIsoNetDeconv, self.input, {"highpassNyquist": None}, "High-pass.*float"),
+            (wizards.IsoNetDeconvWizard, ProtIsoNetDeconv, self.input, {"highpassNyquist": 2}, "High-pass.*at most 1"),
+            (wizards.IsoNetDeconvWizard, ProtIsoNetDeconv, self.input, {"ctfHistory": 7}, "CTF correction.*one of"),
+            (wizards.IsoNetMaskWizard, ProtIsoNetMask, self.input, {"patchSize": None}, "Patch size.*integer"),
+            (wizards.IsoNetMaskWizard, ProtIsoNetMask, self.input, {"patchSize": -3}, "Patch size.*at least 1"),
+            (
+                wizards.IsoNetCubeSizeWizard,
+                ProtIsoNetExtract,
+                self.input,
+                {"cropSize": -5},
+                "Subtomogram size.*at least",
+            ),
+            (wizards.IsoNetCubeSizeWizard, ProtIsoNetRefine, subtomograms, {"kernel": "3 3 3"}, lists),
+            (wizards.IsoNetCubeSizeWizard, ProtIsoNetRefine, subtomograms, {"pool": "a,b"}, lists),
+            (wizards.IsoNetCubeSizeWizard, ProtIsoNetRefine, subtomograms, {"unetDepth": None}, "Depth.*integer"),
+        ):
+            with self.subTest(wizardClass.__name__, values=values):
+                protocol = self.prepare(protocolClass, inputs)
+                for name, value in values.items():
+                    getattr(protocol, name).set(value)
+                line = self.told(wizardClass, protocol)
+                self.assertRegex(line, words)
+                self.assertIn(line, protocol.validate())
+
+    def test_sliders_start_at_their_own_value_where_the_forms_is_not_legal(self) -> None:
+        for value, start in ((None, 1.0), (-5.0, 1.0), (float("nan"), 1.0), (2.5, 2.5)):
+            protocol = self.prepare(ProtIsoNetDeconv, self.input, defocus=20000)
+            protocol.deconvStrength.set(value)
+            with mock.patch("isonet_scipion.viewers.browser.BrowserDialog") as dialog:
+                dialog.return_value.resultYes.return_value = False
+                wizards.IsoNetDeconvWizard().show(mock.Mock(protocol=protocol))
+            self.assertEqual([slider.value for slider in dialog.call_args[0][4]], [1.0, start])
+
+    def test_the_deconvolution_wizard_shows_nothing_that_is_refused(self) -> None:
+        protocol = self.prepare(ProtIsoNetDeconv, self.input, defocus=2.5)
+        tomogram = protocol.inputTomograms.get().getFirstItem().clone()
+        for defocus in (2.5, 0, -20000):
+            protocol.defocus.set(defocus)
+            with self.assertRaisesRegex(EngineError, r"\*Defocus\*: .* for TS_02"):
+                deconvolution.deconvPreview(protocol, tomogram)
+            self.assertTrue(any(error.startswith("*Defocus*: ") for error in protocol.validate()))
+        protocol.defocus.set(20000)
+        protocol.ctfHistory.set(CHOICES.index(CORRECTED))
+        with self.assertRaisesRegex(EngineError, "TS_02: its CTF is corrected already"):
+            deconvolution.deconvPreview(protocol, tomogram)
+        self.assertTrue(any("is corrected already" in error for error in protocol.validate()))
+
+    def test_the_mask_wizard_shows_nothing_without_the_folder_of_boundaries(self) -> None:
+        protocol = self.prepare(ProtIsoNetMask, self.input, boundaryFolder="/nowhere")
+        with self.assertRaisesRegex(EngineError, "/nowhere: the .Folder of boundaries. does not exist"):
+            mask.maskPreview(protocol, protocol.inputTomograms.get().getFirstItem())
+
+    def test_a_file_of_another_format_that_is_gone_or_damaged_is_told(self) -> None:
+        protocol = self.prepare(ProtIsoNetMask, self.input)
+        tomogram = protocol.inputTomograms.get().getFirstItem().clone()
+        damaged = self.raw / "damaged.em"
+        damaged.write_bytes(b"no volume")
+        for path, why in (("/nowhere/a.em", "does not exist"), (str(damaged), "can't read it as a volume")):
+            tomogram.setFileName(path)
+            with self.assertRaisesRegex(EngineError, f"{path}: .*{why}"):
+                mask.maskPreview(protocol, tomogram)
 
     def test_without_input_the_wizards_say_so(self) -> None:
         for wizard in wizards.__all__:
