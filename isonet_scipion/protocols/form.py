@@ -94,6 +94,9 @@ class OptionalIntParam(IntParam):
         self.paramClass = OptionalInteger
 
 
+OPTIONAL_NUMBERS = {int: OptionalIntParam, float: OptionalFloatParam}
+
+
 def isFilledIn(protocol: Protocol) -> bool:
     """Whether each value of a form is legal by itself; if not, Scipion's `validate` has told it before `_validate`."""
     for name, param in protocol.getDefinition().iterParams():
@@ -106,9 +109,6 @@ def isFilledIn(protocol: Protocol) -> bool:
         elif param.validate(value.get()):
             return False
     return True
-
-
-OPTIONAL_NUMBERS = {int: OptionalIntParam, float: OptionalFloatParam}
 
 
 def valueErrors(protocol: Protocol, names: Iterable[str]) -> list[str]:
