@@ -89,7 +89,7 @@ def test_gpus_that_are_not_there_are_refused(monkeypatch):
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
         monkeypatch.setattr(device, "_gpu_names", lambda backend, found=found: found)
         if refused:
-            with pytest.raises(EngineError, match=f"'{chosen}' names .*finds {len(found)}.*or -1 for the CPU"):
+            with pytest.raises(EngineError, match=f"'{chosen}' names .*finds {len(found)}.*or give -1 for the CPU"):
                 choose_devices(chosen)
         else:
             choose_devices(chosen)
