@@ -322,6 +322,23 @@ class TestViewers(IsoNetTest):
             self.assertIn(line, " ".join(unlinked.summary()))
             self.assertTrue(unlinked.methods())
 
+    def test_texts_tell_which_file_is_missing(self) -> None:
+        mask = next(item.getFileName() for item in self.mask.tomoMasks)
+        damaged = [item.getFileName() for item in self.mask.tomoMasks][1]
+        model = self.refine.model.getFileName()
+        for path in (mask, damaged, model):
+            os.rename(path, path + ".away")
+            self.addCleanup(os.replace, path + ".away", path)
+        Path(damaged).write_bytes(b"no mask")
+        lines = self.mask.summary()
+        self.assertIn("2 of 2 tomograms done.", lines)
+        self.assertIn(f"TS_02: *its file is missing*: {mask}.", lines)
+        self.assertIn(f"TS_01: *its file can't be read*: {damaged}", " ".join(lines))
+        (methods, *_) = self.refine.methods()
+        self.assertRegex(
+            methods, rf"U-Net \(of unknown shape, as {model} can't be read.*in 2 iterations of 1 epochs on"
+        )
+
     def test_tomos_own_viewer_is_offered(self) -> None:
         names = [viewer.__name__ for viewer in installedViewers(self.predict.tomograms)]
         self.assertIn("TomoDataViewer", names)
