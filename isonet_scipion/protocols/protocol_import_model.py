@@ -17,6 +17,7 @@ from isonet_scipion.engine.network.model_file import read_metadata
 from isonet_scipion.objects import IsoNetModel
 from isonet_scipion.protocols.form import Within
 from isonet_scipion.protocols.record import keepValues, usedValue
+from isonet_scipion.protocols.set_checks import sameSampling
 
 if TYPE_CHECKING:
     from pyworkflow.protocol import Form
@@ -76,6 +77,16 @@ class ProtIsoNetImportModel(EMProtocol):
         except EngineError as error:
             return [str(error)]
         return []
+
+    def _warnings(self) -> list[str]:
+        given, said = self.samplingRate.get(), read_metadata(self.modelFile.get()).voxel_size
+        if not given or not said or sameSampling(given, said):
+            return []
+        return [
+            f"*Voxel size*: {given:.2f} Å is given here, but the model's file says {said:.2f} Å. What is given counts: "
+            f"*correct tomograms* will take tomograms of {given:.2f} Å only, at which the network may do worse. Leave "
+            "it empty to take what the file says."
+        ]
 
     def _summary(self) -> list[str]:
         model = getattr(self, "model", None)

@@ -257,6 +257,20 @@ class TestViewers(IsoNetTest):
         lost.setFileName("lost.keras")
         self.assertIn("lost.keras", modelFacts(lost)[0])
 
+    def test_both_voxel_sizes_of_an_imported_model_are_told(self) -> None:
+        path = os.path.abspath(self.refine.model.getFileName())
+        for given, isTold in ((None, False), (VOXEL_SIZE * 1.001, False), (20.0, True)):
+            imported = self.newProtocol(ProtIsoNetImportModel, modelFile=path, samplingRate=given)
+            self.assertEqual(imported.validate(), [])
+            warnings = " ".join(imported.warnings())
+            self.assertEqual("20.00 Å is given here, but the model's file says 10.00 Å" in warnings, isTold)
+            self.assertEqual(bool(warnings), isTold)
+        self.launchProtocol(imported)
+        facts = modelFacts(imported.model)
+        self.assertRegex(facts[0], "given at the import, which counts: 20.00 Å")
+        self.assertRegex(facts[1], "its file says: 10.00 Å")
+        self.assertEqual(facts[2:], modelFacts(self.refine.model)[1:])
+
     def test_report_page_opens_in_the_browser(self) -> None:
         for protocol, folder in (
             (self.predict, self.predict._getExtraPath()),
