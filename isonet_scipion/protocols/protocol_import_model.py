@@ -93,7 +93,7 @@ class ProtIsoNetImportModel(EMProtocol):
         return ["No output yet."] if model is None else [f"{self._name()}: {model}"]
 
     def _methods(self) -> list[str]:
-        return [f"The network {self._name()} was imported."]
+        return [f"The network {self._name()} was imported."] if hasattr(self, "model") else []
 
     def _name(self) -> str:
         return os.path.basename(usedValue(self, "modelFile") or "")

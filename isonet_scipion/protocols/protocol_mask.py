@@ -131,6 +131,8 @@ class ProtIsoNetMask(ProtIsoNetTomograms):
         return super()._results(output) + [f"{mask.getTsId()}: {kept(mask.getFileName())}." for mask in output]
 
     def _methods(self) -> list[str]:
+        if not self._hasResults():
+            return []
         density, deviation = (self._used(name) or KEPT for name in ("densityPercentage", "stdPercentage"))
         return [
             f"Sample masks were made with IsoNet's method [Liu2022], keeping {density:g} % of the "

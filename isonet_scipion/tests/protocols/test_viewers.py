@@ -12,7 +12,7 @@ import pyworkflow
 from matplotlib.figure import Figure
 from PIL import Image
 from pwem.viewers import EmPlotter
-from pyworkflow.protocol import STATUS_FAILED, STATUS_RUNNING
+from pyworkflow.protocol import STATUS_FAILED, STATUS_RUNNING, STATUS_SAVED
 from pyworkflow.viewer import DESKTOP_TKINTER, MessageView
 from tomo.objects import SetOfTomograms
 
@@ -22,8 +22,10 @@ from isonet_scipion.engine.measure.history import EpochRecord
 from isonet_scipion.objects import IsoNetModel
 from isonet_scipion.protocols import (
     ProtIsoNetDeconv,
+    ProtIsoNetExport,
     ProtIsoNetExtract,
     ProtIsoNetImportModel,
+    ProtIsoNetImportProject,
     ProtIsoNetMask,
     ProtIsoNetOnePass,
     ProtIsoNetPredict,
@@ -352,6 +354,34 @@ class TestViewers(IsoNetTest):
         self.assertRegex(
             methods, rf"U-Net \(of unknown shape, as {model} can't be read.*in 2 iterations of 1 epochs on"
         )
+
+    def test_methods_claim_nothing_that_was_not_done(self) -> None:
+        """Of protocols that were not run, such as copies and loaded workflows, and of trainings that failed."""
+        for protocol in (self.deconv, self.mask, self.extract, self.refine, self.predict):
+            self.assertTrue(protocol._methods())
+            copy = self.proj.copyProtocol(protocol)
+            self.assertEqual(copy._methods(), [])
+        for protocolClass in (ProtIsoNetOnePass, ProtIsoNetExport, ProtIsoNetImportModel, ProtIsoNetImportProject):
+            protocol = self.newProtocol(protocolClass)
+            for status in (STATUS_SAVED, STATUS_FAILED):
+                protocol.setStatus(status)
+                self.assertEqual(protocol._methods(), [])
+
+    def test_a_linked_model_is_not_the_builtin_one(self) -> None:
+        original = {"inputTomograms": (self.tomograms, "Tomograms")}
+        onePass = self.prepare(ProtIsoNetOnePass, original, ctfAware=True)
+        self.proj.saveProtocol(onePass)
+        linked = self.prepare(ProtIsoNetPredict, {**original, "model": (onePass, "model")})
+        self.assertEqual(linked._citations(), ["Wiedemann2024", "Liu2025"])
+        self.assertEqual(self.prepare(ProtIsoNetPredict, original)._citations(), [])
+        # of a correction that was run, whose reports were deleted and whose model was unlinked, or restarted
+        linked.tomograms = self.predict.tomograms
+        with mock.patch("isonet_scipion.protocols.protocol_predict.report_path", return_value="deleted"):
+            self.assertIn("(a model that is no longer there)", linked._methods()[0])
+            self.assertIn("Network: model_iter02.keras.", self.predict.summary())
+            builtin = self.prepare(ProtIsoNetPredict, original)
+            builtin.tomograms = self.predict.tomograms
+            self.assertIn("Network: the builtin model.", builtin.summary())
 
     def test_tomos_own_viewer_is_offered(self) -> None:
         names = [viewer.__name__ for viewer in installedViewers(self.predict.tomograms)]
