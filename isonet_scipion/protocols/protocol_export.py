@@ -210,11 +210,15 @@ class ProtIsoNetExport(ProtIsoNetBase):
         return [f"A tomogram is exported without its halves: {error}" for error in errors if error]
 
     def _summary(self) -> list[str]:
-        paths = [self._getExtraPath(name) for name in (TOMOGRAMS, SUBTOMOGRAMS, RELION)]
-        written = [os.path.abspath(path) for path in paths if os.path.exists(path)]
+        written = self._written()
         if not written:
             return ["No tables yet."]
         return [*written, *self._counts()]
+
+    def _written(self) -> list[str]:
+        """The tables that there are."""
+        paths = [self._getExtraPath(name) for name in (TOMOGRAMS, SUBTOMOGRAMS, RELION)]
+        return [os.path.abspath(path) for path in paths if os.path.exists(path)]
 
     def _counts(self) -> list[str]:
         """What the tables have of the optional inputs."""
@@ -227,4 +231,6 @@ class ProtIsoNetExport(ProtIsoNetBase):
         return [", ".join(lines) + "."] if lines else []
 
     def _methods(self) -> list[str]:
+        if not self._written():
+            return []
         return ["Tables of tomograms were written for the command line and for RELION 5."]

@@ -333,7 +333,9 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
         ]
 
     def _methods(self) -> list[str]:
+        if not self._hasResults():
+            return []
         random = "at random positions of the sample" if self._used("inputMasks") else "at random positions"
         where = "at given coordinates" if self._used("inputCoordinates") else random
-        number = getattr(self, self.OUTPUT).getSize() if hasattr(self, self.OUTPUT) else 0
+        number = getattr(self, self.OUTPUT).getSize()
         return [f"{number} subtomograms of {self._usedCropSize()} voxels were extracted {where} for IsoNet [Liu2022]."]

@@ -17,6 +17,7 @@ from isonet_scipion.engine.network.model_file import read_metadata
 from isonet_scipion.objects import IsoNetModel
 from isonet_scipion.protocols.form import OptionalFloatParam, Within
 from isonet_scipion.protocols.record import keepValues, usedValue
+from isonet_scipion.protocols.set_checks import sameSampling
 
 if TYPE_CHECKING:
     from pyworkflow.protocol import Form
@@ -76,12 +77,22 @@ class ProtIsoNetImportModel(EMProtocol):
             return [str(error)]
         return []
 
+    def _warnings(self) -> list[str]:
+        given, said = self.samplingRate.get(), read_metadata(self.modelFile.get()).voxel_size
+        if not given or not said or sameSampling(given, said):
+            return []
+        return [
+            f"*Voxel size*: {given:.2f} Å is given here, but the model's file says {said:.2f} Å. What is given counts: "
+            f"*correct tomograms* will take tomograms of {given:.2f} Å only, at which the network may do worse. Leave "
+            "it empty to take what the file says."
+        ]
+
     def _summary(self) -> list[str]:
         model = getattr(self, "model", None)
         return ["No output yet."] if model is None else [f"{self._name()}: {model}"]
 
     def _methods(self) -> list[str]:
-        return [f"The network {self._name()} was imported."]
+        return [f"The network {self._name()} was imported."] if hasattr(self, "model") else []
 
     def _name(self) -> str:
         return os.path.basename(usedValue(self, "modelFile") or "")

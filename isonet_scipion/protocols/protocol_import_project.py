@@ -168,6 +168,8 @@ class ProtIsoNetImportProject(EMProtocol):
         return lines + [f"*Warning*: {line}" for line in self.summaryVar.get("").splitlines()]
 
     def _methods(self) -> list[str]:
+        if not any(hasattr(self, name) for name in self._possibleOutputs):
+            return []
         return [f"The IsoNet project {usedValue(self, 'projectFolder')} was imported."]
 
     def _citations(self) -> list[str]:

@@ -131,16 +131,26 @@ class ProtIsoNetMask(ProtIsoNetTomograms):
         return warnings
 
     def _results(self, output: SetOfTomoMasks) -> list[str]:
-        return super()._results(output) + [
-            f"{mask.getTsId()}: {100 * maskShare(mask.getFileName()):.0f} % of the volume kept." for mask in output
-        ]
+        return super()._results(output) + [f"{mask.getTsId()}: {kept(mask.getFileName())}." for mask in output]
 
     def _methods(self) -> list[str]:
+        if not self._hasResults():
+            return []
         density, deviation = (self._used(name) or KEPT for name in ("densityPercentage", "stdPercentage"))
         return [
             f"Sample masks were made with IsoNet's method [Liu2022], keeping {density:g} % of the "
             f"volume by density and {deviation:g} % by local standard deviation."
         ]
+
+
+def kept(path: str) -> str:
+    """How much of the volume a mask keeps, in words; or that its file is gone."""
+    try:
+        return f"{100 * maskShare(path):.0f} % of the volume kept"
+    except FileNotFoundError:
+        return f"*its file is missing*: {path}"
+    except (OSError, ValueError) as error:
+        return f"*its file can't be read*: {path} ({error})"
 
 
 def maskShare(path: str) -> float:

@@ -113,6 +113,8 @@ class ProtIsoNetOnePass(ProtIsoNetTraining):
         return lines
 
     def _methods(self) -> list[str]:
+        if not hasattr(self, "model"):
+            return []
         ctf = (
             " They were phase-flipped, its output multiplied by their CTFs as in IsoNet2 [Liu2025]."
             if self._used("ctfAware")

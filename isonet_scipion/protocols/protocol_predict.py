@@ -71,6 +71,7 @@ OF_HALVES = {
 }
 HALVES_THEMSELVES = "The even and odd half tomograms of the output were corrected separately."
 WITHOUT_HALVES = "worked on without its halves, by which noise is told from signal"
+BUILTIN_IN_WORDS = "the builtin model"
 WELL_RESTORED = 0.5  # restored wedge correlation
 NORMALIZATIONS = ("as in training", "percentiles", "mean and standard deviation")
 
@@ -448,6 +449,8 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         )
 
     def _methods(self) -> list[str]:
+        if not self._hasResults():
+            return []
         if self._isBuiltin():
             how = "a network that was trained on simulated tomograms (the builtin model of the plugin)"
         else:
@@ -457,26 +460,33 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
 
     def _citations(self) -> list[str]:
         """What the network was trained by; the builtin model by nothing that is published."""
+        if self._isBuiltin():
+            return []
+        training = self.model.getObjValue()
+        if self.model.get() is None:  # it is linked but not there yet, or its link was removed
+            return training._citations() if isinstance(training, ProtIsoNetTraining) else super()._citations()
         try:
             metadata = self._metadata()
         except EngineError:
             return super()._citations()
-        if self._isBuiltin():
-            return []
         return methodCitations(metadata.kept_beyond is not None, metadata.ctf_aware)
 
     def _isBuiltin(self) -> bool:
         return self._used("model") is None
 
     def _usedModel(self) -> str:
-        """The model's file name that the reports say, and its iteration."""
+        """The model's file name that the reports say, and its iteration; without a report, what the link says."""
         output = getattr(self, self.OUTPUT, None)
         first = None if output is None or output.isEmpty() else output.getFirstItem().getFileName()
         if first is None or not os.path.exists(report_path(first)):
-            return os.path.basename(self._modelFile())
+            if self._isBuiltin():
+                return BUILTIN_IN_WORDS
+            return (
+                "a model that is no longer there" if self.model.get() is None else os.path.basename(self._modelFile())
+            )
         report = read_report(report_path(first))
         if report.model == BUILTIN:
-            return "the builtin model"
+            return BUILTIN_IN_WORDS
         return report.model + (f", iteration {report.iteration}" if report.iteration is not None else "")
 
     def _usedHalves(self) -> list[str]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from isonet_scipion.constants import CUBE_SIZE_ATTRIBUTE
+from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.network.model_file import read_metadata
 from isonet_scipion.engine.sampling.crops import usual_cube_size
 from isonet_scipion.engine.settings.network import NetworkSettings
 from isonet_scipion.engine.settings.option import options
 from isonet_scipion.engine.settings.training import IterativeSettings
 from isonet_scipion.protocols.training_base import ProtIsoNetTraining
-from isonet_scipion.protocols.training_errors import network, subtomogramErrors
+from isonet_scipion.protocols.training_errors import subtomogramErrors
 from isonet_scipion.protocols.training_form import addIterativeTraining, addNetwork, addSubtomograms
 from isonet_scipion.protocols.training_tables import subtomogramRows
 
@@ -69,10 +70,15 @@ class ProtIsoNetRefine(ProtIsoNetTraining):
 
     def _methods(self) -> list[str]:
         model = getattr(self, "model", None)
-        shape = network(self) if model is None else read_metadata(model.getFileName()).network
-        iterations = self.iterations if model is None else model.getIteration()
+        if model is None:
+            return []
+        try:
+            network = read_metadata(model.getFileName()).network
+            shape = f"depth {network.unet_depth}, {network.filter_base} channels at the first level"
+        except EngineError as error:  # it was deleted
+            shape = f"of unknown shape, as {error.what} can't be read: {error.why}"
         return [
-            f"A U-Net (depth {shape.unet_depth}, {shape.filter_base} channels at the first level) was trained to fill "
-            f"the missing wedge as in IsoNet [Liu2022], in {iterations} iterations of {self._used('epochs')} epochs on "
+            f"A U-Net ({shape}) was trained to fill the missing wedge as in IsoNet [Liu2022], in "
+            f"{model.getIteration()} iterations of {self._used('epochs')} epochs on "
             f"{self._number()} subtomograms.{self._lastLoss()}"
         ]

@@ -15,6 +15,7 @@ from isonet_scipion.engine.reporting.loss_figure import plot_losses
 from isonet_scipion.objects import IsoNetModel
 from isonet_scipion.protocols import ProtIsoNetImportModel
 from isonet_scipion.protocols.linked_inputs import hasEnded
+from isonet_scipion.protocols.set_checks import sameSampling
 
 if TYPE_CHECKING:
     from isonet_scipion.engine.measure.history import EpochRecord
@@ -70,8 +71,15 @@ def modelFacts(model: IsoNetModel) -> list[str]:
     except EngineError as error:
         return [str(error)]
     # the voxel size of an imported model may be the user's
-    known.setdefault("voxel_size", model.getSamplingRate())
-    return [text.format(known[name]) for name, text in FACTS.items() if known.get(name) is not None]
+    given = model.getSamplingRate()
+    said = known.setdefault("voxel_size", given)
+    lines = [text.format(known[name]) for name, text in FACTS.items() if known.get(name) is not None]
+    if given and not sameSampling(given, said):
+        lines[:1] = [
+            f"Voxel size of the tomograms, as given at the import, which counts: {given:.2f} Å",
+            f"Voxel size of the tomograms, as its file says: {said:.2f} Å",
+        ]
+    return lines
 
 
 def plotLosses(history: list[EpochRecord]) -> EmPlotter:

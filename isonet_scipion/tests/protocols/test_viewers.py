@@ -12,7 +12,7 @@ import pyworkflow
 from matplotlib.figure import Figure
 from PIL import Image
 from pwem.viewers import EmPlotter
-from pyworkflow.protocol import STATUS_FAILED, STATUS_RUNNING
+from pyworkflow.protocol import STATUS_FAILED, STATUS_RUNNING, STATUS_SAVED
 from pyworkflow.viewer import DESKTOP_TKINTER, MessageView
 from tomo.objects import SetOfTomograms
 
@@ -22,8 +22,10 @@ from isonet_scipion.engine.measure.history import EpochRecord
 from isonet_scipion.objects import IsoNetModel
 from isonet_scipion.protocols import (
     ProtIsoNetDeconv,
+    ProtIsoNetExport,
     ProtIsoNetExtract,
     ProtIsoNetImportModel,
+    ProtIsoNetImportProject,
     ProtIsoNetMask,
     ProtIsoNetOnePass,
     ProtIsoNetPredict,
@@ -257,6 +259,20 @@ class TestViewers(IsoNetTest):
         lost.setFileName("lost.keras")
         self.assertIn("lost.keras", modelFacts(lost)[0])
 
+    def test_both_voxel_sizes_of_an_imported_model_are_told(self) -> None:
+        path = os.path.abspath(self.refine.model.getFileName())
+        for given, isTold in ((None, False), (VOXEL_SIZE * 1.001, False), (20.0, True)):
+            imported = self.newProtocol(ProtIsoNetImportModel, modelFile=path, samplingRate=given)
+            self.assertEqual(imported.validate(), [])
+            warnings = " ".join(imported.warnings())
+            self.assertEqual("20.00 Å is given here, but the model's file says 10.00 Å" in warnings, isTold)
+            self.assertEqual(bool(warnings), isTold)
+        self.launchProtocol(imported)
+        facts = modelFacts(imported.model)
+        self.assertRegex(facts[0], "given at the import, which counts: 20.00 Å")
+        self.assertRegex(facts[1], "its file says: 10.00 Å")
+        self.assertEqual(facts[2:], modelFacts(self.refine.model)[1:])
+
     def test_report_page_opens_in_the_browser(self) -> None:
         for protocol, folder in (
             (self.predict, self.predict._getExtraPath()),
@@ -321,6 +337,51 @@ class TestViewers(IsoNetTest):
             unlinked.inputTomograms.set(None)
             self.assertIn(line, " ".join(unlinked.summary()))
             self.assertTrue(unlinked.methods())
+
+    def test_texts_tell_which_file_is_missing(self) -> None:
+        mask = next(item.getFileName() for item in self.mask.tomoMasks)
+        damaged = [item.getFileName() for item in self.mask.tomoMasks][1]
+        model = self.refine.model.getFileName()
+        for path in (mask, damaged, model):
+            os.rename(path, path + ".away")
+            self.addCleanup(os.replace, path + ".away", path)
+        Path(damaged).write_bytes(b"no mask")
+        lines = self.mask.summary()
+        self.assertIn("2 of 2 tomograms done.", lines)
+        self.assertIn(f"TS_02: *its file is missing*: {mask}.", lines)
+        self.assertIn(f"TS_01: *its file can't be read*: {damaged}", " ".join(lines))
+        (methods, *_) = self.refine.methods()
+        self.assertRegex(
+            methods, rf"U-Net \(of unknown shape, as {model} can't be read.*in 2 iterations of 1 epochs on"
+        )
+
+    def test_methods_claim_nothing_that_was_not_done(self) -> None:
+        """Of protocols that were not run, such as copies and loaded workflows, and of trainings that failed."""
+        for protocol in (self.deconv, self.mask, self.extract, self.refine, self.predict):
+            self.assertTrue(protocol._methods())
+            copy = self.proj.copyProtocol(protocol)
+            self.assertEqual(copy._methods(), [])
+        for protocolClass in (ProtIsoNetOnePass, ProtIsoNetExport, ProtIsoNetImportModel, ProtIsoNetImportProject):
+            protocol = self.newProtocol(protocolClass)
+            for status in (STATUS_SAVED, STATUS_FAILED):
+                protocol.setStatus(status)
+                self.assertEqual(protocol._methods(), [])
+
+    def test_a_linked_model_is_not_the_builtin_one(self) -> None:
+        original = {"inputTomograms": (self.tomograms, "Tomograms")}
+        onePass = self.prepare(ProtIsoNetOnePass, original, ctfAware=True)
+        self.proj.saveProtocol(onePass)
+        linked = self.prepare(ProtIsoNetPredict, {**original, "model": (onePass, "model")})
+        self.assertEqual(linked._citations(), ["Wiedemann2024", "Liu2025"])
+        self.assertEqual(self.prepare(ProtIsoNetPredict, original)._citations(), [])
+        # of a correction that was run, whose reports were deleted and whose model was unlinked, or restarted
+        linked.tomograms = self.predict.tomograms
+        with mock.patch("isonet_scipion.protocols.protocol_predict.report_path", return_value="deleted"):
+            self.assertIn("(a model that is no longer there)", linked._methods()[0])
+            self.assertIn("Network: model_iter02.keras.", self.predict.summary())
+            builtin = self.prepare(ProtIsoNetPredict, original)
+            builtin.tomograms = self.predict.tomograms
+            self.assertIn("Network: the builtin model.", builtin.summary())
 
     def test_tomos_own_viewer_is_offered(self) -> None:
         names = [viewer.__name__ for viewer in installedViewers(self.predict.tomograms)]
