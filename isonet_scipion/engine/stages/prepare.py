@@ -12,8 +12,9 @@ from isonet_scipion.engine.command import Command, value_of
 from isonet_scipion.engine.conventions import CORRECTED, SUBTOMOGRAMS, TILT_OPTIONS, TILT_RANGE
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.files import require_kept
+from isonet_scipion.engine.io.marks import is_marked, made_by, mark_of
 from isonet_scipion.engine.io.mrc import open_volume, volume_bytes, write_mean
-from isonet_scipion.engine.io.origin import first_maker
+from isonet_scipion.engine.io.origin import first_maker, with_origin
 from isonet_scipion.engine.io.other_programs import (
     OPTICS,
     VOLUME_SUFFIXES,
@@ -61,20 +62,21 @@ def prepare_star(folder: str | None, settings: PrepareStarSettings) -> None:
         require_kept([settings.output_star], [settings.from_])
     earlier = table_to_replace(settings.output_star, ("rlnIndex", "rlnMicrographName"))
     tomograms = _with_tilt_files(_listed(folder, settings), settings.tilt_files)
-    rows = _by_file(earlier)
-    for index, tomogram in enumerate(tomograms):
-        row = rows.get(_file(_whole(tomogram, settings)), {})
+    rows = _rows_before(tomograms, earlier, settings)
+    for index, (tomogram, row) in enumerate(zip(tomograms, rows)):
         tomograms[index] = _completed(_as_before(tomogram, earlier, row, settings), settings)
     # all is looked at before the first average is written
-    star, averages = Star([]), _averages(tomograms, settings)
+    star, averages = Star([]), _averages(tomograms, rows, settings)
     for index, tomogram in enumerate(tomograms, 1):
         star.rows.append(_row(star, index, tomogram, averages.get(index), settings))
     for index, target in averages.items():
-        size = star.number(star.rows[index - 1], "rlnPixelSize")
-        write_mean(target, [open_volume(half) for half in tomograms[index - 1].halves], size)
-        log.info("%s: the mean of the halves of %s", target, tomograms[index - 1].name)
+        tomogram, size = tomograms[index - 1], star.number(star.rows[index - 1], "rlnPixelSize")
+        mark, source = _mark(tomogram, target), first_maker(tomogram.halves[0])
+        halves = [open_volume(half) for half in tomogram.halves]
+        write_mean(target, halves, size, with_origin(mark, source) if source else mark)
+        log.info("%s: the mean of the halves of %s", target, tomogram.name)
     write_star(settings.output_star, star)
-    if changes := _changes(earlier, star):
+    if changes := _changes(rows, star):
         log.info("%s: other than in the table that was there: %s", settings.output_star, "; ".join(changes))
     warn_of_lost_columns(settings.output_star, earlier, star)
     _tell(settings.output_star, tomograms)
@@ -140,8 +142,29 @@ def _file(path: str | Path) -> str:
     return os.path.realpath(path) if "\0" not in str(path) else str(path)
 
 
-def _by_file(table: Star) -> dict[str, dict[str, str]]:
-    return {_file(row["rlnMicrographName"]): row for row in table.rows}
+def _rows_before(tomograms: list[KnownTomogram], earlier: Star, settings: PrepareStarSettings) -> list[dict[str, str]]:
+    """The row of each tomogram in the table that is replaced; an empty one where it has none."""
+    rows = {_file(row["rlnMicrographName"]): row for row in earlier.rows}
+    found = []
+    for tomogram in tomograms:
+        whole = _whole(tomogram, settings)
+        row = rows.get(_file(whole), {})
+        # means of other halves may have the same name
+        is_same = tomogram.path or _has_halves(row, tomogram) or is_marked(whole, _mark(tomogram, whole))
+        found.append(row if is_same else {})
+    return found
+
+
+def _has_halves(row: dict[str, str], tomogram: KnownTomogram) -> bool:
+    """Whether a row names the halves of a tomogram as its own."""
+    named = [row.get(label) for label in HALF_LABELS]
+    return all(name and _file(name) == _file(half) for name, half in zip(named, tomogram.halves))
+
+
+def _mark(tomogram: KnownTomogram, average: Path) -> bytes:
+    """The mark of the mean of a tomogram's halves: of these, since it is the same for each table."""
+    even, odd = tomogram.halves
+    return mark_of("prepare_star", odd, even, average.parent)
 
 
 def _as_before(
@@ -201,12 +224,10 @@ def _typed(
     return {label: cell for label, cell in cells.items() if label not in USUAL or _shown(cell) != f"{USUAL[label]:g}"}
 
 
-def _changes(earlier: Star, star: Star) -> list[str]:
+def _changes(rows: list[dict[str, str]], star: Star) -> list[str]:
     """What rows of the same files say otherwise than before, for each column: the first of them, how many more."""
     found: dict[str, list[str]] = {}
-    rows = _by_file(earlier)
-    for row in star.rows:
-        before = rows.get(_file(row["rlnMicrographName"]), {})
+    for row, before in zip(star.rows, rows):
         for label in before.keys() & row.keys() - {"rlnIndex", "rlnMicrographName"}:
             if (was := _shown(before[label])) != (now := _shown(row[label])):
                 name = Path(row["rlnMicrographName"]).name
@@ -284,14 +305,36 @@ def _row(
     return row
 
 
-def _averages(tomograms: list[KnownTomogram], settings: PrepareStarSettings) -> dict[int, Path]:
-    """Files of the whole tomograms to make, by rlnIndex; there is room for them, and they replace no input."""
+def _averages(
+    tomograms: list[KnownTomogram], rows: list[dict[str, str]], settings: PrepareStarSettings
+) -> dict[int, Path]:
+    """Files of the whole tomograms to make, by rlnIndex; there is room for them, and they replace nothing else."""
     made = {index: _whole(tomogram, settings) for index, tomogram in enumerate(tomograms, 1) if tomogram.path is None}
     require_kept(made.values(), [half for tomogram in tomograms for half in tomogram.halves])
+    for index, path in made.items():
+        _require_own(path, tomograms[index - 1], rows[index - 1])
+    if len(set(made.values())) < len(made):
+        twice = next(path for path in made.values() if list(made.values()).count(path) > 1)
+        raise EngineError(
+            str(twice), "it would be the mean of several tomograms' halves", "Give each tomogram a name of its own."
+        )
     sizes = {path: volume_bytes(open_volume(tomograms[index - 1].halves[0]).shape) for index, path in made.items()}
     if sizes:
         require_space(settings.average_folder, growth(sizes))
     return made
+
+
+def _require_own(path: Path, tomogram: KnownTomogram, row: dict[str, str]) -> None:
+    """Raise an EngineError if a file is there that is not the mean of a tomogram's halves."""
+    # former versions wrote no mark
+    is_former = _has_halves(row, tomogram) and made_by(path) is None
+    if os.path.lexists(path) and not is_marked(path, _mark(tomogram, path)) and not is_former:
+        raise EngineError(
+            str(path),
+            f"it is there already, and was not made of {' and '.join(map(str, tomogram.halves))}: "
+            "it may be another table's",
+            "Give another folder with --average_folder, or delete it.",
+        )
 
 
 def _tell(table: str, tomograms: list[KnownTomogram]) -> None:

@@ -5,6 +5,7 @@ import pytest
 
 from isonet_scipion.engine.io.mrc import open_volume, write_volume
 from isonet_scipion.engine.io.star import Star, read_star, write_star
+from isonet_scipion.engine.io.tomogram_table import HALF_LABELS
 from isonet_scipion.tests.engine.conftest import SHAPE, make_tomogram
 
 
@@ -189,3 +190,67 @@ def test_a_file_given_for_the_folder_is_told(run, tmp_path):
     for command in ("prepare_star", "prepare_subtomo_star"):
         status, log = run(command, "a.mrc")
         assert status == 1 and "a.mrc: it is a file, not a folder. Name the folder that holds the volumes." in log, log
+
+
+def _make_halves(folder, seed=0):
+    for number, half in enumerate(("EVN", "ODD")):
+        make_tomogram(folder / f"TS_01_{half}.mrc", seed=seed + number)
+
+
+def _is_mean(path, folder):
+    halves = [open_volume(f"{folder}/TS_01_{half}.mrc").data for half in ("EVN", "ODD")]
+    return np.allclose(open_volume(path).data, (halves[0] + halves[1]) / 2, atol=1e-3)
+
+
+def test_the_mean_of_another_folders_halves_is_not_replaced(run, tmp_path):
+    for seed, day in enumerate(("day1", "day2")):
+        _make_halves(tmp_path / day, 10 * seed)
+    assert run("prepare_star", "day1", "--output_star=day1.star")[0] == 0
+    status, log = run("prepare_star", "day2", "--output_star=day2.star")
+    assert status == 1 and "averages/TS_01.mrc: it is there already, and was not made of day2/TS_01_EVN.mrc and" in log
+    assert "Give another folder with --average_folder, or delete it." in log and _is_mean("averages/TS_01.mrc", "day1")
+    assert run("prepare_star", "day2", "--output_star=day2.star", "--average_folder=means")[0] == 0
+    # made again by the same table, and by another of the same halves
+    for table in ("day1.star", "again.star"):
+        assert run("prepare_star", "day1", f"--output_star={table}")[0] == 0
+    assert _is_mean("averages/TS_01.mrc", "day1") and _is_mean("means/TS_01.mrc", "day2")
+
+
+def test_a_tomogram_of_the_users_own_is_not_replaced_by_a_mean(run, tmp_path):
+    _make_halves(tmp_path / "halves")
+    make_tomogram(tmp_path / "mine" / "TS_01.mrc", seed=9)
+    before = (tmp_path / "mine" / "TS_01.mrc").read_bytes()
+    assert run("prepare_star", "mine")[0] == 0  # a table that names it, but not as a mean of these halves
+    status, log = run("prepare_star", "halves", "--average_folder=mine")
+    assert status == 1 and "mine/TS_01.mrc: it is there already" in log, log
+    assert (tmp_path / "mine" / "TS_01.mrc").read_bytes() == before
+
+
+def test_a_mean_that_a_former_version_made_is_made_again_with_what_was_typed(run, tmp_path):
+    _make_halves(tmp_path / "halves")
+    assert run("prepare_star", "halves")[0] == 0
+    _set("tomograms.star", 0, rlnDefocus=25000)
+    volume = open_volume("averages/TS_01.mrc")
+    write_volume("averages/TS_01.mrc", np.zeros_like(volume.data), volume.voxel_size)  # without a mark
+    status, log = run("prepare_star", "halves")
+    assert status == 0 and "TS_01: kept from the table that was there: rlnDefocus 25000" in log, log
+    assert _is_mean("averages/TS_01.mrc", "halves")
+
+
+def test_a_folder_of_means_of_deconvolved_halves_is_taken_as_deconvolved(run, tmp_path):
+    _make_halves(tmp_path / "set")
+    write_star("each.star", _table_of("set/TS_01_EVN.mrc", "set/TS_01_ODD.mrc"))
+    assert run("deconv", "each.star", "--deconv_folder", "halves")[0] == 0
+    assert run("prepare_star", "halves")[0] == 0
+    assert run("prepare_star", "averages", "--output_star=means.star")[0] == 0
+    assert read_star("means.star").rows[0]["isonetCtfState"] == "corrected"
+
+
+def test_two_tomograms_of_one_name_get_no_common_mean(run, tmp_path):
+    for seed, day in enumerate(("day1", "day2")):
+        _make_halves(tmp_path / day, 10 * seed)
+    labels = ["rlnIndex", "rlnTomoName", "rlnPixelSize", *HALF_LABELS]
+    cells = [[str(n), "None", "12", f"day{n}/TS_01_EVN.mrc", f"day{n}/TS_01_ODD.mrc"] for n in (1, 2)]
+    write_star("isonet2.star", Star(labels, [dict(zip(labels, row)) for row in cells]))
+    status, log = run("prepare_star", "--from=isonet2.star")
+    assert status == 1 and "averages/TS_01.mrc: it would be the mean of several tomograms' halves" in log, log
