@@ -268,6 +268,30 @@ def write_star(path: str | os.PathLike[str], star: Star, since: State | bool = T
         writer.writeNewline()
 
 
+def as_comment(star: Star, row: dict[str, str]) -> str:
+    """A row as a line of `Star.comments`, with its labels, since the columns of later tables may differ.
+
+    Examples
+    --------
+    >>> row = {"rlnIndex": "1", "rlnMicrographName": "day 1/TS_01.mrc", "rlnMaskBoundary": "None"}
+    >>> as_comment(Star(list(row), [row]), row)
+    '# rlnIndex 1 rlnMicrographName "day 1/TS_01.mrc"'
+    """
+    told = [(label, cell) for label in star.labels if (cell := star.text(row, label))]
+    return " ".join(["#", *(f"{label} {_quoted(cell, star.path)}" for label, cell in told)])
+
+
+def words_of(comment: str) -> list[str]:
+    """The cells of a row that was made a comment, by `as_comment` or by a # before it.
+
+    Examples
+    --------
+    >>> words_of("#3 'day 1/TS_03.mrc' 10.0")
+    ['3', 'day 1/TS_03.mrc', '10.0']
+    """
+    return _split_cells(comment.lstrip("# "))
+
+
 def _quoted(cell: str, path: str | os.PathLike[str]) -> str:
     quote = '"' if '"' not in cell else "'"
     if quote in cell or "\n" in cell or "\r" in cell or not _is_text(cell):

@@ -28,8 +28,10 @@ from isonet_scipion.engine.io.star import (
     NOT_SET,
     SUBTOMOGRAM_LABELS,
     Star,
+    as_comment,
     table_to_replace,
     warn_of_lost_columns,
+    words_of,
     write_star,
 )
 from isonet_scipion.engine.io.tilt_files import find_tilt_files, half_name, read_tilt_file
@@ -47,6 +49,7 @@ log = logging.getLogger(__name__)
 TILTS = ("rlnTiltMin", "rlnTiltMax")
 # where nothing tells
 USUAL = {**dict(zip(TILTS, TILT_RANGE)), "rlnDefocus": 0, "rlnNumberSubtomo": SUBTOMOGRAMS, INVERTED: 0}
+TYPED = (*USUAL, "rlnMaskBoundary", CTF_STATE, *OPTICS)  # columns that may have been typed
 NO_TOMOGRAMS = ("make_mask", "confidence")  # commands whose volumes are none
 # formats of other programs, and packed files
 CONVERTIBLE = (".hdf", ".em", ".map", ".nrrd", ".tif", ".tiff", ".spi", ".vol", ".gz", ".bz2")
@@ -63,10 +66,18 @@ def prepare_star(folder: str | None, settings: PrepareStarSettings) -> None:
     earlier = table_to_replace(settings.output_star, ("rlnIndex", "rlnMicrographName"))
     tomograms = _with_tilt_files(_listed(folder, settings), settings.tilt_files)
     rows = _rows_before(tomograms, earlier, settings)
+    left_out = [row for row in earlier.rows if not any(row is kept for kept in rows)]
+    if left_out and not any(rows):
+        raise EngineError(
+            settings.output_star,
+            f"it is there already, of other tomograms or halves: {_files_of(left_out)}",
+            "Give another --output_star, or delete it if nothing that was typed into it is needed.",
+        )
+    _warn_of_returned(earlier, tomograms, rows, settings)
     for index, (tomogram, row) in enumerate(zip(tomograms, rows)):
         tomograms[index] = _completed(_as_before(tomogram, earlier, row, settings), settings)
     # all is looked at before the first average is written
-    star, averages = Star([]), _averages(tomograms, rows, settings)
+    star, averages = Star([], comments=_comments(earlier, left_out)), _averages(tomograms, rows, settings)
     for index, tomogram in enumerate(tomograms, 1):
         star.rows.append(_row(star, index, tomogram, averages.get(index), settings))
     for index, target in averages.items():
@@ -79,6 +90,8 @@ def prepare_star(folder: str | None, settings: PrepareStarSettings) -> None:
     if changes := _changes(rows, star):
         log.info("%s: other than in the table that was there: %s", settings.output_star, "; ".join(changes))
     warn_of_lost_columns(settings.output_star, earlier, star)
+    if left_out:
+        _warn_of_left_out(earlier, left_out, folder or settings.from_)
     _tell(settings.output_star, tomograms)
 
 
@@ -167,6 +180,36 @@ def _mark(tomogram: KnownTomogram, average: Path) -> bytes:
     return mark_of("prepare_star", odd, even, average.parent)
 
 
+def _files_of(rows: list[dict[str, str]]) -> str:
+    return names_in_words([row["rlnMicrographName"] for row in rows])
+
+
+def _comments(earlier: Star, left_out: list[dict[str, str]]) -> list[str]:
+    """The comments of the table that is replaced, and its rows that are left out: nothing else may tell of them."""
+    return list(dict.fromkeys([*earlier.comments, *(as_comment(earlier, row) for row in left_out)]))
+
+
+def _warn_of_left_out(earlier: Star, left_out: list[dict[str, str]], source: str | None) -> None:
+    told = [label for label in TYPED if any(_is_unusual(earlier, row, label) for row in left_out)]
+    log.warning(
+        "%s: left out, since %s has them no longer: %s. Their rows stay as comments at its top%s.",
+        earlier.path, source, _files_of(left_out), f", which alone tell their {', '.join(told)}" if told else "",
+    )  # fmt: skip
+
+
+def _warn_of_returned(
+    earlier: Star, tomograms: list[KnownTomogram], rows: list[dict[str, str]], settings: PrepareStarSettings
+) -> None:
+    """Name the tomograms that comments of the table that is replaced name, but no row of it."""
+    commented = {_file(word) for comment in earlier.comments for word in words_of(comment)}
+    new = [_whole(tomogram, settings) for tomogram, row in zip(tomograms, rows) if not row]
+    if returned := [path for path in new if _file(path) in commented]:
+        log.warning(
+            "%s: only comments named them so far, and they are taken again, without what is told there: %s. Copy that "
+            "into their rows, or put # before them.", earlier.path, _names(returned),
+        )  # fmt: skip
+
+
 def _as_before(
     tomogram: KnownTomogram, earlier: Star, row: dict[str, str], settings: PrepareStarSettings
 ) -> KnownTomogram:
@@ -220,8 +263,13 @@ def _typed(
         INVERTED: settings.invert is None,
         **{label: label not in dict(tomogram.optics) for label in OPTICS},
     }
-    cells = {label: cell for label in is_open if is_open[label] and (cell := earlier.text(row, label))}
-    return {label: cell for label, cell in cells.items() if label not in USUAL or _shown(cell) != f"{USUAL[label]:g}"}
+    return {label: row[label] for label in is_open if is_open[label] and _is_unusual(earlier, row, label)}
+
+
+def _is_unusual(earlier: Star, row: dict[str, str], label: str) -> bool:
+    """Whether a cell of the table that is replaced is set, and not to what stands there where nothing tells."""
+    cell = earlier.text(row, label)
+    return cell is not None and (label not in USUAL or _shown(cell) != f"{USUAL[label]:g}")
 
 
 def _changes(rows: list[dict[str, str]], star: Star) -> list[str]:

@@ -220,7 +220,8 @@ def test_a_tomogram_of_the_users_own_is_not_replaced_by_a_mean(run, tmp_path):
     _make_halves(tmp_path / "halves")
     make_tomogram(tmp_path / "mine" / "TS_01.mrc", seed=9)
     before = (tmp_path / "mine" / "TS_01.mrc").read_bytes()
-    assert run("prepare_star", "mine")[0] == 0  # a table that names it, but not as a mean of these halves
+    make_tomogram(tmp_path / "halves" / "u.mrc")
+    write_star("tomograms.star", _table_of("mine/TS_01.mrc", "halves/u.mrc"))  # not as a mean of these halves
     status, log = run("prepare_star", "halves", "--average_folder=mine")
     assert status == 1 and "mine/TS_01.mrc: it is there already" in log, log
     assert (tmp_path / "mine" / "TS_01.mrc").read_bytes() == before
@@ -254,3 +255,55 @@ def test_two_tomograms_of_one_name_get_no_common_mean(run, tmp_path):
     write_star("isonet2.star", Star(labels, [dict(zip(labels, row)) for row in cells]))
     status, log = run("prepare_star", "--from=isonet2.star")
     assert status == 1 and "averages/TS_01.mrc: it would be the mean of several tomograms' halves" in log, log
+
+
+def test_a_table_of_other_tomograms_is_not_replaced(run, tmp_path):
+    for seed, day in enumerate(("day1", "day2")):
+        make_tomogram(tmp_path / day / "TS_01.mrc", seed=seed)
+    assert run("prepare_star", "day1")[0] == 0
+    before = (tmp_path / "tomograms.star").read_bytes()
+    status, log = run("prepare_star", "day2")
+    assert status == 1 and "tomograms.star: it is there already, of other tomograms or halves: day1/TS_01.mrc. " in log
+    assert "Give another --output_star, or delete it" in log
+    assert (tmp_path / "tomograms.star").read_bytes() == before
+
+
+def test_what_was_typed_for_halves_is_not_taken_for_others_of_the_same_name(run, tmp_path):
+    for seed, day in enumerate(("day1", "day2")):
+        _make_halves(tmp_path / day, 10 * seed)
+    assert run("prepare_star", "day1")[0] == 0
+    status, log = run("prepare_star", "day2")
+    assert status == 1 and "it is there already, of other tomograms or halves: averages/TS_01.mrc. " in log
+
+
+def test_the_row_of_a_file_that_is_away_stays_as_a_comment_and_its_return_is_told(run, tmp_path):
+    for name in ("a", "b", "c 1"):
+        make_tomogram(tmp_path / "set" / f"{name}.mrc")
+    assert run("prepare_star", "set")[0] == 0
+    _set("tomograms.star", 2, rlnDefocus=31000, rlnTiltMax=48)
+    (tmp_path / "set" / "c 1.mrc").rename(tmp_path / "away.mrc")
+    status, log = run("prepare_star", "set")
+    told = "tomograms.star: left out, since set has them no longer: set/c 1.mrc. Their rows stay as comments at its "
+    assert status == 0 and f"{told}top, which alone tell their rlnTiltMax, rlnDefocus." in log, log
+    (comment,) = read_star("tomograms.star").comments
+    assert 'rlnMicrographName "set/c 1.mrc"' in comment and "rlnDefocus 31000 " in comment
+    status, log = run("prepare_star", "set")
+    assert status == 0 and "left out" not in log and read_star("tomograms.star").comments == [comment], log
+    (tmp_path / "away.mrc").rename(tmp_path / "set" / "c 1.mrc")
+    status, log = run("prepare_star", "set")
+    assert status == 0 and "only comments named them so far, and they are taken again, without what is told" in log
+    assert "c 1.mrc. Copy that" in log and read_star("tomograms.star").comments == [comment]
+    status, log = run("prepare_star", "set")
+    assert status == 0 and "comments" not in log, log
+
+
+def test_a_row_that_was_taken_out_stays_a_comment_and_its_return_is_told(run, tmp_path):
+    for name in ("a", "b"):
+        make_tomogram(tmp_path / "set" / f"{name}.mrc")
+    assert run("prepare_star", "set")[0] == 0
+    table = tmp_path / "tomograms.star"
+    table.write_text(table.read_text().replace("\n2 ", "\n#2 "))
+    status, log = run("prepare_star", "set")
+    assert status == 0 and "tomograms.star: only comments named them so far" in log and ": b.mrc. Copy" in log, log
+    (comment,) = read_star("tomograms.star").comments
+    assert comment.startswith("#2 set/b.mrc ")
