@@ -46,6 +46,7 @@ from isonet_scipion.engine.sampling.crops import usual_cube_size
 from isonet_scipion.engine.settings.preparation import PrepareStarSettings, PrepareSubtomoStarSettings
 
 log = logging.getLogger(__name__)
+OTHERWISE = "%s: other than in the table that was there: %s"
 TILTS = ("rlnTiltMin", "rlnTiltMax")
 # where nothing tells
 USUAL = {**dict(zip(TILTS, TILT_RANGE)), "rlnDefocus": 0, "rlnNumberSubtomo": SUBTOMOGRAMS, INVERTED: 0}
@@ -67,12 +68,7 @@ def prepare_star(folder: str | None, settings: PrepareStarSettings) -> None:
     tomograms = _with_tilt_files(_listed(folder, settings), settings.tilt_files)
     rows = _rows_before(tomograms, earlier, settings)
     left_out = [row for row in earlier.rows if not any(row is kept for kept in rows)]
-    if left_out and not any(rows):
-        raise EngineError(
-            settings.output_star,
-            f"it is there already, of other tomograms or halves: {_files_of(left_out)}",
-            "Give another --output_star, or delete it if nothing that was typed into it is needed.",
-        )
+    _require_known(earlier, rows, "rlnMicrographName", "tomograms or halves")
     _warn_of_returned(earlier, tomograms, rows, settings)
     for index, (tomogram, row) in enumerate(zip(tomograms, rows)):
         tomograms[index] = _completed(_as_before(tomogram, earlier, row, settings), settings)
@@ -87,8 +83,8 @@ def prepare_star(folder: str | None, settings: PrepareStarSettings) -> None:
         write_mean(target, halves, size, with_origin(mark, source) if source else mark)
         log.info("%s: the mean of the halves of %s", target, tomogram.name)
     write_star(settings.output_star, star)
-    if changes := _changes(rows, star):
-        log.info("%s: other than in the table that was there: %s", settings.output_star, "; ".join(changes))
+    if changes := _changes(rows, star, "rlnMicrographName"):
+        log.info(OTHERWISE, settings.output_star, changes)
     warn_of_lost_columns(settings.output_star, earlier, star)
     if left_out:
         _warn_of_left_out(earlier, left_out, folder or settings.from_)
@@ -178,6 +174,16 @@ def _mark(tomogram: KnownTomogram, average: Path) -> bytes:
     """The mark of the mean of a tomogram's halves: of these, since it is the same for each table."""
     even, odd = tomogram.halves
     return mark_of("prepare_star", odd, even, average.parent)
+
+
+def _require_known(earlier: Star, rows: list[dict[str, str]], label: str, kind: str) -> None:
+    """Raise an EngineError if the table that is replaced has rows, but none of what the new one will name."""
+    if earlier.rows and not any(rows):
+        raise EngineError(
+            earlier.path,
+            f"it is there already, of other {kind}: {names_in_words([row[label] for row in earlier.rows])}",
+            "Give another --output_star, or delete it if nothing that was typed into it is needed.",
+        )
 
 
 def _files_of(rows: list[dict[str, str]]) -> str:
@@ -272,16 +278,19 @@ def _is_unusual(earlier: Star, row: dict[str, str], label: str) -> bool:
     return cell is not None and (label not in USUAL or _shown(cell) != f"{USUAL[label]:g}")
 
 
-def _changes(rows: list[dict[str, str]], star: Star) -> list[str]:
-    """What rows of the same files say otherwise than before, for each column: the first of them, how many more."""
+def _changes(rows: list[dict[str, str]], star: Star, files: str) -> str:
+    """What rows of the same files say otherwise than before, for each column: the first of them, how many more.
+
+    `files` is the column of the files.
+    """
     found: dict[str, list[str]] = {}
     for row, before in zip(star.rows, rows):
-        for label in before.keys() & row.keys() - {"rlnIndex", "rlnMicrographName"}:
+        for label in before.keys() & row.keys() - {"rlnIndex", "rlnSubtomoIndex", files}:
             if (was := _shown(before[label])) != (now := _shown(row[label])):
-                name = Path(row["rlnMicrographName"]).name
+                name = Path(row[files]).name
                 found.setdefault(label, []).append(f"{label} of {name} {now}, before {was}")
     more = {label: f" (and {len(said) - 1} more)" if len(said) > 1 else "" for label, said in found.items()}
-    return [found[label][0] + more[label] for label in star.labels if label in found]
+    return "; ".join(found[label][0] + more[label] for label in star.labels if label in found)
 
 
 def _shown(cell: str) -> str:
@@ -402,9 +411,19 @@ def prepare_subtomo_star(folder: str, settings: PrepareSubtomoStarSettings) -> N
     tilt = declared_range(settings.tilt_min, settings.tilt_max, TILT_OPTIONS)
     if settings.cube_size and (warning := cube_size_warning(settings.cube_size)):
         log.warning("cube_size: %s", warning)
-    table_to_replace(settings.output_star, SUBTOMOGRAM_LABELS)
-    star = Star([])
-    for index, path in enumerate(_volume_files(folder, (".mrc",)), 1):
+    earlier, files = table_to_replace(settings.output_star, SUBTOMOGRAM_LABELS), _volume_files(folder, (".mrc",))
+    if "rlnTomoName" in earlier.labels:
+        raise EngineError(
+            settings.output_star,
+            "it is there already, with the tomogram and the tilts of each subtomogram, as extract writes it",
+            "Give it to refine as it is, or give another --output_star.",
+        )
+    by_file = {_file(row["rlnImageName"]): row for row in earlier.rows}
+    rows = [by_file.get(_file(path), {}) for path in files]
+    _require_known(earlier, rows, "rlnImageName", "subtomograms")
+    _warn_of_extracted(folder, files)
+    star = Star([], comments=earlier.comments)
+    for index, path in enumerate(files, 1):
         volume = open_volume(path)
         voxel_size = _voxel_size(volume, settings.pixel_size)
         size = volume.shape[0]
@@ -421,7 +440,20 @@ def prepare_subtomo_star(folder: str, settings: PrepareSubtomoStarSettings) -> N
         star.set(row, "rlnTiltMin", tilt.minimum)
         star.set(row, "rlnTiltMax", tilt.maximum)
     write_star(settings.output_star, star)
+    if changes := _changes(rows, star, "rlnImageName"):
+        log.warning(OTHERWISE, settings.output_star, changes)
+    warn_of_lost_columns(settings.output_star, earlier, star)
     log.info("%s: %d subtomograms", settings.output_star, len(star.rows))
+
+
+def _warn_of_extracted(folder: str, files: list[Path]) -> None:
+    """Count the subtomograms that extract wrote: nothing tells here which of them its table still names."""
+    if count := sum(made_by(path) == "extract" for path in files):
+        log.warning(
+            "%s: extract wrote %d of the %d subtomograms, perhaps some for a table that was replaced since. Give "
+            "extract's own table to refine: it has their tilts, and whether they are deconvolved.",
+            folder, count, len(files),
+        )  # fmt: skip
 
 
 def _volume_files(folder: str, suffixes: tuple[str, ...]) -> list[Path]:

@@ -307,3 +307,31 @@ def test_a_row_that_was_taken_out_stays_a_comment_and_its_return_is_told(run, tm
     assert status == 0 and "tomograms.star: only comments named them so far" in log and ": b.mrc. Copy" in log, log
     (comment,) = read_star("tomograms.star").comments
     assert comment.startswith("#2 set/b.mrc ")
+
+
+def test_the_table_of_extract_is_not_replaced_and_its_subtomograms_are_told(run, tmp_path):
+    make_tomogram(tmp_path / "set" / "a.mrc")
+    assert run("prepare_star", "set", "--number_subtomos=3", "--tilt_max=51")[0] == 0
+    assert run("extract", "tomograms.star", "--cube_size=8", "--crop_size=12")[0] == 0
+    before = (tmp_path / "subtomo.star").read_bytes()
+    status, log = run("prepare_subtomo_star", "subtomo", "--cube_size=8")
+    assert status == 1 and "subtomo.star: it is there already, with the tomogram and the tilts of each" in log, log
+    assert "Give it to refine as it is, or give another --output_star." in log
+    assert (tmp_path / "subtomo.star").read_bytes() == before
+    make_tomogram(tmp_path / "subtomo" / "mine.mrc", (12, 12, 12))
+    status, log = run("prepare_subtomo_star", "subtomo", "--cube_size=8", "--output_star=own.star")
+    assert status == 0 and "subtomo: extract wrote 3 of the 4 subtomograms" in log, log
+
+
+def test_a_table_of_subtomograms_is_replaced_with_word_of_what_changes(run, tmp_path):
+    for folder in ("s", "t"):
+        make_tomogram(tmp_path / folder / "a.mrc", (12, 12, 12))
+    assert run("prepare_subtomo_star", "s", "--cube_size=8")[0] == 0
+    _set("subtomo.star", 0, rlnTiltMin=-42, rlnMine="typed")
+    table = tmp_path / "subtomo.star"
+    table.write_text("# mine\n" + table.read_text())
+    status, log = run("prepare_subtomo_star", "t", "--cube_size=8")
+    assert status == 1 and "subtomo.star: it is there already, of other subtomograms: s/a.mrc. Give another" in log, log
+    status, log = run("prepare_subtomo_star", "s", "--cube_size=8")
+    assert status == 0 and "other than in the table that was there: rlnTiltMin of a.mrc -60, before -42" in log, log
+    assert "it also had rlnMine" in log and read_star("subtomo.star").comments == ["# mine"]
