@@ -8,7 +8,7 @@ import math
 import os
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -194,6 +194,37 @@ def table_to_replace(path: str | os.PathLike[str], labels: Sequence[str]) -> Sta
             str(path), "it is there already, and no table that this command writes", "Give another name, or delete it."
         ) from error
     return table
+
+
+def require_one_meaning(star: Star, labels: Iterable[str]) -> None:
+    """Refuse names that are of one file from the working folder, as all commands take them, and of another beside it.
+
+    Parameters
+    ----------
+    star : Star
+        A table that was read.
+    labels : iterable of str
+        Its columns of files.
+
+    Raises
+    ------
+    EngineError
+        If both files exist for a name: that beside the table may be the one that is meant.
+    """
+    folders = [os.path.dirname(path) or os.curdir for path in (star.path, os.path.realpath(star.path))]
+    elsewhere = [folder for folder in folders if os.path.exists(folder) and not os.path.samefile(folder, os.curdir)]
+    if not elsewhere:  # as nearly always
+        return
+    names = dict.fromkeys(name for label in labels for row in star.rows if (name := star.text(row, label)))
+    for name, folder in itertools.product(names, elsewhere):
+        beside = os.path.join(folder, name)
+        if os.path.exists(name) and os.path.exists(beside) and not os.path.samefile(name, beside):
+            raise EngineError(
+                star.path,
+                f"it names {name}, which is {os.path.abspath(name)} from the working folder, and beside the table "
+                f"{os.path.abspath(beside)}, another file",
+                "Run the command in the folder of the table, or put absolute names into it.",
+            )
 
 
 def warn_of_lost_columns(path: str | os.PathLike[str], earlier: Star, star: Star) -> None:

@@ -20,6 +20,7 @@ from isonet_scipion.engine.io.star import (
     Star,
     parse_index_list,
     read_star,
+    require_one_meaning,
     tomogram_names,
     write_star,
 )
@@ -273,12 +274,19 @@ class TomogramTable:
     """A STAR file with one tomogram per row."""
 
     def __init__(self, path: str | os.PathLike[str], use_deconvolved: bool = False) -> None:
-        """Read the table, to work on deconvolved tomograms where it names them; errors as of `star.read_star`."""
+        """Read the table, to work on deconvolved tomograms where it names them.
+
+        Raises
+        ------
+        EngineError
+            If it can't be read, has subtomograms, or lacks a column or rows, or as of `star.require_one_meaning`.
+        """
         self.path, self.use_deconvolved = str(path), use_deconvolved
         self.star = read_star(path)
         if "rlnMicrographName" not in self.star.labels and set(SUBTOMOGRAM_LABELS) <= set(self.star.labels):
             raise EngineError(self.path, "it is a table of subtomograms", "Give the table of their tomograms.")
         self.star.require(["rlnIndex", "rlnMicrographName", "rlnPixelSize"])
+        require_one_meaning(self.star, (*NAMING, *HALF_LABELS, "rlnMaskBoundary"))
 
     def entries(self) -> list[TomogramEntry]:
         """All tomograms, unchecked."""
@@ -328,9 +336,11 @@ class TomogramTable:
         Raises
         ------
         EngineError
-            If a file exists that is an input, or that neither the table names nor this command made for it.
+            If a file exists that is an input, or that neither the table names nor this command made for it, or as of
+            `star.require_one_meaning`.
         """
         star = result or self.star
+        require_one_meaning(star, [column])
         self.keep_inputs(outputs, None if result else column)
         marks = {path: mark_of(stage, star.path, entry.path, path.parent) for path, entry in outputs.items()}
         named = {name for row in star.rows if (name := star.text(row, column)) and "\0" not in name}

@@ -29,6 +29,7 @@ from isonet_scipion.engine.io.star import (
     SUBTOMOGRAM_LABELS,
     Star,
     as_comment,
+    require_one_meaning,
     table_to_replace,
     warn_of_lost_columns,
     words_of,
@@ -65,6 +66,7 @@ def prepare_star(folder: str | None, settings: PrepareStarSettings) -> None:
     if settings.from_:
         require_kept([settings.output_star], [settings.from_])
     earlier = table_to_replace(settings.output_star, ("rlnIndex", "rlnMicrographName"))
+    require_one_meaning(earlier, ["rlnMicrographName", *HALF_LABELS])
     tomograms = _with_tilt_files(_listed(folder, settings), settings.tilt_files)
     rows = _rows_before(tomograms, earlier, settings)
     left_out = [row for row in earlier.rows if not any(row is kept for kept in rows)]
@@ -418,6 +420,7 @@ def prepare_subtomo_star(folder: str, settings: PrepareSubtomoStarSettings) -> N
             "it is there already, with the tomogram and the tilts of each subtomogram, as extract writes it",
             "Give it to refine as it is, or give another --output_star.",
         )
+    require_one_meaning(earlier, ["rlnImageName"])
     by_file = {_file(row["rlnImageName"]): row for row in earlier.rows}
     rows = [by_file.get(_file(path), {}) for path in files]
     _require_known(earlier, rows, "rlnImageName", "subtomograms")
