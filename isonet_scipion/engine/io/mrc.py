@@ -220,10 +220,10 @@ def write_volume(
         voxels[:] = data
 
 
-def write_mean(path: str | os.PathLike[str], volumes: Sequence[Volume], voxel_size: float) -> None:
+def write_mean(path: str | os.PathLike[str], volumes: Sequence[Volume], voxel_size: float, mark: bytes = b"") -> None:
     """Write the mean of volumes of one shape, as float32, plane by plane; the rest is as in `writing_volume`."""
     first = volumes[0]
-    with writing_volume(path, first.shape, np.float32, written_voxel_size(voxel_size, first), first) as out:
+    with writing_volume(path, first.shape, np.float32, written_voxel_size(voxel_size, first), first, mark) as out:
         mean = Mean([volume.data for volume in volumes])
         for z in range(len(out)):
             out[z] = mean[z]

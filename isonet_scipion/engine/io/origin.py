@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from isonet_scipion.engine.io.volume import Volume
 
+PASSING = ("prepare_star", "resize")  # commands whose files are what those are that they were made of
 ORIGIN = b" of "  # between a mark and what a file was made of
 SIDE, BOXES = 32, 12  # voxels of the boxes that stand for a tomogram, and their number
 VOXEL_DIGITS, NUMBER_DIGITS = 12, 6  # as many as a header's label has room for
@@ -68,9 +69,9 @@ def with_origin(mark: bytes, origin: str) -> bytes:
 
 
 def first_maker(path: str | os.PathLike[str]) -> str | None:
-    """The command that made a file, or what it was rescaled from; None where it is of other programs."""
+    """The command that made a file, or what it was rescaled from or is the mean of; None where that is others'."""
     maker, origin = _told_in(path)
-    return origin if maker == "resize" else maker
+    return origin if maker in PASSING else maker
 
 
 def origin_in(path: str | os.PathLike[str], stage: str) -> str | None:

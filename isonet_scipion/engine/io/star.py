@@ -205,6 +205,37 @@ def discard_outdated(path: str | os.PathLike[str], outputs: Iterable[str | os.Pa
         Path(path).unlink(missing_ok=True)
 
 
+def require_one_meaning(star: Star, labels: Iterable[str]) -> None:
+    """Refuse names that are of one file from the working folder, as all commands take them, and of another beside it.
+
+    Parameters
+    ----------
+    star : Star
+        A table that was read.
+    labels : iterable of str
+        Its columns of files.
+
+    Raises
+    ------
+    EngineError
+        If both files exist for a name: that beside the table may be the one that is meant.
+    """
+    folders = [os.path.dirname(path) or os.curdir for path in (star.path, os.path.realpath(star.path))]
+    elsewhere = [folder for folder in folders if os.path.exists(folder) and not os.path.samefile(folder, os.curdir)]
+    if not elsewhere:  # as nearly always
+        return
+    names = dict.fromkeys(name for label in labels for row in star.rows if (name := star.text(row, label)))
+    for name, folder in itertools.product(names, elsewhere):
+        beside = os.path.join(folder, name)
+        if os.path.exists(name) and os.path.exists(beside) and not os.path.samefile(name, beside):
+            raise EngineError(
+                star.path,
+                f"it names {name}, which is {os.path.abspath(name)} from the working folder, and beside the table "
+                f"{os.path.abspath(beside)}, another file",
+                "Run the command in the folder of the table, or put absolute names into it.",
+            )
+
+
 def warn_of_lost_columns(path: str | os.PathLike[str], earlier: Star, star: Star) -> None:
     """Log one line about columns of the table that was at `path` which the one that replaced it lacks."""
     lost = [label for label in earlier.labels if label not in star.labels]
@@ -275,6 +306,30 @@ def write_star(path: str | os.PathLike[str], star: Star, since: State | bool = T
             for row in cells:
                 file.write(" ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() + "\n")
         writer.writeNewline()
+
+
+def as_comment(star: Star, row: dict[str, str]) -> str:
+    """A row as a line of `Star.comments`, with its labels, since the columns of later tables may differ.
+
+    Examples
+    --------
+    >>> row = {"rlnIndex": "1", "rlnMicrographName": "day 1/TS_01.mrc", "rlnMaskBoundary": "None"}
+    >>> as_comment(Star(list(row), [row]), row)
+    '# rlnIndex 1 rlnMicrographName "day 1/TS_01.mrc"'
+    """
+    told = [(label, cell) for label in star.labels if (cell := star.text(row, label))]
+    return " ".join(["#", *(f"{label} {_quoted(cell, star.path)}" for label, cell in told)])
+
+
+def words_of(comment: str) -> list[str]:
+    """The cells of a row that was made a comment, by `as_comment` or by a # before it.
+
+    Examples
+    --------
+    >>> words_of("#3 'day 1/TS_03.mrc' 10.0")
+    ['3', 'day 1/TS_03.mrc', '10.0']
+    """
+    return _split_cells(comment.lstrip("# "))
 
 
 def _quoted(cell: str, path: str | os.PathLike[str]) -> str:

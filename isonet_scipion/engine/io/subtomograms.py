@@ -14,6 +14,7 @@ from isonet_scipion.engine.arrays import fingerprint
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.files import State, file_state
 from isonet_scipion.engine.io.mrc import open_volume
+from isonet_scipion.engine.io.star import require_one_meaning
 from isonet_scipion.engine.io.tomogram_table import row_tilts
 from isonet_scipion.engine.io.volume import Volume, read_float
 from isonet_scipion.engine.physics.borders import find_border, mirrored_into
@@ -105,10 +106,11 @@ def read_subtomograms(
     Raises
     ------
     EngineError
-        If one can't be read, is no cube, of another size than the first, has other voxels than the table was written
-        for, or its tilt range is impossible, or all are blank.
+            If one can't be read, is no cube, of another size than the first, has other voxels than the table was written
+        for, or its tilt range is impossible, or all are blank; or as of `star.require_one_meaning`.
     """
     table.require(["rlnImageName"])
+    require_one_meaning(table, ["rlnImageName"])
     subtomograms: list[Subtomogram] = []
     names: set[str] = set()
     blank, bordered, kept = [], [], []

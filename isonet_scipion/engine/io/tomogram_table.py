@@ -20,6 +20,7 @@ from isonet_scipion.engine.io.star import (
     Star,
     parse_index_list,
     read_star,
+    require_one_meaning,
     tomogram_names,
     write_star,
 )
@@ -297,12 +298,19 @@ class TomogramTable:
     """A STAR file with one tomogram per row."""
 
     def __init__(self, path: str | os.PathLike[str], use_deconvolved: bool = False) -> None:
-        """Read the table, to work on deconvolved tomograms where it names them; errors as of `star.read_star`."""
+        """Read the table, to work on deconvolved tomograms where it names them.
+
+        Raises
+        ------
+        EngineError
+            If it can't be read, has subtomograms, or lacks a column or rows, or as of `star.require_one_meaning`.
+        """
         self.path, self.use_deconvolved = str(path), use_deconvolved
         self.star = read_star(path)
         if "rlnMicrographName" not in self.star.labels and set(SUBTOMOGRAM_LABELS) <= set(self.star.labels):
             raise EngineError(self.path, "it is a table of subtomograms", "Give the table of their tomograms.")
         self.star.require(["rlnIndex", "rlnMicrographName", "rlnPixelSize"])
+        require_one_meaning(self.star, (*NAMING, *HALF_LABELS, "rlnMaskBoundary"))
 
     def entries(self) -> list[TomogramEntry]:
         """All tomograms, unchecked."""
@@ -331,30 +339,32 @@ class TomogramTable:
     ) -> dict[Path, bytes]:
         """Refuse to replace what is not this table's own.
 
-        Parameters
-        ----------
-        outputs : mapping
-            The files that will be written, and what of.
-        stage : str
-            The command.
-        column : str
-            Where a table names such files.
-        option : str
-            Gives their folder.
-        result : Star, optional
-            The table that names them, where that is another one.
+            Parameters
+            ----------
+            outputs : mapping
+                The files that will be written, and what of.
+            stage : str
+                The command.
+            column : str
+                Where a table names such files.
+            option : str
+                Gives their folder.
+            result : Star, optional
+                The table that names them, where that is another one.
 
-        Returns
-        -------
-        dict
-            The mark of each file, for `write_volume`; what an earlier run of the same command left bears it.
+            Returns
+            -------
+            dict
+                The mark of each file, for `write_volume`; what an earlier run of the same command left bears it.
 
-        Raises
-        ------
-        EngineError
-            If a file exists that is an input, that another row names, or that this command did not make for the table.
+            Raises
+            ------
+            EngineError
+                        If a file exists that is an input, that another row names, or that this command did not make for the table;
+        or as of `star.require_one_meaning`.
         """
         star = result or self.star
+        require_one_meaning(star, [column])
         self.keep_inputs(outputs, None if result else column)
         marks = {path: mark_of(stage, star.path, entry.path, path.parent) for path, entry in outputs.items()}
         naming = {entry_of(name): row for row in star.rows if (name := star.text(row, column)) and "\0" not in name}

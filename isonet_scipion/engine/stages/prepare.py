@@ -12,8 +12,9 @@ from isonet_scipion.engine.command import Command, value_of
 from isonet_scipion.engine.conventions import CORRECTED, SUBTOMOGRAMS, TILT_OPTIONS, TILT_RANGE
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.files import require_kept
+from isonet_scipion.engine.io.marks import is_marked, made_by, mark_of
 from isonet_scipion.engine.io.mrc import open_volume, volume_bytes, write_mean
-from isonet_scipion.engine.io.origin import first_maker
+from isonet_scipion.engine.io.origin import first_maker, with_origin
 from isonet_scipion.engine.io.other_programs import (
     OPTICS,
     VOLUME_SUFFIXES,
@@ -27,8 +28,11 @@ from isonet_scipion.engine.io.star import (
     NOT_SET,
     SUBTOMOGRAM_LABELS,
     Star,
+    as_comment,
+    require_one_meaning,
     table_to_replace,
     warn_of_lost_columns,
+    words_of,
     write_star,
 )
 from isonet_scipion.engine.io.tilt_files import find_tilt_files, half_name, read_tilt_file
@@ -43,9 +47,11 @@ from isonet_scipion.engine.sampling.crops import usual_cube_size
 from isonet_scipion.engine.settings.preparation import PrepareStarSettings, PrepareSubtomoStarSettings
 
 log = logging.getLogger(__name__)
+OTHERWISE = "%s: other than in the table that was there: %s"
 TILTS = ("rlnTiltMin", "rlnTiltMax")
 # where nothing tells
 USUAL = {**dict(zip(TILTS, TILT_RANGE)), "rlnDefocus": 0, "rlnNumberSubtomo": SUBTOMOGRAMS, INVERTED: 0}
+TYPED = (*USUAL, "rlnMaskBoundary", CTF_STATE, *OPTICS)  # columns that may have been typed
 NO_TOMOGRAMS = ("make_mask", "confidence")  # commands whose volumes are none
 # formats of other programs, and packed files
 CONVERTIBLE = (".hdf", ".em", ".map", ".nrrd", ".tif", ".tiff", ".spi", ".vol", ".gz", ".bz2")
@@ -60,23 +66,30 @@ def prepare_star(folder: str | None, settings: PrepareStarSettings) -> None:
     if settings.from_:
         require_kept([settings.output_star], [settings.from_])
     earlier = table_to_replace(settings.output_star, ("rlnIndex", "rlnMicrographName"))
+    require_one_meaning(earlier, ["rlnMicrographName", *HALF_LABELS])
     tomograms = _with_tilt_files(_listed(folder, settings), settings.tilt_files)
-    rows = _by_file(earlier)
-    for index, tomogram in enumerate(tomograms):
-        row = rows.get(_file(_whole(tomogram, settings)), {})
+    rows = _rows_before(tomograms, earlier, settings)
+    left_out = [row for row in earlier.rows if not any(row is kept for kept in rows)]
+    _require_known(earlier, rows, "rlnMicrographName", "tomograms or halves")
+    _warn_of_returned(earlier, tomograms, rows, settings)
+    for index, (tomogram, row) in enumerate(zip(tomograms, rows)):
         tomograms[index] = _completed(_as_before(tomogram, earlier, row, settings), settings)
     # all is looked at before the first average is written
-    star, averages = Star([]), _averages(tomograms, settings)
+    star, averages = Star([], comments=_comments(earlier, left_out)), _averages(tomograms, rows, settings)
     for index, tomogram in enumerate(tomograms, 1):
         star.rows.append(_row(star, index, tomogram, averages.get(index), settings))
     for index, target in averages.items():
-        size = star.number(star.rows[index - 1], "rlnPixelSize")
-        write_mean(target, [open_volume(half) for half in tomograms[index - 1].halves], size)
-        log.info("%s: the mean of the halves of %s", target, tomograms[index - 1].name)
+        tomogram, size = tomograms[index - 1], star.number(star.rows[index - 1], "rlnPixelSize")
+        mark, source = _mark(tomogram, target), first_maker(tomogram.halves[0])
+        halves = [open_volume(half) for half in tomogram.halves]
+        write_mean(target, halves, size, with_origin(mark, source) if source else mark)
+        log.info("%s: the mean of the halves of %s", target, tomogram.name)
     write_star(settings.output_star, star)
-    if changes := _changes(earlier, star):
-        log.info("%s: other than in the table that was there: %s", settings.output_star, "; ".join(changes))
+    if changes := _changes(rows, star, "rlnMicrographName"):
+        log.info(OTHERWISE, settings.output_star, changes)
     warn_of_lost_columns(settings.output_star, earlier, star)
+    if left_out:
+        _warn_of_left_out(earlier, left_out, folder or settings.from_)
     _tell(settings.output_star, tomograms)
 
 
@@ -140,8 +153,69 @@ def _file(path: str | Path) -> str:
     return os.path.realpath(path) if "\0" not in str(path) else str(path)
 
 
-def _by_file(table: Star) -> dict[str, dict[str, str]]:
-    return {_file(row["rlnMicrographName"]): row for row in table.rows}
+def _rows_before(tomograms: list[KnownTomogram], earlier: Star, settings: PrepareStarSettings) -> list[dict[str, str]]:
+    """The row of each tomogram in the table that is replaced; an empty one where it has none."""
+    rows = {_file(row["rlnMicrographName"]): row for row in earlier.rows}
+    found = []
+    for tomogram in tomograms:
+        whole = _whole(tomogram, settings)
+        row = rows.get(_file(whole), {})
+        # means of other halves may have the same name
+        is_same = tomogram.path or _has_halves(row, tomogram) or is_marked(whole, _mark(tomogram, whole))
+        found.append(row if is_same else {})
+    return found
+
+
+def _has_halves(row: dict[str, str], tomogram: KnownTomogram) -> bool:
+    """Whether a row names the halves of a tomogram as its own."""
+    named = [row.get(label) for label in HALF_LABELS]
+    return all(name and _file(name) == _file(half) for name, half in zip(named, tomogram.halves))
+
+
+def _mark(tomogram: KnownTomogram, average: Path) -> bytes:
+    """The mark of the mean of a tomogram's halves: of these, since it is the same for each table."""
+    even, odd = tomogram.halves
+    return mark_of("prepare_star", odd, even, average.parent)
+
+
+def _require_known(earlier: Star, rows: list[dict[str, str]], label: str, kind: str) -> None:
+    """Raise an EngineError if the table that is replaced has rows, but none of what the new one will name."""
+    if earlier.rows and not any(rows):
+        raise EngineError(
+            earlier.path,
+            f"it is there already, of other {kind}: {names_in_words([row[label] for row in earlier.rows])}",
+            "Give another --output_star, or delete it if nothing that was typed into it is needed.",
+        )
+
+
+def _files_of(rows: list[dict[str, str]]) -> str:
+    return names_in_words([row["rlnMicrographName"] for row in rows])
+
+
+def _comments(earlier: Star, left_out: list[dict[str, str]]) -> list[str]:
+    """The comments of the table that is replaced, and its rows that are left out: nothing else may tell of them."""
+    return list(dict.fromkeys([*earlier.comments, *(as_comment(earlier, row) for row in left_out)]))
+
+
+def _warn_of_left_out(earlier: Star, left_out: list[dict[str, str]], source: str | None) -> None:
+    told = [label for label in TYPED if any(_is_unusual(earlier, row, label) for row in left_out)]
+    log.warning(
+        "%s: left out, since %s has them no longer: %s. Their rows stay as comments at its top%s.",
+        earlier.path, source, _files_of(left_out), f", which alone tell their {', '.join(told)}" if told else "",
+    )  # fmt: skip
+
+
+def _warn_of_returned(
+    earlier: Star, tomograms: list[KnownTomogram], rows: list[dict[str, str]], settings: PrepareStarSettings
+) -> None:
+    """Name the tomograms that comments of the table that is replaced name, but no row of it."""
+    commented = {_file(word) for comment in earlier.comments for word in words_of(comment)}
+    new = [_whole(tomogram, settings) for tomogram, row in zip(tomograms, rows) if not row]
+    if returned := [path for path in new if _file(path) in commented]:
+        log.warning(
+            "%s: only comments named them so far, and they are taken again, without what is told there: %s. Copy that "
+            "into their rows, or put # before them.", earlier.path, _names(returned),
+        )  # fmt: skip
 
 
 def _as_before(
@@ -197,22 +271,28 @@ def _typed(
         INVERTED: settings.invert is None,
         **{label: label not in dict(tomogram.optics) for label in OPTICS},
     }
-    cells = {label: cell for label in is_open if is_open[label] and (cell := earlier.text(row, label))}
-    return {label: cell for label, cell in cells.items() if label not in USUAL or _shown(cell) != f"{USUAL[label]:g}"}
+    return {label: row[label] for label in is_open if is_open[label] and _is_unusual(earlier, row, label)}
 
 
-def _changes(earlier: Star, star: Star) -> list[str]:
-    """What rows of the same files say otherwise than before, for each column: the first of them, how many more."""
+def _is_unusual(earlier: Star, row: dict[str, str], label: str) -> bool:
+    """Whether a cell of the table that is replaced is set, and not to what stands there where nothing tells."""
+    cell = earlier.text(row, label)
+    return cell is not None and (label not in USUAL or _shown(cell) != f"{USUAL[label]:g}")
+
+
+def _changes(rows: list[dict[str, str]], star: Star, files: str) -> str:
+    """What rows of the same files say otherwise than before, for each column: the first of them, how many more.
+
+    `files` is the column of the files.
+    """
     found: dict[str, list[str]] = {}
-    rows = _by_file(earlier)
-    for row in star.rows:
-        before = rows.get(_file(row["rlnMicrographName"]), {})
-        for label in before.keys() & row.keys() - {"rlnIndex", "rlnMicrographName"}:
+    for row, before in zip(star.rows, rows):
+        for label in before.keys() & row.keys() - {"rlnIndex", "rlnSubtomoIndex", files}:
             if (was := _shown(before[label])) != (now := _shown(row[label])):
-                name = Path(row["rlnMicrographName"]).name
+                name = Path(row[files]).name
                 found.setdefault(label, []).append(f"{label} of {name} {now}, before {was}")
     more = {label: f" (and {len(said) - 1} more)" if len(said) > 1 else "" for label, said in found.items()}
-    return [found[label][0] + more[label] for label in star.labels if label in found]
+    return "; ".join(found[label][0] + more[label] for label in star.labels if label in found)
 
 
 def _shown(cell: str) -> str:
@@ -284,14 +364,36 @@ def _row(
     return row
 
 
-def _averages(tomograms: list[KnownTomogram], settings: PrepareStarSettings) -> dict[int, Path]:
-    """Files of the whole tomograms to make, by rlnIndex; there is room for them, and they replace no input."""
+def _averages(
+    tomograms: list[KnownTomogram], rows: list[dict[str, str]], settings: PrepareStarSettings
+) -> dict[int, Path]:
+    """Files of the whole tomograms to make, by rlnIndex; there is room for them, and they replace nothing else."""
     made = {index: _whole(tomogram, settings) for index, tomogram in enumerate(tomograms, 1) if tomogram.path is None}
     require_kept(made.values(), [half for tomogram in tomograms for half in tomogram.halves])
+    for index, path in made.items():
+        _require_own(path, tomograms[index - 1], rows[index - 1])
+    if len(set(made.values())) < len(made):
+        twice = next(path for path in made.values() if list(made.values()).count(path) > 1)
+        raise EngineError(
+            str(twice), "it would be the mean of several tomograms' halves", "Give each tomogram a name of its own."
+        )
     sizes = {path: volume_bytes(open_volume(tomograms[index - 1].halves[0]).shape) for index, path in made.items()}
     if sizes:
         require_space(settings.average_folder, growth(sizes))
     return made
+
+
+def _require_own(path: Path, tomogram: KnownTomogram, row: dict[str, str]) -> None:
+    """Raise an EngineError if a file is there that is not the mean of a tomogram's halves."""
+    # former versions wrote no mark
+    is_former = _has_halves(row, tomogram) and made_by(path) is None
+    if os.path.lexists(path) and not is_marked(path, _mark(tomogram, path)) and not is_former:
+        raise EngineError(
+            str(path),
+            f"it is there already, and was not made of {' and '.join(map(str, tomogram.halves))}: "
+            "it may be another table's",
+            "Give another folder with --average_folder, or delete it.",
+        )
 
 
 def _tell(table: str, tomograms: list[KnownTomogram]) -> None:
@@ -311,9 +413,20 @@ def prepare_subtomo_star(folder: str, settings: PrepareSubtomoStarSettings) -> N
     tilt = declared_range(settings.tilt_min, settings.tilt_max, TILT_OPTIONS)
     if settings.cube_size and (warning := cube_size_warning(settings.cube_size)):
         log.warning("cube_size: %s", warning)
-    table_to_replace(settings.output_star, SUBTOMOGRAM_LABELS)
-    star = Star([])
-    for index, path in enumerate(_volume_files(folder, (".mrc",)), 1):
+    earlier, files = table_to_replace(settings.output_star, SUBTOMOGRAM_LABELS), _volume_files(folder, (".mrc",))
+    if "rlnTomoName" in earlier.labels:
+        raise EngineError(
+            settings.output_star,
+            "it is there already, with the tomogram and the tilts of each subtomogram, as extract writes it",
+            "Give it to refine as it is, or give another --output_star.",
+        )
+    require_one_meaning(earlier, ["rlnImageName"])
+    by_file = {_file(row["rlnImageName"]): row for row in earlier.rows}
+    rows = [by_file.get(_file(path), {}) for path in files]
+    _require_known(earlier, rows, "rlnImageName", "subtomograms")
+    _warn_of_extracted(folder, files)
+    star = Star([], comments=earlier.comments)
+    for index, path in enumerate(files, 1):
         volume = open_volume(path)
         voxel_size = _voxel_size(volume, settings.pixel_size)
         size = volume.shape[0]
@@ -330,7 +443,20 @@ def prepare_subtomo_star(folder: str, settings: PrepareSubtomoStarSettings) -> N
         star.set(row, "rlnTiltMin", tilt.minimum)
         star.set(row, "rlnTiltMax", tilt.maximum)
     write_star(settings.output_star, star)
+    if changes := _changes(rows, star, "rlnImageName"):
+        log.warning(OTHERWISE, settings.output_star, changes)
+    warn_of_lost_columns(settings.output_star, earlier, star)
     log.info("%s: %d subtomograms", settings.output_star, len(star.rows))
+
+
+def _warn_of_extracted(folder: str, files: list[Path]) -> None:
+    """Count the subtomograms that extract wrote: nothing tells here which of them its table still names."""
+    if count := sum(made_by(path) == "extract" for path in files):
+        log.warning(
+            "%s: extract wrote %d of the %d subtomograms, perhaps some for a table that was replaced since. Give "
+            "extract's own table to refine: it has their tilts, and whether they are deconvolved.",
+            folder, count, len(files),
+        )  # fmt: skip
 
 
 def _volume_files(folder: str, suffixes: tuple[str, ...]) -> list[Path]:

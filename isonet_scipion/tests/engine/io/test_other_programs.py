@@ -283,9 +283,9 @@ def test_halves_beside_the_tomograms_are_not_taken_for_tomograms(run, tmp_path):
     named = [[row[f"rlnTomoReconstructedTomogramHalf{half}"] for half in (1, 2)] for row in rows]
     assert [row["rlnMicrographName"] for row in rows] == ["aretomo/TS_12_Vol.mrc", "aretomo/TS_1_Vol.mrc"]
     assert named == [["None", "None"], ["aretomo/TS_1_EVN_Vol.mrc", "aretomo/TS_1_ODD_Vol.mrc"]]
-    status, log = run("prepare_star", "relion")
+    status, log = run("prepare_star", "relion", "--output_star=relion.star")
     assert status == 0 and "taken as the mean of its halves" in log, log
-    (row,) = read_star("tomograms.star").rows
+    (row,) = read_star("relion.star").rows
     assert row["rlnMicrographName"] == "averages/TS_1.mrc"
     assert row["rlnTomoReconstructedTomogramHalf2"] == "relion/TS_1_half2.mrc"
 

@@ -1,10 +1,16 @@
 """The table of tomograms, as stages read and write it."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from isonet_scipion.engine import cli
+from isonet_scipion.engine.conventions import Normalisation
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.mrc import write_volume
+from isonet_scipion.engine.io.star import read_star
+from isonet_scipion.engine.io.subtomograms import read_subtomograms
 from isonet_scipion.engine.io.tomogram_table import TomogramTable
 from isonet_scipion.engine.physics.ctf import CtfParameters
 from isonet_scipion.engine.physics.wedge import TiltRange
@@ -46,3 +52,49 @@ def test_what_a_stage_adds_is_in_the_file(table):
     row = TomogramTable("t.star").star.rows[1]
     assert float(row["rlnDefocus"]) == 25000 and row["rlnMaskName"] == "b_mask.mrc"
     assert TomogramTable("t.star").star.rows[0]["rlnMaskName"] == "None"
+
+
+@pytest.fixture
+def days(tmp_path, monkeypatch):
+    """Two folders with a tomogram and a table each, called alike; the second is the working folder."""
+    for seed, day in enumerate(("day1", "day2")):
+        voxels = np.random.default_rng(seed).normal(size=(4, 5, 6)).astype(np.float32)
+        write_volume(tmp_path / day / "set" / "a.mrc", voxels, 12.0)
+        (tmp_path / day / "t.star").write_text(f"{HEAD}1 set/a.mrc 12 20000 None\n")
+    monkeypatch.chdir(tmp_path / "day2")
+    return tmp_path
+
+
+@pytest.mark.parametrize("place", ["../day1/t.star", "link.star"])
+def test_a_name_of_one_file_here_and_another_beside_the_table_is_refused(days, place):
+    (days / "day2" / "link.star").symlink_to("../day1/t.star")
+    with pytest.raises(EngineError, match=r"it names set/a\.mrc, which is .*/day2/set/a\.mrc from .*/day1/set/a\.mrc"):
+        TomogramTable(place)
+    TomogramTable("t.star")
+
+
+def test_a_name_that_can_mean_one_file_alone_is_taken(days):
+    (days / "day2" / "set" / "a.mrc").rename(days / "day2" / "away.mrc")
+    TomogramTable("../day1/t.star")  # what is not here is told when it is opened
+    (days / "day2" / "set" / "a.mrc").symlink_to(days / "day1" / "set" / "a.mrc")
+    TomogramTable("../day1/t.star")
+    (days / "day1" / "t.star").write_text(f"{HEAD}1 {days}/day2/away.mrc 12 20000 None\n")
+    TomogramTable("../day1/t.star")
+
+
+def test_tables_that_are_made_anew_elsewhere_are_refused_alike(days, capfd):
+    before = (days / "day1" / "t.star").read_bytes()
+    assert cli.main(["prepare_star", "set", "--output_star=../day1/t.star"]) == 1
+    assert "../day1/t.star: it names set/a.mrc, which is" in capfd.readouterr().err
+    assert (days / "day1" / "t.star").read_bytes() == before
+
+
+def test_subtomograms_and_what_a_table_owns_are_looked_at_alike(days):
+    head = "data_\nloop_\n_rlnImageName\n_rlnCubeSize\n"
+    (days / "day1" / "s.star").write_text(f"{head}set/a.mrc 2\n")
+    cubes = read_star("../day1/s.star")
+    with pytest.raises(EngineError, match=r"it names set/a\.mrc"):
+        read_subtomograms(cubes, Normalisation.PERCENTILES, (None, None))
+    table = TomogramTable("t.star")
+    with pytest.raises(EngineError, match=r"it names set/a\.mrc"):
+        table.claim({Path("b.mrc"): table.entries()[0]}, "extract", "rlnImageName", "subtomo_folder", cubes)

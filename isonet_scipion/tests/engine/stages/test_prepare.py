@@ -5,6 +5,7 @@ import pytest
 
 from isonet_scipion.engine.io.mrc import open_volume, write_volume
 from isonet_scipion.engine.io.star import Star, read_star, write_star
+from isonet_scipion.engine.io.tomogram_table import HALF_LABELS
 from isonet_scipion.tests.engine.conftest import SHAPE, make_tomogram
 
 
@@ -189,3 +190,148 @@ def test_a_file_given_for_the_folder_is_told(run, tmp_path):
     for command in ("prepare_star", "prepare_subtomo_star"):
         status, log = run(command, "a.mrc")
         assert status == 1 and "a.mrc: it is a file, not a folder. Name the folder that holds the volumes." in log, log
+
+
+def _make_halves(folder, seed=0):
+    for number, half in enumerate(("EVN", "ODD")):
+        make_tomogram(folder / f"TS_01_{half}.mrc", seed=seed + number)
+
+
+def _is_mean(path, folder):
+    halves = [open_volume(f"{folder}/TS_01_{half}.mrc").data for half in ("EVN", "ODD")]
+    return np.allclose(open_volume(path).data, (halves[0] + halves[1]) / 2, atol=1e-3)
+
+
+def test_the_mean_of_another_folders_halves_is_not_replaced(run, tmp_path):
+    for seed, day in enumerate(("day1", "day2")):
+        _make_halves(tmp_path / day, 10 * seed)
+    assert run("prepare_star", "day1", "--output_star=day1.star")[0] == 0
+    status, log = run("prepare_star", "day2", "--output_star=day2.star")
+    assert status == 1 and "averages/TS_01.mrc: it is there already, and was not made of day2/TS_01_EVN.mrc and" in log
+    assert "Give another folder with --average_folder, or delete it." in log and _is_mean("averages/TS_01.mrc", "day1")
+    assert run("prepare_star", "day2", "--output_star=day2.star", "--average_folder=means")[0] == 0
+    # made again by the same table, and by another of the same halves
+    for table in ("day1.star", "again.star"):
+        assert run("prepare_star", "day1", f"--output_star={table}")[0] == 0
+    assert _is_mean("averages/TS_01.mrc", "day1") and _is_mean("means/TS_01.mrc", "day2")
+
+
+def test_a_tomogram_of_the_users_own_is_not_replaced_by_a_mean(run, tmp_path):
+    _make_halves(tmp_path / "halves")
+    make_tomogram(tmp_path / "mine" / "TS_01.mrc", seed=9)
+    before = (tmp_path / "mine" / "TS_01.mrc").read_bytes()
+    make_tomogram(tmp_path / "halves" / "u.mrc")
+    write_star("tomograms.star", _table_of("mine/TS_01.mrc", "halves/u.mrc"))  # not as a mean of these halves
+    status, log = run("prepare_star", "halves", "--average_folder=mine")
+    assert status == 1 and "mine/TS_01.mrc: it is there already" in log, log
+    assert (tmp_path / "mine" / "TS_01.mrc").read_bytes() == before
+
+
+def test_a_mean_that_a_former_version_made_is_made_again_with_what_was_typed(run, tmp_path):
+    _make_halves(tmp_path / "halves")
+    assert run("prepare_star", "halves")[0] == 0
+    _set("tomograms.star", 0, rlnDefocus=25000)
+    volume = open_volume("averages/TS_01.mrc")
+    write_volume("averages/TS_01.mrc", np.zeros_like(volume.data), volume.voxel_size)  # without a mark
+    status, log = run("prepare_star", "halves")
+    assert status == 0 and "TS_01: kept from the table that was there: rlnDefocus 25000" in log, log
+    assert _is_mean("averages/TS_01.mrc", "halves")
+
+
+def test_a_folder_of_means_of_deconvolved_halves_is_taken_as_deconvolved(run, tmp_path):
+    _make_halves(tmp_path / "set")
+    write_star("each.star", _table_of("set/TS_01_EVN.mrc", "set/TS_01_ODD.mrc"))
+    assert run("deconv", "each.star", "--deconv_folder", "halves")[0] == 0
+    assert run("prepare_star", "halves")[0] == 0
+    assert run("prepare_star", "averages", "--output_star=means.star")[0] == 0
+    assert read_star("means.star").rows[0]["isonetCtfState"] == "corrected"
+
+
+def test_two_tomograms_of_one_name_get_no_common_mean(run, tmp_path):
+    for seed, day in enumerate(("day1", "day2")):
+        _make_halves(tmp_path / day, 10 * seed)
+    labels = ["rlnIndex", "rlnTomoName", "rlnPixelSize", *HALF_LABELS]
+    cells = [[str(n), "None", "12", f"day{n}/TS_01_EVN.mrc", f"day{n}/TS_01_ODD.mrc"] for n in (1, 2)]
+    write_star("isonet2.star", Star(labels, [dict(zip(labels, row)) for row in cells]))
+    status, log = run("prepare_star", "--from=isonet2.star")
+    assert status == 1 and "averages/TS_01.mrc: it would be the mean of several tomograms' halves" in log, log
+
+
+def test_a_table_of_other_tomograms_is_not_replaced(run, tmp_path):
+    for seed, day in enumerate(("day1", "day2")):
+        make_tomogram(tmp_path / day / "TS_01.mrc", seed=seed)
+    assert run("prepare_star", "day1")[0] == 0
+    before = (tmp_path / "tomograms.star").read_bytes()
+    status, log = run("prepare_star", "day2")
+    assert status == 1 and "tomograms.star: it is there already, of other tomograms or halves: day1/TS_01.mrc. " in log
+    assert "Give another --output_star, or delete it" in log
+    assert (tmp_path / "tomograms.star").read_bytes() == before
+
+
+def test_what_was_typed_for_halves_is_not_taken_for_others_of_the_same_name(run, tmp_path):
+    for seed, day in enumerate(("day1", "day2")):
+        _make_halves(tmp_path / day, 10 * seed)
+    assert run("prepare_star", "day1")[0] == 0
+    status, log = run("prepare_star", "day2")
+    assert status == 1 and "it is there already, of other tomograms or halves: averages/TS_01.mrc. " in log
+
+
+def test_the_row_of_a_file_that_is_away_stays_as_a_comment_and_its_return_is_told(run, tmp_path):
+    for name in ("a", "b", "c 1"):
+        make_tomogram(tmp_path / "set" / f"{name}.mrc")
+    assert run("prepare_star", "set")[0] == 0
+    _set("tomograms.star", 2, rlnDefocus=31000, rlnTiltMax=48)
+    (tmp_path / "set" / "c 1.mrc").rename(tmp_path / "away.mrc")
+    status, log = run("prepare_star", "set")
+    told = "tomograms.star: left out, since set has them no longer: set/c 1.mrc. Their rows stay as comments at its "
+    assert status == 0 and f"{told}top, which alone tell their rlnTiltMax, rlnDefocus." in log, log
+    (comment,) = read_star("tomograms.star").comments
+    assert 'rlnMicrographName "set/c 1.mrc"' in comment and "rlnDefocus 31000 " in comment
+    status, log = run("prepare_star", "set")
+    assert status == 0 and "left out" not in log and read_star("tomograms.star").comments == [comment], log
+    (tmp_path / "away.mrc").rename(tmp_path / "set" / "c 1.mrc")
+    status, log = run("prepare_star", "set")
+    assert status == 0 and "only comments named them so far, and they are taken again, without what is told" in log
+    assert "c 1.mrc. Copy that" in log and read_star("tomograms.star").comments == [comment]
+    status, log = run("prepare_star", "set")
+    assert status == 0 and "comments" not in log, log
+
+
+def test_a_row_that_was_taken_out_stays_a_comment_and_its_return_is_told(run, tmp_path):
+    for name in ("a", "b"):
+        make_tomogram(tmp_path / "set" / f"{name}.mrc")
+    assert run("prepare_star", "set")[0] == 0
+    table = tmp_path / "tomograms.star"
+    table.write_text(table.read_text().replace("\n2 ", "\n#2 "))
+    status, log = run("prepare_star", "set")
+    assert status == 0 and "tomograms.star: only comments named them so far" in log and ": b.mrc. Copy" in log, log
+    (comment,) = read_star("tomograms.star").comments
+    assert comment.startswith("#2 set/b.mrc ")
+
+
+def test_the_table_of_extract_is_not_replaced_and_its_subtomograms_are_told(run, tmp_path):
+    make_tomogram(tmp_path / "set" / "a.mrc")
+    assert run("prepare_star", "set", "--number_subtomos=3", "--tilt_max=51")[0] == 0
+    assert run("extract", "tomograms.star", "--cube_size=8", "--crop_size=12")[0] == 0
+    before = (tmp_path / "subtomo.star").read_bytes()
+    status, log = run("prepare_subtomo_star", "subtomo", "--cube_size=8")
+    assert status == 1 and "subtomo.star: it is there already, with the tomogram and the tilts of each" in log, log
+    assert "Give it to refine as it is, or give another --output_star." in log
+    assert (tmp_path / "subtomo.star").read_bytes() == before
+    make_tomogram(tmp_path / "subtomo" / "mine.mrc", (12, 12, 12))
+    status, log = run("prepare_subtomo_star", "subtomo", "--cube_size=8", "--output_star=own.star")
+    assert status == 0 and "subtomo: extract wrote 3 of the 4 subtomograms" in log, log
+
+
+def test_a_table_of_subtomograms_is_replaced_with_word_of_what_changes(run, tmp_path):
+    for folder in ("s", "t"):
+        make_tomogram(tmp_path / folder / "a.mrc", (12, 12, 12))
+    assert run("prepare_subtomo_star", "s", "--cube_size=8")[0] == 0
+    _set("subtomo.star", 0, rlnTiltMin=-42, rlnMine="typed")
+    table = tmp_path / "subtomo.star"
+    table.write_text("# mine\n" + table.read_text())
+    status, log = run("prepare_subtomo_star", "t", "--cube_size=8")
+    assert status == 1 and "subtomo.star: it is there already, of other subtomograms: s/a.mrc. Give another" in log, log
+    status, log = run("prepare_subtomo_star", "s", "--cube_size=8")
+    assert status == 0 and "other than in the table that was there: rlnTiltMin of a.mrc -60, before -42" in log, log
+    assert "it also had rlnMine" in log and read_star("subtomo.star").comments == ["# mine"]
