@@ -106,7 +106,7 @@ def read_subtomograms(
     Raises
     ------
     EngineError
-            If one can't be read, is no cube, of another size than the first, has other voxels than the table was written
+        If one can't be read, is no cube, of another size than the first, has other voxels than the table was written
         for, or its tilt range is impossible, or all are blank; or as of `star.require_one_meaning`.
     """
     table.require(["rlnImageName"])

@@ -339,29 +339,29 @@ class TomogramTable:
     ) -> dict[Path, bytes]:
         """Refuse to replace what is not this table's own.
 
-            Parameters
-            ----------
-            outputs : mapping
-                The files that will be written, and what of.
-            stage : str
-                The command.
-            column : str
-                Where a table names such files.
-            option : str
-                Gives their folder.
-            result : Star, optional
-                The table that names them, where that is another one.
+        Parameters
+        ----------
+        outputs : mapping
+            The files that will be written, and what of.
+        stage : str
+            The command.
+        column : str
+            Where a table names such files.
+        option : str
+            Gives their folder.
+        result : Star, optional
+            The table that names them, where that is another one.
 
-            Returns
-            -------
-            dict
-                The mark of each file, for `write_volume`; what an earlier run of the same command left bears it.
+        Returns
+        -------
+        dict
+            The mark of each file, for `write_volume`; what an earlier run of the same command left bears it.
 
-            Raises
-            ------
-            EngineError
-                        If a file exists that is an input, that another row names, or that this command did not make for the table;
-        or as of `star.require_one_meaning`.
+        Raises
+        ------
+        EngineError
+            If a file exists that is an input, that another row names, or that this command did not make for the table;
+            or as of `star.require_one_meaning`.
         """
         star = result or self.star
         require_one_meaning(star, [column])
