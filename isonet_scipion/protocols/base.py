@@ -119,7 +119,8 @@ class ProtIsoNetBase(EMProtocol):
             gpus = [-1]
         if min(gpus, default=0) < 0:
             text = self.gpuList.get()
-            errors.append(f"*GPUs*: '{text}' is no list of numbers such as 0 or 0,1. For the CPU: *Use GPU?* No.")
+            remedy = "For the CPU: *Use GPU?* No." if self.usesGpu() else "Write 0 there, which is not used."
+            errors.append(f"*GPUs*: '{text}' is no list of numbers such as 0 or 0,1. {remedy}")
         elif self.usesGpu() and not gpus:
             errors.append("*GPUs*: name at least one, or choose No for *Use GPU?*.")
         return errors

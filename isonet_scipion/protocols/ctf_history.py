@@ -80,10 +80,11 @@ def correctedErrors(states: States, label: str) -> list[str]:
     ]
 
 
-def statesInWords(states: Iterable[str | None]) -> str:
-    """How many tomograms of each state there are, for a summary."""
+def statesInWords(states: Iterable[str | None], ofModel: str | None = None) -> str:
+    """How many tomograms of each state there are, for a summary; `ofModel`: what its training was told, if anything."""
     states = list(states)
-    words = {**{state: state for state in CTF_STATES}, None: "assumed to be raw (the project does not say)"}
+    assumed = f"assumed to be {ofModel or 'raw'} (the project does not say{', the model does' if ofModel else ''})"
+    words = {**{state: state for state in CTF_STATES}, None: assumed}
     told = [f"{states.count(state)} {word}" for state, word in words.items() if state in states]
     return f"CTF correction before: {', '.join(told)}."
 

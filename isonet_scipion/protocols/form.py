@@ -68,6 +68,11 @@ class _AnyText:
                 raise
             return math.nan
 
+    def getObjValue(self) -> float | str | None:
+        """As a project's database takes it, which would keep NaN as an empty field."""
+        value = super().getObjValue()
+        return str(value) if value is not None and value != value else value
+
 
 class OptionalFloat(_AnyText, Float):
     """A value in A, degrees or the like."""

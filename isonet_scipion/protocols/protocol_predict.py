@@ -420,7 +420,7 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         lines += [f"{item.getTsId()}: {item.getObjComment()}." for item in output if item.getObjComment()]
         if any(sources):
             lines.append(usedDefocus(self._usedOf("rlnDefocus").values(), sources))
-            lines.append(statesInWords(self._usedOf(CTF_STATE).values()))
+            lines.append(statesInWords(self._usedOf(CTF_STATE).values(), self._toldState()))
         for tomogram in output:
             report = reportNumbers(tomogram)
             powers = (report[f"wedge_power_{when}"] for when in ("before", "after"))
@@ -488,6 +488,13 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         if report.model == BUILTIN:
             return BUILTIN_IN_WORDS
         return report.model + (f", iteration {report.iteration}" if report.iteration is not None else "")
+
+    def _toldState(self) -> str | None:
+        """What the training of the model was told of the CTF of its tomograms; None also where its file is gone."""
+        try:
+            return self._metadata().ctf_state
+        except EngineError:
+            return None
 
     def _usedHalves(self) -> list[str]:
         """What was made of the half tomograms, in one line; none where they were not corrected."""

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 from isonet_scipion.engine.conventions import CORRECTED, PHASE_FLIPPED, RAW
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.tilt_files import warn_of_phase_plate
-from isonet_scipion.engine.io.tomogram_table import CTF_STATE
+from isonet_scipion.engine.io.tomogram_table import CTF_STATE, names_in_words
 from isonet_scipion.engine.physics.transfer import Transfer
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from isonet_scipion.engine.io.model_metadata import ModelMetadata
     from isonet_scipion.engine.io.tomogram_table import TomogramEntry
 
@@ -93,17 +95,24 @@ def warn_of_idle_state(metadata: ModelMetadata, ctf_state: str | None) -> None:
 def known_transfer(entry: TomogramEntry, metadata: ModelMetadata, ctf_state: str | None = None) -> Transfer | None:
     """The transfer of a tomogram for a CTF-aware model, by its metadata; None for other models.
 
-    What was done to its CTF is as of `known_state`; one line warns where that is not what the training was told.
+    What was done to its CTF is as of `known_state`.
     """
     if not metadata.ctf_aware:
         return None
     state = known_state(entry, metadata, ctf_state)
-    if metadata.ctf_state not in (None, state):
-        log.warning(
-            "%s: it is %s, but the training of the model was told that its tomograms are %s (ctf_state).",
-            entry.path, ctf_in_words(state), ctf_in_words(metadata.ctf_state),
-        )  # fmt: skip
     return tomogram_transfer(entry, metadata.voltage, metadata.cs, ctf_state=state)
+
+
+def warn_of_other_states(entries: Sequence[TomogramEntry], metadata: ModelMetadata, ctf_state: str | None) -> None:
+    """Log one line on tomograms that are not what the training of a CTF-aware model was told that its own are."""
+    if metadata.ctf_state is None:
+        return
+    other = [entry.name for entry in entries if known_state(entry, metadata, ctf_state) != metadata.ctf_state]
+    if other:
+        log.warning(
+            "The training of the model was told that its tomograms are %s (ctf_state); these are not: %s.",
+            ctf_in_words(metadata.ctf_state), names_in_words(other),
+        )  # fmt: skip
 
 
 def known_state(entry: TomogramEntry, metadata: ModelMetadata, ctf_state: str | None = None) -> str | None:

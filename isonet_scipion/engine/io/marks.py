@@ -77,6 +77,6 @@ def mark_in(path: str | os.PathLike[str]) -> bytes:
     try:
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
             _, found, told = file.read(HEADER_BYTES).partition(MARK)
-    except OSError:
+    except (OSError, ValueError):  # a name may hold anything
         return b""
     return (found + told[: LABEL_BYTES - len(MARK)]).rstrip(b"\0 ") if found else b""

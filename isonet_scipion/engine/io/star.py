@@ -201,8 +201,11 @@ def discard_outdated(path: str | os.PathLike[str], outputs: Iterable[str | os.Pa
 
     An interrupted run then leaves no table that names old and new ones as if they were alike.
     """
-    if any(map(os.path.lexists, outputs)):
+    there = [output for output in outputs if os.path.lexists(output)]
+    if there:
         Path(path).unlink(missing_ok=True)
+    for output in there:  # of those that are left, nothing would tell whose they are
+        Path(output).unlink()
 
 
 def require_one_meaning(star: Star, labels: Iterable[str]) -> None:

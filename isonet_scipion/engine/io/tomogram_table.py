@@ -30,7 +30,8 @@ from isonet_scipion.engine.physics.ctf import CtfParameters, require_plausible_d
 from isonet_scipion.engine.physics.wedge import TiltRange, declared_range
 
 log = logging.getLogger(__name__)
-NAMING = ("rlnMicrographName", "rlnDeconvTomoName", "rlnMaskName", "rlnCorrectedTomoName")  # columns of files
+MASK = "rlnMaskName"
+NAMING = ("rlnMicrographName", "rlnDeconvTomoName", MASK, "rlnCorrectedTomoName")  # columns of files
 INVERTED = "isonetInverted"  # 1: protein is bright
 CTF_STATE = "isonetCtfState"  # column: what was done to the CTF of rlnMicrographName and its halves, of CTF_STATES
 CORRECTED_BY = "isonetCorrectedBy"  # column: which model, by its digest, made rlnCorrectedTomoName
@@ -276,7 +277,9 @@ class TomogramEntry:
         volume, told = open_volume(path), origin_in(path, "predict")
         if told is None or not is_marked(path, mark_of("predict", self.star.path, self.path, os.path.dirname(path))):
             return volume
-        sources = [file for file in (self.text("rlnDeconvTomoName"), self.path) if file and os.path.exists(file)]
+        sources = [file for file in (self.text("rlnDeconvTomoName"), self.path) if file]
+        if not all(map(os.path.exists, sources)):  # it may be made of what was deleted
+            return volume
         if told.partition("-")[0] not in [voxels_digest(open_volume(file)) for file in sources]:
             raise EngineError(
                 path, f"it was made of other voxels than {' and '.join(sources)} has now", "Run predict anew."
@@ -284,10 +287,17 @@ class TomogramEntry:
         return volume
 
     def mask_is_outdated(self) -> bool:
-        """Whether make_mask made its mask of other voxels than the tomogram's file has now."""
-        mask = self.text("rlnMaskName")
+        """Whether make_mask made its mask of other voxels than the tomogram's file has now, or for another row."""
+        mask = self.text(MASK)
         told = origin_in(mask, "make_mask") if mask else None
-        return told is not None and os.path.exists(self.path) and told != voxels_digest(open_volume(self.path))
+        if mask is None or told is None:
+            return False
+        folder = os.path.dirname(mask)
+        if not is_marked(mask, mark_of("make_mask", self.star.path, self.path, folder)):
+            # that of another table may be of another version of the tomogram, such as the deconvolved one
+            others = (row["rlnMicrographName"] for row in self.star.rows)
+            return any(is_marked(mask, mark_of("make_mask", self.star.path, path, folder)) for path in others)
+        return os.path.exists(self.path) and told != voxels_digest(open_volume(self.path))
 
     def output_voxel_size(self, volume: Volume) -> float:
         """What the header of an output gets: the table's, in the digits of the input's header if that is the same."""
@@ -368,18 +378,20 @@ class TomogramTable:
         self.keep_inputs(outputs, None if result else column)
         marks = {path: mark_of(stage, star.path, entry.path, path.parent) for path, entry in outputs.items()}
         naming = {entry_of(name): row for row in star.rows if (name := star.text(row, column)) and "\0" not in name}
+        # files of former versions bear no mark; of masks, these may be drawn by hand
+        makers = (stage,) if column == MASK else (stage, None)
         for path, mark in marks.items():
             if not os.path.lexists(path):
                 continue
             row = naming.get(entry_of(path))
             if row is not None and result is None and not _same_tomogram(row, outputs[path].row):
                 why = f"it is that of another tomogram, {row['rlnMicrographName']}, by {star.path}"
-            elif is_marked(path, mark) or (row is not None and made_by(path) == stage):
+            elif is_marked(path, mark) or (row is not None and made_by(path) in makers):
                 continue
             elif row is None:
                 why = f"it is there already, and {star.path} does not name it: it may be another table's"
             else:
-                why = f"it is there already, and {stage} did not make it: it may be your own or another program's"
+                why = f"it is there already, and bears no mark of {stage}: it may be your own, or another program's"
             raise EngineError(str(path), why, f"Give another folder with --{option}, or delete it.")
         return marks
 
@@ -477,7 +489,7 @@ def warn_of_masks(entries: Sequence[TomogramEntry], what: str) -> None:
             "into its tomogram's row.",
             entries[0].star.path, names_in_words(outdated),
         )  # fmt: skip
-    without = _lacking(entries, lambda entry: entry.text("rlnMaskName"))
+    without = _lacking(entries, lambda entry: entry.text(MASK))
     if without:
         log.warning(
             "%s: only some of the tomograms have masks, not %s: %s anywhere in these. Make masks of these too.",

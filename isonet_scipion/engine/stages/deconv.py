@@ -10,6 +10,7 @@ import numpy as np
 
 from isonet_scipion.engine.command import Command, value_of
 from isonet_scipion.engine.conventions import PHASE_FLIPPED
+from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.ctf_aware import require_uncorrected
 from isonet_scipion.engine.io.mrc import volume_bytes, writing_volume
 from isonet_scipion.engine.io.origin import with_origin
@@ -63,10 +64,13 @@ def _job(entry: TomogramEntry, ctf_parameters: CtfParameters, state: str, settin
     """What is done with a tomogram; an EngineError where the table's numbers are out of range."""
     falloff = _chosen(settings.snrfalloff, entry.number("rlnSnrFalloff", 1.0))
     strength = _chosen(settings.deconvstrength, entry.number("rlnDeconvStrength", 1.0))
-    return Deconvolution(
-        entry.voxel_size, ctf_parameters, falloff, strength, settings.highpassnyquist, settings.pad_edges,
-        state == PHASE_FLIPPED,
-    )  # fmt: skip
+    try:
+        return Deconvolution(
+            entry.voxel_size, ctf_parameters, falloff, strength, settings.highpassnyquist, settings.pad_edges,
+            state == PHASE_FLIPPED,
+        )  # fmt: skip
+    except EngineError as error:  # the options are in their ranges
+        raise EngineError(f"{entry.star.path}, {error.what} of {entry.path}", error.why, error.remedy) from error
 
 
 def _chosen(option: float | None, otherwise: float) -> float:

@@ -16,7 +16,12 @@ from isonet_scipion.engine.command import Command, value_of
 from isonet_scipion.engine.conventions import SIMULATED_SIZES, Normalisation
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.confidence_file import confidence_path
-from isonet_scipion.engine.io.ctf_aware import known_transfer, takes_deconvolved, warn_of_idle_state
+from isonet_scipion.engine.io.ctf_aware import (
+    known_transfer,
+    takes_deconvolved,
+    warn_of_idle_state,
+    warn_of_other_states,
+)
 from isonet_scipion.engine.io.files import State, content_digest, file_state
 from isonet_scipion.engine.io.finished import Recipe, is_finished, made_from, recipe
 from isonet_scipion.engine.io.mrc import open_volume, volume_bytes, write_volume
@@ -156,6 +161,7 @@ class _Prediction:
         settings = self.settings
         for entry in entries:
             self.transfer(entry)
+        warn_of_other_states(entries, self.metadata, settings.ctf_state)
         warn_of_kinds(entries)
         if self.needs_halves:  # for tests of the model, as masks are
             warn_of_masks(entries, "the model is tested")

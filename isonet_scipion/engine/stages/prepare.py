@@ -89,7 +89,7 @@ def prepare_star(folder: str | None, settings: PrepareStarSettings) -> None:
         log.info(OTHERWISE, settings.output_star, changes)
     warn_of_lost_columns(settings.output_star, earlier, star)
     if left_out:
-        _warn_of_left_out(earlier, left_out, folder or settings.from_)
+        _warn_of_left_out(earlier, left_out, "rlnMicrographName", folder or settings.from_)
     _tell(settings.output_star, tomograms)
 
 
@@ -188,20 +188,17 @@ def _require_known(earlier: Star, rows: list[dict[str, str]], label: str, kind: 
         )
 
 
-def _files_of(rows: list[dict[str, str]]) -> str:
-    return names_in_words([row["rlnMicrographName"] for row in rows])
-
-
 def _comments(earlier: Star, left_out: list[dict[str, str]]) -> list[str]:
     """The comments of the table that is replaced, and its rows that are left out: nothing else may tell of them."""
     return list(dict.fromkeys([*earlier.comments, *(as_comment(earlier, row) for row in left_out)]))
 
 
-def _warn_of_left_out(earlier: Star, left_out: list[dict[str, str]], source: str | None) -> None:
+def _warn_of_left_out(earlier: Star, left_out: list[dict[str, str]], files: str, source: str | None) -> None:
     told = [label for label in TYPED if any(_is_unusual(earlier, row, label) for row in left_out)]
     log.warning(
         "%s: left out, since %s has them no longer: %s. Their rows stay as comments at its top%s.",
-        earlier.path, source, _files_of(left_out), f", which alone tell their {', '.join(told)}" if told else "",
+        earlier.path, source, names_in_words([row[files] for row in left_out]),
+        f", which alone tell their {', '.join(told)}" if told else "",
     )  # fmt: skip
 
 
@@ -390,7 +387,7 @@ def _require_own(path: Path, tomogram: KnownTomogram, row: dict[str, str]) -> No
     if os.path.lexists(path) and not is_marked(path, _mark(tomogram, path)) and not is_former:
         raise EngineError(
             str(path),
-            f"it is there already, and was not made of {' and '.join(map(str, tomogram.halves))}: "
+            f"it is there already, and nothing tells that it was made of {' and '.join(map(str, tomogram.halves))}: "
             "it may be another table's",
             "Give another folder with --average_folder, or delete it.",
         )
@@ -425,7 +422,8 @@ def prepare_subtomo_star(folder: str, settings: PrepareSubtomoStarSettings) -> N
     rows = [by_file.get(_file(path), {}) for path in files]
     _require_known(earlier, rows, "rlnImageName", "subtomograms")
     _warn_of_extracted(folder, files)
-    star = Star([], comments=earlier.comments)
+    left_out = [row for row in earlier.rows if not any(row is kept for kept in rows)]
+    star = Star([], comments=_comments(earlier, left_out))
     for index, path in enumerate(files, 1):
         volume = open_volume(path)
         voxel_size = _voxel_size(volume, settings.pixel_size)
@@ -445,6 +443,8 @@ def prepare_subtomo_star(folder: str, settings: PrepareSubtomoStarSettings) -> N
     write_star(settings.output_star, star)
     if changes := _changes(rows, star, "rlnImageName"):
         log.warning(OTHERWISE, settings.output_star, changes)
+    if left_out:
+        _warn_of_left_out(earlier, left_out, "rlnImageName", folder)
     warn_of_lost_columns(settings.output_star, earlier, star)
     log.info("%s: %d subtomograms", settings.output_star, len(star.rows))
 

@@ -17,6 +17,7 @@ from isonet_scipion.engine.io.ctf_aware import (
     known_transfer,
     takes_deconvolved,
     warn_of_idle_state,
+    warn_of_other_states,
 )
 from isonet_scipion.engine.io.files import content_digest
 from isonet_scipion.engine.io.marks import made_by
@@ -71,6 +72,7 @@ def report(star_file: str, model_file: str, settings: ReportSettings) -> None:
             )
         _require_made_of(entry, volume, own)
         require_own_page(Path(entry.row["rlnCorrectedTomoName"]).parent)
+    warn_of_other_states(entries, metadata, settings.ctf_state)
     normalisation = Normalisation.told(settings.normalize_percentile, metadata.normalize_percentile)
     choose_devices(settings.gpuID, settings.precision)
     marks = claim_confidence(table, {Path(entry.row["rlnCorrectedTomoName"]): entry for entry in entries}, settings)

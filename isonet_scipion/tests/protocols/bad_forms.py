@@ -72,9 +72,9 @@ def _running() -> Iterator[Mistake]:
     assert len(with_gpus) == 3
     for protocol in with_gpus:
         for text in ("-1", "a", "0;1", "1.5"):
-            why = rf"\*GPUs\*: '{text}' is no list of numbers such as 0 or 0,1. For the CPU: \*Use GPU\?\* No"
-            yield Mistake(protocol, why, {"gpuList": text})
-            yield Mistake(protocol, why, {"gpuList": text, "useGpu": False})
+            why = rf"\*GPUs\*: '{text}' is no list of numbers such as 0 or 0,1"
+            yield Mistake(protocol, rf"{why}. For the CPU: \*Use GPU\?\* No", {"gpuList": text, "useGpu": True})
+            yield Mistake(protocol, f"{why}. Write 0 there", {"gpuList": text, "useGpu": False})
         yield Mistake(protocol, r"\*GPUs\*: name at least one", {"gpuList": "", "useGpu": True})
     for protocol in (ProtIsoNetDeconv, *with_gpus):
         yield Mistake(protocol, r"\*Threads\*: must be at least 1", {"numberOfThreads": 0})

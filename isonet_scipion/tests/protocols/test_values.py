@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from pyworkflow.object import Integer
+from pyworkflow.project import Project
 from pyworkflow.protocol import MODE_RESTART, MODE_RESUME
 from tomo.constants import BOTTOM_LEFT_CORNER
 from tomo.objects import SetOfSubTomograms, SetOfTomograms, SetOfTomoMasks, SubTomogram
@@ -80,6 +81,16 @@ class TestIsoNetValues(LiveTest):
         self.assertEqual(hidden.validate(), [])
         ended = self.prepare(ProtIsoNetExport, {**self.input, "inputCorrected": (self.mask, "tomograms")})
         self.assertIn("that protocol has ended", " ".join(ended.validate()))
+
+    def test_text_in_an_optional_number_is_refused_also_once_it_is_stored(self) -> None:
+        deconv = self.prepare(ProtIsoNetDeconv, self.input, defocus="2,5", snrFalloff=1)
+        extract = self.prepare(ProtIsoNetExtract, self.input, numberSubtomos="1,5", cubeSize=16, cropSize=24)
+        for protocol, words in ((deconv, r"Defocus.*must be a number"), (extract, "should be an integer")):
+            self.assertRegex(" ".join(protocol.validate()), words)
+            self.proj.saveProtocol(protocol)
+            stored = Project(self.proj.getDomain(), self.proj.path)
+            stored.load(chdir=False)
+            self.assertRegex(" ".join(stored.getProtocol(protocol.getObjId()).validate()), words)
 
     def test_a_correction_is_prepared_before_its_ctf_aware_training_has_ended(self) -> None:
         train = self.prepare(ProtIsoNetOnePass, self.input, ctfAware=True, defocus=20000)

@@ -149,9 +149,23 @@ def test_a_mask_of_ones_own_is_not_replaced(prepared, run):
     own = np.ones(open_volume(TOMOGRAM).shape, np.int8)
     write_volume(prepared / MASK, own, 10.0)
     status, log = run("make_mask", "tomograms.star", "--use_deconv_tomo", False)
-    assert status == 1 and f"{MASK}: it is there already, and make_mask did not make it" in log, log
+    assert status == 1 and f"{MASK}: it is there already, and bears no mark of make_mask" in log, log
     np.testing.assert_array_equal(open_volume(MASK).data, own)
     assert run("make_mask", "tomograms.star", "--use_deconv_tomo", False, "--mask_folder", "other")[0] == 0
+
+
+def test_results_of_former_versions_without_a_mark_are_made_again(prepared, run):
+    write_volume(prepared / DECONVOLVED, open_volume(TOMOGRAM).data.copy(), 10.0)
+    assert run("deconv", "tomograms.star")[0] == 0 and made_by(DECONVOLVED) == "deconv"
+
+
+def test_a_mask_of_another_version_of_the_tomogram_is_not_told(prepared, run):
+    star = read_star("tomograms.star")
+    star.set(star.rows[0], "rlnMicrographName", star.rows[0]["rlnDeconvTomoName"])
+    star.set(star.rows[0], "rlnDeconvTomoName", None)
+    write_star("others.star", star)
+    status, log = run("extract", "others.star", *STAGES[1][2:])
+    assert status == 0 and "made of other voxels" not in log, log
 
 
 def test_a_mask_of_other_origin_is_not_told(prepared, run):

@@ -39,6 +39,10 @@ def test_a_corrected_tomogram_that_is_missing_or_outdated_is_not_exported(table,
     write_volume(table / "raw" / "TS_01.mrc", np.full((20, 30, 40), 2, np.float32), 10.0)
     status, log = run("export_relion", "tomograms.star")
     assert status == 1 and "TS_01_corrected.mrc: it was made of other voxels than raw/TS_01.mrc has now" in log, log
+    star = read_star("tomograms.star")
+    star.set(star.rows[0], "rlnDeconvTomoName", "deconv/deleted.mrc")  # which it may be made of
+    write_star("tomograms.star", star)
+    assert run("export_relion", "tomograms.star")[0] == 0
     corrected.unlink()
     status, log = run("export_relion", "tomograms.star")
     assert status == 1 and "TS_01_corrected.mrc: the volume does not exist" in log, log

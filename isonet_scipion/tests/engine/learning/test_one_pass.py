@@ -233,7 +233,7 @@ def test_idle_iterations_count_from_the_denoiser_on():
 
     def has_settled(*with_denoiser):
         records = [EpochRecord(n, 1, 0.1, 0.1, 0, 1, 0.5, 0.01, used) for n, used in enumerate(with_denoiser, 1)]
-        run.state = RunState(history=records)
+        run.state = RunState(iteration=len(records) + 1, history=records)
         return run._has_settled()
 
     assert not has_settled(0, 0, 0, 0) and not has_settled(0, 0, 0, 1, 1)

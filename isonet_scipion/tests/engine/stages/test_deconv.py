@@ -32,4 +32,6 @@ def test_a_filter_that_can_not_be_is_refused(run, tmp_path, option, most):
     assert status == 2 and f"is not from 0 to {most}" in log and option.partition("=")[0] in log, log
     _table(tmp_path, rlnDefocus=20000, rlnSnrFalloff=-1)
     status, log = run("deconv", "t.star")
-    assert status == 1 and "snrfalloff: -1 is not from 0 to 99" in log and not Path("deconv").exists(), log
+    assert (
+        status == 1 and "t.star, snrfalloff of t.mrc: -1 is not from 0 to 99" in log and not Path("deconv").exists()
+    ), log

@@ -207,7 +207,11 @@ def test_the_mean_of_another_folders_halves_is_not_replaced(run, tmp_path):
         _make_halves(tmp_path / day, 10 * seed)
     assert run("prepare_star", "day1", "--output_star=day1.star")[0] == 0
     status, log = run("prepare_star", "day2", "--output_star=day2.star")
-    assert status == 1 and "averages/TS_01.mrc: it is there already, and was not made of day2/TS_01_EVN.mrc and" in log
+    assert (
+        status == 1
+        and "averages/TS_01.mrc: it is there already, and nothing tells that it was made of day2/TS_01_EVN.mrc and"
+        in log
+    )
     assert "Give another folder with --average_folder, or delete it." in log and _is_mean("averages/TS_01.mrc", "day1")
     assert run("prepare_star", "day2", "--output_star=day2.star", "--average_folder=means")[0] == 0
     # made again by the same table, and by another of the same halves
@@ -335,3 +339,10 @@ def test_a_table_of_subtomograms_is_replaced_with_word_of_what_changes(run, tmp_
     status, log = run("prepare_subtomo_star", "s", "--cube_size=8")
     assert status == 0 and "other than in the table that was there: rlnTiltMin of a.mrc -60, before -42" in log, log
     assert "it also had rlnMine" in log and read_star("subtomo.star").comments == ["# mine"]
+    make_tomogram(tmp_path / "s" / "b.mrc", (12, 12, 12))
+    assert run("prepare_subtomo_star", "s", "--cube_size=8")[0] == 0
+    _set("subtomo.star", 1, rlnTiltMin=-50)
+    (tmp_path / "s" / "b.mrc").unlink()
+    status, log = run("prepare_subtomo_star", "s", "--cube_size=8")
+    assert status == 0 and "left out, since s has them no longer: s/b.mrc. Their rows stay as comments" in log, log
+    assert "which alone tell their rlnTiltMin" in log and "rlnTiltMin -50" in read_star("subtomo.star").comments[-1]
