@@ -44,7 +44,19 @@ def is_marked(path: str | os.PathLike[str], mark: bytes) -> bool:
     ...     print(is_marked(mask, mark), is_marked(mask, other), made_by(mask))
     True False make_mask
     """
-    (stage, places), (other_stage, others) = (_parts(each) for each in (mark, mark_in(path)))
+    return is_same_mark(mark_in(path), mark)
+
+
+def is_same_mark(found: bytes, mark: bytes) -> bool:
+    """Whether a mark that was found, see `mark_in`, is `mark`, wherever both were moved together.
+
+    Examples
+    --------
+    >>> mark = mark_of("make_mask", "tomograms.star", "TS_01.mrc", "mask")
+    >>> is_same_mark(mark + b" more", mark), is_same_mark(b"", mark)
+    (True, False)
+    """
+    (stage, places), (other_stage, others) = (_parts(each) for each in (mark, found))
     return stage == other_stage and any(place and place == other for place, other in zip(places, others))
 
 

@@ -137,7 +137,7 @@ def _corrected(entry: TomogramEntry) -> Path | None:
     if path is None:
         return None
     readable = _readable(path)
-    entry.current_corrected()
+    entry.require_current_corrected(path)
     return readable
 
 

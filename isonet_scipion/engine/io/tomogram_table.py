@@ -11,7 +11,7 @@ from pathlib import Path
 from isonet_scipion.engine.conventions import CORRECTED, CTF_STATES, RAW, TILT_OPTIONS, TILT_RANGE
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.files import ATTEMPTS, ChangedMeanwhile, entry_of, file_state, require_kept
-from isonet_scipion.engine.io.marks import is_marked, made_by, mark_of
+from isonet_scipion.engine.io.marks import is_marked, is_same_mark, made_by, mark_in, mark_of
 from isonet_scipion.engine.io.mrc import open_volume
 from isonet_scipion.engine.io.number_formats import SCALE
 from isonet_scipion.engine.io.origin import first_maker, numbers_digest, origin_in, voxels_digest
@@ -263,28 +263,25 @@ class TomogramEntry:
                 "Run deconv again, or give --use_deconv_tomo False.",
             )
 
-    def current_corrected(self) -> Volume | None:
-        """The corrected tomogram that the table names, None where it names none.
+    def require_current_corrected(self, path: str) -> None:
+        """Check the corrected tomogram that the table names, a file.
 
         Raises
         ------
         EngineError
             If it can't be read, or predict made it for this table of other voxels than the tomogram's file has now.
         """
-        path = self.text("rlnCorrectedTomoName")
-        if path is None:
-            return None
-        volume, told = open_volume(path), origin_in(path, "predict")
+        open_volume(path)
+        told = origin_in(path, "predict")
         if told is None or not is_marked(path, mark_of("predict", self.star.path, self.path, os.path.dirname(path))):
-            return volume
+            return
         sources = [file for file in (self.text("rlnDeconvTomoName"), self.path) if file]
         if not all(map(os.path.exists, sources)):  # it may be made of what was deleted
-            return volume
+            return
         if told.partition("-")[0] not in [voxels_digest(open_volume(file)) for file in sources]:
             raise EngineError(
                 path, f"it was made of other voxels than {' and '.join(sources)} has now", "Run predict anew."
             )
-        return volume
 
     def mask_is_outdated(self) -> bool:
         """Whether make_mask made its mask of other voxels than the tomogram's file has now, or for another row."""
@@ -296,7 +293,8 @@ class TomogramEntry:
         if not is_marked(mask, mark_of("make_mask", self.star.path, self.path, folder)):
             # that of another table may be of another version of the tomogram, such as the deconvolved one
             others = (row["rlnMicrographName"] for row in self.star.rows)
-            return any(is_marked(mask, mark_of("make_mask", self.star.path, path, folder)) for path in others)
+            found = mark_in(mask)
+            return any(is_same_mark(found, mark_of("make_mask", self.star.path, path, folder)) for path in others)
         return os.path.exists(self.path) and told != voxels_digest(open_volume(self.path))
 
     def output_voxel_size(self, volume: Volume) -> float:

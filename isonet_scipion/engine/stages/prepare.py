@@ -69,7 +69,7 @@ def prepare_star(folder: str | None, settings: PrepareStarSettings) -> None:
     require_one_meaning(earlier, ["rlnMicrographName", *HALF_LABELS])
     tomograms = _with_tilt_files(_listed(folder, settings), settings.tilt_files)
     rows = _rows_before(tomograms, earlier, settings)
-    left_out = [row for row in earlier.rows if not any(row is kept for kept in rows)]
+    left_out = _left_out(earlier, rows)
     _require_known(earlier, rows, "rlnMicrographName", "tomograms or halves")
     _warn_of_returned(earlier, tomograms, rows, settings)
     for index, (tomogram, row) in enumerate(zip(tomograms, rows)):
@@ -186,6 +186,11 @@ def _require_known(earlier: Star, rows: list[dict[str, str]], label: str, kind: 
             f"it is there already, of other {kind}: {names_in_words([row[label] for row in earlier.rows])}",
             "Give another --output_star, or delete it if nothing that was typed into it is needed.",
         )
+
+
+def _left_out(earlier: Star, rows: list[dict[str, str]]) -> list[dict[str, str]]:
+    """The rows of the table that is replaced which are not among those that the new one goes on with."""
+    return [row for row in earlier.rows if not any(row is kept for kept in rows)]
 
 
 def _comments(earlier: Star, left_out: list[dict[str, str]]) -> list[str]:
@@ -422,7 +427,7 @@ def prepare_subtomo_star(folder: str, settings: PrepareSubtomoStarSettings) -> N
     rows = [by_file.get(_file(path), {}) for path in files]
     _require_known(earlier, rows, "rlnImageName", "subtomograms")
     _warn_of_extracted(folder, files)
-    left_out = [row for row in earlier.rows if not any(row is kept for kept in rows)]
+    left_out = _left_out(earlier, rows)
     star = Star([], comments=_comments(earlier, left_out))
     for index, path in enumerate(files, 1):
         volume = open_volume(path)

@@ -94,20 +94,24 @@ def report(star_file: str, model_file: str, settings: ReportSettings) -> None:
 def _require_made_of(entry: TomogramEntry, tomogram: Volume, model: str) -> None:
     """Raise an EngineError where a corrected tomogram tells that it was not made of these voxels by this model."""
     corrected = entry.row["rlnCorrectedTomoName"]
-    told, now = origin_in(corrected, "predict"), entry.correction(tomogram, model)
-    if told is None or told in (now, now.partition("-")[0]):  # of earlier versions, the voxels alone
+    told = origin_in(corrected, "predict")
+    if told is None:
         return
-    if told.partition("-")[0] != now.partition("-")[0]:
+    (voxels, _, how), (voxels_now, _, how_now) = (
+        text.partition("-") for text in (told, entry.correction(tomogram, model))
+    )
+    if voxels != voxels_now:
         raise EngineError(
             corrected,
             f"it was made of other voxels than {tomogram.path} has now",
             f"Predict anew, or give --use_deconv_tomo {not entry.use_deconvolved} if predict had that.",
         )
-    raise EngineError(
-        corrected,
-        f"it was made by another model, or with another tilt range or voxel size than {entry.star.path} has now",
-        "Give the model that made it, or predict anew.",
-    )
+    if how not in ("", how_now):  # earlier versions told the voxels alone
+        raise EngineError(
+            corrected,
+            f"it was made by another model, or with another tilt range or voxel size than {entry.star.path} has now",
+            "Give the model that made it, or predict anew.",
+        )
 
 
 def claim_confidence(
