@@ -181,8 +181,13 @@ def writing_volume(
 
 
 def _write_statistics(mrc: mrcfile.mrcmemmap.MrcMemmap) -> None:
-    # a million voxels at a time: mrcfile's own statistics take a copy of all in double precision
     data = np.asarray(mrc.data)
+    if data.dtype == np.int8 and data.min() >= 0 and data.max() <= 1:  # a mask, which is counted in no time
+        share = np.count_nonzero(data) / data.size
+        mrc.header.dmin, mrc.header.dmax, mrc.header.dmean = data.min(), data.max(), share
+        mrc.header.rms = np.sqrt(share * (1 - share))
+        return
+    # a million voxels at a time: mrcfile's own statistics take a copy of all in double precision
     planes = max(1, (1 << 20) // data[0].size)
     low, high, total, squares = np.inf, -np.inf, 0.0, 0.0
     level = np.float32(data[0].mean(dtype=np.float64))  # beside a high one, deviations lose their digits

@@ -11,7 +11,7 @@ import numpy as np
 from isonet_scipion.engine.command import Command, value_of
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.imod_model import read_boundary
-from isonet_scipion.engine.io.mrc import open_volume, volume_bytes, write_volume
+from isonet_scipion.engine.io.mrc import open_volume, volume_bytes, writing_volume
 from isonet_scipion.engine.io.origin import voxels_digest, with_origin
 from isonet_scipion.engine.io.shown import border_of, require_axes
 from isonet_scipion.engine.io.tomogram_table import TomogramEntry, TomogramTable, warn_of_kinds
@@ -52,22 +52,22 @@ def make_mask(star_file: str, settings: MakeMaskSettings) -> None:
             volume = entry.source()
             boundary = _boundary(entry, volume)
             border = border_of(volume)
-            with naming(volume):
-                mask = sample_mask(
-                    volume.data, settings.patch_size, density, std, settings.z_crop, boundary, THREADS, border,
-                    entry.inverted,
-                )  # fmt: skip
-            held = np.count_nonzero(mask)
-            if not held:
-                raise EngineError(
-                    volume.path,
-                    "its mask would be empty",
-                    "Raise density_percentage and std_percentage, lower z_crop, or check the boundary.",
-                )
             target = _target(entry.name, settings)
             whole = open_volume(entry.path) if entry.source_path != entry.path else volume
             mark = with_origin(marks[target], voxels_digest(whole))
-            write_volume(target, mask, entry.output_voxel_size(volume), volume, mark)
+            voxel_size = entry.output_voxel_size(volume)
+            with naming(volume), writing_volume(target, volume.shape, np.int8, voxel_size, volume, mark) as mask:
+                sample_mask(
+                    volume.data, settings.patch_size, density, std, settings.z_crop, boundary, THREADS, border,
+                    entry.inverted, mask,
+                )  # fmt: skip
+                held = np.count_nonzero(mask)
+                if not held:
+                    raise EngineError(
+                        volume.path,
+                        "its mask would be empty",
+                        "Raise density_percentage and std_percentage, lower z_crop, or check the boundary.",
+                    )
             table.update(
                 entry, {"rlnMaskDensityPercentage": density, "rlnMaskStdPercentage": std, "rlnMaskName": target}
             )

@@ -41,6 +41,15 @@ def test_written_volume_keeps_voxels_and_header(tmp_path):
         np.testing.assert_allclose([mrc.header.dmean, mrc.header.rms], [data.mean(), data.std()], rtol=1e-5)
 
 
+@pytest.mark.parametrize("values", [(0, 1), (0,), (1,), (-1, 1), (0, 1, 2)])
+def test_header_of_whole_numbers_tells_their_statistics(tmp_path, values):
+    data = np.random.default_rng(3).choice(values, (5, 20, 30)).astype(np.int8)
+    write_volume(tmp_path / "v.mrc", data, 10.0)
+    with mrcfile.open(tmp_path / "v.mrc") as mrc:
+        told = [mrc.header.dmin, mrc.header.dmax, mrc.header.dmean, mrc.header.rms]
+    np.testing.assert_allclose(told, [data.min(), data.max(), data.mean(), data.std()], rtol=1e-5, atol=1e-7)
+
+
 @pytest.mark.parametrize(("level", "deviation"), [(30000, 50), (-1e6, 200), (0, 1)])
 def test_header_tells_the_deviation_beside_a_high_level_of_grey(tmp_path, level, deviation):
     data = np.random.default_rng(2).normal(level, deviation, (30, 200, 200)).astype(np.float32)

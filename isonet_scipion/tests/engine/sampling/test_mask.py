@@ -5,6 +5,7 @@ import scipy.ndimage
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.sampling import mask as mask_module
 from isonet_scipion.engine.sampling.mask import bin_by_two, local_deviation, sample_mask
 
@@ -28,7 +29,7 @@ def test_equals_the_released_programs_mask(reference):
 @given(st.tuples(*[st.integers(1, 9)] * 3), st.sampled_from([3, 5]))
 def test_local_deviation_is_that_of_the_voxels_inside(shape, size):
     volume = np.random.default_rng(5).normal(1000, 3, shape).astype(np.float32)
-    result = local_deviation(volume, size)
+    result = local_deviation(volume.copy(), size, 1, np.empty_like(volume))
     half = size // 2
     for place in np.ndindex(shape):
         box = volume[tuple(slice(max(0, p - half), p + half + 1) for p in place)]
@@ -54,6 +55,21 @@ def test_dense_textured_block_is_found_and_odd_sizes_keep_their_last_planes():
     assert mask[-1].any() and mask[:, -1].any() and mask[:, :, -1].any()
 
 
+@pytest.mark.parametrize("level", [0, 7, -1000.3])
+def test_equal_voxels_are_refused_though_binning_rounds(level):
+    with pytest.raises(EngineError, match="all its voxels are equal"):
+        sample_mask(np.full((20, 37, 50), level, np.float32))
+
+
+def test_mask_goes_where_it_is_wanted_and_the_tomogram_stays():
+    tomogram = np.random.default_rng(10).normal(0, 1, (20, 25, 27)).astype(np.float32)
+    before, out = tomogram.copy(), np.full(tomogram.shape, -1, np.int8)
+    assert sample_mask(tomogram, out=out) is out
+    np.testing.assert_array_equal(out, sample_mask(tomogram, threads=2))
+    np.testing.assert_array_equal(tomogram, before)
+    assert set(np.unique(out)) == {0, 1}
+
+
 def test_switched_off_criteria_z_crop_and_boundary():
     tomogram = np.random.default_rng(7).normal(0, 1, (20, 24, 26)).astype(np.float32)
     assert sample_mask(tomogram, density_percentage=100, std_percentage=100).all()
@@ -72,7 +88,7 @@ def test_switched_off_criteria_z_crop_and_boundary():
 def test_lowest_value_of_a_box_is_scipys(shape, size):
     volume = np.random.default_rng(8).normal(size=shape).astype(np.float32)
     expected = scipy.ndimage.minimum_filter(volume, size, mode="reflect")
-    np.testing.assert_array_equal(mask_module._lowest(volume, size, 2), expected)
+    np.testing.assert_array_equal(mask_module._lowest(volume, size, 2, np.empty_like(volume)), expected)
 
 
 @pytest.mark.parametrize("percentage", [0, 0.2, 37, 50, 99.9, 100])
