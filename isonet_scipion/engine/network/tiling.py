@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Shape = Tuple[int, ...]
 HALO = 32  # voxels between a tile's core and its edge, where the network's zero padding shows, unless it was measured
-BORDER = 8  # the same along axes that are not cut: mirrored voxels beyond the tomogram's faces
+BORDER = 8  # mirrored voxels beyond the tomogram's faces
 RAMP = 16
 
 
@@ -27,17 +27,28 @@ class Tiling:
     """Tiles of `tile` voxels at steps of `step` voxels (z, y, x), blended by linear ramps.
 
     The first core starts at voxel `start`; a tile reaches (tile - step) / 2 voxels beyond its core on
-    each side. Outside, the tomogram is mirrored.
+    each side. Outside, the tomogram is mirrored. Where that is more than `border` voxels beyond the first
+    or last voxel, the core there is longer instead.
     """
 
     tile: Shape
     step: Shape
     ramp: int
     start: int = 0
+    border: int | None = None
 
     def counts(self, shape: Shape) -> Shape:
         """Number of tiles along each axis."""
-        return tuple(-(-(length - self.start) // step) for length, step in zip(shape, self.step))
+        axes = zip(shape, self.step, (self.longer(axis) for axis in range(len(shape))))
+        return tuple(max(1, -(-(length - self.start - 2 * longer) // step)) for length, step, longer in axes)
+
+    def halo(self, axis: int) -> int:
+        """Voxels between a tile's core and its edge."""
+        return (self.tile[axis] - self.step[axis]) // 2
+
+    def longer(self, axis: int) -> int:
+        """Voxels by which the first and the last core are longer than the others."""
+        return 0 if self.border is None else max(0, self.halo(axis) - self.border)
 
     def load(self, shape: Shape) -> float:
         """Voxels that go through the network, as a multiple of the tomogram's."""
@@ -80,17 +91,19 @@ def automatic_tiling(shape: Shape, divisor: Shape, tile_voxels: int, halo: int =
     EngineError
         If not even the smallest tile fits.
     """
+    border = -(-BORDER // max(divisor)) * max(divisor)
 
     def sides(axis: int) -> dict[int, tuple[int, int]]:
         """Step and side of the tiles by their number along an axis."""
         unit = divisor[axis]
         found: dict[int, tuple[int, int]] = {}
         for count in range(1, shape[axis] // max(RAMP, unit) + 2):
-            step = -(-shape[axis] // (count * unit)) * unit
+            beyond = -(-(halo if count > 1 else border) // unit) * unit
+            inner = max(1, shape[axis] - 2 * max(0, beyond - border))
+            step = -(-inner // (count * unit)) * unit
             if count > 1 and step < RAMP:
                 break
-            beyond = -(-(halo if count > 1 else BORDER) // unit) * unit
-            found.setdefault(-(-shape[axis] // step), (step, step + 2 * beyond))
+            found.setdefault(-(-inner // step), (step, step + 2 * beyond))
         return found
 
     best = None
@@ -104,7 +117,7 @@ def automatic_tiling(shape: Shape, divisor: Shape, tile_voxels: int, halo: int =
     if best is None:
         raise EngineError("memory", f"not even tiles of {tile_voxels} voxels fit", "Free memory or use another device.")
     chosen = [axis[count] for axis, count in zip((along_z, along_y, along_x), best[1])]
-    return Tiling(tuple(tile for _, tile in chosen), tuple(step for step, _ in chosen), RAMP)
+    return Tiling(tuple(tile for _, tile in chosen), tuple(step for step, _ in chosen), RAMP, border=border)
 
 
 def map_tiles(
@@ -179,16 +192,19 @@ class _AxisTile:
 
 def _axis_tiles(length: int, axis: int, tiling: Tiling) -> Iterator[_AxisTile]:
     tile, step, ramp = tiling.tile[axis], tiling.step[axis], tiling.ramp
-    halo = (tile - step) // 2
+    halo, longer, count = tiling.halo(axis), tiling.longer(axis), tiling.counts((length,) * 3)[axis]
     before = halo - tiling.start
     mirrored = np.pad(np.arange(length), (before, step + tile), mode="symmetric")
-    for start in range(tiling.start, length, step):
-        first, last = max(0, start - ramp // 2), min(length, start + step + ramp // 2)
+    for number in range(count):
+        corner = tiling.start + number * step + longer - halo
+        # where the core starts and ends
+        start = 0 if number == 0 else corner + halo
+        end = length if number == count - 1 else corner + halo + step
+        first, last = max(0, start - ramp // 2), min(length, end + ramp // 2)
         position = np.arange(first, last) + 0.5
         rise = np.ones(last - first) if start <= 0 else (position - start) / ramp + 0.5
-        fall = np.ones(last - first) if start + step >= length else (start + step - position) / ramp + 0.5
+        fall = np.ones(last - first) if end >= length else (end - position) / ramp + 0.5
         weights = np.clip(np.minimum(rise, fall), 0, 1).astype(np.float32)
-        corner = start - halo
         source = mirrored[corner + before : corner + before + tile]
         yield _AxisTile(source, slice(first, last), slice(first - corner, last - corner), weights)
 

@@ -19,16 +19,21 @@ WITH_HALVES = NetworkSettings(filter_base=32, unet_depth=2, convs_per_depth=2, s
 
 # the reach of a default network that was trained, and that of the others on noise; see the test below
 @pytest.mark.parametrize(
-    ("network", "halo"), [(NetworkSettings(), 16), (WITH_HALVES, 41), (read_metadata(BUILTIN_FILE).network, 41)]
+    ("network", "halo", "loads"),
+    [
+        (NetworkSettings(), 21, (2.2, 1.8)),
+        (WITH_HALVES, 41, (1.6, 1.2)),
+        (read_metadata(BUILTIN_FILE).network, 41, (1.8, 1.3)),
+    ],
 )
-@pytest.mark.parametrize(("gibibytes", "load"), [(7.5, 2.0), (23.5, 1.5)])
-def test_a_large_tomogram_goes_through_a_network_little_more_than_once(gibibytes, load, network, halo):
+@pytest.mark.parametrize(("gibibytes", "place"), [(7.5, 0), (23.5, 1)])
+def test_a_large_tomogram_goes_through_a_network_little_more_than_once(gibibytes, place, network, halo, loads):
     devices = Devices("jax", ("a GPU",), "mixed_bfloat16", ("GPU:0",))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fitting_tiles, "free_memory", lambda _: int(gibibytes * 2**30))
         voxels = fitting_tiles.tile_voxels(devices, network)
     tiling = automatic_tiling((400, 1000, 1000), network.divisor, voxels, halo)
-    assert round(tiling.load((400, 1000, 1000)), 2) <= load
+    assert round(tiling.load((400, 1000, 1000)), 2) <= loads[place]
 
 
 ALLOCATED = """
