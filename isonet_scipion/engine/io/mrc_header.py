@@ -96,9 +96,9 @@ def unsigned_bytes(header: Any, data: Reals) -> tuple[bool, str | None]:
         return not flags & SIGNED_BYTES, None
     low, high = float(header.dmin), float(header.dmax)
     planes = np.unique(np.linspace(0, len(data) - 1, BYTE_PLANES).astype(int))
-    counts = np.bincount(np.concatenate([data[z].ravel() for z in planes]).view(np.uint8), minlength=256)
-    if not counts[128:].any():
+    if min(int(data[z].min()) for z in planes) >= 0:
         return False, None  # it is the same
+    counts = np.sum([np.bincount(data[z].ravel().view(np.uint8), minlength=256) for z in planes], axis=0)
     if -128 <= low < 0 and low < high <= 127:
         return False, None
     if 0 <= low < high and 127 < high <= 255:
