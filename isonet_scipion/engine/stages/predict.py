@@ -41,7 +41,7 @@ from isonet_scipion.engine.io.tomogram_table import (
 )
 from isonet_scipion.engine.io.voxel_size import check_mask, same_voxel_size
 from isonet_scipion.engine.measure.hidden_wedge import UNSEEN_TURN, HiddenWedgeTest
-from isonet_scipion.engine.measure.quality import affordable_boxes, tested_box
+from isonet_scipion.engine.measure.quality import affordable_boxes, calm_boxes
 from isonet_scipion.engine.measure.signal_kept import SignalKept
 from isonet_scipion.engine.network.correction import corrector
 from isonet_scipion.engine.network.fitting_tiles import Tiles
@@ -329,9 +329,10 @@ def _strength(
 
     corners, remark = affordable_boxes(shown.voxels, side, sample)
     for number, corner in enumerate(corners):
-        tests[number % 2].add(shown.show(tested_box(shown.voxels, corner, side))[None], network, number // 2)
+        box, *pair = (shown.show(box) for box in calm_boxes((shown.voxels, *halves), corner, side))
+        tests[number % 2].add(box[None], network, number // 2)
         if halves and number % KEPT_EVERY == 0:
-            kept.add(np.stack([shown.show(tested_box(half, corner, side)) for half in halves]), one_by_one)
+            kept.add(np.stack(pair), one_by_one)
     return mean_strength([test.strength(kept if halves else None, transfer) for test in tests]), remark
 
 
