@@ -71,7 +71,7 @@ class Quality:
     corners: tuple[Corner, ...] = ()  # of these boxes
     restored: Curve | None = None  # of the hidden-wedge test, as compared with the noisy data
     restored_along: Curve | None = None  # likewise, of boxes along the axes, where `restored` is of turned ones
-    ceiling: Curve | None = None  # the most that noise lets it be
+    ceiling: Curve | None = None  # the most that noise lets it be; None also where halves do not tell the noise
     agreement: Curve | None = None  # of before and after where measured
     half_curves: HalfCurves | None = None
 
@@ -222,6 +222,12 @@ def measure_quality(evidence: Evidence, network: Network, divisor: tuple[int, in
                 corrected = (network(half.show(box)) for half, box in zip(fitting, (even, odd)))
                 halves.add("after", *corrected)
     ceiling = test.ceiling() if halves and not evidence.noise_known else None
+    if ceiling and test.is_above_ceiling():
+        log.warning(
+            "More of the wedge was restored (%.2f) than noise allows by the halves (%.2f): they do not tell the noise "
+            "of this tomogram, which is not allowed for. Are both its halves?", test.curve().mean, ceiling.mean,
+        )  # fmt: skip
+        ceiling = None
     return Quality(
         **basis,
         side=side,

@@ -126,6 +126,21 @@ def test_noise_that_the_network_has_learned_is_not_allowed_for(known):
     assert quality.as_dict()["restored_wedge_allows_for_noise"] == (not known)
 
 
+@pytest.mark.parametrize("is_mirrored", [False, True])
+def test_halves_that_do_not_tell_the_noise_are_told_and_not_counted(caplog, is_mirrored):
+    signal = noise(1, 64)
+    signal += 0.15 * signal[::-1]
+    even, odd = signal + noise(2, 64), signal + noise(3, 64)
+    whole = (even + odd) / 2
+    halves = tuple(Shown(half, GreyScale(0.0, 1.0)) for half in (even[::-1] if is_mirrored else even, odd))
+    evidence = Evidence(Shown(whole, GreyScale(0.0, 1.0)), whole, TiltRange(), 10.0, None, halves, turn=0.0)
+    quality = measure_quality(evidence, lambda box: turned(-signal, 0.0), (8, 8, 8))  # all that is right
+    assert quality.as_dict()["restored_wedge_allows_for_noise"] is not is_mirrored
+    assert ("they do not tell the noise" in caplog.text) is is_mirrored
+    expected = quality.restored.mean if is_mirrored else 1.0
+    assert quality.restored_wedge[0] == pytest.approx(expected, abs=0.02) and quality.restored.mean < 0.9
+
+
 @pytest.mark.parametrize(("shape", "boxes"), [((64, 128, 128), 4), ((64, 192, 192), 8), ((64, 1024, 1024), 16)])
 def test_small_tomograms_are_tested_in_a_few_boxes_and_large_ones_in_more(shape, boxes):
     volume = np.broadcast_to(noise(1, 64)[:, :1, :1], shape)
