@@ -16,8 +16,8 @@ COPY = 1e-3  # of the deviation: two halves that differ by less have the same no
 MOST_UNLIKE = 2.0  # times: further apart are the deviations of no two halves
 LEAST = 0.05  # correlation; one of less, or within chance, tells nothing
 RESEMBLING = 0.3  # correlation of a tomogram and the mean of its halves; unlike in filters alone, they have more
-# of the better half's correlation with the tomogram; in mere noise both are as the roots of the doses, so that less than
-# that has only a half of less than a fifth of the dose
+# of the better half's correlation with the tomogram; in mere noise both are as the roots of the doses, so that less
+# than that has only a half of less than a fifth of the dose
 UNLIKE = 0.5
 CERTAIN = 4.0  # standard deviations of the correlation of unrelated volumes
 
