@@ -23,8 +23,8 @@ SIDE, BOXES = 32, 12  # voxels of the boxes that stand for a tomogram, and their
 VOXEL_DIGITS, NUMBER_DIGITS = 12, 6  # as many as a header's label has room for
 
 
-def voxels_digest(volume: Volume) -> str:
-    """12 digits that change with a tomogram's voxels: of boxes spread over it, whatever its format and place.
+def voxels_digest(*volumes: Volume) -> str:
+    """12 digits that change with voxels of tomograms: of boxes spread over each, whatever its format and place.
 
     Examples
     --------
@@ -37,11 +37,13 @@ def voxels_digest(volume: Volume) -> str:
     ...     print(voxels_digest(open_volume(f"{folder}/0.mrc")) == voxels_digest(open_volume(f"{folder}/1.mrc")))
     False
     """
-    digest = hashlib.sha256(repr(volume.shape).encode())
-    for corner in sample_corners(volume.shape, SIDE, BOXES):
-        box = volume.data[tuple(slice(start, start + SIDE) for start in corner)]
-        digest.update(np.ascontiguousarray(box, np.dtype("<f4")).tobytes())
-        release(volume.data)
+    digest = hashlib.sha256()
+    for volume in volumes:
+        digest.update(repr(volume.shape).encode())
+        for corner in sample_corners(volume.shape, SIDE, BOXES):
+            box = volume.data[tuple(slice(start, start + SIDE) for start in corner)]
+            digest.update(np.ascontiguousarray(box, np.dtype("<f4")).tobytes())
+            release(volume.data)
     return digest.hexdigest()[:VOXEL_DIGITS]
 
 

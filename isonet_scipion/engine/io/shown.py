@@ -18,7 +18,7 @@ from isonet_scipion.engine.physics.axes_check import Axes, shown_axes
 from isonet_scipion.engine.physics.borders import Border, Box, find_border
 from isonet_scipion.engine.physics.contrast_check import contrast_warning
 from isonet_scipion.engine.physics.grey_scale import Shown, measure, measure_mean, sample
-from isonet_scipion.engine.physics.halves_check import OPPOSITE, RESEMBLING, common, fault_of_halves, is_copy
+from isonet_scipion.engine.physics.halves_check import OPPOSITE, RESEMBLING, common, fault_of_halves, is_copy, stranger
 from isonet_scipion.engine.physics.radial_filter import PhaseFlip, deconvolve
 from isonet_scipion.engine.physics.tilt_check import LEAST, power_by_angle, shown_range, tilt_warning
 from isonet_scipion.engine.sampling.even_boxes import sample_corners
@@ -139,7 +139,7 @@ def warn_of_tilts(what: str, tilt: TiltRange, volumes: Sequence[Reals]) -> None:
 def require_halves(halves: Sequence[Volume], whole: Volume | None = None) -> None:
     """Raise an EngineError if two volumes of one shape are not the halves of one tomogram, as far as voxels tell.
 
-    Logs a line where they have nothing in common.
+    Logs a line where they have nothing in common, or one has far less with the tomogram than the other.
 
     Parameters
     ----------
@@ -164,7 +164,13 @@ def require_halves(halves: Sequence[Volume], whole: Volume | None = None) -> Non
     for half, boxes_of_half in zip(halves, (even, odd)):
         if whole is not None and all(is_copy(*pair) for pair in zip(boxes_of_half, tomogram[0])):
             raise EngineError(half.path, f"it is {whole.path}, not a half of it", "Name the two half tomograms.")
-    if common(even, odd) == 0:
+    odd_one = None if whole is None else stranger((even, odd), tomogram[0])
+    if whole is not None and odd_one is not None:
+        log.warning(
+            "%s has far less in common with %s than the other half, %s, has: is it a half of it, neither mirrored nor "
+            "shifted against it?", halves[odd_one].path, whole.path, halves[1 - odd_one].path,
+        )  # fmt: skip
+    elif common(even, odd) == 0:
         log.warning("%s have nothing in common beyond chance: are they the halves of one tomogram?", names)
     elif whole is not None:
         alike = common([np.add(*pair, dtype=np.float32) for pair in zip(even, odd)], tomogram[0])

@@ -228,10 +228,25 @@ class TomogramEntry:
         """What deconv makes of it depends on, for the header of the result: its tomogram, a volume, and CTF."""
         return f"{voxels_digest(volume)}-{self._ctf_digest(ctf_state)}"
 
-    def correction(self, volume: Volume, model: str) -> str:
-        """What predict makes of `volume` by a model, of this digest, depends on, for the header of the result."""
-        digits = numbers_digest([int(model[:12], 16), self.voxel_size, self.tilt.minimum, self.tilt.maximum])
-        return f"{voxels_digest(volume)}-{digits}"
+    def correction(self, volume: Volume, model: str, halves: Sequence[Volume] = ()) -> str:
+        """What predict's result depends on, for its header: `volume`, halves that it is made of, a model's digest."""
+        return f"{voxels_digest(volume, *halves)}-{self.correction_digest(model)}"
+
+    def correction_digest(self, model: str) -> str:
+        """How predict makes its result, by a model of this digest."""
+        return numbers_digest([int(model[:12], 16), self.voxel_size, self.tilt.minimum, self.tilt.maximum])
+
+    def is_made_of(self, voxels: str, volume: Volume) -> bool | None:
+        """Whether the digest `voxels` of what a result was made of is that of `volume`, or of it and its halves.
+
+        None where that can't be told, as halves were deleted. Of results of halves, earlier versions told the whole's.
+        """
+        if voxels == voxels_digest(volume):
+            return True
+        halves = self.halves() if volume.path == self.path else ()
+        if not all(map(os.path.exists, halves)):
+            return None
+        return bool(halves) and voxels == voxels_digest(volume, *map(open_volume, halves))
 
     def _ctf_digest(self, given: str | None = None) -> str:
         optics, state = self.optics(), self.ctf_state(given) or RAW
@@ -263,13 +278,21 @@ class TomogramEntry:
                 "Run deconv again, or give --use_deconv_tomo False.",
             )
 
+    def other_voxels(self, *files: str) -> str:
+        """What is wrong with a result that `is_made_of` none of some files, in words."""
+        made = f"it was made of other voxels than {' and '.join(files)}"
+        if self.path in files and self.halves():
+            return f"{made} or its halves have now"
+        return f"{made} has now, or of halves that {self.star.path} does not name"
+
     def require_current_corrected(self, path: str) -> None:
         """Check the corrected tomogram that the table names, a file.
 
         Raises
         ------
         EngineError
-            If it can't be read, or predict made it for this table of other voxels than the tomogram's file has now.
+            If it can't be read, or predict made it for this table of other voxels than the tomogram's file, or those of
+            its halves, have now.
         """
         open_volume(path)
         told = origin_in(path, "predict")
@@ -278,10 +301,9 @@ class TomogramEntry:
         sources = [file for file in (self.text("rlnDeconvTomoName"), self.path) if file]
         if not all(map(os.path.exists, sources)):  # it may be made of what was deleted
             return
-        if told.partition("-")[0] not in [voxels_digest(open_volume(file)) for file in sources]:
-            raise EngineError(
-                path, f"it was made of other voxels than {' and '.join(sources)} has now", "Run predict anew."
-            )
+        found = [self.is_made_of(told.partition("-")[0], open_volume(file)) for file in sources]
+        if not any(found) and None not in found:
+            raise EngineError(path, self.other_voxels(*sources), "Run predict anew.")
 
     def mask_is_outdated(self) -> bool:
         """Whether make_mask made its mask of other voxels than the tomogram's file has now, or for another row."""

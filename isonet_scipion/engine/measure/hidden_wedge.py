@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.ndimage import rotate
 
-from isonet_scipion.engine.measure.fourier_correlation import Curve, FourierCorrelation
+from isonet_scipion.engine.measure.fourier_correlation import CERTAIN, Curve, FourierCorrelation
 from isonet_scipion.engine.physics.cube_rotations import CubeRotation
 from isonet_scipion.engine.physics.fourier import filtered, frequencies
 from isonet_scipion.engine.physics.wedge import TiltRange, measured_half_space, wedge_filter
@@ -23,7 +23,7 @@ from isonet_scipion.engine.physics.wedge_strength import WedgeStrength
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from isonet_scipion.engine.arrays import Flags, Floats
+    from isonet_scipion.engine.arrays import Doubles, Flags, Floats
     from isonet_scipion.engine.measure.signal_kept import SignalKept
     from isonet_scipion.engine.physics.transfer import Transfer
 
@@ -105,8 +105,25 @@ class HiddenWedgeTest:
         Rosenthal & Henderson (2003), J. Mol. Biol. 333, 721, for the mean of two halves.
         """
         halves = self._halves.curve()
-        fsc = np.clip(halves.values, 0, 1)
-        return Curve(np.sqrt(2 * fsc / (1 + fsc)), halves.chance)
+        return Curve(_most(halves.values), halves.chance)
+
+    def is_above_ceiling(self) -> bool:
+        """Whether more was restored than the noise of the halves allows, by more than chance.
+
+        Then it is not the noise of the tomogram, or the network has learned noise.
+        """
+        restored, halves = self.curve(), self._halves.curve()
+        ceiling = _most(halves.values)
+        # where halves hardly agree, chance moves the ceiling more than their correlation
+        scatter = Curve(ceiling, _most(halves.values + halves.chance) - ceiling)
+        chance = np.hypot(restored.mean_chance, scatter.mean_chance)
+        return bool(restored.mean - scatter.mean > CERTAIN * chance)
+
+
+def _most(agreement: Doubles) -> Doubles:
+    """Correlation of the mean of two halves with its signal, by that of the halves."""
+    fsc = np.clip(agreement, 0, 1)
+    return np.sqrt(2 * fsc / (1 + fsc))
 
 
 def turned(box: Floats, turn: float, number: int = 0) -> Floats:

@@ -18,9 +18,11 @@ from isonet_scipion.engine.measure.wedge_power import power_ratio, xz_power
 from isonet_scipion.engine.physics.fourier import filtered
 from isonet_scipion.engine.physics.wedge import TiltRange, measured_half_space
 from isonet_scipion.engine.sampling.even_boxes import Corner, box_side, choose_boxes, cut
-from isonet_scipion.engine.sampling.spikes import without_spikes
+from isonet_scipion.engine.sampling.spikes import calmed, near_spikes, without_spikes
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from isonet_scipion.engine.physics.grey_scale import Shown
     from isonet_scipion.engine.sampling.mask_values import Mask
 
@@ -69,7 +71,7 @@ class Quality:
     corners: tuple[Corner, ...] = ()  # of these boxes
     restored: Curve | None = None  # of the hidden-wedge test, as compared with the noisy data
     restored_along: Curve | None = None  # likewise, of boxes along the axes, where `restored` is of turned ones
-    ceiling: Curve | None = None  # the most that noise lets it be
+    ceiling: Curve | None = None  # the most that noise lets it be; None also where halves do not tell the noise
     agreement: Curve | None = None  # of before and after where measured
     half_curves: HalfCurves | None = None
 
@@ -204,14 +206,15 @@ def measure_quality(evidence: Evidence, network: Network, divisor: tuple[int, in
     halves = HalfCurves(side, tilt) if evidence.halves else None
     if remark:
         log.warning("In the hidden-wedge test %s.", remark)
+    pair = [half.voxels for half in evidence.halves or ()]
     for number, corner in enumerate(corners):
-        before, after = (tested_box(volume, corner, side) for volume in (evidence.before.voxels, evidence.after))
-        shown = [part.show(tested_box(part.voxels, corner, side)) for part in parts]
+        before, *even_odd, after = calm_boxes((evidence.before.voxels, *pair), corner, side, evidence.after)
+        shown = [part.show(box) for part, box in zip(parts, even_odd if parts is fitting else [before])]
         for each in (test, along) if along else (test,):
             each.add(np.stack(shown), lambda boxes: np.stack([network(box) for box in boxes]), number)
         agreement.add(filtered(before, seen), filtered(after, seen))
-        if halves and evidence.halves:
-            even, odd = (tested_box(half.voxels, corner, side) for half in evidence.halves)
+        if halves:
+            even, odd = even_odd
             if not evidence.noise_known:
                 test.add_halves(even, odd, number)
             halves.add("before", even, odd)
@@ -219,6 +222,12 @@ def measure_quality(evidence: Evidence, network: Network, divisor: tuple[int, in
                 corrected = (network(half.show(box)) for half, box in zip(fitting, (even, odd)))
                 halves.add("after", *corrected)
     ceiling = test.ceiling() if halves and not evidence.noise_known else None
+    if ceiling and test.is_above_ceiling():
+        log.warning(
+            "More of the wedge was restored (%.2f) than noise allows by the halves (%.2f): they do not tell the noise "
+            "of this tomogram, which is not allowed for. Are both its halves?", test.curve().mean, ceiling.mean,
+        )  # fmt: skip
+        ceiling = None
     return Quality(
         **basis,
         side=side,
@@ -250,9 +259,15 @@ def affordable_boxes(
     return calm, f"{told}, and are left out"
 
 
-def tested_box(volume: Any, corner: Corner, side: int) -> Floats:
-    """The box at a corner, a new float32 array, whose spikes are replaced."""
-    return without_spikes(cut(volume, corner, side))[0]
+def calm_boxes(inputs: Sequence[Reals | Mean], corner: Corner, side: int, *results: Reals) -> list[Floats]:
+    """The boxes at a corner of inputs of a network and of what it made of them, as new float32 arrays.
+
+    What is a spike in any input is replaced in all, so that the same voxels are compared. Results have none of their
+    own: with less noise, their darkest particles would be taken for spikes.
+    """
+    boxes = [cut(volume, corner, side) for volume in (*inputs, *results)]
+    found = [spikes for box in boxes[: len(inputs)] if (spikes := near_spikes(box)) is not None]
+    return [calmed(box, np.any(found, axis=0)) for box in boxes] if found else boxes
 
 
 def _finite(value: float) -> float | None:

@@ -16,6 +16,9 @@ COPY = 1e-3  # of the deviation: two halves that differ by less have the same no
 MOST_UNLIKE = 2.0  # times: further apart are the deviations of no two halves
 LEAST = 0.05  # correlation; one of less, or within chance, tells nothing
 RESEMBLING = 0.3  # correlation of a tomogram and the mean of its halves; unlike in filters alone, they have more
+# of the better half's correlation with the tomogram; in mere noise both are as the roots of the doses, so that less
+# than that has only a half of less than a fifth of the dose
+UNLIKE = 0.5
 CERTAIN = 4.0  # standard deviations of the correlation of unrelated volumes
 
 
@@ -69,11 +72,41 @@ def is_copy(first: Reals, second: Reals) -> bool:
 
 def common(first: Sequence[Reals], second: Sequence[Reals]) -> float:
     """Correlation of two volumes' samples, 0 where there is none beyond chance; parameters as of `fault_of_halves`."""
+    found, chance = _correlation(first, second)
+    return found if abs(found) > max(LEAST, CERTAIN * chance) else 0.0
+
+
+def stranger(halves: Sequence[Sequence[Reals]], whole: Sequence[Reals]) -> int | None:
+    """Which of two halves has far less in common with their tomogram than the other, 0 or 1; None where neither.
+
+    Parameters
+    ----------
+    halves : sequence
+        The boxes of each, as of `fault_of_halves`.
+    whole : sequence of ndarray
+        Those of the tomogram.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> sample, one, other = rng.normal(size=(3, 1, 32, 32, 32))
+    >>> even, odd = sample + one, sample + other
+    >>> print(stranger([even, odd], (even + odd) / 2), stranger([even, odd[:, ::-1]], (even + odd) / 2))
+    None 1
+    """
+    (first, chance), (second, _) = (_correlation(half, whole) for half in halves)
+    worse, better = sorted((first, second))
+    if better < RESEMBLING or worse > UNLIKE * better - CERTAIN * chance:
+        return None
+    return 0 if first < second else 1
+
+
+def _correlation(first: Sequence[Reals], second: Sequence[Reals]) -> tuple[float, float]:
+    """Of two volumes' samples, and its deviation for unrelated ones; 0 where a volume is blank or too small."""
     a, b = (np.concatenate([_binned(box) for box in boxes]) for boxes in (first, second))
     if not len(a) or a.std() == 0 or b.std() == 0:
-        return 0.0
-    found = float(np.corrcoef(a, b)[0, 1])
-    return found if abs(found) > max(LEAST, CERTAIN / np.sqrt(len(a))) else 0.0
+        return 0.0, 1.0
+    return float(np.corrcoef(a, b)[0, 1]), float(len(a) ** -0.5)
 
 
 def _binned(box: Reals) -> Floats:

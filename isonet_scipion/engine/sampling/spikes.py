@@ -40,11 +40,20 @@ def without_spikes(box: Floats) -> tuple[Floats, bool]:
     >>> bool(abs(calm).max() < 5), had_spikes
     (True, True)
     """
+    spikes = near_spikes(box)
+    return (box, False) if spikes is None else (calmed(box, spikes), True)
+
+
+def near_spikes(box: Floats) -> Flags | None:
+    """Which voxels of a box, (z, y, x) float32, are spikes or touch one; None where it has none."""
     low, high = spike_limits(box)
     spikes = (box < low) | (box > high)
-    if not spikes.any():
-        return box, False
-    return np.where(binary_dilation(spikes), (low + high) / 2, box), True
+    return binary_dilation(spikes) if spikes.any() else None
+
+
+def calmed(box: Floats, spikes: Flags) -> Floats:
+    """A copy of a box with its median in the place of spikes, such as `near_spikes` finds in it or in another."""
+    return np.where(spikes, np.median(box), box)
 
 
 def spike_limits(values: Reals) -> tuple[np.float32, np.float32]:

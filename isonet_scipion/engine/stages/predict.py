@@ -41,7 +41,7 @@ from isonet_scipion.engine.io.tomogram_table import (
 )
 from isonet_scipion.engine.io.voxel_size import check_mask, same_voxel_size
 from isonet_scipion.engine.measure.hidden_wedge import UNSEEN_TURN, HiddenWedgeTest
-from isonet_scipion.engine.measure.quality import affordable_boxes, tested_box
+from isonet_scipion.engine.measure.quality import affordable_boxes, calm_boxes
 from isonet_scipion.engine.measure.signal_kept import SignalKept
 from isonet_scipion.engine.network.correction import corrector
 from isonet_scipion.engine.network.fitting_tiles import Tiles
@@ -203,7 +203,7 @@ class _Prediction:
         as_mean = bool(own) and metadata.corrects_mean
         seen = see(volume, halves, as_mean, self.normalisation, transfer, border, entry.inverted)
         parts = seen.halves if own and not as_mean else (seen.whole,)
-        return _Readied(entry, before, transfer, volume, border, seen, parts)
+        return _Readied(entry, before, transfer, volume, border, seen, parts, own)
 
     def correct(self, entries: Iterable[TomogramEntry], count: int) -> None:
         """Correct tomograms as they come, `count` at the most; one that can't be read leaves the others.
@@ -276,7 +276,7 @@ class _Prediction:
             corrected = _with_border(volume, border, corrected, shown if settings.normalized_output else None)
         rounded = stored_or_float32(corrected, settings.output_type, entry.name)
         self._discard_reports(target, entry.name)
-        mark = with_origin(self.marks[target], entry.correction(volume, self.made_by))
+        mark = with_origin(self.marks[target], entry.correction(volume, self.made_by, ready.own))
         write_volume(target, rounded.voxels, entry.output_voxel_size(volume), volume, mark)
         scale = {SCALE: f"{rounded.scale:.7g}"} if rounded.scale != 1 or entry.text(SCALE) is not None else {}
         del corrected, made, rounded  # from here on it is read from the file
@@ -329,9 +329,10 @@ def _strength(
 
     corners, remark = affordable_boxes(shown.voxels, side, sample)
     for number, corner in enumerate(corners):
-        tests[number % 2].add(shown.show(tested_box(shown.voxels, corner, side))[None], network, number // 2)
+        box, *pair = (shown.show(box) for box in calm_boxes((shown.voxels, *halves), corner, side))
+        tests[number % 2].add(box[None], network, number // 2)
         if halves and number % KEPT_EVERY == 0:
-            kept.add(np.stack([shown.show(tested_box(half, corner, side)) for half in halves]), one_by_one)
+            kept.add(np.stack(pair), one_by_one)
     return mean_strength([test.strength(kept if halves else None, transfer) for test in tests]), remark
 
 
@@ -365,6 +366,7 @@ class _Readied:
     border: Border | None
     seen: Seen
     parts: Sequence[Shown]  # what the network corrects; the mean of what it makes of them is the result
+    own: Sequence[Volume]  # the halves that are corrected in place of the whole
 
 
 @functools.lru_cache(maxsize=1)

@@ -97,16 +97,14 @@ def _require_made_of(entry: TomogramEntry, tomogram: Volume, model: str) -> None
     told = origin_in(corrected, "predict")
     if told is None:
         return
-    (voxels, _, how), (voxels_now, _, how_now) = (
-        text.partition("-") for text in (told, entry.correction(tomogram, model))
-    )
-    if voxels != voxels_now:
+    voxels, _, how = told.partition("-")
+    if entry.is_made_of(voxels, tomogram) is False:
         raise EngineError(
             corrected,
-            f"it was made of other voxels than {tomogram.path} has now",
+            entry.other_voxels(tomogram.path),
             f"Predict anew, or give --use_deconv_tomo {not entry.use_deconvolved} if predict had that.",
         )
-    if how not in ("", how_now):  # earlier versions told the voxels alone
+    if how not in ("", entry.correction_digest(model)):  # earlier versions told the voxels alone
         raise EngineError(
             corrected,
             f"it was made by another model, or with another tilt range or voxel size than {entry.star.path} has now",

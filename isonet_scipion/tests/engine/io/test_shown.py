@@ -126,6 +126,21 @@ def test_halves_that_are_mirrored_against_their_tomogram_are_told(tmp_path, capl
     assert ("are they mirrored or shifted against it?" in caplog.text) is is_mirrored
 
 
+@pytest.mark.parametrize("symmetric", [0.0, 0.1])
+def test_one_half_that_is_mirrored_is_named(tmp_path, caplog, symmetric):
+    rng = np.random.default_rng(3)
+    sample = np.kron(rng.normal(size=(8, 24, 24)), np.ones((4, 4, 4)))
+    sample = sample + symmetric * sample[::-1]
+    even, odd = (sample + rng.normal(size=sample.shape) for _ in range(2))
+    for name, data in (("even", even), ("odd", odd), ("mirrored", odd[::-1]), ("whole", (even + odd) / 2)):
+        write_volume(tmp_path / f"{name}.mrc", data.astype(np.float32), 10.0)
+    even, odd, mirrored, one = (open_volume(tmp_path / f"{name}.mrc") for name in ("even", "odd", "mirrored", "whole"))
+    require_halves([even, odd], one)
+    assert not caplog.records
+    require_halves([even, mirrored], one)
+    assert f"{mirrored.path} has far less in common with {one.path} than the other half, {even.path}" in caplog.text
+
+
 @pytest.mark.parametrize("blank", [0.0, np.nan])
 def test_halves_are_compared_beside_blank_boxes(tmp_path, blank):
     data = np.random.default_rng(5).normal(size=(32, 48, 200)).astype(np.float32)

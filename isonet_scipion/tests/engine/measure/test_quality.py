@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from isonet_scipion.engine.measure import quality as quality_module
 from isonet_scipion.engine.measure.fourier_correlation import CERTAIN, Curve, FourierCorrelation
 from isonet_scipion.engine.measure.hidden_wedge import UNSEEN_TURN, HiddenWedgeTest, hidden_region, turned
-from isonet_scipion.engine.measure.quality import Evidence, Quality, affordable_boxes, measure_quality
+from isonet_scipion.engine.measure.quality import Evidence, Quality, affordable_boxes, calm_boxes, measure_quality
 from isonet_scipion.engine.measure.verdict import Verdict
 from isonet_scipion.engine.measure.wedge_power import xz_power
 from isonet_scipion.engine.physics.fourier import filtered
@@ -126,6 +126,21 @@ def test_noise_that_the_network_has_learned_is_not_allowed_for(known):
     assert quality.as_dict()["restored_wedge_allows_for_noise"] == (not known)
 
 
+@pytest.mark.parametrize("is_mirrored", [False, True])
+def test_halves_that_do_not_tell_the_noise_are_told_and_not_counted(caplog, is_mirrored):
+    signal = noise(1, 64)
+    signal += 0.15 * signal[::-1]
+    even, odd = signal + noise(2, 64), signal + noise(3, 64)
+    whole = (even + odd) / 2
+    halves = tuple(Shown(half, GreyScale(0.0, 1.0)) for half in (even[::-1] if is_mirrored else even, odd))
+    evidence = Evidence(Shown(whole, GreyScale(0.0, 1.0)), whole, TiltRange(), 10.0, None, halves, turn=0.0)
+    quality = measure_quality(evidence, lambda box: turned(-signal, 0.0), (8, 8, 8))  # all that is right
+    assert quality.as_dict()["restored_wedge_allows_for_noise"] is not is_mirrored
+    assert ("they do not tell the noise" in caplog.text) is is_mirrored
+    expected = quality.restored.mean if is_mirrored else 1.0
+    assert quality.restored_wedge[0] == pytest.approx(expected, abs=0.02) and quality.restored.mean < 0.9
+
+
 @pytest.mark.parametrize(("shape", "boxes"), [((64, 128, 128), 4), ((64, 192, 192), 8), ((64, 1024, 1024), 16)])
 def test_small_tomograms_are_tested_in_a_few_boxes_and_large_ones_in_more(shape, boxes):
     volume = np.broadcast_to(noise(1, 64)[:, :1, :1], shape)
@@ -165,6 +180,31 @@ def test_gold_beads_do_not_make_a_report_better(caplog):
     found = report_on(tilted(with_gold(tomogram, everywhere)))
     assert abs(found.restored_wedge[0]) < 0.1 and found.boxes == 8
     assert "8 of 8 boxes hold voxels far beyond all others" in caplog.text and "replaced" in caplog.text
+
+
+def test_the_darkest_of_a_result_counts_in_its_agreement_with_what_was_measured():
+    before = tilted(noise(8, 64))
+    after = before.copy()
+    places = [(z, y, x) for z in (15, 45) for y in (15, 45) for x in (15, 45)]
+    for z, y, x in places:
+        after[z : z + 2, y : y + 2, x : x + 2] -= 40  # by far the darkest of the result, as particles without noise are
+    evidence = Evidence(Shown(before, GreyScale(0.0, 1.0)), after, TiltRange(), 10.0, turn=0.0)
+    seen = measured_half_space(64, TiltRange())
+    expected = FourierCorrelation(64, seen)
+    expected.add(filtered(before, seen), filtered(after, seen))
+    found = measure_quality(evidence, lambda box: box, (8, 8, 8)).agreement.mean
+    assert found == pytest.approx(expected.curve().mean, abs=1e-6) and found < 0.95
+
+
+def test_spikes_of_an_input_are_left_out_of_all_that_is_compared():
+    even, odd, result = (noise(seed) for seed in range(3))
+    even[10, 10, 10], result[20, 20, 20] = -200, -200
+    whole = (even + odd) / 2
+    boxes = calm_boxes((whole, even, odd), (0, 0, 0), SIZE, result)
+    for made, whole_box in zip(boxes, (whole, even, odd, result)):
+        places = np.argwhere(made != whole_box)
+        assert len(places) == 7 and (abs(places - 10).sum(axis=1) <= 1).all()
+    assert boxes[-1][20, 20, 20] == -200
 
 
 def test_resolution_is_where_the_curve_falls_below_the_threshold():

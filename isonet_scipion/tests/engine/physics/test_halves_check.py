@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from isonet_scipion.engine.physics.halves_check import common, fault_of_halves
+from isonet_scipion.engine.physics.halves_check import common, fault_of_halves, stranger
 
 COUNT, SIDE = 4, 24
 
@@ -51,3 +51,24 @@ def test_blank_boxes_tell_nothing():
     blank = [np.zeros((SIDE,) * 3, np.float32)]
     assert fault_of_halves(blank, blank) is None and common(blank, blank) == 0
     assert common([np.ones((3, 3, 3))], [np.ones((3, 3, 3))]) == 0  # less than a block
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 1000), st.floats(0.3, 10.0), st.floats(0.3, 0.7), st.booleans())
+def test_halves_of_unequal_dose_are_no_strangers_however_noisy(seed, noise, dose, is_plain_mean):
+    rng = np.random.default_rng(seed)
+    even, odd = (
+        [box + noise * share**-0.5 * rng.normal(size=box.shape) for box in halves(seed, 0.0)[0]]
+        for share in (dose, 1 - dose)
+    )
+    weight = 0.5 if is_plain_mean else dose
+    whole = [weight * one + (1 - weight) * other for one, other in zip(even, odd)]
+    assert stranger((even, odd), whole) is None
+
+
+@pytest.mark.parametrize("noise", [0.5, 3.0])
+def test_a_half_of_another_volume_is_a_stranger(noise):
+    even, odd = halves(1, noise)
+    whole = [(one + other) / 2 for one, other in zip(even, odd)]
+    for wrong in ([box[::-1] for box in odd], halves(2, noise)[1]):
+        assert stranger((even, wrong), whole) == 1 and stranger((wrong, even), whole) == 0

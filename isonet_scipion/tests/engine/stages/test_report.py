@@ -1,6 +1,7 @@
 """report, by itself and within predict."""
 
 import json
+import os
 import shutil
 from dataclasses import fields
 from pathlib import Path
@@ -14,8 +15,10 @@ choose_devices("-1")
 
 import keras  # noqa: E402
 
+from isonet_scipion.engine.io.marks import mark_in  # noqa: E402
 from isonet_scipion.engine.io.model_metadata import ModelMetadata  # noqa: E402
 from isonet_scipion.engine.io.mrc import open_volume, write_volume  # noqa: E402
+from isonet_scipion.engine.io.origin import origin_in, voxels_digest  # noqa: E402
 from isonet_scipion.engine.io.report_file import TomogramReport  # noqa: E402
 from isonet_scipion.engine.io.star import Star, read_star, write_star  # noqa: E402
 from isonet_scipion.engine.network.model_file import save_model  # noqa: E402
@@ -113,6 +116,54 @@ def test_a_report_on_what_another_model_made_or_with_other_tilts_is_refused(run)
     write_star("copy.star", table)
     status, log = run("report", "copy.star", "b.keras")
     assert status == 1 and told in log, log
+
+
+@pytest.mark.parametrize("corrects_mean", [False, True])
+def test_halves_that_were_replaced_or_removed_since_are_refused_until_predicted_anew(run, corrects_mean):
+    signal, target = noise(0), "corrected_tomos/t_corrected.mrc"
+    whole, even, odd = (signal + 0.5 * noise(seed) for seed in (1, 2, 3))
+    for folder, data in (("raw", whole), ("even", even), ("odd", odd)):
+        write_volume(f"{folder}/t.mrc", data, 10.0)
+    assert run("prepare_star", "raw", "--even_folder=even", "--odd_folder=odd")[0] == 0
+    save_model("m.keras", build_unet(SHAPE), ModelMetadata(SHAPE, halves=True, corrects_mean=corrects_mean))
+    predict = ("predict", "tomograms.star", "m.keras", "--report=False")
+    later = (("report", "tomograms.star", "m.keras"), ("export_relion", "tomograms.star"))
+    assert run(*predict)[0] == 0
+    assert "corrected already" in run(*predict)[1] and [run(*command)[0] for command in later] == [0, 0]
+
+    def refused(why):
+        for command in later:
+            status, log = run(*command)
+            assert status == 1 and f"{target}: it was made of other voxels than raw/t.mrc {why}" in log, log
+
+    replaced = signal + 0.5 * noise(4)
+    write_volume("odd/t.mrc", replaced, 10.0)
+    refused("or its halves have now")
+    write_volume("odd/t.mrc", odd, 10.0)  # as it was
+    assert [run(*command)[0] for command in later] == [0, 0]
+    table = read_star("tomograms.star")
+    for half in (1, 2):
+        table.set(table.rows[0], f"rlnTomoReconstructedTomogramHalf{half}", None)
+    shutil.copy("tomograms.star", "kept.star")
+    write_star("tomograms.star", table)
+    refused("has now, or of halves that tomograms.star does not name")
+    assert "corrected already" not in run(*predict)[1] and [run(*command)[0] for command in later] == [0, 0]
+    shutil.copy("kept.star", "tomograms.star")
+    assert "corrected already" not in run(*predict)[1]
+    os.rename("odd/t.mrc", "kept.mrc")  # to save space: nothing tells that it was another
+    assert run(*later[1])[0] == 0
+    # of earlier versions, which told the whole alone
+    told = mark_in(target)[:-19] + entry_origin(open_volume("raw/t.mrc"), target)
+    write_volume(target, open_volume(target).data.copy(), 10.0, mark=told)
+    write_volume("odd/t.mrc", replaced, 10.0)
+    assert [run(*command)[0] for command in later] == [0, 0]
+    write_volume("raw/t.mrc", replaced, 10.0)
+    refused("or its halves have now")
+
+
+def entry_origin(volume, corrected):
+    """What earlier versions told of a result of halves."""
+    return f"{voxels_digest(volume)}-{origin_in(corrected, 'predict').partition('-')[2]}".encode()
 
 
 def test_report_before_correction_is_an_error(run):
