@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from tomo.objects import SubTomogram, Tomogram
 
-PLAIN_ID = re.compile(r"[^./\\\s][^/\\]{0,79}")
+PLAIN_ID = re.compile(r"[^./\\,\s][^/\\,]{0,79}")  # Scipion takes the names of halves apart at commas
 # what the engine and the protocols put after the name of a tomogram
 MADE_NAME = re.compile(r"_(whole|even|odd|subtomo|coordinates|mask|corrected|report|input[A-Z][a-z]+)$")
 MOST_PLAIN = 60  # characters of a tsId that go into a name which is not the tsId itself
@@ -37,8 +37,12 @@ WITHOUT_FILE = (  # of a half: what to do, in the forms that need it
 
 def halfMaps(tomogram: Tomogram) -> list[str]:
     """Files of the even and odd half of a tomogram; empty where it does not have both."""
-    halves = list(tomogram.getHalfMaps(asList=True)) if tomogram.hasHalfMaps() else []
-    return halves if len(halves) == 2 else []
+    parts = list(tomogram.getHalfMaps(asList=True)) if tomogram.hasHalfMaps() else []
+    # Scipion took the text of both apart at each comma, those of the names too
+    pairs = [[",".join(parts[:end]), ",".join(parts[end:])] for end in range(1, len(parts))]
+    found = [pair for pair in pairs if all(os.path.exists(plainPath(path)) for path in pair)]
+    alike = pairs[len(pairs) // 2 : len(pairs) // 2 + 1]
+    return next(iter(found + alike), [])
 
 
 def fileName(tsId: str) -> str:
@@ -132,6 +136,9 @@ def requireHalves(tomogram: Tomogram) -> None:
     """
     halves, whole, rate, isCompared = halfMaps(tomogram), tomogram.getFileName(), tomogram.getSamplingRate(), True
     if not halves:
+        if tomogram.hasHalfMaps():
+            (half,) = tomogram.getHalfMaps(asList=True)
+            raise EngineError(half, f"it is the only half of {tomogram.getTsId()}", WITHOUT_FILE)
         return
     try:
         requireVolume(whole)

@@ -33,11 +33,11 @@ from tomo.objects import (
 )
 
 from isonet_scipion.convert.acquisition import Optics, readOptics, zeroTiltDefocus
-from isonet_scipion.convert.files import fileErrors, fileName, halfNames, halvesError, linkSubtomogram, sizeOf
+from isonet_scipion.convert.files import fileErrors, fileName, halfMaps, halfNames, halvesError, linkSubtomogram, sizeOf
 from isonet_scipion.convert.outputs import orientLike, processedTomogram, scaleOf, setScale, tomoMask
 from isonet_scipion.convert.rows import coordinateRows, subtomogramRow, tomogramRow, writeTable
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.io.mrc import open_volume
+from isonet_scipion.engine.io.mrc import open_volume, write_volume
 from isonet_scipion.engine.io.number_formats import SCALE
 from isonet_scipion.engine.io.star import Star, read_star, write_star
 from isonet_scipion.engine.network.model_file import BUILTIN_FILE
@@ -354,7 +354,7 @@ HARD_IDS = (
     *PLAIN_IDS,
     "a/b", "a_b", "a\\b", "../../escaped", "..", ".", "", "X", "X_even", "X_odd", "X_whole", "A",
     "A_subtomo", "A_coordinates", "A_mask", "A_corrected", "n" * 300, "n" * 301, "é" * 80, "tab\there",
-    "\x1b[2J", "both'\"", "it's; $HOME 50%d", "-rf", "~", " x", "x ", "\udcff", "A_inputMasks",
+    "\x1b[2J", "both'\"", "it's; $HOME 50%d", "a,b", "A,_even", ",", "-rf", "~", " x", "x ", "\udcff", "A_inputMasks",
 )  # fmt: skip
 
 
@@ -364,11 +364,41 @@ def test_file_names_of_tilt_series_ids_are_distinct_and_stay_in_their_folder():
         name = fileName(tsId)
         assert fileName(tsId) == name
         assert os.path.basename(name) == name and name not in ("", ".", "..") and not name.startswith(".")
-        assert name.isprintable() and len(name.encode()) < 200
+        assert name.isprintable() and len(name.encode()) < 200 and "," not in name
         for file in (name, *halfNames(tsId), f"{name}_subtomo", f"{name}_mask", f"{name}_whole"):
             assert made.setdefault(file, tsId) == tsId, file
     assert [fileName(tsId) for tsId in PLAIN_IDS] == list(PLAIN_IDS)
     assert fileName("it's; $HOME 50%d") == "it's; $HOME 50%d"
+
+
+def kept(tomogram):
+    """As Scipion gives it back: halves are one text in its database."""
+    again = Tomogram(tsId=tomogram.getTsId(), location=tomogram.getFileName())
+    again.setSamplingRate(10.0)
+    again.setHalfMaps(tomogram.getHalfMaps())
+    return again
+
+
+@pytest.mark.parametrize("folder", ["plain", "a, b", "a,b,c"])
+def test_halves_are_found_whatever_commas_their_names_hold(tmp_path, folder):
+    tomogram = Tomogram(tsId="TS,1", location=str(tmp_path / "TS,1.mrc"))
+    paths = [str(tmp_path / folder / f"TS,1_{half}.mrc") for half in ("even", "odd")]
+    for path in (tomogram.getFileName(), *paths):
+        write_volume(path, np.random.default_rng(0).normal(size=(8, 9, 10)).astype(np.float32), 10.0)
+    tomogram.setHalfMaps(paths)
+    assert halfMaps(kept(tomogram)) == paths
+    assert fileErrors([kept(tomogram)], withHalves=True) == {}
+    os.remove(paths[1])
+    assert paths[1] in fileErrors([kept(tomogram)], withHalves=True)["TS,1"]
+
+
+def test_the_only_half_of_a_tomogram_is_named(tmp_path):
+    tomogram = Tomogram(tsId="TS_1", location=str(tmp_path / "whole.mrc"))
+    write_volume(tomogram.getFileName(), np.ones((8, 9, 10), np.float32), 10.0)
+    tomogram.setHalfMaps([str(tmp_path / "even.mrc")])
+    assert halfMaps(kept(tomogram)) == []
+    assert "only half of TS_1" in fileErrors([kept(tomogram)], withHalves=True)["TS_1"]
+    assert fileErrors([kept(tomogram)]) == {}
 
 
 def test_ome_zarr_is_refused_since_scipion_has_no_reader_for_it(tmp_path):
