@@ -199,13 +199,14 @@ class _Prediction:
         """A tomogram with all that has to be read of it before the network."""
         before, transfer, volume, metadata = self.recipe(entry), self.transfer(entry), entry.source(), self.metadata
         border, own = border_of(volume), _own_halves(entry, volume, metadata)
+        sample = sample_of(entry, volume, border) if self.needs_halves else None
         halves = own or (entry.open_halves(volume) if self.needs_halves else [])
         as_mean = bool(own) and metadata.corrects_mean
         seen = see(volume, halves, as_mean, self.normalisation, transfer, border, entry.inverted)
         parts = seen.halves if own and not as_mean else (seen.whole,)
         compared = halves if entry.halves_fit and (own or self.weakens) else []
         to_own = scale_of_halves(compared, volume, border) if compared else None
-        return _Readied(entry, before, transfer, volume, border, seen, parts, bool(own), to_own)
+        return _Readied(entry, before, transfer, volume, border, sample, seen, parts, bool(own), to_own)
 
     def correct(self, entries: Iterable[TomogramEntry], count: int) -> None:
         """Correct tomograms as they come, `count` at the most; one that can't be read leaves the others.
@@ -258,10 +259,9 @@ class _Prediction:
             log.info("%s: the mean of its halves is corrected, as the model learned from them.", entry.name)
         correct_tiles = corrector(model, metadata.network, entry.tilt, twice=metadata.of_one_pass)
         if self.weakens:
-            sample = sample_of(entry, volume, border)
             pair = [half.voxels for half in ready.seen.halves] if entry.halves_fit else []
             strength, remark = _strength(
-                parts[0], pair, correct_tiles, metadata, entry.tilt, ready.transfer, sample,
+                parts[0], pair, correct_tiles, metadata, entry.tilt, ready.transfer, ready.sample,
                 None if ready.of_halves else ready.to_own,
             )  # fmt: skip
             log.info("%s: %s", entry.name, _in_words(strength, bool(pair), entry.voxel_size, remark))
@@ -304,7 +304,7 @@ class _Prediction:
         log.info("%s and its picture %s", target, target.with_suffix(".png").name)
         if settings.report or settings.confidence:
             own_mark = self.confidence_marks.get(confidence_path(target))
-            reporter.write(entry, volume, ready.seen, after, border, own_mark, settings.report, compared)
+            reporter.write(entry, volume, ready.seen, after, border, ready.sample, own_mark, settings.report, compared)
         self.table.update(entry, {CORRECTED_FROM: made_from(ready.recipe, target, settings)})
         return target
 
@@ -374,6 +374,7 @@ class _Readied:
     transfer: Transfer | None
     volume: Volume
     border: Border | None
+    sample: Reals | Mask | None  # where boxes of the tests may be; None also where nothing is tested
     seen: Seen
     parts: Sequence[Shown]  # what the network corrects; the mean of what it makes of them is the result
     of_halves: bool  # they are the halves, or the mean of these

@@ -454,6 +454,22 @@ def test_a_missing_mask_is_told_before_the_work(project, run, monkeypatch):
     assert status == 1 and "error: gone_mask.mrc: the volume does not exist" in log, log
 
 
+@pytest.mark.parametrize("calibrate", [True, False])
+def test_a_mask_that_is_none_leaves_the_other_tomograms(project, run, tmp_path, calibrate):
+    star = read_star("tomograms.star")
+    write_volume(tmp_path / "box.mrc", (np.abs(project) < 2).astype(np.int8), 10.0)
+    for row, mask in zip(star.rows, ("tomo/b.mrc", "box.mrc")):
+        star.set(row, "rlnMaskName", mask)
+    write_star("masked.star", star)
+    status, log = run("predict", "masked.star", "m.keras", "--gpuID", "-1", "--calibrate", calibrate)
+    assert status == 1 and log.count("The other tomograms go on.") == 1, log
+    assert re.search("error: tomo/b.mrc: its voxels are grey values .* not of a mask", log), log
+    assert [path.name for path in tmp_path.glob("corrected_tomos/*.mrc")] == ["b_corrected.mrc"]
+    assert Path("corrected_tomos/report.html").exists()
+    untested = ("--report", "False", "--calibrate", "False", "--output_dir", "untested")
+    assert run("predict", "masked.star", "m.keras", "--gpuID", "-1", *untested)[0] == 0  # no mask is needed
+
+
 def test_halves_that_do_not_fit_are_told_before_the_work(run, tmp_path):
     rng = np.random.default_rng(0)
     for folder in ("tomo", "even", "odd"):
