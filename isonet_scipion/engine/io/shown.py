@@ -17,8 +17,16 @@ from isonet_scipion.engine.io.voxel_size import check_mask
 from isonet_scipion.engine.physics.axes_check import Axes, shown_axes
 from isonet_scipion.engine.physics.borders import Border, Box, find_border
 from isonet_scipion.engine.physics.contrast_check import contrast_warning
-from isonet_scipion.engine.physics.grey_scale import Shown, measure, measure_mean, sample
-from isonet_scipion.engine.physics.halves_check import OPPOSITE, RESEMBLING, common, fault_of_halves, is_copy, stranger
+from isonet_scipion.engine.physics.grey_scale import GreyScale, Shown, measure, measure_mean, sample
+from isonet_scipion.engine.physics.halves_check import (
+    OPPOSITE,
+    RESEMBLING,
+    common,
+    fault_of_halves,
+    is_copy,
+    scale_between,
+    stranger,
+)
 from isonet_scipion.engine.physics.radial_filter import PhaseFlip, deconvolve
 from isonet_scipion.engine.physics.tilt_check import LEAST, power_by_angle, shown_range, tilt_warning
 from isonet_scipion.engine.sampling.even_boxes import sample_corners
@@ -72,10 +80,8 @@ def require_axes(
     tilt : TiltRange, optional
         What its tilt range is said to be.
     """
-    box = (slice(None),) * 3 if border is None else border.box
-    empty = None if border is None else border.empty
-    places = _sampled_places(volume.data[box].shape)
-    cubes = _boxes(volume, [place for place in places if empty is None or not empty[place].any()], box)
+    places, box = _places_of_data(volume, border)
+    cubes = _boxes(volume, places, box)
     if not cubes:
         return
     refuse_axes(volume.path, shown_axes(cubes), check)
@@ -199,6 +205,14 @@ def _sampled_places(shape: tuple[int, ...]) -> list[Box]:
     return [tuple(slice(a, a + side) for a, side in zip(corner, sides)) for corner in corners]
 
 
+def _places_of_data(volume: Volume, border: Border | None) -> tuple[list[Box], Box]:
+    """As `_sampled_places`, away from empty voxels, in the box of a volume that holds data, which comes along."""
+    if border is None:
+        return _sampled_places(volume.shape), (slice(None),) * 3
+    places, empty = _sampled_places(border.inner_shape), border.empty
+    return [place for place in places if empty is None or not empty[place].any()], border.box
+
+
 def _boxes(volume: Volume, places: Sequence[Box], within: Box = (slice(None),) * 3) -> list[Reals]:
     """Copies of boxes of a volume, or of a part of it."""
     boxes = []
@@ -285,6 +299,32 @@ def see(
     parts = [readable(half, transfer, border) for half in halves]
     scale = measure_mean(parts, normalisation, negated=not inverted)
     return Seen(Shown(Mean(parts), scale, inverted), tuple(Shown(part, scale, inverted) for part in parts))
+
+
+def scale_of_halves(halves: Sequence[Volume], whole: Volume, border: Border | None = None) -> GreyScale | None:
+    """The map from the grey scale of a tomogram's halves to its own, which is logged; None where they have the same.
+
+    Parameters
+    ----------
+    halves : sequence of Volume
+        The two.
+    whole : Volume
+        The tomogram, of the same shape.
+    border : Border, optional
+        What of it is no data.
+    """
+    places, box = _places_of_data(whole, border)
+    boxes = zip(*(_boxes(volume, places, box) for volume in (*halves, whole)))
+    telling = [place for place in boxes if all(map(_has_contrast, place))]
+    if not telling:
+        return None
+    found = scale_between([Mean(place[:-1])[:] for place in telling], [place[-1] for place in telling])
+    if found is not None:
+        factor, more = 1 / found.scale, -found.offset / found.scale
+        log.info(
+            "%s: its halves have another grey scale: their value v counts as %.4g v %+.4g.", whole.path, factor, more
+        )
+    return found
 
 
 def readable(volume: Volume, transfer: Transfer | None, border: Border | None) -> Reals:

@@ -31,6 +31,12 @@ class GreyScale:
         """Map grey values to normalised ones, float32, any shape."""
         return (volume - np.float32(self.offset)) * np.float32(1 / self.scale)
 
+    def apply_in_place(self, volume: Floats) -> Floats:
+        """As `apply`, of a volume that it overwrites."""
+        for plane in _planes(volume):
+            plane[...] = self.apply(plane)
+        return volume
+
     def undo(self, volume: Floats) -> Floats:
         """Map normalised values back to grey values, float32, any shape."""
         return volume * np.float32(self.scale) + np.float32(self.offset)

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from isonet_scipion.engine.physics.grey_scale import GreyScale
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from isonet_scipion.engine.arrays import Floats, Reals
+    from isonet_scipion.engine.arrays import Doubles, Floats, Reals
 
 BINNED = 4  # voxels: means over so many on a side are compared, as single voxels are mostly noise
 COPY = 1e-3  # of the deviation: two halves that differ by less have the same noise
@@ -19,6 +21,7 @@ RESEMBLING = 0.3  # correlation of a tomogram and the mean of its halves; unlike
 # of the better half's correlation with the tomogram; in mere noise both are as the roots of the doses, so that less
 # than that has only a half of less than a fifth of the dose
 UNLIKE = 0.5
+SAME = 0.1  # of the deviation: grey scales that differ by less look alike in every picture
 CERTAIN = 4.0  # standard deviations of the correlation of unrelated volumes
 
 
@@ -107,6 +110,46 @@ def _correlation(first: Sequence[Reals], second: Sequence[Reals]) -> tuple[float
     if not len(a) or a.std() == 0 or b.std() == 0:
         return 0.0, 1.0
     return float(np.corrcoef(a, b)[0, 1]), float(len(a) ** -0.5)
+
+
+def scale_between(source: Sequence[Reals], target: Sequence[Reals]) -> GreyScale | None:
+    """The map from the grey scale of one volume to that of another of the same sample; None where they have the same.
+
+    On one scale, noise makes a volume's deviation larger, but lets neither volume follow the other with a slope above
+    1; filters do so neither in single voxels nor in means over some, as they leave either fine or coarse detail alone.
+    Where both slopes are above it, or where the means differ, the map brings mean and deviation to the target's.
+
+    Parameters
+    ----------
+    source, target : sequence of ndarray
+        Boxes at the same places of both, (z, y, x) of any real type.
+
+    Examples
+    --------
+    >>> sample, noise = np.random.default_rng(0).normal(size=(2, 1, 32, 32, 32))
+    >>> scale_between(sample + noise, sample) is None
+    True
+    >>> found = scale_between(sample, 1000 * sample + 500)
+    >>> round(found.offset, 3), round(found.scale, 6)
+    (-0.5, 0.001)
+    """
+    voxels, means = (
+        [np.concatenate([flat(box) for box in boxes]).astype(np.float64) for boxes in (source, target)]
+        for flat in (np.ravel, _binned)
+    )
+    if not len(means[0]) or min(part.std() for part in (*voxels, *means)) == 0:
+        return None
+    offset, wanted = (part.mean() for part in voxels)
+    is_same = min(_steepest_slope(*voxels), _steepest_slope(*means)) <= 1 + SAME
+    if is_same and abs(offset - wanted) <= SAME * max(part.std() for part in voxels):
+        return None
+    scale = 1.0 if is_same else means[0].std() / means[1].std()  # that of the sample: single voxels are mostly noise
+    return GreyScale(float(offset - wanted * scale), float(scale))
+
+
+def _steepest_slope(first: Doubles, second: Doubles) -> float:
+    """Of the lines by which either follows the other."""
+    return float(np.cov(first, second)[0, 1] / min(first.var(), second.var()))
 
 
 def _binned(box: Reals) -> Floats:

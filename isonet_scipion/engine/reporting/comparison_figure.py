@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from isonet_scipion.engine.physics.wedge import TiltRange
 
 
+MOST_UNLIKE = 20  # times: of spreads that differ by more, one is a single grey in the other's greys
+
+
 @dataclass(frozen=True)
 class Comparison:
     """A tomogram before and after its correction, drawn."""
@@ -72,8 +75,10 @@ def _drawn(
 
 def _draw_slices(axes: Reals, before: Reals, after: Reals, voxel_size: float) -> None:
     depth, height, width = before.shape
-    low, high = np.percentile(np.asarray(before[depth // 2], np.float32), GREY_PERCENTILES)
-    for row, volume, when in ((axes[0], before, "before"), (axes[1], after, "after")):
+    limits, own = (np.percentile(np.asarray(one[depth // 2], np.float32), GREY_PERCENTILES) for one in (before, after))
+    after_limits, after_when = (limits, "after") if _are_alike(limits, own) else (own, "after, in its own greys")
+    rows = (axes[0], before, "before", limits), (axes[1], after, after_when, after_limits)
+    for row, volume, when, (low, high) in rows:
         slices = (
             ("XY", volume[depth // 2], "x", "y"),
             ("XZ", upright_plane(volume, 1, height // 2), "x", "z"),
@@ -84,6 +89,14 @@ def _draw_slices(axes: Reals, before: Reals, after: Reals, voxel_size: float) ->
             grey = {"cmap": "gray", "vmin": low, "vmax": high, "origin": "lower", "extent": extent}
             panel.imshow(np.asarray(image, np.float32), **grey)
             panel.set(title=f"{name} {when}", xlabel=f"{horizontal} (nm)", ylabel=f"{vertical} (nm)")
+
+
+def _are_alike(limits: Doubles, others: Doubles) -> bool:
+    """Whether slices within either pair of limits can be told in the greys of the first."""
+    (low, high), (other_low, other_high) = limits, others
+    spread, other_spread = high - low, other_high - other_low
+    overlap = min(high, other_high) - max(low, other_low)
+    return bool(overlap > 0 and spread <= MOST_UNLIKE * other_spread and other_spread <= MOST_UNLIKE * spread)
 
 
 def _draw_spectrum(panel: Any, spectrum: Doubles, voxel_size: float, tilt: TiltRange, when: str) -> None:

@@ -115,7 +115,10 @@ def card(label: str, value: str, note: str) -> str:
 def _tomogram_section(report: TomogramReport, picture: Path) -> str:
     verdict = report.verdict_of_numbers
     kept = "noise allowed for" if report.restored_wedge_allows_for_noise else "noise not allowed for"
-    powers = [_number(power, "{:.2g}", 100) for power in (report.wedge_power_before, report.wedge_power_after)]
+    powers = [
+        _number(power, "{:.2g}" if power is None or power < 1 else "{:.0f}", 100)
+        for power in (report.wedge_power_before, report.wedge_power_after)
+    ]
     cards = [
         card(
             "Restored wedge correlation",
@@ -131,7 +134,8 @@ def _tomogram_section(report: TomogramReport, picture: Path) -> str:
         ),
         card("Power in the wedge", f"{powers[0]} → {powers[1]} %", "of that around it"),
     ]
-    facts = f"{report.corrected}, model {report.model}, {report.boxes} boxes of {report.box_side} voxels"
+    boxes = f"{report.boxes} box{'es' if report.boxes > 1 else ''} of {report.box_side} voxels"
+    facts = f"{report.corrected}, model {report.model}, {boxes if report.boxes else 'no box to test'}"
     facts += ", compared with the phase-flipped tomogram" if report.phase_flipped else ""
     facts += f"; the tomogram was taken as {report.ctf}" if report.ctf else ""
     return (

@@ -29,7 +29,7 @@ from isonet_scipion.engine.io.number_formats import SCALE, grey_values, stored_o
 from isonet_scipion.engine.io.ome_zarr import require_library
 from isonet_scipion.engine.io.origin import with_origin
 from isonet_scipion.engine.io.report_file import report_path
-from isonet_scipion.engine.io.shown import Seen, border_of, require_axes, require_halves, see
+from isonet_scipion.engine.io.shown import Seen, border_of, require_axes, require_halves, scale_of_halves, see
 from isonet_scipion.engine.io.tomogram_table import (
     CORRECTED_BY,
     CORRECTED_FROM,
@@ -71,7 +71,7 @@ if TYPE_CHECKING:
     from isonet_scipion.engine.io.model_metadata import ModelMetadata
     from isonet_scipion.engine.io.volume import Volume
     from isonet_scipion.engine.physics.borders import Border
-    from isonet_scipion.engine.physics.grey_scale import Shown
+    from isonet_scipion.engine.physics.grey_scale import GreyScale, Shown
     from isonet_scipion.engine.physics.transfer import Transfer
     from isonet_scipion.engine.physics.wedge import TiltRange
     from isonet_scipion.engine.physics.wedge_strength import WedgeStrength
@@ -199,11 +199,14 @@ class _Prediction:
         """A tomogram with all that has to be read of it before the network."""
         before, transfer, volume, metadata = self.recipe(entry), self.transfer(entry), entry.source(), self.metadata
         border, own = border_of(volume), _own_halves(entry, volume, metadata)
+        sample = sample_of(entry, volume, border) if self.needs_halves else None
         halves = own or (entry.open_halves(volume) if self.needs_halves else [])
         as_mean = bool(own) and metadata.corrects_mean
         seen = see(volume, halves, as_mean, self.normalisation, transfer, border, entry.inverted)
         parts = seen.halves if own and not as_mean else (seen.whole,)
-        return _Readied(entry, before, transfer, volume, border, seen, parts, own)
+        compared = halves if entry.halves_fit and (own or self.weakens) else []
+        to_own = scale_of_halves(compared, volume, border) if compared else None
+        return _Readied(entry, before, transfer, volume, border, sample, seen, parts, own, to_own)
 
     def correct(self, entries: Iterable[TomogramEntry], count: int) -> None:
         """Correct tomograms as they come, `count` at the most; one that can't be read leaves the others.
@@ -256,9 +259,11 @@ class _Prediction:
             log.info("%s: the mean of its halves is corrected, as the model learned from them.", entry.name)
         correct_tiles = corrector(model, metadata.network, entry.tilt, twice=metadata.of_one_pass)
         if self.weakens:
-            sample = sample_of(entry, volume, border)
             pair = [half.voxels for half in ready.seen.halves] if entry.halves_fit else []
-            strength, remark = _strength(parts[0], pair, correct_tiles, metadata, entry.tilt, ready.transfer, sample)
+            strength, remark = _strength(
+                parts[0], pair, correct_tiles, metadata, entry.tilt, ready.transfer, ready.sample,
+                None if ready.own else ready.to_own,
+            )  # fmt: skip
             log.info("%s: %s", entry.name, _in_words(strength, bool(pair), entry.voxel_size, remark))
             correct_tiles = corrector(model, metadata.network, entry.tilt, strength, metadata.of_one_pass)
         corrected: Any = None
@@ -272,8 +277,11 @@ class _Prediction:
             corrected = made if corrected is None else np.add(corrected, made, out=corrected)
         if len(parts) > 1:
             corrected /= np.float32(len(parts))
+        to_own = ready.to_own if ready.own else None
+        if to_own is not None and not settings.normalized_output:
+            corrected = to_own.apply_in_place(corrected)
         if border is not None:
-            corrected = _with_border(volume, border, corrected, shown if settings.normalized_output else None)
+            corrected = _with_border(volume, border, corrected, shown if settings.normalized_output else None, to_own)
         rounded = stored_or_float32(corrected, settings.output_type, entry.name)
         self._discard_reports(target, entry.name)
         mark = with_origin(self.marks[target], entry.correction(volume, self.made_by, ready.own))
@@ -296,7 +304,7 @@ class _Prediction:
         log.info("%s and its picture %s", target, target.with_suffix(".png").name)
         if settings.report or settings.confidence:
             own_mark = self.confidence_marks.get(confidence_path(target))
-            reporter.write(entry, volume, ready.seen, after, border, own_mark, settings.report, compared)
+            reporter.write(entry, volume, ready.seen, after, border, ready.sample, own_mark, settings.report, compared)
         self.table.update(entry, {CORRECTED_FROM: made_from(ready.recipe, target, settings)})
         return target
 
@@ -312,11 +320,12 @@ class _Prediction:
 
 def _strength(
     shown: Shown, halves: Sequence[Reals | Mean], network: Callable[[Floats], Floats], metadata: ModelMetadata,
-    tilt: TiltRange, transfer: Transfer | None, sample: Reals | Mask | None,
+    tilt: TiltRange, transfer: Transfer | None, sample: Reals | Mask | None, to_shown: GreyScale | None = None,
 ) -> tuple[WedgeStrength | None, str]:  # fmt: skip
     """How strongly what a network fills in is to count, by the hidden-wedge test; None where nothing tells.
 
-    Returned with a remark on the boxes of the test, which may be empty.
+    Returned with a remark on the boxes of the test, which may be empty. `to_shown` maps the halves' grey scale to that
+    of `shown`, where it is another.
     """
     side = box_side(shown.voxels.shape, metadata.network.divisor)
     if side is None:
@@ -329,10 +338,11 @@ def _strength(
 
     corners, remark = affordable_boxes(shown.voxels, side, sample)
     for number, corner in enumerate(corners):
-        box, *pair = (shown.show(box) for box in calm_boxes((shown.voxels, *halves), corner, side))
-        tests[number % 2].add(box[None], network, number // 2)
+        box, *pair = calm_boxes((shown.voxels, *halves), corner, side)
+        tests[number % 2].add(shown.show(box)[None], network, number // 2)
         if halves and number % KEPT_EVERY == 0:
-            kept.add(np.stack(pair), one_by_one)
+            on_its_scale = pair if to_shown is None else map(to_shown.apply, pair)
+            kept.add(np.stack([shown.show(half) for half in on_its_scale]), one_by_one)
     return mean_strength([test.strength(kept if halves else None, transfer) for test in tests]), remark
 
 
@@ -364,9 +374,11 @@ class _Readied:
     transfer: Transfer | None
     volume: Volume
     border: Border | None
+    sample: Reals | Mask | None  # where boxes of the tests may be; None also where nothing is tested
     seen: Seen
     parts: Sequence[Shown]  # what the network corrects; the mean of what it makes of them is the result
     own: Sequence[Volume]  # the halves that are corrected in place of the whole
+    to_own: GreyScale | None  # from the grey scale of the halves to the tomogram's, where it is another
 
 
 @functools.lru_cache(maxsize=1)
@@ -376,13 +388,19 @@ def _loaded(model_file: Path, _: State, settings: PredictSettings, devices: Devi
     return model, Tiles(settings, metadata.network, devices)
 
 
-def _with_border(volume: Volume, border: Border, corrected: Floats, shown: Shown | None) -> Floats:
-    """What was made of the box that holds data, within the border as it was, or on the grey scale of `shown`."""
+def _with_border(
+    volume: Volume, border: Border, corrected: Floats, shown: Shown | None, to_own: GreyScale | None
+) -> Floats:
+    """What was made of the box that holds data, within the border as it was, or on the grey scale of `shown`.
+
+    `to_own` maps the grey scale of what was shown to that of the volume, where it is another.
+    """
     whole = np.empty(volume.shape, np.float32)
     border.put_back(volume.data, corrected, whole)
     if shown is not None:
         outside = ~border.data()
-        whole[outside] = shown.contrast(shown.show(whole[outside]))
+        kept = whole[outside] if to_own is None else to_own.undo(whole[outside])
+        whole[outside] = shown.contrast(shown.show(kept))
     return whole
 
 

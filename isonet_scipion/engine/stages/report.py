@@ -86,7 +86,7 @@ def report(star_file: str, model_file: str, settings: ReportSettings) -> None:
         is_mean = bool(halves) and entry.halves_fit and metadata.corrects_mean
         transfer = known_transfer(entry, metadata, settings.ctf_state)
         seen = see(volume, halves, is_mean, normalisation, transfer, border, entry.inverted)
-        reporter.write(entry, volume, seen, corrected, border, mark)
+        reporter.write(entry, volume, seen, corrected, border, sample_of(entry, volume, border), mark)
     for folder in dict.fromkeys(Path(entry.row["rlnCorrectedTomoName"]).parent for entry in entries):
         log.info("%s", write_tomograms_page(folder))
 
@@ -150,7 +150,8 @@ class Reporter:
 
     def write(
         self, entry: TomogramEntry, before: Volume, seen: Seen, after: Volume, border: Border | None,
-        mark: bytes | None = None, report: bool = True, compared: Comparison | None = None,
+        sample: Reals | Mask | None = None, mark: bytes | None = None, report: bool = True,
+        compared: Comparison | None = None,
     ) -> None:  # fmt: skip
         """Write NAME_report.json and .png, and the confidence volume, beside the corrected tomogram.
 
@@ -164,6 +165,8 @@ class Reporter:
             The tomogram as the network saw it, with the table's halves where it names them.
         border : Border, optional
             What of them is no data.
+        sample : ndarray or Mask, optional
+            Where boxes may be, by `sample_of`.
         mark : bytes, optional
             Of the confidence volume; None: there is to be none.
         report : bool
@@ -185,7 +188,7 @@ class Reporter:
             corrected,
             entry.tilt,
             entry.voxel_size,
-            sample_of(entry, before, border),
+            sample,
             seen.halves or None,
             entry.halves_fit,
             bool(seen.halves) and entry.halves_fit and self._metadata.by_halves,

@@ -49,3 +49,10 @@ def test_the_scale_of_the_negated_voxels_and_of_a_memory_map(normalisation, tmp_
     np.testing.assert_allclose((found.offset, found.scale), (expected.offset, expected.scale), rtol=1e-5)
     flat = measure(np.zeros((2, 2, 2), np.float32) + 3, normalisation, negated=True)
     assert (flat.offset, flat.scale) == (-3, 1)
+
+
+def test_a_scale_is_applied_in_place():
+    volume = np.random.default_rng(0).normal(size=(4, 5, 6)).astype(np.float32)
+    expected = grey_scale.GreyScale(3, 2).apply(volume)
+    assert grey_scale.GreyScale(3, 2).apply_in_place(volume) is volume
+    np.testing.assert_array_equal(volume, expected)

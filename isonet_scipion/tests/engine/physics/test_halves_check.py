@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
+import scipy.ndimage
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from isonet_scipion.engine.physics.halves_check import common, fault_of_halves, stranger
+from isonet_scipion.engine.physics.halves_check import common, fault_of_halves, scale_between, stranger
 
 COUNT, SIDE = 4, 24
 
@@ -72,3 +73,20 @@ def test_a_half_of_another_volume_is_a_stranger(noise):
     whole = [(one + other) / 2 for one, other in zip(even, odd)]
     for wrong in ([box[::-1] for box in odd], halves(2, noise)[1]):
         assert stranger((even, wrong), whole) == 1 and stranger((wrong, even), whole) == 0
+
+
+def test_scales_are_told_apart_from_noise_and_filters():
+    rng = np.random.default_rng(0)
+    grain, noise, more = rng.normal(size=(3, 48, 48, 48)).astype(np.float32)
+    sample = 5 * scipy.ndimage.gaussian_filter(grain, 2)
+    fine = scipy.ndimage.gaussian_filter(sample + noise, 0.7)
+    coarse_removed = sample + noise - scipy.ndimage.gaussian_filter(sample + noise, 6)
+    assert all(scale_between([sample + noise], [one]) is None for one in (sample, sample + more, fine, coarse_removed))
+    for factor, offset in ((2, 0), (0.5, 0), (1, 1), (1e4, -3e4), (1e-6, 0)):
+        for one, other in ((noise, noise), (sample + 0.1 * noise, sample + 0.1 * more)):
+            found = scale_between([one], [factor * other + offset])
+            brought = found.apply(one)
+            wanted = factor * other.mean() + offset, factor * other.std()
+            np.testing.assert_allclose((brought.mean(), brought.std()), wanted, rtol=0.01, atol=1e-3 * factor)
+    assert scale_between([sample], [np.zeros_like(sample)]) is None
+    assert scale_between([sample[:2]], [9 * sample[:2]]) is None  # too thin

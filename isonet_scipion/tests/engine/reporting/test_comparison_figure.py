@@ -44,6 +44,16 @@ def test_picture_is_written_whole(tmp_path):
     np.testing.assert_array_equal(untitled.spectra[1], xz_power(-truth))
 
 
+@pytest.mark.parametrize(("scale", "offset"), [(1e-3, 0), (1e3, 0), (1, 50), (0.2, 0)])
+def test_slices_show_the_result_whatever_its_grey_scale(scale, offset):
+    truth, tomogram = Example((24, 40, 32)).make()
+    alike = compare(tomogram, -truth, 10.0, TiltRange()).pixels[..., :3]
+    other = compare(tomogram, offset + scale * -truth, 10.0, TiltRange()).pixels[..., :3]
+    lower = slice(len(alike) // 2 + 80, len(alike) - 60), slice(100, 1100)  # the slices after
+    assert other[lower].std() > 0.5 * alike[lower].std() > 10
+    np.testing.assert_array_equal(other[: len(alike) // 2 - 80, :1100], alike[: len(alike) // 2 - 80, :1100])
+
+
 def test_released_real_tomogram_has_an_empty_wedge(real_data):
     with mrcfile.mmap(real_data / "mpneumoniae_20A_full.mrc") as mrc:
         assert wedge_power_ratio(mrc.data, TiltRange()) < 0.01

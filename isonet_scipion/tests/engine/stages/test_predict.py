@@ -1,6 +1,7 @@
 """predict where memory or the number format does not suffice, with networks that are functions."""
 
 import dataclasses
+import json
 import os
 import re
 import sys
@@ -372,6 +373,78 @@ def test_halves_tell_how_much_of_the_signal_is_kept(run, tmp_path, monkeypatch, 
     np.testing.assert_allclose(kept[0].amplitudes()[3:], 0.5, rtol=1e-3)
 
 
+def halves_of_another_scale(folder, model, factor, more, kind="f4", pad=0):
+    """Write a tomogram, its halves times a factor and with an offset, and a model: returns the tomogram's voxels."""
+    rng = np.random.default_rng(0)
+    signal, *noise = rng.normal(size=(3, 48, 64, 64))
+    halves = [signal + one for one in noise]
+    whole = np.pad(np.mean(halves, axis=0), ((0, 0), (pad, 0), (0, 0)), constant_values=-9)
+    for name, volume in (("even", halves[0]), ("odd", halves[1])):
+        volume = np.pad(volume * factor + more, ((0, 0), (pad, 0), (0, 0)), constant_values=-9 * factor + more)
+        write_volume(folder / name / "a.mrc", volume.astype(kind), 10.0)
+    write_volume(folder / "tomo" / "a.mrc", whole.astype("f4"), 10.0)
+    save_model(folder / "m.keras", build_unet(SHAPE), ModelMetadata(SHAPE, voxel_size=10.0, **model))
+    return whole
+
+
+@pytest.mark.parametrize("model", [{"halves": True, "corrects_mean": True}, {"halves": True}])
+@pytest.mark.parametrize(("factor", "more", "kind", "pad"), [
+    (1000, 5000, "i2", 0),
+    (0.5, 0, "f4", 0),  # the tomogram is their sum
+    (1, 3, "f4", 7),
+    (1, 0, "f4", 0),
+])  # fmt: skip
+def test_what_is_made_of_halves_has_the_grey_scale_of_the_tomogram(
+    run, tmp_path, monkeypatch, model, factor, more, kind, pad
+):
+    whole, drawn = halves_of_another_scale(tmp_path, model, factor, more, kind, pad), []
+    monkeypatch.setattr(stage, "corrector", lambda *_, **__: lambda tiles: tiles)
+    monkeypatch.setattr(stage, "save_comparison", lambda _, before, after, *__: drawn.append((before, after[:])))
+    assert run("prepare_star", "tomo", "--even_folder", "even", "--odd_folder", "odd")[0] == 0
+    command = ("predict", "tomograms.star", "m.keras", "--report", "False", "--output_dir")
+    status, log = run(*command, "own")
+    assert status == 0 and ("another grey scale" in log) == ((factor, more) != (1, 0)), log
+    np.testing.assert_allclose(open_volume("own/a_corrected.mrc").data, whole, atol=2e-3)
+    np.testing.assert_allclose(*drawn[0], atol=2e-3)
+    # IsoNet 0.2's scale, in the border as in the data
+    assert run(*command, "normalised", "--normalized_output", "True")[0] == 0
+    made = open_volume("normalised/a_corrected.mrc").data
+    np.testing.assert_allclose(np.percentile(made[:, pad:], (4, 96)), (-1, 0), atol=0.1)
+    low, high = np.percentile(whole[:, pad:], (4, 96))
+    np.testing.assert_allclose(made[:, :pad], (-9 - high) / (high - low), atol=0.6)
+
+
+def test_halves_of_another_scale_are_shown_on_the_tomograms(run, tmp_path, monkeypatch):
+    kept = []
+    monkeypatch.setattr(stage, "corrector", lambda *_, **__: np.tanh)
+    monkeypatch.setattr(stage.HiddenWedgeTest, "strength", lambda self, given, transfer: kept.append(given))
+    for number, (factor, more) in enumerate([(1, 0), (1000, 500)]):
+        halves_of_another_scale(tmp_path, {}, factor, more)
+        if not number:
+            assert run("prepare_star", "tomo", "--even_folder", "even", "--odd_folder", "odd")[0] == 0
+        command = ("--report", "False", "--calibrate", "True", "--output_dir", str(number))
+        assert run("predict", "tomograms.star", "m.keras", *command)[0] == 0
+    same, other = (one.amplitudes() for one in kept[::2])
+    assert same[5:].min() > 0.1 and same[5:].max() < 0.9
+    np.testing.assert_allclose(other, same, rtol=1e-3)
+
+
+@pytest.mark.parametrize("model", [{"halves": True, "corrects_mean": True}, {}])
+def test_a_report_and_a_confidence_do_not_depend_on_the_scale_of_halves(run, tmp_path, monkeypatch, model):
+    told = []
+    for number, (factor, more) in enumerate([(1, 0), (1000, 500)]):
+        halves_of_another_scale(tmp_path, model, factor, more)
+        if not number:
+            assert run("prepare_star", "tomo", "--even_folder", "even", "--odd_folder", "odd")[0] == 0
+        command = ("--confidence", "True", "--output_dir", str(number))
+        status, log = run("predict", "tomograms.star", "m.keras", *command)
+        assert status == 0, log
+        told.append(json.loads(Path(f"{number}/a_corrected_report.json").read_text()))
+    for key, value in told[0].items():
+        if isinstance(value, float):
+            assert told[1][key] == pytest.approx(value, abs=2e-3), key
+
+
 def test_a_missing_mask_is_told_before_the_work(project, run, monkeypatch):
     monkeypatch.setattr(stage, "_loaded", lambda *_: pytest.fail("the model was loaded"))
     star = read_star("tomograms.star")
@@ -379,6 +452,22 @@ def test_a_missing_mask_is_told_before_the_work(project, run, monkeypatch):
     write_star("masked.star", star)
     status, log = run("predict", "masked.star", "m.keras", "--gpuID", "-1")
     assert status == 1 and "error: gone_mask.mrc: the volume does not exist" in log, log
+
+
+@pytest.mark.parametrize("calibrate", [True, False])
+def test_a_mask_that_is_none_leaves_the_other_tomograms(project, run, tmp_path, calibrate):
+    star = read_star("tomograms.star")
+    write_volume(tmp_path / "box.mrc", (np.abs(project) < 2).astype(np.int8), 10.0)
+    for row, mask in zip(star.rows, ("tomo/b.mrc", "box.mrc")):
+        star.set(row, "rlnMaskName", mask)
+    write_star("masked.star", star)
+    status, log = run("predict", "masked.star", "m.keras", "--gpuID", "-1", "--calibrate", calibrate)
+    assert status == 1 and log.count("The other tomograms go on.") == 1, log
+    assert re.search("error: tomo/b.mrc: its voxels are grey values .* not of a mask", log), log
+    assert [path.name for path in tmp_path.glob("corrected_tomos/*.mrc")] == ["b_corrected.mrc"]
+    assert Path("corrected_tomos/report.html").exists()
+    untested = ("--report", "False", "--calibrate", "False", "--output_dir", "untested")
+    assert run("predict", "masked.star", "m.keras", "--gpuID", "-1", *untested)[0] == 0  # no mask is needed
 
 
 def test_halves_that_do_not_fit_are_told_before_the_work(run, tmp_path):
