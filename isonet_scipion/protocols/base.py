@@ -9,7 +9,8 @@ import shlex
 import signal
 import subprocess
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,8 @@ import pyworkflow.utils as pwutils
 from pwem.protocols import EMProtocol
 from pyworkflow.constants import PROD, QUEUE_FOR_JOBS
 from pyworkflow.exceptions import PyworkflowException
-from pyworkflow.protocol.constants import GPU_LIST, MODE_RESTART, USE_GPU
+from pyworkflow.protocol.constants import GPU_LIST, MODE_RESTART, STATUS_RUNNING, USE_GPU
+from pyworkflow.protocol.launch import _checkJobStatus
 from pyworkflow.protocol.params import BooleanParam, StringParam
 
 from isonet_scipion.convert.files import fileName
@@ -38,6 +40,12 @@ if TYPE_CHECKING:
 OUTCOME_SUFFIX = "_outcome.json"
 TO_FIRST_TAB = " 2>&1"  # the engine's log, in a shell: Scipion's window shows the standard output first
 MOST_WARNINGS = 5  # that the summary shows
+# a job that the queue does not show, and that has told nothing: the queue may have failed to answer, and a shared disk
+# shows what a node wrote after up to a minute
+SECONDS_BETWEEN_LOOKS = 20.0
+LOOKS = 3
+
+LATEST = threading.local()  # `job`: the one that a thread has submitted
 
 
 class EngineFailure(PyworkflowException):
@@ -175,40 +183,45 @@ class ProtIsoNetBase(EMProtocol):
         with suppress(FileNotFoundError):
             os.remove(outcomeFile)
         if self.useQueueForSteps():
-            status = self._submit(words, outcomeFile)
+            end = self._submit(words, outcomeFile)
         else:  # on this very machine
-            status = self._runHere(words, {**Plugin.getEnviron(), PARENT: str(os.getpid())})
+            end = ending(self._runHere(words, {**Plugin.getEnviron(), PARENT: str(os.getpid())}))
         outcome = read_outcome(outcomeFile)
-        if outcome is None and status:
-            raise EngineFailure(f"isonet-engine {stage} {ending(status)}")
+        if outcome is None and end:
+            raise EngineFailure(f"isonet-engine {stage} {end}")
         if outcome is not None and outcome.status:  # not what happened to the process after its work was done
             raise EngineFailure(outcome.error)
 
-    def _submit(self, words: Sequence[str], outcomeFile: str) -> int:
-        """The exit status of a command that a job of the queue runs, perhaps with those of other threads."""
+    def _submit(self, words: Sequence[str], outcomeFile: str) -> str:
+        """How a command ended that a job of the queue runs, perhaps with those of other threads; empty if well."""
         task, command = threading.current_thread(), (list(words), outcomeFile)
         if isinstance(task, Task):
-            return task.together.status(task, command)
+            return task.together.end(task, command)
         return self._submitAll([command])[0]
 
-    def _submitAll(self, commands: list[tuple[list[str], str]]) -> list[int]:
-        """The exit statuses of commands that one job runs, each with its outcome's file.
+    def _submitAll(self, commands: list[tuple[list[str], str]]) -> list[str]:
+        """How commands ended that one job runs, each with its outcome's file.
 
-        A command that ends the engine leaves the later ones alone: they are run by a further job.
+        A command that ends the engine leaves the later ones alone: they are run by a further job. Not so where the
+        whole job has ended, perhaps at its time limit, or is lost sight of and may still run.
         """
-        statuses, first = [0] * len(commands), 0
+        ends, first = [""] * len(commands), 0
         while first < len(commands):
             left = commands[first:]
-            status = self._submitJob([words for words, _ in left], f"{left[0][1]}.status")
-            undone = [number for number, (_, outcomeFile) in enumerate(left) if read_outcome(outcomeFile) is None]
-            if not status or not undone:
+            status = self._submitJob([words for words, _ in left], left[-1][1], f"{left[0][1]}.status")
+            undone = [first + n for n, (_, outcomeFile) in enumerate(left) if read_outcome(outcomeFile) is None]
+            if not undone:
                 break
-            statuses[first + undone[0]] = status
-            first += undone[0] + 1
-        return statuses
+            if status is None:
+                for number in undone:
+                    ends[number] = self._silentEnding()
+                break
+            ends[undone[0]] = ending(status)
+            first = undone[0] + 1
+        return ends
 
-    def _submitJob(self, commands: Sequence[Sequence[str]], statusFile: str) -> int:
-        """The exit status of a job of the queue, which does not tell it: the job leaves it in a file."""
+    def _submitJob(self, commands: Sequence[Sequence[str]], lastOutcome: str, statusFile: str) -> int | None:
+        """The exit status of a job of the queue, which leaves it in a file if it is an error; None without one."""
         gpus = ["--gpuID", ",".join(map(str, range(self._gpusPerStep())))] if self.usesGpu() else []
         listFile = f"{statusFile}.commands"
         if len(commands) == 1:
@@ -220,9 +233,45 @@ class ProtIsoNetBase(EMProtocol):
         readStatus(statusFile)  # that of a run that was killed
         arguments += f"{TO_FIRST_TAB} || echo $? > {shlex.quote(statusFile)}"
         self.runJob(Plugin.engineCommand(), arguments, numberOfMpi=1, numberOfThreads=1, env=Plugin.getEnviron())
+        self._awaitWord(lambda: os.path.exists(statusFile) or read_outcome(lastOutcome) is not None)
         with suppress(FileNotFoundError):
             os.remove(listFile)
         return readStatus(statusFile)
+
+    def appendJobId(self, jobId: int) -> None:
+        """As Scipion, which forgets the number of a job that the queue does not show."""
+        super().appendJobId(jobId)
+        LATEST.job = jobId
+
+    def _awaitWord(self, hasTold: Callable[[], bool]) -> None:
+        """Wait for a job that Scipion takes for ended, until it has told how, or the queue has not shown it for long.
+
+        Scipion takes a single empty answer of the queue for the end.
+        """
+        if hasTold():
+            return
+        self.appendJobId(LATEST.job)  # Stop is to cancel it
+        self._store(self._jobId)
+        looks = LOOKS
+        while looks and not hasTold():
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+            isShown = _checkJobStatus(self.getHostConfig(), LATEST.job) == STATUS_RUNNING
+            looks = LOOKS if isShown else looks - 1
+        self.removeJobId(LATEST.job)
+        self._store(self._jobId)
+
+    def _silentEnding(self) -> str:
+        """What there is to say of this thread's job, which told nothing."""
+        step = threading.current_thread().thId
+        # as Scipion names what belongs to a job
+        name = f"{self.strId()}-{step}-{self._stepsExecutor.threadCommands[step]}"
+        found = sorted(glob.glob(os.path.join(glob.escape(self._getLogsPath()), f"*{glob.escape(name)}.*")))
+        logs = " and ".join(path for path in found if not path.endswith(".job"))
+        return (
+            f"told nothing of its end: job {LATEST.job} is not in the queue any more. Perhaps it reached its limit of "
+            f"time or memory, was cancelled, or its node failed. Its log: {logs or self._getLogsPath()}. Continue "
+            "submits it again, and goes on from what was saved last."
+        )
 
     def _runHere(self, words: Sequence[str], environ: dict[str, str]) -> int:
         """The exit status of a command on this machine, on the GPUs that Scipion lends to this step."""
@@ -258,18 +307,20 @@ class ProtIsoNetBase(EMProtocol):
         return path
 
 
-def readStatus(path: str) -> int:
-    """The exit status that a queue's job left in a file, which is deleted; 0 without one."""
+def readStatus(path: str) -> int | None:
+    """The exit status that a queue's job left in a file, which is deleted; None without one."""
     if not os.path.exists(path):
-        return 0
+        return None
     with open(path, encoding="utf-8") as file:
-        status = int(file.read())
+        text = file.read().strip()
     os.remove(path)
-    return status
+    return int(text) if text else None
 
 
 def ending(status: int) -> str:
-    """What the exit status of a command says of its end; a shell gives 128 + the signal's number."""
+    """What the exit status of a command says of its end, empty for 0; a shell gives 128 + the signal's number."""
+    if not status:
+        return ""
     number = -status if status < 0 else status - 128
     if number not in set(signal.Signals):
         return f"ended with status {status}: see the log."

@@ -12,15 +12,15 @@ Command = TypeVar("Command")
 class Together:
     """Tasks in threads of their own, and the commands that they wait for."""
 
-    def __init__(self, run: Callable[[list[Command]], list[int]]) -> None:
-        """With what runs commands, in the thread that calls `do`, and gives their exit statuses."""
+    def __init__(self, run: Callable[[list[Command]], list[str]]) -> None:
+        """With what runs commands, in the thread that calls `do`, and tells how each ended."""
         self._run = run
         self._changed = threading.Condition()
         self._waiting: dict[Task, Command] = {}
-        self._statuses: dict[Task, int] = {}
+        self._ends: dict[Task, str] = {}
 
     def do(self, functions: Sequence[Callable[[], None]]) -> list[Exception | None]:
-        """Call functions at once, and run what they pass to `status` when all that still work have come to it.
+        """Call functions at once, and run what they pass to `end` when all that still work have come to it.
 
         Returns
         -------
@@ -38,25 +38,25 @@ class Together:
             if not waiting:
                 return [task.error for task in tasks]
             try:
-                statuses = self._run(list(waiting.values()))
+                ends = self._run(list(waiting.values()))
             except Exception as error:  # each of them has it
                 for task in waiting:
                     task.error = error
-                statuses = [-1] * len(waiting)
+                ends = [""] * len(waiting)
             with self._changed:
-                self._statuses.update(zip(waiting, statuses))
+                self._ends.update(zip(waiting, ends))
                 self._changed.notify_all()
 
-    def status(self, task: Task, command: Command) -> int:
-        """The exit status of a command, once it has been run with those of the others."""
+    def end(self, task: Task, command: Command) -> str:
+        """How a command ended, once it has been run with those of the others."""
         with self._changed:
             self._waiting[task] = command
             self._changed.notify_all()
-            self._changed.wait_for(lambda: task in self._statuses)
-            status = self._statuses.pop(task)
+            self._changed.wait_for(lambda: task in self._ends)
+            end = self._ends.pop(task)
         if task.error is not None:
             raise task.error
-        return status
+        return end
 
     def ended(self, task: Task) -> None:
         """Take no more commands from a task."""

@@ -65,6 +65,10 @@ def test_each_job_of_an_array_takes_its_tomogram_and_a_table_of_its_own(submit, 
         status, (call,) = submit(script, SLURM_ARRAY_TASK_ID=number)
         assert status == 0 and f"predict part_{number}.star " in call and f"--tomo_idx {number} " in call
         assert (tmp_path / f"part_{number}.star").read_text() == "data_\n"
+        # a repeated job keeps what its first run wrote there, by which predict knows what is finished
+        (tmp_path / f"part_{number}.star").write_text("data_done\n")
+        submit(script, SLURM_ARRAY_TASK_ID=number)
+        assert (tmp_path / f"part_{number}.star").read_text() == "data_done\n"
 
 
 def test_scipions_template_takes_the_names_that_scipion_gives():

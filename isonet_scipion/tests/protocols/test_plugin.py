@@ -9,6 +9,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import threading
 from contextlib import nullcontext
 from importlib import metadata
 from pathlib import Path
@@ -18,6 +19,7 @@ import pwem
 import pytest
 import pyworkflow
 from packaging.requirements import Requirement
+from pyworkflow.protocol.constants import STATUS_FINISHED, STATUS_RUNNING
 from pyworkflow.protocol.executor import StepExecutor, ThreadStepExecutor
 from pyworkflow.protocol.hosts import HostConfig
 from pyworkflow.utils import process
@@ -29,6 +31,7 @@ from isonet_scipion.engine.io.outcome import Outcome, reserve_outcome, write_out
 from isonet_scipion.engine.process.backend import environment_choice
 from isonet_scipion.engine.process.parent_watch import PARENT
 from isonet_scipion.plugin import Plugin
+from isonet_scipion.protocols import base
 from isonet_scipion.protocols.base import EngineFailure, ending, readStatus
 from isonet_scipion.protocols.engine_workers import EngineWorker
 
@@ -376,8 +379,88 @@ def test_a_job_of_a_queue_takes_the_gpu_that_it_is_given(predict, commands, monk
     predict.gpuList.set("3,5")
     monkeypatch.setattr(predict, "useQueueForSteps", lambda: True)
     predict.setStepsExecutor(StepExecutor(None, gpuList=[3]))
+    monkeypatch.setattr(base, "read_outcome", lambda path: Outcome(0))
     predict._runEngine("predict", [], {})
     assert "--gpuID 0 " in commands[0]
+
+
+@pytest.fixture
+def job(refine, monkeypatch, tmp_path):
+    """A job that Scipion takes for ended: what each look into the queue, which comes after it, does and gives."""
+    looks, asked = [], []
+
+    def look(hostConfig, number):
+        assert number == 1001 and list(refine.getJobIds()) == [1001]  # Stop cancels it
+        asked.append(number)
+        return looks.pop(0)()
+
+    def submit(*args, **kwargs):
+        refine.appendJobId(1001)
+        refine.removeJobId(1001)
+
+    monkeypatch.setattr(base, "_checkJobStatus", look)
+    monkeypatch.setattr(base, "SECONDS_BETWEEN_LOOKS", 0.0)
+    monkeypatch.setattr(refine, "runJob", submit)
+    monkeypatch.setattr(refine, "_store", lambda *args: None)
+    monkeypatch.setattr(refine, "useQueueForSteps", lambda: True)
+    monkeypatch.setattr(refine, "_outcomeFile", lambda stage, name: str(tmp_path / "refine_outcome.json"))
+    monkeypatch.setattr(refine, "_getLogsPath", lambda *names: str(tmp_path.joinpath("Logs", *names)))
+    monkeypatch.setattr(threading.current_thread(), "thId", 3, raising=False)
+    refine.setHostConfig(HostConfig())
+    refine._stepsExecutor = SimpleNamespace(threadCommands={3: 1})
+    (tmp_path / "Logs").mkdir()
+    return looks, asked
+
+
+def told(tmp_path, outcome, result):
+    """A look into the queue by which the job has told how it ended."""
+    path = tmp_path / "refine_outcome.json"
+
+    def look():
+        reserve_outcome(path)
+        write_outcome(path, outcome)
+        return result
+
+    return look
+
+
+def test_a_job_that_ends_without_a_word_has_failed(refine, job, tmp_path):
+    looks, asked = job
+    looks += [lambda: STATUS_FINISHED] * base.LOOKS
+    log = tmp_path / "Logs" / f"{refine.strId()}-3-1.out"
+    for path in (log, log.with_suffix(".job"), tmp_path / "Logs" / f"{refine.strId()}-3-11.out"):
+        path.touch()
+    with pytest.raises(EngineFailure) as failure:
+        refine._runEngine("refine", [], {})
+    text = str(failure.value)
+    assert text.startswith("isonet-engine refine told nothing of its end: job 1001 ")
+    assert f"Its log: {log}. Continue submits it again" in text
+    assert len(asked) == base.LOOKS and list(refine.getJobIds()) == []
+
+
+def test_what_a_job_of_several_tomograms_left_undone_is_told_of_each_and_no_further_job_runs(refine, job, tmp_path):
+    looks, asked = job
+    looks += [told(tmp_path, Outcome(0), STATUS_FINISHED), *[lambda: STATUS_FINISHED] * base.LOOKS]
+    outcomes = [tmp_path / "refine_outcome.json", tmp_path / "b.json", tmp_path / "c.json"]
+    first, *others = refine._submitAll([(["make_mask"], str(path)) for path in outcomes])
+    assert first == ""
+    assert all(end.startswith("told nothing of its end: job 1001 ") for end in others)
+    assert len(asked) == base.LOOKS
+
+
+def test_a_queue_that_fails_to_answer_does_not_end_a_job(refine, job, tmp_path):
+    looks, asked = job
+    shown, silent = (lambda: STATUS_RUNNING), (lambda: STATUS_FINISHED)
+    looks += [silent, silent, shown, silent, silent, told(tmp_path, Outcome(0), STATUS_RUNNING)]
+    refine._runEngine("refine", [], {})
+    assert len(asked) == 6 and list(refine.getJobIds()) == []
+
+
+def test_the_error_of_a_job_counts_that_a_shared_disk_shows_late(refine, job, tmp_path):
+    looks, _ = job
+    looks.append(told(tmp_path, Outcome(1, "a.mrc", "truncated", "Copy it again."), STATUS_FINISHED))
+    with pytest.raises(EngineFailure, match="truncated"):
+        refine._runEngine("refine", [], {})
 
 
 @pytest.mark.parametrize(("use", "gpus", "told"), [(True, [2], "2"), (True, [0, 2], "0,2"), (False, [2], "-1")])
@@ -460,4 +543,6 @@ def test_the_end_of_a_command_is_told(status, words):
 def test_the_status_that_a_job_left_is_read_once(tmp_path):
     path = tmp_path / "TS_01.status"
     path.write_text("137\n")
-    assert [readStatus(str(path)) for _ in range(2)] == [137, 0]
+    assert [readStatus(str(path)) for _ in range(2)] == [137, None]
+    path.write_text("")  # a full disk
+    assert readStatus(str(path)) is None

@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import sys
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pyworkflow
 
 from isonet_scipion.engine.physics.ctf import CtfParameters
 from isonet_scipion.engine.physics.radial_filter import Deconvolution, deconvolve
-from isonet_scipion.protocols import ProtIsoNetDeconv, ProtIsoNetMask, ProtIsoNetPredict
-from isonet_scipion.tests.protocols.live import LiveTest, waitFor
+from isonet_scipion.protocols import ProtIsoNetDeconv, ProtIsoNetMask, ProtIsoNetOnePass, ProtIsoNetPredict
+from isonet_scipion.tests.protocols.live import LiveTest, commandLine, waitFor
 from isonet_scipion.tests.protocols.scene import OPTICS, SHAPES, VOXEL_SIZE, read, scene, write
+
+TRAINING = dict(
+    iterations=5,
+    epochs=1,
+    stepsPerEpoch=6,
+    batchSize=2,
+    cubeSize=16,
+    unetDepth=1,
+    filterBase=4,
+    startFromBuiltin=False,
+    useGpu=False,
+    seed=1,
+)
 
 # the job runs in the background; while it does, a file bears its number
 SUBMIT = """#!/bin/sh
@@ -24,6 +39,7 @@ touch "{queue}/running.$number"
 echo "job $number"
 """
 CHECK = """#!/bin/sh
+rm "{queue}/deaf" 2> /dev/null && exit 1  # fails to answer, once
 [ -e "{queue}/running.$1" ] && echo "job $1 is running"
 exit 0
 """
@@ -210,6 +226,51 @@ class TestIsoNetQueue(LiveTest):
         self.continue_(mask)
         self.assertEqual(mask.tomoMasks.getSize(), 8)
         self.assertEqual(len(self.jobs() - before), 3)
+
+    def train(self):
+        """A training by a job, which has made its first models and goes on."""
+        training = self.prepare(ProtIsoNetOnePass, {"inputTomograms": (self.tomograms, "Tomograms")}, **TRAINING)
+        training._useQueue.set(True)
+        training.setQueueParams(("default", {"QUEUE_FOR_JOBS": "Y"}))
+        self.start(training)
+        waitFor(lambda: hasattr(self.refresh(training), "model"))
+        return training
+
+    def killJob(self, protocol) -> None:
+        """End all processes of a protocol's job at once, as a queue does at the time limit, or a node that fails."""
+        (number,) = [int(path.suffix[1:]) for path in self.queue.glob("running.*")]
+        lines = {process: commandLine(process) for process in psutil.process_iter()}
+        processes = [process for process, line in lines.items() if ".job" in line and protocol.getPath() in line]
+        for process in [*processes, *(child for one in processes for child in one.children(recursive=True))]:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        (self.queue / f"running.{number}").replace(self.queue / f"ended.{number}")
+
+    def test_a_training_whose_job_is_killed_has_failed_and_continue_submits_it_again(self) -> None:
+        before = self.jobs()
+        training = self.train()
+        self.killJob(training)
+        self.assertTrue(self.end(training).isFailed())
+        (job,) = self.jobs() - before
+        message = training.getErrorMessage()
+        self.assertIn("isonet-engine refine told nothing of its end: job ", message)
+        self.assertIn(job.suffix[1:], message)
+        (log,) = re.findall(r"Its log: (\S+) and ", message)
+        self.assertIn("Iteration 1 epoch 1/1", Path(log).read_text() + Path(log[:-3] + "out").read_text())
+        self.assertLess(training.model.getIteration(), 5)
+        self.assertEqual(training.validate(), [])
+        self.continue_(training)
+        self.assertEqual(len(self.jobs() - before), 2)
+        self.assertIn("5 of 5 iterations", " ".join(training.summary()))
+
+    def test_a_queue_that_fails_to_answer_once_does_not_end_a_training(self) -> None:
+        before = self.jobs()
+        (self.queue / "deaf").touch()
+        training = self.train()
+        self.assertTrue(self.end(training).isFinished(), training.getErrorMessage())
+        self.assertFalse((self.queue / "deaf").exists())
+        self.assertIn("5 of 5 iterations", " ".join(training.summary()))
+        self.assertEqual(len(self.jobs() - before), 1)
 
     @staticmethod
     def script(protocol) -> str:
