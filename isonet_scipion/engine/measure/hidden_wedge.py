@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 EMPTY = 1e-4  # of the hidden components' power: less is a trace, whatever it correlates with
 UNSEEN_TURN = 45.0  # degrees: a training turns by multiples of 90
 ORDER = 3  # of the splines that turn a box
+BEYOND = 2.0  # deviations by which more is restored than noise allows: only a perfect network comes near, by chance
 LEAST_STRENGTH = 0.1  # that a test in a few boxes is sure of: what is right at places must not go altogether
 TIPPED = CubeRotation().turned(1, 0, 1)  # y takes the place of z
 
@@ -113,11 +114,15 @@ class HiddenWedgeTest:
         Then it is not the noise of the tomogram, or the network has learned noise.
         """
         restored, halves = self.curve(), self._halves.curve()
-        ceiling = _most(halves.values)
-        # where halves hardly agree, chance moves the ceiling more than their correlation
-        scatter = Curve(ceiling, _most(halves.values + halves.chance) - ceiling)
-        chance = np.hypot(restored.mean_chance, scatter.mean_chance)
-        return bool(restored.mean - scatter.mean > CERTAIN * chance)
+        told = restored.values > CERTAIN * restored.chance
+        if not told.any():
+            return False
+        r, chance = restored.values[told], restored.chance[told]
+        # what the halves' agreement would have to be: there, other than in the ceiling, chance leaves the mean as it is
+        lacking = r**2 / (2 - r**2) - halves.values[told]
+        of_r = 4 * r * (1 - r**2) / (2 - r**2) ** 2  # how much of the chance of r is in it
+        scatter = chance * np.sqrt(1 + of_r**2)
+        return bool(lacking.sum() > BEYOND * np.sqrt(np.square(scatter).sum()))
 
 
 def _most(agreement: Doubles) -> Doubles:
