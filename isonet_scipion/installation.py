@@ -113,7 +113,7 @@ def add_pip(env: Path, version: Version) -> None:
     """Put a pip into the environment: that of its own Python, which needs no network, else a newer one."""
     python = str(env / "bin" / "python")
     if subprocess.run([python, "-I", "-c", "import ensurepip"], stderr=subprocess.DEVNULL).returncode == 0:
-        command = [python, "-I", "-m", "ensurepip"]
+        command = [python, "-I", "-m", "ensurepip", "--default-pip"]
     else:  # Debian's without python3-venv; this Python's pip serves, however old
         number = f"{version[0]}.{version[1]}"
         packages = str(env / "lib" / f"python{number}" / "site-packages")
@@ -197,7 +197,7 @@ def main() -> int:
         )
         install(home, backend, gpu, arguments.conda)
     except (Failed, NoPython) as error:
-        print(f"ERROR: IsoNet's engine was not installed: {error}.".replace("..", "."), file=sys.stderr, flush=True)
+        print(f"ERROR: IsoNet's engine was not installed: {str(error).rstrip('.')}.", file=sys.stderr, flush=True)
         return 1
     except KeyboardInterrupt:
         print("ERROR: IsoNet's engine was not installed: interrupted.", file=sys.stderr, flush=True)
