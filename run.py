@@ -24,6 +24,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
+from isonet_scipion.interpreters import NoPython, find_python, for_pip
+
 HERE = Path(__file__).resolve().parent
 VENV = HERE / ".venv"
 PYTHON = VENV / "bin" / "python"
@@ -54,9 +56,9 @@ def say(text: str) -> None:
     print(f"== {text}", flush=True)
 
 
-def call(*command: str | Path) -> int:
-    """Run a command in the checkout; returns its exit status."""
-    return subprocess.run([str(part) for part in command], cwd=HERE).returncode
+def call(*command: str | Path, cwd: Path | None = HERE) -> int:
+    """Run a command, in the checkout or in another folder (None: the user's); returns its exit status."""
+    return subprocess.run([str(part) for part in command], cwd=cwd, env=for_pip()).returncode
 
 
 def missing_packages(python: str, modules: Iterable[str], programs: Iterable[str]) -> list[str]:
@@ -94,9 +96,6 @@ def fitting_python() -> str:
     """A Python that Scipion runs on: the present one, or another."""
     if sys.version_info[:2] in SCIPIONS:
         return sys.executable
-    sys.path.insert(0, str(HERE))
-    from isonet_scipion.interpreters import NoPython, find_python
-
     say(f"Python {sys.version.split()[0]} does not run Scipion: looking for 3.9 to 3.12")
     with contextlib.suppress(NoPython):
         return find_python(SCIPIONS, get=False)
@@ -165,17 +164,18 @@ def install_engine(options: Sequence[str]) -> int:
     """Make an environment of the engine alone, in any Python; the exit status."""
     complete_machine(sys.executable, modules=["ensurepip"])
     with tempfile.TemporaryDirectory() as folder:
-        python = Path(folder, "bin", "python")
+        # isolated: modules in the user's folder don't count
+        python = (Path(folder, "bin", "python"), "-I", "-m")
         # pip reads the requirements out of the package's metadata, which have to be made first
-        pip = (python, "-m", "pip", "install", "-q", "--disable-pip-version-check")
+        pip = (*python, "pip", "install", "-q", "--disable-pip-version-check")
         steps = (
             (sys.executable, "-m", "venv", folder),
             (*pip, "packaging"),
-            (*pip, "--no-deps", "--ignore-requires-python", "-e", "."),
-            (python, "-m", "isonet_scipion.installation", *options),
+            (*pip, "--no-deps", "--ignore-requires-python", "-e", HERE),
+            (*python, "isonet_scipion.installation", *options),
         )
         for step in steps:
-            status = call(*step)
+            status = call(*step, cwd=None)  # FOLDER and PIP_FIND_LINKS may be relative
             if status:
                 return status
     return 0

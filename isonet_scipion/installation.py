@@ -1,13 +1,14 @@
 """Makes the engine's environment: `python -m isonet_scipion.installation FOLDER`. Scipion's install hook calls it.
 
-It is made beside FOLDER and moved there once the engine's own check has trained and predicted in it, since Scipion
-shows any folder as installed: until it is complete there is no such folder, or still that of an earlier version.
+It is FOLDER/env; nothing else there is touched. It is made beside that and takes its name once the engine's own check
+has trained and predicted in it; an earlier one is moved aside for that, and deleted last.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import os
 import shutil
 import subprocess
@@ -16,9 +17,11 @@ from pathlib import Path
 
 from isonet_scipion import environment
 from isonet_scipion.engine.process.backend import CHOICE
-from isonet_scipion.interpreters import NoPython, Version, examine, find_python
+from isonet_scipion.interpreters import NoPython, Version, examine, find_python, for_pip
 
 CHECK = "isonet-engine check"
+NEW, OLD = ".isonet-new", ".isonet-old"  # ends of the names of environments that are being made or were replaced
+PIP = "pip>=23.1.2"  # the first that Python 3.12 runs
 
 
 class Failed(Exception):
@@ -33,7 +36,7 @@ def say(text: str) -> None:
 def call(command: list[str], variables: dict[str, str] | None = None) -> int:
     """Run a command with further environment variables; its exit status."""
     # what lies on PYTHONPATH would count as installed, and a cluster's libraries may not fit the environment's
-    kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "LD_LIBRARY_PATH")}
+    kept = {name: value for name, value in for_pip().items() if name not in ("PYTHONPATH", "LD_LIBRARY_PATH")}
     return subprocess.run(command, env={**kept, **(variables or {})}).returncode
 
 
@@ -43,7 +46,7 @@ def install(home: Path, backend: str, gpu: bool, conda: str) -> None:
     Parameters
     ----------
     home : Path
-        The engine's folder; replaced once all is well.
+        The engine's folder: its `env` is replaced once all is well.
     backend : str
         tensorflow or jax.
     gpu : bool
@@ -56,34 +59,96 @@ def install(home: Path, backend: str, gpu: bool, conda: str) -> None:
     Failed, NoPython
         With the cause.
     """
-    base = find_python(environment.PYTHONS, conda)
-    found = examine(base)
-    if found is None:
-        raise Failed(f"{base} can't be run")
-    version = found[0]
-    say(f"Engine: Python {version[0]}.{version[1]} ({base}), {backend} for the {'GPU' if gpu else 'CPU'}")
-    new = home.with_name(f"{home.name}.new")
-    shutil.rmtree(new, ignore_errors=True)
-    new.mkdir(parents=True)
     try:
-        # Scipion's pip serves: Debian's Python can't put one into a new environment without python3-venv
-        if call([base, "-m", "venv", "--without-pip", str(new / environment.FOLDER)]):
-            raise Failed("the virtual environment could not be made")
-        python = str(new / environment.PYTHON)
-        pip = [sys.executable, "-m", "pip", "--python", python, "install", "--disable-pip-version-check"]
-        if call([*pip, *wanted(backend, gpu, version)]):
-            raise Failed("pip could not install the packages")
-        (new / environment.FOLDER / CHOICE).write_text(backend, encoding="utf-8")
-        check(python, gpu)
-        write_command(new / environment.FOLDER / "bin", home / environment.PYTHON)
-        (new / environment.installed_flag()).touch()
-        shutil.rmtree(home, ignore_errors=True)
-        new.rename(home)
-    except BaseException:
+        refuse_foreign(home)
+        base = find_python(environment.PYTHONS, conda)
+        found = examine(base)
+        if found is None:
+            raise Failed(f"{base} can't be run")
+        version = found[0]
+        say(f"Engine: Python {version[0]}.{version[1]} ({base}), {backend} for the {'GPU' if gpu else 'CPU'}")
+        place = (home / environment.FOLDER).resolve()  # the folder may be a link to a larger disk
+        new = place.with_name(place.name + NEW)
         shutil.rmtree(new, ignore_errors=True)
-        with contextlib.suppress(OSError):
-            home.rmdir()  # only if it is empty: Scipion made it, and takes any folder for an installation
+        new.mkdir(parents=True)
+        try:
+            make(new, base, version, backend, gpu)
+            name_finally(new, place)
+            put_in_place(new, place)
+        except BaseException:
+            shutil.rmtree(new, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                home.rmdir()  # only if it is empty: Scipion made it, and takes any folder for an installation
+            raise
+    except OSError as error:
+        raise Failed(f"{error.filename or home}: {error.strerror or error}") from error
+
+
+def refuse_foreign(home: Path) -> None:
+    """Raise Failed where the folder holds anything but what an installation left there."""
+    env = home / environment.FOLDER
+    if (env / CHOICE).exists() or any(env.glob("installed-for-*")):
+        return  # made by an earlier installation: what was put beside it since stays
+    names = [path.name for path in home.iterdir()] if home.is_dir() else []
+    foreign = sorted(name for name in names if not name.startswith((env.name + NEW, env.name + OLD)))
+    if foreign:
+        some = ", ".join(foreign[:3]) + (", ..." if len(foreign) > 3 else "")
+        raise Failed(f"{home} holds other things ({some}). Give a new folder, such as {home / 'isonet_engine'}")
+
+
+def make(env: Path, base: str, version: Version, backend: str, gpu: bool) -> None:
+    """Fill the empty folder `env` with a checked environment."""
+    if call([base, "-m", "venv", "--without-pip", str(env)]):
+        raise Failed("the virtual environment could not be made")
+    python = str(env / "bin" / "python")
+    add_pip(env, version)
+    if call([python, "-I", "-m", "pip", "install", "--disable-pip-version-check", *wanted(backend, gpu, version)]):
+        raise Failed("pip could not install the packages")
+    (env / CHOICE).write_text(backend, encoding="utf-8")
+    check(python, gpu)
+    (env / Path(environment.installed_flag()).name).touch()
+
+
+def add_pip(env: Path, version: Version) -> None:
+    """Put a pip into the environment: that of its own Python, which needs no network, else a newer one."""
+    python = str(env / "bin" / "python")
+    if subprocess.run([python, "-I", "-c", "import ensurepip"], stderr=subprocess.DEVNULL).returncode == 0:
+        command = [python, "-I", "-m", "ensurepip", "--default-pip"]
+    else:  # Debian's without python3-venv; this Python's pip serves, however old
+        number = f"{version[0]}.{version[1]}"
+        packages = str(env / "lib" / f"python{number}" / "site-packages")
+        kind = ["--no-deps", "--only-binary=:all:", "--python-version", number]
+        command = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", *kind, "-t", packages, PIP]
+    if call(command):
+        raise Failed("the environment got no pip")
+
+
+def name_finally(new: Path, place: Path) -> None:
+    """Write the name that an environment will have into its scripts, and the command `isonet-engine`."""
+    folder = new / "bin"
+    for script in folder.iterdir():
+        text = b"" if script.is_symlink() or script.is_dir() else script.read_bytes()
+        if os.fsencode(new.name) in text:
+            script.write_bytes(text.replace(os.fsencode(new.name), os.fsencode(place.name)))
+    write_command(folder, place / "bin" / "python")
+
+
+def put_in_place(new: Path, place: Path) -> None:
+    """Give the new environment the place of the former one, which is there again if that fails."""
+    olds = (place.with_name(f"{place.name}{OLD}{number}") for number in itertools.count(1))
+    old = next(path for path in olds if not path.exists())
+    if place.exists():
+        place.rename(old)
+    try:
+        new.rename(place)
+    except BaseException:
+        if old.exists():
+            old.rename(place)
         raise
+    for former in place.parent.glob(f"{place.name}{OLD}*"):
+        shutil.rmtree(former, ignore_errors=True)
+        if former.exists():
+            say(f"WARNING: not all of the earlier environment could be deleted, it may be in use: delete {former}")
 
 
 def wanted(backend: str, gpu: bool, version: Version) -> list[str]:
@@ -110,7 +175,7 @@ def check(python: str, gpu: bool) -> None:
 def write_command(folder: Path, python: Path) -> None:
     """A command `isonet-engine` in the environment, which runs the code of this package."""
     script = folder / "isonet-engine"
-    script.write_text(f'#!/bin/sh\nexec "{python.absolute()}" -I "{environment.LAUNCHER}" "$@"\n', encoding="utf-8")
+    script.write_text(f'#!/bin/sh\nexec "{python}" -I "{environment.LAUNCHER}" "$@"\n', encoding="utf-8")
     script.chmod(0o755)
 
 
@@ -124,19 +189,20 @@ def main() -> int:
     where.add_argument("--gpu", action="store_true", help="with CUDA, though no driver is here (to build a container)")
     parser.add_argument("--conda", default="", help="shell command that makes conda available")
     arguments = parser.parse_args()
+    home = arguments.folder.absolute()
     try:
         backend, gpu = (
             arguments.backend or environment.usual_backend(),
             arguments.gpu or (environment.has_gpu() and not arguments.cpu),
         )
-        install(arguments.folder.absolute(), backend, gpu, arguments.conda)
+        install(home, backend, gpu, arguments.conda)
     except (Failed, NoPython) as error:
-        print(f"ERROR: IsoNet's engine was not installed: {error}.".replace("..", "."), file=sys.stderr, flush=True)
+        print(f"ERROR: IsoNet's engine was not installed: {str(error).rstrip('.')}.", file=sys.stderr, flush=True)
         return 1
     except KeyboardInterrupt:
         print("ERROR: IsoNet's engine was not installed: interrupted.", file=sys.stderr, flush=True)
         return 130
-    say(f"Installed in {arguments.folder}")
+    say(f"Installed in {home}")
     return 0
 
 

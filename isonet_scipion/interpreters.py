@@ -9,12 +9,22 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from typing import Iterator, List, Optional, Sequence, Tuple
+from typing import Dict, Iterator, List, Optional, Sequence, Tuple
 
 Version = Tuple[int, int]
 # and whether pip can work there
 ASK = "import sys, venv, ctypes, ssl; print(*sys.version_info[:2], sys.executable)"
 CONDA_ENVIRONMENT = "isonet_engine-python"
+# pip's settings that would send packages elsewhere, or nowhere
+ELSEWHERE = {
+    f"PIP_{name}" for name in ("TARGET", "PREFIX", "ROOT", "PYTHON", "NO_DEPS", "DRY_RUN", "REQUIRE_VIRTUALENV")
+}
+
+
+def for_pip() -> Dict[str, str]:
+    """The environment variables, with none of the user's settings of pip that keep it from installing where it is."""
+    kept = {name: value for name, value in os.environ.items() if name not in ELSEWHERE}
+    return {**kept, "PIP_USER": "0"}  # also against "user = true" in pip's configuration
 
 
 class NoPython(Exception):
@@ -108,7 +118,7 @@ def _by_uv(version: Version, _: str) -> Tuple[Optional[str], str]:
     """Python that uv, which pip installs for the moment, downloads, or None; and what came of it."""
     with tempfile.TemporaryDirectory() as folder:
         for command in _uv_commands(folder):
-            done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+            done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=for_pip())
             if done.returncode:
                 return None, f"uv, which downloads Pythons, could not be installed ({_end(done.stdout)})"
         uv, name = os.path.join(folder, "bin", "uv"), f"{version[0]}.{version[1]}"

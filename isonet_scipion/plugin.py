@@ -26,7 +26,6 @@ from isonet_scipion.constants import (
 INSTALL = f"scipion3 installb {ENGINE_PACKAGE}"
 # of the user or of Scipion, for other programs; matplotlib's and the loader's are dealt with by the engine
 FOREIGN = ("PYTHONPATH", "PYTHONHOME", "PYTHONUSERBASE", "KERAS_BACKEND", "KERAS_HOME")
-UNINSTALL = f"scipion3 uninstallb {ENGINE_PACKAGE}-{ENVIRONMENT_VERSION}"
 
 
 class Plugin(pwem.Plugin):
@@ -109,23 +108,23 @@ class Plugin(pwem.Plugin):
         mending = (
             f"Correct {ISONET_ENGINE_PYTHON} in Scipion's configuration, or that environment."
             if cls.getVar(ISONET_ENGINE_PYTHON)
-            else f"Run *{UNINSTALL}*, then *{INSTALL}*."
+            else f"Delete the folder {cls.getHome(environment.FOLDER)}, then run *{INSTALL}*."
         )
         return [f"{python}, the Python of IsoNet's engine, is not in order: {damage}.", mending]
 
     @classmethod
     def defineBinaries(cls, env: object) -> None:
         """Make the engine's environment; it counts as installed once the engine runs in it."""
-        # Scipion runs it in the engine's folder, which installation replaces
+        # Scipion makes its own folder for it, but the engine is where it is looked for
+        home = cls.getHome()
         words = [sys.executable, "-m", "isonet_scipion.installation"]
         backend, conda = cls.getVar(ISONET_ENGINE_BACKEND), pw.Config.CONDA_ACTIVATION_CMD
         options = [*(["--backend", backend] if backend else []), *(["--conda", conda] if conda else [])]
-        command = f'home="$PWD"; cd .. && {shlex.join([*words, *options])} "$home"'
         env.addPackage(
             ENGINE_PACKAGE,
             version=ENVIRONMENT_VERSION,
             tar="void.tgz",
             neededProgs=["wget"],
-            commands=[(command, environment.installed_flag())],
+            commands=[(shlex.join([*words, *options, home]), os.path.join(home, environment.installed_flag()))],
             default=True,
         )

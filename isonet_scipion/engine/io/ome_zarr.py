@@ -6,6 +6,8 @@ import itertools
 import json
 import math
 import os
+import shlex
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -140,12 +142,17 @@ def require_library(what: str | os.PathLike[str]) -> Any:
     try:
         import zarr
     except ImportError as error:
-        remedy = "Install it beside isonet-engine: python -m pip install 'zarr>=3' (needs Python 3.11 or newer)."
+        remedy = f"Install it for the engine: {_install_command()} (needs Python 3.11 or newer)."
         raise EngineError(str(what), "OME-Zarr needs the package zarr 3, which is not installed", remedy) from error
     if int(zarr.__version__.split(".")[0]) < 3:
         why = f"OME-Zarr needs zarr 3, but zarr {zarr.__version__} is installed"
-        raise EngineError(str(what), why, "Renew it: python -m pip install 'zarr>=3' (needs Python 3.11 or newer).")
+        raise EngineError(str(what), why, f"Renew it: {_install_command()} (needs Python 3.11 or newer).")
     return zarr
+
+
+def _install_command() -> str:
+    """What installs zarr where the engine looks for it: other environments' pip does not."""
+    return f"{shlex.quote(sys.executable)} -m pip install 'zarr>=3'"
 
 
 def _refused(path: str | os.PathLike[str], why: str) -> EngineError:

@@ -89,7 +89,7 @@ def test_a_damaged_environment_is_told_with_the_remedy(scipion, engine):
     finally:
         shutil.move(scipion.scratch / "mrcfile", package)
     assert "lacks mrcfile" in wrong
-    assert "scipion3 uninstallb isonet_engine-1.0" in remedy and "scipion3 installb isonet_engine" in remedy
+    assert "Delete the folder" in remedy and "scipion3 installb isonet_engine" in remedy
 
 
 def test_the_engine_is_that_of_the_plugin_after_an_update(scipion, engine, tmp_path):

@@ -1,0 +1,35 @@
+"""`run.py engine FOLDER`, with a stand-in for Python that notes what it is called for."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+
+import pytest
+
+from isonet_scipion.tests.install.wheel import CHECKOUT
+
+# an environment's Python notes the same
+PYTHON = """#!/bin/sh
+echo "$PWD $PIP_USER$PIP_TARGET $*" >> "{notes}"
+case "$*" in "-m venv "*) mkdir -p "$3/bin"; cp "$0" "$3/bin/python";; esac
+"""
+
+
+def test_folder_and_wheels_count_from_where_the_user_is(tmp_path, monkeypatch):
+    if not (CHECKOUT / "run.py").exists():
+        pytest.skip(f"{CHECKOUT} is no checkout: it has no run.py")
+    spec = importlib.util.spec_from_file_location("run", CHECKOUT / "run.py")
+    run = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(run)
+    python, notes = tmp_path / "python", tmp_path / "notes"
+    python.write_text(PYTHON.format(notes=notes))
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PIP_USER", "1")
+    monkeypatch.setenv("PIP_TARGET", "/elsewhere")
+    assert run.install_engine(["folder", "--cpu"]) == 0
+    steps = [line for line in notes.read_text().splitlines() if "ensurepip" not in line]
+    assert all(line.startswith(f"{tmp_path} 0 ") for line in steps)
+    assert steps[-1].endswith("-m isonet_scipion.installation folder --cpu") and f"-e {CHECKOUT}" in steps[-2]
