@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import glob
 import itertools
 import os
 import shutil
@@ -145,7 +146,7 @@ def put_in_place(new: Path, place: Path) -> None:
         if old.exists():
             old.rename(place)
         raise
-    for former in place.parent.glob(f"{place.name}{OLD}*"):
+    for former in place.parent.glob(f"{glob.escape(place.name)}{OLD}*"):
         shutil.rmtree(former, ignore_errors=True)
         if former.exists():
             say(f"WARNING: not all of the earlier environment could be deleted, it may be in use: delete {former}")

@@ -38,9 +38,12 @@ WITHOUT_FILE = (  # of a half: what to do, in the forms that need it
 def halfMaps(tomogram: Tomogram) -> list[str]:
     """Files of the even and odd half of a tomogram; empty where it does not have both."""
     parts = list(tomogram.getHalfMaps(asList=True)) if tomogram.hasHalfMaps() else []
+    if len(parts) == 2:
+        return parts
     # Scipion took the text of both apart at each comma, those of the names too
     pairs = [[",".join(parts[:end]), ",".join(parts[end:])] for end in range(1, len(parts))]
     found = [pair for pair in pairs if all(os.path.exists(plainPath(path)) for path in pair)]
+    # as many commas in both names
     alike = pairs[len(pairs) // 2 : len(pairs) // 2 + 1]
     return next(iter(found + alike), [])
 

@@ -233,7 +233,7 @@ class ProtIsoNetBase(EMProtocol):
         readStatus(statusFile)  # that of a run that was killed
         arguments += f"{TO_FIRST_TAB} || echo $? > {shlex.quote(statusFile)}"
         self.runJob(Plugin.engineCommand(), arguments, numberOfMpi=1, numberOfThreads=1, env=Plugin.getEnviron())
-        self._awaitWord(lambda: os.path.exists(statusFile) or read_outcome(lastOutcome) is not None)
+        self._awaitWord(lambda: hasText(statusFile) or read_outcome(lastOutcome) is not None)
         with suppress(FileNotFoundError):
             os.remove(listFile)
         return readStatus(statusFile)
@@ -305,6 +305,11 @@ class ProtIsoNetBase(EMProtocol):
         if path is None or not os.path.exists(path):
             raise EngineFailure(f"{what} was not written: see the log.")
         return path
+
+
+def hasText(path: str) -> bool:
+    """Whether a file is there that holds anything."""
+    return os.path.exists(path) and os.path.getsize(path) > 0
 
 
 def readStatus(path: str) -> int | None:

@@ -56,7 +56,8 @@ def _multiply(factors: Floats, samples: Floats, out: Floats) -> None:
     columns = max(1, ON_ONE_THREAD // factors.size)
     for first in range(0, samples.shape[1], columns):
         part = slice(first, first + columns)
-        np.matmul(factors, samples[:, part], out=out[:, part])
+        with np.errstate(invalid="ignore"):  # infinite voxels are found in the result
+            np.matmul(factors, samples[:, part], out=out[:, part])
 
 
 def filter_in_place(volume: Floats, matrix: Callable[[int], Floats], threads: int = 1) -> None:

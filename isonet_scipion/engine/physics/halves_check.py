@@ -21,7 +21,10 @@ RESEMBLING = 0.3  # correlation of a tomogram and the mean of its halves; unlike
 # of the better half's correlation with the tomogram; in mere noise both are as the roots of the doses, so that less
 # than that has only a half of less than a fifth of the dose
 UNLIKE = 0.5
-SAME = 0.1  # of the deviation: grey scales that differ by less look alike in every picture
+SAME = 0.1  # of the deviation: means that differ by less look alike in every picture
+SIDES = 1, 4, 12, 24  # voxels of the blocks by whose means grey scales are compared: filters leave some of them alone
+FEWEST = 16  # blocks that tell anything
+OTHER_SCALE = 1.7  # times: of halves that are sums, the scale is another by 2, of integers mostly by far more
 CERTAIN = 4.0  # standard deviations of the correlation of unrelated volumes
 
 
@@ -116,8 +119,9 @@ def scale_between(source: Sequence[Reals], target: Sequence[Reals]) -> GreyScale
     """The map from the grey scale of one volume to that of another of the same sample; None where they have the same.
 
     On one scale, noise makes a volume's deviation larger, but lets neither volume follow the other with a slope above
-    1; filters do so neither in single voxels nor in means over some, as they leave either fine or coarse detail alone.
-    Where both slopes are above it, or where the means differ, the map brings mean and deviation to the target's.
+    1. A filter does so in means over some voxels, but hardly in all: what takes away fine detail leaves coarse detail
+    alone, or takes it away as well. Where the slope is above it in means over few and over many voxels, the map brings
+    mean and deviation to the target's; where only the means differ, the mean.
 
     Parameters
     ----------
@@ -126,25 +130,28 @@ def scale_between(source: Sequence[Reals], target: Sequence[Reals]) -> GreyScale
 
     Examples
     --------
-    >>> sample, noise = np.random.default_rng(0).normal(size=(2, 1, 32, 32, 32))
+    >>> sample, noise = np.random.default_rng(0).normal(size=(2, 1, 48, 48, 48))
     >>> scale_between(sample + noise, sample) is None
     True
     >>> found = scale_between(sample, 1000 * sample + 500)
     >>> round(found.offset, 3), round(found.scale, 6)
     (-0.5, 0.001)
     """
-    voxels, means = (
-        [np.concatenate([flat(box) for box in boxes]).astype(np.float64) for boxes in (source, target)]
-        for flat in (np.ravel, _binned)
-    )
-    if not len(means[0]) or min(part.std() for part in (*voxels, *means)) == 0:
+    bands = [[_means_over(side, boxes) for boxes in (source, target)] for side in SIDES]
+    voxels, *means = (band for band in bands if len(band[0]) >= FEWEST)
+    if len(means) < 2 or min(part.std() for part in (*voxels, *means[-1])) == 0:
         return None
     offset, wanted = (part.mean() for part in voxels)
-    is_same = min(_steepest_slope(*voxels), _steepest_slope(*means)) <= 1 + SAME
+    is_same = min(_steepest_slope(*band) for band in (voxels, *means)) <= OTHER_SCALE
     if is_same and abs(offset - wanted) <= SAME * max(part.std() for part in voxels):
         return None
-    scale = 1.0 if is_same else means[0].std() / means[1].std()  # that of the sample: single voxels are mostly noise
+    # that of the sample: single voxels are mostly noise, or smoothed
+    scale = 1.0 if is_same else means[-1][0].std() / means[-1][1].std()
     return GreyScale(float(offset - wanted * scale), float(scale))
+
+
+def _means_over(side: int, boxes: Sequence[Reals]) -> Doubles:
+    return np.concatenate([_binned(box, side) for box in boxes]).astype(np.float64)
 
 
 def _steepest_slope(first: Doubles, second: Doubles) -> float:
@@ -152,8 +159,8 @@ def _steepest_slope(first: Doubles, second: Doubles) -> float:
     return float(np.cov(first, second)[0, 1] / min(first.var(), second.var()))
 
 
-def _binned(box: Reals) -> Floats:
-    """Means over blocks of `BINNED` voxels on a side, flat; what is left at the ends does not count."""
-    z, y, x = (length // BINNED for length in box.shape)
-    inner = np.asarray(box[: z * BINNED, : y * BINNED, : x * BINNED], np.float32)
-    return inner.reshape(z, BINNED, y, BINNED, x, BINNED).mean(axis=(1, 3, 5)).ravel()
+def _binned(box: Reals, side: int = BINNED) -> Floats:
+    """Means over blocks of `side` voxels on a side, flat; what is left at the ends does not count."""
+    z, y, x = (length // side for length in box.shape)
+    inner = np.asarray(box[: z * side, : y * side, : x * side], np.float32)
+    return inner.reshape(z, side, y, side, x, side).mean(axis=(1, 3, 5)).ravel()

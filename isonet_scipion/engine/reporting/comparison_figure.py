@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from isonet_scipion.engine.physics.wedge import TiltRange
 
 
-MOST_UNLIKE = 20  # times: of spreads that differ by more, one is a single grey in the other's greys
+MOST_SPREAD = 20  # times: of spreads that differ by more, one is a single grey in the other's greys
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def compare(before: Reals, after: Reals, voxel_size: float, tilt: TiltRange) -> 
     Parameters
     ----------
     before, after : ndarray
-        (z, y, x), the same grey scale; may be memory maps.
+        (z, y, x); may be memory maps. Where `before`'s greys would show `after` as a single one, it has its own.
     voxel_size : float
         In A.
     tilt : TiltRange
@@ -96,7 +96,7 @@ def _are_alike(limits: Doubles, others: Doubles) -> bool:
     (low, high), (other_low, other_high) = limits, others
     spread, other_spread = high - low, other_high - other_low
     overlap = min(high, other_high) - max(low, other_low)
-    return bool(overlap > 0 and spread <= MOST_UNLIKE * other_spread and other_spread <= MOST_UNLIKE * spread)
+    return bool(overlap > 0 and spread <= MOST_SPREAD * other_spread and other_spread <= MOST_SPREAD * spread)
 
 
 def _draw_spectrum(panel: Any, spectrum: Doubles, voxel_size: float, tilt: TiltRange, when: str) -> None:

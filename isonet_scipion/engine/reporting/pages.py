@@ -116,7 +116,7 @@ def _tomogram_section(report: TomogramReport, picture: Path) -> str:
     verdict = report.verdict_of_numbers
     kept = "noise allowed for" if report.restored_wedge_allows_for_noise else "noise not allowed for"
     powers = [
-        _number(power, "{:.2g}" if power is None or power < 1 else "{:.0f}", 100)
+        _number(power, "{:.2g}" if power is None or power < 0.995 else "{:.0f}", 100)
         for power in (report.wedge_power_before, report.wedge_power_after)
     ]
     cards = [

@@ -75,18 +75,29 @@ def test_a_half_of_another_volume_is_a_stranger(noise):
         assert stranger((even, wrong), whole) == 1 and stranger((wrong, even), whole) == 0
 
 
-def test_scales_are_told_apart_from_noise_and_filters():
+def boxes_of(volume):
+    return [volume[z : z + 48, y : y + 48, x : x + 48] for z in (0, 48) for y in (0, 48) for x in (0, 48)]
+
+
+@pytest.mark.parametrize(("strength", "grain"), [(5, 2), (1, 2), (3, 1), (20, 4)])
+def test_scales_are_told_apart_from_noise_and_filters(strength, grain):
     rng = np.random.default_rng(0)
-    grain, noise, more = rng.normal(size=(3, 48, 48, 48)).astype(np.float32)
-    sample = 5 * scipy.ndimage.gaussian_filter(grain, 2)
-    fine = scipy.ndimage.gaussian_filter(sample + noise, 0.7)
-    coarse_removed = sample + noise - scipy.ndimage.gaussian_filter(sample + noise, 6)
-    assert all(scale_between([sample + noise], [one]) is None for one in (sample, sample + more, fine, coarse_removed))
-    for factor, offset in ((2, 0), (0.5, 0), (1, 1), (1e4, -3e4), (1e-6, 0)):
-        for one, other in ((noise, noise), (sample + 0.1 * noise, sample + 0.1 * more)):
-            found = scale_between([one], [factor * other + offset])
-            brought = found.apply(one)
-            wanted = factor * other.mean() + offset, factor * other.std()
-            np.testing.assert_allclose((brought.mean(), brought.std()), wanted, rtol=0.01, atol=1e-3 * factor)
+    white, noise, more = rng.normal(size=(3, 96, 96, 96)).astype(np.float32)
+
+    def smooth(volume, deviation):
+        return scipy.ndimage.gaussian_filter(volume, deviation)
+
+    sample = strength * smooth(white, grain)
+    half = sample + noise
+    passed = [smooth(half, deviation) for deviation in (0.7, 1, 1.5, 2, 3)]
+    bands = [half - smooth(half, 6), *(smooth(half, low) - smooth(half, high) for low, high in ((1, 6), (2, 8)))]
+    for one in (sample, sample + more, *passed, *bands):
+        assert scale_between(boxes_of(half), boxes_of(one)) is None
+        assert scale_between(boxes_of(one), boxes_of(half)) is None
+    for factor, offset in ((2, 0), (0.5, 0), (1, 20), (1e4, -3e4), (1e-6, 0)):
+        found = scale_between(boxes_of(half), boxes_of(factor * (half + 0.3 * more) + offset))
+        brought = found.apply(half)
+        assert brought.mean() == pytest.approx(factor * half.mean() + offset, abs=0.03 * factor * half.std())
+        assert brought.std() == pytest.approx(factor * half.std(), rel=0.15)
     assert scale_between([sample], [np.zeros_like(sample)]) is None
     assert scale_between([sample[:2]], [9 * sample[:2]]) is None  # too thin
