@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from isonet_scipion.engine.physics.wedge import TiltRange
 
 log = logging.getLogger(__name__)
+WHOLE = (slice(None),) * 3
 AXES_SIDE, AXES_BOXES = 48, 16  # boxes in which a tomogram's axes are looked for: voxels on a side, and how many
 LEAST_CALM = 0.25  # of the places of crops: with fewer away from spikes, none is left out
 
@@ -156,10 +157,7 @@ def require_halves(halves: Sequence[Volume], whole: Volume | None = None) -> Non
     """
     if not halves:
         return
-    places, volumes = _sampled_places(halves[0].shape), [*halves, *([whole] if whole else [])]
-    boxes = zip(*(_boxes(volume, places) for volume in volumes))
-    # blank boxes tell nothing, and what is wrong with others is told where they are read whole
-    telling = [place for place in boxes if all(map(_has_contrast, place))]
+    telling = _telling_boxes([*halves, *([whole] if whole else [])], _sampled_places(halves[0].shape))
     if not telling:
         return
     even, odd, *tomogram = zip(*telling)
@@ -208,12 +206,21 @@ def _sampled_places(shape: tuple[int, ...]) -> list[Box]:
 def _places_of_data(volume: Volume, border: Border | None) -> tuple[list[Box], Box]:
     """As `_sampled_places`, away from empty voxels, in the box of a volume that holds data, which comes along."""
     if border is None:
-        return _sampled_places(volume.shape), (slice(None),) * 3
+        return _sampled_places(volume.shape), WHOLE
     places, empty = _sampled_places(border.inner_shape), border.empty
     return [place for place in places if empty is None or not empty[place].any()], border.box
 
 
-def _boxes(volume: Volume, places: Sequence[Box], within: Box = (slice(None),) * 3) -> list[Reals]:
+def _telling_boxes(volumes: Sequence[Volume], places: Sequence[Box], within: Box = WHOLE) -> list[tuple[Reals, ...]]:
+    """At each place the boxes of some volumes, where none is blank.
+
+    Blank ones tell nothing, and what is wrong with others is told where they are read whole.
+    """
+    boxes = zip(*(_boxes(volume, places, within) for volume in volumes))
+    return [place for place in boxes if all(map(_has_contrast, place))]
+
+
+def _boxes(volume: Volume, places: Sequence[Box], within: Box = WHOLE) -> list[Reals]:
     """Copies of boxes of a volume, or of a part of it."""
     boxes = []
     for place in places:
@@ -314,8 +321,7 @@ def scale_of_halves(halves: Sequence[Volume], whole: Volume, border: Border | No
         What of it is no data.
     """
     places, box = _places_of_data(whole, border)
-    boxes = zip(*(_boxes(volume, places, box) for volume in (*halves, whole)))
-    telling = [place for place in boxes if all(map(_has_contrast, place))]
+    telling = _telling_boxes([*halves, whole], places, box)
     if not telling:
         return None
     found = scale_between([Mean(place[:-1])[:] for place in telling], [place[-1] for place in telling])

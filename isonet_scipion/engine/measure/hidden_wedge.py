@@ -23,7 +23,7 @@ from isonet_scipion.engine.physics.wedge_strength import WedgeStrength
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from isonet_scipion.engine.arrays import Doubles, Flags, Floats
+    from isonet_scipion.engine.arrays import Flags, Floats
     from isonet_scipion.engine.measure.signal_kept import SignalKept
     from isonet_scipion.engine.physics.transfer import Transfer
 
@@ -106,7 +106,8 @@ class HiddenWedgeTest:
         Rosenthal & Henderson (2003), J. Mol. Biol. 333, 721, for the mean of two halves.
         """
         halves = self._halves.curve()
-        return Curve(_most(halves.values), halves.chance)
+        fsc = np.clip(halves.values, 0, 1)
+        return Curve(np.sqrt(2 * fsc / (1 + fsc)), halves.chance)
 
     def is_above_ceiling(self) -> bool:
         """Whether more was restored than the noise of the halves allows, by more than chance.
@@ -123,12 +124,6 @@ class HiddenWedgeTest:
         of_r = 4 * r * (1 - r**2) / (2 - r**2) ** 2  # how much of the chance of r is in it
         scatter = chance * np.sqrt(1 + of_r**2)
         return bool(lacking.sum() > BEYOND * np.sqrt(np.square(scatter).sum()))
-
-
-def _most(agreement: Doubles) -> Doubles:
-    """Correlation of the mean of two halves with its signal, by that of the halves."""
-    fsc = np.clip(agreement, 0, 1)
-    return np.sqrt(2 * fsc / (1 + fsc))
 
 
 def turned(box: Floats, turn: float, number: int = 0) -> Floats:

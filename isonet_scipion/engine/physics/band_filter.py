@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 ROWS = 16  # of a matrix that are multiplied at a time: with more, too much of what is multiplied is zero
 ON_ONE_THREAD = 1 << 18  # products: from here on OpenBLAS starts threads, which are in the way of ours
-BLOCK = 1 << 18  # voxels that are filtered at a time, so that they stay in the cache
 
 
 @dataclass(frozen=True)
@@ -73,19 +72,17 @@ def filter_in_place(volume: Floats, matrix: Callable[[int], Floats], threads: in
         Number of CPU threads.
     """
     along_z, along_y, along_x = (BandFilter.of_matrix(matrix(length)) for length in volume.shape)
-    rows = max(1, BLOCK // volume[:, 0].size)
 
     def filter_plane(plane: Floats) -> None:
         half = along_y.along_first(plane, np.empty_like(plane))
         along_x.along_first(half.T, plane.T)
 
-    def filter_along_z(first: int) -> None:
-        for y in range(first, min(first + rows, volume.shape[1])):
-            volume[:, y] = along_z.along_first(volume[:, y], np.empty_like(volume[:, y]))
+    def filter_along_z(plane: Floats) -> None:
+        plane[:] = along_z.along_first(plane, np.empty_like(plane))
 
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(filter_plane, volume))
-        list(pool.map(filter_along_z, range(0, volume.shape[1], rows)))
+        list(pool.map(filter_along_z, volume.swapaxes(0, 1)))
 
 
 def resampled(

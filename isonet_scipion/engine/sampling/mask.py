@@ -9,13 +9,14 @@ import numpy as np
 import scipy.ndimage
 
 from isonet_scipion.engine.arrays import Flags, Floats, Reals, release_now_and_then, require_contrast
-from isonet_scipion.engine.physics.band_filter import BLOCK, filter_in_place, resampled
+from isonet_scipion.engine.physics.band_filter import filter_in_place, resampled
 
 if TYPE_CHECKING:
     from isonet_scipion.engine.physics.borders import Border
 
 BINNING = 2
 KEEP_ALL = 99.8  # a percentage above this switches its criterion off
+BLOCK = 1 << 18  # voxels that are worked on at a time, so that they stay in the cache
 ROUNDING = 1e-6  # of the grey level: voxels that were all equal differ by so much once they are binned
 NEAR = 1.0  # per cent of the voxels to either side of a percentile among which it is looked for
 SAMPLE_STEP = 97  # voxels apart are those that tell where a percentile is, about
