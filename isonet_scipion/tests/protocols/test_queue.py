@@ -249,6 +249,14 @@ class TestIsoNetQueue(LiveTest):
     def test_a_training_whose_job_is_killed_has_failed_and_continue_submits_it_again(self) -> None:
         before = self.jobs()
         training = self.train()
+        logs = Path(training._getLogsPath())
+
+        def isTold() -> bool:
+            """Whether the log names the epoch, as it does a moment after the model is there."""
+            files = (*logs.glob("*.out"), *logs.glob("*.err"))
+            return any("Iteration 1 epoch 1/1" in file.read_text() for file in files)
+
+        waitFor(isTold)
         self.killJob(training)
         self.assertTrue(self.end(training).isFailed())
         (job,) = self.jobs() - before
