@@ -14,7 +14,7 @@ from isonet_scipion.engine.conventions import Normalisation
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.network.grid_filter import grid_filter
 from isonet_scipion.engine.network.slabs import in_slabs
-from isonet_scipion.engine.network.tiling import BORDER, HALO, RAMP, Tiling, map_tiles
+from isonet_scipion.engine.network.tiling import BORDER, HALO, LEAST_BORDER, RAMP, Tiling, map_tiles
 from isonet_scipion.engine.physics.grey_scale import Shown, measure, normalise
 from isonet_scipion.engine.physics.smoothing import smooth_planes
 from isonet_scipion.engine.process.device import on_device
@@ -124,6 +124,11 @@ def _taken_away(shown: Shown, corrected: Floats) -> Iterator[Floats]:
         release_now_and_then(shown.voxels, z)
 
 
+def border_of(network: NetworkSettings) -> int:
+    """Mirrored voxels beyond a tomogram's faces, over which what is taken out of a tile fades out."""
+    return BORDER if network.leaves_grid else LEAST_BORDER
+
+
 def corrector(
     model: keras.Model,
     network: NetworkSettings,
@@ -157,7 +162,7 @@ def corrector(
 
     from isonet_scipion.engine.network.transforms import without
 
-    entry, core, last = _parts(model)
+    entry, core, last = _parts(model, network)
     # the last layers are up to three convolutions and an interpolation between the stem's blocks
     slabs = functools.partial(in_slabs, reach=3 * (max(network.kernel) // 2) + network.stem, step=network.stem)
 
@@ -204,7 +209,7 @@ def corrector(
             made = source + without_grid(made - source)
         made = made[..., 0]
         if strength is not None:
-            made = without(made, lost(tiles.shape[1:]), BORDER)
+            made = without(made, lost(tiles.shape[1:]), border_of(network))
         result = ops.convert_to_numpy(made)
         _require_finite(result)
         return result
@@ -213,11 +218,11 @@ def corrector(
 
 
 @functools.lru_cache(maxsize=1)
-def _parts(model: keras.Model) -> list[Any]:
+def _parts(model: keras.Model, network: NetworkSettings) -> list[Any]:
     """As `unet.split`, on the device, once for all tomograms: new parts would be compiled anew."""
     from isonet_scipion.engine.network.unet import split
 
-    return [part and on_device(part) for part in split(model)]
+    return [part and on_device(part) for part in split(model, network)]
 
 
 def _require_finite(result: Floats) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.network.correction import filled, measured_halo
+from isonet_scipion.engine.network.correction import border_of, filled, measured_halo
 from isonet_scipion.engine.network.slabs import SLAB_VOXELS
 from isonet_scipion.engine.network.tiling import HALO, Tiling, automatic_tiling, isonet_tiling
 from isonet_scipion.engine.process.device import free_memory, with_less_memory
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 # of all channels at a resolution, that a network holds at once: XLA holds 4 (joined ones, what they are made of, and
-# what comes of them), the rest is for copies in the order that a convolution wants
+# what comes of them; 3 or 4 where they are not joined), the rest is for copies in the order that a convolution wants
 FEATURE_MAPS = 6
 SINGLE_MAPS = 4  # of one channel in single precision: a tile, turned, its result, and their sum
 MOST_IN_SLAB = 2 * SLAB_VOXELS  # with what it sees beyond itself
@@ -82,21 +82,23 @@ class Tiles:
             elif self._fixed:
                 raise MemoryError(told)
             else:
-                self._voxels = (int(np.prod(tiling.tile)) if tiling else self._voxels) // 2
+                # the halo's measurement may be what was too much
+                self._voxels = min(self._voxels, int(np.prod(tiling.tile)) if tiling else self._voxels) // 2
                 log.warning("Out of memory (%s): going on with tiles of half the size.", told)
 
         return with_less_memory(attempt, lessen)
 
     def _tiling(self, shown: Shown, network: Callable[[Floats], Floats]) -> Tiling:
         shape, divisor = shown.voxels.shape, self._network.divisor
-        tiling = automatic_tiling(shape, divisor, self._voxels, halo=0)
+        border = border_of(self._network)
+        tiling = automatic_tiling(shape, divisor, self._voxels, border, border)
         if max(tiling.counts(shape)) == 1:
             return tiling
         if self._halo is None:
             middle = shape[0] // 2
             piece = shown.show(shown.voxels[max(0, middle - HALO) : middle + HALO])
             self._halo = measured_halo(network, piece, divisor)
-        return automatic_tiling(shape, divisor, self._voxels, self._halo)
+        return automatic_tiling(shape, divisor, self._voxels, self._halo, border)
 
 
 def tile_voxels(devices: Devices, network: NetworkSettings) -> int:
@@ -112,7 +114,7 @@ def tile_voxels(devices: Devices, network: NetworkSettings) -> int:
         by_memory = max(SLAB_VOXELS, (available - MOST_IN_SLAB * width * in_slab) / everywhere)
     # in steps of a hundredth: what others take differs from start to start, and each shape of tiles is compiled anew
     step = 1 << max(0, int(by_memory).bit_length() - 8)
-    largest = 2 * channels  # what is joined to a skip connection
+    largest = channels if network.is_unjoined else 2 * channels
     return int(min(by_memory // step * step, MOST_ELEMENTS / largest))
 
 

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 Shape = Tuple[int, ...]
 HALO = 32  # voxels between a tile's core and its edge, where the network's zero padding shows, unless it was measured
-BORDER = 8  # mirrored voxels beyond the tomogram's faces
+# mirrored voxels beyond the tomogram's faces: where a grid is removed, and else, as the outermost voxels of a part come
+# out as like the whole's with 4 as with more
+BORDER, LEAST_BORDER = 8, 4
 RAMP = 16
 
 
@@ -72,7 +74,7 @@ def isonet_tiling(cube_size: int, crop_size: int) -> Tiling:
     return Tiling((crop_size,) * 3, (cube_size,) * 3, ISONET_RAMP, -ISONET_RAMP // 2)
 
 
-def automatic_tiling(shape: Shape, divisor: Shape, tile_voxels: int, halo: int = HALO) -> Tiling:
+def automatic_tiling(shape: Shape, divisor: Shape, tile_voxels: int, halo: int = HALO, border: int = BORDER) -> Tiling:
     """The tiles of at most `tile_voxels` voxels of which the fewest voxels go through the network.
 
     Parameters
@@ -85,23 +87,25 @@ def automatic_tiling(shape: Shape, divisor: Shape, tile_voxels: int, halo: int =
         That fit into memory.
     halo : int
         Voxels between a tile's core and its edge along axes that are cut.
+    border : int
+        Mirrored voxels beyond the tomogram's faces.
 
     Raises
     ------
     EngineError
         If not even the smallest tile fits.
     """
-    border = -(-BORDER // max(divisor)) * max(divisor)
 
     def sides(axis: int) -> dict[int, tuple[int, int]]:
         """Step and side of the tiles by their number along an axis."""
         unit = divisor[axis]
-        found: dict[int, tuple[int, int]] = {}
-        for count in range(1, shape[axis] // max(RAMP, unit) + 2):
-            beyond = -(-(halo if count > 1 else border) // unit) * unit
-            inner = max(1, shape[axis] - 2 * max(0, beyond - border))
+        whole = -(-(shape[axis] + 2 * border) // unit) * unit
+        found = {1: (whole - 2 * border, whole)}
+        beyond = -(-halo // unit) * unit
+        inner = max(1, shape[axis] - 2 * max(0, beyond - border))
+        for count in range(2, shape[axis] // max(RAMP, unit) + 2):
             step = -(-inner // (count * unit)) * unit
-            if count > 1 and step < RAMP:
+            if step < RAMP:
                 break
             found.setdefault(-(-inner // step), (step, step + 2 * beyond))
         return found

@@ -171,32 +171,67 @@ def undenoised(model: keras.Model) -> keras.Model:
     return Model(model.input, model.get_layer(UNDENOISED).output)
 
 
-def split(model: keras.Model) -> tuple[keras.Model | None, keras.Model, keras.Model | None]:
-    """A network in parts, which share its layers, so that those at full resolution can work slab by slab.
+def split(model: keras.Model, network: NetworkSettings) -> tuple[keras.Model | None, keras.Model, keras.Model | None]:
+    """A network in parts, which share its layers, such that the widest tensors need not be there as a whole.
 
     Parameters
     ----------
     model : keras.Model
         Of `build_unet`.
+    network : NetworkSettings
+        Its shape.
 
     Returns
     -------
     tuple of keras.Model or None
-        Of a network with a denoiser: None; from what `model` takes to what it makes before its denoiser and features of
-        this; and from these three, features second, to what `model` gives. With layers at full resolution around a
-        stem: from what `model` takes to what the stem makes of it; from there to features; and from what `model` takes
-        and these to what it gives. Of all others: None, `model` itself, None.
+        Of a network with layers at full resolution that can work slab by slab, with a denoiser: None; from what `model`
+        takes to what it makes before its denoiser and features of this; and from these three, features second, to what
+        `model` gives. With layers around a stem: from what `model` takes to what the stem makes of it; from there to
+        features; and from what `model` takes and these to what it gives. Of all others: None; from what `model` takes
+        to what it gives, without joining the first level's skip connection where that is its widest tensor; None.
     """
     from keras import Model
 
-    names = {layer.name for layer in model.layers}
-    if TAKEN in names:
+    if network.denoiser:
         made, features = (model.get_layer(name).output for name in (UNDENOISED, FEATURES))
         return None, Model(model.input, [made, features]), Model([model.input, features, made], model.output)
-    if FINE_FEATURES in names:
+    if network.in_slabs:
         stem, features = model.get_layer(STEM).output, model.get_layer(FINE_FEATURES).output
         return Model(model.input, stem), Model(stem, features), Model([model.input, features], model.output)
-    return None, model, None
+    return None, _unjoined(model) if network.is_unjoined else model, None
+
+
+def _unjoined(model: keras.Model) -> keras.Model:
+    """A network whose last convolution of joined tensors is the sum of one of each: as they are, they take half."""
+    import keras
+    from keras import ops
+
+    class SumOfConvolutions(keras.Layer):  # type: ignore[misc]
+        def __init__(self, joined: keras.layers.Conv3D) -> None:
+            super().__init__(dtype=joined.dtype_policy)
+            self.joined = joined
+
+        def compute_output_shape(self, shapes: list[tuple[Any, ...]]) -> tuple[Any, ...]:
+            return (*shapes[0][:-1], self.joined.filters)
+
+        def call(self, tensors: list[Any]) -> Any:
+            kernel, bias = (ops.cast(weight, self.compute_dtype) for weight in (self.joined.kernel, self.joined.bias))
+            first = tensors[0].shape[-1]
+            one, other = (
+                ops.conv(tensor, part, padding="same")
+                for tensor, part in zip(tensors, (kernel[..., :first, :], kernel[..., first:, :]))
+            )
+            return one + other + bias
+
+    at = max(number for number, layer in enumerate(model.layers) if isinstance(layer, keras.layers.Concatenate))
+    tensors, after = model.layers[at].input, model.layers[at + 1 :]
+    while not isinstance(after[0], keras.layers.Conv3D):
+        tensors, after = [after[0](tensor) for tensor in tensors], after[1:]
+    joined, *chain, add = after
+    made = SumOfConvolutions(joined)(tensors)
+    for layer in chain:
+        made = layer(made)
+    return keras.Model(model.input, add([made, model.input]))
 
 
 def denoises(model: keras.Model) -> bool:

@@ -101,6 +101,11 @@ class NetworkSettings:
         """Whether its layers at full resolution can work on one slab of a volume after another, see `unet.split`."""
         return self.denoiser > 0 or (self.fine > 0 and self.stem > 1)
 
+    @property
+    def is_unjoined(self) -> bool:
+        """Whether it can do without its widest tensor, what is joined at the first level; see `unet.split`."""
+        return not self.full_resolution
+
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         return dataclasses.asdict(self)

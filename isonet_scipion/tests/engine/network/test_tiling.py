@@ -8,7 +8,6 @@ from isonet_scipion.engine.conventions import Normalisation
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.network.correction import correct, measured_halo
 from isonet_scipion.engine.network.tiling import (
-    BORDER,
     HALO,
     RAMP,
     Tiling,
@@ -44,24 +43,27 @@ def test_identity_network_gives_the_tomogram_back_for_automatic_tiles(shape, vox
 
 
 @settings(max_examples=40, deadline=None)
-@given(SHAPES, st.integers(80**3, 120**3), st.sampled_from([16, 24, 32]))
-def test_no_voxel_is_taken_from_near_a_tiles_edge(shape, voxels, halo):
-    tiling = automatic_tiling(shape, DIVISOR, voxels, halo)
+@given(SHAPES, st.integers(80**3, 120**3), st.sampled_from([16, 24, 32]), st.sampled_from([4, 8]))
+def test_no_voxel_is_taken_from_near_a_tiles_edge(shape, voxels, halo, border):
+    tiling = automatic_tiling(shape, DIVISOR, voxels, halo, border)
     for axis, length in enumerate(shape):
         tiles = list(_axis_tiles(length, axis, tiling))
         for number, tile in enumerate(tiles):
             assert len(tile.source) == tiling.tile[axis]
-            beyond = [BORDER if number == 0 else halo - RAMP // 2, BORDER if tile is tiles[-1] else halo - RAMP // 2]
+            inner = halo - RAMP // 2
+            beyond = [border if number == 0 else inner, border if tile is tiles[-1] else inner]
             assert tile.inside.start >= beyond[0] and tile.inside.stop <= tiling.tile[axis] - beyond[1]
             np.testing.assert_array_equal(tile.source[tile.inside], np.arange(tile.target.start, tile.target.stop))
 
 
-def test_a_cut_axis_has_no_more_mirrored_voxels_than_one_that_is_not():
-    tiling = automatic_tiling((96, 500, 500), DIVISOR, 3_000_000, 24)
+@pytest.mark.parametrize("border", [4, 8])
+def test_no_axis_has_more_mirrored_voxels_than_asked_for(border):
+    tiling = automatic_tiling((96, 500, 500), DIVISOR, 3_000_000, 24, border)
+    assert tiling.tile[0] == (104 if border == 4 else 112)
     first, *_, last = _axis_tiles(500, 1, tiling)
     assert tiling.counts((96, 500, 500))[1] > 2
-    assert first.inside.start == BORDER
-    assert tiling.tile[1] - last.inside.stop < BORDER + 8 * tiling.counts((96, 500, 500))[1]
+    assert first.inside.start == border
+    assert tiling.tile[1] - last.inside.stop < border + 8 * tiling.counts((96, 500, 500))[1]
 
 
 @pytest.mark.parametrize("shape", [(96, 200, 200), (200, 500, 500), (36, 206, 94)])

@@ -14,7 +14,9 @@ from isonet_scipion.engine.network.unet import (  # noqa: E402
     split,
     undenoised,
 )
+from isonet_scipion.engine.process.device import on_device  # noqa: E402
 from isonet_scipion.engine.settings.network import NetworkSettings  # noqa: E402
+from isonet_scipion.tests.engine.network.tensors import largest  # noqa: E402
 
 
 @pytest.mark.parametrize("pool", [None, (2, 2, 2)])
@@ -55,7 +57,8 @@ def test_what_is_tried_aside_is_the_same_and_follows_the_weights():
 
 @pytest.mark.parametrize("stem", [1, 2])
 def test_a_denoiser_adds_nothing_at_first_and_comes_after_all_others(stem):
-    model = build_unet(NetworkSettings(filter_base=2, unet_depth=1, convs_per_depth=2, stem=stem, denoiser=3))
+    network = NetworkSettings(filter_base=2, unet_depth=1, convs_per_depth=2, stem=stem, denoiser=3)
+    model = build_unet(network)
     rng = np.random.default_rng(0)
     for layer in model.layers:
         if layer.name == "fullconv_out":  # which starts with zeros, too
@@ -71,7 +74,7 @@ def test_a_denoiser_adds_nothing_at_first_and_comes_after_all_others(stem):
     np.testing.assert_array_equal(run_network(before, cubes), made)
     whole = run_network(model, cubes)
     assert not np.allclose(whole, made)
-    _, first, denoiser = split(model)
+    _, first, denoiser = split(model, network)
     between, features = first(keras.ops.convert_to_tensor(cubes[..., None]))
     np.testing.assert_allclose(between[..., 0], made, atol=1e-5)
     np.testing.assert_allclose(
@@ -90,3 +93,24 @@ def test_a_compiled_network_makes_what_its_layers_make(stem, more):
     cubes = rng.normal(size=(1, 8, 8, 8)).astype(np.float32)
     layer_by_layer = np.asarray(model(keras.ops.convert_to_tensor(cubes[..., None]), training=False))[..., 0]
     np.testing.assert_allclose(run_network(model, cubes), layer_by_layer, atol=1e-4 * layer_by_layer.std())
+
+
+@pytest.mark.parametrize("more", [{}, {"stem": 2}, {"pool": (2, 2, 2)}, {"batch_normalization": False}])
+def test_a_network_without_its_joined_tensor_makes_the_same(more):
+    network = NetworkSettings(filter_base=3, unet_depth=2, drop_out=0, **more)
+    model, rng = build_unet(network), np.random.default_rng(0)
+    for weight in model.trainable_variables:
+        weight.assign(np.array(weight) + 0.3 * rng.normal(size=weight.shape))
+    before, unjoined, after = split(model, network)
+    assert before is None and after is None
+    cubes = rng.normal(size=(1, 8, 16, 8)).astype(np.float32)
+    made = np.asarray(model(cubes[..., None], training=False))[..., 0]
+    applied = on_device(unjoined)(keras.ops.convert_to_tensor(cubes[..., None]))
+    np.testing.assert_allclose(np.asarray(applied)[..., 0], made, atol=1e-4 * (made - cubes).std())
+
+
+def test_the_largest_tensor_is_half_as_large_without_the_joined_one():
+    network = NetworkSettings(filter_base=3, unet_depth=2)
+    model, sides = build_unet(network), (8, 16, 8)
+    _, unjoined, _ = split(model, network)
+    assert largest(model, sides) == 6 * np.prod(sides) and largest(unjoined, sides) == 3 * np.prod(sides)
