@@ -160,7 +160,7 @@ def corrector(
     """
     from keras import ops
 
-    from isonet_scipion.engine.network.transforms import without
+    from isonet_scipion.engine.network.transforms import levelled, without
 
     entry, core, last = _parts(model, network)
     # the last layers are up to three convolutions and an interpolation between the stem's blocks
@@ -210,6 +210,9 @@ def corrector(
         made = made[..., 0]
         if strength is not None:
             made = without(made, lost(tiles.shape[1:]), border_of(network))
+        if network.denoiser and network.leaves_grid:
+            # what the removal of a grid kept from the denoiser has all its noise
+            made = levelled(made, source[..., 0], network.divisor, BORDER)
         result = ops.convert_to_numpy(made)
         _require_finite(result)
         return result

@@ -9,6 +9,8 @@ import scipy.fft
 keras = pytest.importorskip("keras")
 
 from isonet_scipion.engine.conventions import Normalisation  # noqa: E402
+from isonet_scipion.engine.measure.grid import grid_peak  # noqa: E402
+from isonet_scipion.engine.network import correction  # noqa: E402
 from isonet_scipion.engine.network.correction import border_of, correct, corrector  # noqa: E402
 from isonet_scipion.engine.network.grid_filter import grid_filter  # noqa: E402
 from isonet_scipion.engine.network.tiling import isonet_tiling  # noqa: E402
@@ -154,3 +156,15 @@ def test_the_next_tomogram_finds_the_network_compiled(denoiser):
     assert on_device.cache_info().misses == compiled
     corrector(build_unet(shape), shape, TiltRange())(tiles)
     assert on_device.cache_info().misses > compiled
+
+
+def test_of_a_denoiser_no_grid_stays_that_the_tomogram_has_not(monkeypatch):
+    source = np.random.default_rng(0).normal(size=(1, 64, 64, 64)).astype(np.float32)
+    z, y, _ = np.indices(source.shape[1:])
+    left = (0.012 * np.cos(np.pi / 2 * z) * np.cos(np.pi * y)).astype(np.float32)[None, ..., None]
+    core, last = (lambda source: (source, source)), (lambda parts: 0.3 * parts[2] + left)
+    monkeypatch.setattr(correction, "_parts", lambda *_: [None, core, last])
+    _, shape = network(2, denoiser=2)
+    inside = (0, *(slice(8, -8),) * 3)  # of the tile
+    assert grid_peak((0.3 * source + left[..., 0])[inside]) > 3
+    assert grid_peak(corrector(None, shape, SYMMETRIC)(source)[inside]) < 1.2 * grid_peak(source[inside])
