@@ -28,10 +28,12 @@ from scipy.spatial.transform import Rotation
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE / "scenes"))
 
-import phantom  # noqa: E402
 import project  # noqa: E402
 from common import read_mrc, tilt_angles, write_mrc  # noqa: E402
+from geometry import random_rotation  # noqa: E402
+from objects import add_sheet, add_vesicle  # noqa: E402
 from phantom_densities import prepared  # noqa: E402
+from scene import SOLID, Scene  # noqa: E402
 
 matplotlib.use("Agg")
 from matplotlib import pyplot  # noqa: E402
@@ -93,17 +95,17 @@ def make_truth(maps: Path, seed: int) -> Truth:
     rng = np.random.default_rng(seed)
     thick = int(0.78 * SHAPE[0])
     first = (SHAPE[0] - thick) // 2
-    scene = phantom.Scene(SHAPE, APIX, (first, first + thick), rng)
+    scene = Scene(SHAPE, APIX, (first, first + thick), rng)
     for tilt, kind in SHEETS:
-        phantom.add_sheet(scene, tilt, kind)
+        add_sheet(scene, tilt, kind)
     for _ in range(2):
-        phantom.add_vesicle(scene)
+        add_vesicle(scene)
     membrane = scene.volume.copy()
     library = {name: prepared(maps / f"{name}.mrc", APIX) for name in (*PICKED, *DECOYS)}
     particles: dict[str, list] = {name: [] for name in PICKED}
     for name, data in library.items():
         for _ in range(PICKED.get(name, 12)):
-            rotation = phantom.random_rotation(rng)
+            rotation = random_rotation(rng)
             patch = rotated(data, rotation)
             for _ in range(25):
                 corner = np.round(scene.random_centre(0.4 * len(patch) * APIX) / APIX).astype(int) - len(patch) // 2
@@ -306,7 +308,7 @@ def membranes(truth: Truth, volume: np.ndarray) -> dict:
     The threshold, and the scale of the filter, are those that are best for the tomogram as a whole.
     """
     real = ndi.gaussian_filter(truth.membrane, 2.0)
-    true = (real > 0.3 * np.percentile(real[truth.membrane > phantom.SOLID], 50)) & truth.slab
+    true = (real > 0.3 * np.percentile(real[truth.membrane > SOLID], 50)) & truth.slab
     _, normal = sheets(truth.membrane, 2.5)
     near = ndi.binary_dilation(true, iterations=2)
     best: dict = {"IoU": -1.0}
