@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import confidence
 import numpy as np
 import pytest
+from calibration.results import put
+from calibration.trial import calibration_error
+from calibration.truth import true_correlation
 from uses import averages, membranes, picking, results, scenes
 
 
@@ -62,20 +64,20 @@ def test_truth_in_the_wedge_is_right_for_the_same_and_0_for_another_volume():
     rng = np.random.default_rng(1)
     first, second = (rng.normal(size=(48, 64, 64)).astype(np.float32) for _ in range(2))
     slab = np.ones(first.shape, bool)
-    assert confidence.true_correlation(first, 3 * first, slab, 48)[2] == pytest.approx(1, abs=1e-3)
-    assert np.abs(confidence.true_correlation(first, second, slab, 48)[2]).max() < 0.2
+    assert true_correlation(first, 3 * first, slab, 48)[2] == pytest.approx(1, abs=1e-3)
+    assert np.abs(true_correlation(first, second, slab, 48)[2]).max() < 0.2
 
 
 def test_a_calibration_error_is_the_distance_of_the_bins():
     values = np.linspace(0, 1, 100)
-    assert confidence.calibration_error(values, values) == 0
-    assert confidence.calibration_error(values, values + 0.2) == pytest.approx(0.2)
+    assert calibration_error(values, values) == 0
+    assert calibration_error(values, values + 0.2) == pytest.approx(0.2)
 
 
 def test_a_table_takes_the_place_of_the_one_with_its_heading():
     page = "words\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\nmore | words\n\n| c |\n|---|\n| 5 |\n\nend\n"
     new = "| a | b |\n|---|---|\n| 3 | 4 |\n| 3 | 4 |"
-    assert confidence.put(page, new) == page.replace("| 1 | 2 |", "| 3 | 4 |\n| 3 | 4 |")
+    assert put(page, new) == page.replace("| 1 | 2 |", "| 3 | 4 |\n| 3 | 4 |")
 
 
 def test_what_a_method_was_not_run_on_is_an_empty_cell():
