@@ -84,11 +84,11 @@ class IsoNetFolder:
             )
         return rates.pop()
 
-    def file(self, name: str) -> str:
-        """Absolute path of a file that a table names; raises an EngineError if it is not a readable volume."""
-        path = os.path.join(self.path, name)
+    def volume(self, name: str) -> Volume:
+        """A file that a table names, by its absolute path; raises an EngineError if it is not a readable volume."""
+        path = os.path.abspath(os.path.join(self.path, name))
         refuseStore(path)
-        return os.path.abspath(open_volume(path).path)
+        return open_volume(path)
 
     def tomograms(self, version: str, link: Callable[[str, str], str]) -> list[Tomogram]:
         """Tomograms of one of VERSIONS, with their halves; those that the table does not name are left out.
@@ -102,18 +102,17 @@ class IsoNetFolder:
             the tsId.
         """
         found = []
-        for tsId, row, path in self._named(VERSIONS[version]):
-            entry, state = TomogramEntry(tsId, row, self.table), self._ctfState(tsId, row, version)
-            whole = self._checkedVolume(entry)
-            check_mask(open_volume(path), whole, self.samplingRate)
-            tomogram = self._volume(Tomogram(), tsId, row, link(path, tsId))
+        for entry, volume in self._named(VERSIONS[version]):
+            tsId, row, state = entry.name, entry.row, self._ctfState(entry, version)
+            whole = self._checkedWhole(entry, volume)
+            tomogram = self._item(Tomogram(), entry, volume, link)
             tomogram.setCtfCorrected(state in (PHASE_FLIPPED, CORRECTED))
             setattr(tomogram, CTF_STATE_ATTRIBUTE, String(state))
             if row[VERSIONS[version]] == entry.path:  # the halves are those of that file
-                halves = list(map(self.file, entry.halves()))
+                halves = list(map(self.volume, entry.halves()))
                 for half in halves:
-                    check_mask(open_volume(half), whole, self.samplingRate)
-                tomogram.setHalfMaps([link(half, f"{kind}/{tsId}") for kind, half in zip(("even", "odd"), halves)])
+                    check_mask(half, whole, self.samplingRate)
+                tomogram.setHalfMaps([link(half.path, f"{kind}/{tsId}") for kind, half in zip(("even", "odd"), halves)])
             if version == "correctedTomograms":
                 setScaleOfRow(tomogram, self.table, row)
             found.append(tomogram)
@@ -122,11 +121,10 @@ class IsoNetFolder:
     def masks(self, link: Callable[[str, str], str]) -> list[TomoMask]:
         """The masks that the table names; `link` as in `tomograms`."""
         found = []
-        for tsId, row, path in self._named(MASK_LABEL):
-            whole = self._checkedVolume(TomogramEntry(tsId, row, self.table))
-            check_mask(open_volume(path), whole, self.samplingRate)
-            mask = self._volume(TomoMask(), tsId, row, link(path, tsId))
-            mask.setVolName(os.path.abspath(whole.path))
+        for entry, volume in self._named(MASK_LABEL):
+            whole = self._checkedWhole(entry, volume)
+            mask = self._item(TomoMask(), entry, volume, link)
+            mask.setVolName(whole.path)
             found.append(mask)
         return found
 
@@ -156,14 +154,13 @@ class IsoNetFolder:
                 source = self.table.rows[self.ids.index(tsId)]
                 star.set(row, DECONVOLVED_LABEL, int(self._isDeconvolved(source)))
             # the number, as two of other folders may have one name
-            file = link(self.file(row["rlnImageName"]), f"{len(found):06d}_{stem}")
+            file = link(self.volume(row["rlnImageName"]).path, f"{len(found):06d}_{stem}")
             found.append(subtomogramOf(star, row, byId[tsId], byId[tsId].getAcquisition(), file))
         return found
 
     def invertedIds(self) -> list[str]:
         """The tomograms in which protein is bright, as the table says."""
-        entries = (TomogramEntry(tsId, row, self.table) for tsId, row in zip(self.ids, self.table.rows))
-        return [entry.name for entry in entries if entry.inverted]
+        return [entry.name for entry in self._entries() if entry.inverted]
 
     def models(self) -> list[str]:
         """Of each training the model that it names, else its last one; `results` first, then the latest folder."""
@@ -176,33 +173,41 @@ class IsoNetFolder:
         """The first of `models`; None if there is none."""
         return next(iter(self.models()), None)
 
-    def _checkedVolume(self, entry: TomogramEntry) -> Volume:
-        """A tomogram; an EngineError if the voxel size that the table tells, or its header, is one in nm."""
-        volume = open_volume(self.file(entry.path))
+    def _checkedWhole(self, entry: TomogramEntry, other: Volume) -> Volume:
+        """A tomogram, which `other` must be like; an EngineError also if the table's or the header's unit is nm."""
+        volume = self.volume(entry.path)
         check_unit(self.samplingRate, volume, self.table.path)
+        check_mask(other, volume, self.samplingRate)
         return volume
 
-    def _named(self, label: str) -> Iterable[tuple[str, dict[str, str], str]]:
-        for tsId, row in zip(self.ids, self.table.rows):
-            if self.table.text(row, label):
-                yield tsId, row, self.file(row[label])
+    def _entries(self) -> Iterable[TomogramEntry]:
+        return (TomogramEntry(tsId, row, self.table) for tsId, row in zip(self.ids, self.table.rows))
 
-    def _ctfState(self, tsId: str, row: dict[str, str], version: str) -> str | None:
+    def _named(self, label: str) -> Iterable[tuple[TomogramEntry, Volume]]:
+        """The tomograms of which the table names a file in a column, and these files."""
+        for entry in self._entries():
+            if entry.text(label):
+                yield entry, self.volume(entry.row[label])
+
+    def _ctfState(self, entry: TomogramEntry, version: str) -> str | None:
         """What was done to the CTF of a version of a tomogram, of CTF_STATES; None where the table does not tell."""
-        if version != "tomograms" and self._isDeconvolved(row):
+        if version != "tomograms" and self._isDeconvolved(entry.row):
             return CORRECTED
-        return TomogramEntry(tsId, row, self.table).ctf_state()
+        return entry.ctf_state()
 
     def _isDeconvolved(self, row: dict[str, str]) -> bool:
         return self.table.text(row, VERSIONS["deconvolvedTomograms"]) is not None
 
-    def _volume(self, target: Tomogram, tsId: str, row: dict[str, str], path: str) -> Tomogram:
-        rate, star = self.samplingRate, self.table
-        target.setTsId(tsId)
-        target.setLocation(path)
+    def _item(
+        self, target: Tomogram, entry: TomogramEntry, volume: Volume, link: Callable[[str, str], str]
+    ) -> Tomogram:
+        """Fill in a new item of Scipion's, of a volume of a tomogram."""
+        rate, star, row = self.samplingRate, self.table, entry.row
+        target.setTsId(entry.name)
+        target.setLocation(link(volume.path, entry.name))
         target.setSamplingRate(rate)
         origin = Transform()
-        origin.setShifts(*(side / -2.0 * rate for side in open_volume(path).shape[::-1]))
+        origin.setShifts(*(side / -2.0 * rate for side in volume.shape[::-1]))
         target.setOrigin(origin)
         acquisition = self.acquisition.clone()
         acquisition.setVoltage(star.number(row, "rlnVoltage", acquisition.getVoltage()))

@@ -16,7 +16,10 @@ from pathlib import Path
 
 import numpy as np
 from common import read_mrc, write_mrc
-from phantom import SHEETS, SOLID, Scene, add_actin, add_microtubule, add_sheet, add_vesicle, random_rotation
+from geometry import random_rotation
+from objects import add_actin, add_microtubule, add_sheet, add_vesicle
+from phantom import SHEETS
+from scene import SOLID, Scene
 from scipy import ndimage as ndi
 
 

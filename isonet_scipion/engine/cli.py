@@ -37,7 +37,7 @@ NAME = "isonet-engine"
 # command: its module in `stages`, which holds its record; read when it is needed, since Keras and others take seconds
 MODULES = {
     "prepare_star": "prepare",
-    "prepare_subtomo_star": "prepare",
+    "prepare_subtomo_star": "prepare_subtomograms",
     "deconv": "deconv",
     "make_mask": "make_mask",
     "extract": "extract",

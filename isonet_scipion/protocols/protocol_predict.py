@@ -7,8 +7,6 @@ import shlex
 from typing import TYPE_CHECKING
 
 from pwem.convert.headers import setMRCSamplingRate
-from pyworkflow.protocol.constants import LEVEL_ADVANCED
-from pyworkflow.protocol.params import EnumParam, PointerParam
 from tomo.objects import SetOfTomograms
 
 from isonet_scipion.constants import DEFOCUS_SOURCE_LABEL
@@ -31,10 +29,8 @@ from isonet_scipion.engine.serving import NAME as SERVE
 from isonet_scipion.engine.settings.correction import PredictSettings
 from isonet_scipion.plugin import Plugin
 from isonet_scipion.protocols.base import EngineFailure
-from isonet_scipion.protocols.ctf_history import addCtfHistory, correctedErrors, ctfStates, statesInWords
+from isonet_scipion.protocols.ctf_history import correctedErrors, ctfStates, statesInWords
 from isonet_scipion.protocols.defocus import (
-    addCtfs,
-    addDefocus,
     defociById,
     defocusErrors,
     sourcedDefoci,
@@ -42,13 +38,17 @@ from isonet_scipion.protocols.defocus import (
 )
 from isonet_scipion.protocols.engine_workers import IDLE_SECONDS, EngineWorkers
 from isonet_scipion.protocols.form import (
-    OPTIONAL,
-    OneOf,
-    OptionalIntParam,
     addOption,
     addTiltRange,
-    optionValues,
     tiltErrors,
+)
+from isonet_scipion.protocols.predict_form import (
+    addConfidence,
+    addCtf,
+    addGreyValues,
+    addModel,
+    addTiles,
+    engineOptions,
 )
 from isonet_scipion.protocols.set_checks import isOpen, sameSampling
 from isonet_scipion.protocols.streaming import ProtIsoNetTomograms
@@ -63,7 +63,6 @@ if TYPE_CHECKING:
 
     from isonet_scipion.engine.io.model_metadata import ModelMetadata
 
-CTF_AWARE = "_awaitsCtfAware if model is None else model.isCtfAware()"  # it phase-flips
 # what a report says of a tomogram's halves, for the summary
 OF_HALVES = {
     "mean": "The mean of the half tomograms was corrected, as the network learned from halves.",
@@ -73,7 +72,6 @@ HALVES_THEMSELVES = "The even and odd half tomograms of the output were correcte
 WITHOUT_HALVES = "worked on without its halves, by which noise is told from signal"
 BUILTIN_IN_WORDS = "the builtin model"
 WELL_RESTORED = 0.5  # restored wedge correlation
-NORMALIZATIONS = ("as in training", "percentiles", "mean and standard deviation")
 
 
 class ProtIsoNetPredict(ProtIsoNetTomograms):
@@ -97,104 +95,17 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         form.addSection(label="Input")
         self._addGpuParams(form)
         self._addTomogramsParam(form, "Tomograms to correct, of the kind that the network was trained on.")
-        form.addParam(
-            "model",
-            PointerParam,
-            pointerClass="IsoNetModel",
-            important=True,
-            allowsNull=True,
-            label=f"Model instead of builtin{OPTIONAL}",
-            help="A network trained on these or similar tomograms. Empty: the builtin model, which has learned from "
-            "simulated tomograms, so no training is needed. The report says how well it restores yours; if that is "
-            "not enough, train a network of your own with *train (one-pass)*.",
-        )
-        form.addParam(
-            "iteration",
-            OptionalIntParam,
-            expertLevel=LEVEL_ADVANCED,
-            label="Iteration",
-            help="Take the network as it was after this iteration of its training: earlier ones have learned less, and "
-            "less of the noise. Empty: the last. The training's viewer shows all of them.",
-        )
-        addCtfHistory(form, CTF_AWARE)
-        addCtfs(form, CTF_AWARE)
-        addDefocus(form, CTF_AWARE)
+        addModel(form)
+        addCtf(form)
         self._addHalvesParam(
             form,
             False,
             "Correct the even and odd half tomograms too, in the same way, for programs that need them.",
         )
         addTiltRange(form, "each tomogram's")
-        addOption(
-            form,
-            PredictSettings,
-            "confidence",
-            "Confidence volumes?",
-            words="Yes: a second volume for each tomogram gives for each position, from 0 to 1, how well the data "
-            "filled into the missing wedge are expected to agree with the truth, averaged over about 48 voxels. It is "
-            "a second output, and a colour on the slices in the report and in IsoNet slices. On a CPU it takes a fifth "
-            "more time. It was calibrated on simulated tomograms and the builtin model; for other samples use it "
-            "to compare positions, not as an absolute value. With a model that you trained it says how good the "
-            "whole tomogram is, and little about positions.",
-        )
-        group = form.addGroup("Tiles")
-        addOption(
-            group,
-            PredictSettings,
-            "cube_size",
-            "Step between tiles (voxels)",
-            words="Empty: chosen from the tomogram's size and the free memory, which is best in nearly all cases.",
-            expert=True,
-        )
-        addOption(
-            group,
-            PredictSettings,
-            "crop_size",
-            "Tile size (voxels)",
-            words="Empty: chosen with the step, or 1.5 times the given step. Larger tiles give the network more "
-            "surroundings and need more memory.",
-            expert=True,
-        )
-        addOption(
-            group,
-            PredictSettings,
-            "batch_size",
-            "Tiles at once",
-            words="How many tiles go through the network in one pass. Empty: one, or 4 for each GPU if you give a step "
-            "or a size. If memory runs out, the number is halved automatically.",
-            expert=True,
-        )
-        form.addParam(
-            "normalizePercentile",
-            EnumParam,
-            choices=list(NORMALIZATIONS),
-            validators=[OneOf(NORMALIZATIONS)],
-            default=0,
-            expertLevel=LEVEL_ADVANCED,
-            label="Normalise by",
-            help="How grey values are brought to the network's scale. Models of IsoNet 0.2 do not say how they were "
-            "trained: for them 'as in training' means percentiles.",
-        )
-        addOption(
-            form,
-            PredictSettings,
-            "normalized_output",
-            "IsoNet 0.2's grey scale?",
-            words="No: the corrected tomogram has the grey scale of the input. Yes: normalised, as IsoNet 0.2 writes "
-            "it.",
-            expert=True,
-        )
-        addOption(
-            form,
-            PredictSettings,
-            "output_type",
-            "Number format of the results",
-            words="float16 and int16 take half the space of float32. float16 (MRC mode 12) needs programs that read "
-            "it, such as IMOD 4.11 and newer. int16 is read by all, but scaled where whole numbers would be too "
-            "coarse; the log says the scale. With *Also the half tomograms* it is refused, as each half would be "
-            "scaled in its own way. A result that rounding would change visibly stays float32.",
-            expert=True,
-        )
+        addConfidence(form)
+        addTiles(form)
+        addGreyValues(form)
         addOption(form, PredictSettings, "check_axes", "Check the axes?", expert=True)
         addOption(form, PredictSettings, "precision", "Precision", expert=True)
         self._addRunningParams(form)
@@ -226,10 +137,7 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
             defocus=defocus,
             defocusSource=source,
         )
-        options = {"output_dir": self._getExtraPath(), **optionValues(self, PredictSettings)}
-        options.pop("normalize_percentile")
-        if self.normalizePercentile.get():
-            options["normalize_percentile"] = self.normalizePercentile.get() == NORMALIZATIONS.index("percentiles")
+        options = {"output_dir": self._getExtraPath(), **engineOptions(self)}
         self._runEngine("predict", [table, self._modelFile()], options, name=tsId)
         halves = self._halfFiles("rlnCorrectedTomoName", tsId)
         path = self._outputFile("rlnCorrectedTomoName", tsId)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Container
 
 from isonet_scipion.engine.io.ome_zarr import is_store, stored_mark
 
@@ -69,6 +70,16 @@ def _parts(mark: bytes) -> tuple[bytes, tuple[bytes, bytes]]:
 def made_by(path: str | os.PathLike[str]) -> str | None:
     """The command that wrote a file or store, by its mark; None where it has none or can't be read."""
     return maker_in(mark_in(path))
+
+
+def is_own(path: str | os.PathLike[str], mark: bytes, makers: Container[str | None] = ()) -> bool:
+    """Whether a file or store may be replaced by one with a mark.
+
+    It may if it bears that mark, or, where a table names it as its own, if one of `makers` wrote it (None: it bears no
+    mark, as of former versions).
+    """
+    found = mark_in(path)
+    return is_same_mark(found, mark) or maker_in(found) in makers
 
 
 def maker_in(mark: bytes) -> str | None:

@@ -288,6 +288,7 @@ class Seen:
 
     whole: Shown
     halves: tuple[Shown, ...] = ()  # of a mean on its grey scale, else each on its own
+    transfer: Transfer | None = None  # known where the network sees it phase-flipped
 
     @property
     def is_mean(self) -> bool:
@@ -302,10 +303,11 @@ def see(
     """As `show`, of a tomogram and its halves; with `as_mean` the network sees the mean of these as the whole."""
     if not as_mean:
         whole, *each = (show(one, normalisation, transfer, border, inverted) for one in (volume, *halves))
-        return Seen(whole, tuple(each))
+        return Seen(whole, tuple(each), transfer)
     parts = [readable(half, transfer, border) for half in halves]
     scale = measure_mean(parts, normalisation, negated=not inverted)
-    return Seen(Shown(Mean(parts), scale, inverted), tuple(Shown(part, scale, inverted) for part in parts))
+    shown = tuple(Shown(part, scale, inverted) for part in parts)
+    return Seen(Shown(Mean(parts), scale, inverted), shown, transfer)
 
 
 def scale_of_halves(halves: Sequence[Volume], whole: Volume, border: Border | None = None) -> GreyScale | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from isonet_scipion.engine.conventions import CORRECTED, CTF_STATES, RAW, TILT_OPTIONS, TILT_RANGE
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.files import ATTEMPTS, ChangedMeanwhile, entry_of, file_state, require_kept
-from isonet_scipion.engine.io.marks import is_marked, is_same_mark, made_by, mark_in, mark_of
+from isonet_scipion.engine.io.marks import is_marked, is_own, is_same_mark, mark_in, mark_of
 from isonet_scipion.engine.io.mrc import open_volume
 from isonet_scipion.engine.io.number_formats import SCALE
 from isonet_scipion.engine.io.origin import first_maker, numbers_digest, origin_in, voxels_digest
@@ -406,7 +406,7 @@ class TomogramTable:
             row = naming.get(entry_of(path))
             if row is not None and result is None and not _same_tomogram(row, outputs[path].row):
                 why = f"it is that of another tomogram, {row['rlnMicrographName']}, by {star.path}"
-            elif is_marked(path, mark) or (row is not None and made_by(path) in makers):
+            elif is_own(path, mark, makers if row is not None else ()):
                 continue
             elif row is None:
                 why = f"it is there already, and {star.path} does not name it: it may be another table's"

@@ -14,7 +14,7 @@ from isonet_scipion.engine.io.marks import MARK, is_marked
 from isonet_scipion.engine.io.mrc import write_volume
 from isonet_scipion.engine.io.voxel_size import written_voxel_size
 from isonet_scipion.engine.learning.compiler_trial import settle
-from isonet_scipion.engine.learning.data_identity import checksum_in_words, data_identity, tilt_in_words
+from isonet_scipion.engine.learning.data_identity import COUNT, checksum_in_words, data_identity, tilt_in_words
 from isonet_scipion.engine.learning.epoch import PairSource, cached, compile_model, falling, train_epoch
 from isonet_scipion.engine.learning.estimates import estimate_subtomograms
 from isonet_scipion.engine.learning.forecast import estimate_bytes
@@ -72,7 +72,7 @@ class Iterative:
             }
             for one in self.subtomograms
         ]
-        return {"number of subtomograms": len(self.subtomograms), **data_identity(items)}
+        return {COUNT: len(self.subtomograms), **data_identity(items)}
 
     def bytes_needed(self, iterations: int) -> int:
         """Disk space of the estimates."""

@@ -37,7 +37,7 @@ from isonet_scipion.engine.io.shown import (
 )
 from isonet_scipion.engine.io.volume import naming
 from isonet_scipion.engine.io.voxel_size import check_mask
-from isonet_scipion.engine.learning.data_identity import checksum_in_words, tilt_in_words
+from isonet_scipion.engine.learning.data_identity import PLACES, checksum_in_words, tilt_in_words
 from isonet_scipion.engine.learning.epoch import VALIDATION_SHARE
 from isonet_scipion.engine.learning.one_pass_step import VIEWS, error_weight, plane_filter
 from isonet_scipion.engine.learning.withheld_test import Box
@@ -161,7 +161,7 @@ def _facts(
         "size": size_in_words(volumes[0].shape),
         "contrast": "protein bright" if entry.inverted else "protein dark",
         "voxels": checksum_in_words(*voxels),
-        "places of the crops (mask)": checksum_in_words(fingerprint(centres)),
+        PLACES: checksum_in_words(fingerprint(centres)),
     }
     if transfer is not None:
         ctf, flipped = transfer.ctf_parameters, "phase-flipped" if transfer.comes_flipped else "raw"

@@ -17,6 +17,7 @@ from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.losses import LOSS_TABLE, read_losses, require_own_losses
 from isonet_scipion.engine.io.noise_folder import noise_volumes
 from isonet_scipion.engine.io.refine_json import iteration_of, model_name
+from isonet_scipion.engine.learning.data_identity import BY_SETTINGS
 from isonet_scipion.engine.learning.forecast import Forecast, model_bytes, require_space
 from isonet_scipion.engine.learning.method import Batches, Losses, Method
 from isonet_scipion.engine.learning.noise_schedule import noise_level
@@ -54,7 +55,6 @@ FREE = (
     *("iterations", "patience", "gpuID", "log_level", "preprocessing_ncpus", "remove_intermediate", "data_dir"),
     *("result_dir", "preset"),  # what a preset comes to is in steps_per_epoch
 )
-BY_SETTINGS = ("places of the crops (mask)", "number of subtomograms")  # of the data, what other settings change
 UNKNOWN_BEFORE = {"denoiser": 0}  # settings that states of earlier versions lack, and what they were
 WATCHERS = (ModelFile(), StateFile(), LossTable(), Page(), Log())  # in this order: the state tells of the model
 

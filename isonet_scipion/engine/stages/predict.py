@@ -206,7 +206,7 @@ class _Prediction:
         parts = seen.halves if own and not as_mean else (seen.whole,)
         compared = halves if entry.halves_fit and (own or self.weakens) else []
         to_own = scale_of_halves(compared, volume, border) if compared else None
-        return _Readied(entry, before, transfer, volume, border, sample, seen, parts, own, to_own)
+        return _Readied(entry, before, volume, border, sample, seen, parts, own, to_own)
 
     def correct(self, entries: Iterable[TomogramEntry], count: int) -> None:
         """Correct tomograms as they come, `count` at the most; one that can't be read leaves the others.
@@ -261,7 +261,7 @@ class _Prediction:
         if self.weakens:
             pair = [half.voxels for half in ready.seen.halves] if entry.halves_fit else []
             strength, remark = _strength(
-                parts[0], pair, correct_tiles, metadata, entry.tilt, ready.transfer, ready.sample,
+                parts[0], pair, correct_tiles, metadata, entry.tilt, ready.seen.transfer, ready.sample,
                 None if ready.own else ready.to_own,
             )  # fmt: skip
             log.info("%s: %s", entry.name, _in_words(strength, bool(pair), entry.voxel_size, remark))
@@ -371,7 +371,6 @@ class _Readied:
 
     entry: TomogramEntry
     recipe: Recipe | None
-    transfer: Transfer | None
     volume: Volume
     border: Border | None
     sample: Reals | Mask | None  # where boxes of the tests may be; None also where nothing is tested

@@ -1,4 +1,4 @@
-"""prepare_star and prepare_subtomo_star: tables of the volumes in a folder, or of another program's table."""
+"""prepare_star: a table of the tomograms in a folder, or of another program's table."""
 
 from __future__ import annotations
 
@@ -6,13 +6,26 @@ import logging
 import os
 from dataclasses import astuple, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from isonet_scipion.engine.command import Command, value_of
 from isonet_scipion.engine.conventions import CORRECTED, SUBTOMOGRAMS, TILT_OPTIONS, TILT_RANGE
 from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.io.earlier_table import (
+    OTHERWISE,
+    TILTS,
+    USUAL,
+    as_shown,
+    changes_in_words,
+    comments_with,
+    is_unusual,
+    left_out_rows,
+    real_file,
+    require_known,
+    warn_of_left_out,
+)
 from isonet_scipion.engine.io.files import require_kept
-from isonet_scipion.engine.io.marks import is_marked, made_by, mark_of
+from isonet_scipion.engine.io.marks import is_marked, is_own, mark_of
 from isonet_scipion.engine.io.mrc import open_volume, volume_bytes, write_mean
 from isonet_scipion.engine.io.origin import first_maker, with_origin
 from isonet_scipion.engine.io.other_programs import (
@@ -26,9 +39,7 @@ from isonet_scipion.engine.io.other_programs import (
 from isonet_scipion.engine.io.shown import open_mask
 from isonet_scipion.engine.io.star import (
     NOT_SET,
-    SUBTOMOGRAM_LABELS,
     Star,
-    as_comment,
     require_one_meaning,
     table_to_replace,
     warn_of_lost_columns,
@@ -36,25 +47,19 @@ from isonet_scipion.engine.io.star import (
     write_star,
 )
 from isonet_scipion.engine.io.tilt_files import find_tilt_files, half_name, read_tilt_file
-from isonet_scipion.engine.io.tomogram_table import CTF_STATE, HALF_LABELS, INVERTED, TomogramEntry, names_in_words
-from isonet_scipion.engine.io.volume import Volume, warn_of_oddities
-from isonet_scipion.engine.io.voxel_size import UNSET_SIZE, check_mask, check_unit, require_voxel_size
-from isonet_scipion.engine.network.unet import cube_size_warning
+from isonet_scipion.engine.io.tomogram_table import CTF_STATE, HALF_LABELS, INVERTED, TomogramEntry
+from isonet_scipion.engine.io.volume_files import file_names, volume_files, voxel_size_of
+from isonet_scipion.engine.io.voxel_size import check_mask
 from isonet_scipion.engine.physics.ctf import require_plausible_defocus
 from isonet_scipion.engine.physics.wedge import TiltRange, declared_range
 from isonet_scipion.engine.process.disk import growth, require_space
-from isonet_scipion.engine.sampling.crops import usual_cube_size
-from isonet_scipion.engine.settings.preparation import PrepareStarSettings, PrepareSubtomoStarSettings
+from isonet_scipion.engine.settings.preparation import PrepareStarSettings
+
+if TYPE_CHECKING:
+    from isonet_scipion.engine.io.volume import Volume
 
 log = logging.getLogger(__name__)
-OTHERWISE = "%s: other than in the table that was there: %s"
-TILTS = ("rlnTiltMin", "rlnTiltMax")
-# where nothing tells
-USUAL = {**dict(zip(TILTS, TILT_RANGE)), "rlnDefocus": 0, "rlnNumberSubtomo": SUBTOMOGRAMS, INVERTED: 0}
-TYPED = (*USUAL, "rlnMaskBoundary", CTF_STATE, *OPTICS)  # columns that may have been typed
 NO_TOMOGRAMS = ("make_mask", "confidence")  # commands whose volumes are none
-# formats of other programs, and packed files
-CONVERTIBLE = (".hdf", ".em", ".map", ".nrrd", ".tif", ".tiff", ".spi", ".vol", ".gz", ".bz2")
 
 
 def prepare_star(folder: str | None, settings: PrepareStarSettings) -> None:
@@ -69,13 +74,13 @@ def prepare_star(folder: str | None, settings: PrepareStarSettings) -> None:
     require_one_meaning(earlier, ["rlnMicrographName", *HALF_LABELS])
     tomograms = _with_tilt_files(_listed(folder, settings), settings.tilt_files)
     rows = _rows_before(tomograms, earlier, settings)
-    left_out = _left_out(earlier, rows)
-    _require_known(earlier, rows, "rlnMicrographName", "tomograms or halves")
+    left_out = left_out_rows(earlier, rows)
+    require_known(earlier, rows, "rlnMicrographName", "tomograms or halves")
     _warn_of_returned(earlier, tomograms, rows, settings)
     for index, (tomogram, row) in enumerate(zip(tomograms, rows)):
         tomograms[index] = _completed(_as_before(tomogram, earlier, row, settings), settings)
     # all is looked at before the first average is written
-    star, averages = Star([], comments=_comments(earlier, left_out)), _averages(tomograms, rows, settings)
+    star, averages = Star([], comments=comments_with(earlier, left_out)), _averages(tomograms, rows, settings)
     for index, tomogram in enumerate(tomograms, 1):
         star.rows.append(_row(star, index, tomogram, averages.get(index), settings))
     for index, target in averages.items():
@@ -85,11 +90,11 @@ def prepare_star(folder: str | None, settings: PrepareStarSettings) -> None:
         write_mean(target, halves, size, with_origin(mark, source) if source else mark)
         log.info("%s: the mean of the halves of %s", target, tomogram.name)
     write_star(settings.output_star, star)
-    if changes := _changes(rows, star, "rlnMicrographName"):
+    if changes := changes_in_words(rows, star, "rlnMicrographName"):
         log.info(OTHERWISE, settings.output_star, changes)
     warn_of_lost_columns(settings.output_star, earlier, star)
     if left_out:
-        _warn_of_left_out(earlier, left_out, "rlnMicrographName", folder or settings.from_)
+        warn_of_left_out(earlier, left_out, "rlnMicrographName", folder or settings.from_)
     _tell(settings.output_star, tomograms)
 
 
@@ -98,7 +103,7 @@ def _listed(folder: str | None, settings: PrepareStarSettings) -> list[KnownTomo
     if settings.from_ is None:
         if folder is None:
             raise EngineError("FOLDER", "it is not given", "Name the folder of the tomograms, or give --from.")
-        return _of_own_files(folder, _volume_files(folder, VOLUME_SUFFIXES))
+        return _of_own_files(folder, volume_files(folder, VOLUME_SUFFIXES))
     program, tomograms = read_tomograms(settings.from_, folder)
     if not tomograms:
         raise EngineError(settings.from_, "it has no tomograms", "Give the table of reconstructed tomograms.")
@@ -111,21 +116,17 @@ def _of_own_files(folder: str, files: list[Path]) -> list[KnownTomogram]:
     stages = {path: stage for path in files if (stage := first_maker(path))}
     left_out = [path for path in files if stages.get(path) in NO_TOMOGRAMS]
     if left_out:
-        log.info("%s: left out, as they are masks or confidence volumes: %s", folder, _names(left_out))
+        log.info("%s: left out, as they are masks or confidence volumes: %s", folder, file_names(left_out))
     if len(left_out) == len(files):
         raise EngineError(folder, "it holds masks or confidence volumes alone", "Name the folder of the tomograms.")
     for stage, told in (("deconv", "taken as deconvolved"), ("predict", "corrected, and will be corrected again")):
         if made := [path for path in files if stages.get(path) == stage]:
-            log.warning("%s: %s, as %s wrote them: %s", folder, told, stage, _names(made))
+            log.warning("%s: %s, as %s wrote them: %s", folder, told, stage, file_names(made))
     tomograms = with_their_halves([path for path in files if path not in left_out])
     deconvolved = {path for path in files if stages.get(path) == "deconv"}
     return [
         replace(one, ctf_state=CORRECTED) if (one.path or one.halves[0]) in deconvolved else one for one in tomograms
     ]
-
-
-def _names(files: list[Path]) -> str:
-    return names_in_words([path.name for path in files])
 
 
 def _with_tilt_files(tomograms: list[KnownTomogram], folder: str | None) -> list[KnownTomogram]:
@@ -149,17 +150,13 @@ def _whole(tomogram: KnownTomogram, settings: PrepareStarSettings) -> Path:
     return tomogram.path or Path(settings.average_folder) / f"{tomogram.name}.mrc"
 
 
-def _file(path: str | Path) -> str:
-    return os.path.realpath(path) if "\0" not in str(path) else str(path)
-
-
 def _rows_before(tomograms: list[KnownTomogram], earlier: Star, settings: PrepareStarSettings) -> list[dict[str, str]]:
     """The row of each tomogram in the table that is replaced; an empty one where it has none."""
-    rows = {_file(row["rlnMicrographName"]): row for row in earlier.rows}
+    rows = {real_file(row["rlnMicrographName"]): row for row in earlier.rows}
     found = []
     for tomogram in tomograms:
         whole = _whole(tomogram, settings)
-        row = rows.get(_file(whole), {})
+        row = rows.get(real_file(whole), {})
         # means of other halves may have the same name
         is_same = tomogram.path or _has_halves(row, tomogram) or is_marked(whole, _mark(tomogram, whole))
         found.append(row if is_same else {})
@@ -169,7 +166,7 @@ def _rows_before(tomograms: list[KnownTomogram], earlier: Star, settings: Prepar
 def _has_halves(row: dict[str, str], tomogram: KnownTomogram) -> bool:
     """Whether a row names the halves of a tomogram as its own."""
     named = [row.get(label) for label in HALF_LABELS]
-    return all(name and _file(name) == _file(half) for name, half in zip(named, tomogram.halves))
+    return all(name and real_file(name) == real_file(half) for name, half in zip(named, tomogram.halves))
 
 
 def _mark(tomogram: KnownTomogram, average: Path) -> bytes:
@@ -178,45 +175,16 @@ def _mark(tomogram: KnownTomogram, average: Path) -> bytes:
     return mark_of("prepare_star", odd, even, average.parent)
 
 
-def _require_known(earlier: Star, rows: list[dict[str, str]], label: str, kind: str) -> None:
-    """Raise an EngineError if the table that is replaced has rows, but none of what the new one will name."""
-    if earlier.rows and not any(rows):
-        raise EngineError(
-            earlier.path,
-            f"it is there already, of other {kind}: {names_in_words([row[label] for row in earlier.rows])}",
-            "Give another --output_star, or delete it if nothing that was typed into it is needed.",
-        )
-
-
-def _left_out(earlier: Star, rows: list[dict[str, str]]) -> list[dict[str, str]]:
-    """The rows of the table that is replaced which are not among those that the new one goes on with."""
-    return [row for row in earlier.rows if not any(row is kept for kept in rows)]
-
-
-def _comments(earlier: Star, left_out: list[dict[str, str]]) -> list[str]:
-    """The comments of the table that is replaced, and its rows that are left out: nothing else may tell of them."""
-    return list(dict.fromkeys([*earlier.comments, *(as_comment(earlier, row) for row in left_out)]))
-
-
-def _warn_of_left_out(earlier: Star, left_out: list[dict[str, str]], files: str, source: str | None) -> None:
-    told = [label for label in TYPED if any(_is_unusual(earlier, row, label) for row in left_out)]
-    log.warning(
-        "%s: left out, since %s has them no longer: %s. Their rows stay as comments at its top%s.",
-        earlier.path, source, names_in_words([row[files] for row in left_out]),
-        f", which alone tell their {', '.join(told)}" if told else "",
-    )  # fmt: skip
-
-
 def _warn_of_returned(
     earlier: Star, tomograms: list[KnownTomogram], rows: list[dict[str, str]], settings: PrepareStarSettings
 ) -> None:
     """Name the tomograms that comments of the table that is replaced name, but no row of it."""
-    commented = {_file(word) for comment in earlier.comments for word in words_of(comment)}
+    commented = {real_file(word) for comment in earlier.comments for word in words_of(comment)}
     new = [_whole(tomogram, settings) for tomogram, row in zip(tomograms, rows) if not row]
-    if returned := [path for path in new if _file(path) in commented]:
+    if returned := [path for path in new if real_file(path) in commented]:
         log.warning(
             "%s: only comments named them so far, and they are taken again, without what is told there: %s. Copy that "
-            "into their rows, or put # before them.", earlier.path, _names(returned),
+            "into their rows, or put # before them.", earlier.path, file_names(returned),
         )  # fmt: skip
 
 
@@ -229,7 +197,7 @@ def _as_before(
     typed = _typed(tomogram, earlier, row, settings)
     if not typed:
         return tomogram
-    cells = ", ".join(f"{label} {_shown(cell)}" for label, cell in typed.items())
+    cells = ", ".join(f"{label} {as_shown(cell)}" for label, cell in typed.items())
     log.info("%s: kept from the table that was there: %s", tomogram.name, cells)
     place = f"{earlier.path}, {{}} of {tomogram.name}"
     values: dict[str, Any] = {}
@@ -255,7 +223,7 @@ def _as_before(
 def _fill_defocus(earlier: Star, row: dict[str, str]) -> None:
     """Put the mean of rlnDefocusU and rlnDefocusV where a row has both and no rlnDefocus, as all stages take it."""
     ends = [label for label in ("rlnDefocusU", "rlnDefocusV") if earlier.text(row, label)]
-    if len(ends) == 2 and _shown(earlier.text(row, "rlnDefocus") or "0") == "0":
+    if len(ends) == 2 and as_shown(earlier.text(row, "rlnDefocus") or "0") == "0":
         earlier.set(row, "rlnDefocus", sum(earlier.number(row, label) for label in ends) / 2)
 
 
@@ -273,35 +241,7 @@ def _typed(
         INVERTED: settings.invert is None,
         **{label: label not in dict(tomogram.optics) for label in OPTICS},
     }
-    return {label: row[label] for label in is_open if is_open[label] and _is_unusual(earlier, row, label)}
-
-
-def _is_unusual(earlier: Star, row: dict[str, str], label: str) -> bool:
-    """Whether a cell of the table that is replaced is set, and not to what stands there where nothing tells."""
-    cell = earlier.text(row, label)
-    return cell is not None and (label not in USUAL or _shown(cell) != f"{USUAL[label]:g}")
-
-
-def _changes(rows: list[dict[str, str]], star: Star, files: str) -> str:
-    """What rows of the same files say otherwise than before, for each column: the first of them, how many more.
-
-    `files` is the column of the files.
-    """
-    found: dict[str, list[str]] = {}
-    for row, before in zip(star.rows, rows):
-        for label in before.keys() & row.keys() - {"rlnIndex", "rlnSubtomoIndex", files}:
-            if (was := _shown(before[label])) != (now := _shown(row[label])):
-                name = Path(row[files]).name
-                found.setdefault(label, []).append(f"{label} of {name} {now}, before {was}")
-    more = {label: f" (and {len(said) - 1} more)" if len(said) > 1 else "" for label, said in found.items()}
-    return "; ".join(found[label][0] + more[label] for label in star.labels if label in found)
-
-
-def _shown(cell: str) -> str:
-    try:
-        return f"{float(cell):g}"
-    except ValueError:
-        return cell
+    return {label: row[label] for label in is_open if is_open[label] and is_unusual(earlier, row, label)}
 
 
 def _completed(tomogram: KnownTomogram, settings: PrepareStarSettings) -> KnownTomogram:
@@ -321,7 +261,7 @@ def _completed(tomogram: KnownTomogram, settings: PrepareStarSettings) -> KnownT
         defocus=defocus if settings.defocus is None else settings.defocus,
         number_subtomos=settings.number_subtomos or tomogram.number_subtomos,
         inverted=tomogram.inverted if settings.invert is None else settings.invert,
-        voxel_size=_voxel_size(open_volume(tomogram.path or tomogram.halves[0]), voxel_size),
+        voxel_size=voxel_size_of(open_volume(tomogram.path or tomogram.halves[0]), voxel_size),
     )
 
 
@@ -387,9 +327,8 @@ def _averages(
 
 def _require_own(path: Path, tomogram: KnownTomogram, row: dict[str, str]) -> None:
     """Raise an EngineError if a file is there that is not the mean of a tomogram's halves."""
-    # former versions wrote no mark
-    is_former = _has_halves(row, tomogram) and made_by(path) is None
-    if os.path.lexists(path) and not is_marked(path, _mark(tomogram, path)) and not is_former:
+    makers = (None,) if _has_halves(row, tomogram) else ()  # former versions wrote no mark
+    if os.path.lexists(path) and not is_own(path, _mark(tomogram, path), makers):
         raise EngineError(
             str(path),
             f"it is there already, and nothing tells that it was made of {' and '.join(map(str, tomogram.halves))}: "
@@ -408,91 +347,6 @@ def _tell(table: str, tomograms: list[KnownTomogram]) -> None:
     unknown = [tomogram.name for tomogram in tomograms if not tomogram.defocus]
     if unknown:
         log.info("Without defocus, which deconv and --ctf_aware need: %s", ", ".join(unknown))
-
-
-def prepare_subtomo_star(folder: str, settings: PrepareSubtomoStarSettings) -> None:
-    """Write a table of the subtomograms in a folder, sorted by name; errors as `EngineError`."""
-    tilt = declared_range(settings.tilt_min, settings.tilt_max, TILT_OPTIONS)
-    if settings.cube_size and (warning := cube_size_warning(settings.cube_size)):
-        log.warning("cube_size: %s", warning)
-    earlier, files = table_to_replace(settings.output_star, SUBTOMOGRAM_LABELS), _volume_files(folder, (".mrc",))
-    if "rlnTomoName" in earlier.labels:
-        raise EngineError(
-            settings.output_star,
-            "it is there already, with the tomogram and the tilts of each subtomogram, as extract writes it",
-            "Give it to refine as it is, or give another --output_star.",
-        )
-    require_one_meaning(earlier, ["rlnImageName"])
-    by_file = {_file(row["rlnImageName"]): row for row in earlier.rows}
-    rows = [by_file.get(_file(path), {}) for path in files]
-    _require_known(earlier, rows, "rlnImageName", "subtomograms")
-    _warn_of_extracted(folder, files)
-    left_out = _left_out(earlier, rows)
-    star = Star([], comments=_comments(earlier, left_out))
-    for index, path in enumerate(files, 1):
-        volume = open_volume(path)
-        voxel_size = _voxel_size(volume, settings.pixel_size)
-        size = volume.shape[0]
-        cube_size = settings.cube_size or usual_cube_size(size)
-        if not cube_size:
-            raise EngineError(str(path), f"{size} voxels are too few for the usual cube size", "Give --cube_size.")
-        row: dict[str, str] = {}
-        star.rows.append(row)
-        star.set(row, "rlnSubtomoIndex", index)
-        star.set(row, "rlnImageName", path)
-        star.set(row, "rlnCubeSize", cube_size)
-        star.set(row, "rlnCropSize", size)
-        star.set(row, "rlnPixelSize", float(voxel_size))
-        star.set(row, "rlnTiltMin", tilt.minimum)
-        star.set(row, "rlnTiltMax", tilt.maximum)
-    write_star(settings.output_star, star)
-    if changes := _changes(rows, star, "rlnImageName"):
-        log.warning(OTHERWISE, settings.output_star, changes)
-    if left_out:
-        _warn_of_left_out(earlier, left_out, "rlnImageName", folder)
-    warn_of_lost_columns(settings.output_star, earlier, star)
-    log.info("%s: %d subtomograms", settings.output_star, len(star.rows))
-
-
-def _warn_of_extracted(folder: str, files: list[Path]) -> None:
-    """Count the subtomograms that extract wrote: nothing tells here which of them its table still names."""
-    if count := sum(made_by(path) == "extract" for path in files):
-        log.warning(
-            "%s: extract wrote %d of the %d subtomograms, perhaps some for a table that was replaced since. Give "
-            "extract's own table to refine: it has their tilts, and whether they are deconvolved.",
-            folder, count, len(files),
-        )  # fmt: skip
-
-
-def _volume_files(folder: str, suffixes: tuple[str, ...]) -> list[Path]:
-    if os.path.isfile(folder):
-        raise EngineError(folder, "it is a file, not a folder", "Name the folder that holds the volumes.")
-    if not os.access(folder, os.R_OK) or not Path(folder).is_dir():
-        raise EngineError(folder, "the folder does not exist or can't be read", "Check its name and permissions.")
-    names = [path for path in Path(folder).iterdir() if not path.name.startswith(".")]
-    found = sorted(path for path in names if path.suffix.lower() in suffixes)
-    others = sorted(path for path in names if path.suffix.lower() in CONVERTIBLE)
-    if not found:
-        suffixes_found = sorted({path.suffix.lower() for path in others})
-        instead = f", but {' and '.join(suffixes_found)}, which are to be converted or unpacked" if others else ""
-        why = f"it holds no {' or '.join(suffixes)} files{instead}"
-        raise EngineError(folder, why, "Put (links to) the volumes there.")
-    if others:
-        log.warning("%s: left out, as they are to be converted or unpacked: %s", folder, _names(others))
-    return found
-
-
-def _voxel_size(volume: Volume, given: float | None) -> float:
-    """The voxel size in A: as given, else the header's where that is set."""
-    warn_of_oddities(volume)
-    if given is None:
-        given = volume.voxel_size
-        if not given or abs(given - UNSET_SIZE) < 1e-3:
-            said = "1 A, as programs write that do not know it" if given else "none"
-            raise EngineError(volume.path, f"its header's voxel size is {said}", "Give --pixel_size in A, such as 10.")
-    require_voxel_size(given, "pixel_size", f"{given:g} is not a voxel size")
-    check_unit(given, volume, "pixel_size")
-    return given
 
 
 def _half(tomogram: Volume, folder: Path) -> Path:
@@ -527,12 +381,5 @@ COMMANDS = (
         writes=value_of("output_star"),
         files=("output_star",),
         folders=("average_folder",),
-    ),
-    Command(
-        prepare_subtomo_star,
-        ("FOLDER",),
-        PrepareSubtomoStarSettings,
-        writes=value_of("output_star"),
-        files=("output_star",),
     ),
 )

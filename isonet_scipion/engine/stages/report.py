@@ -178,7 +178,7 @@ class Reporter:
             raise EngineError(
                 after.path, f"its shape {after.shape} is not that of {before.path}, {before.shape}", "Predict again."
             )
-        transfer = known_transfer(entry, self._metadata, self._ctf_state)
+        transfer = seen.transfer
         original, corrected = (
             volume.data if border is None else border.inner(volume.data) for volume in (before, after)
         )

@@ -11,6 +11,7 @@ from hypothesis import settings
 
 from isonet_scipion.engine import cli
 from isonet_scipion.engine.io.mrc import write_volume
+from isonet_scipion.engine.io.star import read_star, write_star
 from isonet_scipion.engine.physics.wedge import TiltRange, measured
 
 settings.register_profile("busy", deadline=None)  # a busy machine is no failure
@@ -81,6 +82,14 @@ def make_tomogram(path, shape=SHAPE, seed=0, voxel_size=12.0):
     with mrcfile.open(path, "r+") as mrc:
         mrc.header.origin = (-10.0, 20.0, 30.0)
     return data
+
+
+def set_cells(table, index, **cells):
+    """Type into a row of a table."""
+    star = read_star(table)
+    for label, value in cells.items():
+        star.set(star.rows[index], label, value)
+    write_star(table, star)
 
 
 @pytest.fixture

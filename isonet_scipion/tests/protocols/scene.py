@@ -11,7 +11,16 @@ import numpy as np
 import pyworkflow
 from pyworkflow.tests import setupTestProject
 from scipy.ndimage import gaussian_filter
-from tomo.objects import CTFTomoSeries, SetOfCTFTomoSeries, SetOfTiltSeries, TiltImage, TiltSeries
+from tomo.constants import BOTTOM_LEFT_CORNER
+from tomo.objects import (
+    CTFTomoSeries,
+    SetOfCoordinates3D,
+    SetOfCTFTomoSeries,
+    SetOfSubTomograms,
+    SetOfTiltSeries,
+    TiltImage,
+    TiltSeries,
+)
 from tomo.protocols import ProtImportTomograms
 from tomo.tests.test_base_centralized_layer import TestBaseCentralizedLayer
 
@@ -44,6 +53,12 @@ def read(path: str) -> np.ndarray:
     """The voxels of an MRC file, (z, y, x)."""
     with mrcfile.open(path, permissive=True) as mrc:
         return mrc.data.copy()
+
+
+def positions(items: SetOfCoordinates3D | SetOfSubTomograms) -> list[tuple]:
+    """tsId and array indices (x, y, z) of all coordinates, or of those of subtomograms, sorted."""
+    found = items.iterCoordinates()
+    return sorted((item.getTomoId(), *map(round, item.getPosition(BOTTOM_LEFT_CORNER))) for item in found)
 
 
 def addCtfs(project, protocol, defocusFiles: dict[str, str]) -> None:

@@ -408,7 +408,7 @@ def test_ome_zarr_is_refused_since_scipion_has_no_reader_for_it(tmp_path):
     tomogram.setFileName(str(store))
     assert "which Scipion's tomograms can't hold" in fileErrors([tomogram])["TS_01"]
     with pytest.raises(EngineError, match="which Scipion's tomograms can't hold"):
-        IsoNetFolder.file(SimpleNamespace(path=str(tmp_path)), "a.zarr")
+        IsoNetFolder.volume(SimpleNamespace(path=str(tmp_path)), "a.zarr")
 
 
 def test_sizes_are_those_that_the_engine_reads(tmp_path):

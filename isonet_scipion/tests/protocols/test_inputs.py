@@ -36,6 +36,7 @@ from isonet_scipion.tests.protocols.scene import (
     VOXEL_SIZE,
     IsoNetTest,
     addCtfs,
+    positions,
     read,
     scene,
     write,
@@ -318,13 +319,7 @@ class TestIsoNetInputs(IsoNetTest):
             ProtIsoNetExtract, {**self.input, "inputCoordinates": (first, "coordinates")}, cubeSize=16, cropSize=24
         )
 
-        def positions(extraction):
-            return sorted(
-                (c.getTomoId(), *(round(value) for value in c.getPosition(BOTTOM_LEFT_CORNER)))
-                for c in extraction.subtomograms.iterCoordinates()
-            )
-
-        self.assertEqual(positions(first), positions(again))
+        self.assertEqual(positions(first.subtomograms), positions(again.subtomograms))
         self.check_orientations(first)
         # the same volumes, called twice as coarse: their voxels count twice as much, so the places are half as far
         coarse = self.importTomograms(samplingRate=2 * VOXEL_SIZE)
@@ -334,9 +329,9 @@ class TestIsoNetInputs(IsoNetTest):
             cubeSize=4,
             cropSize=6,
         )
-        expected = {(name, *(round(value / 2) for value in place)) for name, *place in positions(first)}
-        self.assertLessEqual(set(positions(scaled)), expected)
-        self.assertTrue(0 < len(positions(scaled)) <= 8)
+        expected = {(name, *(round(value / 2) for value in place)) for name, *place in positions(first.subtomograms)}
+        self.assertLessEqual(set(positions(scaled.subtomograms)), expected)
+        self.assertTrue(0 < len(positions(scaled.subtomograms)) <= 8)
         # called four times as fine, they do not reach as far as the coordinates
         fine = self.prepare(
             ProtIsoNetExtract,

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 from pyworkflow.utils import weakImport
-from tomo.constants import BOTTOM_LEFT_CORNER
 from tomo.objects import SetOfTomograms, Tomogram
 from tomo.protocols import ProtTomoExtractCoords
 
@@ -14,7 +13,7 @@ from isonet_scipion.engine.physics.ctf import CtfParameters
 from isonet_scipion.engine.physics.radial_filter import Deconvolution, deconvolve
 from isonet_scipion.protocols import ProtIsoNetDeconv, ProtIsoNetExtract, ProtIsoNetMask
 from isonet_scipion.tests.imod_model import SQUARE, write_model
-from isonet_scipion.tests.protocols.scene import ANGLES, SHAPES, VOXEL_SIZE, IsoNetTest, addCtfs, read
+from isonet_scipion.tests.protocols.scene import ANGLES, SHAPES, VOXEL_SIZE, IsoNetTest, addCtfs, positions, read
 
 hasImod = False
 with weakImport("imod"):
@@ -81,10 +80,7 @@ class TestIsoNetInterplay(IsoNetTest):
         (_, coordinates) = next(iter(taken.iterOutputAttributes()))
         self.assertSetSize(coordinates, sum(numbers.values()))
 
-        def places(items) -> list[tuple]:
-            return sorted((c.getTomoId(), *(round(v) for v in c.getPosition(BOTTOM_LEFT_CORNER))) for c in items)
-
-        self.assertEqual(places(coordinates.iterCoordinates()), places(extract.coordinates.iterCoordinates()))
+        self.assertEqual(positions(coordinates), positions(extract.coordinates))
 
     def test_boundaries_drawn_in_imod_bound_the_mask_of_their_own_tomogram(self) -> None:
         folder = self.raw / "boundaries; of $HOME"

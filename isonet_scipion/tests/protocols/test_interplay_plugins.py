@@ -11,8 +11,7 @@ from pathlib import Path
 from unittest import SkipTest
 
 import numpy as np
-from tomo.constants import BOTTOM_LEFT_CORNER
-from tomo.objects import SetOfCoordinates3D, SetOfTiltSeries, TiltImage, TiltSeries, TomoAcquisition
+from tomo.objects import SetOfTiltSeries, TiltImage, TiltSeries, TomoAcquisition
 from tomo.protocols import (
     ProtExportCoordinates3D,
     ProtImportCoordinates3DFromScipion,
@@ -27,7 +26,7 @@ from isonet_scipion.engine.io.star import read_star
 from isonet_scipion.engine.physics.ctf import CtfParameters
 from isonet_scipion.engine.physics.radial_filter import Deconvolution, deconvolve
 from isonet_scipion.protocols import ProtIsoNetDeconv, ProtIsoNetExtract, ProtIsoNetMask
-from isonet_scipion.tests.protocols.scene import SHAPES, IsoNetTest, read, scene, write
+from isonet_scipion.tests.protocols.scene import SHAPES, IsoNetTest, positions, read, scene, write
 
 try:
     from imod.constants import OUTPUT_CTF_SERIE
@@ -232,14 +231,6 @@ class TestIsoNetAfterImod(IsoNetTest):
         self.assertEqual(positions(again.coordinates), positions(self.extract.coordinates))
         for ours, theirs in zip(sortedVoxels(self.extract), sortedVoxels(again)):
             np.testing.assert_array_equal(ours, theirs)
-
-
-def positions(coordinates: SetOfCoordinates3D) -> list[tuple]:
-    """tsId and array indices (x, y, z) of all coordinates, sorted."""
-    return sorted(
-        (item.getTomoId(), *(round(value) for value in item.getPosition(BOTTOM_LEFT_CORNER)))
-        for item in coordinates.iterCoordinates()
-    )
 
 
 def sortedVoxels(extraction: ProtIsoNetExtract) -> list[np.ndarray]:

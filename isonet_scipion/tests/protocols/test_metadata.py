@@ -25,7 +25,7 @@ from isonet_scipion.protocols import (
     ProtIsoNetPredict,
     ProtIsoNetRefine,
 )
-from isonet_scipion.protocols.protocol_predict import NORMALIZATIONS
+from isonet_scipion.protocols.predict_form import NORMALIZATIONS
 from isonet_scipion.tests.protocols.scene import (
     ANGLES,
     OPTICS,

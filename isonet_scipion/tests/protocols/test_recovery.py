@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 import psutil
 from pyworkflow.protocol import MODE_RESTART, MODE_RESUME, Protocol
-from tomo.constants import BOTTOM_LEFT_CORNER
 
 from isonet_scipion.protocols import (
     ProtIsoNetDeconv,
@@ -26,7 +25,7 @@ from isonet_scipion.protocols import (
     ProtIsoNetRefine,
 )
 from isonet_scipion.tests.protocols.live import LiveTest, commandLine, waitFor
-from isonet_scipion.tests.protocols.scene import SHAPES, read
+from isonet_scipion.tests.protocols.scene import SHAPES, positions, read
 from isonet_scipion.tests.protocols.test_chain import TRAINING
 
 EXTRACTION = {"cubeSize": 16, "cropSize": 24, "numberSubtomos": 6, "seed": 1}
@@ -202,11 +201,7 @@ class TestIsoNetRecovery(LiveTest):
         self.continue_(extract)
         self.assertEqual((self.size(extract, "coordinates"), self.size(extract, "subtomograms")), (12, 12))
 
-        def places(items) -> list[tuple]:
-            return sorted((c.getTomoId(), *map(round, c.getPosition(BOTTOM_LEFT_CORNER))) for c in items)
-
-        ofSubtomograms = extract.subtomograms.iterCoordinates()
-        self.assertEqual(places(extract.coordinates.iterCoordinates()), places(ofSubtomograms))
+        self.assertEqual(positions(extract.coordinates), positions(extract.subtomograms))
 
     def test_a_killed_scheduler_is_noticed(self) -> None:
         mask = self.prepared("tomoMasks")

@@ -6,7 +6,7 @@ import mrcfile
 import numpy as np
 import pytest
 
-from isonet_scipion.engine.io.marks import LABEL_BYTES, is_marked, made_by, mark_in, mark_of
+from isonet_scipion.engine.io.marks import LABEL_BYTES, is_marked, is_own, made_by, mark_in, mark_of
 from isonet_scipion.engine.io.mrc import MOST_LABELS, open_volume, write_volume
 
 DATA = np.zeros((2, 3, 4), np.float32)
@@ -62,3 +62,12 @@ def test_what_can_not_be_read_has_no_mark(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "a.mrc", tmp_path / "none.mrc", tmp_path, tmp_path / "pipe"):
         assert mark_in(path) == b"" and made_by(path) is None
+
+
+def test_a_file_is_its_makers_own_where_a_table_vouches_for_it(tmp_path):
+    write_volume(tmp_path / "marked.mrc", DATA, 10.0, mark=MARK)
+    write_volume(tmp_path / "former.mrc", DATA, 10.0)
+    other = mark_of("deconv", "b.star", "TS_01.mrc", "deconv")
+    assert is_own(tmp_path / "marked.mrc", MARK) and not is_own(tmp_path / "marked.mrc", other)
+    assert is_own(tmp_path / "marked.mrc", other, ("deconv",)) and not is_own(tmp_path / "marked.mrc", other, (None,))
+    assert is_own(tmp_path / "former.mrc", MARK, (None,)) and not is_own(tmp_path / "former.mrc", MARK, ("deconv",))

@@ -1,4 +1,4 @@
-"""prepare_star and prepare_subtomo_star on files."""
+"""prepare_star on files."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import pytest
 from isonet_scipion.engine.io.mrc import open_volume, write_volume
 from isonet_scipion.engine.io.star import Star, read_star, write_star
 from isonet_scipion.engine.io.tomogram_table import HALF_LABELS
-from isonet_scipion.tests.engine.conftest import SHAPE, make_tomogram
+from isonet_scipion.tests.engine.conftest import SHAPE, make_tomogram, set_cells
 
 
 def test_own_masks_are_taken_and_checked(run, tmp_path):
@@ -72,13 +72,6 @@ def _table_of(*paths):
     return Star(list(rows[0]), rows)
 
 
-def _set(table, index, **cells):
-    star = read_star(table)
-    for label, value in cells.items():
-        star.set(star.rows[index], label, value)
-    write_star(table, star)
-
-
 def test_what_was_typed_into_the_table_is_kept_where_nothing_else_tells(run, tmp_path):
     for name in ("a", "b", "c"):
         make_tomogram(tmp_path / "set" / f"{name}.mrc")
@@ -86,8 +79,8 @@ def test_what_was_typed_into_the_table_is_kept_where_nothing_else_tells(run, tmp
     status, log = run("prepare_star", "set")
     assert status == 0 and "table that was there" not in log, log
     typed = {"rlnDefocus": 25000, "rlnNumberSubtomo": 300, "rlnMaskBoundary": "a.mod", "rlnTiltMin": -57}
-    _set("tomograms.star", 1, **typed, rlnVoltage=200)
-    _set("tomograms.star", 2, rlnTiltMax=48)
+    set_cells("tomograms.star", 1, **typed, rlnVoltage=200)
+    set_cells("tomograms.star", 2, rlnTiltMax=48)
     (tmp_path / "set" / "a.mrc").unlink()  # the others move up
     (tmp_path / "link").symlink_to("set")
     status, log = run("prepare_star", "link")
@@ -117,13 +110,13 @@ def test_what_was_typed_into_the_table_is_kept_where_nothing_else_tells(run, tmp
 def test_what_was_typed_wrong_is_told_unless_an_option_comes_before_it(run, tmp_path):
     make_tomogram(tmp_path / "set" / "a.mrc")
     assert run("prepare_star", "set")[0] == 0
-    _set("tomograms.star", 0, rlnDefocus=2.5, rlnTiltMin=-1, rlnTiltMax=1)
+    set_cells("tomograms.star", 0, rlnDefocus=2.5, rlnTiltMin=-1, rlnTiltMax=1)
     status, log = run("prepare_star", "set", "--defocus=25000")
     assert status == 1 and "tomograms.star, rlnTiltMin and rlnTiltMax of a: -1..1 degrees is too narrow" in log, log
     status, log = run("prepare_star", "set", "--tilt_min=-50", "--tilt_max=50")
     assert status == 1 and "tomograms.star, rlnDefocus of a: " in log and "25000" in log, log
     assert run("prepare_star", "set", "--tilt_min=-50", "--tilt_max=50", "--defocus=25000")[0] == 0
-    _set("tomograms.star", 0, rlnTiltMax="wide")
+    set_cells("tomograms.star", 0, rlnTiltMax="wide")
     status, log = run("prepare_star", "set")
     assert status == 1 and "tomograms.star: _rlnTiltMax is 'wide' in row 1, not a number" in log, log
 
@@ -131,7 +124,7 @@ def test_what_was_typed_wrong_is_told_unless_an_option_comes_before_it(run, tmp_
 def test_contrast_ctf_state_and_both_defoci_of_the_earlier_table_are_kept(run, tmp_path):
     make_tomogram(tmp_path / "set" / "a.mrc")
     assert run("prepare_star", "set", "--ctf_state=phase-flipped", "--invert=True")[0] == 0
-    _set("tomograms.star", 0, rlnDefocusU=24000, rlnDefocusV=26000)
+    set_cells("tomograms.star", 0, rlnDefocusU=24000, rlnDefocusV=26000)
     for options, defocus, state, inverted in (
         ((), 25000, "phase-flipped", "1"),
         (("--ctf_state=raw", "--invert=False", "--defocus=30000"), 30000, "raw", None),
@@ -142,24 +135,9 @@ def test_contrast_ctf_state_and_both_defoci_of_the_earlier_table_are_kept(run, t
         (row,) = star.rows
         found = star.number(row, "rlnDefocus"), row["isonetCtfState"], star.text(row, "isonetInverted")
         assert found == (defocus, state, inverted)
-    _set("tomograms.star", 0, isonetCtfState="flipped")
+    set_cells("tomograms.star", 0, isonetCtfState="flipped")
     status, log = run("prepare_star", "set")
     assert status == 1 and "tomograms.star, isonetCtfState: it is 'flipped' for set/a.mrc. Give raw, " in log, log
-
-
-def test_prepare_subtomo_star_takes_isonets_default_cube(run, tmp_path):
-    make_tomogram(tmp_path / "s" / "a.mrc", (80, 80, 80))
-    assert run("prepare_subtomo_star", "s", "--pixel_size", 12)[0] == 0
-    row = read_star("subtomo.star").rows[0]
-    assert (row["rlnCubeSize"], row["rlnCropSize"]) == ("48", "80")
-
-
-def test_small_subtomograms_need_a_cube_size(run, tmp_path):
-    make_tomogram(tmp_path / "s" / "a.mrc", (22, 22, 22))
-    status, log = run("prepare_subtomo_star", "s", "--pixel_size", 12)
-    assert status == 1 and "s/a.mrc: 22 voxels are too few for the usual cube size. Give --cube_size." in log, log
-    assert not (tmp_path / "subtomo.star").exists()
-    assert run("prepare_subtomo_star", "s", "--pixel_size", 12, "--cube_size", 8)[0] == 0
 
 
 def test_ome_zarr_of_a_folder_and_of_runs(run, tmp_path):
@@ -183,13 +161,6 @@ def test_averages_get_the_given_voxel_size(run, tmp_path):
     status, log = run("prepare_star", "halves", "--pixel_size", 10)
     assert status == 0 and "25.000 A, but pixel_size says 10.000 A, which is used" in log, log
     assert open_volume("averages/TS_1.mrc").voxel_size == 10.0
-
-
-def test_a_file_given_for_the_folder_is_told(run, tmp_path):
-    make_tomogram(tmp_path / "a.mrc")
-    for command in ("prepare_star", "prepare_subtomo_star"):
-        status, log = run(command, "a.mrc")
-        assert status == 1 and "a.mrc: it is a file, not a folder. Name the folder that holds the volumes." in log, log
 
 
 def _make_halves(folder, seed=0):
@@ -234,7 +205,7 @@ def test_a_tomogram_of_the_users_own_is_not_replaced_by_a_mean(run, tmp_path):
 def test_a_mean_that_a_former_version_made_is_made_again_with_what_was_typed(run, tmp_path):
     _make_halves(tmp_path / "halves")
     assert run("prepare_star", "halves")[0] == 0
-    _set("tomograms.star", 0, rlnDefocus=25000)
+    set_cells("tomograms.star", 0, rlnDefocus=25000)
     volume = open_volume("averages/TS_01.mrc")
     write_volume("averages/TS_01.mrc", np.zeros_like(volume.data), volume.voxel_size)  # without a mark
     status, log = run("prepare_star", "halves")
@@ -284,7 +255,7 @@ def test_the_row_of_a_file_that_is_away_stays_as_a_comment_and_its_return_is_tol
     for name in ("a", "b", "c 1"):
         make_tomogram(tmp_path / "set" / f"{name}.mrc")
     assert run("prepare_star", "set")[0] == 0
-    _set("tomograms.star", 2, rlnDefocus=31000, rlnTiltMax=48)
+    set_cells("tomograms.star", 2, rlnDefocus=31000, rlnTiltMax=48)
     (tmp_path / "set" / "c 1.mrc").rename(tmp_path / "away.mrc")
     status, log = run("prepare_star", "set")
     told = "tomograms.star: left out, since set has them no longer: set/c 1.mrc. Their rows stay as comments at its "
@@ -311,38 +282,3 @@ def test_a_row_that_was_taken_out_stays_a_comment_and_its_return_is_told(run, tm
     assert status == 0 and "tomograms.star: only comments named them so far" in log and ": b.mrc. Copy" in log, log
     (comment,) = read_star("tomograms.star").comments
     assert comment.startswith("#2 set/b.mrc ")
-
-
-def test_the_table_of_extract_is_not_replaced_and_its_subtomograms_are_told(run, tmp_path):
-    make_tomogram(tmp_path / "set" / "a.mrc")
-    assert run("prepare_star", "set", "--number_subtomos=3", "--tilt_max=51")[0] == 0
-    assert run("extract", "tomograms.star", "--cube_size=8", "--crop_size=12")[0] == 0
-    before = (tmp_path / "subtomo.star").read_bytes()
-    status, log = run("prepare_subtomo_star", "subtomo", "--cube_size=8")
-    assert status == 1 and "subtomo.star: it is there already, with the tomogram and the tilts of each" in log, log
-    assert "Give it to refine as it is, or give another --output_star." in log
-    assert (tmp_path / "subtomo.star").read_bytes() == before
-    make_tomogram(tmp_path / "subtomo" / "mine.mrc", (12, 12, 12))
-    status, log = run("prepare_subtomo_star", "subtomo", "--cube_size=8", "--output_star=own.star")
-    assert status == 0 and "subtomo: extract wrote 3 of the 4 subtomograms" in log, log
-
-
-def test_a_table_of_subtomograms_is_replaced_with_word_of_what_changes(run, tmp_path):
-    for folder in ("s", "t"):
-        make_tomogram(tmp_path / folder / "a.mrc", (12, 12, 12))
-    assert run("prepare_subtomo_star", "s", "--cube_size=8")[0] == 0
-    _set("subtomo.star", 0, rlnTiltMin=-42, rlnMine="typed")
-    table = tmp_path / "subtomo.star"
-    table.write_text("# mine\n" + table.read_text())
-    status, log = run("prepare_subtomo_star", "t", "--cube_size=8")
-    assert status == 1 and "subtomo.star: it is there already, of other subtomograms: s/a.mrc. Give another" in log, log
-    status, log = run("prepare_subtomo_star", "s", "--cube_size=8")
-    assert status == 0 and "other than in the table that was there: rlnTiltMin of a.mrc -60, before -42" in log, log
-    assert "it also had rlnMine" in log and read_star("subtomo.star").comments == ["# mine"]
-    make_tomogram(tmp_path / "s" / "b.mrc", (12, 12, 12))
-    assert run("prepare_subtomo_star", "s", "--cube_size=8")[0] == 0
-    _set("subtomo.star", 1, rlnTiltMin=-50)
-    (tmp_path / "s" / "b.mrc").unlink()
-    status, log = run("prepare_subtomo_star", "s", "--cube_size=8")
-    assert status == 0 and "left out, since s has them no longer: s/b.mrc. Their rows stay as comments" in log, log
-    assert "which alone tell their rlnTiltMin" in log and "rlnTiltMin -50" in read_star("subtomo.star").comments[-1]

@@ -1,0 +1,1 @@
+"""What gpu.py measures, one module for each part of its table, and what these share (busy, engine, rows)."""

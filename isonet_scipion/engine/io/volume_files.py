@@ -1,0 +1,53 @@
+"""The volumes in a folder, and their voxel size where the user may give it."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.io.tomogram_table import names_in_words
+from isonet_scipion.engine.io.volume import Volume, warn_of_oddities
+from isonet_scipion.engine.io.voxel_size import UNSET_SIZE, check_unit, require_voxel_size
+
+log = logging.getLogger(__name__)
+# formats of other programs, and packed files
+CONVERTIBLE = (".hdf", ".em", ".map", ".nrrd", ".tif", ".tiff", ".spi", ".vol", ".gz", ".bz2")
+
+
+def volume_files(folder: str, suffixes: tuple[str, ...]) -> list[Path]:
+    """The files of some suffixes in a folder, sorted by name; an EngineError where there are none."""
+    if os.path.isfile(folder):
+        raise EngineError(folder, "it is a file, not a folder", "Name the folder that holds the volumes.")
+    if not os.access(folder, os.R_OK) or not Path(folder).is_dir():
+        raise EngineError(folder, "the folder does not exist or can't be read", "Check its name and permissions.")
+    names = [path for path in Path(folder).iterdir() if not path.name.startswith(".")]
+    found = sorted(path for path in names if path.suffix.lower() in suffixes)
+    others = sorted(path for path in names if path.suffix.lower() in CONVERTIBLE)
+    if not found:
+        kinds = sorted({path.suffix.lower() for path in others})
+        instead = f", but {' and '.join(kinds)}, which are to be converted or unpacked" if others else ""
+        why = f"it holds no {' or '.join(suffixes)} files{instead}"
+        raise EngineError(folder, why, "Put (links to) the volumes there.")
+    if others:
+        log.warning("%s: left out, as they are to be converted or unpacked: %s", folder, file_names(others))
+    return found
+
+
+def file_names(files: list[Path]) -> str:
+    """Their names, of many the first."""
+    return names_in_words([path.name for path in files])
+
+
+def voxel_size_of(volume: Volume, given: float | None) -> float:
+    """The voxel size in A: as given, else the header's where that is set."""
+    warn_of_oddities(volume)
+    if given is None:
+        given = volume.voxel_size
+        if not given or abs(given - UNSET_SIZE) < 1e-3:
+            said = "1 A, as programs write that do not know it" if given else "none"
+            raise EngineError(volume.path, f"its header's voxel size is {said}", "Give --pixel_size in A, such as 10.")
+    require_voxel_size(given, "pixel_size", f"{given:g} is not a voxel size")
+    check_unit(given, volume, "pixel_size")
+    return given

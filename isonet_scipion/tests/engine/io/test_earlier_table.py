@@ -1,0 +1,54 @@
+"""Tables that are about to be replaced: what of them is told."""
+
+import pytest
+
+from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.io.earlier_table import (
+    changes_in_words,
+    comments_with,
+    is_unusual,
+    left_out_rows,
+    real_file,
+    require_known,
+)
+from isonet_scipion.engine.io.star import Star
+
+LABELS = ["rlnIndex", "rlnMicrographName", "rlnDefocus"]
+
+
+def table(*rows):
+    return Star(LABELS, [dict(zip(LABELS, row)) for row in rows], path="t.star")
+
+
+def test_a_file_is_the_same_through_a_link_and_any_text_is_a_name(tmp_path):
+    (tmp_path / "a").touch()
+    (tmp_path / "link").symlink_to(tmp_path)
+    assert real_file(tmp_path / "link" / "a") == real_file(tmp_path / "a")
+    assert real_file("a\0b") == "a\0b"
+
+
+def test_rows_that_do_not_go_on_become_comments_once():
+    earlier = table(("1", "a.mrc", "0"), ("2", "b.mrc", "30000"))
+    left_out = left_out_rows(earlier, [earlier.rows[0], {}])
+    assert left_out == [earlier.rows[1]]
+    (comment,) = earlier.comments = comments_with(earlier, left_out)
+    assert "rlnMicrographName b.mrc" in comment and comments_with(earlier, left_out) == [comment]
+
+
+def test_a_table_of_which_nothing_goes_on_is_refused():
+    require_known(table(), [{}], "rlnMicrographName", "tomograms")
+    with pytest.raises(EngineError, match=r"of other tomograms: a\.mrc"):
+        require_known(table(("1", "a.mrc", "0")), [{}], "rlnMicrographName", "tomograms")
+
+
+@pytest.mark.parametrize(("cell", "unusual"), [("0", False), ("0.0000", False), ("30000", True), ("None", False)])
+def test_cells_of_the_usual_values_were_not_typed(cell, unusual):
+    earlier = table(("1", "a.mrc", cell))
+    assert is_unusual(earlier, earlier.rows[0], "rlnDefocus") == unusual
+
+
+def test_changes_are_told_by_column_and_numbers_by_their_values():
+    before = table(("7", "a.mrc", "1.50"), ("8", "b.mrc", "2"), ("9", "c.mrc", "3"))
+    now = table(("1", "x/a.mrc", "1.5"), ("2", "x/b.mrc", "4"), ("3", "x/c.mrc", "5"))
+    told = changes_in_words(before.rows, now, "rlnMicrographName")
+    assert told == "rlnDefocus of b.mrc 4, before 2 (and 1 more)"

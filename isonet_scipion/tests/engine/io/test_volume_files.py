@@ -1,0 +1,38 @@
+"""The volumes in a folder: which are found, and whether their voxel size is known."""
+
+import numpy as np
+import pytest
+
+from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.io.mrc import open_volume, write_volume
+from isonet_scipion.engine.io.volume_files import volume_files, voxel_size_of
+from isonet_scipion.tests.engine.conftest import make_tomogram
+
+
+def test_a_file_given_for_the_folder_is_told(run, tmp_path):
+    make_tomogram(tmp_path / "a.mrc")
+    for command in ("prepare_star", "prepare_subtomo_star"):
+        status, log = run(command, "a.mrc")
+        assert status == 1 and "a.mrc: it is a file, not a folder. Name the folder that holds the volumes." in log, log
+
+
+def test_hidden_files_and_those_of_other_suffixes_are_no_volumes(tmp_path):
+    for name in ("b.mrc", "a.MRC", ".c.mrc", "d.txt"):
+        (tmp_path / name).touch()
+    assert [path.name for path in volume_files(str(tmp_path), (".mrc",))] == ["a.MRC", "b.mrc"]
+
+
+def test_files_that_are_to_be_converted_are_told_where_there_are_no_others(tmp_path):
+    for name in ("a.em", "b.mrc.gz", "c.EM"):
+        (tmp_path / name).touch()
+    with pytest.raises(EngineError, match=r"holds no \.mrc files, but \.em and \.gz, which are to be converted"):
+        volume_files(str(tmp_path), (".mrc",))
+
+
+@pytest.mark.parametrize("size", [0.0, 1.0])
+def test_a_voxel_size_that_no_one_set_is_to_be_given(tmp_path, size):
+    write_volume(tmp_path / "a.mrc", np.zeros((2, 3, 4), np.float32), size)
+    volume = open_volume(tmp_path / "a.mrc")
+    with pytest.raises(EngineError, match="Give --pixel_size in A"):
+        voxel_size_of(volume, None)
+    assert voxel_size_of(volume, 12.0) == 12.0

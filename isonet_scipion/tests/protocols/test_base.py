@@ -1,0 +1,271 @@
+"""How a protocol calls the engine, here or as a queue's job, and what it makes of the end."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import threading
+from types import SimpleNamespace
+
+import pytest
+import pyworkflow
+from pyworkflow.protocol.constants import STATUS_FINISHED, STATUS_RUNNING
+from pyworkflow.protocol.executor import StepExecutor, ThreadStepExecutor
+from pyworkflow.protocol.hosts import HostConfig
+from pyworkflow.utils import process
+
+from isonet_scipion import protocols
+from isonet_scipion.engine.io.outcome import Outcome, reserve_outcome, write_outcome
+from isonet_scipion.engine.process.parent_watch import PARENT
+from isonet_scipion.plugin import Plugin
+from isonet_scipion.protocols import base
+from isonet_scipion.protocols.base import EngineFailure, ending, readStatus
+from isonet_scipion.protocols.engine_workers import EngineWorker
+
+
+@pytest.fixture
+def predict(tmp_path):
+    protocol = protocols.ProtIsoNetPredict(workingDir=str(tmp_path), useGpu=True)
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "extra").mkdir()
+    return protocol
+
+
+@pytest.fixture
+def refine(tmp_path):
+    protocol = protocols.ProtIsoNetRefine(workingDir=str(tmp_path), useGpu=True)
+    (tmp_path / "extra").mkdir()
+    return protocol
+
+
+@pytest.fixture
+def commands(monkeypatch):
+    """Command lines that would go to the shell."""
+    lines = []
+    monkeypatch.setattr(process, "runCommand", lambda command, **kwargs: lines.append(command.strip()))
+    for kind in (protocols.ProtIsoNetPredict, protocols.ProtIsoNetRefine):
+        monkeypatch.setattr(kind, "getSubmitDict", lambda self: {})
+    return lines
+
+
+@pytest.mark.parametrize(("gpus", "told"), [([], []), ([1], ["--gpuID", "1"]), ([0, 2], ["--gpuID", "0 2"])])
+def test_gpus_and_hard_names_reach_the_engine_unharmed(refine, commands, gpus, told):
+    refine.setStepsExecutor(StepExecutor(None, gpuList=gpus))
+    name = "it's; $HOME 50%d %s `x`.star"
+    refine._runEngine("refine", [name], {"output_dir": "a b"})
+    # what the shell makes of it, with the engine replaced by something that prints its arguments
+    echo = f"{sys.executable} -c 'import sys; print(sys.argv[1:])'"
+    line = commands[0].replace(Plugin.engineCommand(), echo)
+    words = subprocess.run(line, shell=True, capture_output=True, text=True, check=True)
+    assert words.stdout.strip().endswith(str(["refine", name, "--output_dir", "a b", *told])[1:])
+
+
+def test_without_gpu_the_cpu_is_forced(refine, commands):
+    refine.setStepsExecutor(StepExecutor(None, gpuList=[0]))
+    refine.useGpu.set(False)
+    refine._runEngine("refine", [], {})
+    assert commands[0].endswith(" --gpuID -1 2>&1")
+
+
+def in_queue(protocol):
+    """Let the protocol's steps be jobs of a queue."""
+    protocol._useQueue.set(True)
+    protocol.setQueueParams(("default", {"QUEUE_FOR_JOBS": "Y"}))
+    protocol.setHostConfig(HostConfig.load(pyworkflow.Config.SCIPION_HOSTS)["localhost"])
+    return protocol
+
+
+@pytest.mark.parametrize(("threads", "gpus", "slots"), [(3, "0,1,2,3", 4), (9, "0,1", 2), (3, "0", 1), (2, "4,5,6", 3)])
+def test_each_gpu_has_a_tomogram_of_its_own_whatever_the_threads(predict, threads, gpus, slots):
+    predict.gpuList.set(gpus)
+    executor = ThreadStepExecutor(None, threads - 1, gpuList=predict.getGpuList())
+    predict.setStepsExecutor(executor)
+    assert sorted(executor.gpuDict.values()) == [[gpu] for gpu in predict.getGpuList()]
+    assert len(executor.gpuDict) == slots and executor.numberOfProcs > slots  # one step waits for tomograms
+    assert predict._needsGpu()
+
+
+@pytest.mark.parametrize("use", [True, False])
+def test_a_job_of_a_queue_asks_for_what_one_tomogram_takes(predict, commands, monkeypatch, use):
+    predict.gpuList.set("0,1,2,3,4,5")
+    predict.numberOfThreads.set(7)
+    predict.useGpu.set(use)
+    monkeypatch.undo()
+    asked = in_queue(predict).getSubmitDict()
+    assert (asked["GPU_COUNT"], asked["JOB_THREADS"], asked["JOB_CORES"]) == (int(use), 4, 4)
+    assert not predict._needsGpu()  # so that Scipion does not count its own GPUs
+
+
+def test_a_job_of_a_queue_takes_the_gpu_that_it_is_given(predict, commands, monkeypatch):
+    predict.gpuList.set("3,5")
+    monkeypatch.setattr(predict, "useQueueForSteps", lambda: True)
+    predict.setStepsExecutor(StepExecutor(None, gpuList=[3]))
+    monkeypatch.setattr(base, "read_outcome", lambda path: Outcome(0))
+    predict._runEngine("predict", [], {})
+    assert "--gpuID 0 " in commands[0]
+
+
+@pytest.fixture
+def job(refine, monkeypatch, tmp_path):
+    """A job that Scipion takes for ended: what each look into the queue, which comes after it, does and gives."""
+    looks, asked = [], []
+
+    def look(hostConfig, number):
+        assert number == 1001 and list(refine.getJobIds()) == [1001]  # Stop cancels it
+        asked.append(number)
+        return looks.pop(0)()
+
+    def submit(*args, **kwargs):
+        refine.appendJobId(1001)
+        refine.removeJobId(1001)
+
+    monkeypatch.setattr(base, "_checkJobStatus", look)
+    monkeypatch.setattr(base, "SECONDS_BETWEEN_LOOKS", 0.0)
+    monkeypatch.setattr(refine, "runJob", submit)
+    monkeypatch.setattr(refine, "_store", lambda *args: None)
+    monkeypatch.setattr(refine, "useQueueForSteps", lambda: True)
+    monkeypatch.setattr(refine, "_outcomeFile", lambda stage, name: str(tmp_path / "refine_outcome.json"))
+    monkeypatch.setattr(refine, "_getLogsPath", lambda *names: str(tmp_path.joinpath("Logs", *names)))
+    monkeypatch.setattr(threading.current_thread(), "thId", 3, raising=False)
+    refine.setHostConfig(HostConfig())
+    refine._stepsExecutor = SimpleNamespace(threadCommands={3: 1})
+    (tmp_path / "Logs").mkdir()
+    return looks, asked
+
+
+def told(tmp_path, outcome, result):
+    """A look into the queue by which the job has told how it ended."""
+    path = tmp_path / "refine_outcome.json"
+
+    def look():
+        reserve_outcome(path)
+        write_outcome(path, outcome)
+        return result
+
+    return look
+
+
+def test_a_job_that_ends_without_a_word_has_failed(refine, job, tmp_path):
+    looks, asked = job
+    looks += [lambda: STATUS_FINISHED] * base.LOOKS
+    log = tmp_path / "Logs" / f"{refine.strId()}-3-1.out"
+    for path in (log, log.with_suffix(".job"), tmp_path / "Logs" / f"{refine.strId()}-3-11.out"):
+        path.touch()
+    with pytest.raises(EngineFailure) as failure:
+        refine._runEngine("refine", [], {})
+    text = str(failure.value)
+    assert text.startswith("isonet-engine refine told nothing of its end: job 1001 ")
+    assert f"Its log: {log}. Continue submits it again" in text
+    assert len(asked) == base.LOOKS and list(refine.getJobIds()) == []
+
+
+def test_what_a_job_of_several_tomograms_left_undone_is_told_of_each_and_no_further_job_runs(refine, job, tmp_path):
+    looks, asked = job
+    looks += [told(tmp_path, Outcome(0), STATUS_FINISHED), *[lambda: STATUS_FINISHED] * base.LOOKS]
+    outcomes = [tmp_path / "refine_outcome.json", tmp_path / "b.json", tmp_path / "c.json"]
+    first, *others = refine._submitAll([(["make_mask"], str(path)) for path in outcomes])
+    assert first == ""
+    assert all(end.startswith("told nothing of its end: job 1001 ") for end in others)
+    assert len(asked) == base.LOOKS
+
+
+def test_a_queue_that_fails_to_answer_does_not_end_a_job(refine, job, tmp_path):
+    looks, asked = job
+    shown, silent = (lambda: STATUS_RUNNING), (lambda: STATUS_FINISHED)
+    looks += [silent, silent, shown, silent, silent, told(tmp_path, Outcome(0), STATUS_RUNNING)]
+    refine._runEngine("refine", [], {})
+    assert len(asked) == 6 and list(refine.getJobIds()) == []
+
+
+def test_the_error_of_a_job_counts_that_a_shared_disk_shows_late(refine, job, tmp_path):
+    looks, _ = job
+    looks.append(told(tmp_path, Outcome(1, "a.mrc", "truncated", "Copy it again."), STATUS_FINISHED))
+    with pytest.raises(EngineFailure, match="truncated"):
+        refine._runEngine("refine", [], {})
+
+
+@pytest.mark.parametrize(("use", "gpus", "told"), [(True, [2], "2"), (True, [0, 2], "0,2"), (False, [2], "-1")])
+def test_an_engine_that_is_kept_is_told_its_gpus_by_each_command(predict, monkeypatch, use, gpus, told):
+    asked = []
+    monkeypatch.setattr(EngineWorker, "__init__", lambda self, command, environ: asked.append((command, environ)))
+    monkeypatch.setattr(EngineWorker, "run", lambda self, words: asked.append(words) or 0)
+    monkeypatch.setattr(EngineWorker, "isAlive", lambda self: True)
+    predict.useGpu.set(use)
+    predict.setStepsExecutor(StepExecutor(None, gpuList=gpus))
+    name = "it's; $HOME 50%d %s `x`.star"
+    for _ in range(2):
+        predict._runEngine("predict", [name], {})
+    (command, environ), *words = asked  # one start for both
+    assert command[-2:] == ["serve", predict.workingDir.get()]
+    assert environ[PARENT] == str(os.getpid())
+    assert [one[2:] for one in words] == [["predict", name, "--gpuID", told]] * 2
+
+
+@pytest.fixture
+def engine(predict, monkeypatch):
+    """What the engine writes of its end, by what it works on, and its exit status."""
+    ends = {}
+
+    def run(words, environ):
+        path = words[1]
+        name = re.fullmatch("predict_(.*)_outcome.json", os.path.basename(path))[1]
+        outcome, status = ends[name]
+        if outcome is not None:
+            reserve_outcome(path)
+            write_outcome(path, outcome)
+        return status
+
+    monkeypatch.setattr(predict, "_runHere", run)
+    return ends
+
+
+def test_each_command_tells_its_own_error(predict, engine):
+    engine["TS_1"] = Outcome(1, "a.mrc", "truncated", "Copy it again."), 1
+    engine["TS_11"] = Outcome(1, "b.mrc", "empty", "Make it again."), 1
+    for name in ("TS_11", "TS_1"):
+        outcome, _ = engine[name]
+        with pytest.raises(EngineFailure) as failure:
+            predict._runEngine("predict", [], {}, name=name)
+        assert str(failure.value) == outcome.error
+
+
+def test_an_outcome_of_an_earlier_run_does_not_count(predict, engine):
+    engine["TS_1"] = Outcome(1, "a.mrc", "truncated", "Copy it again."), 1
+    with pytest.raises(EngineFailure, match="truncated"):
+        predict._runEngine("predict", [], {}, name="TS_1")
+    engine["TS_1"] = None, -9
+    with pytest.raises(EngineFailure, match="isonet-engine predict was ended by SIGKILL"):
+        predict._runEngine("predict", [], {}, name="TS_1")
+
+
+def test_work_that_is_done_counts_however_its_process_ended(predict, engine):
+    engine["TS_1"] = Outcome(0, warnings=("t.mrc: its header is odd.",)), -6
+    engine["TS_2"] = Outcome(0, warnings=("t.mrc: its header is odd.", "u.mrc: too.")), 0
+    for name in engine:
+        predict._runEngine("predict", [], {}, name=name)
+    assert predict._engineWarnings() == ["*Warning*: t.mrc: its header is odd.", "*Warning*: u.mrc: too."]
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (-9, "ended by SIGKILL"),
+        (137, "ended by SIGKILL"),
+        (143, "ended by SIGTERM"),
+        (3, "status 3"),
+        (134, "ulimit -u"),
+        (-6, "ulimit -u"),
+    ],
+)
+def test_the_end_of_a_command_is_told(status, words):
+    assert words in ending(status)
+
+
+def test_the_status_that_a_job_left_is_read_once(tmp_path):
+    path = tmp_path / "TS_01.status"
+    path.write_text("137\n")
+    assert [readStatus(str(path)) for _ in range(2)] == [137, None]
+    path.write_text("")  # a full disk
+    assert readStatus(str(path)) is None
