@@ -32,6 +32,7 @@ from isonet_scipion.convert.rows import tomogramRow, writeTable
 from isonet_scipion.convert.sets import enabled, enabledIds
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.star import read_star
+from isonet_scipion.engine.io.tomogram_table import HALF_LABELS
 from isonet_scipion.protocols.base import EngineFailure, ProtIsoNetBase
 from isonet_scipion.protocols.ctf_history import States, ctfStates
 from isonet_scipion.protocols.form import addContrast, labelOf
@@ -293,15 +294,14 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
     def _table(self, tsId: str) -> str:
         return self._getExtraPath(f"{fileName(tsId)}.star")
 
-    def _sourceOf(self, tomogram: Tomogram, partner: object) -> list[object]:
-        """What a tomogram's results are made from, apart from the form's values; for `identityOf`."""
-        halves = map(Path, halfMaps(tomogram) if self._needsHalves() else ())
-        return [tomogram, self._optics(tomogram), list(halves), partner]
+    def _sourceOf(self, tomogram: Tomogram, partner: object, halves: bool) -> list[object]:
+        """What a tomogram's results are made from, apart from the form's values, and its `halves`; for `identityOf`."""
+        return [tomogram, self._optics(tomogram), list(map(Path, halfMaps(tomogram) if halves else ())), partner]
 
     def _writeTable(self, tomogram: Tomogram, halves: bool = False, ownHalves: bool = False, **columns: object) -> str:
         """Write the table of one tomogram, with a row for each half map, or their names in its own, if asked."""
         tsId, rate = tomogram.getTsId(), tomogram.getSamplingRate()
-        source = identityOf(*self._sourceOf(*self._tomograms[tsId]))
+        source = identityOf(*self._sourceOf(*self._tomograms[tsId], halves or ownHalves))
         own, names = fileName(tsId), halfNames(tsId)
         pairs = zip(names, halfMaps(tomogram) if ownHalves else ())
         ownFiles = [asMrc(path, self._getTmpPath(f"{name}.mrc"), rate) for name, path in pairs]
@@ -415,11 +415,12 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
     def _remadeErrors(self) -> list[str]:
         made = {tsId: source for tsId, source in self._usedOf(SOURCE_LABEL).items() if source is not None}
         tomograms = {tsId: tomogram for tsId, tomogram in self._tomogramsById().items() if tsId in made}
-        partners = self._partners(tomograms)
+        partners, named = self._partners(tomograms), self._usedOf(HALF_LABELS[0])
         other = []
         for tsId in partners:
+            halves = self._needsHalves() or named[tsId] is not None
             with suppress(EngineError):  # a file that is gone does not tell
-                if not isIdentityOf(made[tsId], *self._sourceOf(tomograms[tsId], partners[tsId])):
+                if not isIdentityOf(made[tsId], *self._sourceOf(tomograms[tsId], partners[tsId], halves)):
                     other.append(tsId)
         if not other:
             return []

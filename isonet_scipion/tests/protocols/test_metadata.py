@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from pyworkflow.protocol import MODE_RESUME
 from pyworkflow.utils import weakImport
 from tomo.objects import SetOfTomograms, TomoAcquisition
 
@@ -210,6 +211,25 @@ class TestIsoNetMetadata(IsoNetTest):
         plain = {"inputTomograms": (self.tomograms, "Tomograms"), "model": (self.model, "model")}
         without = self.prepare(ProtIsoNetPredict, plain, processHalves=True)
         self.assertIn("even and an odd half", " ".join(without.validate()))
+
+    def test_halves_that_were_replaced_or_lost_since(self) -> None:
+        folder = self.raw / "replaced"
+        folder.mkdir()
+
+        def split(tomogram, output):
+            files = [str(folder / f"{half}.mrc") for half in ("even", "odd")]
+            for seed, path in enumerate(files):
+                write(path, read(tomogram.getFileName()) + scene(SHAPES["TS_02"], seed) / 5)
+            tomogram.setHalfMaps(files)
+
+        inputs = {**self.changed("split", split, tsIds=("TS_02",)), "model": (self.model, "model")}
+        predict = self.run_(ProtIsoNetPredict, inputs, useGpu=False)
+        predict.runMode.set(MODE_RESUME)
+        self.assertEqual(predict.validate(), [])
+        write(folder / "odd.mrc", read(folder / "odd.mrc") + scene(SHAPES["TS_02"], 7))
+        self.assertRegex(" ".join(predict.validate()), "What is done of TS_02 was made from other data")
+        (folder / "odd.mrc").unlink()  # as what is no longer needed
+        self.assertEqual(predict.validate(), [])
 
     def test_halves_that_are_none_are_done_without(self) -> None:
         def same(tomogram, output):
