@@ -26,7 +26,16 @@ from tomo.objects import SetOfTomograms, SetOfTomoMasks, Tomogram
 
 from isonet_scipion.constants import SOURCE_LABEL
 from isonet_scipion.convert.acquisition import Optics, copySetInfo, ownAcquisition, readOptics
-from isonet_scipion.convert.files import asMrc, fileErrors, fileName, halfMaps, halfNames, requireHalves, sizeOf
+from isonet_scipion.convert.files import (
+    asMrc,
+    fileErrors,
+    fileName,
+    halfMaps,
+    halfNames,
+    requireHalves,
+    shownNames,
+    sizeOf,
+)
 from isonet_scipion.convert.outputs import outputFile
 from isonet_scipion.convert.rows import tomogramRow, writeTable
 from isonet_scipion.convert.sets import enabled, enabledIds
@@ -302,7 +311,7 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
         """Write the table of one tomogram, with a row for each half map, or their names in its own, if asked."""
         tsId, rate = tomogram.getTsId(), tomogram.getSamplingRate()
         source = identityOf(*self._sourceOf(*self._tomograms[tsId], halves or ownHalves))
-        own, names = fileName(tsId), halfNames(tsId)
+        own, names, shown = fileName(tsId), halfNames(tsId), shownNames(tsId)
         pairs = zip(names, halfMaps(tomogram) if ownHalves else ())
         ownFiles = [asMrc(path, self._getTmpPath(f"{name}.mrc"), rate) for name, path in pairs]
         files = {own: tomogram.getFileName()}
@@ -320,6 +329,7 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
                 isInverted=self.isInverted.get(),
                 halves=ownFiles if name == own else [None] * len(ownFiles),
                 source=source,
+                shownName=shown[name],
                 **columns,
             )
             for place, (name, path) in enumerate(files.items())

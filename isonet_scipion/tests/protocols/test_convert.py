@@ -33,7 +33,16 @@ from tomo.objects import (
 )
 
 from isonet_scipion.convert.acquisition import Optics, readOptics, zeroTiltDefocus
-from isonet_scipion.convert.files import fileErrors, fileName, halfMaps, halfNames, halvesError, linkSubtomogram, sizeOf
+from isonet_scipion.convert.files import (
+    fileErrors,
+    fileName,
+    halfMaps,
+    halfNames,
+    halvesError,
+    linkSubtomogram,
+    shownNames,
+    sizeOf,
+)
 from isonet_scipion.convert.outputs import (
     orientLike,
     processedTomogram,
@@ -49,6 +58,7 @@ from isonet_scipion.engine.io.mrc import open_volume, write_volume
 from isonet_scipion.engine.io.number_formats import SCALE
 from isonet_scipion.engine.io.report_file import write_report
 from isonet_scipion.engine.io.star import Star, read_star, write_star
+from isonet_scipion.engine.io.tomogram_table import TomogramTable
 from isonet_scipion.engine.network.model_file import BUILTIN_FILE
 from isonet_scipion.isonet_folder import IsoNetFolder
 from isonet_scipion.protocols import ProtIsoNetImportProject, ProtIsoNetPredict, record
@@ -369,6 +379,18 @@ def test_invention_is_not_said_to_be_restored_well(tomogram):
     for poor in (0.6, None), (0.4, 40.0):
         assert "is worth trying" in advice((0.6, 40.0), poor)
     assert "is worth trying" in advice((None, None))
+
+
+def test_reports_call_a_tomogram_by_its_id_and_tell_halves_from_it(tmp_path):
+    for tsId in HARD_IDS:
+        shown = shownNames(tsId)
+        rows = [tomogramRow(name, "t.mrc", 10.0, OPTICS, shownName=own) for name, own in shown.items()]
+        writeTable(str(tmp_path / "t.star"), rows)
+        entries = TomogramTable(tmp_path / "t.star", True).entries()
+        told = [entry.shown_name for entry in entries]
+        if tsId.strip() and tsId.isprintable() and not {"'", '"'} <= set(tsId):
+            assert told == [tsId, f"{tsId}, even half", f"{tsId}, odd half"]
+        assert [entry.name for entry in entries] == [fileName(tsId), *halfNames(tsId)] and len(set(told)) == 3
 
 
 PLAIN_IDS = ("TS_01", "TS_1", "TS_2", "TS_02.bin4", "Position_240101", "tomo-3_Vol", "it's")

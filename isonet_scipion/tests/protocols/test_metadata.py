@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from pyworkflow.utils import weakImport
 from tomo.objects import SetOfTomograms, TomoAcquisition
 
 from isonet_scipion.convert.acquisition import ownAcquisition
+from isonet_scipion.engine.conventions import REPORT_PAGE
 from isonet_scipion.engine.io.model_metadata import ModelMetadata
 from isonet_scipion.engine.io.star import read_star
 from isonet_scipion.engine.network.model_file import save_model
@@ -206,6 +208,9 @@ class TestIsoNetMetadata(IsoNetTest):
             # the even half has nearly the voxels of the whole
             self.assertGreater(np.corrcoef(even.ravel(), whole.ravel())[0, 1], 0.99)
             self.assertLess(np.corrcoef(odd.ravel(), whole.ravel())[0, 1], 0.9)
+        headings = re.findall("<h2>(TS.*)</h2>", Path(predict._getExtraPath(REPORT_PAGE)).read_text(encoding="utf-8"))
+        expected = [f"{tsId}{of}" for tsId in SHAPES for of in ("", ", even half", ", odd half")]
+        self.assertEqual(sorted(headings), sorted(expected))
 
         self.check_a_lost_half(inputs, folder / "TS_01_odd.mrc")
         plain = {"inputTomograms": (self.tomograms, "Tomograms"), "model": (self.model, "model")}
