@@ -14,6 +14,7 @@ from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.losses import read_losses
 from isonet_scipion.engine.io.refine_json import chosen_model
 from isonet_scipion.engine.io.star import read_star
+from isonet_scipion.engine.measure.history import AT_CHANCE, stayed_at_chance
 from isonet_scipion.engine.network.model_file import BUILTIN, STATE_FILE, read_metadata
 from isonet_scipion.engine.process.progress import clock
 from isonet_scipion.objects import IsoNetModel
@@ -273,7 +274,10 @@ class ProtIsoNetTraining(ProtIsoNetBase):
         else:
             done = last.iteration - (last.epoch < epochs)
             lines = [f"{done} of {total} iterations of {epochs} epochs."]
-        ends = {record.iteration: record.withheld_correlation for record in history if record.epoch == epochs}
+        finished = [record for record in history if record.epoch == epochs]
+        ends = {record.iteration: record.withheld_correlation for record in finished}
+        if stayed_at_chance(finished):
+            lines.append(f"*{AT_CHANCE}*")
         model = chosen_model(self._resultFolder())
         if not ends or model is None:
             return lines
