@@ -42,7 +42,7 @@ from isonet_scipion.convert.sets import enabled, enabledIds
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.star import read_star
 from isonet_scipion.engine.io.tomogram_table import HALF_LABELS
-from isonet_scipion.protocols.base import EngineFailure, ProtIsoNetBase
+from isonet_scipion.protocols.base import EngineFailure, ProtIsoNetBase, readingErrors
 from isonet_scipion.protocols.ctf_history import States, ctfStates
 from isonet_scipion.protocols.form import addContrast, labelOf
 from isonet_scipion.protocols.record import identityOf, isIdentityOf
@@ -338,10 +338,22 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
         return self._table(tsId)
 
     def _usedOf(self, label: str) -> dict[str, str | None]:
-        """What the table of each tomogram that is done has in a column; None where it has nothing."""
-        tables = ((tsId, self._table(tsId)) for tsId in sorted(self._doneIds()))
-        stars = ((tsId, read_star(path)) for tsId, path in tables if os.path.exists(path))
-        return {tsId: star.text(star.rows[0], label) for tsId, star in stars}
+        """What the table of each tomogram that is done has in a column; None where it has nothing.
+
+        Those whose table is gone, or damaged, are left out.
+        """
+        used = {}
+        for tsId in sorted(self._doneIds()):
+            if os.path.exists(self._table(tsId)):
+                with suppress(EngineError):  # `_damaged` tells of it
+                    star = read_star(self._table(tsId))
+                    used[tsId] = star.text(star.rows[0], label) if star.rows else None
+        return used
+
+    def _damaged(self) -> list[str]:
+        """Why files that tell of the results can't be read, for the summary."""
+        tables = [self._table(tsId) for tsId in sorted(self._doneIds())]
+        return readingErrors(read_star, tables)
 
     def _counted(self, what: str, label: str) -> str:
         """How many of the tomograms that are done had something that goes with them, as their tables say."""
@@ -479,7 +491,7 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
         failed = getattr(self, FAILED_OUTPUT, None)
         if failed is not None and not failed.isEmpty():
             lines += [f"*{item.getTsId()} failed*: {item.getObjComment()}" for item in failed]
-        return lines + self._engineWarnings()
+        return lines + [f"*Damaged*: {error}" for error in self._damaged()] + self._engineWarnings()
 
     def _results(self, output: EMSet) -> list[str]:
         """The summary's lines, with the numbers that matter."""

@@ -18,7 +18,7 @@ from isonet_scipion.engine.measure.history import AT_CHANCE, stayed_at_chance
 from isonet_scipion.engine.network.model_file import BUILTIN, STATE_FILE, read_metadata
 from isonet_scipion.engine.process.progress import clock
 from isonet_scipion.objects import IsoNetModel
-from isonet_scipion.protocols.base import EngineFailure, ProtIsoNetBase
+from isonet_scipion.protocols.base import EngineFailure, ProtIsoNetBase, readingErrors
 from isonet_scipion.protocols.form import optionValues, tiltErrors
 
 if TYPE_CHECKING:
@@ -256,11 +256,16 @@ class ProtIsoNetTraining(ProtIsoNetBase):
         raise NotImplementedError
 
     def _summary(self) -> list[str]:
-        table, history = self._readTable(), read_losses(self.lossesFile())
-        lines = [] if table is None else self._learnedFrom(table)
+        damaged = readingErrors(read_star, [self._table()]), readingErrors(read_losses, [self.lossesFile()])
+        table = None if damaged[0] else self._readTable()
+        history = [] if damaged[1] else read_losses(self.lossesFile())
+        lines = [f"*Damaged*: {error}" for errors in damaged for error in errors]
+        lines += [] if table is None else self._learnedFrom(table)
         lines += self._progress(history)
         lines += [f"Last {kind} loss: {loss:.4f}" for kind, loss in self._losses(history).items()]
-        return (lines or ["No output yet."]) + self._engineWarnings()
+        # which `_progress` tells from the first iteration on
+        warnings = [line for line in self._engineWarnings() if AT_CHANCE not in line]
+        return (lines or ["No output yet."]) + warnings
 
     def _progress(self, history: list[EpochRecord]) -> list[str]:
         """Lines of the summary on how far the training has come, and the measure after each iteration."""
