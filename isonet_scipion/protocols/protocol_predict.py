@@ -452,7 +452,7 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
     def _methods(self) -> list[str]:
         if not self._hasResults():
             return []
-        if self._isBuiltin():
+        if self._appliesBuiltin():
             how = "a network that was trained on simulated tomograms (the builtin model of the plugin)"
         else:
             cited = ", ".join(f"[{key}]" for key in self._citations())
@@ -461,7 +461,7 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
 
     def _citations(self) -> list[str]:
         """What the network was trained by; the builtin model by nothing that is published."""
-        if self._isBuiltin():
+        if self._appliesBuiltin():
             return []
         training = self.model.getObjValue()
         if self.model.get() is None:  # it is linked but not there yet, or its link was removed
@@ -474,6 +474,15 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
 
     def _isBuiltin(self) -> bool:
         return self._used("model") is None
+
+    def _appliesBuiltin(self) -> bool:
+        """Whether the network is the builtin one, or a copy that no training has changed."""
+        if self._isBuiltin() or self.model.get() is None:
+            return self._isBuiltin()
+        try:
+            return self._metadata().simulated
+        except EngineError:
+            return False
 
     def _usedModel(self) -> str:
         """The model's file name that the reports say, and its iteration; without a report, what the link says."""
@@ -488,7 +497,8 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         report = reports[0]
         if report.model == BUILTIN:
             return BUILTIN_IN_WORDS
-        return report.model + (f", iteration {report.iteration}" if report.iteration is not None else "")
+        # that of iteration 0 says itself what it is
+        return report.model + (f", iteration {report.iteration}" if report.iteration else "")
 
     def _toldState(self) -> str | None:
         """What the training of the model was told of the CTF of its tomograms; None also where its file is gone."""

@@ -213,6 +213,13 @@ class ProtIsoNetTraining(ProtIsoNetBase):
         history = read_losses(self.lossesFile()) if history is None else history
         return {"training": history[-1].loss, "validation": history[-1].val_loss} if history else {}
 
+    def _outcome(self) -> str:
+        """A sentence for the methods' text, where the output is the model that the training started from."""
+        model = getattr(self, "model", None)
+        if model is None or model.getIteration() != 0:
+            return ""
+        return " As this brought no gain, the network that it started from is the output, unchanged."
+
     def _lastLoss(self) -> str:
         """A sentence about it, for the methods' text."""
         losses = self._losses()

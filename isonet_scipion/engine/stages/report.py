@@ -232,7 +232,7 @@ class Reporter:
             "name": entry.shown_name,
             "tomogram": before.path,
             "corrected": after.path,
-            "model": self._file.name,
+            "model": ", ".join(filter(None, (self._file.name, self._metadata.untrained))),
             "iteration": self._metadata.iteration,
             "of_halves": "mean" if seen.is_mean else "each" if evidence.by_halves else "",
             "phase_flipped": transfer is not None,
