@@ -87,7 +87,7 @@ class IsoNetModel(EMObject):
         known = [
             (self.getSamplingRate(), "{:.2f} Å/px"),
             (self.getCubeSize(), "cube {}"),
-            (self.getIteration(), "iteration {}"),
+            (self.getIteration(), "iteration {}" if self.getIteration() else "iteration {}, before the training"),
         ]
         facts = ", ".join(text.format(value) for value, text in known if value is not None)
         return f"{self.getClassName()} ({facts or 'training unknown'})"

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 PLAIN_ID = re.compile(r"[^./\\,\s][^/\\,]{0,79}")  # Scipion takes the names of halves apart at commas
 # what the engine and the protocols put after the name of a tomogram
 MADE_NAME = re.compile(r"_(whole|even|odd|subtomo|coordinates|mask|corrected|report|input[A-Z][a-z]+)$")
+HALF_WORDS = ("even", "odd")
 MOST_PLAIN = 60  # characters of a tsId that go into a name which is not the tsId itself
 MRC_SUFFIXES = (".mrc", ".rec", ".map", ".ali", ".st", ".mrcs")
 SUBTOMOGRAM_SUFFIXES = (".mrc", ".rec", ".map")
@@ -53,8 +54,7 @@ def fileName(tsId: str) -> str:
 
     It is the tsId itself, unless that can't be a name or looks like one that is made from another tsId.
     """
-    quotes = {"'", '"'} <= set(tsId)  # no table takes both
-    if tsId.isprintable() and not quotes and PLAIN_ID.fullmatch(tsId) and not MADE_NAME.search(tsId):
+    if _isCell(tsId) and PLAIN_ID.fullmatch(tsId) and not MADE_NAME.search(tsId):
         return tsId
     plain = re.sub(r"[^\w.+-]", "_", tsId, flags=re.ASCII).lstrip(".")[:MOST_PLAIN]
     return f"{plain}_{hashlib.sha256(tsId.encode('utf-8', 'surrogatepass')).hexdigest()[:10]}"
@@ -62,7 +62,19 @@ def fileName(tsId: str) -> str:
 
 def halfNames(tsId: str) -> tuple[str, str]:
     """Base names of the files of its two half maps."""
-    return f"{fileName(tsId)}_even", f"{fileName(tsId)}_odd"
+    even, odd = (f"{fileName(tsId)}_{half}" for half in HALF_WORDS)
+    return even, odd
+
+
+def shownNames(tsId: str) -> dict[str, str]:
+    """What reports call a tomogram and its half maps, by the base names of their files."""
+    own = tsId if _isCell(tsId) else fileName(tsId)
+    return {fileName(tsId): own, **{name: f"{own}, {half} half" for name, half in zip(halfNames(tsId), HALF_WORDS)}}
+
+
+def _isCell(tsId: str) -> bool:
+    """Whether a table can hold it: none takes both kinds of quotes."""
+    return tsId.isprintable() and not {"'", '"'} <= set(tsId)
 
 
 def plainPath(path: str) -> str:

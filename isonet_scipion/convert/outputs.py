@@ -70,10 +70,16 @@ def _likeTomogram(target: Tomogram, tomogram: Tomogram, path: str) -> Tomogram:
 
 
 def setReport(tomogram: Tomogram, path: str) -> None:
-    """Store with a corrected tomogram the main numbers of the engine's report, a file; errors as `read_report`."""
+    """Store with a corrected tomogram the main numbers of the engine's report, a file; errors as `read_report`.
+
+    No correlation where too few voxels were tested to tell what it means.
+    """
     report = read_report(path)
+    numbers = {name: getattr(report, name) for name in REPORT_ATTRIBUTES}
+    if not report.restored_wedge_known:
+        numbers["restored_wedge_correlation"] = None
     for name, attribute in REPORT_ATTRIBUTES.items():
-        setattr(tomogram, attribute, Float(getattr(report, name)))
+        setattr(tomogram, attribute, Float(numbers[name]))
 
 
 def setScale(tomogram: Tomogram, table: str) -> None:

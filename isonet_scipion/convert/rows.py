@@ -19,7 +19,7 @@ from isonet_scipion.constants import (
 from isonet_scipion.convert.files import fileName
 from isonet_scipion.engine.conventions import CORRECTED
 from isonet_scipion.engine.io.star import Star, write_star
-from isonet_scipion.engine.io.tomogram_table import CTF_STATE, HALF_LABELS, INVERTED
+from isonet_scipion.engine.io.tomogram_table import CTF_STATE, HALF_LABELS, INVERTED, SHOWN_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -42,13 +42,14 @@ def tomogramRow(
     defocusSource: str | None = None,
     ctfState: str | None = None,
     source: str | None = None,
+    shownName: str | None = None,
 ) -> dict[str, str]:
     """One row of a tomogram table.
 
     Parameters
     ----------
     name : str
-        Base name of the engine's outputs: the tsId.
+        Base name of the engine's outputs, as `fileName` makes it.
     path : str
         The MRC file.
     samplingRate : float
@@ -75,6 +76,8 @@ def tomogramRow(
         What was done to the CTF of `path` and the halves, of CTF_STATES.
     source : str, optional
         Digits that tell what the results are made from.
+    shownName : str, optional
+        What reports call the tomogram; its name where not given.
     """
     values = {
         "rlnIndex": index,
@@ -97,6 +100,8 @@ def tomogramRow(
         values[DEFOCUS_SOURCE_LABEL] = defocusSource
     if source is not None:
         values[SOURCE_LABEL] = source
+    if shownName is not None and shownName != name:
+        values[SHOWN_NAME] = shownName
     if isInverted:
         values[INVERTED] = 1
     if ctfState is not None:

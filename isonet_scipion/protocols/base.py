@@ -10,7 +10,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,7 @@ from pyworkflow.protocol.launch import _checkJobStatus
 from pyworkflow.protocol.params import BooleanParam, StringParam
 
 from isonet_scipion.convert.files import fileName
+from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.outcome import read_outcome
 from isonet_scipion.engine.process.last_words import ending_words
 from isonet_scipion.engine.process.parent_watch import PARENT
@@ -305,6 +306,18 @@ class ProtIsoNetBase(EMProtocol):
         if path is None or not os.path.exists(path):
             raise EngineFailure(f"{what} was not written: see the log.")
         return path
+
+
+def readingErrors(read: Callable[[str], object], paths: Iterable[str]) -> list[str]:
+    """What a function says of files that it can't read; nothing of those that are gone."""
+    errors = []
+    for path in paths:
+        try:
+            if os.path.exists(path):
+                read(path)
+        except EngineError as error:
+            errors.append(str(error))
+    return errors
 
 
 def hasText(path: str) -> bool:

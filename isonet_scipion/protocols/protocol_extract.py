@@ -138,10 +138,12 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
         """Whether a number of subtomograms is shared out among all tomograms."""
         return self.inputCoordinates.get() is None and not self.numberSubtomos.get()
 
-    def _sourceOf(self, tomogram: Tomogram, partner: tuple[str | None, list[Coordinate3D] | None]) -> list[object]:
+    def _sourceOf(
+        self, tomogram: Tomogram, partner: tuple[str | None, list[Coordinate3D] | None], halves: bool
+    ) -> list[object]:
         mask, picked = partner
         # a mask only says where random centres are
-        return super()._sourceOf(tomogram, Path(mask) if mask is not None and picked is None else picked)
+        return super()._sourceOf(tomogram, Path(mask) if mask is not None and picked is None else picked, halves)
 
     def _number(self, tomogram: Tomogram, mask: str | None) -> int:
         """How many random centres: as given, else the tomogram's share, as far as there is room."""

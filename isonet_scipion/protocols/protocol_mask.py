@@ -90,8 +90,8 @@ class ProtIsoNetMask(ProtIsoNetTomograms):
         """The boundary's file of those that have one."""
         return {tsId: self._boundary(tsId) for tsId in tomograms}
 
-    def _sourceOf(self, tomogram: Tomogram, partner: str | None) -> list[object]:
-        return super()._sourceOf(tomogram, None if partner is None else Path(partner))
+    def _sourceOf(self, tomogram: Tomogram, partner: str | None, halves: bool) -> list[object]:
+        return super()._sourceOf(tomogram, None if partner is None else Path(partner), halves)
 
     def _process(self, tomogram: Tomogram, partner: str | None) -> None:
         tsId = tomogram.getTsId()

@@ -125,5 +125,5 @@ class ProtIsoNetOnePass(ProtIsoNetTraining):
         return [
             "A U-Net was trained to fill the missing wedge, its own estimates being made within each training step "
             f"as in DeepDeWedge [Wiedemann2024], from {start} on {self._number()} "
-            f"tomograms.{ctf}{self._lastLoss()}"
+            f"tomograms.{ctf}{self._lastLoss()}{self._outcome()}"
         ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from pwem.convert.headers import setMRCSamplingRate
@@ -19,7 +20,7 @@ from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.confidence_file import confidence_path
 from isonet_scipion.engine.io.files import content_digest
 from isonet_scipion.engine.io.mrc import open_volume
-from isonet_scipion.engine.io.report_file import read_report, report_path
+from isonet_scipion.engine.io.report_file import TomogramReport, read_report, report_path
 from isonet_scipion.engine.io.shown import require_halves
 from isonet_scipion.engine.io.tomogram_table import CORRECTED_BY, CTF_STATE
 from isonet_scipion.engine.measure.verdict import Verdict
@@ -28,7 +29,7 @@ from isonet_scipion.engine.physics.wedge import TILT_TOLERANCE
 from isonet_scipion.engine.serving import NAME as SERVE
 from isonet_scipion.engine.settings.correction import PredictSettings
 from isonet_scipion.plugin import Plugin
-from isonet_scipion.protocols.base import EngineFailure
+from isonet_scipion.protocols.base import EngineFailure, readingErrors
 from isonet_scipion.protocols.ctf_history import correctedErrors, ctfStates, statesInWords
 from isonet_scipion.protocols.defocus import (
     defociById,
@@ -359,7 +360,7 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
     def _methods(self) -> list[str]:
         if not self._hasResults():
             return []
-        if self._isBuiltin():
+        if self._appliesBuiltin():
             how = "a network that was trained on simulated tomograms (the builtin model of the plugin)"
         else:
             cited = ", ".join(f"[{key}]" for key in self._citations())
@@ -368,7 +369,7 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
 
     def _citations(self) -> list[str]:
         """What the network was trained by; the builtin model by nothing that is published."""
-        if self._isBuiltin():
+        if self._appliesBuiltin():
             return []
         training = self.model.getObjValue()
         if self.model.get() is None:  # it is linked but not there yet, or its link was removed
@@ -382,20 +383,30 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
     def _isBuiltin(self) -> bool:
         return self._used("model") is None
 
+    def _appliesBuiltin(self) -> bool:
+        """Whether the network is the builtin one, or a copy that no training has changed."""
+        if self._isBuiltin() or self.model.get() is None:
+            return self._isBuiltin()
+        try:
+            return self._metadata().simulated
+        except EngineError:
+            return False
+
     def _usedModel(self) -> str:
         """The model's file name that the reports say, and its iteration; without a report, what the link says."""
         output = getattr(self, self.OUTPUT, None)
-        first = None if output is None or output.isEmpty() else output.getFirstItem().getFileName()
-        if first is None or not os.path.exists(report_path(first)):
+        reports = [] if output is None else self._readableReports()
+        if not reports:
             if self._isBuiltin():
                 return BUILTIN_IN_WORDS
             return (
                 "a model that is no longer there" if self.model.get() is None else os.path.basename(self._modelFile())
             )
-        report = read_report(report_path(first))
+        report = reports[0]
         if report.model == BUILTIN:
             return BUILTIN_IN_WORDS
-        return report.model + (f", iteration {report.iteration}" if report.iteration is not None else "")
+        # that of iteration 0 says itself what it is
+        return report.model + (f", iteration {report.iteration}" if report.iteration else "")
 
     def _toldState(self) -> str | None:
         """What the training of the model was told of the CTF of its tomograms; None also where its file is gone."""
@@ -404,10 +415,23 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         except EngineError:
             return None
 
+    def _reportFiles(self) -> list[str]:
+        return [str(report_path(tomogram.getFileName())) for tomogram in getattr(self, self.OUTPUT)]
+
+    def _readableReports(self) -> list[TomogramReport]:
+        """Those of the output that are there and whole."""
+        reports = []
+        for path in self._reportFiles():
+            with suppress(EngineError):
+                reports.append(read_report(path))
+        return reports
+
+    def _damaged(self) -> list[str]:
+        return super()._damaged() + readingErrors(read_report, self._reportFiles())
+
     def _usedHalves(self) -> list[str]:
         """What was made of the half tomograms, in one line; none where they were not corrected."""
-        reports = (report_path(tomogram.getFileName()) for tomogram in getattr(self, self.OUTPUT))
-        kinds = {read_report(path).of_halves for path in reports if os.path.exists(path)} & set(OF_HALVES)
+        kinds = {report.of_halves for report in self._readableReports()} & set(OF_HALVES)
         lines = [OF_HALVES[kind] for kind in sorted(kinds)]
         return lines + ([HALVES_THEMSELVES] if self._used("processHalves") and lines else [])
 

@@ -79,6 +79,6 @@ class ProtIsoNetRefine(ProtIsoNetTraining):
             shape = f"of unknown shape, as {error.what} can't be read: {error.why}"
         return [
             f"A U-Net ({shape}) was trained to fill the missing wedge as in IsoNet [Liu2022], in "
-            f"{model.getIteration()} iterations of {self._used('epochs')} epochs on "
-            f"{self._number()} subtomograms.{self._lastLoss()}"
+            f"{model.getIteration() or self._iterations()} iterations of {self._used('epochs')} epochs on "
+            f"{self._number()} subtomograms.{self._lastLoss()}{self._outcome()}"
         ]

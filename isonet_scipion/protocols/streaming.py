@@ -26,13 +26,23 @@ from tomo.objects import SetOfTomograms, SetOfTomoMasks, Tomogram
 
 from isonet_scipion.constants import SOURCE_LABEL
 from isonet_scipion.convert.acquisition import Optics, copySetInfo, ownAcquisition, readOptics
-from isonet_scipion.convert.files import asMrc, fileErrors, fileName, halfMaps, halfNames, requireHalves, sizeOf
+from isonet_scipion.convert.files import (
+    asMrc,
+    fileErrors,
+    fileName,
+    halfMaps,
+    halfNames,
+    requireHalves,
+    shownNames,
+    sizeOf,
+)
 from isonet_scipion.convert.outputs import outputFile
 from isonet_scipion.convert.rows import tomogramRow, writeTable
 from isonet_scipion.convert.sets import enabled, enabledIds
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.star import read_star
-from isonet_scipion.protocols.base import EngineFailure, ProtIsoNetBase
+from isonet_scipion.engine.io.tomogram_table import HALF_LABELS
+from isonet_scipion.protocols.base import EngineFailure, ProtIsoNetBase, readingErrors
 from isonet_scipion.protocols.ctf_history import States, ctfStates
 from isonet_scipion.protocols.form import addContrast, labelOf
 from isonet_scipion.protocols.record import identityOf, isIdentityOf
@@ -293,16 +303,15 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
     def _table(self, tsId: str) -> str:
         return self._getExtraPath(f"{fileName(tsId)}.star")
 
-    def _sourceOf(self, tomogram: Tomogram, partner: object) -> list[object]:
-        """What a tomogram's results are made from, apart from the form's values; for `identityOf`."""
-        halves = map(Path, halfMaps(tomogram) if self._needsHalves() else ())
-        return [tomogram, self._optics(tomogram), list(halves), partner]
+    def _sourceOf(self, tomogram: Tomogram, partner: object, halves: bool) -> list[object]:
+        """What a tomogram's results are made from, apart from the form's values, and its `halves`; for `identityOf`."""
+        return [tomogram, self._optics(tomogram), list(map(Path, halfMaps(tomogram) if halves else ())), partner]
 
     def _writeTable(self, tomogram: Tomogram, halves: bool = False, ownHalves: bool = False, **columns: object) -> str:
         """Write the table of one tomogram, with a row for each half map, or their names in its own, if asked."""
         tsId, rate = tomogram.getTsId(), tomogram.getSamplingRate()
-        source = identityOf(*self._sourceOf(*self._tomograms[tsId]))
-        own, names = fileName(tsId), halfNames(tsId)
+        source = identityOf(*self._sourceOf(*self._tomograms[tsId], halves or ownHalves))
+        own, names, shown = fileName(tsId), halfNames(tsId), shownNames(tsId)
         pairs = zip(names, halfMaps(tomogram) if ownHalves else ())
         ownFiles = [asMrc(path, self._getTmpPath(f"{name}.mrc"), rate) for name, path in pairs]
         files = {own: tomogram.getFileName()}
@@ -320,6 +329,7 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
                 isInverted=self.isInverted.get(),
                 halves=ownFiles if name == own else [None] * len(ownFiles),
                 source=source,
+                shownName=shown[name],
                 **columns,
             )
             for place, (name, path) in enumerate(files.items())
@@ -328,10 +338,22 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
         return self._table(tsId)
 
     def _usedOf(self, label: str) -> dict[str, str | None]:
-        """What the table of each tomogram that is done has in a column; None where it has nothing."""
-        tables = ((tsId, self._table(tsId)) for tsId in sorted(self._doneIds()))
-        stars = ((tsId, read_star(path)) for tsId, path in tables if os.path.exists(path))
-        return {tsId: star.text(star.rows[0], label) for tsId, star in stars}
+        """What the table of each tomogram that is done has in a column; None where it has nothing.
+
+        Those whose table is gone, or damaged, are left out.
+        """
+        used = {}
+        for tsId in sorted(self._doneIds()):
+            if os.path.exists(self._table(tsId)):
+                with suppress(EngineError):  # `_damaged` tells of it
+                    star = read_star(self._table(tsId))
+                    used[tsId] = star.text(star.rows[0], label) if star.rows else None
+        return used
+
+    def _damaged(self) -> list[str]:
+        """Why files that tell of the results can't be read, for the summary."""
+        tables = [self._table(tsId) for tsId in sorted(self._doneIds())]
+        return readingErrors(read_star, tables)
 
     def _counted(self, what: str, label: str) -> str:
         """How many of the tomograms that are done had something that goes with them, as their tables say."""
@@ -415,11 +437,12 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
     def _remadeErrors(self) -> list[str]:
         made = {tsId: source for tsId, source in self._usedOf(SOURCE_LABEL).items() if source is not None}
         tomograms = {tsId: tomogram for tsId, tomogram in self._tomogramsById().items() if tsId in made}
-        partners = self._partners(tomograms)
+        partners, named = self._partners(tomograms), self._usedOf(HALF_LABELS[0])
         other = []
         for tsId in partners:
+            halves = self._needsHalves() or named[tsId] is not None
             with suppress(EngineError):  # a file that is gone does not tell
-                if not isIdentityOf(made[tsId], *self._sourceOf(tomograms[tsId], partners[tsId])):
+                if not isIdentityOf(made[tsId], *self._sourceOf(tomograms[tsId], partners[tsId], halves)):
                     other.append(tsId)
         if not other:
             return []
@@ -468,7 +491,7 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
         failed = getattr(self, FAILED_OUTPUT, None)
         if failed is not None and not failed.isEmpty():
             lines += [f"*{item.getTsId()} failed*: {item.getObjComment()}" for item in failed]
-        return lines + self._engineWarnings()
+        return lines + [f"*Damaged*: {error}" for error in self._damaged()] + self._engineWarnings()
 
     def _results(self, output: EMSet) -> list[str]:
         """The summary's lines, with the numbers that matter."""

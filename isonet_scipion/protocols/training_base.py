@@ -14,10 +14,11 @@ from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.losses import read_losses
 from isonet_scipion.engine.io.refine_json import chosen_model
 from isonet_scipion.engine.io.star import read_star
+from isonet_scipion.engine.measure.history import AT_CHANCE, stayed_at_chance
 from isonet_scipion.engine.network.model_file import BUILTIN, STATE_FILE, read_metadata
 from isonet_scipion.engine.process.progress import clock
 from isonet_scipion.objects import IsoNetModel
-from isonet_scipion.protocols.base import EngineFailure, ProtIsoNetBase
+from isonet_scipion.protocols.base import EngineFailure, ProtIsoNetBase, readingErrors
 from isonet_scipion.protocols.form import optionValues, tiltErrors
 
 if TYPE_CHECKING:
@@ -212,6 +213,13 @@ class ProtIsoNetTraining(ProtIsoNetBase):
         history = read_losses(self.lossesFile()) if history is None else history
         return {"training": history[-1].loss, "validation": history[-1].val_loss} if history else {}
 
+    def _outcome(self) -> str:
+        """A sentence for the methods' text, where the output is the model that the training started from."""
+        model = getattr(self, "model", None)
+        if model is None or model.getIteration() != 0:
+            return ""
+        return " As this brought no gain, the network that it started from is the output, unchanged."
+
     def _lastLoss(self) -> str:
         """A sentence about it, for the methods' text."""
         losses = self._losses()
@@ -255,11 +263,16 @@ class ProtIsoNetTraining(ProtIsoNetBase):
         raise NotImplementedError
 
     def _summary(self) -> list[str]:
-        table, history = self._readTable(), read_losses(self.lossesFile())
-        lines = [] if table is None else self._learnedFrom(table)
+        damaged = readingErrors(read_star, [self._table()]), readingErrors(read_losses, [self.lossesFile()])
+        table = None if damaged[0] else self._readTable()
+        history = [] if damaged[1] else read_losses(self.lossesFile())
+        lines = [f"*Damaged*: {error}" for errors in damaged for error in errors]
+        lines += [] if table is None else self._learnedFrom(table)
         lines += self._progress(history)
         lines += [f"Last {kind} loss: {loss:.4f}" for kind, loss in self._losses(history).items()]
-        return (lines or ["No output yet."]) + self._engineWarnings()
+        # which `_progress` tells from the first iteration on
+        warnings = [line for line in self._engineWarnings() if AT_CHANCE not in line]
+        return (lines or ["No output yet."]) + warnings
 
     def _progress(self, history: list[EpochRecord]) -> list[str]:
         """Lines of the summary on how far the training has come, and the measure after each iteration."""
@@ -273,7 +286,10 @@ class ProtIsoNetTraining(ProtIsoNetBase):
         else:
             done = last.iteration - (last.epoch < epochs)
             lines = [f"{done} of {total} iterations of {epochs} epochs."]
-        ends = {record.iteration: record.withheld_correlation for record in history if record.epoch == epochs}
+        finished = [record for record in history if record.epoch == epochs]
+        ends = {record.iteration: record.withheld_correlation for record in finished}
+        if stayed_at_chance(finished):
+            lines.append(f"*{AT_CHANCE}*")
         model = chosen_model(self._resultFolder())
         if not ends or model is None:
             return lines

@@ -67,9 +67,12 @@ class IsoNetModelViewer(Viewer):
 def modelFacts(model: IsoNetModel) -> list[str]:
     """Lines of what a model's file says of its training and its network, or why it can't be read."""
     try:
-        known = read_metadata(model.getFileName()).as_dict()
+        metadata = read_metadata(model.getFileName())
     except EngineError as error:
         return [str(error)]
+    known = metadata.as_dict()
+    if metadata.untrained:
+        known["iteration"] = f"0, before the training: {metadata.untrained}"
     # the voxel size of an imported model may be the user's
     given = model.getSamplingRate()
     said = known.setdefault("voxel_size", given)

@@ -56,6 +56,13 @@ class ModelMetadata:
         return self.kept_beyond is not None or self.simulated
 
     @property
+    def untrained(self) -> str:
+        """Of what it is a copy, in words, if its training has not changed it yet; empty elsewhere."""
+        if self.iteration != 0:
+            return ""
+        return "a copy of the builtin model" if self.simulated else "a copy of the model that its training started from"
+
+    @property
     def learned_from(self) -> dict[str, Any]:
         """What is known of the tomograms that it learned from, by the fields' names."""
         names = ("voxel_size", "tilt_min", "tilt_max", "deconvolved", "simulated")

@@ -44,6 +44,7 @@ class TomogramReport:
     restored_wedge_allows_for_noise: bool
     restored_wedge_resolution_A: Number
     restored_wedge_above_chance_A: Number
+    restored_wedge_known: bool  # False where too few voxels were tested to tell that nothing is above chance
     verdict: str
     confidence: Number
     agreement_with_measured: Number
@@ -66,7 +67,8 @@ class TomogramReport:
     def verdict_of_numbers(self) -> Verdict:
         """What can be believed; older reports lack its words, or have them by another rule."""
         mean = None if self.restored_wedge is None else self.restored_wedge_correlation
-        return Verdict(mean, self.restored_wedge_resolution_A, self.restored_wedge_above_chance_A)
+        half, above = self.restored_wedge_resolution_A, self.restored_wedge_above_chance_A
+        return Verdict(mean, half, above, self.restored_wedge_known)
 
 
 def report_path(corrected: str | os.PathLike[str]) -> Path:
@@ -103,6 +105,7 @@ def read_report(path: str | os.PathLike[str]) -> TomogramReport:
         # older reports lack them
         content = {
             "restored_wedge_above_chance_A": content["restored_wedge_resolution_A"],
+            "restored_wedge_known": True,
             "verdict": "",
             "of_halves": "",
             "ctf": "",

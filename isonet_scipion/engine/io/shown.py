@@ -26,6 +26,7 @@ from isonet_scipion.engine.physics.halves_check import (
     is_copy,
     scale_between,
     stranger,
+    uneven,
 )
 from isonet_scipion.engine.physics.radial_filter import PhaseFlip, deconvolve
 from isonet_scipion.engine.physics.tilt_check import LEAST, power_by_angle, shown_range, tilt_warning
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 WHOLE = (slice(None),) * 3
+SHIFTED = 1.0  # voxels between the places that two headers tell
 AXES_SIDE, AXES_BOXES = 48, 16  # boxes in which a tomogram's axes are looked for: voxels on a side, and how many
 LEAST_CALM = 0.25  # of the places of crops: with fewer away from spikes, none is left out
 
@@ -146,7 +148,8 @@ def warn_of_tilts(what: str, tilt: TiltRange, volumes: Sequence[Reals]) -> None:
 def require_halves(halves: Sequence[Volume], whole: Volume | None = None) -> None:
     """Raise an EngineError if two volumes of one shape are not the halves of one tomogram, as far as voxels tell.
 
-    Logs a line where they have nothing in common, or one has far less with the tomogram than the other.
+    Logs a line where they have nothing in common, one has far less with the tomogram than the other, their grey scales
+    differ, or headers tell different places.
 
     Parameters
     ----------
@@ -157,6 +160,7 @@ def require_halves(halves: Sequence[Volume], whole: Volume | None = None) -> Non
     """
     if not halves:
         return
+    _warn_of_places([*([whole] if whole else []), *halves])
     telling = _telling_boxes([*halves, *([whole] if whole else [])], _sampled_places(halves[0].shape))
     if not telling:
         return
@@ -168,6 +172,11 @@ def require_halves(halves: Sequence[Volume], whole: Volume | None = None) -> Non
     for half, boxes_of_half in zip(halves, (even, odd)):
         if whole is not None and all(is_copy(*pair) for pair in zip(boxes_of_half, tomogram[0])):
             raise EngineError(half.path, f"it is {whole.path}, not a half of it", "Name the two half tomograms.")
+    if (factor := uneven(even, odd)) is not None:
+        log.warning(
+            "The grey values of one of %s are %.2g times as strong as those of the other or more, so that it counts "
+            "more in their mean. Reconstruct both in the same way, or bring them to one scale.", names, factor,
+        )  # fmt: skip
     odd_one = None if whole is None else stranger((even, odd), tomogram[0])
     if whole is not None and odd_one is not None:
         log.warning(
@@ -189,6 +198,20 @@ def require_halves(halves: Sequence[Volume], whole: Volume | None = None) -> Non
                 whole.path,
                 alike,
             )
+
+
+def _warn_of_places(volumes: Sequence[Volume]) -> None:
+    """Log a line where headers of volumes of one shape have different origins; one of 0 tells nothing."""
+    told = [(volume.path, volume.place) for volume in volumes if volume.place is not None]
+    for path, place in told[1:]:
+        shift = place - told[0][1]
+        if np.abs(shift).max() > SHIFTED:
+            log.warning(
+                "%s: by the origins in the headers it is shifted against %s by %s voxels (x, y, z). They are taken "
+                "voxel by voxel: if it is, cut both to the same place.", path, told[0][0],
+                ", ".join(f"{value:.4g}" for value in shift),
+            )  # fmt: skip
+            return
 
 
 def _has_contrast(box: Reals) -> bool:

@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 MASK = "rlnMaskName"
 NAMING = ("rlnMicrographName", "rlnDeconvTomoName", MASK, "rlnCorrectedTomoName")  # columns of files
 INVERTED = "isonetInverted"  # 1: protein is bright
+SHOWN_NAME = "isonetShownName"  # column: what reports call a tomogram, or a half, where its outputs have another name
 CTF_STATE = "isonetCtfState"  # column: what was done to the CTF of rlnMicrographName and its halves, of CTF_STATES
 CORRECTED_BY = "isonetCorrectedBy"  # column: which model, by its digest, made rlnCorrectedTomoName
 CORRECTED_FROM = "isonetCorrectedFrom"  # column: of what and how it was made, as a digest
@@ -49,6 +50,11 @@ class TomogramEntry:
     row: dict[str, str]
     star: Star
     use_deconvolved: bool = False  # work is done on the deconvolved tomogram where `row` names one
+
+    @property
+    def shown_name(self) -> str:
+        """What reports call it."""
+        return self.text(SHOWN_NAME) or self.name
 
     @property
     def path(self) -> str:

@@ -10,7 +10,7 @@ from functools import cached_property
 
 import numpy as np
 
-from isonet_scipion.engine.arrays import MASK, TOMOGRAM, Floats, Reals, require_contrast
+from isonet_scipion.engine.arrays import MASK, TOMOGRAM, Doubles, Floats, Reals, require_contrast
 from isonet_scipion.engine.errors import EngineError
 
 log = logging.getLogger(__name__)
@@ -35,6 +35,13 @@ class Volume:
     def data(self) -> Reals:
         """The voxels (z, y, x) in the file's own type, a memory map; a compressed store is decoded for it."""
         return self.read()
+
+    @property
+    def place(self) -> Doubles | None:
+        """Where its header puts it, in voxels (x, y, z), by MRC2014's sign; None where it does not tell."""
+        if not any(self.origin) or self.voxel_size <= 0 or not np.isfinite(self.origin).all():
+            return None
+        return np.array(self.origin) * (-1 if self.old_origin else 1) / self.voxel_size
 
 
 def read_float(volume: Volume) -> Floats:

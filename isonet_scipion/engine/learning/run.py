@@ -24,10 +24,12 @@ from isonet_scipion.engine.learning.noise_schedule import noise_level
 from isonet_scipion.engine.learning.state import RunState, read_state
 from isonet_scipion.engine.learning.watchers import Log, LossTable, ModelFile, Page, StateFile, Watcher, write_model
 from isonet_scipion.engine.measure.history import (
+    AT_CHANCE,
     EpochRecord,
     chosen_iteration,
     iterations_without_gain,
     require_convergence,
+    stayed_at_chance,
 )
 from isonet_scipion.engine.network.model_file import (
     BUILTIN,
@@ -210,6 +212,8 @@ class Run(Generic[Batches]):
         number, last = chosen_iteration(ends, self.state.start_correlation), ends[-1]
         found = {record.iteration: record.withheld_correlation for record in ends}
         correlation, chosen = found.get(number, self.state.start_correlation), self.model_path(number)
+        if stayed_at_chance(ends):
+            log.warning("%s", AT_CHANCE)
         if self.settings.network.denoiser and not last.with_denoiser:
             log.warning("The layers that remove noise come last in a run and are not trained yet: raise iterations.")
         if correlation is None or last.withheld_correlation is None:

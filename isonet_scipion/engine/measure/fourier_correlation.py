@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 FADED = 0.5  # share of a box's side over which it fades in and out
 FEWEST = 6.0  # independent coefficients below which a shell has no value
+COUNTED = 0.5  # correlation; a shell in which chance may reach more is passed over in the search for what is above it
 BAND = (0.1, 2 / 3)  # fractions of Nyquist that a mean is taken over: 200 to 30 A at 10 A per voxel
 CERTAIN = 3.0  # chance levels that a correlation must be above to count
 UNTOLD = 0.25  # correlation; a coarse shell in which chance may reach more does not tell that finer ones are wrong
@@ -156,9 +157,19 @@ class Curve:
     def above_chance(self, voxel_size: float) -> float | None:
         """Where the curve first falls to what chance gives (`CERTAIN` deviations), in A; None where it is not above.
 
-        As `resolution`; passed over are the shells in which chance may reach a correlation of 0.5.
+        As `resolution`; passed over are the shells in which chance may reach `COUNTED`.
         """
-        return self._falls(0.5, CERTAIN * self.chance, voxel_size)
+        return self._falls(COUNTED, CERTAIN * self.chance, voxel_size)
+
+    @property
+    def tells(self) -> bool:
+        """Whether `above_chance` of None means that there is nothing.
+
+        It does not where chance may reach `UNTOLD` in all shells of the mean, or one of them that was passed over is
+        above chance: the boxes were too few or too small.
+        """
+        most, values = CERTAIN * self.chance[self._band], self.values[self._band]
+        return bool((most < UNTOLD).any()) and not ((most >= COUNTED) & (values > most)).any()
 
     def _falls(self, most_chance: float, limits: Doubles, voxel_size: float) -> float | None:
         """Resolution (A) where the curve first falls below its limits, among shells with less chance than that."""

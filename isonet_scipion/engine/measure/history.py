@@ -10,10 +10,15 @@ from typing import Optional
 import numpy as np
 
 from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.measure.fourier_correlation import CERTAIN
 
 # of the last iteration's correlation, by which another one must be ahead: the rate falls to the end of a run, so that
 # in simulations the last was nearly always close to the best, and smaller leads were chance
 MARGIN = 0.15
+AT_CHANCE = (
+    "No iteration so far restores the withheld tilts better than chance: what these networks put into the missing "
+    "wedge is not to be interpreted. More iterations, or more or better tomograms, may help."
+)
 DIVERGED = 10.0  # a loss this many times the smallest one so far
 
 
@@ -75,6 +80,19 @@ def chosen_iteration(ends: Sequence[EpochRecord], start: float | None = None) ->
     if start is not None and start >= last.withheld_correlation:
         ahead.append((start, ends[0].iteration - 1))
     return max(ahead, key=lambda one: (one[0], -one[1]))[1]
+
+
+def is_above_chance(record: EpochRecord) -> bool | None:
+    """Whether the end of an iteration restores the withheld tilts better than chance; None where it was not tested."""
+    if record.withheld_correlation is None or record.withheld_chance is None:
+        return None
+    return record.withheld_correlation >= CERTAIN * record.withheld_chance
+
+
+def stayed_at_chance(ends: Sequence[EpochRecord]) -> bool:
+    """Whether iterations, given by their last epochs, were tested and none is better than chance; see `AT_CHANCE`."""
+    told = [is_above_chance(record) for record in ends]
+    return False in told and True not in told
 
 
 def iterations_without_gain(ends: Sequence[EpochRecord]) -> int:

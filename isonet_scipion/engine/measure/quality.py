@@ -109,7 +109,8 @@ class Quality:
     @property
     def verdict(self) -> Verdict:
         """What can be believed of the filled wedge."""
-        return Verdict(self.restored_wedge and self.restored_wedge[0], self.restored_resolution, self.above_chance)
+        mean = self.restored_wedge and self.restored_wedge[0]
+        return Verdict(mean, self.restored_resolution, self.above_chance, self.restored is None or self.restored.tells)
 
     def resolution(self, axis: str, when: str) -> float | None:
         """Along x, y or z, in A, `before` or `after`; None where unknown, or nothing was measured.
@@ -133,6 +134,7 @@ class Quality:
             "restored_wedge_allows_for_noise": self.ceiling is not None and self._most == self.ceiling.mean,
             "restored_wedge_resolution_A": self.restored_resolution,
             "restored_wedge_above_chance_A": self.above_chance,
+            "restored_wedge_known": self.verdict.known,
             "verdict": self.verdict.words,
             "agreement_with_measured": _finite(self.agreement.mean) if self.agreement else None,
             "wedge_power_before": _finite(self.power_before),

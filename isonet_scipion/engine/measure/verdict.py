@@ -16,11 +16,12 @@ class Verdict:
     mean: float | None  # restored wedge correlation; None where the test could not be made
     half: float | None  # resolutions in A where the curve falls below 0.5, and to chance; None where it never is above
     above: float | None
+    tells: bool = True  # whether there is nothing where none is above chance: too few voxels do not tell
 
     @property
     def known(self) -> bool:
-        """Whether the test could be made."""
-        return self.mean is not None
+        """Whether the test could be made, and tells something."""
+        return self.mean is not None and (self.tells or self.above is not None)
 
     @property
     def kind(self) -> str:
@@ -33,7 +34,8 @@ class Verdict:
     def words(self) -> str:
         """The headline."""
         if not self.known:
-            return "The tomogram is too small to tell whether the filled wedge is right."
+            fewest = "" if self.mean is None else ": too few voxels could be tested"
+            return f"The tomogram is too small to tell whether the filled wedge is right{fewest}."
         if self.above is None:
             return "What was put into the missing wedge is no better than invention: do not interpret it."
         if self.half is None:
@@ -62,8 +64,8 @@ class Verdict:
     @property
     def summary(self) -> str:
         """Half a line, with the mean."""
-        if self.mean is None:
-            return "not known"
+        if self.mean is None or not self.known:
+            return "not known: too few voxels to tell"
         if self.above is None:
             return f"{self.mean:.2f}, nowhere better than chance: invention"
         if self.half is None:

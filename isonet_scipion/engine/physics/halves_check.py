@@ -24,6 +24,8 @@ UNLIKE = 0.5
 SAME = 0.1  # of the deviation: means that differ by less look alike in every picture
 SIDES = 1, 4, 12, 24  # voxels of the blocks by whose means grey scales are compared: filters leave some of them alone
 FEWEST = 16  # blocks that tell anything
+MANY = 100  # blocks whose slope is certain to a tenth
+UNEVEN = 1.3  # times: halves whose grey scales differ by less weigh about the same in their mean
 OTHER_SCALE = 1.7  # times: of halves that are sums, the scale is another by 2, of integers mostly by far more
 CERTAIN = 4.0  # standard deviations of the correlation of unrelated volumes
 
@@ -148,6 +150,25 @@ def scale_between(source: Sequence[Reals], target: Sequence[Reals]) -> GreyScale
     # that of the sample: single voxels are mostly noise, or smoothed
     scale = 1.0 if is_same else means[-1][0].std() / means[-1][1].std()
     return GreyScale(float(offset - wanted * scale), float(scale))
+
+
+def uneven(first: Sequence[Reals], second: Sequence[Reals]) -> float | None:
+    """How many times stronger one half's grey values are than the other's, at least; None where that is not certain.
+
+    Noise lets neither follow the other with a slope above 1 if both have one scale, whatever their doses. Parameters
+    are as of `fault_of_halves`.
+
+    Examples
+    --------
+    >>> sample, one, other = np.random.default_rng(0).normal(size=(3, 1, 48, 48, 48))
+    >>> uneven(5 * sample + one, 5 * sample + other) is None
+    True
+    >>> print(round(uneven(5 * sample + one, 1.5 * (5 * sample + other)), 1))
+    1.4
+    """
+    bands = [[_means_over(side, boxes) for boxes in (first, second)] for side in SIDES]
+    slopes = [_steepest_slope(*band) for band in bands if len(band[0]) >= MANY and min(map(np.std, band)) > 0]
+    return max(slopes) if slopes and max(slopes) > UNEVEN else None
 
 
 def _means_over(side: int, boxes: Sequence[Reals]) -> Doubles:

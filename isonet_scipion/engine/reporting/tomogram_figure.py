@@ -123,6 +123,8 @@ def _angstrom(quality: Quality, axis: str, when: str) -> str:
     if axis == "z":
         if when == "before":
             return "not measured"
+        if not quality.verdict.known:
+            return "unknown"
         return "none" if quality.above_chance is None else f"none; chance\nfrom {quality.above_chance:.0f} Å"
     return "unknown"
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from isonet_scipion.engine.conventions import REPORT_PAGE
 from isonet_scipion.engine.io.files import replacing
-from isonet_scipion.engine.measure.fourier_correlation import CERTAIN
+from isonet_scipion.engine.measure.history import AT_CHANCE, is_above_chance, stayed_at_chance
 from isonet_scipion.engine.physics.withheld_tilts import WITHHELD
 from isonet_scipion.engine.reporting.pages import image, write_page
 from isonet_scipion.engine.reporting.picture import GREY_PERCENTILES, SOFTWARE, require_own_picture
@@ -119,6 +119,8 @@ def write_training_page(
         if chosen == first:
             which, why = "the model that the training started from", "no worse than the last"
         sections.append(f"<p><b>To correct with so far: {which}</b>, {why}, correlation {numbers[chosen]:.3f}.</p>")
+    if stayed_at_chance(list(ends.values())):
+        sections.append(f'<p class="verdict poor">{html.escape(AT_CHANCE)}</p>')
     if pictures:
         before = "the model that it started from" if start is not None else "before the training"
         sections.append(
@@ -138,9 +140,10 @@ def write_training_page(
 
 
 def _agreement(record: EpochRecord) -> str:
-    if record.withheld_correlation is None or record.withheld_chance is None:
+    better = is_above_chance(record)
+    if better is None:
         return "-"
-    chance = ": chance" if record.withheld_correlation < CERTAIN * record.withheld_chance else ""
+    chance = "" if better else ": chance"
     return f"{record.withheld_correlation:.3f} &plusmn; {record.withheld_chance:.3f}{chance}"
 
 

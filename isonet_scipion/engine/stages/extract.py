@@ -69,6 +69,12 @@ def extract(star_file: str, settings: ExtractSettings) -> None:
         for number in range(len(centres))
     }
     earlier = table_to_replace(settings.subtomo_star, SUBTOMOGRAM_LABELS)
+    if "rlnTiltMin" in earlier.labels and "rlnTomoName" not in earlier.labels:
+        raise EngineError(
+            settings.subtomo_star,
+            "it is there already, of subtomograms that extract did not write, as prepare_subtomo_star makes it",
+            "Give another --subtomo_star, or delete it if it is no longer needed.",
+        )
     marks = table.claim(owners, "extract", "rlnImageName", "subtomo_folder", earlier)
     require_space(settings.subtomo_folder, growth(dict.fromkeys(owners, volume_bytes((size,) * 3))))
     discard_outdated(settings.subtomo_star, owners)

@@ -186,7 +186,7 @@ class _Prediction:
     def claim(self, entries: list[TomogramEntry]) -> None:
         """Refuse to replace what is not the table's own."""
         settings, owners = self.settings, {_target(entry, self.settings): entry for entry in entries}
-        self.marks = self.table.claim(owners, "predict", "rlnCorrectedTomoName", "output_dir")
+        self.marks = self._claimed(owners)
         for target in self.marks:
             if not target.exists():  # else its pictures are its own, perhaps of an earlier version
                 require_own_picture(target.with_suffix(".png"))
@@ -194,6 +194,10 @@ class _Prediction:
         self.confidence_marks = claim_confidence(self.table, owners, settings)
         if settings.report:
             require_own_page(settings.output_dir)
+
+    def _claimed(self, owners: dict[Path, TomogramEntry]) -> dict[Path, bytes]:
+        """The marks of results that may be written; as `TomogramTable.claim`."""
+        return self.table.claim(owners, "predict", "rlnCorrectedTomoName", "output_dir")
 
     def read(self, entry: TomogramEntry) -> _Readied:
         """A tomogram with all that has to be read of it before the network."""
@@ -283,6 +287,7 @@ class _Prediction:
         if border is not None:
             corrected = _with_border(volume, border, corrected, shown if settings.normalized_output else None, to_own)
         rounded = stored_or_float32(corrected, settings.output_type, entry.name)
+        self._claimed({target: entry})  # another table's command may have written it meanwhile
         self._discard_reports(target, entry.name)
         mark = with_origin(self.marks[target], entry.correction(volume, self.made_by, ready.own))
         write_volume(target, rounded.voxels, entry.output_voxel_size(volume), volume, mark)

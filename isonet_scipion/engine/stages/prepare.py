@@ -36,7 +36,7 @@ from isonet_scipion.engine.io.other_programs import (
     read_tomograms,
     with_their_halves,
 )
-from isonet_scipion.engine.io.shown import open_mask
+from isonet_scipion.engine.io.shown import open_mask, require_halves
 from isonet_scipion.engine.io.star import (
     NOT_SET,
     Star,
@@ -319,7 +319,11 @@ def _averages(
         raise EngineError(
             str(twice), "it would be the mean of several tomograms' halves", "Give each tomogram a name of its own."
         )
-    sizes = {path: volume_bytes(open_volume(tomograms[index - 1].halves[0]).shape) for index, path in made.items()}
+    sizes = {}
+    for index, path in made.items():
+        halves = [open_volume(half) for half in tomograms[index - 1].halves]
+        require_halves(halves)
+        sizes[path] = volume_bytes(halves[0].shape)
     if sizes:
         require_space(settings.average_folder, growth(sizes))
     return made

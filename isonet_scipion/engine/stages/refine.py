@@ -14,7 +14,7 @@ import numpy as np
 
 from isonet_scipion.engine.command import Command
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.io.ctf_aware import takes_deconvolved, tomogram_transfer
+from isonet_scipion.engine.io.ctf_aware import ctf_in_words, takes_deconvolved, tomogram_transfer
 from isonet_scipion.engine.io.model_metadata import ModelMetadata
 from isonet_scipion.engine.io.refine_json import read_refine_json
 from isonet_scipion.engine.io.shown import data_shape, refuse_axes, warn_of_tilts
@@ -50,6 +50,8 @@ from isonet_scipion.engine.settings.training import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from isonet_scipion.engine.learning.run import Run
     from isonet_scipion.engine.physics.transfer import Transfer
     from isonet_scipion.engine.physics.wedge import TiltRange
@@ -190,7 +192,8 @@ def _one_pass(star_file: str, settings: OnePassSettings, seed: int) -> Run[Any]:
     cube_size = settings.cube_size or fitting_cube(shortest, settings.any_angle > 0, divisor)
     settings = dataclasses.replace(settings, cube_size=cube_size)
     _check(settings, cube_size)
-    transfers = [_transfer(entry, settings) if settings.ctf_aware else None for entry in entries]
+    state = _handed_on(settings, entries) if settings.ctf_aware else None
+    transfers = [_transfer(entry, settings, state) if settings.ctf_aware else None for entry in entries]
     require_one_kind(entries, "take them out of the table")
     warn_of_masks(entries, "crops are taken")
     devices = _devices(settings)
@@ -221,8 +224,8 @@ def _one_pass(star_file: str, settings: OnePassSettings, seed: int) -> Run[Any]:
     metadata = _metadata(settings, cube_size, entries[0].voxel_size, tilts, entries[0].deconvolved)
     metadata = dataclasses.replace(metadata, halves=kinds == {2}, corrects_mean=kinds == {2}, kept_beyond=cube_size)
     if settings.ctf_aware:
-        given = {name: getattr(settings, name) for name in ("voltage", "cs", "ctf_state")}
-        metadata = dataclasses.replace(metadata, ctf_aware=True, **given)
+        given = {name: getattr(settings, name) for name in ("voltage", "cs")}
+        metadata = dataclasses.replace(metadata, ctf_aware=True, ctf_state=state, **given)
     voxels = affordable(settings, cube_size)
     tested, boxes = spread(len(sources), voxels), []
     for number, source in enumerate(sources):
@@ -241,9 +244,28 @@ def _require_no_denoiser(settings: TrainingSettings, why: str) -> None:
         raise EngineError("denoiser", why, remedy)
 
 
-def _transfer(entry: TomogramEntry, settings: OnePassSettings) -> Transfer:
-    """What a tomogram shows of the density, for a CTF-aware training."""
-    transfer = tomogram_transfer(entry, settings.voltage, settings.cs, settings.bfactor, settings.ctf_state)
+def _handed_on(settings: OnePassSettings, entries: Sequence[TomogramEntry]) -> str | None:
+    """What was done to the CTF of the tomograms of a CTF-aware training, where their table does not tell.
+
+    It is `ctf_state`, else what the training of the model to start from was told, as `predict` takes it.
+    """
+    model = _model_to_start_from(settings)
+    if settings.ctf_state or model is None or all(entry.ctf_state() for entry in entries):
+        return settings.ctf_state
+    metadata = read_metadata(model)
+    if metadata.ctf_state is None or not metadata.ctf_aware:
+        return None
+    log.info(
+        "Tomograms of which the table does not tell otherwise are taken as %s, as the training of %s was told "
+        "(ctf_state).", ctf_in_words(metadata.ctf_state), model,
+    )  # fmt: skip
+    return metadata.ctf_state
+
+
+def _transfer(entry: TomogramEntry, settings: OnePassSettings, state: str | None) -> Transfer:
+    """What a tomogram shows of the density, for a CTF-aware training; `state` as `_handed_on` gives it."""
+    known = entry.ctf_state(settings.ctf_state) or state
+    transfer = tomogram_transfer(entry, settings.voltage, settings.cs, settings.bfactor, known)
     log.info("%s: %s", entry.path, transfer.ctf_parameters)
     if first_peak(transfer.ctf_parameters) > 1 / (2 * entry.voxel_size):
         log.warning("%s: voxels of %g A show nothing beyond the CTF's first peak.", entry.path, entry.voxel_size)
@@ -341,6 +363,13 @@ def _stored(settings: TrainingSettings, name: str, least: int) -> int | None:
     if type(value) is not int or value < least:
         raise EngineError(str(state), f"its {name} is {value!r}", "Give another result_dir.")
     return value
+
+
+def _model_to_start_from(settings: TrainingSettings) -> str | None:
+    """File of a model, or the builtin one's name; None where the network is new."""
+    return (
+        str(read_refine_json(settings.continue_from).model()) if settings.continue_from else settings.pretrained_model
+    )
 
 
 def _start(settings: TrainingSettings, metadata: ModelMetadata) -> tuple[Path | None, int]:

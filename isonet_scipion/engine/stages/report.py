@@ -229,10 +229,10 @@ class Reporter:
             return
         quality = tested
         content = {
-            "name": entry.name,
+            "name": entry.shown_name,
             "tomogram": before.path,
             "corrected": after.path,
-            "model": self._file.name,
+            "model": ", ".join(filter(None, (self._file.name, self._metadata.untrained))),
             "iteration": self._metadata.iteration,
             "of_halves": "mean" if seen.is_mean else "each" if evidence.by_halves else "",
             "phase_flipped": transfer is not None,
@@ -248,7 +248,7 @@ class Reporter:
         words = quality.verdict.words
         path = report_path(after.path)
         flipped = " Compared with the phase-flipped tomogram." if transfer else ""
-        title = f"{entry.name}. {words}{flipped}"
+        title = f"{entry.shown_name}. {words}{flipped}"
         save_report(path.with_suffix(".png"), compared, corrected, quality, title, found)
         write_report(path, content)
         if quality.restored_wedge:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 from tomo.constants import BOTTOM_LEFT_CORNER
 
 from isonet_scipion.convert.outputs import reportNumbers
+from isonet_scipion.engine.io.report_file import report_path
 from isonet_scipion.engine.io.star import read_star
+from isonet_scipion.engine.measure.history import AT_CHANCE
 from isonet_scipion.engine.physics.ctf import CtfParameters
 from isonet_scipion.engine.physics.radial_filter import Deconvolution, deconvolve
 from isonet_scipion.protocols import (
@@ -157,6 +160,7 @@ class TestIsoNetChain(IsoNetTest):
             f"{2 * NUMBER} subtomograms of {CROP} voxels from 2 of 2 tomograms", " ".join(self.extract.summary())
         )
         self.assertRegex(" ".join(self.refine.summary()), r"Last validation loss: \d\.\d+")
+        self.assertLessEqual(" ".join(self.refine.summary()).count(AT_CHANCE), 1)
         self.assertRegex(
             " ".join(self.predict.summary()),
             r"2 of 2 tomograms.*TS_01: \*restored wedge correlation -?\d\.\d\d.*power .* was \d+ %.*report\.html",
@@ -164,6 +168,24 @@ class TestIsoNetChain(IsoNetTest):
         for protocol in (self.deconv, self.mask, self.extract, self.refine, self.predict):
             self.assertIn("Liu2022", " ".join(protocol._methods()))
             self.assertIn("10.1038/s41467-022-33957-8", " ".join(protocol.citations()))
+
+    def test_a_damaged_file_leaves_the_rest_of_a_summary(self) -> None:
+        first = self.predict.tomograms.getFirstItem()
+        tsIds = [tomogram.getTsId() for tomogram in self.predict.tomograms]
+        files = {
+            self.predict: [str(report_path(first.getFileName())), self.predict._table(tsIds[1])],
+            self.refine: [self.refine.lossesFile()],
+        }
+        for protocol, paths in files.items():
+            before, stored = protocol.summary(), [Path(path).read_bytes() for path in paths]
+            for path in paths:
+                Path(path).write_bytes(b"iteration\nx\n")
+            lines = protocol.summary()
+            for path, content in zip(paths, stored):
+                self.assertEqual(sum(f"*Damaged*: {path}" in line for line in lines), 1, lines)
+                Path(path).write_bytes(content)
+            self.assertIn(before[0], lines)
+            self.assertEqual(protocol.summary(), before)
 
     def test_outputs_are_related_to_their_sources(self) -> None:
         children = {

@@ -33,13 +33,32 @@ from tomo.objects import (
 )
 
 from isonet_scipion.convert.acquisition import Optics, readOptics, zeroTiltDefocus
-from isonet_scipion.convert.files import fileErrors, fileName, halfMaps, halfNames, halvesError, linkSubtomogram, sizeOf
-from isonet_scipion.convert.outputs import orientLike, processedTomogram, scaleOf, setScale, tomoMask
+from isonet_scipion.convert.files import (
+    fileErrors,
+    fileName,
+    halfMaps,
+    halfNames,
+    halvesError,
+    linkSubtomogram,
+    shownNames,
+    sizeOf,
+)
+from isonet_scipion.convert.outputs import (
+    orientLike,
+    processedTomogram,
+    reportNumbers,
+    scaleOf,
+    setReport,
+    setScale,
+    tomoMask,
+)
 from isonet_scipion.convert.rows import coordinateRows, subtomogramRow, tomogramRow, writeTable
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.mrc import open_volume, write_volume
 from isonet_scipion.engine.io.number_formats import SCALE
+from isonet_scipion.engine.io.report_file import write_report
 from isonet_scipion.engine.io.star import Star, read_star, write_star
+from isonet_scipion.engine.io.tomogram_table import TomogramTable
 from isonet_scipion.engine.network.model_file import BUILTIN_FILE
 from isonet_scipion.isonet_folder import IsoNetFolder
 from isonet_scipion.protocols import ProtIsoNetImportProject, ProtIsoNetPredict, record
@@ -47,6 +66,7 @@ from isonet_scipion.protocols.protocol_import_model import importedModel
 from isonet_scipion.protocols.protocol_import_project import modelWarnings
 from isonet_scipion.protocols.protocol_predict import restoredInWords
 from isonet_scipion.protocols.record import identityOf, isIdentityOf
+from isonet_scipion.tests.engine.io.test_report_file import CONTENT
 from isonet_scipion.tests.protocols.scene import write
 
 OPTICS = Optics(200.0, 2.0, 0.08, -57.0, 51.0)
@@ -330,7 +350,19 @@ def test_a_summary_tells_what_is_restored_by_the_rule_of_the_reports_verdict():
     report["restored_wedge_above_chance_A"] = 81.0
     assert restoredInWords(report) == "0.12, above chance to 81 Å, nowhere 0.5"
     assert restoredInWords({**report, "restored_wedge_resolution_A": 95.0}) == "0.12, correlation 0.5 at 95 Å"
-    assert restoredInWords({**report, "restored_wedge_correlation": None}) == "not known"
+    assert restoredInWords({**report, "restored_wedge_correlation": None}) == "not known: too few voxels to tell"
+
+
+def test_a_summary_tells_no_invention_where_too_few_voxels_were_tested(tomogram, tmp_path):
+    numbers = {"correlation": 0.3, "chance": 0.1, "resolution_A": None, "above_chance_A": None}
+    words = []
+    for known in (True, False):
+        path = tmp_path / f"{known}_report.json"
+        told = {f"restored_wedge_{name}": value for name, value in numbers.items()}
+        write_report(path, {**CONTENT, **told, "restored_wedge_known": known})
+        setReport(tomogram, str(path))
+        words.append(restoredInWords(reportNumbers(tomogram)))
+    assert "invention" in words[0] and words[1] == "not known: too few voxels to tell"
 
 
 def test_invention_is_not_said_to_be_restored_well(tomogram):
@@ -347,6 +379,18 @@ def test_invention_is_not_said_to_be_restored_well(tomogram):
     for poor in (0.6, None), (0.4, 40.0):
         assert "is worth trying" in advice((0.6, 40.0), poor)
     assert "is worth trying" in advice((None, None))
+
+
+def test_reports_call_a_tomogram_by_its_id_and_tell_halves_from_it(tmp_path):
+    for tsId in HARD_IDS:
+        shown = shownNames(tsId)
+        rows = [tomogramRow(name, "t.mrc", 10.0, OPTICS, shownName=own) for name, own in shown.items()]
+        writeTable(str(tmp_path / "t.star"), rows)
+        entries = TomogramTable(tmp_path / "t.star", True).entries()
+        told = [entry.shown_name for entry in entries]
+        if tsId.strip() and tsId.isprintable() and not {"'", '"'} <= set(tsId):
+            assert told == [tsId, f"{tsId}, even half", f"{tsId}, odd half"]
+        assert [entry.name for entry in entries] == [fileName(tsId), *halfNames(tsId)] and len(set(told)) == 3
 
 
 PLAIN_IDS = ("TS_01", "TS_1", "TS_2", "TS_02.bin4", "Position_240101", "tomo-3_Vol", "it's")

@@ -12,6 +12,7 @@ from pyworkflow.protocol import STATUS_RUNNING
 from pyworkflow.protocol.params import ElementGroup, PointerParam
 
 from isonet_scipion import bibtex, protocols
+from isonet_scipion.engine.measure.history import AT_CHANCE, EpochRecord
 from isonet_scipion.plugin import Plugin
 from isonet_scipion.protocols.form import OPTIONAL, labelOf
 from isonet_scipion.protocols.protocol_deconv import suggestedFalloff
@@ -132,3 +133,12 @@ def test_a_training_says_where_it_is_before_its_first_epoch_has_ended():
     assert training._progress([]) == []
     training.setStatus(STATUS_RUNNING)
     assert training._progress([]) == ["*Iteration 1 of 3*, first epoch: *Output Log* shows its steps."]
+
+
+@pytest.mark.parametrize("best", [0.02, 0.5])
+def test_the_summary_of_a_training_that_stayed_at_chance_says_so(monkeypatch, best):
+    training = protocols.ProtIsoNetOnePass()
+    monkeypatch.setattr(training, "_used", lambda name: 1)
+    monkeypatch.setattr(training, "_getExtraPath", lambda *names: "/nowhere")
+    history = [EpochRecord(number, 1, 0.1, 0.2, 0, 1, value, 0.01) for number, value in enumerate((0.01, best), 1)]
+    assert (f"*{AT_CHANCE}*" in training._progress(history)) is (best < 0.03)

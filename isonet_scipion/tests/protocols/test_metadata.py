@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from pyworkflow.protocol import MODE_RESUME
 from pyworkflow.utils import weakImport
 from tomo.objects import SetOfTomograms, TomoAcquisition
 
 from isonet_scipion.convert.acquisition import ownAcquisition
+from isonet_scipion.engine.conventions import REPORT_PAGE
 from isonet_scipion.engine.io.model_metadata import ModelMetadata
 from isonet_scipion.engine.io.star import read_star
 from isonet_scipion.engine.network.model_file import save_model
@@ -205,11 +208,33 @@ class TestIsoNetMetadata(IsoNetTest):
             # the even half has nearly the voxels of the whole
             self.assertGreater(np.corrcoef(even.ravel(), whole.ravel())[0, 1], 0.99)
             self.assertLess(np.corrcoef(odd.ravel(), whole.ravel())[0, 1], 0.9)
+        headings = re.findall("<h2>(TS.*)</h2>", Path(predict._getExtraPath(REPORT_PAGE)).read_text(encoding="utf-8"))
+        expected = [f"{tsId}{of}" for tsId in SHAPES for of in ("", ", even half", ", odd half")]
+        self.assertEqual(sorted(headings), sorted(expected))
 
         self.check_a_lost_half(inputs, folder / "TS_01_odd.mrc")
         plain = {"inputTomograms": (self.tomograms, "Tomograms"), "model": (self.model, "model")}
         without = self.prepare(ProtIsoNetPredict, plain, processHalves=True)
         self.assertIn("even and an odd half", " ".join(without.validate()))
+
+    def test_halves_that_were_replaced_or_lost_since(self) -> None:
+        folder = self.raw / "replaced"
+        folder.mkdir()
+
+        def split(tomogram, output):
+            files = [str(folder / f"{half}.mrc") for half in ("even", "odd")]
+            for seed, path in enumerate(files):
+                write(path, read(tomogram.getFileName()) + scene(SHAPES["TS_02"], seed) / 5)
+            tomogram.setHalfMaps(files)
+
+        inputs = {**self.changed("split", split, tsIds=("TS_02",)), "model": (self.model, "model")}
+        predict = self.run_(ProtIsoNetPredict, inputs, useGpu=False)
+        predict.runMode.set(MODE_RESUME)
+        self.assertEqual(predict.validate(), [])
+        write(folder / "odd.mrc", read(folder / "odd.mrc") + scene(SHAPES["TS_02"], 7))
+        self.assertRegex(" ".join(predict.validate()), "What is done of TS_02 was made from other data")
+        (folder / "odd.mrc").unlink()  # as what is no longer needed
+        self.assertEqual(predict.validate(), [])
 
     def test_halves_that_are_none_are_done_without(self) -> None:
         def same(tomogram, output):

@@ -18,7 +18,11 @@ from tomo.objects import SetOfTomograms
 
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.losses import read_losses, write_losses
+from isonet_scipion.engine.io.model_metadata import ModelMetadata
 from isonet_scipion.engine.measure.history import EpochRecord
+from isonet_scipion.engine.network.model_file import save_model
+from isonet_scipion.engine.network.unet import build_unet
+from isonet_scipion.engine.settings.network import NetworkSettings
 from isonet_scipion.objects import IsoNetModel
 from isonet_scipion.protocols import (
     ProtIsoNetDeconv,
@@ -39,6 +43,30 @@ from isonet_scipion.viewers.viewer_protocols import PageView, installedViewers
 from isonet_scipion.viewers.viewer_sets import ViewerIsoNetSubtomograms, ViewerIsoNetTomograms
 
 matplotlib.use("Agg")
+
+
+def test_a_model_that_no_training_has_changed_is_not_described_as_trained(tmp_path, monkeypatch):
+    network = NetworkSettings(filter_base=2, unet_depth=1, convs_per_depth=2)
+    model, training, predict = IsoNetModel(), ProtIsoNetOnePass(), ProtIsoNetPredict()
+    model.setFileName(str(tmp_path / "model_iter00.keras"))
+    for iteration, isCopy in ((0, True), (2, False)):
+        metadata = ModelMetadata(network, iteration=iteration, simulated=isCopy, kept_beyond=48)
+        save_model(model.getFileName(), build_unet(network), metadata)
+        model.setMetadata(metadata)
+        training.model = model
+        for protocol in (training, predict):
+            monkeypatch.setattr(protocol, "_used", lambda name: name)
+            monkeypatch.setattr(protocol, "_getExtraPath", lambda *names: str(tmp_path / "none"))
+        monkeypatch.setattr(predict, "_hasResults", lambda: True)
+        predict.model.set(model)
+        told = [
+            any("a copy of the builtin model" in line for line in modelFacts(model)),
+            "before the training" in str(model),
+            "the network that it started from is the output" in training._methods()[0],
+            "the builtin model of the plugin" in predict._methods()[0],
+            predict._citations() == [],
+        ]
+        assert told == [isCopy] * 5
 
 
 def test_losses_are_plotted_by_epoch(tmp_path):

@@ -261,6 +261,25 @@ def test_what_the_training_was_told_of_the_ctf_holds_for_its_model(project, run)
     assert status == 0 and log.count(words) == 1 and "taken as raw" in log, log
 
 
+def test_a_training_is_told_of_the_ctf_what_that_of_its_start_was(project, run):
+    start = "results/model_iter01.keras"
+    assert run("refine", "tomograms.star", *RUN, "--ctf_state=phase-flipped")[0] == 0
+    told = f"the training of {start} was told"
+    for name, options, state in (("more", (), "phase-flipped"), ("other", ("--ctf_state=raw",), "raw")):
+        status, log = run(
+            "refine", "tomograms.star", *RUN, f"--pretrained_model={start}", f"--result_dir={name}", *options
+        )
+        assert status == 0 and (told in log) is (not options), log
+        assert read_metadata(f"{name}/model_iter01.keras").ctf_state == state
+    record = "results/refine_iter01.json"
+    status, log = run("refine", "tomograms.star", "--continue_from", record, "--iterations=2", "--result_dir=on")
+    assert status == 0 and read_metadata("on/model_iter02.keras").ctf_state == "phase-flipped", log
+    # what the table says comes before
+    assert run("prepare_star", "tomo", "--output_star=raw.star", "--defocus=20000", "--ctf_state=raw")[0] == 0
+    status, log = run("refine", "raw.star", *RUN, f"--pretrained_model={start}", "--result_dir=raw")
+    assert status == 0 and told not in log and read_metadata("raw/model_iter01.keras").ctf_state is None, log
+
+
 def test_missing_defocus_and_corrected_tomograms_are_refused(project, run):
     assert run("prepare_star", "tomo", "--output_star=none.star")[0] == 0
     cases = [

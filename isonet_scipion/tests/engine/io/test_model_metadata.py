@@ -70,3 +70,12 @@ def test_every_field_has_wrong_values_here():
 def test_a_model_that_says_no_more_than_halves_corrects_each(halves, corrects_mean, by_halves):
     values = {"filter_base": 4, "halves": bool(halves), **({"corrects_mean": True} if corrects_mean else {})}
     assert ModelMetadata.out_of(values).by_halves == bool(by_halves)
+
+
+def test_a_copy_of_the_model_that_a_training_started_from_says_so():
+    words = [
+        dataclasses.replace(KNOWN, iteration=iteration, simulated=simulated).untrained
+        for iteration in (0, 1, None)
+        for simulated in (True, False)
+    ]
+    assert words == ["a copy of the builtin model", "a copy of the model that its training started from", *[""] * 4]

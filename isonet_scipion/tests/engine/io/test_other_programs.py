@@ -302,6 +302,25 @@ def test_halves_are_known_by_either_end_of_their_names(tmp_path, kinds):
     assert [known.path for known in with_their_halves(alike)] == alike
 
 
+@pytest.mark.parametrize("kinds", ["h1 h2", "H1 H2", "half_1 half_2", "half-1 half-2", "Half1 Half2"])
+def test_halves_by_number_are_known_beside_their_tomogram(tmp_path, kinds):
+    whole, even, odd = (tmp_path / f"TS_1{kind}.mrc" for kind in ("", *(f"_{kind}" for kind in kinds.split())))
+    found = with_their_halves([odd, whole, even])
+    assert [(known.path, known.halves) for known in found] == [(whole, (even, odd))]
+
+
+def test_what_is_named_like_halves_is_no_tomogram_without_a_word(tmp_path, caplog):
+    holes = [tmp_path / f"grid_{hole}.mrc" for hole in ("h1", "h2", "h3")]
+    assert [known.path for known in with_their_halves(holes)] == holes
+    assert "though named like halves: grid_h1.mrc, grid_h2.mrc." in caplog.text
+    caplog.clear()
+    alone = [tmp_path / "TS_1.mrc", tmp_path / "TS_1_EVN.mrc"]
+    assert [known.path for known in with_their_halves(alone)] == alone
+    assert "though named like halves: TS_1_EVN.mrc." in caplog.text
+    caplog.clear()
+    assert len(with_their_halves([tmp_path / "grid_h1.mrc", tmp_path / "grid_h3.mrc"])) == 2 and not caplog.records
+
+
 def test_two_even_halves_are_no_pair(tmp_path):
     paths = [tmp_path / f"TS_1{kind}.mrc" for kind in ("", "_half1", "_EVN")]
     assert [known.halves for known in with_their_halves(paths)] == [(), (), ()]

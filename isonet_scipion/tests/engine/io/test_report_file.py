@@ -26,6 +26,7 @@ CONTENT = {
     "restored_wedge_allows_for_noise": True,
     "restored_wedge_resolution_A": None,
     "restored_wedge_above_chance_A": 40.0,
+    "restored_wedge_known": True,
     "verdict": "hardly restored",
     "confidence": 0.4,
     "agreement_with_measured": 1.0,
@@ -63,7 +64,7 @@ def test_what_is_written_is_read(tmp_path):
     assert report.curves["restored"]["values"] == (0.5, None)
     assert {field.name for field in fields(TomogramReport)} == set(CONTENT)
     # those of the first version lack some
-    newer = ("verdict", "ctf", "of_halves", "confidence")
+    newer = ("restored_wedge_known", "verdict", "ctf", "of_halves", "confidence")
     older = {name: value for name, value in CONTENT.items() if name not in newer}
     del older["restored_wedge_above_chance_A"]
     write_report(path, older)

@@ -141,6 +141,45 @@ def test_one_half_that_is_mirrored_is_named(tmp_path, caplog, symmetric):
     assert f"{mirrored.path} has far less in common with {one.path} than the other half, {even.path}" in caplog.text
 
 
+def pair_with_whole(folder, factor=1.0, **origins):
+    """Halves of a tomogram, the odd one scaled, and the tomogram, with origins in A along x in their headers."""
+    rng = np.random.default_rng(3)
+    sample = np.kron(rng.normal(size=(8, 24, 24)), np.ones((4, 4, 4)))
+    even, odd = (sample + 0.5 * rng.normal(size=sample.shape) for _ in range(2))
+    for name, data in (("even", even), ("odd", factor * odd), ("whole", (even + odd) / 2)):
+        write_volume(folder / f"{name}.mrc", data.astype(np.float32), 10.0)
+        with mrcfile.open(folder / f"{name}.mrc", "r+") as file:
+            file.header.origin.x = origins.get(name, 0)
+    even, odd, whole = (open_volume(folder / f"{name}.mrc") for name in ("even", "odd", "whole"))
+    return [even, odd], whole
+
+
+@pytest.mark.parametrize(("factor", "told"), [(1.0, False), (1.8, True), (0.6, True)])
+def test_halves_on_two_grey_scales_are_told(tmp_path, caplog, factor, told):
+    require_halves(*pair_with_whole(tmp_path, factor))
+    assert ("even.mrc and " in caplog.text and "times as strong" in caplog.text) is told
+
+
+@pytest.mark.parametrize(("origins", "told"), [
+    ({}, None),
+    ({"even": -500, "odd": -500, "whole": -500}, None),
+    ({"whole": -500}, None),  # the halves' program wrote none
+    ({"even": -504, "odd": -504, "whole": -500}, None),  # rounded
+    ({"even": -300, "odd": -300, "whole": -500}, "even.mrc: by the origins"),
+    ({"even": -500, "odd": -300}, "odd.mrc: by the origins"),
+])  # fmt: skip
+def test_halves_that_are_shifted_by_their_headers_are_told_once(tmp_path, caplog, origins, told):
+    require_halves(*pair_with_whole(tmp_path, **origins))
+    assert len(caplog.records) == (told is not None)
+    assert told is None or (told in caplog.text and "by 20, 0, 0 voxels" in caplog.text)
+
+
+def test_an_origin_of_imods_old_sign_is_no_shift(tmp_path, caplog):
+    halves, whole = pair_with_whole(tmp_path, even=-500, odd=-500)
+    require_halves(halves, replace(whole, origin=(500.0, 0.0, 0.0), old_origin=True))
+    assert not caplog.records
+
+
 @pytest.mark.parametrize("blank", [0.0, np.nan])
 def test_halves_are_compared_beside_blank_boxes(tmp_path, blank):
     data = np.random.default_rng(5).normal(size=(32, 48, 200)).astype(np.float32)

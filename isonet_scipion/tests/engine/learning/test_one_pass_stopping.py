@@ -20,6 +20,7 @@ from isonet_scipion.engine.io.refine_json import chosen_model  # noqa: E402
 from isonet_scipion.engine.learning import one_pass_batches  # noqa: E402
 from isonet_scipion.engine.learning.one_pass_batches import CropBatches  # noqa: E402
 from isonet_scipion.engine.learning.withheld_test import WithheldTest  # noqa: E402
+from isonet_scipion.engine.measure.history import AT_CHANCE  # noqa: E402
 from isonet_scipion.engine.measure.withheld_agreement import Agreement  # noqa: E402
 from isonet_scipion.engine.network.model_file import (  # noqa: E402
     METADATA,
@@ -165,6 +166,14 @@ def test_an_iteration_that_is_clearly_better_than_the_last_is_named(project, run
     assert status == 0 and "Correct with results/model_iter02.keras: it restores" in log, log
     assert "(correlation 0.500) than the last iteration (0.200)" in log
     assert chosen_model("results").name == "model_iter02.keras"
+
+
+@pytest.mark.parametrize("best", [0.2, 0.31])
+def test_a_training_that_stayed_at_chance_is_told_as_such(project, run, monkeypatch, best):
+    measuring(monkeypatch, None, 0.1, best, 0.15)
+    status, log = run("refine", "tomograms.star", *RUN)
+    page = Path("results/report.html").read_text(encoding="utf-8")
+    assert status == 0 and (AT_CHANCE in log, AT_CHANCE in page) == (best < 0.3, best < 0.3), log
 
 
 def test_it_does_not_stop_before_the_noise_is_through(project, run, monkeypatch):

@@ -63,6 +63,17 @@ def test_a_coarse_shell_that_cannot_tell_does_not_take_away_the_finer_ones(coars
     assert Curve(np.where(np.isfinite(values), 0.0, np.nan), chance).above_chance(10.0) is None
 
 
+def test_a_curve_tells_that_nothing_is_above_chance_if_its_fine_shells_could_and_no_coarse_one_is():
+    shells = np.arange(17)
+    chance = np.where(shells > 0, 1.11 / CERTAIN / np.maximum(shells, 1), np.nan)  # the 5th shell is below 0.25
+    nothing, coarse = np.where(shells > 0, 0.0, np.nan), np.where(shells == 2, 0.9, 0.0)
+    assert Curve(nothing, chance).tells
+    few = Curve(nothing, 3 * chance)  # no shell of the mean is
+    assert not few.tells and few.above_chance(10.0) is None
+    believed = Curve(coarse, chance)
+    assert believed.above_chance(10.0) is None and not believed.tells
+
+
 @pytest.mark.parametrize("noise", [0.0, 2.0])
 def test_factors_bring_the_first_nearest_to_the_second_whatever_its_noise(noise):
     rng, sums = np.random.default_rng(0), FourierCorrelation(SIZE, EVERYTHING)

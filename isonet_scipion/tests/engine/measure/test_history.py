@@ -8,8 +8,10 @@ from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.measure.history import (
     EpochRecord,
     chosen_iteration,
+    is_above_chance,
     iterations_without_gain,
     require_convergence,
+    stayed_at_chance,
 )
 
 
@@ -26,6 +28,13 @@ def test_the_last_iteration_is_taken_unless_another_is_clearly_better():
     assert chosen_iteration(ends(0.5, 0.6, 0.53)) == 3
     assert chosen_iteration(ends(0.05, 0.02, chance=0.04)) == 2  # chance may have parted them
     assert chosen_iteration(ends(0.05, -0.2)) == 1 and chosen_iteration(ends(-0.1)) == 1
+
+
+def test_a_training_stays_at_chance_where_no_tested_iteration_is_better():
+    assert stayed_at_chance(ends(0.01, 0.029)) and stayed_at_chance(ends(None, -0.2))
+    assert not stayed_at_chance(ends(0.01, 0.031)) and not stayed_at_chance(ends(None, None))
+    assert not stayed_at_chance([])
+    assert [is_above_chance(record) for record in ends(0.03, 0.02, None)] == [True, False, None]
 
 
 def test_a_network_without_its_denoiser_does_not_stand_against_one_with_it():

@@ -218,7 +218,8 @@ def test_resolution_is_where_the_curve_falls_below_the_threshold():
 
 def told(report):
     """Verdict, its class, and what the table says of the resolution."""
-    verdict = Verdict(*(report[f"restored_wedge_{name}"] for name in ("correlation", "resolution_A", "above_chance_A")))
+    names = ("correlation", "resolution_A", "above_chance_A", "known")
+    verdict = Verdict(*(report[f"restored_wedge_{name}"] for name in names))
     assert report["verdict"] == verdict.words
     return verdict.words, verdict.kind, verdict.resolution
 
@@ -254,6 +255,16 @@ def test_the_verdict_follows_from_where_the_curve_falls_to_chance():
     assert table[0] == f"{half:.0f} Å"
     # what chance alone could make half right is not
     assert report_of(np.where(shells < 3, 0.9, 0.0))["restored_wedge_resolution_A"] is None
+
+
+def test_a_single_small_box_does_not_tell_that_nothing_was_restored():
+    volume = noise(1, 24)
+    blurred = filtered(volume, np.ones((24, 24, 13), bool))
+    evidence = Evidence(Shown(volume, GreyScale(0.0, 1.0)), blurred, TiltRange(), 10.0)
+    report = measure_quality(evidence, lambda box: 0.1 * box**2, (8, 8, 8)).as_dict()
+    assert report["boxes"] == 1 and report["restored_wedge_above_chance_A"] is None
+    words, kind, (resolution, remark) = told(report)
+    assert kind == "fair" and "too small to tell" in words and (resolution, remark) == ("?", "too small to tell")
 
 
 @given(st.tuples(*[st.integers(10, 80)] * 3), st.integers(1, 9))

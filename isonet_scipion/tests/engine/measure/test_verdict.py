@@ -14,6 +14,8 @@ CASES = {
     "weak": (Verdict(0.3, None, 81.0), "fair", "larger than 81 Å", "above chance to 81 Å", "above chance to 81 Å"),
     "good": (Verdict(0.6, 52.0, 40.0), "good", "larger than 52 Å", "above chance to 40 Å", "correlation 0.5 at 52 Å"),
     "small": (Verdict(None, None, None), "fair", "too small to tell", "too small to tell", "not known"),
+    "few": (Verdict(0.3, None, None, False), "fair", "could be tested", "too small to tell", "not known"),
+    "few, but": (Verdict(0.3, None, 81.0, False), "fair", "larger than 81 Å", "above chance to 81 Å", "to 81 Å"),
 }
 
 
@@ -46,14 +48,16 @@ def test_a_pages_headline_is_the_files(tmp_path):
     from isonet_scipion.engine.io.report_file import read_report, write_report
     from isonet_scipion.tests.engine.io.test_report_file import CONTENT
 
-    for mean, half, above in ((0.3, None, None), (0.3, None, 81.0), (0.6, 52.0, 40.0)):
-        words = Verdict(mean, half, above).words
+    numbers = ((0.3, None, None, True), (0.3, None, 81.0, True), (0.6, 52.0, 40.0, True), (0.3, None, None, False))
+    for mean, half, above, known in numbers:
+        words = Verdict(mean, half, above, known).words
         content = {
             **CONTENT,
             "restored_wedge_correlation": mean,
             "restored_wedge_chance": 0.1,
             "restored_wedge_resolution_A": half,
             "restored_wedge_above_chance_A": above,
+            "restored_wedge_known": known,
             "verdict": words,
         }
         write_report(tmp_path / "a_report.json", content)

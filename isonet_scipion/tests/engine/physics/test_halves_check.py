@@ -4,7 +4,7 @@ import scipy.ndimage
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from isonet_scipion.engine.physics.halves_check import common, fault_of_halves, scale_between, stranger
+from isonet_scipion.engine.physics.halves_check import common, fault_of_halves, scale_between, stranger, uneven
 
 COUNT, SIDE = 4, 24
 
@@ -39,6 +39,27 @@ def test_halves_of_one_tomogram_pass_however_noisy(seed, noise):
 def test_what_can_be_no_half_is_told(changed, why):
     even, odd = halves(1)
     assert why in fault_of_halves(even, changed(even, odd)).why
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 1000), st.floats(0.1, 4.0), st.floats(0.3, 0.7))
+def test_halves_on_one_scale_are_not_uneven_whatever_their_noise_and_dose(seed, noise, dose):
+    rng = np.random.default_rng(seed)
+    even, odd = (
+        [box + noise * share**-0.5 * rng.normal(size=box.shape) for box in halves(seed, 0.0)[0]]
+        for share in (dose, 1 - dose)
+    )
+    assert uneven(even, odd) is None
+
+
+@pytest.mark.parametrize("noise", [0.3, 1.0])
+def test_halves_on_different_scales_are_uneven_though_possible(noise):
+    even, odd = halves(2, noise)
+    for factor in (0.55, 1.8):
+        scaled = [factor * box for box in odd]
+        assert fault_of_halves(even, scaled) is None
+        assert 1.4 < uneven(even, scaled) < 1.9
+    assert uneven([np.zeros((48,) * 3)], [np.zeros((48,) * 3)]) is None
 
 
 def test_unrelated_volumes_have_nothing_in_common_and_are_not_called_opposite():

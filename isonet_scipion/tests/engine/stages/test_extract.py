@@ -127,3 +127,17 @@ def test_an_option_of_coordinates_that_are_not_given_is_told(project, run, optio
     status, log = run("extract", "tomograms.star", *SMALL, f"--{option}")
     assert status == 0 and f"{option.partition('=')[0]} has no effect without coordinates_star." in log, log
     assert "no effect" not in run("extract", "tomograms.star", *SMALL)[1]
+
+
+def test_a_table_that_prepare_subtomo_star_wrote_is_not_replaced(run, tmp_path):
+    make_tomogram(tmp_path / "tomoset" / "t.mrc")
+    write_volume(tmp_path / "mine" / "s.mrc", np.random.default_rng(0).normal(size=(24,) * 3).astype(np.float32), 10.0)
+    assert run("prepare_subtomo_star", "mine", "--output_star=subtomo.star")[0] == 0
+    table = Path("subtomo.star").read_text()
+    assert run("prepare_star", "tomoset", "--number_subtomos", 2)[0] == 0
+    command = ("extract", "tomograms.star", "--cube_size", 8, "--crop_size", 12)
+    status, log = run(*command)
+    assert status == 1 and "subtomo.star: it is there already, of subtomograms that extract did not write" in log, log
+    assert Path("subtomo.star").read_text() == table and not Path("subtomo").exists()
+    for _ in range(2):  # its own is replaced
+        assert run(*command, "--subtomo_star=own.star")[0] == 0

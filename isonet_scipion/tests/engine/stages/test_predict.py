@@ -515,3 +515,22 @@ def test_a_state_of_the_ctf_is_of_no_use_to_another_model(project, run):
     for command in ("predict", "report"):
         status, log = run(command, "tomograms.star", "m.keras", "--ctf_state=raw", "--tomo_idx=9")
         assert status == 1 and "ctf_state has no effect without a CTF-aware model." in log, (command, log)
+
+
+def test_what_another_tables_command_wrote_meanwhile_is_not_replaced(project, run, tmp_path, monkeypatch):
+    write_volume(tmp_path / "other" / "a.mrc", 2 * project, 10.0)
+    assert run("prepare_star", "other", "--output_star=other.star")[0] == 0
+    predict = ("predict", "other.star", "m.keras", "--report=False", "--gpuID=-1", "--calibrate=False")
+    assert run(*predict)[0] == 0
+    result = Path("corrected_tomos/a_corrected.mrc")
+    theirs = result.read_bytes()
+    result.unlink()
+
+    def network(tiles):
+        result.write_bytes(theirs)
+        return tiles
+
+    monkeypatch.setattr(stage, "corrector", lambda *_, **__: network)
+    status, log = run(predict[0], "tomograms.star", *predict[2:], "--tomo_idx=1")
+    assert status == 1 and "a_corrected.mrc: it is there already, and tomograms.star does not name it" in log, log
+    assert result.read_bytes() == theirs

@@ -53,8 +53,8 @@ def test_what_other_commands_wrote_is_left_out_or_told(run, tmp_path):
 
 
 def test_a_mean_of_deconvolved_halves_is_deconvolved(run, tmp_path):
-    for name in ("t_EVN", "t_ODD"):
-        make_tomogram(tmp_path / "set" / f"{name}.mrc")
+    for seed, name in enumerate(("t_EVN", "t_ODD")):
+        make_tomogram(tmp_path / "set" / f"{name}.mrc", seed=seed)
     write_star("each.star", _table_of("set/t_EVN.mrc", "set/t_ODD.mrc"))
     assert run("deconv", "each.star", "--deconv_folder", "halves")[0] == 0
     status, log = run("prepare_star", "halves")
@@ -282,3 +282,18 @@ def test_a_row_that_was_taken_out_stays_a_comment_and_its_return_is_told(run, tm
     assert status == 0 and "tomograms.star: only comments named them so far" in log and ": b.mrc. Copy" in log, log
     (comment,) = read_star("tomograms.star").comments
     assert comment.startswith("#2 set/b.mrc ")
+
+
+@pytest.mark.parametrize(("factor", "status", "told"), [
+    (3, 1, "as halves of one tomogram they are impossible: their grey values are"),
+    (1.7, 0, "times as strong as those of the other"),
+])  # fmt: skip
+def test_halves_are_compared_before_their_mean_is_written(run, tmp_path, factor, status, told):
+    rng = np.random.default_rng(1)
+    sample = np.kron(rng.normal(size=(8, 24, 24)), np.ones((4, 4, 4)))
+    for half, scale in (("EVN", 1), ("ODD", factor)):
+        data = scale * (sample + 0.5 * rng.normal(size=sample.shape))
+        write_volume(tmp_path / "set" / f"TS_01_{half}.mrc", data.astype(np.float32), 10.0)
+    found, log = run("prepare_star", "set")
+    assert found == status and told in log, log
+    assert (tmp_path / "averages" / "TS_01.mrc").exists() is (status == 0)

@@ -19,7 +19,7 @@ from isonet_scipion.engine.io.marks import mark_in  # noqa: E402
 from isonet_scipion.engine.io.model_metadata import ModelMetadata  # noqa: E402
 from isonet_scipion.engine.io.mrc import open_volume, write_volume  # noqa: E402
 from isonet_scipion.engine.io.origin import origin_in, voxels_digest  # noqa: E402
-from isonet_scipion.engine.io.report_file import TomogramReport  # noqa: E402
+from isonet_scipion.engine.io.report_file import TomogramReport, read_report  # noqa: E402
 from isonet_scipion.engine.io.star import Star, read_star, write_star  # noqa: E402
 from isonet_scipion.engine.network.model_file import save_model  # noqa: E402
 from isonet_scipion.engine.network.unet import build_unet  # noqa: E402
@@ -199,3 +199,18 @@ def test_all_that_is_told_and_written_has_the_tables_voxel_size(run, monkeypatch
         for suffix in ("", "_confidence"):
             assert open_volume(f"corrected_tomos/t_corrected{suffix}.mrc").voxel_size == 10.0
         assert run("report", "t.star", "m.keras", "--confidence", "True")[0] == 0
+
+
+def test_a_report_tells_of_a_model_that_no_training_has_changed(run):
+    write_volume("t.mrc", noise(1), 10.0)
+    star = Star([])
+    star.rows.append({})
+    for label, value in {"rlnIndex": 1, "rlnMicrographName": "t.mrc", "rlnPixelSize": 10.0}.items():
+        star.set(star.rows[0], label, value)
+    write_star("t.star", star)
+    save_model("model_iter00.keras", build_unet(SHAPE), ModelMetadata(SHAPE, iteration=0, simulated=True))
+    status, log = run("predict", "t.star", "model_iter00.keras")
+    assert status == 0, log
+    report = read_report("corrected_tomos/t_corrected_report.json")
+    assert report.model == "model_iter00.keras, a copy of the builtin model"
+    assert report.model in Path("corrected_tomos/report.html").read_text(encoding="utf-8")
