@@ -210,9 +210,9 @@ def corrector(
         made = made[..., 0]
         if strength is not None:
             made = without(made, lost(tiles.shape[1:]), border_of(network))
-        if network.denoiser and network.leaves_grid:
-            # what the removal of a grid kept from the denoiser has all its noise
-            made = levelled(made, source[..., 0], network.divisor, BORDER)
+        if network.stem > 1 and network.full_resolution:
+            # what takes the noise takes less of it at the frequencies of the stem's grid
+            made = levelled(made, source[..., 0], network.divisor, border_of(network))
         result = ops.convert_to_numpy(made)
         _require_finite(result)
         return result
