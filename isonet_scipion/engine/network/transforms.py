@@ -52,8 +52,9 @@ def levelled(volumes: Any, references: Any, period: tuple[int, ...], edge: int) 
     shape = tuple(volumes.shape[1:])
     allowed = ops.maximum(_standing_out(references, period, edge), 1.0)
     lost = 1 - ops.sqrt(ops.minimum(1.0, allowed / ops.maximum(_standing_out(volumes, period, edge), TINY)))
-    lost = lost * ops.convert_to_tensor(np.arange(np.prod(lost.shape[1:])).reshape(lost.shape[1:]) > 0, lost.dtype)
-    return without(volumes, _weighted(lost, [weights.T for weights in near_grid(shape, period)]), edge)
+    grid = np.ones(lost.shape[1:], np.float32)
+    grid[0, 0, 0] = 0  # the mean is none of its waves
+    return without(volumes, _weighted(lost * grid, [weights.T for weights in near_grid(shape, period)]), edge)
 
 
 def _standing_out(volumes: Any, period: tuple[int, ...], edge: int) -> Any:
