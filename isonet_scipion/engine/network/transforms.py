@@ -54,7 +54,8 @@ def levelled(volumes: Any, references: Any, period: tuple[int, ...], edge: int) 
     lost = 1 - ops.sqrt(ops.minimum(1.0, allowed / ops.maximum(_standing_out(volumes, period, edge), TINY)))
     grid = np.ones(lost.shape[1:], np.float32)
     grid[0, 0, 0] = 0  # the mean is none of its waves
-    return without(volumes, _weighted(lost * grid, [weights.T for weights in near_grid(shape, period)]), edge)
+    lost = lost * ops.convert_to_tensor(grid)
+    return without(volumes, _weighted(lost, [weights.T for weights in near_grid(shape, period)]), edge)
 
 
 def _standing_out(volumes: Any, period: tuple[int, ...], edge: int) -> Any:
@@ -71,8 +72,8 @@ def _standing_out(volumes: Any, period: tuple[int, ...], edge: int) -> Any:
     (inside, inner), (around, outer), (all_around, outermost) = (sums(reach) for reach in (INSIDE, *AROUND))
     ring = outermost - outer
     # where nothing is between two of the frequencies, none stands out
-    mean = (all_around - around) / np.maximum(ring, 1)
-    return inside / inner / ops.maximum(mean, TINY) * np.float32(ring > 0)
+    weights = ops.convert_to_tensor(np.where(ring > 0, ring / inner, 0).astype(np.float32))
+    return inside * weights / ops.maximum(all_around - around, TINY)
 
 
 def _weighted(volumes: Any, weights: list[Floats]) -> Any:
