@@ -160,7 +160,7 @@ def corrector(
     """
     from keras import ops
 
-    from isonet_scipion.engine.network.transforms import levelled, without
+    from isonet_scipion.engine.network.transforms import without
 
     entry, core, last = _parts(model, network)
     # the last layers are up to three convolutions and an interpolation between the stem's blocks
@@ -210,9 +210,6 @@ def corrector(
         made = made[..., 0]
         if strength is not None:
             made = without(made, lost(tiles.shape[1:]), border_of(network))
-        if network.stem > 1 and network.full_resolution:
-            # what takes the noise takes less of it at the frequencies of the stem's grid
-            made = levelled(made, source[..., 0], network.divisor, border_of(network))
         result = ops.convert_to_numpy(made)
         _require_finite(result)
         return result

@@ -9,6 +9,7 @@ import numpy as np
 
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.network.correction import border_of, filled, measured_halo
+from isonet_scipion.engine.network.grid_levels import levelled
 from isonet_scipion.engine.network.slabs import SLAB_VOXELS
 from isonet_scipion.engine.network.tiling import HALO, Tiling, automatic_tiling, isonet_tiling
 from isonet_scipion.engine.process.device import free_memory, with_less_memory
@@ -73,7 +74,8 @@ class Tiles:
             count = int(np.prod(tiling.counts(shape)))
             log.debug("%s: tiles of %s, %.2f times its voxels", task, tiling.tile, tiling.load(shape))
             with Progress(task, count, "tiles") as progress:
-                return filled(shown, network, tiling, self._batch, progress.advance, kept_beyond)
+                made = filled(shown, network, tiling, self._batch, progress.advance, kept_beyond)
+            return levelled(made, shown, tiling, self._network.divisor) if self._network.keeps_noise else made
 
         def lessen(told: str) -> None:
             if self._batch > 1:

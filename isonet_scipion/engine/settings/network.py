@@ -87,6 +87,11 @@ class NetworkSettings:
         return self.stem > 1 and not self.fine
 
     @property
+    def keeps_noise(self) -> bool:
+        """Whether it takes noise, but less at the frequencies of its steps, the sides of `divisor`."""
+        return self.stem > 1 and self.full_resolution > 0
+
+    @property
     def normalised(self) -> bool:
         """Whether all blocks of convolutions are normalised: numbers then stay small while a new network is trained."""
         return self.batch_normalization and not self.full_resolution

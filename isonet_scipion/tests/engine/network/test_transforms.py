@@ -5,8 +5,7 @@ import pytest
 
 pytest.importorskip("keras")
 
-from isonet_scipion.engine.measure.grid import grid_peak
-from isonet_scipion.engine.network.transforms import levelled, transferred, without
+from isonet_scipion.engine.network.transforms import transferred, without
 
 
 @pytest.mark.parametrize("shape", [(8, 12, 10), (9, 5, 7)])
@@ -38,41 +37,3 @@ def test_what_is_taken_away_is_gone_within_the_edge_and_the_mean_stays():
     left = np.asarray(without(volume, everything, 8))[0]
     np.testing.assert_allclose(left[8:-8, 8:-8, 8:-8], 5, atol=0.05)
     assert left[0].std() > 0.5
-
-
-def with_grid(rng, shape, strength):
-    """Noise, and the same with waves of 8/3 voxels along z and 2 along y that come and go slowly."""
-    noise = rng.normal(size=shape).astype(np.float32)
-    z, y, _ = np.indices(shape)
-    waves = np.cos(2 * np.pi * 3 / 8 * z) * np.cos(np.pi * y) * (1 + np.sin(2 * np.pi * y / 48))
-    return noise, noise + (strength * waves).astype(np.float32)
-
-
-def test_a_faint_grid_is_brought_to_what_is_around_it():
-    noise, gridded = with_grid(np.random.default_rng(0), (64, 96, 80), 0.045)
-    made = np.asarray(levelled(gridded[None], noise[None], (8, 8, 8), 8))[0]
-    assert grid_peak(gridded) > 4 and grid_peak(made) < 1.7
-    inside = (slice(8, -8),) * 3
-    assert np.square(made - noise)[inside].mean() < 0.5 * np.square(gridded - noise)[inside].mean()
-    np.testing.assert_allclose(made.mean(), gridded.mean(), atol=1e-6)
-
-
-def test_what_the_tomogram_itself_shows_of_a_grid_stays():
-    _, gridded = with_grid(np.random.default_rng(0), (64, 96, 80), 0.045)
-    made = np.asarray(levelled(gridded[None], gridded[None], (8, 8, 8), 8))[0]
-    np.testing.assert_array_equal(made, gridded)
-    made = np.asarray(levelled(0.5 * gridded[None], gridded[None], (8, 8, 8), 8))[0]
-    np.testing.assert_allclose(made, 0.5 * gridded, atol=1e-4)
-
-
-def test_each_volume_is_levelled_by_its_own_waves():
-    noise, gridded = with_grid(np.random.default_rng(0), (32, 48, 40), 0.3)
-    both = np.asarray(levelled(np.stack([noise, gridded]), np.stack([noise, noise]), (8, 8, 8), 8))
-    np.testing.assert_array_equal(both[0], noise)
-    np.testing.assert_allclose(both[1], np.asarray(levelled(gridded[None], noise[None], (8, 8, 8), 8))[0], atol=1e-5)
-    assert not np.allclose(both[1], gridded, atol=0.05)
-
-
-def test_nothing_is_taken_where_nothing_lies_between_a_grids_frequencies():
-    noise, gridded = with_grid(np.random.default_rng(0), (8, 8, 8), 0.3)
-    np.testing.assert_array_equal(levelled(gridded[None], noise[None], (8, 8, 8), 8)[0], gridded)
