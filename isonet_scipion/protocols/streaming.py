@@ -6,6 +6,7 @@ import errno
 import logging
 import math
 import os
+import sqlite3
 import threading
 import time
 from collections.abc import Mapping
@@ -29,7 +30,7 @@ from isonet_scipion.convert.acquisition import Optics, copySetInfo, ownAcquisiti
 from isonet_scipion.convert.files import asMrc, fileErrors, fileName, halfMaps, halfNames, requireHalves, sizeOf
 from isonet_scipion.convert.outputs import outputFile
 from isonet_scipion.convert.rows import tomogramRow, writeTable
-from isonet_scipion.convert.sets import enabled, enabledIds
+from isonet_scipion.convert.sets import enabled, enabledIds, hasItems
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.star import read_star
 from isonet_scipion.protocols.base import EngineFailure, ProtIsoNetBase
@@ -49,6 +50,7 @@ THREADS_PER_TOMOGRAM = 4  # CPU threads that a job of a queue asks for
 STATE = "_streamState"  # of a set, in its file
 FAILED_OUTPUT = "failedTomograms"
 DISK_FULL = (os.strerror(errno.ENOSPC), "disk space")  # in the engine's errors
+DATABASE_FULL = ("disk is full", "disk I/O error")  # in SQLite's: the disk; a quota
 
 
 class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
@@ -259,6 +261,12 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
                 raise  # the others would fail as well
             self.error(f"{tsId}: {failure}")
             self._failed[tsId] = str(failure)
+        except sqlite3.OperationalError as error:  # of a set, or of Scipion's own file
+            if not any(words in str(error) for words in DATABASE_FULL):
+                raise
+            why = f"a database there can't be written ({error})"
+            remedy = "Free disk space, or raise the quota, and *Continue*."
+            raise EngineFailure(f"{self.getPath()}: {why}. {remedy}") from error
 
     def closeStep(self) -> None:
         """Put the tomograms that failed into a set of their own; fail if there are no others."""
@@ -399,7 +407,7 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
 
     def _doneIds(self) -> set[str]:
         output = getattr(self, self.OUTPUT, None)
-        return set() if output is None else set(output.getTSIds())
+        return set(output.getTSIds()) if hasItems(output) else set()
 
     def _tomogramsById(self) -> dict[str, Tomogram]:
         """Those to work on: what is disabled in the set is left out."""
@@ -460,7 +468,7 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
 
     def _summary(self) -> list[str]:
         output = getattr(self, self.OUTPUT, None)
-        if output is None:
+        if not hasItems(output):
             return ["No output yet."]
         lines, disabled = self._results(output), self._disabledIds()
         if disabled:
