@@ -7,7 +7,7 @@ import re
 import resource
 import shutil
 import zipfile
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -258,6 +258,15 @@ def test_a_conversion_that_the_disk_has_no_room_for_is_told_and_done_again(tmp_p
         asMrc(paths["spi"], target, 10.0)
     assert sorted(os.listdir(tmp_path)) == ["volume.mrc", "volume.spi"]
     np.testing.assert_array_equal(read(asMrc(paths["spi"], target, 10.0)), cube)
+
+
+def test_the_values_that_results_are_made_with_are_stored_whole_or_not_at_all(tmp_path, monkeypatch):
+    protocol = SimpleNamespace(_getExtraPath=lambda name: str(tmp_path / name))
+    for values, size in (({"a": 1}, resource.RLIM_INFINITY), ({"a": "long" * 9}, 12)):
+        monkeypatch.setattr(record, "formValues", lambda _, values=values: values)
+        with roomFor(size), nullcontext() if size < 0 else pytest.raises(EngineError, match=r"values\.json"):
+            record.keepValues(protocol)
+    assert record.keptValues(protocol) == {"a": 1}
 
 
 @pytest.fixture
