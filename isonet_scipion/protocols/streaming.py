@@ -197,7 +197,8 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
             self._processAsJob(tsId)
             return
         self._processOne(tsId)
-        while (taken := self._takeStep()) is not None:
+        # not where another thread met a full disk: Scipion shows the protocol as failed, and it may be continued
+        while not self.isFailed() and (taken := self._takeStep()) is not None:
             step, further = taken
             try:
                 self._processOne(further)

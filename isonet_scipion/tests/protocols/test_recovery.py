@@ -16,7 +16,8 @@ from unittest.mock import patch
 
 import numpy as np
 import psutil
-from pyworkflow.protocol import MODE_RESTART, MODE_RESUME, Protocol
+from pyworkflow.protocol import MODE_RESTART, MODE_RESUME, FunctionStep, Protocol
+from pyworkflow.protocol.constants import STATUS_FAILED
 
 from isonet_scipion.protocols import (
     ProtIsoNetDeconv,
@@ -282,6 +283,20 @@ class TestIsoNetRecovery(LiveTest):
                 self.assertEqual(protocol.summary(), ["No output yet."])
                 self.continue_(protocol)
                 self.assertAsIfNothingHappened(protocol, name)
+
+    def test_a_protocol_that_has_failed_begins_with_no_further_tomogram(self) -> None:
+        mask, done = self.prepared("tomoMasks"), []
+        mask._steps = [FunctionStep(None, "processStep", tsId) for tsId in SHAPES]
+        mask._processSteps, mask._takenSteps = list(enumerate(SHAPES, 1)), []
+        mask._steps[0].setRunning()
+
+        def process(tsId: str) -> None:
+            done.append(tsId)
+            mask.setStatus(STATUS_FAILED)  # for what happened in another thread meanwhile
+
+        with patch.object(mask, "_processOne", side_effect=process):
+            mask.processStep("TS_02")
+        self.assertEqual((done, [step.isNew() for step in mask._steps]), (["TS_02"], [False, True]))
 
     def test_a_database_that_is_full_is_told_with_its_place(self) -> None:
         mask = self.prepared("tomoMasks")
