@@ -198,7 +198,7 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
             return
         self._processOne(tsId)
         # not where another thread met a full disk: Scipion shows the protocol as failed, and it may be continued
-        while not self.isFailed() and (taken := self._takeStep()) is not None:
+        while not any(step.isFailed() for step in self._steps) and (taken := self._takeStep()) is not None:
             step, further = taken
             try:
                 self._processOne(further)
@@ -382,7 +382,8 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
         output = getattr(self, name, None)
         if output is not None:
             output.enableAppend()
-            output.setStreamState(Set.STREAM_OPEN)  # Continue goes on with what was closed
+            # Continue goes on with what was closed; a thread that outlasts a failure adds to what stays closed
+            output.setStreamState(Set.STREAM_CLOSED if self.isFailed() else Set.STREAM_OPEN)
             return output
         output = setClass.create(self._getPath(), prefix=name)
         if isinstance(output, SetOfTomograms):

@@ -17,7 +17,7 @@ from unittest.mock import patch
 import numpy as np
 import psutil
 from pyworkflow.protocol import MODE_RESTART, MODE_RESUME, FunctionStep, Protocol
-from pyworkflow.protocol.constants import STATUS_FAILED
+from pyworkflow.protocol.constants import STATUS_FAILED, STATUS_RUNNING
 
 from isonet_scipion.protocols import (
     ProtIsoNetDeconv,
@@ -289,14 +289,21 @@ class TestIsoNetRecovery(LiveTest):
         mask._steps = [FunctionStep(None, "processStep", tsId) for tsId in SHAPES]
         mask._processSteps, mask._takenSteps = list(enumerate(SHAPES, 1)), []
         mask._steps[0].setRunning()
-
-        def process(tsId: str) -> None:
-            done.append(tsId)
-            mask.setStatus(STATUS_FAILED)  # for what happened in another thread meanwhile
-
-        with patch.object(mask, "_processOne", side_effect=process):
+        mask._steps.append(FunctionStep(None, "processStep", "TS_03"))
+        mask._steps[-1].setFailed("No space left on device")  # in another thread
+        with patch.object(mask, "_processOne", side_effect=done.append):
             mask.processStep("TS_02")
-        self.assertEqual((done, [step.isNew() for step in mask._steps]), (["TS_02"], [False, True]))
+        self.assertEqual((done, mask._steps[1].isNew()), (["TS_02"], True))
+
+    def test_what_comes_after_a_failure_leaves_the_output_closed(self) -> None:
+        mask = self.prepared("tomoMasks")
+        self.launchProtocol(mask)
+        items = [item.clone() for item in mask.tomoMasks]
+        for status, isOpen in ((STATUS_RUNNING, True), (STATUS_FAILED, False)):
+            mask.setStatus(status)
+            items[0].cleanObjId()
+            mask._append(items[0])
+            self.assertEqual(mask.tomoMasks.isStreamOpen(), isOpen)
 
     def test_a_database_that_is_full_is_told_with_its_place(self) -> None:
         mask = self.prepared("tomoMasks")
