@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import re
 import shutil
@@ -251,9 +252,32 @@ def _convert(location: object, path: str, target: str, samplingRate: float) -> N
     partial = f"{os.path.splitext(target)[0]}_partial.mrc"
     try:
         ImageHandler().convert(location, partial)
-    except Exception as error:  # whatever readers raise
+    except Exception as error:  # whatever readers and writers raise
+        if os.path.basename(partial) in str(error):
+            raise _unwritten(partial, target, str(error)) from error
         raise unreadable(path, error) from error
+    _requireWhole(partial, target)
     with mrcfile.open(partial, "r+", permissive=True) as mrc:
         mrc.set_volume()
         mrc.voxel_size = samplingRate
     os.replace(partial, target)
+
+
+def _requireWhole(partial: str, target: str) -> None:
+    """Raise an EngineError if a converted file is too short: not all of Scipion's writers tell of a full disk."""
+    header, size = mrcfile.dtypes.HEADER_DTYPE.itemsize, os.path.getsize(partial)
+    needed = header
+    if size >= header:
+        with mrcfile.open(partial, header_only=True, permissive=True) as mrc:
+            voxels = math.prod(int(mrc.header[axis]) for axis in ("nx", "ny", "nz"))
+            needed += int(mrc.header.nsymbt) + voxels * mrcfile.utils.dtype_from_mode(mrc.header.mode).itemsize
+    if size < needed:
+        raise _unwritten(partial, target, f"{size} of {needed} bytes")
+
+
+def _unwritten(partial: str, target: str, reason: str) -> EngineError:
+    """That a volume can't be converted for want of room; what was written of it is deleted."""
+    if os.path.exists(partial):
+        os.remove(partial)
+    remedy = "Free disk space, or raise the quota, and start again."
+    return EngineError(target, f"the volume converted to MRC can't be written ({reason})", remedy)

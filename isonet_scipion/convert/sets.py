@@ -26,6 +26,14 @@ def itemsOf(items: Iterable[EMObject]) -> Iterator[EMObject]:
     yield from items
 
 
+def hasItems(items: Set | None) -> bool:
+    """Whether anything is in a set's file: where the first item could not be written, its table is missing."""
+    if items is None:
+        return False
+    items.load()
+    return not items.isEmpty()
+
+
 def filesById(items: Iterable[EMObject] | None) -> dict[str, str]:
     """The file of each item of a set that is not disabled, by tsId; none for None."""
     return {item.getTsId(): item.getFileName() for item in enabled(items)}

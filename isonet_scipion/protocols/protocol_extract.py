@@ -17,7 +17,7 @@ from isonet_scipion.convert.acquisition import ownAcquisition
 from isonet_scipion.convert.files import asMrc, fileErrors, fileName, maskAsMrc, sizeOf
 from isonet_scipion.convert.outputs import orientLike, readSubtomograms
 from isonet_scipion.convert.rows import coordinateRows, writeTable
-from isonet_scipion.convert.sets import enabled, enabledIds, filesById, itemsOf
+from isonet_scipion.convert.sets import enabled, enabledIds, filesById, hasItems, itemsOf
 from isonet_scipion.engine.conventions import CROP_MARGIN
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.mrc import open_volume
@@ -219,7 +219,7 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
     def closeStep(self) -> None:
         """As elsewhere; first the centres that are missing where a run was killed between the two sets."""
         centres = getattr(self, self.CENTRES, None)
-        without = self._doneIds() - (set() if centres is None or centres.isEmpty() else set(centres.getTSIds()))
+        without = self._doneIds() - (set(centres.getTSIds()) if hasItems(centres) else set())
         if without:
             items = [item.clone() for item in itemsOf(getattr(self, self.OUTPUT)) if item.getVolName() in without]
             self._appendCentres(items)
@@ -238,7 +238,7 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
 
     def _doneIds(self) -> set[str]:
         output = getattr(self, self.OUTPUT, None)
-        return set() if output is None else set(output.getUniqueValues(SubTomogram.VOL_NAME_FIELD))
+        return set(output.getUniqueValues(SubTomogram.VOL_NAME_FIELD)) if hasItems(output) else set()
 
     def _cropSize(self) -> int:
         return self.cropSize.get() or self.cubeSize.get() + CROP_MARGIN

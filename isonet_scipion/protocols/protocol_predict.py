@@ -14,7 +14,7 @@ from isonet_scipion.constants import DEFOCUS_SOURCE_LABEL
 from isonet_scipion.convert.acquisition import Optics, ownAcquisition, setTilts
 from isonet_scipion.convert.files import asMrc, fileName, halfMaps, halfNames, halvesError
 from isonet_scipion.convert.outputs import processedTomogram, reportNumbers, setReport, setScale
-from isonet_scipion.convert.sets import enabled
+from isonet_scipion.convert.sets import enabled, hasItems
 from isonet_scipion.engine.conventions import CORRECTED, ISONET_RAMP, OUTPUT_TYPES, REPORT_PAGE
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.confidence_file import confidence_path
@@ -171,7 +171,7 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         """Append a confidence volume to its set; there is none of a tomogram that is too small."""
         known = getattr(self, self.CONFIDENCE, None)
         # in the set, but not done: the run ended between the two
-        if os.path.exists(path) and (known is None or tomogram.getTsId() not in known.getTSIds()):
+        if os.path.exists(path) and (not hasItems(known) or tomogram.getTsId() not in known.getTSIds()):
             self._append()  # the set of tomograms: Scipion fills in the next form with the first output of its kind
             setMRCSamplingRate(path, tomogram.getSamplingRate())
             self._append(processedTomogram(tomogram, path, tomogram.ctfCorrected()), name=self.CONFIDENCE)

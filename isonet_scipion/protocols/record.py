@@ -15,7 +15,7 @@ from pyworkflow.protocol.params import EnumParam, PathParam
 from tomo.objects import Tomogram
 
 from isonet_scipion.convert.files import fileDigest, plainPath
-from isonet_scipion.engine.io.files import file_state
+from isonet_scipion.engine.io.files import file_state, write_whole
 from isonet_scipion.protocols.form import labelOf
 
 if TYPE_CHECKING:
@@ -56,8 +56,7 @@ def _source(pointer: Pointer) -> str:
 
 def keepValues(protocol: Protocol) -> None:
     """Store the form's values as those that the results are made with from now on."""
-    with open(protocol._getExtraPath(RECORD), "w", encoding="utf-8") as file:
-        json.dump(formValues(protocol), file, indent=1)
+    write_whole(protocol._getExtraPath(RECORD), json.dumps(formValues(protocol), indent=1), since=False)
 
 
 def keptValues(protocol: Protocol) -> dict[str, object]:

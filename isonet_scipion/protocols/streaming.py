@@ -6,6 +6,7 @@ import errno
 import logging
 import math
 import os
+import sqlite3
 import threading
 import time
 from collections.abc import Mapping
@@ -38,7 +39,7 @@ from isonet_scipion.convert.files import (
 )
 from isonet_scipion.convert.outputs import outputFile
 from isonet_scipion.convert.rows import tomogramRow, writeTable
-from isonet_scipion.convert.sets import enabled, enabledIds
+from isonet_scipion.convert.sets import enabled, enabledIds, hasItems
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.star import read_star
 from isonet_scipion.engine.io.tomogram_table import HALF_LABELS
@@ -59,6 +60,7 @@ THREADS_PER_TOMOGRAM = 4  # CPU threads that a job of a queue asks for
 STATE = "_streamState"  # of a set, in its file
 FAILED_OUTPUT = "failedTomograms"
 DISK_FULL = (os.strerror(errno.ENOSPC), "disk space")  # in the engine's errors
+DATABASE_FULL = ("disk is full", "disk I/O error")  # in SQLite's: the disk; a quota
 
 
 class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
@@ -205,7 +207,8 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
             self._processAsJob(tsId)
             return
         self._processOne(tsId)
-        while (taken := self._takeStep()) is not None:
+        # not where another thread met a full disk: Scipion shows the protocol as failed, and it may be continued
+        while not any(step.isFailed() for step in self._steps) and (taken := self._takeStep()) is not None:
             step, further = taken
             try:
                 self._processOne(further)
@@ -269,6 +272,12 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
                 raise  # the others would fail as well
             self.error(f"{tsId}: {failure}")
             self._failed[tsId] = str(failure)
+        except sqlite3.OperationalError as error:  # of a set, or of Scipion's own file
+            if not any(words in str(error) for words in DATABASE_FULL):
+                raise
+            why = f"a database there can't be written ({error})"
+            remedy = "Free disk space, or raise the quota, and *Continue*."
+            raise EngineFailure(f"{self.getPath()}: {why}. {remedy}") from error
 
     def closeStep(self) -> None:
         """Put the tomograms that failed into a set of their own; fail if there are no others."""
@@ -395,7 +404,8 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
         output = getattr(self, name, None)
         if output is not None:
             output.enableAppend()
-            output.setStreamState(Set.STREAM_OPEN)  # Continue goes on with what was closed
+            # Continue goes on with what was closed; a thread that outlasts a failure adds to what stays closed
+            output.setStreamState(Set.STREAM_CLOSED if self.isFailed() else Set.STREAM_OPEN)
             return output
         output = setClass.create(self._getPath(), prefix=name)
         if isinstance(output, SetOfTomograms):
@@ -421,7 +431,7 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
 
     def _doneIds(self) -> set[str]:
         output = getattr(self, self.OUTPUT, None)
-        return set() if output is None else set(output.getTSIds())
+        return set(output.getTSIds()) if hasItems(output) else set()
 
     def _tomogramsById(self) -> dict[str, Tomogram]:
         """Those to work on: what is disabled in the set is left out."""
@@ -483,7 +493,7 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
 
     def _summary(self) -> list[str]:
         output = getattr(self, self.OUTPUT, None)
-        if output is None:
+        if not hasItems(output):
             return ["No output yet."]
         lines, disabled = self._results(output), self._disabledIds()
         if disabled:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import shutil
 import zipfile
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -34,6 +36,7 @@ from tomo.objects import (
 
 from isonet_scipion.convert.acquisition import Optics, readOptics, zeroTiltDefocus
 from isonet_scipion.convert.files import (
+    asMrc,
     fileErrors,
     fileName,
     halfMaps,
@@ -67,7 +70,7 @@ from isonet_scipion.protocols.protocol_import_project import modelWarnings
 from isonet_scipion.protocols.protocol_predict import restoredInWords
 from isonet_scipion.protocols.record import identityOf, isIdentityOf
 from isonet_scipion.tests.engine.io.test_report_file import CONTENT
-from isonet_scipion.tests.protocols.scene import write
+from isonet_scipion.tests.protocols.scene import read, write
 
 OPTICS = Optics(200.0, 2.0, 0.08, -57.0, 51.0)
 
@@ -242,6 +245,40 @@ def test_an_mrc_subtomogram_is_linked_and_a_stack_is_taken_apart(tmp_path):
         np.testing.assert_array_equal(mrc.data, cube)
         assert mrc.voxel_size.x == pytest.approx(12.5)
     assert not [name for name in os.listdir(tmp_path) if "partial" in name]
+
+
+@contextmanager
+def roomFor(size):
+    """No file may get larger: as on a full disk, Scipion's writers leave it short without a word."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("size", [100, 2000])  # less than the header, less than the voxels
+def test_a_conversion_that_the_disk_has_no_room_for_is_told_and_done_again(tmp_path, size):
+    cube, paths = np.random.default_rng(0).normal(size=(8, 8, 8)).astype(np.float32), {}
+    for suffix in ("mrc", "spi"):
+        paths[suffix] = str(tmp_path / f"volume.{suffix}")
+    write(paths["mrc"], cube)
+    ImageHandler().convert(paths["mrc"], paths["spi"])
+    target = str(tmp_path / "converted.mrc")
+    with roomFor(size), pytest.raises(EngineError, match=r"converted\.mrc: .* can't be written \(.*Free disk space"):
+        asMrc(paths["spi"], target, 10.0)
+    assert sorted(os.listdir(tmp_path)) == ["volume.mrc", "volume.spi"]
+    np.testing.assert_array_equal(read(asMrc(paths["spi"], target, 10.0)), cube)
+
+
+def test_the_values_that_results_are_made_with_are_stored_whole_or_not_at_all(tmp_path, monkeypatch):
+    protocol = SimpleNamespace(_getExtraPath=lambda name: str(tmp_path / name))
+    for values, size in (({"a": 1}, resource.RLIM_INFINITY), ({"a": "long" * 9}, 12)):
+        monkeypatch.setattr(record, "formValues", lambda _, values=values: values)
+        with roomFor(size), nullcontext() if size < 0 else pytest.raises(EngineError, match=r"values\.json"):
+            record.keepValues(protocol)
+    assert record.keptValues(protocol) == {"a": 1}
 
 
 @pytest.fixture

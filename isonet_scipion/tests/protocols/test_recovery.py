@@ -12,10 +12,12 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import psutil
-from pyworkflow.protocol import MODE_RESTART, MODE_RESUME, Protocol
+from pyworkflow.protocol import MODE_RESTART, MODE_RESUME, FunctionStep, Protocol
+from pyworkflow.protocol.constants import STATUS_FAILED, STATUS_RUNNING
 
 from isonet_scipion.protocols import (
     ProtIsoNetDeconv,
@@ -24,6 +26,7 @@ from isonet_scipion.protocols import (
     ProtIsoNetPredict,
     ProtIsoNetRefine,
 )
+from isonet_scipion.protocols.base import EngineFailure
 from isonet_scipion.tests.protocols.live import LiveTest, commandLine, waitFor
 from isonet_scipion.tests.protocols.scene import SHAPES, positions, read
 from isonet_scipion.tests.protocols.test_chain import TRAINING
@@ -265,3 +268,50 @@ class TestIsoNetRecovery(LiveTest):
         subprocess.run(["mount", "-o", f"remount,size={8 * SMALL_DISK}", folder], check=True)
         self.continue_(deconv)
         self.assertAsIfNothingHappened(deconv, "tomograms")
+
+    def test_a_set_that_the_disk_had_no_room_for_is_made_again(self) -> None:
+        for name, sets in {"tomoMasks": ["tomoMasks"], "subtomograms": ["subtomograms", "coordinates"]}.items():
+            with self.subTest(name):
+                protocol = self.prepared(name)
+                self.launchProtocol(protocol)
+                for output in (getattr(protocol, each) for each in sets):
+                    output.close()
+                    os.remove(output.getFileName())
+                    with contextlib.closing(sqlite3.connect(output.getFileName())) as connection:
+                        # as far as Scipion came before the disk was full
+                        connection.execute("CREATE TABLE Properties (key TEXT UNIQUE, value TEXT DEFAULT NULL)")
+                self.assertEqual(protocol.summary(), ["No output yet."])
+                self.continue_(protocol)
+                self.assertAsIfNothingHappened(protocol, name)
+
+    def test_a_protocol_that_has_failed_begins_with_no_further_tomogram(self) -> None:
+        mask, done = self.prepared("tomoMasks"), []
+        mask._steps = [FunctionStep(None, "processStep", tsId) for tsId in SHAPES]
+        mask._processSteps, mask._takenSteps = list(enumerate(SHAPES, 1)), []
+        mask._steps[0].setRunning()
+        mask._steps.append(FunctionStep(None, "processStep", "TS_03"))
+        mask._steps[-1].setFailed("No space left on device")  # in another thread
+        with patch.object(mask, "_processOne", side_effect=done.append):
+            mask.processStep("TS_02")
+        self.assertEqual((done, mask._steps[1].isNew()), (["TS_02"], True))
+
+    def test_what_comes_after_a_failure_leaves_the_output_closed(self) -> None:
+        mask = self.prepared("tomoMasks")
+        self.launchProtocol(mask)
+        items = [item.clone() for item in mask.tomoMasks]
+        for status, isOpen in ((STATUS_RUNNING, True), (STATUS_FAILED, False)):
+            mask.setStatus(status)
+            items[0].cleanObjId()
+            mask._append(items[0])
+            self.assertEqual(mask.tomoMasks.isStreamOpen(), isOpen)
+
+    def test_a_database_that_is_full_is_told_with_its_place(self) -> None:
+        mask = self.prepared("tomoMasks")
+        self.proj.saveProtocol(mask)
+        mask._tomograms = {"TS_01": (None, None)}
+        for error in ("database or disk is full", "disk I/O error"):  # a disk, a quota
+            told = f"{mask.getPath()}: a database there can't be written .{error}.. Free disk space"
+            with patch.object(mask, "_process", side_effect=sqlite3.OperationalError(error)):
+                self.assertRaisesRegex(EngineFailure, told, mask._processOne, "TS_01")
+        with patch.object(mask, "_process", side_effect=sqlite3.OperationalError("no such table: Objects")):
+            self.assertRaisesRegex(sqlite3.OperationalError, "no such table", mask._processOne, "TS_01")
