@@ -99,7 +99,7 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
         return
     log.info("%d tomograms, spread over GPUs %s", len(entries), ", ".join(gpus))
     largest_first = sorted(entries, key=lambda entry: -sizes[_target(entry, settings)])
-    rows, turns = [entry.row["rlnIndex"] for entry in largest_first], Turns()
+    rows, turns = [entry.row["rlnIndex"] for entry in largest_first], Turns(len(gpus))
     own = [dataclasses.replace(settings, gpuID=gpu, tomo_idx=",".join(rows)) for gpu in gpus]
     side_by_side(
         predict_in_turn,
@@ -116,7 +116,7 @@ def predict_in_turn(
     prediction = _Prediction(star_file, model_file, settings)
     entries = {entry.row["rlnIndex"]: entry for entry in prediction.table.select(settings.tomo_idx, needs_tilts=True)}
     prediction.claim(list(entries.values()))
-    prediction.correct(turns.of([entries[row] for row in rows]), len(rows))
+    prediction.correct(turns.of([entries[row] for row in rows]), len(rows), lambda: turns.suffice(rows))
 
 
 class _Prediction:
@@ -212,8 +212,10 @@ class _Prediction:
         to_own = scale_of_halves(compared, volume, border) if compared else None
         return _Readied(entry, before, volume, border, sample, seen, parts, own, to_own)
 
-    def correct(self, entries: Iterable[TomogramEntry], count: int) -> None:
+    def correct(self, entries: Iterable[TomogramEntry], count: int, ahead: Callable[[], bool] = lambda: True) -> None:
         """Correct tomograms as they come, `count` at the most; one that can't be read leaves the others.
+
+        `ahead` tells whether the next one may be taken while one is corrected.
 
         Raises
         ------
@@ -235,7 +237,7 @@ class _Prediction:
         failures: list[EngineError] = []
         last: tuple[Volume, Path] | None = None
         # on a CPU, which the network keeps busy, that would take memory alone
-        for ready in one_ahead(readied, entries, ahead=bool(devices.gpus)):
+        for ready in one_ahead(readied, entries, ahead if devices.gpus else None):
             if isinstance(ready, EngineError):
                 failures.append(ready)
                 if count > 1:

@@ -184,6 +184,22 @@ def test_each_gpu_takes_the_next_tomogram_and_those_of_one_that_fails(project, r
     assert status == 0 and "3 of 3 tomograms are corrected already" in log, log
 
 
+def test_a_process_leaves_the_others_a_tomogram_each_before_it_reads_ahead(project, run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    turns, rows, left = Turns(2), ["1", "2"], []
+
+    def network(tiles):
+        left.extend(turns.of(rows))
+        return tiles
+
+    monkeypatch.setattr(stage, "corrector", lambda *_, **__: network)
+    monkeypatch.setattr(stage, "choose_devices", lambda *_: Devices("tensorflow", ("a GPU",), "float32"))
+    monkeypatch.setattr(fitting_tiles, "free_memory", lambda devices: 1 << 34)
+    own = dataclasses.replace(PredictSettings(), tomo_idx="1,2", report=False)
+    stage.predict_in_turn("tomograms.star", "m.keras", own, rows, turns)
+    assert left == ["2"]
+
+
 def test_processes_correct_each_tomogram_once_and_tell_of_one_that_is_broken(project, run, tmp_path, monkeypatch):
     for name in "cd":
         write_volume(tmp_path / "tomo" / f"{name}.mrc", project, 10.0)
@@ -193,7 +209,7 @@ def test_processes_correct_each_tomogram_once_and_tell_of_one_that_is_broken(pro
     broken = project.copy()
     broken[3, 4, 5] = np.nan
     write_volume(tmp_path / "tomo" / "b.mrc", broken, 10.0)
-    turns, rows = Turns(), ["1", "2", "3", "4"]
+    turns, rows = Turns(2), ["1", "2", "3", "4"]
     jobs = [(name, "tomograms.star", "m.keras", own, rows, turns) for name in ("one", "other")]
     with pytest.raises(EngineError, match=r"tomo/b\.mrc"):
         side_by_side(stage.predict_in_turn, jobs)
