@@ -104,7 +104,9 @@ def test_less_memory_than_the_smallest_tiles_need_is_one_line(project, run, monk
 
     monkeypatch.setattr(stage, "corrector", lambda *_, **__: network)
     status, log = run("predict", "tomograms.star", "m.keras", "--gpuID", "-1")
-    assert status == 1 and re.search("error: memory: not even tiles of [0-9]+ voxels fit", log), log
+    assert status == 1 and re.search(
+        r"error: tomograms\.star: 2 of 2 .*: memory: not even tiles of [0-9]+ voxels fit", log
+    ), log
 
 
 def test_a_shortage_of_memory_that_is_over_is_forgotten(project, run, monkeypatch):
@@ -137,7 +139,57 @@ def test_a_tomogram_that_cannot_be_read_leaves_the_others(project, run, tmp_path
         made = {path.name[0] for path in tmp_path.glob(f"without_{names}/*_corrected.mrc")}
         assert made == set("abcd") - set(names)
         assert (tmp_path / f"without_{names}" / "report.html").exists()
-    assert "tomograms.star: 2 of 4 tomograms can't be read: tomo/a.mrc, tomo/c.mrc" in log, log
+    assert "tomograms.star: 2 of 4 tomograms can't be corrected: tomo/a.mrc, tomo/c.mrc" in log, log
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (
+            EngineError("network", "its result holds NaN", "Take another."),
+            r"network: its result holds NaN\. Take another",
+        ),
+        (RuntimeError("CUDA_ERROR_OUT_OF_MEMORY"), "memory: not even tiles of [0-9]+ voxels fit"),
+        (
+            MemoryError("of a tile"),
+            r"memory: there is not enough \(MemoryError: of a tile\)\. Give cube_size",
+        ),
+    ],
+)
+def test_a_tomogram_that_the_network_fails_on_leaves_the_others(project, run, tmp_path, monkeypatch, error, told):
+    def network_for(*_, **__):
+        return network if reading[-1] == "a.mrc" else lambda tiles: tiles
+
+    def network(tiles):
+        raise error
+
+    reading, real = [], stage.see
+
+    def see(volume, *more):
+        reading.append(Path(volume.path).name)
+        return real(volume, *more)
+
+    monkeypatch.setattr(stage, "see", see)
+    monkeypatch.setattr(stage, "corrector", network_for)
+    monkeypatch.setattr(fitting_tiles, "measured_halo", lambda *_: 8)
+    fixed = ("--cube_size", "32", "--crop_size", "56", "--batch_size", "1") if isinstance(error, MemoryError) else ()
+    status, log = run("predict", "tomograms.star", "m.keras", "--gpuID", "-1", "--report", "False", *fixed)
+    assert status == 1 and re.search(rf"error: tomo/a\.mrc: {told}", log), log
+    assert log.count("The other tomograms go on.") == 1
+    assert [path.name for path in tmp_path.glob("corrected_tomos/*.mrc")] == ["b_corrected.mrc"]
+
+
+def test_a_result_that_cannot_be_written_ends_the_table(project, run, monkeypatch):
+    seen = []
+
+    def write(path, *_):
+        seen.append(path)
+        raise EngineError(str(path), "it can't be written", "Free disk space.")
+
+    monkeypatch.setattr(stage, "corrector", lambda *_, **__: lambda tiles: tiles)
+    monkeypatch.setattr(stage, "write_volume", write)
+    status, log = run("predict", "tomograms.star", "m.keras", "--gpuID", "-1", "--report", "False")
+    assert status == 1 and len(seen) == 1 and "a_corrected.mrc: it can't be written" in log, log
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # squares of what it makes are beyond float32 too
