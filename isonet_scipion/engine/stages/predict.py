@@ -225,8 +225,10 @@ class _Prediction:
         """
         settings = self.settings
         devices = choose_devices(settings.gpuID, settings.precision)
-        shared = dataclasses.replace(settings, tomo_idx=None)
-        model, tiles = _loaded(self.file, file_state(self.file), shared, devices)
+        # what tiles depend on, but for the model and the memory: other options leave those that are kept
+        fields = ("cube_size", "crop_size", "batch_size", "calibrate")  # the last for what tiles see beyond their cores
+        of_tiles = PredictSettings(**{name: getattr(settings, name) for name in fields})
+        model, tiles = _loaded(self.file, file_state(self.file), of_tiles, devices)
         reporter = Reporter(self.model_file, model, self.metadata, settings.ctf_state)
 
         def readied(entry: TomogramEntry) -> _Readied | EngineError:

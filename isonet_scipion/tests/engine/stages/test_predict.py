@@ -72,6 +72,19 @@ def test_tiles_that_do_not_fit_are_halved_and_stay_so_and_memory_is_asked_for_on
         np.testing.assert_allclose(open_volume(f"corrected_tomos/{name}_corrected.mrc").data, project, atol=1e-4)
 
 
+def test_other_options_in_the_same_process_leave_the_model_and_the_tiles(project, run, monkeypatch):
+    loaded, asked, real = [], [], stage.load_model
+    monkeypatch.setattr(stage, "load_model", lambda path: loaded.append(path) or real(path))
+    monkeypatch.setattr(fitting_tiles, "free_memory", lambda devices: asked.append(devices) or 1 << 30)
+    command = ("predict", "tomograms.star", "m.keras", "--report", "False", "--gpuID", "-1", "--tomo_idx", "1")
+    for more in ((), ("--output_dir", "other"), ("--output_type", "float16", "--output_dir", "half")):
+        status, log = run(*command, *more)
+        assert status == 0, log
+    assert len(loaded) == len(asked) == 1
+    assert run(*command, "--cube_size", "32", "--crop_size", "56", "--output_dir", "fixed")[0] == 0
+    assert len(loaded) == 2
+
+
 def test_the_next_tomogram_is_read_while_one_is_on_a_gpu(project, run, monkeypatch):
     reading, order = [], []
     real = stage.see
