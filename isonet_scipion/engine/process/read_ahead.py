@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -13,7 +13,9 @@ Item = TypeVar("Item")
 Ready = TypeVar("Ready")
 
 
-def one_ahead(function: Callable[[Item], Ready], items: Iterable[Item], ahead: bool = True) -> Iterator[Ready]:
+def one_ahead(
+    function: Callable[[Item], Ready], items: Iterable[Item], ahead: Callable[[], bool] | None = lambda: True
+) -> Iterator[Ready]:
     """What a function makes of each item, the next one in a thread while the caller uses the last.
 
     Parameters
@@ -22,8 +24,9 @@ def one_ahead(function: Callable[[Item], Ready], items: Iterable[Item], ahead: b
         Its errors come when the item's turn has come.
     items : iterable
         In their order.
-    ahead : bool
-        False: each is made when it is asked for.
+    ahead : callable, optional
+        Asked, once an item is made, whether the next one is taken before the caller has used it. None: never, and each
+        is made in the caller's thread.
 
     Yields
     ------
@@ -35,14 +38,16 @@ def one_ahead(function: Callable[[Item], Ready], items: Iterable[Item], ahead: b
     >>> list(one_ahead(lambda number: number * 2, [1, 2, 3]))
     [2, 4, 6]
     """
-    if not ahead:
+    if ahead is None:
         yield from map(function, items)
         return
     with ThreadPoolExecutor(1) as pool:
         waiting: deque[Future[Ready]] = deque()
         for item in items:
             waiting.append(pool.submit(function, item))
-            if len(waiting) > 1:
+            wait([waiting[0]])  # who shares the items may take some meanwhile
+            while len(waiting) > 1 or (waiting and not ahead()):
                 yield waiting.popleft().result()  # which nothing here holds while the caller uses it
+                wait(waiting)
         while waiting:
             yield waiting.popleft().result()

@@ -21,9 +21,16 @@ Item = TypeVar("Item")
 
 
 class Turns:
-    """Shares items out among processes: each goes to the one that asks first. It travels to them by `side_by_side`."""
+    """Shares items out among processes: each goes to the one that asks first. It travels to them by `side_by_side`.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    processes : int
+        How many share the items.
+    """
+
+    def __init__(self, processes: int) -> None:
+        self._processes = processes
         self._next = _CONTEXT.Value("l", 0)
 
     def of(self, items: Sequence[Item]) -> Iterator[Item]:
@@ -31,7 +38,7 @@ class Turns:
 
         Examples
         --------
-        >>> turns = Turns()
+        >>> turns = Turns(2)
         >>> one, other = turns.of("abc"), turns.of("abc")
         >>> next(one), next(other), next(other), list(one)
         ('a', 'b', 'c', [])
@@ -43,6 +50,14 @@ class Turns:
             if number >= len(items):
                 return
             yield items[number]
+
+    def left(self, items: Sequence[Item]) -> int:
+        """How many of the items no process has taken yet."""
+        return max(0, len(items) - int(self._next.value))
+
+    def suffice(self, items: Sequence[Item]) -> bool:
+        """Whether a process may take an item before it needs it: one is left for each of the others."""
+        return self.left(items) >= self._processes
 
 
 def side_by_side(function: Callable[..., None], arguments: Sequence[tuple[Any, ...]]) -> None:

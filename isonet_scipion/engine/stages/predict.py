@@ -50,7 +50,7 @@ from isonet_scipion.engine.physics.borders import find_border
 from isonet_scipion.engine.physics.grey_scale import normalise
 from isonet_scipion.engine.physics.wedge import TILT_TOLERANCE
 from isonet_scipion.engine.physics.wedge_strength import mean_strength
-from isonet_scipion.engine.process.device import choose_devices
+from isonet_scipion.engine.process.device import choose_devices, is_out_of_memory
 from isonet_scipion.engine.process.disk import growth, require_space
 from isonet_scipion.engine.process.gpus import gpus_to_share
 from isonet_scipion.engine.process.read_ahead import one_ahead
@@ -79,6 +79,7 @@ if TYPE_CHECKING:
     from isonet_scipion.engine.sampling.mask_values import Mask
 
 log = logging.getLogger(__name__)
+LESS_MEMORY = "Give cube_size and crop_size, or lower them, or rescale the tomogram (resize)."
 KEPT_EVERY = 2  # the halves of each 2nd box are corrected too
 
 
@@ -99,7 +100,7 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
         return
     log.info("%d tomograms, spread over GPUs %s", len(entries), ", ".join(gpus))
     largest_first = sorted(entries, key=lambda entry: -sizes[_target(entry, settings)])
-    rows, turns = [entry.row["rlnIndex"] for entry in largest_first], Turns()
+    rows, turns = [entry.row["rlnIndex"] for entry in largest_first], Turns(len(gpus))
     own = [dataclasses.replace(settings, gpuID=gpu, tomo_idx=",".join(rows)) for gpu in gpus]
     side_by_side(
         predict_in_turn,
@@ -116,7 +117,7 @@ def predict_in_turn(
     prediction = _Prediction(star_file, model_file, settings)
     entries = {entry.row["rlnIndex"]: entry for entry in prediction.table.select(settings.tomo_idx, needs_tilts=True)}
     prediction.claim(list(entries.values()))
-    prediction.correct(turns.of([entries[row] for row in rows]), len(rows))
+    prediction.correct(turns.of([entries[row] for row in rows]), len(rows), lambda: turns.suffice(rows))
 
 
 class _Prediction:
@@ -212,18 +213,22 @@ class _Prediction:
         to_own = scale_of_halves(compared, volume, border) if compared else None
         return _Readied(entry, before, volume, border, sample, seen, parts, own, to_own)
 
-    def correct(self, entries: Iterable[TomogramEntry], count: int) -> None:
-        """Correct tomograms as they come, `count` at the most; one that can't be read leaves the others.
+    def correct(self, entries: Iterable[TomogramEntry], count: int, ahead: Callable[[], bool] = lambda: True) -> None:
+        """Correct tomograms as they come, `count` at the most; one that fails leaves the others.
+
+        `ahead` tells whether the next one may be taken while one is corrected.
 
         Raises
         ------
         EngineError
-            At the end, if some could not be read.
+            At the end, if some could not be read or corrected; at once, if a result can't be written.
         """
         settings = self.settings
         devices = choose_devices(settings.gpuID, settings.precision)
-        shared = dataclasses.replace(settings, tomo_idx=None)
-        model, tiles = _loaded(self.file, file_state(self.file), shared, devices)
+        # what tiles depend on, but for the model and the memory: other options leave those that are kept
+        fields = ("cube_size", "crop_size", "batch_size", "calibrate")  # the last for what tiles see beyond their cores
+        of_tiles = PredictSettings(**{name: getattr(settings, name) for name in fields})
+        model, tiles = _loaded(self.file, file_state(self.file), of_tiles, devices)
         reporter = Reporter(self.model_file, model, self.metadata, settings.ctf_state)
 
         def readied(entry: TomogramEntry) -> _Readied | EngineError:
@@ -235,30 +240,41 @@ class _Prediction:
         failures: list[EngineError] = []
         last: tuple[Volume, Path] | None = None
         # on a CPU, which the network keeps busy, that would take memory alone
-        for ready in one_ahead(readied, entries, ahead=bool(devices.gpus)):
-            if isinstance(ready, EngineError):
-                failures.append(ready)
+        for ready in one_ahead(readied, entries, ahead if devices.gpus else None):
+            made = ready if isinstance(ready, EngineError) else self._correct_one(ready, model, tiles, reporter)
+            if isinstance(made, EngineError):
+                failures.append(made)
                 if count > 1:
-                    log.error("%s The other tomograms go on.", ready)
+                    log.error("%s The other tomograms go on.", made)
                 continue
-            last = ready.volume, self._correct_one(ready, model, tiles, reporter)
+            last = made
         if last is not None:
             if settings.report:
                 log.info("%s", write_tomograms_page(settings.output_dir))
             _tell_how_to_look(*last)
         if len(failures) > 1:
             names = names_in_words([failure.what for failure in failures])
-            why = f"{len(failures)} of {count} tomograms can't be read: {names}. The first: {failures[0].why}"
+            why = f"{len(failures)} of {count} tomograms can't be corrected: {names}. The first: {failures[0].why}"
             raise EngineError(self.star_file, why, f"{failures[0].remedy} What was finished is kept.")
         if failures:
             raise failures[0]
 
-    def _correct_one(self, ready: _Readied, model: keras.Model, tiles: Tiles, reporter: Reporter) -> Path:
-        """Correct a tomogram, and write all that is told of it; returns the file of the result."""
+    def _made(self, ready: _Readied, model: keras.Model, tiles: Tiles) -> Floats | EngineError:
+        """The grey values of a corrected tomogram, or why the network can't make them."""
+        try:
+            return self._corrected(ready, model, tiles)
+        except EngineError as error:
+            why, remedy = f"{error.what}: {error.why}", error.remedy
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            why, remedy = f"memory: there is not enough ({str(error)[:200] or type(error).__name__})", LESS_MEMORY
+        # out here, where the error's frames no longer hold the memory
+        return EngineError(ready.entry.path, why, remedy)
+
+    def _corrected(self, ready: _Readied, model: keras.Model, tiles: Tiles) -> Floats:
         settings, metadata = self.settings, self.metadata
         entry, volume, border, parts = ready.entry, ready.volume, ready.border, ready.parts
-        _warn_of_differences(entry, metadata)
-        target = _target(entry, settings)
         if ready.seen.is_mean:
             log.info("%s: the mean of its halves is corrected, as the model learned from them.", entry.name)
         correct_tiles = corrector(model, metadata.network, entry.tilt, twice=metadata.of_one_pass)
@@ -285,14 +301,29 @@ class _Prediction:
         if to_own is not None and not settings.normalized_output:
             corrected = to_own.apply_in_place(corrected)
         if border is not None:
-            corrected = _with_border(volume, border, corrected, shown if settings.normalized_output else None, to_own)
+            return _with_border(volume, border, corrected, shown if settings.normalized_output else None, to_own)
+        return corrected
+
+    def _correct_one(
+        self, ready: _Readied, model: keras.Model, tiles: Tiles, reporter: Reporter
+    ) -> tuple[Volume, Path] | EngineError:
+        """Correct a tomogram, and write all that is told of it; returns it and the file of the result.
+
+        An error that is returned, not raised, concerns this tomogram alone.
+        """
+        settings, entry, volume, border = self.settings, ready.entry, ready.volume, ready.border
+        _warn_of_differences(entry, self.metadata)
+        target = _target(entry, settings)
+        corrected = self._made(ready, model, tiles)
+        if isinstance(corrected, EngineError):
+            return corrected
         rounded = stored_or_float32(corrected, settings.output_type, entry.name)
         self._claimed({target: entry})  # another table's command may have written it meanwhile
         self._discard_reports(target, entry.name)
         mark = with_origin(self.marks[target], entry.correction(volume, self.made_by, ready.own))
         write_volume(target, rounded.voxels, entry.output_voxel_size(volume), volume, mark)
         scale = {SCALE: f"{rounded.scale:.7g}"} if rounded.scale != 1 or entry.text(SCALE) is not None else {}
-        del corrected, made, rounded  # from here on it is read from the file
+        del corrected, rounded  # from here on it is read from the file
         made_here = {"rlnCorrectedTomoName": target, CORRECTED_BY: self.made_by, CORRECTED_FROM: None, **scale}
         # whose pictures and report may be another's yet
         self.table.update(entry, made_here)
@@ -311,7 +342,7 @@ class _Prediction:
             own_mark = self.confidence_marks.get(confidence_path(target))
             reporter.write(entry, volume, ready.seen, after, border, ready.sample, own_mark, settings.report, compared)
         self.table.update(entry, {CORRECTED_FROM: made_from(ready.recipe, target, settings)})
-        return target
+        return volume, target
 
     def _discard_reports(self, target: Path, name: str) -> None:
         """Delete what told of the result that is replaced; what will not be told of the new one is logged."""
@@ -454,6 +485,6 @@ COMMANDS = (
         PredictSettings,
         writes=value_of("star_file"),
         folders=("output_dir",),
-        less_memory="Give cube_size and crop_size, or lower them, or rescale the tomogram (resize).",
+        less_memory=LESS_MEMORY,
     ),
 )

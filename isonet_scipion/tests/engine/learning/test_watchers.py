@@ -1,6 +1,10 @@
 """What follows a run: when the state that it goes on from is written, and the time that is told."""
 
+from pathlib import Path
 from types import SimpleNamespace
+
+import numpy as np
+import pytest
 
 from isonet_scipion.engine.measure.history import EpochRecord
 from isonet_scipion.engine.process.device import Devices, choose_devices
@@ -13,21 +17,36 @@ from isonet_scipion.engine.learning.watchers import StateFile  # noqa: E402
 from isonet_scipion.engine.settings.training import IterativeSettings  # noqa: E402
 
 
-def test_the_state_is_written_at_first_at_iterations_ends_and_by_time(monkeypatch, tmp_path):
+def written_states(monkeypatch, folder, seconds):
+    """When the state is written, of two runs of ten epochs that take so many seconds each."""
     written, now = [], [0.0]
     monkeypatch.setattr(watchers, "save_model", lambda *_: written.append(now[0]))
     monkeypatch.setattr(watchers.time, "monotonic", lambda: now[0])
-    given = {"result_dir": str(tmp_path), "epochs": 10, "steps_per_epoch": 1, "batch_size": 4, "seed": 1}
+    given = {"result_dir": str(folder), "epochs": 10, "steps_per_epoch": 1, "batch_size": 4, "seed": 1}
     settings = IterativeSettings.given(given)
     runs = [Run(None, settings, {}, Devices("tensorflow", (), "float32")) for _ in range(2)]
     monkeypatch.setattr(Run, "identity", lambda self: {})
     watcher = StateFile()
     for run in runs:
         for epoch in range(1, 11):
-            now[0] += 80.0
-            watcher.after_epoch(run, EpochRecord(1, epoch, 0.1, 0.1, 0.0, 80.0))
+            now[0] += seconds
+            watcher.after_epoch(run, EpochRecord(1, epoch, 0.1, 0.1, 0.0, seconds))
+    return written
+
+
+def test_the_state_is_written_at_first_at_iterations_ends_and_by_time(monkeypatch, tmp_path):
+    written = written_states(monkeypatch, tmp_path, 80.0)
     # after the first epoch, every third (240 s), and the last, of each run
     assert written == [80.0, 320.0, 560.0, 800.0, 880.0, 1120.0, 1360.0, 1600.0]
+
+
+@pytest.mark.parametrize("seconds", [1.0, 80.0, 170.0, 600.0])
+def test_the_epoch_that_was_begun_and_three_minutes_are_repeated_at_most_as_is_told(monkeypatch, tmp_path, seconds):
+    written = written_states(monkeypatch, tmp_path, seconds)
+    assert max(np.diff([0.0, *written])) <= 180.0 + seconds
+    text = (Path(__file__).parents[4] / "docs" / "cluster.md").read_text(encoding="utf-8")
+    told = "the epoch that was begun is repeated as a whole, however long it is, and at most three minutes of training"
+    assert told in " ".join(text.split())
 
 
 def test_the_time_that_is_left_counts_epochs_that_take_longer(caplog):

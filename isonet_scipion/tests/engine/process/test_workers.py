@@ -28,7 +28,7 @@ def take_slowly(folder, name, turns, seconds):
 
 
 def test_each_item_goes_once_to_the_process_that_asks_first(tmp_path):
-    turns = Turns()
+    turns = Turns(2)
     side_by_side(take_slowly, [("slow", tmp_path, "slow", turns, 0.05), ("fast", tmp_path, "fast", turns, 0)])
     taken = sorted(path.name.split("_") for path in tmp_path.iterdir())
     assert sorted(int(number) for number, _ in taken) == list(range(12))

@@ -72,6 +72,19 @@ def test_tiles_that_do_not_fit_are_halved_and_stay_so_and_memory_is_asked_for_on
         np.testing.assert_allclose(open_volume(f"corrected_tomos/{name}_corrected.mrc").data, project, atol=1e-4)
 
 
+def test_other_options_in_the_same_process_leave_the_model_and_the_tiles(project, run, monkeypatch):
+    loaded, asked, real = [], [], stage.load_model
+    monkeypatch.setattr(stage, "load_model", lambda path: loaded.append(path) or real(path))
+    monkeypatch.setattr(fitting_tiles, "free_memory", lambda devices: asked.append(devices) or 1 << 30)
+    command = ("predict", "tomograms.star", "m.keras", "--report", "False", "--gpuID", "-1", "--tomo_idx", "1")
+    for more in ((), ("--output_dir", "other"), ("--output_type", "float16", "--output_dir", "half")):
+        status, log = run(*command, *more)
+        assert status == 0, log
+    assert len(loaded) == len(asked) == 1
+    assert run(*command, "--cube_size", "32", "--crop_size", "56", "--output_dir", "fixed")[0] == 0
+    assert len(loaded) == 2
+
+
 def test_the_next_tomogram_is_read_while_one_is_on_a_gpu(project, run, monkeypatch):
     reading, order = [], []
     real = stage.see
@@ -104,7 +117,9 @@ def test_less_memory_than_the_smallest_tiles_need_is_one_line(project, run, monk
 
     monkeypatch.setattr(stage, "corrector", lambda *_, **__: network)
     status, log = run("predict", "tomograms.star", "m.keras", "--gpuID", "-1")
-    assert status == 1 and re.search("error: memory: not even tiles of [0-9]+ voxels fit", log), log
+    assert status == 1 and re.search(
+        r"error: tomograms\.star: 2 of 2 .*: memory: not even tiles of [0-9]+ voxels fit", log
+    ), log
 
 
 def test_a_shortage_of_memory_that_is_over_is_forgotten(project, run, monkeypatch):
@@ -137,7 +152,57 @@ def test_a_tomogram_that_cannot_be_read_leaves_the_others(project, run, tmp_path
         made = {path.name[0] for path in tmp_path.glob(f"without_{names}/*_corrected.mrc")}
         assert made == set("abcd") - set(names)
         assert (tmp_path / f"without_{names}" / "report.html").exists()
-    assert "tomograms.star: 2 of 4 tomograms can't be read: tomo/a.mrc, tomo/c.mrc" in log, log
+    assert "tomograms.star: 2 of 4 tomograms can't be corrected: tomo/a.mrc, tomo/c.mrc" in log, log
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (
+            EngineError("network", "its result holds NaN", "Take another."),
+            r"network: its result holds NaN\. Take another",
+        ),
+        (RuntimeError("CUDA_ERROR_OUT_OF_MEMORY"), "memory: not even tiles of [0-9]+ voxels fit"),
+        (
+            MemoryError("of a tile"),
+            r"memory: there is not enough \(MemoryError: of a tile\)\. Give cube_size",
+        ),
+    ],
+)
+def test_a_tomogram_that_the_network_fails_on_leaves_the_others(project, run, tmp_path, monkeypatch, error, told):
+    def network_for(*_, **__):
+        return network if reading[-1] == "a.mrc" else lambda tiles: tiles
+
+    def network(tiles):
+        raise error
+
+    reading, real = [], stage.see
+
+    def see(volume, *more):
+        reading.append(Path(volume.path).name)
+        return real(volume, *more)
+
+    monkeypatch.setattr(stage, "see", see)
+    monkeypatch.setattr(stage, "corrector", network_for)
+    monkeypatch.setattr(fitting_tiles, "measured_halo", lambda *_: 8)
+    fixed = ("--cube_size", "32", "--crop_size", "56", "--batch_size", "1") if isinstance(error, MemoryError) else ()
+    status, log = run("predict", "tomograms.star", "m.keras", "--gpuID", "-1", "--report", "False", *fixed)
+    assert status == 1 and re.search(rf"error: tomo/a\.mrc: {told}", log), log
+    assert log.count("The other tomograms go on.") == 1
+    assert [path.name for path in tmp_path.glob("corrected_tomos/*.mrc")] == ["b_corrected.mrc"]
+
+
+def test_a_result_that_cannot_be_written_ends_the_table(project, run, monkeypatch):
+    seen = []
+
+    def write(path, *_):
+        seen.append(path)
+        raise EngineError(str(path), "it can't be written", "Free disk space.")
+
+    monkeypatch.setattr(stage, "corrector", lambda *_, **__: lambda tiles: tiles)
+    monkeypatch.setattr(stage, "write_volume", write)
+    status, log = run("predict", "tomograms.star", "m.keras", "--gpuID", "-1", "--report", "False")
+    assert status == 1 and len(seen) == 1 and "a_corrected.mrc: it can't be written" in log, log
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # squares of what it makes are beyond float32 too
@@ -184,6 +249,22 @@ def test_each_gpu_takes_the_next_tomogram_and_those_of_one_that_fails(project, r
     assert status == 0 and "3 of 3 tomograms are corrected already" in log, log
 
 
+def test_a_process_leaves_the_others_a_tomogram_each_before_it_reads_ahead(project, run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    turns, rows, left = Turns(2), ["1", "2"], []
+
+    def network(tiles):
+        left.extend(turns.of(rows))
+        return tiles
+
+    monkeypatch.setattr(stage, "corrector", lambda *_, **__: network)
+    monkeypatch.setattr(stage, "choose_devices", lambda *_: Devices("tensorflow", ("a GPU",), "float32"))
+    monkeypatch.setattr(fitting_tiles, "free_memory", lambda devices: 1 << 34)
+    own = dataclasses.replace(PredictSettings(), tomo_idx="1,2", report=False)
+    stage.predict_in_turn("tomograms.star", "m.keras", own, rows, turns)
+    assert left == ["2"]
+
+
 def test_processes_correct_each_tomogram_once_and_tell_of_one_that_is_broken(project, run, tmp_path, monkeypatch):
     for name in "cd":
         write_volume(tmp_path / "tomo" / f"{name}.mrc", project, 10.0)
@@ -193,7 +274,7 @@ def test_processes_correct_each_tomogram_once_and_tell_of_one_that_is_broken(pro
     broken = project.copy()
     broken[3, 4, 5] = np.nan
     write_volume(tmp_path / "tomo" / "b.mrc", broken, 10.0)
-    turns, rows = Turns(), ["1", "2", "3", "4"]
+    turns, rows = Turns(2), ["1", "2", "3", "4"]
     jobs = [(name, "tomograms.star", "m.keras", own, rows, turns) for name in ("one", "other")]
     with pytest.raises(EngineError, match=r"tomo/b\.mrc"):
         side_by_side(stage.predict_in_turn, jobs)
