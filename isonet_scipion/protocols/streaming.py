@@ -489,7 +489,17 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
             warnings.append(
                 f"{labels}: more are still to come. With less than 3 threads the work begins when all are there."
             )
-        return warnings
+        return warnings + self._gpuWarnings()
+
+    def _gpuWarnings(self) -> list[str]:
+        gpus = self.getGpuList() if self._needsGpu() else []
+        if len(gpus) < 2 or self.numberOfThreads.get() > 1:
+            return []
+        # Scipion then runs step after step
+        return [
+            f"*Threads*: with 1 only one of the {len(gpus)} GPUs is used. With 2 or more each of them works on a "
+            "tomogram of its own."
+        ]
 
     def _summary(self) -> list[str]:
         output = getattr(self, self.OUTPUT, None)

@@ -94,7 +94,10 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
             log.info("%s", write_tomograms_page(settings.output_dir))
         return
     sizes = prediction.require(entries)
-    gpus = gpus_to_share(settings.gpuID)[: len(entries)]
+    listed = gpus_to_share(settings.gpuID)
+    gpus, idle = listed[: len(entries)], listed[len(entries) :]
+    if idle and len(listed) > 1:
+        log.info("Each tomogram is corrected by one GPU: %s stay idle.", ", ".join(f"GPU {gpu}" for gpu in idle))
     if len(gpus) < 2:
         prediction.correct(entries, len(entries))
         return

@@ -87,6 +87,18 @@ def test_each_gpu_has_a_tomogram_of_its_own_whatever_the_threads(predict, thread
     assert predict._needsGpu()
 
 
+@pytest.mark.parametrize(("threads", "gpus", "use", "told"), [
+    (1, "0,1,2", True, True), (2, "0,1,2", True, False), (1, "0", True, False), (1, "0,1,2", False, False),
+])  # fmt: skip
+def test_gpus_that_one_thread_leaves_idle_are_told(predict, threads, gpus, use, told):
+    predict.gpuList.set(gpus)
+    predict.numberOfThreads.set(threads)
+    predict.useGpu.set(use)
+    assert ["*Threads*: with 1 only one of the 3 GPUs is used" in line for line in predict._gpuWarnings()] == [
+        True
+    ] * told
+
+
 @pytest.mark.parametrize("use", [True, False])
 def test_a_job_of_a_queue_asks_for_what_one_tomogram_takes(predict, commands, monkeypatch, use):
     predict.gpuList.set("0,1,2,3,4,5")

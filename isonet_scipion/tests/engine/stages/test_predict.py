@@ -265,6 +265,14 @@ def test_a_process_leaves_the_others_a_tomogram_each_before_it_reads_ahead(proje
     assert left == ["2"]
 
 
+def test_gpus_that_no_tomogram_is_left_for_are_told(project, run, monkeypatch):
+    monkeypatch.setattr(stage, "gpus_to_share", lambda _: ("0", "1", "3"))
+    monkeypatch.setattr(stage, "corrector", lambda *_, **__: lambda tiles: tiles)
+    monkeypatch.setattr(stage, "choose_devices", lambda *_: Devices("tensorflow", (), "float32"))
+    status, log = run("predict", "tomograms.star", "m.keras", "--report", "False", "--tomo_idx", "1")
+    assert status == 0 and "Each tomogram is corrected by one GPU: GPU 1, GPU 3 stay idle." in log, log
+
+
 def test_processes_correct_each_tomogram_once_and_tell_of_one_that_is_broken(project, run, tmp_path, monkeypatch):
     for name in "cd":
         write_volume(tmp_path / "tomo" / f"{name}.mrc", project, 10.0)
