@@ -279,5 +279,5 @@ def _unwritten(partial: str, target: str, reason: str) -> EngineError:
     """That a volume can't be converted for want of room; what was written of it is deleted."""
     if os.path.exists(partial):
         os.remove(partial)
-    remedy = "Free disk space, or raise the quota, and start again."
+    remedy = "Free disk space, or raise the quota; check that the folder can be written; then start again."
     return EngineError(target, f"the volume converted to MRC can't be written ({reason})", remedy)

@@ -169,9 +169,11 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
 
     def _appendConfidence(self, tomogram: Tomogram, path: str) -> None:
         """Append a confidence volume to its set; there is none of a tomogram that is too small."""
-        known = getattr(self, self.CONFIDENCE, None)
-        # in the set, but not done: the run ended between the two
-        if os.path.exists(path) and (not hasItems(known) or tomogram.getTsId() not in known.getTSIds()):
+        with self._lock:  # looking opens the set anew, which another thread may be writing
+            known = getattr(self, self.CONFIDENCE, None)
+            # in the set, but not done: the run ended between the two
+            has = hasItems(known) and tomogram.getTsId() in known.getTSIds()
+        if os.path.exists(path) and not has:
             self._append()  # the set of tomograms: Scipion fills in the next form with the first output of its kind
             setMRCSamplingRate(path, tomogram.getSamplingRate())
             self._append(processedTomogram(tomogram, path, tomogram.ctfCorrected()), name=self.CONFIDENCE)

@@ -450,9 +450,11 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
         partners, named = self._partners(tomograms), self._usedOf(HALF_LABELS[0])
         other = []
         for tsId in partners:
-            halves = self._needsHalves() or named[tsId] is not None
+            # former versions left halves out where they are not needed
+            kinds = {self._needsHalves(), self._needsHalves() or named[tsId] is not None}
             with suppress(EngineError):  # a file that is gone does not tell
-                if not isIdentityOf(made[tsId], *self._sourceOf(tomograms[tsId], partners[tsId], halves)):
+                sources = [self._sourceOf(tomograms[tsId], partners[tsId], halves) for halves in kinds]
+                if not any(isIdentityOf(made[tsId], *source) for source in sources):
                     other.append(tsId)
         if not other:
             return []

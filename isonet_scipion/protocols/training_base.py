@@ -288,7 +288,7 @@ class ProtIsoNetTraining(ProtIsoNetBase):
             lines = [f"{done} of {total} iterations of {epochs} epochs."]
         finished = [record for record in history if record.epoch == epochs]
         ends = {record.iteration: record.withheld_correlation for record in finished}
-        if stayed_at_chance(finished):
+        if not self.isActive() and stayed_at_chance(finished):
             lines.append(f"*{AT_CHANCE}*")
         model = chosen_model(self._resultFolder())
         if not ends or model is None:

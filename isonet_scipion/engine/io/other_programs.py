@@ -13,7 +13,14 @@ from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.copick import stores_of_runs
 from isonet_scipion.engine.io.ome_zarr import is_store
 from isonet_scipion.engine.io.star import Star, find_table
-from isonet_scipion.engine.io.tilt_files import HALVES, SHORT_HALVES, TiltSeries, half_name, read_tilt_file, series_name
+from isonet_scipion.engine.io.tilt_files import (
+    BESIDE_HALVES,
+    HALVES,
+    TiltSeries,
+    half_name,
+    read_tilt_file,
+    series_name,
+)
 from isonet_scipion.engine.io.tomogram_table import HALF_LABELS, names_in_words
 from isonet_scipion.engine.physics.wedge import TiltRange, declared_range
 
@@ -53,7 +60,8 @@ def is_volume(path: Path) -> bool:
 def with_their_halves(paths: list[Path]) -> list[KnownTomogram]:
     """The tomograms among files, where programs put halves beside them: NAME_EVN_Vol.mrc, NAME_half1.mrc.
 
-    NAME_h1 and NAME_h2 are taken as halves beside a NAME alone, since tomograms of two holes may be called so.
+    NAME_h1 and NAME_h2, or NAME_half_1 and NAME_half_2, are taken as halves beside a NAME alone, since tomograms of two
+    holes or parts may be called so.
     """
     short = _short_pairs(paths)
     of_wholes = {half for path in paths for half in short.get(series_name(path), ())}
@@ -67,35 +75,32 @@ def with_their_halves(paths: list[Path]) -> list[KnownTomogram]:
         if found[-1].halves:
             log.info("%s: its halves are %s and %s", path, *found[-1].halves)
             others = [other for other in others if other not in halves]
-    _warn_of_lone_halves([half for pair in short.values() for half in pair if half not in of_wholes])
+    if pairs := [half.name for pair in short.values() for half in pair if half not in of_wholes]:
+        log.info("Taken as tomograms of their own, as no tomogram is beside them: %s", names_in_words(pairs))
+    lone = []
     for name in dict.fromkeys(half_name(path) for path in others):
         halves = sorted((path for path in others if half_name(path) == name), key=_is_odd)
         if _are_a_pair(halves):
             log.info("%s: taken as the mean of its halves, %s and %s", name, *halves)
             found.append(KnownTomogram(name, None, tuple(halves)))
         else:
-            _warn_of_lone_halves(halves)
-            found += [KnownTomogram(half.stem, half) for half in halves]
-    return found
+            lone += halves
+    if lone:
+        log.warning(
+            "Taken as tomograms of their own, though named like halves: %s. If they are halves, name both NAME_half1 "
+            "and NAME_half2, beside the tomogram NAME or without it.", names_in_words([path.name for path in lone]),
+        )  # fmt: skip
+    return found + [KnownTomogram(half.stem, half) for half in lone]
 
 
 def _short_pairs(paths: Sequence[Path]) -> dict[str, list[Path]]:
     """Files named NAME_h1 and NAME_h2, where there are both, by the name."""
     named: dict[str, list[Path]] = {}
     for path in paths:
-        if SHORT_HALVES.search(name := series_name(path)):
-            named.setdefault(SHORT_HALVES.sub("", name), []).append(path)
+        if BESIDE_HALVES.search(name := series_name(path)):
+            named.setdefault(BESIDE_HALVES.sub("", name), []).append(path)
     pairs = {name: sorted(found, key=_is_odd) for name, found in named.items()}
     return {name: pair for name, pair in pairs.items() if _are_a_pair(pair)}
-
-
-def _warn_of_lone_halves(paths: Sequence[Path]) -> None:
-    """Log one line about tomograms that are named like halves."""
-    if paths:
-        log.warning(
-            "Taken as tomograms of their own, though named like halves: %s. If they are halves, name both NAME_half1 "
-            "and NAME_half2, beside the tomogram NAME or without it.", names_in_words([path.name for path in paths]),
-        )  # fmt: skip
 
 
 def _are_a_pair(halves: Sequence[Path]) -> bool:
@@ -104,7 +109,7 @@ def _are_a_pair(halves: Sequence[Path]) -> bool:
 
 def _is_odd(path: Path) -> bool:
     name = series_name(path)
-    match = HALVES.search(name) or SHORT_HALVES.search(name)
+    match = HALVES.search(name) or BESIDE_HALVES.search(name)
     return match is not None and (match[match.lastindex or 0]).lower().endswith(("odd", "2"))
 
 

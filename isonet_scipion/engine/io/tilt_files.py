@@ -36,8 +36,8 @@ ADDED = re.compile(
     r"^rec_|(_\d+(\.\d+)?Apx|_bin\d+|\.(mrc|mrcs|rec|st|ali|tomostar|eer|tif|tiff)|_(TLT|Vol|rec|full|st|fid|ali))$",
     re.IGNORECASE,
 )
-HALF = "(EVN|even|odd|half[_-]?[12])"
-SHORT_HALVES = re.compile("[_.-](h[12])(?=[_.-]|$)", re.IGNORECASE)  # holes are named so too
+HALF = "(EVN|even|odd|half[12])"
+BESIDE_HALVES = re.compile("[_.-](h[12]|half[_-][12])$", re.IGNORECASE)  # holes and parts are named so too
 HALVES = re.compile(rf"[_.-]{HALF}(?=[_.-]|$)|^{HALF}[_.-]", re.IGNORECASE)
 
 

@@ -64,7 +64,7 @@ class Verdict:
     @property
     def summary(self) -> str:
         """Half a line, with the mean."""
-        if self.mean is None or not self.known:
+        if self.mean is None or not self.known:  # the first for mypy
             return "not known: too few voxels to tell"
         if self.above is None:
             return f"{self.mean:.2f}, nowhere better than chance: invention"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 PERIODS = 4  # in a piece whose power is measured, along each axis
 MOST_PIECES = 8  # along each axis
-CLEAR = 1.4  # times the power around it; less happens by chance, and in samples
+CLEAR = 1.4  # times the power around it: less happens in samples
 NOISE = 0.2  # of the tomogram's power around a wave: where less is left, nearly all was noise
 WIDTH = 0.25  # deviation of what is taken around each frequency, of the distance to the next
 
@@ -32,7 +32,7 @@ def levelled(made: Floats, shown: Shown, tiling: Tiling, period: tuple[int, int,
     made : ndarray
         (z, y, x) float32.
     shown : Shown
-        The tomogram. What stands out there may do so in the result.
+        The tomogram. What stands out there is its own, and stays.
     tiling : Tiling
         By which it is filtered; the sides of its tiles are multiples of `period`.
     period : tuple of int
@@ -80,8 +80,8 @@ def grid_levels(
     -------
     ndarray
         float32, for each of the frequencies (z, y, x) of the grid, laid out as a transform of one period: less than 1
-        where nearly all around it was taken as noise, and it stands out clearly. 1 if the volumes are too small for a
-        piece.
+        where nearly all around it was taken as noise, and it stands out clearly, as it does not in the source. 1 if the
+        volumes are too small for a piece.
 
     Examples
     --------
@@ -106,9 +106,10 @@ def grid_levels(
         for power, piece in zip(powers, (made(place), source(place))):
             power += np.square(np.abs(scipy.fft.fftn((piece - piece.mean()) * window)))
     (ours, left), (theirs, before) = (_standing_out(power) for power in powers)
-    allowed = np.maximum(1, theirs)
-    is_grid = (ours > CLEAR * allowed) & (left < NOISE * before)
-    levels = np.where(is_grid, np.sqrt(allowed / np.maximum(ours, 1)), 1).astype(np.float32)
+    # of noise a ratio of power deviates from 1 by the root of the number of pieces
+    clear = max(CLEAR, 1 + 3 / np.sqrt(np.prod([len(along) for along in starts])))
+    is_grid = (ours > clear) & (theirs < clear) & (left < NOISE * before)
+    levels = np.where(is_grid, np.sqrt(1 / np.maximum(ours, 1)), 1).astype(np.float32)
     levels[0, 0, 0] = 1  # the mean is none of the waves
     return levels
 

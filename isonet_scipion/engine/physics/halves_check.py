@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from scipy.ndimage import uniform_filter
 
 from isonet_scipion.engine.physics.grey_scale import GreyScale
 
@@ -25,6 +26,7 @@ SAME = 0.1  # of the deviation: means that differ by less look alike in every pi
 SIDES = 1, 4, 12, 24  # voxels of the blocks by whose means grey scales are compared: filters leave some of them alone
 FEWEST = 16  # blocks that tell anything
 MANY = 100  # blocks whose slope is certain to a tenth
+COARSE = 25  # voxels
 UNEVEN = 1.3  # times: halves whose grey scales differ by less weigh about the same in their mean
 OTHER_SCALE = 1.7  # times: of halves that are sums, the scale is another by 2, of integers mostly by far more
 CERTAIN = 4.0  # standard deviations of the correlation of unrelated volumes
@@ -166,7 +168,10 @@ def uneven(first: Sequence[Reals], second: Sequence[Reals]) -> float | None:
     >>> print(round(uneven(5 * sample + one, 1.5 * (5 * sample + other)), 1))
     1.4
     """
-    bands = [[_means_over(side, boxes) for boxes in (first, second)] for side in SIDES]
+    # what is coarser, as gradients of ice, may differ between halves of one scale
+    fine = [[box - uniform_filter(np.asarray(box, np.float64), COARSE, mode="nearest") for box in boxes]
+            for boxes in (first, second)]  # fmt: skip
+    bands = [[_means_over(side, boxes) for boxes in fine] for side in SIDES]
     slopes = [_steepest_slope(*band) for band in bands if len(band[0]) >= MANY and min(map(np.std, band)) > 0]
     return max(slopes) if slopes and max(slopes) > UNEVEN else None
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 LOSSES = "losses.png"
 SLICES = re.compile(r"slices_iter(\d+)\.png")
+TOLD_FROM = 5  # iterations: the first ones of a new network are at chance in good trainings, too
 WIDEST = 320  # voxels of a slice: of larger ones, squares of voxels are averaged
 GAP = 2  # voxels between slices
 
@@ -119,7 +120,7 @@ def write_training_page(
         if chosen == first:
             which, why = "the model that the training started from", "no worse than the last"
         sections.append(f"<p><b>To correct with so far: {which}</b>, {why}, correlation {numbers[chosen]:.3f}.</p>")
-    if stayed_at_chance(list(ends.values())):
+    if len(ends) >= TOLD_FROM and stayed_at_chance(list(ends.values())):
         sections.append(f'<p class="verdict poor">{html.escape(AT_CHANCE)}</p>')
     if pictures:
         before = "the model that it started from" if start is not None else "before the training"

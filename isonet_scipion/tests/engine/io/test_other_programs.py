@@ -310,15 +310,20 @@ def test_halves_by_number_are_known_beside_their_tomogram(tmp_path, kinds):
 
 
 def test_what_is_named_like_halves_is_no_tomogram_without_a_word(tmp_path, caplog):
+    caplog.set_level("INFO")
     holes = [tmp_path / f"grid_{hole}.mrc" for hole in ("h1", "h2", "h3")]
     assert [known.path for known in with_their_halves(holes)] == holes
-    assert "though named like halves: grid_h1.mrc, grid_h2.mrc." in caplog.text
+    assert "as no tomogram is beside them: grid_h1.mrc, grid_h2.mrc" in caplog.text
+    parts = [tmp_path / f"lamella_half_{part}_TS03.mrc" for part in "12"]
+    assert [known.path for known in with_their_halves(parts)] == parts
     caplog.clear()
     alone = [tmp_path / "TS_1.mrc", tmp_path / "TS_1_EVN.mrc"]
     assert [known.path for known in with_their_halves(alone)] == alone
     assert "though named like halves: TS_1_EVN.mrc." in caplog.text
     caplog.clear()
     assert len(with_their_halves([tmp_path / "grid_h1.mrc", tmp_path / "grid_h3.mrc"])) == 2 and not caplog.records
+    three = [tmp_path / f"{name}.mrc" for name in ("grid_TS1", "grid_h1_TS1", "grid_h2_TS1")]
+    assert [known.path for known in with_their_halves(three)] == three
 
 
 def test_two_even_halves_are_no_pair(tmp_path):

@@ -39,8 +39,10 @@ def test_a_faint_grid_is_brought_to_what_is_around_it():
 
 
 def test_what_the_tomogram_itself_shows_of_a_grid_stays():
-    gridded = LEFT + waves(0.0135)
-    assert levelled(gridded, shown(gridded), tiling(1 << 24), PERIOD) is gridded
+    own = waves(0.05)
+    made = LEFT + own
+    assert levelled(made, shown(NOISE + own), tiling(1 << 24), PERIOD) is made
+    assert levelled(made, shown(NOISE), tiling(1 << 24), PERIOD) is not made
 
 
 def test_tiles_do_not_show():

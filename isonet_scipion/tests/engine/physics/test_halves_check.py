@@ -52,6 +52,15 @@ def test_halves_on_one_scale_are_not_uneven_whatever_their_noise_and_dose(seed, 
     assert uneven(even, odd) is None
 
 
+def test_gradients_of_ice_are_no_grey_scales():
+    rng, along = np.random.default_rng(4), np.linspace(-1, 1, 96)
+    sample = 0.3 * scipy.ndimage.gaussian_filter(rng.normal(size=(96, 96, 96)), 3) / 0.04
+    for steep in (0.8, 1.5):
+        even, odd = ([sample + rng.normal(size=sample.shape) + slope * along] for slope in (0.5, steep))
+        assert uneven(even, odd) is None
+    assert uneven(even, [1.8 * box for box in odd]) > 1.4
+
+
 @pytest.mark.parametrize("noise", [0.3, 1.0])
 def test_halves_on_different_scales_are_uneven_though_possible(noise):
     even, odd = halves(2, noise)
