@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 PERIODS = 4  # in a piece whose power is measured, along each axis
 MOST_PIECES = 8  # along each axis
-CLEAR = 1.4  # times the power around it: less happens in samples
+CLEAR = 1.5  # times the power around it: less happens in samples
 NOISE = 0.2  # of the tomogram's power around a wave: where less is left, nearly all was noise
 WIDTH = 0.25  # deviation of what is taken around each frequency, of the distance to the next
 
