@@ -34,6 +34,48 @@ class Mutation:
 
 
 MUTATIONS = [
+    Mutation(
+        "a grid's wave of the tomogram's own is levelled",
+        "network/grid_levels",
+        " & (theirs < clear)",
+        "",
+        "network/test_grid_levels.py",
+    ),
+    Mutation(
+        "a wave is levelled whatever was taken around it",
+        "network/grid_levels",
+        " & (left < NOISE * before)",
+        "",
+        "network/test_grid_levels.py",
+    ),
+    Mutation(
+        "levels as power, not amplitude",
+        "network/grid_levels",
+        "np.sqrt(1 / np.maximum(ours, 1))",
+        "1 / np.maximum(ours, 1)",
+        "network/test_grid_levels.py",
+    ),
+    Mutation(
+        "the second of two convolutions has the first's kernel",
+        "network/unet",
+        "kernel[..., first:, :]",
+        "kernel[..., :first, :]",
+        "network/test_unet.py",
+    ),
+    Mutation(
+        "gradients count in the grey scales of halves",
+        "physics/halves_check",
+        "COARSE = 25",
+        "COARSE = 999",
+        "physics/test_halves_check.py",
+    ),
+    Mutation(
+        "chance in a curve's coarse shells tells",
+        "measure/fourier_correlation",
+        "(most < UNTOLD).any()",
+        "True",
+        "measure",
+    ),
     Mutation("FSC threshold 0.143 -> 0.5", "measure/half_agreement", "THRESHOLD = 0.143", "THRESHOLD = 0.5", "measure"),
     Mutation(
         "resize without smoothing",

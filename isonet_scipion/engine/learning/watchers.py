@@ -146,8 +146,10 @@ class Page:
     def after_resume(self, run: Followed) -> None:
         """Write it anew."""
         if run.state.history:
-            start = run.state.start_correlation
-            write_training_page(run.folder, run.state.history, run.method.tested(), start, run.chosen_iteration())
+            start, iterations = run.state.start_correlation, run.settings.iterations
+            write_training_page(
+                run.folder, run.state.history, run.method.tested(), start, run.chosen_iteration(), iterations
+            )
 
 
 class Log:

@@ -87,6 +87,7 @@ def write_training_page(
     pictured: str,
     start: float | None = None,
     chosen: int | None = None,
+    iterations: int = TOLD_FROM,
 ) -> Path:
     """Write the page of a run's folder from its losses.png, its slices (slices_iterNN.png) and its epochs.
 
@@ -102,6 +103,8 @@ def write_training_page(
         Correlation with the withheld tilts of the model that it started from.
     chosen : int, optional
         The iteration whose model is to be taken.
+    iterations : int
+        Of the whole run.
 
     Raises
     ------
@@ -120,7 +123,7 @@ def write_training_page(
         if chosen == first:
             which, why = "the model that the training started from", "no worse than the last"
         sections.append(f"<p><b>To correct with so far: {which}</b>, {why}, correlation {numbers[chosen]:.3f}.</p>")
-    if len(ends) >= TOLD_FROM and stayed_at_chance(list(ends.values())):
+    if len(ends) >= min(TOLD_FROM, iterations) and stayed_at_chance(list(ends.values())):
         sections.append(f'<p class="verdict poor">{html.escape(AT_CHANCE)}</p>')
     if pictures:
         before = "the model that it started from" if start is not None else "before the training"

@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image
 
-from isonet_scipion.engine.measure.history import EpochRecord
+from isonet_scipion.engine.measure.history import AT_CHANCE, EpochRecord
 from isonet_scipion.engine.reporting.loss_figure import draw_losses
 from isonet_scipion.engine.reporting.training_page import save_slices, slices_name, write_training_page
 
@@ -56,3 +56,11 @@ def test_the_page_has_a_row_for_each_iteration_and_its_pictures(tmp_path):
     text = write_training_page(tmp_path, history, "tomogram t").read_text(encoding="utf-8")
     assert "<td>1</td><td>0</td><td>0.4000</td>" in text and "<td>2</td><td>0.05</td><td>0.3000</td>" in text
     assert "0.5000</td><td>0.6000" not in text  # the end of an iteration counts
+
+
+def test_a_training_at_chance_is_told_once_it_could_be_better(tmp_path):
+    history = [EpochRecord(iteration, 1, 0.5, 0.6, 0, 1, 0.01, 0.1) for iteration in range(1, 6)]
+    draw_losses(tmp_path / "losses.png", history)
+    for done, iterations, told in ((2, 20, False), (2, 2, True), (5, 20, True)):
+        text = write_training_page(tmp_path, history[:done], "t", iterations=iterations).read_text(encoding="utf-8")
+        assert (AT_CHANCE in text) == told
