@@ -270,7 +270,7 @@ class ProtIsoNetTraining(ProtIsoNetBase):
         lines += [] if table is None else self._learnedFrom(table)
         lines += self._progress(history)
         lines += [f"Last {kind} loss: {loss:.4f}" for kind, loss in self._losses(history).items()]
-        # which `_progress` tells from the first iteration on
+        # which `_progress` tells
         warnings = [line for line in self._engineWarnings() if AT_CHANCE not in line]
         return (lines or ["No output yet."]) + warnings
 

@@ -13,7 +13,7 @@ from isonet_scipion.engine.arrays import Mean, extremes, release, require_contra
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.mrc import open_volume
 from isonet_scipion.engine.io.volume import Volume, naming
-from isonet_scipion.engine.io.voxel_size import UNSET_SIZE, check_mask
+from isonet_scipion.engine.io.voxel_size import check_mask, told_size
 from isonet_scipion.engine.physics.axes_check import Axes, shown_axes
 from isonet_scipion.engine.physics.borders import Border, Box, find_border
 from isonet_scipion.engine.physics.contrast_check import contrast_warning
@@ -203,7 +203,7 @@ def require_halves(halves: Sequence[Volume], whole: Volume | None = None) -> Non
 def _warn_of_places(volumes: Sequence[Volume]) -> None:
     """Log a line where headers of volumes of one shape have different origins; one of 0 tells nothing."""
     # a voxel size that is not set puts no origin anywhere
-    sized = [volume for volume in volumes if abs(volume.voxel_size - UNSET_SIZE) > 1e-3]
+    sized = [volume for volume in volumes if told_size(volume.voxel_size)]
     told = [(volume.path, volume.place) for volume in sized if volume.place is not None]
     for path, place in told[1:]:
         shift = place - told[0][1]

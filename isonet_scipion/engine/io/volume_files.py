@@ -9,7 +9,7 @@ from pathlib import Path
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.tomogram_table import names_in_words
 from isonet_scipion.engine.io.volume import Volume, warn_of_oddities
-from isonet_scipion.engine.io.voxel_size import UNSET_SIZE, check_unit, require_voxel_size
+from isonet_scipion.engine.io.voxel_size import check_unit, require_voxel_size, told_size
 
 log = logging.getLogger(__name__)
 # formats of other programs, and packed files
@@ -45,7 +45,7 @@ def voxel_size_of(volume: Volume, given: float | None) -> float:
     warn_of_oddities(volume)
     if given is None:
         given = volume.voxel_size
-        if not given or abs(given - UNSET_SIZE) < 1e-3:
+        if not told_size(given):
             said = "1 A, as programs write that do not know it" if given else "none"
             raise EngineError(volume.path, f"its header's voxel size is {said}", "Give --pixel_size in A, such as 10.")
     require_voxel_size(given, "pixel_size", f"{given:g} is not a voxel size")

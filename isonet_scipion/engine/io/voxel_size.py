@@ -39,7 +39,7 @@ def check_unit(size: float, volume: Volume, what: str) -> None:
     what : str
         Names the table or the option.
     """
-    header = _known(volume.voxel_size)
+    header = told_size(volume.voxel_size)
     ratio = max(size, header) / min(size, header) if header else 1.0
     if abs(ratio / 10 - 1) <= SAME_UNIT:
         raise EngineError(
@@ -65,7 +65,7 @@ def check_unit(size: float, volume: Volume, what: str) -> None:
         )
 
 
-def _known(size: float) -> float:
+def told_size(size: float) -> float:
     """A header's voxel size; 0 where it is one that tells nothing."""
     return size if abs(size - UNSET_SIZE) > 1e-3 else 0.0
 
@@ -94,7 +94,7 @@ def check_mask(mask: Volume, tomogram: Volume, voxel_size: float) -> None:
         raise EngineError(
             mask.path, f"its shape {mask.shape} is not that of {tomogram.path}, {tomogram.shape}", "Make it again."
         )
-    told = _known(mask.voxel_size)
+    told = told_size(mask.voxel_size)
     if told and not any(same_voxel_size(told, size) for size in (voxel_size, tomogram.voxel_size)):
         raise EngineError(
             mask.path, f"its voxel size is {told:.3f} A, the tomogram's {voxel_size:.3f} A", "Correct its header."

@@ -9,10 +9,11 @@ import numpy as np
 import scipy.fft
 
 if TYPE_CHECKING:
-    from isonet_scipion.engine.arrays import Reals
+    from isonet_scipion.engine.arrays import Doubles, Reals
 
 PERIOD = 8  # voxels: the longest period that is looked for; the others are its fractions
-SIDE = 4 * PERIOD  # of the pieces whose power is averaged
+PERIODS = 4  # in a piece whose power is measured, along each axis
+SIDE = PERIODS * PERIOD  # of the pieces whose power is averaged
 
 
 def grid_peak(volume: Reals) -> float:
@@ -37,11 +38,32 @@ def grid_peak(volume: Reals) -> float:
         piece = volume[tuple(slice(start, start + SIDE) for start in corner)]
         power += np.square(np.abs(scipy.fft.fftn((piece - piece.mean()) * window)))
 
+    ratio, _ = standing_out(power)
+    return float(ratio.ravel()[1:].max())
+
+
+def standing_out(power: Doubles) -> tuple[Doubles, Doubles]:
+    """How much the waves of a grid stand out of those halfway to the next ones.
+
+    Parameters
+    ----------
+    power : ndarray
+        (z, y, x), of the components of volumes in a Hann window, PERIODS periods of the grid along each axis.
+
+    Returns
+    -------
+    ratio, around : ndarray
+        For each wave of the grid (z, y, x): its power over the mean of that around it, and this mean. The first wave is
+        the mean of the volumes.
+    """
+
     def total(centre: tuple[int, ...], reach: int) -> float:
-        box = (np.arange(at - reach, at + reach + 1) % SIDE for at in centre)
+        box = (np.arange(at - reach, at + reach + 1) % side for at, side in zip(centre, power.shape))
         return float(power[np.ix_(*box)].sum())
 
     # the window spreads a peak over one component to either side: its surroundings are those two away
-    step = SIDE // PERIOD
-    centres = itertools.islice(itertools.product(range(0, SIDE, step), repeat=3), 1, None)
-    return max(power[at] * (5**3 - 3**3) / max(total(at, 2) - total(at, 1), 1e-30) for at in centres)
+    waves = power[::PERIODS, ::PERIODS, ::PERIODS]
+    centres = itertools.product(*(range(0, side, PERIODS) for side in power.shape))
+    ring = np.array([max(total(at, 2) - total(at, 1), 1e-30) for at in centres]).reshape(waves.shape)
+    count = 5**3 - 3**3
+    return waves * count / ring, ring / count

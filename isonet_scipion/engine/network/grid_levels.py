@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.fft
-from scipy.ndimage import uniform_filter
 
+from isonet_scipion.engine.measure.grid import PERIODS, standing_out
 from isonet_scipion.engine.network.tiling import BORDER, Tiling, map_tiles
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from isonet_scipion.engine.arrays import Floats
     from isonet_scipion.engine.physics.grey_scale import Shown
 
-PERIODS = 4  # in a piece whose power is measured, along each axis
 MOST_PIECES = 8  # along each axis
 CLEAR = 1.5  # times the power around it: less happens in samples
 NOISE = 0.2  # of the tomogram's power around a wave: where less is left, nearly all was noise
@@ -105,27 +104,13 @@ def grid_levels(
         place = tuple(slice(start, start + side) for start, side in zip(corner, sides))
         for power, piece in zip(powers, (made(place), source(place))):
             power += np.square(np.abs(scipy.fft.fftn((piece - piece.mean()) * window)))
-    (ours, left), (theirs, before) = (_standing_out(power) for power in powers)
+    (ours, left), (theirs, before) = (standing_out(power) for power in powers)
     # of noise a ratio of power deviates from 1 by the root of the number of pieces
     clear = max(CLEAR, 1 + 3 / np.sqrt(np.prod([len(along) for along in starts])))
     is_grid = (ours > clear) & (theirs < clear) & (left < NOISE * before)
     levels = np.where(is_grid, np.sqrt(1 / np.maximum(ours, 1)), 1).astype(np.float32)
     levels[0, 0, 0] = 1  # the mean is none of the waves
     return levels
-
-
-def _standing_out(power: Floats) -> tuple[Floats, Floats]:
-    """Power at each frequency of a grid over the mean of that halfway to the next ones, and this mean."""
-
-    def total(reach: int) -> Floats:
-        side = 2 * reach + 1
-        summed: Floats = side**3 * uniform_filter(power, side, mode="wrap")
-        return summed[::PERIODS, ::PERIODS, ::PERIODS]
-
-    half = PERIODS // 2
-    around = (total(half) - total(half - 1)) / ((2 * half + 1) ** 3 - (2 * half - 1) ** 3)
-    ratio: Floats = power[::PERIODS, ::PERIODS, ::PERIODS] / np.maximum(around, 1e-30)
-    return ratio, around
 
 
 def _spread(lost: Floats, shape: tuple[int, ...], period: tuple[int, ...]) -> Floats:
