@@ -174,17 +174,18 @@ class ProtIsoNetDeconv(ProtIsoNetTomograms):
         return warnings + amplitudeWarnings(tomograms, map(self._optics, tomograms.values()))
 
     def _results(self, output: SetOfTomograms) -> list[str]:
-        used = (self._usedOf(label).values() for label in ("rlnDefocus", DEFOCUS_SOURCE_LABEL))
-        states = statesInWords(self._usedOf(CTF_STATE).values())
+        *used, states = (found.values() for found in self._usedOf("rlnDefocus", DEFOCUS_SOURCE_LABEL, CTF_STATE))
+        done = f"{statesInWords(states)} Filter: {self._strength(output)}."
         halves = sum(bool(halfMaps(tomogram)) for tomogram in output)
         more = [f"Half tomograms: {halves} of {output.getSize()}."] if halves else []
-        return [*super()._results(output), *more, usedDefocus(*used), f"{states} Filter: {self._strength(output)}."]
+        return [*super()._results(output), *more, usedDefocus(*used), done]
 
     def _methods(self) -> list[str]:
         output = getattr(self, self.OUTPUT, None)
         if output is None:
             return []
-        number = list(self._usedOf(CTF_STATE).values()).count(PHASE_FLIPPED)
+        (states,) = self._usedOf(CTF_STATE)
+        number = list(states.values()).count(PHASE_FLIPPED)
         flipped = f" Of {number} of them, which were phase-flipped already, only the strength." if number else ""
         return [
             "The contrast transfer function was deconvolved from the tomograms with a Wiener-like filter [Tegunov2019] "

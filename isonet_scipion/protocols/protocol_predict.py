@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.confidence_file import confidence_path
 from isonet_scipion.engine.io.files import content_digest
 from isonet_scipion.engine.io.mrc import open_volume
+from isonet_scipion.engine.io.page_cache import read_through
 from isonet_scipion.engine.io.report_file import TomogramReport, read_report, report_path
 from isonet_scipion.engine.io.shown import require_halves
 from isonet_scipion.engine.io.tomogram_table import CORRECTED_BY, CTF_STATE
@@ -91,6 +93,7 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         """Nothing runs yet."""
         super().__init__(**kwargs)
         self._workers = EngineWorkers()
+        self._readAhead: set[str] = set()  # tsIds
 
     def _defineParams(self, form: Form) -> None:
         form.addSection(label="Input")
@@ -139,6 +142,8 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
             defocusSource=source,
         )
         options = {"output_dir": self._getExtraPath(), **engineOptions(self)}
+        if self._needsGpu():
+            threading.Thread(target=self._readNext, daemon=True).start()
         self._runEngine("predict", [table, self._modelFile()], options, name=tsId)
         halves = self._halfFiles("rlnCorrectedTomoName", tsId)
         path = self._outputFile("rlnCorrectedTomoName", tsId)
@@ -153,6 +158,15 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         if self.confidence:
             self._appendConfidence(tomogram, str(confidence_path(path)))
         self._append(corrected)
+
+    def _readNext(self) -> None:
+        """Read the files of the next tomogram that nobody has begun with, while this one is on the GPU."""
+        tsId = self._nextWaiting(self._readAhead)
+        if tsId is not None:
+            self._readAhead.add(tsId)
+            tomogram = self._tomograms[tsId][0]
+            for path in (tomogram.getFileName(), *halfMaps(tomogram)):
+                read_through(path)
 
     def _impossibleHalves(self, tomogram: Tomogram) -> str | None:
         """Why the engine would refuse the voxels of a tomogram's halves, without a remedy; None where it would not."""
@@ -269,7 +283,8 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
     def _remadeErrors(self) -> list[str]:
         """Also of the model, as where its training was restarted since."""
         errors = super()._remadeErrors()
-        own, made = content_digest(model_path(self._modelFile()), "model"), self._usedOf(CORRECTED_BY)
+        own = content_digest(model_path(self._modelFile()), "model")
+        (made,) = self._usedOf(CORRECTED_BY)
         others = [tsId for tsId, digest in made.items() if digest not in (None, own)]
         if not others:
             return errors
@@ -325,13 +340,15 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         ]
 
     def _results(self, output: SetOfTomograms) -> list[str]:
-        lines, sources = super()._results(output), self._usedOf(DEFOCUS_SOURCE_LABEL).values()
-        lines.append(f"Network: {self._usedModel()}.")
-        lines += self._usedHalves()
+        columns = self._usedOf(DEFOCUS_SOURCE_LABEL, "rlnDefocus", CTF_STATE)
+        sources, defoci, states = (used.values() for used in columns)
+        lines, reports = super()._results(output), self._readableReports()
+        lines.append(f"Network: {self._usedModel(reports)}.")
+        lines += self._usedHalves(reports)
         lines += [f"{item.getTsId()}: {item.getObjComment()}." for item in output if item.getObjComment()]
         if any(sources):
-            lines.append(usedDefocus(self._usedOf("rlnDefocus").values(), sources))
-            lines.append(statesInWords(self._usedOf(CTF_STATE).values(), self._toldState()))
+            lines.append(usedDefocus(defoci, sources))
+            lines.append(statesInWords(states, self._toldState()))
         for tomogram in output:
             report = reportNumbers(tomogram)
             powers = (report[f"wedge_power_{when}"] for when in ("before", "after"))
@@ -366,7 +383,7 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
             how = "a network that was trained on simulated tomograms (the builtin model of the plugin)"
         else:
             cited = ", ".join(f"[{key}]" for key in self._citations())
-            how = f"a trained network {cited} ({self._usedModel()})"
+            how = f"a trained network {cited} ({self._usedModel(self._readableReports())})"
         return [f"The missing wedge of the tomograms was filled with {how}."]
 
     def _citations(self) -> list[str]:
@@ -394,10 +411,8 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         except EngineError:
             return False
 
-    def _usedModel(self) -> str:
+    def _usedModel(self, reports: Sequence[TomogramReport]) -> str:
         """The model's file name that the reports say, and its iteration; without a report, what the link says."""
-        output = getattr(self, self.OUTPUT, None)
-        reports = [] if output is None else self._readableReports()
         if not reports:
             if self._isBuiltin():
                 return BUILTIN_IN_WORDS
@@ -431,9 +446,9 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
     def _damaged(self) -> list[str]:
         return super()._damaged() + readingErrors(read_report, self._reportFiles())
 
-    def _usedHalves(self) -> list[str]:
+    def _usedHalves(self, reports: Sequence[TomogramReport]) -> list[str]:
         """What was made of the half tomograms, in one line; none where they were not corrected."""
-        kinds = {report.of_halves for report in self._readableReports()} & set(OF_HALVES)
+        kinds = {report.of_halves for report in reports} & set(OF_HALVES)
         lines = [OF_HALVES[kind] for kind in sorted(kinds)]
         return lines + ([HALVES_THEMSELVES] if self._used("processHalves") and lines else [])
 

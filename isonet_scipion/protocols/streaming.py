@@ -9,7 +9,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
@@ -137,7 +137,9 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
 
     def stepsGeneratorStep(self) -> None:
         """Give each tomogram a step as soon as it and its partner are there, until the inputs are closed."""
-        self._tomograms, self._failed, isGrowing = {}, {}, True
+        self._tomograms, isGrowing = {}, True
+        self._failed: dict[str, str] = {}
+        self._tellFailures()
         self._ctfStates: States = {}
         self._processSteps: list[tuple[int, str]] = []
         self._takenSteps: list[Step] = []  # that another step did; Scipion is to be told
@@ -260,6 +262,11 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
                     return step, tsId
         return None
 
+    def _nextWaiting(self, left: Container[str] = ()) -> str | None:
+        """The first tomogram that nobody has begun with, of those that are not `left` out."""
+        waiting = (tsId for index, tsId in self._processSteps if self._steps[index - 1].getStatus() == STATUS_NEW)
+        return next((tsId for tsId in waiting if tsId not in left), None)
+
     def _processOne(self, tsId: str) -> None:
         """Process one tomogram; a failure is noted and leaves the others alone."""
         tomogram, partner = self._tomograms[tsId]
@@ -271,13 +278,21 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
             if any(words in str(failure) for words in DISK_FULL):
                 raise  # the others would fail as well
             self.error(f"{tsId}: {failure}")
-            self._failed[tsId] = str(failure)
+            with self._lock:
+                self._failed[tsId] = str(failure)
+                self._tellFailures()
         except sqlite3.OperationalError as error:  # of a set, or of Scipion's own file
             if not any(words in str(error) for words in DATABASE_FULL):
                 raise
             why = f"a database there can't be written ({error})"
             remedy = "Free disk space, or raise the quota, and *Continue*."
             raise EngineFailure(f"{self.getPath()}: {why}. {remedy}") from error
+
+    @retry_on_sqlite_lock(log=logger)
+    def _tellFailures(self) -> None:
+        """Store which tomograms failed so far, and why, for the summary: their set is made when all are done."""
+        self.summaryVar.set("\n".join(f"*{tsId} failed*: {reason}" for tsId, reason in self._failed.items()))
+        self._store(self.summaryVar)
 
     def closeStep(self) -> None:
         """Put the tomograms that failed into a set of their own; fail if there are no others."""
@@ -346,18 +361,20 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
         writeTable(self._table(tsId), rows)
         return self._table(tsId)
 
-    def _usedOf(self, label: str) -> dict[str, str | None]:
-        """What the table of each tomogram that is done has in a column; None where it has nothing.
+    def _usedOf(self, *labels: str) -> list[dict[str, str | None]]:
+        """What the table of each tomogram that is done has in each of some columns; None where it has nothing.
 
         Those whose table is gone, or damaged, are left out.
         """
-        used = {}
+        tables = {}
         for tsId in sorted(self._doneIds()):
             if os.path.exists(self._table(tsId)):
                 with suppress(EngineError):  # `_damaged` tells of it
-                    star = read_star(self._table(tsId))
-                    used[tsId] = star.text(star.rows[0], label) if star.rows else None
-        return used
+                    tables[tsId] = read_star(self._table(tsId))
+        return [
+            {tsId: star.text(star.rows[0], label) if star.rows else None for tsId, star in tables.items()}
+            for label in labels
+        ]
 
     def _damaged(self) -> list[str]:
         """Why files that tell of the results can't be read, for the summary."""
@@ -366,8 +383,8 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
 
     def _counted(self, what: str, label: str) -> str:
         """How many of the tomograms that are done had something that goes with them, as their tables say."""
-        used = self._usedOf(label).values()
-        return f"{what}: {sum(value is not None for value in used)} of {len(used)}."
+        (used,) = self._usedOf(label)
+        return f"{what}: {sum(value is not None for value in used.values())} of {len(used)}."
 
     def _optics(self, tomogram: Tomogram) -> Optics:
         return readOptics(tomogram.getAcquisition(), ownAcquisition(self.inputTomograms.get()))
@@ -445,9 +462,10 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
     # ---------------------------------------------------------------- checks and texts
 
     def _remadeErrors(self) -> list[str]:
-        made = {tsId: source for tsId, source in self._usedOf(SOURCE_LABEL).items() if source is not None}
+        sources, named = self._usedOf(SOURCE_LABEL, HALF_LABELS[0])
+        made = {tsId: source for tsId, source in sources.items() if source is not None}
         tomograms = {tsId: tomogram for tsId, tomogram in self._tomogramsById().items() if tsId in made}
-        partners, named = self._partners(tomograms), self._usedOf(HALF_LABELS[0])
+        partners = self._partners(tomograms)
         other = []
         for tsId in partners:
             # former versions left halves out where they are not needed
@@ -506,14 +524,19 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
     def _summary(self) -> list[str]:
         output = getattr(self, self.OUTPUT, None)
         if not hasItems(output):
-            return ["No output yet."]
+            return ["No output yet.", *self._failures()]
         lines, disabled = self._results(output), self._disabledIds()
         if disabled:
             lines.append(f"Skipped, as they are disabled in the set: {', '.join(disabled)}.")
-        failed = getattr(self, FAILED_OUTPUT, None)
-        if failed is not None and not failed.isEmpty():
-            lines += [f"*{item.getTsId()} failed*: {item.getObjComment()}" for item in failed]
+        lines += self._failures()
         return lines + [f"*Damaged*: {error}" for error in self._damaged()] + self._engineWarnings()
+
+    def _failures(self) -> list[str]:
+        """Which tomograms failed, and why, for the summary."""
+        failed = getattr(self, FAILED_OUTPUT, None)
+        if failed is None or self.isActive():  # then the set is that of a former run
+            return (self.summaryVar.get() or "").splitlines()
+        return [] if failed.isEmpty() else [f"*{item.getTsId()} failed*: {item.getObjComment()}" for item in failed]
 
     def _results(self, output: EMSet) -> list[str]:
         """The summary's lines, with the numbers that matter."""

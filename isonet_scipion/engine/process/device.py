@@ -37,6 +37,7 @@ OUT_OF_MEMORY = (
     "dst tensor is not initialized", "no algorithm worked", "failed to determine best cudnn convolution algorithm",
     "unable to find a valid cudnn algorithm", "unable to find an engine to execute", "cufft batched plan",
     "cublas status not initialized", "cudnn status not initialized", "could not create a memory object",
+    "cudnn status internal error", "all algorithms tried", "autotuning failed",
 )  # fmt: skip
 Result = TypeVar("Result")
 MOST_OF_A_LINE = 200  # characters of an exception in a warning

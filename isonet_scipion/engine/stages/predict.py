@@ -8,7 +8,7 @@ import logging
 import shlex
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -79,6 +79,8 @@ if TYPE_CHECKING:
     from isonet_scipion.engine.sampling.mask_values import Mask
 
 log = logging.getLogger(__name__)
+Made = TypeVar("Made")
+LESS_FOR_REPORT = "The corrected tomogram is there; without its report: --report False --confidence False."
 LESS_MEMORY = "Give cube_size and crop_size, or lower them, or rescale the tomogram (resize)."
 KEPT_EVERY = 2  # the halves of each 2nd box are corrected too
 
@@ -257,23 +259,10 @@ class _Prediction:
             _tell_how_to_look(*last)
         if len(failures) > 1:
             names = names_in_words([failure.what for failure in failures])
-            why = f"{len(failures)} of {count} tomograms can't be corrected: {names}. The first: {failures[0].why}"
+            why = f"{len(failures)} of {count} tomograms failed: {names}. The first: {failures[0].why}"
             raise EngineError(self.star_file, why, f"{failures[0].remedy} What was finished is kept.")
         if failures:
             raise failures[0]
-
-    def _made(self, ready: _Readied, model: keras.Model, tiles: Tiles) -> Floats | EngineError:
-        """The grey values of a corrected tomogram, or why the network can't make them."""
-        try:
-            return self._corrected(ready, model, tiles)
-        except EngineError as error:
-            why, remedy = f"{error.what}: {error.why}", error.remedy
-        except Exception as error:
-            if not is_out_of_memory(error):
-                raise
-            why, remedy = f"memory: there is not enough ({str(error)[:200] or type(error).__name__})", LESS_MEMORY
-        # out here, where the error's frames no longer hold the memory
-        return EngineError(ready.entry.path, why, remedy)
 
     def _corrected(self, ready: _Readied, model: keras.Model, tiles: Tiles) -> Floats:
         settings, metadata = self.settings, self.metadata
@@ -317,7 +306,7 @@ class _Prediction:
         settings, entry, volume, border = self.settings, ready.entry, ready.volume, ready.border
         _warn_of_differences(entry, self.metadata)
         target = _target(entry, settings)
-        corrected = self._made(ready, model, tiles)
+        corrected = _alone(lambda: self._corrected(ready, model, tiles), entry.path, LESS_MEMORY)
         if isinstance(corrected, EngineError):
             return corrected
         rounded = stored_or_float32(corrected, settings.output_type, entry.name)
@@ -343,7 +332,14 @@ class _Prediction:
         log.info("%s and its picture %s", target, target.with_suffix(".png").name)
         if settings.report or settings.confidence:
             own_mark = self.confidence_marks.get(confidence_path(target))
-            reporter.write(entry, volume, ready.seen, after, border, ready.sample, own_mark, settings.report, compared)
+            told = _alone(
+                lambda: reporter.write(
+                    entry, volume, ready.seen, after, border, ready.sample, own_mark, settings.report, compared
+                ),
+                f"the report on {target}", LESS_FOR_REPORT,
+            )  # fmt: skip
+            if told is not None:
+                return told
         self.table.update(entry, {CORRECTED_FROM: made_from(ready.recipe, target, settings)})
         return volume, target
 
@@ -355,6 +351,22 @@ class _Prediction:
             log.warning("%s: deleted, as told of the former result alone: %s", name, ", ".join(gone))
             if not self.settings.report and has_own_page(self.settings.output_dir):
                 write_tomograms_page(self.settings.output_dir)
+
+
+def _alone(attempt: Callable[[], Made], what: str, less_memory: str) -> Made | EngineError:
+    """What a function makes for one tomogram, or why it can't; what the disk refuses concerns all, and is raised."""
+    try:
+        return attempt()
+    except EngineError as error:
+        if isinstance(error.__cause__, OSError):
+            raise
+        why, remedy = f"{error.what}: {error.why}", error.remedy
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        why, remedy = f"memory: there is not enough ({str(error)[:200] or type(error).__name__})", less_memory
+    # out here, where the error's frames no longer hold the memory
+    return EngineError(what, why, remedy)
 
 
 def _strength(

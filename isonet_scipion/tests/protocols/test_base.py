@@ -11,16 +11,18 @@ from types import SimpleNamespace
 
 import pytest
 import pyworkflow
+from pyworkflow.protocol import Step
 from pyworkflow.protocol.constants import STATUS_FINISHED, STATUS_RUNNING
 from pyworkflow.protocol.executor import StepExecutor, ThreadStepExecutor
 from pyworkflow.protocol.hosts import HostConfig
 from pyworkflow.utils import process
+from tomo.objects import Tomogram
 
 from isonet_scipion import protocols
 from isonet_scipion.engine.io.outcome import Outcome, reserve_outcome, write_outcome
 from isonet_scipion.engine.process.parent_watch import PARENT
 from isonet_scipion.plugin import Plugin
-from isonet_scipion.protocols import base
+from isonet_scipion.protocols import base, protocol_predict
 from isonet_scipion.protocols.base import EngineFailure, ending, readStatus
 from isonet_scipion.protocols.engine_workers import EngineWorker
 
@@ -85,6 +87,23 @@ def test_each_gpu_has_a_tomogram_of_its_own_whatever_the_threads(predict, thread
     assert sorted(executor.gpuDict.values()) == [[gpu] for gpu in predict.getGpuList()]
     assert len(executor.gpuDict) == slots and executor.numberOfProcs > slots  # one step waits for tomograms
     assert predict._needsGpu()
+
+
+def test_the_next_tomogram_is_read_while_one_is_on_the_gpu(predict, monkeypatch):
+    read, begun, waiting = [], Step(), Step()
+    begun.setRunning()
+    monkeypatch.setattr(protocol_predict, "read_through", read.append)
+    predict._steps, predict._processSteps = [begun, waiting, waiting], [(1, "A"), (2, "B"), (3, "C")]
+    predict._tomograms = {}
+    for tsId in "ABC":
+        tomogram = Tomogram(location=f"{tsId}.mrc", tsId=tsId)
+        tomogram.setHalfMaps([f"{tsId}_even.mrc", f"{tsId}_odd.mrc"] if tsId == "B" else [])
+        predict._tomograms[tsId] = tomogram, None
+    expected = ["B.mrc", "B_even.mrc", "B_odd.mrc"], ["C.mrc"], []
+    for files in expected:
+        predict._readNext()
+        assert read == files
+        read.clear()
 
 
 @pytest.mark.parametrize(("threads", "gpus", "use", "told"), [

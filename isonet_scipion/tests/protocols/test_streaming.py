@@ -133,6 +133,26 @@ class TestIsoNetStreaming(LiveTest):
         self.assertEqual(os.path.getmtime(mask.tomoMasks.getFirstItem().getFileName()), time)
         self.assertFalse(mask.tomoMasks.isStreamOpen())
 
+    def test_a_failure_is_told_while_the_input_stays_open(self) -> None:
+        first, last = [tomogram.clone() for tomogram in self.tomograms.Tomograms]
+        flat = self.raw / "flat.mrc"
+        write(flat, np.ones(SHAPES[first.getTsId()], np.float32))
+        first.setFileName(str(flat))
+        growing = self.openSet("partly_bad", [first])
+        mask = self.start(
+            self.prepare(ProtIsoNetMask, {"inputTomograms": (self.tomograms, "partly_bad")}, patchSize=2, **STREAMING)
+        )
+        told = rf"\*{first.getTsId()} failed\*: .*all its voxels are equal"
+        waitFor(lambda: re.search(told, "\n".join(self.refresh(mask).summary())))
+        self.assertTrue(mask.isActive())
+        self.append(growing, [last], Set.STREAM_CLOSED)
+        self.assertTrue(self.end(mask).isFinished(), mask.getErrorMessage())
+        self.assertEqual([item.getTsId() for item in mask.tomoMasks], [last.getTsId()])
+        self.assertEqual(len(re.findall(told, "\n".join(mask.summary()))), 1)
+        write(flat, scene(SHAPES[first.getTsId()], 0))
+        self.continue_(mask)
+        self.assertNotIn("failed*", "\n".join(mask.summary()))
+
     def test_tomograms_wait_for_their_ctfs(self) -> None:
         ctfs = self.addCtf("TS_01", 30000.0)
         inputs = {"inputTomograms": (self.tomograms, "Tomograms"), "inputCtfs": (self.tomograms, "CTFs")}

@@ -122,6 +122,26 @@ def test_less_memory_than_the_smallest_tiles_need_is_one_line(project, run, monk
     ), log
 
 
+def test_a_report_that_memory_does_not_allow_leaves_the_other_tomograms(project, run, monkeypatch):
+    real = stage.Reporter.write
+
+    def write(reporter, entry, *words):
+        if entry.name == "a":
+            raise RuntimeError("CUDA_ERROR_OUT_OF_MEMORY")
+        real(reporter, entry, *words)
+
+    monkeypatch.setattr(stage.Reporter, "write", write)
+    status, log = run("predict", "tomograms.star", "m.keras", "--gpuID", "-1")
+    assert status == 1 and re.search(
+        r"error: the report on corrected_tomos/a_corrected\.mrc: memory: .* The corrected tomogram is there", log
+    ), log
+    assert Path("corrected_tomos/a_corrected.mrc").exists() and Path("corrected_tomos/b_corrected_report.json").exists()
+    monkeypatch.setattr(stage.Reporter, "write", real)
+    status, log = run("predict", "tomograms.star", "m.keras", "--gpuID", "-1")
+    assert status == 0 and "1 of 2 tomograms are corrected already" in log, log
+    assert Path("corrected_tomos/a_corrected_report.json").exists()
+
+
 def test_a_shortage_of_memory_that_is_over_is_forgotten(project, run, monkeypatch):
     is_short, seen = [True], []
 
@@ -152,7 +172,7 @@ def test_a_tomogram_that_cannot_be_read_leaves_the_others(project, run, tmp_path
         made = {path.name[0] for path in tmp_path.glob(f"without_{names}/*_corrected.mrc")}
         assert made == set("abcd") - set(names)
         assert (tmp_path / f"without_{names}" / "report.html").exists()
-    assert "tomograms.star: 2 of 4 tomograms can't be corrected: tomo/a.mrc, tomo/c.mrc" in log, log
+    assert "tomograms.star: 2 of 4 tomograms failed: tomo/a.mrc, tomo/c.mrc" in log, log
 
 
 @pytest.mark.parametrize(
