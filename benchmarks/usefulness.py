@@ -1,6 +1,6 @@
 """What a correction is good for: picking, segmenting and averaging before and after it, on scenes with known truth.
 
-    python benchmarks/usefulness.py --maps FOLDER --out FOLDER [--methods builtin one-pass iterative]
+    python benchmarks/usefulness.py --maps FOLDER --out FOLDER [--methods METHOD...]
                                     [--scenes SCENE...] [--write docs]
 
 Scenes of protein maps (.mrc, 10 A; three of them are picked), membranes and decoys are simulated, corrected by each

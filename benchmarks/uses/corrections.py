@@ -21,14 +21,15 @@ FEW = ("--iterations", "4", "--epochs", "5", "--steps_per_epoch", "20", "--batch
 QUIET = ("--noise_level", "0", "--noise_start_iter", "100", "--seed", "1", "--preprocessing_ncpus", "2")
 TRAININGS = {
     "builtin": (),
-    "one-pass": (("refine", "tomograms.star", "--method", "one-pass", "--pretrained_model", "builtin", *SHORT),),
+    "one-pass": (("refine", "tomograms.star", "--method", "one-pass", "--seed", "1"),),
+    "from builtin": (("refine", "tomograms.star", "--method", "one-pass", "--pretrained_model", "builtin", *SHORT),),
     "iterative": (
         ("make_mask", "tomograms.star"),
         ("extract", "tomograms.star", "--cube_size", "32", "--crop_size", "56", "--seed", "1"),
         ("refine", "subtomo.star", *FEW, *QUIET),
     ),
 }
-WITH_HALVES = ("one-pass",)
+WITH_HALVES = ("one-pass", "from builtin")
 
 
 def corrected(folder: Path, method: str, low: float, high: float) -> np.ndarray:

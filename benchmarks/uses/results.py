@@ -17,6 +17,7 @@ COLORS = {
     BEFORE: "tab:gray",
     "builtin": "tab:blue",
     "one-pass": "tab:orange",
+    "from builtin": "tab:purple",
     "iterative": "tab:red",
     TRUTH: "tab:green",
 }

@@ -60,8 +60,8 @@ def is_volume(path: Path) -> bool:
 def with_their_halves(paths: list[Path]) -> list[KnownTomogram]:
     """The tomograms among files, where programs put halves beside them: NAME_EVN_Vol.mrc, NAME_half1.mrc.
 
-    NAME_h1 and NAME_h2, or NAME_half_1 and NAME_half_2, are taken as halves beside a NAME alone, since tomograms of two
-    holes or parts may be called so.
+    NAME_h1 and NAME_h2, NAME_half_1 and NAME_half_2, or NAMEEVN and NAMEODD, are taken as halves beside a NAME alone,
+    since tomograms of two holes or parts may be called so.
     """
     short = _short_pairs(paths)
     of_wholes = {half for path in paths for half in short.get(series_name(path), ())}
@@ -94,7 +94,7 @@ def with_their_halves(paths: list[Path]) -> list[KnownTomogram]:
 
 
 def _short_pairs(paths: Sequence[Path]) -> dict[str, list[Path]]:
-    """Files named NAME_h1 and NAME_h2, where there are both, by the name."""
+    """Files named NAME_h1 and NAME_h2, or alike, where there are both, by the name."""
     named: dict[str, list[Path]] = {}
     for path in paths:
         if BESIDE_HALVES.search(name := series_name(path)):

@@ -37,7 +37,9 @@ ADDED = re.compile(
     re.IGNORECASE,
 )
 HALF = "(EVN|even|odd|half[12])"
-BESIDE_HALVES = re.compile("[_.-](h[12]|half[_-][12])$", re.IGNORECASE)  # holes and parts are named so too
+BESIDE_HALVES = re.compile(  # holes, parts and words may end so too
+    "[_.-](h[12]|half[_-][12])$|(?<=[^_.-])(evn|even|odd)$", re.IGNORECASE
+)
 HALVES = re.compile(rf"[_.-]{HALF}(?=[_.-]|$)|^{HALF}[_.-]", re.IGNORECASE)
 
 

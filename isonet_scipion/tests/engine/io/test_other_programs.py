@@ -302,9 +302,11 @@ def test_halves_are_known_by_either_end_of_their_names(tmp_path, kinds):
     assert [known.path for known in with_their_halves(alike)] == alike
 
 
-@pytest.mark.parametrize("kinds", ["h1 h2", "H1 H2", "half_1 half_2", "half-1 half-2", "Half1 Half2"])
+@pytest.mark.parametrize(
+    "kinds", ["_h1 _h2", "_H1 _H2", "_half_1 _half_2", "_half-1 _half-2", "_Half1 _Half2", "EVN ODD", "even odd"]
+)
 def test_halves_by_number_are_known_beside_their_tomogram(tmp_path, kinds):
-    whole, even, odd = (tmp_path / f"TS_1{kind}.mrc" for kind in ("", *(f"_{kind}" for kind in kinds.split())))
+    whole, even, odd = (tmp_path / f"TS_1{kind}.mrc" for kind in ("", *kinds.split()))
     found = with_their_halves([odd, whole, even])
     assert [(known.path, known.halves) for known in found] == [(whole, (even, odd))]
 
