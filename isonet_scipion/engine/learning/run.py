@@ -34,6 +34,7 @@ from isonet_scipion.engine.measure.history import (
 from isonet_scipion.engine.network.model_file import (
     BUILTIN,
     STATE_FILE,
+    STATE_REMEDY,
     copy_weights,
     load_weights,
     read_facts,
@@ -255,13 +256,13 @@ class Run(Generic[Batches]):
     def _resume(self) -> bool:
         """Whether there is a run that this one goes on with, which is then read."""
         path = self.folder / STATE_FILE
-        stored = read_facts(path) if path.exists() else None
+        stored = read_facts(path, STATE_REMEDY) if path.exists() else None
         if stored and self._continues(stored):
             self.state = read_state(stored, path)
             # it may have got smaller; a state that asks for more is a stranger's, or of other settings
             self.state.batch_size = min(self.state.batch_size, self.decided.batch_size)
             self._require_no_later_ones(self._last_own(self.state.iteration))
-            load_weights(self.model, path)
+            load_weights(self.model, path, STATE_REMEDY)
             for watcher in self.watchers:
                 watcher.after_resume(self)
             log.info("Going on with iteration %d after %d of its epochs.", self.state.iteration, self.state.epoch)

@@ -126,9 +126,24 @@ def test_finished_run_goes_on_without_options_that_had_no_effect_also_an_earlier
     assert status == 0 and "Going on with iteration 2" in log, log
     facts = read_facts(Path("results") / STATE_FILE)
     kept = {**facts, "run": {**facts["run"], "noise_dir": "noise"}}
-    monkeypatch.setattr("isonet_scipion.engine.learning.run.read_facts", lambda path: kept)
+    monkeypatch.setattr("isonet_scipion.engine.learning.run.read_facts", lambda path, remedy: kept)
     status, log = run("refine", "subtomo.star", *quiet, "--iterations=3")
     assert status == 0 and "Going on with iteration 3" in log, log
+
+
+@pytest.mark.parametrize("is_cut", [True, False])
+def test_a_damaged_state_is_told_with_what_to_do_which_helps(subtomograms, run, is_cut):
+    assert run("refine", "subtomo.star", *SMALL, "--iterations=1")[0] == 0
+    state = Path("results") / STATE_FILE
+    content = bytearray(state.read_bytes())
+    content[len(content) // 2] ^= 255
+    state.write_bytes(content[:-100] if is_cut else content)
+    status, log = run("refine", "subtomo.star", *SMALL, "--iterations=2")
+    words = "Delete it and give the last refine_iterNN.json beside it as continue_from, or give another result_dir."
+    assert status == 1 and f"error: results/{STATE_FILE}: it" in log and words in log, log
+    state.unlink()
+    status, log = run("refine", "subtomo.star", "--continue_from=results/refine_iter01.json", "--iterations=2")
+    assert status == 0 and Path("results/model_iter02.keras").exists(), log
 
 
 def test_continue_from_restores_all_settings_that_are_not_given_anew(subtomograms, run):
@@ -222,7 +237,7 @@ def test_a_run_goes_on_however_its_start_model_is_spelled(subtomograms, run, mon
         assert status == 0 and ("Going on with" in log) == (iterations > 1), log
     facts = read_facts(Path("results") / STATE_FILE)
     earlier = {**facts, "run": {**facts["run"], "pretrained_model": "./first/model_iter01.keras"}}
-    monkeypatch.setattr("isonet_scipion.engine.learning.run.read_facts", lambda path: earlier)
+    monkeypatch.setattr("isonet_scipion.engine.learning.run.read_facts", lambda path, remedy: earlier)
     again = ("refine", "subtomo.star", *small, "--iterations=4", "--pretrained_model")
     shutil.copy("first/model_iter01.keras", "other.keras")
     status, log = run(*again, "other.keras")
