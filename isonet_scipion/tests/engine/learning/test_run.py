@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from isonet_scipion.engine.io.star import Star, write_star
 from isonet_scipion.engine.learning import iterative
 from isonet_scipion.engine.learning.forecast import estimate_bytes, model_bytes
 from isonet_scipion.engine.learning.noise_schedule import noise_level
+from isonet_scipion.engine.learning.watchers import LossTable
 from isonet_scipion.engine.measure.history import EpochRecord, require_convergence
 from isonet_scipion.engine.network.model_file import STATE_FILE, load_model, read_facts
 from isonet_scipion.engine.physics.wedge import TiltRange
@@ -244,6 +246,42 @@ def test_a_run_goes_on_however_its_start_model_is_spelled(subtomograms, run, mon
     assert status == 1 and "results: it holds a run with pretrained_model ./first/model_iter01.keras, not ../oth" in log
     status, log = run(*again, "first/model_iter01.keras")
     assert status == 0 and "Going on with iteration 4" in log, log
+
+
+def test_a_start_model_that_was_replaced_since_changes_nothing_in_an_interrupted_run(subtomograms, run, monkeypatch):
+    small = (*SMALL, "--steps_per_epoch=1", "--iterations=1")
+    for name in ("first", "other"):
+        assert run("refine", "subtomo.star", *small, "--epochs=1", f"--result_dir={name}")[0] == 0
+    estimated, start = [], iterative.Iterative.start_iteration
+
+    def spied(self, state, level, before):
+        estimated.append(weights(before))
+        return start(self, state, level, before)
+
+    monkeypatch.setattr(iterative.Iterative, "start_iteration", spied)
+    again = ("refine", "subtomo.star", *small, "--pretrained_model=first/model_iter01.keras")
+    with monkeypatch.context() as cut:
+        cut.setattr(LossTable, "after_epoch", Mock(side_effect=EngineError("", "cut", "")))
+        assert "cut" in run(*again)[1]
+    shutil.copy("other/model_iter01.keras", "first/model_iter01.keras")
+    status, log = run(*again)
+    assert status == 0 and "Going on with iteration 1 after 1 of its epochs" in log, log
+    for ours, theirs in zip(*estimated):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_run_goes_on_from_another_working_folder(subtomograms, run, monkeypatch):
+    write_volume("noise/n.mrc", np.random.default_rng(0).normal(size=(24, 24, 24)).astype(np.float32), 10.0)
+    small = (subtomograms / "subtomo.star", *SMALL, "--epochs=1", "--steps_per_epoch=1", "--seed=5")
+    assert run("refine", *small, "--iterations=1", "--noise_dir=noise")[0] == 0
+    monkeypatch.chdir(subtomograms / "subtomo")
+    elsewhere = ("refine", *small, "--result_dir=../results")
+    for iterations, folder in ((2, "../noise"), (3, subtomograms / "noise")):
+        status, log = run(*elsewhere, f"--iterations={iterations}", f"--noise_dir={folder}")
+        assert status == 0 and f"Going on with iteration {iterations}" in log, log
+    shutil.copytree("../noise", "noise")
+    status, log = run(*elsewhere, "--iterations=4", "--noise_dir=noise")
+    assert status == 1 and "it holds a run with noise_dir" in log and "not ../subtomo/noise" in log, log
 
 
 @pytest.mark.parametrize("loss", [float("nan"), float("inf"), 1.1])
