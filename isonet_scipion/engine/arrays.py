@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.errors import EngineError, system_error
 
 Floats = NDArray[np.float32]  # what is computed with: volumes, boxes, slices
 Doubles = NDArray[np.float64]  # frequencies, angles, sums, curves
@@ -132,7 +132,7 @@ def scratch_array(shape: tuple[int, ...], dtype: Any, folder: str | os.PathLike[
     Raises
     ------
     EngineError
-        If the folder has no room for it.
+        If the folder has no room for it, or can't be written.
     """
     size = int(np.prod(shape, dtype=object)) * np.dtype(dtype).itemsize
     try:
@@ -141,8 +141,4 @@ def scratch_array(shape: tuple[int, ...], dtype: Any, folder: str | os.PathLike[
             os.posix_fallocate(file.fileno(), 0, size)  # a memory map on a full disk would end in SIGBUS
             return np.memmap(file, dtype, "r+", shape=shape)
     except OSError as error:
-        raise EngineError(
-            str(folder),
-            f"no {size >> 20} MiB of scratch space ({error.strerror})",
-            "Free some, or let it work on smaller pieces.",
-        ) from error
+        raise system_error(error, folder, f"no {size >> 20} MiB of scratch space") from error

@@ -41,7 +41,8 @@ def noise_volumes(folder: str, cube_size: int, voxel_size: float | None = None) 
                 folder, len(others), len(volumes), voxel_size, Path(others[0].path).name, others[0].voxel_size,
             )  # fmt: skip
     if not volumes:
-        raise EngineError(folder, f"no .mrc volume there is at least {cube_size} voxels wide", "Leave out noise_dir.")
+        why = f"no .mrc volume there is at least {cube_size} voxels wide"
+        raise EngineError(folder, why, "Give another noise_dir, or leave it out.")
     return volumes
 
 

@@ -16,6 +16,7 @@ from isonet_scipion.engine.io.json_types import require_kinds
 from isonet_scipion.engine.settings.training import training_options
 
 MODEL_SUFFIXES = ("keras", "h5")  # of ours, of IsoNet 0.2
+GENERATED_NOISE = "training_noise"  # folder in IsoNet 0.2's result_dir: noise that it made itself
 CHOSEN = "chosen_iteration"  # whose model is to be taken, so far, in refine_iterNN.json
 OF_ITERATION = re.compile(r"(?:model|refine)_iter(\d{2,9})\.(?:keras|json)")
 
@@ -94,6 +95,8 @@ def read_refine_json(path: str) -> RefineJson:
         restored = {
             name: tuple(value) if isinstance(value, list) else value for name, value in stored.items() if name in known
         }
+        if restored.get("noise_dir") == f"{stored.get('result_dir')}/{GENERATED_NOISE}":
+            del restored["noise_dir"]  # nobody gave it
         iteration = stored.get("iter_count", 0)
         kinds = {name: one.kind for name, one in known.items()}
         require_kinds({**restored, "iter_count": iteration}, {**kinds, "iter_count": int})

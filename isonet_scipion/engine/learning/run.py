@@ -34,6 +34,7 @@ from isonet_scipion.engine.measure.history import (
 from isonet_scipion.engine.network.model_file import (
     BUILTIN,
     STATE_FILE,
+    STATE_REMEDY,
     copy_weights,
     load_weights,
     read_facts,
@@ -57,6 +58,7 @@ FREE = (
     *("iterations", "patience", "gpuID", "log_level", "preprocessing_ncpus", "remove_intermediate", "data_dir"),
     *("result_dir", "preset"),  # what a preset comes to is in steps_per_epoch
 )
+PATHS = ("pretrained_model", "noise_dir")  # settings that name files
 UNKNOWN_BEFORE = {"denoiser": 0}  # settings that states of earlier versions lack, and what they were
 WATCHERS = (ModelFile(), StateFile(), LossTable(), Page(), Log())  # in this order: the state tells of the model
 
@@ -183,18 +185,22 @@ class Run(Generic[Batches]):
         """What a run that this one goes on with must have been made with."""
         free = {*FREE, *self.settings.idle}
         settings = {name: value for name, value in self.settings.as_options().items() if name not in free}
-        model = self.settings.pretrained_model
-        # seen from the folder: a run may be gone on with from elsewhere
         if self.settings.continue_from:
             settings["continue_from"] = self._place(self.settings.continue_from)
             del settings["pretrained_model"]  # of the run that is continued, which may have been made elsewhere
-        elif model and model != BUILTIN and not os.path.isabs(model):
-            settings["pretrained_model"] = self._place(model)
+        for name, path in self._paths():
+            if name in settings and not os.path.isabs(path):
+                settings[name] = self._place(path)
         facts = {**settings, "cube_size": self.method.cube_size, "withheld tilts": WITHHELD}
         return json.loads(json.dumps({**facts, **self._data()}))
 
+    def _paths(self) -> list[tuple[str, str]]:
+        """The files and folders that its settings name, by the settings' names."""
+        named = [(name, getattr(self.settings, name)) for name in PATHS]
+        return [(name, path) for name, path in named if path and path != BUILTIN]
+
     def _place(self, path: str) -> str:
-        """A file as seen from the folder."""
+        """A file as seen from the folder: a run may be gone on with from elsewhere."""
         return os.path.relpath(os.path.realpath(path), os.path.realpath(self.folder))
 
     def _data(self) -> dict[str, Any]:
@@ -255,13 +261,13 @@ class Run(Generic[Batches]):
     def _resume(self) -> bool:
         """Whether there is a run that this one goes on with, which is then read."""
         path = self.folder / STATE_FILE
-        stored = read_facts(path) if path.exists() else None
+        stored = read_facts(path, STATE_REMEDY) if path.exists() else None
         if stored and self._continues(stored):
             self.state = read_state(stored, path)
             # it may have got smaller; a state that asks for more is a stranger's, or of other settings
             self.state.batch_size = min(self.state.batch_size, self.decided.batch_size)
             self._require_no_later_ones(self._last_own(self.state.iteration))
-            load_weights(self.model, path)
+            load_weights(self.model, path, STATE_REMEDY)
             for watcher in self.watchers:
                 watcher.after_resume(self)
             log.info("Going on with iteration %d after %d of its epochs.", self.state.iteration, self.state.epoch)
@@ -308,7 +314,7 @@ class Run(Generic[Batches]):
         run, state = stored.get("run"), self.folder / STATE_FILE
         if not isinstance(run, dict):
             raise EngineError(str(state), "it is not the state of a training", "Give another result_dir.")
-        expected, model = self.identity(), self.settings.pretrained_model
+        expected = self.identity()
         if self.settings.continue_from:
             if not self._names(run.get("continue_from"), self.settings.continue_from):
                 made = read_state(stored, state)
@@ -318,8 +324,9 @@ class Run(Generic[Batches]):
                     self._require_same_data(run, BY_SETTINGS)
                 return is_next
             del expected["continue_from"]
-        elif model and model != BUILTIN and self._names(run.get("pretrained_model"), model):
-            del expected["pretrained_model"]
+        for name, path in self._paths():
+            if self._names(run.get(name), path):
+                expected.pop(name, None)
         run, data = {**UNKNOWN_BEFORE, **run}, self._data()
         for name, value in expected.items():
             if name not in data and run.get(name) != value:
@@ -359,8 +366,7 @@ class Run(Generic[Batches]):
         state, settings = self.state, self.settings
         level = noise_level(state.iteration, settings.noise_level, settings.noise_start_iter)
         log.info("Iteration %d of %d, noise level %g", state.iteration, settings.iterations, level)
-        before = self.model_path(state.iteration - 1) if state.iteration > self.first_iteration else self.start_model
-        batches = self.method.start_iteration(state, level, before)
+        batches = self.method.start_iteration(state, level, self._before())
         for epoch in range(state.epoch, settings.epochs):
             started = time.monotonic()
             losses = self._fit(batches, forecast)
@@ -377,6 +383,14 @@ class Run(Generic[Batches]):
             state.iteration, state.epoch = (state.iteration + 1, 0) if is_last else (state.iteration, epoch + 1)
             for watcher in self.watchers:
                 watcher.after_epoch(self, record)
+
+    def _before(self) -> Path | None:
+        """The model of the iteration before; for that to start from its own copy: the file may be another one since."""
+        before = self.model_path(self.state.iteration - 1)
+        if self.state.iteration > self.first_iteration:
+            return before
+        # earlier versions kept no copy
+        return before if self.start_model is not None and before.exists() else self.start_model
 
     def _fit(self, batches: Batches, forecast: Forecast) -> Losses:
         """Train for an epoch, with smaller batches where memory does not suffice."""

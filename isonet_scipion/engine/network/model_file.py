@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from isonet_scipion.engine.settings.network import NetworkSettings
 
 STATE_FILE = "training_state.keras"  # in a refinement's folder: the model, its optimiser and how far it has come
+STATE_REMEDY = "Delete it and give the last refine_iterNN.json beside it as continue_from, or give another result_dir."
 METADATA = "isonet.json"  # member of a .keras archive
 MOST_METADATA = 64 << 20  # bytes of it; a refinement's history is a few MB at most
 MOST_COMPRESSION = 8  # Keras stores weights as they are
@@ -121,8 +122,15 @@ def read_metadata(path: str | os.PathLike[str]) -> ModelMetadata:
         raise EngineError(str(path), f"it is not a model of isonet_scipion ({error})", MODEL_REMEDY) from error
 
 
-def read_facts(file: Path) -> dict[str, Any]:
+def read_facts(file: Path, remedy: str = MODEL_REMEDY) -> dict[str, Any]:
     """All that one of our files was made with, unchecked.
+
+    Parameters
+    ----------
+    file : Path
+        It.
+    remedy : str
+        What to do where it is not one.
 
     Raises
     ------
@@ -138,7 +146,7 @@ def read_facts(file: Path) -> dict[str, Any]:
         lists = {key: tuple(facts[key]) for key in LISTS if isinstance(facts.get(key), list)}
         return {**facts, **lists}
     except DAMAGED as error:
-        raise EngineError(str(file), f"it is not a model of isonet_scipion ({error})", MODEL_REMEDY) from error
+        raise EngineError(str(file), f"it is not a model of isonet_scipion ({error})", remedy) from error
 
 
 def load_model(path: str | os.PathLike[str]) -> tuple[keras.Model, ModelMetadata]:
@@ -214,8 +222,17 @@ def _require_room(file: Path, network: NetworkSettings) -> None:
         raise EngineError(str(file), why, MODEL_REMEDY)
 
 
-def load_weights(model: keras.Model, path: str | os.PathLike[str]) -> None:
+def load_weights(model: keras.Model, path: str | os.PathLike[str], remedy: str = MODEL_REMEDY) -> None:
     """Fill in the weights, and the optimiser's state where both sides have one.
+
+    Parameters
+    ----------
+    model : keras.Model
+        To fill in.
+    path : path
+        A .keras of ours.
+    remedy : str
+        What to do where it can't be read.
 
     Raises
     ------
@@ -232,4 +249,4 @@ def load_weights(model: keras.Model, path: str | os.PathLike[str]) -> None:
             warnings.simplefilter("error", UserWarning)
             model.load_weights(os.fspath(path))
     except (*DAMAGED, UserWarning) as error:
-        raise EngineError(str(path), f"its weights can't be read ({error})", MODEL_REMEDY) from error
+        raise EngineError(str(path), f"its weights can't be read ({error})", remedy) from error

@@ -30,6 +30,7 @@ from isonet_scipion.engine.io.tomogram_table import (
 from isonet_scipion.engine.learning.noise_schedule import noise_level
 from isonet_scipion.engine.network.model_file import (
     STATE_FILE,
+    STATE_REMEDY,
     model_path,
     read_facts,
     read_metadata,
@@ -358,7 +359,7 @@ def _stored(settings: TrainingSettings, name: str, least: int) -> int | None:
     state = Path(settings.result_dir) / STATE_FILE
     if not state.exists():
         return None
-    run = read_facts(state).get("run")
+    run = read_facts(state, STATE_REMEDY).get("run")
     value = run.get(name) if isinstance(run, dict) else None
     if type(value) is not int or value < least:
         raise EngineError(str(state), f"its {name} is {value!r}", "Give another result_dir.")

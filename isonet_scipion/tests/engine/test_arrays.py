@@ -27,6 +27,11 @@ def test_fingerprints_are_of_the_values_not_of_their_type():
 def test_scratch_beyond_the_disk_is_told(tmp_path):
     with pytest.raises(EngineError, match="MiB of scratch space"):
         scratch_array((1 << 20, 1 << 30), np.float32, tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(
+        EngineError, match=r"scratch space \(File exists\)\. Give another name, whose parts are folders"
+    ):
+        scratch_array((1,), np.float32, tmp_path / "file")
 
 
 @pytest.mark.parametrize(

@@ -84,3 +84,12 @@ def test_a_wrong_value_is_told_by_its_name(tmp_path, wrong, said):
 def test_files_of_an_iteration_are_known_by_their_names():
     assert [iteration_of(name) for name in ("model_iter02.keras", "refine_iter12.json")] == [2, 12]
     assert {iteration_of(name) for name in ("model_iter2.keras", "estimate_iter02.png", "model_iter02.h5~")} == {None}
+
+
+def test_the_noise_that_isonet_made_itself_is_no_noise_dir_of_the_users(tmp_path):
+    path = tmp_path / "refine_iter03.json"
+    stored = {"iter_count": 3, "result_dir": "old", "noise_dir": "old/training_noise", "noise_level": [0.1, 0.2]}
+    path.write_text(json.dumps(stored))
+    assert read_refine_json(str(path)).options == {"noise_level": (0.1, 0.2)}
+    path.write_text(json.dumps({**stored, "noise_dir": "mine"}))
+    assert read_refine_json(str(path)).options["noise_dir"] == "mine"

@@ -231,7 +231,7 @@ def test_an_interrupted_continuation_is_known_by_its_file_however_that_is_spelle
     assert facts["continue_from"] == "refine_iter02.json"
     monkeypatch.setattr(
         "isonet_scipion.engine.learning.run.read_facts",
-        lambda path: {**read_facts(path), "run": {**facts, "continue_from": "results/refine_iter02.json"}},
+        lambda path, remedy: {**read_facts(path), "run": {**facts, "continue_from": "results/refine_iter02.json"}},
     )
     status, log = run(*begun, "./results/refine_iter02.json")
     assert status == 0 and "Going on with iteration 5" in log, log
@@ -272,7 +272,7 @@ def test_with_fewer_epochs_than_were_made_an_iteration_is_begun_anew(project, ru
     cut = {**facts, "run": {**facts["run"], "epochs": 3}}
     cut["progress"] = {**facts["progress"], "iteration": 2, "epoch": 2, "history": history}
     with monkeypatch.context() as changed:
-        changed.setattr("isonet_scipion.engine.learning.run.read_facts", lambda path: cut)
+        changed.setattr("isonet_scipion.engine.learning.run.read_facts", lambda path, remedy: cut)
         status, log = run(*again, "--epochs=2")
     assert status == 0 and "Going on" not in log and places() == [(1, 1), (2, 1), (2, 2)], log
 

@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from isonet_scipion.engine.io.star import Star, write_star
 from isonet_scipion.engine.learning import iterative
 from isonet_scipion.engine.learning.forecast import estimate_bytes, model_bytes
 from isonet_scipion.engine.learning.noise_schedule import noise_level
+from isonet_scipion.engine.learning.watchers import LossTable
 from isonet_scipion.engine.measure.history import EpochRecord, require_convergence
 from isonet_scipion.engine.network.model_file import STATE_FILE, load_model, read_facts
 from isonet_scipion.engine.physics.wedge import TiltRange
@@ -126,9 +128,24 @@ def test_finished_run_goes_on_without_options_that_had_no_effect_also_an_earlier
     assert status == 0 and "Going on with iteration 2" in log, log
     facts = read_facts(Path("results") / STATE_FILE)
     kept = {**facts, "run": {**facts["run"], "noise_dir": "noise"}}
-    monkeypatch.setattr("isonet_scipion.engine.learning.run.read_facts", lambda path: kept)
+    monkeypatch.setattr("isonet_scipion.engine.learning.run.read_facts", lambda path, remedy: kept)
     status, log = run("refine", "subtomo.star", *quiet, "--iterations=3")
     assert status == 0 and "Going on with iteration 3" in log, log
+
+
+@pytest.mark.parametrize("is_cut", [True, False])
+def test_a_damaged_state_is_told_with_what_to_do_which_helps(subtomograms, run, is_cut):
+    assert run("refine", "subtomo.star", *SMALL, "--iterations=1")[0] == 0
+    state = Path("results") / STATE_FILE
+    content = bytearray(state.read_bytes())
+    content[len(content) // 2] ^= 255
+    state.write_bytes(content[:-100] if is_cut else content)
+    status, log = run("refine", "subtomo.star", *SMALL, "--iterations=2")
+    words = "Delete it and give the last refine_iterNN.json beside it as continue_from, or give another result_dir."
+    assert status == 1 and f"error: results/{STATE_FILE}: it" in log and words in log, log
+    state.unlink()
+    status, log = run("refine", "subtomo.star", "--continue_from=results/refine_iter01.json", "--iterations=2")
+    assert status == 0 and Path("results/model_iter02.keras").exists(), log
 
 
 def test_continue_from_restores_all_settings_that_are_not_given_anew(subtomograms, run):
@@ -222,13 +239,49 @@ def test_a_run_goes_on_however_its_start_model_is_spelled(subtomograms, run, mon
         assert status == 0 and ("Going on with" in log) == (iterations > 1), log
     facts = read_facts(Path("results") / STATE_FILE)
     earlier = {**facts, "run": {**facts["run"], "pretrained_model": "./first/model_iter01.keras"}}
-    monkeypatch.setattr("isonet_scipion.engine.learning.run.read_facts", lambda path: earlier)
+    monkeypatch.setattr("isonet_scipion.engine.learning.run.read_facts", lambda path, remedy: earlier)
     again = ("refine", "subtomo.star", *small, "--iterations=4", "--pretrained_model")
     shutil.copy("first/model_iter01.keras", "other.keras")
     status, log = run(*again, "other.keras")
     assert status == 1 and "results: it holds a run with pretrained_model ./first/model_iter01.keras, not ../oth" in log
     status, log = run(*again, "first/model_iter01.keras")
     assert status == 0 and "Going on with iteration 4" in log, log
+
+
+def test_a_start_model_that_was_replaced_since_changes_nothing_in_an_interrupted_run(subtomograms, run, monkeypatch):
+    small = (*SMALL, "--steps_per_epoch=1", "--iterations=1")
+    for name in ("first", "other"):
+        assert run("refine", "subtomo.star", *small, "--epochs=1", f"--result_dir={name}")[0] == 0
+    estimated, start = [], iterative.Iterative.start_iteration
+
+    def spied(self, state, level, before):
+        estimated.append(weights(before))
+        return start(self, state, level, before)
+
+    monkeypatch.setattr(iterative.Iterative, "start_iteration", spied)
+    again = ("refine", "subtomo.star", *small, "--pretrained_model=first/model_iter01.keras")
+    with monkeypatch.context() as cut:
+        cut.setattr(LossTable, "after_epoch", Mock(side_effect=EngineError("", "cut", "")))
+        assert "cut" in run(*again)[1]
+    shutil.copy("other/model_iter01.keras", "first/model_iter01.keras")
+    status, log = run(*again)
+    assert status == 0 and "Going on with iteration 1 after 1 of its epochs" in log, log
+    for ours, theirs in zip(*estimated):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_run_goes_on_from_another_working_folder(subtomograms, run, monkeypatch):
+    write_volume("noise/n.mrc", np.random.default_rng(0).normal(size=(24, 24, 24)).astype(np.float32), 10.0)
+    small = (subtomograms / "subtomo.star", *SMALL, "--epochs=1", "--steps_per_epoch=1", "--seed=5")
+    assert run("refine", *small, "--iterations=1", "--noise_dir=noise")[0] == 0
+    monkeypatch.chdir(subtomograms / "subtomo")
+    elsewhere = ("refine", *small, "--result_dir=../results")
+    for iterations, folder in ((2, "../noise"), (3, subtomograms / "noise")):
+        status, log = run(*elsewhere, f"--iterations={iterations}", f"--noise_dir={folder}")
+        assert status == 0 and f"Going on with iteration {iterations}" in log, log
+    shutil.copytree("../noise", "noise")
+    status, log = run(*elsewhere, "--iterations=4", "--noise_dir=noise")
+    assert status == 1 and "it holds a run with noise_dir" in log and "not ../subtomo/noise" in log, log
 
 
 @pytest.mark.parametrize("loss", [float("nan"), float("inf"), 1.1])
