@@ -26,6 +26,7 @@ from isonet_scipion.engine.process.memory import keep_freed_memory
 from isonet_scipion.engine.process.parent_watch import live_with_parent
 from isonet_scipion.engine.process.signals import STATUS, Terminated, ending_on_signals, leave
 from isonet_scipion.engine.process.threads import array_threads, require_threads
+from isonet_scipion.engine.serving import HELP as SERVE_HELP
 from isonet_scipion.engine.serving import NAME as SERVE
 from isonet_scipion.engine.serving import serve
 
@@ -166,6 +167,8 @@ class _Stages(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """One command, None where there is none of this name."""
+        if cmd_name == SERVE:  # for its help: `main` runs it
+            return click.Command(SERVE, help=SERVE_HELP)
         if cmd_name not in MODULES:
             return None
         if "numpy" not in sys.modules:  # where it can't start its threads it raises Ctrl-C's signal
@@ -249,7 +252,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     keep_freed_memory()
     leave_last_words(NAME)
     _outlive_readers()
-    status = serve(_obey) if sys.argv[1:2] == [SERVE] else _obey(sys.argv[1:])
+    serves = sys.argv[1:2] == [SERVE] and sys.argv[2:] != ["--help"]
+    status = serve(_obey) if serves else _obey(sys.argv[1:])
     if status:
         leave(status)  # this process is nothing but the command
     return status
@@ -268,7 +272,8 @@ def _outcome(arguments: Sequence[str], job: _Job) -> Outcome:
     try:
         with ending_on_signals(discard_temporaries):
             live_with_parent()
-            command.main(arguments, prog_name=NAME, standalone_mode=False, obj=job)
+            # newer versions of click take no words at all for an error, whose text is the whole help
+            command.main(list(arguments) or ["--help"], prog_name=NAME, standalone_mode=False, obj=job)
         return Outcome(0)
     except EngineError as error:
         return Outcome(1, *error.parts)
@@ -276,7 +281,8 @@ def _outcome(arguments: Sequence[str], job: _Job) -> Outcome:
         return Outcome(1, *system_error(error).parts)
     except click.UsageError as error:
         context = error.ctx.command_path if error.ctx else NAME
-        return Outcome(2, one_line(f"{error.format_message().rstrip('.')}. See '{context} --help'."))
+        said = error.format_message().rstrip(".")
+        return Outcome(2, one_line(f"{said}{'' if said.endswith('?') else '.'} See '{context} --help'."))
     except (click.Abort, KeyboardInterrupt):
         return Outcome(130, "interrupted; what was finished is kept")
     except Terminated as signalled:

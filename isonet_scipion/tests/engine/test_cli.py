@@ -83,6 +83,7 @@ def wrong_input(folder):
     yield ("prepare_star", "tomoset", "--tilt_min", 70), 1, "70..60 degrees"
     yield ("deconv", "zero.star", "--strength", 1), 2, "--strength"
     yield ("deconv",), 2, "STAR_FILE"
+    yield ("predict", "zero.star", "builtin", "--gpuid", 0), 2, "Did you mean '--gpuID'? See 'isonet"
     yield ("refine", "subtomo.star", "--epochs", "ten"), 2, "ten"
     yield ("polish", "zero.star"), 2, "polish"
 
@@ -106,3 +107,13 @@ def test_wrong_input_ends_with_one_line_and_no_output(project, run):
         assert "Traceback" not in log, (command, log)
         after = {path: path.read_bytes() for path in project.rglob("*") if path.is_file()}
         assert after == before, (command, after.keys() ^ before.keys())
+
+
+@pytest.mark.parametrize("words", [[], ["--help"]])
+def test_help_is_readable_without_any_words_too(words, capsys):
+    from isonet_scipion.engine import cli
+
+    assert cli.main(words) == 0
+    shown = capsys.readouterr()
+    assert {*cli.MODULES, "Options:", "Commands:"} <= set(shown.out.split())
+    assert "\n  predict " in shown.out and not shown.err
