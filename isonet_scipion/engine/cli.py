@@ -82,12 +82,26 @@ class FiniteFloat(click.types.FloatParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Parse a number."""
-        number = super().convert(value, param, ctx)
+        try:
+            number = float(value)
+        except ValueError:
+            number = math.nan
         if not math.isfinite(number):
-            self.fail(f"'{value}' is not a finite number", param, ctx)
+            self.fail(f"'{value}' is not a number such as 1.5", param, ctx)
         if not self.option.allows(number):
             self.fail(f"'{value}' is not from {self.option.least} to {self.option.most}", param, ctx)
         return number
+
+
+class TrueOrFalse(click.types.BoolParamType):
+    """True or False, or another word for one of them; an empty one, as of a shell's unset variable, is none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Parse a word."""
+        with suppress(click.BadParameter):
+            if str(value).strip():
+                return super().convert(value, param, ctx)
+        return self.fail(f"'{value}' is neither True nor False", param, ctx)
 
 
 class Text(click.types.StringParamType):
@@ -110,7 +124,7 @@ def _click_type(one: Option) -> Any:
         return click.Choice(one.choices)
     if kind is int and (one.least, one.most) != (None, None):
         return click.IntRange(one.least, one.most)
-    return {int: click.INT, float: FiniteFloat(one), bool: click.BOOL, str: Text()}[kind]
+    return {int: click.INT, float: FiniteFloat(one), bool: TrueOrFalse(), str: Text()}[kind]
 
 
 def record_of(name: str) -> Command:
