@@ -51,6 +51,8 @@ def test_the_page_has_a_row_for_each_iteration_and_its_pictures(tmp_path):
     text = write_training_page(tmp_path, history, "tomogram t", 0.6, 0).read_text(encoding="utf-8")
     assert "0: the model that it started from" in text and "<figcaption>0: <b>0.600</b></figcaption>" in text
     assert "To correct with so far: the model that the training started from</b>, no worse" in text
+    text = write_training_page(tmp_path, history, "t", 0.6, 0, iterations=2).read_text(encoding="utf-8")
+    assert "To correct with: the model that the training started from</b>" in text  # the training has ended
     text = write_training_page(tmp_path, history[:1], "tomogram t").read_text(encoding="utf-8")
     assert "To correct with" not in text and "<td>0.6000</td><td>-</td>" in text
     text = write_training_page(tmp_path, history, "tomogram t").read_text(encoding="utf-8")
