@@ -61,8 +61,8 @@ def save_slices(path: str | os.PathLike[str], volume: Floats) -> None:
     from matplotlib.image import imsave
 
     z, y, x = (length // 2 for length in volume.shape)
-    # z upwards
-    slices = [_smaller(volume[z]), _smaller(volume[::-1, y]), _smaller(volume[::-1, :, x])]
+    # y and z upwards, as in the report
+    slices = [_smaller(volume[z, ::-1]), _smaller(volume[::-1, y]), _smaller(volume[::-1, :, x])]
     low, high = np.percentile(np.concatenate([one.ravel() for one in slices]), GREY_PERCENTILES)
     canvas = np.full((max(map(len, slices)), sum(one.shape[1] + GAP for one in slices) - GAP), high, np.float32)
     left = 0
