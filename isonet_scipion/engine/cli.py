@@ -26,6 +26,7 @@ from isonet_scipion.engine.process.memory import keep_freed_memory
 from isonet_scipion.engine.process.parent_watch import live_with_parent
 from isonet_scipion.engine.process.signals import STATUS, Terminated, ending_on_signals, leave
 from isonet_scipion.engine.process.threads import array_threads, require_threads
+from isonet_scipion.engine.serving import HELP as SERVE_HELP
 from isonet_scipion.engine.serving import NAME as SERVE
 from isonet_scipion.engine.serving import serve
 
@@ -81,12 +82,26 @@ class FiniteFloat(click.types.FloatParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Parse a number."""
-        number = super().convert(value, param, ctx)
+        try:
+            number = float(value)
+        except ValueError:
+            number = math.nan
         if not math.isfinite(number):
-            self.fail(f"'{value}' is not a finite number", param, ctx)
+            self.fail(f"'{value}' is not a number such as 1.5", param, ctx)
         if not self.option.allows(number):
             self.fail(f"'{value}' is not from {self.option.least} to {self.option.most}", param, ctx)
         return number
+
+
+class TrueOrFalse(click.types.BoolParamType):
+    """True or False, or another word for one of them; an empty one, as of a shell's unset variable, is none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Parse a word."""
+        with suppress(click.BadParameter):
+            if str(value).strip():
+                return super().convert(value, param, ctx)
+        return self.fail(f"'{value}' is neither True nor False", param, ctx)
 
 
 class Text(click.types.StringParamType):
@@ -109,7 +124,7 @@ def _click_type(one: Option) -> Any:
         return click.Choice(one.choices)
     if kind is int and (one.least, one.most) != (None, None):
         return click.IntRange(one.least, one.most)
-    return {int: click.INT, float: FiniteFloat(one), bool: click.BOOL, str: Text()}[kind]
+    return {int: click.INT, float: FiniteFloat(one), bool: TrueOrFalse(), str: Text()}[kind]
 
 
 def record_of(name: str) -> Command:
@@ -166,6 +181,8 @@ class _Stages(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """One command, None where there is none of this name."""
+        if cmd_name == SERVE:  # for its help: `main` runs it
+            return click.Command(SERVE, help=SERVE_HELP)
         if cmd_name not in MODULES:
             return None
         if "numpy" not in sys.modules:  # where it can't start its threads it raises Ctrl-C's signal
@@ -249,7 +266,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     keep_freed_memory()
     leave_last_words(NAME)
     _outlive_readers()
-    status = serve(_obey) if sys.argv[1:2] == [SERVE] else _obey(sys.argv[1:])
+    serves = sys.argv[1:2] == [SERVE] and sys.argv[2:] != ["--help"]
+    status = serve(_obey) if serves else _obey(sys.argv[1:])
     if status:
         leave(status)  # this process is nothing but the command
     return status
@@ -268,7 +286,8 @@ def _outcome(arguments: Sequence[str], job: _Job) -> Outcome:
     try:
         with ending_on_signals(discard_temporaries):
             live_with_parent()
-            command.main(arguments, prog_name=NAME, standalone_mode=False, obj=job)
+            # newer versions of click take no words at all for an error, whose text is the whole help
+            command.main(list(arguments) or ["--help"], prog_name=NAME, standalone_mode=False, obj=job)
         return Outcome(0)
     except EngineError as error:
         return Outcome(1, *error.parts)
@@ -276,7 +295,8 @@ def _outcome(arguments: Sequence[str], job: _Job) -> Outcome:
         return Outcome(1, *system_error(error).parts)
     except click.UsageError as error:
         context = error.ctx.command_path if error.ctx else NAME
-        return Outcome(2, one_line(f"{error.format_message().rstrip('.')}. See '{context} --help'."))
+        said = error.format_message().rstrip(".")
+        return Outcome(2, one_line(f"{said}{'' if said.endswith('?') else '.'} See '{context} --help'."))
     except (click.Abort, KeyboardInterrupt):
         return Outcome(130, "interrupted; what was finished is kept")
     except Terminated as signalled:

@@ -12,6 +12,11 @@ from isonet_scipion.engine.process.parent_watch import live_with_parent
 from isonet_scipion.engine.process.signals import STATUS
 
 NAME = "serve"
+HELP = (
+    "Run commands from the standard input, one after the other, in one process. Each is a line with a JSON list of the "
+    'words after isonet-engine, such as ["predict", "TS_01.star", "builtin"], and is answered by a line with its exit '
+    "status. Words after serve only show up in ps."
+)
 
 
 def serve(run: Callable[[Sequence[str]], int]) -> int:

@@ -69,8 +69,10 @@ class ProtIsoNetImportModel(EMProtocol):
 
     def _validate(self) -> list[str]:
         path = self.modelFile.get()
-        if not path or not os.path.isfile(path):
-            return [f"*Model file* does not exist: {path}"]
+        if not path:
+            return ["Select the *Model file*."]
+        if not os.path.isfile(path):
+            return [f"*Model file* {'is a folder' if os.path.isdir(path) else 'does not exist'}: {path}"]
         try:
             read_metadata(path)
         except EngineError as error:

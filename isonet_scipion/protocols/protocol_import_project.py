@@ -141,8 +141,11 @@ class ProtIsoNetImportProject(EMProtocol):
             changed = changeErrors(self)
             if changed:  # what the other folder lacks would stay: Scipion's window keeps outputs that are deleted
                 return changed
-        if not self.projectFolder.get() or not os.path.isdir(self.projectFolder.get()):
-            return [f"*Project folder* does not exist: {self.projectFolder.get()}"]
+        path = self.projectFolder.get()
+        if not path:
+            return ["Select the *Project folder*."]
+        if not os.path.isdir(path):
+            return [f"*Project folder* {'is a file' if os.path.isfile(path) else 'does not exist'}: {path}"]
         try:
             declared_range(self.tiltMin.get(), self.tiltMax.get())
             folder = self._folder()

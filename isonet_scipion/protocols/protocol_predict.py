@@ -25,7 +25,7 @@ from isonet_scipion.engine.io.page_cache import read_through
 from isonet_scipion.engine.io.report_file import TomogramReport, read_report, report_path
 from isonet_scipion.engine.io.shown import require_halves
 from isonet_scipion.engine.io.tomogram_table import CORRECTED_BY, CTF_STATE
-from isonet_scipion.engine.measure.verdict import Verdict
+from isonet_scipion.engine.measure.verdict import WELL_RESTORED, Verdict
 from isonet_scipion.engine.network.model_file import BUILTIN, model_path, read_metadata
 from isonet_scipion.engine.physics.wedge import TILT_TOLERANCE
 from isonet_scipion.engine.serving import NAME as SERVE
@@ -74,7 +74,6 @@ OF_HALVES = {
 HALVES_THEMSELVES = "The even and odd half tomograms of the output were corrected separately."
 WITHOUT_HALVES = "worked on without its halves, by which noise is told from signal"
 BUILTIN_IN_WORDS = "the builtin model"
-WELL_RESTORED = 0.5  # restored wedge correlation
 
 
 class ProtIsoNetPredict(ProtIsoNetTomograms):

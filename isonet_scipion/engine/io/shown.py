@@ -125,9 +125,9 @@ def away_from_spikes(path: str, spikes: Doubles, centres: Integers, side: int) -
     calm = far_from(spikes, centres, side)
     if calm.all():
         return centres
-    count = f"{len(calm) - np.count_nonzero(calm)} of {len(calm)} places of crops"
+    count = f"{len(calm) - np.count_nonzero(calm)} of {len(calm)} crop positions"
     if calm.mean() >= LEAST_CALM:
-        log.info("%s: left out, as voxels far beyond all others, such as gold beads, are near: %s.", path, count)
+        log.info("%s: %s are left out: voxels far beyond all others, such as gold beads, are near.", path, count)
         return centres[calm]
     log.warning(
         "%s: voxels far beyond all others, such as gold beads, are near %s, too many to leave out. A training learns "

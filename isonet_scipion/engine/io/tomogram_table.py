@@ -173,7 +173,8 @@ class TomogramEntry:
             raise EngineError(
                 self.source_path,
                 f"it is deconvolved, but the halves that {self.star.path} names are not",
-                "Give --use_deconv_tomo False to use them (refine also: --ctf_aware), or take them out of the table.",
+                "Deconvolve the halves too (docs/tutorial_command_line.md), give --use_deconv_tomo False to use them "
+                "(refine also: --ctf_aware), or take them out of the table.",
             )
         return self.halves()
 

@@ -16,8 +16,9 @@ from isonet_scipion.engine.measure.fourier_correlation import CERTAIN
 # in simulations the last was nearly always close to the best, and smaller leads were chance
 MARGIN = 0.15
 AT_CHANCE = (
-    "No iteration so far restores the withheld tilts better than chance: what these networks put into the missing "
-    "wedge is not to be interpreted. More iterations, or more or better tomograms, may help."
+    "No iteration so far restores the withheld tilts better than chance: trust what these networks put into the "
+    "missing wedge no further than the report of a corrected tomogram says. More iterations, or more or better "
+    "tomograms, may help."
 )
 DIVERGED = 10.0  # a loss this many times the smallest one so far
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+WELL_RESTORED = 0.5  # restored wedge correlation: below it a training, or more or better data, is worth trying
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -28,7 +30,9 @@ class Verdict:
         """good, fair or poor."""
         if not self.known:
             return "fair"
-        return "poor" if self.above is None else "fair" if self.half is None else "good"
+        if self.above is None:
+            return "poor"
+        return "good" if self.half is not None and (self.mean or 0) >= WELL_RESTORED else "fair"
 
     @property
     def words(self) -> str:
@@ -43,10 +47,10 @@ class Verdict:
                 f"The missing wedge is hardly restored: features larger than {self.above:.0f} Å along z are better "
                 "than chance, but their correlation is below 0.5; details are invention."
             )
-        finer = f", finer than {self.above:.0f} Å invention" if self.above < self.half else ""
+        finer = f"; finer than {self.above:.0f} Å is invention" if self.above < self.half else ""
         return (
-            f"Features larger than {self.half:.0f} Å along z can be believed. The correlation of finer ones is below "
-            f"0.5{finer}."
+            f"Features larger than {self.half:.0f} Å along z are restored with a correlation above 0.5, finer ones "
+            f"with less{finer}."
         )
 
     @property

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from isonet_scipion.engine.conventions import ISONET_RAMP
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.network.correction import border_of, filled, measured_halo
 from isonet_scipion.engine.network.grid_levels import levelled
@@ -125,9 +126,10 @@ def _fixed_tiling(settings: PredictSettings, network: NetworkSettings) -> Tiling
         return None
     cube = settings.cube_size or int((settings.crop_size or 0) / 1.5)
     crop = settings.crop_size or int(cube * 1.5)
+    least = max(crop, cube + ISONET_RAMP)
     for divisor in network.divisor:
         if crop % divisor:
             raise EngineError(
-                "crop_size", f"{crop} is not divisible by {divisor}", f"Give {-(-crop // divisor) * divisor}."
+                "crop_size", f"{crop} is not divisible by {divisor}", f"Give {-(-least // divisor) * divisor}."
             )
     return isonet_tiling(cube, crop)

@@ -42,6 +42,10 @@ hidden data are absent from the network's input, but not from its training, whic
 rotations: a network that has overfitted a small data set may score too high. The hidden part lies along other
 directions than the missing wedge: if all objects lie the same way, such as flat membranes, the wedge itself may be
 restored better or worse.</p>
+<p><b>What next.</b> If the correlation is above 0.5 to a resolution that you need, go on: look, pick and segment in the
+corrected tomogram, but average subtomograms from uncorrected ones. If it is lower, train (one-pass) on your tomograms,
+from the builtin model; after a training of your own, try more or better tomograms, half tomograms or another
+deconvolution, and check the tilt range. If nothing is better than chance, do not use what is in the wedge.</p>
 <p><b>Measured data kept.</b> Correlation of the tomogram before and after, where it was measured. Near 1, the network
 has changed the measured data little; it is lower if noise was removed. What a CTF-aware network makes is compared with
 the phase-flipped tomogram, in this as in the first number: how strong a frequency is does not count.

@@ -61,8 +61,8 @@ def save_slices(path: str | os.PathLike[str], volume: Floats) -> None:
     from matplotlib.image import imsave
 
     z, y, x = (length // 2 for length in volume.shape)
-    # z upwards
-    slices = [_smaller(volume[z]), _smaller(volume[::-1, y]), _smaller(volume[::-1, :, x])]
+    # y and z upwards, as in the report
+    slices = [_smaller(volume[z, ::-1]), _smaller(volume[::-1, y]), _smaller(volume[::-1, :, x])]
     low, high = np.percentile(np.concatenate([one.ravel() for one in slices]), GREY_PERCENTILES)
     canvas = np.full((max(map(len, slices)), sum(one.shape[1] + GAP for one in slices) - GAP), high, np.float32)
     left = 0
@@ -122,7 +122,8 @@ def write_training_page(
         which, why = f"iteration {chosen}", "the last" if chosen == max(ends) else "clearly better than the last"
         if chosen == first:
             which, why = "the model that the training started from", "no worse than the last"
-        sections.append(f"<p><b>To correct with so far: {which}</b>, {why}, correlation {numbers[chosen]:.3f}.</p>")
+        so_far = " so far" if max(ends) < iterations or numbers[max(ends)] is None else ""
+        sections.append(f"<p><b>To correct with{so_far}: {which}</b>, {why}, correlation {numbers[chosen]:.3f}.</p>")
     if len(ends) >= min(TOLD_FROM, iterations) and stayed_at_chance(list(ends.values())):
         sections.append(f'<p class="verdict poor">{html.escape(AT_CHANCE)}</p>')
     if pictures:

@@ -399,9 +399,11 @@ def _strength(
 
 def _in_words(strength: WedgeStrength | None, with_halves: bool, voxel_size: float, remark: str) -> str:
     if strength is None:
-        return "what is filled in counts in full: there is too little to tell how much of it is right."
+        return "what is filled in is kept in full: there is too little to tell how much of it is right."
     tests = "the hidden-wedge test and the halves support" if with_halves else "the hidden-wedge test supports"
-    return f"what is filled in counts {strength.describe(voxel_size)}, as {tests} it{remark and f' ({remark})'}."
+    return (
+        f"what is filled in is multiplied by {strength.describe(voxel_size)}, as {tests} it{remark and f' ({remark})'}."
+    )
 
 
 def _tell_how_to_look(before: Volume, target: Path) -> None:

@@ -72,6 +72,7 @@ def wrong_input(folder):
     yield ("extract", "thin.star", "--cube_size", 16), 1, "thin.mrc: it has 10 voxels along z, fewer than crop_size 32"
     yield ("extract", "zero.star", "--cube_size", 8), 1, "zero_mask.mrc: it marks no voxel"
     yield ("predict", "zero.star", "good.keras", "--cube_size", 24, "--crop_size", 40), 1, "crop_size"
+    yield ("predict", "zero.star", "good.keras", "--cube_size", 24, "--crop_size", 30), 1, "Give 44."  # 24 + 18, by 4
     yield ("predict", "zero.star", "no_model.keras"), 1, "no_model.keras"
     yield ("refine", "subtomo.star", "--unet_depth", 4), 1, "cube_size: 8 is not divisible by 16"
     yield ("refine", "subtomo.star", "--noise_level", "0.1"), 1, "noise_level: it has 1 values, noise_start_iter 4"
@@ -83,8 +84,12 @@ def wrong_input(folder):
     yield ("prepare_star", "tomoset", "--tilt_min", 70), 1, "70..60 degrees"
     yield ("deconv", "zero.star", "--strength", 1), 2, "--strength"
     yield ("deconv",), 2, "STAR_FILE"
+    yield ("predict", "zero.star", "builtin", "--gpuid", 0), 2, "Did you mean '--gpuID'? See 'isonet"
     yield ("refine", "subtomo.star", "--epochs", "ten"), 2, "ten"
     yield ("polish", "zero.star"), 2, "polish"
+    yield ("deconv", "zero.star", "--snrfalloff", "1,5"), 2, "'1,5' is not a number such as 1.5. See"
+    yield ("deconv", "zero.star", "--pad_edges", "maybe"), 2, "'maybe' is neither True nor False. See"
+    yield ("deconv", "zero.star", "--pad_edges="), 2, "'' is neither True nor False"
 
 
 def test_wrong_input_ends_with_one_line_and_no_output(project, run):
@@ -106,3 +111,13 @@ def test_wrong_input_ends_with_one_line_and_no_output(project, run):
         assert "Traceback" not in log, (command, log)
         after = {path: path.read_bytes() for path in project.rglob("*") if path.is_file()}
         assert after == before, (command, after.keys() ^ before.keys())
+
+
+@pytest.mark.parametrize("words", [[], ["--help"]])
+def test_help_is_readable_without_any_words_too(words, capsys):
+    from isonet_scipion.engine import cli
+
+    assert cli.main(words) == 0
+    shown = capsys.readouterr()
+    assert {*cli.MODULES, "Options:", "Commands:"} <= set(shown.out.split())
+    assert "\n  predict " in shown.out and not shown.err

@@ -34,6 +34,11 @@ def test_each_command_is_answered_and_a_failure_is_not_the_end(tmp_path):
     assert (tmp_path / "tomograms.star").exists() and read_outcome(tmp_path / "made.json").status == 0
 
 
+def test_help_says_what_a_line_is():
+    done = subprocess.run([*SERVE[:-1], "--help"], input="", capture_output=True, text=True)
+    assert done.returncode == 0 and "JSON list" in done.stdout
+
+
 # in the place of a stage: tells the GPUs that it sees, on both streams
 CHOOSING = """
 import os, sys

@@ -207,7 +207,9 @@ VALUES = {
         ("tiltSeriesPixelSize", "Pixel size of the tilt series.*at least", 0, -2, NAN),
     ],
     ProtIsoNetImportModel: [
-        ("modelFile", "does not exist", None, "", "nowhere.keras", "project"),
+        ("modelFile", "^Select the .Model file.", None, ""),
+        ("modelFile", "Model file. does not exist", "nowhere.keras"),
+        ("modelFile", "Model file. is a folder", "project"),
         ("modelFile", "cut.keras: it is not a model", "cut.keras"),
         ("modelFile", "words.keras: ", "words.keras"),
         ("modelFile", "other.keras: it is not a model of isonet_scipion", "other.keras"),
@@ -215,7 +217,9 @@ VALUES = {
         ("samplingRate", "Voxel size.*at least", 0, -10, NAN, INF, "13,48"),
     ],
     ProtIsoNetImportProject: [
-        ("projectFolder", "does not exist", None, "", "nowhere", "model.keras"),
+        ("projectFolder", "^Select the .Project folder.", None, ""),
+        ("projectFolder", "Project folder. does not exist", "nowhere"),
+        ("projectFolder", "Project folder. is a file", "model.keras"),
         ("projectFolder", "tomograms.star: the STAR file does not exist", "no_table"),
         ("projectFolder", "tomograms.star: the STAR file is an empty file", "empty_table"),
         ("projectFolder", "tomograms.star: .*not a STAR table", "words_table"),

@@ -251,7 +251,7 @@ def test_the_verdict_follows_from_where_the_curve_falls_to_chance():
     half, above = strong["restored_wedge_resolution_A"], strong["restored_wedge_above_chance_A"]
     assert half == pytest.approx(640 / 7.5, rel=0.1) and above == pytest.approx(640 / 20.5, rel=0.05)
     words, kind, table = told(strong)
-    assert kind == "good" and f"larger than {half:.0f} Å" in words and f"finer than {above:.0f} Å invention" in words
+    assert kind == "fair" and f"larger than {half:.0f} Å" in words and f"finer than {above:.0f} Å is inv" in words
     assert table[0] == f"{half:.0f} Å"
     # what chance alone could make half right is not
     assert report_of(np.where(shells < 3, 0.9, 0.0))["restored_wedge_resolution_A"] is None

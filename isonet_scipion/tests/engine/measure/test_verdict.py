@@ -13,6 +13,7 @@ CASES = {
     "invention": (Verdict(0.3, None, None), "poor", "no better than invention", "nowhere better", "invention"),
     "weak": (Verdict(0.3, None, 81.0), "fair", "larger than 81 Å", "above chance to 81 Å", "above chance to 81 Å"),
     "good": (Verdict(0.6, 52.0, 40.0), "good", "larger than 52 Å", "above chance to 40 Å", "correlation 0.5 at 52 Å"),
+    "coarse": (Verdict(0.2, 181.0, 160.0), "fair", "larger than 181 Å", "above chance to 160 Å", "0.5 at 181 Å"),
     "small": (Verdict(None, None, None), "fair", "too small to tell", "too small to tell", "not known"),
     "few": (Verdict(0.3, None, None, False), "fair", "could be tested", "too small to tell", "not known"),
     "few, but": (Verdict(0.3, None, 81.0, False), "fair", "larger than 81 Å", "above chance to 81 Å", "to 81 Å"),
@@ -25,7 +26,8 @@ def test_headline_table_and_summary_say_the_same(case):
     assert verdict.kind == kind
     assert words in verdict.words and remark in verdict.resolution[1] and summary in verdict.summary
     believes = [
-        bool(re.search(r"can be believed|correlation 0.5 at", text)) for text in (verdict.words, verdict.summary)
+        bool(re.search(r"a correlation above 0.5|correlation 0.5 at", text))
+        for text in (verdict.words, verdict.summary)
     ]
     assert believes == [verdict.half is not None] * 2
     invents = ["no better than" in verdict.words, "nowhere" in verdict.resolution[1], "nowhere b" in verdict.summary]
@@ -39,7 +41,7 @@ def test_a_high_mean_alone_is_not_believed():
 def test_no_other_module_words_a_verdict():
     engine = Path(__file__).resolve().parents[3]
     own = engine / "engine/measure/verdict.py"
-    wording = re.compile(r"can be believed\. |better than chance: invention|hardly restored:")
+    wording = re.compile(r"with a correlation above 0.5|better than chance: invention|hardly restored:")
     modules = [path for path in engine.rglob("*.py") if "tests" not in path.parts]
     assert [path for path in modules if wording.search(path.read_text(encoding="utf-8"))] == [own]
 

@@ -8,7 +8,7 @@ from isonet_scipion.engine.reporting.loss_figure import draw_losses
 from isonet_scipion.engine.reporting.training_page import save_slices, slices_name, write_training_page
 
 
-def test_slices_lie_side_by_side_with_z_upwards(tmp_path):
+def test_slices_lie_side_by_side_with_y_and_z_upwards(tmp_path):
     estimate = np.zeros((8, 8, 8), np.float32)
     estimate[7] = 1  # the top plane
     save_slices(tmp_path / "s.png", estimate)
@@ -22,11 +22,11 @@ def test_slices_of_a_volume_with_unlike_sides_keep_to_their_own_and_large_ones_a
     save_slices(tmp_path / "s.png", volume)
     grey = np.asarray(Image.open(tmp_path / "s.png").convert("L")).astype(float)
     assert grey.shape == (20, 30 + 30 + 20 + 2 * 2)
-    for place, plane in ((np.s_[:20, :30], volume[5]), (np.s_[:10, 32:62], volume[::-1, 10]),
+    for place, plane in ((np.s_[:20, :30], volume[5, ::-1]), (np.s_[:10, 32:62], volume[::-1, 10]),
                          (np.s_[:10, 64:], volume[::-1, :, 15])):  # fmt: skip
         assert np.corrcoef(grey[place].ravel(), plane.ravel())[0, 1] > 0.98
     large = np.zeros((4, 650, 700), np.float32)
-    large[:, :300] = 1
+    large[:, -300:] = 1
     save_slices(tmp_path / "l.png", large)
     grey = np.asarray(Image.open(tmp_path / "l.png").convert("L"))
     assert grey.shape[0] == 216 and (grey[:100, :233] == 255).all() and (grey[101:, :233] == 0).all()
@@ -51,6 +51,8 @@ def test_the_page_has_a_row_for_each_iteration_and_its_pictures(tmp_path):
     text = write_training_page(tmp_path, history, "tomogram t", 0.6, 0).read_text(encoding="utf-8")
     assert "0: the model that it started from" in text and "<figcaption>0: <b>0.600</b></figcaption>" in text
     assert "To correct with so far: the model that the training started from</b>, no worse" in text
+    text = write_training_page(tmp_path, history, "t", 0.6, 0, iterations=2).read_text(encoding="utf-8")
+    assert "To correct with: the model that the training started from</b>" in text  # the training has ended
     text = write_training_page(tmp_path, history[:1], "tomogram t").read_text(encoding="utf-8")
     assert "To correct with" not in text and "<td>0.6000</td><td>-</td>" in text
     text = write_training_page(tmp_path, history, "tomogram t").read_text(encoding="utf-8")

@@ -436,7 +436,7 @@ def test_what_the_hidden_wedge_test_does_not_support_is_weakened(project, run, t
         wanted = ["--report", "False", "--tomo_idx", "1", "--output_dir", folder, *given]
         status, log = run("predict", "tomograms.star", "own.keras", *wanted)
         assert status == 0, log
-        said = re.findall(r"a: what is filled in counts (\d.\d\d) at 100 A", log)
+        said = re.findall(r"a: what is filled in is multiplied by (\d.\d\d) at 100 A", log)
         assert len(said) == (calibrate == "True" or (calibrate is None and bool(facts)))
         powers[calibrate] = wedge_power_ratio(open_volume(str(tmp_path / folder / "a_corrected.mrc")).data, TiltRange())
     assert powers["True"] < 0.3 * powers["False"]
@@ -598,7 +598,7 @@ def test_a_tomogram_too_small_for_the_test_is_left_as_it_was_filled(run, tmp_pat
     save_model(tmp_path / "own.keras", build_unet(SHAPE), ModelMetadata(SHAPE, voxel_size=10.0, kept_beyond=24))
     assert run("prepare_star", "tomo")[0] == 0
     status, log = run("predict", "tomograms.star", "own.keras", "--report", "False")
-    assert status == 0 and "counts in full" in log
+    assert status == 0 and "kept in full" in log
 
 
 def test_what_only_some_of_the_tomograms_have_is_told_before_the_work(project, run, tmp_path):
