@@ -189,9 +189,46 @@ def test_coordinates_are_array_indices_in_the_target_voxels(tomogram):
     coordinate = Coordinate3D()
     coordinate.setVolume(tomogram)
     coordinate.setPosition(2, 1, 1, BOTTOM_LEFT_CORNER)
-    (row,) = coordinateRows([coordinate], samplingRate=10.0, targetRate=5.0)
-    assert [float(row[f"rlnCoordinate{axis}"]) for axis in "XYZ"] == [4, 2, 2]
+    finer = tomogram.clone()
+    finer.setSamplingRate(5.0)
+    (row,) = coordinateRows([coordinate], samplingRate=10.0, tomogram=finer)
+    assert placeIn(row) == [4, 2, 2]
     assert row["rlnTomoName"] == "TS_01"
+    assert coordinateRows([], 10.0, finer) == []
+
+
+def placeIn(row: dict[str, str]) -> list[float]:
+    return [float(row[f"rlnCoordinate{axis}"]) for axis in "XYZ"]
+
+
+def test_coordinates_picked_in_a_thicker_tomogram_keep_their_place_from_the_origin(tmp_path):
+    def of(name: str, shape: tuple[int, int, int], rate: float) -> Tomogram:
+        path = str(tmp_path / f"{name}.mrc")
+        write(path, np.zeros(shape, np.float32), rate)
+        item = Tomogram(tsId="TS_01")
+        item.setLocation(path)
+        item.setSamplingRate(rate)
+        item.setOrigin()  # Scipion's: the centre
+        return item
+
+    coarse = of("bin8", (20, 16, 16), 20.0)
+    coordinate = Coordinate3D()
+    coordinate.setVolume(coarse)
+    coordinate.setPosition(9, 8, 11, BOTTOM_LEFT_CORNER)
+    (row,) = coordinateRows([coordinate], 20.0, of("thin", (28, 32, 32), 10.0))
+    assert placeIn(row) == [18, 16, 16]  # a coarse voxel above the centre of either
+    # binning drops what is left at the ends; the origins then differ by half a voxel, the corners do not
+    (row,) = coordinateRows([coordinate], 20.0, of("odd", (41, 33, 33), 10.0))
+    assert placeIn(row) == [18, 16, 22]
+    # what an import says of a copy's origin does not move what is in it
+    copy = of("copy", (40, 32, 32), 10.0)
+    copy.setShiftsInOrigin(0.0, 0.0, 0.0)
+    (row,) = coordinateRows([coordinate], 20.0, copy)
+    assert placeIn(row) == [18, 16, 22]
+    # without the file in which they were picked, the origins alone tell
+    os.remove(coarse.getFileName())
+    (row,) = coordinateRows([coordinate], 20.0, of("thin", (28, 32, 32), 10.0))
+    assert placeIn(row) == [18, 16, 16]
 
 
 def test_shifts_of_picked_coordinates_are_scaled_to_the_subtomograms_voxels(tomogram):
@@ -200,7 +237,10 @@ def test_shifts_of_picked_coordinates_are_scaled_to_the_subtomograms_voxels(tomo
     picked.setPosition(2, 4, 2, BOTTOM_LEFT_CORNER)
     matrix = np.array([[0, -1, 0, 6], [1, 0, 0, 4], [0, 0, 1, 2], [0, 0, 0, 1]], float)
     picked.setMatrix(matrix)
-    rows = coordinateRows([picked], samplingRate=5.0, targetRate=10.0)
+    coarser = tomogram.clone()
+    coarser.setSamplingRate(10.0)
+    tomogram.setSamplingRate(5.0)
+    rows = coordinateRows([picked], samplingRate=5.0, tomogram=coarser)
     coordinate = Coordinate3D()
     coordinate.setVolume(tomogram)
     coordinate.setPosition(*(float(rows[0][f"rlnCoordinate{axis}"]) for axis in "XYZ"), BOTTOM_LEFT_CORNER)
