@@ -253,6 +253,23 @@ def test_shifts_of_picked_coordinates_are_scaled_to_the_subtomograms_voxels(tomo
     np.testing.assert_array_equal(picked.getMatrix(), matrix)
 
 
+def test_subtomograms_at_one_voxel_have_the_orientation_of_each_coordinate_there(tomogram):
+    def at(x: float) -> Coordinate3D:
+        coordinate = Coordinate3D()
+        coordinate.setVolume(tomogram)
+        coordinate.setPosition(x, 1, 1, BOTTOM_LEFT_CORNER)
+        return coordinate
+
+    picked, subtomograms = [at(x) for x in (1.9, 2.2, 3.0)], [SubTomogram() for _ in range(3)]
+    for score, (one, subtomogram) in enumerate(zip(picked, subtomograms)):
+        one.setScore(score)
+        one.setMatrix(np.diag([1.0, 1.0, 1.0, 1.0]) + score * np.eye(4, k=1))
+        subtomogram.setCoordinate3D(at(round(one.getPosition(BOTTOM_LEFT_CORNER)[0])))
+    orientLike(subtomograms, coordinateRows(picked, 10.0, tomogram), picked, 1.0)
+    assert [item.getCoordinate3D().getScore() for item in subtomograms] == [0, 1, 2]
+    assert [item.getTransform().getMatrix()[0, 1] for item in subtomograms] == [0, 1, 2]
+
+
 def test_processed_tomogram_keeps_the_origin_and_drops_what_no_longer_holds(tomogram):
     output = processedTomogram(tomogram, "new.mrc", ctfCorrected=True)
     assert output.getFileName() == "new.mrc"
