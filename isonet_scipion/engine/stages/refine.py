@@ -17,7 +17,7 @@ from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.ctf_aware import ctf_in_words, takes_deconvolved, tomogram_transfer
 from isonet_scipion.engine.io.model_metadata import ModelMetadata
 from isonet_scipion.engine.io.refine_json import read_refine_json
-from isonet_scipion.engine.io.shown import data_shape, refuse_axes, warn_of_tilts
+from isonet_scipion.engine.io.shown import data_shape, refuse_axes, warn_of_contrast, warn_of_tilts
 from isonet_scipion.engine.io.star import SUBTOMOGRAM_LABELS, Star, read_star
 from isonet_scipion.engine.io.subtomograms import read_subtomograms
 from isonet_scipion.engine.io.tomogram_table import (
@@ -61,7 +61,8 @@ log = logging.getLogger(__name__)
 TABLES = {"iterative": ("subtomograms", "rlnImageName"), "one-pass": ("tomograms", "rlnMicrographName")}
 Settings = TypeVar("Settings", bound=TrainingSettings)
 MOST_UNLIKE = 1.05  # ratio of voxel sizes that are learned together
-AXES_SAMPLE = 16  # subtomograms of each tomogram in which its axes are looked for
+AXES_SAMPLE = 16  # subtomograms of each tomogram in which its axes and contrast are looked for
+DARKENED = "multiply subtomograms by -1, in IMOD: newstack -multadd -1,0; else the network is for bright tomograms"
 SCRATCH_REMEDY = "Free some, give a result_dir elsewhere, or train on fewer tomograms."
 # of one-pass's step on a GPU: with 2 most of the time is spent on launching its operations, with 8 it learned less
 GPU_PAIRS = 4
@@ -152,7 +153,10 @@ def _iterative(subtomo_star: str, settings: IterativeSettings, seed: int) -> Run
     names = [table.text(row, "rlnTomoName") for row in table.rows]
     for name in dict.fromkeys(names):
         own = list(compress(subtomograms, [other == name for other in names]))[:AXES_SAMPLE]
-        refuse_axes(own[0].path, shown_axes(one.normalised() for one in own), settings.check_axes)
+        cubes = [one.normalised() for one in own]
+        refuse_axes(own[0].path, shown_axes(cubes), settings.check_axes)
+        # with the sign that they have in the files
+        warn_of_contrast(f"{own[0].path} and others", [-cube for cube in cubes], False, DARKENED)
     for tilt in dict.fromkeys(subtomogram.tilt for subtomogram in subtomograms):
         alike = [subtomogram for subtomogram in subtomograms if subtomogram.tilt == tilt]
         warn_of_tilts(f"{alike[0].path} and others", tilt, [one.normalised() for one in alike[:TILT_SAMPLE]])

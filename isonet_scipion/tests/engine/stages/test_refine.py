@@ -10,9 +10,11 @@ import pytest
 from isonet_scipion.engine.io.mrc import write_volume
 from isonet_scipion.engine.io.star import read_star, write_star
 from isonet_scipion.engine.network.model_file import read_metadata
+from isonet_scipion.engine.physics.ctf import CtfParameters
 from isonet_scipion.engine.physics.wedge import TiltRange, apply_wedge
 from isonet_scipion.engine.process.device import Devices
 from isonet_scipion.engine.settings.training import METHODS, OnePassSettings
+from isonet_scipion.engine.simulation.phantom import make_truth, through_tilts
 from isonet_scipion.engine.stages import refine as stage
 
 RUN = (
@@ -167,6 +169,21 @@ def test_the_tilt_range_is_checked_against_the_data(table, run):
     warnings = [line for line in log.splitlines() if "the tilt range" in line]
     assert status == 0 and len(warnings) == 1, log
     assert "b.mrc: the tilt range -30..66 seems to be mirrored" in warnings[0]
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_subtomograms_in_which_protein_is_bright_are_told(tmp_path, run, sign):
+    truth = make_truth((48, 96, 96), 10.0, seed=2)
+    seen = sign * through_tilts(truth, 10.0, TiltRange(-60, 60), CtfParameters(), snr=2, seed=1)
+    Path("cubes").mkdir()
+    for number, (y, x) in enumerate(np.ndindex(2, 2)):
+        cube = seen[8:40, 16 + 32 * y : 48 + 32 * y, 16 + 32 * x : 48 + 32 * x]
+        write_volume(f"cubes/{number}.mrc", np.ascontiguousarray(cube), 10.0)
+    assert run("prepare_subtomo_star", "cubes", "--cube_size=16")[0] == 0
+    status, log = run("refine", "subtomo.star", *RUN[2:])
+    assert status == 0, log
+    told = "cubes/0.mrc and others: by the grey values protein seems to be bright, but it is taken as dark (multiply"
+    assert (told in log) == (sign < 0), log
 
 
 @pytest.mark.parametrize("method", ["one-pass", "iterative"])
