@@ -169,6 +169,28 @@ def test_the_tilt_range_is_checked_against_the_data(table, run):
     warnings = [line for line in log.splitlines() if "the tilt range" in line]
     assert status == 0 and len(warnings) == 1, log
     assert "b.mrc: the tilt range -30..66 seems to be mirrored" in warnings[0]
+    assert "degrees are assumed" not in log
+
+
+def test_tilt_ranges_that_only_some_rows_have_are_told_by_each_stage(table, run):
+    put(table, {"rlnDeconvTomoName": "None", "rlnTiltMin": "None", "rlnTiltMax": "None"}, rows=[1])
+    put(table, {"rlnDeconvTomoName": "None"})
+    told = "no tilt range (rlnTiltMin and rlnTiltMax) of b: -60..60 degrees are assumed."
+    status, log = run("refine", "tomograms.star", *RUN)
+    assert status == 0 and log.count(told) == 1, log
+    status, log = run("predict", "tomograms.star", "results/model_iter01.keras", "--report=False")
+    assert status == 0 and log.count(told) == 1, log
+    status, log = run("extract", "tomograms.star", "--cube_size=16", "--crop_size=24")
+    assert status == 0 and log.count(told) == 1, log
+    cubes = read_star("subtomo.star")
+    for label in ("rlnTiltMin", "rlnTiltMax"):
+        cubes.set(cubes.rows[0], label, "None")
+    write_star("subtomo.star", cubes)
+    status, log = run("refine", "subtomo.star", "--result_dir=cubes", *RUN[2:])
+    assert status == 0 and "of a_000000: -60..60 degrees are assumed." in log, log
+    options = ("--result_dir=given", "--tilt_min=-66", "--tilt_max=30")
+    status, log = run("refine", "subtomo.star", *options, *RUN[2:])
+    assert status == 0 and "degrees are assumed" not in log, log
 
 
 @pytest.mark.parametrize("sign", [1, -1])
