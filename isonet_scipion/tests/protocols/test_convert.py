@@ -329,6 +329,20 @@ def test_a_conversion_that_the_disk_has_no_room_for_is_told_and_done_again(tmp_p
     np.testing.assert_array_equal(read(asMrc(paths["spi"], target, 10.0)), cube)
 
 
+def test_a_volume_that_was_replaced_is_converted_again_and_only_then(tmp_path):
+    volume, target = str(tmp_path / "volume.tif"), str(tmp_path / "converted.mrc")
+    first, second = np.random.default_rng(0).normal(size=(2, 6, 8, 9)).astype(np.float32)
+    tifffile.imwrite(volume, first)
+    np.testing.assert_array_equal(read(asMrc(volume, target, 10.0)), first)
+    made = os.stat(target).st_ino
+    assert os.stat(asMrc(volume, target, 10.0)).st_ino == made
+    tifffile.imwrite(volume, second)  # as by a protocol that was restarted
+    os.utime(volume, (1e9, 1e9))  # a copy may keep an earlier time
+    np.testing.assert_array_equal(read(asMrc(volume, target, 10.0)), second)
+    os.remove(volume)
+    np.testing.assert_array_equal(read(asMrc(volume, target, 10.0)), second)
+
+
 def test_the_values_that_results_are_made_with_are_stored_whole_or_not_at_all(tmp_path, monkeypatch):
     protocol = SimpleNamespace(_getExtraPath=lambda name: str(tmp_path / name))
     for values, size in (({"a": 1}, resource.RLIM_INFINITY), ({"a": "long" * 9}, 12)):
