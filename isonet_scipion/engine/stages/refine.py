@@ -188,13 +188,8 @@ def _one_pass(star_file: str, settings: OnePassSettings, seed: int) -> Run[Any]:
     entries = TomogramTable(star_file, use_deconvolved).select(None)
     tilts = [entry.tilt_range(settings.tilt_min, settings.tilt_max) for entry in entries]
     _require_one_voxel_size(star_file, [entry.voxel_size for entry in entries])
-    shapes, extents = [], []  # of the tomograms, and of their data
-    for entry in entries:
-        volume = entry.checked_source()
-        shapes.append(volume.shape)
-        extents.append(data_shape(volume))
-    shortest = min(min(shape) for shape in (shapes if settings.cube_size else (inner for inner, _ in extents)))
-    cube_size = settings.cube_size or fitting_cube(shortest, settings.any_angle > 0, divisor)
+    extents = [data_shape(entry.checked_source()) for entry in entries]
+    cube_size = settings.cube_size or _fitting_cube(entries, [inner for inner, _ in extents], settings, divisor)
     settings = dataclasses.replace(settings, cube_size=cube_size)
     _check(settings, cube_size)
     state = _handed_on(settings, entries) if settings.ctf_aware else None
@@ -242,6 +237,22 @@ def _one_pass(star_file: str, settings: OnePassSettings, seed: int) -> Run[Any]:
         boxes += [] if box is None else [box]
     method = OnePass(sources, cube_size, settings, devices, boxes)
     return Run(method, settings, metadata, devices, *_start(settings, metadata))
+
+
+def _fitting_cube(
+    entries: Sequence[TomogramEntry], shapes: Sequence[tuple[int, ...]], settings: OnePassSettings, divisor: int
+) -> int:
+    """Side of the cubes that all tomograms have room for; which allow no larger ones is told where others do."""
+    sides = [fitting_cube(min(shape), settings.any_angle > 0, divisor) for shape in shapes]
+    least, most = min(sides), max(sides)
+    if least < most:
+        thin = [f"{entry.name} ({min(shape)})" for entry, shape, side in zip(entries, shapes, sides) if side == least]
+        log.warning(
+            "%s: cubes of %d voxels, as the shortest sides of some tomograms have no room for larger ones: %s. Without "
+            "them cubes can have up to %d, which restore more.",
+            entries[0].star.path, least, names_in_words(thin), most,
+        )  # fmt: skip
+    return least
 
 
 def _require_no_denoiser(settings: TrainingSettings, why: str) -> None:

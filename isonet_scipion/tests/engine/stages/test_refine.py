@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from isonet_scipion.engine.io.mrc import write_volume
-from isonet_scipion.engine.io.star import read_star, write_star
+from isonet_scipion.engine.io.star import Star, read_star, write_star
+from isonet_scipion.engine.io.tomogram_table import TomogramEntry
 from isonet_scipion.engine.network.model_file import read_metadata
 from isonet_scipion.engine.physics.ctf import CtfParameters
 from isonet_scipion.engine.physics.wedge import TiltRange, apply_wedge
@@ -191,6 +192,18 @@ def test_tilt_ranges_that_only_some_rows_have_are_told_by_each_stage(table, run)
     options = ("--result_dir=given", "--tilt_min=-66", "--tilt_max=30")
     status, log = run("refine", "subtomo.star", *options, *RUN[2:])
     assert status == 0 and "degrees are assumed" not in log, log
+
+
+@pytest.mark.parametrize(("shapes", "told"), [([64, 30], True), ([30, 31], False), ([90, 64], False)])
+def test_a_thin_tomogram_that_makes_all_cubes_small_is_named(caplog, shapes, told):
+    star = Star([], path="t.star")
+    entries = [TomogramEntry(f"TS_{number}", {}, star) for number in range(len(shapes))]
+    side = stage._fitting_cube(entries, [(shape, 99, 99) for shape in shapes], OnePassSettings(), 8)
+    assert side == (8 if min(shapes) < 32 else 48)
+    words = (
+        "t.star: cubes of 8 voxels, as the shortest sides of some tomograms have no room for larger ones: TS_1 (30)."
+    )
+    assert (words in caplog.text) == bool(caplog.text) == told
 
 
 @pytest.mark.parametrize("sign", [1, -1])
