@@ -184,7 +184,16 @@ def cornerShift(picked: Tomogram, tomogram: Tomogram) -> tuple[float, float, flo
 
     It is 0 where one is a binned or finer copy of the other. Else, as where one is thicker, the origins tell, as in
     Scipion's own protocols that take coordinates to other tomograms: by default they are the centres.
+
+    Raises
+    ------
+    EngineError
+        If a file is gone, and nothing else tells the origin.
     """
+    for item in (picked, tomogram):
+        if not (item.hasOrigin() or item.getDim()):
+            why = f"it can't be read, so that the places of coordinates in {item.getTsId()} can't be told"
+            raise EngineError(item.getFileName(), why, "Bring it back.")
     rate = tomogram.getSamplingRate()
     origins = zip(picked.getShiftsFromOrigin(), tomogram.getShiftsFromOrigin())
     x, y, z = ((old - new) / rate for old, new in origins)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -328,7 +329,9 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
         coordinates, byId, shifted = self.inputCoordinates.get(), self._tomogramsById(), []
         for picked in () if coordinates is None else coordinates.getPrecedents():
             tsId = picked.getTsId()
-            shift = cornerShift(picked, byId[tsId]) if tsId in byId else (0.0,)
+            shift = (0.0,)
+            with suppress(EngineError):  # what is gone is told elsewhere
+                shift = cornerShift(picked, byId[tsId]) if tsId in byId else shift
             if max(map(abs, shift)) >= 0.5:
                 shifted.append(f"{tsId} ({', '.join(f'{value:+g}' for value in shift)})")
         if not shifted:

@@ -229,6 +229,12 @@ def test_coordinates_picked_in_a_thicker_tomogram_keep_their_place_from_the_orig
     os.remove(coarse.getFileName())
     (row,) = coordinateRows([coordinate], 20.0, of("thin", (28, 32, 32), 10.0))
     assert placeIn(row) == [18, 16, 16]
+    gone = Tomogram(tsId="TS_01")
+    gone.setLocation(coarse.getFileName())
+    gone.setSamplingRate(20.0)
+    coordinate.setVolume(gone)
+    with pytest.raises(EngineError, match=r"bin8\.mrc: .* the places of coordinates in TS_01 can't be told"):
+        coordinateRows([coordinate], 20.0, copy)
 
 
 def test_shifts_of_picked_coordinates_are_scaled_to_the_subtomograms_voxels(tomogram):
