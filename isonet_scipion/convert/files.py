@@ -189,6 +189,8 @@ def halvesError(tomogram: Tomogram) -> str | None:
 def asMrc(path: str, target: str, samplingRate: float) -> str:
     """The path of this volume as MRC: itself if it is one, else `target`, converted and with its voxel size (A).
 
+    What was converted before serves again, unless the volume was replaced since.
+
     Raises
     ------
     EngineError
@@ -196,9 +198,14 @@ def asMrc(path: str, target: str, samplingRate: float) -> str:
     """
     if isMrc(path):
         return plainPath(path)
-    if not os.path.exists(target):
+    if not (os.path.exists(target) and _isOf(path, target)):
         _convert(path, path, target, samplingRate)
     return target
+
+
+def _isOf(path: str, target: str) -> bool:
+    """Whether a converted volume is of a file as it is now, whose time it has; so it is also where that is gone."""
+    return not os.path.exists(path) or os.stat(path).st_mtime_ns == os.stat(target).st_mtime_ns
 
 
 def maskAsMrc(tsId: str, path: str | None, folder: str, samplingRate: float) -> str | None:
@@ -248,7 +255,7 @@ def placeFile(source: str, target: str, copy: bool = False) -> None:
 def _convert(location: object, path: str, target: str, samplingRate: float) -> None:
     """Convert the volume at a location, which is in the file `path`; EngineErrors name that file."""
     refuseStore(path)
-    require_file(path, "volume")
+    read = os.stat(require_file(path, "volume"))
     partial = f"{os.path.splitext(target)[0]}_partial.mrc"
     try:
         ImageHandler().convert(location, partial)
@@ -260,6 +267,7 @@ def _convert(location: object, path: str, target: str, samplingRate: float) -> N
     with mrcfile.open(partial, "r+", permissive=True) as mrc:
         mrc.set_volume()
         mrc.voxel_size = samplingRate
+    os.utime(partial, ns=(read.st_atime_ns, read.st_mtime_ns))
     os.replace(partial, target)
 
 

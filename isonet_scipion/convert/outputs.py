@@ -152,11 +152,14 @@ def orientLike(
     `rows` are the coordinate rows of `picked`, in the same order; positions are compared rounded, as `extract` does it.
     `scale` is the voxel size of `picked` over that of the subtomograms: shifts beside the orientation are in voxels.
     """
-    nearest = {tuple(round(float(row[f"rlnCoordinate{axis}"])) for axis in "XYZ"): c for row, c in zip(rows, picked)}
+    nearest: dict[tuple[int, ...], list[Coordinate3D]] = {}
+    for row, one in zip(rows, picked):
+        nearest.setdefault(tuple(round(float(row[f"rlnCoordinate{axis}"])) for axis in "XYZ"), []).append(one)
     for subtomogram in subtomograms:
         coordinate = subtomogram.getCoordinate3D()
-        origin = nearest.get(tuple(round(value) for value in corner(coordinate)))
-        if origin is not None:
+        alike = nearest.get(tuple(round(value) for value in corner(coordinate)))
+        if alike:
+            origin = alike.pop(0)  # `extract` takes those at one voxel in their order
             matrix = np.array(origin.getMatrix())
             matrix[:3, 3] *= scale
             coordinate.setMatrix(matrix)

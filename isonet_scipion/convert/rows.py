@@ -16,15 +16,20 @@ from isonet_scipion.constants import (
     DEFOCUS_SOURCE_LABEL,
     SOURCE_LABEL,
 )
-from isonet_scipion.convert.files import fileName
+from isonet_scipion.convert.files import fileName, sizeOf
 from isonet_scipion.engine.conventions import CORRECTED
+from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.star import Star, write_star
 from isonet_scipion.engine.io.tomogram_table import CTF_STATE, HALF_LABELS, INVERTED, SHOWN_NAME
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
+
+    from tomo.objects import Tomogram
 
     from isonet_scipion.convert.acquisition import Optics
+
+DROPPED = 2  # voxels of the coarser one by which the sides of a tomogram and of a binned copy differ at most
 
 
 def tomogramRow(
@@ -143,28 +148,68 @@ def _tomogramId(subtomogram: SubTomogram) -> str | None:
     return tsId or subtomogram.getAttributeValue(SubTomogram.VOL_NAME_FIELD) or None
 
 
-def coordinateRows(coordinates: Iterable[Coordinate3D], samplingRate: float, targetRate: float) -> list[dict[str, str]]:
-    """Rows of a coordinate table from one tomogram's coordinates, in voxels of targetRate (A).
+def coordinateRows(
+    coordinates: Sequence[Coordinate3D], samplingRate: float, tomogram: Tomogram
+) -> list[dict[str, str]]:
+    """Rows of a coordinate table from one tomogram's coordinates, in voxels of the tomogram to extract from.
 
     Parameters
     ----------
-    coordinates : iterable of Coordinate3D
+    coordinates : sequence of Coordinate3D
         From SetOfCoordinates3D.iterCoordinates, so that each knows its tomogram.
     samplingRate : float
         Voxel size (A) of the set of coordinates.
-    targetRate : float
-        Voxel size (A) of the tomogram to extract from.
+    tomogram : Tomogram
+        The one to extract from.
     """
-    scale = samplingRate / targetRate
+    if not coordinates:
+        return []
+    scale, shift = samplingRate / tomogram.getSamplingRate(), cornerShift(coordinates[0].getVolume(), tomogram)
     return [
         _asText(
             {
                 "rlnTomoName": fileName(coordinate.getTomoId()),
-                **{f"rlnCoordinate{axis}": value * scale for axis, value in zip("XYZ", corner(coordinate))},
+                **{
+                    f"rlnCoordinate{axis}": value * scale + away
+                    for axis, value, away in zip("XYZ", corner(coordinate), shift)
+                },
             }
         )
         for coordinate in coordinates
     ]
+
+
+def cornerShift(picked: Tomogram, tomogram: Tomogram) -> tuple[float, float, float]:
+    """Where the corner of one version of a tomogram lies in another, in voxels of that: x, y, z.
+
+    It is 0 where one is a binned or finer copy of the other. Else, as where one is thicker, the origins tell, as in
+    Scipion's own protocols that take coordinates to other tomograms: by default they are the centres.
+
+    Raises
+    ------
+    EngineError
+        If a file is gone, and nothing else tells the origin.
+    """
+    for item in (picked, tomogram):
+        if not (item.hasOrigin() or item.getDim()):
+            why = f"it can't be read, so that the places of coordinates in {item.getTsId()} can't be told"
+            raise EngineError(item.getFileName(), why, "Bring it back.")
+    rate = tomogram.getSamplingRate()
+    origins = zip(picked.getShiftsFromOrigin(), tomogram.getShiftsFromOrigin())
+    x, y, z = ((old - new) / rate for old, new in origins)
+    return (0.0, 0.0, 0.0) if _isCopy(picked, tomogram) else (x, y, z)
+
+
+def _isCopy(first: Tomogram, second: Tomogram) -> bool:
+    """Whether the sides of two tomograms are equally long; not where a file is gone."""
+    try:
+        sizes = [(sizeOf(item.getFileName()), item.getSamplingRate()) for item in (first, second)]
+    except EngineError:
+        return False
+    # binning drops what is left at the ends
+    most = DROPPED * max(rate for _, rate in sizes)
+    sides = ([side * rate for side in size] for size, rate in sizes)
+    return all(abs(one - other) <= most for one, other in zip(*sides))
 
 
 def corner(coordinate: Coordinate3D) -> tuple[float, float, float]:

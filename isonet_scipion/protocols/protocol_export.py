@@ -16,6 +16,7 @@ from isonet_scipion.convert.files import asMrc, fileErrors, fileName, halfMaps, 
 from isonet_scipion.convert.outputs import scaleOf
 from isonet_scipion.convert.rows import subtomogramRow, tomogramRow, writeTable
 from isonet_scipion.convert.sets import enabled, enabledIds, filesById
+from isonet_scipion.engine.conventions import TILT_RANGE
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.number_formats import SCALE
 from isonet_scipion.engine.io.relion import NAME
@@ -29,8 +30,11 @@ from isonet_scipion.protocols.record import formValues
 from isonet_scipion.protocols.set_checks import confidenceErrors, idErrors, sameSampling
 
 if TYPE_CHECKING:
+    from pwem.objects import EMSet
     from pyworkflow.protocol import Form
-    from tomo.objects import Tomogram
+    from tomo.objects import SubTomogram, Tomogram
+
+    from isonet_scipion.convert.acquisition import Optics
 
 INPUTS = ("inputTomograms", "inputMasks", "inputCorrected", "inputSubtomograms")
 COUNTED = {
@@ -109,14 +113,14 @@ class ProtIsoNetExport(ProtIsoNetBase):
         cleanPattern(self._getExtraPath("*.mrc"))  # converted volumes
         masks, corrected = self._files("inputMasks"), self._files("inputCorrected")
         tomograms, states, rows = self.inputTomograms.get(), ctfStates(self), []
-        ofAll, scales = ownAcquisition(tomograms), self._scales()
+        scales = self._scales()
         for index, tomogram in enumerate([item.clone() for item in enabled(tomograms)], 1):
             tsId = tomogram.getTsId()
             row = tomogramRow(
                 tsId,
                 self._mrc(tomogram.getFileName(), fileName(tsId)),
                 tomogram.getSamplingRate(),
-                readOptics(tomogram.getAcquisition(), ofAll),
+                _optics(tomogram, tomograms),
                 index,
                 ctfState=states.get(tsId),
                 halves=self._halves(tomogram),
@@ -133,12 +137,12 @@ class ProtIsoNetExport(ProtIsoNetBase):
         """Write IsoNet's table of subtomograms."""
         subtomograms = self.inputSubtomograms.get()
         rate, crop, rows = subtomograms.getSamplingRate(), subtomograms.getDim()[0], []
-        folder, ofAll = self._getExtraPath("subtomo"), ownAcquisition(subtomograms)
+        folder = self._getExtraPath("subtomo")
         os.makedirs(folder, exist_ok=True)
         for index, subtomogram in enumerate(enabled(subtomograms), 1):
             path = os.path.abspath(os.path.join(folder, f"subtomogram_{index:06d}.mrc"))
             linkSubtomogram(subtomogram, path, rate)
-            optics = readOptics(subtomogram.getAcquisition(), ofAll)
+            optics = _optics(subtomogram, subtomograms)
             cube = subtomogram.getAttributeValue(CUBE_SIZE_ATTRIBUTE) or usual_cube_size(crop)
             rows.append(subtomogramRow(index, path, subtomogram, cube, crop, rate, optics))
         writeTable(self._getExtraPath(SUBTOMOGRAMS), rows)
@@ -207,7 +211,18 @@ class ProtIsoNetExport(ProtIsoNetBase):
 
     def _warnings(self) -> list[str]:
         errors = map(halvesError, enabled(self.inputTomograms.get()))
-        return [f"A tomogram is exported without its halves: {error}" for error in errors if error]
+        warnings = [f"A tomogram is exported without its halves: {error}" for error in errors if error]
+        for name in ("inputTomograms", "inputSubtomograms"):
+            items = getattr(self, name).get()
+            tilts = [] if items is None else [_optics(item, items).hasTilts for item in enabled(items)]
+            if not all(tilts):
+                warnings.append(
+                    f"*{labelOf(self, name)}*: the acquisition of {tilts.count(False)} of {len(tilts)} has no possible "
+                    "tilt range. Where the table has none, the command line takes "
+                    f"{TILT_RANGE[0]:g} to {TILT_RANGE[1]:g} degrees: write the right ones into rlnTiltMin and "
+                    "rlnTiltMax."
+                )
+        return warnings
 
     def _summary(self) -> list[str]:
         written = self._written()
@@ -234,3 +249,8 @@ class ProtIsoNetExport(ProtIsoNetBase):
         if not self._written():
             return []
         return ["Tables of tomograms were written for the command line and for RELION 5."]
+
+
+def _optics(item: Tomogram | SubTomogram, items: EMSet) -> Optics:
+    """How the tilt series of an item of a set was taken."""
+    return readOptics(item.getAcquisition(), ownAcquisition(items))

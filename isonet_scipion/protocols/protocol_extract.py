@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ from tomo.objects import Coordinate3D, SetOfCoordinates3D, SetOfSubTomograms, Se
 from isonet_scipion.convert.acquisition import ownAcquisition
 from isonet_scipion.convert.files import asMrc, fileErrors, fileName, maskAsMrc, sizeOf
 from isonet_scipion.convert.outputs import orientLike, readSubtomograms
-from isonet_scipion.convert.rows import coordinateRows, writeTable
+from isonet_scipion.convert.rows import coordinateRows, cornerShift, writeTable
 from isonet_scipion.convert.sets import enabled, enabledIds, filesById, hasItems, itemsOf
 from isonet_scipion.engine.conventions import CROP_MARGIN
 from isonet_scipion.engine.errors import EngineError
@@ -191,7 +192,7 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
         rows = []
         if picked is not None:
             rate = self.inputCoordinates.get().getSamplingRate()
-            rows = coordinateRows(picked, rate, tomogram.getSamplingRate())
+            rows = coordinateRows(picked, rate, tomogram)
             options["coordinates_star"] = self._getExtraPath(f"{name}_coordinates.star")
             options["coordinates_unit"] = "voxels"
             writeTable(options["coordinates_star"], rows)
@@ -321,7 +322,25 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
                 f"The coordinates in {', '.join(orphans)} are left out: the tomograms that the set of coordinates "
                 "belongs to are without these, so their places can't be told."
             )
-        return warnings
+        return warnings + self._shiftWarnings()
+
+    def _shiftWarnings(self) -> list[str]:
+        """Which coordinates come from a tomogram that is no binned copy, and how they are placed."""
+        coordinates, byId, shifted = self.inputCoordinates.get(), self._tomogramsById(), []
+        for picked in () if coordinates is None else coordinates.getPrecedents():
+            tsId = picked.getTsId()
+            shift = (0.0,)
+            with suppress(EngineError):  # what is gone is told elsewhere
+                shift = cornerShift(picked, byId[tsId]) if tsId in byId else shift
+            if max(map(abs, shift)) >= 0.5:
+                shifted.append(f"{tsId} ({', '.join(f'{value:+g}' for value in shift)})")
+        if not shifted:
+            return []
+        return [
+            "The coordinates were picked in tomograms of another size. They are placed by the origins of both, which "
+            "are their centres unless an import was told otherwise. Corner of the former in voxels of these (x, y, "
+            f"z): {', '.join(shifted)}."
+        ]
 
     def _results(self, output: SetOfSubTomograms) -> list[str]:
         counts = Counter(subtomogram.getVolName() for subtomogram in output.iterItems())

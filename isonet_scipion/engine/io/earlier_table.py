@@ -10,11 +10,10 @@ from isonet_scipion.engine.conventions import SUBTOMOGRAMS, TILT_RANGE
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.other_programs import OPTICS
 from isonet_scipion.engine.io.star import Star, as_comment
-from isonet_scipion.engine.io.tomogram_table import CTF_STATE, INVERTED, names_in_words
+from isonet_scipion.engine.io.tomogram_table import CTF_STATE, INVERTED, TILTS, names_in_words
 
 log = logging.getLogger(__name__)
 OTHERWISE = "%s: other than in the table that was there: %s"
-TILTS = ("rlnTiltMin", "rlnTiltMax")
 # where nothing tells
 USUAL = {**dict(zip(TILTS, TILT_RANGE)), "rlnDefocus": 0, "rlnNumberSubtomo": SUBTOMOGRAMS, INVERTED: 0}
 TYPED = (*USUAL, "rlnMaskBoundary", CTF_STATE, *OPTICS)  # columns that may have been typed

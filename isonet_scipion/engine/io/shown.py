@@ -88,9 +88,7 @@ def require_axes(
     if not cubes:
         return
     refuse_axes(volume.path, shown_axes(cubes), check)
-    warning = contrast_warning(cubes, inverted)
-    if warning:
-        log.warning("%s: %s.", volume.path, warning)
+    warn_of_contrast(volume.path, cubes, inverted, "prepare_star --invert")
     side, telling = min(cubes[0].shape), [cube for cube in cubes if _has_contrast(cube)]
     if tilt is not None:
         warn_of_tilts(volume.path, tilt, [cube[:side, :side, :side] for cube in telling])
@@ -134,6 +132,13 @@ def away_from_spikes(path: str, spikes: Doubles, centres: Integers, side: int) -
         "their streaks too: it will restore less. Erase gold before the reconstruction.", path, count,
     )  # fmt: skip
     return centres
+
+
+def warn_of_contrast(what: str, volumes: Sequence[Reals], inverted: bool, remedy: str) -> None:
+    """Log a line about `what`, with a remedy, where volumes seem to have another contrast than declared."""
+    wrong = contrast_warning(volumes, inverted)
+    if wrong:
+        log.warning("%s: %s (%s).", what, wrong, remedy)
 
 
 def warn_of_tilts(what: str, tilt: TiltRange, volumes: Sequence[Reals]) -> None:

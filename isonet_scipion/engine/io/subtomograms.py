@@ -15,7 +15,7 @@ from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.files import State, file_state
 from isonet_scipion.engine.io.mrc import open_volume
 from isonet_scipion.engine.io.star import require_one_meaning
-from isonet_scipion.engine.io.tomogram_table import row_tilts
+from isonet_scipion.engine.io.tomogram_table import row_tilts, tell_assumed_tilts
 from isonet_scipion.engine.io.volume import Volume, read_float
 from isonet_scipion.engine.physics.borders import find_border, mirrored_into
 from isonet_scipion.engine.physics.grey_scale import GreyScale, Shown, measure
@@ -163,4 +163,6 @@ def read_subtomograms(
             "%s and %d more contain a border without data; it is filled by mirroring.", bordered[0], len(bordered) - 1
         )
     table.rows = kept
+    if tilt == (None, None):
+        tell_assumed_tilts(table, kept, [Path(one.path).stem for one in subtomograms])
     return subtomograms

@@ -38,6 +38,7 @@ CTF_STATE = "isonetCtfState"  # column: what was done to the CTF of rlnMicrograp
 CORRECTED_BY = "isonetCorrectedBy"  # column: which model, by its digest, made rlnCorrectedTomoName
 CORRECTED_FROM = "isonetCorrectedFrom"  # column: of what and how it was made, as a digest
 DEFOCUS = ("rlnDefocus", "rlnDefocusU", "rlnDefocusV")  # columns
+TILTS = ("rlnTiltMin", "rlnTiltMax")  # columns, in degrees
 MOST_NAMED = 3  # tomograms in one message
 HALF_LABELS = ("rlnTomoReconstructedTomogramHalf1", "rlnTomoReconstructedTomogramHalf2")  # even, odd
 
@@ -453,9 +454,9 @@ def row_tilts(
 ) -> TiltRange:
     """The tilt range that a row of a table says of a volume; degrees that are given here override it."""
     given = None not in (minimum, maximum)
-    told = [star.text(row, label) is not None for label in ("rlnTiltMin", "rlnTiltMax")]
+    told = [star.text(row, label) is not None for label in TILTS]
     if not given and any(told) and not all(told):
-        here, lacking = ("rlnTiltMin", "rlnTiltMax") if told[0] else ("rlnTiltMax", "rlnTiltMin")
+        here, lacking = TILTS if told[0] else TILTS[::-1]
         if (maximum if told[0] else minimum) is None:
             raise EngineError(star.path, f"it has {here} of {path}, but not {lacking}", "Give both, or neither.")
     return declared_range(
@@ -463,6 +464,20 @@ def row_tilts(
         star.number(row, "rlnTiltMax", TILT_RANGE[1]) if maximum is None else maximum,
         TILT_OPTIONS if given else f"{star.path}, rlnTiltMin and rlnTiltMax of {path}",
     )
+
+
+def tell_assumed_tilts(star: Star, rows: Sequence[dict[str, str]], names: Sequence[str]) -> None:
+    """Log a line where a table does not tell the tilt ranges of rows, which have these names: the usual is assumed.
+
+    It is a warning where other rows have theirs: that one was left out by mistake is then likely.
+    """
+    without = [name for name, row in zip(names, rows) if not any(star.text(row, label) for label in TILTS)]
+    if without:
+        log.log(
+            logging.WARNING if len(without) < len(names) else logging.INFO,
+            "%s: no tilt range (%s) of %s: %g..%g degrees are assumed.",
+            star.path, " and ".join(TILTS), names_in_words(without), *TILT_RANGE,
+        )  # fmt: skip
 
 
 def names_in_words(names: Sequence[str]) -> str:

@@ -16,12 +16,12 @@ CERTAIN = 0.7  # skewness; tomograms of cells, filaments and simulations have -2
 
 
 def contrast_warning(volumes: Sequence[Reals], inverted: bool) -> str | None:
-    """What seems to be wrong with the declared contrast, after a file's name; None where nothing can be told.
+    """What seems to be wrong with the declared contrast, in words; None where nothing can be told.
 
     Parameters
     ----------
     volumes : sequence of ndarray
-        Boxes of a tomogram, (z, y, x) of any real type.
+        Boxes of a tomogram, or subtomograms, (z, y, x) of any real type.
     inverted : bool
         Whether protein is said to be bright.
     """
@@ -38,4 +38,4 @@ def contrast_warning(volumes: Sequence[Reals], inverted: bool) -> str | None:
     if (-skewness if inverted else skewness) < CERTAIN:
         return None
     seen, said = ("dark", "bright") if inverted else ("bright", "dark")
-    return f"by its grey values protein seems to be {seen} in it, but it is taken as {said} (prepare_star --invert)"
+    return f"by the grey values protein seems to be {seen}, but it is taken as {said}"

@@ -13,7 +13,6 @@ from isonet_scipion.engine.conventions import CORRECTED, SUBTOMOGRAMS, TILT_OPTI
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.earlier_table import (
     OTHERWISE,
-    TILTS,
     USUAL,
     as_shown,
     changes_in_words,
@@ -46,8 +45,8 @@ from isonet_scipion.engine.io.star import (
     words_of,
     write_star,
 )
-from isonet_scipion.engine.io.tilt_files import find_tilt_files, half_name, read_tilt_file
-from isonet_scipion.engine.io.tomogram_table import CTF_STATE, HALF_LABELS, INVERTED, TomogramEntry
+from isonet_scipion.engine.io.tilt_files import find_tilt_files, half_name, read_tilt_file, series_name
+from isonet_scipion.engine.io.tomogram_table import CTF_STATE, HALF_LABELS, INVERTED, TILTS, TomogramEntry
 from isonet_scipion.engine.io.volume_files import file_names, volume_files, voxel_size_of
 from isonet_scipion.engine.io.voxel_size import check_mask
 from isonet_scipion.engine.physics.ctf import require_plausible_defocus
@@ -123,10 +122,24 @@ def _of_own_files(folder: str, files: list[Path]) -> list[KnownTomogram]:
         if made := [path for path in files if stages.get(path) == stage]:
             log.warning("%s: %s, as %s wrote them: %s", folder, told, stage, file_names(made))
     tomograms = with_their_halves([path for path in files if path not in left_out])
+    _warn_of_versions(folder, tomograms)
     deconvolved = {path for path in files if stages.get(path) == "deconv"}
     return [
         replace(one, ctf_state=CORRECTED) if (one.path or one.halves[0]) in deconvolved else one for one in tomograms
     ]
+
+
+def _warn_of_versions(folder: str, tomograms: list[KnownTomogram]) -> None:
+    """Name files that seem to be of one tilt series, as its images and versions of its tomogram in IMOD's folders."""
+    by_series: dict[str, list[Path]] = {}
+    for path in (tomogram.path for tomogram in tomograms if tomogram.path):
+        by_series.setdefault(series_name(path), []).append(path)
+    if several := [file_names(paths) for paths in by_series.values() if len(paths) > 1]:
+        more = f"; so are those of {len(several) - 1} others" if len(several) > 1 else ""
+        log.warning(
+            "%s: each taken as a tomogram of its own, though by their names they are of one tilt series: %s%s. If some "
+            "are its images, or other versions of its tomogram, move these elsewhere.", folder, several[0], more,
+        )  # fmt: skip
 
 
 def _with_tilt_files(tomograms: list[KnownTomogram], folder: str | None) -> list[KnownTomogram]:

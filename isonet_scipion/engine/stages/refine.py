@@ -17,7 +17,7 @@ from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.ctf_aware import ctf_in_words, takes_deconvolved, tomogram_transfer
 from isonet_scipion.engine.io.model_metadata import ModelMetadata
 from isonet_scipion.engine.io.refine_json import read_refine_json
-from isonet_scipion.engine.io.shown import data_shape, refuse_axes, warn_of_tilts
+from isonet_scipion.engine.io.shown import data_shape, refuse_axes, warn_of_contrast, warn_of_tilts
 from isonet_scipion.engine.io.star import SUBTOMOGRAM_LABELS, Star, read_star
 from isonet_scipion.engine.io.subtomograms import read_subtomograms
 from isonet_scipion.engine.io.tomogram_table import (
@@ -25,6 +25,7 @@ from isonet_scipion.engine.io.tomogram_table import (
     TomogramTable,
     names_in_words,
     require_one_kind,
+    tell_assumed_tilts,
     warn_of_masks,
 )
 from isonet_scipion.engine.learning.noise_schedule import noise_level
@@ -62,7 +63,8 @@ log = logging.getLogger(__name__)
 TABLES = {"iterative": ("subtomograms", "rlnImageName"), "one-pass": ("tomograms", "rlnMicrographName")}
 Settings = TypeVar("Settings", bound=TrainingSettings)
 MOST_UNLIKE = 1.05  # ratio of voxel sizes that are learned together
-AXES_SAMPLE = 16  # subtomograms of each tomogram in which its axes are looked for
+AXES_SAMPLE = 16  # subtomograms of each tomogram in which its axes and contrast are looked for
+DARKENED = "multiply subtomograms by -1, in IMOD: newstack -multadd -1,0; else the network is for bright tomograms"
 SCRATCH_REMEDY = "Free some, give a result_dir elsewhere, or train on fewer tomograms."
 # of one-pass's step on a GPU: with 2 most of the time is spent on launching its operations, with 8 it learned less
 GPU_PAIRS = 4
@@ -153,7 +155,10 @@ def _iterative(subtomo_star: str, settings: IterativeSettings, seed: int) -> Run
     names = [table.text(row, "rlnTomoName") for row in table.rows]
     for name in dict.fromkeys(names):
         own = list(compress(subtomograms, [other == name for other in names]))[:AXES_SAMPLE]
-        refuse_axes(own[0].path, shown_axes(one.normalised() for one in own), settings.check_axes)
+        cubes = [one.normalised() for one in own]
+        refuse_axes(own[0].path, shown_axes(cubes), settings.check_axes)
+        # with the sign that they have in the files
+        warn_of_contrast(f"{own[0].path} and others", [-cube for cube in cubes], False, DARKENED)
     for tilt in dict.fromkeys(subtomogram.tilt for subtomogram in subtomograms):
         alike = [subtomogram for subtomogram in subtomograms if subtomogram.tilt == tilt]
         warn_of_tilts(f"{alike[0].path} and others", tilt, [one.normalised() for one in alike[:TILT_SAMPLE]])
@@ -184,18 +189,15 @@ def _one_pass(star_file: str, settings: OnePassSettings, seed: int) -> Run[Any]:
     entries = TomogramTable(star_file, use_deconvolved).select(None)
     tilts = [entry.tilt_range(settings.tilt_min, settings.tilt_max) for entry in entries]
     _require_one_voxel_size(star_file, [entry.voxel_size for entry in entries])
-    shapes, extents = [], []  # of the tomograms, and of their data
-    for entry in entries:
-        volume = entry.checked_source()
-        shapes.append(volume.shape)
-        extents.append(data_shape(volume))
-    shortest = min(min(shape) for shape in (shapes if settings.cube_size else (inner for inner, _ in extents)))
-    cube_size = settings.cube_size or fitting_cube(shortest, settings.any_angle > 0, divisor)
+    extents = [data_shape(entry.checked_source()) for entry in entries]
+    cube_size = settings.cube_size or _fitting_cube(entries, [inner for inner, _ in extents], settings, divisor)
     settings = dataclasses.replace(settings, cube_size=cube_size)
     _check(settings, cube_size)
     state = _handed_on(settings, entries) if settings.ctf_aware else None
     transfers = [_transfer(entry, settings, state) if settings.ctf_aware else None for entry in entries]
     require_one_kind(entries, "take them out of the table")
+    if settings.tilt_min is None and settings.tilt_max is None:
+        tell_assumed_tilts(entries[0].star, [entry.row for entry in entries], [entry.name for entry in entries])
     warn_of_masks(entries, "crops are taken")
     devices = _devices(settings)
 
@@ -236,6 +238,22 @@ def _one_pass(star_file: str, settings: OnePassSettings, seed: int) -> Run[Any]:
         boxes += [] if box is None else [box]
     method = OnePass(sources, cube_size, settings, devices, boxes)
     return Run(method, settings, metadata, devices, *_start(settings, metadata))
+
+
+def _fitting_cube(
+    entries: Sequence[TomogramEntry], shapes: Sequence[tuple[int, ...]], settings: OnePassSettings, divisor: int
+) -> int:
+    """Side of the cubes that all tomograms have room for; which allow no larger ones is told where others do."""
+    sides = [fitting_cube(min(shape), settings.any_angle > 0, divisor) for shape in shapes]
+    least, most = min(sides), max(sides)
+    if least < most:
+        thin = [f"{entry.name} ({min(shape)})" for entry, shape, side in zip(entries, shapes, sides) if side == least]
+        log.warning(
+            "%s: cubes of %d voxels, as the shortest sides of some tomograms have no room for larger ones: %s. Without "
+            "them cubes can have up to %d, which restore more.",
+            entries[0].star.path, least, names_in_words(thin), most,
+        )  # fmt: skip
+    return least
 
 
 def _require_no_denoiser(settings: TrainingSettings, why: str) -> None:

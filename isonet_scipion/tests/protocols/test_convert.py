@@ -189,9 +189,52 @@ def test_coordinates_are_array_indices_in_the_target_voxels(tomogram):
     coordinate = Coordinate3D()
     coordinate.setVolume(tomogram)
     coordinate.setPosition(2, 1, 1, BOTTOM_LEFT_CORNER)
-    (row,) = coordinateRows([coordinate], samplingRate=10.0, targetRate=5.0)
-    assert [float(row[f"rlnCoordinate{axis}"]) for axis in "XYZ"] == [4, 2, 2]
+    finer = tomogram.clone()
+    finer.setSamplingRate(5.0)
+    (row,) = coordinateRows([coordinate], samplingRate=10.0, tomogram=finer)
+    assert placeIn(row) == [4, 2, 2]
     assert row["rlnTomoName"] == "TS_01"
+    assert coordinateRows([], 10.0, finer) == []
+
+
+def placeIn(row: dict[str, str]) -> list[float]:
+    return [float(row[f"rlnCoordinate{axis}"]) for axis in "XYZ"]
+
+
+def test_coordinates_picked_in_a_thicker_tomogram_keep_their_place_from_the_origin(tmp_path):
+    def of(name: str, shape: tuple[int, int, int], rate: float) -> Tomogram:
+        path = str(tmp_path / f"{name}.mrc")
+        write(path, np.zeros(shape, np.float32), rate)
+        item = Tomogram(tsId="TS_01")
+        item.setLocation(path)
+        item.setSamplingRate(rate)
+        item.setOrigin()  # Scipion's: the centre
+        return item
+
+    coarse = of("bin8", (20, 16, 16), 20.0)
+    coordinate = Coordinate3D()
+    coordinate.setVolume(coarse)
+    coordinate.setPosition(9, 8, 11, BOTTOM_LEFT_CORNER)
+    (row,) = coordinateRows([coordinate], 20.0, of("thin", (28, 32, 32), 10.0))
+    assert placeIn(row) == [18, 16, 16]  # a coarse voxel above the centre of either
+    # binning drops what is left at the ends; the origins then differ by half a voxel, the corners do not
+    (row,) = coordinateRows([coordinate], 20.0, of("odd", (41, 33, 33), 10.0))
+    assert placeIn(row) == [18, 16, 22]
+    # what an import says of a copy's origin does not move what is in it
+    copy = of("copy", (40, 32, 32), 10.0)
+    copy.setShiftsInOrigin(0.0, 0.0, 0.0)
+    (row,) = coordinateRows([coordinate], 20.0, copy)
+    assert placeIn(row) == [18, 16, 22]
+    # without the file in which they were picked, the origins alone tell
+    os.remove(coarse.getFileName())
+    (row,) = coordinateRows([coordinate], 20.0, of("thin", (28, 32, 32), 10.0))
+    assert placeIn(row) == [18, 16, 16]
+    gone = Tomogram(tsId="TS_01")
+    gone.setLocation(coarse.getFileName())
+    gone.setSamplingRate(20.0)
+    coordinate.setVolume(gone)
+    with pytest.raises(EngineError, match=r"bin8\.mrc: .* the places of coordinates in TS_01 can't be told"):
+        coordinateRows([coordinate], 20.0, copy)
 
 
 def test_shifts_of_picked_coordinates_are_scaled_to_the_subtomograms_voxels(tomogram):
@@ -200,7 +243,10 @@ def test_shifts_of_picked_coordinates_are_scaled_to_the_subtomograms_voxels(tomo
     picked.setPosition(2, 4, 2, BOTTOM_LEFT_CORNER)
     matrix = np.array([[0, -1, 0, 6], [1, 0, 0, 4], [0, 0, 1, 2], [0, 0, 0, 1]], float)
     picked.setMatrix(matrix)
-    rows = coordinateRows([picked], samplingRate=5.0, targetRate=10.0)
+    coarser = tomogram.clone()
+    coarser.setSamplingRate(10.0)
+    tomogram.setSamplingRate(5.0)
+    rows = coordinateRows([picked], samplingRate=5.0, tomogram=coarser)
     coordinate = Coordinate3D()
     coordinate.setVolume(tomogram)
     coordinate.setPosition(*(float(rows[0][f"rlnCoordinate{axis}"]) for axis in "XYZ"), BOTTOM_LEFT_CORNER)
@@ -211,6 +257,23 @@ def test_shifts_of_picked_coordinates_are_scaled_to_the_subtomograms_voxels(tomo
     expected[:3, 3] = 3, 2, 1
     np.testing.assert_array_equal(subtomogram.getCoordinate3D().getMatrix(), expected)
     np.testing.assert_array_equal(picked.getMatrix(), matrix)
+
+
+def test_subtomograms_at_one_voxel_have_the_orientation_of_each_coordinate_there(tomogram):
+    def at(x: float) -> Coordinate3D:
+        coordinate = Coordinate3D()
+        coordinate.setVolume(tomogram)
+        coordinate.setPosition(x, 1, 1, BOTTOM_LEFT_CORNER)
+        return coordinate
+
+    picked, subtomograms = [at(x) for x in (1.9, 2.2, 3.0)], [SubTomogram() for _ in range(3)]
+    for score, (one, subtomogram) in enumerate(zip(picked, subtomograms)):
+        one.setScore(score)
+        one.setMatrix(np.diag([1.0, 1.0, 1.0, 1.0]) + score * np.eye(4, k=1))
+        subtomogram.setCoordinate3D(at(round(one.getPosition(BOTTOM_LEFT_CORNER)[0])))
+    orientLike(subtomograms, coordinateRows(picked, 10.0, tomogram), picked, 1.0)
+    assert [item.getCoordinate3D().getScore() for item in subtomograms] == [0, 1, 2]
+    assert [item.getTransform().getMatrix()[0, 1] for item in subtomograms] == [0, 1, 2]
 
 
 def test_processed_tomogram_keeps_the_origin_and_drops_what_no_longer_holds(tomogram):
@@ -270,6 +333,20 @@ def test_a_conversion_that_the_disk_has_no_room_for_is_told_and_done_again(tmp_p
         asMrc(paths["spi"], target, 10.0)
     assert sorted(os.listdir(tmp_path)) == ["volume.mrc", "volume.spi"]
     np.testing.assert_array_equal(read(asMrc(paths["spi"], target, 10.0)), cube)
+
+
+def test_a_volume_that_was_replaced_is_converted_again_and_only_then(tmp_path):
+    volume, target = str(tmp_path / "volume.tif"), str(tmp_path / "converted.mrc")
+    first, second = np.random.default_rng(0).normal(size=(2, 6, 8, 9)).astype(np.float32)
+    tifffile.imwrite(volume, first)
+    np.testing.assert_array_equal(read(asMrc(volume, target, 10.0)), first)
+    made = os.stat(target).st_ino
+    assert os.stat(asMrc(volume, target, 10.0)).st_ino == made
+    tifffile.imwrite(volume, second)  # as by a protocol that was restarted
+    os.utime(volume, (1e9, 1e9))  # a copy may keep an earlier time
+    np.testing.assert_array_equal(read(asMrc(volume, target, 10.0)), second)
+    os.remove(volume)
+    np.testing.assert_array_equal(read(asMrc(volume, target, 10.0)), second)
 
 
 def test_the_values_that_results_are_made_with_are_stored_whole_or_not_at_all(tmp_path, monkeypatch):

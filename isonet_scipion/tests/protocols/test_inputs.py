@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from pwem.emlib.image import ImageHandler
+from pwem.objects import Transform
 from pwem.protocols import ProtSubSet
 from pyworkflow.protocol import MODE_RESUME
 from pyworkflow.utils import weakImport
@@ -464,6 +465,37 @@ class TestIsoNetInputs(IsoNetTest):
         self.assertIn("The coordinates in TS_01 are left out", warnings)
         self.launchProtocol(extract)
         self.assertEqual([item.getVolName() for item in extract.subtomograms], ["TS_02"])
+
+    def test_coordinates_picked_in_a_thicker_tomogram_are_placed_by_the_origins(self) -> None:
+        thin = self.tomograms.Tomograms[{"_tsId": "TS_02"}].clone()
+        depth, height, width = SHAPES["TS_02"]
+        thick, path = thin.clone(), self.raw / "thick.mrc"
+        write(path, scene((depth + 20, height, width), 5))
+        thick.setLocation(str(path))
+        x, y, z = thin.getShiftsFromOrigin()
+        thick.setOrigin(Transform())
+        thick.setShiftsInOrigin(x, y, z - 10 * VOXEL_SIZE)
+        own = SetOfTomograms.create(self.tomograms._getPath(), prefix="thick")
+        own.copyInfo(self.tomograms.Tomograms)
+        own.append(thick)
+        own.write()
+        self.tomograms._defineOutputs(thick=own)
+        picks = SetOfCoordinates3D.create(self.tomograms._getPath(), prefix="picks")
+        picks.setSamplingRate(VOXEL_SIZE)
+        picks.setPrecedents(self.tomograms.thick)
+        coordinate = Coordinate3D()
+        coordinate.setVolume(thick)
+        coordinate.setPosition(24, 26, 32, BOTTOM_LEFT_CORNER)
+        picks.append(coordinate)
+        picks.write()
+        self.tomograms._defineOutputs(picks=picks)
+        self.proj.mapper.commit()
+        inputs = {**self.input, "inputCoordinates": (self.tomograms, "picks")}
+        extract = self.prepare(ProtIsoNetExtract, inputs, cubeSize=16, cropSize=24)
+        self.assertEqual(extract.validate(), [])
+        self.assertRegex(" ".join(extract.warnings()), r"placed by the origins .*: TS_02 \(\+0, \+0, -10\)\.")
+        self.launchProtocol(extract)
+        self.assertEqual(positions(extract.subtomograms), [("TS_02", 24, 26, 22)])
 
     def test_subtomograms_of_another_program_are_taken(self) -> None:
         # xmipp, which Scipion converts with, takes no such name as that of self.raw

@@ -102,6 +102,10 @@ class TestIsoNetMetadata(IsoNetTest):
             self.assertEqual(acquisition.getVoltage(), OPTICS["voltage"])
         again = self.prepare(ProtIsoNetPredict, {**inputs, "inputTomograms": (predict, "tomograms")}, useGpu=False)
         self.assertEqual(again.validate(), [])
+        tables = self.prepare(ProtIsoNetExport, {"inputTomograms": inputs["inputTomograms"]})
+        self.assertRegex(" ".join(tables.warnings()), r"\*Tomograms\*: .* 2 of 2 has no possible tilt range.*-60 to 60")
+        tables = self.prepare(ProtIsoNetExport, {"inputTomograms": (predict, "tomograms")})
+        self.assertEqual(tables.warnings(), [])
 
     def test_a_tomogram_without_tilts_or_voltage_takes_them_of_its_set_never_of_another_tomogram(self) -> None:
         def mix(tomogram, output):

@@ -8,7 +8,7 @@ import pytest
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.mrc import open_volume, write_volume
 from isonet_scipion.engine.io.star import Star, write_star
-from isonet_scipion.engine.io.tomogram_table import TomogramEntry, TomogramTable
+from isonet_scipion.engine.io.tomogram_table import TomogramEntry, TomogramTable, tell_assumed_tilts
 from isonet_scipion.engine.measure.wedge_power import wedge_power_ratio
 from isonet_scipion.engine.physics.wedge import TiltRange
 
@@ -45,6 +45,20 @@ def test_one_end_of_the_tilts_alone_is_refused():
     for here, missing in (("rlnTiltMin", "rlnTiltMax"), ("rlnTiltMax", "rlnTiltMin")):
         with pytest.raises(EngineError, match=f"t.star: it has {here} of TS_1.mrc, but not {missing}"):
             _ = entry(**{here: "-52" if here == "rlnTiltMin" else "48", "rlnTiltmin": "-52"}).tilt
+
+
+@pytest.mark.parametrize(("cells", "level"), [("None", "WARNING"), ("-48", None)])
+def test_a_tilt_range_that_is_assumed_is_told(caplog, cells, level):
+    caplog.set_level("INFO")
+    star = Star(["rlnTiltMin", "rlnTiltMax"], path="t.star")
+    star.rows += [{"rlnTiltMin": "-52", "rlnTiltMax": "48"}, {"rlnTiltMin": cells, "rlnTiltMax": cells}]
+    tell_assumed_tilts(star, star.rows, ["a", "b"])
+    assert [record.levelname for record in caplog.records] == ([level] if level else [])
+    if level:
+        assert "t.star: no tilt range (rlnTiltMin and rlnTiltMax) of b: -60..60 degrees are assumed." in caplog.text
+        caplog.clear()
+        tell_assumed_tilts(star, star.rows[1:], ["b"])
+        assert [record.levelname for record in caplog.records] == ["INFO"]
 
 
 def test_halves_of_another_size_than_their_tomogram_are_refused(tmp_path):

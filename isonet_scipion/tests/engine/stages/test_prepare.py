@@ -297,3 +297,14 @@ def test_halves_are_compared_before_their_mean_is_written(run, tmp_path, factor,
     found, log = run("prepare_star", "set")
     assert found == status and told in log, log
     assert (tmp_path / "averages" / "TS_01.mrc").exists() is (status == 0)
+
+
+@pytest.mark.parametrize("names", ["TS_01 TS_01_ali TS_01_rec", "TS_01_rec TS_02_rec TS_1 TS_10"])
+def test_files_of_one_tilt_series_are_named(run, tmp_path, names):
+    rng = np.random.default_rng(0)
+    for name in names.split():
+        write_volume(tmp_path / "tomo" / f"{name}.mrc", rng.normal(size=(8, 8, 8)).astype("f4"), 10.0)
+    status, log = run("prepare_star", "tomo")
+    assert status == 0, log
+    told = "by their names they are of one tilt series: TS_01.mrc, TS_01_ali.mrc, TS_01_rec.mrc."
+    assert (told in log) == ("ali" in names) and ("tilt series:" in log) == ("ali" in names), log

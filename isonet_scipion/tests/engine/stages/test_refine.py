@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 
 from isonet_scipion.engine.io.mrc import write_volume
-from isonet_scipion.engine.io.star import read_star, write_star
+from isonet_scipion.engine.io.star import Star, read_star, write_star
+from isonet_scipion.engine.io.tomogram_table import TomogramEntry
 from isonet_scipion.engine.network.model_file import read_metadata
+from isonet_scipion.engine.physics.ctf import CtfParameters
 from isonet_scipion.engine.physics.wedge import TiltRange, apply_wedge
 from isonet_scipion.engine.process.device import Devices
 from isonet_scipion.engine.settings.training import METHODS, OnePassSettings
+from isonet_scipion.engine.simulation.phantom import make_truth, through_tilts
 from isonet_scipion.engine.stages import refine as stage
 
 RUN = (
@@ -167,6 +170,55 @@ def test_the_tilt_range_is_checked_against_the_data(table, run):
     warnings = [line for line in log.splitlines() if "the tilt range" in line]
     assert status == 0 and len(warnings) == 1, log
     assert "b.mrc: the tilt range -30..66 seems to be mirrored" in warnings[0]
+    assert "degrees are assumed" not in log
+
+
+def test_tilt_ranges_that_only_some_rows_have_are_told_by_each_stage(table, run):
+    put(table, {"rlnDeconvTomoName": "None", "rlnTiltMin": "None", "rlnTiltMax": "None"}, rows=[1])
+    put(table, {"rlnDeconvTomoName": "None"})
+    told = "no tilt range (rlnTiltMin and rlnTiltMax) of b: -60..60 degrees are assumed."
+    status, log = run("refine", "tomograms.star", *RUN)
+    assert status == 0 and log.count(told) == 1, log
+    status, log = run("predict", "tomograms.star", "results/model_iter01.keras", "--report=False")
+    assert status == 0 and log.count(told) == 1, log
+    status, log = run("extract", "tomograms.star", "--cube_size=16", "--crop_size=24")
+    assert status == 0 and log.count(told) == 1, log
+    cubes = read_star("subtomo.star")
+    for label in ("rlnTiltMin", "rlnTiltMax"):
+        cubes.set(cubes.rows[0], label, "None")
+    write_star("subtomo.star", cubes)
+    status, log = run("refine", "subtomo.star", "--result_dir=cubes", *RUN[2:])
+    assert status == 0 and "of a_000000: -60..60 degrees are assumed." in log, log
+    options = ("--result_dir=given", "--tilt_min=-66", "--tilt_max=30")
+    status, log = run("refine", "subtomo.star", *options, *RUN[2:])
+    assert status == 0 and "degrees are assumed" not in log, log
+
+
+@pytest.mark.parametrize(("shapes", "told"), [([64, 30], True), ([30, 31], False), ([90, 64], False)])
+def test_a_thin_tomogram_that_makes_all_cubes_small_is_named(caplog, shapes, told):
+    star = Star([], path="t.star")
+    entries = [TomogramEntry(f"TS_{number}", {}, star) for number in range(len(shapes))]
+    side = stage._fitting_cube(entries, [(shape, 99, 99) for shape in shapes], OnePassSettings(), 8)
+    assert side == (8 if min(shapes) < 32 else 48)
+    words = (
+        "t.star: cubes of 8 voxels, as the shortest sides of some tomograms have no room for larger ones: TS_1 (30)."
+    )
+    assert (words in caplog.text) == bool(caplog.text) == told
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_subtomograms_in_which_protein_is_bright_are_told(tmp_path, run, sign):
+    truth = make_truth((48, 96, 96), 10.0, seed=2)
+    seen = sign * through_tilts(truth, 10.0, TiltRange(-60, 60), CtfParameters(), snr=2, seed=1)
+    Path("cubes").mkdir()
+    for number, (y, x) in enumerate(np.ndindex(2, 2)):
+        cube = seen[8:40, 16 + 32 * y : 48 + 32 * y, 16 + 32 * x : 48 + 32 * x]
+        write_volume(f"cubes/{number}.mrc", np.ascontiguousarray(cube), 10.0)
+    assert run("prepare_subtomo_star", "cubes", "--cube_size=16")[0] == 0
+    status, log = run("refine", "subtomo.star", *RUN[2:])
+    assert status == 0, log
+    told = "cubes/0.mrc and others: by the grey values protein seems to be bright, but it is taken as dark (multiply"
+    assert (told in log) == (sign < 0), log
 
 
 @pytest.mark.parametrize("method", ["one-pass", "iterative"])
