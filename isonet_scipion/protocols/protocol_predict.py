@@ -27,7 +27,6 @@ from isonet_scipion.engine.io.shown import require_halves
 from isonet_scipion.engine.io.tomogram_table import CORRECTED_BY, CTF_STATE
 from isonet_scipion.engine.measure.verdict import WELL_RESTORED, Verdict
 from isonet_scipion.engine.network.model_file import BUILTIN, model_path, read_metadata
-from isonet_scipion.engine.physics.wedge import TILT_TOLERANCE
 from isonet_scipion.engine.serving import NAME as SERVE
 from isonet_scipion.engine.settings.correction import PredictSettings
 from isonet_scipion.plugin import Plugin
@@ -311,18 +310,19 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         return warnings + [f"{tsId}: {WITHOUT_HALVES}: {error}." for tsId, error in wrong.items() if error]
 
     def _tiltWarnings(self, tomograms: dict[str, Tomogram]) -> list[str]:
-        low, high = (None, None) if self.model.get() is None else self.model.get().getTiltRange()
-        if low is None or high is None:
+        try:
+            metadata = self._metadata()
+        except EngineError:  # told where the model is checked
             return []
         other = []
         for tsId, tomogram in tomograms.items():
             optics = self._optics(tomogram)
-            if optics.hasTilts and max(abs(optics.tiltMin - low), abs(optics.tiltMax - high)) > TILT_TOLERANCE:
-                other.append(f"{tsId} ({optics.tiltMin:g} to {optics.tiltMax:g})")
+            if optics.hasTilts and not metadata.knows_tilts(optics.tiltMin, optics.tiltMax):
+                other.append(f"{tsId} ({optics.tiltMin:g}..{optics.tiltMax:g})")
         if not other:
             return []
         return [
-            f"The model was trained for tilts of {low:g} to {high:g} degrees, but these tomograms have others: "
+            f"The model was trained for tilts of {metadata.tilts_in_words} degrees, but these tomograms have others: "
             f"{', '.join(other)}."
         ]
 

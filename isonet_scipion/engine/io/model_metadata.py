@@ -11,6 +11,7 @@ from typing import Any, Optional, get_type_hints
 from isonet_scipion.engine.conventions import PHASE_FLIPPED, RAW
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.json_types import require_kinds
+from isonet_scipion.engine.physics.wedge import TILT_TOLERANCE
 from isonet_scipion.engine.settings.network import NetworkSettings
 
 
@@ -25,8 +26,12 @@ class ModelMetadata:
 
     network: NetworkSettings
     voxel_size: Optional[float] = fact(least=1e-3, most=1e6)  # A, of what it was trained on
-    tilt_min: Optional[float] = fact(least=-90, most=90)  # degrees
+    tilt_min: Optional[float] = fact(least=-90, most=90)  # degrees, of the widest tilt range
     tilt_max: Optional[float] = fact(least=-90, most=90)
+    narrowest_min: Optional[float] = fact(
+        least=-90, most=90
+    )  # the nearest ends to 0, where tomograms had several ranges
+    narrowest_max: Optional[float] = fact(least=-90, most=90)
     normalize_percentile: Optional[bool] = None  # how its input is normalised
     deconvolved: Optional[bool] = None  # whether it was trained on deconvolved tomograms
     cube_size: Optional[int] = fact(least=1, most=1 << 16)  # voxels, that it was trained on
@@ -63,9 +68,30 @@ class ModelMetadata:
         return "a copy of the builtin model" if self.simulated else "a copy of the model that its training started from"
 
     @property
+    def tilts_in_words(self) -> str:
+        """The tilt ranges that it was trained for; empty where they are not known."""
+        if self.tilt_min is None or self.tilt_max is None:
+            return ""
+        widest, narrowest = f"{self.tilt_min:g}..{self.tilt_max:g}", ""
+        if self.narrowest_min is not None and self.narrowest_max is not None:
+            narrowest = f"{self.narrowest_min:g}..{self.narrowest_max:g}"
+        return f"{widest} to {narrowest}" if narrowest not in ("", widest) else widest
+
+    def knows_tilts(self, minimum: float, maximum: float) -> bool:
+        """Whether each end of a tilt range (degrees) is among those trained for; also where these are not known."""
+        ends = (minimum, self.tilt_min, self.narrowest_min), (maximum, self.tilt_max, self.narrowest_max)
+        for end, widest, narrowest in ends:
+            if widest is not None:
+                low, high = sorted((widest, widest if narrowest is None else narrowest))
+                if not low - TILT_TOLERANCE <= end <= high + TILT_TOLERANCE:
+                    return False
+        return True
+
+    @property
     def learned_from(self) -> dict[str, Any]:
         """What is known of the tomograms that it learned from, by the fields' names."""
-        names = ("voxel_size", "tilt_min", "tilt_max", "deconvolved", "simulated")
+        tilts = ("tilt_min", "tilt_max", "narrowest_min", "narrowest_max")
+        names = ("voxel_size", *tilts, "deconvolved", "simulated")
         return {name: value for name in names if (value := getattr(self, name)) is not None}
 
     @classmethod

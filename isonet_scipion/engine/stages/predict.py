@@ -49,7 +49,6 @@ from isonet_scipion.engine.network.fitting_tiles import Tiles
 from isonet_scipion.engine.network.model_file import load_model, model_path, read_metadata
 from isonet_scipion.engine.physics.borders import find_border
 from isonet_scipion.engine.physics.grey_scale import normalise
-from isonet_scipion.engine.physics.wedge import TILT_TOLERANCE
 from isonet_scipion.engine.physics.wedge_strength import mean_strength
 from isonet_scipion.engine.process.device import choose_devices, is_out_of_memory
 from isonet_scipion.engine.process.disk import growth, require_space
@@ -479,12 +478,11 @@ def _warn_of_differences(entry: TomogramEntry, metadata: ModelMetadata) -> None:
             entry.voxel_size,
             *SIMULATED_SIZES,
         )
-    if metadata.tilt_min is not None and metadata.tilt_max is not None:
-        ranges = (entry.tilt.minimum, entry.tilt.maximum), (metadata.tilt_min, metadata.tilt_max)
-        if max(abs(ours - theirs) for ours, theirs in zip(*ranges)) > TILT_TOLERANCE:
-            log.warning(
-                "%s: tilts %g..%g, but the model was trained for %g..%g degrees.", entry.path, *ranges[0], *ranges[1]
-            )
+    own = entry.tilt.minimum, entry.tilt.maximum
+    if not metadata.knows_tilts(*own):
+        log.warning(
+            "%s: tilts %g..%g, but the model was trained for %s degrees.", entry.path, *own, metadata.tilts_in_words
+        )
     if metadata.by_halves and not entry.halves():
         log.warning("%s: the model was trained on halves, but the table names none.", entry.path)
     if metadata.deconvolved not in (None, entry.deconvolved):

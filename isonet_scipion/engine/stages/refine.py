@@ -507,6 +507,8 @@ def _metadata(
         voxel_size=voxel_size,
         tilt_min=min(tilt.minimum for tilt in tilts),
         tilt_max=max(tilt.maximum for tilt in tilts),
+        narrowest_min=max(tilt.minimum for tilt in tilts),
+        narrowest_max=min(tilt.maximum for tilt in tilts),
         normalize_percentile=settings.normalize_percentile,
         deconvolved=deconvolved,
         cube_size=cube_size,

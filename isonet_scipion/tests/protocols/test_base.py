@@ -19,8 +19,11 @@ from pyworkflow.utils import process
 from tomo.objects import Tomogram
 
 from isonet_scipion import protocols
+from isonet_scipion.convert.acquisition import Optics
+from isonet_scipion.engine.io.model_metadata import ModelMetadata
 from isonet_scipion.engine.io.outcome import Outcome, reserve_outcome, write_outcome
 from isonet_scipion.engine.process.parent_watch import PARENT
+from isonet_scipion.engine.settings.network import NetworkSettings
 from isonet_scipion.plugin import Plugin
 from isonet_scipion.protocols import base, protocol_predict
 from isonet_scipion.protocols.base import EngineFailure, ending, readStatus
@@ -87,6 +90,15 @@ def test_each_gpu_has_a_tomogram_of_its_own_whatever_the_threads(predict, thread
     assert sorted(executor.gpuDict.values()) == [[gpu] for gpu in predict.getGpuList()]
     assert len(executor.gpuDict) == slots and executor.numberOfProcs > slots  # one step waits for tomograms
     assert predict._needsGpu()
+
+
+def test_tilt_ranges_that_the_model_does_not_know_are_told(predict, monkeypatch):
+    known = ModelMetadata(NetworkSettings(), tilt_min=-60, tilt_max=54, narrowest_min=-48, narrowest_max=42)
+    optics = {"A": Optics(tiltMin=-54, tiltMax=42), "B": Optics(tiltMin=-60, tiltMax=60), "C": Optics()}
+    monkeypatch.setattr(predict, "_metadata", lambda: known)
+    monkeypatch.setattr(predict, "_optics", optics.get)
+    (told,) = predict._tiltWarnings({tsId: tsId for tsId in optics})
+    assert "trained for tilts of -60..54 to -48..42 degrees" in told and told.endswith("others: B (-60..60).")
 
 
 def test_the_next_tomogram_is_read_while_one_is_on_the_gpu(predict, monkeypatch):

@@ -12,6 +12,8 @@ KNOWN = ModelMetadata(
     10.0,
     -60.0,
     54.0,
+    -48.0,
+    42.0,
     False,
     True,
     48,
@@ -29,6 +31,8 @@ WRONG = {
     "voxel_size": ("x", 0, -10.0, float("nan"), float("inf"), 10**400, True, [10.0]),
     "tilt_min": ("a", -91, 60.0, float("nan")),
     "tilt_max": ("b", 100, -70.0),
+    "narrowest_min": ("a", -91, float("nan")),
+    "narrowest_max": ("b", 100),
     "normalize_percentile": (1, "yes", 0.0),
     "deconvolved": ("no", 0),
     "cube_size": (48.0, 0, -1, "48", 10**9),
@@ -52,6 +56,28 @@ def test_what_is_written_is_read_and_what_is_not_known_is_left_out():
     old = ModelMetadata.out_of({"filter_base": 4})
     assert old == ModelMetadata(NetworkSettings(filter_base=4))
     assert "voltage" not in old.as_dict()
+
+
+@pytest.mark.parametrize(
+    ("facts", "tilts", "is_known"),
+    [
+        ({}, (-10, 10), True),
+        ({"tilt_min": -60.0, "tilt_max": 54.0}, (-58, 56), True),
+        ({"tilt_min": -60.0, "tilt_max": 54.0}, (-54, 54), False),
+        ({"tilt_min": -60.0, "tilt_max": 54.0, "narrowest_min": -48.0, "narrowest_max": 42.0}, (-54, 40), True),
+        ({"tilt_min": -60.0, "tilt_max": 54.0, "narrowest_min": -48.0, "narrowest_max": 42.0}, (-44, 50), False),
+        ({"tilt_min": -60.0, "tilt_max": 54.0, "narrowest_min": -48.0, "narrowest_max": 42.0}, (-60, 60), False),
+    ],
+)
+def test_tilt_ranges_are_known_that_lie_between_those_of_the_training(facts, tilts, is_known):
+    assert ModelMetadata(NetworkSettings(), **facts).knows_tilts(*tilts) is is_known
+
+
+def test_tilt_ranges_in_words():
+    assert KNOWN.tilts_in_words == "-60..54 to -48..42"
+    same = dataclasses.replace(KNOWN, narrowest_min=-60.0, narrowest_max=54.0)
+    assert same.tilts_in_words == "-60..54" == dataclasses.replace(same, narrowest_min=None).tilts_in_words
+    assert dataclasses.replace(KNOWN, tilt_min=None).tilts_in_words == ""
 
 
 @pytest.mark.parametrize("name", WRONG)

@@ -47,6 +47,19 @@ def put(table, values, rows=(0, 1)):
     write_star("tomograms.star", table)
 
 
+def test_a_model_knows_all_tilt_ranges_that_it_was_trained_for(table, run):
+    put(table, {"rlnTiltMin": -48, "rlnTiltMax": 60}, rows=(1,))
+    assert run("refine", "tomograms.star", *RUN, "--use_deconv_tomo=False")[0] == 0
+    assert read_metadata("results/model_iter01.keras").tilts_in_words == "-66..60 to -48..30"
+    predict = ("predict", "tomograms.star", "results/model_iter01.keras", "--use_deconv_tomo=False", "--report=False")
+    status, log = run(*predict)
+    assert status == 0 and "the model was trained for" not in log, log
+    put(table, {"rlnTiltMin": -40, "rlnTiltMax": 60}, rows=(1,))
+    status, log = run(*predict, "--output_dir=other")
+    assert status == 0 and log.count("the model was trained for -66..60 to -48..30 degrees") == 1, log
+    assert "b.mrc: tilts -40..60, but" in log
+
+
 def test_halves_that_are_not_those_of_the_deconvolved_tomogram_are_refused(table, run):
     status, log = run("refine", "tomograms.star", *RUN)
     assert status == 1 and "deconv/a.mrc: it is deconvolved, but the halves that tomograms.star names are not" in log
