@@ -12,6 +12,7 @@ from isonet_scipion.engine.conventions import REPORT_PAGE, REPORT_SUFFIX
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.files import in_turn, read_own_file, write_whole
 from isonet_scipion.engine.io.report_file import TomogramReport, read_report
+from isonet_scipion.engine.measure.verdict import is_far_above
 
 log = logging.getLogger(__name__)
 MOST_PAGE = 1 << 30  # bytes
@@ -123,6 +124,8 @@ def _tomogram_section(report: TomogramReport, picture: Path) -> str:
         _number(power, "{:.2g}" if power is None or power < 0.995 else "{:.0f}", 100)
         for power in (report.wedge_power_before, report.wedge_power_after)
     ]
+    far = is_far_above(report.confidence, report.restored_wedge_correlation)
+    of_confidence = "above what the test says: only its order counts" if far else "mean over the sample"
     cards = [
         card(
             "Restored wedge correlation",
@@ -131,11 +134,7 @@ def _tomogram_section(report: TomogramReport, picture: Path) -> str:
         ),
         card("Resolution in the wedge", *verdict.resolution),
         card("Measured data kept", _number(report.agreement_with_measured), "1: unchanged"),
-        *(
-            []
-            if report.confidence is None
-            else [card("Confidence", _number(report.confidence), "mean over the sample")]
-        ),
+        *([] if report.confidence is None else [card("Confidence", _number(report.confidence), of_confidence)]),
         card("Power in the wedge", f"{powers[0]} → {powers[1]} %", "of that around it"),
     ]
     boxes = f"{report.boxes} box{'es' if report.boxes > 1 else ''} of {report.box_side} voxels"

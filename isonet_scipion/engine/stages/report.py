@@ -30,6 +30,7 @@ from isonet_scipion.engine.io.tomogram_table import CORRECTED_BY, TomogramEntry,
 from isonet_scipion.engine.measure.confidence import confidence
 from isonet_scipion.engine.measure.hidden_wedge import UNSEEN_TURN
 from isonet_scipion.engine.measure.quality import Evidence, measure_quality
+from isonet_scipion.engine.measure.verdict import is_far_above
 from isonet_scipion.engine.network.correction import corrector
 from isonet_scipion.engine.network.model_file import load_model, model_path, read_metadata
 from isonet_scipion.engine.process.device import choose_devices
@@ -225,6 +226,11 @@ class Reporter:
             )
             if tested is not None and tested.verdict.kind == "poor":
                 log.warning("%s: the hidden-wedge test found nothing above chance: do not trust %s", entry.name, path)
+            restored = tested.restored_wedge[0] if tested is not None and tested.restored_wedge else None
+            if is_far_above(found.mean(evidence.sample), restored):
+                log.warning(
+                    "%s: far above what the hidden-wedge test says: only the order of %s counts", entry.name, path
+                )
         if tested is None or compared is None or not report:
             return
         quality = tested

@@ -56,6 +56,15 @@ WRONG = {
 }
 
 
+@pytest.mark.parametrize(("confidence", "restored", "is_told"), [(0.61, 0.17, True), (0.53, 0.49, False)])
+def test_a_confidence_far_above_the_test_is_told_on_the_page(tmp_path, confidence, restored, is_told):
+    path = report_path(tmp_path / "t_corrected.mrc")
+    write_report(path, {**CONTENT, "confidence": confidence, "restored_wedge_correlation": restored})
+    path.with_suffix(".png").write_bytes(b"")
+    page = write_tomograms_page(tmp_path).read_text()
+    assert ("only its order counts" in page) is is_told and f"<b>{confidence}</b>" in page
+
+
 def test_what_is_written_is_read(tmp_path):
     path = report_path(tmp_path / "t_corrected.mrc")
     write_report(path, CONTENT)
