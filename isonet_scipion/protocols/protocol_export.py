@@ -27,7 +27,7 @@ from isonet_scipion.protocols.base import ProtIsoNetBase
 from isonet_scipion.protocols.ctf_history import ctfStates
 from isonet_scipion.protocols.form import OPTIONAL, OptionalFloatParam, Within, addContrast, labelOf
 from isonet_scipion.protocols.record import formValues
-from isonet_scipion.protocols.set_checks import confidenceErrors, idErrors, sameSampling
+from isonet_scipion.protocols.set_checks import idErrors, kindErrors, sameSampling
 
 if TYPE_CHECKING:
     from pwem.objects import EMSet
@@ -190,7 +190,8 @@ class ProtIsoNetExport(ProtIsoNetBase):
         for name in ("inputTomograms", "inputMasks", "inputCorrected"):
             items = getattr(self, name).get()
             if items is not None:
-                errors += idErrors(labelOf(self, name), items) + confidenceErrors(labelOf(self, name), items)
+                errors += [] if name == "inputMasks" else kindErrors(labelOf(self, name), items)
+                errors += idErrors(labelOf(self, name), items)
                 errors += fileErrors(enabled(items)).values()
         for name in ("inputMasks", "inputCorrected", "inputSubtomograms"):
             other, label = getattr(self, name).get(), self.getParam(name).label
