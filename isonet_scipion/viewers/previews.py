@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
@@ -157,7 +157,7 @@ def montagePreview(subtomograms: Sequence[SubTomogram], project: Project) -> Mon
     return MontagePreview(cubes, len(subtomograms))
 
 
-def subtomogramsById(subtomograms: SetOfSubTomograms) -> dict[str, list[SubTomogram]]:
+def subtomogramsById(subtomograms: Iterable[SubTomogram]) -> dict[str, list[SubTomogram]]:
     """Subtomograms by the tsId of the tomogram that they are from."""
     byId: dict[str, list[SubTomogram]] = {}
     for subtomogram in itemsOf(subtomograms):
