@@ -90,6 +90,11 @@ def test_before_is_the_tomogram_that_was_not_disabled(joined):
     assert itemOf(joined, "TS_02") is None
 
 
+def test_a_set_shows_each_of_its_items_though_several_have_one_id(joined):
+    shown = {name: Path(make.args[0].getFileName()).stem for name, make in previews(joined, None).items()}
+    assert shown == {"TS_01": "raw", "TS_01 (2)": "deconvolved", "no tsId": "lone"}
+
+
 def test_losses_are_plotted_by_epoch(tmp_path):
     tested = {3: (0.2, 0.03), 6: (0.3, 0.02), 9: (0.25, 0.02)}
     history = [
