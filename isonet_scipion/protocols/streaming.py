@@ -456,8 +456,10 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
         return {tomogram.getTsId(): tomogram.clone() for tomogram in enabled(tomograms)}
 
     def _disabledIds(self) -> list[str]:
-        tomograms = self.inputTomograms.get()
-        return [item.getTsId() for item in (() if tomograms is None else tomograms) if not item.isEnabled()]
+        """Those that are left out; what was done before it was disabled is not."""
+        tomograms, done = self.inputTomograms.get(), self._doneIds()
+        left = [item.getTsId() for item in (() if tomograms is None else tomograms) if not item.isEnabled()]
+        return [tsId for tsId in left if tsId not in done]
 
     # ---------------------------------------------------------------- checks and texts
 
