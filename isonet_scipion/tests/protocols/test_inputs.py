@@ -311,6 +311,14 @@ class TestIsoNetInputs(IsoNetTest):
                 self.assertEqual(told, [f"*{label}* holds masks. Select a set of tomograms."])
         self.assertEqual(self.prepare(ProtIsoNetExport, {**self.input, "inputMasks": masks}).validate(), [])
 
+    def test_inputs_of_another_kind_are_refused(self) -> None:
+        masked = self.prepare(ProtIsoNetExtract, {**self.input, "inputMasks": (self.tomograms, "Tomograms")})
+        self.assertEqual(masked.validate(), ["*Masks*: what is linked is a SetOfTomograms, not a SetOfTomoMasks."])
+        one = self.tomograms.Tomograms.getFirstItem().getObjId()
+        for kind in (ProtIsoNetMask, ProtIsoNetOnePass, ProtIsoNetExport):
+            single = self.prepare(kind, {"inputTomograms": (self.tomograms, f"Tomograms.{one}")})
+            self.assertEqual(single.validate(), ["*Tomograms*: what is linked is a Tomogram, not a SetOfTomograms."])
+
     def test_sizes_that_do_not_fit_are_refused(self) -> None:
         extract = self.prepare(ProtIsoNetExtract, self.input, cubeSize=64)
         self.assertIn("thinner than the subtomograms of 80 voxels", " ".join(extract.validate()))
