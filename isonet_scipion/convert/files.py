@@ -226,9 +226,7 @@ def linkSubtomogram(subtomogram: SubTomogram, target: str, samplingRate: float) 
     require_file(plain, "subtomogram")
     isSingle = index in (0, None) or (index == 1 and ImageHandler().getDimensions(path)[3] == 1)
     if isSingle and (path.endswith(":mrc") or plain.lower().endswith(SUBTOMOGRAM_SUFFIXES)):
-        if os.path.lexists(target):
-            os.remove(target)
-        os.symlink(os.path.relpath(plain, os.path.dirname(target)), target)
+        placeFile(plain, target)
     else:
         _convert((index, path), plain, target, samplingRate)
 

@@ -35,6 +35,16 @@ def _pending(source: Protocol, output: str) -> str:
     return f"{what}, which is linked, is not there yet. Wait for it (*Schedule* does), or unlink it."
 
 
+def otherErrors(protocol: Protocol) -> list[str]:
+    """Which linked inputs are not what the form asks for, as where *join sets* was restarted with other sets."""
+    errors = []
+    for name, pointer in _shownLinks(protocol):
+        asked, held = protocol.getParam(name).pointerClass.get(), pointer.get()
+        if held is not None and asked not in {kind.__name__ for kind in type(held).__mro__}:
+            errors.append(f"*{labelOf(protocol, name)}*: what is linked is a {type(held).__name__}, not a {asked}.")
+    return errors
+
+
 def hasEnded(protocol: Protocol) -> bool:
     """Whether a protocol was run and runs no more, so that nothing further is to come."""
     return bool(protocol.isFinished() or protocol.isFailed() or protocol.isAborted())

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
+import time
 from typing import TYPE_CHECKING
 
 from pyworkflow.protocol.params import FileParam, PointerParam
@@ -26,8 +26,7 @@ from isonet_scipion.engine.sampling.crops import usual_cube_size
 from isonet_scipion.protocols.base import ProtIsoNetBase
 from isonet_scipion.protocols.ctf_history import ctfStates
 from isonet_scipion.protocols.form import OPTIONAL, OptionalFloatParam, Within, addContrast, labelOf
-from isonet_scipion.protocols.record import formValues
-from isonet_scipion.protocols.set_checks import confidenceErrors, idErrors, sameSampling
+from isonet_scipion.protocols.set_checks import idErrors, kindErrors, sameSampling
 
 if TYPE_CHECKING:
     from pwem.objects import EMSet
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
 
     from isonet_scipion.convert.acquisition import Optics
 
-INPUTS = ("inputTomograms", "inputMasks", "inputCorrected", "inputSubtomograms")
 COUNTED = {
     "rlnMicrographName": "Tomograms",
     "rlnMaskName": "masks",
@@ -99,15 +97,15 @@ class ProtIsoNetExport(ProtIsoNetBase):
     # ---------------------------------------------------------------- steps
 
     def _insertAllSteps(self) -> None:
-        # with other values or inputs, or in another place, all is written anew when it is continued
-        made = json.dumps([formValues(self), self._sizes(), os.getcwd()])
+        # so that all is written anew when it is continued: whatever the tables are made from may have changed
+        made = str(time.time_ns())
         self._insertFunctionStep(self.tomogramsStep, made, needsGPU=False)
         if self.inputSubtomograms.get() is not None:
             self._insertFunctionStep(self.subtomogramsStep, made, needsGPU=False)
         self._insertFunctionStep(self.relionStep, made, needsGPU=False)
 
     def tomogramsStep(self, made: str) -> None:
-        """Write IsoNet's table of tomograms; what a run with other values (not `made`) left is deleted."""
+        """Write IsoNet's table of tomograms; what a run before that of the time `made` left is deleted."""
         for name in (TOMOGRAMS, SUBTOMOGRAMS, RELION):
             cleanPath(self._getExtraPath(name))
         cleanPattern(self._getExtraPath("*.mrc"))  # converted volumes
@@ -156,11 +154,6 @@ class ProtIsoNetExport(ProtIsoNetBase):
             options["tilt_series_pixel_size"] = self.tiltSeriesPixelSize.get()
         self._runEngine("export_relion", [self._getExtraPath(TOMOGRAMS)], options)
 
-    def _sizes(self) -> dict[str, int]:
-        """Items of each input."""
-        inputs = {name: getattr(self, name).get() for name in INPUTS}
-        return {name: items.getSize() for name, items in inputs.items() if items is not None}
-
     def _files(self, name: str) -> dict[str, str]:
         files = filesById(getattr(self, name).get())
         return {tsId: self._mrc(path, f"{fileName(tsId)}_{name}") for tsId, path in files.items()}
@@ -190,7 +183,8 @@ class ProtIsoNetExport(ProtIsoNetBase):
         for name in ("inputTomograms", "inputMasks", "inputCorrected"):
             items = getattr(self, name).get()
             if items is not None:
-                errors += idErrors(labelOf(self, name), items) + confidenceErrors(labelOf(self, name), items)
+                errors += [] if name == "inputMasks" else kindErrors(labelOf(self, name), items)
+                errors += idErrors(labelOf(self, name), items)
                 errors += fileErrors(enabled(items)).values()
         for name in ("inputMasks", "inputCorrected", "inputSubtomograms"):
             other, label = getattr(self, name).get(), self.getParam(name).label

@@ -39,8 +39,10 @@ def idErrors(label: str, items: Iterable[Tomogram]) -> list[str]:
     ]
 
 
-def confidenceErrors(label: str, items: Iterable[Tomogram]) -> list[str]:
-    """That a set holds confidence volumes, which Scipion takes for tomograms."""
+def kindErrors(label: str, items: Iterable[Tomogram]) -> list[str]:
+    """That a set holds masks or confidence volumes, which Scipion takes for tomograms."""
+    if isinstance(items, SetOfTomoMasks):
+        return [f"*{label}* holds masks. Select a set of tomograms."]
     found = [path for path in filesById(items).values() if path.endswith(CONFIDENCE_SUFFIX)]
     if not found:
         return []

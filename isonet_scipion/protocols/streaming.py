@@ -23,7 +23,7 @@ from pyworkflow.protocol.constants import STATUS_FAILED, STATUS_NEW
 from pyworkflow.protocol.executor import StepExecutor, ThreadStepExecutor
 from pyworkflow.protocol.params import BooleanParam, IntParam, PointerParam
 from pyworkflow.utils.retry_streaming import retry_on_sqlite_lock
-from tomo.objects import SetOfTomograms, SetOfTomoMasks, Tomogram
+from tomo.objects import SetOfTomograms, Tomogram
 
 from isonet_scipion.constants import SOURCE_LABEL
 from isonet_scipion.convert.acquisition import Optics, copySetInfo, ownAcquisition, readOptics
@@ -47,7 +47,7 @@ from isonet_scipion.protocols.base import EngineFailure, ProtIsoNetBase, reading
 from isonet_scipion.protocols.ctf_history import States, ctfStates
 from isonet_scipion.protocols.form import addContrast, labelOf
 from isonet_scipion.protocols.record import identityOf, isIdentityOf
-from isonet_scipion.protocols.set_checks import confidenceErrors, idErrors, isOpen
+from isonet_scipion.protocols.set_checks import idErrors, isOpen, kindErrors
 from isonet_scipion.protocols.together import Together
 
 if TYPE_CHECKING:
@@ -456,8 +456,10 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
         return {tomogram.getTsId(): tomogram.clone() for tomogram in enabled(tomograms)}
 
     def _disabledIds(self) -> list[str]:
-        tomograms = self.inputTomograms.get()
-        return [item.getTsId() for item in (() if tomograms is None else tomograms) if not item.isEnabled()]
+        """Those that are left out; what was done before it was disabled is not."""
+        tomograms, done = self.inputTomograms.get(), self._doneIds()
+        left = [item.getTsId() for item in (() if tomograms is None else tomograms) if not item.isEnabled()]
+        return [tsId for tsId in left if tsId not in done]
 
     # ---------------------------------------------------------------- checks and texts
 
@@ -487,10 +489,8 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
 
     def _inputErrors(self) -> list[str]:
         tomograms = self.inputTomograms.get()
-        if isinstance(tomograms, SetOfTomoMasks):
-            return ["*Tomograms* holds masks. Select a set of tomograms."]
         ids = enabledIds(tomograms)
-        errors = idErrors("Tomograms", tomograms) + confidenceErrors("Tomograms", tomograms)
+        errors = kindErrors("Tomograms", tomograms) or idErrors("Tomograms", tomograms)
         if errors:
             return errors
         if not ids and not isOpen(self.inputTomograms):

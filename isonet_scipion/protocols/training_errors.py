@@ -16,18 +16,20 @@ from isonet_scipion.protocols.ctf_history import correctedErrors, ctfStates
 from isonet_scipion.protocols.defocus import ctfParameterErrors, defociById, defocusErrors
 from isonet_scipion.protocols.form import numbers, optionValues
 from isonet_scipion.protocols.mask_checks import maskErrors
-from isonet_scipion.protocols.set_checks import confidenceErrors, idErrors
+from isonet_scipion.protocols.set_checks import idErrors, kindErrors
 
 if TYPE_CHECKING:
     from pyworkflow.protocol import Protocol
 
 
 def tomogramErrors(protocol: Protocol) -> list[str]:
-    """For one-pass: a tsId twice, unreadable files, masks that don't fit, missing halves, a CTF that is not known."""
+    """For one-pass: of the wrong kind, a tsId twice, unreadable, masks that don't fit, no halves, a CTF not known."""
     tomograms, masks = protocol.inputTomograms.get(), protocol.inputMasks.get()
+    errors = kindErrors("Tomograms", tomograms)
+    if errors:
+        return errors
     unreadable = fileErrors(protocol._learned(), protocol.useHalves.get())
     errors = idErrors("Tomograms", protocol._learned()) + list(unreadable.values())
-    errors += confidenceErrors("Tomograms", protocol._learned())
     if masks is not None:
         byId = {item.getTsId(): item.clone() for item in protocol._learned() if item.getTsId() not in unreadable}
         errors += maskErrors(masks, byId, tomograms.getSamplingRate())

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING, Protocol
 
 from tomo.objects import SetOfSubTomograms, SetOfTomograms, SetOfTomoMasks, SubTomogram, Tomogram, TomoMask
@@ -157,7 +158,7 @@ def montagePreview(subtomograms: Sequence[SubTomogram], project: Project) -> Mon
     return MontagePreview(cubes, len(subtomograms))
 
 
-def subtomogramsById(subtomograms: SetOfSubTomograms) -> dict[str, list[SubTomogram]]:
+def subtomogramsById(subtomograms: Iterable[SubTomogram]) -> dict[str, list[SubTomogram]]:
     """Subtomograms by the tsId of the tomogram that they are from."""
     byId: dict[str, list[SubTomogram]] = {}
     for subtomogram in itemsOf(subtomograms):
@@ -172,4 +173,10 @@ def previews(
     if isinstance(items, SetOfSubTomograms):
         return {name: partial(montagePreview, own, project) for name, own in subtomogramsById(items).items()}
     make = maskPreview if isinstance(items, SetOfTomoMasks) else slicesPreview
-    return {item.getTsId(): partial(make, item.clone(), project) for item in items}
+    found: dict[str, Callable[[], Preview]] = {}
+    for item in items:
+        tsId = item.getTsId() or "no tsId"
+        # as in a joined set, where several have one tsId
+        names = (f"{tsId} ({number})" if number > 1 else tsId for number in count(1))
+        found[next(name for name in names if name not in found)] = partial(make, item.clone(), project)
+    return found

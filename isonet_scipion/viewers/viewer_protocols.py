@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import webbrowser
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from pyworkflow.viewer import DESKTOP_TKINTER, ProtocolViewer, View
 from tomo.constants import BOTTOM_LEFT_CORNER
 from tomo.objects import SubTomogram, Tomogram, TomoMask
 
+from isonet_scipion.convert.sets import enabled
 from isonet_scipion.engine.conventions import REPORT_PAGE
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.protocols import ProtIsoNetDeconv, ProtIsoNetExtract, ProtIsoNetMask, ProtIsoNetPredict
@@ -51,8 +53,9 @@ class PageView(View):
 
 
 def itemOf(items: EMSet | None, tsId: str) -> Tomogram | TomoMask | None:
-    """A copy of the item of a set with this tsId; None where there is none."""
-    return next((item.clone() for item in items or () if item.getTsId() == tsId), None)
+    """A copy of the item of a set with this tsId, of several the one that is not disabled; None where there is none."""
+    ordered = chain(enabled(items), items or ())
+    return next((item.clone() for item in ordered if item.getTsId() == tsId), None)
 
 
 def plotPreview(preview: Preview, title: str, size: tuple[float, float] = WIDE) -> EmPlotter:

@@ -10,6 +10,7 @@ from pyworkflow.gui.tree import TreeProvider
 from pyworkflow.wizard import Wizard
 
 from isonet_scipion.convert.files import fileErrors, requireVolume, sizeOf
+from isonet_scipion.convert.sets import enabled
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.sampling.training_positions import USUAL_CUBE
 from isonet_scipion.engine.settings.network import NetworkSettings
@@ -72,7 +73,7 @@ def sizesForExtraction(protocol: ProtIsoNetExtract) -> list[CubeSize]:
     EngineError
         If none of the tomograms can be read; the others are left out.
     """
-    items = [tomogram.clone() for tomogram in protocol.inputTomograms.get()]
+    items = [tomogram.clone() for tomogram in enabled(protocol.inputTomograms.get())]
     unreadable = fileErrors(items)
     readable = [tomogram for tomogram in items if tomogram.getTsId() not in unreadable]
     if not readable:
@@ -131,8 +132,9 @@ class IsoNetCubeSizeWizard(Wizard):
         if isOnePass:
             form.showInfo(f"Leave it empty: one-pass takes cubes of {USUAL_CUBE}, or less in thin tomograms.")
             return
-        if volumes.isEmpty():
-            form.showInfo("The input is empty: the sizes depend on its items.")
+        number = sum(True for _ in enabled(volumes))
+        if not number:
+            form.showInfo("The input is empty, or all is disabled: the sizes depend on its items.")
             return
         fields = ["cropSize"] if isExtraction else map(paramName, options(NetworkSettings))
         errors = valueErrors(protocol, fields)
@@ -150,7 +152,7 @@ class IsoNetCubeSizeWizard(Wizard):
         if not sizes:
             form.showInfo("No cube size fits: the volumes are too thin for the subtomograms and the network.")
             return
-        rows = CubeSizeList(sizes, volumes.getSamplingRate(), volumes.getSize() if isExtraction else 1)
+        rows = CubeSizeList(sizes, volumes.getSamplingRate(), number if isExtraction else 1)
         dialog = ListDialog(
             form.root,
             "Cube size",

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from isonet_scipion.convert.sets import enabled
 from isonet_scipion.protocols.form import valueErrors
 
 if TYPE_CHECKING:
@@ -51,9 +52,9 @@ def showPreview(
     if tomograms is None:
         form.showInfo("Select the tomograms first.")
         return
-    items = {tomogram.getTsId(): partial(load, protocol, tomogram.clone()) for tomogram in tomograms}
+    items = {tomogram.getTsId(): partial(load, protocol, tomogram.clone()) for tomogram in enabled(tomograms)}
     if not items:
-        form.showInfo("The set of tomograms is empty: there is nothing to show yet.")
+        form.showInfo("The set of tomograms is empty, or all are disabled: there is nothing to show.")
         return
     errors = valueErrors(protocol, fields)
     if errors:

@@ -11,7 +11,7 @@ import numpy as np
 from pyworkflow.wizard import Wizard
 from tomo.objects import SetOfSubTomograms, SubTomogram, Tomogram
 
-from isonet_scipion.convert.sets import itemsOf
+from isonet_scipion.convert.sets import enabled
 from isonet_scipion.engine.physics.tilt_check import power_by_angle, shown_range, tilt_warning
 from isonet_scipion.engine.physics.wedge import TiltRange
 from isonet_scipion.engine.sampling.even_boxes import choose_boxes, cut
@@ -114,8 +114,8 @@ def tiltPreviews(protocol: ProtIsoNetTraining) -> dict[str, Callable[[], TiltPre
     if items is None:
         return {}
     if isinstance(items, SetOfSubTomograms):
-        return {name: partial(tiltPreview, protocol, own) for name, own in subtomogramsById(items).items()}
-    return {item.getTsId(): partial(tomogramTiltPreview, protocol, item.clone()) for item in itemsOf(items)}
+        return {name: partial(tiltPreview, protocol, own) for name, own in subtomogramsById(enabled(items)).items()}
+    return {item.getTsId(): partial(tomogramTiltPreview, protocol, item.clone()) for item in enabled(items)}
 
 
 class IsoNetTiltRangeWizard(Wizard):
@@ -129,7 +129,7 @@ class IsoNetTiltRangeWizard(Wizard):
         protocol = form.protocol
         items = tiltPreviews(protocol)
         if not items:
-            form.showInfo("Select the input first; an empty set has nothing to show.")
+            form.showInfo("Select the input first; a set that is empty, or disabled as a whole, has nothing to show.")
             return
         hint = (
             "A tomogram holds power only in the directions that the tilt series measured. Outside the blue range it "

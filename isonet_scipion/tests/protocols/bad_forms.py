@@ -89,14 +89,13 @@ def _sets() -> Iterator[Mistake]:
             yield Mistake(protocol, f"{name}_masks/TS_1.mrc: .*{why}", {"inputMasks": f"{name}_masks"})
     for protocol in on_tomograms:
         yield Mistake(protocol, rf"\*Tomograms\*: {TWICE}", {"inputTomograms": "same_names"})
+        yield Mistake(protocol, r"\*Tomograms\* holds masks", {"inputTomograms": "masks"})
     for protocol in (ProtIsoNetExtract, ProtIsoNetExport, ProtIsoNetOnePass):
         yield Mistake(protocol, rf"\*Masks\*: {TWICE}", {"inputMasks": "same_masks"})
     yield Mistake(ProtIsoNetExport, rf"\*Corrected tomograms\*: {TWICE}", {"inputCorrected": "same_names"})
     on_tomograms.remove(ProtIsoNetOnePass)
     for protocol in on_tomograms:
         yield Mistake(protocol, r"\*Tomograms\* is empty", {"inputTomograms": "none"})
-        if protocol is not ProtIsoNetExport:
-            yield Mistake(protocol, "holds masks", {"inputTomograms": "masks"})
 
 
 # of each protocol: parameter, what is said, values

@@ -310,6 +310,19 @@ def test_an_mrc_subtomogram_is_linked_and_a_stack_is_taken_apart(tmp_path):
     assert not [name for name in os.listdir(tmp_path) if "partial" in name]
 
 
+def test_a_subtomogram_is_found_through_a_folder_that_is_a_link(tmp_path, monkeypatch):
+    """As a project's Tmp is where it is on another disk."""
+    (tmp_path / "project" / "Runs").mkdir(parents=True)
+    (tmp_path / "disk" / "scratch").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "project")
+    os.symlink(tmp_path / "disk" / "scratch", "Tmp")
+    write("Runs/one.mrc", np.full((8, 8, 8), 5, np.float32))
+    subtomogram = SubTomogram()
+    subtomogram.setLocation("Runs/one.mrc")
+    linkSubtomogram(subtomogram, "Tmp/linked.mrc", 10.0)
+    assert (read("Tmp/linked.mrc") == 5).all()
+
+
 @contextmanager
 def roomFor(size):
     """No file may get larger: as on a full disk, Scipion's writers leave it short without a word."""

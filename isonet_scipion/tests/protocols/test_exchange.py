@@ -281,6 +281,20 @@ class TestIsoNetExchange(IsoNetTest):
         for row in read_star(again._getExtraPath("tomograms.star")).rows:
             self.assertTrue(row["rlnMicrographName"].startswith(f"{moved}/"), row["rlnMicrographName"])
 
+    def test_tables_are_exported_again_where_an_item_was_disabled_since(self) -> None:
+        tomograms = self.importTomograms()
+        export = self.run_(ProtIsoNetExport, {"inputTomograms": (tomograms, "Tomograms")})
+        items = tomograms.Tomograms
+        item = next(item.clone() for item in items if item.getTsId() == "TS_01")
+        item.setEnabled(False)
+        items.update(item)
+        items.write()
+        export.runMode.set(MODE_RESUME)
+        self.launchProtocol(export)
+        self.assertEqual(
+            [row["rlnTomoName"] for row in read_star(export._getExtraPath("tomograms.star")).rows], ["TS_02"]
+        )
+
     def test_another_folder_leaves_nothing_of_the_first(self) -> None:
         first = self.project("first", rlnDeconvTomoName=tuple(f"{tsId}_deconv.mrc" for tsId in SHAPES))
         taken = self.run_(ProtIsoNetImportProject, {}, projectFolder=str(first))

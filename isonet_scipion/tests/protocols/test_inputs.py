@@ -298,8 +298,26 @@ class TestIsoNetInputs(IsoNetTest):
     # ---------------------------------------------------------------- masks, coordinates, sizes
 
     def test_masks_are_no_tomograms(self) -> None:
-        deconv = self.prepare(ProtIsoNetDeconv, {"inputTomograms": (self.mask, "tomoMasks")}, defocus=20000)
-        self.assertIn("holds masks", " ".join(deconv.validate()))
+        masks = self.mask, "tomoMasks"
+        for one, inputs, label in (
+            (ProtIsoNetDeconv, {"inputTomograms": masks}, "Tomograms"),
+            (ProtIsoNetOnePass, {"inputTomograms": masks}, "Tomograms"),
+            (ProtIsoNetExport, {"inputTomograms": masks}, "Tomograms"),
+            (ProtIsoNetExport, {**self.input, "inputCorrected": masks}, "Corrected tomograms"),
+        ):
+            with self.subTest(one=one, label=label):
+                values = {"defocus": 20000} if one is ProtIsoNetDeconv else {}
+                told = self.prepare(one, inputs, **values).validate()
+                self.assertEqual(told, [f"*{label}* holds masks. Select a set of tomograms."])
+        self.assertEqual(self.prepare(ProtIsoNetExport, {**self.input, "inputMasks": masks}).validate(), [])
+
+    def test_inputs_of_another_kind_are_refused(self) -> None:
+        masked = self.prepare(ProtIsoNetExtract, {**self.input, "inputMasks": (self.tomograms, "Tomograms")})
+        self.assertEqual(masked.validate(), ["*Masks*: what is linked is a SetOfTomograms, not a SetOfTomoMasks."])
+        one = self.tomograms.Tomograms.getFirstItem().getObjId()
+        for kind in (ProtIsoNetMask, ProtIsoNetOnePass, ProtIsoNetExport):
+            single = self.prepare(kind, {"inputTomograms": (self.tomograms, f"Tomograms.{one}")})
+            self.assertEqual(single.validate(), ["*Tomograms*: what is linked is a Tomogram, not a SetOfTomograms."])
 
     def test_sizes_that_do_not_fit_are_refused(self) -> None:
         extract = self.prepare(ProtIsoNetExtract, self.input, cubeSize=64)

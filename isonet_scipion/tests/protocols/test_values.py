@@ -313,6 +313,15 @@ class TestIsoNetValues(LiveTest):
         deconv = self.run_(ProtIsoNetDeconv, inputs, defocus=20000)
         self.assertEqual([item.getTsId() for item in deconv.tomograms], ["TS_02"])
         self.assertIn("Skipped, as they are disabled in the set: TS_01.", deconv.summary())
+        items = self.tomograms.partly  # and what is done already
+        item = next(item.clone() for item in items if item.getTsId() == "TS_02")
+        item.setEnabled(False)
+        items.update(item)
+        items.write()
+        self.assertIn("Skipped, as they are disabled in the set: TS_01.", deconv.summary())
+        item.setEnabled(True)
+        items.update(item)
+        items.write()
         export = self.run_(ProtIsoNetExport, {**inputs, "inputMasks": (self.mask, "tomoMasks")})
         (row,) = read_star(export._getExtraPath("tomograms.star")).rows
         self.assertEqual(row["rlnTomoName"], "TS_02")

@@ -8,13 +8,14 @@ from unittest import mock
 
 import matplotlib
 import numpy as np
+import pytest
 import pyworkflow
 from matplotlib.figure import Figure
 from PIL import Image
 from pwem.viewers import EmPlotter
 from pyworkflow.protocol import STATUS_FAILED, STATUS_RUNNING, STATUS_SAVED
 from pyworkflow.viewer import DESKTOP_TKINTER, MessageView
-from tomo.objects import SetOfTomograms
+from tomo.objects import SetOfTomograms, Tomogram
 
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.losses import read_losses, write_losses
@@ -35,11 +36,11 @@ from isonet_scipion.protocols import (
     ProtIsoNetPredict,
     ProtIsoNetRefine,
 )
-from isonet_scipion.tests.protocols.scene import SHAPES, VOXEL_SIZE, IsoNetTest, read, scene
+from isonet_scipion.tests.protocols.scene import SHAPES, VOXEL_SIZE, IsoNetTest, read, scene, write
 from isonet_scipion.tests.protocols.test_chain import CROP, CUBE, NUMBER, TRAINING
 from isonet_scipion.viewers.previews import maskPreview, previews
 from isonet_scipion.viewers.viewer_model import IsoNetModelViewer, modelFacts, plotLosses
-from isonet_scipion.viewers.viewer_protocols import PageView, installedViewers
+from isonet_scipion.viewers.viewer_protocols import PageView, installedViewers, itemOf
 from isonet_scipion.viewers.viewer_sets import ViewerIsoNetSubtomograms, ViewerIsoNetTomograms
 
 matplotlib.use("Agg")
@@ -67,6 +68,31 @@ def test_a_model_that_no_training_has_changed_is_not_described_as_trained(tmp_pa
             predict._citations() == [],
         ]
         assert told == [isCopy] * 5
+
+
+@pytest.fixture
+def joined(tmp_path):
+    """A set with two tomograms of one tsId, as one that was joined; the first is disabled."""
+    tomograms = SetOfTomograms(filename=str(tmp_path / "joined.sqlite"))
+    for name, tsId in (("raw", "TS_01"), ("deconvolved", "TS_01"), ("lone", None)):
+        tomogram = Tomogram(tsId=tsId)
+        tomogram.setLocation(str(tmp_path / f"{name}.mrc"))
+        tomogram.setEnabled(name != "raw")
+        write(tomogram.getFileName(), np.zeros((8, 8, 8), np.float32))
+        tomogram.setSamplingRate(VOXEL_SIZE)
+        tomograms.append(tomogram)
+    tomograms.write()
+    return tomograms
+
+
+def test_before_is_the_tomogram_that_was_not_disabled(joined):
+    assert Path(itemOf(joined, "TS_01").getFileName()).stem == "deconvolved"
+    assert itemOf(joined, "TS_02") is None
+
+
+def test_a_set_shows_each_of_its_items_though_several_have_one_id(joined):
+    shown = {name: Path(make.args[0].getFileName()).stem for name, make in previews(joined, None).items()}
+    assert shown == {"TS_01": "raw", "TS_01 (2)": "deconvolved", "no tsId": "lone"}
 
 
 def test_losses_are_plotted_by_epoch(tmp_path):

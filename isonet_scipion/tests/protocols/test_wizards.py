@@ -217,6 +217,27 @@ class TestWizards(IsoNetTest):
                 if (wizard, protocolClass) != ("IsoNetCubeSizeWizard", ProtIsoNetOnePass):  # which asks for none
                     self.assertIn("empty", form.showInfo.call_args[0][0])
 
+    def test_what_is_disabled_is_not_shown(self) -> None:
+        output = SetOfTomograms.create(self.tomograms._getPath(), prefix="disabled")
+        output.copyInfo(self.tomograms.Tomograms)
+        for item in self.tomograms.Tomograms:
+            for isEnabled in (True, False):  # each twice: once as it is to be taken, once as it is not
+                copy = item.clone()
+                copy.setObjId(None)
+                copy.setEnabled(isEnabled and item.getTsId() == "TS_01")
+                output.append(copy)
+        output.write()
+        self.tomograms._defineOutputs(disabled=output)
+        inputs = {"inputTomograms": (self.tomograms, "disabled")}
+        sizes = cube_size.sizesForExtraction(self.prepare(ProtIsoNetExtract, inputs))
+        self.assertEqual({size.fitting for size in sizes}, {("TS_01",)})
+        previews = tilt_range.tiltPreviews(self.prepare(ProtIsoNetOnePass, inputs))
+        with mock.patch("isonet_scipion.viewers.browser.BrowserDialog") as dialog:
+            dialog.return_value.resultYes.return_value = False
+            wizards.IsoNetMaskWizard().show(mock.Mock(protocol=self.prepare(ProtIsoNetMask, inputs)))
+        for shown in (previews, dialog.call_args[0][3]):
+            self.assertEqual([(name, make.args[1].getObjId()) for name, make in shown.items()], [("TS_01", 3)])
+
     def test_cube_sizes_are_offered_where_a_tomogram_is_missing(self) -> None:
         folder = self.raw / "lost"
         folder.mkdir()
