@@ -100,7 +100,7 @@ def known_transfer(entry: TomogramEntry, metadata: ModelMetadata, ctf_state: str
     if not metadata.ctf_aware:
         return None
     state = known_state(entry, metadata, ctf_state)
-    return tomogram_transfer(entry, metadata.voltage, metadata.cs, ctf_state=state)
+    return tomogram_transfer(entry, metadata.voltage, metadata.cs, metadata.bfactor or 0.0, state)
 
 
 def warn_of_other_states(entries: Sequence[TomogramEntry], metadata: ModelMetadata, ctf_state: str | None) -> None:

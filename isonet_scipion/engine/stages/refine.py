@@ -228,7 +228,8 @@ def _one_pass(star_file: str, settings: OnePassSettings, seed: int) -> Run[Any]:
     metadata = dataclasses.replace(metadata, halves=kinds == {2}, corrects_mean=kinds == {2}, kept_beyond=cube_size)
     if settings.ctf_aware:
         given = {name: getattr(settings, name) for name in ("voltage", "cs")}
-        metadata = dataclasses.replace(metadata, ctf_aware=True, ctf_state=state, **given)
+        bfactor = settings.bfactor or None
+        metadata = dataclasses.replace(metadata, ctf_aware=True, ctf_state=state, bfactor=bfactor, **given)
     voxels = affordable(settings, cube_size)
     tested, boxes = spread(len(sources), voxels), []
     for number, source in enumerate(sources):
