@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from isonet_scipion.engine.io.tomogram_table import TomogramEntry
 
 log = logging.getLogger(__name__)
+OPTICS = {"voltage": "rlnVoltage", "cs": "rlnSphericalAberration"}  # what a training may be told, and its column
 
 
 def require_uncorrected(entry: TomogramEntry, given: str | None = None) -> str:

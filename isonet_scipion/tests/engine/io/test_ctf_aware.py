@@ -288,6 +288,23 @@ def test_a_training_is_told_of_the_ctf_what_that_of_its_start_was(project, run):
     assert status == 0 and told not in log and read_metadata("raw/model_iter01.keras").ctf_state is None, log
 
 
+def test_a_training_takes_voltage_and_aberration_of_its_start_where_the_table_does_not_tell(project, run):
+    start = "results/model_iter01.keras"
+    assert run("refine", "tomograms.star", *RUN, "--voltage=200", "--cs=2.0")[0] == 0
+    again = (*RUN, f"--pretrained_model={start}")
+    status, log = run("refine", "tomograms.star", *again, "--result_dir=more", "--cs=2.2")
+    assert status == 0 and f"voltage is 200, as the training of {start} was told" in log and "cs is" not in log, log
+    assert "tomo/t1.mrc: defocus 40000 A, 200 kV, Cs 2.2 mm" in log
+    metadata = read_metadata("more/model_iter01.keras")
+    assert (metadata.voltage, metadata.cs) == (200, 2.2)
+    table = read_star("tomograms.star")
+    table.set(table.rows[0], "rlnVoltage", 300.0)
+    table.set(table.rows[1], "rlnVoltage", 200.0)
+    write_star("tomograms.star", table)
+    status, log = run("refine", "tomograms.star", *again, "--result_dir=told")
+    assert status == 0 and "t0.mrc: defocus 20000 A, 300 kV, Cs 2 mm" in log and "voltage is" not in log, log
+
+
 def test_missing_defocus_and_corrected_tomograms_are_refused(project, run):
     assert run("prepare_star", "tomo", "--output_star=none.star")[0] == 0
     cases = [
