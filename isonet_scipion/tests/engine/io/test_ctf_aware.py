@@ -23,7 +23,7 @@ from isonet_scipion.engine.io.star import read_star, write_star  # noqa: E402
 from isonet_scipion.engine.io.tomogram_table import TomogramTable  # noqa: E402
 from isonet_scipion.engine.learning.one_pass_batches import CropBatches, TomogramSource  # noqa: E402
 from isonet_scipion.engine.learning.one_pass_step import OnePassModel, weighted_error  # noqa: E402
-from isonet_scipion.engine.network.model_file import load_model, read_metadata  # noqa: E402
+from isonet_scipion.engine.network.model_file import load_model, read_metadata, save_model  # noqa: E402
 from isonet_scipion.engine.network.transforms import transferred  # noqa: E402
 from isonet_scipion.engine.network.unet import build_unet  # noqa: E402
 from isonet_scipion.engine.physics.ctf import CtfParameters, ctf, first_peak  # noqa: E402
@@ -267,6 +267,21 @@ def test_what_the_training_was_told_of_the_ctf_holds_for_its_model(project, run)
     status, log = run(*small, "--ctf_state=raw", "--report=False")
     words = "The training of the model was told that its tomograms are phase-flipped (ctf_state); these are not: t0."
     assert status == 0 and log.count(words) == 1 and "taken as raw" in log, log
+
+
+def test_a_table_of_another_voltage_than_the_training_was_told_is_told(project, run):
+    model = ModelMetadata(TINY, ctf_aware=True, voltage=300.0, cs=2.7)
+    table = read_star("tomograms.star")
+    for row, voltage in zip(table.rows, (300.0, 200.0)):
+        table.set(row, "rlnVoltage", voltage)
+    write_star("tomograms.star", table)
+    entries = TomogramTable("tomograms.star").entries()
+    assert [known_transfer(entry, model).ctf_parameters.voltage for entry in entries] == [300, 300]
+    words = "told voltage 300, which is taken; the table has another rlnVoltage for t1"
+    save_model("m.keras", build_unet(TINY), model)
+    for command in ("predict", "report"):
+        status, log = run(command, "tomograms.star", "m.keras")
+        assert status == 0 and log.count(words) == 1 and "told cs" not in log, log
 
 
 def test_a_training_is_told_of_the_ctf_what_that_of_its_start_was(project, run):
