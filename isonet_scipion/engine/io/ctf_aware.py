@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from isonet_scipion.engine.io.tomogram_table import TomogramEntry
 
 log = logging.getLogger(__name__)
+OPTICS = {"voltage": "rlnVoltage", "cs": "rlnSphericalAberration"}  # what a training may be told, and its column
 
 
 def require_uncorrected(entry: TomogramEntry, given: str | None = None) -> str:
@@ -100,11 +101,22 @@ def known_transfer(entry: TomogramEntry, metadata: ModelMetadata, ctf_state: str
     if not metadata.ctf_aware:
         return None
     state = known_state(entry, metadata, ctf_state)
-    return tomogram_transfer(entry, metadata.voltage, metadata.cs, ctf_state=state)
+    return tomogram_transfer(entry, metadata.voltage, metadata.cs, metadata.bfactor or 0.0, state)
 
 
 def warn_of_other_states(entries: Sequence[TomogramEntry], metadata: ModelMetadata, ctf_state: str | None) -> None:
-    """Log one line on tomograms that are not what the training of a CTF-aware model was told that its own are."""
+    """Log a line on tomograms that are not what the training of a CTF-aware model was told that its own are.
+
+    And one where their table has another voltage or spherical aberration than that training was told, which is taken.
+    """
+    for name, label in OPTICS.items():
+        told = getattr(metadata, name) if metadata.ctf_aware else None
+        unlike = [entry.name for entry in entries if told is not None and entry.number(label, told) != told]
+        if unlike:
+            log.warning(
+                "The training of the model was told %s %g, which is taken; the table has another %s for %s. If that is "
+                "right, train without --%s.", name, told, label, names_in_words(unlike), name,
+            )  # fmt: skip
     if metadata.ctf_state is None:
         return
     other = [entry.name for entry in entries if known_state(entry, metadata, ctf_state) != metadata.ctf_state]

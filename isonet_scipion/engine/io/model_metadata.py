@@ -44,6 +44,7 @@ class ModelMetadata:
     cs: Optional[float] = fact(least=0, most=99)  # mm, likewise
     simulated: bool = False  # whether it was trained on simulated tomograms
     ctf_state: Optional[str] = None  # given for a CTF-aware training instead of the table's
+    bfactor: Optional[float] = fact(least=0)  # A^2, of a CTF-aware training's envelope; None: it had none
 
     @property
     def by_halves(self) -> bool:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from isonet_scipion.engine.conventions import CORRECTED, CTF_STATES, RAW, TILT_OPTIONS, TILT_RANGE
 from isonet_scipion.engine.errors import EngineError
@@ -28,6 +29,9 @@ from isonet_scipion.engine.io.volume import Volume, warn_of_oddities
 from isonet_scipion.engine.io.voxel_size import check_mask, check_unit, require_voxel_size, written_voxel_size
 from isonet_scipion.engine.physics.ctf import CtfParameters, require_plausible_defocus
 from isonet_scipion.engine.physics.wedge import TiltRange, declared_range
+
+if TYPE_CHECKING:
+    from isonet_scipion.engine.physics.transfer import Transfer
 
 log = logging.getLogger(__name__)
 MASK = "rlnMaskName"
@@ -236,13 +240,24 @@ class TomogramEntry:
         """What deconv makes of it depends on, for the header of the result: its tomogram, a volume, and CTF."""
         return f"{voxels_digest(volume)}-{self._ctf_digest(ctf_state)}"
 
-    def correction(self, volume: Volume, model: str, halves: Sequence[Volume] = ()) -> str:
-        """What predict's result depends on, for its header: `volume`, halves that it is made of, a model's digest."""
-        return f"{voxels_digest(volume, *halves)}-{self.correction_digest(model)}"
+    def correction(
+        self, volume: Volume, model: str, halves: Sequence[Volume] = (), transfer: Transfer | None = None
+    ) -> str:
+        """What predict's result depends on, for its header: `volume`, halves that it is made of, a model's digest.
 
-    def correction_digest(self, model: str) -> str:
+        And of a CTF-aware model the transfer.
+        """
+        return f"{voxels_digest(volume, *halves)}-{self.correction_digest(model, transfer)}"
+
+    def correction_digest(self, model: str, transfer: Transfer | None = None) -> str:
         """How predict makes its result, by a model of this digest."""
-        return numbers_digest([int(model[:12], 16), self.voxel_size, self.tilt.minimum, self.tilt.maximum])
+        known = [int(model[:12], 16), self.voxel_size, self.tilt.minimum, self.tilt.maximum]
+        if transfer is None:
+            return numbers_digest(known)
+        ctf = transfer.ctf_parameters
+        return numbers_digest(
+            [*known, ctf.voltage, ctf.cs, ctf.amplitude_contrast, ctf.defocus, transfer.comes_flipped]
+        )
 
     def is_made_of(self, voxels: str, volume: Volume) -> bool | None:
         """Whether the digest `voxels` of what a result was made of is that of `volume`, or of it and its halves.

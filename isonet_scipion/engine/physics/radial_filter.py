@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import scipy.fft
@@ -28,6 +29,7 @@ EDGE = 32  # voxels of mirrored padding; the filter's kernel has faded there
 class Deconvolution:
     """What the result depends on; see `ctf.wiener_filter`."""
 
+    furthest: ClassVar[float] = 1.0  # Nyquist fraction that frequencies beyond it count as
     voxel_size: float  # A
     ctf_parameters: CtfParameters = CtfParameters()
     snrfalloff: float = 1.0
@@ -63,6 +65,7 @@ class Deconvolution:
 class PhaseFlip:
     """Turns the lobes of the CTF that are negative, and leaves all strengths as they are."""
 
+    furthest: ClassVar[float] = math.sqrt(3)  # the corner: a third of what is measured lies beyond Nyquist
     voxel_size: float  # A
     ctf_parameters: CtfParameters
     pad_edges: bool = True
@@ -81,7 +84,7 @@ def deconvolve(
     threads: int = 1,
     border: Border | None = None,
 ) -> Floats:
-    """Filter a tomogram with W(r), r = min(1, |frequency / Nyquist|), and scale it to its own mean and deviation.
+    """Filter a tomogram with W(r), r = min(furthest, |frequency / Nyquist|), and scale it to its mean and deviation.
 
     Parameters
     ----------
@@ -213,7 +216,8 @@ def _filter_along_z(
     pool: ThreadPoolExecutor,
 ) -> None:
     """Transform along z, multiply by W and transform back, slab by slab of y."""
-    table = deconvolution.weights(np.linspace(0, 1, FILTER_SAMPLES + 1)).astype(np.float32)
+    furthest = deconvolution.furthest
+    table = deconvolution.weights(np.linspace(0, furthest, FILTER_SAMPLES + 1)).astype(np.float32)
     z2, y2 = (np.square(2 * scipy.fft.fftfreq(n)).astype(np.float32) for n in shape[:2])
     x2 = np.square(2 * scipy.fft.rfftfreq(shape[2])).astype(np.float32)
     rows = max(1, slab_voxels // (shape[0] * spectrum.shape[2]))
@@ -224,8 +228,8 @@ def _filter_along_z(
         yx2 = y2[y : y + rows, None] + x2
         for z in range(shape[0] // 2 + 1):
             radius = np.sqrt(yx2 + z2[z])
-            np.minimum(radius, 1, out=radius)
-            weights = table[(radius * np.float32(FILTER_SAMPLES) + np.float32(0.5)).astype(np.int32)]
+            np.minimum(radius, furthest, out=radius)
+            weights = table[(radius * np.float32(FILTER_SAMPLES / furthest) + np.float32(0.5)).astype(np.int32)]
             for mirrored in {z, -z % shape[0]}:
                 slab[mirrored] *= weights
         spectrum[:, y : y + rows] = scipy.fft.ifft(slab, axis=0, overwrite_x=True)

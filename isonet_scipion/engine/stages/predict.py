@@ -313,7 +313,7 @@ class _Prediction:
         rounded = stored_or_float32(corrected, settings.output_type, entry.name)
         self._claimed({target: entry})  # another table's command may have written it meanwhile
         self._discard_reports(target, entry.name)
-        mark = with_origin(self.marks[target], entry.correction(volume, self.made_by, ready.own))
+        mark = with_origin(self.marks[target], entry.correction(volume, self.made_by, ready.own, ready.seen.transfer))
         write_volume(target, rounded.voxels, entry.output_voxel_size(volume), volume, mark)
         scale = {SCALE: f"{rounded.scale:.7g}"} if rounded.scale != 1 or entry.text(SCALE) is not None else {}
         del corrected, rounded  # from here on it is read from the file

@@ -14,7 +14,7 @@ import numpy as np
 
 from isonet_scipion.engine.command import Command
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.io.ctf_aware import ctf_in_words, takes_deconvolved, tomogram_transfer
+from isonet_scipion.engine.io.ctf_aware import OPTICS, ctf_in_words, takes_deconvolved, tomogram_transfer
 from isonet_scipion.engine.io.model_metadata import ModelMetadata
 from isonet_scipion.engine.io.refine_json import read_refine_json
 from isonet_scipion.engine.io.shown import data_shape, refuse_axes, warn_of_contrast, warn_of_tilts
@@ -193,8 +193,8 @@ def _one_pass(star_file: str, settings: OnePassSettings, seed: int) -> Run[Any]:
     cube_size = settings.cube_size or _fitting_cube(entries, [inner for inner, _ in extents], settings, divisor)
     settings = dataclasses.replace(settings, cube_size=cube_size)
     _check(settings, cube_size)
-    state = _handed_on(settings, entries) if settings.ctf_aware else None
-    transfers = [_transfer(entry, settings, state) if settings.ctf_aware else None for entry in entries]
+    told = _handed_on(settings, entries) if settings.ctf_aware else {}
+    transfers = [_transfer(entry, settings, told) if settings.ctf_aware else None for entry in entries]
     require_one_kind(entries, "take them out of the table")
     if settings.tilt_min is None and settings.tilt_max is None:
         tell_assumed_tilts(entries[0].star, [entry.row for entry in entries], [entry.name for entry in entries])
@@ -227,8 +227,7 @@ def _one_pass(star_file: str, settings: OnePassSettings, seed: int) -> Run[Any]:
     metadata = _metadata(settings, cube_size, entries[0].voxel_size, tilts, entries[0].deconvolved)
     metadata = dataclasses.replace(metadata, halves=kinds == {2}, corrects_mean=kinds == {2}, kept_beyond=cube_size)
     if settings.ctf_aware:
-        given = {name: getattr(settings, name) for name in ("voltage", "cs")}
-        metadata = dataclasses.replace(metadata, ctf_aware=True, ctf_state=state, **given)
+        metadata = dataclasses.replace(metadata, ctf_aware=True, bfactor=settings.bfactor or None, **told)
     voxels = affordable(settings, cube_size)
     tested, boxes = spread(len(sources), voxels), []
     for number, source in enumerate(sources):
@@ -263,28 +262,34 @@ def _require_no_denoiser(settings: TrainingSettings, why: str) -> None:
         raise EngineError("denoiser", why, remedy)
 
 
-def _handed_on(settings: OnePassSettings, entries: Sequence[TomogramEntry]) -> str | None:
-    """What was done to the CTF of the tomograms of a CTF-aware training, where their table does not tell.
+def _handed_on(settings: OnePassSettings, entries: Sequence[TomogramEntry]) -> dict[str, Any]:
+    """What a CTF-aware training is told of its tomograms' CTF: `ctf_state`, `voltage` and `cs`, None where nothing.
 
-    It is `ctf_state`, else what the training of the model to start from was told, as `predict` takes it.
+    They are the options, else what the training of the model to start from was told, as `predict` takes it, where the
+    table does not tell: the state for those tomograms that lack it, the others where none has it.
     """
+    told = {"ctf_state": settings.ctf_state, **{name: getattr(settings, name) for name in OPTICS}}
     model = _model_to_start_from(settings)
-    if settings.ctf_state or model is None or all(entry.ctf_state() for entry in entries):
-        return settings.ctf_state
-    metadata = read_metadata(model)
-    if metadata.ctf_state is None or not metadata.ctf_aware:
-        return None
-    log.info(
-        "Tomograms of which the table does not tell otherwise are taken as %s, as the training of %s was told "
-        "(ctf_state).", ctf_in_words(metadata.ctf_state), model,
-    )  # fmt: skip
-    return metadata.ctf_state
+    if model is None or not (metadata := read_metadata(model)).ctf_aware:
+        return told
+    if told["ctf_state"] is None and metadata.ctf_state and not all(entry.ctf_state() for entry in entries):
+        told["ctf_state"] = metadata.ctf_state
+        log.info(
+            "Tomograms of which the table does not tell otherwise are taken as %s, as the training of %s was told "
+            "(ctf_state).", ctf_in_words(metadata.ctf_state), model,
+        )  # fmt: skip
+    for name, label in OPTICS.items():
+        value = getattr(metadata, name)
+        if None is told[name] != value and not any(entry.text(label) for entry in entries):
+            told[name] = value
+            log.info("%s is %g, as the training of %s was told; the table does not tell it.", name, value, model)
+    return told
 
 
-def _transfer(entry: TomogramEntry, settings: OnePassSettings, state: str | None) -> Transfer:
-    """What a tomogram shows of the density, for a CTF-aware training; `state` as `_handed_on` gives it."""
-    known = entry.ctf_state(settings.ctf_state) or state
-    transfer = tomogram_transfer(entry, settings.voltage, settings.cs, settings.bfactor, known)
+def _transfer(entry: TomogramEntry, settings: OnePassSettings, told: Mapping[str, Any]) -> Transfer:
+    """What a tomogram shows of the density, for a CTF-aware training; `told` as `_handed_on` gives it."""
+    known = entry.ctf_state(settings.ctf_state) or told["ctf_state"]
+    transfer = tomogram_transfer(entry, told["voltage"], told["cs"], settings.bfactor, known)
     log.info("%s: %s", entry.path, transfer.ctf_parameters)
     if first_peak(transfer.ctf_parameters) > 1 / (2 * entry.voxel_size):
         log.warning("%s: voxels of %g A show nothing beyond the CTF's first peak.", entry.path, entry.voxel_size)

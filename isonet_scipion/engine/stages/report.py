@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from isonet_scipion.engine.io.model_metadata import ModelMetadata
     from isonet_scipion.engine.io.volume import Volume
     from isonet_scipion.engine.physics.borders import Border
+    from isonet_scipion.engine.physics.transfer import Transfer
     from isonet_scipion.engine.sampling.mask_values import Mask
     from isonet_scipion.engine.settings.correction import PredictSettings
 
@@ -61,6 +62,7 @@ def report(star_file: str, model_file: str, settings: ReportSettings) -> None:
     table = TomogramTable(star_file, takes_deconvolved(settings.use_deconv_tomo, metadata.ctf_aware))
     entries = table.select(settings.tomo_idx, needs_tilts=True)
     own = content_digest(model_path(model_file), "model")
+    transfers = []
     for entry in entries:
         volume = entry.checked_source()
         if not entry.text("rlnCorrectedTomoName"):
@@ -71,29 +73,32 @@ def report(star_file: str, model_file: str, settings: ReportSettings) -> None:
                 f"another model than {model_file} made it",
                 "Give the model that did, or predict anew.",
             )
-        _require_made_of(entry, volume, own)
+        transfers.append(known_transfer(entry, metadata, settings.ctf_state))
+        _require_made_of(entry, volume, own, transfers[-1])
         require_own_page(Path(entry.row["rlnCorrectedTomoName"]).parent)
     warn_of_other_states(entries, metadata, settings.ctf_state)
     normalisation = Normalisation.told(settings.normalize_percentile, metadata.normalize_percentile)
     choose_devices(settings.gpuID, settings.precision)
     marks = claim_confidence(table, {Path(entry.row["rlnCorrectedTomoName"]): entry for entry in entries}, settings)
     reporter = Reporter(model_file, load_model(model_file)[0], metadata, settings.ctf_state)
-    for entry in entries:
+    for entry, transfer in zip(entries, transfers):
         volume = entry.source()
         corrected = open_volume(entry.row["rlnCorrectedTomoName"])
         mark = marks.get(confidence_path(corrected.path))
         border, halves = border_of(volume), entry.open_halves(volume)
         require_halves(halves, volume)
         is_mean = bool(halves) and entry.halves_fit and metadata.corrects_mean
-        transfer = known_transfer(entry, metadata, settings.ctf_state)
         seen = see(volume, halves, is_mean, normalisation, transfer, border, entry.inverted)
         reporter.write(entry, volume, seen, corrected, border, sample_of(entry, volume, border), mark)
     for folder in dict.fromkeys(Path(entry.row["rlnCorrectedTomoName"]).parent for entry in entries):
         log.info("%s", write_tomograms_page(folder))
 
 
-def _require_made_of(entry: TomogramEntry, tomogram: Volume, model: str) -> None:
-    """Raise an EngineError where a corrected tomogram tells that it was not made of these voxels by this model."""
+def _require_made_of(entry: TomogramEntry, tomogram: Volume, model: str, transfer: Transfer | None) -> None:
+    """Raise an EngineError where a corrected tomogram tells that it was not made of these voxels by this model.
+
+    `transfer`: what a CTF-aware model takes the tomogram to show.
+    """
     corrected = entry.row["rlnCorrectedTomoName"]
     told = origin_in(corrected, "predict")
     if told is None:
@@ -105,10 +110,12 @@ def _require_made_of(entry: TomogramEntry, tomogram: Volume, model: str) -> None
             entry.other_voxels(tomogram.path),
             f"Predict anew, or give --use_deconv_tomo {not entry.use_deconvolved} if predict had that.",
         )
-    if how not in ("", entry.correction_digest(model)):  # earlier versions told the voxels alone
+    # earlier versions told the voxels alone, or nothing of the CTF
+    if how not in ("", entry.correction_digest(model), entry.correction_digest(model, transfer)):
+        more = "tilt range or voxel size" if transfer is None else "tilt range, voxel size or CTF (also ctf_state)"
         raise EngineError(
             corrected,
-            f"it was made by another model, or with another tilt range or voxel size than {entry.star.path} has now",
+            f"it was made by another model, or with another {more} than {entry.star.path} has now",
             "Give the model that made it, or predict anew.",
         )
 

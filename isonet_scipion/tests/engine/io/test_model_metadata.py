@@ -26,6 +26,7 @@ KNOWN = ModelMetadata(
     2.7,
     True,
     "phase-flipped",
+    300.0,
 )
 WRONG = {
     "voxel_size": ("x", 0, -10.0, float("nan"), float("inf"), 10**400, True, [10.0]),
@@ -45,6 +46,7 @@ WRONG = {
     "cs": ("x", -2.7, float("nan"), 1e9),
     "simulated": (1,),
     "ctf_state": ("corrected", "x", 1),
+    "bfactor": ("x", -300.0, float("nan")),
     "filter_base": (0, "4", 4.0),
     "kernel": ("abc", (3, 3), (3, 3, "3")),
     "drop_out": (1.5, float("nan")),

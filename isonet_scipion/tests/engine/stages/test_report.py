@@ -118,6 +118,23 @@ def test_a_report_on_what_another_model_made_or_with_other_tilts_is_refused(run)
     assert status == 1 and told in log, log
 
 
+def test_a_report_on_what_was_made_with_another_ctf_is_refused(run):
+    write_volume("raw/t.mrc", noise(1), 10.0)
+    assert run("prepare_star", "raw", "--defocus=30000")[0] == 0
+    save_model("m.keras", build_unet(SHAPE), ModelMetadata(SHAPE, iteration=1, ctf_aware=True))
+    assert run("predict", "tomograms.star", "m.keras", "--report=False")[0] == 0
+    told = "or with another tilt range, voxel size or CTF (also ctf_state)"
+    status, log = run("report", "tomograms.star", "m.keras", "--ctf_state=phase-flipped")
+    assert status == 1 and told in log, log
+    status, log = run("report", "tomograms.star", "m.keras")
+    assert status == 0 and log.count("taken as raw") == 1, log
+    table = read_star("tomograms.star")
+    table.set(table.rows[0], "rlnDefocus", 60000.0)
+    write_star("tomograms.star", table)
+    status, log = run("report", "tomograms.star", "m.keras")
+    assert status == 1 and told in log, log
+
+
 @pytest.mark.parametrize("corrects_mean", [False, True])
 def test_halves_that_were_replaced_or_removed_since_are_refused_until_predicted_anew(run, corrects_mean):
     signal, target = noise(0), "corrected_tomos/t_corrected.mrc"
