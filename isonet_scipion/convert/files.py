@@ -205,7 +205,8 @@ def asMrc(path: str, target: str, samplingRate: float) -> str:
 
 def _isOf(path: str, target: str) -> bool:
     """Whether a converted volume is of a file as it is now, whose time it has; so it is also where that is gone."""
-    return not os.path.exists(path) or os.stat(path).st_mtime_ns == os.stat(target).st_mtime_ns
+    # some file systems keep times to two seconds
+    return not os.path.exists(path) or abs(os.stat(path).st_mtime - os.stat(target).st_mtime) < 2
 
 
 def maskAsMrc(tsId: str, path: str | None, folder: str, samplingRate: float) -> str | None:

@@ -172,6 +172,10 @@ def _command(record: Command) -> click.Command:
     )
 
 
+def _refuse_to_serve() -> None:
+    raise click.UsageError(f"{SERVE} must be the first word, and can't be served itself")
+
+
 class _Stages(click.Group):
     """The commands in their order, each made when it is asked for."""
 
@@ -182,7 +186,7 @@ class _Stages(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """One command, None where there is none of this name."""
         if cmd_name == SERVE:  # for its help: `main` runs it
-            return click.Command(SERVE, help=SERVE_HELP)
+            return click.Command(SERVE, help=SERVE_HELP, callback=_refuse_to_serve)
         if cmd_name not in MODULES:
             return None
         if "numpy" not in sys.modules:  # where it can't start its threads it raises Ctrl-C's signal

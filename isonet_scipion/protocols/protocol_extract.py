@@ -333,13 +333,18 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
             with suppress(EngineError):  # what is gone is told elsewhere
                 shift = cornerShift(picked, byId[tsId]) if tsId in byId else shift
             if max(map(abs, shift)) >= 0.5:
-                shifted.append(f"{tsId} ({', '.join(f'{value:+g}' for value in shift)})")
+                shifted.append(f"{tsId} ({', '.join(f'{round(value, 1) + 0.0:+g}' for value in shift)})")
         if not shifted:
             return []
+        older = bool(self._doneIds())
         return [
             "The coordinates were picked in tomograms of another size. They are placed by the origins of both, which "
             "are their centres unless an import was told otherwise. Corner of the former in voxels of these (x, y, "
             f"z): {', '.join(shifted)}."
+            + (
+                " What is done already may be placed by the corners, if an earlier version did it: *Restart* then."
+                * older
+            )
         ]
 
     def _results(self, output: SetOfSubTomograms) -> list[str]:

@@ -13,7 +13,7 @@ from tomo.objects import SetOfTomograms
 
 from isonet_scipion.constants import DEFOCUS_SOURCE_LABEL
 from isonet_scipion.convert.acquisition import Optics, ownAcquisition, setTilts
-from isonet_scipion.convert.files import asMrc, fileName, halfMaps, halfNames, halvesError
+from isonet_scipion.convert.files import asMrc, fileName, halfMaps, halfNames, halvesError, plainPath
 from isonet_scipion.convert.outputs import processedTomogram, reportNumbers, setReport, setScale
 from isonet_scipion.convert.sets import enabled, hasItems
 from isonet_scipion.engine.conventions import CORRECTED, ISONET_RAMP, OUTPUT_TYPES, REPORT_PAGE
@@ -164,7 +164,7 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
             self._readAhead.add(tsId)
             tomogram = self._tomograms[tsId][0]
             for path in (tomogram.getFileName(), *halfMaps(tomogram)):
-                read_through(path)
+                read_through(plainPath(path))
 
     def _impossibleHalves(self, tomogram: Tomogram) -> str | None:
         """Why the engine would refuse the voxels of a tomogram's halves, without a remedy; None where it would not."""

@@ -533,8 +533,10 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
 
     def _failures(self) -> list[str]:
         """Which tomograms failed, and why, for the summary."""
+        if self.isLaunched() or self.isScheduled():  # what is stored is of a former run, also the set in one that works
+            return []
         failed = getattr(self, FAILED_OUTPUT, None)
-        if failed is None or self.isActive():  # then the set is that of a former run
+        if failed is None or not self.isFinished():
             return (self.summaryVar.get() or "").splitlines()
         return [] if failed.isEmpty() else [f"*{item.getTsId()} failed*: {item.getObjComment()}" for item in failed]
 

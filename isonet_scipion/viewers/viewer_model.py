@@ -23,10 +23,12 @@ if TYPE_CHECKING:
 # What a model file says, in the order to read it
 FACTS = {
     "voxel_size": "Voxel size of the tomograms: {:.2f} Å",
-    "tilt_min": "Smallest tilt angle: {:g} degrees",
-    "tilt_max": "Largest tilt angle: {:g} degrees",
+    "tilts": "Tilt ranges: {} degrees",
     "deconvolved": "CTF deconvolved: {}",
     "ctf_aware": "CTF-aware, so that it undoes the CTF: {}",
+    "voltage": "Voltage told: {:g} kV",
+    "cs": "Spherical aberration told: {:g} mm",
+    "bfactor": "B-factor: {:g} Å²",
     "ctf_state": "Tomograms told to be: {}",
     "halves": "Trained on halves: {}",
     "corrects_mean": "Corrects the mean of halves: {}",
@@ -70,7 +72,7 @@ def modelFacts(model: IsoNetModel) -> list[str]:
         metadata = read_metadata(model.getFileName())
     except EngineError as error:
         return [str(error)]
-    known = metadata.as_dict()
+    known = {**metadata.as_dict(), "tilts": metadata.tilts_in_words or None}
     if metadata.untrained:
         known["iteration"] = f"0, before the training: {metadata.untrained}"
     # the voxel size of an imported model may be the user's

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from isonet_scipion.engine.io.tomogram_table import TomogramEntry
 
 log = logging.getLogger(__name__)
-OPTICS = {"voltage": "rlnVoltage", "cs": "rlnSphericalAberration"}  # what a training may be told, and its column
+TOLD_OPTICS = {"voltage": "rlnVoltage", "cs": "rlnSphericalAberration"}  # what a training may be told, and its column
 
 
 def require_uncorrected(entry: TomogramEntry, given: str | None = None) -> str:
@@ -109,7 +109,7 @@ def warn_of_other_states(entries: Sequence[TomogramEntry], metadata: ModelMetada
 
     And one where their table has another voltage or spherical aberration than that training was told, which is taken.
     """
-    for name, label in OPTICS.items():
+    for name, label in TOLD_OPTICS.items():
         told = getattr(metadata, name) if metadata.ctf_aware else None
         unlike = [entry.name for entry in entries if told is not None and entry.number(label, told) != told]
         if unlike:

@@ -28,10 +28,6 @@ class ModelMetadata:
     voxel_size: Optional[float] = fact(least=1e-3, most=1e6)  # A, of what it was trained on
     tilt_min: Optional[float] = fact(least=-90, most=90)  # degrees, of the widest tilt range
     tilt_max: Optional[float] = fact(least=-90, most=90)
-    narrowest_min: Optional[float] = fact(
-        least=-90, most=90
-    )  # the nearest ends to 0, where tomograms had several ranges
-    narrowest_max: Optional[float] = fact(least=-90, most=90)
     normalize_percentile: Optional[bool] = None  # how its input is normalised
     deconvolved: Optional[bool] = None  # whether it was trained on deconvolved tomograms
     cube_size: Optional[int] = fact(least=1, most=1 << 16)  # voxels, that it was trained on
@@ -45,6 +41,8 @@ class ModelMetadata:
     simulated: bool = False  # whether it was trained on simulated tomograms
     ctf_state: Optional[str] = None  # given for a CTF-aware training instead of the table's
     bfactor: Optional[float] = fact(least=0)  # A^2, of a CTF-aware training's envelope; None: it had none
+    narrowest_min: Optional[float] = fact(least=-90, most=90)  # degrees, of the narrowest tilt range
+    narrowest_max: Optional[float] = fact(least=-90, most=90)
 
     @property
     def by_halves(self) -> bool:
@@ -91,9 +89,12 @@ class ModelMetadata:
     @property
     def learned_from(self) -> dict[str, Any]:
         """What is known of the tomograms that it learned from, by the fields' names."""
-        tilts = ("tilt_min", "tilt_max", "narrowest_min", "narrowest_max")
-        names = ("voxel_size", *tilts, "deconvolved", "simulated")
-        return {name: value for name in names if (value := getattr(self, name)) is not None}
+        names = ("voxel_size", "tilt_min", "tilt_max", "deconvolved", "simulated")
+        known = {name: value for name in names if (value := getattr(self, name)) is not None}
+        if self.tilt_min is not None and self.tilt_max is not None:  # models of earlier versions tell one range alone
+            known["narrowest_min"] = self.tilt_min if self.narrowest_min is None else self.narrowest_min
+            known["narrowest_max"] = self.tilt_max if self.narrowest_max is None else self.narrowest_max
+        return known
 
     @classmethod
     def out_of(cls, values: Mapping[str, Any]) -> ModelMetadata:

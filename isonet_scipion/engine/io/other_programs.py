@@ -95,12 +95,16 @@ def with_their_halves(paths: list[Path]) -> list[KnownTomogram]:
 
 def _short_pairs(paths: Sequence[Path]) -> dict[str, list[Path]]:
     """Files named NAME_h1 and NAME_h2, or alike, where there are both, by the name."""
-    named: dict[str, list[Path]] = {}
+    named: dict[tuple[str, str], list[Path]] = {}
     for path in paths:
-        if BESIDE_HALVES.search(name := series_name(path)):
-            named.setdefault(BESIDE_HALVES.sub("", name), []).append(path)
-    pairs = {name: sorted(found, key=_is_odd) for name, found in named.items()}
-    return {name: pair for name, pair in pairs.items() if _are_a_pair(pair)}
+        if match := BESIDE_HALVES.search(name := series_name(path)):
+            spelling = match[0].lower().rstrip("12") if match[1] else ""
+            named.setdefault((BESIDE_HALVES.sub("", name), spelling), []).append(path)
+    pairs: dict[str, list[Path]] = {}
+    for (name, _), found in named.items():
+        if _are_a_pair(pair := sorted(found, key=_is_odd)):
+            pairs.setdefault(name, pair)
+    return pairs
 
 
 def _are_a_pair(halves: Sequence[Path]) -> bool:

@@ -16,7 +16,7 @@ from isonet_scipion.engine.measure.fourier_correlation import CERTAIN
 # in simulations the last was nearly always close to the best, and smaller leads were chance
 MARGIN = 0.15
 AT_CHANCE = (
-    "No iteration so far restores the withheld tilts better than chance: trust what these networks put into the "
+    "No iteration that is done restores the withheld tilts better than chance: trust what these networks put into the "
     "missing wedge no further than the report of a corrected tomogram says. More iterations, or more or better "
     "tomograms, may help."
 )

@@ -33,7 +33,9 @@ if TYPE_CHECKING:
     from isonet_scipion.engine.settings.network import NetworkSettings
 
 STATE_FILE = "training_state.keras"  # in a refinement's folder: the model, its optimiser and how far it has come
-STATE_REMEDY = "Delete it and give the last refine_iterNN.json beside it as continue_from, or give another result_dir."
+STATE_REMEDY = (
+    "Delete it, and give the last refine_iterNN.json beside it, if any, as continue_from; or give another result_dir."
+)
 METADATA = "isonet.json"  # member of a .keras archive
 MOST_METADATA = 64 << 20  # bytes of it; a refinement's history is a few MB at most
 MOST_COMPRESSION = 8  # Keras stores weights as they are

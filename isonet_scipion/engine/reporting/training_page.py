@@ -122,8 +122,9 @@ def write_training_page(
         which, why = f"iteration {chosen}", "the last" if chosen == max(ends) else "clearly better than the last"
         if chosen == first:
             which, why = "the model that the training started from", "no worse than the last"
-        so_far = " so far" if max(ends) < iterations or numbers[max(ends)] is None else ""
-        sections.append(f"<p><b>To correct with{so_far}: {which}</b>, {why}, correlation {numbers[chosen]:.3f}.</p>")
+        sections.append(
+            f"<p><b>Of what is done, correct with {which}</b>, {why}, correlation {numbers[chosen]:.3f}.</p>"
+        )
     if len(ends) >= min(TOLD_FROM, iterations) and stayed_at_chance(list(ends.values())):
         sections.append(f'<p class="verdict poor">{html.escape(AT_CHANCE)}</p>')
     if pictures:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import functools
 import logging
 import shlex
@@ -80,6 +81,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 Made = TypeVar("Made")
+NOT_OF_ONE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)  # of the disk that all results go to
 LESS_FOR_REPORT = "The corrected tomogram is there; without its report: --report False --confidence False."
 LESS_MEMORY = "Give cube_size and crop_size, or lower them, or rescale the tomogram (resize)."
 KEPT_EVERY = 2  # the halves of each 2nd box are corrected too
@@ -359,7 +361,7 @@ def _alone(attempt: Callable[[], Made], what: str, less_memory: str) -> Made | E
     try:
         return attempt()
     except EngineError as error:
-        if isinstance(error.__cause__, OSError):
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno in NOT_OF_ONE:
             raise
         why, remedy = f"{error.what}: {error.why}", error.remedy
     except Exception as error:

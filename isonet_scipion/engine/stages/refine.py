@@ -14,7 +14,7 @@ import numpy as np
 
 from isonet_scipion.engine.command import Command
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.io.ctf_aware import OPTICS, ctf_in_words, takes_deconvolved, tomogram_transfer
+from isonet_scipion.engine.io.ctf_aware import TOLD_OPTICS, ctf_in_words, takes_deconvolved, tomogram_transfer
 from isonet_scipion.engine.io.model_metadata import ModelMetadata
 from isonet_scipion.engine.io.refine_json import read_refine_json
 from isonet_scipion.engine.io.shown import data_shape, refuse_axes, warn_of_contrast, warn_of_tilts
@@ -268,7 +268,7 @@ def _handed_on(settings: OnePassSettings, entries: Sequence[TomogramEntry]) -> d
     They are the options, else what the training of the model to start from was told, as `predict` takes it, where the
     table does not tell: the state for those tomograms that lack it, the others where none has it.
     """
-    told = {"ctf_state": settings.ctf_state, **{name: getattr(settings, name) for name in OPTICS}}
+    told = {"ctf_state": settings.ctf_state, **{name: getattr(settings, name) for name in TOLD_OPTICS}}
     model = _model_to_start_from(settings)
     if model is None or not (metadata := read_metadata(model)).ctf_aware:
         return told
@@ -278,7 +278,7 @@ def _handed_on(settings: OnePassSettings, entries: Sequence[TomogramEntry]) -> d
             "Tomograms of which the table does not tell otherwise are taken as %s, as the training of %s was told "
             "(ctf_state).", ctf_in_words(metadata.ctf_state), model,
         )  # fmt: skip
-    for name, label in OPTICS.items():
+    for name, label in TOLD_OPTICS.items():
         value = getattr(metadata, name)
         if None is told[name] != value and not any(entry.text(label) for entry in entries):
             told[name] = value

@@ -223,21 +223,25 @@ class Reporter:
         if mark is not None and found is None:
             log.warning("%s: too small for a confidence volume.", entry.name)
         elif mark is not None and found is not None:
-            path = write_confidence(found, after, border, entry.output_voxel_size(after), mark)
+            path, mean = (
+                write_confidence(found, after, border, entry.output_voxel_size(after), mark),
+                found.mean(sample),
+            )
             log.info(
                 "%s: %s, mean %.2f; calibrated on simulated tomograms of 10 A per voxel and the builtin model%s",
                 entry.name,
                 path,
-                found.mean(evidence.sample),
+                mean,
                 ", on the level of the hidden-wedge test" if level and level.restored else "",
             )
             if tested is not None and tested.verdict.kind == "poor":
                 log.warning("%s: the hidden-wedge test found nothing above chance: do not trust %s", entry.name, path)
             restored = tested.restored_wedge[0] if tested is not None and tested.restored_wedge else None
-            if is_far_above(found.mean(evidence.sample), restored):
+            if restored is not None and is_far_above(mean, restored):
                 log.warning(
-                    "%s: far above what the hidden-wedge test says: only the order of %s counts", entry.name, path
-                )
+                    "%s: the mean confidence, %.2f, is far above the %.2f of the hidden-wedge test: only the order of "
+                    "the values in %s counts", entry.name, mean, restored, path,
+                )  # fmt: skip
         if tested is None or compared is None or not report:
             return
         quality = tested

@@ -39,6 +39,11 @@ def test_help_says_what_a_line_is():
     assert done.returncode == 0 and "JSON list" in done.stdout
 
 
+def test_serve_is_no_line_of_its_own():
+    done = subprocess.run(SERVE, input='["serve"]\n', capture_output=True, text=True)
+    assert done.stdout.split() == ["2"] and "serve must be the first word" in done.stderr, done.stderr
+
+
 # in the place of a stage: tells the GPUs that it sees, on both streams
 CHOOSING = """
 import os, sys

@@ -12,8 +12,6 @@ KNOWN = ModelMetadata(
     10.0,
     -60.0,
     54.0,
-    -48.0,
-    42.0,
     False,
     True,
     48,
@@ -27,6 +25,8 @@ KNOWN = ModelMetadata(
     True,
     "phase-flipped",
     300.0,
+    -48.0,
+    42.0,
 )
 WRONG = {
     "voxel_size": ("x", 0, -10.0, float("nan"), float("inf"), 10**400, True, [10.0]),
@@ -73,6 +73,14 @@ def test_what_is_written_is_read_and_what_is_not_known_is_left_out():
 )
 def test_tilt_ranges_are_known_that_lie_between_those_of_the_training(facts, tilts, is_known):
     assert ModelMetadata(NetworkSettings(), **facts).knows_tilts(*tilts) is is_known
+
+
+def test_the_copy_of_an_earlier_model_tells_the_one_range_that_it_knows():
+    earlier = dataclasses.replace(KNOWN, narrowest_min=None, narrowest_max=None)
+    new = dataclasses.replace(KNOWN, tilt_min=-40.0, tilt_max=40.0, narrowest_min=-40.0, narrowest_max=40.0)
+    copy = dataclasses.replace(new, **earlier.learned_from)
+    assert copy.tilts_in_words == "-60..54" and not copy.knows_tilts(-40, 40)
+    assert dataclasses.replace(new, **KNOWN.learned_from).tilts_in_words == KNOWN.tilts_in_words
 
 
 def test_tilt_ranges_in_words():

@@ -311,6 +311,12 @@ def test_halves_by_number_are_known_beside_their_tomogram(tmp_path, kinds):
     assert [(known.path, known.halves) for known in found] == [(whole, (even, odd))]
 
 
+def test_halves_of_two_spellings_are_no_pair(tmp_path):
+    whole, first, second, odd = paths = [tmp_path / f"TS_1{kind}.mrc" for kind in ("", "_h1", "_h2", "ODD")]
+    assert [known.halves for known in with_their_halves(paths)] == [(first, second), ()]
+    assert [known.halves for known in with_their_halves([whole, first, odd])] == [(), (), ()]
+
+
 def test_what_is_named_like_halves_is_no_tomogram_without_a_word(tmp_path, caplog):
     caplog.set_level("INFO")
     holes = [tmp_path / f"grid_{hole}.mrc" for hole in ("h1", "h2", "h3")]

@@ -141,7 +141,7 @@ def test_a_damaged_state_is_told_with_what_to_do_which_helps(subtomograms, run, 
     content[len(content) // 2] ^= 255
     state.write_bytes(content[:-100] if is_cut else content)
     status, log = run("refine", "subtomo.star", *SMALL, "--iterations=2")
-    words = "Delete it and give the last refine_iterNN.json beside it as continue_from, or give another result_dir."
+    words = "Delete it, and give the last refine_iterNN.json beside it, if any, as continue_from; or give another"
     assert status == 1 and f"error: results/{STATE_FILE}: it" in log and words in log, log
     state.unlink()
     status, log = run("refine", "subtomo.star", "--continue_from=results/refine_iter01.json", "--iterations=2")

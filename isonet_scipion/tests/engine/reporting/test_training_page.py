@@ -47,14 +47,12 @@ def test_the_page_has_a_row_for_each_iteration_and_its_pictures(tmp_path):
     assert "After each iteration: tomogram &lt;t&gt;" in text and "0: before the training" in text
     assert "<figcaption>0</figcaption>" in text and "<figcaption>1: <b>0.512</b></figcaption>" in text
     assert "<td>0.512 &plusmn; 0.010</td>" in text and "<td>0.020 &plusmn; 0.010: chance</td>" in text
-    assert "To correct with so far: iteration 1</b>, clearly better than the last, correlation 0.512." in text
+    assert "Of what is done, correct with iteration 1</b>, clearly better than the last, correlation 0.512." in text
     text = write_training_page(tmp_path, history, "tomogram t", 0.6, 0).read_text(encoding="utf-8")
     assert "0: the model that it started from" in text and "<figcaption>0: <b>0.600</b></figcaption>" in text
-    assert "To correct with so far: the model that the training started from</b>, no worse" in text
-    text = write_training_page(tmp_path, history, "t", 0.6, 0, iterations=2).read_text(encoding="utf-8")
-    assert "To correct with: the model that the training started from</b>" in text  # the training has ended
+    assert "Of what is done, correct with the model that the training started from</b>, no worse" in text
     text = write_training_page(tmp_path, history[:1], "tomogram t").read_text(encoding="utf-8")
-    assert "To correct with" not in text and "<td>0.6000</td><td>-</td>" in text
+    assert "correct with" not in text and "<td>0.6000</td><td>-</td>" in text
     text = write_training_page(tmp_path, history, "tomogram t").read_text(encoding="utf-8")
     assert "<td>1</td><td>0</td><td>0.4000</td>" in text and "<td>2</td><td>0.05</td><td>0.3000</td>" in text
     assert "0.5000</td><td>0.6000" not in text  # the end of an iteration counts
