@@ -8,7 +8,7 @@ from isonet_scipion.engine.process.device import choose_devices
 
 
 @pytest.fixture
-def project(tmp_path, run):
+def noise_twice(tmp_path, run):
     """A table of two tomograms of the same noise, which is returned, and a network m.keras."""
     choose_devices("-1")
     import keras

@@ -24,11 +24,11 @@ from isonet_scipion.engine.stages import predict as stage  # noqa: E402
 SHAPE = NetworkSettings(filter_base=2, unet_depth=1, convs_per_depth=2)
 
 
-def test_a_tomogram_that_cannot_be_read_leaves_the_others(project, run, tmp_path):
+def test_a_tomogram_that_cannot_be_read_leaves_the_others(noise_twice, run, tmp_path):
     for name in "cd":
-        write_volume(tmp_path / "tomo" / f"{name}.mrc", project, 10.0)
+        write_volume(tmp_path / "tomo" / f"{name}.mrc", noise_twice, 10.0)
     assert run("prepare_star", "tomo")[0] == 0
-    broken = np.where(project > 3, np.nan, project)
+    broken = np.where(noise_twice > 3, np.nan, noise_twice)
     for names in ("a", "ac"):
         for name in names:
             write_volume(tmp_path / "tomo" / f"{name}.mrc", broken, 10.0)
@@ -54,7 +54,7 @@ def test_a_tomogram_that_cannot_be_read_leaves_the_others(project, run, tmp_path
         ),
     ],
 )
-def test_a_tomogram_that_the_network_fails_on_leaves_the_others(project, run, tmp_path, monkeypatch, error, told):
+def test_a_tomogram_that_the_network_fails_on_leaves_the_others(noise_twice, run, tmp_path, monkeypatch, error, told):
     def network_for(*_, **__):
         return network if reading[-1] == "a.mrc" else lambda tiles: tiles
 
@@ -77,7 +77,7 @@ def test_a_tomogram_that_the_network_fails_on_leaves_the_others(project, run, tm
     assert [path.name for path in tmp_path.glob("corrected_tomos/*.mrc")] == ["b_corrected.mrc"]
 
 
-def test_a_result_that_cannot_be_written_ends_the_table(project, run, monkeypatch):
+def test_a_result_that_cannot_be_written_ends_the_table(noise_twice, run, monkeypatch):
     seen = []
 
     def write(path, *_):
@@ -101,7 +101,7 @@ def test_voxels_that_the_builtin_model_never_saw_are_told(caplog, size, is_told)
     assert not caplog.text
 
 
-def test_a_missing_mask_is_told_before_the_work(project, run, monkeypatch):
+def test_a_missing_mask_is_told_before_the_work(noise_twice, run, monkeypatch):
     monkeypatch.setattr(stage, "_loaded", lambda *_: pytest.fail("the model was loaded"))
     star = read_star("tomograms.star")
     star.set(star.rows[0], "rlnMaskName", "gone_mask.mrc")
@@ -111,9 +111,9 @@ def test_a_missing_mask_is_told_before_the_work(project, run, monkeypatch):
 
 
 @pytest.mark.parametrize("calibrate", [True, False])
-def test_a_mask_that_is_none_leaves_the_other_tomograms(project, run, tmp_path, calibrate):
+def test_a_mask_that_is_none_leaves_the_other_tomograms(noise_twice, run, tmp_path, calibrate):
     star = read_star("tomograms.star")
-    write_volume(tmp_path / "box.mrc", (np.abs(project) < 2).astype(np.int8), 10.0)
+    write_volume(tmp_path / "box.mrc", (np.abs(noise_twice) < 2).astype(np.int8), 10.0)
     for row, mask in zip(star.rows, ("tomo/b.mrc", "box.mrc")):
         star.set(row, "rlnMaskName", mask)
     write_star("masked.star", star)
@@ -134,11 +134,11 @@ def test_a_tomogram_too_small_for_the_test_is_left_as_it_was_filled(run, tmp_pat
     assert status == 0 and "kept in full" in log
 
 
-def test_what_only_some_of_the_tomograms_have_is_told_before_the_work(project, run, tmp_path):
+def test_what_only_some_of_the_tomograms_have_is_told_before_the_work(noise_twice, run, tmp_path):
     assert run("prepare_star", "tomo", "--defocus=20000", "--output_star=own.star")[0] == 0
     for command in ("deconv", "make_mask"):
         assert run(command, "own.star", "--tomo_idx=1")[0] == 0
-    write_volume(tmp_path / "corrected_tomos" / "b_corrected.mrc", project, 10.0)  # so that it ends before the work
+    write_volume(tmp_path / "corrected_tomos" / "b_corrected.mrc", noise_twice, 10.0)  # so that it ends before the work
     masks = "own.star: only some of the tomograms have masks, not b: the model is tested anywhere in these."
     kinds = "own.star: only some of the tomograms are deconvolved, not b, which are taken as they are."
     for options, told in (
@@ -152,15 +152,15 @@ def test_what_only_some_of_the_tomograms_have_is_told_before_the_work(project, r
         assert tuple(line for line in (kinds, masks) if line in log) == told, log
 
 
-def test_a_state_of_the_ctf_is_of_no_use_to_another_model(project, run):
+def test_a_state_of_the_ctf_is_of_no_use_to_another_model(noise_twice, run):
     # of an absent tomogram, so that it ends before the work
     for command in ("predict", "report"):
         status, log = run(command, "tomograms.star", "m.keras", "--ctf_state=raw", "--tomo_idx=9")
         assert status == 1 and "ctf_state has no effect without a CTF-aware model." in log, (command, log)
 
 
-def test_what_another_tables_command_wrote_meanwhile_is_not_replaced(project, run, tmp_path, monkeypatch):
-    write_volume(tmp_path / "other" / "a.mrc", 2 * project, 10.0)
+def test_what_another_tables_command_wrote_meanwhile_is_not_replaced(noise_twice, run, tmp_path, monkeypatch):
+    write_volume(tmp_path / "other" / "a.mrc", 2 * noise_twice, 10.0)
     assert run("prepare_star", "other", "--output_star=other.star")[0] == 0
     predict = ("predict", "other.star", "m.keras", "--report=False", "--gpuID=-1", "--calibrate=False")
     assert run(*predict)[0] == 0

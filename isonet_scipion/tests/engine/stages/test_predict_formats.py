@@ -19,7 +19,7 @@ from isonet_scipion.engine.stages import predict as stage  # noqa: E402
 
 
 @pytest.mark.parametrize(("kind", "mode"), [("float16", 12), ("int16", 1)])
-def test_results_take_half_the_space_and_are_checked_after_rounding(project, run, monkeypatch, kind, mode):
+def test_results_take_half_the_space_and_are_checked_after_rounding(noise_twice, run, monkeypatch, kind, mode):
     monkeypatch.setattr(stage, "corrector", lambda *_, **__: lambda tiles: tiles)
     monkeypatch.setattr(fitting_tiles, "measured_halo", lambda *_: 8)
     options = ("--report", "False", "--gpuID", "-1", "--output_type", kind)
@@ -32,16 +32,16 @@ def test_results_take_half_the_space_and_are_checked_after_rounding(project, run
         assert data.dtype == kind and mrcfile.open(path, header_only=True).header.mode == mode
         scale = star.number(row, SCALE, 1.0)
         assert (scale != 1) == (kind == "int16")  # whole numbers would be too coarse for a deviation of 1
-        np.testing.assert_allclose(data * scale, project, atol=0.01)
+        np.testing.assert_allclose(data * scale, noise_twice, atol=0.01)
     assert log.count(f": {kind}") == 2 and (f"column {SCALE}" in log) == (kind == "int16")
-    assert 2 * Path(path).stat().st_size < project.nbytes * 1.1
+    assert 2 * Path(path).stat().st_size < noise_twice.nbytes * 1.1
     # the same table again, in single precision: nothing is left of the scale
     assert run("predict", "tomograms.star", "m.keras", *options[:-1], "float32")[0] == 0
     star = read_star("tomograms.star")
     assert [star.number(row, SCALE, 1.0) for row in star.rows] == [1, 1]
 
 
-def test_a_picture_shows_grey_values_and_not_what_the_file_holds(project, run, monkeypatch):
+def test_a_picture_shows_grey_values_and_not_what_the_file_holds(noise_twice, run, monkeypatch):
     monkeypatch.setattr(stage, "corrector", lambda *_, **__: lambda tiles: tiles)
     monkeypatch.setattr(fitting_tiles, "measured_halo", lambda *_: 8)
     shown = []
@@ -54,7 +54,7 @@ def test_a_picture_shows_grey_values_and_not_what_the_file_holds(project, run, m
         np.testing.assert_allclose(after, before, atol=0.01)
 
 
-def test_ome_zarr_in_and_out(project, run, tmp_path, monkeypatch):
+def test_ome_zarr_in_and_out(noise_twice, run, tmp_path, monkeypatch):
     pytest.importorskip("zarr", minversion="3", reason="zarr 3 is optional, and needs Python 3.11")
     monkeypatch.setattr(stage, "corrector", lambda *_, **__: lambda tiles: tiles)
     arguments = ("m.keras", "--gpuID", "-1", "--output_format", "zarr")
@@ -64,7 +64,7 @@ def test_ome_zarr_in_and_out(project, run, tmp_path, monkeypatch):
     assert named == "corrected_tomos/a_corrected.zarr"
     first = open_volume(named)
     assert first.voxel_size == 10.0
-    np.testing.assert_allclose(first.data, project, atol=1e-4)
+    np.testing.assert_allclose(first.data, noise_twice, atol=1e-4)
     status, log = run("prepare_star", "corrected_tomos", "--output_star", "stores.star")
     assert status == 0, log
     for _ in range(2):  # what it wrote itself, it replaces
@@ -76,11 +76,11 @@ def test_ome_zarr_in_and_out(project, run, tmp_path, monkeypatch):
         f"{stem}.png", f"{stem}.zarr", f"{stem}_report.json", f"{stem}_report.png",
         "report.html",
     ]  # fmt: skip
-    np.testing.assert_allclose(open_volume(f"again/{stem}.zarr").data, project, atol=1e-3)
+    np.testing.assert_allclose(open_volume(f"again/{stem}.zarr").data, noise_twice, atol=1e-3)
     status, log = run("report", "stores.star", "m.keras", "--gpuID", "-1")
     assert status == 0, log
     Path("other").mkdir()
-    write_volume(f"other/{stem}.zarr", project, 10.0)
+    write_volume(f"other/{stem}.zarr", noise_twice, 10.0)
     status, log = run("predict", "stores.star", *arguments, "--output_dir", "other")
     assert status == 1
     assert "does not name it" in log
@@ -103,7 +103,7 @@ def test_an_installed_viewer_is_offered_for_the_format_that_it_reads(run, tmp_pa
     assert lines == ["3dmod 'a b.mrc' out.mrc", "napari out.zarr"]
 
 
-def test_ome_zarr_without_its_library_is_refused_before_the_work(project, run, monkeypatch):
+def test_ome_zarr_without_its_library_is_refused_before_the_work(noise_twice, run, monkeypatch):
     monkeypatch.setitem(sys.modules, "zarr", None)
     status, log = run("predict", "tomograms.star", "m.keras", "--gpuID", "-1", "--output_format", "zarr")
     assert status == 1

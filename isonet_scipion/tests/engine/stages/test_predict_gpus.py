@@ -21,7 +21,7 @@ from isonet_scipion.engine.settings.correction import PredictSettings  # noqa: E
 from isonet_scipion.engine.stages import predict as stage  # noqa: E402
 
 
-def test_the_next_tomogram_is_read_while_one_is_on_a_gpu(project, run, monkeypatch):
+def test_the_next_tomogram_is_read_while_one_is_on_a_gpu(noise_twice, run, monkeypatch):
     reading, order = [], []
     real = stage.see
 
@@ -44,11 +44,11 @@ def test_the_next_tomogram_is_read_while_one_is_on_a_gpu(project, run, monkeypat
     assert run("predict", "tomograms.star", "m.keras", "--report", "False")[0] == 0
     assert order[-1] == ["a.mrc", "b.mrc"] and reading == ["a.mrc", "b.mrc"]  # each is read once
     for name in "ab":
-        np.testing.assert_allclose(open_volume(f"corrected_tomos/{name}_corrected.mrc").data, project, atol=1e-4)
+        np.testing.assert_allclose(open_volume(f"corrected_tomos/{name}_corrected.mrc").data, noise_twice, atol=1e-4)
 
 
-def test_each_gpu_takes_the_next_tomogram_and_those_of_one_that_fails(project, run, tmp_path, monkeypatch):
-    write_volume(tmp_path / "tomo" / "c.mrc", np.tile(project, (2, 1, 1)), 10.0)
+def test_each_gpu_takes_the_next_tomogram_and_those_of_one_that_fails(noise_twice, run, tmp_path, monkeypatch):
+    write_volume(tmp_path / "tomo" / "c.mrc", np.tile(noise_twice, (2, 1, 1)), 10.0)
     assert run("prepare_star", "tomo")[0] == 0
     shared = []
     monkeypatch.setattr(stage, "side_by_side", lambda function, jobs: shared.extend(jobs))
@@ -75,7 +75,7 @@ def test_each_gpu_takes_the_next_tomogram_and_those_of_one_that_fails(project, r
     assert status == 0 and "3 of 3 tomograms are corrected already" in log, log
 
 
-def test_a_process_leaves_the_others_a_tomogram_each_before_it_reads_ahead(project, run, tmp_path, monkeypatch):
+def test_a_process_leaves_the_others_a_tomogram_each_before_it_reads_ahead(noise_twice, run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     turns, rows, left = Turns(2), ["1", "2"], []
 
@@ -91,7 +91,7 @@ def test_a_process_leaves_the_others_a_tomogram_each_before_it_reads_ahead(proje
     assert left == ["2"]
 
 
-def test_gpus_that_no_tomogram_is_left_for_are_told(project, run, monkeypatch):
+def test_gpus_that_no_tomogram_is_left_for_are_told(noise_twice, run, monkeypatch):
     monkeypatch.setattr(stage, "gpus_to_share", lambda _: ("0", "1", "3"))
     monkeypatch.setattr(stage, "corrector", lambda *_, **__: lambda tiles: tiles)
     monkeypatch.setattr(stage, "choose_devices", lambda *_: Devices("tensorflow", (), "float32"))
@@ -99,13 +99,13 @@ def test_gpus_that_no_tomogram_is_left_for_are_told(project, run, monkeypatch):
     assert status == 0 and "Each tomogram is corrected by one GPU: GPU 1, GPU 3 stay idle." in log, log
 
 
-def test_processes_correct_each_tomogram_once_and_tell_of_one_that_is_broken(project, run, tmp_path, monkeypatch):
+def test_processes_correct_each_tomogram_once_and_tell_of_one_that_is_broken(noise_twice, run, tmp_path, monkeypatch):
     for name in "cd":
-        write_volume(tmp_path / "tomo" / f"{name}.mrc", project, 10.0)
+        write_volume(tmp_path / "tomo" / f"{name}.mrc", noise_twice, 10.0)
     assert run("prepare_star", "tomo")[0] == 0
     monkeypatch.chdir(tmp_path)
     own = dataclasses.replace(PredictSettings(), gpuID="-1", tomo_idx="1,2,3,4", report=False)
-    broken = project.copy()
+    broken = noise_twice.copy()
     broken[3, 4, 5] = np.nan
     write_volume(tmp_path / "tomo" / "b.mrc", broken, 10.0)
     turns, rows = Turns(2), ["1", "2", "3", "4"]

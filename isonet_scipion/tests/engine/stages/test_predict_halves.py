@@ -26,7 +26,7 @@ SHAPE = NetworkSettings(filter_base=2, unet_depth=1, convs_per_depth=2)
 
 
 @pytest.mark.parametrize("facts", [{"kept_beyond": 24}, {"simulated": True}, {}])
-def test_what_the_hidden_wedge_test_does_not_support_is_weakened(project, run, tmp_path, facts):
+def test_what_the_hidden_wedge_test_does_not_support_is_weakened(noise_twice, run, tmp_path, facts):
     """The network has random weights: what it puts into the wedge is invented."""
     model, rng = build_unet(SHAPE), np.random.default_rng(0)
     model.set_weights([weight + 0.3 * rng.normal(size=weight.shape) ** 2 for weight in model.get_weights()])
@@ -45,7 +45,7 @@ def test_what_the_hidden_wedge_test_does_not_support_is_weakened(project, run, t
     assert powers[None] == powers["True" if facts else "False"]
 
 
-def test_boxes_along_the_axes_and_along_the_diagonals_count_alike(project, run, monkeypatch):
+def test_boxes_along_the_axes_and_along_the_diagonals_count_alike(noise_twice, run, monkeypatch):
     """The strength is the mean of that by the boxes that are not turned and that by those that are."""
     tested = []
 

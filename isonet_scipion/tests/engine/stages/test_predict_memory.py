@@ -23,7 +23,7 @@ from isonet_scipion.engine.stages import predict as stage  # noqa: E402
 SHAPE = NetworkSettings(filter_base=2, unet_depth=1, convs_per_depth=2)
 
 
-def test_tiles_that_do_not_fit_are_halved_and_stay_so_and_memory_is_asked_for_once(project, run, monkeypatch):
+def test_tiles_that_do_not_fit_are_halved_and_stay_so_and_memory_is_asked_for_once(noise_twice, run, monkeypatch):
     largest, asked, seen = 200_000, [], []
 
     def network(tiles):
@@ -42,10 +42,10 @@ def test_tiles_that_do_not_fit_are_halved_and_stay_so_and_memory_is_asked_for_on
     assert refused == log.count("going on with tiles of half the size") > 0
     assert all(size <= largest for size in seen[refused:]), "the second tomogram starts with the smaller tiles"
     for name in "ab":
-        np.testing.assert_allclose(open_volume(f"corrected_tomos/{name}_corrected.mrc").data, project, atol=1e-4)
+        np.testing.assert_allclose(open_volume(f"corrected_tomos/{name}_corrected.mrc").data, noise_twice, atol=1e-4)
 
 
-def test_other_options_in_the_same_process_leave_the_model_and_the_tiles(project, run, monkeypatch):
+def test_other_options_in_the_same_process_leave_the_model_and_the_tiles(noise_twice, run, monkeypatch):
     loaded, asked, real = [], [], stage.load_model
     monkeypatch.setattr(stage, "load_model", lambda path: loaded.append(path) or real(path))
     monkeypatch.setattr(fitting_tiles, "free_memory", lambda devices: asked.append(devices) or 1 << 30)
@@ -58,7 +58,7 @@ def test_other_options_in_the_same_process_leave_the_model_and_the_tiles(project
     assert len(loaded) == 2
 
 
-def test_less_memory_than_the_smallest_tiles_need_is_one_line(project, run, monkeypatch):
+def test_less_memory_than_the_smallest_tiles_need_is_one_line(noise_twice, run, monkeypatch):
     def network(tiles):
         raise RuntimeError("Dst tensor is not initialized.")
 
@@ -69,7 +69,7 @@ def test_less_memory_than_the_smallest_tiles_need_is_one_line(project, run, monk
     ), log
 
 
-def test_a_report_that_memory_does_not_allow_leaves_the_other_tomograms(project, run, monkeypatch):
+def test_a_report_that_memory_does_not_allow_leaves_the_other_tomograms(noise_twice, run, monkeypatch):
     real = stage.Reporter.write
 
     def write(reporter, entry, *words):
@@ -89,7 +89,7 @@ def test_a_report_that_memory_does_not_allow_leaves_the_other_tomograms(project,
     assert Path("corrected_tomos/a_corrected_report.json").exists()
 
 
-def test_a_shortage_of_memory_that_is_over_is_forgotten(project, run, monkeypatch):
+def test_a_shortage_of_memory_that_is_over_is_forgotten(noise_twice, run, monkeypatch):
     is_short, seen = [True], []
 
     def network(tiles):
@@ -107,7 +107,7 @@ def test_a_shortage_of_memory_that_is_over_is_forgotten(project, run, monkeypatc
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # squares of what it makes are beyond float32 too
-def test_a_network_beyond_float16_ends_with_an_error_and_no_tomogram(project, run, tmp_path):
+def test_a_network_beyond_float16_ends_with_an_error_and_no_tomogram(noise_twice, run, tmp_path):
     model = build_unet(SHAPE)
     model.set_weights([1e3 * weight for weight in model.get_weights()])  # activations beyond 65504
     save_model(tmp_path / "large.keras", model, ModelMetadata(SHAPE, voxel_size=10.0))
