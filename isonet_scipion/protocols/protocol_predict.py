@@ -432,7 +432,8 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
             return None
 
     def _reportFiles(self) -> list[str]:
-        return [str(report_path(tomogram.getFileName())) for tomogram in getattr(self, self.OUTPUT)]
+        output = getattr(self, self.OUTPUT, None)
+        return [] if output is None else [str(report_path(tomogram.getFileName())) for tomogram in output]
 
     def _readableReports(self) -> list[TomogramReport]:
         """Those of the output that are there and whole."""

@@ -487,7 +487,8 @@ class TestIsoNetInputs(IsoNetTest):
     def test_coordinates_picked_in_a_thicker_tomogram_are_placed_by_the_origins(self) -> None:
         thin = self.tomograms.Tomograms[{"_tsId": "TS_02"}].clone()
         depth, height, width = SHAPES["TS_02"]
-        thick, path = thin.clone(), self.raw / "thick.mrc"
+        thick, path = thin.clone(), self.raw / "thicker" / "TS_02.mrc"
+        path.parent.mkdir()
         write(path, scene((depth + 20, height, width), 5))
         thick.setLocation(str(path))
         x, y, z = thin.getShiftsFromOrigin()
@@ -556,7 +557,7 @@ class TestIsoNetInputs(IsoNetTest):
 
         predict = self.prepare(ProtIsoNetPredict, {**self.input, "model": (refine, "model")}, cubeSize=32, cropSize=40)
         self.assertIn("at least *Step between tiles* + 18", " ".join(predict.validate()))
-        self.assertIn("TS_01 (-57 to 51)", " ".join(predict.warnings()))
+        self.assertIn("TS_01 (-57..51)", " ".join(predict.warnings()))
         fine = self.importTomograms(samplingRate=VOXEL_SIZE / 2)
         other = self.prepare(ProtIsoNetPredict, {"inputTomograms": (fine, "Tomograms"), "model": (refine, "model")})
         self.assertIn("trained at 10.00 Å/px", " ".join(other.validate()))

@@ -298,7 +298,7 @@ class TestViewers(IsoNetTest):
             self.assertEqual(len(panel.lines[0].get_xdata()), 2)
         self.assertIn("withheld tilts", measure.get_ylabel())
         (message,) = self.show(self.refine, "settings")
-        for fact in ("10.00 Å", "-57 degrees", "51 degrees", "Iteration: 2", f"{CUBE} voxels", "level: 4"):
+        for fact in ("10.00 Å", "-57..51 degrees", "Iteration: 2", f"{CUBE} voxels", "level: 4"):
             self.assertIn(fact, message.getMessage())
 
     def test_models_show_losses_and_facts(self) -> None:
