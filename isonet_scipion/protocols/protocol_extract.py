@@ -336,15 +336,11 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
                 shifted.append(f"{tsId} ({', '.join(f'{round(value, 1) + 0.0:+g}' for value in shift)})")
         if not shifted:
             return []
-        older = bool(self._doneIds())
+        older = " What is done already may be placed by the corners, if an earlier version did it: *Restart* then."
         return [
             "The coordinates were picked in tomograms of another size. They are placed by the origins of both, which "
             "are their centres unless an import was told otherwise. Corner of the former in voxels of these (x, y, "
-            f"z): {', '.join(shifted)}."
-            + (
-                " What is done already may be placed by the corners, if an earlier version did it: *Restart* then."
-                * older
-            )
+            f"z): {', '.join(shifted)}." + (older if self._doneIds() else "")
         ]
 
     def _results(self, output: SetOfSubTomograms) -> list[str]:

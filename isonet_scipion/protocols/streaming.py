@@ -9,7 +9,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterator, Mapping
 from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
@@ -224,7 +224,7 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
     def _processAsJob(self, tsId: str) -> None:
         """Process one tomogram by a job, with small ones of later steps: a job waits, and starts an engine."""
         # of what waits, a fair share; the others who work at once take theirs
-        waiting = sum(self._steps[index - 1].getStatus() == STATUS_NEW for index, _ in self._processSteps)
+        waiting = sum(1 for _ in self._waiting())
         share = waiting // max(1, self._stepsExecutor.numberOfProcs)
         voxels, taken = self._voxels(tsId), []
         while len(taken) < share and (further := self._takeStep(MOST_VOXELS - voxels)) is not None:
@@ -255,17 +255,20 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
         Scipion's executor then leaves it alone.
         """
         with getattr(threading.current_thread(), "lock", nullcontext()):  # under which the executor starts steps
-            for index, tsId in self._processSteps:
-                step = self._steps[index - 1]
-                if step.getStatus() == STATUS_NEW and (most == np.inf or self._voxels(tsId) <= most):
+            for step, tsId in self._waiting():
+                if most == np.inf or self._voxels(tsId) <= most:
                     step.setRunning()
                     return step, tsId
         return None
 
     def _nextWaiting(self, left: Container[str] = ()) -> str | None:
         """The first tomogram that nobody has begun with, of those that are not `left` out."""
-        waiting = (tsId for index, tsId in self._processSteps if self._steps[index - 1].getStatus() == STATUS_NEW)
-        return next((tsId for tsId in waiting if tsId not in left), None)
+        return next((tsId for _, tsId in self._waiting() if tsId not in left), None)
+
+    def _waiting(self) -> Iterator[tuple[Step, str]]:
+        """The steps that nobody has begun with, and their tomograms."""
+        steps = ((self._steps[index - 1], tsId) for index, tsId in self._processSteps)
+        return ((step, tsId) for step, tsId in steps if step.getStatus() == STATUS_NEW)
 
     def _processOne(self, tsId: str) -> None:
         """Process one tomogram; a failure is noted and leaves the others alone."""

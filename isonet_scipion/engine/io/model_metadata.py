@@ -71,17 +71,22 @@ class ModelMetadata:
         """The tilt ranges that it was trained for; empty where they are not known."""
         if self.tilt_min is None or self.tilt_max is None:
             return ""
-        widest, narrowest = f"{self.tilt_min:g}..{self.tilt_max:g}", ""
-        if self.narrowest_min is not None and self.narrowest_max is not None:
-            narrowest = f"{self.narrowest_min:g}..{self.narrowest_max:g}"
-        return f"{widest} to {narrowest}" if narrowest not in ("", widest) else widest
+        widest, narrowest = (f"{low:g}..{high:g}" for low, high in ((self.tilt_min, self.tilt_max), self._narrowest))
+        return widest if narrowest == widest else f"{widest} to {narrowest}"
+
+    @property
+    def _narrowest(self) -> tuple[Optional[float], Optional[float]]:
+        """The narrowest tilt range; models of earlier versions tell one range alone."""
+        return (
+            self.tilt_min if self.narrowest_min is None else self.narrowest_min,
+            self.tilt_max if self.narrowest_max is None else self.narrowest_max,
+        )
 
     def knows_tilts(self, minimum: float, maximum: float) -> bool:
         """Whether each end of a tilt range (degrees) is among those trained for; also where these are not known."""
-        ends = (minimum, self.tilt_min, self.narrowest_min), (maximum, self.tilt_max, self.narrowest_max)
-        for end, widest, narrowest in ends:
-            if widest is not None:
-                low, high = sorted((widest, widest if narrowest is None else narrowest))
+        for end, widest, narrowest in zip((minimum, maximum), (self.tilt_min, self.tilt_max), self._narrowest):
+            if widest is not None and narrowest is not None:
+                low, high = sorted((widest, narrowest))
                 if not low - TILT_TOLERANCE <= end <= high + TILT_TOLERANCE:
                     return False
         return True
@@ -90,11 +95,9 @@ class ModelMetadata:
     def learned_from(self) -> dict[str, Any]:
         """What is known of the tomograms that it learned from, by the fields' names."""
         names = ("voxel_size", "tilt_min", "tilt_max", "deconvolved", "simulated")
-        known = {name: value for name in names if (value := getattr(self, name)) is not None}
-        if self.tilt_min is not None and self.tilt_max is not None:  # models of earlier versions tell one range alone
-            known["narrowest_min"] = self.tilt_min if self.narrowest_min is None else self.narrowest_min
-            known["narrowest_max"] = self.tilt_max if self.narrowest_max is None else self.narrowest_max
-        return known
+        known = {name: getattr(self, name) for name in names}
+        known.update(zip(("narrowest_min", "narrowest_max"), self._narrowest))
+        return {name: value for name, value in known.items() if value is not None}
 
     @classmethod
     def out_of(cls, values: Mapping[str, Any]) -> ModelMetadata:

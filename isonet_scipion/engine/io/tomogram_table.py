@@ -495,6 +495,12 @@ def tell_assumed_tilts(star: Star, rows: Sequence[dict[str, str]], names: Sequen
         )  # fmt: skip
 
 
+def warn_of_assumed_tilts(entries: Sequence[TomogramEntry]) -> None:
+    """As `tell_assumed_tilts`, of tomograms of one table, at least one."""
+    rows, names = zip(*((entry.row, entry.name) for entry in entries))
+    tell_assumed_tilts(entries[0].star, rows, names)
+
+
 def names_in_words(names: Sequence[str]) -> str:
     """Names of tomograms, of many the first.
 

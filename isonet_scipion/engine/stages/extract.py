@@ -23,7 +23,7 @@ from isonet_scipion.engine.io.tomogram_table import (
     TomogramEntry,
     TomogramTable,
     require_one_kind,
-    tell_assumed_tilts,
+    warn_of_assumed_tilts,
     warn_of_masks,
 )
 from isonet_scipion.engine.io.volume import Volume, naming
@@ -62,7 +62,7 @@ def extract(star_file: str, settings: ExtractSettings) -> None:
         raise EngineError(star_file, "no subtomogram lies inside the tomograms", "Check the numbers and coordinates.")
     used = [entry for entry, centres in zip(entries, plans) if len(centres)]
     require_one_kind(used, "choose by --tomo_idx")
-    tell_assumed_tilts(table.star, [entry.row for entry in used], [entry.name for entry in used])
+    warn_of_assumed_tilts(used)
     if points is None:
         warn_of_masks(used, "subtomograms are taken")
     owners = {

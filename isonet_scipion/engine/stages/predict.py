@@ -37,7 +37,7 @@ from isonet_scipion.engine.io.tomogram_table import (
     TomogramEntry,
     TomogramTable,
     names_in_words,
-    tell_assumed_tilts,
+    warn_of_assumed_tilts,
     warn_of_kinds,
     warn_of_masks,
 )
@@ -171,7 +171,7 @@ class _Prediction:
             self.transfer(entry)
         warn_of_other_states(entries, self.metadata, settings.ctf_state)
         warn_of_kinds(entries)
-        tell_assumed_tilts(self.table.star, [entry.row for entry in entries], [entry.name for entry in entries])
+        warn_of_assumed_tilts(entries)
         if self.needs_halves:  # for tests of the model, as masks are
             warn_of_masks(entries, "the model is tested")
         sizes = {}

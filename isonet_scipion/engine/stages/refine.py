@@ -25,7 +25,7 @@ from isonet_scipion.engine.io.tomogram_table import (
     TomogramTable,
     names_in_words,
     require_one_kind,
-    tell_assumed_tilts,
+    warn_of_assumed_tilts,
     warn_of_masks,
 )
 from isonet_scipion.engine.learning.noise_schedule import noise_level
@@ -197,7 +197,7 @@ def _one_pass(star_file: str, settings: OnePassSettings, seed: int) -> Run[Any]:
     transfers = [_transfer(entry, settings, told) if settings.ctf_aware else None for entry in entries]
     require_one_kind(entries, "take them out of the table")
     if settings.tilt_min is None and settings.tilt_max is None:
-        tell_assumed_tilts(entries[0].star, [entry.row for entry in entries], [entry.name for entry in entries])
+        warn_of_assumed_tilts(entries)
     warn_of_masks(entries, "crops are taken")
     devices = _devices(settings)
 

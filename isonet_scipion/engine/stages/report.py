@@ -220,6 +220,7 @@ class Reporter:
             tested = measure_quality(evidence, lambda box: correct_boxes(box[None])[0], network.divisor)
         level = None if self._metadata.simulated else tested
         found = None if mark is None else confidence(evidence, read_calibration(), level)
+        mean = None if found is None else found.mean(sample)
         if mark is not None and found is None:
             log.warning("%s: too small for a confidence volume.", entry.name)
         elif mark is not None and found is not None:
@@ -237,7 +238,7 @@ class Reporter:
             if tested is not None and tested.verdict.kind == "poor":
                 log.warning("%s: the hidden-wedge test found nothing above chance: do not trust %s", entry.name, path)
             restored = tested.restored_wedge[0] if tested is not None and tested.restored_wedge else None
-            if restored is not None and is_far_above(mean, restored):
+            if is_far_above(mean, restored):
                 log.warning(
                     "%s: the mean confidence, %.2f, is far above the %.2f of the hidden-wedge test: only the order of "
                     "the values in %s counts", entry.name, mean, restored, path,
@@ -260,7 +261,7 @@ class Reporter:
             "tilt_min": entry.tilt.minimum,
             "tilt_max": entry.tilt.maximum,
             **quality.as_dict(),
-            "confidence": None if found is None else found.mean(evidence.sample),
+            "confidence": mean,
         }
         words = quality.verdict.words
         path = report_path(after.path)

@@ -13,7 +13,7 @@ from pwem.protocols import ProtSubSet
 from pyworkflow.protocol import MODE_RESUME
 from pyworkflow.utils import weakImport
 from tomo.constants import BOTTOM_LEFT_CORNER
-from tomo.objects import Coordinate3D, SetOfCoordinates3D, SetOfTomograms, SetOfTomoMasks
+from tomo.objects import Coordinate3D, SetOfCoordinates3D, SetOfTomograms, SetOfTomoMasks, Tomogram
 from tomo.protocols import ProtImportSubTomograms
 
 from isonet_scipion.engine.io.report_file import read_report, report_path
@@ -459,23 +459,7 @@ class TestIsoNetInputs(IsoNetTest):
 
     def test_coordinates_without_their_tomogram_are_left_out(self) -> None:
         items = [item.clone() for item in self.tomograms.Tomograms]
-        own = SetOfTomograms.create(self.tomograms._getPath(), prefix="picked")
-        own.copyInfo(self.tomograms.Tomograms)
-        own.append(items[0].clone())
-        own.write()
-        self.tomograms._defineOutputs(picked=own)
-        centres = SetOfCoordinates3D.create(self.tomograms._getPath(), prefix="centres")
-        centres.setSamplingRate(VOXEL_SIZE)
-        centres.setPrecedents(self.tomograms.picked)
-        for tomogram in items:
-            coordinate = Coordinate3D()
-            coordinate.setVolume(tomogram)
-            coordinate.setPosition(24, 24, 20, BOTTOM_LEFT_CORNER)
-            centres.append(coordinate)
-        centres.write()
-        self.tomograms._defineOutputs(centres=centres)
-        self.proj.mapper.commit()
-        inputs = {**self.input, "inputCoordinates": (self.tomograms, "centres")}
+        inputs = self.picked("one", items[0].clone(), [(tomogram, (24, 24, 20)) for tomogram in items])
         extract = self.prepare(ProtIsoNetExtract, inputs, cubeSize=16, cropSize=24)
         self.assertEqual(extract.validate(), [])
         warnings = " ".join(extract.warnings())
@@ -483,6 +467,26 @@ class TestIsoNetInputs(IsoNetTest):
         self.assertIn("The coordinates in TS_01 are left out", warnings)
         self.launchProtocol(extract)
         self.assertEqual([item.getVolName() for item in extract.subtomograms], ["TS_02"])
+
+    def picked(self, name: str, precedent: Tomogram, places: list[tuple]) -> dict[str, tuple]:
+        """Inputs with coordinates, pairs of a tomogram and (x, y, z) from its corner, that belong to a set of one."""
+        own = SetOfTomograms.create(self.tomograms._getPath(), prefix=name)
+        own.copyInfo(self.tomograms.Tomograms)
+        own.append(precedent)
+        own.write()
+        self.tomograms._defineOutputs(**{name: own})
+        coordinates = SetOfCoordinates3D.create(self.tomograms._getPath(), prefix=f"{name}Coordinates")
+        coordinates.setSamplingRate(VOXEL_SIZE)
+        coordinates.setPrecedents(own)
+        for tomogram, place in places:
+            coordinate = Coordinate3D()
+            coordinate.setVolume(tomogram)
+            coordinate.setPosition(*place, BOTTOM_LEFT_CORNER)
+            coordinates.append(coordinate)
+        coordinates.write()
+        self.tomograms._defineOutputs(**{f"{name}Coordinates": coordinates})
+        self.proj.mapper.commit()
+        return {**self.input, "inputCoordinates": (self.tomograms, f"{name}Coordinates")}
 
     def test_coordinates_picked_in_a_thicker_tomogram_are_placed_by_the_origins(self) -> None:
         thin = self.tomograms.Tomograms[{"_tsId": "TS_02"}].clone()
@@ -494,22 +498,7 @@ class TestIsoNetInputs(IsoNetTest):
         x, y, z = thin.getShiftsFromOrigin()
         thick.setOrigin(Transform())
         thick.setShiftsInOrigin(x, y, z - 10 * VOXEL_SIZE)
-        own = SetOfTomograms.create(self.tomograms._getPath(), prefix="thick")
-        own.copyInfo(self.tomograms.Tomograms)
-        own.append(thick)
-        own.write()
-        self.tomograms._defineOutputs(thick=own)
-        picks = SetOfCoordinates3D.create(self.tomograms._getPath(), prefix="picks")
-        picks.setSamplingRate(VOXEL_SIZE)
-        picks.setPrecedents(self.tomograms.thick)
-        coordinate = Coordinate3D()
-        coordinate.setVolume(thick)
-        coordinate.setPosition(24, 26, 32, BOTTOM_LEFT_CORNER)
-        picks.append(coordinate)
-        picks.write()
-        self.tomograms._defineOutputs(picks=picks)
-        self.proj.mapper.commit()
-        inputs = {**self.input, "inputCoordinates": (self.tomograms, "picks")}
+        inputs = self.picked("thick", thick, [(thick, (24, 26, 32))])
         extract = self.prepare(ProtIsoNetExtract, inputs, cubeSize=16, cropSize=24)
         self.assertEqual(extract.validate(), [])
         self.assertRegex(" ".join(extract.warnings()), r"placed by the origins .*: TS_02 \(\+0, \+0, -10\)\.")
