@@ -18,6 +18,7 @@ from isonet_scipion.engine.settings.option import options
 from isonet_scipion.engine.stages.extract import CROP_MARGIN
 from isonet_scipion.protocols import ProtIsoNetExtract, ProtIsoNetOnePass, ProtIsoNetRefine
 from isonet_scipion.protocols.form import paramName, valueErrors
+from isonet_scipion.protocols.linked_inputs import otherErrors
 from isonet_scipion.protocols.training_errors import listError, network
 
 LARGEST = 128  # voxels; training on larger cubes does not fit into a GPU's memory
@@ -132,14 +133,14 @@ class IsoNetCubeSizeWizard(Wizard):
         if isOnePass:
             form.showInfo(f"Leave it empty: one-pass takes cubes of {USUAL_CUBE}, or less in thin tomograms.")
             return
+        fields = ["cropSize"] if isExtraction else map(paramName, options(NetworkSettings))
+        errors = otherErrors(protocol) or valueErrors(protocol, fields)
+        if errors:
+            form.showInfo("\n".join(errors))
+            return
         number = sum(True for _ in enabled(volumes))
         if not number:
             form.showInfo("The input is empty, or all is disabled: the sizes depend on its items.")
-            return
-        fields = ["cropSize"] if isExtraction else map(paramName, options(NetworkSettings))
-        errors = valueErrors(protocol, fields)
-        if errors:
-            form.showInfo("\n".join(errors))
             return
         try:
             sizes = sizesForExtraction(protocol) if isExtraction else sizesForTraining(protocol)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from isonet_scipion.convert.sets import enabled
 from isonet_scipion.protocols.form import valueErrors
+from isonet_scipion.protocols.linked_inputs import otherErrors
 
 if TYPE_CHECKING:
     from pyworkflow.gui.form import FormWindow
@@ -52,13 +53,13 @@ def showPreview(
     if tomograms is None:
         form.showInfo("Select the tomograms first.")
         return
+    errors = otherErrors(protocol) or valueErrors(protocol, fields)
+    if errors:
+        form.showInfo("\n".join(errors))
+        return
     items = {tomogram.getTsId(): partial(load, protocol, tomogram.clone()) for tomogram in enabled(tomograms)}
     if not items:
         form.showInfo("The set of tomograms is empty, or all are disabled: there is nothing to show.")
-        return
-    errors = valueErrors(protocol, fields)
-    if errors:
-        form.showInfo("\n".join(errors))
         return
     sliders = [_filled(slider, protocol) for slider in sliders]
     dialog = BrowserDialog(form.root, title, hint, items, sliders, canSelect=True, size=size)

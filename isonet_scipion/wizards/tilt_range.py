@@ -17,6 +17,7 @@ from isonet_scipion.engine.physics.wedge import TiltRange
 from isonet_scipion.engine.sampling.even_boxes import choose_boxes, cut
 from isonet_scipion.engine.sampling.training_positions import USUAL_CUBE
 from isonet_scipion.protocols import ProtIsoNetOnePass, ProtIsoNetRefine
+from isonet_scipion.protocols.linked_inputs import otherErrors
 from isonet_scipion.viewers.previews import subtomogramsById
 from isonet_scipion.viewers.volumes import openSubtomogram, openTomogram
 
@@ -127,6 +128,10 @@ class IsoNetTiltRangeWizard(Wizard):
         from isonet_scipion.viewers.browser import BrowserDialog
 
         protocol = form.protocol
+        errors = otherErrors(protocol)
+        if errors:
+            form.showInfo("\n".join(errors))
+            return
         items = tiltPreviews(protocol)
         if not items:
             form.showInfo("Select the input first; a set that is empty, or disabled as a whole, has nothing to show.")

@@ -160,7 +160,8 @@ class Log:
         epochs, cost = run.settings.epochs, run.method.cost
         done = (record.iteration - 1) * epochs + record.epoch
         alike = [old for old in run.state.history[-epochs:] if old.with_denoiser == record.with_denoiser]
-        seconds = float(np.mean([old.seconds for old in alike])) / cost(done - 1)
+        # the median: an epoch during which the process was paused tells nothing of the others
+        seconds = float(np.median([old.seconds for old in alike])) / cost(done - 1)
         left = seconds * sum(cost(epoch) for epoch in range(done, run.settings.iterations * epochs))
         log.info(
             "Iteration %d epoch %d/%d: loss %.4f, validation loss %.4f, %s left",

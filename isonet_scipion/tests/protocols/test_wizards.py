@@ -333,3 +333,19 @@ class TestWizards(IsoNetTest):
                 wizardClass().show(form)
                 self.assertIn("Select the", form.showInfo.call_args[0][0])
                 form.setVar.assert_not_called()
+
+    def test_wizards_tell_an_input_of_another_kind(self) -> None:
+        one = self.tomograms.Tomograms.getFirstItem().getObjId()
+        for wizard in wizards.__all__:
+            wizardClass = getattr(wizards, wizard)
+            for protocolClass, _ in wizardClass._targets:
+                isRefine = protocolClass is ProtIsoNetRefine
+                name, asked = (
+                    ("inputSubtomograms", "SetOfSubTomograms") if isRefine else ("inputTomograms", "SetOfTomograms")
+                )
+                if (wizard, protocolClass) == ("IsoNetCubeSizeWizard", ProtIsoNetOnePass):  # which asks for none
+                    continue
+                with self.subTest(wizard=wizard, protocol=protocolClass.__name__):
+                    protocol = self.prepare(protocolClass, {name: (self.tomograms, f"Tomograms.{one}")})
+                    said = self.told(wizardClass, protocol)
+                    self.assertRegex(said, f"^\\*.*\\*: what is linked is a Tomogram, not a {asked}\\.$")

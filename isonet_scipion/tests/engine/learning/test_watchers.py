@@ -59,3 +59,13 @@ def test_the_time_that_is_left_counts_epochs_that_take_longer(caplog):
             run = SimpleNamespace(settings=settings, method=method, state=SimpleNamespace(history=history[: past + 1]))
             watchers.Log().after_epoch(run, history[past])
     assert [message.split(", ")[-1] for message in caplog.messages] == ["0:02:20 left", "0:01:50 left"]
+
+
+def test_the_time_that_is_left_forgets_a_pause(caplog):
+    method = SimpleNamespace(cost=lambda epoch: 1.0)
+    history = [EpochRecord(1, epoch + 1, 0.1, 0.1, 0.0, seconds) for epoch, seconds in enumerate((10.0, 3600.0, 10.0))]
+    settings = IterativeSettings.given({"iterations": 1, "epochs": 5})
+    run = SimpleNamespace(settings=settings, method=method, state=SimpleNamespace(history=history))
+    with caplog.at_level("INFO"):
+        watchers.Log().after_epoch(run, history[-1])
+    assert caplog.messages[-1].endswith(", 0:00:20 left")
