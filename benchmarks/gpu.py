@@ -14,7 +14,7 @@ scene     One-pass trained to its end on a small scene whose truth is known, and
 
 To run it on a machine without connection, take along this repository and wheels of what that machine lacks:
 
-    python -m pip download --no-deps --only-binary=:all: -d wheels keras mrcfile namex optree emtable
+    python -m pip download --no-deps --only-binary=:all: -d wheels keras mrcfile namex optree emtable click tqdm
     python -m pip install --no-index --no-deps --target site wheels/*.whl   # there
     PYTHONPATH=site:. python benchmarks/gpu.py
 """
