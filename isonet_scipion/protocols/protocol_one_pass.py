@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from isonet_scipion.constants import DEFOCUS_SOURCE_LABEL
 from isonet_scipion.convert.sets import enabledIds
-from isonet_scipion.engine.io.tomogram_table import CTF_STATE, HALF_LABELS
+from isonet_scipion.engine.io.tomogram_entry import CTF_STATE, HALF_LABELS
 from isonet_scipion.engine.settings.option import options
 from isonet_scipion.engine.settings.training import OnePassSettings
 from isonet_scipion.protocols.ctf_history import statesInWords

@@ -42,7 +42,7 @@ from isonet_scipion.convert.rows import tomogramRow, writeTable
 from isonet_scipion.convert.sets import enabled, enabledIds, hasItems
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.star import read_star
-from isonet_scipion.engine.io.tomogram_table import HALF_LABELS
+from isonet_scipion.engine.io.tomogram_entry import HALF_LABELS
 from isonet_scipion.protocols.base import EngineFailure, ProtIsoNetBase, readingErrors
 from isonet_scipion.protocols.ctf_history import States, ctfStates
 from isonet_scipion.protocols.form import addContrast, labelOf

@@ -49,7 +49,7 @@ from isonet_scipion.engine.sampling.training_positions import MARGIN
 
 if TYPE_CHECKING:
     from isonet_scipion.engine.conventions import Normalisation
-    from isonet_scipion.engine.io.tomogram_table import TomogramEntry
+    from isonet_scipion.engine.io.tomogram_entry import TomogramEntry
     from isonet_scipion.engine.io.volume import Volume
     from isonet_scipion.engine.physics.back_projected_noise import Noise
     from isonet_scipion.engine.physics.transfer import Transfer

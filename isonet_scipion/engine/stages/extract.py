@@ -19,13 +19,8 @@ from isonet_scipion.engine.io.mrc import volume_bytes, write_volume
 from isonet_scipion.engine.io.shown import away_from_spikes, border_of, open_mask, require_axes, spikes_in
 from isonet_scipion.engine.io.star import SUBTOMOGRAM_LABELS, Star, discard_outdated, table_to_replace, write_star
 from isonet_scipion.engine.io.subtomograms import VOXELS
-from isonet_scipion.engine.io.tomogram_table import (
-    TomogramEntry,
-    TomogramTable,
-    require_one_kind,
-    warn_of_assumed_tilts,
-    warn_of_masks,
-)
+from isonet_scipion.engine.io.table_checks import require_one_kind, warn_of_assumed_tilts, warn_of_masks
+from isonet_scipion.engine.io.tomogram_table import TomogramTable
 from isonet_scipion.engine.io.volume import Volume, naming
 from isonet_scipion.engine.network.unet import cube_size_warning
 from isonet_scipion.engine.process.disk import growth, require_space
@@ -35,6 +30,7 @@ from isonet_scipion.engine.sampling.spikes import far_from
 from isonet_scipion.engine.settings.preparation import ExtractSettings
 
 if TYPE_CHECKING:
+    from isonet_scipion.engine.io.tomogram_entry import TomogramEntry
     from isonet_scipion.engine.physics.borders import Border
 
 log = logging.getLogger(__name__)

@@ -31,16 +31,9 @@ from isonet_scipion.engine.io.ome_zarr import require_library
 from isonet_scipion.engine.io.origin import with_origin
 from isonet_scipion.engine.io.report_file import report_path
 from isonet_scipion.engine.io.shown import Seen, border_of, require_axes, require_halves, scale_of_halves, see
-from isonet_scipion.engine.io.tomogram_table import (
-    CORRECTED_BY,
-    CORRECTED_FROM,
-    TomogramEntry,
-    TomogramTable,
-    names_in_words,
-    warn_of_assumed_tilts,
-    warn_of_kinds,
-    warn_of_masks,
-)
+from isonet_scipion.engine.io.table_checks import warn_of_assumed_tilts, warn_of_kinds, warn_of_masks
+from isonet_scipion.engine.io.tomogram_entry import CORRECTED_BY, CORRECTED_FROM, TomogramEntry
+from isonet_scipion.engine.io.tomogram_table import TomogramTable
 from isonet_scipion.engine.io.voxel_size import check_mask, same_voxel_size
 from isonet_scipion.engine.measure.hidden_wedge import UNSEEN_TURN, HiddenWedgeTest
 from isonet_scipion.engine.measure.quality import affordable_boxes, calm_boxes
@@ -62,6 +55,7 @@ from isonet_scipion.engine.reporting.picture import require_own_picture
 from isonet_scipion.engine.sampling.even_boxes import box_side
 from isonet_scipion.engine.settings.correction import PredictSettings
 from isonet_scipion.engine.stages.report import Reporter, claim_confidence, discard_reports, sample_of
+from isonet_scipion.engine.wording import names_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

@@ -46,7 +46,7 @@ from isonet_scipion.engine.io.star import (
     write_star,
 )
 from isonet_scipion.engine.io.tilt_files import find_tilt_files, half_name, read_tilt_file, series_name
-from isonet_scipion.engine.io.tomogram_table import CTF_STATE, HALF_LABELS, INVERTED, TILTS, TomogramEntry
+from isonet_scipion.engine.io.tomogram_entry import CTF_STATE, HALF_LABELS, INVERTED, TILTS, TomogramEntry
 from isonet_scipion.engine.io.volume_files import file_names, volume_files, voxel_size_of
 from isonet_scipion.engine.io.voxel_size import check_mask
 from isonet_scipion.engine.physics.ctf import require_plausible_defocus

@@ -20,14 +20,8 @@ from isonet_scipion.engine.io.refine_json import read_refine_json
 from isonet_scipion.engine.io.shown import data_shape, refuse_axes, warn_of_contrast, warn_of_tilts
 from isonet_scipion.engine.io.star import SUBTOMOGRAM_LABELS, Star, read_star
 from isonet_scipion.engine.io.subtomograms import read_subtomograms
-from isonet_scipion.engine.io.tomogram_table import (
-    TomogramEntry,
-    TomogramTable,
-    names_in_words,
-    require_one_kind,
-    warn_of_assumed_tilts,
-    warn_of_masks,
-)
+from isonet_scipion.engine.io.table_checks import require_one_kind, warn_of_assumed_tilts, warn_of_masks
+from isonet_scipion.engine.io.tomogram_table import TomogramTable
 from isonet_scipion.engine.learning.noise_schedule import noise_level
 from isonet_scipion.engine.network.model_file import (
     STATE_FILE,
@@ -50,10 +44,10 @@ from isonet_scipion.engine.settings.training import (
     TrainingSettings,
     training_options,
 )
+from isonet_scipion.engine.wording import names_in_words
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
+    from isonet_scipion.engine.io.tomogram_entry import TomogramEntry
     from isonet_scipion.engine.learning.run import Run
     from isonet_scipion.engine.physics.transfer import Transfer
     from isonet_scipion.engine.physics.wedge import TiltRange

@@ -26,7 +26,8 @@ from isonet_scipion.engine.io.number_formats import grey_values
 from isonet_scipion.engine.io.origin import origin_in
 from isonet_scipion.engine.io.report_file import report_path, write_report
 from isonet_scipion.engine.io.shown import Seen, border_of, open_mask, require_halves, see
-from isonet_scipion.engine.io.tomogram_table import CORRECTED_BY, TomogramEntry, TomogramTable
+from isonet_scipion.engine.io.tomogram_entry import CORRECTED_BY, TomogramEntry
+from isonet_scipion.engine.io.tomogram_table import TomogramTable
 from isonet_scipion.engine.measure.confidence import confidence
 from isonet_scipion.engine.measure.hidden_wedge import UNSEEN_TURN
 from isonet_scipion.engine.measure.quality import Evidence, measure_quality

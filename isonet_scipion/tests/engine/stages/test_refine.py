@@ -9,7 +9,7 @@ import pytest
 
 from isonet_scipion.engine.io.mrc import write_volume
 from isonet_scipion.engine.io.star import Star, read_star, write_star
-from isonet_scipion.engine.io.tomogram_table import TomogramEntry
+from isonet_scipion.engine.io.tomogram_entry import TomogramEntry
 from isonet_scipion.engine.network.model_file import read_metadata
 from isonet_scipion.engine.physics.ctf import CtfParameters
 from isonet_scipion.engine.physics.wedge import TiltRange, apply_wedge
