@@ -94,7 +94,7 @@ def measured(kz: Doubles, kx: Doubles, tilt: TiltRange) -> Flags:
         True where measured; the line kz = 0 is.
     """
     angle = np.degrees(np.arctan2(np.where(kx < 0, -kz, kz), np.abs(kx)))
-    return ((angle > tilt.minimum) & (angle < tilt.maximum)) | ((kz == 0) & (kx == kx))
+    return ((angle > tilt.minimum) & (angle < tilt.maximum)) | (kz == 0)
 
 
 def wedge_filter(kz: Reals, kx: Reals, radius: float, tilt: TiltRange) -> Floats:
@@ -114,7 +114,7 @@ def wedge_filter(kz: Reals, kx: Reals, radius: float, tilt: TiltRange) -> Floats
     ndarray of float32
     """
     inside = kz * kz + kx * kx < radius * radius
-    return ((measured(kz, kx, tilt) & inside) | ((kz == 0) & (kx == kx))).astype(np.float32)
+    return ((measured(kz, kx, tilt) & inside) | (kz == 0)).astype(np.float32)
 
 
 def apply_wedge(volume: Floats, tilt: TiltRange) -> Floats:
