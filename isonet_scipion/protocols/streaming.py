@@ -35,6 +35,7 @@ from isonet_scipion.convert.sets import enabled, enabledIds, hasItems
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.star import read_star
 from isonet_scipion.engine.io.tomogram_entry import HALF_LABELS
+from isonet_scipion.engine.wording import counted
 from isonet_scipion.protocols.base import EngineFailure, readingErrors
 from isonet_scipion.protocols.ctf_history import States, ctfStates
 from isonet_scipion.protocols.form import addContrast, labelOf
@@ -399,9 +400,11 @@ class ProtIsoNetTomograms(ProtIsoNetSteps):
 
     def _results(self, output: EMSet) -> list[str]:
         """The summary's lines, with the numbers that matter."""
-        return [f"{self._ofInput(output.getSize())} tomograms done."]
+        return [f"{self._ofInput(output.getSize())} done."]
 
     def _ofInput(self, number: int) -> str:
-        """A number of tomograms, and of how many, unless the input's link was removed after the run."""
+        """A number of tomograms, and of how many, unless the input's link was removed after the run, in words."""
         tomograms = self.inputTomograms.get()
-        return str(number) if tomograms is None else f"{number} of {tomograms.getSize()}"
+        if tomograms is None:
+            return counted(number, "tomograms")
+        return f"{number} of {counted(tomograms.getSize(), 'tomograms')}"

@@ -28,6 +28,7 @@ from isonet_scipion.engine.process.progress import Progress
 from isonet_scipion.engine.sampling.crops import allowed_range, crop, random_centres
 from isonet_scipion.engine.sampling.spikes import far_from
 from isonet_scipion.engine.settings.preparation import ExtractSettings
+from isonet_scipion.engine.wording import counted
 
 if TYPE_CHECKING:
     from isonet_scipion.engine.io.tomogram_entry import TomogramEntry
@@ -89,7 +90,7 @@ def extract(star_file: str, settings: ExtractSettings) -> None:
                 _add_row(subtomos, target, entry, centre, (settings.cube_size, size), fingerprint(cube))
                 progress.advance()
     write_star(settings.subtomo_star, subtomos)
-    log.info("%s: %d subtomograms of %d^3 voxels", settings.subtomo_star, total, size)
+    log.info("%s: %s of %d^3 voxels", settings.subtomo_star, counted(total, "subtomograms"), size)
 
 
 def _target(entry: TomogramEntry, number: int, settings: ExtractSettings) -> Path:

@@ -25,7 +25,7 @@ from isonet_scipion.engine.physics.rescaling import rescale, rescaled_shape
 from isonet_scipion.engine.process.disk import growth, require_space
 from isonet_scipion.engine.process.progress import Progress
 from isonet_scipion.engine.settings.preparation import ResizeSettings
-from isonet_scipion.engine.wording import names_in_words
+from isonet_scipion.engine.wording import counted, names_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -100,7 +100,7 @@ def resize(star_file: str, settings: ResizeSettings) -> None:
     write_star(path, resized)
     warn_of_lost_columns(path, earlier, resized)
     _tell_left_out(path, entries, resized)
-    log.info("%s: %d tomograms of %g A", path, len(resized.rows), settings.apix)
+    log.info("%s: %s of %g A", path, counted(len(resized.rows), "tomograms"), settings.apix)
 
 
 def _parts(entry: TomogramEntry, settings: ResizeSettings) -> list[_Part]:
