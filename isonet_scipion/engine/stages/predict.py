@@ -50,7 +50,7 @@ from isonet_scipion.engine.reporting.comparison_figure import save_comparison
 from isonet_scipion.engine.reporting.pages import has_own_page, require_own_page, write_tomograms_page
 from isonet_scipion.engine.reporting.picture import require_own_picture
 from isonet_scipion.engine.settings.correction import PredictSettings
-from isonet_scipion.engine.stages.report import Reporter, claim_confidence, discard_reports, sample_of
+from isonet_scipion.engine.stages.report import Corrected, Reporter, claim_confidence, discard_reports, sample_of
 from isonet_scipion.engine.wording import names_in_words
 
 if TYPE_CHECKING:
@@ -325,10 +325,14 @@ class _Prediction:
             own_mark = self.confidence_marks.get(confidence_path(target))
             told = _alone(
                 lambda: reporter.write(
-                    entry, volume, ready.seen, after, border, ready.sample, own_mark, settings.report, compared
+                    Corrected(entry, volume, after, ready.seen, border, ready.sample),
+                    own_mark,
+                    settings.report,
+                    compared,
                 ),
-                f"the report on {target}", LESS_FOR_REPORT,
-            )  # fmt: skip
+                f"the report on {target}",
+                LESS_FOR_REPORT,
+            )
             if told is not None:
                 return told
         self.table.update(entry, {CORRECTED_FROM: made_from(ready.recipe, target, settings)})
