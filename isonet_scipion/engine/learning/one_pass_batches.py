@@ -270,7 +270,7 @@ class CropBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no 
         cube_size : int
             Side in voxels of the cube that the network is trained on.
         side : int
-            Of the crops in voxels; see `training_crops.crop_side`.
+            Of the crops in voxels; see `training_positions.crop_side`.
         any_angle : float
             Share of the rotations that are by any angle; the others are rotations of the cube.
         filled_weight : float
