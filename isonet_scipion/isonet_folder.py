@@ -22,7 +22,7 @@ from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.mrc import open_volume
 from isonet_scipion.engine.io.refine_json import chosen_model
 from isonet_scipion.engine.io.star import SUBTOMOGRAM_LABELS, Star, read_star, tomogram_names
-from isonet_scipion.engine.io.tomogram_table import TomogramEntry
+from isonet_scipion.engine.io.tomogram_entry import TomogramEntry
 from isonet_scipion.engine.io.voxel_size import check_mask, check_unit, same_voxel_size
 
 if TYPE_CHECKING:

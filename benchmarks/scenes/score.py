@@ -194,7 +194,7 @@ def gt_power_ratio(spec_gt, regions, band):
     return median_over(curve, band), curve
 
 
-def orientation_hint(gt, volume, soft, regions, spec_gt, band):
+def orientation_hint(volume, soft, regions, spec_gt, band):
     """Which axis flip or swap would raise the measured correlation most: (name, cc)."""
     power_gt = (np.abs(spec_gt) ** 2).ravel()
     variants = {
@@ -301,7 +301,7 @@ def score(
             )
         first = next(iter(out["tomograms"].values()))
         if result is first or result["measured_cc"] < 0.9 * first["measured_cc"]:
-            hint, cc = orientation_hint(gt, np.asarray(volume, np.float32), soft, regions, spec_gt, band)
+            hint, cc = orientation_hint(np.asarray(volume, np.float32), soft, regions, spec_gt, band)
             if cc > max(1.2 * abs(result["measured_cc"]), 0.1):
                 out["warnings"].append(
                     f"{name}: measured CC is {result['measured_cc']:.3f}, but {cc:.3f} with "

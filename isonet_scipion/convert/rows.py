@@ -20,7 +20,7 @@ from isonet_scipion.convert.files import fileName, sizeOf
 from isonet_scipion.engine.conventions import CORRECTED
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.star import Star, write_star
-from isonet_scipion.engine.io.tomogram_table import CTF_STATE, HALF_LABELS, INVERTED, SHOWN_NAME
+from isonet_scipion.engine.io.tomogram_entry import CTF_STATE, HALF_LABELS, INVERTED, SHOWN_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -28,6 +28,7 @@ from isonet_scipion.engine.io.outcome import read_outcome
 from isonet_scipion.engine.process.last_words import ending_words
 from isonet_scipion.engine.process.parent_watch import PARENT
 from isonet_scipion.engine.serving import NAME as SERVE
+from isonet_scipion.engine.wording import counted
 from isonet_scipion.environment import has_gpu
 from isonet_scipion.plugin import Plugin
 from isonet_scipion.protocols.form import commandOptions, isFilledIn
@@ -298,7 +299,11 @@ class ProtIsoNetBase(EMProtocol):
         """What the engine warned of, for the summary; each line once."""
         outcomes = map(read_outcome, glob.glob(os.path.join(glob.escape(self._getExtraPath()), f"*{OUTCOME_SUFFIX}")))
         told = list(dict.fromkeys(line for outcome in outcomes if outcome for line in outcome.warnings))
-        more = [f"{len(told) - MOST_WARNINGS} more warnings: see the log."] if len(told) > MOST_WARNINGS else []
+        more = (
+            [f"{counted(len(told) - MOST_WARNINGS, 'more warnings')}: see the log."]
+            if len(told) > MOST_WARNINGS
+            else []
+        )
         return [f"*Warning*: {line}" for line in told[:MOST_WARNINGS]] + more
 
     def _requireOutput(self, path: str | None, what: str) -> str:

@@ -11,7 +11,7 @@ from isonet_scipion.constants import DEFOCUS_SOURCE_LABEL
 from isonet_scipion.convert.files import halfMaps
 from isonet_scipion.convert.outputs import processedTomogram
 from isonet_scipion.engine.conventions import PHASE_FLIPPED
-from isonet_scipion.engine.io.tomogram_table import CTF_STATE
+from isonet_scipion.engine.io.tomogram_entry import CTF_STATE
 from isonet_scipion.engine.settings.preparation import DeconvSettings
 from isonet_scipion.protocols.ctf_history import addCtfHistory, correctedErrors, ctfStates, statesInWords
 from isonet_scipion.protocols.defocus import (

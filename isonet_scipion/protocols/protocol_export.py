@@ -21,7 +21,7 @@ from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.number_formats import SCALE
 from isonet_scipion.engine.io.relion import NAME
 from isonet_scipion.engine.io.star import read_star
-from isonet_scipion.engine.io.tomogram_table import HALF_LABELS
+from isonet_scipion.engine.io.tomogram_entry import HALF_LABELS
 from isonet_scipion.engine.sampling.crops import usual_cube_size
 from isonet_scipion.protocols.base import ProtIsoNetBase
 from isonet_scipion.protocols.ctf_history import ctfStates

@@ -26,6 +26,7 @@ from isonet_scipion.engine.io.shown import border_of, open_mask
 from isonet_scipion.engine.network.unet import cube_size_warning
 from isonet_scipion.engine.sampling.crops import fitting_count
 from isonet_scipion.engine.settings.preparation import ExtractSettings
+from isonet_scipion.engine.wording import counted
 from isonet_scipion.protocols.form import OPTIONAL, SEED, OptionalIntParam, Within, addOption, optionValues
 from isonet_scipion.protocols.mask_checks import maskErrors
 from isonet_scipion.protocols.set_checks import isOpen
@@ -347,8 +348,8 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
         counts = Counter(subtomogram.getVolName() for subtomogram in output.iterItems())
         cube = self._used("cubeSize")
         return [
-            f"{output.getSize()} subtomograms of {self._usedCropSize()} voxels from {self._ofInput(len(counts))} "
-            f"tomograms, for cubes of {cube} voxels.",
+            f"{counted(output.getSize(), 'subtomograms')} of {self._usedCropSize()} voxels from "
+            f"{self._ofInput(len(counts))}, for cubes of {cube} voxels.",
             f"{self._counted('Masks', 'rlnMaskName')} Centres: "
             f"{'given coordinates' if self._used('inputCoordinates') else 'random'}.",
             ", ".join(f"{tsId}: {count}" for tsId, count in counts.items()),

@@ -15,7 +15,7 @@ from tomo.objects import SetOfCoordinates3D, SetOfSubTomograms, SetOfTomograms, 
 
 from isonet_scipion.convert.files import placeFile
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.io.tomogram_table import INVERTED
+from isonet_scipion.engine.io.tomogram_entry import INVERTED
 from isonet_scipion.engine.network.model_file import read_metadata
 from isonet_scipion.engine.physics.ctf import CtfParameters
 from isonet_scipion.engine.physics.wedge import TiltRange, declared_range

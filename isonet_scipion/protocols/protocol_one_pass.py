@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from isonet_scipion.constants import DEFOCUS_SOURCE_LABEL
 from isonet_scipion.convert.sets import enabledIds
-from isonet_scipion.engine.io.tomogram_table import CTF_STATE, HALF_LABELS
+from isonet_scipion.engine.io.tomogram_entry import CTF_STATE, HALF_LABELS
 from isonet_scipion.engine.settings.option import options
 from isonet_scipion.engine.settings.training import OnePassSettings
+from isonet_scipion.engine.wording import counted
 from isonet_scipion.protocols.ctf_history import statesInWords
 from isonet_scipion.protocols.defocus import amplitudeWarnings, defociById, phaseWarnings, usedDefocus
 from isonet_scipion.protocols.linked_inputs import growingErrors
@@ -107,7 +108,7 @@ class ProtIsoNetOnePass(ProtIsoNetTraining):
         aware = "CTF-aware, " if self._used("ctfAware") else ""
         masks = sum(mask is not None for mask in column("rlnMaskName"))
         number = len(table.rows)
-        lines = [f"One-pass, {aware}on {number} tomograms{halves}.", f"Masks: {masks} of {number}."]
+        lines = [f"One-pass, {aware}on {counted(number, 'tomograms')}{halves}.", f"Masks: {masks} of {number}."]
         if aware:
             lines += [usedDefocus(column("rlnDefocus"), column(DEFOCUS_SOURCE_LABEL)), statesInWords(column(CTF_STATE))]
         return lines

@@ -24,7 +24,7 @@ from isonet_scipion.engine.io.mrc import open_volume
 from isonet_scipion.engine.io.page_cache import read_through
 from isonet_scipion.engine.io.report_file import TomogramReport, read_report, report_path
 from isonet_scipion.engine.io.shown import require_halves
-from isonet_scipion.engine.io.tomogram_table import CORRECTED_BY, CTF_STATE
+from isonet_scipion.engine.io.tomogram_entry import CORRECTED_BY, CTF_STATE
 from isonet_scipion.engine.measure.verdict import WELL_RESTORED, Verdict
 from isonet_scipion.engine.network.model_file import BUILTIN, model_path, read_metadata
 from isonet_scipion.engine.serving import NAME as SERVE

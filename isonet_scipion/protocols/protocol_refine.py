@@ -11,6 +11,7 @@ from isonet_scipion.engine.sampling.crops import usual_cube_size
 from isonet_scipion.engine.settings.network import NetworkSettings
 from isonet_scipion.engine.settings.option import options
 from isonet_scipion.engine.settings.training import IterativeSettings
+from isonet_scipion.engine.wording import counted
 from isonet_scipion.protocols.training_base import ProtIsoNetTraining
 from isonet_scipion.protocols.training_errors import subtomogramErrors
 from isonet_scipion.protocols.training_form import addIterativeTraining, addNetwork, addSubtomograms
@@ -66,7 +67,7 @@ class ProtIsoNetRefine(ProtIsoNetTraining):
         return self.cubeSize.get() or first.getAttributeValue(CUBE_SIZE_ATTRIBUTE) or usual_cube_size(self._cropSize())
 
     def _learnedFrom(self, table: Star) -> list[str]:
-        return [f"{len(table.rows)} subtomograms, cubes of {table.rows[0]['rlnCubeSize']} voxels."]
+        return [f"{counted(len(table.rows), 'subtomograms')}, cubes of {table.rows[0]['rlnCubeSize']} voxels."]
 
     def _methods(self) -> list[str]:
         model = getattr(self, "model", None)

@@ -1,26 +1,19 @@
-"""What the stages over tomograms share: a step for each tomogram, in streaming."""
+"""What the stages over tomograms share: in streaming, a table and an output item for each, and what failed."""
 
 from __future__ import annotations
 
 import errno
 import logging
-import math
 import os
 import sqlite3
-import threading
-import time
-from collections.abc import Container, Iterator, Mapping
-from contextlib import nullcontext, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 from pwem.objects import EMSet
 from pyworkflow.object import Pointer, Set
-from pyworkflow.protocol import Form, ProtStreamingBase
-from pyworkflow.protocol.constants import STATUS_FAILED, STATUS_NEW
-from pyworkflow.protocol.executor import StepExecutor, ThreadStepExecutor
 from pyworkflow.protocol.params import BooleanParam, IntParam, PointerParam
 from pyworkflow.utils.retry_streaming import retry_on_sqlite_lock
 from tomo.objects import SetOfTomograms, Tomogram
@@ -35,35 +28,32 @@ from isonet_scipion.convert.files import (
     halfNames,
     requireHalves,
     shownNames,
-    sizeOf,
 )
 from isonet_scipion.convert.outputs import outputFile
 from isonet_scipion.convert.rows import tomogramRow, writeTable
 from isonet_scipion.convert.sets import enabled, enabledIds, hasItems
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.star import read_star
-from isonet_scipion.engine.io.tomogram_table import HALF_LABELS
-from isonet_scipion.protocols.base import EngineFailure, ProtIsoNetBase, readingErrors
+from isonet_scipion.engine.io.tomogram_entry import HALF_LABELS
+from isonet_scipion.engine.wording import counted
+from isonet_scipion.protocols.base import EngineFailure, readingErrors
 from isonet_scipion.protocols.ctf_history import States, ctfStates
 from isonet_scipion.protocols.form import addContrast, labelOf
 from isonet_scipion.protocols.record import identityOf, isIdentityOf
 from isonet_scipion.protocols.set_checks import idErrors, isOpen, kindErrors
-from isonet_scipion.protocols.together import Together
+from isonet_scipion.protocols.tomogram_steps import ProtIsoNetSteps
 
 if TYPE_CHECKING:
-    from pyworkflow.protocol import Step
+    from pyworkflow.protocol import Form
 
 logger = logging.getLogger(__name__)
 
-MOST_VOXELS = 400_000_000  # of all tomograms that a job of a queue takes at once: those of a large one
-THREADS_PER_TOMOGRAM = 4  # CPU threads that a job of a queue asks for
-STATE = "_streamState"  # of a set, in its file
 FAILED_OUTPUT = "failedTomograms"
 DISK_FULL = (os.strerror(errno.ENOSPC), "disk space")  # in the engine's errors
 DATABASE_FULL = ("disk is full", "disk I/O error")  # in SQLite's: the disk; a quota
 
 
-class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
+class ProtIsoNetTomograms(ProtIsoNetSteps):
     """A stage over tomograms, in streaming: each has its own step, table and output item, so one can fail alone.
 
     Done is what is in the output: Continue works on the rest, also on what failed.
@@ -72,7 +62,6 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
     _possibleOutputs = {"tomograms": SetOfTomograms, FAILED_OUTPUT: SetOfTomograms}
     OUTPUT = "tomograms"
     OUTPUT_CLASS: type[EMSet] = SetOfTomograms
-    MATCHED: tuple[str, ...] = ()  # parameters whose sets go with the tomograms by tsId
 
     def _addTomogramsParam(self, form: Form, help: str) -> None:
         form.addParam(
@@ -120,76 +109,12 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
         self._keepValues()
         super()._insertAllSteps()
 
-    def setStepsExecutor(self, executor: StepExecutor | None = None) -> None:
-        """Take Scipion's executor, and let each listed GPU work on a tomogram of its own, whatever the threads."""
-        super().setStepsExecutor(executor)
-        if self.usesGpu() and isinstance(executor, ThreadStepExecutor):
-            # one more, for the step that waits for tomograms
-            executor.numberOfProcs = max(executor.numberOfProcs, len(self.getGpuList()) + 1)
-            executor.gpuDict = {}
-            executor._assignGPUperNode()
-
-    def _gpusPerStep(self) -> int:
-        return 1
-
-    def _threadsPerStep(self) -> int:
-        return THREADS_PER_TOMOGRAM
-
     def stepsGeneratorStep(self) -> None:
-        """Give each tomogram a step as soon as it and its partner are there, until the inputs are closed."""
-        self._tomograms, isGrowing = {}, True
+        """As for any steps of tomograms; no failure of a former run is told."""
         self._failed: dict[str, str] = {}
         self._tellFailures()
         self._ctfStates: States = {}
-        self._processSteps: list[tuple[int, str]] = []
-        self._takenSteps: list[Step] = []  # that another step did; Scipion is to be told
-        while isGrowing and not self.isFailed():
-            with self._lock:
-                # before the sets are read: what comes after that is seen in the next turn
-                isGrowing = any(self._isGrowing(name) for name in self._matched())
-                new = self._newTomograms()
-            self._tomograms.update(new)
-            for tsId in new:
-                index = self._insertFunctionStep(
-                    self.processStep, tsId, prerequisites=[], wait=True, needsGPU=self._needsGpu()
-                )
-                self._processSteps.append((index, tsId))
-            if isGrowing:
-                time.sleep(max(1, self._getStreamingSleepOnWait()))
-        if not self.isFailed():
-            steps = [index for index, _ in self._processSteps]
-            self._insertFunctionStep(self.closeStep, prerequisites=steps, wait=True, needsGPU=False)
-        if threading.current_thread() is threading.main_thread():
-            self._stepsCheck()  # with one thread nobody calls it in time
-
-    def _stepsCheck(self) -> None:
-        """Let new steps run once they are stored: Scipion lends GPUs by the number that a step gets then."""
-        waiting = [step for step in self._steps if step.isWaiting()]
-        if waiting:
-            self.updateSteps()
-            for step in waiting:
-                step.setStatus(STATUS_NEW)
-        last = self.lastStatus
-        while self._takenSteps:
-            step = self._takenSteps.pop(0)
-            self._stepStarted(step)
-            self._stepFinished(step)
-        if last == STATUS_FAILED:  # of a step that was told before; the protocol ends with the last one's
-            self.lastStatus = last
-
-    def _matched(self) -> list[str]:
-        """The tomograms, and what goes with them by tsId, as far as the form's other values do not hide it."""
-        return [name for name in ("inputTomograms", *self.MATCHED) if self.evalParamCondition(name)]
-
-    def _isGrowing(self, name: str) -> bool:
-        """Whether the set of an input may get more items, as its file says now."""
-        items = getattr(self, name).get()
-        if items is None:
-            return False
-        if items.hasProperty(STATE):  # else nothing was ever put in, and it is as it was when it was made
-            items.loadAllProperties()
-        items.close()
-        return items.isStreamOpen()
+        super().stepsGeneratorStep()
 
     def _newTomograms(self) -> dict[str, tuple[Tomogram, object]]:
         """Those that can be worked on, and were not yet, with their partners."""
@@ -199,76 +124,6 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
             self._ctfStates = ctfStates(self)
         partners = self._partners(new) if new else {}
         return {tsId: (tomogram, partners[tsId]) for tsId, tomogram in new.items() if tsId in partners}
-
-    def processStep(self, tsId: str) -> None:
-        """Process one tomogram, then those of later steps that nobody has begun with.
-
-        Between one step and the next Scipion waits up to three seconds. In a queue a job takes small ones at once.
-        """
-        if self.useQueueForSteps():
-            self._processAsJob(tsId)
-            return
-        self._processOne(tsId)
-        # not where another thread met a full disk: Scipion shows the protocol as failed, and it may be continued
-        while not any(step.isFailed() for step in self._steps) and (taken := self._takeStep()) is not None:
-            step, further = taken
-            try:
-                self._processOne(further)
-                step.setFinished()
-            except Exception as error:
-                step.setFailed(str(error))
-                raise
-            finally:
-                self._takenSteps.append(step)
-
-    def _processAsJob(self, tsId: str) -> None:
-        """Process one tomogram by a job, with small ones of later steps: a job waits, and starts an engine."""
-        # of what waits, a fair share; the others who work at once take theirs
-        waiting = sum(1 for _ in self._waiting())
-        share = waiting // max(1, self._stepsExecutor.numberOfProcs)
-        voxels, taken = self._voxels(tsId), []
-        while len(taken) < share and (further := self._takeStep(MOST_VOXELS - voxels)) is not None:
-            taken.append(further)
-            voxels += self._voxels(further[1])
-        tsIds = [tsId, *(further for _, further in taken)]
-        errors = Together(self._submitAll).do([partial(self._processOne, one) for one in tsIds])
-        for (step, _), error in zip(taken, errors[1:]):
-            if error is None:
-                step.setFinished()
-            else:
-                step.setFailed(str(error))
-            self._takenSteps.append(step)
-        for error in errors:
-            if error is not None:
-                raise error
-
-    def _voxels(self, tsId: str) -> int:
-        """How many a tomogram has; none if it can't be read."""
-        try:
-            return math.prod(sizeOf(self._tomograms[tsId][0].getFileName()))
-        except EngineError:
-            return 0
-
-    def _takeStep(self, most: float = np.inf) -> tuple[Step, str] | None:
-        """A step that may run and does not yet, and its tomogram, of at most so many voxels.
-
-        Scipion's executor then leaves it alone.
-        """
-        with getattr(threading.current_thread(), "lock", nullcontext()):  # under which the executor starts steps
-            for step, tsId in self._waiting():
-                if most == np.inf or self._voxels(tsId) <= most:
-                    step.setRunning()
-                    return step, tsId
-        return None
-
-    def _nextWaiting(self, left: Container[str] = ()) -> str | None:
-        """The first tomogram that nobody has begun with, of those that are not `left` out."""
-        return next((tsId for _, tsId in self._waiting() if tsId not in left), None)
-
-    def _waiting(self) -> Iterator[tuple[Step, str]]:
-        """The steps that nobody has begun with, and their tomograms."""
-        steps = ((self._steps[index - 1], tsId) for index, tsId in self._processSteps)
-        return ((step, tsId) for step, tsId in steps if step.getStatus() == STATUS_NEW)
 
     def _processOne(self, tsId: str) -> None:
         """Process one tomogram; a failure is noted and leaves the others alone."""
@@ -545,9 +400,11 @@ class ProtIsoNetTomograms(ProtIsoNetBase, ProtStreamingBase):
 
     def _results(self, output: EMSet) -> list[str]:
         """The summary's lines, with the numbers that matter."""
-        return [f"{self._ofInput(output.getSize())} tomograms done."]
+        return [f"{self._ofInput(output.getSize())} done."]
 
     def _ofInput(self, number: int) -> str:
-        """A number of tomograms, and of how many, unless the input's link was removed after the run."""
+        """A number of tomograms, and of how many, unless the input's link was removed after the run, in words."""
         tomograms = self.inputTomograms.get()
-        return str(number) if tomograms is None else f"{number} of {tomograms.getSize()}"
+        if tomograms is None:
+            return counted(number, "tomograms")
+        return f"{number} of {counted(tomograms.getSize(), 'tomograms')}"

@@ -17,6 +17,7 @@ from isonet_scipion.engine.io.star import read_star
 from isonet_scipion.engine.measure.history import AT_CHANCE, stayed_at_chance
 from isonet_scipion.engine.network.model_file import BUILTIN, STATE_FILE, read_metadata
 from isonet_scipion.engine.process.progress import clock
+from isonet_scipion.engine.wording import counted
 from isonet_scipion.objects import IsoNetModel
 from isonet_scipion.protocols.base import EngineFailure, ProtIsoNetBase, readingErrors
 from isonet_scipion.protocols.form import optionValues, tiltErrors
@@ -238,7 +239,7 @@ class ProtIsoNetTraining(ProtIsoNetBase):
         errors = self._setErrors()
         given = self.tiltMin.get(), self.tiltMax.get()
         unknown = sum(not self._optics(item).withTilts(*given).hasTilts for item in self._learned())
-        return errors + tiltErrors(self, f"{unknown} {self.items}" if unknown else "")
+        return errors + tiltErrors(self, counted(unknown, self.items) if unknown else "")
 
     def _modelErrors(self) -> list[str]:
         model = self.pretrainedModel.get()

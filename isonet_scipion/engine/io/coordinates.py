@@ -22,7 +22,7 @@ from isonet_scipion.engine.settings.preparation import COORDINATE_UNITS
 
 if TYPE_CHECKING:
     from isonet_scipion.engine.arrays import Doubles, Flags, Integers
-    from isonet_scipion.engine.io.tomogram_table import TomogramEntry
+    from isonet_scipion.engine.io.tomogram_entry import TomogramEntry
 
 log = logging.getLogger(__name__)
 VOXELS, PIXELS, ANGSTROM, CENTRED, FRACTION = UNITS = COORDINATE_UNITS

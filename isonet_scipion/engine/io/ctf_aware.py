@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING
 from isonet_scipion.engine.conventions import CORRECTED, PHASE_FLIPPED, RAW
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.tilt_files import warn_of_phase_plate
-from isonet_scipion.engine.io.tomogram_table import CTF_STATE, names_in_words
+from isonet_scipion.engine.io.tomogram_entry import CTF_STATE
 from isonet_scipion.engine.physics.transfer import Transfer
+from isonet_scipion.engine.wording import names_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from isonet_scipion.engine.io.model_metadata import ModelMetadata
-    from isonet_scipion.engine.io.tomogram_table import TomogramEntry
+    from isonet_scipion.engine.io.tomogram_entry import TomogramEntry
 
 log = logging.getLogger(__name__)
 TOLD_OPTICS = {"voltage": "rlnVoltage", "cs": "rlnSphericalAberration"}  # what a training may be told, and its column

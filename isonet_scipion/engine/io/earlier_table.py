@@ -10,7 +10,8 @@ from isonet_scipion.engine.conventions import SUBTOMOGRAMS, TILT_RANGE
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.other_programs import OPTICS
 from isonet_scipion.engine.io.star import Star, as_comment
-from isonet_scipion.engine.io.tomogram_table import CTF_STATE, INVERTED, TILTS, names_in_words
+from isonet_scipion.engine.io.tomogram_entry import CTF_STATE, INVERTED, TILTS
+from isonet_scipion.engine.wording import names_in_words
 
 log = logging.getLogger(__name__)
 OTHERWISE = "%s: other than in the table that was there: %s"

@@ -12,10 +12,10 @@ from isonet_scipion import __version__
 from isonet_scipion.engine.io.confidence_file import confidence_path
 from isonet_scipion.engine.io.number_formats import SCALE
 from isonet_scipion.engine.io.report_file import report_path
-from isonet_scipion.engine.io.tomogram_table import CORRECTED_BY, CORRECTED_FROM, HALF_LABELS
+from isonet_scipion.engine.io.tomogram_entry import CORRECTED_BY, CORRECTED_FROM, HALF_LABELS
 
 if TYPE_CHECKING:
-    from isonet_scipion.engine.io.tomogram_table import TomogramEntry
+    from isonet_scipion.engine.io.tomogram_entry import TomogramEntry
     from isonet_scipion.engine.settings.correction import PredictSettings
 
 INPUTS = ("rlnMicrographName", "rlnDeconvTomoName", "rlnMaskName", *HALF_LABELS)  # columns of files

@@ -21,8 +21,9 @@ from isonet_scipion.engine.io.tilt_files import (
     read_tilt_file,
     series_name,
 )
-from isonet_scipion.engine.io.tomogram_table import HALF_LABELS, names_in_words
+from isonet_scipion.engine.io.tomogram_entry import HALF_LABELS
 from isonet_scipion.engine.physics.wedge import TiltRange, declared_range
+from isonet_scipion.engine.wording import names_in_words
 
 log = logging.getLogger(__name__)
 WHOLE = "rlnTomoReconstructedTomogram"

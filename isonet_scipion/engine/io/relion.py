@@ -17,7 +17,7 @@ from isonet_scipion.engine.io.star import Star
 from isonet_scipion.engine.io.voxel_size import same_voxel_size
 
 if TYPE_CHECKING:
-    from isonet_scipion.engine.io.tomogram_table import TomogramEntry
+    from isonet_scipion.engine.io.tomogram_entry import TomogramEntry
 
 BLOCK = "global"
 NAME = "rlnTomoName"

@@ -7,9 +7,9 @@ import os
 from pathlib import Path
 
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.io.tomogram_table import names_in_words
 from isonet_scipion.engine.io.volume import Volume, warn_of_oddities
 from isonet_scipion.engine.io.voxel_size import check_unit, require_voxel_size, told_size
+from isonet_scipion.engine.wording import names_in_words
 
 log = logging.getLogger(__name__)
 # formats of other programs, and packed files

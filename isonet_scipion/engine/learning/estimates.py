@@ -16,6 +16,7 @@ from isonet_scipion.engine.learning.pairs import first_estimate
 from isonet_scipion.engine.network.unet import run_network
 from isonet_scipion.engine.physics.grey_scale import normalise
 from isonet_scipion.engine.process.device import with_less_memory
+from isonet_scipion.engine.wording import counted
 
 if TYPE_CHECKING:
     import keras
@@ -73,7 +74,7 @@ def estimate_subtomograms(
         if batch_size == 1:
             raise MemoryError(told)
         batch_size //= 2
-        log.warning("Out of memory (%s): estimates of %d subtomograms at a time.", told, batch_size)
+        log.warning("Out of memory (%s): estimates of %s at a time.", told, counted(batch_size, "subtomograms"))
 
     def estimated(first: int) -> list[Floats]:
         batch = subtomograms[first : first + batch_size]

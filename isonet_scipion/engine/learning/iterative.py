@@ -24,6 +24,7 @@ from isonet_scipion.engine.learning.withheld_test import Box, Tested, WithheldTe
 from isonet_scipion.engine.network.model_file import copy_weights
 from isonet_scipion.engine.network.unet import aside, build_unet
 from isonet_scipion.engine.process.progress import Progress
+from isonet_scipion.engine.wording import counted
 
 if TYPE_CHECKING:
     import keras
@@ -60,7 +61,7 @@ class Iterative:
 
     def describe(self) -> str:
         """What it learns from, in words."""
-        return f"{len(self.subtomograms)} subtomograms of {self.crop_size}^3"
+        return f"{counted(len(self.subtomograms), 'subtomograms')} of {self.crop_size}^3"
 
     def identity(self) -> dict[str, Any]:
         """What a run that is gone on with must have in common with this one's data."""

@@ -27,6 +27,7 @@ from isonet_scipion.engine.learning.one_pass_step import VIEWS, OnePassModel, we
 from isonet_scipion.engine.learning.withheld_test import Box, Tested, WithheldTest
 from isonet_scipion.engine.network.unet import aside, build_unet, denoises
 from isonet_scipion.engine.sampling.training_positions import crop_side
+from isonet_scipion.engine.wording import counted
 
 if TYPE_CHECKING:
     from isonet_scipion.engine.learning.method import Losses
@@ -102,7 +103,7 @@ class OnePass:
     def describe(self) -> str:
         """What it learns from, in words."""
         halves = " with halves" if len(self.tomograms[0].volumes) == 2 else ""
-        return f"{len(self.tomograms)} tomograms{halves}, crops of {self.crop_size}^3"
+        return f"{counted(len(self.tomograms), 'tomograms')}{halves}, crops of {self.crop_size}^3"
 
     def identity(self) -> dict[str, Any]:
         """What a run that is gone on with must have in common with this one's data."""

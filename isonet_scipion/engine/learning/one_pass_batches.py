@@ -49,7 +49,7 @@ from isonet_scipion.engine.sampling.training_positions import MARGIN
 
 if TYPE_CHECKING:
     from isonet_scipion.engine.conventions import Normalisation
-    from isonet_scipion.engine.io.tomogram_table import TomogramEntry
+    from isonet_scipion.engine.io.tomogram_entry import TomogramEntry
     from isonet_scipion.engine.io.volume import Volume
     from isonet_scipion.engine.physics.back_projected_noise import Noise
     from isonet_scipion.engine.physics.transfer import Transfer
@@ -270,7 +270,7 @@ class CropBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no 
         cube_size : int
             Side in voxels of the cube that the network is trained on.
         side : int
-            Of the crops in voxels; see `training_crops.crop_side`.
+            Of the crops in voxels; see `training_positions.crop_side`.
         any_angle : float
             Share of the rotations that are by any angle; the others are rotations of the cube.
         filled_weight : float

@@ -37,7 +37,7 @@ class OnePassModel(keras.Model):  # type: ignore[misc]  # Keras has no types
         Parameters
         ----------
         network, estimator : keras.Model
-            Of `network.build_unet`, of one shape.
+            Of `unet.build_unet`, of one shape.
         cube_size : int
             Side in voxels of the cube, in the middle of the rotated crop, that the network is trained on.
         interpolate : bool

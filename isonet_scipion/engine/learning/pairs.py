@@ -9,6 +9,7 @@ import scipy.fft
 
 from isonet_scipion.engine.conventions import Normalisation
 from isonet_scipion.engine.physics.cube_rotations import TRAINING_ROTATIONS, CubeRotation
+from isonet_scipion.engine.physics.fourier import frequencies
 from isonet_scipion.engine.physics.grey_scale import normalise
 from isonet_scipion.engine.physics.wedge import TiltRange, apply_wedge, wedge_filter
 from isonet_scipion.engine.sampling.crops import centre_crop
@@ -86,12 +87,12 @@ def prepare(target: Floats, tilt: TiltRange, cube_size: int) -> PreparedSubtomog
         Side of the pairs in voxels.
     """
     size = len(target)
-    frequencies = [scipy.fft.fftfreq(size, 1 / size)] * 2 + [scipy.fft.rfftfreq(size, 1 / size)]
+    k = frequencies(size)
     spectrum = scipy.fft.rfftn(target)
     filtered = {}
     for key in dict.fromkeys(_filter_key(turn, tilt) for turn in TRAINING_ROTATIONS):
         z_axis, x_axis, mirrored = key
-        kz, kx = (frequencies[axis].reshape([-1 if a == axis else 1 for a in range(3)]) for axis in (z_axis, x_axis))
+        kz, kx = k[z_axis], k[x_axis]
         rotated_filter = wedge_filter(-kz if mirrored else kz, kx, size / 2, tilt)
         volume = scipy.fft.irfftn(spectrum * rotated_filter, target.shape, overwrite_x=True)
         filtered[key] = centre_crop(volume, cube_size).copy()

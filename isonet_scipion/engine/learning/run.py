@@ -46,6 +46,7 @@ from isonet_scipion.engine.process.device import Devices, training_scope, with_l
 from isonet_scipion.engine.process.progress import Progress
 from isonet_scipion.engine.reporting.pages import require_own_page
 from isonet_scipion.engine.reporting.training_page import require_own_pictures, save_slices, slices_name
+from isonet_scipion.engine.wording import counted
 
 if TYPE_CHECKING:
     from isonet_scipion.engine.io.model_metadata import ModelMetadata
@@ -250,7 +251,7 @@ class Run(Generic[Batches]):
             ends = [record for record in ends if record.with_denoiser]
         idle = iterations_without_gain(ends)
         if idle >= settings.patience:
-            log.info("Stopped: no gain for %d iterations.", idle)
+            log.info("Stopped: no gain for %s.", counted(idle, "iterations"))
         return idle >= settings.patience
 
     def _ends(self) -> list[EpochRecord]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional, get_type_hints
 
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.json_types import require_kinds
 from isonet_scipion.engine.measure.history import EpochRecord
+from isonet_scipion.engine.network.model_file import STATE_FILE, STATE_REMEDY, read_facts
 
 if TYPE_CHECKING:
     import os
@@ -63,3 +65,30 @@ def read_state(stored: dict[str, Any], path: str | os.PathLike[str]) -> RunState
         raise EngineError(
             str(path), f"it is not the state of a training ({error})", "Give another result_dir."
         ) from error
+
+
+def stored_number(folder: str | os.PathLike[str], name: str, least: int) -> int | None:
+    """A whole number among the settings of the run that is gone on with in a folder; None where a new one begins.
+
+    Parameters
+    ----------
+    folder : path
+        Of the run.
+    name : str
+        Of the setting.
+    least : int
+        The smallest that it may be.
+
+    Raises
+    ------
+    EngineError
+        If it is no such number, or the state file can't be read.
+    """
+    state = Path(folder) / STATE_FILE
+    if not state.exists():
+        return None
+    run = read_facts(state, STATE_REMEDY).get("run")
+    value = run.get(name) if isinstance(run, dict) else None
+    if type(value) is not int or value < least:
+        raise EngineError(str(state), f"its {name} is {value!r}", "Give another result_dir.")
+    return value

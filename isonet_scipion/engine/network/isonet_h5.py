@@ -141,7 +141,7 @@ def save_legacy(path: str | os.PathLike[str], model: keras.Model, learning_rate:
     path : path
         Ends in .h5.
     model : keras.Model
-        Of `network.build_unet`.
+        Of `unet.build_unet`.
     learning_rate : float
         That IsoNet 0.2 goes on with.
 

@@ -33,7 +33,7 @@ class Transfer:
         return strength * np.exp(-self.bfactor / 4 * np.square(frequency))
 
     def filter(self, size: int) -> Floats:
-        """Its values for a cubic box of `size` voxels: (n, n, n // 2 + 1) float32, laid out as `fsc.frequencies`."""
+        """Its values for a box of `size`^3 voxels: (n, n, n // 2 + 1) float32, laid out as `fourier.frequencies`."""
         return _filter(self, size)
 
 

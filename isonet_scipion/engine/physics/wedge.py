@@ -14,6 +14,7 @@ import scipy.fft
 
 from isonet_scipion.engine.conventions import TILT_RANGE
 from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.physics.fourier import frequencies
 
 if TYPE_CHECKING:
     from isonet_scipion.engine.arrays import Doubles, Flags, Floats, Reals
@@ -94,7 +95,7 @@ def measured(kz: Doubles, kx: Doubles, tilt: TiltRange) -> Flags:
         True where measured; the line kz = 0 is.
     """
     angle = np.degrees(np.arctan2(np.where(kx < 0, -kz, kz), np.abs(kx)))
-    return ((angle > tilt.minimum) & (angle < tilt.maximum)) | ((kz == 0) & (kx == kx))
+    return ((angle > tilt.minimum) & (angle < tilt.maximum)) | (kz == 0)
 
 
 def wedge_filter(kz: Reals, kx: Reals, radius: float, tilt: TiltRange) -> Floats:
@@ -114,7 +115,7 @@ def wedge_filter(kz: Reals, kx: Reals, radius: float, tilt: TiltRange) -> Floats
     ndarray of float32
     """
     inside = kz * kz + kx * kx < radius * radius
-    return ((measured(kz, kx, tilt) & inside) | ((kz == 0) & (kx == kx))).astype(np.float32)
+    return ((measured(kz, kx, tilt) & inside) | (kz == 0)).astype(np.float32)
 
 
 def apply_wedge(volume: Floats, tilt: TiltRange) -> Floats:
@@ -140,8 +141,7 @@ def apply_wedge(volume: Floats, tilt: TiltRange) -> Floats:
     True
     """
     size = len(volume)
-    kz = scipy.fft.fftfreq(size, 1 / size)[:, None, None]
-    kx = scipy.fft.rfftfreq(size, 1 / size)[None, None, :]
+    kz, _, kx = frequencies(size)
     return filter_planes(volume, wedge_filter(kz, kx, size / 2, tilt))
 
 
@@ -180,6 +180,5 @@ def measured_half_space(size: int, tilt: TiltRange) -> Flags:
     ndarray of bool
         (n, n, n // 2 + 1) in kz, ky, kx; the same for every ky.
     """
-    kz = scipy.fft.fftfreq(size, 1 / size)[:, None, None]
-    kx = scipy.fft.rfftfreq(size, 1 / size)[None, None, :]
+    kz, _, kx = frequencies(size)
     return np.repeat(wedge_filter(kz, kx, size / 2, tilt) > 0, size, axis=1)

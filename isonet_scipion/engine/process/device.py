@@ -21,6 +21,7 @@ from isonet_scipion.engine.process.kept_compilations import MOST_BYTES, Compilat
 from isonet_scipion.engine.process.memory import free_address_space, free_main_memory
 from isonet_scipion.engine.process.processor import multiplies_bfloat16
 from isonet_scipion.engine.process.threads import network_threads, require_threads
+from isonet_scipion.engine.wording import counted
 
 if TYPE_CHECKING:
     import keras
@@ -118,7 +119,7 @@ def choose_devices(
     if len(gpus) < named:
         raise EngineError(
             "gpuID",
-            f"'{gpu_id}' names {named} GPUs, but {backend} finds {len(gpus)}{_reason(backend)}",
+            f"'{gpu_id}' names {counted(named, 'GPUs')}, but {backend} finds {len(gpus)}{_reason(backend)}",
             f"Name GPUs that are there, or {FOR_CPU}.",
         )
     if not gpus:

@@ -15,7 +15,8 @@ from isonet_scipion.engine.io.ctf_aware import require_uncorrected
 from isonet_scipion.engine.io.mrc import volume_bytes, writing_volume
 from isonet_scipion.engine.io.origin import with_origin
 from isonet_scipion.engine.io.shown import border_of
-from isonet_scipion.engine.io.tomogram_table import CTF_STATE, TomogramTable
+from isonet_scipion.engine.io.tomogram_entry import CTF_STATE
+from isonet_scipion.engine.io.tomogram_table import TomogramTable
 from isonet_scipion.engine.io.volume import naming
 from isonet_scipion.engine.physics.radial_filter import Deconvolution, deconvolve
 from isonet_scipion.engine.process.disk import growth, require_space
@@ -23,7 +24,7 @@ from isonet_scipion.engine.process.progress import Progress
 from isonet_scipion.engine.settings.preparation import DeconvSettings
 
 if TYPE_CHECKING:
-    from isonet_scipion.engine.io.tomogram_table import TomogramEntry
+    from isonet_scipion.engine.io.tomogram_entry import TomogramEntry
     from isonet_scipion.engine.physics.ctf import CtfParameters
 
 log = logging.getLogger(__name__)

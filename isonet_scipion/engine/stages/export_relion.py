@@ -12,6 +12,7 @@ from isonet_scipion.engine.io.star import read_star, table_to_replace, write_sta
 from isonet_scipion.engine.io.tomogram_table import TomogramTable
 from isonet_scipion.engine.io.voxel_size import VOXEL_SIZE_TOLERANCE
 from isonet_scipion.engine.settings.correction import ExportRelionSettings
+from isonet_scipion.engine.wording import counted
 
 MOST_BINNED = 40.0  # times; more is a pixel size in nm
 log = logging.getLogger(__name__)
@@ -39,7 +40,7 @@ def export_relion(star_file: str, settings: ExportRelionSettings) -> None:
         table = from_scratch(entries, shapes, pixel_size)
     write_star(settings.output_star, table)
     corrected = sum(entry.text("rlnCorrectedTomoName") is not None for entry in entries)
-    log.info("%s: %d tomograms, %d of them corrected", settings.output_star, len(table.rows), corrected)
+    log.info("%s: %s, %d of them corrected", settings.output_star, counted(len(table.rows), "tomograms"), corrected)
 
 
 COMMANDS = (

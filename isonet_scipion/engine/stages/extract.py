@@ -19,13 +19,8 @@ from isonet_scipion.engine.io.mrc import volume_bytes, write_volume
 from isonet_scipion.engine.io.shown import away_from_spikes, border_of, open_mask, require_axes, spikes_in
 from isonet_scipion.engine.io.star import SUBTOMOGRAM_LABELS, Star, discard_outdated, table_to_replace, write_star
 from isonet_scipion.engine.io.subtomograms import VOXELS
-from isonet_scipion.engine.io.tomogram_table import (
-    TomogramEntry,
-    TomogramTable,
-    require_one_kind,
-    warn_of_assumed_tilts,
-    warn_of_masks,
-)
+from isonet_scipion.engine.io.table_checks import require_one_kind, warn_of_assumed_tilts, warn_of_masks
+from isonet_scipion.engine.io.tomogram_table import TomogramTable
 from isonet_scipion.engine.io.volume import Volume, naming
 from isonet_scipion.engine.network.unet import cube_size_warning
 from isonet_scipion.engine.process.disk import growth, require_space
@@ -33,8 +28,10 @@ from isonet_scipion.engine.process.progress import Progress
 from isonet_scipion.engine.sampling.crops import allowed_range, crop, random_centres
 from isonet_scipion.engine.sampling.spikes import far_from
 from isonet_scipion.engine.settings.preparation import ExtractSettings
+from isonet_scipion.engine.wording import counted
 
 if TYPE_CHECKING:
+    from isonet_scipion.engine.io.tomogram_entry import TomogramEntry
     from isonet_scipion.engine.physics.borders import Border
 
 log = logging.getLogger(__name__)
@@ -93,7 +90,7 @@ def extract(star_file: str, settings: ExtractSettings) -> None:
                 _add_row(subtomos, target, entry, centre, (settings.cube_size, size), fingerprint(cube))
                 progress.advance()
     write_star(settings.subtomo_star, subtomos)
-    log.info("%s: %d subtomograms of %d^3 voxels", settings.subtomo_star, total, size)
+    log.info("%s: %s of %d^3 voxels", settings.subtomo_star, counted(total, "subtomograms"), size)
 
 
 def _target(entry: TomogramEntry, number: int, settings: ExtractSettings) -> Path:

@@ -14,7 +14,8 @@ from isonet_scipion.engine.io.imod_model import read_boundary
 from isonet_scipion.engine.io.mrc import open_volume, volume_bytes, writing_volume
 from isonet_scipion.engine.io.origin import voxels_digest, with_origin
 from isonet_scipion.engine.io.shown import border_of, require_axes
-from isonet_scipion.engine.io.tomogram_table import TomogramEntry, TomogramTable, warn_of_kinds
+from isonet_scipion.engine.io.table_checks import warn_of_kinds
+from isonet_scipion.engine.io.tomogram_table import TomogramTable
 from isonet_scipion.engine.io.volume import Volume, naming
 from isonet_scipion.engine.physics.borders import find_border
 from isonet_scipion.engine.process.disk import growth, require_space
@@ -25,6 +26,7 @@ from isonet_scipion.engine.settings.preparation import MakeMaskSettings
 
 if TYPE_CHECKING:
     from isonet_scipion.engine.arrays import Flags
+    from isonet_scipion.engine.io.tomogram_entry import TomogramEntry
 
 log = logging.getLogger(__name__)
 THREADS = 2  # more do not help: the planes come from disk

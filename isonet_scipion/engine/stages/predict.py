@@ -31,26 +31,16 @@ from isonet_scipion.engine.io.ome_zarr import require_library
 from isonet_scipion.engine.io.origin import with_origin
 from isonet_scipion.engine.io.report_file import report_path
 from isonet_scipion.engine.io.shown import Seen, border_of, require_axes, require_halves, scale_of_halves, see
-from isonet_scipion.engine.io.tomogram_table import (
-    CORRECTED_BY,
-    CORRECTED_FROM,
-    TomogramEntry,
-    TomogramTable,
-    names_in_words,
-    warn_of_assumed_tilts,
-    warn_of_kinds,
-    warn_of_masks,
-)
+from isonet_scipion.engine.io.table_checks import warn_of_assumed_tilts, warn_of_kinds, warn_of_masks
+from isonet_scipion.engine.io.tomogram_entry import CORRECTED_BY, CORRECTED_FROM, TomogramEntry
+from isonet_scipion.engine.io.tomogram_table import TomogramTable
 from isonet_scipion.engine.io.voxel_size import check_mask, same_voxel_size
-from isonet_scipion.engine.measure.hidden_wedge import UNSEEN_TURN, HiddenWedgeTest
-from isonet_scipion.engine.measure.quality import affordable_boxes, calm_boxes
-from isonet_scipion.engine.measure.signal_kept import SignalKept
+from isonet_scipion.engine.measure.supported_strength import supported_strength
 from isonet_scipion.engine.network.correction import corrector
 from isonet_scipion.engine.network.fitting_tiles import Tiles
 from isonet_scipion.engine.network.model_file import load_model, model_path, read_metadata
 from isonet_scipion.engine.physics.borders import find_border
 from isonet_scipion.engine.physics.grey_scale import normalise
-from isonet_scipion.engine.physics.wedge_strength import mean_strength
 from isonet_scipion.engine.process.device import choose_devices, is_out_of_memory
 from isonet_scipion.engine.process.disk import growth, require_space
 from isonet_scipion.engine.process.gpus import gpus_to_share
@@ -59,22 +49,21 @@ from isonet_scipion.engine.process.workers import Turns, side_by_side
 from isonet_scipion.engine.reporting.comparison_figure import save_comparison
 from isonet_scipion.engine.reporting.pages import has_own_page, require_own_page, write_tomograms_page
 from isonet_scipion.engine.reporting.picture import require_own_picture
-from isonet_scipion.engine.sampling.even_boxes import box_side
 from isonet_scipion.engine.settings.correction import PredictSettings
-from isonet_scipion.engine.stages.report import Reporter, claim_confidence, discard_reports, sample_of
+from isonet_scipion.engine.stages.report import Corrected, Reporter, claim_confidence, discard_reports, sample_of
+from isonet_scipion.engine.wording import names_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     import keras
 
-    from isonet_scipion.engine.arrays import Floats, Mean, Reals
+    from isonet_scipion.engine.arrays import Floats, Reals
     from isonet_scipion.engine.io.model_metadata import ModelMetadata
     from isonet_scipion.engine.io.volume import Volume
     from isonet_scipion.engine.physics.borders import Border
     from isonet_scipion.engine.physics.grey_scale import GreyScale, Shown
     from isonet_scipion.engine.physics.transfer import Transfer
-    from isonet_scipion.engine.physics.wedge import TiltRange
     from isonet_scipion.engine.physics.wedge_strength import WedgeStrength
     from isonet_scipion.engine.process.device import Devices
     from isonet_scipion.engine.sampling.mask_values import Mask
@@ -84,7 +73,6 @@ Made = TypeVar("Made")
 NOT_OF_ONE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)  # of the disk that all results go to
 LESS_FOR_REPORT = "The corrected tomogram is there; without its report: --report False --confidence False."
 LESS_MEMORY = "Give cube_size and crop_size, or lower them, or rescale the tomogram (resize)."
-KEPT_EVERY = 2  # the halves of each 2nd box are corrected too
 
 
 def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
@@ -275,8 +263,8 @@ class _Prediction:
         correct_tiles = corrector(model, metadata.network, entry.tilt, twice=metadata.of_one_pass)
         if self.weakens:
             pair = [half.voxels for half in ready.seen.halves] if entry.halves_fit else []
-            strength, remark = _strength(
-                parts[0], pair, correct_tiles, metadata, entry.tilt, ready.seen.transfer, ready.sample,
+            strength, remark = supported_strength(
+                parts[0], pair, correct_tiles, metadata.network.divisor, entry.tilt, ready.seen.transfer, ready.sample,
                 None if ready.own else ready.to_own,
             )  # fmt: skip
             log.info("%s: %s", entry.name, _in_words(strength, bool(pair), entry.voxel_size, remark))
@@ -337,10 +325,14 @@ class _Prediction:
             own_mark = self.confidence_marks.get(confidence_path(target))
             told = _alone(
                 lambda: reporter.write(
-                    entry, volume, ready.seen, after, border, ready.sample, own_mark, settings.report, compared
+                    Corrected(entry, volume, after, ready.seen, border, ready.sample),
+                    own_mark,
+                    settings.report,
+                    compared,
                 ),
-                f"the report on {target}", LESS_FOR_REPORT,
-            )  # fmt: skip
+                f"the report on {target}",
+                LESS_FOR_REPORT,
+            )
             if told is not None:
                 return told
         self.table.update(entry, {CORRECTED_FROM: made_from(ready.recipe, target, settings)})
@@ -370,34 +362,6 @@ def _alone(attempt: Callable[[], Made], what: str, less_memory: str) -> Made | E
         why, remedy = f"memory: there is not enough ({str(error)[:200] or type(error).__name__})", less_memory
     # out here, where the error's frames no longer hold the memory
     return EngineError(what, why, remedy)
-
-
-def _strength(
-    shown: Shown, halves: Sequence[Reals | Mean], network: Callable[[Floats], Floats], metadata: ModelMetadata,
-    tilt: TiltRange, transfer: Transfer | None, sample: Reals | Mask | None, to_shown: GreyScale | None = None,
-) -> tuple[WedgeStrength | None, str]:  # fmt: skip
-    """How strongly what a network fills in is to count, by the hidden-wedge test; None where nothing tells.
-
-    Returned with a remark on the boxes of the test, which may be empty. `to_shown` maps the halves' grey scale to that
-    of `shown`, where it is another.
-    """
-    side = box_side(shown.voxels.shape, metadata.network.divisor)
-    if side is None:
-        return None, ""
-    # what lies along the axes a network may have learned; turned boxes show it less than its task does
-    tests, kept = [HiddenWedgeTest(side, tilt, turn) for turn in (0.0, UNSEEN_TURN)], SignalKept(side, tilt)
-
-    def one_by_one(boxes: Floats) -> Floats:  # each number of them would be compiled anew
-        return np.concatenate([network(box[None]) for box in boxes])
-
-    corners, remark = affordable_boxes(shown.voxels, side, sample)
-    for number, corner in enumerate(corners):
-        box, *pair = calm_boxes((shown.voxels, *halves), corner, side)
-        tests[number % 2].add(shown.show(box)[None], network, number // 2)
-        if halves and number % KEPT_EVERY == 0:
-            on_its_scale = pair if to_shown is None else map(to_shown.apply, pair)
-            kept.add(np.stack([shown.show(half) for half in on_its_scale]), one_by_one)
-    return mean_strength([test.strength(kept if halves else None, transfer) for test in tests]), remark
 
 
 def _in_words(strength: WedgeStrength | None, with_halves: bool, voxel_size: float, remark: str) -> str:

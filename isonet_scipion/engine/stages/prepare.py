@@ -46,13 +46,14 @@ from isonet_scipion.engine.io.star import (
     write_star,
 )
 from isonet_scipion.engine.io.tilt_files import find_tilt_files, half_name, read_tilt_file, series_name
-from isonet_scipion.engine.io.tomogram_table import CTF_STATE, HALF_LABELS, INVERTED, TILTS, TomogramEntry
+from isonet_scipion.engine.io.tomogram_entry import CTF_STATE, HALF_LABELS, INVERTED, TILTS, TomogramEntry
 from isonet_scipion.engine.io.volume_files import file_names, volume_files, voxel_size_of
 from isonet_scipion.engine.io.voxel_size import check_mask
 from isonet_scipion.engine.physics.ctf import require_plausible_defocus
 from isonet_scipion.engine.physics.wedge import TiltRange, declared_range
 from isonet_scipion.engine.process.disk import growth, require_space
 from isonet_scipion.engine.settings.preparation import PrepareStarSettings
+from isonet_scipion.engine.wording import counted
 
 if TYPE_CHECKING:
     from isonet_scipion.engine.io.volume import Volume
@@ -106,7 +107,7 @@ def _listed(folder: str | None, settings: PrepareStarSettings) -> list[KnownTomo
     program, tomograms = read_tomograms(settings.from_, folder)
     if not tomograms:
         raise EngineError(settings.from_, "it has no tomograms", "Give the table of reconstructed tomograms.")
-    log.info("%s: %d tomograms of %s", settings.from_, len(tomograms), program)
+    log.info("%s: %s of %s", settings.from_, counted(len(tomograms), "tomograms"), program)
     return tomograms
 
 
@@ -357,7 +358,7 @@ def _require_own(path: Path, tomogram: KnownTomogram, row: dict[str, str]) -> No
 def _tell(table: str, tomograms: list[KnownTomogram]) -> None:
     """Say what the table holds, and what was assumed."""
     sizes = sorted({tomogram.voxel_size for tomogram in tomograms if tomogram.voxel_size})
-    log.info("%s: %d tomograms of %s A", table, len(tomograms), " or ".join(f"{size:g}" for size in sizes))
+    log.info("%s: %s of %s A", table, counted(len(tomograms), "tomograms"), " or ".join(f"{size:g}" for size in sizes))
     without = [tomogram.name for tomogram in tomograms if tomogram.tilt is None]
     if without:
         log.info("Assumed tilted by %g..%g degrees, since no tilt range was found: %s", *TILT_RANGE, ", ".join(without))

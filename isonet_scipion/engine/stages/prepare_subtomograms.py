@@ -32,6 +32,7 @@ from isonet_scipion.engine.network.unet import cube_size_warning
 from isonet_scipion.engine.physics.wedge import declared_range
 from isonet_scipion.engine.sampling.crops import usual_cube_size
 from isonet_scipion.engine.settings.preparation import PrepareSubtomoStarSettings
+from isonet_scipion.engine.wording import counted
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +78,7 @@ def prepare_subtomo_star(folder: str, settings: PrepareSubtomoStarSettings) -> N
     if left_out:
         warn_of_left_out(earlier, left_out, "rlnImageName", folder)
     warn_of_lost_columns(settings.output_star, earlier, star)
-    log.info("%s: %d subtomograms", settings.output_star, len(star.rows))
+    log.info("%s: %s", settings.output_star, counted(len(star.rows), "subtomograms"))
 
 
 def _warn_of_extracted(folder: str, files: list[Path]) -> None:

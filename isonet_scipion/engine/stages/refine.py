@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import compress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,23 +20,12 @@ from isonet_scipion.engine.io.refine_json import read_refine_json
 from isonet_scipion.engine.io.shown import data_shape, refuse_axes, warn_of_contrast, warn_of_tilts
 from isonet_scipion.engine.io.star import SUBTOMOGRAM_LABELS, Star, read_star
 from isonet_scipion.engine.io.subtomograms import read_subtomograms
-from isonet_scipion.engine.io.tomogram_table import (
-    TomogramEntry,
-    TomogramTable,
-    names_in_words,
-    require_one_kind,
-    warn_of_assumed_tilts,
-    warn_of_masks,
-)
+from isonet_scipion.engine.io.table_checks import require_one_kind, warn_of_assumed_tilts, warn_of_masks
+from isonet_scipion.engine.io.tomogram_table import TomogramTable
 from isonet_scipion.engine.learning.noise_schedule import noise_level
-from isonet_scipion.engine.network.model_file import (
-    STATE_FILE,
-    STATE_REMEDY,
-    model_path,
-    read_facts,
-    read_metadata,
-    require_shape,
-)
+from isonet_scipion.engine.learning.state import stored_number
+from isonet_scipion.engine.learning.steps import with_batches, with_steps
+from isonet_scipion.engine.network.model_file import model_path, read_metadata, require_shape
 from isonet_scipion.engine.physics.axes_check import shown_axes
 from isonet_scipion.engine.physics.ctf import first_peak
 from isonet_scipion.engine.process.device import Devices, choose_devices
@@ -50,10 +39,10 @@ from isonet_scipion.engine.settings.training import (
     TrainingSettings,
     training_options,
 )
+from isonet_scipion.engine.wording import names_in_words
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
+    from isonet_scipion.engine.io.tomogram_entry import TomogramEntry
     from isonet_scipion.engine.learning.run import Run
     from isonet_scipion.engine.physics.transfer import Transfer
     from isonet_scipion.engine.physics.wedge import TiltRange
@@ -61,14 +50,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 # what a method's table is of, and by which column it is known
 TABLES = {"iterative": ("subtomograms", "rlnImageName"), "one-pass": ("tomograms", "rlnMicrographName")}
-Settings = TypeVar("Settings", bound=TrainingSettings)
 MOST_UNLIKE = 1.05  # ratio of voxel sizes that are learned together
 AXES_SAMPLE = 16  # subtomograms of each tomogram in which its axes and contrast are looked for
 DARKENED = "multiply subtomograms by -1, in IMOD: newstack -multadd -1,0; else the network is for bright tomograms"
 SCRATCH_REMEDY = "Free some, give a result_dir elsewhere, or train on fewer tomograms."
-# of one-pass's step on a GPU: with 2 most of the time is spent on launching its operations, with 8 it learned less
-GPU_PAIRS = 4
-AUTO = OnePassSettings().preset
 TILT_SAMPLE = 30  # volumes of each tilt range that it is checked on
 
 
@@ -172,7 +157,7 @@ def _iterative(subtomo_star: str, settings: IterativeSettings, seed: int) -> Run
 
     tilts = [subtomogram.tilt for subtomogram in subtomograms]
     metadata = _metadata(settings, cube_size, voxel_sizes[0], tilts, deconvolved)
-    settings = _batches(settings, devices, len(subtomograms), 4, 1, "one pair")
+    settings = with_batches(settings, devices, len(subtomograms), 4, 1, "one pair")
     learned, boxes = zip(*map(withhold_from_subtomogram, subtomograms))
     most = max(1, affordable(settings, cube_size) // size**3)
     tested = [boxes[place] for place in np.unique(np.linspace(0, len(boxes) - 1, most).astype(int))]
@@ -209,8 +194,8 @@ def _one_pass(star_file: str, settings: OnePassSettings, seed: int) -> Run[Any]:
 
     if not any(entry.fitting_halves() for entry in entries):
         _require_no_denoiser(settings, "without half tomograms it can't learn")
-    settings = _in_steps(settings, devices, VIEWS)
-    settings = _batches(settings, devices, len(entries), VIEWS, VIEWS, f"{VIEWS} pairs of a crop")
+    settings = with_steps(settings, devices, VIEWS)
+    settings = with_batches(settings, devices, len(entries), VIEWS, VIEWS, f"{VIEWS} pairs of a crop")
     side = crop_side(cube_size, settings.any_angle > 0, divisor)
     require_space(settings.result_dir, scratch_bytes(entries, extents, settings.ctf_aware), SCRATCH_REMEDY)
     sources = []
@@ -302,91 +287,12 @@ def _devices(settings: TrainingSettings) -> Devices:
     return choose_devices(settings.gpuID, settings.precision, fits_float16, settings.preprocessing_ncpus)
 
 
-def _batches(settings: Settings, devices: Devices, count: int, usual: int, least: int, told: str) -> Settings:
-    """The settings with a batch size and a number of steps for so many subtomograms or tomograms.
-
-    Raises
-    ------
-    EngineError
-        If the batch can't be shared evenly: `least` pairs (`told`), or a multiple, for each device.
-    """
-    unit = least * devices.count
-    batch = settings.batch_size or max(usual, 2 * devices.count)
-    if batch % unit:
-        why = f"{batch} is not a multiple of {unit}, {told} for each device"
-        raise EngineError("batch_size", why, f"Give {max(1, batch // unit) * unit}.")
-    steps = settings.steps_per_epoch or max(1, min(6 * count // batch, 200))
-    return dataclasses.replace(settings, batch_size=batch, steps_per_epoch=steps)
-
-
-def _with_preset(settings: OnePassSettings, devices: Devices) -> OnePassSettings:
-    """The settings with the steps of a preset where no number is given: without one, of what suits the devices."""
-    if settings.steps_per_epoch is not None:
-        if settings.preset != AUTO:
-            log.warning("preset has no effect with steps_per_epoch.")
-        return settings
-    is_new = not settings.pretrained_model
-    suiting = "medium" if is_new and devices.gpus else "small"
-    preset = suiting if settings.preset == AUTO else settings.preset
-    steps = settings.STEPS_WITH_DENOISER if is_new and settings.network.denoiser else settings.STEPS
-    if preset != "small":
-        log.info("Preset %s: %d times as many steps as small.", preset, settings.PRESETS[preset])
-    return dataclasses.replace(settings, steps_per_epoch=steps * settings.PRESETS[preset])
-
-
-def _in_steps(settings: OnePassSettings, devices: Devices, least: int) -> OnePassSettings:
-    """The settings with steps and pairs per step that suit the devices, or are those of the run that is gone on with.
-
-    Steps and learning rate are meant for `least` pairs. Where no batch size is given larger steps are fewer, so that
-    an epoch shows as many pairs, and their rate is higher: with the root of the pairs, as suits Adam.
-    """
-    is_open = settings.steps_per_epoch is None and settings.preset == AUTO
-    before = _stored(settings, "steps_per_epoch", 1) if is_open else None
-    settings = _with_preset(settings, devices)
-    if settings.batch_size is None:
-        settings = _in_larger_steps(settings, devices, least)
-    return settings if before is None else dataclasses.replace(settings, steps_per_epoch=before)
-
-
-def _in_larger_steps(settings: OnePassSettings, devices: Devices, least: int) -> OnePassSettings:
-    steps = settings.steps_per_epoch or settings.STEPS
-    unit, pairs = least * devices.count, least * steps
-    batch = _stored(settings, "batch_size", least)
-    if batch is None:
-        most = max(unit, GPU_PAIRS) if devices.gpus else unit
-        batch = next((size for size in range(most // unit * unit, unit, -unit) if pairs % size == 0), unit)
-    elif devices.count > 1 and batch % unit:
-        why = f"the training in {settings.result_dir} has {batch} pairs in a step, which {devices.count} can't share"
-        raise EngineError("gpuID", why, "Go on with it on one GPU.")
-    if batch == least:
-        return settings
-    fewer, rate = max(1, round(pairs / batch)), settings.learning_rate * math.sqrt(batch / least)
-    log.info(
-        "%d pairs in a step, as suits the GPU; for as many pairs as with batch_size %d in all: %d steps instead of %d "
-        "in an epoch, at a learning rate of %.3g instead of %.3g.",
-        batch, least, fewer, steps, rate, settings.learning_rate,
-    )  # fmt: skip
-    return dataclasses.replace(settings, batch_size=batch, steps_per_epoch=fewer, learning_rate=rate)
-
-
 def _seed(settings: TrainingSettings) -> int:
     """The given seed, else that of the run that is gone on with, else a new one."""
     if settings.seed is not None:
         return settings.seed
-    stored = _stored(settings, "seed", 0)
+    stored = stored_number(settings.result_dir, "seed", 0)
     return int(np.random.SeedSequence().generate_state(1)[0]) if stored is None else stored
-
-
-def _stored(settings: TrainingSettings, name: str, least: int) -> int | None:
-    """A whole number, `least` or more, of the run that is gone on with; None where a new one begins."""
-    state = Path(settings.result_dir) / STATE_FILE
-    if not state.exists():
-        return None
-    run = read_facts(state, STATE_REMEDY).get("run")
-    value = run.get(name) if isinstance(run, dict) else None
-    if type(value) is not int or value < least:
-        raise EngineError(str(state), f"its {name} is {value!r}", "Give another result_dir.")
-    return value
 
 
 def _model_to_start_from(settings: TrainingSettings) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from isonet_scipion.engine.command import Command
 from isonet_scipion.engine.conventions import CORRECTED, Normalisation
@@ -26,10 +26,11 @@ from isonet_scipion.engine.io.number_formats import grey_values
 from isonet_scipion.engine.io.origin import origin_in
 from isonet_scipion.engine.io.report_file import report_path, write_report
 from isonet_scipion.engine.io.shown import Seen, border_of, open_mask, require_halves, see
-from isonet_scipion.engine.io.tomogram_table import CORRECTED_BY, TomogramEntry, TomogramTable
-from isonet_scipion.engine.measure.confidence import confidence
+from isonet_scipion.engine.io.tomogram_entry import CORRECTED_BY, TomogramEntry
+from isonet_scipion.engine.io.tomogram_table import TomogramTable
+from isonet_scipion.engine.measure.confidence import Confidence, confidence
 from isonet_scipion.engine.measure.hidden_wedge import UNSEEN_TURN
-from isonet_scipion.engine.measure.quality import Evidence, measure_quality
+from isonet_scipion.engine.measure.quality import Evidence, Quality, measure_quality
 from isonet_scipion.engine.measure.verdict import is_far_above
 from isonet_scipion.engine.network.correction import corrector
 from isonet_scipion.engine.network.model_file import load_model, model_path, read_metadata
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 
     import keras
 
-    from isonet_scipion.engine.arrays import Reals
+    from isonet_scipion.engine.arrays import Doubles, Reals
     from isonet_scipion.engine.io.model_metadata import ModelMetadata
     from isonet_scipion.engine.io.volume import Volume
     from isonet_scipion.engine.physics.borders import Border
@@ -89,7 +90,7 @@ def report(star_file: str, model_file: str, settings: ReportSettings) -> None:
         require_halves(halves, volume)
         is_mean = bool(halves) and entry.halves_fit and metadata.corrects_mean
         seen = see(volume, halves, is_mean, normalisation, transfer, border, entry.inverted)
-        reporter.write(entry, volume, seen, corrected, border, sample_of(entry, volume, border), mark)
+        reporter.write(Corrected(entry, volume, corrected, seen, border, sample_of(entry, volume, border)), mark)
     for folder in dict.fromkeys(Path(entry.row["rlnCorrectedTomoName"]).parent for entry in entries):
         log.info("%s", write_tomograms_page(folder))
 
@@ -146,6 +147,18 @@ def discard_reports(corrected: Path) -> list[Path]:
     return found
 
 
+@dataclasses.dataclass(frozen=True)
+class Corrected:
+    """A tomogram that was corrected, with what its reports are made from."""
+
+    entry: TomogramEntry  # its row of the table
+    before: Volume  # the tomogram
+    after: Volume  # the result
+    seen: Seen  # the tomogram as the network saw it, with the table's halves where it names them
+    border: Border | None = None  # what of both is no data
+    sample: Reals | Mask | None = None  # where boxes may be, by `sample_of`
+
+
 class Reporter:
     """Writes reports and confidence volumes of tomograms that one model corrected."""
 
@@ -157,121 +170,127 @@ class Reporter:
         self._ctf_state = ctf_state
 
     def write(
-        self, entry: TomogramEntry, before: Volume, seen: Seen, after: Volume, border: Border | None,
-        sample: Reals | Mask | None = None, mark: bytes | None = None, report: bool = True,
-        compared: Comparison | None = None,
-    ) -> None:  # fmt: skip
+        self, work: Corrected, mark: bytes | None = None, report: bool = True, compared: Comparison | None = None
+    ) -> None:
         """Write NAME_report.json and .png, and the confidence volume, beside the corrected tomogram.
 
         Parameters
         ----------
-        entry : TomogramEntry
-            Its row of the table.
-        before, after : Volume
-            The tomogram that was corrected, and the result.
-        seen : Seen
-            The tomogram as the network saw it, with the table's halves where it names them.
-        border : Border, optional
-            What of them is no data.
-        sample : ndarray or Mask, optional
-            Where boxes may be, by `sample_of`.
+        work : Corrected
+            The tomogram and the result.
         mark : bytes, optional
             Of the confidence volume; None: there is to be none.
         report : bool
             Whether there is to be a report.
         compared : Comparison, optional
-            Of the boxes of `before` and `after` that hold data, where they were drawn already.
+            Of the boxes of the tomogram and the result that hold data, where they were drawn already.
         """
+        before, after, border = work.before, work.after, work.border
         if before.shape != after.shape:
             raise EngineError(
                 after.path, f"its shape {after.shape} is not that of {before.path}, {before.shape}", "Predict again."
             )
-        transfer = seen.transfer
         original, corrected = (
             volume.data if border is None else border.inner(volume.data) for volume in (before, after)
         )
-        corrected = grey_values(corrected, entry.corrected_scale)
-        evidence = Evidence(
+        corrected = grey_values(corrected, work.entry.corrected_scale)
+        evidence = self._evidence(work, corrected, along_axes=mark is not None)
+        if border is not None and border.empty is not None:
+            compared = None  # the report's slices are mirrored into empty places
+        if compared is None and report:
+            compared = compare(original, corrected, evidence.voxel_size, evidence.tilt)
+        if compared is not None:
+            evidence = dataclasses.replace(evidence, spectra=_known_spectra(work.seen, compared))
+        tested = None
+        if report or (mark is not None and not self._metadata.simulated):
+            network = self._metadata.network
+            correct_boxes = corrector(self._model, network, evidence.tilt, twice=self._metadata.of_one_pass)
+            tested = measure_quality(evidence, lambda box: correct_boxes(box[None])[0], network.divisor)
+        found = None if mark is None else self._write_confidence(work, evidence, tested, mark)
+        if tested is None or compared is None or not report:
+            return
+        path, words = report_path(after.path), tested.verdict.words
+        flipped = " Compared with the phase-flipped tomogram." if work.seen.transfer else ""
+        title = f"{work.entry.shown_name}. {words}{flipped}"
+        save_report(path.with_suffix(".png"), compared, corrected, tested, title, found)
+        write_report(path, self._content(work, evidence, tested, found))
+        if tested.restored_wedge:
+            log.info("%s: restored wedge correlation %.3f, chance %.3f", work.entry.name, *tested.restored_wedge)
+            log.info("%s: %s", work.entry.name, words)
+
+    def _evidence(self, work: Corrected, corrected: Reals, along_axes: bool) -> Evidence:
+        """What the tests of the network take; `corrected`: the grey values of the result where there is data."""
+        entry, seen = work.entry, work.seen
+        return Evidence(
             seen.whole,
             corrected,
             entry.tilt,
             entry.voxel_size,
-            sample,
+            work.sample,
             seen.halves or None,
             entry.halves_fit,
             bool(seen.halves) and entry.halves_fit and self._metadata.by_halves,
             self._metadata.knows_noise,
             0.0 if self._metadata.simulated else UNSEEN_TURN,  # the builtin model has seen none of it
-            along_axes=mark is not None,
+            along_axes=along_axes,
         )
-        if border is not None and border.empty is not None:
-            compared = None  # the report's slices are mirrored into empty places
-        if compared is None and report:
-            compared = compare(original, corrected, evidence.voxel_size, entry.tilt)
-        if compared is not None:
-            # the network may see another tomogram than that before: a phase-flipped one, or the mean of its halves
-            is_same = not seen.is_mean and (transfer is None or transfer.comes_flipped)
-            spectra = compared.spectra[0] if is_same else None, compared.spectra[1]
-            evidence = dataclasses.replace(evidence, spectra=spectra)
-        network = self._metadata.network
-        correct_boxes = corrector(self._model, network, entry.tilt, twice=self._metadata.of_one_pass)
-        tested = None
-        if report or (mark is not None and not self._metadata.simulated):
-            tested = measure_quality(evidence, lambda box: correct_boxes(box[None])[0], network.divisor)
-        level = None if self._metadata.simulated else tested
-        found = None if mark is None else confidence(evidence, read_calibration(), level)
-        mean = None if found is None else found.mean(sample)
-        if mark is not None and found is None:
+
+    def _write_confidence(
+        self, work: Corrected, evidence: Evidence, tested: Quality | None, mark: bytes
+    ) -> Confidence | None:
+        """Write the confidence volume, and tell how far to trust it; None where the tomogram is too small for one."""
+        entry, level = work.entry, None if self._metadata.simulated else tested
+        found = confidence(evidence, read_calibration(), level)
+        if found is None:
             log.warning("%s: too small for a confidence volume.", entry.name)
-        elif mark is not None and found is not None:
-            path, mean = (
-                write_confidence(found, after, border, entry.output_voxel_size(after), mark),
-                found.mean(sample),
-            )
-            log.info(
-                "%s: %s, mean %.2f; calibrated on simulated tomograms of 10 A per voxel and the builtin model%s",
-                entry.name,
-                path,
-                mean,
-                ", on the level of the hidden-wedge test" if level and level.restored else "",
-            )
-            if tested is not None and tested.verdict.kind == "poor":
-                log.warning("%s: the hidden-wedge test found nothing above chance: do not trust %s", entry.name, path)
-            restored = tested.restored_wedge[0] if tested is not None and tested.restored_wedge else None
-            if is_far_above(mean, restored):
-                log.warning(
-                    "%s: the mean confidence, %.2f, is far above the %.2f of the hidden-wedge test: only the order of "
-                    "the values in %s counts", entry.name, mean, restored, path,
-                )  # fmt: skip
-        if tested is None or compared is None or not report:
-            return
-        quality = tested
-        content = {
+            return None
+        path = write_confidence(found, work.after, work.border, entry.output_voxel_size(work.after), mark)
+        mean = found.mean(work.sample)
+        log.info(
+            "%s: %s, mean %.2f; calibrated on simulated tomograms of 10 A per voxel and the builtin model%s",
+            entry.name,
+            path,
+            mean,
+            ", on the level of the hidden-wedge test" if level and level.restored else "",
+        )
+        if tested is not None and tested.verdict.kind == "poor":
+            log.warning("%s: the hidden-wedge test found nothing above chance: do not trust %s", entry.name, path)
+        restored = tested.restored_wedge[0] if tested is not None and tested.restored_wedge else None
+        if is_far_above(mean, restored):
+            log.warning(
+                "%s: the mean confidence, %.2f, is far above the %.2f of the hidden-wedge test: only the order of the "
+                "values in %s counts", entry.name, mean, restored, path,
+            )  # fmt: skip
+        return found
+
+    def _content(
+        self, work: Corrected, evidence: Evidence, tested: Quality, found: Confidence | None
+    ) -> dict[str, Any]:
+        """What the report's file says."""
+        entry = work.entry
+        state = CORRECTED if entry.deconvolved else known_state(entry, self._metadata, self._ctf_state)
+        return {
             "name": entry.shown_name,
-            "tomogram": before.path,
-            "corrected": after.path,
+            "tomogram": work.before.path,
+            "corrected": work.after.path,
             "model": ", ".join(filter(None, (self._file.name, self._metadata.untrained))),
             "iteration": self._metadata.iteration,
-            "of_halves": "mean" if seen.is_mean else "each" if evidence.by_halves else "",
-            "phase_flipped": transfer is not None,
-            "ctf": ctf_in_words(
-                CORRECTED if entry.deconvolved else known_state(entry, self._metadata, self._ctf_state)
-            ),
+            "of_halves": "mean" if work.seen.is_mean else "each" if evidence.by_halves else "",
+            "phase_flipped": work.seen.transfer is not None,
+            "ctf": ctf_in_words(state),
             "voxel_size_A": evidence.voxel_size,
             "tilt_min": entry.tilt.minimum,
             "tilt_max": entry.tilt.maximum,
-            **quality.as_dict(),
-            "confidence": mean,
+            **tested.as_dict(),
+            "confidence": None if found is None else found.mean(work.sample),
         }
-        words = quality.verdict.words
-        path = report_path(after.path)
-        flipped = " Compared with the phase-flipped tomogram." if transfer else ""
-        title = f"{entry.shown_name}. {words}{flipped}"
-        save_report(path.with_suffix(".png"), compared, corrected, quality, title, found)
-        write_report(path, content)
-        if quality.restored_wedge:
-            log.info("%s: restored wedge correlation %.3f, chance %.3f", entry.name, *quality.restored_wedge)
-            log.info("%s: %s", entry.name, words)
+
+
+def _known_spectra(seen: Seen, compared: Comparison) -> tuple[Doubles | None, Doubles | None]:
+    """The spectra of the tomogram that the network saw, and of the result, where a comparison has them."""
+    # the network may see another tomogram than that before: a phase-flipped one, or the mean of its halves
+    is_same = not seen.is_mean and (seen.transfer is None or seen.transfer.comes_flipped)
+    return compared.spectra[0] if is_same else None, compared.spectra[1]
 
 
 def sample_of(entry: TomogramEntry, tomogram: Volume, border: Border | None) -> Reals | Mask | None:

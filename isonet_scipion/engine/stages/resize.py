@@ -16,15 +16,8 @@ from isonet_scipion.engine.io.number_formats import SCALE
 from isonet_scipion.engine.io.origin import first_maker, with_origin
 from isonet_scipion.engine.io.shown import border_of
 from isonet_scipion.engine.io.star import Star, discard_outdated, table_to_replace, warn_of_lost_columns, write_star
-from isonet_scipion.engine.io.tomogram_table import (
-    CORRECTED_BY,
-    CORRECTED_FROM,
-    CTF_STATE,
-    HALF_LABELS,
-    TomogramEntry,
-    TomogramTable,
-    names_in_words,
-)
+from isonet_scipion.engine.io.tomogram_entry import CORRECTED_BY, CORRECTED_FROM, CTF_STATE, HALF_LABELS, TomogramEntry
+from isonet_scipion.engine.io.tomogram_table import TomogramTable
 from isonet_scipion.engine.io.volume import naming
 from isonet_scipion.engine.io.voxel_size import VOXEL_SIZE_TOLERANCE
 from isonet_scipion.engine.physics.borders import mirrored_into, put_back_nearest
@@ -32,6 +25,7 @@ from isonet_scipion.engine.physics.rescaling import rescale, rescaled_shape
 from isonet_scipion.engine.process.disk import growth, require_space
 from isonet_scipion.engine.process.progress import Progress
 from isonet_scipion.engine.settings.preparation import ResizeSettings
+from isonet_scipion.engine.wording import counted, names_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -106,7 +100,7 @@ def resize(star_file: str, settings: ResizeSettings) -> None:
     write_star(path, resized)
     warn_of_lost_columns(path, earlier, resized)
     _tell_left_out(path, entries, resized)
-    log.info("%s: %d tomograms of %g A", path, len(resized.rows), settings.apix)
+    log.info("%s: %s of %g A", path, counted(len(resized.rows), "tomograms"), settings.apix)
 
 
 def _parts(entry: TomogramEntry, settings: ResizeSettings) -> list[_Part]:

@@ -14,7 +14,7 @@ PREFIX = "isonet_scipion.engine"
 # from the lowest up: a room imports those before it
 ROOMS = ("settings", "process", "physics", "sampling", "measure", "io", "network", "reporting", "learning", "stages")
 ASIDE = "simulation"  # imported by no room; it imports those below learning
-SHARED = ("arrays", "command", "conventions", "errors")  # modules of the engine itself
+SHARED = ("arrays", "command", "conventions", "errors", "wording")  # modules of the engine itself
 ARRAYS = {"numpy", "scipy"}
 FORMATS = {"csv", "emtable", "h5py", "imodmodel", "json", "mrcfile", "numcodecs", "zarr", "zipfile"}
 KERAS = {"keras"}

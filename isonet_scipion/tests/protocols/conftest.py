@@ -5,6 +5,7 @@ import os
 import shutil
 import tempfile
 
+import numpy as np
 import pytest
 
 from isonet_scipion import scipion_home
@@ -24,3 +25,23 @@ def working_directory():
     before = os.getcwd()
     yield
     os.chdir(before)
+
+
+@pytest.fixture
+def tomogram(tmp_path):
+    """One with halves and an origin, in Scipion's words."""
+    from pwem.objects import Transform
+    from tomo.objects import Tomogram
+
+    from isonet_scipion.tests.protocols.scene import write
+
+    path = str(tmp_path / "volume.mrc")
+    write(path, np.arange(24, dtype=np.float32).reshape(2, 3, 4))
+    tomogram = Tomogram(tsId="TS_01")
+    tomogram.setObjId(7)
+    tomogram.setSamplingRate(10.0)
+    tomogram.setLocation(path)
+    tomogram.setHalfMaps(["even.mrc", "odd.mrc"])
+    tomogram.setOrigin(Transform())
+    tomogram.setShiftsInOrigin(-5.0, -6.0, -7.0)
+    return tomogram

@@ -18,7 +18,7 @@ from tomo.constants import BOTTOM_LEFT_CORNER
 
 from isonet_scipion.engine.io.number_formats import SCALE
 from isonet_scipion.engine.io.star import read_star
-from isonet_scipion.engine.io.tomogram_table import CTF_STATE, HALF_LABELS, INVERTED
+from isonet_scipion.engine.io.tomogram_entry import CTF_STATE, HALF_LABELS, INVERTED
 from isonet_scipion.protocols import (
     ProtIsoNetDeconv,
     ProtIsoNetExport,

@@ -302,7 +302,7 @@ def test_wizards_fill_in_the_forms_and_the_workflow_runs(desk, ran):
     desk.view._selectItemProtocol(ran["ProtIsoNetPredict"])
     desk.photograph(desk.root, "finished")
     summary = desk.view.summaryText.getText()
-    assert "1 of 1 tomograms" in summary
+    assert "1 of 1 tomogram " in summary
 
 
 @pytest.mark.parametrize(

@@ -142,7 +142,7 @@ class TestIsoNetMetadata(IsoNetTest):
         for protocol, words in (
             (deconv, r"\*Voltage\*: the tomograms' acquisition does not have it"),
             (predict, r"\*Tilt range\*: the acquisition of TS_02 does not have it"),
-            (train, r"\*Tilt range\*: the acquisition of 1 tomograms does not have it"),
+            (train, r"\*Tilt range\*: the acquisition of 1 tomogram does not have it"),
         ):
             for _ in range(2):  # Scipion asks again, with the same sets
                 self.assertRegex(" ".join(protocol.validate()), words)

@@ -33,7 +33,7 @@ from isonet_scipion.engine.physics.transfer import Transfer  # noqa: E402
 from isonet_scipion.engine.physics.wedge import TiltRange, apply_wedge  # noqa: E402
 from isonet_scipion.engine.settings.network import NetworkSettings  # noqa: E402
 from isonet_scipion.engine.simulation.phantom import make_truth  # noqa: E402
-from isonet_scipion.engine.stages.report import Reporter  # noqa: E402
+from isonet_scipion.engine.stages.report import Corrected, Reporter  # noqa: E402
 
 STRONG = Transfer(10.0, CtfParameters(defocus=60000.0))  # its second lobe is from 0.59 to 0.82 of Nyquist
 TILT = TiltRange()
@@ -427,7 +427,7 @@ def reported(entry, metadata, state=None):
     before, transfer = open_volume("tomo/t.mrc"), known_transfer(entry, metadata, state)
     seen = see(before, [], False, Normalisation.PERCENTILES, transfer)
     Reporter("model.keras", build_unet(TINY), metadata, state).write(
-        entry, before, seen, open_volume("t_corrected.mrc"), None
+        Corrected(entry, before, open_volume("t_corrected.mrc"), seen)
     )
     return json.loads(Path("t_corrected_report.json").read_text())
 

@@ -1,134 +1,103 @@
-"""What a row of the table says of its tomogram, and which stage asks for what."""
+"""The table of tomograms, as stages read and write it."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from isonet_scipion.engine import cli
+from isonet_scipion.engine.conventions import Normalisation
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.io.mrc import open_volume, write_volume
-from isonet_scipion.engine.io.star import Star, write_star
-from isonet_scipion.engine.io.tomogram_table import TomogramEntry, TomogramTable, tell_assumed_tilts
-from isonet_scipion.engine.measure.wedge_power import wedge_power_ratio
+from isonet_scipion.engine.io.mrc import write_volume
+from isonet_scipion.engine.io.star import Star, read_star, write_star
+from isonet_scipion.engine.io.subtomograms import read_subtomograms
+from isonet_scipion.engine.io.tomogram_table import TomogramTable
+from isonet_scipion.engine.physics.ctf import CtfParameters
 from isonet_scipion.engine.physics.wedge import TiltRange
 
-
-def entry(**values):
-    row = {"rlnIndex": "1", "rlnMicrographName": "TS_1.mrc", "rlnPixelSize": "10"} | values
-    return TomogramEntry("TS_1", row, Star(list(row), [row], "t.star"))
+HEAD = "data_\nloop_\n_rlnIndex #1\n_rlnMicrographName #2\n_rlnPixelSize #3\n_rlnDefocus #4\n_rlnDeconvTomoName #5\n"
 
 
-@pytest.mark.parametrize(
-    ("values", "defocus"),
-    [
-        ({"rlnDefocus": "21000"}, 21000),
-        ({"rlnDefocusU": "20000", "rlnDefocusV": "22000"}, 21000),
-        ({"rlnDefocus": "0.000000", "rlnDefocusU": "20000", "rlnDefocusV": "22000"}, 21000),
-        ({"rlnDefocus": "30000", "rlnDefocusU": "20000", "rlnDefocusV": "22000"}, 30000),
-    ],
-)
-def test_the_defocus_is_rlndefocus_or_else_the_mean_of_both(values, defocus):
-    assert entry(**values).defocus == entry(**values).ctf_parameters().defocus == defocus
+@pytest.fixture
+def table(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for seed, name in enumerate(("a", "b", "a_deconv")):
+        write_volume(f"{name}.mrc", np.random.default_rng(seed).normal(size=(4, 5, 6)).astype(np.float32), 12.0)
+    (tmp_path / "t.star").write_text(f"{HEAD}1 a.mrc 12 20000 a_deconv.mrc\n2 b.mrc 12 30000 None\n")
+    return TomogramTable("t.star")
 
 
-def test_one_half_alone_is_refused():
-    even, odd = "rlnTomoReconstructedTomogramHalf1", "rlnTomoReconstructedTomogramHalf2"
-    assert entry(**{even: "e.mrc", odd: "o.mrc"}).halves() == ("e.mrc", "o.mrc")
-    assert entry(**{even: "None", odd: "None"}).halves() == ()
-    for given, missing in ((even, odd), (odd, even)):
-        with pytest.raises(EngineError, match=f"t.star, {missing}: TS_1.mrc has one half only"):
-            entry(**{given: "h.mrc", missing: "None"}).halves()
+def test_what_a_row_tells_and_what_is_usual(table):
+    first, second = table.select(None)
+    assert (first.name, first.voxel_size, first.tilt) == ("a", 12, TiltRange())
+    assert first.ctf_parameters() == CtfParameters(defocus=20000.0)
+    assert first.ctf_parameters(200.0, 1.4) == CtfParameters(200.0, 1.4, defocus=20000.0)
+    assert (first.source_path, first.deconvolved) == ("a.mrc", False)
+    first, second = TomogramTable("t.star", use_deconvolved=True).select(None)
+    assert (first.source_path, first.deconvolved, first.halves_fit) == ("a_deconv.mrc", True, False)
+    assert (second.source_path, second.deconvolved, second.halves_fit) == ("b.mrc", False, True)
+    assert [entry.name for entry in table.select("2")] == ["b"]
 
 
-def test_one_end_of_the_tilts_alone_is_refused():
-    assert entry(rlnTiltMin="-52", rlnTiltMax="48").tilt == TiltRange(-52, 48)
-    for here, missing in (("rlnTiltMin", "rlnTiltMax"), ("rlnTiltMax", "rlnTiltMin")):
-        with pytest.raises(EngineError, match=f"t.star: it has {here} of TS_1.mrc, but not {missing}"):
-            _ = entry(**{here: "-52" if here == "rlnTiltMin" else "48", "rlnTiltmin": "-52"}).tilt
+def test_no_input_is_written_over_but_by_its_own_column(table):
+    table.keep_inputs(["new.mrc"])
+    table.keep_inputs(["a_deconv.mrc"], "rlnDeconvTomoName")
+    for name in ("a.mrc", "a_deconv.mrc"):
+        with pytest.raises(EngineError, match="would replace this input"):
+            table.keep_inputs([name])
 
 
-@pytest.mark.parametrize(("cells", "level"), [("None", "WARNING"), ("-48", None)])
-def test_a_tilt_range_that_is_assumed_is_told(caplog, cells, level):
-    caplog.set_level("INFO")
-    star = Star(["rlnTiltMin", "rlnTiltMax"], path="t.star")
-    star.rows += [{"rlnTiltMin": "-52", "rlnTiltMax": "48"}, {"rlnTiltMin": cells, "rlnTiltMax": cells}]
-    tell_assumed_tilts(star, star.rows, ["a", "b"])
-    assert [record.levelname for record in caplog.records] == ([level] if level else [])
-    if level:
-        assert "t.star: no tilt range (rlnTiltMin and rlnTiltMax) of b: -60..60 degrees are assumed." in caplog.text
-        caplog.clear()
-        tell_assumed_tilts(star, star.rows[1:], ["b"])
-        assert [record.levelname for record in caplog.records] == ["INFO"]
+def test_what_a_stage_adds_is_in_the_file(table):
+    table.update(table.select("2")[0], {"rlnDefocus": 25000.0, "rlnMaskName": "b_mask.mrc"})
+    row = TomogramTable("t.star").star.rows[1]
+    assert float(row["rlnDefocus"]) == 25000 and row["rlnMaskName"] == "b_mask.mrc"
+    assert TomogramTable("t.star").star.rows[0]["rlnMaskName"] == "None"
 
 
-def test_halves_of_another_size_than_their_tomogram_are_refused(tmp_path):
-    voxels = np.random.default_rng(0).normal(size=(10,) * 3).astype("f4")
-    for name, side, size in (("whole", 8, 10.0), ("half", 8, 10.0), ("larger", 10, 10.0), ("binned", 8, 20.0)):
-        write_volume(tmp_path / f"{name}.mrc", voxels[:side, :side, :side], size)
-    half = open_volume(tmp_path / "half.mrc")
-    assert entry(rlnMicrographName=str(tmp_path / "whole.mrc")).whole_of(half).shape == half.shape
-    assert entry(rlnMicrographName=str(tmp_path / "gone.mrc")).whole_of(half) is None
-    whole = entry(rlnMicrographName=str(tmp_path / "whole.mrc"), rlnPixelSize="10")
-    for name, why in (("larger", "its shape"), ("binned", "its voxel size is 20.000 A, the tomogram's 10.000 A")):
-        with pytest.raises(EngineError, match=why):
-            whole.whole_of(open_volume(tmp_path / f"{name}.mrc"))
+@pytest.fixture
+def days(tmp_path, monkeypatch):
+    """Two folders with a tomogram and a table each, called alike; the second is the working folder."""
+    for seed, day in enumerate(("day1", "day2")):
+        voxels = np.random.default_rng(seed).normal(size=(4, 5, 6)).astype(np.float32)
+        write_volume(tmp_path / day / "set" / "a.mrc", voxels, 12.0)
+        (tmp_path / day / "t.star").write_text(f"{HEAD}1 set/a.mrc 12 20000 None\n")
+    monkeypatch.chdir(tmp_path / "day2")
+    return tmp_path
 
 
-@pytest.mark.parametrize(
-    ("values", "said"),
-    [
-        ({}, "rlnDefocus: it is 0 for TS_1.mrc"),
-        ({"rlnDefocus": "2.5"}, "looks like µm.* 25000"),
-        ({"rlnDefocus": "2500"}, "looks like nm.* 25000"),
-        ({"rlnDefocus": "-20000"}, "underfocus is positive here.* 20000"),
-        ({"rlnDefocusU": "2.4", "rlnDefocusV": "2.6"}, "rlnDefocusU and rlnDefocusV: 2.5 for TS_1.mrc.* 25000"),
-        ({"rlnDefocusU": "20000"}, "rlnDefocus: it is 0 for TS_1.mrc"),
-    ],
-)
-def test_what_is_no_defocus_in_angstrom_is_refused(values, said):
-    with pytest.raises(EngineError, match=f"^t.star, .*{said}"):
-        entry(**values).ctf_parameters()
-    assert entry(**values).optics().voltage == 300  # for what needs no defocus
+@pytest.mark.parametrize("place", ["../day1/t.star", "link.star"])
+def test_a_name_of_one_file_here_and_another_beside_the_table_is_refused(days, place):
+    (days / "day2" / "link.star").symlink_to("../day1/t.star")
+    with pytest.raises(EngineError, match=r"it names set/a\.mrc, which is .*/day2/set/a\.mrc from .*/day1/set/a\.mrc"):
+        TomogramTable(place)
+    TomogramTable("t.star")
 
 
-def _table(tmp_path, **values):
-    rng = np.random.default_rng(0)
-    write_volume(tmp_path / "t.mrc", rng.normal(size=(24, 32, 32)).astype(np.float32), 10.0)
-    row = {"rlnIndex": 1, "rlnMicrographName": "t.mrc", "rlnPixelSize": 10, "rlnNumberSubtomo": 2, **values}
-    text = "data_\nloop_\n" + "".join(f"_{label}\n" for label in row) + " ".join(map(str, row.values())) + "\n"
-    (tmp_path / "t.star").write_text(text)
+def test_a_name_that_can_mean_one_file_alone_is_taken(days):
+    (days / "day2" / "set" / "a.mrc").rename(days / "day2" / "away.mrc")
+    TomogramTable("../day1/t.star")  # what is not here is told when it is opened
+    (days / "day2" / "set" / "a.mrc").symlink_to(days / "day1" / "set" / "a.mrc")
+    TomogramTable("../day1/t.star")
+    (days / "day1" / "t.star").write_text(f"{HEAD}1 {days}/day2/away.mrc 12 20000 None\n")
+    TomogramTable("../day1/t.star")
 
 
-@pytest.mark.parametrize("tilts", [(0, 0), (60, -60), (-1.047, 1.047)])
-def test_an_impossible_tilt_range_stops_only_what_needs_tilts(run, tmp_path, tilts):
-    _table(tmp_path, rlnDefocus=20000, rlnTiltMin=tilts[0], rlnTiltMax=tilts[1])
-    for command in (("deconv", "t.star"), ("make_mask", "t.star"), ("resize", "t.star"), ("export_relion", "t.star")):
-        status, log = run(*command)
-        assert status == 0, log
-    for command in (("extract", "t.star", "--cube_size=8"), ("refine", "t.star", "--method=one-pass")):
-        status, log = run(*command)
-        assert status == 1 and f"rlnTiltMin and rlnTiltMax of t.mrc: {tilts[0]}..{tilts[1]} degrees" in log, log
-    status, log = run("prepare_star", ".", f"--tilt_min={tilts[0]}", f"--tilt_max={tilts[1]}")
-    assert status == 1 and f"tilt_min and tilt_max for t: {tilts[0]}..{tilts[1]} degrees" in log
+def test_tables_that_are_made_anew_elsewhere_are_refused_alike(days, capfd):
+    before = (days / "day1" / "t.star").read_bytes()
+    assert cli.main(["prepare_star", "set", "--output_star=../day1/t.star"]) == 1
+    assert "../day1/t.star: it names set/a.mrc, which is" in capfd.readouterr().err
+    assert (days / "day1" / "t.star").read_bytes() == before
 
 
-@pytest.mark.parametrize("tilt", [(-5, 5), (-2, 1), (80, 90), (-90, -89), (-90, 90)])
-def test_the_power_in_the_wedge_is_measured_for_narrow_ranges(tmp_path, tilt):
-    volume = np.random.default_rng(0).normal(size=(48, 8, 48)).astype(np.float32)
-    ratio = wedge_power_ratio(volume, TiltRange(*tilt))
-    assert np.isnan(ratio) if tilt == (-90, 90) else ratio == pytest.approx(1, abs=0.5) or np.isnan(ratio)
-
-
-def test_a_correction_with_a_narrow_tilt_range_is_written_and_in_the_table(run, tmp_path):
-    _table(tmp_path, rlnTiltMin=-5, rlnTiltMax=5)
-    tiny = ("--filter_base=2", "--unet_depth=1", "--convs_per_depth=2", "--iterations=1", "--epochs=1")
-    assert run("extract", "t.star", "--cube_size=8", "--crop_size=12")[0] == 0
-    assert run("refine", "subtomo.star", *tiny, "--steps_per_epoch=1", "--batch_size=2")[0] == 0
-    status, log = run("predict", "t.star", "results/model_iter01.keras")
-    assert status == 0, log
-    assert "t_corrected.mrc" in Path("t.star").read_text()
-    assert Path("corrected_tomos/t_corrected_report.json").exists()
-    assert open_volume("corrected_tomos/t_corrected.mrc").shape == (24, 32, 32)
+def test_subtomograms_and_what_a_table_owns_are_looked_at_alike(days):
+    head = "data_\nloop_\n_rlnImageName\n_rlnCubeSize\n"
+    (days / "day1" / "s.star").write_text(f"{head}set/a.mrc 2\n")
+    cubes = read_star("../day1/s.star")
+    with pytest.raises(EngineError, match=r"it names set/a\.mrc"):
+        read_subtomograms(cubes, Normalisation.PERCENTILES, (None, None))
+    table = TomogramTable("t.star")
+    with pytest.raises(EngineError, match=r"it names set/a\.mrc"):
+        table.claim({Path("b.mrc"): table.entries()[0]}, "extract", "rlnImageName", "subtomo_folder", cubes)
 
 
 def test_a_table_of_subtomograms_is_not_taken_for_one_of_tomograms(tmp_path):

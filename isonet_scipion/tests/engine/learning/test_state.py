@@ -5,8 +5,10 @@ import dataclasses
 import pytest
 
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.learning.state import RunState, read_state
+from isonet_scipion.engine.learning import state as module
+from isonet_scipion.engine.learning.state import RunState, read_state, stored_number
 from isonet_scipion.engine.measure.history import EpochRecord
+from isonet_scipion.engine.network.model_file import STATE_FILE
 
 EPOCHS = 2
 
@@ -57,3 +59,14 @@ def test_what_has_no_progress_is_refused():
 def test_what_does_not_tell_its_epochs_is_refused(run):
     with pytest.raises(EngineError, match="it is not the state of a training"):
         read_state({**stored(RunState()), "run": run}, "state")
+
+
+@pytest.mark.parametrize("told", [{"seed": "3"}, {"seed": True}, {"seed": -1}, {}, None])
+def test_a_number_of_the_run_that_is_gone_on_with_is_checked(tmp_path, monkeypatch, told):
+    assert stored_number(tmp_path, "seed", 0) is None  # a new run
+    (tmp_path / STATE_FILE).touch()
+    monkeypatch.setattr(module, "read_facts", lambda *_: {"run": {"seed": 3}})
+    assert stored_number(tmp_path, "seed", 0) == 3
+    monkeypatch.setattr(module, "read_facts", lambda *_: {"run": told})
+    with pytest.raises(EngineError, match=r"its seed is .*Give another result_dir"):
+        stored_number(tmp_path, "seed", 0)

@@ -30,3 +30,10 @@ def test_what_leaks_over_the_edge_does_not_count():
     leaking = wedge_power_ratio(in_sectors((0, 62)), TiltRange())
     filled = wedge_power_ratio(in_sectors((0, 75)), TiltRange())
     assert leaking < 0.025 < 0.2 < filled
+
+
+@pytest.mark.parametrize("tilt", [(-5, 5), (-2, 1), (80, 90), (-90, -89), (-90, 90)])
+def test_the_power_in_the_wedge_is_measured_for_narrow_ranges(tmp_path, tilt):
+    volume = np.random.default_rng(0).normal(size=(48, 8, 48)).astype(np.float32)
+    ratio = wedge_power_ratio(volume, TiltRange(*tilt))
+    assert np.isnan(ratio) if tilt == (-90, 90) else ratio == pytest.approx(1, abs=0.5) or np.isnan(ratio)

@@ -9,7 +9,7 @@ import pytest
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.mrc import write_volume
 from isonet_scipion.engine.io.star import Star, read_star, write_star
-from isonet_scipion.engine.io.tomogram_table import TomogramEntry
+from isonet_scipion.engine.io.tomogram_entry import TomogramEntry
 from isonet_scipion.engine.process.device import choose_devices
 
 choose_devices("-1")

@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 
 from isonet_scipion.engine.io.mrc import open_volume, write_volume
-from isonet_scipion.engine.measure.hidden_wedge import UNSEEN_TURN
+from isonet_scipion.engine.measure.hidden_wedge import HiddenWedgeTest
 from isonet_scipion.engine.measure.wedge_power import wedge_power_ratio
 from isonet_scipion.engine.physics.wedge import TiltRange
-from isonet_scipion.engine.physics.wedge_strength import WedgeStrength
 from isonet_scipion.engine.process.device import choose_devices
 
 choose_devices("-1")
@@ -45,28 +44,6 @@ def test_what_the_hidden_wedge_test_does_not_support_is_weakened(noise_twice, ru
     assert powers[None] == powers["True" if facts else "False"]
 
 
-def test_boxes_along_the_axes_and_along_the_diagonals_count_alike(noise_twice, run, monkeypatch):
-    """The strength is the mean of that by the boxes that are not turned and that by those that are."""
-    tested = []
-
-    class Test(stage.HiddenWedgeTest):
-        def __init__(self, size, tilt, turn):
-            super().__init__(size, tilt, turn)
-            self.turn = turn
-
-        def add(self, parts, network, number):
-            tested.append((self.turn, number))
-
-        def strength(self, kept, transfer):
-            return WedgeStrength((0.0,), (1.0 if self.turn == 0 else 0.5,))
-
-    monkeypatch.setattr(stage, "HiddenWedgeTest", Test)
-    options = ("--tomo_idx", "1", "--calibrate", "True", "--report", "False")
-    status, log = run("predict", "tomograms.star", "m.keras", *options)
-    assert status == 0 and "is multiplied by 0.75 at 100 A, 0.75 at 50 A" in log, log
-    assert len(tested) >= 4 and tested[:4] == [(0, 0), (UNSEEN_TURN, 0), (0, 1), (UNSEEN_TURN, 1)]
-
-
 @pytest.mark.parametrize("of_model", [{"halves": True, "corrects_mean": True}, {"halves": True}, {}])
 def test_halves_tell_how_much_of_the_signal_is_kept(run, tmp_path, monkeypatch, of_model):
     rng = np.random.default_rng(0)
@@ -77,7 +54,7 @@ def test_halves_tell_how_much_of_the_signal_is_kept(run, tmp_path, monkeypatch, 
     save_model(tmp_path / "m.keras", build_unet(SHAPE), ModelMetadata(SHAPE, voxel_size=10.0, **of_model))
     kept = []
     monkeypatch.setattr(stage, "corrector", lambda *_, **__: lambda tiles: 0.5 * tiles)
-    monkeypatch.setattr(stage.HiddenWedgeTest, "strength", lambda self, given, transfer: kept.append(given))
+    monkeypatch.setattr(HiddenWedgeTest, "strength", lambda self, given, transfer: kept.append(given))
     assert run("prepare_star", "tomo", "--even_folder", "even", "--odd_folder", "odd")[0] == 0
     status, log = run("predict", "tomograms.star", "m.keras", "--report", "False", "--calibrate", "True")
     assert status == 0, log
@@ -128,7 +105,7 @@ def test_what_is_made_of_halves_has_the_grey_scale_of_the_tomogram(
 def test_halves_of_another_scale_are_shown_on_the_tomograms(run, tmp_path, monkeypatch):
     kept = []
     monkeypatch.setattr(stage, "corrector", lambda *_, **__: np.tanh)
-    monkeypatch.setattr(stage.HiddenWedgeTest, "strength", lambda self, given, transfer: kept.append(given))
+    monkeypatch.setattr(HiddenWedgeTest, "strength", lambda self, given, transfer: kept.append(given))
     for number, (factor, more) in enumerate([(1, 0), (1000, 500)]):
         halves_of_another_scale(tmp_path, {}, factor, more)
         if not number:

@@ -72,10 +72,10 @@ def test_less_memory_than_the_smallest_tiles_need_is_one_line(noise_twice, run, 
 def test_a_report_that_memory_does_not_allow_leaves_the_other_tomograms(noise_twice, run, monkeypatch):
     real = stage.Reporter.write
 
-    def write(reporter, entry, *words):
-        if entry.name == "a":
+    def write(reporter, work, *words):
+        if work.entry.name == "a":
             raise RuntimeError("CUDA_ERROR_OUT_OF_MEMORY")
-        real(reporter, entry, *words)
+        real(reporter, work, *words)
 
     monkeypatch.setattr(stage.Reporter, "write", write)
     status, log = run("predict", "tomograms.star", "m.keras", "--gpuID", "-1")

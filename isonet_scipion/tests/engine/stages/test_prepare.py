@@ -5,7 +5,7 @@ import pytest
 
 from isonet_scipion.engine.io.mrc import open_volume, write_volume
 from isonet_scipion.engine.io.star import Star, read_star, write_star
-from isonet_scipion.engine.io.tomogram_table import HALF_LABELS
+from isonet_scipion.engine.io.tomogram_entry import HALF_LABELS
 from isonet_scipion.tests.engine.conftest import SHAPE, make_tomogram, set_cells
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from isonet_scipion.engine.io.mrc import write_volume
 from isonet_scipion.engine.io.star import Star, read_star, write_star
-from isonet_scipion.engine.io.tomogram_table import TomogramEntry
+from isonet_scipion.engine.io.tomogram_entry import TomogramEntry
 from isonet_scipion.engine.network.model_file import read_metadata
 from isonet_scipion.engine.physics.ctf import CtfParameters
 from isonet_scipion.engine.physics.wedge import TiltRange, apply_wedge
@@ -86,58 +86,6 @@ def test_halves_of_a_tomogram_that_is_itself_the_deconvolved_one_count_as_deconv
     assert "halves_measured_after" in report["curves"]
 
 
-def gpus(count):
-    return Devices("jax", ("a GPU",) * count, "float32", tuple(f"GPU:{number}" for number in range(count)))
-
-
-@pytest.mark.parametrize(
-    ("count", "steps", "given", "expected"),
-    [
-        (0, 40, None, 2),
-        (1, 40, None, 4),
-        (2, 40, None, 4),
-        (8, 40, None, 16),  # a crop for each
-        (1, 3, None, 2),  # 4 would not give 6 pairs
-        (1, 1, None, 2),
-        (1, 40, 2, 2),
-        (1, 40, 32, 32),
-    ],
-)
-def test_a_gpu_sees_as_many_pairs_in_fewer_steps_at_a_higher_rate(tmp_path, count, steps, given, expected):
-    asked = OnePassSettings(steps_per_epoch=steps, batch_size=given, result_dir=str(tmp_path))
-    devices = gpus(count) if count else Devices("jax", (), "float32")
-    found = stage._batches(stage._in_steps(asked, devices, 2), devices, 1, 2, 2, "")
-    assert found.batch_size == expected
-    if given is None:
-        assert found.batch_size * found.steps_per_epoch == 2 * steps
-        assert found.learning_rate == pytest.approx(asked.learning_rate * math.sqrt(expected / 2))
-    else:
-        assert (found.steps_per_epoch, found.learning_rate) == (steps, asked.learning_rate)
-
-
-@pytest.mark.parametrize(
-    ("count", "given", "steps"),
-    [
-        (0, {}, 40),
-        (0, {"denoiser": 16}, 32),
-        (1, {}, 80),  # of 4 pairs: 4 * 40 of 2
-        (1, {"denoiser": 16}, 64),
-        (1, {"denoiser": 16, "pretrained_model": "m.keras"}, 20),
-        (1, {"preset": "small"}, 20),
-        (0, {"preset": "large"}, 400),
-        (0, {"preset": "medium", "pretrained_model": "m.keras"}, 160),
-        (0, {"preset": "large", "steps_per_epoch": 7}, 7),
-    ],
-)
-def test_a_preset_gives_the_steps_where_no_number_is_given(tmp_path, count, given, steps, caplog):
-    asked = OnePassSettings.given({"result_dir": str(tmp_path), **given})
-    devices = gpus(count) if count else Devices("jax", (), "float32")
-    with caplog.at_level("INFO"):
-        assert stage._in_steps(asked, devices, 2).steps_per_epoch == steps
-    assert ("no effect" in caplog.text) == (steps == 7)
-    assert ("Preset" in caplog.text) == (steps in (80, 64, 400, 160))
-
-
 def run_on_a_gpu(run, arguments, monkeypatch):
     """A command with the choices of a GPU, which the CPU carries out: its exit status and its messages."""
     here = Devices("tensorflow", ("a GPU",), "float32", ("CPU:0",))
@@ -171,7 +119,9 @@ def test_a_training_begun_on_a_gpu_goes_on_elsewhere_with_its_steps(table, run, 
     assert stored["learning_rate"] == 0.004 * math.sqrt(2)
     status, log = run(*arguments, "--iterations=3", "--batch_size=2")
     assert status == 1 and "it holds a run with steps_per_epoch 2, not 4" in log, log
-    monkeypatch.setattr(stage, "choose_devices", lambda *_: gpus(3))
+    monkeypatch.setattr(
+        stage, "choose_devices", lambda *_: Devices("jax", ("a GPU",) * 3, "float32", ("GPU:0", "GPU:1", "GPU:2"))
+    )
     status, log = run(*arguments, "--iterations=3")
     assert status == 1 and "4 pairs in a step, which 3 can't share. Go on with it on one GPU" in log, log
 

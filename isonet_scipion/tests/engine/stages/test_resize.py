@@ -7,7 +7,8 @@ import pytest
 from isonet_scipion.engine.io.mrc import open_volume, write_volume
 from isonet_scipion.engine.io.ome_zarr import write_store
 from isonet_scipion.engine.io.star import Star, read_star, write_star
-from isonet_scipion.engine.io.tomogram_table import HALF_LABELS, TomogramTable
+from isonet_scipion.engine.io.tomogram_entry import HALF_LABELS
+from isonet_scipion.engine.io.tomogram_table import TomogramTable
 from isonet_scipion.engine.physics.borders import find_border
 from isonet_scipion.engine.stages import resize
 from isonet_scipion.tests.engine.conftest import SHAPE, make_tomogram

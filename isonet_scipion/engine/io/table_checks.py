@@ -1,0 +1,85 @@
+"""What only some of the tomograms of a table have: tilts, masks, a deconvolution."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from isonet_scipion.engine.conventions import TILT_RANGE
+from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.io.tomogram_entry import MASK, TILTS
+from isonet_scipion.engine.wording import names_in_words
+
+if TYPE_CHECKING:
+    from isonet_scipion.engine.io.star import Star
+    from isonet_scipion.engine.io.tomogram_entry import TomogramEntry
+
+log = logging.getLogger(__name__)
+
+
+def tell_assumed_tilts(star: Star, rows: Sequence[dict[str, str]], names: Sequence[str]) -> None:
+    """Log a line where a table does not tell the tilt ranges of rows, which have these names: the usual is assumed.
+
+    It is a warning where other rows have theirs: that one was left out by mistake is then likely.
+    """
+    without = [name for name, row in zip(names, rows) if not any(star.text(row, label) for label in TILTS)]
+    if without:
+        log.log(
+            logging.WARNING if len(without) < len(names) else logging.INFO,
+            "%s: no tilt range (%s) of %s: %g..%g degrees are assumed.",
+            star.path, " and ".join(TILTS), names_in_words(without), *TILT_RANGE,
+        )  # fmt: skip
+
+
+def warn_of_assumed_tilts(entries: Sequence[TomogramEntry]) -> None:
+    """As `tell_assumed_tilts`, of tomograms of one table, at least one."""
+    rows, names = zip(*((entry.row, entry.name) for entry in entries))
+    tell_assumed_tilts(entries[0].star, rows, names)
+
+
+def _lacking(entries: Sequence[TomogramEntry], has: Callable[[TomogramEntry], object]) -> str | None:
+    """Those that lack what others have, in words; None where all or none have it."""
+    without = [entry.name for entry in entries if not has(entry)]
+    return names_in_words(without) if 0 < len(without) < len(entries) else None
+
+
+def require_one_kind(entries: Sequence[TomogramEntry], to_choose: str) -> None:
+    """Raise an EngineError where work would be done on deconvolved and other tomograms; `to_choose`: how to choose."""
+    without = _lacking(entries, lambda entry: entry.deconvolved)
+    if without:
+        raise EngineError(
+            entries[0].star.path,
+            f"only some of the tomograms are deconvolved, not {without}",
+            f"Run deconv on these too, {to_choose}, or give --use_deconv_tomo False.",
+        )
+
+
+def warn_of_kinds(entries: Sequence[TomogramEntry]) -> None:
+    """Warn where work is done on deconvolved and other tomograms."""
+    without = _lacking(entries, lambda entry: entry.deconvolved)
+    if without:
+        log.warning(
+            "%s: only some of the tomograms are deconvolved, not %s, which are taken as they are. Run deconv on these "
+            "too, or give --use_deconv_tomo False.", entries[0].star.path, without,
+        )  # fmt: skip
+
+
+def warn_of_masks(entries: Sequence[TomogramEntry], what: str) -> None:
+    """Warn where masks are missing or outdated.
+
+    Where only some tomograms have masks, `what` is done anywhere in the others.
+    """
+    outdated = [entry.name for entry in entries if entry.mask_is_outdated()]
+    if outdated:
+        log.warning(
+            "%s: the masks of %s were made of other voxels than the tomograms have now. Make them again, or put each "
+            "into its tomogram's row.",
+            entries[0].star.path, names_in_words(outdated),
+        )  # fmt: skip
+    without = _lacking(entries, lambda entry: entry.text(MASK))
+    if without:
+        log.warning(
+            "%s: only some of the tomograms have masks, not %s: %s anywhere in these. Make masks of these too.",
+            entries[0].star.path, without, what,
+        )  # fmt: skip

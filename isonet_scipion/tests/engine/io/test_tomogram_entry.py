@@ -1,0 +1,74 @@
+"""What a row of the table says of its tomogram."""
+
+import numpy as np
+import pytest
+
+from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.io.mrc import open_volume, write_volume
+from isonet_scipion.engine.io.star import Star
+from isonet_scipion.engine.io.tomogram_entry import TomogramEntry
+from isonet_scipion.engine.physics.wedge import TiltRange
+
+
+def entry(**values):
+    row = {"rlnIndex": "1", "rlnMicrographName": "TS_1.mrc", "rlnPixelSize": "10"} | values
+    return TomogramEntry("TS_1", row, Star(list(row), [row], "t.star"))
+
+
+@pytest.mark.parametrize(
+    ("values", "defocus"),
+    [
+        ({"rlnDefocus": "21000"}, 21000),
+        ({"rlnDefocusU": "20000", "rlnDefocusV": "22000"}, 21000),
+        ({"rlnDefocus": "0.000000", "rlnDefocusU": "20000", "rlnDefocusV": "22000"}, 21000),
+        ({"rlnDefocus": "30000", "rlnDefocusU": "20000", "rlnDefocusV": "22000"}, 30000),
+    ],
+)
+def test_the_defocus_is_rlndefocus_or_else_the_mean_of_both(values, defocus):
+    assert entry(**values).defocus == entry(**values).ctf_parameters().defocus == defocus
+
+
+def test_one_half_alone_is_refused():
+    even, odd = "rlnTomoReconstructedTomogramHalf1", "rlnTomoReconstructedTomogramHalf2"
+    assert entry(**{even: "e.mrc", odd: "o.mrc"}).halves() == ("e.mrc", "o.mrc")
+    assert entry(**{even: "None", odd: "None"}).halves() == ()
+    for given, missing in ((even, odd), (odd, even)):
+        with pytest.raises(EngineError, match=f"t.star, {missing}: TS_1.mrc has one half only"):
+            entry(**{given: "h.mrc", missing: "None"}).halves()
+
+
+def test_one_end_of_the_tilts_alone_is_refused():
+    assert entry(rlnTiltMin="-52", rlnTiltMax="48").tilt == TiltRange(-52, 48)
+    for here, missing in (("rlnTiltMin", "rlnTiltMax"), ("rlnTiltMax", "rlnTiltMin")):
+        with pytest.raises(EngineError, match=f"t.star: it has {here} of TS_1.mrc, but not {missing}"):
+            _ = entry(**{here: "-52" if here == "rlnTiltMin" else "48", "rlnTiltmin": "-52"}).tilt
+
+
+def test_halves_of_another_size_than_their_tomogram_are_refused(tmp_path):
+    voxels = np.random.default_rng(0).normal(size=(10,) * 3).astype("f4")
+    for name, side, size in (("whole", 8, 10.0), ("half", 8, 10.0), ("larger", 10, 10.0), ("binned", 8, 20.0)):
+        write_volume(tmp_path / f"{name}.mrc", voxels[:side, :side, :side], size)
+    half = open_volume(tmp_path / "half.mrc")
+    assert entry(rlnMicrographName=str(tmp_path / "whole.mrc")).whole_of(half).shape == half.shape
+    assert entry(rlnMicrographName=str(tmp_path / "gone.mrc")).whole_of(half) is None
+    whole = entry(rlnMicrographName=str(tmp_path / "whole.mrc"), rlnPixelSize="10")
+    for name, why in (("larger", "its shape"), ("binned", "its voxel size is 20.000 A, the tomogram's 10.000 A")):
+        with pytest.raises(EngineError, match=why):
+            whole.whole_of(open_volume(tmp_path / f"{name}.mrc"))
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({}, "rlnDefocus: it is 0 for TS_1.mrc"),
+        ({"rlnDefocus": "2.5"}, "looks like µm.* 25000"),
+        ({"rlnDefocus": "2500"}, "looks like nm.* 25000"),
+        ({"rlnDefocus": "-20000"}, "underfocus is positive here.* 20000"),
+        ({"rlnDefocusU": "2.4", "rlnDefocusV": "2.6"}, "rlnDefocusU and rlnDefocusV: 2.5 for TS_1.mrc.* 25000"),
+        ({"rlnDefocusU": "20000"}, "rlnDefocus: it is 0 for TS_1.mrc"),
+    ],
+)
+def test_what_is_no_defocus_in_angstrom_is_refused(values, said):
+    with pytest.raises(EngineError, match=f"^t.star, .*{said}"):
+        entry(**values).ctf_parameters()
+    assert entry(**values).optics().voltage == 300  # for what needs no defocus

@@ -1,0 +1,83 @@
+"""Defocus, optics and tilt ranges of Scipion's objects."""
+
+from __future__ import annotations
+
+import pytest
+from tomo.objects import (
+    CTFTomo,
+    CTFTomoSeries,
+    SetOfCTFTomoSeries,
+    SetOfTiltSeries,
+    TiltImage,
+    TiltSeries,
+    TomoAcquisition,
+)
+
+from isonet_scipion.convert.acquisition import Optics, readOptics, zeroTiltDefocus
+from isonet_scipion.convert.rows import tomogramRow
+
+
+def ctfs(folder, defoci: dict[float, tuple[float, float]], disabled=(), left=()) -> CTFTomoSeries:
+    """A series with the defoci (U, V in A) by tilt angle; acquired in the order given."""
+    tiltSets = SetOfTiltSeries(filename=str(folder / "tilts.sqlite"))
+    tilts = TiltSeries(tsId="TS_01")
+    tiltSets.append(tilts)
+    ctfSets = SetOfCTFTomoSeries(filename=str(folder / "ctfs.sqlite"))
+    series = CTFTomoSeries(tsId="TS_01")
+    ctfSets.append(series)
+    for order, (angle, (u, v)) in enumerate(defoci.items(), 1):
+        image = TiltImage(tsId="TS_01", tiltAngle=angle, acquisitionOrder=order)
+        image.setIndex(order)
+        image.setEnabled(angle not in disabled)
+        tilts.append(image)
+        ctf = CTFTomo(index=order, acqOrder=order)
+        ctf.setDefocusU(u)
+        ctf.setDefocusV(v)
+        ctf.setDefocusAngle(0)
+        ctf.setEnabled(angle not in {*disabled, *left})
+        series.append(ctf)
+    tilts.write()
+    series.write()
+    series.setTiltSeries(tilts)
+    # the sets close their files when they are collected
+    series.owners = (tiltSets, ctfSets)
+    return series
+
+
+def test_defocus_is_that_of_the_smallest_tilt_whatever_its_position(tmp_path):
+    series = ctfs(tmp_path, {3.0: (1e4, 2e4), -60.0: (5e4, 5e4), 0.1: (21000, 19000), 57.0: (4e4, 4e4)})
+    assert zeroTiltDefocus(series) == 20000
+
+
+def test_excluded_images_do_not_count(tmp_path):
+    series = ctfs(tmp_path, {0.0: (9e4, 9e4), 3.0: (30000, 32000), -6.0: (1e4, 1e4)}, disabled={0.0})
+    assert zeroTiltDefocus(series) == 31000
+
+
+def test_excluded_ctfs_do_not_count(tmp_path):
+    series = ctfs(tmp_path, {0.0: (9e4, 9e4), 3.0: (30000, 32000)}, left={0.0})
+    assert zeroTiltDefocus(series) == 31000
+
+
+def test_each_value_comes_from_the_first_acquisition_that_has_it():
+    item = TomoAcquisition(angleMin=-50, angleMax=40, voltage=200)
+    whole = TomoAcquisition(angleMin=-60, angleMax=60, voltage=300, sphericalAberration=2.7)
+    assert readOptics(item, None, whole) == Optics(200, 2.7, None, -50, 40)
+
+
+def test_both_ends_of_a_tilt_range_are_of_one_acquisition():
+    item, whole = TomoAcquisition(angleMin=-50, voltage=200), TomoAcquisition(angleMin=-60, angleMax=60)
+    assert readOptics(item, whole) == Optics(200, None, None, -60, 60)
+    assert readOptics(item, TomoAcquisition()) == Optics(200, None, None, -50, None)
+
+
+def test_a_zero_angle_is_a_value():
+    assert readOptics(TomoAcquisition(angleMin=0.0), TomoAcquisition(angleMin=-60.0)).tiltMin == 0
+
+
+@pytest.mark.parametrize("tilts", [(0.0, 0.0), (60.0, -60.0), (-100.0, 60.0), (-1.047, 1.047)])
+def test_an_impossible_tilt_range_counts_as_none(tilts):
+    optics = Optics(tiltMin=tilts[0], tiltMax=tilts[1])
+    assert not optics.hasTilts and optics.withTilts(-60.0, 60.0).hasTilts
+    row = tomogramRow("TS.1", "t.mrc", 10.0, optics)
+    assert (row["rlnTiltMin"], row["rlnTiltMax"]) == ("None", "None")
