@@ -58,7 +58,8 @@ if TYPE_CHECKING:
     from isonet_scipion.engine.io.volume import Volume
 
 log = logging.getLogger(__name__)
-NO_TOMOGRAMS = ("make_mask", "confidence")  # commands whose volumes are none
+NO_TOMOGRAMS = ("make_mask", "confidence", "extract")  # commands whose volumes are none
+NO_KINDS = "masks, confidence volumes or subtomograms"  # these
 
 
 def prepare_star(folder: str | None, settings: PrepareStarSettings) -> None:
@@ -115,9 +116,9 @@ def _of_own_files(folder: str, files: list[Path]) -> list[KnownTomogram]:
     stages = {path: stage for path in files if (stage := first_maker(path))}
     left_out = [path for path in files if stages.get(path) in NO_TOMOGRAMS]
     if left_out:
-        log.info("%s: left out, as they are masks or confidence volumes: %s", folder, file_names(left_out))
+        log.info("%s: left out, as they are %s: %s", folder, NO_KINDS, file_names(left_out))
     if len(left_out) == len(files):
-        raise EngineError(folder, "it holds masks or confidence volumes alone", "Name the folder of the tomograms.")
+        raise EngineError(folder, f"it holds {NO_KINDS} alone", "Name the folder of the tomograms.")
     for stage, told in (("deconv", "taken as deconvolved"), ("predict", "corrected, and will be corrected again")):
         if made := [path for path in files if stages.get(path) == stage]:
             log.warning("%s: %s, as %s wrote them: %s", folder, told, stage, file_names(made))
