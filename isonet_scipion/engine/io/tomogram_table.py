@@ -501,6 +501,17 @@ def warn_of_assumed_tilts(entries: Sequence[TomogramEntry]) -> None:
     tell_assumed_tilts(entries[0].star, rows, names)
 
 
+def warn_of_lopsided_tilts(source: str, tilts: Mapping[str, TiltRange]) -> None:
+    """Warn of tilt ranges without 0 degrees, by the names of their tomograms or subtomograms, in a table."""
+    lopsided = {name: tilt for name, tilt in tilts.items() if not tilt.minimum <= 0 <= tilt.maximum}
+    if lopsided:
+        tilt = next(iter(lopsided.values()))
+        log.warning(
+            "%s: the tilt range of %s has no 0 degrees (%g..%g): if that is a slip, such as a missing minus sign, the "
+            "network is told a wrong wedge.", source, names_in_words(list(lopsided)), tilt.minimum, tilt.maximum,
+        )  # fmt: skip
+
+
 def names_in_words(names: Sequence[str]) -> str:
     """Names of tomograms, of many the first.
 

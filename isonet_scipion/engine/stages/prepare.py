@@ -46,7 +46,14 @@ from isonet_scipion.engine.io.star import (
     write_star,
 )
 from isonet_scipion.engine.io.tilt_files import find_tilt_files, half_name, read_tilt_file, series_name
-from isonet_scipion.engine.io.tomogram_table import CTF_STATE, HALF_LABELS, INVERTED, TILTS, TomogramEntry
+from isonet_scipion.engine.io.tomogram_table import (
+    CTF_STATE,
+    HALF_LABELS,
+    INVERTED,
+    TILTS,
+    TomogramEntry,
+    warn_of_lopsided_tilts,
+)
 from isonet_scipion.engine.io.volume_files import file_names, volume_files, voxel_size_of
 from isonet_scipion.engine.io.voxel_size import check_mask
 from isonet_scipion.engine.physics.ctf import require_plausible_defocus
@@ -359,6 +366,7 @@ def _tell(table: str, tomograms: list[KnownTomogram]) -> None:
     """Say what the table holds, and what was assumed."""
     sizes = sorted({tomogram.voxel_size for tomogram in tomograms if tomogram.voxel_size})
     log.info("%s: %d tomograms of %s A", table, len(tomograms), " or ".join(f"{size:g}" for size in sizes))
+    warn_of_lopsided_tilts(table, {tomogram.name: tomogram.tilt for tomogram in tomograms if tomogram.tilt})
     without = [tomogram.name for tomogram in tomograms if tomogram.tilt is None]
     if without:
         log.info("Assumed tilted by %g..%g degrees, since no tilt range was found: %s", *TILT_RANGE, ", ".join(without))

@@ -8,9 +8,15 @@ import pytest
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.mrc import open_volume, write_volume
 from isonet_scipion.engine.io.star import Star, write_star
-from isonet_scipion.engine.io.tomogram_table import TomogramEntry, TomogramTable, tell_assumed_tilts
+from isonet_scipion.engine.io.tomogram_table import (
+    TomogramEntry,
+    TomogramTable,
+    tell_assumed_tilts,
+    warn_of_lopsided_tilts,
+)
 from isonet_scipion.engine.measure.wedge_power import wedge_power_ratio
 from isonet_scipion.engine.physics.wedge import TiltRange
+from isonet_scipion.tests.engine.conftest import make_tomogram
 
 
 def entry(**values):
@@ -59,6 +65,21 @@ def test_a_tilt_range_that_is_assumed_is_told(caplog, cells, level):
         caplog.clear()
         tell_assumed_tilts(star, star.rows[1:], ["b"])
         assert [record.levelname for record in caplog.records] == ["INFO"]
+
+
+def test_a_tilt_range_without_zero_is_told(caplog, run, tmp_path):
+    warn_of_lopsided_tilts("t.star", {"a": TiltRange(-60, 0), "b": TiltRange(40, 60)})
+    assert (
+        caplog.text.count("tilt range") == 1 and "t.star: the tilt range of b has no 0 degrees (40..60)" in caplog.text
+    )
+    make_tomogram(tmp_path / "tomo" / "t.mrc", (32, 32, 32))
+    small = ("--unet_depth=2", "--filter_base=2")
+    for command in ("prepare_star", "prepare_subtomo_star"):
+        status, log = run(command, "tomo", "--tilt_min", 40, "--output_star", f"{command}.star")
+        assert status == 0 and f"{command}.star: the tilt range of t has no 0 degrees (40..60)" in log, log
+        # the training ends soon, of another reason
+        status, log = run("refine", f"{command}.star", "--gpuID=99", "--check_axes=False", *small)
+        assert status == 1 and "has no 0 degrees" in log, log
 
 
 def test_halves_of_another_size_than_their_tomogram_are_refused(tmp_path):
