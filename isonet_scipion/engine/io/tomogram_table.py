@@ -375,11 +375,26 @@ class TomogramTable:
         chosen = parse_index_list(tomo_idx, self.star)
         wanted = {id(row) for row in chosen}
         entries = [entry for entry in self.entries() if id(entry.row) in wanted]
+        self._warn_of_repeated(entries)
         for entry in entries:  # they raise what is wrong
             _ = entry.voxel_size
             if needs_tilts:
                 _ = entry.tilt
         return entries
+
+    def _warn_of_repeated(self, entries: Sequence[TomogramEntry]) -> None:
+        """Name files that stand in several rows, as where a row was copied and its name was not changed."""
+        rows: dict[str, list[str]] = {}
+        for entry in entries:
+            file = entry.source_path
+            rows.setdefault(file if "\0" in file else os.path.realpath(file), []).append(entry.row["rlnIndex"])
+        if repeated := {file: indices for file, indices in rows.items() if len(indices) > 1}:
+            file, indices = next(iter(repeated.items()))
+            log.warning(
+                "%s: %s stands in the rows of rlnIndex %s%s, and is taken as several tomograms. If that is a slip, "
+                "another tomogram is missing.", self.path, file, " and ".join(indices),
+                f" (and {len(repeated) - 1} other files so)" if len(repeated) > 1 else "",
+            )  # fmt: skip
 
     def keep_inputs(self, outputs: Iterable[os.PathLike[str]], own: str | None = None) -> None:
         """Raise an EngineError if an output would replace a file that the table names in another column than `own`."""

@@ -67,6 +67,19 @@ def test_a_tilt_range_that_is_assumed_is_told(caplog, cells, level):
         assert [record.levelname for record in caplog.records] == ["INFO"]
 
 
+def test_a_file_in_two_rows_is_told(caplog, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    Path("link.mrc").symlink_to("t.mrc")
+    labels, names = ["rlnIndex", "rlnMicrographName", "rlnPixelSize"], ("t.mrc", "u.mrc", "./link.mrc")
+    rows = [dict(zip(labels, (str(index), name, "10"))) for index, name in enumerate(names, 1)]
+    write_star("t.star", Star(labels, rows))
+    table = TomogramTable("t.star")
+    table.select("1-2")
+    assert not caplog.records
+    table.select(None)
+    assert "t.star: " in caplog.text and "t.mrc stands in the rows of rlnIndex 1 and 3, and is taken" in caplog.text
+
+
 def test_a_tilt_range_without_zero_is_told(caplog, run, tmp_path):
     warn_of_lopsided_tilts("t.star", {"a": TiltRange(-60, 0), "b": TiltRange(40, 60)})
     assert (
