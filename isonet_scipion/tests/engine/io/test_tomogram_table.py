@@ -67,6 +67,17 @@ def test_a_tilt_range_that_is_assumed_is_told(caplog, cells, level):
         assert [record.levelname for record in caplog.records] == ["INFO"]
 
 
+def test_an_impossible_range_names_the_option_and_the_cell_that_it_is_of():
+    whole = entry(rlnTiltMin="-52", rlnTiltMax="48")
+    for ends, words in (
+        ((70, None), "tilt_min, with rlnTiltMax of TS_1.mrc in t.star: 70..48 degrees is impossible"),
+        ((None, -70), "tilt_max, with rlnTiltMin of TS_1.mrc in t.star: -52..-70 degrees is impossible"),
+        ((70, -70), "tilt_min and tilt_max: 70..-70 degrees is impossible"),
+    ):
+        with pytest.raises(EngineError, match=words):
+            whole.tilt_range(*ends)
+
+
 def test_a_file_in_two_rows_is_told(caplog, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     Path("link.mrc").symlink_to("t.mrc")
