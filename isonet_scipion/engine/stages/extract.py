@@ -116,8 +116,9 @@ def _checked_centres(
     ends: list[float] = []
     for centre in centres:
         cube = crop(voxels, centre, size)
-        ends += float(cube.min()), float(cube.max())
-        require_numbers(*ends[-2:], volume.path)
+        low, high = float(cube.min()), float(cube.max())
+        require_numbers(low, high, volume.path)
+        ends += low, high
     if ends:
         require_contrast(min(ends), max(ends), volume.path)
     return centres
