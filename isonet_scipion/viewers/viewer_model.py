@@ -61,9 +61,13 @@ class IsoNetModelViewer(Viewer):
             ended = isinstance(obj, Protocol) and hasEnded(obj)
             why = "The run has ended without a model: its log says why." if ended else "There is no model yet."
             return [self.infoMessage(why, "No model")]
-        history = read_losses(model.getHistoryFile() or "")
+        facts = modelFacts(model)
+        try:
+            history = read_losses(model.getHistoryFile() or "")
+        except EngineError as error:
+            history, facts = [], [*facts, "", f"The losses of its training can't be shown. {error}"]
         plots: list[View] = [plotLosses(history)] if history else []
-        return [*plots, self.infoMessage("\n".join(modelFacts(model)), "Model")]
+        return [*plots, self.infoMessage("\n".join(facts), "Model")]
 
 
 def modelFacts(model: IsoNetModel) -> list[str]:

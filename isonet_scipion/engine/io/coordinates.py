@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 VOXELS, PIXELS, ANGSTROM, CENTRED, FRACTION = UNITS = COORDINATE_UNITS
 COORDINATES = tuple(f"rlnCoordinate{axis}" for axis in "XYZ")
+SHIFTS = {f"rlnOrigin{axis}{unit}": unit == "Angst" for axis in "XYZ" for unit in ("Angst", "")}  # whether in A
 CENTRED_COORDINATES = tuple(f"rlnCenteredCoordinate{axis}Angst" for axis in "XYZ")
 LISTS = ("rlnTomoParticlesFile", "rlnTomoImportParticleFile")  # of tables of RELION that name the files to read
 DYNAMO_SHIFTS, DYNAMO_TOMOGRAM, DYNAMO_PLACES = slice(3, 6), 19, slice(23, 26)  # columns of a .tbl
@@ -316,6 +317,7 @@ def _star(path: Path, unit: str | None, pixel_size: float | None, entries: Seque
         columns = f"_{COORDINATES[0]}, Y, Z or _{CENTRED_COORDINATES[0]}, Y, Z"
         raise EngineError(str(path), f"it has no columns {columns}", "Give a table of coordinates.")
     table.require(labels)
+    _tell_shifts(table)
     label = next((name for name in ("rlnTomoName", "rlnMicrographName") if name in table.labels), None)
     in_pixels = unit == PIXELS or (unit is None and labels != CENTRED_COORDINATES)
     sizes = _PixelSizes(path)
@@ -331,6 +333,19 @@ def _star(path: Path, unit: str | None, pixel_size: float | None, entries: Seque
             raise EngineError(str(path), "it does not say how large its pixels are", "Give --coordinates_pixel_size.")
         points.append(Points(str(path), name, np.array(group), own, size))
     return points
+
+
+def _tell_shifts(table: Star) -> None:
+    """Log a line about shifts of a refinement, which count along the axes of each box and are not added."""
+    for unit, in_angstrom in (("A", True), ("pixels", False)):
+        labels = [label for label in table.labels if SHIFTS.get(label) == in_angstrom]
+        largest = max((abs(table.number(row, label, 0.0)) for row in table.rows for label in labels), default=0.0)
+        if largest > 0:
+            log.warning(
+                "%s: shifts of a refinement (%s), of up to %g %s, are not added to the coordinates. If they matter, "
+                "add them in the program that wrote them: for training a few voxels do not.",
+                table.path, ", ".join(labels), largest, unit,
+            )  # fmt: skip
 
 
 def _usual_unit(labels: Sequence[str], pixel_size: float | None, xyz: Doubles) -> str:

@@ -1,4 +1,4 @@
-"""A table that prepare_star or prepare_subtomo_star is about to replace: what goes on, and what is told of the rest."""
+"""A table that is about to be replaced by one of the same files: what goes on, and what is told of the rest."""
 
 from __future__ import annotations
 

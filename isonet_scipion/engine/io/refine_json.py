@@ -88,8 +88,8 @@ def read_refine_json(path: str) -> RefineJson:
     """
     file = require_file(path, "file to continue from")
     known = training_options()
-    # where to write is for the user to say, not for a file that may be a stranger's
-    del known["continue_from"], known["result_dir"]
+    # where to write is for the user to say, not for a file that may be a stranger's; the GPUs may be another machine's
+    del known["continue_from"], known["result_dir"], known["gpuID"]
     try:
         stored = json.loads(file.read_text())
         restored = {

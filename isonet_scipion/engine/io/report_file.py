@@ -68,7 +68,7 @@ class TomogramReport:
         """What can be believed; older reports lack its words, or have them by another rule."""
         mean = None if self.restored_wedge is None else self.restored_wedge_correlation
         half, above = self.restored_wedge_resolution_A, self.restored_wedge_above_chance_A
-        return Verdict(mean, half, above, self.restored_wedge_known)
+        return Verdict(mean, half, above, self.restored_wedge_known, 2 * self.voxel_size_A)
 
 
 def report_path(corrected: str | os.PathLike[str]) -> Path:

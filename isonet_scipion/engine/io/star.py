@@ -376,6 +376,9 @@ def parse_index_list(text: str | None, star: Star) -> list[dict[str, str]]:
         if not match:
             raise EngineError("tomo_idx", f"'{text}' is not a list of indices", "Write it like 1,2,4 or 5-10,15.")
         first, last = int(match[1]), int(match[2] or match[1])
+        if last < first:
+            why = f"'{part.strip()}' runs backwards, and would choose none"
+            raise EngineError("tomo_idx", why, f"Write it {last}-{first}.")
         wanted.update(range(first, min(last, first + 1_000_000) + 1))
     if not wanted <= present.keys():
         raise EngineError(

@@ -1,9 +1,10 @@
-"""What only some of the tomograms of a table have: tilts, masks, a deconvolution."""
+"""What is odd in a table of tomograms: what only some have, tilts without 0 degrees, one file in several rows."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from isonet_scipion.engine.conventions import TILT_RANGE
@@ -14,6 +15,7 @@ from isonet_scipion.engine.wording import names_in_words
 if TYPE_CHECKING:
     from isonet_scipion.engine.io.star import Star
     from isonet_scipion.engine.io.tomogram_entry import TomogramEntry
+    from isonet_scipion.engine.physics.wedge import TiltRange
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +38,32 @@ def warn_of_assumed_tilts(entries: Sequence[TomogramEntry]) -> None:
     """As `tell_assumed_tilts`, of tomograms of one table, at least one."""
     rows, names = zip(*((entry.row, entry.name) for entry in entries))
     tell_assumed_tilts(entries[0].star, rows, names)
+
+
+def warn_of_lopsided_tilts(source: str, tilts: Mapping[str, TiltRange]) -> None:
+    """Warn of tilt ranges without 0 degrees, by the names of their tomograms or subtomograms, in a table."""
+    lopsided = {name: tilt for name, tilt in tilts.items() if not tilt.minimum <= 0 <= tilt.maximum}
+    if lopsided:
+        tilt = next(iter(lopsided.values()))
+        log.warning(
+            "%s: the tilt range of %s has no 0 degrees (%g..%g): if that is a slip, such as a missing minus sign, the "
+            "network is told a wrong wedge.", source, names_in_words(list(lopsided)), tilt.minimum, tilt.maximum,
+        )  # fmt: skip
+
+
+def warn_of_repeated(entries: Sequence[TomogramEntry]) -> None:
+    """Name files that stand in several rows, as where a row was copied and its name was not changed."""
+    rows: dict[str, list[str]] = {}
+    for entry in entries:
+        file = entry.source_path
+        rows.setdefault(file if "\0" in file else os.path.realpath(file), []).append(entry.row["rlnIndex"])
+    if repeated := {file: indices for file, indices in rows.items() if len(indices) > 1}:
+        file, indices = next(iter(repeated.items()))
+        log.warning(
+            "%s: %s stands in the rows of rlnIndex %s%s, and is taken as several tomograms. If that is a slip, "
+            "another tomogram is missing.", entries[0].star.path, file, " and ".join(indices),
+            f" (and {len(repeated) - 1} other files so)" if len(repeated) > 1 else "",
+        )  # fmt: skip
 
 
 def _lacking(entries: Sequence[TomogramEntry], has: Callable[[TomogramEntry], object]) -> str | None:

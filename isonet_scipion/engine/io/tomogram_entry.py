@@ -343,8 +343,13 @@ def row_tilts(
         here, lacking = TILTS if told[0] else TILTS[::-1]
         if (maximum if told[0] else minimum) is None:
             raise EngineError(star.path, f"it has {here} of {path}, but not {lacking}", "Give both, or neither.")
+    what = TILT_OPTIONS if given else f"{star.path}, rlnTiltMin and rlnTiltMax of {path}"
+    if minimum is not None and not given:
+        what = f"tilt_min, with rlnTiltMax of {path} in {star.path}"
+    elif maximum is not None and not given:
+        what = f"tilt_max, with rlnTiltMin of {path} in {star.path}"
     return declared_range(
         star.number(row, "rlnTiltMin", TILT_RANGE[0]) if minimum is None else minimum,
         star.number(row, "rlnTiltMax", TILT_RANGE[1]) if maximum is None else maximum,
-        TILT_OPTIONS if given else f"{star.path}, rlnTiltMin and rlnTiltMax of {path}",
+        what,
     )

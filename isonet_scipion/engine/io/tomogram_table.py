@@ -18,6 +18,7 @@ from isonet_scipion.engine.io.star import (
     tomogram_names,
     write_star,
 )
+from isonet_scipion.engine.io.table_checks import warn_of_repeated
 from isonet_scipion.engine.io.tomogram_entry import HALF_LABELS, MASK, TomogramEntry
 
 NAMING = ("rlnMicrographName", "rlnDeconvTomoName", MASK, "rlnCorrectedTomoName")  # columns of files
@@ -51,6 +52,7 @@ class TomogramTable:
         chosen = parse_index_list(tomo_idx, self.star)
         wanted = {id(row) for row in chosen}
         entries = [entry for entry in self.entries() if id(entry.row) in wanted]
+        warn_of_repeated(entries)
         for entry in entries:  # they raise what is wrong
             _ = entry.voxel_size
             if needs_tilts:

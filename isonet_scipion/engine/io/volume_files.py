@@ -43,11 +43,12 @@ def file_names(files: list[Path]) -> str:
 def voxel_size_of(volume: Volume, given: float | None) -> float:
     """The voxel size in A: as given, else the header's where that is set."""
     warn_of_oddities(volume)
+    what = "pixel_size" if given is not None else volume.path
     if given is None:
         given = volume.voxel_size
         if not told_size(given):
             said = "1 A, as programs write that do not know it" if given else "none"
             raise EngineError(volume.path, f"its header's voxel size is {said}", "Give --pixel_size in A, such as 10.")
-    require_voxel_size(given, "pixel_size", f"{given:g} is not a voxel size")
+    require_voxel_size(given, what, f"{given:g} is not a voxel size")
     check_unit(given, volume, "pixel_size")
     return given

@@ -159,17 +159,23 @@ class Run(Generic[Batches]):
         """
         require_own_page(self.folder)
         require_own_losses(self.folder / LOSS_TABLE)
-        started_in = self.settings.continue_from and os.path.dirname(os.path.realpath(self.settings.continue_from))
-        if started_in == os.path.realpath(self.folder):
+        if self._starts_here():
             known = read_losses(self.folder / LOSS_TABLE)
             self.earlier = [record for record in known if record.iteration < self.first_iteration]
         is_resumed = (self.folder / LOSS_TABLE).exists()
         require_own_pictures(self.folder, is_resumed)
         self.method.require_own_files(is_resumed)
 
+    def _starts_here(self) -> bool:
+        """Whether it goes on from an iteration in its own folder."""
+        start = self.settings.continue_from
+        return start is not None and os.path.dirname(os.path.realpath(start)) == os.path.realpath(self.folder)
+
     def _require_no_later_ones(self, last: int) -> None:
         """Raise an EngineError where there are files of iterations after `last`, which are not this run's."""
         why, remedy = "it is there already, of another run", "Give another result_dir."
+        if self._starts_here():
+            why = f"it is there already, of after iteration {last}, from which this run goes on"
         if not (self.folder / STATE_FILE).exists():
             why = f"it is there already, but no {STATE_FILE} to go on with"
             remedy = "Give the last refine_iterNN.json beside it as continue_from, or another result_dir."

@@ -110,7 +110,8 @@ class Quality:
     def verdict(self) -> Verdict:
         """What can be believed of the filled wedge."""
         mean = self.restored_wedge and self.restored_wedge[0]
-        return Verdict(mean, self.restored_resolution, self.above_chance, self.restored is None or self.restored.tells)
+        tells = self.restored is None or self.restored.tells
+        return Verdict(mean, self.restored_resolution, self.above_chance, tells, 2 * self.voxel_size)
 
     def resolution(self, axis: str, when: str) -> float | None:
         """Along x, y or z, in A, `before` or `after`; None where unknown, or nothing was measured.

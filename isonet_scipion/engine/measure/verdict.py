@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 FAR_ABOVE = 0.25  # on simulated tomograms the mean confidence was at most 0.09 above the truth, the test 0.16 below it
+ROUNDING = 1e-3  # relative, of a resolution
 WELL_RESTORED = 0.5  # restored wedge correlation: below it a training, or more or better data, is worth trying
 
 
@@ -20,6 +21,7 @@ class Verdict:
     half: float | None  # resolutions in A where the curve falls below 0.5, and to chance; None where it never is above
     above: float | None
     tells: bool = True  # whether there is nothing where none is above chance: too few voxels do not tell
+    nyquist: float = 0.0  # finest resolution in A that the voxels hold
 
     @property
     def known(self) -> bool:
@@ -48,7 +50,8 @@ class Verdict:
                 f"The missing wedge is hardly restored: features larger than {self.above:.0f} Å along z are better "
                 "than chance, but their correlation is below 0.5; details are invention."
             )
-        finer = f"; finer than {self.above:.0f} Å is invention" if self.above < self.half else ""
+        ends = self.nyquist * (1 + ROUNDING) < self.above < self.half
+        finer = f"; finer than {self.above:.0f} Å is invention" if ends else ""
         return (
             f"Features larger than {self.half:.0f} Å along z are restored with a correlation above 0.5, finer ones "
             f"with less{finer}."

@@ -170,7 +170,9 @@ class ExtractSettings:
     subtomo_folder: str = option("subtomo", "Folder of the subtomograms.")
     subtomo_star: str = option("subtomo.star", "The table of subtomograms to write.")
     cube_size: int = option(64, "Side in voxels of the cubes that train the network; a multiple of 2^unet_depth.")
-    crop_size: Optional[int] = option(None, f"Side in voxels of the subtomograms. Default: cube_size + {CROP_MARGIN}.")
+    crop_size: Optional[int] = option(
+        None, f"Side in voxels of the subtomograms. Default: cube_size + {CROP_MARGIN}.", least=2
+    )
     coordinates_star: Optional[str] = option(
         None,
         "Centres to use instead of random ones: a table with rlnTomoName (or rlnMicrographName) and rlnCoordinateX, Y, "

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from isonet_scipion.engine.arrays import Integers, fingerprint, require_numbers
+from isonet_scipion.engine.arrays import Integers, fingerprint, require_contrast, require_numbers
 from isonet_scipion.engine.command import Command, value_of
 from isonet_scipion.engine.conventions import CROP_MARGIN, SUBTOMOGRAMS
 from isonet_scipion.engine.errors import EngineError
@@ -110,9 +110,14 @@ def _checked_centres(
     volume = entry.checked_source()
     centres = _centres(entry, volume, size, settings, points)
     voxels = np.asarray(volume.data)
+    ends: list[float] = []
     for centre in centres:
         cube = crop(voxels, centre, size)
-        require_numbers(float(cube.min()), float(cube.max()), volume.path)
+        low, high = float(cube.min()), float(cube.max())
+        require_numbers(low, high, volume.path)
+        ends += low, high
+    if ends:
+        require_contrast(min(ends), max(ends), volume.path)
     return centres
 
 

@@ -23,7 +23,7 @@ from isonet_scipion.engine.io.ctf_aware import (
     warn_of_idle_state,
     warn_of_other_states,
 )
-from isonet_scipion.engine.io.files import State, content_digest, file_state
+from isonet_scipion.engine.io.files import State, content_digest, entry_of, file_state
 from isonet_scipion.engine.io.finished import Recipe, is_finished, made_from, recipe
 from isonet_scipion.engine.io.mrc import open_volume, volume_bytes, write_volume
 from isonet_scipion.engine.io.number_formats import SCALE, grey_values, stored_or_float32
@@ -175,10 +175,25 @@ class _Prediction:
             target = _target(entry, settings)
             sizes[target] = volume_bytes(volume.shape, suffix=target.suffix)
         self.claim(entries)
+        self._warn_of_replaced(entries)
         more = (confidence_path(target) for target in self.marks)
         sizes.update({path: sizes[target] for target, path in zip(self.marks, more) if path in self.confidence_marks})
         require_space(settings.output_dir, growth(sizes))
         return sizes
+
+    def _warn_of_replaced(self, entries: list[TomogramEntry]) -> None:
+        """Name the tomograms of which the results of another model, of a training's other iteration too, are lost."""
+        replaced = []
+        for entry in entries:
+            target, before = _target(entry, self.settings), entry.text("rlnCorrectedTomoName")
+            is_there = before is not None and target.exists() and entry_of(before) == entry_of(target)
+            if is_there and entry.text(CORRECTED_BY) not in (None, self.made_by):
+                replaced.append(entry.name)
+        if replaced:
+            log.warning(
+                "%s: results of another model are replaced there: %s. For both, give another output_dir.",
+                self.settings.output_dir, names_in_words(replaced),
+            )  # fmt: skip
 
     def claim(self, entries: list[TomogramEntry]) -> None:
         """Refuse to replace what is not the table's own."""

@@ -45,6 +45,7 @@ from isonet_scipion.engine.io.star import (
     words_of,
     write_star,
 )
+from isonet_scipion.engine.io.table_checks import warn_of_lopsided_tilts
 from isonet_scipion.engine.io.tilt_files import find_tilt_files, half_name, read_tilt_file, series_name
 from isonet_scipion.engine.io.tomogram_entry import CTF_STATE, HALF_LABELS, INVERTED, TILTS, TomogramEntry
 from isonet_scipion.engine.io.volume_files import file_names, volume_files, voxel_size_of
@@ -59,7 +60,8 @@ if TYPE_CHECKING:
     from isonet_scipion.engine.io.volume import Volume
 
 log = logging.getLogger(__name__)
-NO_TOMOGRAMS = ("make_mask", "confidence")  # commands whose volumes are none
+NO_TOMOGRAMS = ("make_mask", "confidence", "extract")  # commands whose volumes are none
+NO_KINDS = "masks, confidence volumes or subtomograms"  # these
 
 
 def prepare_star(folder: str | None, settings: PrepareStarSettings) -> None:
@@ -116,9 +118,9 @@ def _of_own_files(folder: str, files: list[Path]) -> list[KnownTomogram]:
     stages = {path: stage for path in files if (stage := first_maker(path))}
     left_out = [path for path in files if stages.get(path) in NO_TOMOGRAMS]
     if left_out:
-        log.info("%s: left out, as they are masks or confidence volumes: %s", folder, file_names(left_out))
+        log.info("%s: left out, as they are %s: %s", folder, NO_KINDS, file_names(left_out))
     if len(left_out) == len(files):
-        raise EngineError(folder, "it holds masks or confidence volumes alone", "Name the folder of the tomograms.")
+        raise EngineError(folder, f"it holds {NO_KINDS} alone", "Name the folder of the tomograms.")
     for stage, told in (("deconv", "taken as deconvolved"), ("predict", "corrected, and will be corrected again")):
         if made := [path for path in files if stages.get(path) == stage]:
             log.warning("%s: %s, as %s wrote them: %s", folder, told, stage, file_names(made))
@@ -359,6 +361,7 @@ def _tell(table: str, tomograms: list[KnownTomogram]) -> None:
     """Say what the table holds, and what was assumed."""
     sizes = sorted({tomogram.voxel_size for tomogram in tomograms if tomogram.voxel_size})
     log.info("%s: %s of %s A", table, counted(len(tomograms), "tomograms"), " or ".join(f"{size:g}" for size in sizes))
+    warn_of_lopsided_tilts(table, {tomogram.name: tomogram.tilt for tomogram in tomograms if tomogram.tilt})
     without = [tomogram.name for tomogram in tomograms if tomogram.tilt is None]
     if without:
         log.info("Assumed tilted by %g..%g degrees, since no tilt range was found: %s", *TILT_RANGE, ", ".join(without))

@@ -27,6 +27,7 @@ from isonet_scipion.engine.io.star import (
     warn_of_lost_columns,
     write_star,
 )
+from isonet_scipion.engine.io.table_checks import warn_of_lopsided_tilts
 from isonet_scipion.engine.io.volume_files import volume_files, voxel_size_of
 from isonet_scipion.engine.network.unet import cube_size_warning
 from isonet_scipion.engine.physics.wedge import declared_range
@@ -78,6 +79,7 @@ def prepare_subtomo_star(folder: str, settings: PrepareSubtomoStarSettings) -> N
     if left_out:
         warn_of_left_out(earlier, left_out, "rlnImageName", folder)
     warn_of_lost_columns(settings.output_star, earlier, star)
+    warn_of_lopsided_tilts(settings.output_star, {path.stem: tilt for path in files})
     log.info("%s: %s", settings.output_star, counted(len(star.rows), "subtomograms"))
 
 

@@ -20,7 +20,12 @@ from isonet_scipion.engine.io.refine_json import read_refine_json
 from isonet_scipion.engine.io.shown import data_shape, refuse_axes, warn_of_contrast, warn_of_tilts
 from isonet_scipion.engine.io.star import SUBTOMOGRAM_LABELS, Star, read_star
 from isonet_scipion.engine.io.subtomograms import read_subtomograms
-from isonet_scipion.engine.io.table_checks import require_one_kind, warn_of_assumed_tilts, warn_of_masks
+from isonet_scipion.engine.io.table_checks import (
+    require_one_kind,
+    warn_of_assumed_tilts,
+    warn_of_lopsided_tilts,
+    warn_of_masks,
+)
 from isonet_scipion.engine.io.tomogram_table import TomogramTable
 from isonet_scipion.engine.learning.noise_schedule import noise_level
 from isonet_scipion.engine.learning.state import stored_number
@@ -144,6 +149,7 @@ def _iterative(subtomo_star: str, settings: IterativeSettings, seed: int) -> Run
         refuse_axes(own[0].path, shown_axes(cubes), settings.check_axes)
         # with the sign that they have in the files
         warn_of_contrast(f"{own[0].path} and others", [-cube for cube in cubes], False, DARKENED)
+    warn_of_lopsided_tilts(subtomo_star, {subtomogram.name: subtomogram.tilt for subtomogram in subtomograms})
     for tilt in dict.fromkeys(subtomogram.tilt for subtomogram in subtomograms):
         alike = [subtomogram for subtomogram in subtomograms if subtomogram.tilt == tilt]
         warn_of_tilts(f"{alike[0].path} and others", tilt, [one.normalised() for one in alike[:TILT_SAMPLE]])
@@ -183,6 +189,7 @@ def _one_pass(star_file: str, settings: OnePassSettings, seed: int) -> Run[Any]:
     require_one_kind(entries, "take them out of the table")
     if settings.tilt_min is None and settings.tilt_max is None:
         warn_of_assumed_tilts(entries)
+    warn_of_lopsided_tilts(star_file, {entry.name: tilt for entry, tilt in zip(entries, tilts)})
     warn_of_masks(entries, "crops are taken")
     devices = _devices(settings)
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from isonet_scipion.engine.command import Command, value_of
 from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.io.earlier_table import OTHERWISE, changes_in_words
 from isonet_scipion.engine.io.mrc import open_volume, volume_bytes, writing_volume
 from isonet_scipion.engine.io.number_formats import SCALE
 from isonet_scipion.engine.io.origin import first_maker, with_origin
@@ -98,6 +99,10 @@ def resize(star_file: str, settings: ResizeSettings) -> None:
             resized.set(row, "rlnPixelSize", float(settings.apix))
             progress.advance()
     write_star(path, resized)
+    by_name = {Path(row["rlnMicrographName"]).name: row for row in earlier.rows}
+    rows = [by_name.get(Path(row["rlnMicrographName"]).name, {}) for row in resized.rows]
+    if changes := changes_in_words(rows, resized, "rlnMicrographName"):
+        log.warning(OTHERWISE, path, changes)
     warn_of_lost_columns(path, earlier, resized)
     _tell_left_out(path, entries, resized)
     log.info("%s: %s of %g A", path, counted(len(resized.rows), "tomograms"), settings.apix)

@@ -86,6 +86,7 @@ def wrong_input(folder):
     yield ("deconv",), 2, "STAR_FILE"
     yield ("predict", "zero.star", "builtin", "--gpuid", 0), 2, "Did you mean '--gpuID'? See 'isonet"
     yield ("refine", "subtomo.star", "--epochs", "ten"), 2, "ten"
+    yield ("extract", "tomograms.star", "--crop_size", 0), 2, "0 is not in the range x>=2"
     yield ("polish", "zero.star"), 2, "polish"
     yield ("deconv", "zero.star", "--snrfalloff", "1,5"), 2, "'1,5' is not a number such as 1.5. See"
     yield ("deconv", "zero.star", "--pad_edges", "maybe"), 2, "'maybe' is neither True nor False. See"

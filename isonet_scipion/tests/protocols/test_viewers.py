@@ -70,6 +70,16 @@ def test_a_model_that_no_training_has_changed_is_not_described_as_trained(tmp_pa
         assert told == [isCopy] * 5
 
 
+def test_a_model_is_shown_though_its_table_of_losses_is_damaged(tmp_path):
+    model, losses = IsoNetModel(), tmp_path / "losses.csv"
+    model.setFileName("lost.keras")
+    losses.write_text("iteration,epoch,loss\n1,one,0.1\n")
+    model.setHistoryFile(str(losses))
+    (message,) = IsoNetModelViewer(project=mock.Mock())._visualize(model)
+    assert message.getMessage().startswith(modelFacts(model)[0])
+    assert f"The losses of its training can't be shown. {losses}: it is no table" in message.getMessage()
+
+
 @pytest.fixture
 def joined(tmp_path):
     """A set with two tomograms of one tsId, as one that was joined; the first is disabled."""

@@ -184,6 +184,15 @@ def test_lists_of_relion_are_followed(tomograms, run):
     assert found() == PLACES
 
 
+@pytest.mark.parametrize(("label", "told"), [("rlnOriginZAngst", "25 A"), ("rlnOriginX", "25 pixels")])
+def test_shifts_that_are_not_added_are_told(tomograms, run, label, told):
+    for shift, words in ((0, ""), (-25, f"shifts of a refinement ({label}), of up to {told}, are not added")):
+        text = particles(lambda p, shift=shift: [*p, shift], f"rlnCoordinateX rlnCoordinateY rlnCoordinateZ {label}")
+        (tomograms / "points.star").write_text(text)
+        status, log = run(*EXTRACT, "points.star")
+        assert status == 0 and words in log and ("shifts" in log) == bool(words), log
+
+
 def test_coordinates_at_one_voxel_are_told(tomograms, run):
     text = particles(lambda p: p)
     (tomograms / "points.star").write_text(text)

@@ -20,10 +20,11 @@ OPTIONS = {
     "kernel": (3, 3, 3),
     "result_dir": "elsewhere",
     "continue_from": "refine_iter01.json",
+    "gpuID": "2,3",
 }
 
 
-def test_options_come_back_but_for_where_to_write(tmp_path):
+def test_options_come_back_but_for_where_to_write_and_the_gpus_of_that_machine(tmp_path):
     write_refine_json(tmp_path, 7, OPTIONS, {"losses": [0.1]})
     stored = read_refine_json(str(tmp_path / "refine_iter07.json"))
     assert stored.iteration == 7

@@ -107,6 +107,8 @@ def test_index_lists():
     for bad in ("a", "1-", "0", "99"):
         with pytest.raises(EngineError):
             parse_index_list(bad, star)
+    with pytest.raises(EngineError, match="'4-2' runs backwards"):
+        parse_index_list("1,4-2", star)
 
 
 def test_equal_file_names_get_distinct_output_names():

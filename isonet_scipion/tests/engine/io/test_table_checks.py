@@ -1,9 +1,14 @@
-"""What only some of the tomograms of a table have."""
+"""What is odd in a table of tomograms."""
+
+from pathlib import Path
 
 import pytest
 
-from isonet_scipion.engine.io.star import Star
-from isonet_scipion.engine.io.table_checks import tell_assumed_tilts
+from isonet_scipion.engine.io.star import Star, write_star
+from isonet_scipion.engine.io.table_checks import tell_assumed_tilts, warn_of_lopsided_tilts
+from isonet_scipion.engine.io.tomogram_table import TomogramTable
+from isonet_scipion.engine.physics.wedge import TiltRange
+from isonet_scipion.tests.engine.conftest import make_tomogram
 
 
 @pytest.mark.parametrize(("cells", "level"), [("None", "WARNING"), ("-48", None)])
@@ -18,3 +23,31 @@ def test_a_tilt_range_that_is_assumed_is_told(caplog, cells, level):
         caplog.clear()
         tell_assumed_tilts(star, star.rows[1:], ["b"])
         assert [record.levelname for record in caplog.records] == ["INFO"]
+
+
+def test_a_file_in_two_rows_is_told(caplog, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    Path("link.mrc").symlink_to("t.mrc")
+    labels, names = ["rlnIndex", "rlnMicrographName", "rlnPixelSize"], ("t.mrc", "u.mrc", "./link.mrc")
+    rows = [dict(zip(labels, (str(index), name, "10"))) for index, name in enumerate(names, 1)]
+    write_star("t.star", Star(labels, rows))
+    table = TomogramTable("t.star")
+    table.select("1-2")
+    assert not caplog.records
+    table.select(None)
+    assert "t.star: " in caplog.text and "t.mrc stands in the rows of rlnIndex 1 and 3, and is taken" in caplog.text
+
+
+def test_a_tilt_range_without_zero_is_told(caplog, run, tmp_path):
+    warn_of_lopsided_tilts("t.star", {"a": TiltRange(-60, 0), "b": TiltRange(40, 60)})
+    assert (
+        caplog.text.count("tilt range") == 1 and "t.star: the tilt range of b has no 0 degrees (40..60)" in caplog.text
+    )
+    make_tomogram(tmp_path / "tomo" / "t.mrc", (32, 32, 32))
+    small = ("--unet_depth=2", "--filter_base=2")
+    for command in ("prepare_star", "prepare_subtomo_star"):
+        status, log = run(command, "tomo", "--tilt_min", 40, "--output_star", f"{command}.star")
+        assert status == 0 and f"{command}.star: the tilt range of t has no 0 degrees (40..60)" in log, log
+        # the training ends soon, of another reason
+        status, log = run("refine", f"{command}.star", "--gpuID=99", "--check_axes=False", *small)
+        assert status == 1 and "has no 0 degrees" in log, log

@@ -72,3 +72,14 @@ def test_what_is_no_defocus_in_angstrom_is_refused(values, said):
     with pytest.raises(EngineError, match=f"^t.star, .*{said}"):
         entry(**values).ctf_parameters()
     assert entry(**values).optics().voltage == 300  # for what needs no defocus
+
+
+def test_an_impossible_range_names_the_option_and_the_cell_that_it_is_of():
+    whole = entry(rlnTiltMin="-52", rlnTiltMax="48")
+    for ends, words in (
+        ((70, None), "tilt_min, with rlnTiltMax of TS_1.mrc in t.star: 70..48 degrees is impossible"),
+        ((None, -70), "tilt_max, with rlnTiltMin of TS_1.mrc in t.star: -52..-70 degrees is impossible"),
+        ((70, -70), "tilt_min and tilt_max: 70..-70 degrees is impossible"),
+    ):
+        with pytest.raises(EngineError, match=words):
+            whole.tilt_range(*ends)

@@ -29,6 +29,12 @@ def test_files_that_are_to_be_converted_are_told_where_there_are_no_others(tmp_p
         volume_files(str(tmp_path), (".mrc",))
 
 
+def test_a_header_with_an_impossible_voxel_size_is_named(tmp_path):
+    write_volume(tmp_path / "a.mrc", np.zeros((2, 3, 4), np.float32), 1e-9)
+    with pytest.raises(EngineError, match=r"a\.mrc: 1e-09 is not a voxel size"):
+        voxel_size_of(open_volume(tmp_path / "a.mrc"), None)
+
+
 @pytest.mark.parametrize("size", [0.0, 1.0])
 def test_a_voxel_size_that_no_one_set_is_to_be_given(tmp_path, size):
     write_volume(tmp_path / "a.mrc", np.zeros((2, 3, 4), np.float32), size)

@@ -174,7 +174,8 @@ def test_what_was_made_is_not_overwritten_and_new_options_are_not_ignored(projec
     # other options from iteration 1 on, in the same folder
     again = ("refine", "tomograms.star", "--continue_from=results/refine_iter01.json")
     status, log = run(*again, "--learning_rate=0.01")
-    assert status == 1 and "results/model_iter02.keras: it is there already, of another run. Give another" in log
+    words = "results/model_iter02.keras: it is there already, of after iteration 1, from which this run goes on. Give"
+    assert status == 1 and words in log
     assert Path("results/model_iter02.keras").read_bytes() == made
     # no iteration left
     status, log = run("refine", "tomograms.star", "--continue_from=results/refine_iter02.json", "--result_dir=other")

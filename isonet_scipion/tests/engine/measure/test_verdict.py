@@ -38,6 +38,12 @@ def test_a_high_mean_alone_is_not_believed():
     assert Verdict(0.9, None, None).kind == "poor"
 
 
+def test_nothing_is_said_of_what_is_finer_than_the_voxels_hold():
+    said = [Verdict(0.6, 52.0, above, True, 20.0).words for above in (40.0, 20.001)]
+    assert said[0].endswith("finer ones with less; finer than 40 Å is invention.")
+    assert said[1].endswith("finer ones with less.")
+
+
 def test_no_other_module_words_a_verdict():
     engine = Path(__file__).resolve().parents[3]
     own = engine / "engine/measure/verdict.py"
@@ -50,9 +56,15 @@ def test_a_pages_headline_is_the_files(tmp_path):
     from isonet_scipion.engine.io.report_file import read_report, write_report
     from isonet_scipion.tests.engine.io.test_report_file import CONTENT
 
-    numbers = ((0.3, None, None, True), (0.3, None, 81.0, True), (0.6, 52.0, 40.0, True), (0.3, None, None, False))
+    numbers = (
+        (0.3, None, None, True),
+        (0.3, None, 81.0, True),
+        (0.6, 52.0, 40.0, True),
+        (0.6, 52.0, 20.0, True),
+        (0.3, None, None, False),
+    )
     for mean, half, above, known in numbers:
-        words = Verdict(mean, half, above, known).words
+        words = Verdict(mean, half, above, known, 2 * CONTENT["voxel_size_A"]).words
         content = {
             **CONTENT,
             "restored_wedge_correlation": mean,

@@ -22,6 +22,13 @@ def test_given_coordinates_are_used_exactly_and_those_at_the_border_left_out(pro
     assert [[row[f"rlnCoordinate{axis}"] for axis in "XYZ"] for row in rows] == [["20", "21", "15"]]
 
 
+def test_a_tomogram_of_one_value_is_refused_as_by_other_stages(project, run):
+    write_volume("tomoset/TS.1_bin4.mrc", np.full((32, 48, 52), 7, np.float32), 12.0)
+    status, log = run("extract", "tomograms.star", "--cube_size", 8)
+    assert status == 1 and "TS.1_bin4.mrc: all its voxels are equal. Leave it out" in log, log
+    assert not Path("subtomo").exists()
+
+
 def test_two_tomograms_of_one_name_do_not_collide(run, tmp_path):
     table = "data_\nloop_\n_rlnIndex #1\n_rlnMicrographName #2\n_rlnPixelSize #3\n_rlnNumberSubtomo #4\n"
     for index, folder in enumerate(("a b", "b'c"), 1):

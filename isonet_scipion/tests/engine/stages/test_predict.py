@@ -152,6 +152,16 @@ def test_what_only_some_of_the_tomograms_have_is_told_before_the_work(noise_twic
         assert tuple(line for line in (kinds, masks) if line in log) == told, log
 
 
+def test_results_of_another_model_that_are_replaced_are_told(noise_twice, run):
+    quick = ("--gpuID=-1", "--report=False", "--calibrate=False")
+    assert run("predict", "tomograms.star", "m.keras", *quick, "--tomo_idx=1")[0] == 0
+    save_model("other.keras", build_unet(SHAPE), ModelMetadata(SHAPE, voxel_size=10.0))
+    for options, told in (((), True), (("--normalized_output=True",), False), (("--output_dir=o",), False)):
+        status, log = run("predict", "tomograms.star", "other.keras", *quick, *options)
+        words = "corrected_tomos: results of another model are replaced there: a. For both, give another output_dir."
+        assert status == 0 and (words in log) == told and ("are replaced" in log) == told, log
+
+
 def test_a_state_of_the_ctf_is_of_no_use_to_another_model(noise_twice, run):
     # of an absent tomogram, so that it ends before the work
     for command in ("predict", "report"):

@@ -42,14 +42,20 @@ def test_what_other_commands_wrote_is_left_out_or_told(run, tmp_path):
     assert [row["rlnMicrographName"] for row in rows] == ["set/d.mrc", "set/t.mrc"]
     assert "set: left out, as they are to be converted or unpacked: u.map, v.mrc.gz" in log
     assert [row["isonetCtfState"] for row in rows] == ["corrected", "None"]
-    assert "set: left out, as they are masks or confidence volumes: t_mask.mrc" in log
+    assert "set: left out, as they are masks, confidence volumes or subtomograms: t_mask.mrc" in log
     assert "set: taken as deconvolved, as deconv wrote them: d.mrc" in log
     status, log = run("deconv", "again.star", "--tomo_idx", "1")
     assert status == 1 and "d.mrc" in log, log
     for name in ("d", "t"):
         (tmp_path / "set" / f"{name}.mrc").unlink()
     status, log = run("prepare_star", "set")
-    assert status == 1 and "set: it holds masks or confidence volumes alone" in log
+    assert status == 1 and "set: it holds masks, confidence volumes or subtomograms alone" in log
+
+
+def test_subtomograms_are_not_taken_as_tomograms(project, run):
+    assert run("extract", "tomograms.star", "--cube_size", 8, "--subtomo_folder", "tomoset")[0] == 0
+    assert run("prepare_star", "tomoset", "--output_star", "again.star")[0] == 0
+    assert [row["rlnMicrographName"] for row in read_star("again.star").rows] == ["tomoset/TS.1_bin4.mrc"]
 
 
 def test_a_mean_of_deconvolved_halves_is_deconvolved(run, tmp_path):

@@ -11,7 +11,7 @@ from isonet_scipion.engine.io.tomogram_entry import HALF_LABELS
 from isonet_scipion.engine.io.tomogram_table import TomogramTable
 from isonet_scipion.engine.physics.borders import find_border
 from isonet_scipion.engine.stages import resize
-from isonet_scipion.tests.engine.conftest import SHAPE, make_tomogram
+from isonet_scipion.tests.engine.conftest import SHAPE, make_tomogram, set_cells
 
 
 def test_resize_keeps_the_field_of_view(project, run):
@@ -137,6 +137,16 @@ def test_a_second_run_tells_the_columns_that_are_lost(with_halves, run):
     status, log = run("resize", "tomograms.star", "--apix", 24)
     assert status == 0 and "tomograms_resized.star: the table that was there is replaced" in log
     assert "it also had rlnMaskName, rlnMine" in log
+
+
+def test_a_second_run_tells_what_was_typed_and_is_otherwise_now(project, run):
+    command = ("resize", "tomograms.star", "--apix", 24)
+    for _ in range(2):
+        status, log = run(*command)
+        assert status == 0 and "other than in the table" not in log, log
+    set_cells("tomograms_resized.star", 0, rlnDefocus="31000")
+    status, log = run(*command)
+    assert status == 0 and "_resized.star: other than in the table that was there: rlnDefocus of TS.1_bin4.mrc 2" in log
 
 
 def test_a_file_in_the_place_of_a_half_is_not_replaced(with_halves, run):
