@@ -361,4 +361,5 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
         random = "at random positions of the sample" if self._used("inputMasks") else "at random positions"
         where = "at given coordinates" if self._used("inputCoordinates") else random
         number = getattr(self, self.OUTPUT).getSize()
-        return [f"{number} subtomograms of {self._usedCropSize()} voxels were extracted {where} for IsoNet [Liu2022]."]
+        what = f"{counted(number, 'subtomograms')} of {self._usedCropSize()} voxels {'was' if number == 1 else 'were'}"
+        return [f"{what} extracted {where} for IsoNet [Liu2022]."]

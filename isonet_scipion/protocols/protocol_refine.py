@@ -81,5 +81,5 @@ class ProtIsoNetRefine(ProtIsoNetTraining):
         return [
             f"A U-Net ({shape}) was trained to fill the missing wedge as in IsoNet [Liu2022], in "
             f"{model.getIteration() or self._iterations()} iterations of {self._used('epochs')} epochs on "
-            f"{self._number()} subtomograms.{self._lastLoss()}{self._outcome()}"
+            f"{counted(self._number(), 'subtomograms')}.{self._lastLoss()}{self._outcome()}"
         ]

@@ -16,6 +16,7 @@ from isonet_scipion.engine.io.confidence_file import confidence_path
 from isonet_scipion.engine.io.mrc import open_volume
 from isonet_scipion.engine.io.number_formats import grey_values
 from isonet_scipion.engine.io.shown import open_mask
+from isonet_scipion.engine.wording import counted
 from isonet_scipion.viewers.pictures import greyRange, showCentralSlices, showMontage, showSlice
 from isonet_scipion.viewers.volumes import openSubtomogram, openTomogram
 
@@ -96,7 +97,7 @@ class MontagePreview:
         """Draw the central xz slice of each, where the missing wedge shows."""
         slices = [cube[:, cube.shape[1] // 2] for cube in self.cubes]
         showMontage(figure, slices, [str(place) for place in range(1, len(slices) + 1)])
-        return f"Central xz slices of {len(slices)} of {self.number} subtomograms."
+        return f"Central xz slices of {len(slices)} of {counted(self.number, 'subtomograms')}."
 
 
 def slicesPreview(tomogram: Tomogram, project: Project) -> SlicesPreview:

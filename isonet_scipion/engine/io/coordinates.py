@@ -339,13 +339,22 @@ def _tell_shifts(table: Star) -> None:
     """Log a line about shifts of a refinement, which count along the axes of each box and are not added."""
     for unit, in_angstrom in (("A", True), ("pixels", False)):
         labels = [label for label in table.labels if SHIFTS.get(label) == in_angstrom]
-        largest = max((abs(table.number(row, label, 0.0)) for row in table.rows for label in labels), default=0.0)
+        largest = max((_shift(row[label]) for row in table.rows for label in labels), default=0.0)
         if largest > 0:
             log.warning(
                 "%s: shifts of a refinement (%s), of up to %g %s, are not added to the coordinates. If they matter, "
                 "add them in the program that wrote them: for training a few voxels do not.",
                 table.path, ", ".join(labels), largest, unit,
             )  # fmt: skip
+
+
+def _shift(cell: str) -> float:
+    """How large one is; 0 where it is no number, as it is not used."""
+    try:
+        value = abs(float(cell))
+    except ValueError:
+        return 0.0
+    return value if value < float("inf") else 0.0
 
 
 def _usual_unit(labels: Sequence[str], pixel_size: float | None, xyz: Doubles) -> str:

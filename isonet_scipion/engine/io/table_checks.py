@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from isonet_scipion.engine.conventions import TILT_RANGE
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.tomogram_entry import MASK, TILTS
-from isonet_scipion.engine.wording import names_in_words
+from isonet_scipion.engine.wording import counted, names_in_words
 
 if TYPE_CHECKING:
     from isonet_scipion.engine.io.star import Star
@@ -62,7 +62,7 @@ def warn_of_repeated(entries: Sequence[TomogramEntry]) -> None:
         log.warning(
             "%s: %s stands in the rows of rlnIndex %s%s, and is taken as several tomograms. If that is a slip, "
             "another tomogram is missing.", entries[0].star.path, file, " and ".join(indices),
-            f" (and {len(repeated) - 1} other files so)" if len(repeated) > 1 else "",
+            f" (and {counted(len(repeated) - 1, 'other files')} so)" if len(repeated) > 1 else "",
         )  # fmt: skip
 
 

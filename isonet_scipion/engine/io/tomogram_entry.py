@@ -344,10 +344,11 @@ def row_tilts(
         if (maximum if told[0] else minimum) is None:
             raise EngineError(star.path, f"it has {here} of {path}, but not {lacking}", "Give both, or neither.")
     what = TILT_OPTIONS if given else f"{star.path}, rlnTiltMin and rlnTiltMax of {path}"
-    if minimum is not None and not given:
-        what = f"tilt_min, with rlnTiltMax of {path} in {star.path}"
-    elif maximum is not None and not given:
-        what = f"tilt_max, with rlnTiltMin of {path} in {star.path}"
+    if (minimum is None) != (maximum is None):
+        other = 0 if minimum is None else 1
+        cell = f"{TILTS[other]} of {path} in {star.path}"
+        what = f"{('tilt_max', 'tilt_min')[other]}, with "
+        what += cell if told[other] else f"the usual {TILT_RANGE[other]:g} degrees, as there is no {cell}"
     return declared_range(
         star.number(row, "rlnTiltMin", TILT_RANGE[0]) if minimum is None else minimum,
         star.number(row, "rlnTiltMax", TILT_RANGE[1]) if maximum is None else maximum,

@@ -47,12 +47,16 @@ class TomogramTable:
         names = tomogram_names(self.star)
         return [TomogramEntry(name, row, self.star, self.use_deconvolved) for name, row in zip(names, self.star.rows)]
 
-    def select(self, tomo_idx: str | None, needs_tilts: bool = False) -> list[TomogramEntry]:
-        """The chosen tomograms, with possible voxel sizes and, where they are needed, tilts."""
+    def select(self, tomo_idx: str | None, needs_tilts: bool = False, tells: bool = True) -> list[TomogramEntry]:
+        """The chosen tomograms, with possible voxel sizes and, where they are needed, tilts.
+
+        With `tells` what is odd with them is logged.
+        """
         chosen = parse_index_list(tomo_idx, self.star)
         wanted = {id(row) for row in chosen}
         entries = [entry for entry in self.entries() if id(entry.row) in wanted]
-        warn_of_repeated(entries)
+        if tells:
+            warn_of_repeated(entries)
         for entry in entries:  # they raise what is wrong
             _ = entry.voxel_size
             if needs_tilts:

@@ -175,7 +175,7 @@ class Run(Generic[Batches]):
         """Raise an EngineError where there are files of iterations after `last`, which are not this run's."""
         why, remedy = "it is there already, of another run", "Give another result_dir."
         if self._starts_here():
-            why = f"it is there already, of after iteration {last}, from which this run goes on"
+            why = f"it is there already, of a later iteration than {last}, from which this run goes on"
         if not (self.folder / STATE_FILE).exists():
             why = f"it is there already, but no {STATE_FILE} to go on with"
             remedy = "Give the last refine_iterNN.json beside it as continue_from, or another result_dir."

@@ -50,8 +50,13 @@ class Verdict:
                 f"The missing wedge is hardly restored: features larger than {self.above:.0f} Å along z are better "
                 "than chance, but their correlation is below 0.5; details are invention."
             )
-        ends = self.nyquist * (1 + ROUNDING) < self.above < self.half
-        finer = f"; finer than {self.above:.0f} Å is invention" if ends else ""
+        finest = self.nyquist * (1 + ROUNDING)
+        if self.half <= finest:
+            return (
+                f"Features larger than {self.half:.0f} Å along z, all that the voxels hold, are restored with a "
+                "correlation above 0.5."
+            )
+        finer = f"; finer than {self.above:.0f} Å is invention" if finest < self.above < self.half else ""
         return (
             f"Features larger than {self.half:.0f} Å along z are restored with a correlation above 0.5, finer ones "
             f"with less{finer}."

@@ -117,7 +117,7 @@ def _checked_centres(
         require_numbers(low, high, volume.path)
         ends += low, high
     if ends:
-        require_contrast(min(ends), max(ends), volume.path)
+        require_contrast(min(ends), max(ends), f"{volume.path}, where subtomograms would be cut")
     return centres
 
 

@@ -110,7 +110,8 @@ def predict_in_turn(
 ) -> None:
     """As `predict`, of those rows of the table that no other process takes; `predict` has checked them all."""
     prediction = _Prediction(star_file, model_file, settings)
-    entries = {entry.row["rlnIndex"]: entry for entry in prediction.table.select(settings.tomo_idx, needs_tilts=True)}
+    own = prediction.table.select(settings.tomo_idx, needs_tilts=True, tells=False)
+    entries = {entry.row["rlnIndex"]: entry for entry in own}
     prediction.claim(list(entries.values()))
     prediction.correct(turns.of([entries[row] for row in rows]), len(rows), lambda: turns.suffice(rows))
 

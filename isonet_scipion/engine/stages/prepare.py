@@ -138,7 +138,7 @@ def _warn_of_versions(folder: str, tomograms: list[KnownTomogram]) -> None:
     for path in (tomogram.path for tomogram in tomograms if tomogram.path):
         by_series.setdefault(series_name(path), []).append(path)
     if several := [file_names(paths) for paths in by_series.values() if len(paths) > 1]:
-        more = f"; so are those of {len(several) - 1} others" if len(several) > 1 else ""
+        more = f"; so are those of {counted(len(several) - 1, 'others')}" if len(several) > 1 else ""
         log.warning(
             "%s: each taken as a tomogram of its own, though by their names they are of one tilt series: %s%s. If some "
             "are its images, or other versions of its tomogram, move these elsewhere.", folder, several[0], more,

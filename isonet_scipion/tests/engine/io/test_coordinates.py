@@ -193,6 +193,13 @@ def test_shifts_that_are_not_added_are_told(tomograms, run, label, told):
         assert status == 0 and words in log and ("shifts" in log) == bool(words), log
 
 
+def test_a_shift_that_is_no_number_does_not_matter(tomograms, run):
+    text = particles(lambda p: [*p, np.nan], "rlnCoordinateX rlnCoordinateY rlnCoordinateZ rlnOriginXAngst")
+    (tomograms / "points.star").write_text(text)
+    status, log = run(*EXTRACT, "points.star")
+    assert status == 0 and "shifts" not in log, log
+
+
 def test_coordinates_at_one_voxel_are_told(tomograms, run):
     text = particles(lambda p: p)
     (tomograms / "points.star").write_text(text)

@@ -28,13 +28,19 @@ def test_a_tilt_range_that_is_assumed_is_told(caplog, cells, level):
 def test_a_file_in_two_rows_is_told(caplog, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     Path("link.mrc").symlink_to("t.mrc")
-    labels, names = ["rlnIndex", "rlnMicrographName", "rlnPixelSize"], ("t.mrc", "u.mrc", "./link.mrc")
+    labels = ["rlnIndex", "rlnMicrographName", "rlnPixelSize"]
+    names = ("t.mrc", "u.mrc", "./link.mrc", "v.mrc", "v.mrc")
     rows = [dict(zip(labels, (str(index), name, "10"))) for index, name in enumerate(names, 1)]
     write_star("t.star", Star(labels, rows))
     table = TomogramTable("t.star")
     table.select("1-2")
     assert not caplog.records
+    table.select("1-3", tells=False)
+    assert not caplog.records
+    table.select("1-3")
+    assert "other file" not in caplog.text
     table.select(None)
+    assert "rlnIndex 1 and 3 (and 1 other file so), and is taken as several" in caplog.text
     assert "t.star: " in caplog.text and "t.mrc stands in the rows of rlnIndex 1 and 3, and is taken" in caplog.text
 
 

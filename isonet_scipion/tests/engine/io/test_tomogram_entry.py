@@ -83,3 +83,6 @@ def test_an_impossible_range_names_the_option_and_the_cell_that_it_is_of():
     ):
         with pytest.raises(EngineError, match=words):
             whole.tilt_range(*ends)
+    why = "tilt_min, with the usual 60 degrees, as there is no rlnTiltMax of TS_1.mrc in t.star: 70..60 degrees is"
+    with pytest.raises(EngineError, match=why):
+        entry().tilt_range(70, None)

@@ -174,7 +174,7 @@ def test_what_was_made_is_not_overwritten_and_new_options_are_not_ignored(projec
     # other options from iteration 1 on, in the same folder
     again = ("refine", "tomograms.star", "--continue_from=results/refine_iter01.json")
     status, log = run(*again, "--learning_rate=0.01")
-    words = "results/model_iter02.keras: it is there already, of after iteration 1, from which this run goes on. Give"
+    words = "model_iter02.keras: it is there already, of a later iteration than 1, from which this run goes on. Give"
     assert status == 1 and words in log
     assert Path("results/model_iter02.keras").read_bytes() == made
     # no iteration left

@@ -42,6 +42,11 @@ def test_nothing_is_said_of_what_is_finer_than_the_voxels_hold():
     said = [Verdict(0.6, 52.0, above, True, 20.0).words for above in (40.0, 20.001)]
     assert said[0].endswith("finer ones with less; finer than 40 Å is invention.")
     assert said[1].endswith("finer ones with less.")
+    best = Verdict(0.8, 20.001, 20.001, True, 20.0).words
+    assert (
+        best
+        == "Features larger than 20 Å along z, all that the voxels hold, are restored with a correlation above 0.5."
+    )
 
 
 def test_no_other_module_words_a_verdict():

@@ -25,7 +25,9 @@ def test_given_coordinates_are_used_exactly_and_those_at_the_border_left_out(pro
 def test_a_tomogram_of_one_value_is_refused_as_by_other_stages(project, run):
     write_volume("tomoset/TS.1_bin4.mrc", np.full((32, 48, 52), 7, np.float32), 12.0)
     status, log = run("extract", "tomograms.star", "--cube_size", 8)
-    assert status == 1 and "TS.1_bin4.mrc: all its voxels are equal. Leave it out" in log, log
+    assert (
+        status == 1 and "TS.1_bin4.mrc, where subtomograms would be cut: all its voxels are equal. Leave it" in log
+    ), log
     assert not Path("subtomo").exists()
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.mrc import open_volume, write_volume
-from isonet_scipion.engine.io.star import read_star
+from isonet_scipion.engine.io.star import read_star, write_star
 from isonet_scipion.engine.process.device import Devices, choose_devices
 from isonet_scipion.engine.process.workers import Turns, side_by_side
 
@@ -75,7 +75,7 @@ def test_each_gpu_takes_the_next_tomogram_and_those_of_one_that_fails(noise_twic
     assert status == 0 and "3 of 3 tomograms are corrected already" in log, log
 
 
-def test_a_process_leaves_the_others_a_tomogram_each_before_it_reads_ahead(noise_twice, run, tmp_path, monkeypatch):
+def test_a_process_leaves_the_others_a_tomogram_each_before_it_reads_ahead(noise_twice, tmp_path, monkeypatch, caplog):
     monkeypatch.chdir(tmp_path)
     turns, rows, left = Turns(2), ["1", "2"], []
 
@@ -87,8 +87,12 @@ def test_a_process_leaves_the_others_a_tomogram_each_before_it_reads_ahead(noise
     monkeypatch.setattr(stage, "choose_devices", lambda *_: Devices("tensorflow", ("a GPU",), "float32"))
     monkeypatch.setattr(fitting_tiles, "free_memory", lambda devices: 1 << 34)
     own = dataclasses.replace(PredictSettings(), tomo_idx="1,2", report=False)
+    star = read_star("tomograms.star")
+    star.rows[1]["rlnMicrographName"] = star.rows[0]["rlnMicrographName"]
+    write_star("tomograms.star", star)
     stage.predict_in_turn("tomograms.star", "m.keras", own, rows, turns)
     assert left == ["2"]
+    assert "stands in the rows" not in caplog.text  # `predict` has told that
 
 
 def test_gpus_that_no_tomogram_is_left_for_are_told(noise_twice, run, monkeypatch):
