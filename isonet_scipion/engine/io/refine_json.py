@@ -46,6 +46,7 @@ class RefineJson:
     path: Path
     iteration: int  # that was finished
     options: dict[str, Any]  # of the run, by name
+    gpus: str | None = None  # that the run was given, perhaps of another machine
 
     def model(self) -> Path:
         """The iteration's model; raises an EngineError where it is not beside the file."""
@@ -105,6 +106,8 @@ def read_refine_json(path: str) -> RefineJson:
                 raise ValueError(f"its {name} is {value!r}")
         if iteration < 0:
             raise ValueError(f"its iter_count is {iteration}")
-        return RefineJson(file, iteration, restored)
+        gpus = stored.get("gpuID")
+        are_numbers = isinstance(gpus, str) and re.fullmatch(r"[-0-9, ]{1,80}", gpus)
+        return RefineJson(file, iteration, restored, gpus if are_numbers else None)
     except (ValueError, AttributeError, RecursionError) as error:
         raise EngineError(str(file), f"it is not a refine_iterNN.json ({error})", "Give one of the run.") from error

@@ -64,7 +64,11 @@ TILT_SAMPLE = 30  # volumes of each tilt range that it is checked on
 
 def refine(star: str, given: Mapping[str, Any]) -> None:
     """Train the network that fills the missing wedge, on a table of subtomograms or, by one-pass, of tomograms."""
-    stored = read_refine_json(given["continue_from"]).options if given.get("continue_from") else {}
+    before = read_refine_json(given["continue_from"]) if given.get("continue_from") else None
+    stored = before.options if before else {}
+    if before and before.gpus and not given.get("gpuID"):
+        told = "%s: its run was given --gpuID %s. All GPUs that are there are taken unless it is given again."
+        log.info(told, before.path, before.gpus)
     if given.get("continue_from") and given.get("pretrained_model"):
         why = "continue_from goes on from its own run's model, not from this one"
         raise EngineError("pretrained_model", why, "Leave out one of the two.")

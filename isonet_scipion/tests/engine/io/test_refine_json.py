@@ -29,6 +29,10 @@ def test_options_come_back_but_for_where_to_write_and_the_gpus_of_that_machine(t
     stored = read_refine_json(str(tmp_path / "refine_iter07.json"))
     assert stored.iteration == 7
     assert stored.options == {name: OPTIONS[name] for name in ("method", "epochs", "noise_level", "kernel")}
+    assert stored.gpus == "2,3"
+    for other in (None, 2, "of\nmine"):
+        write_refine_json(tmp_path, 7, {**OPTIONS, "gpuID": other}, {})
+        assert read_refine_json(str(tmp_path / "refine_iter07.json")).gpus is None
 
 
 def test_the_model_lies_beside_it_ours_before_that_of_isonet(tmp_path):

@@ -169,13 +169,15 @@ def test_jax_compares_cubes_of_usual_size():
 
 
 def test_what_was_made_is_not_overwritten_and_new_options_are_not_ignored(project, run):
-    assert run("refine", "tomograms.star", *RUN, "--iterations=2")[0] == 0
+    assert run("refine", "tomograms.star", *RUN, "--iterations=2", "--gpuID=-1")[0] == 0
     made = Path("results/model_iter02.keras").read_bytes()
     # other options from iteration 1 on, in the same folder
     again = ("refine", "tomograms.star", "--continue_from=results/refine_iter01.json")
     status, log = run(*again, "--learning_rate=0.01")
     words = "model_iter02.keras: it is there already, of a later iteration than 1, from which this run goes on. Give"
     assert status == 1 and words in log
+    gpus = "results/refine_iter01.json: its run was given --gpuID -1. All GPUs that are there are taken unless it is"
+    assert gpus in log and "was given" not in run(*again, "--learning_rate=0.01", "--gpuID=-1")[1]
     assert Path("results/model_iter02.keras").read_bytes() == made
     # no iteration left
     status, log = run("refine", "tomograms.star", "--continue_from=results/refine_iter02.json", "--result_dir=other")
