@@ -69,6 +69,7 @@ def weights(path):
     return load_model(path)[0].get_weights()
 
 
+@pytest.mark.traced
 def test_run_learns_from_halves_and_corrects_their_mean(project, run):
     status, log = run("refine", "tomograms.star", *RUN)
     assert status == 0 and "2 tomograms with halves" in log, log
