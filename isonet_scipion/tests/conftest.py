@@ -10,6 +10,7 @@ WARNINGS = (
     # told in whichever test Python happens to collect what was left
     "ignore::ResourceWarning",
     "default::pytest.PytestUnraisableExceptionWarning",
+    "ignore:Even though the `tf.config:UserWarning",  # TensorFlow, of what the fixture `eager` asks for
 )
 
 

@@ -56,7 +56,20 @@ def real_data():
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch, capfd):
+def eager(request):
+    """TensorFlow without traced graphs, which take longer to make than a tiny training's steps.
+
+    A test whose subject is what a graph computes is marked `traced`.
+    """
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(request.node.get_closest_marker("traced") is None)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, capfd, eager):
     """Run an isonet-engine command in an empty folder: returns its exit status and standard error."""
     monkeypatch.chdir(tmp_path)
 

@@ -12,6 +12,7 @@ from isonet_scipion.tests.engine.conftest import SHAPE, make_tomogram
 TINY = ("--filter_base", 2, "--unet_depth", 2, "--iterations", 2, "--epochs", 2, "--steps_per_epoch", 3, "--seed", 7)
 
 
+@pytest.mark.traced
 def test_whole_chain(project, run):
     assert run("deconv", "tomograms.star", "--snrfalloff=0.8", "--chunk_size", 20)[0] == 0
     assert run("make_mask", "tomograms.star", "--patch_size", 2)[0] == 0

@@ -69,6 +69,7 @@ def weights(path):
     return load_model(path)[0].get_weights()
 
 
+@pytest.mark.traced
 def test_run_learns_from_halves_and_corrects_their_mean(project, run):
     status, log = run("refine", "tomograms.star", *RUN)
     assert status == 0 and "2 tomograms with halves" in log, log
@@ -249,6 +250,7 @@ def test_a_denoiser_needs_halves(project, run):
     assert not Path("results").exists() or not list(Path("results").iterdir())
 
 
+@pytest.mark.traced
 def test_killed_run_goes_on_and_ends_in_the_same_weights(project, run):
     assert run("refine", "tomograms.star", *RUN)[0] == 0
     arguments = [sys.executable, "-m", "isonet_scipion.engine", "refine", "tomograms.star", *RUN, "--result_dir=cut"]
@@ -265,6 +267,7 @@ def test_killed_run_goes_on_and_ends_in_the_same_weights(project, run):
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 
+@pytest.mark.traced
 def test_it_learns_to_fill_the_wedge_of_its_own_tomogram(tmp_path, run):
     rng = np.random.default_rng(0)
     truth = rng.normal(size=(48, 48, 48)) > 3.2

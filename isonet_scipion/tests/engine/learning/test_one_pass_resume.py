@@ -49,6 +49,7 @@ def table(folder):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.traced
 def test_continue_from_goes_on_with_the_state_beside_it_to_the_same_weights(project, run, monkeypatch):
     assert run("refine", "tomograms.star", *RUN)[0] == 0
     with monkeypatch.context() as cut:
@@ -64,6 +65,7 @@ def test_continue_from_goes_on_with_the_state_beside_it_to_the_same_weights(proj
     assert float(other["withheld_correlation"])
 
 
+@pytest.mark.traced
 @pytest.mark.parametrize("cut_before", [3, 4])  # the denoiser is trained from the second epoch of iteration 3 on
 def test_a_run_that_is_cut_trains_its_denoiser_to_the_same_weights(project, run, monkeypatch, cut_before):
     options = ("refine", "tomograms.star", *RUN[:-2], "--learning_rate=0.004")
@@ -110,6 +112,7 @@ def test_continue_from_in_another_folder_starts_from_the_model_with_all_settings
     assert status == 0 and "Going on with iteration 5" in log and len(table("other")) == 4
 
 
+@pytest.mark.traced
 @pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="JAX is not installed")
 def test_jax_computes_what_tensorflow_does(project, run):
     assert run("refine", "tomograms.star", *RUN, "--result_dir=start")[0] == 0
@@ -133,6 +136,7 @@ def test_jax_computes_what_tensorflow_does(project, run):
     assert float(theirs[-1]["withheld_correlation"])
 
 
+@pytest.mark.traced
 @pytest.mark.parametrize("method", ["one-pass", "iterative"])
 def test_float16_is_trained_with_a_scaled_loss_to_the_losses_of_float32(project, run, method):
     star, common = "tomograms.star", [one for one in RUN if not one.startswith("--iterations")]

@@ -67,6 +67,7 @@ def command(*arguments):
     return [sys.executable, "-m", "isonet_scipion.engine", "refine", "subtomo.star", *SMALL, *arguments]
 
 
+@pytest.mark.traced
 def test_same_seed_same_model_other_seed_other_model(subtomograms, run):
     for name, seed in (("a", 5), ("b", 5), ("c", 6)):
         status, log = run("refine", "subtomo.star", *SMALL, f"--seed={seed}", f"--result_dir={name}")
@@ -108,6 +109,7 @@ def test_killed_runs_go_on_and_end_in_the_same_model(subtomograms):
         assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == []
 
 
+@pytest.mark.traced
 def test_finished_run_goes_on_for_more_iterations_but_not_with_other_settings(subtomograms, run):
     assert run("refine", "subtomo.star", *SMALL, "--seed=5", "--iterations=1")[0] == 0
     status, log = run("refine", "subtomo.star", *SMALL, "--seed=5", "--learning_rate=0.1")
@@ -248,6 +250,7 @@ def test_a_run_goes_on_however_its_start_model_is_spelled(subtomograms, run, mon
     assert status == 0 and "Going on with iteration 4" in log, log
 
 
+@pytest.mark.traced
 def test_a_start_model_that_was_replaced_since_changes_nothing_in_an_interrupted_run(subtomograms, run, monkeypatch):
     small = (*SMALL, "--steps_per_epoch=1", "--iterations=1")
     for name in ("first", "other"):

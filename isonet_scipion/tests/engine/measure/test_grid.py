@@ -56,6 +56,7 @@ def test_no_network_leaves_one_whatever_its_weights(pool):
     assert without > 100 and filtered < 0.05 * without and with_them == kept < 0.05 * without
 
 
+@pytest.mark.traced
 def test_what_one_pass_learns_from_halves_by_default_leaves_none(tmp_path, run):
     pytest.importorskip("keras")
     from isonet_scipion.engine.io.mrc import open_volume, write_volume

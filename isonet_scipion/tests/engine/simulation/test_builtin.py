@@ -1,6 +1,7 @@
 """The builtin model: what it is trained on, and that it is a start and a model."""
 
 import numpy as np
+import pytest
 
 from isonet_scipion.engine.io.model_metadata import ModelMetadata
 from isonet_scipion.engine.io.mrc import open_volume, write_volume
@@ -28,6 +29,7 @@ def test_a_model_in_half_precision_is_half_as_large_and_the_same(tmp_path):
         np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-6)
 
 
+@pytest.mark.traced
 def test_it_fills_the_wedge_of_a_scene_that_it_never_saw(tmp_path, run):
     example = Example(shape=(48, 64, 64), snr=5.0, seed=3)
     truth, _ = example.make()
