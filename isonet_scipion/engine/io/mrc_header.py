@@ -113,7 +113,8 @@ def unsigned_bytes(header: Any, data: Reals) -> tuple[bool, str | None]:
 
 def header_voxel_size(header: Any, path: str) -> float:
     """The side of a voxel in A; 0 where the header does not tell it for any axis."""
-    cell = np.array([header.cella[axis] for axis in "xyz"], float)
+    # by way of Python's numbers: numpy warns of the NaN of a damaged header
+    cell = np.array([float(header.cella[axis]) for axis in "xyz"])
     intervals, lengths = (np.array([header[prefix + axis] for axis in "xyz"], float) for prefix in ("m", "n"))
     with np.errstate(all="ignore"):
         # stacks have one interval along z

@@ -81,3 +81,12 @@ def test_voxels_that_are_no_cubes_are_refused(tmp_path, cell):
 )
 def test_voxel_size_of_headers_of_other_programs(tmp_path, cell, intervals, size):
     assert open_volume(with_cell(tmp_path / "v.mrc", cell, intervals)).voxel_size == pytest.approx(size)
+
+
+def test_a_cell_of_a_damaged_header_is_none(tmp_path):
+    path = tmp_path / "t.mrc"
+    write_volume(path, np.arange(60, dtype=np.float32).reshape(3, 4, 5), 10.0)
+    content = bytearray(path.read_bytes())
+    content[40:52] = 3 * b"\x01\x00\x81\x7f"  # NaN of the kind that is an error to compute with
+    path.write_bytes(content)
+    assert open_volume(path).voxel_size == 0
