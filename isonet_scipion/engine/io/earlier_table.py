@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 
 from isonet_scipion.engine.conventions import SUBTOMOGRAMS, TILT_RANGE
@@ -18,11 +17,6 @@ OTHERWISE = "%s: other than in the table that was there: %s"
 # where nothing tells
 USUAL = {**dict(zip(TILTS, TILT_RANGE)), "rlnDefocus": 0, "rlnNumberSubtomo": SUBTOMOGRAMS, INVERTED: 0}
 TYPED = (*USUAL, "rlnMaskBoundary", CTF_STATE, *OPTICS)  # columns that may have been typed
-
-
-def real_file(path: str | Path) -> str:
-    """What a file is told by, however it is named."""
-    return os.path.realpath(path) if "\0" not in str(path) else str(path)
 
 
 def require_known(earlier: Star, rows: list[dict[str, str]], label: str, kind: str) -> None:

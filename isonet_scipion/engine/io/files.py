@@ -364,6 +364,11 @@ def entry_of(path: str | os.PathLike[str]) -> str:
     return os.path.join(os.path.realpath(folder), name)
 
 
+def real_file(path: str | os.PathLike[str]) -> str:
+    """What a file is told by, however it is named."""
+    return os.path.realpath(path) if "\0" not in str(path) else str(path)
+
+
 def read_own_file(path: str | os.PathLike[str], most: int) -> bytes:
     """The bytes of a file that this program made: no link is followed, which could lead to another file of the user's.
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from isonet_scipion.engine.conventions import TILT_RANGE
 from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.io.files import real_file
 from isonet_scipion.engine.io.tomogram_entry import MASK, TILTS
 from isonet_scipion.engine.wording import counted, names_in_words
 
@@ -55,8 +55,7 @@ def warn_of_repeated(entries: Sequence[TomogramEntry]) -> None:
     """Name files that stand in several rows, as where a row was copied and its name was not changed."""
     rows: dict[str, list[str]] = {}
     for entry in entries:
-        file = entry.source_path
-        rows.setdefault(file if "\0" in file else os.path.realpath(file), []).append(entry.row["rlnIndex"])
+        rows.setdefault(real_file(entry.source_path), []).append(entry.row["rlnIndex"])
     if repeated := {file: indices for file, indices in rows.items() if len(indices) > 1}:
         file, indices = next(iter(repeated.items()))
         log.warning(

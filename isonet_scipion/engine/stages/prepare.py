@@ -19,11 +19,10 @@ from isonet_scipion.engine.io.earlier_table import (
     comments_with,
     is_unusual,
     left_out_rows,
-    real_file,
     require_known,
     warn_of_left_out,
 )
-from isonet_scipion.engine.io.files import require_kept
+from isonet_scipion.engine.io.files import real_file, require_kept
 from isonet_scipion.engine.io.marks import is_marked, is_own, mark_of
 from isonet_scipion.engine.io.mrc import open_volume, volume_bytes, write_mean
 from isonet_scipion.engine.io.origin import first_maker, with_origin

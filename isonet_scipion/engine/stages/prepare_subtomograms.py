@@ -13,10 +13,10 @@ from isonet_scipion.engine.io.earlier_table import (
     changes_in_words,
     comments_with,
     left_out_rows,
-    real_file,
     require_known,
     warn_of_left_out,
 )
+from isonet_scipion.engine.io.files import real_file
 from isonet_scipion.engine.io.marks import made_by
 from isonet_scipion.engine.io.mrc import open_volume
 from isonet_scipion.engine.io.star import (

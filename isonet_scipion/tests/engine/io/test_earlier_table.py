@@ -8,7 +8,6 @@ from isonet_scipion.engine.io.earlier_table import (
     comments_with,
     is_unusual,
     left_out_rows,
-    real_file,
     require_known,
 )
 from isonet_scipion.engine.io.star import Star
@@ -18,13 +17,6 @@ LABELS = ["rlnIndex", "rlnMicrographName", "rlnDefocus"]
 
 def table(*rows):
     return Star(LABELS, [dict(zip(LABELS, row)) for row in rows], path="t.star")
-
-
-def test_a_file_is_the_same_through_a_link_and_any_text_is_a_name(tmp_path):
-    (tmp_path / "a").touch()
-    (tmp_path / "link").symlink_to(tmp_path)
-    assert real_file(tmp_path / "link" / "a") == real_file(tmp_path / "a")
-    assert real_file("a\0b") == "a\0b"
 
 
 def test_rows_that_do_not_go_on_become_comments_once():

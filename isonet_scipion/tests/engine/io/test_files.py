@@ -3,7 +3,7 @@
 import pytest
 
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.io.files import alone, replacing, require_file, require_kept, require_outputs
+from isonet_scipion.engine.io.files import alone, real_file, replacing, require_file, require_kept, require_outputs
 
 
 def test_a_file_is_replaced_at_the_end_or_not_at_all(tmp_path):
@@ -31,6 +31,13 @@ def test_no_output_replaces_an_input_also_through_links(tmp_path):
     require_kept([tmp_path / "data" / "b.mrc"], [tmp_path / "data" / "a.mrc"])
     with pytest.raises(EngineError, match="would replace this input"):
         require_kept([tmp_path / "link" / "a.mrc"], [tmp_path / "data" / "a.mrc"])
+
+
+def test_a_file_is_the_same_through_a_link_and_any_text_is_a_name(tmp_path):
+    (tmp_path / "a").touch()
+    (tmp_path / "link").symlink_to(tmp_path)
+    assert real_file(tmp_path / "link" / "a") == real_file(tmp_path / "a")
+    assert real_file("a\0b") == "a\0b"
 
 
 def test_outputs_and_inputs_are_what_they_should_be(tmp_path):

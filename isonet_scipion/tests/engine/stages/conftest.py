@@ -7,6 +7,15 @@ from isonet_scipion.engine.io.mrc import write_volume
 from isonet_scipion.engine.process.device import choose_devices
 
 
+def write_table_of_noise(tmp_path, **values):
+    """Write t.mrc and its table t.star, by hand; `values`: further columns."""
+    rng = np.random.default_rng(0)
+    write_volume(tmp_path / "t.mrc", rng.normal(size=(24, 32, 32)).astype(np.float32), 10.0)
+    row = {"rlnIndex": 1, "rlnMicrographName": "t.mrc", "rlnPixelSize": 10, "rlnNumberSubtomo": 2, **values}
+    text = "data_\nloop_\n" + "".join(f"_{label}\n" for label in row) + " ".join(map(str, row.values())) + "\n"
+    (tmp_path / "t.star").write_text(text)
+
+
 @pytest.fixture
 def noise_twice(tmp_path, run):
     """A table of two tomograms of the same noise, which is returned, and a network m.keras."""

@@ -2,23 +2,15 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from isonet_scipion.engine.io.mrc import open_volume, write_volume
-
-
-def _table(tmp_path, **values):
-    rng = np.random.default_rng(0)
-    write_volume(tmp_path / "t.mrc", rng.normal(size=(24, 32, 32)).astype(np.float32), 10.0)
-    row = {"rlnIndex": 1, "rlnMicrographName": "t.mrc", "rlnPixelSize": 10, "rlnNumberSubtomo": 2, **values}
-    text = "data_\nloop_\n" + "".join(f"_{label}\n" for label in row) + " ".join(map(str, row.values())) + "\n"
-    (tmp_path / "t.star").write_text(text)
+from isonet_scipion.engine.io.mrc import open_volume
+from isonet_scipion.tests.engine.stages.conftest import write_table_of_noise
 
 
 @pytest.mark.parametrize("tilts", [(0, 0), (60, -60), (-1.047, 1.047)])
 def test_an_impossible_tilt_range_stops_only_what_needs_tilts(run, tmp_path, tilts):
-    _table(tmp_path, rlnDefocus=20000, rlnTiltMin=tilts[0], rlnTiltMax=tilts[1])
+    write_table_of_noise(tmp_path, rlnDefocus=20000, rlnTiltMin=tilts[0], rlnTiltMax=tilts[1])
     for command in (("deconv", "t.star"), ("make_mask", "t.star"), ("resize", "t.star"), ("export_relion", "t.star")):
         status, log = run(*command)
         assert status == 0, log
@@ -30,7 +22,7 @@ def test_an_impossible_tilt_range_stops_only_what_needs_tilts(run, tmp_path, til
 
 
 def test_a_correction_with_a_narrow_tilt_range_is_written_and_in_the_table(run, tmp_path):
-    _table(tmp_path, rlnTiltMin=-5, rlnTiltMax=5)
+    write_table_of_noise(tmp_path, rlnTiltMin=-5, rlnTiltMax=5)
     tiny = ("--filter_base=2", "--unet_depth=1", "--convs_per_depth=2", "--iterations=1", "--epochs=1")
     assert run("extract", "t.star", "--cube_size=8", "--crop_size=12")[0] == 0
     assert run("refine", "subtomo.star", *tiny, "--steps_per_epoch=1", "--batch_size=2")[0] == 0
