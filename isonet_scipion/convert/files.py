@@ -17,6 +17,7 @@ from isonet_scipion.engine.io.files import content_digest, require_file
 from isonet_scipion.engine.io.mrc import open_volume
 from isonet_scipion.engine.io.ome_zarr import is_store
 from isonet_scipion.engine.io.origin import voxels_digest
+from isonet_scipion.engine.io.star import NOT_SET
 from isonet_scipion.engine.io.voxel_size import check_mask, check_unit
 
 if TYPE_CHECKING:
@@ -74,8 +75,8 @@ def shownNames(tsId: str) -> dict[str, str]:
 
 
 def _isCell(tsId: str) -> bool:
-    """Whether a table can hold it: none takes both kinds of quotes."""
-    return tsId.isprintable() and not {"'", '"'} <= set(tsId)
+    """Whether a table can hold it: none takes both kinds of quotes, and one word there means that there is none."""
+    return tsId.isprintable() and not {"'", '"'} <= set(tsId) and tsId != NOT_SET
 
 
 def plainPath(path: str) -> str:

@@ -11,6 +11,7 @@ HARD_IDS = (
     "a/b", "a_b", "a\\b", "../../escaped", "..", ".", "", "X", "X_even", "X_odd", "X_whole", "A",
     "A_subtomo", "A_coordinates", "A_mask", "A_corrected", "n" * 300, "n" * 301, "é" * 80, "tab\there",
     "\x1b[2J", "both'\"", "it's; $HOME 50%d", "a,b", "A,_even", ",", "-rf", "~", " x", "x ", "\udcff", "A_inputMasks",
+    "None",
 )  # fmt: skip
 
 
