@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from pyworkflow.object import Pointer, Set
-from pyworkflow.protocol import Protocol
+from pyworkflow.protocol import Protocol, getUpdatedProtocol
 
 from isonet_scipion.protocols.form import labelOf
+
+if TYPE_CHECKING:
+    from pyworkflow.project import Project
 
 
 def absentErrors(protocol: Protocol) -> list[str]:
@@ -48,6 +52,14 @@ def otherErrors(protocol: Protocol) -> list[str]:
 def hasEnded(protocol: Protocol) -> bool:
     """Whether a protocol was run and runs no more, so that nothing further is to come."""
     return bool(protocol.isFinished() or protocol.isFailed() or protocol.isAborted())
+
+
+def hasEndedByNow(source: object, project: Project) -> bool:
+    """As `hasEnded`, of a protocol that may have ended since it was loaded; not of what is no protocol."""
+    if not isinstance(source, Protocol):
+        return False
+    source.setProject(project)  # Scipion gives it none where it is reached by a link
+    return hasEnded(getUpdatedProtocol(source))
 
 
 def growingErrors(protocol: Protocol) -> list[str]:

@@ -161,7 +161,8 @@ class ProtIsoNetTomograms(ProtIsoNetSteps):
         if left:
             self.info(f"Skipped because their mask, CTF or coordinates were missing: {', '.join(left)}.")
         if not done:
-            first, *rest = failed.values() or ["None of the tomograms had all required inputs."]
+            without = [] if self._tomogramsById() else self._emptyErrors()
+            first, *rest = failed.values() or without or ["None of the tomograms had all required inputs."]
             raise EngineFailure(first + (f" ({len(rest)} more failed, see the log)" if rest else ""))
         # the one of a former run is made again, if only to be empty: Scipion's window keeps outputs that are deleted
         if failed or hasattr(self, FAILED_OUTPUT):
@@ -352,11 +353,16 @@ class ProtIsoNetTomograms(ProtIsoNetSteps):
         if errors:
             return errors
         if not ids and not isOpen(self.inputTomograms):
-            return ["*Tomograms* is empty." if tomograms.isEmpty() else "*Tomograms*: all of the set are disabled."]
+            return self._emptyErrors()
         unreadable = list(self._fileErrors().values())
         if ids and len(unreadable) == len(ids):
             return [f"None of the tomograms can be read. The first: {unreadable[0]}"]
         return []
+
+    def _emptyErrors(self) -> list[str]:
+        """Why there is no tomogram to work on."""
+        isEmpty = self.inputTomograms.get().isEmpty()
+        return ["*Tomograms* is empty." if isEmpty else "*Tomograms*: all of the set are disabled."]
 
     def _warnings(self) -> list[str]:
         # the others are worked on all the same

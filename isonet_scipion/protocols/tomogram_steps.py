@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
+from pyworkflow.object import Set
 from pyworkflow.protocol import ProtStreamingBase
 from pyworkflow.protocol.constants import STATUS_FAILED, STATUS_NEW
 from pyworkflow.protocol.executor import StepExecutor, ThreadStepExecutor
@@ -18,6 +19,7 @@ from pyworkflow.protocol.executor import StepExecutor, ThreadStepExecutor
 from isonet_scipion.convert.files import sizeOf
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.protocols.base import ProtIsoNetBase
+from isonet_scipion.protocols.linked_inputs import hasEndedByNow
 from isonet_scipion.protocols.together import Together
 
 if TYPE_CHECKING:
@@ -111,11 +113,13 @@ class ProtIsoNetSteps(ProtIsoNetBase, ProtStreamingBase):
 
     def _isGrowing(self, name: str) -> bool:
         """Whether the set of an input may get more items, as its file says now."""
-        items = getattr(self, name).get()
+        items, source = getattr(self, name).get(), getattr(self, name).getObjValue()
         if items is None:
             return False
-        if items.hasProperty(STATE):  # else nothing was ever put in, and it is as it was when it was made
+        if items.hasProperty(STATE):
             items.loadAllProperties()
+        elif items.isStreamOpen() and hasEndedByNow(source, self.getProject()):  # its file does not tell
+            items.setStreamState(Set.STREAM_CLOSED)
         items.close()
         return items.isStreamOpen()
 

@@ -12,7 +12,7 @@ from unittest.mock import patch
 
 import numpy as np
 from pyworkflow.object import Set
-from pyworkflow.protocol.constants import MODE_RESTART, MODE_RESUME
+from pyworkflow.protocol.constants import MODE_RESTART, MODE_RESUME, STATUS_FAILED, STATUS_RUNNING
 from tomo.constants import BOTTOM_LEFT_CORNER
 from tomo.objects import (
     Coordinate3D,
@@ -219,6 +219,7 @@ class TestIsoNetStreaming(LiveTest):
 
     def test_a_set_that_is_still_empty_is_waited_for(self) -> None:
         growing = self.openSet("unborn", [])
+        self.setMaker(STATUS_RUNNING)
         mask = self.prepare(ProtIsoNetMask, {"inputTomograms": (self.tomograms, "unborn")}, patchSize=2, **STREAMING)
         self.assertTrue(mask._isGrowing("inputTomograms"))
         self.start(mask)
@@ -226,6 +227,45 @@ class TestIsoNetStreaming(LiveTest):
         self.append(growing, [item.clone() for item in self.tomograms.Tomograms], Set.STREAM_CLOSED)
         self.assertTrue(self.end(mask).isFinished(), mask.getErrorMessage())
         self.assertEqual({item.getTsId() for item in mask.tomoMasks}, set(SHAPES))
+
+    def test_a_set_that_stayed_empty_is_not_waited_for_once_its_protocol_has_ended(self) -> None:
+        self.openSet("stillborn", [])
+        self.setMaker(STATUS_RUNNING)
+        mask = self.prepare(ProtIsoNetMask, {"inputTomograms": (self.tomograms, "stillborn")}, patchSize=2, **STREAMING)
+        self.start(mask)
+        waitFor(lambda: "Running step 1" in self.log(mask))
+        self.setMaker(STATUS_FAILED)
+        self.assertIn("*Tomograms* is empty.", self.end(mask).getErrorMessage())
+        # what goes with the tomograms, too: here they take the form's defocus
+        ctfs = self.emptyCtfs()
+        inputs = {"inputTomograms": (self.tomograms, "Tomograms"), "inputCtfs": (self.tomograms, ctfs)}
+        deconv = self.run_(ProtIsoNetDeconv, inputs, skipWithoutCtf=False, defocus=20000)
+        self.assertEqual({item.getTsId() for item in deconv.tomograms}, set(SHAPES))
+        for tsId in SHAPES:
+            self.assertEqual(read_star(deconv._getExtraPath(f"{tsId}.star")).rows[0]["rlnDefocus"], "20000.0")
+
+    def setMaker(self, status: str) -> None:
+        """Store that the import, whose outputs grow here, is in this state."""
+        before = self.tomograms.getStatus()
+        self.addCleanup(lambda: self.storeMaker(before))
+        self.storeMaker(status)
+
+    def storeMaker(self, status: str) -> None:
+        self.tomograms.setStatus(status)
+        mapper = self.proj.createMapper(self.tomograms.getDbPath())  # that of its own process
+        mapper.store(self.tomograms)
+        mapper.commit()
+        mapper.close()
+        self.proj._storeProtocol(self.tomograms)
+
+    def emptyCtfs(self) -> str:
+        """The name of an output of the import: an open set of CTFs without any."""
+        ctfs = SetOfCTFTomoSeries.create(self.tomograms._getPath(), prefix="none")
+        ctfs.setStreamState(Set.STREAM_OPEN)
+        ctfs.write()
+        self.tomograms._defineOutputs(noCtfs=ctfs)
+        self.proj.mapper.commit()
+        return "noCtfs"
 
     def test_ctfs_that_are_not_used_are_not_waited_for(self) -> None:
         self.addCtf("TS_01", 30000.0)
