@@ -410,9 +410,19 @@ def require_file(path: str | os.PathLike[str], role: str) -> Path:
     if is_folder:
         raise EngineError(str(path), f"it is a folder, not the {role}", "Name the file in it.")
     if not found:
-        raise EngineError(str(path), f"the {role} does not exist", "Check the name and the working directory.")
+        raise _absent(file, role)
     if found.st_size == 0:
         raise EngineError(str(path), f"the {role} is an empty file", "Make or copy it again.")
     if not os.access(file, os.R_OK):
         raise EngineError(str(path), f"the {role} can't be read (no permission)", "Change its permissions.")
     return file
+
+
+def _absent(path: Path, role: str) -> EngineError:
+    """That a file is not there; where a link leads nowhere, itself or a folder on the way, that is the reason."""
+    link = next((place for place in (path, *path.parents) if place.is_symlink() and not place.exists()), None)
+    if link is None:
+        return EngineError(str(path), f"the {role} does not exist", "Check the name and the working directory.")
+    which = "it" if link == path else f"its folder {link}"
+    remedy = "Bring that back (its disk may not be mounted, or it was moved), or make the link anew."
+    return EngineError(str(path), f"{which} is a link to {os.path.realpath(link)}, which is not there", remedy)

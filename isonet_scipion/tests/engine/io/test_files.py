@@ -52,3 +52,16 @@ def test_outputs_and_inputs_are_what_they_should_be(tmp_path):
     ):
         with pytest.raises(EngineError, match=why):
             require_file(tmp_path / name, "table")
+
+
+def test_a_link_that_leads_nowhere_is_told_as_such(tmp_path):
+    (tmp_path / "a.mrc").symlink_to(tmp_path / "b.mrc")
+    (tmp_path / "b.mrc").symlink_to("/unmounted/disk/c.mrc")
+    (tmp_path / "extra").symlink_to("/unmounted/extra")
+    words = "a link to /unmounted/disk/c.mrc, which is not there. Bring that back"
+    with pytest.raises(EngineError, match=f"a.mrc: it is {words}"):
+        require_file(tmp_path / "a.mrc", "volume")
+    with pytest.raises(EngineError, match=r"d.mrc: its folder .*/extra is a link to /unmounted/extra, which is not"):
+        require_file(tmp_path / "extra" / "d.mrc", "volume")
+    with pytest.raises(EngineError, match=r"e.mrc: the volume does not exist"):
+        require_file(tmp_path / "e.mrc", "volume")
