@@ -16,6 +16,7 @@ from isonet_scipion.engine.io.confidence_file import confidence_path
 from isonet_scipion.engine.io.mrc import open_volume
 from isonet_scipion.engine.io.number_formats import grey_values
 from isonet_scipion.engine.io.shown import open_mask
+from isonet_scipion.engine.io.voxel_size import check_mask
 from isonet_scipion.engine.wording import counted
 from isonet_scipion.viewers.pictures import greyRange, showCentralSlices, showMontage, showSlice
 from isonet_scipion.viewers.volumes import openSubtomogram, openTomogram
@@ -137,14 +138,13 @@ def comparisonPreview(before: Tomogram, after: Tomogram, project: Project) -> Co
     Raises
     ------
     EngineError
-        If one of the files can't be read.
+        If one of the files can't be read, or they have other sizes, as where the one before was made again since.
     """
     rate = after.getSamplingRate()
-    volumes = [
-        grey_values(openTomogram(tomogram.getFileName(), rate, project).data, scaleOf(tomogram))
-        for tomogram in (before, after)
-    ]
-    return ComparisonPreview(*volumes, rate)
+    first, second = (openTomogram(tomogram.getFileName(), rate, project) for tomogram in (before, after))
+    check_mask(second, first, rate)
+    voxels = (grey_values(volume.data, scaleOf(item)) for volume, item in ((first, before), (second, after)))
+    return ComparisonPreview(*voxels, rate)
 
 
 def montagePreview(subtomograms: Sequence[SubTomogram], project: Project) -> MontagePreview:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
-from isonet_scipion.convert.files import asMrc, linkSubtomogram
+from isonet_scipion.convert.files import asMrc, fileName, linkSubtomogram
 from isonet_scipion.engine.io.mrc import open_volume
 
 if TYPE_CHECKING:
@@ -41,8 +40,8 @@ def openSubtomogram(subtomogram: SubTomogram, project: Project) -> Volume:
 
 
 def _copy(path: str, project: Project) -> str:
-    # the whole path in the name, since files of different protocols are named alike
-    return project.getTmpPath(path.strip(os.sep).replace(os.sep, "_") + ".mrc")
+    # the whole path tells the name, since files of different protocols are named alike; no name can hold a long one
+    return project.getTmpPath(f"{fileName(path)}.mrc")
 
 
 def middle(shape: tuple[int, int, int], depth: int | None = None, side: int = 400) -> tuple[slice, slice, slice]:

@@ -15,7 +15,7 @@ from PIL import Image
 from pwem.viewers import EmPlotter
 from pyworkflow.protocol import STATUS_FAILED, STATUS_RUNNING, STATUS_SAVED
 from pyworkflow.viewer import DESKTOP_TKINTER, MessageView
-from tomo.objects import SetOfTomograms, Tomogram
+from tomo.objects import SetOfTomograms, SubTomogram, Tomogram
 
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.losses import read_losses, write_losses
@@ -38,7 +38,7 @@ from isonet_scipion.protocols import (
 )
 from isonet_scipion.tests.protocols.scene import SHAPES, VOXEL_SIZE, IsoNetTest, read, scene, write
 from isonet_scipion.tests.protocols.test_chain import CROP, CUBE, NUMBER, TRAINING
-from isonet_scipion.viewers.previews import maskPreview, previews
+from isonet_scipion.viewers.previews import comparisonPreview, maskPreview, montagePreview, previews
 from isonet_scipion.viewers.viewer_model import IsoNetModelViewer, modelFacts, plotLosses
 from isonet_scipion.viewers.viewer_protocols import PageView, installedViewers, itemOf
 from isonet_scipion.viewers.viewer_sets import ViewerIsoNetSubtomograms, ViewerIsoNetTomograms
@@ -103,6 +103,25 @@ def test_before_is_the_tomogram_that_was_not_disabled(joined):
 def test_a_set_shows_each_of_its_items_though_several_have_one_id(joined):
     shown = {name: Path(make.args[0].getFileName()).stem for name, make in previews(joined, None).items()}
     assert shown == {"TS_01": "raw", "TS_01 (2)": "deconvolved", "no tsId": "lone"}
+
+
+def test_a_tomogram_before_that_has_another_size_by_now_is_told(joined, tmp_path):
+    before, after, _ = (item.clone() for item in joined)
+    write(before.getFileName(), np.zeros((24, 8, 8), np.float32))  # made again, and thicker
+    project = mock.Mock(getTmpPath=lambda name: str(tmp_path / name))
+    with pytest.raises(EngineError, match=r"deconvolved.mrc: its shape \(8, 8, 8\) is not that of .*raw.mrc"):
+        comparisonPreview(before, after, project)
+
+
+def test_a_subtomogram_is_shown_however_deep_its_folder_lies(tmp_path):
+    folder = tmp_path / ("a" * 150) / ("b" * 150)
+    folder.mkdir(parents=True)
+    subtomogram = SubTomogram()
+    subtomogram.setLocation(1, str(folder / "1.mrc"))
+    subtomogram.setSamplingRate(VOXEL_SIZE)
+    write(folder / "1.mrc", np.full((8, 8, 8), 7, np.float32))
+    project = mock.Mock(getTmpPath=lambda name: str(tmp_path / name))
+    assert montagePreview([subtomogram], project).cubes[0].min() == 7
 
 
 def test_losses_are_plotted_by_epoch(tmp_path):
