@@ -274,6 +274,12 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
 
     def _inputErrors(self) -> list[str]:
         errors = super()._inputErrors()
+        coordinates = self.inputCoordinates.get()
+        if coordinates is not None and coordinates.getPrecedents() is None:
+            errors.append(
+                "*Coordinates*: the set of tomograms that they were picked in is no longer in the project, so their "
+                "places can't be told. Make that set again by its protocol, or give other coordinates."
+            )
         if errors:
             return errors
         tomograms, masks = self.inputTomograms.get(), self.inputMasks.get()

@@ -78,6 +78,14 @@ class TestIsoNetCoordinates(IsoNetTest):
         self.launchProtocol(extract)
         self.assertEqual([item.getVolName() for item in extract.subtomograms], ["TS_02"])
 
+    def test_coordinates_whose_set_of_tomograms_was_deleted_are_refused(self) -> None:
+        (first, _) = (item.clone() for item in self.tomograms.Tomograms)
+        inputs = self.picked("deleted", first, [(first, (24, 24, 20))])
+        extract = self.prepare(ProtIsoNetExtract, inputs, cubeSize=16, cropSize=24)
+        self.tomograms.deletedCoordinates._precedentsPointer.set(None)  # as it is loaded then
+        (told,) = extract.validate()
+        self.assertIn("the set of tomograms that they were picked in is no longer in the project", told)
+
     def picked(self, name: str, precedent: Tomogram, places: list[tuple]) -> dict[str, tuple]:
         """Inputs with coordinates, pairs of a tomogram and (x, y, z) from its corner, that belong to a set of one."""
         own = SetOfTomograms.create(self.tomograms._getPath(), prefix=name)
