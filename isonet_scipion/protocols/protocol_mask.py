@@ -123,6 +123,10 @@ class ProtIsoNetMask(ProtIsoNetTomograms):
             )
         return errors
 
+    def _correctedWarnings(self) -> list[str]:
+        """None: the sample is where it was."""
+        return []
+
     def _warnings(self) -> list[str]:
         warnings = super()._warnings()
         without = [tsId for tsId in self._tomogramsById() if self._boundary(tsId) is None]

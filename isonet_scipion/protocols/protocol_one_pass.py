@@ -14,7 +14,7 @@ from isonet_scipion.engine.wording import counted
 from isonet_scipion.protocols.ctf_history import statesInWords
 from isonet_scipion.protocols.defocus import amplitudeWarnings, defociById, phaseWarnings, usedDefocus
 from isonet_scipion.protocols.linked_inputs import growingErrors
-from isonet_scipion.protocols.set_checks import isOpen
+from isonet_scipion.protocols.set_checks import correctedWarnings, isOpen
 from isonet_scipion.protocols.training_base import ProtIsoNetTraining, methodCitations
 from isonet_scipion.protocols.training_errors import tomogramErrors
 from isonet_scipion.protocols.training_form import addOnePassTraining, addTomograms
@@ -87,7 +87,8 @@ class ProtIsoNetOnePass(ProtIsoNetTraining):
         return tomogramErrors(self)
 
     def _warnings(self) -> list[str]:
-        return (self._ctfWarnings() if self.ctfAware else []) + super()._warnings()
+        corrected = correctedWarnings("Tomograms", self.inputTomograms.get())
+        return corrected + (self._ctfWarnings() if self.ctfAware else []) + super()._warnings()
 
     def _ctfWarnings(self) -> list[str]:
         tomograms = {tomogram.getTsId(): tomogram.clone() for tomogram in self._learned()}

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from tomo.objects import SetOfTomoMasks
 
-from isonet_scipion.convert.sets import enabledIds, filesById
+from isonet_scipion.constants import REPORT_ATTRIBUTES, SCALE_ATTRIBUTE
+from isonet_scipion.convert.sets import enabled, enabledIds, filesById
 from isonet_scipion.engine.conventions import CONFIDENCE_SUFFIX
 
 if TYPE_CHECKING:
@@ -47,6 +48,18 @@ def kindErrors(label: str, items: Iterable[Tomogram]) -> list[str]:
     if not found:
         return []
     return [f"*{label}* holds confidence volumes, such as {found[0]}. Select the tomograms that they belong to."]
+
+
+def correctedWarnings(label: str, items: Iterable[Tomogram]) -> list[str]:
+    """That a network corrected some of a set's tomograms before: Scipion's form takes the selected run's output."""
+    marks = (SCALE_ATTRIBUTE, *REPORT_ATTRIBUTES.values())
+    found = [item.getTsId() for item in enabled(items) if any(map(item.hasAttribute, marks))]
+    if not found:
+        return []
+    return [
+        f"*{label}*: {', '.join(map(str, found))} were corrected by a network before. What it filled in would be taken "
+        "for measured data here. Select the tomograms as they were before that."
+    ]
 
 
 def sameSampling(first: float, second: float) -> bool:

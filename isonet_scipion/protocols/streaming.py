@@ -40,7 +40,7 @@ from isonet_scipion.protocols.base import EngineFailure, readingErrors
 from isonet_scipion.protocols.ctf_history import States, ctfStates
 from isonet_scipion.protocols.form import addContrast, labelOf
 from isonet_scipion.protocols.record import identityOf, isIdentityOf
-from isonet_scipion.protocols.set_checks import idErrors, isOpen, kindErrors
+from isonet_scipion.protocols.set_checks import correctedWarnings, idErrors, isOpen, kindErrors
 from isonet_scipion.protocols.tomogram_steps import ProtIsoNetSteps
 
 if TYPE_CHECKING:
@@ -367,6 +367,7 @@ class ProtIsoNetTomograms(ProtIsoNetSteps):
     def _warnings(self) -> list[str]:
         # the others are worked on all the same
         warnings = [f"{tsId} will fail: {error}" for tsId, error in self._fileErrors().items()]
+        warnings += self._correctedWarnings()
         growing = [name for name in self._matched() if isOpen(getattr(self, name))]
         if growing and self.numberOfThreads.get() < 3:
             labels = ", ".join(f"*{labelOf(self, name)}*" for name in growing)
@@ -374,6 +375,10 @@ class ProtIsoNetTomograms(ProtIsoNetSteps):
                 f"{labels}: more are still to come. With less than 3 threads the work begins when all are there."
             )
         return warnings + self._gpuWarnings()
+
+    def _correctedWarnings(self) -> list[str]:
+        """That this would take a network's results for data."""
+        return correctedWarnings("Tomograms", self.inputTomograms.get())
 
     def _gpuWarnings(self) -> list[str]:
         gpus = self.getGpuList() if self._needsGpu() else []

@@ -165,6 +165,11 @@ class TestIsoNetMetadata(IsoNetTest):
         for protocol in (ProtIsoNetExport, ProtIsoNetMask, ProtIsoNetOnePass, ProtIsoNetPredict):
             told = " ".join(self.prepare(protocol, confidence).validate())
             self.assertRegex(told, r"\*Tomograms\* holds confidence volumes, such as .*TS_01_corrected_confidence.mrc")
+        corrected = {"inputTomograms": (predict, "tomograms")}
+        for protocol in (ProtIsoNetDeconv, ProtIsoNetExtract, ProtIsoNetOnePass, ProtIsoNetPredict):
+            told = " ".join(self.prepare(protocol, corrected).warnings())
+            self.assertIn("*Tomograms*: TS_02, TS_01 were corrected by a network before", told)
+        self.assertEqual(self.prepare(ProtIsoNetMask, corrected).warnings(), [])
         for tomogram in predict.tomograms:
             before = self.tomograms.Tomograms[{"_tsId": tomogram.getTsId()}]
             voxels = [read(one.getFileName()).ravel() for one in (before, tomogram)]
