@@ -16,7 +16,7 @@ from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.network.model_file import read_metadata
 from isonet_scipion.objects import IsoNetModel
 from isonet_scipion.protocols.form import OptionalFloatParam, Within
-from isonet_scipion.protocols.record import keepValues, usedValue
+from isonet_scipion.protocols.record import keepValues, recordErrors, usedValue
 from isonet_scipion.protocols.set_checks import sameSampling
 
 if TYPE_CHECKING:
@@ -91,7 +91,8 @@ class ProtIsoNetImportModel(EMProtocol):
 
     def _summary(self) -> list[str]:
         model = getattr(self, "model", None)
-        return ["No output yet."] if model is None else [f"{self._name()}: {model}"]
+        damaged = [f"*Damaged*: {error}" for error in recordErrors(self)]
+        return ["No output yet." if model is None else f"{self._name()}: {model}", *damaged]
 
     def _methods(self) -> list[str]:
         return [f"The network {self._name()} was imported."] if hasattr(self, "model") else []

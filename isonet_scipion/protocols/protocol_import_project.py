@@ -23,7 +23,7 @@ from isonet_scipion.isonet_folder import VERSIONS, IsoNetFolder
 from isonet_scipion.objects import IsoNetModel
 from isonet_scipion.protocols.form import Within, isFilledIn
 from isonet_scipion.protocols.protocol_import_model import importedModel
-from isonet_scipion.protocols.record import changeErrors, formValues, keepValues, usedValue
+from isonet_scipion.protocols.record import changeErrors, formValues, keepValues, recordErrors, usedValue
 
 if TYPE_CHECKING:
     from pyworkflow.protocol import Form
@@ -168,7 +168,8 @@ class ProtIsoNetImportProject(EMProtocol):
     def _summary(self) -> list[str]:
         outputs = [(name, getattr(self, name)) for name in self._possibleOutputs if hasattr(self, name)]
         lines = [f"{name}: {output}" for name, output in outputs] or ["No output yet."]
-        return lines + [f"*Warning*: {line}" for line in self.summaryVar.get("").splitlines()]
+        lines += [f"*Warning*: {line}" for line in self.summaryVar.get("").splitlines()]
+        return lines + [f"*Damaged*: {error}" for error in recordErrors(self)]
 
     def _methods(self) -> list[str]:
         if not any(hasattr(self, name) for name in self._possibleOutputs):

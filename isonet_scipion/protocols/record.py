@@ -15,6 +15,7 @@ from pyworkflow.protocol.params import EnumParam, PathParam
 from tomo.objects import Tomogram
 
 from isonet_scipion.convert.files import fileDigest, plainPath
+from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.files import file_state, write_whole
 from isonet_scipion.protocols.form import labelOf
 
@@ -60,17 +61,35 @@ def keepValues(protocol: Protocol) -> None:
 
 
 def keptValues(protocol: Protocol) -> dict[str, object]:
-    """What `keepValues` stored; empty where there is nothing."""
+    """What `keepValues` stored; empty where there is nothing; an EngineError where it is damaged."""
     path = protocol._getExtraPath(RECORD)
     if not os.path.exists(path):
         return {}
-    with open(path, encoding="utf-8") as file:
-        return json.load(file)
+    try:
+        kept = json.loads(Path(path).read_bytes())
+    except ValueError:
+        kept = None
+    if not isinstance(kept, dict):  # a machine that crashed may leave it empty
+        raise EngineError(
+            path,
+            "it does not tell any more which values of the form the results were made with",
+            "*Restart* makes everything anew; where you know that no value has changed, delete it and *Continue*.",
+        )
+    return kept
+
+
+def recordErrors(protocol: Protocol) -> list[str]:
+    """That what `keepValues` stored is damaged."""
+    try:
+        keptValues(protocol)
+    except EngineError as error:
+        return [str(error)]
+    return []
 
 
 def usedValue(protocol: Protocol, name: str) -> object:
-    """The value of a parameter that the results were made with; before there are any, the form's."""
-    kept = keptValues(protocol)
+    """The value of a parameter that the results were made with; the form's where no record tells, or before any."""
+    kept = {} if recordErrors(protocol) else keptValues(protocol)
     return kept[name] if name in kept else formValues(protocol).get(name)
 
 
@@ -113,7 +132,10 @@ def _stateOf(path: str) -> str:
 
 def changeErrors(protocol: Protocol, free: Collection[str] = ()) -> list[str]:
     """Which values are not those that the results so far were made with."""
-    kept, given, errors = keptValues(protocol), formValues(protocol, free), []
+    errors = recordErrors(protocol)
+    if errors:
+        return errors
+    kept, given = keptValues(protocol), formValues(protocol, free)
     for name, value in given.items():
         if name not in kept or kept[name] == value:
             continue

@@ -39,7 +39,7 @@ from isonet_scipion.engine.wording import counted
 from isonet_scipion.protocols.base import EngineFailure, readingErrors
 from isonet_scipion.protocols.ctf_history import States, ctfStates
 from isonet_scipion.protocols.form import addContrast, labelOf
-from isonet_scipion.protocols.record import identityOf, isIdentityOf
+from isonet_scipion.protocols.record import identityOf, isIdentityOf, recordErrors
 from isonet_scipion.protocols.set_checks import correctedWarnings, idErrors, isOpen, kindErrors
 from isonet_scipion.protocols.tomogram_steps import ProtIsoNetSteps
 
@@ -238,7 +238,7 @@ class ProtIsoNetTomograms(ProtIsoNetSteps):
     def _damaged(self) -> list[str]:
         """Why files that tell of the results can't be read, for the summary."""
         tables = [self._table(tsId) for tsId in sorted(self._doneIds())]
-        return readingErrors(read_star, tables)
+        return readingErrors(read_star, tables) + recordErrors(self)
 
     def _counted(self, what: str, label: str) -> str:
         """How many of the tomograms that are done had something that goes with them, as their tables say."""

@@ -21,6 +21,7 @@ from isonet_scipion.engine.wording import counted
 from isonet_scipion.objects import IsoNetModel
 from isonet_scipion.protocols.base import EngineFailure, ProtIsoNetBase, readingErrors
 from isonet_scipion.protocols.form import optionValues, tiltErrors
+from isonet_scipion.protocols.record import recordErrors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -267,7 +268,7 @@ class ProtIsoNetTraining(ProtIsoNetBase):
         damaged = readingErrors(read_star, [self._table()]), readingErrors(read_losses, [self.lossesFile()])
         table = None if damaged[0] else self._readTable()
         history = [] if damaged[1] else read_losses(self.lossesFile())
-        lines = [f"*Damaged*: {error}" for errors in damaged for error in errors]
+        lines = [f"*Damaged*: {error}" for errors in (*damaged, recordErrors(self)) for error in errors]
         lines += [] if table is None else self._learnedFrom(table)
         lines += self._progress(history)
         lines += [f"Last {kind} loss: {loss:.4f}" for kind, loss in self._losses(history).items()]

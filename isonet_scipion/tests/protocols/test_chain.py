@@ -23,6 +23,7 @@ from isonet_scipion.protocols import (
     ProtIsoNetPredict,
     ProtIsoNetRefine,
 )
+from isonet_scipion.protocols.record import RECORD
 from isonet_scipion.tests.protocols.scene import OPTICS, SHAPES, VOXEL_SIZE, IsoNetTest, read, scene
 
 CUBE, CROP, NUMBER = 16, 24, 6
@@ -175,6 +176,8 @@ class TestIsoNetChain(IsoNetTest):
         files = {
             self.predict: [str(report_path(first.getFileName())), self.predict._table(tsIds[1])],
             self.refine: [self.refine.lossesFile()],
+            self.mask: [self.mask._getExtraPath(RECORD)],
+            self.extract: [self.extract._getExtraPath(RECORD)],
         }
         for protocol, paths in files.items():
             before, stored = protocol.summary(), [Path(path).read_bytes() for path in paths]

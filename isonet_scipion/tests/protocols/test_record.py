@@ -27,6 +27,18 @@ def test_the_values_that_results_are_made_with_are_stored_whole_or_not_at_all(tm
     assert record.keptValues(protocol) == {"a": 1}
 
 
+@pytest.mark.parametrize("left", [b"", b"{", b"null", b"[1]", b"\xff"])
+def test_a_record_that_is_damaged_is_told_with_what_to_do(tmp_path, monkeypatch, left):
+    protocol = SimpleNamespace(_getExtraPath=lambda name: str(tmp_path / name))
+    monkeypatch.setattr(record, "formValues", lambda _, free=(): {"a": 1})
+    (tmp_path / record.RECORD).write_bytes(left)
+    for told in (record.recordErrors(protocol), record.changeErrors(protocol)):
+        assert len(told) == 1 and "values.json: it does not tell any more" in told[0] and "delete it and" in told[0]
+    assert record.usedValue(protocol, "a") == 1
+    (tmp_path / record.RECORD).write_text('{"a": 2}')
+    assert (record.recordErrors(protocol), record.usedValue(protocol, "a")) == ([], 2)
+
+
 def test_what_results_are_made_from_is_known_by_content_and_read_only_where_it_was_written(
     tmp_path, tomogram, monkeypatch
 ):
