@@ -320,6 +320,12 @@ class ProtIsoNetTomograms(ProtIsoNetSteps):
         left = [item.getTsId() for item in (() if tomograms is None else tomograms) if not item.isEnabled()]
         return [tsId for tsId in left if tsId not in done]
 
+    def _goneIds(self) -> list[str]:
+        """Those that are done, but that the input holds no longer, as where it was made again."""
+        tomograms = self.inputTomograms.get()
+        known = set(tomograms.getTSIds()) if hasItems(tomograms) else set()
+        return [] if tomograms is None else sorted(self._doneIds() - known)
+
     # ---------------------------------------------------------------- checks and texts
 
     def _remadeErrors(self) -> list[str]:
@@ -397,6 +403,9 @@ class ProtIsoNetTomograms(ProtIsoNetSteps):
         lines, disabled = self._results(output), self._disabledIds()
         if disabled:
             lines.append(f"Skipped, as they are disabled in the set: {', '.join(disabled)}.")
+        gone = self._goneIds()
+        if gone:
+            lines.append(f"Also done, but no longer in *Tomograms*: {', '.join(gone)}.")
         lines += self._failures()
         return lines + [f"*Damaged*: {error}" for error in self._damaged()] + self._engineWarnings()
 
@@ -414,8 +423,11 @@ class ProtIsoNetTomograms(ProtIsoNetSteps):
         return [f"{self._ofInput(output.getSize())} done."]
 
     def _ofInput(self, number: int) -> str:
-        """A number of tomograms, and of how many, unless the input's link was removed after the run, in words."""
+        """A number of tomograms, and of how many, unless the input's link was removed after the run, in words.
+
+        What the input holds no longer is not counted.
+        """
         tomograms = self.inputTomograms.get()
         if tomograms is None:
             return counted(number, "tomograms")
-        return f"{number} of {counted(tomograms.getSize(), 'tomograms')}"
+        return f"{number - len(self._goneIds())} of {counted(tomograms.getSize(), 'tomograms')}"

@@ -237,6 +237,10 @@ class TestViewers(IsoNetTest):
                 changed.inputTomograms.setExtended(output or "")
                 (message,) = self.show(changed, eye)
                 self.assertIn("TS_02: the tomogram before is no longer in the input", message.getMessage())
+            summary = " ".join(changed.summary())
+            self.assertRegex(summary, r"1 of 1 tomogram[, ]")
+            self.assertIn("Also done, but no longer in *Tomograms*: TS_02.", summary)
+            self.assertNotIn("no longer in *Tomograms*", " ".join(protocol.summary()))
 
     def test_eyes_say_that_the_output_is_gone(self) -> None:
         """As where it was deleted, or the protocol restarted, while the window is open."""
