@@ -145,7 +145,7 @@ def tables(folder: Path) -> Iterator[Case]:
         "low_voltage": (star(USUAL + " rlnVoltage", "1 t1.mrc 10 1e-30"), "voltage: 1e-30 kV is impossible"),
         "huge_cs": (star(USUAL + " rlnSphericalAberration", "1 t1.mrc 10 1e30"), "aberration: 1e.30 mm is impossible"),
         "negative_cs": (star(USUAL + " rlnSphericalAberration", "1 t1.mrc 10 -5"), "aberration: -5 mm is impossible"),
-        "huge_defocus": (star(USUAL + " rlnDefocus", "1 t1.mrc 10 1e30"), "rlnDefocus: 1e.30 A is impossible"),
+        "huge_defocus": (star(USUAL + " rlnDefocus", "1 t1.mrc 10 1e30"), "rlnDefocus: 1e.30 A for t1.mrc is imp"),
         "tiny_size": (star(USUAL, "1 t1.mrc 1e-30"), "_rlnPixelSize is 1e-30 for t1.mrc"),
         "huge_size": (star(USUAL, "1 t1.mrc 1e30"), "_rlnPixelSize is 1e.30 for t1.mrc"),
         "contrast": (
