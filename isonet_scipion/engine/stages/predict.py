@@ -31,7 +31,12 @@ from isonet_scipion.engine.io.ome_zarr import require_library
 from isonet_scipion.engine.io.origin import with_origin
 from isonet_scipion.engine.io.report_file import report_path
 from isonet_scipion.engine.io.shown import Seen, border_of, require_axes, require_halves, scale_of_halves, see
-from isonet_scipion.engine.io.table_checks import warn_of_assumed_tilts, warn_of_kinds, warn_of_masks
+from isonet_scipion.engine.io.table_checks import (
+    warn_of_assumed_tilts,
+    warn_of_kinds,
+    warn_of_lopsided_tilts,
+    warn_of_masks,
+)
 from isonet_scipion.engine.io.tomogram_entry import CORRECTED_BY, CORRECTED_FROM, TomogramEntry
 from isonet_scipion.engine.io.tomogram_table import TomogramTable
 from isonet_scipion.engine.io.voxel_size import check_mask, same_voxel_size
@@ -161,6 +166,7 @@ class _Prediction:
         warn_of_other_states(entries, self.metadata, settings.ctf_state)
         warn_of_kinds(entries)
         warn_of_assumed_tilts(entries)
+        warn_of_lopsided_tilts(self.star_file, {entry.name: entry.tilt for entry in entries})
         if self.needs_halves:  # for tests of the model, as masks are
             warn_of_masks(entries, "the model is tested")
         sizes = {}
