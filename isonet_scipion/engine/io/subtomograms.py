@@ -85,6 +85,17 @@ def _without_border(voxels: Reals) -> Reals:
     return voxels if border is None else mirrored_into(voxels, ~border.data())
 
 
+def side_of_cube(volume: Volume, first: int | None = None) -> int:
+    """Side of a subtomogram in voxels; an EngineError where it is no cube, or not as large as the first one, if any."""
+    if len(set(volume.shape)) > 1:
+        raise EngineError(volume.path, f"its shape {volume.shape} is not a cube", "Extract cubic subtomograms.")
+    size = volume.shape[0]
+    if first not in (None, size):
+        why = f"its side is {size} voxels, the first one's {first}"
+        raise EngineError(volume.path, why, "Extract all with one crop_size.")
+    return size
+
+
 def read_subtomograms(
     table: Star, normalisation: Normalisation, tilt: tuple[float | None, float | None]
 ) -> list[Subtomogram]:
@@ -118,15 +129,7 @@ def read_subtomograms(
     for row in table.rows:
         state = _state(row["rlnImageName"])  # first: what comes in between is another one to `Subtomogram.volume`
         volume = open_volume(row["rlnImageName"])
-        if len(set(volume.shape)) > 1:
-            raise EngineError(volume.path, f"its shape {volume.shape} is not a cube", "Extract cubic subtomograms.")
-        size = len(volume.data)
-        if subtomograms and size != subtomograms[0].size:
-            raise EngineError(
-                volume.path,
-                f"its side is {size} voxels, the first one's {subtomograms[0].size}",
-                "Extract all with one crop_size.",
-            )
+        size = side_of_cube(volume, subtomograms[0].size if subtomograms else None)
         border = find_border(volume.data)
         if (volume.data == volume.data[0, 0, 0]).all() or (border is not None and border.share > MOST_BLANK):
             blank.append(volume.path)
