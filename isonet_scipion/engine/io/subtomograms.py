@@ -21,6 +21,7 @@ from isonet_scipion.engine.io.volume import Volume, read_float
 from isonet_scipion.engine.physics.borders import find_border, mirrored_into
 from isonet_scipion.engine.physics.grey_scale import GreyScale, Shown, measure
 from isonet_scipion.engine.physics.withheld_tilts import withheld_part
+from isonet_scipion.engine.wording import names_in_words
 
 if TYPE_CHECKING:
     from isonet_scipion.engine.arrays import Floats, Reals
@@ -157,15 +158,14 @@ def read_subtomograms(
         )
         kept.append(row)
     if not subtomograms:
-        raise EngineError(table.path, f"all {len(blank)} subtomograms are blank", "Extract them where the sample is.")
+        raise EngineError(
+            table.path, f"all its subtomograms are blank ({len(blank)})", "Extract them where the sample is."
+        )
     if blank:
-        log.warning(
-            "%s and %d more of %d subtomograms are blank and left out.", blank[0], len(blank) - 1, len(table.rows)
-        )
+        log.warning("%s: left out, as blank: %s", table.path, names_in_words(blank))
     if bordered:
-        log.warning(
-            "%s and %d more contain a border without data; it is filled by mirroring.", bordered[0], len(bordered) - 1
-        )
+        told = names_in_words(bordered)
+        log.warning("%s: a border without data, which is filled by mirroring, is in %s", table.path, told)
     table.rows = kept
     if tilt == (None, None):
         tell_assumed_tilts(table, kept, [Path(one.path).stem for one in subtomograms])

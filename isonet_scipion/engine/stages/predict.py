@@ -56,7 +56,7 @@ from isonet_scipion.engine.reporting.pages import has_own_page, require_own_page
 from isonet_scipion.engine.reporting.picture import require_own_picture
 from isonet_scipion.engine.settings.correction import PredictSettings
 from isonet_scipion.engine.stages.report import Corrected, Reporter, claim_confidence, discard_reports, sample_of
-from isonet_scipion.engine.wording import names_in_words
+from isonet_scipion.engine.wording import counted, names_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -144,10 +144,10 @@ class _Prediction:
         left = [e for e in entries if not is_finished(e, _target(e, settings), self.recipe(e), settings)]
         if len(left) < len(entries):
             log.info(
-                "%d of %d tomograms are corrected already, with this model, of the same files and in the same way, and "
-                "are left as they are. To correct one anew, delete its result in %s.",
+                "Corrected already, with this model, of the same files and in the same way, and left alone: %d of %s. "
+                "To correct one anew, delete its result in %s.",
                 len(entries) - len(left),
-                len(entries),
+                counted(len(entries), "tomograms"),
                 settings.output_dir,
             )
         return left
