@@ -8,6 +8,7 @@ from dataclasses import astuple, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from isonet_scipion.engine.arrays import extremes, require_contrast
 from isonet_scipion.engine.command import Command, value_of
 from isonet_scipion.engine.conventions import CORRECTED, SUBTOMOGRAMS, TILT_OPTIONS, TILT_RANGE
 from isonet_scipion.engine.errors import EngineError
@@ -336,9 +337,12 @@ def _averages(
         )
     sizes = {}
     for index, path in made.items():
-        halves = [open_volume(half) for half in tomograms[index - 1].halves]
-        require_halves(halves)
-        sizes[path] = volume_bytes(halves[0].shape)
+        even, odd = (open_volume(half) for half in tomograms[index - 1].halves)
+        check_mask(odd, even, tomograms[index - 1].voxel_size or even.voxel_size)
+        require_halves([even, odd])
+        for half in (even, odd):  # their mean would not show it
+            require_contrast(*extremes(half.data), half.path)
+        sizes[path] = volume_bytes(even.shape)
     if sizes:
         require_space(settings.average_folder, growth(sizes))
     return made
