@@ -332,3 +332,9 @@ def test_files_of_one_tilt_series_are_named(run, tmp_path, names):
     assert status == 0, log
     told = "by their names they are of one tilt series: TS_01.mrc, TS_01_ali.mrc, TS_01_rec.mrc."
     assert (told in log) == ("ali" in names) and ("tilt series:" in log) == ("ali" in names), log
+
+
+def test_optics_that_deconv_would_refuse_are_refused(project, run):
+    set_cells("tomograms.star", 0, rlnVoltage=300000)
+    status, log = run("prepare_star", "tomoset")
+    assert status == 1 and "voltage of TS.1_bin4: 300000 kV is impossible. Give it in kV" in log, log
