@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from isonet_scipion.engine.command import Command
+from isonet_scipion.engine.conventions import SIMULATED_SIZES
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.ctf_aware import TOLD_OPTICS, ctf_in_words, takes_deconvolved, tomogram_transfer
 from isonet_scipion.engine.io.model_metadata import ModelMetadata
@@ -332,6 +333,11 @@ def _warn_of_differences(model: str, ours: ModelMetadata) -> None:
     size, own_size = its.voxel_size, ours.voxel_size
     if size and own_size and max(size, own_size) > MOST_UNLIKE * min(size, own_size):
         unlike.append(f"{size:.4g} A per voxel (here {own_size:.4g})")
+    if its.simulated and own_size and not SIMULATED_SIZES[0] <= own_size <= SIMULATED_SIZES[1]:
+        least, most = SIMULATED_SIZES
+        unlike.append(f"simulated tomograms of {least:g} to {most:g} A per voxel (here {own_size:.4g})")
+    if not all(its.knows_tilts(*ends) for ends in ours.tilt_ranges):
+        unlike.append(f"tilts {its.tilts_in_words} (here {ours.tilts_in_words})")
     if its.normalize_percentile not in (None, ours.normalize_percentile):
         unlike.append(f"normalize_percentile {its.normalize_percentile} (here {ours.normalize_percentile})")
     if None not in (its.deconvolved, ours.deconvolved) and its.deconvolved != ours.deconvolved:
