@@ -7,9 +7,8 @@ from pathlib import Path
 
 from isonet_scipion.engine.conventions import SUBTOMOGRAMS, TILT_RANGE
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.io.other_programs import OPTICS
 from isonet_scipion.engine.io.star import Star, as_comment
-from isonet_scipion.engine.io.tomogram_entry import CTF_STATE, INVERTED, TILTS
+from isonet_scipion.engine.io.tomogram_entry import CTF_STATE, INVERTED, OPTICS, TILTS
 from isonet_scipion.engine.wording import names_in_words
 
 log = logging.getLogger(__name__)

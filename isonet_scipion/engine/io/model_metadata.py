@@ -69,10 +69,14 @@ class ModelMetadata:
     @property
     def tilts_in_words(self) -> str:
         """The tilt ranges that it was trained for; empty where they are not known."""
-        if self.tilt_min is None or self.tilt_max is None:
-            return ""
-        widest, narrowest = (f"{low:g}..{high:g}" for low, high in ((self.tilt_min, self.tilt_max), self._narrowest))
-        return widest if narrowest == widest else f"{widest} to {narrowest}"
+        return " to ".join(dict.fromkeys(f"{low:g}..{high:g}" for low, high in self.tilt_ranges))
+
+    @property
+    def tilt_ranges(self) -> list[tuple[float, float]]:
+        """The widest and the narrowest tilt range that it was trained for, in degrees; none where not known."""
+        ends = ((self.tilt_min, self.tilt_max), self._narrowest)
+        known = [(low, high) for low, high in ends if low is not None and high is not None]
+        return known if len(known) == len(ends) else []
 
     @property
     def _narrowest(self) -> tuple[Optional[float], Optional[float]]:

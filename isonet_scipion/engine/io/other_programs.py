@@ -21,7 +21,7 @@ from isonet_scipion.engine.io.tilt_files import (
     read_tilt_file,
     series_name,
 )
-from isonet_scipion.engine.io.tomogram_entry import HALF_LABELS
+from isonet_scipion.engine.io.tomogram_entry import HALF_LABELS, OPTICS
 from isonet_scipion.engine.physics.wedge import TiltRange, declared_range
 from isonet_scipion.engine.wording import names_in_words
 
@@ -32,7 +32,6 @@ VOLUMES = ("rlnTomoName", WHOLE, *HALF_LABELS)  # columns of files, by IsoNet2 a
 BESIDE = (RELION_SERIES, "rlnMaskName", "rlnMaskBoundary")  # that are not in the folder of the tomograms
 VOLUME_SUFFIXES = (".mrc", ".rec", ".zarr")
 WARP_TOMOGRAMS = ("reconstruction", "reconstruction/even", "reconstruction/odd")
-OPTICS = ("rlnVoltage", "rlnSphericalAberration", "rlnAmplitudeContrast")
 
 
 @dataclass(frozen=True)

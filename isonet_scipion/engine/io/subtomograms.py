@@ -21,6 +21,7 @@ from isonet_scipion.engine.io.volume import Volume, read_float
 from isonet_scipion.engine.physics.borders import find_border, mirrored_into
 from isonet_scipion.engine.physics.grey_scale import GreyScale, Shown, measure
 from isonet_scipion.engine.physics.withheld_tilts import withheld_part
+from isonet_scipion.engine.wording import names_in_words
 
 if TYPE_CHECKING:
     from isonet_scipion.engine.arrays import Floats, Reals
@@ -85,6 +86,17 @@ def _without_border(voxels: Reals) -> Reals:
     return voxels if border is None else mirrored_into(voxels, ~border.data())
 
 
+def side_of_cube(volume: Volume, first: int | None = None) -> int:
+    """Side of a subtomogram in voxels; an EngineError where it is no cube, or not as large as the first one, if any."""
+    if len(set(volume.shape)) > 1:
+        raise EngineError(volume.path, f"its shape {volume.shape} is not a cube", "Extract cubic subtomograms.")
+    size = volume.shape[0]
+    if first not in (None, size):
+        why = f"its side is {size} voxels, the first one's {first}"
+        raise EngineError(volume.path, why, "Extract all with one crop_size.")
+    return size
+
+
 def read_subtomograms(
     table: Star, normalisation: Normalisation, tilt: tuple[float | None, float | None]
 ) -> list[Subtomogram]:
@@ -118,15 +130,7 @@ def read_subtomograms(
     for row in table.rows:
         state = _state(row["rlnImageName"])  # first: what comes in between is another one to `Subtomogram.volume`
         volume = open_volume(row["rlnImageName"])
-        if len(set(volume.shape)) > 1:
-            raise EngineError(volume.path, f"its shape {volume.shape} is not a cube", "Extract cubic subtomograms.")
-        size = len(volume.data)
-        if subtomograms and size != subtomograms[0].size:
-            raise EngineError(
-                volume.path,
-                f"its side is {size} voxels, the first one's {subtomograms[0].size}",
-                "Extract all with one crop_size.",
-            )
+        size = side_of_cube(volume, subtomograms[0].size if subtomograms else None)
         border = find_border(volume.data)
         if (volume.data == volume.data[0, 0, 0]).all() or (border is not None and border.share > MOST_BLANK):
             blank.append(volume.path)
@@ -154,15 +158,14 @@ def read_subtomograms(
         )
         kept.append(row)
     if not subtomograms:
-        raise EngineError(table.path, f"all {len(blank)} subtomograms are blank", "Extract them where the sample is.")
+        raise EngineError(
+            table.path, f"all its subtomograms are blank ({len(blank)})", "Extract them where the sample is."
+        )
     if blank:
-        log.warning(
-            "%s and %d more of %d subtomograms are blank and left out.", blank[0], len(blank) - 1, len(table.rows)
-        )
+        log.warning("%s: left out, as blank: %s", table.path, names_in_words(blank))
     if bordered:
-        log.warning(
-            "%s and %d more contain a border without data; it is filled by mirroring.", bordered[0], len(bordered) - 1
-        )
+        told = names_in_words(bordered)
+        log.warning("%s: a border without data, which is filled by mirroring, is in %s", table.path, told)
     table.rows = kept
     if tilt == (None, None):
         tell_assumed_tilts(table, kept, [Path(one.path).stem for one in subtomograms])

@@ -1,4 +1,4 @@
-"""What is odd in a table of tomograms: what only some have, tilts without 0 degrees, one file in several rows."""
+"""What is odd in a table: what only some rows have, tilts without 0 degrees, one file in several rows, voxel sizes."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from isonet_scipion.engine.physics.wedge import TiltRange
 
 log = logging.getLogger(__name__)
+MOST_UNLIKE = 1.05  # ratio of voxel sizes that are learned together
 
 
 def tell_assumed_tilts(star: Star, rows: Sequence[dict[str, str]], names: Sequence[str]) -> None:
@@ -79,6 +80,16 @@ def require_one_kind(entries: Sequence[TomogramEntry], to_choose: str) -> None:
             entries[0].star.path,
             f"only some of the tomograms are deconvolved, not {without}",
             f"Run deconv on these too, {to_choose}, or give --use_deconv_tomo False.",
+        )
+
+
+def require_one_voxel_size(source: str, kind: str, sizes: Sequence[float]) -> None:
+    """Raise an EngineError unless the voxel sizes (A) of a table's volumes, `kind`, can be learned together."""
+    if max(sizes) > MOST_UNLIKE * min(sizes):
+        raise EngineError(
+            source,
+            f"its {kind} have voxel sizes from {min(sizes):g} to {max(sizes):g} A; all must be (nearly) equal",
+            "Rescale the tomograms with resize, or make tables of one voxel size each.",
         )
 
 

@@ -29,6 +29,8 @@ CTF_STATE = "isonetCtfState"  # column: what was done to the CTF of rlnMicrograp
 CORRECTED_BY = "isonetCorrectedBy"  # column: which model, by its digest, made rlnCorrectedTomoName
 CORRECTED_FROM = "isonetCorrectedFrom"  # column: of what and how it was made, as a digest
 DEFOCUS = ("rlnDefocus", "rlnDefocusU", "rlnDefocusV")  # columns
+# columns, and what they are of `CtfParameters`
+OPTICS = {"rlnVoltage": "voltage", "rlnSphericalAberration": "cs", "rlnAmplitudeContrast": "amplitude_contrast"}
 TILTS = ("rlnTiltMin", "rlnTiltMax")  # columns, in degrees
 HALF_LABELS = ("rlnTomoReconstructedTomogramHalf1", "rlnTomoReconstructedTomogramHalf2")  # even, odd
 
@@ -90,11 +92,10 @@ class TomogramEntry:
 
     def optics(self, voltage: float | None = None, cs: float | None = None) -> CtfParameters:
         """As `ctf_parameters`, for what needs no defocus: that is 0."""
-        return CtfParameters(
-            self.number("rlnVoltage", 300.0) if voltage is None else voltage,
-            self.number("rlnSphericalAberration", 2.7) if cs is None else cs,
-            self.number("rlnAmplitudeContrast", 0.07),
-        )
+        given = {name: value for name, value in (("voltage", voltage), ("cs", cs)) if value is not None}
+        CtfParameters(**given)  # an error of the options is not the table's
+        told = {name: self.number(label, getattr(CtfParameters, name)) for label, name in OPTICS.items()}
+        return possible_optics({**told, **given}, f" of {self.path}, by {self.star.path}")
 
     @property
     def inverted(self) -> bool:
@@ -331,6 +332,14 @@ class TomogramEntry:
     def output_voxel_size(self, volume: Volume) -> float:
         """What the header of an output gets: the table's, in the digits of the input's header if that is the same."""
         return written_voxel_size(self.voxel_size, volume)
+
+
+def possible_optics(values: dict[str, float], whose: str) -> CtfParameters:
+    """What has these values; an EngineError where that is impossible, of `whose`: the words after a value's name."""
+    try:
+        return CtfParameters(**values)
+    except EngineError as error:
+        raise EngineError(f"{error.what}{whose}", error.why, error.remedy) from error
 
 
 def row_tilts(

@@ -67,11 +67,14 @@ def require_plausible_defocus(defocus: float, what: str = "rlnDefocus", whose: s
     Raises
     ------
     EngineError
-        If it is 0, negative, or so small that it is in µm or nm; says what it would be in A.
+        If it is 0, negative, or so small that it is in µm or nm; says what it would be in A. If it is impossibly large.
     """
     of = f" for {whose}" if whose else ""
+    usual = "Give the defocus in A, such as 30000 for 3 µm."
     if defocus == 0:
-        raise EngineError(what, f"it is 0{of}, which says nothing", "Give the defocus in A, such as 30000 for 3 µm.")
+        raise EngineError(what, f"it is 0{of}, which says nothing", usual)
+    if not abs(defocus) <= MOST_DEFOCUS:
+        raise EngineError(what, f"{defocus:g} A{of} is impossible: that is {defocus / 1e4:g} µm", usual)
     size = abs(defocus)
     unit, factor = next(((name, factor) for name, factor, most in UNITS if size < most), ("A", 1.0))
     if defocus > 0 and unit == "A":

@@ -19,7 +19,12 @@ from isonet_scipion.engine.io.mrc import volume_bytes, write_volume
 from isonet_scipion.engine.io.shown import away_from_spikes, border_of, open_mask, require_axes, spikes_in
 from isonet_scipion.engine.io.star import SUBTOMOGRAM_LABELS, Star, discard_outdated, table_to_replace, write_star
 from isonet_scipion.engine.io.subtomograms import VOXELS
-from isonet_scipion.engine.io.table_checks import require_one_kind, warn_of_assumed_tilts, warn_of_masks
+from isonet_scipion.engine.io.table_checks import (
+    require_one_kind,
+    warn_of_assumed_tilts,
+    warn_of_lopsided_tilts,
+    warn_of_masks,
+)
 from isonet_scipion.engine.io.tomogram_table import TomogramTable
 from isonet_scipion.engine.io.volume import Volume, naming
 from isonet_scipion.engine.network.unet import cube_size_warning
@@ -60,6 +65,7 @@ def extract(star_file: str, settings: ExtractSettings) -> None:
     used = [entry for entry, centres in zip(entries, plans) if len(centres)]
     require_one_kind(used, "choose by --tomo_idx")
     warn_of_assumed_tilts(used)
+    warn_of_lopsided_tilts(star_file, {entry.name: entry.tilt for entry in used})
     if points is None:
         warn_of_masks(used, "subtomograms are taken")
     owners = {

@@ -31,7 +31,12 @@ from isonet_scipion.engine.io.ome_zarr import require_library
 from isonet_scipion.engine.io.origin import with_origin
 from isonet_scipion.engine.io.report_file import report_path
 from isonet_scipion.engine.io.shown import Seen, border_of, require_axes, require_halves, scale_of_halves, see
-from isonet_scipion.engine.io.table_checks import warn_of_assumed_tilts, warn_of_kinds, warn_of_masks
+from isonet_scipion.engine.io.table_checks import (
+    warn_of_assumed_tilts,
+    warn_of_kinds,
+    warn_of_lopsided_tilts,
+    warn_of_masks,
+)
 from isonet_scipion.engine.io.tomogram_entry import CORRECTED_BY, CORRECTED_FROM, TomogramEntry
 from isonet_scipion.engine.io.tomogram_table import TomogramTable
 from isonet_scipion.engine.io.voxel_size import check_mask, same_voxel_size
@@ -51,7 +56,7 @@ from isonet_scipion.engine.reporting.pages import has_own_page, require_own_page
 from isonet_scipion.engine.reporting.picture import require_own_picture
 from isonet_scipion.engine.settings.correction import PredictSettings
 from isonet_scipion.engine.stages.report import Corrected, Reporter, claim_confidence, discard_reports, sample_of
-from isonet_scipion.engine.wording import names_in_words
+from isonet_scipion.engine.wording import counted, names_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -139,10 +144,10 @@ class _Prediction:
         left = [e for e in entries if not is_finished(e, _target(e, settings), self.recipe(e), settings)]
         if len(left) < len(entries):
             log.info(
-                "%d of %d tomograms are corrected already, with this model, of the same files and in the same way, and "
-                "are left as they are. To correct one anew, delete its result in %s.",
+                "Corrected already, with this model, of the same files and in the same way, and left alone: %d of %s. "
+                "To correct one anew, delete its result in %s.",
                 len(entries) - len(left),
-                len(entries),
+                counted(len(entries), "tomograms"),
                 settings.output_dir,
             )
         return left
@@ -161,6 +166,7 @@ class _Prediction:
         warn_of_other_states(entries, self.metadata, settings.ctf_state)
         warn_of_kinds(entries)
         warn_of_assumed_tilts(entries)
+        warn_of_lopsided_tilts(self.star_file, {entry.name: entry.tilt for entry in entries})
         if self.needs_halves:  # for tests of the model, as masks are
             warn_of_masks(entries, "the model is tested")
         sizes = {}

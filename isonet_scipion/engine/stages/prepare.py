@@ -8,6 +8,7 @@ from dataclasses import astuple, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from isonet_scipion.engine.arrays import extremes, require_contrast
 from isonet_scipion.engine.command import Command, value_of
 from isonet_scipion.engine.conventions import CORRECTED, SUBTOMOGRAMS, TILT_OPTIONS, TILT_RANGE
 from isonet_scipion.engine.errors import EngineError
@@ -27,7 +28,6 @@ from isonet_scipion.engine.io.marks import is_marked, is_own, mark_of
 from isonet_scipion.engine.io.mrc import open_volume, volume_bytes, write_mean
 from isonet_scipion.engine.io.origin import first_maker, with_origin
 from isonet_scipion.engine.io.other_programs import (
-    OPTICS,
     VOLUME_SUFFIXES,
     KnownTomogram,
     is_volume,
@@ -46,7 +46,15 @@ from isonet_scipion.engine.io.star import (
 )
 from isonet_scipion.engine.io.table_checks import warn_of_lopsided_tilts
 from isonet_scipion.engine.io.tilt_files import find_tilt_files, half_name, read_tilt_file, series_name
-from isonet_scipion.engine.io.tomogram_entry import CTF_STATE, HALF_LABELS, INVERTED, TILTS, TomogramEntry
+from isonet_scipion.engine.io.tomogram_entry import (
+    CTF_STATE,
+    HALF_LABELS,
+    INVERTED,
+    OPTICS,
+    TILTS,
+    TomogramEntry,
+    possible_optics,
+)
 from isonet_scipion.engine.io.volume_files import file_names, volume_files, voxel_size_of
 from isonet_scipion.engine.io.voxel_size import check_mask
 from isonet_scipion.engine.physics.ctf import require_plausible_defocus
@@ -264,6 +272,7 @@ def _completed(tomogram: KnownTomogram, settings: PrepareStarSettings) -> KnownT
     tilt, defocus = tomogram.tilt, tomogram.defocus
     if defocus:
         require_plausible_defocus(defocus, "defocus", tomogram.name)
+    possible_optics({OPTICS[label]: value for label, value in tomogram.optics}, f" of {tomogram.name}")
     low, high = settings.tilt_min, settings.tilt_max
     if (low, high) != (None, None):
         tilt = tilt or TiltRange(*TILT_RANGE)
@@ -336,9 +345,12 @@ def _averages(
         )
     sizes = {}
     for index, path in made.items():
-        halves = [open_volume(half) for half in tomograms[index - 1].halves]
-        require_halves(halves)
-        sizes[path] = volume_bytes(halves[0].shape)
+        even, odd = (open_volume(half) for half in tomograms[index - 1].halves)
+        check_mask(odd, even, tomograms[index - 1].voxel_size or even.voxel_size)
+        require_halves([even, odd])
+        for half in (even, odd):  # their mean would not show it
+            require_contrast(*extremes(half.data), half.path)
+        sizes[path] = volume_bytes(even.shape)
     if sizes:
         require_space(settings.average_folder, growth(sizes))
     return made

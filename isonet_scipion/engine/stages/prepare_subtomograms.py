@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from isonet_scipion.engine.arrays import extremes, require_numbers
 from isonet_scipion.engine.command import Command, value_of
 from isonet_scipion.engine.conventions import TILT_OPTIONS
 from isonet_scipion.engine.errors import EngineError
@@ -27,7 +28,8 @@ from isonet_scipion.engine.io.star import (
     warn_of_lost_columns,
     write_star,
 )
-from isonet_scipion.engine.io.table_checks import warn_of_lopsided_tilts
+from isonet_scipion.engine.io.subtomograms import side_of_cube
+from isonet_scipion.engine.io.table_checks import require_one_voxel_size, warn_of_lopsided_tilts
 from isonet_scipion.engine.io.volume_files import volume_files, voxel_size_of
 from isonet_scipion.engine.network.unet import cube_size_warning
 from isonet_scipion.engine.physics.wedge import declared_range
@@ -57,10 +59,13 @@ def prepare_subtomo_star(folder: str, settings: PrepareSubtomoStarSettings) -> N
     _warn_of_extracted(folder, files)
     left_out = left_out_rows(earlier, rows)
     star = Star([], comments=comments_with(earlier, left_out))
+    sizes: list[float] = []
+    first = None
     for index, path in enumerate(files, 1):
         volume = open_volume(path)
-        voxel_size = voxel_size_of(volume, settings.pixel_size)
-        size = volume.shape[0]
+        sizes.append(voxel_size_of(volume, settings.pixel_size))
+        first = size = side_of_cube(volume, first)
+        require_numbers(*extremes(volume.data), volume.path)
         cube_size = settings.cube_size or usual_cube_size(size)
         if not cube_size:
             raise EngineError(str(path), f"{size} voxels are too few for the usual cube size", "Give --cube_size.")
@@ -70,9 +75,10 @@ def prepare_subtomo_star(folder: str, settings: PrepareSubtomoStarSettings) -> N
         star.set(row, "rlnImageName", path)
         star.set(row, "rlnCubeSize", cube_size)
         star.set(row, "rlnCropSize", size)
-        star.set(row, "rlnPixelSize", float(voxel_size))
+        star.set(row, "rlnPixelSize", float(sizes[-1]))
         star.set(row, "rlnTiltMin", tilt.minimum)
         star.set(row, "rlnTiltMax", tilt.maximum)
+    require_one_voxel_size(folder, "subtomograms", sizes)
     write_star(settings.output_star, star)
     if changes := changes_in_words(rows, star, "rlnImageName"):
         log.warning(OTHERWISE, settings.output_star, changes)

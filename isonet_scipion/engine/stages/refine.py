@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from isonet_scipion.engine.command import Command
+from isonet_scipion.engine.conventions import SIMULATED_SIZES
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.ctf_aware import TOLD_OPTICS, ctf_in_words, takes_deconvolved, tomogram_transfer
 from isonet_scipion.engine.io.model_metadata import ModelMetadata
@@ -21,7 +22,9 @@ from isonet_scipion.engine.io.shown import data_shape, refuse_axes, warn_of_cont
 from isonet_scipion.engine.io.star import SUBTOMOGRAM_LABELS, Star, read_star
 from isonet_scipion.engine.io.subtomograms import read_subtomograms
 from isonet_scipion.engine.io.table_checks import (
+    MOST_UNLIKE,
     require_one_kind,
+    require_one_voxel_size,
     warn_of_assumed_tilts,
     warn_of_lopsided_tilts,
     warn_of_masks,
@@ -55,7 +58,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 # what a method's table is of, and by which column it is known
 TABLES = {"iterative": ("subtomograms", "rlnImageName"), "one-pass": ("tomograms", "rlnMicrographName")}
-MOST_UNLIKE = 1.05  # ratio of voxel sizes that are learned together
 AXES_SAMPLE = 16  # subtomograms of each tomogram in which its axes and contrast are looked for
 DARKENED = "multiply subtomograms by -1, in IMOD: newstack -multadd -1,0; else the network is for bright tomograms"
 SCRATCH_REMEDY = "Free some, give a result_dir elsewhere, or train on fewer tomograms."
@@ -158,7 +160,7 @@ def _iterative(subtomo_star: str, settings: IterativeSettings, seed: int) -> Run
         alike = [subtomogram for subtomogram in subtomograms if subtomogram.tilt == tilt]
         warn_of_tilts(f"{alike[0].path} and others", tilt, [one.normalised() for one in alike[:TILT_SAMPLE]])
     voxel_sizes = [subtomogram.voxel_size for subtomogram in subtomograms]
-    _require_one_voxel_size(subtomo_star, voxel_sizes)
+    require_one_voxel_size(subtomo_star, "subtomograms", voxel_sizes)
     devices = _devices(settings)
 
     from isonet_scipion.engine.learning.iterative import Iterative  # imports Keras, once the devices are chosen
@@ -183,7 +185,7 @@ def _one_pass(star_file: str, settings: OnePassSettings, seed: int) -> Run[Any]:
     use_deconvolved = takes_deconvolved(settings.use_deconv_tomo, settings.ctf_aware)
     entries = TomogramTable(star_file, use_deconvolved).select(None)
     tilts = [entry.tilt_range(settings.tilt_min, settings.tilt_max) for entry in entries]
-    _require_one_voxel_size(star_file, [entry.voxel_size for entry in entries])
+    require_one_voxel_size(star_file, "tomograms", [entry.voxel_size for entry in entries])
     extents = [data_shape(entry.checked_source()) for entry in entries]
     cube_size = settings.cube_size or _fitting_cube(entries, [inner for inner, _ in extents], settings, divisor)
     settings = dataclasses.replace(settings, cube_size=cube_size)
@@ -331,6 +333,11 @@ def _warn_of_differences(model: str, ours: ModelMetadata) -> None:
     size, own_size = its.voxel_size, ours.voxel_size
     if size and own_size and max(size, own_size) > MOST_UNLIKE * min(size, own_size):
         unlike.append(f"{size:.4g} A per voxel (here {own_size:.4g})")
+    if its.simulated and own_size and not SIMULATED_SIZES[0] <= own_size <= SIMULATED_SIZES[1]:
+        least, most = SIMULATED_SIZES
+        unlike.append(f"simulated tomograms of {least:g} to {most:g} A per voxel (here {own_size:.4g})")
+    if not all(its.knows_tilts(*ends) for ends in ours.tilt_ranges):
+        unlike.append(f"tilts {its.tilts_in_words} (here {ours.tilts_in_words})")
     if its.normalize_percentile not in (None, ours.normalize_percentile):
         unlike.append(f"normalize_percentile {its.normalize_percentile} (here {ours.normalize_percentile})")
     if None not in (its.deconvolved, ours.deconvolved) and its.deconvolved != ours.deconvolved:
@@ -410,15 +417,6 @@ def _check(settings: TrainingSettings, cube_size: int) -> None:
     noise_level(1, settings.noise_level, settings.noise_start_iter)
     if not 0 < settings.learning_rate < 1:
         raise EngineError("learning_rate", f"{settings.learning_rate} is out of range", "Give a value such as 0.0004.")
-
-
-def _require_one_voxel_size(star_file: str, sizes: Sequence[float]) -> None:
-    if max(sizes) > MOST_UNLIKE * min(sizes):
-        raise EngineError(
-            star_file,
-            f"its tomograms have voxel sizes from {min(sizes):g} to {max(sizes):g} A; all must be (nearly) equal",
-            "Rescale the tomograms with resize, or refine them apart.",
-        )
 
 
 def _metadata(

@@ -11,7 +11,7 @@ import numpy as np
 
 from isonet_scipion.engine.command import Command, value_of
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.io.earlier_table import OTHERWISE, changes_in_words
+from isonet_scipion.engine.io.earlier_table import OTHERWISE, as_shown, changes_in_words
 from isonet_scipion.engine.io.mrc import open_volume, volume_bytes, writing_volume
 from isonet_scipion.engine.io.number_formats import SCALE
 from isonet_scipion.engine.io.origin import first_maker, with_origin
@@ -45,6 +45,7 @@ REMADE = {
 # columns that tell of these files alone; options of deconv and make_mask stay, as they may have been typed
 OF_REMADE = (CORRECTED_BY, CORRECTED_FROM, SCALE)
 MOST_FINER = 2  # times; more only fills the disk
+FEWEST_VOXELS = 8  # on a side; less is a slip: no stage does anything with it
 LARGEST_START = 2**31 - 1  # that a header can hold
 
 
@@ -68,10 +69,7 @@ def resize(star_file: str, settings: ResizeSettings) -> None:
     for entry in entries:
         volume = entry.checked_source()
         entry.open_halves(volume)
-        if settings.apix < entry.voxel_size / MOST_FINER:
-            why = f"{settings.apix:g} A is much finer than the {entry.voxel_size:g} A of {entry.path}"
-            raise EngineError("apix", why, "Give it in A, not nm.")
-        size = volume_bytes(rescaled_shape(volume.shape, settings.apix / entry.voxel_size))
+        size = volume_bytes(_new_shape(entry, volume.shape, settings.apix))
         parts[entry.name] = _parts(entry, settings)
         sizes.update({part.target: size for part in parts[entry.name]})
     path = Path(star_file).with_name(f"{Path(star_file).stem}_resized.star")
@@ -100,12 +98,28 @@ def resize(star_file: str, settings: ResizeSettings) -> None:
             progress.advance()
     write_star(path, resized)
     by_name = {Path(row["rlnMicrographName"]).name: row for row in earlier.rows}
-    rows = [by_name.get(Path(row["rlnMicrographName"]).name, {}) for row in resized.rows]
+    rows = [dict(by_name.get(Path(row["rlnMicrographName"]).name, {})) for row in resized.rows]
+    former = dict.fromkeys(as_shown(row.pop("rlnPixelSize", str(settings.apix))) for row in rows)
     if changes := changes_in_words(rows, resized, "rlnMicrographName"):
         log.warning(OTHERWISE, path, changes)
     warn_of_lost_columns(path, earlier, resized)
     _tell_left_out(path, entries, resized)
-    log.info("%s: %s of %g A", path, counted(len(resized.rows), "tomograms"), settings.apix)
+    others = [size for size in former if size != f"{settings.apix:g}"]
+    before = f", in place of those of {' and '.join(others)} A" if others else ""
+    log.info("%s: %s of %g A%s", path, counted(len(resized.rows), "tomograms"), settings.apix, before)
+
+
+def _new_shape(entry: TomogramEntry, shape: tuple[int, ...], apix: float) -> tuple[int, ...]:
+    """Shape of a tomogram at a voxel size; an EngineError where that is far too fine, or leaves next to nothing."""
+    size, fewest = entry.voxel_size, min(FEWEST_VOXELS, *shape)
+    if apix < size / MOST_FINER:
+        why = f"{apix:g} A is much finer than the {size:g} A of {entry.path}"
+        raise EngineError("apix", why, "Give it in A, not nm.")
+    rescaled = rescaled_shape(shape, apix / size)
+    if (left := min(rescaled)) < fewest:
+        why = f"{apix:g} A leaves {left} voxels of the shortest side of {entry.path}, {min(shape)} of {size:g} A"
+        raise EngineError("apix", why, f"Give at most {size * min(shape) / fewest:g} A, which leaves {fewest}.")
+    return rescaled
 
 
 def _parts(entry: TomogramEntry, settings: ResizeSettings) -> list[_Part]:

@@ -141,16 +141,16 @@ def tables(folder: Path) -> Iterator[Case]:
         "impossible_tilts": (star(USUAL + " rlnTiltMin rlnTiltMax", "1 t1.mrc 10 75 60"), "75..60 degrees is imp"),
         "half_given_tilts": (star(USUAL + " rlnTiltMin", "1 t1.mrc 10 -52"), "rlnTiltMin of t1.mrc, but not rlnTilt"),
         "text_for_defocus": (star(USUAL + " rlnDefocus", "1 t1.mrc 10 far"), "_rlnDefocus is 'far'"),
-        "no_voltage": (star(USUAL + " rlnVoltage", "1 t1.mrc 10 0"), "voltage: 0 kV is impossible"),
-        "low_voltage": (star(USUAL + " rlnVoltage", "1 t1.mrc 10 1e-30"), "voltage: 1e-30 kV is impossible"),
-        "huge_cs": (star(USUAL + " rlnSphericalAberration", "1 t1.mrc 10 1e30"), "aberration: 1e.30 mm is impossible"),
-        "negative_cs": (star(USUAL + " rlnSphericalAberration", "1 t1.mrc 10 -5"), "aberration: -5 mm is impossible"),
-        "huge_defocus": (star(USUAL + " rlnDefocus", "1 t1.mrc 10 1e30"), "rlnDefocus: 1e.30 A is impossible"),
+        "no_voltage": (star(USUAL + " rlnVoltage", "1 t1.mrc 10 0"), "voltage of t1.mrc, .*: 0 kV is"),
+        "low_voltage": (star(USUAL + " rlnVoltage", "1 t1.mrc 10 1e-30"), "voltage of t1.mrc, .*: 1e-30 kV"),
+        "huge_cs": (star(USUAL + " rlnSphericalAberration", "1 t1.mrc 10 1e30"), "aberration of t1.mrc, .*: 1e.30 mm"),
+        "negative_cs": (star(USUAL + " rlnSphericalAberration", "1 t1.mrc 10 -5"), "aberration of t1.mrc, .*: -5 mm"),
+        "huge_defocus": (star(USUAL + " rlnDefocus", "1 t1.mrc 10 1e30"), "rlnDefocus: 1e.30 A for t1.mrc is imp"),
         "tiny_size": (star(USUAL, "1 t1.mrc 1e-30"), "_rlnPixelSize is 1e-30 for t1.mrc"),
         "huge_size": (star(USUAL, "1 t1.mrc 1e30"), "_rlnPixelSize is 1e.30 for t1.mrc"),
         "contrast": (
             star(USUAL + " rlnAmplitudeContrast", "1 t1.mrc 10 7"),
-            "rlnAmplitudeContrast: 7 is not a frac",
+            "rlnAmplitudeContrast of t1.mrc, .*: 7 is not a frac",
         ),
         "nul": (star(USUAL, "1 t\0.mrc 10"), "does not exist|can't be read"),
     }
@@ -200,7 +200,7 @@ def tables(folder: Path) -> Iterator[Case]:
     cubes = {
         "no_cube": ("cubes/s0.mrc", "t1.mrc", r"t1.mrc: its shape \(24, 32, 36\) is not a cube"),
         "other_side": ("cubes/s0.mrc", "cubes/small.mrc", "small.mrc: its side is 12 voxels, the first one's 16"),
-        "flat_cube": ("cubes/flat.mrc", "cubes/flat.mrc", "all 2 subtomograms are blank"),
+        "flat_cube": ("cubes/flat.mrc", "cubes/flat.mrc", "all its subtomograms are blank"),
         "nan_cube": ("cubes/s0.mrc", "cubes/nan.mrc", "nan.mrc: it holds NaN"),
     }
     write_volume(folder / "cubes" / "small.mrc", voxels((12, 12, 12), 1), VOXEL_SIZE)

@@ -1,5 +1,7 @@
 """Subtomograms of other programs that reach into a border."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -34,7 +36,7 @@ def test_the_grey_scale_is_that_of_what_is_no_border(tmp_path, normalisation, ca
     shown = bordered.normalised()
     np.testing.assert_allclose(shown[:, :, :16], plain.normalised()[:, :, :16], atol=0.1)
     np.testing.assert_array_equal(shown[:, :, 16:], shown[:, :, 7:15][:, :, ::-1])
-    assert caplog.text.count("contain a border") == 1 and "1.mrc" in caplog.text
+    assert caplog.text.count("a border without data") == 1 and "1.mrc" in caplog.text
 
 
 def test_blank_ones_are_left_out_with_their_rows(tmp_path, caplog):
@@ -44,11 +46,11 @@ def test_blank_ones_are_left_out_with_their_rows(tmp_path, caplog):
     found = read_subtomograms(given, Normalisation.PERCENTILES, (None, None))
     assert [one.name for one in found] == ["0", "3"]
     assert [row["rlnImageName"] for row in given.rows] == [one.path for one in found]
-    assert "1.mrc and 1 more of 4 subtomograms are blank and left out" in caplog.text
+    assert re.search(r"left out, as blank: \S*1.mrc, \S*2.mrc\n", caplog.text)
 
 
 def test_nothing_but_blank_ones_is_refused(tmp_path):
-    with pytest.raises(EngineError, match="all 2 subtomograms are blank"):
+    with pytest.raises(EngineError, match=r"all its subtomograms are blank \(2\)"):
         read_subtomograms(
             table(tmp_path, *[np.ones((SIDE,) * 3, np.float32)] * 2), Normalisation.PERCENTILES, (None, None)
         )

@@ -57,3 +57,6 @@ def test_a_tilt_range_without_zero_is_told(caplog, run, tmp_path):
         # the training ends soon, of another reason
         status, log = run("refine", f"{command}.star", "--gpuID=99", "--check_axes=False", *small)
         assert status == 1 and "has no 0 degrees" in log, log
+    for command in (("predict", "prepare_star.star", "builtin", "--gpuID=99"), ("extract", "prepare_star.star")):
+        status, log = run(*command, "--check_axes=False", "--cube_size=8")
+        assert "prepare_star.star: the tilt range of t has no 0 degrees (40..60)" in log, log

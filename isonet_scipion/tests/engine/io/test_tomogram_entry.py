@@ -74,6 +74,14 @@ def test_what_is_no_defocus_in_angstrom_is_refused(values, said):
     assert entry(**values).optics().voltage == 300  # for what needs no defocus
 
 
+def test_impossible_optics_name_the_table_only_where_they_are_of_it():
+    with pytest.raises(EngineError, match=r"^voltage of TS_1\.mrc, by t\.star: 300000 kV is impossible"):
+        entry(rlnVoltage="300000").optics()
+    with pytest.raises(EngineError, match=r"^voltage: 300000 kV is impossible"):
+        entry(rlnVoltage="0").optics(300000)
+    assert entry(rlnVoltage="0").optics(200).voltage == 200
+
+
 def test_an_impossible_range_names_the_option_and_the_cell_that_it_is_of():
     whole = entry(rlnTiltMin="-52", rlnTiltMax="48")
     for ends, words in (

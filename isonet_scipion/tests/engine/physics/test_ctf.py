@@ -45,6 +45,9 @@ def test_wiener_filter_undoes_the_ctf_where_signal_is_strong_and_fades_where_it_
         (-30000.0, "underfocus is positive here.* 30000"),
         (-2.5, "looks like µm; underfocus is positive here.* 25000"),
         (0.0, "it is 0 for TS_1"),
+        (3e6, "is impossible: that is 300 µm"),
+        (-3e6, "is impossible"),
+        (float("nan"), "is impossible"),
     ],
 )
 def test_a_defocus_in_another_unit_or_sign_is_refused_with_its_value_in_angstrom(defocus, said):

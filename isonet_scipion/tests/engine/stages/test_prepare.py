@@ -197,6 +197,24 @@ def test_the_mean_of_another_folders_halves_is_not_replaced(run, tmp_path):
     assert _is_mean("averages/TS_01.mrc", "day1") and _is_mean("means/TS_01.mrc", "day2")
 
 
+@pytest.mark.parametrize(
+    ("shape", "values", "said"),
+    [
+        ((32, 44, 52), (), "its shape (32, 44, 52) is not that of halves/TS_01_EVN.mrc, (32, 48, 52)"),
+        (SHAPE, (7.0,), "all its voxels are equal"),
+        (SHAPE, (7.0, np.nan), "it holds NaN or infinite voxels"),
+    ],
+)
+def test_halves_that_have_no_mean_are_refused(run, tmp_path, shape, values, said):
+    _make_halves(tmp_path / "halves")
+    odd = make_tomogram(tmp_path / "halves" / "TS_01_ODD.mrc", shape, seed=1)
+    for place, value in enumerate(values):
+        odd[place:] = value
+    write_volume("halves/TS_01_ODD.mrc", odd, 12.0)
+    status, log = run("prepare_star", "halves")
+    assert status == 1 and f"halves/TS_01_ODD.mrc: {said}" in log and not (tmp_path / "averages").exists(), log
+
+
 def test_a_tomogram_of_the_users_own_is_not_replaced_by_a_mean(run, tmp_path):
     _make_halves(tmp_path / "halves")
     make_tomogram(tmp_path / "mine" / "TS_01.mrc", seed=9)
@@ -314,3 +332,9 @@ def test_files_of_one_tilt_series_are_named(run, tmp_path, names):
     assert status == 0, log
     told = "by their names they are of one tilt series: TS_01.mrc, TS_01_ali.mrc, TS_01_rec.mrc."
     assert (told in log) == ("ali" in names) and ("tilt series:" in log) == ("ali" in names), log
+
+
+def test_optics_that_deconv_would_refuse_are_refused(project, run):
+    set_cells("tomograms.star", 0, rlnVoltage=300000)
+    status, log = run("prepare_star", "tomoset")
+    assert status == 1 and "voltage of TS.1_bin4: 300000 kV is impossible. Give it in kV" in log, log

@@ -1,5 +1,9 @@
 """prepare_subtomo_star on files."""
 
+import numpy as np
+import pytest
+
+from isonet_scipion.engine.io.mrc import write_volume
 from isonet_scipion.engine.io.star import read_star
 from isonet_scipion.tests.engine.conftest import make_tomogram, set_cells
 
@@ -52,3 +56,22 @@ def test_a_table_of_subtomograms_is_replaced_with_word_of_what_changes(run, tmp_
     status, log = run("prepare_subtomo_star", "s", "--cube_size=8")
     assert status == 0 and "left out, since s has them no longer: s/b.mrc. Their rows stay as comments" in log, log
     assert "which alone tell their rlnTiltMin" in log and "rlnTiltMin -50" in read_star("subtomo.star").comments[-1]
+
+
+@pytest.mark.parametrize(
+    ("shape", "voxel_size", "value", "said"),
+    [
+        ((24, 24, 32), 10.0, 0.0, "s/b.mrc: its shape (24, 24, 32) is not a cube"),
+        ((32, 32, 32), 10.0, 0.0, "s/b.mrc: its side is 32 voxels, the first one's 24"),
+        ((24, 24, 24), 10.0, np.nan, "s/b.mrc: it holds NaN or infinite voxels"),
+        ((24, 24, 24), 14.0, 0.0, "s: its subtomograms have voxel sizes from 10 to 14 A"),
+    ],
+)
+def test_what_refine_would_refuse_is_refused(run, tmp_path, shape, voxel_size, value, said):
+    rng = np.random.default_rng(0)
+    write_volume("s/a.mrc", rng.normal(size=(24, 24, 24)).astype(np.float32), 10.0)
+    odd = rng.normal(size=shape).astype(np.float32)
+    odd[3, 3, 3] = value
+    write_volume("s/b.mrc", odd, voxel_size)
+    status, log = run("prepare_subtomo_star", "s")
+    assert status == 1 and said in log and not (tmp_path / "subtomo.star").exists(), log

@@ -146,7 +146,7 @@ def test_halves_that_were_replaced_or_removed_since_are_refused_until_predicted_
     predict = ("predict", "tomograms.star", "m.keras", "--report=False")
     later = (("report", "tomograms.star", "m.keras"), ("export_relion", "tomograms.star"))
     assert run(*predict)[0] == 0
-    assert "corrected already" in run(*predict)[1] and [run(*command)[0] for command in later] == [0, 0]
+    assert "Corrected already" in run(*predict)[1] and [run(*command)[0] for command in later] == [0, 0]
 
     def refused(why):
         for command in later:
@@ -164,9 +164,9 @@ def test_halves_that_were_replaced_or_removed_since_are_refused_until_predicted_
     shutil.copy("tomograms.star", "kept.star")
     write_star("tomograms.star", table)
     refused("has now, or of halves that tomograms.star does not name")
-    assert "corrected already" not in run(*predict)[1] and [run(*command)[0] for command in later] == [0, 0]
+    assert "Corrected already" not in run(*predict)[1] and [run(*command)[0] for command in later] == [0, 0]
     shutil.copy("kept.star", "tomograms.star")
-    assert "corrected already" not in run(*predict)[1]
+    assert "Corrected already" not in run(*predict)[1]
     os.rename("odd/t.mrc", "kept.mrc")  # to save space: nothing tells that it was another
     assert run(*later[1])[0] == 0
     # of earlier versions, which told the whole alone

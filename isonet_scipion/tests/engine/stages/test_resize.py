@@ -144,6 +144,9 @@ def test_a_second_run_tells_what_was_typed_and_is_otherwise_now(project, run):
     for _ in range(2):
         status, log = run(*command)
         assert status == 0 and "other than in the table" not in log, log
+    status, log = run("resize", "tomograms.star", "--apix", 30)
+    assert status == 0 and "1 tomogram of 30 A, in place of those of 24 A" in log and "other than" not in log, log
+    assert run(*command)[0] == 0
     set_cells("tomograms_resized.star", 0, rlnDefocus="31000")
     status, log = run(*command)
     assert status == 0 and "_resized.star: other than in the table that was there: rlnDefocus of TS.1_bin4.mrc 2" in log
@@ -170,6 +173,16 @@ def test_the_place_stays(project, run, start, expected):
 def test_a_voxel_size_in_nm_is_refused(project, run):
     status, log = run("resize", "tomograms.star", "--apix", 1.5)
     assert status == 1 and "apix: 1.5 A is much finer than the 12 A of tomoset/TS.1_bin4.mrc. Give it in A, not" in log
+
+
+def test_a_voxel_size_that_leaves_next_to_nothing_is_refused(project, run):
+    status, log = run("resize", "tomograms.star", "--apix", 1000)
+    assert status == 1 and "apix: 1000 A leaves 2 voxels of the shortest side of tomoset/TS.1_bin4.mrc" in log, log
+    assert "Give at most 48 A, which leaves 8." in log and not (project / "tomograms_resized").exists(), log
+    assert run("resize", "tomograms.star", "--apix", 48)[0] == 0
+    make_tomogram(project / "thin" / "t.mrc", (7, 48, 52))  # too thin already
+    assert run("prepare_star", "thin", "--output_star", "thin.star")[0] == 0
+    assert run("resize", "thin.star", "--apix", 10)[0] == 0
 
 
 def test_columns_of_the_corrected_tomogram_go_with_it_and_options_of_stages_stay(with_halves, run):
