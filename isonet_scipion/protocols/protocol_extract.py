@@ -246,7 +246,7 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
         return self.cropSize.get() or self.cubeSize.get() + CROP_MARGIN
 
     def _usedCropSize(self) -> int:
-        return self._used("cropSize") or self._used("cubeSize") + 16
+        return self._used("cropSize") or self._used("cubeSize") + CROP_MARGIN
 
     @staticmethod
     def _placed(coordinates: SetOfCoordinates3D) -> Iterator[Coordinate3D]:
