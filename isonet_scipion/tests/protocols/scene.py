@@ -126,7 +126,7 @@ def addCtfs(project, protocol, defocusFiles: dict[str, str]) -> None:
 class IsoNetTest(TestBaseCentralizedLayer):
     """A project with the tomograms TS_02 and TS_01 imported, in that order."""
 
-    isQuick = True  # protocols and engines run in processes forked from ones that have imported what they need
+    isQuick = False  # under pytest: protocols run in processes forked from ones that have imported what they need
 
     @classmethod
     def setUpClass(cls) -> None:

@@ -10,6 +10,7 @@ import gc
 import json
 import os
 import runpy
+import select
 import signal
 import socket
 import sys
@@ -21,7 +22,7 @@ SECONDS_BETWEEN_LOOKS = 5  # for whether the tests have ended
 
 def start(folder, modules, **environ):
     """Path of the program, in this folder; `modules` is the code that imports them, run with further variables."""
-    import subprocess  # not where each word of a test's protocol has to wait for it
+    import subprocess  # which takes as long as all else that a call has to wait for
 
     folder.mkdir()
     path = folder / "socket"
@@ -53,12 +54,10 @@ def asked():
     tests = os.getppid()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     with socket.socket(fileno=0) as listener:
-        listener.settimeout(SECONDS_BETWEEN_LOOKS)
         while os.getppid() == tests:
-            try:
-                connection = listener.accept()[0]
-            except TimeoutError:
+            if not select.select([listener], [], [], SECONDS_BETWEEN_LOOKS)[0]:
                 continue
+            connection = listener.accept()[0]
             if not os.fork():
                 listener.detach()  # one of the script's streams takes its number
                 return take(connection)
@@ -69,7 +68,6 @@ def asked():
 def take(connection):
     """Start the process of a script and wait for its end; returns in it."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    connection.setblocking(True)
     streams = socket.recv_fds(connection, 1, 3)[1]
     words, folder, environ = json.load(connection.makefile())
     child = os.fork()
@@ -108,9 +106,10 @@ def run(script):
 
 if __name__ == "__main__":
     if sys.flags.isolated:
-        if any(word in ("-c", "-m") for word in sys.argv[2:]):
-            os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
-        sys.exit(ask(sys.argv[1], sys.argv[2:]))
+        path, *words = sys.argv[1:]
+        if next(word for word in words if word != "-I").startswith("-"):  # no script
+            os.execv(sys.executable, [sys.executable, *words])
+        sys.exit(ask(path, words))
     del sys.path[0]  # the folder of this file
     exec(sys.argv[1])
     gc.freeze()  # what is forked does not look through all that again
