@@ -21,7 +21,9 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TextIO
 from xml.etree import ElementTree
 
 from isonet_scipion.interpreters import NoPython, find_python, for_pip
@@ -37,28 +39,33 @@ MODULES = {"ensurepip": "python3-venv", "tkinter": "python3-tk"}
 PROGRAMS = {"wget": "wget", "Xvfb": "xvfb"}
 
 
-# An empty -m: also the tests that pytest alone leaves out (pyproject.toml); two at a time, since many mostly wait.
-PYTEST = ("-m", "", "-n", "2", "--dist", "loadfile")
+# An empty -m: also the tests that pytest alone leaves out (pyproject.toml); two at a time, since many mostly wait; in
+# the order that isonet_scipion/tests/conftest.py gives them.
+PYTEST = ("-m", "", "-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
 TESTS = "isonet_scipion/tests"
 # In their order: a folder of tests, or commands after Python.
 STEPS = {
-    "style": [["-m", "ruff", "check", "."], ["-m", "ruff", "format", "--check", "."]],
-    "types": [["-m", "mypy"]],
     "engine": f"{TESTS}/engine",
     "protocols": f"{TESTS}/protocols",
     "faults": f"{TESTS}/faults",
-    "install": f"{TESTS}/install",
+}
+# The same, one after the other beside those: they use one processor, or wait for the network and the disk.
+BESIDE = {
+    "style": [["-m", "ruff", "check", "."], ["-m", "ruff", "format", "--check", "."]],
+    "types": [["-m", "mypy"]],
     "docs": [["-m", "mkdocs", "build", "--strict", "-q"]],
+    "install": f"{TESTS}/install",
 }
 
 
-def say(text: str) -> None:
-    print(f"== {text}", flush=True)
+def say(text: str, log: TextIO | None = None) -> None:
+    print(f"== {text}", file=log, flush=True)
 
 
-def call(*command: str | Path, cwd: Path | None = HERE) -> int:
+def call(*command: str | Path, cwd: Path | None = HERE, log: TextIO | None = None) -> int:
     """Run a command, in the checkout or in another folder (None: the user's); returns its exit status."""
-    return subprocess.run([str(part) for part in command], cwd=cwd, env=for_pip()).returncode
+    words = [str(part) for part in command]
+    return subprocess.run(words, cwd=cwd, env=for_pip(), stdout=log, stderr=log).returncode
 
 
 def missing_packages(python: str, modules: Iterable[str], programs: Iterable[str]) -> list[str]:
@@ -129,30 +136,42 @@ def set_up() -> None:
 
 def all_steps() -> int:
     """Run every step, also after one that failed; ends with their times and the numbers of tests. 0 if all passed."""
-    lines, failures, counts = [], 0, Counter()
-    for name, step in STEPS.items():
-        say(name)
-        started = time.monotonic()
-        if isinstance(step, str):
-            status, found = tests(step)
-            counts += found
-            note = f"  {found['passed']} passed, {found['failed']} failed, {found['skipped']} skipped"
-        else:
-            statuses = [call(PYTHON, *command) for command in step]
-            status, note = any(statuses), ""
-        failures += bool(status)
-        lines.append(f"{name:10}{'FAILED' if status else 'passed'}{time.monotonic() - started:7.0f} s{note}")
+    with tempfile.TemporaryFile("w+") as log:
+        with ThreadPoolExecutor() as pool:
+            beside = pool.submit(steps, BESIDE, log)
+            found = steps(STEPS) + beside.result()
+        log.seek(0)
+        print(log.read())
     say("Steps")
-    print(*lines, sep="\n")
+    print(*(line for line, _, _ in found), sep="\n")
+    counts = sum((count for _, _, count in found), Counter())
+    failures = sum(has_failed for _, has_failed, _ in found)
     print(f"{counts['passed']} passed, {counts['failed']} failed, {counts['skipped']} skipped; {failures} steps failed")
     return int(failures > 0)
 
 
-def tests(folder: str) -> tuple[int, Counter]:
+def steps(chosen: dict[str, str | list], log: TextIO | None = None) -> list[tuple[str, bool, Counter]]:
+    """Run steps in their order; returns of each the line about it, whether it failed, and the numbers of its tests."""
+    found = []
+    for name, step in chosen.items():
+        say(name, log)
+        started = time.monotonic()
+        if isinstance(step, str):
+            status, count = tests(step, log)
+            note = f"  {count['passed']} passed, {count['failed']} failed, {count['skipped']} skipped"
+        else:
+            statuses = [call(PYTHON, *command, log=log) for command in step]
+            status, count, note = any(statuses), Counter(), ""
+        line = f"{name:10}{'FAILED' if status else 'passed'}{time.monotonic() - started:7.0f} s{note}"
+        found.append((line, bool(status), count))
+    return found
+
+
+def tests(folder: str, log: TextIO | None) -> tuple[int, Counter]:
     """Run a folder's tests; returns pytest's exit status and the numbers of tests that passed, failed, were skipped."""
     with tempfile.TemporaryDirectory() as scratch:
         report = Path(scratch) / "tests.xml"
-        status = call(PYTHON, "-m", "pytest", *PYTEST, f"--junitxml={report}", folder)
+        status = call(PYTHON, "-m", "pytest", *PYTEST, f"--junitxml={report}", folder, log=log)
         if not report.exists():
             return status or 1, Counter()
         suite = next(ElementTree.parse(report).iter("testsuite"))

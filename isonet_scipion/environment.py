@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.metadata as metadata
 import os
@@ -49,7 +50,8 @@ def usual_backend() -> str:
     return "jax" if any(capability >= NO_TENSORFLOW for capability in compute_capabilities()) else "tensorflow"
 
 
-def requirements(backend: str, gpu: bool, python: Version) -> list[str]:
+@functools.lru_cache(maxsize=None)  # a form asks for all kinds each time it is checked
+def requirements(backend: str, gpu: bool, python: Version) -> tuple[str, ...]:
     """pip's requirements for the engine: those of the package without Scipion, and the backend's for GPU or CPU.
 
     Parameters
@@ -68,7 +70,7 @@ def requirements(backend: str, gpu: bool, python: Version) -> list[str]:
     wanted = [one for one in found if one.marker is None or one.marker.evaluate(there)]
     for one in wanted:
         one.marker = None
-    return [str(one) for one in wanted if not one.name.startswith("scipion")]
+    return tuple(str(one) for one in wanted if not one.name.startswith("scipion"))
 
 
 def locked(backend: str, gpu: bool, python: Version) -> Path:

@@ -159,7 +159,7 @@ def wanted(backend: str, gpu: bool, version: Version) -> list[str]:
     if locked.exists() and (machine.sysname, machine.machine) == ("Linux", "x86_64"):
         return ["--require-hashes", "--only-binary=:all:", "-r", str(locked)]
     say(f"No list of tested packages for this machine ({locked.name}): the newest that fit are installed")
-    return environment.requirements(backend, gpu, version)
+    return list(environment.requirements(backend, gpu, version))
 
 
 def check(python: str, gpu: bool) -> None:

@@ -18,6 +18,10 @@ import pyworkflow  # noqa: E402  (reads the environment)
 
 pyworkflow.Config.getDomain().getProtocols()
 
+from isonet_scipion.tests.protocols.scene import IsoNetTest  # noqa: E402
+
+IsoNetTest.isQuick = True
+
 
 @pytest.fixture(scope="module", autouse=True)
 def working_directory():

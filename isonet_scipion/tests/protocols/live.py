@@ -75,7 +75,7 @@ class LiveTest(IsoNetTest):
         """Scipion's Continue; returns when it has finished."""
         protocol.runMode.set(MODE_RESUME)
         with quickChecks():
-            self.launchProtocol(protocol)
+            super(IsoNetTest, self).launchProtocol(protocol)  # by processes of its own
         return protocol
 
     def size(self, protocol: Protocol, output: str) -> int:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
+from unittest.mock import patch
 
 import mrcfile
 import numpy as np
@@ -24,6 +28,12 @@ from tomo.objects import (
 from tomo.protocols import ProtImportTomograms
 from tomo.tests.test_base_centralized_layer import TestBaseCentralizedLayer
 
+from isonet_scipion.environment import LAUNCHER
+from isonet_scipion.tests.protocols import warm
+
+if TYPE_CHECKING:
+    from pyworkflow.protocol import Protocol
+
 VOXEL_SIZE = 10.0  # A
 # (z, y, x): different shapes, so that a mix-up of tomograms shows
 SHAPES = {"TS_02": (40, 56, 64), "TS_01": (48, 64, 72)}
@@ -33,6 +43,27 @@ TILTS = {"acquisitionAngleMin": -57.0, "acquisitionAngleMax": 51.0}
 ANGLES = [-60, 0, 20, 40, 60]  # degrees; of the tilt series that CTFs belong to
 # characters that a shell would act on, but that Scipion's own import takes
 FOLDER = "raw data; it's 50% ü"
+
+# what processes of protocols and of the engine have imported when they start; tiny trainings need no graphs
+SCIPION = "import pyworkflow; pyworkflow.Config.getDomain().getProtocols()"
+ENGINE = f"""
+import runpy; runpy.run_path({LAUNCHER!r})
+import tensorflow; tensorflow.config.run_functions_eagerly(True)
+import matplotlib.backends.backend_agg
+from isonet_scipion.engine import cli
+for name in cli.MODULES:
+    cli.record_of(name)
+"""
+
+
+@functools.lru_cache
+def warmPython() -> str:
+    """Runs protocols as Scipion's Python does, and their engine, by processes that are ready."""
+    folder = Path(os.environ["SCIPION_HOME"], "warm")
+    folder.mkdir()
+    engine = warm.start(folder / "engine", ENGINE, KERAS_BACKEND="tensorflow", TF_CPP_MIN_LOG_LEVEL="3")
+    checks = {"SCIPION_STEPS_CHECK_SEC": "1"}
+    return str(warm.start(folder / "scipion", SCIPION, ISONET_ENGINE_PYTHON=str(engine), **checks))
 
 
 def scene(shape: tuple[int, int, int], seed: int) -> np.ndarray:
@@ -95,6 +126,8 @@ def addCtfs(project, protocol, defocusFiles: dict[str, str]) -> None:
 class IsoNetTest(TestBaseCentralizedLayer):
     """A project with the tomograms TS_02 and TS_01 imported, in that order."""
 
+    isQuick = False  # under pytest: protocols run in processes forked from ones that have imported what they need
+
     @classmethod
     def setUpClass(cls) -> None:
         pyworkflow.Config.getDomain().getProtocols()
@@ -108,6 +141,17 @@ class IsoNetTest(TestBaseCentralizedLayer):
             # Scipion imports in the order of the files' times
             os.utime(path, (1e9 + number, 1e9 + number))
         cls.tomograms = cls.importTomograms()
+
+    @classmethod
+    def quickStart(cls) -> AbstractContextManager:
+        """Protocols launched within are quick, but those that a test gives an engine of its own."""
+        isQuick = cls.isQuick and "ISONET_ENGINE_PYTHON" not in os.environ
+        return patch.object(pyworkflow, "PYTHON", warmPython()) if isQuick else nullcontext()
+
+    @classmethod
+    def launchProtocol(cls, prot: Protocol, **options: object) -> None:
+        with cls.quickStart():
+            super().launchProtocol(prot, **options)
 
     @classmethod
     def importTomograms(cls, pattern: str = "{TS}.mrc", **params: object) -> ProtImportTomograms:
@@ -148,7 +192,8 @@ class IsoNetTest(TestBaseCentralizedLayer):
     @classmethod
     def errorOf(cls, protocol) -> str:
         """Launch a protocol that is to fail; returns its error message."""
-        cls.proj.launchProtocol(protocol, wait=True)
+        with cls.quickStart():
+            cls.proj.launchProtocol(protocol, wait=True)
         assert protocol.isFailed()
         return protocol.getErrorMessage()
 

@@ -33,7 +33,7 @@ from isonet_scipion.tests.protocols.desktop import (
     startScreen,
     waitFor,
 )
-from isonet_scipion.tests.protocols.scene import write
+from isonet_scipion.tests.protocols.scene import warmPython, write
 from isonet_scipion.viewers import IsoNetModelViewer
 
 pytestmark = pytest.mark.skipif(shutil.which("Xvfb") is None, reason="Xvfb is not installed (Debian: xvfb)")
@@ -173,6 +173,8 @@ def desk(tmp_path_factory, pictures):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DISPLAY", startScreen())
         patch.chdir(project.path)
+        if not KEPT:  # which trains for long
+            patch.setattr(pyworkflow, "PYTHON", warmPython())
         template = demo.TEMPLATES / "isonet_iterative.json.template"
         for protocol in demo.loadWorkflow(project, values, template, KEPT_VALUES if KEPT else TINY):
             if protocol.getClassName() == "ProtIsoNetRefine":

@@ -40,6 +40,8 @@ KILLED = "was ended by SIGKILL, perhaps for lack of memory. Continue goes on wit
 class TestIsoNetRecovery(LiveTest):
     """The chain without interruption, and every protocol of it with some."""
 
+    isQuick = False  # processes are the subject
+
     @classmethod
     def setUpClass(cls) -> None:
         super().setUpClass()

@@ -91,9 +91,10 @@ def test_steps_follow_from_all_subtomograms(subtomograms, run):
     assert status == 0 and "1 epochs x 12 steps x 2 pairs" in log  # 6 * 4 subtomograms / 2
 
 
-def test_killed_runs_go_on_and_end_in_the_same_model(subtomograms):
+@pytest.mark.traced
+def test_killed_runs_go_on_and_end_in_the_same_model(subtomograms, run):
     quiet = {"cwd": subtomograms, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    subprocess.run(command("--seed=5", "--result_dir=whole"), check=True, **quiet)
+    assert run("refine", "subtomo.star", *SMALL, "--seed=5", "--result_dir=whole")[0] == 0
     for moment, epochs in enumerate((1, 3)):
         folder = subtomograms / f"killed{moment}"
         process = subprocess.Popen(command("--seed=5", f"--result_dir={folder.name}"), start_new_session=True, **quiet)
@@ -104,7 +105,8 @@ def test_killed_runs_go_on_and_end_in_the_same_model(subtomograms):
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         assert not (folder / "model_iter03.keras").exists()
-        subprocess.run(command("--seed=5", f"--result_dir={folder.name}"), check=True, **quiet)
+        status, log = run("refine", "subtomo.star", *SMALL, "--seed=5", f"--result_dir={folder.name}")
+        assert status == 0 and "Going on with" in log, log
         assert_same_weights(folder / "model_iter03.keras", subtomograms / "whole" / "model_iter03.keras", 1e-6)
         assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == []
 

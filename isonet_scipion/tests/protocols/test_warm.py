@@ -1,0 +1,41 @@
+"""A process that is forked from a warm one is like one of Python's own."""
+
+import subprocess
+import sys
+
+import pytest
+
+from isonet_scipion.tests.protocols import warm
+
+SCRIPT = """
+import atexit, os, sys
+atexit.register(print, "the end")
+print(sys.argv[1:], os.getcwd(), os.environ["WORD"], "PATH" in os.environ, "fractions" in sys.modules, input())
+print("a complaint", file=sys.stderr)
+{end}
+"""
+
+
+@pytest.mark.parametrize(
+    ("end", "status"),
+    [("", 0), ("sys.exit(3)", 3), ("1 / 0", 1), ("os.kill(os.getpid(), 9)", 137)],
+    ids=["ends", "exits", "fails", "is killed"],
+)
+def test_words_folder_environment_streams_and_status_are_those_of_the_call(tmp_path, end, status):
+    program = warm.start(tmp_path / "warm", "import fractions")
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT.format(end=end))
+    for word in ("one", "two"):  # the second finds nothing of the first
+        done = subprocess.run(
+            [program, "-I", script, "a b", "--c"], input=f"{word}\n", cwd=tmp_path, env={"WORD": word},
+            capture_output=True, text=True,
+        )  # fmt: skip
+        said = f"['a b', '--c'] {tmp_path} {word} False True {word}\n"
+        assert (done.returncode, done.stdout) == (status, said if status == 137 else f"{said}the end\n")
+        assert "a complaint" in done.stderr and ("ZeroDivisionError" in done.stderr) == (status == 1)
+
+
+def test_what_is_no_script_is_for_python_itself(tmp_path):
+    program = warm.start(tmp_path / "warm", "import fractions")
+    command = [program, "-I", "-c", "import sys; print(sys.executable, 'fractions' in sys.modules)"]
+    assert subprocess.run(command, capture_output=True, text=True).stdout == f"{sys.executable} False\n"
