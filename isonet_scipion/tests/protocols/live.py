@@ -64,6 +64,10 @@ class LiveTest(IsoNetTest):
     def refresh(self, protocol: Protocol) -> Protocol:
         """What Scipion's window does each few seconds: read the protocol's state, see whether it lives."""
         self.proj._updateProtocol(protocol)
+        if protocol.isFailed() and "not found running" in protocol.getErrorMessage():
+            # it may have ended after Scipion had read its state, but before Scipion looked whether it lives
+            protocol.lastUpdateTimeStamp.set(None)
+            self.proj._updateProtocol(protocol)
         return protocol
 
     def end(self, protocol: Protocol) -> Protocol:

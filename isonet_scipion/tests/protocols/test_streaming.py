@@ -408,7 +408,7 @@ class TestIsoNetStreaming(LiveTest):
             self.assertEqual(predict.tomograms.getSize(), 6)
             events = [line.split()[0] for line in log.read_text().splitlines()]
             self.assertEqual(events[13:], ["start", "begin", "end"])
-        self.assertFalse(self.engine(predict))
+        waitFor(lambda: not self.engine(predict))  # the spy may end before its engine does, on a busy machine
 
     def modelFile(self) -> str:
         """A small network that was never trained."""
