@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 SECONDS_BETWEEN_STATES = 180.0
+SECONDS_BETWEEN_PAGES = 15.0  # a page takes a fifth of a second, an epoch on a GPU may take two
 
 
 class Followed(Protocol):
@@ -93,51 +94,52 @@ class ModelFile:
         """Nothing: they are written before the state."""
 
 
+class _Occasion:
+    """When to write what takes long: after a run's first epoch, at each iteration's end, and from time to time."""
+
+    def __init__(self, seconds: float) -> None:
+        """Nothing is written yet; between two times in an iteration there are so many seconds."""
+        self._seconds, self._last = seconds, 0.0
+        self._run: weakref.ref[Followed] | None = None
+
+    def has_come(self, run: Followed, record: EpochRecord) -> bool:
+        """Whether it is to be written after this epoch, as it then is."""
+        is_new = self._run is None or self._run() is not run
+        is_late = time.monotonic() - self._last > self._seconds
+        if not (is_new or is_late or record.epoch == run.settings.epochs):
+            return False
+        self._run, self._last = weakref.ref(run), time.monotonic()
+        return True
+
+
 class StateFile:
-    """What an interrupted run goes on from: it makes the epochs since then again, to the same weights."""
+    """What an interrupted run goes on from: it makes the epochs since then again, to the same weights.
+
+    It holds the network with its optimiser's state, and how far the run has come: three times the network's size.
+    """
 
     def __init__(self) -> None:
         """Nothing is written yet."""
-        self._run: weakref.ref[Followed] | None = None  # that which the last file is of
-        self._written = 0.0
+        self._occasion = _Occasion(SECONDS_BETWEEN_STATES)
 
     def after_epoch(self, run: Followed, record: EpochRecord) -> None:
-        """Write the network with its optimiser's state, and how far the run has come.
-
-        That is three times the network's size, so it is done after the first epoch, at each iteration's end, and
-        between them every few minutes.
-        """
-        is_new = self._run is None or self._run() is not run
-        is_late = time.monotonic() - self._written > SECONDS_BETWEEN_STATES
-        if not (is_new or is_late or record.epoch == run.settings.epochs):
-            return
-        self._run = weakref.ref(run)
-        more = {"progress": dataclasses.asdict(run.state), "run": run.identity()}
-        save_model(run.folder / STATE_FILE, run.model, run.metadata, more)
-        self._written = time.monotonic()
+        """Write it from time to time."""
+        if self._occasion.has_come(run, record):
+            more = {"progress": dataclasses.asdict(run.state), "run": run.identity()}
+            save_model(run.folder / STATE_FILE, run.model, run.metadata, more)
 
     def after_resume(self, run: Followed) -> None:
         """Nothing: it is what the run goes on from."""
 
 
+def _all_epochs(run: Followed) -> list[EpochRecord]:
+    """Those of the run, after those of the one that it continues."""
+    own = run.state.history
+    return [*(record for record in run.earlier if own and record.iteration < own[0].iteration), *own]
+
+
 class LossTable:
-    """The losses of all epochs as table and picture."""
-
-    def after_epoch(self, run: Followed, record: EpochRecord) -> None:
-        """Write both anew."""
-        self.after_resume(run)
-
-    def after_resume(self, run: Followed) -> None:
-        """Write both anew."""
-        own = run.state.history
-        if own:
-            history = [*(record for record in run.earlier if record.iteration < own[0].iteration), *own]
-            write_losses(run.folder / LOSS_TABLE, history)
-            draw_losses(run.folder / LOSSES, history)
-
-
-class Page:
-    """The page of the training."""
+    """The losses of all epochs as a table."""
 
     def after_epoch(self, run: Followed, record: EpochRecord) -> None:
         """Write it anew."""
@@ -146,6 +148,25 @@ class Page:
     def after_resume(self, run: Followed) -> None:
         """Write it anew."""
         if run.state.history:
+            write_losses(run.folder / LOSS_TABLE, _all_epochs(run))
+
+
+class Page:
+    """The page of the training, and the picture of its losses."""
+
+    def __init__(self) -> None:
+        """Nothing is written yet."""
+        self._occasion = _Occasion(SECONDS_BETWEEN_PAGES)
+
+    def after_epoch(self, run: Followed, record: EpochRecord) -> None:
+        """Write both anew from time to time."""
+        if self._occasion.has_come(run, record):
+            self.after_resume(run)
+
+    def after_resume(self, run: Followed) -> None:
+        """Write both anew."""
+        if run.state.history:
+            draw_losses(run.folder / LOSSES, _all_epochs(run))
             start, iterations = run.state.start_correlation, run.settings.iterations
             write_training_page(
                 run.folder, run.state.history, run.method.tested(), start, run.chosen_iteration(), iterations

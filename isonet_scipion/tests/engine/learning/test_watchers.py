@@ -13,8 +13,12 @@ choose_devices()
 
 from isonet_scipion.engine.learning import watchers  # noqa: E402
 from isonet_scipion.engine.learning.run import Run  # noqa: E402 (imports Keras)
-from isonet_scipion.engine.learning.watchers import StateFile  # noqa: E402
+from isonet_scipion.engine.learning.watchers import Page, StateFile  # noqa: E402
 from isonet_scipion.engine.settings.training import IterativeSettings  # noqa: E402
+
+
+class Remembered(SimpleNamespace):
+    """That watchers can remember without keeping it alive."""
 
 
 def written_states(monkeypatch, folder, seconds):
@@ -47,6 +51,25 @@ def test_the_epoch_that_was_begun_and_three_minutes_are_repeated_at_most_as_is_t
     text = (Path(__file__).parents[4] / "docs" / "cluster.md").read_text(encoding="utf-8")
     told = "the epoch that was begun is repeated as a whole, however long it is, and at most three minutes of training"
     assert told in " ".join(text.split())
+
+
+def test_pictures_hold_up_short_epochs_seldom(monkeypatch, tmp_path):
+    drawn, now = [], [0.0]
+    monkeypatch.setattr(watchers, "draw_losses", lambda path, history: drawn.append((now[0], len(history))))
+    monkeypatch.setattr(watchers, "write_training_page", lambda folder, history, *_: drawn.append(len(history)))
+    monkeypatch.setattr(watchers.time, "monotonic", lambda: now[0])
+    method = SimpleNamespace(tested=lambda: "")
+    state = SimpleNamespace(history=[], start_correlation=None)
+    settings = IterativeSettings.given({"epochs": 20})
+    facts = {"folder": tmp_path, "settings": settings, "state": state, "method": method, "earlier": []}
+    run = Remembered(**facts, chosen_iteration=lambda: None)
+    page = Page()
+    for epoch in range(1, 21):
+        now[0] += 2.0
+        state.history.append(EpochRecord(1, epoch, 0.1, 0.1, 0.0, 2.0))
+        page.after_epoch(run, state.history[-1])
+    # after the first epoch, every eighth (more than 15 s), and the last; picture and page are of the same epochs
+    assert drawn == [(2.0, 1), 1, (18.0, 9), 9, (34.0, 17), 17, (40.0, 20), 20]
 
 
 def test_the_time_that_is_left_counts_epochs_that_take_longer(caplog):
