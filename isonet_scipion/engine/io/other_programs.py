@@ -68,10 +68,9 @@ def with_their_halves(paths: list[Path]) -> list[KnownTomogram]:
     wholes = [path for path in paths if half_name(path) == series_name(path) and path not in of_wholes]
     found, others = [], [path for path in paths if path not in wholes]
     for path in wholes:
-        halves = sorted((other for other in others if half_name(other) == series_name(path)), key=_is_odd)
-        halves = halves or short.get(series_name(path), [])
         alone = sum(series_name(whole) == series_name(path) for whole in wholes) == 1
-        found.append(KnownTomogram(path.stem, path, tuple(halves) if _are_a_pair(halves) and alone else ()))
+        halves = _halves_beside(path, others, alone) or (short.get(series_name(path), []) if alone else [])
+        found.append(KnownTomogram(path.stem, path, tuple(halves)))
         if found[-1].halves:
             log.info("%s: its halves are %s and %s", path, *found[-1].halves)
             others = [other for other in others if other not in halves]
@@ -91,6 +90,17 @@ def with_their_halves(paths: list[Path]) -> list[KnownTomogram]:
             "and NAME_half2, beside the tomogram NAME or without it.", names_in_words([path.name for path in lone]),
         )  # fmt: skip
     return found + [KnownTomogram(half.stem, half) for half in lone]
+
+
+def _halves_beside(whole: Path, others: list[Path], alone: bool) -> list[Path]:
+    """Files named as `whole` but for what tells a half; where it is the only one of its series, as its series.
+
+    AreTomo3 leaves NAME.mrc, NAME_EVN.mrc and NAME_ODD.mrc, the images, beside NAME_Vol.mrc and its halves.
+    """
+    exact = [other for other in others if HALVES.sub("", other.stem) == whole.stem]
+    alike = [other for other in others if half_name(other) == series_name(whole)] if alone else []
+    pairs = (sorted(halves, key=_is_odd) for halves in (exact, alike))
+    return next((pair for pair in pairs if _are_a_pair(pair)), [])
 
 
 def _short_pairs(paths: Sequence[Path]) -> dict[str, list[Path]]:

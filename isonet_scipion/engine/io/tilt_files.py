@@ -36,6 +36,8 @@ ADDED = re.compile(
     r"^rec_|(_\d+(\.\d+)?Apx|_bin\d+|\.(mrc|mrcs|rec|st|ali|tomostar|eer|tif|tiff)|_(TLT|Vol|rec|full|st|fid|ali))$",
     re.IGNORECASE,
 )
+# how AreTomo3 marks other binnings and the spectra of a tilt series, which tilt series of a user may be called too
+FURTHER = re.compile(r"_(2ND|3RD|CTF)$", re.IGNORECASE)
 HALF = "(EVN|even|odd|half[12])"
 BESIDE_HALVES = re.compile(  # holes, parts and words may end so too
     "[_.-](h[12]|half[_-][12])$|(?<=[^_.-])(evn|even|odd)$", re.IGNORECASE
@@ -68,6 +70,11 @@ def series_name(path: str | os.PathLike[str]) -> str:
 def half_name(path: str | os.PathLike[str]) -> str:
     """As `series_name`, also without what tells an even from an odd half."""
     return series_name(HALVES.sub("", series_name(path)))
+
+
+def common_name(path: str | os.PathLike[str]) -> str:
+    """As `series_name`, also without what AreTomo3 adds to what else it makes of a tilt series."""
+    return series_name(FURTHER.sub("", series_name(path)))
 
 
 def read_tilt_file(path: str | os.PathLike[str]) -> TiltSeries:

@@ -290,6 +290,22 @@ def test_halves_beside_the_tomograms_are_not_taken_for_tomograms(run, tmp_path):
     assert row["rlnTomoReconstructedTomogramHalf2"] == "relion/TS_1_half2.mrc"
 
 
+def test_the_folder_of_aretomo3_as_it_leaves_it(run, tmp_path):
+    kinds = ("", "_EVN", "_ODD", "_Vol", "_EVN_Vol", "_ODD_Vol", "_2ND_Vol", "_CTF")  # images, tomograms, a spectrum
+    for seed, kind in enumerate(kinds):
+        volume(tmp_path / "aretomo" / f"TS_1{kind}.mrc", seed)
+        volume(tmp_path / "aretomo" / f"TS_10{kind}.mrc", seed)
+    status, log = run("prepare_star", "aretomo")
+    assert status == 0 and not Path("averages").exists(), log
+    rows = {Path(row["rlnMicrographName"]).stem: row for row in read_star("tomograms.star").rows}
+    assert len(rows) == 8  # all but the halves
+    halves = [rows["TS_1_Vol"][f"rlnTomoReconstructedTomogramHalf{half}"] for half in (1, 2)]
+    assert halves == ["aretomo/TS_1_EVN_Vol.mrc", "aretomo/TS_1_ODD_Vol.mrc"]
+    assert rows["TS_1_2ND_Vol"]["rlnTomoReconstructedTomogramHalf1"] == "None"
+    (line,) = [line for line in log.splitlines() if "of one tilt series" in line]
+    assert "TS_1.mrc, TS_1_2ND_Vol.mrc, TS_1_CTF.mrc and 1 more; so are those of 1 other" in line
+
+
 @pytest.mark.parametrize(
     "kinds", ["TS_1_EVN ODD_TS_1", "even_TS_1 odd_TS_1", "half1-TS_1 TS_1.half2", "Even.TS_1 odd-TS_1_10.00Apx"]
 )
