@@ -151,7 +151,7 @@ def read_tomograms(source: str, folder: str | None) -> tuple[str, list[KnownTomo
         If it is of none of these kinds, or a file that it names is missing.
     """
     if Path(source).is_dir():
-        runs = [] if list(Path(source).glob("*.xml")) else stores_of_runs(Path(source), folder)
+        runs = [] if _xml_files(Path(source)) else stores_of_runs(Path(source), folder)
         if runs:
             return "copick or the CryoET Data Portal", [KnownTomogram(name, store) for name, store in runs]
         return "Warp", list(_warp(Path(source), folder))
@@ -226,7 +226,14 @@ def _optics(table: Star, row: dict[str, str]) -> tuple[tuple[str, float], ...]:
 
 def _halves(table: Star, row: dict[str, str], folder: str | None) -> tuple[Path, ...]:
     names = [name for label in HALF_LABELS if (name := table.text(row, label))]
-    return tuple(located(name, table.path, folder) for name in names) if len(names) == len(HALF_LABELS) else ()
+    if len(names) == 1:
+        _warn_of_lone_half(table.path, names[0])
+        return ()
+    return tuple(located(name, table.path, folder) for name in names)
+
+
+def _warn_of_lone_half(source: str, half: object) -> None:
+    log.warning("%s: %s is left out, as there is no other half of that tomogram", source, half)
 
 
 def _relion(table: Star, row: dict[str, str], folder: str | None) -> KnownTomogram:
@@ -288,8 +295,13 @@ def _isonet2(table: Star, row: dict[str, str], folder: str | None) -> KnownTomog
     )
 
 
+def _xml_files(source: Path) -> list[Path]:
+    """Of Warp's tilt series; macOS keeps hidden files of the same suffix."""
+    return sorted(path for path in source.glob("*") if path.suffix.lower() == ".xml" and path.name[0] != ".")
+
+
 def _warp(source: Path, folder: str | None) -> Iterable[KnownTomogram]:
-    files = sorted(path for path in source.glob("*") if path.suffix.lower() == ".xml")
+    files = _xml_files(source)
     if not files:
         raise EngineError(
             str(source),
@@ -305,11 +317,13 @@ def _warp(source: Path, folder: str | None) -> Iterable[KnownTomogram]:
             log.warning("%s: left out, since %s has no tomogram of %s", file, places[0], file.stem)
             continue
         series: TiltSeries = read_tilt_file(file)
-        halves = [place / path.name for place in places[1:]]
+        halves = [half for place in places[1:] if (half := place / path.name).is_file()]
+        if len(halves) == 1:
+            _warn_of_lone_half(str(source), halves[0])
         yield KnownTomogram(
             file.stem,
             path,
-            tuple(halves) if all(half.is_file() for half in halves) else (),
+            tuple(halves) if len(halves) == len(HALF_LABELS) else (),
             defocus=series.defocus,
             tilt=series.tilt,
             optics=series.optics,

@@ -132,6 +132,23 @@ def test_tables_of_tilt_series_that_were_not_copied_along_are_missed(run, relion
     assert [table.number(row, "rlnDefocus") for row in table.rows] == [32000, 0]
 
 
+def test_a_half_without_the_other_is_told(run, relion):
+    relion.write_text(relion.read_text().replace("TomogramHalf2 #9", "Tomogram #9"))
+    status, log = run("prepare_star", "--from", relion)
+    (line, _) = [line for line in log.splitlines() if "no other half" in line]
+    assert status == 0 and "job009/tomograms/rec_TS_1_half1.mrc is left out" in line, log
+
+
+def test_tilts_are_found_among_several_tables_of_a_file(run, relion):
+    series = relion.parents[2] / "AlignTiltSeries/job007/tilt_series/TS_1.star"
+    series.write_text("data_general\n\n_rlnOther 1\n" + series.read_text().replace("\n", "\r\n").replace(" ", "\t"))
+    status, log = run("prepare_star", "--from", relion)
+    assert status == 0 and float(read_star("tomograms.star").rows[0]["rlnTiltMin"]) == -51, log
+    series.write_text(series.read_text() + series.read_text().replace("data_TS_1", "data_TS_2"))
+    status, log = run("prepare_star", "--from", relion)
+    assert status == 1 and "TS_1.star: it holds 4 tables" in log, log
+
+
 def test_isonet2s_table_of_halves_alone(run, tmp_path):
     rows = []
     for number in (1, 2):
@@ -172,10 +189,11 @@ def test_isonet2s_table_of_halves_alone(run, tmp_path):
 def test_warps_folder(run, tmp_path):
     warp = tmp_path / "warp_tiltseries"
     for number in (1, 2):
-        for place in ("", "even/", "odd/")[: 3 if number == 1 else 1]:
+        for place in ("", "even/", "odd/")[: 3 if number == 1 else 2]:
             volume(warp / "reconstruction" / f"{place}TS_{number}_10.00Apx.mrc", number)
     for number in (1, 2, 3):
         (warp / f"TS_{number}.xml").write_text(XML)
+    (warp / "._TS_1.xml").write_bytes(b"\0")  # as macOS puts beside each file
     optics = '<CTF><Param Name="Voltage" Value="200" /><Param Name="Cs" Value="1.4" /><Param Name="Kind" Value="a" />'
     told = XML.replace("<CTF>", optics + '<Param Name="PhaseShift" Value="0.5" />')
     (warp / "TS_1.xml").write_text(told)
@@ -189,6 +207,7 @@ def test_warps_folder(run, tmp_path):
     assert numbers == pytest.approx([10, 32000, -60, 40.01])
     assert [table.number(row, f"rln{label}") for label in ("Voltage", "SphericalAberration")] == [200, 1.4]
     assert table.text(table.rows[1], "rlnVoltage") is None
+    assert "TS_2_10.00Apx.mrc is left out, as there is no other half" in log and "._TS_1" not in log, log
     halves = [table.text(one, "rlnTomoReconstructedTomogramHalf1") for one in table.rows]
     assert halves == ["warp_tiltseries/reconstruction/even/TS_1_10.00Apx.mrc", None]
     assert {entry.ctf_state() for entry in TomogramTable("tomograms.star").select(None)} == {"phase-flipped"}
