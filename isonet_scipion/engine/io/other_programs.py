@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from isonet_scipion.engine.conventions import PHASE_FLIPPED
+from isonet_scipion.engine.conventions import CORRECTED, PHASE_FLIPPED
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.copick import stores_of_runs
 from isonet_scipion.engine.io.ome_zarr import is_store
@@ -31,6 +31,13 @@ RELION_SERIES = "rlnTomoTiltSeriesStarFile"
 VOLUMES = ("rlnTomoName", WHOLE, *HALF_LABELS)  # columns of files, by IsoNet2 and RELION
 BESIDE = (RELION_SERIES, "rlnMaskName", "rlnMaskBoundary")  # that are not in the folder of the tomograms
 VOLUME_SUFFIXES = (".mrc", ".rec", ".zarr")
+# columns that may have been typed or made with effort, but are not taken over
+LEFT = (
+    *("rlnSnrFalloff", "rlnDeconvStrength", "rlnDeconvTomoName", "rlnDenoisedTomoName", "rlnCorrectedTomoName"),
+    *("rlnBoxFile", "rlnTomoReconstructedTomogramDenoised"),
+)
+JOB, JOB_LABELS = "job.star", ("rlnJobOptionVariable", "rlnJobOptionValue")  # what RELION's job was told
+CTF_OPTIONS = {"--ctf", "--fourier"}  # of relion_tomo_reconstruct_tomogram, which else leaves the CTF as it is
 WARP_TOMOGRAMS = ("reconstruction", "reconstruction/even", "reconstruction/odd")
 
 
@@ -212,6 +219,10 @@ def _tomograms(
 ) -> list[KnownTomogram]:
     tomograms = [read(table, row, folder) for row in table.rows]
     tell_others_here(table, BESIDE if folder else (*VOLUMES, *BESIDE))
+    if left := [label for label in LEFT if any(table.text(row, label) for row in table.rows)]:
+        log.info("%s: not taken from it: %s", table.path, ", ".join(left))
+    if corrected := [tomogram.name for tomogram in tomograms if tomogram.ctf_state == CORRECTED]:
+        log.info("RELION corrected the CTF of these tomograms, by its %s: %s", JOB, names_in_words(corrected))
     return tomograms
 
 
@@ -258,7 +269,21 @@ def _relion(table: Star, row: dict[str, str], folder: str | None) -> KnownTomogr
         series.defocus if series else None,
         series.tilt if series else None,
         optics=_optics(table, row),
+        ctf_state=_relion_ctf_state(path or halves[0]),
     )
+
+
+def _relion_ctf_state(tomogram: Path) -> str | None:
+    """Corrected where the job that made a tomogram did so, by a Wiener filter; None where nothing tells it."""
+    file = tomogram.parent.parent / JOB
+    try:
+        job = find_table(file, JOB_LABELS) if file.is_file() else None
+    except EngineError as error:
+        log.warning("%s: whether RELION corrected the CTF is not known, since %s", file, error.why)
+        return None
+    options = {row[JOB_LABELS[0]]: row[JOB_LABELS[1]] for row in job.rows} if job else {}
+    is_corrected = options.get("do_fourier") == "Yes" or CTF_OPTIONS & set(options.get("other_args", "").split())
+    return CORRECTED if is_corrected else None
 
 
 def _relion_series(table: Star, row: dict[str, str]) -> TiltSeries | None:

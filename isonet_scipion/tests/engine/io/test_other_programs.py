@@ -132,6 +132,29 @@ def test_tables_of_tilt_series_that_were_not_copied_along_are_missed(run, relion
     assert [table.number(row, "rlnDefocus") for row in table.rows] == [32000, 0]
 
 
+@pytest.mark.parametrize(
+    ("changed", "state"),
+    [({"do_fourier": "Yes"}, "corrected"), ({"other_args": '"--Fc --ctf"'}, "corrected"), ({}, None)],
+)
+def test_relions_job_tells_whether_it_corrected_the_ctf(run, relion, changed, state):
+    options = {"binned_angpix": 10, "do_fourier": "No", "ctf_intact_first_peak": "Yes", "other_args": '""', **changed}
+    rows = [{"rlnJobOptionVariable": name, "rlnJobOptionValue": value} for name, value in options.items()]
+    (relion.parent / "job.star").write_text(
+        "data_job\n\n_rlnJobTypeLabel  relion.reconstructtomograms\n_rlnJobIsTomo  0\n"
+        + loop("joboptions_values", rows)
+    )
+    status, log = run("prepare_star", "--from", relion)
+    assert status == 0 and ("RELION corrected the CTF of these tomograms, by its job.star: TS_1, TS_2" in log) == bool(
+        state
+    )
+    assert {entry.ctf_state() for entry in TomogramTable("tomograms.star").select(None)} == {state}
+    status, log = run("prepare_star", "--from", relion, "--ctf_state=raw", "--output_star=raw.star")
+    assert status == 0 and read_star("raw.star").rows[0]["isonetCtfState"] == "raw", log
+    (relion.parent / "job.star").write_text("words\n")
+    status, log = run("prepare_star", "--from", relion, "--output_star=unknown.star")
+    assert status == 0 and "job.star: whether RELION corrected the CTF is not known, since it is not a STAR" in log, log
+
+
 def test_a_half_without_the_other_is_told(run, relion):
     relion.write_text(relion.read_text().replace("TomogramHalf2 #9", "Tomogram #9"))
     status, log = run("prepare_star", "--from", relion)
@@ -159,12 +182,13 @@ def test_isonet2s_table_of_halves_alone(run, tmp_path):
         named |= {f"rlnTomoReconstructedTomogramHalf{n}": file for n, file in enumerate(halves, 1)}
         known = {"rlnPixelSize": 10.0, "rlnDefocus": 35000, "rlnVoltage": 200, "rlnSphericalAberration": 2.7}
         rest = {"rlnMaskName": "None", "rlnTiltMin": -51, "rlnTiltMax": 57, "rlnNumberSubtomo": 300 * number}
-        rest["rlnMaskBoundary"] = "TS.mod" if number == 2 else "None"
+        rest |= {"rlnMaskBoundary": "TS.mod" if number == 2 else "None", "rlnBoxFile": "None", "rlnSnrFalloff": 0.7}
         rows.append({**named, **known, **rest})
     (tmp_path / "isonet2.star").write_text(loop("", rows))
     (tmp_path / "TS.mod").write_text("")
     status, log = run("prepare_star", "--from", "isonet2.star")
     assert status == 0 and "2 tomograms of IsoNet2" in log, log
+    assert "isonet2.star: not taken from it: rlnSnrFalloff\n" in log, log
     table = read_star("tomograms.star")
     row = table.rows[1]
     numbers = [table.number(row, f"rln{label}") for label in ("PixelSize", "Defocus", "Voltage", "TiltMin", "TiltMax")]
