@@ -260,6 +260,17 @@ class TestIsoNetExchange(IsoNetTest):
         table = read_star(export._getExtraPath("tomograms.star"))
         self.assertEqual([row[SCALE] for row in table.rows], ["0.25", "1"])
 
+    def test_what_scipion_can_not_hold_of_a_project_is_told(self) -> None:
+        told = {"rlnDefocus": (25000, 0), "rlnMaskBoundary": ("None", "None"), "rlnSnrFalloff": ("None", 0.7)}
+        folder = self.project("renamed", rlnTomoName=("12", "lamella-1.b"), **told)
+        taken = self.run_(ProtIsoNetImportProject, {}, projectFolder=str(folder))
+        self.assertEqual([item.getTsId() for item in taken.tomograms], ["TS_12", "lamella_1_b"])
+        for lines in (taken.warnings(), taken.summary()):
+            self.assertIn("taken otherwise: 12 as TS_12, lamella-1.b as lamella_1_b.", " ".join(lines))
+            self.assertIn("as Scipion's sets can't hold it: rlnDefocus, rlnSnrFalloff. Give it", " ".join(lines))
+        plain = self.prepare(ProtIsoNetImportProject, {}, projectFolder=str(self.project("plain", rlnDefocus=(0, 0))))
+        self.assertEqual(plain.warnings(), [])
+
     def test_one_contrast_is_asked_for(self) -> None:
         mixed = self.newProtocol(
             ProtIsoNetImportProject, projectFolder=str(self.project("mixed", **{INVERTED: (0, 1)}))
