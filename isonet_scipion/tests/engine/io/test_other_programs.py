@@ -155,6 +155,18 @@ def test_relions_job_tells_whether_it_corrected_the_ctf(run, relion, changed, st
     assert status == 0 and "job.star: whether RELION corrected the CTF is not known, since it is not a STAR" in log, log
 
 
+def test_a_voxel_size_of_a_table_is_told_as_the_tables(run, relion):
+    text = relion.read_text()
+    relion.write_text(text.replace(" 1.25 8 ", " 1.25 6 "))
+    status, log = run("prepare_star", "--from", relion)
+    assert status == 0 and f"the header's voxel size is 10.000 A, but {relion} says 7.500 A, which is used" in log, log
+    status, log = run("prepare_star", "--from", relion, "--pixel_size=8", "--output_star=given.star")
+    assert status == 0 and "but pixel_size says 8.000 A" in log, log
+    relion.write_text(text.replace(" 1.25 8 ", " 0.125 8 "))
+    status, log = run("prepare_star", "--from", relion)
+    assert status == 1 and f"error: {relion}: the voxel size is 1 for" in log, log
+
+
 def test_a_half_without_the_other_is_told(run, relion):
     relion.write_text(relion.read_text().replace("TomogramHalf2 #9", "Tomogram #9"))
     status, log = run("prepare_star", "--from", relion)
@@ -207,7 +219,7 @@ def test_isonet2s_table_of_halves_alone(run, tmp_path):
     # in um, as Warp counts
     (tmp_path / "um.star").write_text((tmp_path / "isonet2.star").read_text().replace("35000", "3.5"))
     status, log = run("prepare_star", "--from", "um.star")
-    assert status == 1 and "3.5 for TS_1" in log and "35000" in log
+    assert status == 1 and "um.star: 3.5 for TS_1" in log and "35000" in log, log
 
 
 def test_warps_folder(run, tmp_path):
