@@ -31,6 +31,7 @@ MADE_NAME = re.compile(r"_(whole|even|odd|subtomo|coordinates|mask|corrected|rep
 HALF_WORDS = ("even", "odd")
 MOST_PLAIN = 60  # characters of a tsId that go into a name which is not the tsId itself
 MRC_SUFFIXES = (".mrc", ".rec", ".map", ".ali", ".st", ".mrcs")
+READERS_SIGNS = "%#:@"  # that xmipp, which reads most other formats, takes for something else than a part of a name
 SUBTOMOGRAM_SUFFIXES = (".mrc", ".rec", ".map")
 WITHOUT_FILE = (  # of a half: what to do, in the forms that need it
     "Bring the right file, or work without the halves: No at *Also the half tomograms?* or *Learn from the half "
@@ -105,7 +106,12 @@ def sizeOf(path: str) -> tuple[int, int, int]:
 
 def unreadable(path: str, error: Exception) -> EngineError:
     """What a reader of Scipion's raised, about a file."""
-    return EngineError(path, f"Scipion can't read it as a volume ({error})", "Make or copy it again.")
+    remedy = "Make or copy it again."
+    if signs := [sign for sign in READERS_SIGNS if sign in path]:
+        remedy = (
+            f"Move it where its path has no {' or '.join(signs)}, which Scipion's readers may stumble over. {remedy}"
+        )
+    return EngineError(path, f"Scipion can't read it as a volume ({error})", remedy)
 
 
 def fileDigest(path: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from pyworkflow.protocol.params import FileParam, PointerParam
@@ -20,9 +21,11 @@ from isonet_scipion.engine.conventions import TILT_RANGE
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.number_formats import SCALE
 from isonet_scipion.engine.io.relion import NAME
-from isonet_scipion.engine.io.star import read_star
+from isonet_scipion.engine.io.star import read_star, write_star
 from isonet_scipion.engine.io.tomogram_entry import HALF_LABELS
 from isonet_scipion.engine.sampling.crops import usual_cube_size
+from isonet_scipion.engine.wording import names_in_words
+from isonet_scipion.isonet_folder import tiltSeriesId
 from isonet_scipion.protocols.base import ProtIsoNetBase
 from isonet_scipion.protocols.ctf_history import ctfStates
 from isonet_scipion.protocols.form import OPTIONAL, OptionalFloatParam, Within, addContrast, labelOf
@@ -147,12 +150,32 @@ class ProtIsoNetExport(ProtIsoNetBase):
 
     def relionStep(self, made: str) -> None:
         """Write RELION's table of tomograms."""
-        options = {"output_star": self._getExtraPath(RELION)}
+        table, options = self._getExtraPath(TOMOGRAMS), {"output_star": self._getExtraPath(RELION)}
         if self.relionStar.get():
             options["relion_star"] = self.relionStar.get()
+            table = self._withRelionsNames(table)
         elif self.tiltSeriesPixelSize.get():
             options["tilt_series_pixel_size"] = self.tiltSeriesPixelSize.get()
-        self._runEngine("export_relion", [self._getExtraPath(TOMOGRAMS)], options)
+        self._runEngine("export_relion", [table], options)
+
+    def _withRelionsNames(self, table: str) -> str:
+        """A table, or a copy of it where RELION's table has other names than Scipion's IDs."""
+        star, names = read_star(table), self._relionsNames()
+        if not names:
+            return table
+        for row in star.rows:
+            row[NAME] = names.get(row[NAME], row[NAME])
+        os.makedirs(self._getTmpPath(), exist_ok=True)
+        write_star(self._getTmpPath(TOMOGRAMS), star)
+        return self._getTmpPath(TOMOGRAMS)
+
+    def _relionsNames(self) -> dict[str, str]:
+        """RELION's names of the tomograms whose tsId is another, as Scipion makes IDs of names: 12 becomes TS_12."""
+        star = read_star(self.relionStar.get())
+        names = [name for row in star.rows if (name := star.text(row, NAME))]
+        ids = Counter(map(tiltSeriesId, names))
+        byId = {tiltSeriesId(name): name for name in names if ids[tiltSeriesId(name)] == 1}
+        return {tsId: byId[tsId] for tsId in enabledIds(self.inputTomograms.get()) if byId.get(tsId, tsId) != tsId}
 
     def _files(self, name: str) -> dict[str, str]:
         files = filesById(getattr(self, name).get())
@@ -216,6 +239,9 @@ class ProtIsoNetExport(ProtIsoNetBase):
                     f"{TILT_RANGE[0]:g} to {TILT_RANGE[1]:g} degrees: write the right ones into rlnTiltMin and "
                     "rlnTiltMax."
                 )
+        if self.relionStar.get() and (names := self._relionsNames()):
+            pairs = names_in_words([f"{name} as {tsId}" for tsId, name in names.items()])
+            warnings.append(f"*RELION's tomograms.star*: its names are taken for these tilt series IDs: {pairs}.")
         return warnings
 
     def _summary(self) -> list[str]:

@@ -13,6 +13,7 @@ from pyworkflow.protocol.params import BooleanParam, FileParam
 
 from isonet_scipion.convert.files import placeFile
 from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.io.refine_json import MODEL_SUFFIXES
 from isonet_scipion.engine.network.model_file import read_metadata
 from isonet_scipion.objects import IsoNetModel
 from isonet_scipion.protocols.form import OptionalFloatParam, Within
@@ -110,8 +111,8 @@ def importedModel(source: str, folder: str, copy: bool = False) -> IsoNetModel:
     target = os.path.join(folder, os.path.splitext(os.path.basename(source))[0] + modelSuffix(source))
     placeFile(source, target, copy)
     if copy:  # a correction may ask for another iteration, by its name
-        pattern = os.path.join(glob.escape(os.path.dirname(os.path.realpath(source))), "model_iter*.keras")
-        for path in glob.glob(pattern):
+        beside = os.path.join(glob.escape(os.path.dirname(os.path.realpath(source))), "model_iter*.")
+        for path in [path for suffix in MODEL_SUFFIXES for path in glob.glob(beside + suffix)]:
             placeFile(path, os.path.join(folder, os.path.basename(path)), copy)
     model = IsoNetModel()
     model.setFileName(target)

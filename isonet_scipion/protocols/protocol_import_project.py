@@ -15,10 +15,13 @@ from tomo.objects import SetOfCoordinates3D, SetOfSubTomograms, SetOfTomograms, 
 
 from isonet_scipion.convert.files import placeFile
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.io.tomogram_entry import INVERTED
+from isonet_scipion.engine.io.earlier_table import is_unusual
+from isonet_scipion.engine.io.star import tomogram_names
+from isonet_scipion.engine.io.tomogram_entry import DEFOCUS, INVERTED
 from isonet_scipion.engine.network.model_file import read_metadata
 from isonet_scipion.engine.physics.ctf import CtfParameters
 from isonet_scipion.engine.physics.wedge import TiltRange, declared_range
+from isonet_scipion.engine.wording import names_in_words
 from isonet_scipion.isonet_folder import VERSIONS, IsoNetFolder
 from isonet_scipion.objects import IsoNetModel
 from isonet_scipion.protocols.form import Within, isFilledIn
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from pyworkflow.protocol import Form
 
 WHERE_MISSING = "Used where tomograms.star does not say it."
+LEFT = (*DEFOCUS, "rlnSnrFalloff", "rlnDeconvStrength", "rlnMaskBoundary")  # columns that Scipion's sets can't hold
 
 
 class ProtIsoNetImportProject(EMProtocol):
@@ -77,7 +81,7 @@ class ProtIsoNetImportProject(EMProtocol):
                 self.deleteOutput(getattr(self, name))
         keepValues(self)
         folder = self._folder()
-        self.summaryVar.set("\n".join(contrastWarnings(folder) + modelWarnings(folder)))
+        self.summaryVar.set("\n".join(folderWarnings(folder)))
         rate = folder.samplingRate
         for version in VERSIONS:
             tomograms = folder.tomograms(version, partial(self._link, version))
@@ -162,8 +166,7 @@ class ProtIsoNetImportProject(EMProtocol):
         return contrastErrors(folder)
 
     def _warnings(self) -> list[str]:
-        folder = self._folder()
-        return contrastWarnings(folder) + modelWarnings(folder)
+        return folderWarnings(self._folder())
 
     def _summary(self) -> list[str]:
         outputs = [(name, getattr(self, name)) for name in self._possibleOutputs if hasattr(self, name)]
@@ -189,6 +192,35 @@ def contrastErrors(folder: IsoNetFolder) -> list[str]:
     return [
         f"{folder.table.path}: protein is bright in {', '.join(inverted)} and dark in {', '.join(dark)}, by its column "
         f"_{INVERTED}. Split the table into one of each kind, and import them separately."
+    ]
+
+
+def folderWarnings(folder: IsoNetFolder) -> list[str]:
+    """What of a project is taken otherwise than its files say, or not at all."""
+    return contrastWarnings(folder) + nameWarnings(folder) + leftWarnings(folder) + modelWarnings(folder)
+
+
+def nameWarnings(folder: IsoNetFolder) -> list[str]:
+    """The tomograms whose tsId is not the name that the table gives them."""
+    pairs = zip(tomogram_names(folder.table), folder.ids)
+    renamed = [f"{name} as {tsId}" for name, tsId in pairs if name != tsId]
+    if not renamed:
+        return []
+    return [
+        f"Tilt series IDs can't be all names of tomograms.star. As by Scipion's own import, these are taken otherwise: "
+        f"{names_in_words(renamed)}. *export tables* writes the IDs."
+    ]
+
+
+def leftWarnings(folder: IsoNetFolder) -> list[str]:
+    """The columns of the table that have something to say, but no place in Scipion's sets."""
+    table = folder.table
+    left = [label for label in LEFT if any(is_unusual(table, row, label) for row in table.rows)]
+    if not left:
+        return []
+    return [
+        f"Not taken from tomograms.star, as Scipion's sets can't hold it: {', '.join(left)}. Give it in the forms of "
+        "*CTF deconvolution*, *sample mask* and others that ask for it."
     ]
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.ome_zarr import SUFFIX, is_store
+from isonet_scipion.engine.wording import names_in_words
 
+log = logging.getLogger(__name__)
 RUNS = "ExperimentRuns"  # of a copick project
 # where a run has its tomograms: copick; the portal, now and before 2025
 PLACES = ("VoxelSpacing*", "Reconstructions/VoxelSpacing*/Tomograms/*", "Tomograms/VoxelSpacing*/*")
@@ -35,7 +38,8 @@ def stores_of_runs(source: Path, wanted: str | None) -> list[tuple[str, Path]]:
         If a run has several that may be meant.
     """
     folder = source / RUNS if (source / RUNS).is_dir() else source
-    found = []
+    found: list[tuple[str, Path]] = []
+    without = []
     for run in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
         patterns = [wanted.strip("/")] if wanted else [f"{place}/*{SUFFIX}" for place in PLACES]
         stores = sorted(path for pattern in patterns for path in run.glob(pattern) if is_store(path))
@@ -48,4 +52,7 @@ def stores_of_runs(source: Path, wanted: str | None) -> list[tuple[str, Path]]:
                 f"Select one per run, in place of FOLDER, such as prepare_star {names[0]} --from {source}.",
             )
         found += [(run.name, store) for store in stores]
+        without += [] if stores else [run.name]
+    if found and without:
+        log.warning("%s: left out, since they have no %s: %s", folder, wanted or "tomogram", names_in_words(without))
     return found

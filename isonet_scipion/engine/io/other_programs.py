@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from isonet_scipion.engine.conventions import PHASE_FLIPPED
+from isonet_scipion.engine.conventions import CORRECTED, PHASE_FLIPPED
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.copick import stores_of_runs
 from isonet_scipion.engine.io.ome_zarr import is_store
@@ -31,6 +31,13 @@ RELION_SERIES = "rlnTomoTiltSeriesStarFile"
 VOLUMES = ("rlnTomoName", WHOLE, *HALF_LABELS)  # columns of files, by IsoNet2 and RELION
 BESIDE = (RELION_SERIES, "rlnMaskName", "rlnMaskBoundary")  # that are not in the folder of the tomograms
 VOLUME_SUFFIXES = (".mrc", ".rec", ".zarr")
+# columns that may have been typed or made with effort, but are not taken over
+LEFT = (
+    *("rlnSnrFalloff", "rlnDeconvStrength", "rlnDeconvTomoName", "rlnDenoisedTomoName", "rlnCorrectedTomoName"),
+    *("rlnBoxFile", "rlnTomoReconstructedTomogramDenoised"),
+)
+JOB, JOB_LABELS = "job.star", ("rlnJobOptionVariable", "rlnJobOptionValue")  # what RELION's job was told
+CTF_OPTIONS = {"--ctf", "--fourier"}  # of relion_tomo_reconstruct_tomogram, which else leaves the CTF as it is
 WARP_TOMOGRAMS = ("reconstruction", "reconstruction/even", "reconstruction/odd")
 
 
@@ -68,10 +75,9 @@ def with_their_halves(paths: list[Path]) -> list[KnownTomogram]:
     wholes = [path for path in paths if half_name(path) == series_name(path) and path not in of_wholes]
     found, others = [], [path for path in paths if path not in wholes]
     for path in wholes:
-        halves = sorted((other for other in others if half_name(other) == series_name(path)), key=_is_odd)
-        halves = halves or short.get(series_name(path), [])
         alone = sum(series_name(whole) == series_name(path) for whole in wholes) == 1
-        found.append(KnownTomogram(path.stem, path, tuple(halves) if _are_a_pair(halves) and alone else ()))
+        halves = _halves_beside(path, others, alone) or (short.get(series_name(path), []) if alone else [])
+        found.append(KnownTomogram(path.stem, path, tuple(halves)))
         if found[-1].halves:
             log.info("%s: its halves are %s and %s", path, *found[-1].halves)
             others = [other for other in others if other not in halves]
@@ -91,6 +97,17 @@ def with_their_halves(paths: list[Path]) -> list[KnownTomogram]:
             "and NAME_half2, beside the tomogram NAME or without it.", names_in_words([path.name for path in lone]),
         )  # fmt: skip
     return found + [KnownTomogram(half.stem, half) for half in lone]
+
+
+def _halves_beside(whole: Path, others: list[Path], alone: bool) -> list[Path]:
+    """Files named as `whole` but for what tells a half; where it is the only one of its series, as its series.
+
+    AreTomo3 leaves NAME.mrc, NAME_EVN.mrc and NAME_ODD.mrc, the images, beside NAME_Vol.mrc and its halves.
+    """
+    exact = [other for other in others if HALVES.sub("", other.stem) == whole.stem]
+    alike = [other for other in others if half_name(other) == series_name(whole)] if alone else []
+    pairs = (sorted(halves, key=_is_odd) for halves in (exact, alike))
+    return next((pair for pair in pairs if _are_a_pair(pair)), [])
 
 
 def _short_pairs(paths: Sequence[Path]) -> dict[str, list[Path]]:
@@ -141,7 +158,7 @@ def read_tomograms(source: str, folder: str | None) -> tuple[str, list[KnownTomo
         If it is of none of these kinds, or a file that it names is missing.
     """
     if Path(source).is_dir():
-        runs = [] if list(Path(source).glob("*.xml")) else stores_of_runs(Path(source), folder)
+        runs = [] if _xml_files(Path(source)) else stores_of_runs(Path(source), folder)
         if runs:
             return "copick or the CryoET Data Portal", [KnownTomogram(name, store) for name, store in runs]
         return "Warp", list(_warp(Path(source), folder))
@@ -202,6 +219,10 @@ def _tomograms(
 ) -> list[KnownTomogram]:
     tomograms = [read(table, row, folder) for row in table.rows]
     tell_others_here(table, BESIDE if folder else (*VOLUMES, *BESIDE))
+    if left := [label for label in LEFT if any(table.text(row, label) for row in table.rows)]:
+        log.info("%s: not taken from it: %s", table.path, ", ".join(left))
+    if corrected := [tomogram.name for tomogram in tomograms if tomogram.ctf_state == CORRECTED]:
+        log.info("RELION corrected the CTF of these tomograms, by its %s: %s", JOB, names_in_words(corrected))
     return tomograms
 
 
@@ -216,7 +237,14 @@ def _optics(table: Star, row: dict[str, str]) -> tuple[tuple[str, float], ...]:
 
 def _halves(table: Star, row: dict[str, str], folder: str | None) -> tuple[Path, ...]:
     names = [name for label in HALF_LABELS if (name := table.text(row, label))]
-    return tuple(located(name, table.path, folder) for name in names) if len(names) == len(HALF_LABELS) else ()
+    if len(names) == 1:
+        _warn_of_lone_half(table.path, names[0])
+        return ()
+    return tuple(located(name, table.path, folder) for name in names)
+
+
+def _warn_of_lone_half(source: str, half: object) -> None:
+    log.warning("%s: %s is left out, as there is no other half of that tomogram", source, half)
 
 
 def _relion(table: Star, row: dict[str, str], folder: str | None) -> KnownTomogram:
@@ -241,7 +269,21 @@ def _relion(table: Star, row: dict[str, str], folder: str | None) -> KnownTomogr
         series.defocus if series else None,
         series.tilt if series else None,
         optics=_optics(table, row),
+        ctf_state=_relion_ctf_state(path or halves[0]),
     )
+
+
+def _relion_ctf_state(tomogram: Path) -> str | None:
+    """Corrected where the job that made a tomogram did so, by a Wiener filter; None where nothing tells it."""
+    file = tomogram.parent.parent / JOB
+    try:
+        job = find_table(file, JOB_LABELS) if file.is_file() else None
+    except EngineError as error:
+        log.warning("%s: whether RELION corrected the CTF is not known, since %s", file, error.why)
+        return None
+    options = {row[JOB_LABELS[0]]: row[JOB_LABELS[1]] for row in job.rows} if job else {}
+    is_corrected = options.get("do_fourier") == "Yes" or CTF_OPTIONS & set(options.get("other_args", "").split())
+    return CORRECTED if is_corrected else None
 
 
 def _relion_series(table: Star, row: dict[str, str]) -> TiltSeries | None:
@@ -278,8 +320,13 @@ def _isonet2(table: Star, row: dict[str, str], folder: str | None) -> KnownTomog
     )
 
 
+def _xml_files(source: Path) -> list[Path]:
+    """Of Warp's tilt series; macOS keeps hidden files of the same suffix."""
+    return sorted(path for path in source.glob("*") if path.suffix.lower() == ".xml" and path.name[0] != ".")
+
+
 def _warp(source: Path, folder: str | None) -> Iterable[KnownTomogram]:
-    files = sorted(path for path in source.glob("*") if path.suffix.lower() == ".xml")
+    files = _xml_files(source)
     if not files:
         raise EngineError(
             str(source),
@@ -295,11 +342,13 @@ def _warp(source: Path, folder: str | None) -> Iterable[KnownTomogram]:
             log.warning("%s: left out, since %s has no tomogram of %s", file, places[0], file.stem)
             continue
         series: TiltSeries = read_tilt_file(file)
-        halves = [place / path.name for place in places[1:]]
+        halves = [half for place in places[1:] if (half := place / path.name).is_file()]
+        if len(halves) == 1:
+            _warn_of_lone_half(str(source), halves[0])
         yield KnownTomogram(
             file.stem,
             path,
-            tuple(halves) if all(half.is_file() for half in halves) else (),
+            tuple(halves) if len(halves) == len(HALF_LABELS) else (),
             defocus=series.defocus,
             tilt=series.tilt,
             optics=series.optics,

@@ -6,6 +6,7 @@ from any RELION project.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,15 +14,17 @@ from typing import TYPE_CHECKING
 from isonet_scipion.engine.arrays import size_in_words
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.ome_zarr import is_store
-from isonet_scipion.engine.io.star import Star
+from isonet_scipion.engine.io.star import NOT_SET, Star
 from isonet_scipion.engine.io.voxel_size import same_voxel_size
+from isonet_scipion.engine.wording import names_in_words
 
 if TYPE_CHECKING:
     from isonet_scipion.engine.io.tomogram_entry import TomogramEntry
 
+log = logging.getLogger(__name__)
 BLOCK = "global"
 NAME = "rlnTomoName"
-DENOISED = "rlnTomoReconstructedTomogramDenoised"
+WHOLE, DENOISED = "rlnTomoReconstructedTomogram", "rlnTomoReconstructedTomogramDenoised"
 SIZES = tuple(f"rlnTomoSize{axis}" for axis in "XYZ")  # in pixels of the tilt series
 ROUNDED = 2  # voxels by which a side may differ: programs round to whole, or even, numbers
 TILT_SERIES_PIXEL, BINNING = "rlnTomoTiltSeriesPixelSize", "rlnTomoTomogramBinning"
@@ -62,7 +65,7 @@ def from_scratch(
             TILT_SERIES_PIXEL: float(pixel_size),
             BINNING: float(binning),
             **{label: round(side * binning) for label, side in zip(SIZES, shape[::-1])},
-            "rlnTomoReconstructedTomogram": _readable(entry.path),
+            WHOLE: _readable(entry.path),
         }
         if some_corrected:
             values[DENOISED] = _corrected(entry) or _readable(entry.path)
@@ -100,12 +103,29 @@ def with_denoised(table: Star, entries: Sequence[TomogramEntry], shapes: Sequenc
     for entry, shape in zip(entries, shapes):
         if entry.name in corrected:
             _require_size(table, rows[entry.name], entry, shape)
+    _tell_denoised(table, corrected)
     # rows of other tomograms keep what they have, else their reconstruction
     for row in table.rows:
-        kept = table.text(row, DENOISED) or row.get("rlnTomoReconstructedTomogram", "None")
+        kept = table.text(row, DENOISED) or row.get(WHOLE, NOT_SET)
         table.set(row, DENOISED, corrected.get(row[NAME], kept))
     table.name = BLOCK
     return table
+
+
+def _tell_denoised(table: Star, corrected: dict[str, Path]) -> None:
+    """Log what RELION's table calls denoised apart from the corrected tomograms, and what it no longer does."""
+    told: dict[str, list[str]] = {}
+    for row in table.rows:
+        name, own = row[NAME], table.text(row, DENOISED)
+        if name not in corrected:
+            kept = "stays what it was" if own else "is the reconstruction" if table.text(row, WHOLE) else "is None"
+            told.setdefault(f"{DENOISED} {kept}, as they are not corrected", []).append(name)
+        elif own and own != str(corrected[name]):
+            told.setdefault(f"{DENOISED} is replaced", []).append(name)
+        if name in corrected and None in (table.text(row, label) for label in (TILT_SERIES_PIXEL, BINNING)):
+            told.setdefault(f"voxels are not compared, as it lacks {TILT_SERIES_PIXEL} or {BINNING}", []).append(name)
+    for what, names in told.items():
+        log.info("%s: %s: %s", table.path, what, names_in_words(names))
 
 
 def _require_size(table: Star, row: dict[str, str], entry: TomogramEntry, shape: tuple[int, ...]) -> None:

@@ -115,11 +115,11 @@ def read_star(path: str | os.PathLike[str], labels: Sequence[str] = ()) -> Star:
     Raises
     ------
     EngineError
-        If the file is missing, not text, not a STAR table, or holds several and not one has all `labels`.
+        If the file is missing, not text, not a STAR table, or holds several and not just one has all `labels`.
     """
     blocks, comments = _read_blocks(path)
     known = [block for block in blocks if labels and set(labels) <= set(_labels(block))]
-    if len(blocks) > 1 and not known:
+    if len(blocks) > 1 and len(known) != 1:
         raise EngineError(str(path), f"it holds {len(blocks)} tables", "Keep only the one that is meant.")
     return _as_star((known or blocks)[0], path, comments)
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.files import require_file
-from isonet_scipion.engine.io.star import read_star
+from isonet_scipion.engine.io.star import find_table, read_star
 from isonet_scipion.engine.physics.wedge import TiltRange, declared_range
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ ADDED = re.compile(
     r"^rec_|(_\d+(\.\d+)?Apx|_bin\d+|\.(mrc|mrcs|rec|st|ali|tomostar|eer|tif|tiff)|_(TLT|Vol|rec|full|st|fid|ali))$",
     re.IGNORECASE,
 )
+# how AreTomo3 marks other binnings and the spectra of a tilt series, which tilt series of a user may be called too
+FURTHER = re.compile(r"_(2ND|3RD|CTF)$", re.IGNORECASE)
 HALF = "(EVN|even|odd|half[12])"
 BESIDE_HALVES = re.compile(  # holes, parts and words may end so too
     "[_.-](h[12]|half[_-][12])$|(?<=[^_.-])(evn|even|odd)$", re.IGNORECASE
@@ -68,6 +70,11 @@ def series_name(path: str | os.PathLike[str]) -> str:
 def half_name(path: str | os.PathLike[str]) -> str:
     """As `series_name`, also without what tells an even from an odd half."""
     return series_name(HALVES.sub("", series_name(path)))
+
+
+def common_name(path: str | os.PathLike[str]) -> str:
+    """As `series_name`, also without what AreTomo3 adds to what else it makes of a tilt series."""
+    return series_name(FURTHER.sub("", series_name(path)))
 
 
 def read_tilt_file(path: str | os.PathLike[str]) -> TiltSeries:
@@ -234,11 +241,11 @@ def _xml(path: Path) -> TiltSeries:
 
 def _star(path: Path) -> TiltSeries:
     """RELION 5's table of a tilt series: refined angles where there are any; defoci in A. Or Warp's .tomostar."""
-    table = read_star(path)
     signs = {"rlnTomoYTilt": 1.0, "rlnTomoNominalStageTiltAngle": 1.0, "wrpAngleTilt": -1.0}
-    label = next((name for name in signs if name in table.labels), None)
+    label = next((name for name in signs if find_table(path, [name])), None)
     if label is None:
         raise EngineError(str(path), "it has no column _rlnTomoYTilt or _rlnTomoNominalStageTiltAngle", "Check it.")
+    table = read_star(path, [label])
     angles = signs[label] * np.array([table.number(row, label) for row in table.rows])
     shift = max((abs(table.number(row, "rlnPhaseShift", 0)) for row in table.rows), default=0)
     warn_of_phase_plate(path, shift)

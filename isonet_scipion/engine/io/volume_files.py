@@ -40,15 +40,15 @@ def file_names(files: list[Path]) -> str:
     return names_in_words([path.name for path in files])
 
 
-def voxel_size_of(volume: Volume, given: float | None) -> float:
-    """The voxel size in A: as given, else the header's where that is set."""
+def voxel_size_of(volume: Volume, given: float | None, by: str = "pixel_size") -> float:
+    """The voxel size in A: as given, by an option or a table, else the header's where that is set."""
     warn_of_oddities(volume)
-    what = "pixel_size" if given is not None else volume.path
+    what = by if given is not None else volume.path
     if given is None:
         given = volume.voxel_size
         if not told_size(given):
             said = "1 A, as programs write that do not know it" if given else "none"
             raise EngineError(volume.path, f"its header's voxel size is {said}", "Give --pixel_size in A, such as 10.")
     require_voxel_size(given, what, f"{given:g} is not a voxel size")
-    check_unit(given, volume, "pixel_size")
+    check_unit(given, volume, by)
     return given

@@ -45,7 +45,7 @@ from isonet_scipion.engine.io.star import (
     write_star,
 )
 from isonet_scipion.engine.io.table_checks import warn_of_lopsided_tilts
-from isonet_scipion.engine.io.tilt_files import find_tilt_files, half_name, read_tilt_file, series_name
+from isonet_scipion.engine.io.tilt_files import common_name, find_tilt_files, half_name, read_tilt_file
 from isonet_scipion.engine.io.tomogram_entry import (
     CTF_STATE,
     HALF_LABELS,
@@ -143,7 +143,7 @@ def _warn_of_versions(folder: str, tomograms: list[KnownTomogram]) -> None:
     """Name files that seem to be of one tilt series, as its images and versions of its tomogram in IMOD's folders."""
     by_series: dict[str, list[Path]] = {}
     for path in (tomogram.path for tomogram in tomograms if tomogram.path):
-        by_series.setdefault(series_name(path), []).append(path)
+        by_series.setdefault(common_name(path), []).append(path)
     if several := [file_names(paths) for paths in by_series.values() if len(paths) > 1]:
         more = f"; so are those of {counted(len(several) - 1, 'others')}" if len(several) > 1 else ""
         log.warning(
@@ -271,21 +271,23 @@ def _completed(tomogram: KnownTomogram, settings: PrepareStarSettings) -> KnownT
     """With what the options say, which comes first."""
     tilt, defocus = tomogram.tilt, tomogram.defocus
     if defocus:
-        require_plausible_defocus(defocus, "defocus", tomogram.name)
+        require_plausible_defocus(defocus, settings.from_ or "defocus", tomogram.name)
     possible_optics({OPTICS[label]: value for label, value in tomogram.optics}, f" of {tomogram.name}")
     low, high = settings.tilt_min, settings.tilt_max
     if (low, high) != (None, None):
         tilt = tilt or TiltRange(*TILT_RANGE)
         ends = tilt.minimum if low is None else low, tilt.maximum if high is None else high
         tilt = declared_range(*ends, f"{TILT_OPTIONS} for {tomogram.name}")
-    voxel_size = tomogram.voxel_size if settings.pixel_size is None else settings.pixel_size
+    size, by = tomogram.voxel_size, settings.from_ or "pixel_size"
+    if settings.pixel_size is not None:
+        size, by = settings.pixel_size, "pixel_size"
     return replace(
         tomogram,
         tilt=tilt,
         defocus=defocus if settings.defocus is None else settings.defocus,
         number_subtomos=settings.number_subtomos or tomogram.number_subtomos,
         inverted=tomogram.inverted if settings.invert is None else settings.invert,
-        voxel_size=voxel_size_of(open_volume(tomogram.path or tomogram.halves[0]), voxel_size),
+        voxel_size=voxel_size_of(open_volume(tomogram.path or tomogram.halves[0]), size, by),
     )
 
 

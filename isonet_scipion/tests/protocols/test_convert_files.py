@@ -93,6 +93,21 @@ def test_a_volume_that_was_replaced_is_converted_again_and_only_then(tmp_path):
     np.testing.assert_array_equal(read(asMrc(volume, target, 10.0)), second)
 
 
+@pytest.mark.parametrize("name", ["50%", "a#b", "a:b", "a@b"])
+def test_signs_that_scipions_readers_do_not_take_are_named(tmp_path, name):
+    plain, odd = str(tmp_path / "volume"), str(tmp_path / name / "volume.spi")
+    write(f"{plain}.mrc", np.random.default_rng(0).normal(size=(8, 8, 8)).astype(np.float32))
+    ImageHandler().convert(f"{plain}.mrc", f"{plain}.spi")
+    os.mkdir(tmp_path / name)
+    os.rename(f"{plain}.spi", odd)
+    sign = name.strip("ab50")
+    for read_ in (lambda: sizeOf(odd), lambda: asMrc(odd, f"{plain}_converted.mrc", 10.0)):
+        with pytest.raises(EngineError, match=f"Move it where its path has no {sign}, which .* Make or copy it again"):
+            read_()
+    os.rename(odd, f"{plain}.spi")
+    assert sizeOf(f"{plain}.spi") == (8, 8, 8)
+
+
 def test_file_names_of_tilt_series_ids_are_distinct_and_stay_in_their_folder():
     made = {}
     for tsId in HARD_IDS:

@@ -260,6 +260,36 @@ class TestIsoNetExchange(IsoNetTest):
         table = read_star(export._getExtraPath("tomograms.star"))
         self.assertEqual([row[SCALE] for row in table.rows], ["0.25", "1"])
 
+    def test_relions_names_are_known_though_scipion_changed_them(self) -> None:
+        folder = self.project("names", rlnTomoName=("12", "lamella-1"))
+        taken = self.run_(ProtIsoNetImportProject, {}, projectFolder=str(folder))
+        inputs = {"inputTomograms": (taken, "tomograms"), "inputCorrected": (taken, "tomograms")}
+        own = folder / "relion.star"
+        own.write_text("data_global\n\nloop_\n_rlnTomoName\n12\nlamella-1\n")
+        export = self.prepare(ProtIsoNetExport, inputs, relionStar=str(own))
+        self.assertIn("tilt series IDs: 12 as TS_12, lamella-1 as lamella_1.", " ".join(export.warnings()))
+        self.launchProtocol(export)
+        rows = read_star(export._getExtraPath("relion_tomograms.star")).rows
+        self.assertEqual([row["rlnTomoName"] for row in rows], ["12", "lamella-1"])
+        for row, tomogram in zip(rows, taken.tomograms):
+            self.assertTrue(os.path.samefile(row["rlnTomoReconstructedTomogramDenoised"], tomogram.getFileName()))
+        self.assertEqual(read_star(export._getExtraPath("tomograms.star")).rows[0]["rlnTomoName"], "TS_12")
+        # two that would be one ID are no longer told apart
+        own.write_text("data_global\n\nloop_\n_rlnTomoName\n12\nlamella-1\nlamella.1\n")
+        error = self.errorOf(self.prepare(ProtIsoNetExport, inputs, relionStar=str(own)))
+        self.assertIn("it has no rlnTomoName lamella_1", error)
+
+    def test_what_scipion_can_not_hold_of_a_project_is_told(self) -> None:
+        told = {"rlnDefocus": (25000, 0), "rlnMaskBoundary": ("None", "None"), "rlnSnrFalloff": ("None", 0.7)}
+        folder = self.project("renamed", rlnTomoName=("12", "lamella-1.b"), **told)
+        taken = self.run_(ProtIsoNetImportProject, {}, projectFolder=str(folder))
+        self.assertEqual([item.getTsId() for item in taken.tomograms], ["TS_12", "lamella_1_b"])
+        for lines in (taken.warnings(), taken.summary()):
+            self.assertIn("taken otherwise: 12 as TS_12, lamella-1.b as lamella_1_b.", " ".join(lines))
+            self.assertIn("as Scipion's sets can't hold it: rlnDefocus, rlnSnrFalloff. Give it", " ".join(lines))
+        plain = self.prepare(ProtIsoNetImportProject, {}, projectFolder=str(self.project("plain", rlnDefocus=(0, 0))))
+        self.assertEqual(plain.warnings(), [])
+
     def test_one_contrast_is_asked_for(self) -> None:
         mixed = self.newProtocol(
             ProtIsoNetImportProject, projectFolder=str(self.project("mixed", **{INVERTED: (0, 1)}))

@@ -15,6 +15,7 @@ from tomo.objects import SetOfSubTomograms, SetOfTomograms, SetOfTomoMasks, SubT
 from isonet_scipion.constants import CUBE_SIZE_ATTRIBUTE
 from isonet_scipion.engine.io.model_metadata import ModelMetadata
 from isonet_scipion.engine.io.star import read_star
+from isonet_scipion.engine.network.isonet_h5 import save_legacy
 from isonet_scipion.engine.network.model_file import read_metadata, save_model
 from isonet_scipion.engine.network.unet import build_unet
 from isonet_scipion.engine.settings.network import NetworkSettings
@@ -231,6 +232,21 @@ class TestIsoNetValues(LiveTest):
         self.launchProtocol(model)
         self.assertEqual((model.model.getSamplingRate(), model.model.getIteration()), (13.0, 1))
         self.assertIn("model_iter01.keras", model.methods()[0])
+
+    def test_the_iteration_of_a_model_of_isonet_0_2_is_found(self) -> None:
+        folder = self.raw / "results of 0.2"
+        folder.mkdir()
+        for number in (1, 2):
+            network = NetworkSettings(filter_base=2 * number, unet_depth=1, convs_per_depth=2)
+            save_legacy(folder / f"model_iter0{number}.h5", build_unet(network), 1e-3)
+        for isCopied in (True, False):
+            model = self.run_(ProtIsoNetImportModel, {}, modelFile=str(folder / "model_iter02.h5"), copyFiles=isCopied)
+            inputs = {**self.input, "model": (model, "model")}
+            predict = self.prepare(ProtIsoNetPredict, inputs, iteration=1, useGpu=False)
+            self.assertEqual(predict.validate(), [])
+            self.assertEqual(predict._metadata().network.filter_base, 2)
+            missing = self.prepare(ProtIsoNetPredict, inputs, iteration=3, useGpu=False)
+            self.assertRegex(" ".join(missing.validate()), r"The model's file is missing: .*model_iter03\.h5")
 
     def test_tables_are_exported_again_with_what_is_linked_now(self) -> None:
         export = self.run_(ProtIsoNetExport, self.input)

@@ -35,6 +35,17 @@ def test_which_of_several_is_asked_for_and_can_be_said(tmp_path):
         assert [store.name for _, store in stores_of_runs(tmp_path, wanted)] == ["wbp.zarr"]
 
 
-def test_a_folder_without_runs_has_none(tmp_path):
+def test_a_folder_without_runs_has_none(tmp_path, caplog):
     make_stores(tmp_path, "reconstruction/even")
-    assert stores_of_runs(tmp_path, None) == []
+    assert stores_of_runs(tmp_path, None) == [] and not caplog.records
+
+
+def test_runs_without_the_tomogram_are_told(tmp_path, caplog):
+    make_stores(
+        tmp_path, *(f"TS_{n}/VoxelSpacing{size}.000/wbp.zarr" for n, size in ((1, 10), (10, 10), (2, 20))), "TS_3"
+    )
+    assert [name for name, _ in stores_of_runs(tmp_path, None)] == ["TS_1", "TS_10", "TS_2"]
+    assert "left out, since they have no tomogram: TS_3" in caplog.text
+    caplog.clear()
+    assert len(stores_of_runs(tmp_path, "VoxelSpacing10.000/wbp.zarr")) == 2
+    assert "left out, since they have no VoxelSpacing10.000/wbp.zarr: TS_2, TS_3" in caplog.text

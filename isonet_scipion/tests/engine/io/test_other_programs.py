@@ -132,6 +132,58 @@ def test_tables_of_tilt_series_that_were_not_copied_along_are_missed(run, relion
     assert [table.number(row, "rlnDefocus") for row in table.rows] == [32000, 0]
 
 
+@pytest.mark.parametrize(
+    ("changed", "state"),
+    [({"do_fourier": "Yes"}, "corrected"), ({"other_args": '"--Fc --ctf"'}, "corrected"), ({}, None)],
+)
+def test_relions_job_tells_whether_it_corrected_the_ctf(run, relion, changed, state):
+    options = {"binned_angpix": 10, "do_fourier": "No", "ctf_intact_first_peak": "Yes", "other_args": '""', **changed}
+    rows = [{"rlnJobOptionVariable": name, "rlnJobOptionValue": value} for name, value in options.items()]
+    (relion.parent / "job.star").write_text(
+        "data_job\n\n_rlnJobTypeLabel  relion.reconstructtomograms\n_rlnJobIsTomo  0\n"
+        + loop("joboptions_values", rows)
+    )
+    status, log = run("prepare_star", "--from", relion)
+    assert status == 0 and ("RELION corrected the CTF of these tomograms, by its job.star: TS_1, TS_2" in log) == bool(
+        state
+    )
+    assert {entry.ctf_state() for entry in TomogramTable("tomograms.star").select(None)} == {state}
+    status, log = run("prepare_star", "--from", relion, "--ctf_state=raw", "--output_star=raw.star")
+    assert status == 0 and read_star("raw.star").rows[0]["isonetCtfState"] == "raw", log
+    (relion.parent / "job.star").write_text("words\n")
+    status, log = run("prepare_star", "--from", relion, "--output_star=unknown.star")
+    assert status == 0 and "job.star: whether RELION corrected the CTF is not known, since it is not a STAR" in log, log
+
+
+def test_a_voxel_size_of_a_table_is_told_as_the_tables(run, relion):
+    text = relion.read_text()
+    relion.write_text(text.replace(" 1.25 8 ", " 1.25 6 "))
+    status, log = run("prepare_star", "--from", relion)
+    assert status == 0 and f"the header's voxel size is 10.000 A, but {relion} says 7.500 A, which is used" in log, log
+    status, log = run("prepare_star", "--from", relion, "--pixel_size=8", "--output_star=given.star")
+    assert status == 0 and "but pixel_size says 8.000 A" in log, log
+    relion.write_text(text.replace(" 1.25 8 ", " 0.125 8 "))
+    status, log = run("prepare_star", "--from", relion)
+    assert status == 1 and f"error: {relion}: the voxel size is 1 for" in log, log
+
+
+def test_a_half_without_the_other_is_told(run, relion):
+    relion.write_text(relion.read_text().replace("TomogramHalf2 #9", "Tomogram #9"))
+    status, log = run("prepare_star", "--from", relion)
+    (line, _) = [line for line in log.splitlines() if "no other half" in line]
+    assert status == 0 and "job009/tomograms/rec_TS_1_half1.mrc is left out" in line, log
+
+
+def test_tilts_are_found_among_several_tables_of_a_file(run, relion):
+    series = relion.parents[2] / "AlignTiltSeries/job007/tilt_series/TS_1.star"
+    series.write_text("data_general\n\n_rlnOther 1\n" + series.read_text().replace("\n", "\r\n").replace(" ", "\t"))
+    status, log = run("prepare_star", "--from", relion)
+    assert status == 0 and float(read_star("tomograms.star").rows[0]["rlnTiltMin"]) == -51, log
+    series.write_text(series.read_text() + series.read_text().replace("data_TS_1", "data_TS_2"))
+    status, log = run("prepare_star", "--from", relion)
+    assert status == 1 and "TS_1.star: it holds 4 tables" in log, log
+
+
 def test_isonet2s_table_of_halves_alone(run, tmp_path):
     rows = []
     for number in (1, 2):
@@ -142,12 +194,13 @@ def test_isonet2s_table_of_halves_alone(run, tmp_path):
         named |= {f"rlnTomoReconstructedTomogramHalf{n}": file for n, file in enumerate(halves, 1)}
         known = {"rlnPixelSize": 10.0, "rlnDefocus": 35000, "rlnVoltage": 200, "rlnSphericalAberration": 2.7}
         rest = {"rlnMaskName": "None", "rlnTiltMin": -51, "rlnTiltMax": 57, "rlnNumberSubtomo": 300 * number}
-        rest["rlnMaskBoundary"] = "TS.mod" if number == 2 else "None"
+        rest |= {"rlnMaskBoundary": "TS.mod" if number == 2 else "None", "rlnBoxFile": "None", "rlnSnrFalloff": 0.7}
         rows.append({**named, **known, **rest})
     (tmp_path / "isonet2.star").write_text(loop("", rows))
     (tmp_path / "TS.mod").write_text("")
     status, log = run("prepare_star", "--from", "isonet2.star")
     assert status == 0 and "2 tomograms of IsoNet2" in log, log
+    assert "isonet2.star: not taken from it: rlnSnrFalloff\n" in log, log
     table = read_star("tomograms.star")
     row = table.rows[1]
     numbers = [table.number(row, f"rln{label}") for label in ("PixelSize", "Defocus", "Voltage", "TiltMin", "TiltMax")]
@@ -166,16 +219,17 @@ def test_isonet2s_table_of_halves_alone(run, tmp_path):
     # in um, as Warp counts
     (tmp_path / "um.star").write_text((tmp_path / "isonet2.star").read_text().replace("35000", "3.5"))
     status, log = run("prepare_star", "--from", "um.star")
-    assert status == 1 and "3.5 for TS_1" in log and "35000" in log
+    assert status == 1 and "um.star: 3.5 for TS_1" in log and "35000" in log, log
 
 
 def test_warps_folder(run, tmp_path):
     warp = tmp_path / "warp_tiltseries"
     for number in (1, 2):
-        for place in ("", "even/", "odd/")[: 3 if number == 1 else 1]:
+        for place in ("", "even/", "odd/")[: 3 if number == 1 else 2]:
             volume(warp / "reconstruction" / f"{place}TS_{number}_10.00Apx.mrc", number)
     for number in (1, 2, 3):
         (warp / f"TS_{number}.xml").write_text(XML)
+    (warp / "._TS_1.xml").write_bytes(b"\0")  # as macOS puts beside each file
     optics = '<CTF><Param Name="Voltage" Value="200" /><Param Name="Cs" Value="1.4" /><Param Name="Kind" Value="a" />'
     told = XML.replace("<CTF>", optics + '<Param Name="PhaseShift" Value="0.5" />')
     (warp / "TS_1.xml").write_text(told)
@@ -189,6 +243,7 @@ def test_warps_folder(run, tmp_path):
     assert numbers == pytest.approx([10, 32000, -60, 40.01])
     assert [table.number(row, f"rln{label}") for label in ("Voltage", "SphericalAberration")] == [200, 1.4]
     assert table.text(table.rows[1], "rlnVoltage") is None
+    assert "TS_2_10.00Apx.mrc is left out, as there is no other half" in log and "._TS_1" not in log, log
     halves = [table.text(one, "rlnTomoReconstructedTomogramHalf1") for one in table.rows]
     assert halves == ["warp_tiltseries/reconstruction/even/TS_1_10.00Apx.mrc", None]
     assert {entry.ctf_state() for entry in TomogramTable("tomograms.star").select(None)} == {"phase-flipped"}
@@ -288,6 +343,22 @@ def test_halves_beside_the_tomograms_are_not_taken_for_tomograms(run, tmp_path):
     (row,) = read_star("relion.star").rows
     assert row["rlnMicrographName"] == "averages/TS_1.mrc"
     assert row["rlnTomoReconstructedTomogramHalf2"] == "relion/TS_1_half2.mrc"
+
+
+def test_the_folder_of_aretomo3_as_it_leaves_it(run, tmp_path):
+    kinds = ("", "_EVN", "_ODD", "_Vol", "_EVN_Vol", "_ODD_Vol", "_2ND_Vol", "_CTF")  # images, tomograms, a spectrum
+    for seed, kind in enumerate(kinds):
+        volume(tmp_path / "aretomo" / f"TS_1{kind}.mrc", seed)
+        volume(tmp_path / "aretomo" / f"TS_10{kind}.mrc", seed)
+    status, log = run("prepare_star", "aretomo")
+    assert status == 0 and not Path("averages").exists(), log
+    rows = {Path(row["rlnMicrographName"]).stem: row for row in read_star("tomograms.star").rows}
+    assert len(rows) == 8  # all but the halves
+    halves = [rows["TS_1_Vol"][f"rlnTomoReconstructedTomogramHalf{half}"] for half in (1, 2)]
+    assert halves == ["aretomo/TS_1_EVN_Vol.mrc", "aretomo/TS_1_ODD_Vol.mrc"]
+    assert rows["TS_1_2ND_Vol"]["rlnTomoReconstructedTomogramHalf1"] == "None"
+    (line,) = [line for line in log.splitlines() if "of one tilt series" in line]
+    assert "TS_1.mrc, TS_1_2ND_Vol.mrc, TS_1_CTF.mrc and 1 more; so are those of 1 other" in line
 
 
 @pytest.mark.parametrize(

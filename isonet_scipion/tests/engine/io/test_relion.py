@@ -77,6 +77,18 @@ def test_relions_own_table_keeps_everything_and_gets_the_corrected_tomograms(tab
     corrected = str(table / "corrected_tomos" / "TS_01_corrected.mrc")
     assert list(rows["rlnTomoReconstructedTomogramDenoised"]) == ["rec_TS_07.mrc", corrected]
     assert Path("relion.star").read_text() == own
+    assert "Denoised is the reconstruction, as they are not corrected: TS_07\n" in log, log
+    assert "voxels are not compared, as it lacks rlnTomoTiltSeriesPixelSize or rlnTomoTomogramBinning: TS_01" in log
+    # with what RELION denoised
+    named = own.replace("Tomogram #3", "TomogramDenoised #3")
+    Path("relion.star").write_text(named + "TS_09 tilt_series/TS_09.star None\n")
+    status, log = run("export_relion", "tomograms.star", "--relion_star=relion.star", "--output_star=out.star")
+    assert status == 0 and "relion.star: rlnTomoReconstructedTomogramDenoised is replaced: TS_01\n" in log, log
+    assert "stays what it was, as they are not corrected: TS_07\n" in log and "is None, as they" in log
+    # its own result, as where it is repeated
+    Path("out.star").rename("relion.star")
+    status, log = run("export_relion", "tomograms.star", "--relion_star=relion.star", "--output_star=out.star")
+    assert status == 0 and "is replaced" not in log, log
 
 
 @pytest.mark.parametrize(("binning", "status"), [(4, 0), (5, 1)])
