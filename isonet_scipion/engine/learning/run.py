@@ -136,6 +136,8 @@ class Run(Generic[Batches]):
             raise EngineError(
                 "iterations", f"{state.iteration - 1} are finished already", f"Give more than {state.iteration - 1}."
             )
+        if left < 1:
+            log.info("Nothing is left to train up to iteration %d: raise iterations to go on.", last)
         needed = model_bytes(self.model.count_params(), left) + self.method.bytes_needed(left)
         require_space(self.folder, needed)
         if is_new:
