@@ -106,7 +106,7 @@ def refine(star: str, given: Mapping[str, Any]) -> None:
     log.info(
         "%s; %s x %s x %s x %s of %d^3; %s, %s; seed %d",
         run.method.describe(), counted(final.iterations, "iterations"), counted(final.epochs, "epochs"),
-        counted(final.steps_per_epoch, "steps"), counted(final.batch_size, "pairs"),
+        counted(run.decided.steps_per_epoch, "steps"), counted(run.decided.batch_size, "pairs"),
         run.method.cube_size, ", ".join(run.devices.gpus) or "CPU", run.devices.policy, final.seed,
     )  # fmt: skip
     run.train()
