@@ -195,7 +195,9 @@ def centres(coordinates: Coordinates, entry: TomogramEntry, shape: tuple[int, ..
             raise _in_another_unit(one, places, outside, entry, shape)
         if outside.any():
             count = (int(outside.sum()), len(places))
-            log.warning("%s: %d of %d coordinates lie outside %s, %s", one.source, *count, entry.name, _span(places))
+            log.warning(
+                "%s: outside %s, so left out: %d of %d coordinates (%s)", one.source, entry.name, *count, _span(places)
+            )
         elif remedy := _remedy_of_one_corner(one, places, shape, coordinates.assumed):
             log.warning(
                 "%s: all %d coordinates of %s, taken as %s, lie near one corner (%s). If they are %s",
@@ -206,7 +208,7 @@ def centres(coordinates: Coordinates, entry: TomogramEntry, shape: tuple[int, ..
     repeated = len(found) - len(np.unique(found, axis=0))
     if repeated:
         log.warning(
-            "%s: %d of %d coordinates are at the voxel of another one; subtomograms are taken for each.",
+            "%s: at the voxel of another one: %d of %d coordinates; subtomograms are taken for each.",
             entry.name, repeated, len(found),
         )  # fmt: skip
     return found

@@ -312,14 +312,16 @@ def _not_written(target: Path, error: OSError) -> Exception:
 
 
 def require_outputs(files: Iterable[str], folders: Iterable[str]) -> None:
-    """Raise an EngineError if an output can't have its name: a file that of a folder, a folder that of a file."""
+    """Raise an EngineError if an output can't have its name: one of the other kind has it, or it is in a dead link."""
     for paths, is_kind, kind in ((files, stat.S_ISREG, "file"), (folders, stat.S_ISDIR, "folder")):
         for path in paths:
             try:
                 if not is_kind(os.stat(path).st_mode):
                     raise EngineError(path, f"it can't be written: it exists and is not a {kind}", NAME_REMEDY)
             except FileNotFoundError:
-                continue
+                folder = Path(path) if kind == "folder" else Path(path).parent
+                if _dead_link(folder):  # which no folder can be made through
+                    raise _absent(folder, kind) from None
             except OSError as error:
                 raise _not_written(Path(path), error) from error
 
@@ -418,9 +420,14 @@ def require_file(path: str | os.PathLike[str], role: str) -> Path:
     return file
 
 
+def _dead_link(path: Path) -> Path | None:
+    """The path itself or a folder on the way to it, where that is a link that leads nowhere."""
+    return next((place for place in (path, *path.parents) if place.is_symlink() and not place.exists()), None)
+
+
 def _absent(path: Path, role: str) -> EngineError:
     """That a file is not there; where a link leads nowhere, itself or a folder on the way, that is the reason."""
-    link = next((place for place in (path, *path.parents) if place.is_symlink() and not place.exists()), None)
+    link = _dead_link(path)
     if link is None:
         return EngineError(str(path), f"the {role} does not exist", "Check the name and the working directory.")
     which = "it" if link == path else f"its folder {link}"

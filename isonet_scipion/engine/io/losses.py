@@ -6,10 +6,11 @@ import csv
 import dataclasses
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_type_hints
 
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.files import replacing, require_file
+from isonet_scipion.engine.io.json_types import require_kinds
 from isonet_scipion.engine.measure.history import EpochRecord
 
 LOSS_TABLE = "losses.csv"  # in the folder of a training
@@ -46,14 +47,19 @@ def read_losses(path: str | os.PathLike[str]) -> list[EpochRecord]:
     try:
         with open(path, newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
-        return [EpochRecord(**{name: _number(name, row[name]) for name in row.keys() & known}) for row in rows]
+        records = [EpochRecord(**{name: _number(name, row[name]) for name in row.keys() & known}) for row in rows]
+        for record in records:
+            require_kinds(dataclasses.asdict(record), get_type_hints(EpochRecord))
+        return records
     except (ValueError, TypeError, csv.Error) as error:
         raise EngineError(
             str(path), f"it is no table of a training's epochs ({error})", "Move it away, or give another result_dir."
         ) from error
 
 
-def _number(name: str, text: str) -> Any:
+def _number(name: str, text: str | None) -> Any:
+    if text is None:
+        raise ValueError("a row is cut off")
     if name in ("iteration", "epoch", "with_denoiser"):
         return int(text)
     return float(text) if text else None

@@ -8,40 +8,50 @@ from pathlib import Path
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.mrc import open_volume
 from isonet_scipion.engine.io.volume import Volume, read_float
+from isonet_scipion.engine.io.volume_files import file_names, volume_files
 from isonet_scipion.engine.io.voxel_size import UNSET_SIZE, same_voxel_size
 from isonet_scipion.engine.physics.back_projected_noise import RecordedNoise, noise_corners
 
 log = logging.getLogger(__name__)
+SUFFIXES = (".mrc", ".rec")
 
 
-def noise_volumes(folder: str, cube_size: int, voxel_size: float | None = None) -> list[Volume]:
-    """The volumes (.mrc, .rec) of a folder, unread; those smaller than the cubes are left out.
-
-    With the tomograms' `voxel_size` in A, one line names those that have another: their noise has another spectrum.
+def check_noise(folder: str, cube_size: int, voxel_size: float | None) -> None:
+    """Refuse a folder without noise, and tell what of it is left out, or of another voxel size than `voxel_size` in A.
 
     Raises
     ------
     EngineError
-        If there is none as large as the cubes.
+        If the folder is not there, or holds no volume as large as the cubes.
     """
-    volumes = []
-    for path in sorted(path for path in Path(folder).glob("*") if path.suffix.lower() in (".mrc", ".rec")):
-        volume = open_volume(path)
-        if min(volume.shape[0], volume.shape[2]) < cube_size:
-            log.warning("%s: its shape %s has no room for cubes of %d voxels; left out", path, volume.shape, cube_size)
-            continue
-        volumes.append(volume)
-    if voxel_size:
-        told = [volume for volume in volumes if volume.voxel_size not in (0, UNSET_SIZE)]
-        others = [volume for volume in told if not same_voxel_size(volume.voxel_size, voxel_size)]
-        if others:
-            log.warning(
-                "%s: %d of %d volumes of noise have other voxels than the tomograms' %g A (the first: %s, %g A), so "
-                "their noise is of other frequencies.",
-                folder, len(others), len(volumes), voxel_size, Path(others[0].path).name, others[0].voxel_size,
-            )  # fmt: skip
+    files = volume_files(folder, SUFFIXES)
+    volumes = noise_volumes(folder, cube_size)
+    used = {volume.path for volume in volumes}
+    small = [path for path in files if str(path) not in used]
+    if small:
+        log.warning("%s: left out, as cubes of %d voxels have no room: %s", folder, cube_size, file_names(small))
+    told = [volume for volume in volumes if volume.voxel_size not in (0, UNSET_SIZE)]
+    others = [volume for volume in told if voxel_size and not same_voxel_size(volume.voxel_size, voxel_size)]
+    if others:  # their noise has another spectrum
+        log.warning(
+            "%s: of other voxels than the tomograms' %g A, so that its frequencies are others: %d of %d volumes of "
+            "noise (the first: %s, %g A).",
+            folder, voxel_size, len(others), len(volumes), Path(others[0].path).name, others[0].voxel_size,
+        )  # fmt: skip
+
+
+def noise_volumes(folder: str, cube_size: int) -> list[Volume]:
+    """The volumes of a folder that are as large as the cubes, unread.
+
+    Raises
+    ------
+    EngineError
+        If there is none.
+    """
+    files = [path for path in sorted(Path(folder).glob("[!.]*")) if path.suffix.lower() in SUFFIXES]
+    volumes = [volume for volume in map(open_volume, files) if min(volume.shape[0], volume.shape[2]) >= cube_size]
     if not volumes:
-        why = f"no .mrc volume there is at least {cube_size} voxels wide"
+        why = f"none of its volumes is at least {cube_size} voxels wide in x and z"
         raise EngineError(folder, why, "Give another noise_dir, or leave it out.")
     return volumes
 

@@ -15,7 +15,7 @@ from isonet_scipion.engine.io.mrc import open_volume
 from isonet_scipion.engine.io.volume import Volume, naming
 from isonet_scipion.engine.io.voxel_size import check_mask, told_size
 from isonet_scipion.engine.physics.axes_check import Axes, shown_axes
-from isonet_scipion.engine.physics.borders import Border, Box, find_border
+from isonet_scipion.engine.physics.borders import LEAST_SHARE, Border, Box, find_border
 from isonet_scipion.engine.physics.contrast_check import contrast_warning
 from isonet_scipion.engine.physics.grey_scale import GreyScale, Shown, measure, measure_mean, sample
 from isonet_scipion.engine.physics.halves_check import (
@@ -154,7 +154,7 @@ def require_halves(halves: Sequence[Volume], whole: Volume | None = None) -> Non
     """Raise an EngineError if two volumes of one shape are not the halves of one tomogram, as far as voxels tell.
 
     Logs a line where they have nothing in common, one has far less with the tomogram than the other, their grey scales
-    differ, or headers tell different places.
+    differ, headers tell different places, or one is blank where the other is not.
 
     Parameters
     ----------
@@ -166,6 +166,7 @@ def require_halves(halves: Sequence[Volume], whole: Volume | None = None) -> Non
     if not halves:
         return
     _warn_of_places([*([whole] if whole else []), *halves])
+    _warn_of_places_in_one(halves)
     telling = _telling_boxes([*halves, *([whole] if whole else [])], _sampled_places(halves[0].shape))
     if not telling:
         return
@@ -219,6 +220,19 @@ def _warn_of_places(volumes: Sequence[Volume]) -> None:
                 ", ".join(f"{value:.4g}" for value in shift),
             )  # fmt: skip
             return
+
+
+def _warn_of_places_in_one(halves: Sequence[Volume]) -> None:
+    """Log a line where one half has data and the other a border or blank places."""
+    borders = [find_border(half.data) for half in halves]
+    first, second = (np.True_ if border is None else border.data() for border in borders)
+    share = float(np.mean(first != second))
+    if share > LEAST_SHARE:
+        log.warning(
+            "%s and %s: at %.1f %% of the voxels one of these halves is a border or blank and the other is not, so "
+            "that their mean there is of one alone. Cut both to the same part.",
+            halves[0].path, halves[1].path, 100 * share,
+        )  # fmt: skip
 
 
 def _has_contrast(box: Reals) -> bool:

@@ -29,12 +29,17 @@ def noise_level(iteration: int, levels: Sequence[float], starts: Sequence[int]) 
             f"it has {len(levels)} values, noise_start_iter {len(starts)}",
             "Give both as many values.",
         )
-    if list(starts) != sorted(set(starts)) or any(level < 0 for level in levels):
-        raise EngineError(
-            "noise_start_iter", f"{starts} do not increase, or one of {levels} is negative", "Correct the two lists."
-        )
+    if list(starts) != sorted(set(starts)):
+        raise EngineError("noise_start_iter", f"{_listed(starts)} do not increase", "Give each level a later start.")
+    if any(level < 0 for level in levels):
+        raise EngineError("noise_level", f"one of {_listed(levels)} is negative", "Give fractions such as 0.05,0.1.")
     reached = [level for level, start in zip(levels, starts) if iteration >= start]
     return reached[-1] if reached else 0.0
+
+
+def _listed(numbers: Sequence[float]) -> str:
+    """As they are typed."""
+    return ",".join(f"{number:g}" for number in numbers)
 
 
 def noise_sources(

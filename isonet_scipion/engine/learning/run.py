@@ -15,7 +15,7 @@ import keras
 
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.losses import LOSS_TABLE, read_losses, require_own_losses
-from isonet_scipion.engine.io.noise_folder import noise_volumes
+from isonet_scipion.engine.io.noise_folder import check_noise
 from isonet_scipion.engine.io.refine_json import iteration_of, model_name
 from isonet_scipion.engine.learning.data_identity import BY_SETTINGS
 from isonet_scipion.engine.learning.forecast import Forecast, model_bytes, require_space
@@ -121,7 +121,7 @@ class Run(Generic[Batches]):
         self._require_own_files()
         if self.settings.noise_dir and any(level > 0 for level in self.settings.noise_level):
             # else it fails after many iterations
-            noise_volumes(self.settings.noise_dir, self.method.cube_size, self.metadata.voxel_size)
+            check_noise(self.settings.noise_dir, self.method.cube_size, self.metadata.voxel_size)
         keras.utils.set_random_seed(self.decided.seed % 2**32)
         with training_scope(self.devices):
             return self._train()
@@ -136,6 +136,8 @@ class Run(Generic[Batches]):
             raise EngineError(
                 "iterations", f"{state.iteration - 1} are finished already", f"Give more than {state.iteration - 1}."
             )
+        if left < 1:
+            log.info("Nothing is left to train up to iteration %d: raise iterations to go on.", last)
         needed = model_bytes(self.model.count_params(), left) + self.method.bytes_needed(left)
         require_space(self.folder, needed)
         if is_new:

@@ -95,7 +95,7 @@ def _with_preset(settings: OnePassSettings, devices: Devices) -> OnePassSettings
     """The settings with the steps of a preset where no number is given: without one, of what suits the devices."""
     if settings.steps_per_epoch is not None:
         if settings.preset != AUTO:
-            log.warning("preset has no effect with steps_per_epoch.")
+            log.warning("preset has no effect, as steps_per_epoch is %d.", settings.steps_per_epoch)
         return settings
     is_new = not settings.pretrained_model
     suiting = "medium" if is_new and devices.gpus else "small"

@@ -127,9 +127,10 @@ def _fixed_tiling(settings: PredictSettings, network: NetworkSettings) -> Tiling
     cube = settings.cube_size or int((settings.crop_size or 0) / 1.5)
     crop = settings.crop_size or int(cube * 1.5)
     least = max(crop, cube + ISONET_RAMP)
+    tiling = isonet_tiling(cube, least)
     for divisor in network.divisor:
         if crop % divisor:
             raise EngineError(
                 "crop_size", f"{crop} is not divisible by {divisor}", f"Give {-(-least // divisor) * divisor}."
             )
-    return isonet_tiling(cube, crop)
+    return tiling if crop == least else isonet_tiling(cube, crop)

@@ -241,6 +241,9 @@ def load_weights(model: keras.Model, path: str | os.PathLike[str], remedy: str =
     EngineError
         If the file does not hold this network's weights.
     """
+    if Path(path).suffix != ".keras":  # by which Keras chooses how to read it
+        why = "it is a .keras model of this program under another name"
+        raise EngineError(str(path), why, "Rename it, so that it ends in .keras.")
     try:
         with zipfile.ZipFile(path) as archive:
             if archive.testzip() is not None:  # Keras reads on where a checksum is wrong

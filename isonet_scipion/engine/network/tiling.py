@@ -65,10 +65,16 @@ def isonet_tiling(cube_size: int, crop_size: int) -> Tiling:
     EngineError
         If the tiles are too small for IsoNet 0.2's ramps.
     """
-    if cube_size < ISONET_RAMP or crop_size < cube_size + ISONET_RAMP:
+    if cube_size < ISONET_RAMP:
+        raise EngineError(
+            "cube_size",
+            f"{cube_size} is less than {ISONET_RAMP}, over which tiles are blended",
+            "Raise it, or crop_size, of which it is two thirds if not given; or leave out both for automatic tiles.",
+        )
+    if crop_size < cube_size + ISONET_RAMP:
         raise EngineError(
             "crop_size",
-            f"{crop_size} is less than cube_size {cube_size} + {ISONET_RAMP}, or cube_size is below {ISONET_RAMP}",
+            f"{crop_size} is less than cube_size {cube_size} + {ISONET_RAMP}",
             "Raise crop_size, or leave out both for automatic tiles.",
         )
     return Tiling((crop_size,) * 3, (cube_size,) * 3, ISONET_RAMP, -ISONET_RAMP // 2)

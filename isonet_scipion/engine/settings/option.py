@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Tuple, get_args, get_type_hints
 
 MOST_THREADS = 1024  # more are a slip, and would be taken from all other programs
+MOST_REPEATS = 10**6  # of iterations, epochs or steps: more end in no lifetime
+MOST_PAIRS = 4096  # in a step: no GPU has memory for as many
 Floats = Tuple[float, ...]
 Ints = Tuple[int, ...]
 

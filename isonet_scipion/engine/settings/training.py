@@ -17,6 +17,8 @@ from isonet_scipion.engine.settings.option import (
     GPU_ID,
     LEVELS,
     LOG_LEVEL,
+    MOST_PAIRS,
+    MOST_REPEATS,
     MOST_THREADS,
     PERCENTILE,
     PRECISION,
@@ -54,10 +56,12 @@ class TrainingSettings:
 
     method: ClassVar[str]
 
-    iterations: int = option(dataclasses.MISSING, "Number of iterations, each of which ends with a model.")
-    epochs: int = option(dataclasses.MISSING, "Passes of steps_per_epoch steps in each iteration.")
-    steps_per_epoch: Optional[int] = option(dataclasses.MISSING, "Steps in each epoch.")
-    batch_size: Optional[int] = option(dataclasses.MISSING, "Training pairs per step.")
+    iterations: int = option(
+        dataclasses.MISSING, "Number of iterations, each of which ends with a model.", most=MOST_REPEATS
+    )
+    epochs: int = option(dataclasses.MISSING, "Passes of steps_per_epoch steps in each iteration.", most=MOST_REPEATS)
+    steps_per_epoch: Optional[int] = option(dataclasses.MISSING, "Steps in each epoch.", most=MOST_REPEATS)
+    batch_size: Optional[int] = option(dataclasses.MISSING, "Training pairs per step.", most=MOST_PAIRS)
     noise_level: Floats = option(
         dataclasses.MISSING, "Levels of added noise, as fractions of the signal's scale, such as 0.05,0.1."
     )

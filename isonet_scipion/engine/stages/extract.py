@@ -162,13 +162,13 @@ def _given_centres(
     inside = ((centres >= first) & (centres < last)).all(axis=1)
     if not inside.all():
         counts = (~inside).sum(), len(inside)
-        log.warning("%s: %d of %d coordinates are too near a border and left out", entry.name, *counts)
+        log.warning("%s: too near a border, so left out: %d of %d coordinates", entry.name, *counts)
     centres = centres[inside]
     if border is not None:
         held = border.data()[tuple(centres.T)]
         if not held.all():
             counts = (~held).sum(), len(held)
-            log.warning("%s: %d of %d coordinates lie where there is no data and are left out", entry.name, *counts)
+            log.warning("%s: where there is no data, so left out: %d of %d coordinates", entry.name, *counts)
         centres = centres[held]
     return centres
 

@@ -47,7 +47,7 @@ from isonet_scipion.engine.settings.training import (
     TrainingSettings,
     training_options,
 )
-from isonet_scipion.engine.wording import names_in_words
+from isonet_scipion.engine.wording import counted, names_in_words
 
 if TYPE_CHECKING:
     from isonet_scipion.engine.io.tomogram_entry import TomogramEntry
@@ -67,7 +67,9 @@ TILT_SAMPLE = 30  # volumes of each tilt range that it is checked on
 def refine(star: str, given: Mapping[str, Any]) -> None:
     """Train the network that fills the missing wedge, on a table of subtomograms or, by one-pass, of tomograms."""
     before = read_refine_json(given["continue_from"]) if given.get("continue_from") else None
-    stored = before.options if before else {}
+    stored = dict(before.options) if before else {}
+    if stored.get("steps_per_epoch"):
+        stored.pop("preset", None)  # what it came to
     if before and before.gpus and not given.get("gpuID"):
         told = "%s: its run was given --gpuID %s. All GPUs that are there are taken unless it is given again."
         log.info(told, before.path, before.gpus)
@@ -96,12 +98,15 @@ def refine(star: str, given: Mapping[str, Any]) -> None:
     settings = kind.given(values, shape)
     if shape is not None:
         require_shape(values["pretrained_model"], shape, settings.network)
+    if before:
+        require_shape(before.model(), read_metadata(before.model()).network, settings.network)
     seed = _seed(settings)
     run = STARTS[kind.method](star, dataclasses.replace(settings, seed=seed), seed)
     final = run.settings
     log.info(
-        "%s; %d iterations x %d epochs x %d steps x %d pairs of %d^3; %s, %s; seed %d",
-        run.method.describe(), final.iterations, final.epochs, final.steps_per_epoch, final.batch_size,
+        "%s; %s x %s x %s x %s of %d^3; %s, %s; seed %d",
+        run.method.describe(), counted(final.iterations, "iterations"), counted(final.epochs, "epochs"),
+        counted(run.decided.steps_per_epoch, "steps"), counted(run.decided.batch_size, "pairs"),
         run.method.cube_size, ", ".join(run.devices.gpus) or "CPU", run.devices.policy, final.seed,
     )  # fmt: skip
     run.train()

@@ -121,7 +121,7 @@ def test_noise_that_is_missing_is_told_before_the_iterations_without(scene, run)
     (scene / "noise").mkdir()
     options = ("--noise_dir=noise", "--noise_level=0.1", "--noise_start_iter=9", "--iterations=9")
     status, log = run("refine", "s.star", *SMALL, *options)
-    assert status == 1 and "noise: no .mrc volume there" in the_error(log)
+    assert status == 1 and "noise: it holds no .mrc or .rec files" in the_error(log)
     assert not (scene / "results").exists()
 
 

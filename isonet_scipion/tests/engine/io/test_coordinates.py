@@ -207,7 +207,7 @@ def test_coordinates_at_one_voxel_are_told(tomograms, run):
     assert status == 0 and "at the voxel of another one" not in log
     (tomograms / "points.star").write_text(text.rstrip() + "\nTS_1 20.2 19.9 16\n")
     status, log = run(*EXTRACT, "points.star")
-    assert status == 0 and "TS_1: 1 of 3 coordinates are at the voxel of another one" in log, log
+    assert status == 0 and "TS_1: at the voxel of another one: 1 of 3 coordinates;" in log, log
     assert len(read_star("subtomo.star").rows) == 4
 
 
@@ -243,7 +243,7 @@ def test_single_coordinates_outside_are_told_and_left_out(tomograms, run):
     rows = [f"TS_1 {x} 20 16" for x in (20, 21, 22, 23, 60)]
     (tomograms / "c.star").write_text(table("", ["rlnTomoName", *(f"rlnCoordinate{axis}" for axis in "XYZ")], rows))
     status, log = run(*EXTRACT, "c.star")
-    assert status == 0 and "1 of 5 coordinates lie outside TS_1, x 20..60" in log, log
+    assert status == 0 and "outside TS_1, so left out: 1 of 5 coordinates (x 20..60" in log, log
     assert len(found()["TS_1"]) == 4
 
 

@@ -23,10 +23,17 @@ def test_columns_of_other_versions_are_passed_over(tmp_path):
     assert [record.withheld_correlation for record in read_losses(tmp_path / "losses.csv")] == [None, None]
 
 
-@pytest.mark.parametrize("row", ["1,1,x,0.2", "1,1", "one,1,0.1,0.2,0.0,3.5"])
+@pytest.mark.parametrize(
+    "row",
+    [
+        *("1,1,x,0.2,0.0,3.5,,,0", "1,1", "one,1,0.1,0.2,0.0,3.5,,,0"),
+        *("1,1,,0.2,0.0,3.5,,,0", "1,1,nan,0.2,0.0,3.5,,,0", "1,1,0.1,0.2,0.0,3.5,inf,,0"),
+    ],
+)
 def test_what_is_no_such_table_is_told(tmp_path, row):
     write_losses(tmp_path / "losses.csv", [])
     with open(tmp_path / "losses.csv", "a") as file:
         file.write(row + "\n")
-    with pytest.raises(EngineError, match=r"losses\.csv: it is no table of a training's epochs"):
+    with pytest.raises(EngineError, match=r"losses\.csv: it is no table of a training's epochs") as told:
         read_losses(tmp_path / "losses.csv")
+    assert ("a row is cut off" in str(told.value)) == (row == "1,1")

@@ -5,7 +5,7 @@ import pytest
 
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.mrc import write_volume
-from isonet_scipion.engine.io.noise_folder import noise_volumes, read_noise
+from isonet_scipion.engine.io.noise_folder import check_noise, noise_volumes, read_noise
 
 
 def noise(shape, seed=0):
@@ -30,8 +30,30 @@ def test_noise_of_other_voxels_is_told(tmp_path, caplog):
     for name, size in (("a", 10.0), ("b", 2.5), ("unset", 1.0)):
         write_volume(tmp_path / f"{name}.mrc", noise((20, 20, 20)), size)
     assert len(noise_volumes(tmp_path, 16)) == 3 and not caplog.text
-    assert len(noise_volumes(tmp_path, 16, 10.0)) == 3
-    assert "1 of 3 volumes of noise have other voxels than the tomograms' 10 A (the first: b.mrc, 2.5 A)" in caplog.text
+    check_noise(tmp_path, 16, 10.0)
+    assert "of other voxels than the tomograms' 10 A" in caplog.text
+    assert "1 of 3 volumes of noise (the first: b.mrc, 2.5 A)" in caplog.text
+
+
+def test_what_is_left_out_of_the_noise_is_told_once_in_a_training(tmp_path, caplog):
+    for name, side in (("large", 20), ("small_1", 12), ("small_2", 12)):
+        write_volume(tmp_path / f"{name}.mrc", noise((side, 20, 20)), 10.0)
+    (tmp_path / "._large.mrc").write_bytes(b"of macOS")
+    check_noise(tmp_path, 16, 10.0)
+    told = f"{tmp_path}: left out, as cubes of 16 voxels have no room: small_1.mrc, small_2.mrc"
+    assert [record.getMessage() for record in caplog.records] == [told]
+    for _ in range(2):  # iterations
+        read_noise(tmp_path, 16)
+    assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "why"), [("nowhere", "the folder does not exist"), ("t.star", "it is a file, not a folder")]
+)
+def test_a_folder_of_noise_that_is_not_there_is_told_as_such(tmp_path, name, why):
+    (tmp_path / "t.star").write_text("data_")
+    with pytest.raises(EngineError, match=f"{name}: {why}"):
+        check_noise(str(tmp_path / name), 16, 10.0)
 
 
 def test_padding_is_not_taken_for_noise(tmp_path):

@@ -192,6 +192,23 @@ def test_halves_are_compared_beside_blank_boxes(tmp_path, blank):
     require_halves([open_volume(tmp_path / "all.mrc")] * 2)
 
 
+@pytest.mark.parametrize(
+    ("blank", "told"),
+    [({}, None), ({"odd": 0}, "25.0 %"), ({"odd": 0, "even": 30}, "50.0 %"), ({"odd": 0, "even": 0}, None)],
+)
+def test_halves_of_which_one_alone_is_blank_at_places_are_told(tmp_path, caplog, blank, told):
+    rng = np.random.default_rng(0)
+    sample = rng.normal(size=(40, 40, 40))
+    for name in ("even", "odd"):
+        voxels = (sample + rng.normal(size=sample.shape)).astype(np.float32)
+        if name in blank:
+            voxels[:, :, blank[name] : blank[name] + 10] = 0
+        write_volume(tmp_path / f"{name}.mrc", voxels, 10.0)
+    require_halves([open_volume(tmp_path / "even.mrc"), open_volume(tmp_path / "odd.mrc")])
+    assert ("is a border or blank and the other is not" in caplog.text) == (told is not None), caplog.text
+    assert told is None or f"odd.mrc: at {told} of the voxels one of these halves" in caplog.text
+
+
 def test_of_halves_the_mean_is_seen_and_measured(tmp_path):
     one, halves = volume(tmp_path), [volume(tmp_path, f"{seed}.mrc", seed) for seed in (1, 2)]
     mean = (halves[0].data + halves[1].data) / 2

@@ -88,7 +88,7 @@ def test_same_seed_same_model_other_seed_other_model(subtomograms, run):
 def test_steps_follow_from_all_subtomograms(subtomograms, run):
     few = [option for option in SMALL if "steps" not in option]
     status, log = run("refine", "subtomo.star", *few, "--iterations=1", "--epochs=1")
-    assert status == 0 and "1 epochs x 12 steps x 2 pairs" in log  # 6 * 4 subtomograms / 2
+    assert status == 0 and "; 1 iteration x 1 epoch x 12 steps x 2 pairs of " in log  # 6 * 4 subtomograms / 2
 
 
 @pytest.mark.traced
@@ -160,6 +160,22 @@ def test_continue_from_restores_all_settings_that_are_not_given_anew(subtomogram
     stored = json.loads(Path("results/refine_iter04.json").read_text())
     assert (stored["filter_base"], stored["batch_size"], stored["steps_per_epoch"], stored["seed"]) == (2, 2, 4, 5)
     assert (stored["epochs"], stored["noise_level"], len(stored["losses"])) == (1, [0.1], 1)
+
+
+def test_continue_from_with_another_shape_of_the_network_is_told_before_work_starts(subtomograms, run):
+    assert run("refine", "subtomo.star", *SMALL, "--seed=5", "--iterations=1")[0] == 0
+    again = ("refine", "subtomo.star", "--continue_from=results/refine_iter01.json", "--iterations=2")
+    for folder in ("results", "other"):
+        status, log = run(*again, "--filter_base=4", f"--result_dir={folder}")
+        words = "results/model_iter01.keras: its network has another shape: filter_base 2 (the run's: 4). Leave these"
+        assert status == 1 and words in log and not Path("other").exists(), log
+
+
+def test_a_run_that_has_nothing_left_to_train_says_so(subtomograms, run):
+    words = "Nothing is left to train up to iteration 1: raise iterations to go on."
+    assert words not in run("refine", "subtomo.star", *SMALL, "--seed=5", "--iterations=1")[1]
+    status, log = run("refine", "subtomo.star", "--continue_from=results/refine_iter01.json")
+    assert status == 0 and words in log, log
 
 
 def test_estimates_are_written_dark_or_not_at_all(subtomograms, run):

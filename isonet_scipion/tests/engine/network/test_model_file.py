@@ -69,6 +69,14 @@ def test_models_come_back_from_both_formats(tmp_path, settings):
     assert (metadata.voxel_size, metadata.tilt_min) == (10.0, -50.0)
 
 
+@pytest.mark.parametrize("name", ["m.h5", "m", "m.keras.zip"])
+def test_a_model_of_ours_under_another_name_is_told_as_such(tmp_path, name):
+    save_model(tmp_path / "m.keras", build_unet(TINY), ModelMetadata(TINY))
+    (tmp_path / "m.keras").rename(tmp_path / name)
+    with pytest.raises(EngineError, match=f"{name}: it is a .keras model of this program under another name. Rename"):
+        load_model(tmp_path / name)
+
+
 @pytest.mark.parametrize("pool", [None, (2, 2, 2)])
 @pytest.mark.parametrize("kind", ["fine", "denoiser"])
 def test_layers_at_full_resolution_come_back_from_our_format_and_are_refused_for_the_other(tmp_path, pool, kind):

@@ -81,9 +81,16 @@ def test_few_tiles_stay_few_when_memory_allows():
         automatic_tiling((40, 60, 60), DIVISOR, 1000)
 
 
-@pytest.mark.parametrize("sizes", [(64, 80), (16, 64), (64, 64)])
-def test_tiles_too_small_for_the_ramps_are_refused(sizes):
-    with pytest.raises(EngineError, match="crop_size"):
+@pytest.mark.parametrize(
+    ("sizes", "said"),
+    [
+        ((64, 80), "crop_size: 80 is less than cube_size 64 [+] 18"),
+        ((16, 64), "cube_size: 16 is less than 18, over which"),
+        ((64, 64), "crop_size: 64 is less than cube_size 64"),
+    ],
+)
+def test_tiles_too_small_for_the_ramps_are_refused(sizes, said):
+    with pytest.raises(EngineError, match=said):
         isonet_tiling(*sizes)
 
 

@@ -23,6 +23,12 @@ def test_from_a_model_other_defaults_hold_and_what_is_given_before_them():
     assert (of_shape.network.filter_base, of_shape.network.stem, of_shape.network.unet_depth) == (7, 2, 1)
 
 
+@pytest.mark.parametrize("kind", [IterativeSettings, OnePassSettings])
+def test_numbers_that_no_training_comes_to_the_end_of_are_refused(kind):
+    for name in ("iterations", "epochs", "steps_per_epoch", "batch_size"):
+        assert options(kind)[name].allows(4096) and not options(kind)[name].allows(10**20)
+
+
 def test_all_values_come_back_by_the_names_of_the_options():
     settings = OnePassSettings.given({"cube_size": 32, "seed": 5, "drop_out": 0.1})
     stored = settings.as_options()

@@ -107,6 +107,18 @@ def test_a_training_goes_on_with_the_preset_that_it_was_begun_with(table, run, m
     assert status == 0 and "Going on with iteration 2" in log and "4 steps x 4 pairs of 16^3; CPU" in log, log
     status, log = run(*arguments, "--iterations=3", "--preset=small")
     assert status == 1 and "it holds a run with steps_per_epoch 4, not 1" in log, log
+    # what the preset came to is restored, and another one is not ignored without a word
+    again = ("refine", "tomograms.star", "--continue_from=results/refine_iter02.json", "--iterations=3")
+    status, log = run(*again, "--preset=large", "--result_dir=other")
+    assert status == 0 and "preset has no effect, as steps_per_epoch is 4." in log, log
+
+
+def test_a_training_with_a_preset_is_gone_on_with_without_a_warning(table, run, monkeypatch):
+    monkeypatch.setattr(OnePassSettings, "STEPS_WITH_DENOISER", 1)
+    arguments = [one for one in ("refine", "tomograms.star", "--use_deconv_tomo=False", *RUN) if "steps_per" not in one]
+    assert run(*arguments, "--preset=medium")[0] == 0
+    status, log = run("refine", "tomograms.star", "--continue_from=results/refine_iter01.json", "--iterations=2")
+    assert status == 0 and " x 4 steps x 2 pairs" in log and "preset has no effect" not in log, log
 
 
 def test_a_training_begun_on_a_gpu_goes_on_elsewhere_with_its_steps(table, run, monkeypatch):
