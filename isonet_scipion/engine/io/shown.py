@@ -166,7 +166,7 @@ def require_halves(halves: Sequence[Volume], whole: Volume | None = None) -> Non
     if not halves:
         return
     _warn_of_places([*([whole] if whole else []), *halves])
-    _warn_of_places_in_one(halves)
+    _warn_of_one_blank(halves)
     telling = _telling_boxes([*halves, *([whole] if whole else [])], _sampled_places(halves[0].shape))
     if not telling:
         return
@@ -222,7 +222,7 @@ def _warn_of_places(volumes: Sequence[Volume]) -> None:
             return
 
 
-def _warn_of_places_in_one(halves: Sequence[Volume]) -> None:
+def _warn_of_one_blank(halves: Sequence[Volume]) -> None:
     """Log a line where one half has data and the other a border or blank places."""
     borders = [find_border(half.data) for half in halves]
     first, second = (np.True_ if border is None else border.data() for border in borders)
