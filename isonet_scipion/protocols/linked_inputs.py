@@ -59,7 +59,8 @@ def hasEndedByNow(source: object, project: Project) -> bool:
     if not isinstance(source, Protocol):
         return False
     source.setProject(project)  # Scipion gives it none where it is reached by a link
-    return hasEnded(getUpdatedProtocol(source))
+    # a user may delete the logs, of which its database is one
+    return hasEnded(getUpdatedProtocol(source) if os.path.exists(source.getDbPath()) else source)
 
 
 def growingErrors(protocol: Protocol) -> list[str]:
