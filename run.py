@@ -136,7 +136,7 @@ def set_up() -> None:
 
 def all_steps() -> int:
     """Run every step, also after one that failed; ends with their times and the numbers of tests. 0 if all passed."""
-    with tempfile.TemporaryFile("w+") as log:
+    with tempfile.TemporaryFile("w+", errors="replace") as log:  # tests and pip may print anything
         with ThreadPoolExecutor() as pool:
             beside = pool.submit(steps, BESIDE, log)
             found = steps(STEPS) + beside.result()

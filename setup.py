@@ -58,7 +58,7 @@ setup(
         "test": [
             "pytest",
             "pytest-timeout",
-            "pytest-xdist",
+            "pytest-xdist>=3.8",  # --no-loadscope-reorder
             "hypothesis",
             "ruff",
             "mypy",

@@ -55,11 +55,12 @@ def hasEnded(protocol: Protocol) -> bool:
 
 
 def hasEndedByNow(source: object, project: Project) -> bool:
-    """As `hasEnded`, of a protocol that may have ended since it was loaded; not of what is no protocol."""
+    """As `hasEnded`, of a protocol that may have ended since it was loaded; False for what is no protocol."""
     if not isinstance(source, Protocol):
         return False
     source.setProject(project)  # Scipion gives it none where it is reached by a link
-    return hasEnded(getUpdatedProtocol(source))
+    # a user may delete the logs, of which its database is one
+    return hasEnded(getUpdatedProtocol(source) if os.path.exists(source.getDbPath()) else source)
 
 
 def growingErrors(protocol: Protocol) -> list[str]:

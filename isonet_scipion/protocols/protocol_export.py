@@ -86,7 +86,8 @@ class ProtIsoNetExport(ProtIsoNetBase):
             allowsNull=True,
             label=f"RELION's tomograms.star{OPTIONAL}",
             help="The table of the RELION project that has the tilt series. It is not changed: "
-            f"{RELION} is a copy of it with the corrected tomograms, matched by rlnTomoName and tilt series ID (tsId).",
+            f"{RELION} is a copy of it with the corrected tomograms, matched by rlnTomoName and the tilt series ID "
+            "(tsId) that it is, or that Scipion's import makes of it.",
         )
         group.addParam(
             "tiltSeriesPixelSize",

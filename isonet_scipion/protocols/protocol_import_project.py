@@ -207,8 +207,8 @@ def nameWarnings(folder: IsoNetFolder) -> list[str]:
     if not renamed:
         return []
     return [
-        f"Tilt series IDs can't be all names of tomograms.star. As by Scipion's own import, these are taken otherwise: "
-        f"{names_in_words(renamed)}. *export tables* writes the IDs."
+        "Not all names of tomograms.star can be tilt series IDs. As by Scipion's own import, these are taken "
+        f"otherwise: {names_in_words(renamed)}. *export tables* writes the IDs."
     ]
 
 

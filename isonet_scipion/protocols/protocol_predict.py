@@ -22,7 +22,7 @@ from isonet_scipion.engine.io.confidence_file import confidence_path
 from isonet_scipion.engine.io.files import content_digest
 from isonet_scipion.engine.io.mrc import open_volume
 from isonet_scipion.engine.io.page_cache import read_through
-from isonet_scipion.engine.io.refine_json import MODEL_SUFFIXES
+from isonet_scipion.engine.io.refine_json import MODEL_SUFFIXES, model_name
 from isonet_scipion.engine.io.report_file import TomogramReport, read_report, report_path
 from isonet_scipion.engine.io.shown import require_halves
 from isonet_scipion.engine.io.tomogram_entry import CORRECTED_BY, CTF_STATE
@@ -224,7 +224,7 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         path = self.model.get().getFileName()
         if self.iteration.get() is None:
             return path
-        stem = os.path.join(os.path.dirname(os.path.realpath(path)), f"model_iter{self.iteration.get():02d}")
+        stem = os.path.join(os.path.dirname(os.path.realpath(path)), model_name(self.iteration.get()))
         files = [f"{stem}.{suffix}" for suffix in sorted(MODEL_SUFFIXES, key=path.endswith, reverse=True)]
         return next(filter(os.path.exists, files), files[0])
 

@@ -10,6 +10,7 @@ from tomo.objects import SetOfTomoMasks
 from isonet_scipion.constants import REPORT_ATTRIBUTES, SCALE_ATTRIBUTE
 from isonet_scipion.convert.sets import enabled, enabledIds, filesById
 from isonet_scipion.engine.conventions import CONFIDENCE_SUFFIX
+from isonet_scipion.engine.wording import names_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -53,11 +54,11 @@ def kindErrors(label: str, items: Iterable[Tomogram]) -> list[str]:
 def correctedWarnings(label: str, items: Iterable[Tomogram]) -> list[str]:
     """That a network corrected some of a set's tomograms before: Scipion's form takes the selected run's output."""
     marks = (SCALE_ATTRIBUTE, *REPORT_ATTRIBUTES.values())
-    found = [item.getTsId() for item in enabled(items) if any(map(item.hasAttribute, marks))]
+    found = [str(item.getTsId()) for item in enabled(items) if any(map(item.hasAttribute, marks))]
     if not found:
         return []
     return [
-        f"*{label}*: {', '.join(map(str, found))} were corrected by a network before. What it filled in would be taken "
+        f"*{label}*: a network corrected these before: {names_in_words(found)}. What it filled in would be taken "
         "for measured data here. Select the tomograms as they were before that."
     ]
 

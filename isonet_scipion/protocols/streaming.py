@@ -323,8 +323,10 @@ class ProtIsoNetTomograms(ProtIsoNetSteps):
     def _goneIds(self) -> list[str]:
         """Those that are done, but that the input holds no longer, as where it was made again."""
         tomograms = self.inputTomograms.get()
-        known = set(tomograms.getTSIds()) if hasItems(tomograms) else set()
-        return [] if tomograms is None else sorted(self._doneIds() - known)
+        if tomograms is None:
+            return []
+        known = tomograms.getTSIds() if hasItems(tomograms) else ()
+        return sorted(self._doneIds().difference(known))
 
     # ---------------------------------------------------------------- checks and texts
 

@@ -52,7 +52,8 @@ def stores_of_runs(source: Path, wanted: str | None) -> list[tuple[str, Path]]:
                 f"Select one per run, in place of FOLDER, such as prepare_star {names[0]} --from {source}.",
             )
         found += [(run.name, store) for store in stores]
-        without += [] if stores else [run.name]
+        if not stores:
+            without.append(run.name)
     if found and without:
         log.warning("%s: left out, since they have no %s: %s", folder, wanted or "tomogram", names_in_words(without))
     return found

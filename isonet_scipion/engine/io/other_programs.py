@@ -12,6 +12,7 @@ from isonet_scipion.engine.conventions import CORRECTED, PHASE_FLIPPED
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.copick import stores_of_runs
 from isonet_scipion.engine.io.ome_zarr import is_store
+from isonet_scipion.engine.io.relion import DENOISED, WHOLE
 from isonet_scipion.engine.io.star import Star, find_table
 from isonet_scipion.engine.io.tilt_files import (
     BESIDE_HALVES,
@@ -26,7 +27,6 @@ from isonet_scipion.engine.physics.wedge import TiltRange, declared_range
 from isonet_scipion.engine.wording import names_in_words
 
 log = logging.getLogger(__name__)
-WHOLE = "rlnTomoReconstructedTomogram"
 RELION_SERIES = "rlnTomoTiltSeriesStarFile"
 VOLUMES = ("rlnTomoName", WHOLE, *HALF_LABELS)  # columns of files, by IsoNet2 and RELION
 BESIDE = (RELION_SERIES, "rlnMaskName", "rlnMaskBoundary")  # that are not in the folder of the tomograms
@@ -34,7 +34,7 @@ VOLUME_SUFFIXES = (".mrc", ".rec", ".zarr")
 # columns that may have been typed or made with effort, but are not taken over
 LEFT = (
     *("rlnSnrFalloff", "rlnDeconvStrength", "rlnDeconvTomoName", "rlnDenoisedTomoName", "rlnCorrectedTomoName"),
-    *("rlnBoxFile", "rlnTomoReconstructedTomogramDenoised"),
+    *("rlnBoxFile", DENOISED),
 )
 JOB, JOB_LABELS = "job.star", ("rlnJobOptionVariable", "rlnJobOptionValue")  # what RELION's job was told
 CTF_OPTIONS = {"--ctf", "--fourier"}  # of relion_tomo_reconstruct_tomogram, which else leaves the CTF as it is

@@ -167,7 +167,7 @@ def require_halves(halves: Sequence[Volume], whole: Volume | None = None) -> Non
     if not halves:
         return
     _warn_of_places([*([whole] if whole else []), *halves])
-    _warn_of_blank_in_one(halves)
+    _warn_of_one_blank(halves)
     telling = _telling_boxes([*halves, *([whole] if whole else [])], _sampled_places(halves[0].shape))
     if not telling:
         return
@@ -223,7 +223,7 @@ def _warn_of_places(volumes: Sequence[Volume]) -> None:
             return
 
 
-def _warn_of_blank_in_one(halves: Sequence[Volume]) -> None:
+def _warn_of_one_blank(halves: Sequence[Volume]) -> None:
     """Log a line where one half has data and the other a border or blank places."""
     step = max(1, min(MOST_STEP, halves[0].shape[0] // FEWEST_PLANES))  # all planes of large ones take seconds
     borders = [find_border(half.data[::step]) for half in halves]

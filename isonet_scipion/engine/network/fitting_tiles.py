@@ -127,7 +127,7 @@ def _fixed_tiling(settings: PredictSettings, network: NetworkSettings) -> Tiling
     cube = settings.cube_size or int((settings.crop_size or 0) / 1.5)
     crop = settings.crop_size or int(cube * 1.5)
     least = max(crop, cube + ISONET_RAMP)
-    tiling = isonet_tiling(cube, least)
+    tiling = isonet_tiling(cube, least)  # first: where the cube is too small, no crop_size would do
     for divisor in network.divisor:
         if crop % divisor:
             raise EngineError(

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 
-import pytest
-
-from isonet_scipion.tests.install.wheel import CHECKOUT
+from isonet_scipion.tests.install.wheel import CHECKOUT, run_script
 
 # an environment's Python notes the same
 PYTHON = """#!/bin/sh
@@ -17,11 +14,7 @@ case "$*" in "-m venv "*) mkdir -p "$3/bin"; cp "$0" "$3/bin/python";; esac
 
 
 def test_folder_and_wheels_count_from_where_the_user_is(tmp_path, monkeypatch):
-    if not (CHECKOUT / "run.py").exists():
-        pytest.skip(f"{CHECKOUT} is no checkout: it has no run.py")
-    spec = importlib.util.spec_from_file_location("run", CHECKOUT / "run.py")
-    run = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(run)
+    run = run_script()
     python, notes = tmp_path / "python", tmp_path / "notes"
     python.write_text(PYTHON.format(notes=notes))
     python.chmod(0o755)

@@ -1,11 +1,13 @@
-"""Wheels of this very checkout."""
+"""Wheels, and run.py, of this very checkout."""
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -32,3 +34,13 @@ def build_wheel(sources: Path, folder: Path) -> Path:
     assert result.returncode == 0, result.stdout + result.stderr
     (wheel,) = folder.glob("*.whl")
     return wheel
+
+
+def run_script() -> ModuleType:
+    """The checkout's run.py as a module; the test is skipped where there is none."""
+    if not (CHECKOUT / "run.py").exists():
+        pytest.skip(f"{CHECKOUT} is no checkout: it has no run.py")
+    spec = importlib.util.spec_from_file_location("run", CHECKOUT / "run.py")
+    run = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(run)
+    return run

@@ -168,7 +168,7 @@ class TestIsoNetMetadata(IsoNetTest):
         corrected = {"inputTomograms": (predict, "tomograms")}
         for protocol in (ProtIsoNetDeconv, ProtIsoNetExtract, ProtIsoNetOnePass, ProtIsoNetPredict):
             told = " ".join(self.prepare(protocol, corrected).warnings())
-            self.assertIn("*Tomograms*: TS_02, TS_01 were corrected by a network before", told)
+            self.assertIn("*Tomograms*: a network corrected these before: TS_02, TS_01.", told)
         self.assertEqual(self.prepare(ProtIsoNetMask, corrected).warnings(), [])
         for tomogram in predict.tomograms:
             before = self.tomograms.Tomograms[{"_tsId": tomogram.getTsId()}]

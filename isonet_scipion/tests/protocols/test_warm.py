@@ -3,9 +3,11 @@
 import subprocess
 import sys
 
+import psutil
 import pytest
 
 from isonet_scipion.tests.protocols import warm
+from isonet_scipion.tests.protocols.live import commandLine, waitFor
 
 SCRIPT = """
 import atexit, os, sys
@@ -33,6 +35,18 @@ def test_words_folder_environment_streams_and_status_are_those_of_the_call(tmp_p
         said = f"['a b', '--c'] {tmp_path} {word} False True {word}\n"
         assert (done.returncode, done.stdout) == (status, said if status == 137 else f"{said}the end\n")
         assert "a complaint" in done.stderr and ("ZeroDivisionError" in done.stderr) == (status == 1)
+
+
+def test_it_ends_with_the_tests_though_they_end_while_it_imports(tmp_path):
+    modules = f"import time; time.sleep(2)  # {tmp_path}"
+    tests = f"import pathlib, sys; from {warm.__name__} import start; start(pathlib.Path(sys.argv[1]), sys.argv[2])"
+    subprocess.run([sys.executable, "-c", tests, tmp_path / "warm", modules], check=True)
+
+    def started():
+        return [process for process in psutil.process_iter() if modules in commandLine(process)]
+
+    assert started()
+    waitFor(lambda: not started())
 
 
 def test_what_is_no_script_is_for_python_itself(tmp_path):

@@ -30,7 +30,7 @@ def start(folder, modules, **environ):
         listener.bind(str(path))
         listener.listen(64)
         subprocess.Popen(
-            [sys.executable, "-W", "ignore", __file__, modules],
+            [sys.executable, "-W", "ignore", __file__, str(os.getpid()), modules],
             stdin=listener, start_new_session=True, env={**os.environ, **environ},
         )  # fmt: skip
     program = folder / "python"
@@ -49,9 +49,8 @@ def ask(path, words):
         return int(connection.makefile().read())
 
 
-def asked():
-    """Wait for scripts; returns in a process for each, with its words."""
-    tests = os.getppid()
+def asked(tests):
+    """Wait for scripts while the process `tests` is there; returns in a process for each, with its words."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     with socket.socket(fileno=0) as listener:
         while os.getppid() == tests:
@@ -111,7 +110,8 @@ if __name__ == "__main__":
             os.execv(sys.executable, [sys.executable, *words])
         sys.exit(ask(path, words))
     del sys.path[0]  # the folder of this file
-    exec(sys.argv[1])
+    tests, modules = sys.argv[1:]
+    exec(modules)
     gc.freeze()  # what is forked does not look through all that again
-    sys.argv = [word for word in asked() if word != "-I"]
+    sys.argv = [word for word in asked(int(tests)) if word != "-I"]
     run(sys.argv[0])

@@ -46,7 +46,7 @@ def test_outputs_and_inputs_are_what_they_should_be(tmp_path):
     with pytest.raises(EngineError, match="exists and is not a folder"):
         require_outputs([], [str(tmp_path / "empty")])
     (tmp_path / "dead").symlink_to(tmp_path / "gone")
-    require_outputs([str(tmp_path / "dead")], [])  # a file is made where it leads
+    require_outputs([str(tmp_path / "dead")], [])  # a file takes its place
     for files, folders in (([], ["dead"]), ([], ["dead/results"]), (["dead/t.star"], [])):
         with pytest.raises(EngineError, match=r"is a link to .*gone, which is not there"):
             require_outputs([str(tmp_path / name) for name in files], [str(tmp_path / name) for name in folders])
