@@ -168,6 +168,48 @@ MUTATIONS = [
         "pass",
         "io/test_refine_json.py",
     ),
+    Mutation(
+        "what RELION's job did to the CTF is not looked at",
+        "io/other_programs",
+        "return CORRECTED if is_corrected else None",
+        "return None",
+        "io/test_other_programs.py",
+    ),
+    Mutation(
+        "a half that alone is blank is not told",
+        "io/shown",
+        "    _warn_of_one_blank(halves)\n",
+        "",
+        "io/test_shown.py",
+    ),
+    Mutation(
+        "a mean of halves may be made of one alone",
+        "stages/prepare",
+        "require_contrast(*extremes(half.data), half.path)",
+        "pass",
+        "stages/test_prepare.py",
+    ),
+    Mutation(
+        "resize may leave next to nothing",
+        "stages/resize",
+        "if (left := min(rescaled)) < fewest:",
+        "if (left := min(rescaled)) < 1:",
+        "stages/test_resize.py",
+    ),
+    Mutation(
+        "a training's page is written after each epoch",
+        "learning/watchers",
+        "if self._occasion.has_come(run, record):\n            self.after_resume(run)",
+        "self.after_resume(run)",
+        "learning/test_watchers.py",
+    ),
+    Mutation(
+        "a defocus may be impossibly large",
+        "physics/ctf",
+        "if not abs(defocus) <= MOST_DEFOCUS:",
+        "if False:",
+        "physics/test_ctf.py",
+    ),
 ]
 
 
@@ -200,6 +242,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "checkout"
         shutil.copytree(PACKAGE, folder / PACKAGE.name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(PACKAGE.parent / "docs", folder / "docs")  # some tests look into it
         for file in ("pyproject.toml", "setup.py"):
             shutil.copy(PACKAGE.parent / file, folder)
         survivors = 0
