@@ -67,7 +67,7 @@ def test_what_one_pass_learns_from_halves_by_default_leaves_none(tmp_path, run):
     for folder, volume in zip(("tomo", "even", "odd"), (np.mean(halves, axis=0), *halves)):
         write_volume(tmp_path / folder / "t.mrc", volume, 10.0)
     assert run("prepare_star", "tomo", "--even_folder=even", "--odd_folder=odd")[0] == 0
-    short = ("--iterations=1", "--epochs=2", "--steps_per_epoch=20", "--cube_size=32", "--seed=1")
+    short = ("--iterations=1", "--epochs=2", "--steps_per_epoch=60", "--cube_size=32", "--seed=1")
     status, log = run("refine", "tomograms.star", "--method=one-pass", *short)
     assert status == 0, log
     status, log = run("predict", "tomograms.star", "results/model_iter01.keras", "--report=False")
