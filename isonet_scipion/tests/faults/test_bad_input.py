@@ -111,7 +111,7 @@ def test_closed_streams_do_no_harm(scene):
 
 def test_names_that_are_no_text_are_refused(scene, run):
     with open(os.fsencode(scene / "cubes") + b"/\xff\xfe.mrc", "wb") as file:
-        file.write((scene / "t1.mrc").read_bytes())
+        file.write((scene / "cubes" / "s0.mrc").read_bytes())
     status, log = run("prepare_subtomo_star", "cubes", "--cube_size=8", "--output_star=new.star")
     assert status == 1 and "can't stand in a STAR table" in the_error(log)
     assert not (scene / "new.star").exists()

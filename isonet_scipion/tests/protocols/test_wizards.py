@@ -250,7 +250,7 @@ class TestWizards(IsoNetTest):
         (folder / "TS_01.mrc").unlink()
         form = mock.Mock(protocol=extract)
         wizards.IsoNetCubeSizeWizard().show(form)
-        self.assertIn("does not exist", form.showInfo.call_args[0][0])
+        self.assertIn("which is not there", form.showInfo.call_args[0][0])
 
     def told(self, wizardClass: type, protocol) -> str:
         """What a wizard says in place of its window."""
