@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Optional, get_type_hints
 
-from isonet_scipion.engine.conventions import PHASE_FLIPPED, RAW
+from isonet_scipion.engine.conventions import PHASE_FLIPPED, RAW, SIMULATED_SIZES
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.json_types import require_kinds
 from isonet_scipion.engine.physics.wedge import TILT_TOLERANCE
@@ -94,6 +94,10 @@ class ModelMetadata:
                 if not low - TILT_TOLERANCE <= end <= high + TILT_TOLERANCE:
                     return False
         return True
+
+    def knows_voxel_size(self, size: float) -> bool:
+        """Whether a voxel size (A) is among those that the builtin model learned from; of other models always."""
+        return not self.simulated or SIMULATED_SIZES[0] <= size <= SIMULATED_SIZES[1]
 
     @property
     def learned_from(self) -> dict[str, Any]:

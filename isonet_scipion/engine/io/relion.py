@@ -122,15 +122,19 @@ def _tell_denoised(table: Star, corrected: dict[str, Path]) -> None:
             told.setdefault(f"{DENOISED} {kept}, as they are not corrected", []).append(name)
         elif own and own != str(corrected[name]):
             told.setdefault(f"{DENOISED} is replaced", []).append(name)
-        if name in corrected and None in (table.text(row, label) for label in (TILT_SERIES_PIXEL, BINNING)):
+        if name in corrected and not _tells_voxels(table, row):
             told.setdefault(f"voxels are not compared, as it lacks {TILT_SERIES_PIXEL} or {BINNING}", []).append(name)
     for what, names in told.items():
         log.info("%s: %s: %s", table.path, what, names_in_words(names))
 
 
+def _tells_voxels(table: Star, row: dict[str, str]) -> bool:
+    return None not in (table.text(row, label) for label in (TILT_SERIES_PIXEL, BINNING))
+
+
 def _require_size(table: Star, row: dict[str, str], entry: TomogramEntry, shape: tuple[int, ...]) -> None:
     """Raise an EngineError if a tomogram has other voxels, or more or fewer, than RELION's table says of it."""
-    if None in (table.text(row, label) for label in (TILT_SERIES_PIXEL, BINNING)):
+    if not _tells_voxels(table, row):
         return
     expected = table.number(row, TILT_SERIES_PIXEL) * table.number(row, BINNING)
     if not same_voxel_size(entry.voxel_size, expected):

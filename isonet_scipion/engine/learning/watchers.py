@@ -133,9 +133,9 @@ class StateFile:
 
 
 def _all_epochs(run: Followed) -> list[EpochRecord]:
-    """Those of the run, after those of the one that it continues."""
+    """Those of a run that has made some, after those of the one that it continues."""
     own = run.state.history
-    return [*(record for record in run.earlier if own and record.iteration < own[0].iteration), *own]
+    return [*(record for record in run.earlier if record.iteration < own[0].iteration), *own]
 
 
 class LossTable:

@@ -127,10 +127,10 @@ def _fixed_tiling(settings: PredictSettings, network: NetworkSettings) -> Tiling
     cube = settings.cube_size or int((settings.crop_size or 0) / 1.5)
     crop = settings.crop_size or int(cube * 1.5)
     least = max(crop, cube + ISONET_RAMP)
-    tiling = isonet_tiling(cube, least)  # first: where the cube is too small, no crop_size would do
+    isonet_tiling(cube, least)  # an error of the cube comes first: no crop_size would do
     for divisor in network.divisor:
         if crop % divisor:
             raise EngineError(
                 "crop_size", f"{crop} is not divisible by {divisor}", f"Give {-(-least // divisor) * divisor}."
             )
-    return tiling if crop == least else isonet_tiling(cube, crop)
+    return isonet_tiling(cube, crop)

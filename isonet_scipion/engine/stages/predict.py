@@ -458,7 +458,7 @@ def _warn_of_differences(entry: TomogramEntry, metadata: ModelMetadata) -> None:
     trained = metadata.voxel_size
     if trained and not same_voxel_size(entry.voxel_size, trained):
         log.warning("%s: %.2f A per voxel, but the model was trained at %.2f A.", entry.path, entry.voxel_size, trained)
-    if metadata.simulated and not SIMULATED_SIZES[0] <= entry.voxel_size <= SIMULATED_SIZES[1]:
+    if not metadata.knows_voxel_size(entry.voxel_size):
         log.warning(
             "%s: %.2f A per voxel, but the builtin model learned from simulated tomograms of %g to %g A; neither it "
             "nor its report may hold here. Resize the tomogram, or train on it.",

@@ -99,7 +99,8 @@ def refine(star: str, given: Mapping[str, Any]) -> None:
     if shape is not None:
         require_shape(values["pretrained_model"], shape, settings.network)
     if before:
-        require_shape(before.model(), read_metadata(before.model()).network, settings.network)
+        model = before.model()
+        require_shape(model, read_metadata(model).network, settings.network)
     seed = _seed(settings)
     run = STARTS[kind.method](star, dataclasses.replace(settings, seed=seed), seed)
     final = run.settings
@@ -338,7 +339,7 @@ def _warn_of_differences(model: str, ours: ModelMetadata) -> None:
     size, own_size = its.voxel_size, ours.voxel_size
     if size and own_size and max(size, own_size) > MOST_UNLIKE * min(size, own_size):
         unlike.append(f"{size:.4g} A per voxel (here {own_size:.4g})")
-    if its.simulated and own_size and not SIMULATED_SIZES[0] <= own_size <= SIMULATED_SIZES[1]:
+    if own_size and not its.knows_voxel_size(own_size):
         least, most = SIMULATED_SIZES
         unlike.append(f"simulated tomograms of {least:g} to {most:g} A per voxel (here {own_size:.4g})")
     if not all(its.knows_tilts(*ends) for ends in ours.tilt_ranges):
