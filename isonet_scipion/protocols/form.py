@@ -35,7 +35,7 @@ class Within(Conditional):
     """The legal values of a number, its ends included; Scipion's own validators fail where a number is not given."""
 
     def __init__(self, least: float = -math.inf, most: float = math.inf) -> None:
-        ends = [f"at least {least:g}"] * (least > -math.inf) + [f"at most {most:g}"] * (most < math.inf)
+        ends = [f"at least {least:g}"] * (least > -math.inf) + [f"at most {most:.9g}"] * (most < math.inf)
         super().__init__(f"must be {' and '.join(ends) or 'a number'}.", allowsNull=True)
         self._condition = lambda value: least <= value <= most and abs(value) < math.inf
 
@@ -183,8 +183,10 @@ def addOption(
         kwargs["expertLevel"] = LEVEL_ADVANCED
     if kwargs["default"] is None:
         kwargs["allowsNull"] = True
-    if known.least is not None:
-        kwargs.setdefault("validators", [Within(known.least)])
+    if "validators" not in kwargs and known.least is not None:
+        kwargs["validators"] = [Within(known.least, math.inf if known.most is None else known.most)]
+    elif known.most is not None:
+        kwargs["validators"] = [*kwargs.get("validators", ()), Within(most=known.most)]
     if choices:
         kwargs["default"] = choices.index(kwargs["default"])
         form.addParam(paramName(option), EnumParam, choices=list(choices), validators=[OneOf(choices)], **kwargs)

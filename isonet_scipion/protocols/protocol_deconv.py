@@ -28,7 +28,7 @@ from isonet_scipion.protocols.defocus import (
     usedDefocus,
     withoutCtf,
 )
-from isonet_scipion.protocols.form import Within, addOption, optionValues
+from isonet_scipion.protocols.form import addOption, optionValues
 from isonet_scipion.protocols.set_checks import isOpen
 from isonet_scipion.protocols.streaming import ProtIsoNetTomograms
 
@@ -78,7 +78,6 @@ class ProtIsoNetDeconv(ProtIsoNetTomograms):
             "SNR falloff",
             words="How fast the signal-to-noise ratio falls towards fine detail. Larger: smoother, less noise and less "
             "detail. Empty: a tenth of the voxel size in Å (1 at 10 Å, 2 at 20 Å). The wand shows what it does.",
-            validators=[Within(0, 99)],
         )
         addOption(
             group,
@@ -88,7 +87,6 @@ class ProtIsoNetDeconv(ProtIsoNetTomograms):
             words="Larger: more contrast of large structures. Try 0.5 to 1.5: if dark structures get bright halos, "
             "lower it. (It is the base-10 logarithm of the signal-to-noise ratio at low resolution.)",
             default=1.0,
-            validators=[Within(0, 99)],
         )
         addOption(
             group,
@@ -98,7 +96,6 @@ class ProtIsoNetDeconv(ProtIsoNetTomograms):
             words="Structures coarser than this fraction of the Nyquist frequency are removed: slow changes of grey "
             "value over the tomogram, such as those of ice thickness.",
             expert=True,
-            validators=[Within(0, 1)],
         )
         addMicroscope(group, DeconvSettings)
         addOption(

@@ -157,7 +157,10 @@ VALUES = {
     ],
     ProtIsoNetOnePass: [
         ("iterations", "Iterations.*at least 1", 0, -1),
+        ("iterations", r"Iterations\* must be at most 1000000\.", 10**7),
         ("stepsPerEpoch", "Steps per epoch.*at least 1", 0),
+        ("stepsPerEpoch", "Steps per epoch.*at most 1000000", 10**9),
+        ("batchSize", "Batch size.*at most 4096", 5000),
         ("patience", "Stop after iterations.*at least 1", 0),
         ("filledWeight", "Weight of estimates.*at least 0", -1, NAN),
         ("anyAngle", "Fraction of arbitrary rotations.*at least 0 and at most 1", -0.1, 2),
