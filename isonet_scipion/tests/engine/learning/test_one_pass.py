@@ -34,7 +34,7 @@ from isonet_scipion.engine.simulation.phantom import make_truth  # noqa: E402
 
 RUN = (
     "--method=one-pass", "--cube_size=8", "--filter_base=4", "--unet_depth=1", "--iterations=3", "--epochs=2",
-    "--steps_per_epoch=4", "--batch_size=2", "--preprocessing_ncpus=2", "--seed=3",
+    "--steps_per_epoch=2", "--batch_size=2", "--preprocessing_ncpus=2", "--seed=3",
 )  # fmt: skip
 
 
@@ -182,7 +182,7 @@ def test_halves_are_learned_from_as_their_mean_until_the_denoiser_is_trained(pro
     assert run("refine", "tomograms.star", *RUN, "--iterations=4", "--epochs=1")[0] == 0
     assert drawn == [True, False, False, False]  # of the epoch that comes
     assert dropped == [{0.2}, {0.2}, {0.0}, {0.0}]
-    assert made == [4, 8, 4, 8]  # steps of the optimiser, which begins anew
+    assert made == [2, 4, 2, 4]  # steps of the optimiser, which begins anew
 
 
 def test_the_rate_falls_and_rises_again_for_the_denoiser():
