@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 
 from isonet_scipion.constants import CUBE_SIZE_ATTRIBUTE
 from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.learning.noise_schedule import late_noise
 from isonet_scipion.engine.network.model_file import read_metadata
 from isonet_scipion.engine.sampling.crops import usual_cube_size
 from isonet_scipion.engine.settings.network import NetworkSettings
 from isonet_scipion.engine.settings.option import options
 from isonet_scipion.engine.settings.training import IterativeSettings
 from isonet_scipion.engine.wording import counted
+from isonet_scipion.protocols.form import numbers
 from isonet_scipion.protocols.training_base import ProtIsoNetTraining
 from isonet_scipion.protocols.training_errors import subtomogramErrors
 from isonet_scipion.protocols.training_form import addIterativeTraining, addNetwork, addSubtomograms
@@ -58,6 +60,17 @@ class ProtIsoNetRefine(ProtIsoNetTraining):
 
     def _setErrors(self) -> list[str]:
         return subtomogramErrors(self, self._cubeSize())
+
+    def _warnings(self) -> list[str]:
+        levels, starts = numbers(self.noiseLevel.get()), numbers(self.noiseStartIter.get(), int)
+        late = late_noise(levels, starts, self.iterations.get())
+        if not late:
+            return super()._warnings()
+        told = ", ".join(f"{level:g} (iteration {start})" for level, start in late)
+        words = f"*Noise levels*: not reached within {counted(self.iterations.get(), 'iterations')}: {told}."
+        if len(late) == sum(level > 0 for level in levels):
+            words += " The network will fill the wedge, but not remove noise."
+        return [*super()._warnings(), words]
 
     def _cropSize(self) -> int:
         return self.inputSubtomograms.get().getDim()[0]

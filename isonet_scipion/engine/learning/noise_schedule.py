@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from isonet_scipion.engine.errors import EngineError
@@ -30,14 +30,25 @@ def noise_level(iteration: int, levels: Sequence[float], starts: Sequence[int]) 
             "Give both as many values.",
         )
     if list(starts) != sorted(set(starts)):
-        raise EngineError("noise_start_iter", f"{_listed(starts)} do not increase", "Give each level a later start.")
+        raise EngineError("noise_start_iter", f"{listed(starts)} do not increase", "Give each level a later start.")
     if any(level < 0 for level in levels):
-        raise EngineError("noise_level", f"one of {_listed(levels)} is negative", "Give fractions such as 0.05,0.1.")
+        raise EngineError("noise_level", f"one of {listed(levels)} is negative", "Give fractions such as 0.05,0.1.")
     reached = [level for level, start in zip(levels, starts) if iteration >= start]
     return reached[-1] if reached else 0.0
 
 
-def _listed(numbers: Sequence[float]) -> str:
+def late_noise(levels: Sequence[float], starts: Sequence[int], iterations: int) -> list[tuple[float, int]]:
+    """Levels that would begin after the last of the iterations, and with which each would.
+
+    Examples
+    --------
+    >>> late_noise((0.05, 0.1, 0.15), (11, 16, 21), 15)
+    [(0.1, 16), (0.15, 21)]
+    """
+    return [(level, start) for level, start in zip(levels, starts) if level > 0 and start > iterations]
+
+
+def listed(numbers: Iterable[float]) -> str:
     """As they are typed."""
     return ",".join(f"{number:g}" for number in numbers)
 

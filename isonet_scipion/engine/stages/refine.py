@@ -30,7 +30,7 @@ from isonet_scipion.engine.io.table_checks import (
     warn_of_masks,
 )
 from isonet_scipion.engine.io.tomogram_table import TomogramTable
-from isonet_scipion.engine.learning.noise_schedule import noise_level
+from isonet_scipion.engine.learning.noise_schedule import late_noise, listed, noise_level
 from isonet_scipion.engine.learning.state import stored_number
 from isonet_scipion.engine.learning.steps import with_batches, with_steps
 from isonet_scipion.engine.network.model_file import model_path, read_metadata, require_shape
@@ -421,8 +421,21 @@ def _check(settings: TrainingSettings, cube_size: int) -> None:
         if value is not None and value < 1:
             raise EngineError(name, f"{value} is too few", "Give at least 1.")
     noise_level(1, settings.noise_level, settings.noise_start_iter)
+    _tell_of_late_noise(settings)
     if not 0 < settings.learning_rate < 1:
         raise EngineError("learning_rate", f"{settings.learning_rate} is out of range", "Give a value such as 0.0004.")
+
+
+def _tell_of_late_noise(settings: TrainingSettings) -> None:
+    """Log one line about levels of noise that come after the last iteration; a warning where none comes before."""
+    late = late_noise(settings.noise_level, settings.noise_start_iter, settings.iterations)
+    if late:
+        levels, starts = zip(*late)
+        log.log(
+            logging.WARNING if len(late) == sum(level > 0 for level in settings.noise_level) else logging.INFO,
+            "noise_level: %s not reached, as noise_start_iter %s is beyond the last of %d iterations.",
+            listed(levels), listed(starts), settings.iterations,
+        )  # fmt: skip
 
 
 def _metadata(

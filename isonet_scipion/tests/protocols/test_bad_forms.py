@@ -24,7 +24,7 @@ from tomo.objects import (
 
 from isonet_scipion.engine.network.model_file import BUILTIN_FILE
 from isonet_scipion.objects import IsoNetModel
-from isonet_scipion.protocols import ProtIsoNetExport, ProtIsoNetOnePass
+from isonet_scipion.protocols import ProtIsoNetExport, ProtIsoNetOnePass, ProtIsoNetRefine
 from isonet_scipion.tests.protocols.bad_forms import BROKEN, LEGAL, mistakes
 from isonet_scipion.tests.protocols.scene import OPTICS, VOXEL_SIZE, IsoNetTest, scene, write
 
@@ -186,6 +186,16 @@ class TestIsoNetBadForms(IsoNetTest):
                 form = self.form(protocol, {"inputTomograms": tomograms} if tomograms else {})
                 self.assertEqual(form.validate(), [], f"{protocol.__name__} {tomograms}")
                 form.warnings()
+
+    def test_noise_beyond_the_last_iteration_is_told_before_the_run(self) -> None:
+        for iterations, told in (
+            (30, []),
+            (20, ["*Noise levels*: not reached within 20 iterations: 0.15 (iteration 21), 0.2 (iteration 26)."]),
+            (10, ["The network will fill the wedge, but not remove noise."]),
+        ):
+            warnings = self.form(ProtIsoNetRefine, {"iterations": iterations}).warnings()
+            self.assertEqual(len(warnings), len(told))
+            self.assertTrue(all(words in warning for words, warning in zip(told, warnings)), warnings)
 
     def test_one_broken_tomogram_does_not_stop_the_others(self) -> None:
         for protocol, values in LEGAL.items():

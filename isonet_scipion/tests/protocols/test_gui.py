@@ -69,6 +69,7 @@ TINY = {
         "epochs": 1,
         "stepsPerEpoch": 2,
         "batchSize": 2,
+        "noiseStartIter": "1",
         "filterBase": 4,
         "unetDepth": 2,
     },
