@@ -74,6 +74,10 @@ OF_HALVES = {
 HALVES_THEMSELVES = "The even and odd half tomograms of the output were corrected separately."
 WITHOUT_HALVES = "worked on without its halves, by which noise is told from signal"
 BUILTIN_IN_WORDS = "the builtin model"
+STRICTER_TEST = (
+    "Do not compare the restored wedge correlation with that of the builtin model: a network that was trained on the "
+    "tomograms gets a stricter test."
+)
 
 
 class ProtIsoNetPredict(ProtIsoNetTomograms):
@@ -361,6 +365,8 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
             )
         if self._isBuiltin():
             lines.append(self._worthTraining(output))
+        elif reports and not self._appliesBuiltin():
+            lines.append(STRICTER_TEST)
         page = os.path.abspath(self._getExtraPath(REPORT_PAGE))
         # Scipion's links hold no such characters
         lines.append(f"Report: {page}" if "]" in page else f"[[{page}][Open the report]]")

@@ -40,9 +40,10 @@ whole tomograms, whose noise it then knows. Without that the number is lower: th
 <p><b>How far to trust it.</b> The number describes how well the network works on this tomogram, averaged over the
 whole sample. It says nothing about a single feature: check each one against the tomogram before correction. The
 hidden data are absent from the network's input, but not from its training, which saw copies of the same data in other
-rotations: a network that has overfitted a small data set may score too high. The hidden part lies along other
-directions than the missing wedge: if all objects lie the same way, such as flat membranes, the wedge itself may be
-restored better or worse.</p>
+rotations: a network that has overfitted a small data set may score too high. Therefore a network that was trained on
+the tomograms is tested in directions that it has not seen, which is harder: do not compare its number with that of the
+builtin model. The hidden part lies along other directions than the missing wedge: if all objects lie the same way, such
+as flat membranes, the wedge itself may be restored better or worse.</p>
 <p><b>What next.</b> If the correlation is above 0.5 to a resolution that you need, go on: look, pick and segment in the
 corrected tomogram, but average subtomograms from uncorrected ones. If it is lower, train (one-pass) on your tomograms,
 from the builtin model; after a training of your own, try more or better tomograms, half tomograms or another

@@ -162,6 +162,7 @@ class TestIsoNetChain(IsoNetTest):
         )
         self.assertRegex(" ".join(self.refine.summary()), r"Last validation loss: \d\.\d+")
         self.assertLessEqual(" ".join(self.refine.summary()).count(AT_CHANCE), 1)
+        self.assertEqual(" ".join(self.predict.summary()).count("gets a stricter test."), 1)
         self.assertRegex(
             " ".join(self.predict.summary()),
             r"2 of 2 tomograms.*TS_01: \*restored wedge correlation -?\d\.\d\d.*power .* was \d+ %.*report\.html",

@@ -155,6 +155,7 @@ class TestIsoNetMetadata(IsoNetTest):
         self.assertIsLikeInput(predict.tomograms)
         summary = " ".join(predict.summary())
         self.assertIn("Network: the builtin model", summary)
+        self.assertNotIn("gets a stricter test", summary)
         self.assertRegex(summary, r"a training on (these tomograms|them)")
         self.assertRegex(summary, r"\[\[/.*/extra/report\.html\]\[Open the report\]\]")
         self.assertEqual(predict.citations()[0].find("Liu"), -1)
