@@ -117,14 +117,18 @@ def find_border(volume: Floats) -> Border | None:
 
 
 def _flat_values(volume: Floats) -> list[float]:
-    """Values that fill blocks of 3^2 voxels of some planes, the most frequent first."""
+    """Values that fill blocks of 3^2 voxels, or whole rows or columns, of some planes, the most frequent first."""
     if min(volume.shape[1:]) < 3:
         return []
-    planes = np.unique(np.linspace(0, len(volume) - 1, SAMPLED).round().astype(int))
+    middle = np.asarray(volume[:, volume.shape[1] // 2])
+    blank = np.flatnonzero((middle == middle[:, :1]).all(axis=1))
+    planes = np.unique(np.concatenate([_spread(np.arange(len(volume))), _spread(blank)]))
     flat = []
     for z in planes:
         plane = np.asarray(volume[z])
         flat.append(plane[1:-1, 1:-1][_flat_blocks(plane)])
+        # narrower than a block: a frame of one or two voxels
+        flat += [lines[(lines == lines[:, :1]).all(axis=1)].ravel() for lines in (plane, plane.T)]
     release(volume)
     values, counts = np.unique(np.concatenate(flat), return_counts=True)
     least = LEAST_SHARE / 2 * len(planes) * volume[0].size
@@ -134,6 +138,11 @@ def _flat_values(volume: Floats) -> list[float]:
         beside = {value: max(among.get(value - 1, 0), among.get(value + 1, 0)) for value in chosen}
         chosen = [value for value in chosen if among[value] > ABOVE_NEIGHBOURS * beside[value]]
     return sorted(chosen, key=lambda value: -among[value])[:MOST_VALUES]
+
+
+def _spread(places: Integers) -> Integers:
+    """At most SAMPLED of some places, at even distances."""
+    return places[np.linspace(0, max(len(places) - 1, 0), min(SAMPLED, len(places))).round().astype(int)]
 
 
 def _flat_blocks(plane: Reals) -> Flags:

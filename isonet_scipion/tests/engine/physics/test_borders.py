@@ -31,6 +31,26 @@ def test_padding_is_found_with_any_value_at_any_face(dtype, value, widths):
     assert border.values == (value,)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.int8])
+@pytest.mark.parametrize("width", [1, 2])
+@pytest.mark.parametrize("axes", [(2,), (1,), (1, 2), (0, 1, 2)])
+def test_a_frame_of_one_or_two_voxels_is_found(dtype, width, axes):
+    volume = scene(mean=1000 if dtype == np.float32 else 0).astype(dtype)
+    whole = padded(volume, 0, [(width, width) if axis in axes else (0, 0) for axis in range(3)])
+    border = find_border(whole)
+    np.testing.assert_array_equal(whole[border.box], volume)
+    assert border.empty is None and border.values == (0,)
+
+
+def test_single_blank_planes_are_found_wherever_they_are():
+    for axis, places in ((0, [1, 6, 22, 38]), (1, [7, 30]), (2, [12, 13, 40])):
+        volume = np.moveaxis(scene(), axis, 0)
+        volume[places] = 0
+        border = find_border(np.moveaxis(volume, 0, axis))
+        assert border is not None and np.moveaxis(border.empty, axis, 0)[places].all()
+        assert border.share == pytest.approx(len(places) / len(volume))
+
+
 def test_what_has_no_border_has_none():
     rng = np.random.default_rng(1)
     smooth = gaussian_filter(rng.normal(size=(40, 60, 70)), 4)
