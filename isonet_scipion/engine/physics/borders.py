@@ -83,8 +83,8 @@ class Border:
 def find_border(volume: Floats) -> Border | None:
     """Where a volume holds one of a few values over more than half a percent of its voxels; None where it does not.
 
-    A voxel counts if it lies in a block of 3^3 voxels of that value, or in a whole plane of it: single voxels that
-    happen to have the most frequent grey value are data.
+    A voxel counts if it lies in a block of 3^3 voxels of that value, at a face in one of 3^2, or in a whole plane of
+    it: single voxels that happen to have the most frequent grey value are data.
 
     Parameters
     ----------
@@ -126,8 +126,9 @@ def _flat_values(volume: Floats) -> list[float]:
     flat = []
     for z in planes:
         plane = np.asarray(volume[z])
-        flat.append(plane[1:-1, 1:-1][_flat_blocks(plane)])
-        # narrower than a block: a frame of one or two voxels
+        wider = np.pad(plane, 2, "edge")  # beyond the faces all are as there: a layer of one voxel is a block, too
+        flat.append(wider[1:-1, 1:-1][_flat_blocks(wider)])
+        # planes along z that are narrower than a block
         flat += [lines[(lines == lines[:, :1]).all(axis=1)].ravel() for lines in (plane, plane.T)]
     release(volume)
     values, counts = np.unique(np.concatenate(flat), return_counts=True)
@@ -154,22 +155,31 @@ def _flat_blocks(plane: Reals) -> Flags:
 
 
 def _flat(volume: Floats, value: float) -> Flags:
-    """Voxels in blocks of 3^3, or in whole planes, of a value; beyond the faces all have it."""
+    """Voxels in blocks of 3^3, at a face of 3^2, or in whole planes, of a value; beyond the faces all have it."""
     equal = np.empty(volume.shape, bool)
     for z in range(len(volume)):
         np.equal(volume[z], value, out=equal[z])
     release(volume)
-    flat = equal
+    # for tips of turned borders; whole numbers may have the value by chance
+    times = 1 if volume.dtype.kind in "iu" else 3
+    flat = _in_blocks(equal, times)
     for axis in range(3):
+        planes, of_planes = np.moveaxis(flat, axis, 0), np.moveaxis(equal, axis, 0)
+        planes[equal.all(axis=tuple(other for other in range(3) if other != axis))] = True
+        for face in (0, -1):  # where the tips are one voxel thick
+            planes[face] |= _in_blocks(of_planes[face], times)
+    return flat
+
+
+def _in_blocks(equal: Flags, times: int) -> Flags:
+    """Those in blocks of 3 voxels on a side, or up to `times` voxels from the middle of one."""
+    flat = equal
+    for axis in range(equal.ndim):
         flat = _with_neighbours(flat, axis, np.logical_and)
-    # the second and third time for tips of turned borders; whole numbers may have the value by chance
-    for _ in range(1 if volume.dtype.kind in "iu" else 3):
-        for axis in range(3):
+    for _ in range(times):
+        for axis in range(equal.ndim):
             flat = _with_neighbours(flat, axis, np.logical_or)
         flat &= equal
-    for axis in range(3):
-        whole = equal.all(axis=tuple(other for other in range(3) if other != axis))
-        np.moveaxis(flat, axis, 0)[whole] = True
     return flat
 
 

@@ -51,6 +51,17 @@ def test_single_blank_planes_are_found_wherever_they_are():
         assert border.share == pytest.approx(len(places) / len(volume))
 
 
+@pytest.mark.parametrize("slope", [0.01, 0.03, 0.05, 0.1])
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_borders_of_volumes_that_were_turned_a_little_are_found_to_their_tips(axis, slope):
+    volume = np.moveaxis(scene((60, 60, 60)), 0, axis)
+    y, x = np.indices(volume.shape[1:])
+    turned = (y < slope * x) | (x < slope * (59 - y))
+    volume[:, turned] = 0
+    border = find_border(np.moveaxis(volume, 0, axis))
+    np.testing.assert_array_equal(np.moveaxis(border.data(), axis, 0), np.broadcast_to(~turned, volume.shape))
+
+
 def test_what_has_no_border_has_none():
     rng = np.random.default_rng(1)
     smooth = gaussian_filter(rng.normal(size=(40, 60, 70)), 4)
