@@ -11,6 +11,7 @@ import scipy.ndimage
 from isonet_scipion.engine.arrays import Flags, Floats, Integers, Reals, release
 
 SAMPLED = 24  # planes in which the values are looked for
+LEVEL_PLANES = 4  # about so many planes tell how far apart grey values are
 MOST_VALUES = 4
 LEAST_SHARE = 0.005  # of the voxels; less shifts no percentile
 ABOVE_NEIGHBOURS = 5.0  # smooth data in few grey levels have flat places too, but of neighbouring levels alike
@@ -132,13 +133,28 @@ def _flat_values(volume: Floats) -> list[float]:
         flat += [lines[(lines == lines[:, :1]).all(axis=1)].ravel() for lines in (plane, plane.T)]
     release(volume)
     values, counts = np.unique(np.concatenate(flat), return_counts=True)
-    least = LEAST_SHARE / 2 * len(planes) * volume[0].size
-    among = dict(zip(values.tolist(), counts.tolist()))
-    chosen = [value for value, count in among.items() if count >= least]
-    if volume.dtype.kind in "iu":
-        beside = {value: max(among.get(value - 1, 0), among.get(value + 1, 0)) for value in chosen}
-        chosen = [value for value in chosen if among[value] > ABOVE_NEIGHBOURS * beside[value]]
-    return sorted(chosen, key=lambda value: -among[value])[:MOST_VALUES]
+    chosen = np.flatnonzero(counts >= LEAST_SHARE / 2 * len(planes) * volume[0].size)
+    if not len(chosen):
+        return []
+    step, levels = _level_step(volume, planes), values.astype(np.float64)
+
+    def stands_out(place: int) -> bool:
+        others = [other for other in (place - 1, place + 1) if 0 <= other < len(levels)]
+        beside = [counts[other] for other in others if abs(levels[other] - levels[place]) < 1.5 * step]
+        return bool(counts[place] > ABOVE_NEIGHBOURS * max(beside, default=0))
+
+    most_first = sorted(filter(stands_out, chosen), key=lambda place: -counts[place])
+    return [float(values[place]) for place in most_first[:MOST_VALUES]]
+
+
+def _level_step(volume: Floats, planes: Integers) -> float:
+    """The least difference between grey values: next to nothing, but where they were rounded to few levels."""
+    found = []
+    for z in planes[:: max(1, len(planes) // LEVEL_PLANES)]:
+        levels = np.unique(np.asarray(volume[z], np.float64))
+        found += [float(np.diff(levels).min())] if len(levels) > 1 else []
+    release(volume)
+    return min(found, default=0.0)
 
 
 def _spread(places: Integers) -> Integers:

@@ -62,6 +62,13 @@ def test_borders_of_volumes_that_were_turned_a_little_are_found_to_their_tips(ax
     np.testing.assert_array_equal(np.moveaxis(border.data(), axis, 0), np.broadcast_to(~turned, volume.shape))
 
 
+@pytest.mark.parametrize("scale", [1, 0.37])
+def test_a_border_of_floats_in_few_grey_levels_is_found(scale):
+    levels = scale * np.round(scene(mean=0) / 10).astype(np.float32)
+    border = find_border(padded(levels, 0))
+    np.testing.assert_array_equal(padded(levels, 0)[border.box], levels)
+
+
 def test_what_has_no_border_has_none():
     rng = np.random.default_rng(1)
     smooth = gaussian_filter(rng.normal(size=(40, 60, 70)), 4)
@@ -69,6 +76,9 @@ def test_what_has_no_border_has_none():
         scene(),
         np.round(rng.normal(0, 1, (40, 60, 70))).astype(np.int8),  # a third of the voxels are 0
         np.round(3 * smooth / smooth.std()).astype(np.int8),  # denoised, in few grey levels: flat places
+        np.round(3 * smooth / smooth.std()).astype(np.float32),  # the same, as converted
+        (0.37 * np.round(3 * smooth / smooth.std()) - 1.1).astype(np.float32),
+        (256 * np.round(3 * smooth / smooth.std())).astype(np.int16),
         np.full((8, 9, 10), 3.0, np.float32),  # for others to complain of
         np.zeros((2, 2, 2), np.float32),
     ):
