@@ -25,7 +25,7 @@ MRC2014 = 20140  # the first version of the format that has a number
 IMOD_STAMP, STAMP, FLAGS = 1146047817, slice(40, 44), slice(44, 48)  # bytes of extra2
 SIGNED_BYTES, STANDARD_ORIGIN = 1, 4  # bits of IMOD's flags
 BYTE_PLANES = 24  # looked at where the header does not tell whether bytes have a sign
-CLEARLY = 10.0  # as many voxels near one end of the grey values as near the other
+CLEARLY = 10.0  # as many voxels at both ends of the grey values if bytes have a sign as if they have none
 FOUR_BITS = 101  # mode of volumes with two voxels in a byte
 USUAL_AXES = (1, 2, 3)  # of columns, rows and sections: x, y, z
 EXTENDED_LENGTH = slice(92, 96)  # bytes of the header that tell the extended header's length
@@ -103,10 +103,11 @@ def unsigned_bytes(header: Any, data: Reals) -> tuple[bool, str | None]:
         return False, None
     if 0 <= low < high and 127 < high <= 255:
         return True, f"its bytes are read as unsigned, since its header says {low:g} to {high:g}"
-    # grey values are rare at both ends, apart from the very last ones, where they may be cut off
-    as_signed = int(counts[121:127].sum() + counts[129:135].sum())
-    as_unsigned = int(counts[1:7].sum() + counts[249:255].sum())
-    unsigned = as_signed > CLEARLY * max(as_unsigned, 1)
+    # read wrongly, what lies on either side of the sign's change comes to both ends, where grey values are rare apart
+    # from the very last ones, at which they may be cut off
+    as_signed = min(counts[121:127].sum(), counts[129:135].sum())
+    as_unsigned = min(counts[1:7].sum(), counts[249:255].sum())
+    unsigned = bool(as_signed > CLEARLY * as_unsigned)
     kind = "unsigned" if unsigned else "signed"
     return unsigned, f"its bytes are read as {kind}, by their values, since its header does not tell"
 

@@ -11,6 +11,7 @@ import scipy.ndimage
 from isonet_scipion.engine.arrays import Flags, Floats, Integers, Reals, release
 
 SAMPLED = 24  # planes in which the values are looked for
+LEVEL_PLANES = 4  # about so many planes tell how far apart grey values are
 MOST_VALUES = 4
 LEAST_SHARE = 0.005  # of the voxels; less shifts no percentile
 ABOVE_NEIGHBOURS = 5.0  # smooth data in few grey levels have flat places too, but of neighbouring levels alike
@@ -83,8 +84,8 @@ class Border:
 def find_border(volume: Floats) -> Border | None:
     """Where a volume holds one of a few values over more than half a percent of its voxels; None where it does not.
 
-    A voxel counts if it lies in a block of 3^3 voxels of that value, or in a whole plane of it: single voxels that
-    happen to have the most frequent grey value are data.
+    A voxel counts if it lies in a block of 3^3 voxels of that value, at a face in one of 3^2, or in a whole plane of
+    it: single voxels that happen to have the most frequent grey value are data.
 
     Parameters
     ----------
@@ -117,23 +118,48 @@ def find_border(volume: Floats) -> Border | None:
 
 
 def _flat_values(volume: Floats) -> list[float]:
-    """Values that fill blocks of 3^2 voxels of some planes, the most frequent first."""
+    """Values that fill blocks of 3^2 voxels, or whole rows or columns, of some planes, the most frequent first."""
     if min(volume.shape[1:]) < 3:
         return []
-    planes = np.unique(np.linspace(0, len(volume) - 1, SAMPLED).round().astype(int))
+    middle = np.asarray(volume[:, volume.shape[1] // 2])
+    blank = np.flatnonzero((middle == middle[:, :1]).all(axis=1))
+    planes = np.unique(np.concatenate([_spread(np.arange(len(volume))), _spread(blank)]))
     flat = []
     for z in planes:
         plane = np.asarray(volume[z])
-        flat.append(plane[1:-1, 1:-1][_flat_blocks(plane)])
+        wider = np.pad(plane, 2, "edge")  # beyond the faces all are as there: a layer of one voxel is a block, too
+        flat.append(wider[1:-1, 1:-1][_flat_blocks(wider)])
+        # planes along z that are narrower than a block
+        flat += [lines[(lines == lines[:, :1]).all(axis=1)].ravel() for lines in (plane, plane.T)]
     release(volume)
     values, counts = np.unique(np.concatenate(flat), return_counts=True)
-    least = LEAST_SHARE / 2 * len(planes) * volume[0].size
-    among = dict(zip(values.tolist(), counts.tolist()))
-    chosen = [value for value, count in among.items() if count >= least]
-    if volume.dtype.kind in "iu":
-        beside = {value: max(among.get(value - 1, 0), among.get(value + 1, 0)) for value in chosen}
-        chosen = [value for value in chosen if among[value] > ABOVE_NEIGHBOURS * beside[value]]
-    return sorted(chosen, key=lambda value: -among[value])[:MOST_VALUES]
+    chosen = np.flatnonzero(counts >= LEAST_SHARE / 2 * len(planes) * volume[0].size)
+    if not len(chosen):
+        return []
+    step, levels = _level_step(volume, planes), values.astype(np.float64)
+
+    def stands_out(place: int) -> bool:
+        others = [other for other in (place - 1, place + 1) if 0 <= other < len(levels)]
+        beside = [counts[other] for other in others if abs(levels[other] - levels[place]) < 1.5 * step]
+        return bool(counts[place] > ABOVE_NEIGHBOURS * max(beside, default=0))
+
+    most_first = sorted(filter(stands_out, chosen), key=lambda place: -counts[place])
+    return [float(values[place]) for place in most_first[:MOST_VALUES]]
+
+
+def _level_step(volume: Floats, planes: Integers) -> float:
+    """The least difference between grey values: next to nothing, but where they were rounded to few levels."""
+    found = []
+    for z in planes[:: max(1, len(planes) // LEVEL_PLANES)]:
+        levels = np.unique(np.asarray(volume[z], np.float64))
+        found += [float(np.diff(levels).min())] if len(levels) > 1 else []
+    release(volume)
+    return min(found, default=0.0)
+
+
+def _spread(places: Integers) -> Integers:
+    """At most SAMPLED of some places, at even distances."""
+    return places[np.linspace(0, max(len(places) - 1, 0), min(SAMPLED, len(places))).round().astype(int)]
 
 
 def _flat_blocks(plane: Reals) -> Flags:
@@ -145,22 +171,31 @@ def _flat_blocks(plane: Reals) -> Flags:
 
 
 def _flat(volume: Floats, value: float) -> Flags:
-    """Voxels in blocks of 3^3, or in whole planes, of a value; beyond the faces all have it."""
+    """Voxels in blocks of 3^3, at a face of 3^2, or in whole planes, of a value; beyond the faces all have it."""
     equal = np.empty(volume.shape, bool)
     for z in range(len(volume)):
         np.equal(volume[z], value, out=equal[z])
     release(volume)
-    flat = equal
+    # for tips of turned borders; whole numbers may have the value by chance
+    times = 1 if volume.dtype.kind in "iu" else 3
+    flat = _in_blocks(equal, times)
     for axis in range(3):
+        planes, of_planes = np.moveaxis(flat, axis, 0), np.moveaxis(equal, axis, 0)
+        planes[equal.all(axis=tuple(other for other in range(3) if other != axis))] = True
+        for face in (0, -1):  # where the tips are one voxel thick
+            planes[face] |= _in_blocks(of_planes[face], times)
+    return flat
+
+
+def _in_blocks(equal: Flags, times: int) -> Flags:
+    """Those in blocks of 3 voxels on a side, or up to `times` voxels from the middle of one."""
+    flat = equal
+    for axis in range(equal.ndim):
         flat = _with_neighbours(flat, axis, np.logical_and)
-    # the second and third time for tips of turned borders; whole numbers may have the value by chance
-    for _ in range(1 if volume.dtype.kind in "iu" else 3):
-        for axis in range(3):
+    for _ in range(times):
+        for axis in range(equal.ndim):
             flat = _with_neighbours(flat, axis, np.logical_or)
         flat &= equal
-    for axis in range(3):
-        whole = equal.all(axis=tuple(other for other in range(3) if other != axis))
-        np.moveaxis(flat, axis, 0)[whole] = True
     return flat
 
 

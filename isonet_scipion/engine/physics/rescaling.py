@@ -59,10 +59,14 @@ def rescale(
     # also of the result, which is written plane by plane: a memory map's pages are slow in any other order
     planes = np.empty((max(z.length, z.count), y.count, x.count), np.float32)
     lows, highs = np.empty((2, len(volume)))
+    # keeps large grey values precise; what is only converted keeps its values exactly
+    level = np.float32(0 if step == 1 else volume[len(volume) // 2].mean(dtype=np.float64))
+    level = level if np.isfinite(level) else np.float32(0)
 
     def resample_plane(number: int) -> None:
         plane = volume[number].astype(np.float32)
         lows[number], highs[number] = plane.min(), plane.max()
+        plane -= level
         rows = np.empty((y.length, x.count), np.float32)
         x.resample(plane, rows, axis=1)
         y.resample(rows, planes[number], axis=0)
@@ -74,9 +78,9 @@ def rescale(
     require_contrast(float(lows.min()), float(highs.max()))
     z.resample(planes[: z.length], planes[: z.count], axis=0)
     if out is None:
-        return planes[: z.count]
+        out = planes[: z.count]
     for number in range(z.count):
-        out[number] = planes[number]
+        np.add(planes[number], level, out=out[number])
         release_now_and_then(out, number)
     return out
 

@@ -62,6 +62,7 @@ def random_centres(
     count: int,
     rng: np.random.Generator,
     border: Border | None = None,
+    repeats: bool = True,
 ) -> Integers:
     """Draw centres of subtomograms among the mask's voxels, away from the borders.
 
@@ -78,6 +79,8 @@ def random_centres(
     rng : numpy.random.Generator
     border : Border, optional
         What of the tomogram is no data: crops hold nothing of it, or where that is not possible, little.
+    repeats : bool
+        Where there are too few voxels, some are drawn more than once; else there are fewer centres.
 
     Returns
     -------
@@ -91,12 +94,13 @@ def random_centres(
     """
     if border is not None:
         room, places = _in_data(mask, crop_size, border)
-        return random_centres(room, places, crop_size, count, rng) + [axis.start for axis in border.box]
+        centres = random_centres(room, places, crop_size, count, rng, repeats=repeats)
+        return centres + [axis.start for axis in border.box]
     first, last = allowed_range(shape, crop_size)
     inner = tuple(slice(a, b) for a, b in zip(first, last))
     extent = last - first
     if mask is None:
-        flat = _draw(int(np.prod(extent)), count, rng)
+        flat = _draw(int(np.prod(extent)), count, rng, repeats)
         return first + np.stack(np.unravel_index(flat, extent), axis=1)
     # only the counts per plane are kept, never a list of all mask voxels
     planes = np.cumsum([np.count_nonzero(mask[z][inner[1:]]) for z in range(first[0], last[0])])
@@ -106,8 +110,8 @@ def random_centres(
             f"it marks no voxel at least {crop_size // 2} voxels (half of crop_size) from every border",
             "Keep more of the volume in the mask or lower crop_size.",
         )
-    ranks = _draw(int(planes[-1]), count, rng)
-    centres = np.empty((count, 3), int)
+    ranks = _draw(int(planes[-1]), count, rng, repeats)
+    centres = np.empty((len(ranks), 3), int)
     for z in np.unique(depth := np.searchsorted(planes, ranks, side="right")):
         chosen = depth == z
         voxels = np.flatnonzero(mask[first[0] + z][inner[1:]])
@@ -183,8 +187,15 @@ def _in_data(mask: Reals | Mask | None, crop_size: int, border: Border) -> tuple
     return shape, free
 
 
-def _draw(population: int, count: int, rng: np.random.Generator) -> Integers:
-    return rng.choice(population, count, replace=population < count)
+def _draw(population: int, count: int, rng: np.random.Generator, repeats: bool) -> Integers:
+    return rng.choice(population, count if repeats else min(count, population), replace=repeats and population < count)
+
+
+def with_more(centres: Integers, more: Integers, count: int, rng: np.random.Generator) -> Integers:
+    """`count` of some centres (n, 3), at least one, and of more: distinct ones, if these do not suffice each again."""
+    both = np.concatenate([centres, more])
+    both = both[np.sort(np.unique(both, axis=0, return_index=True)[1])][:count]
+    return np.concatenate([both, both[rng.integers(len(both), size=count - len(both))]])
 
 
 def crop(volume: Floats, centre: Integers, size: int) -> Floats:

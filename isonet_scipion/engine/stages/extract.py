@@ -30,7 +30,7 @@ from isonet_scipion.engine.io.volume import Volume, naming
 from isonet_scipion.engine.network.unet import cube_size_warning
 from isonet_scipion.engine.process.disk import growth, require_space
 from isonet_scipion.engine.process.progress import Progress
-from isonet_scipion.engine.sampling.crops import allowed_range, crop, random_centres
+from isonet_scipion.engine.sampling.crops import allowed_range, crop, random_centres, with_more
 from isonet_scipion.engine.sampling.spikes import far_from
 from isonet_scipion.engine.settings.preparation import ExtractSettings
 from isonet_scipion.engine.wording import counted
@@ -152,8 +152,8 @@ def _centres(
         calm = away_from_spikes(volume.path, spikes, centres - first, size) + first
         if len(calm) == count:
             return centres
-        others = random_centres(volume.shape, mask, size, MORE * count, rng, border)
-    return np.concatenate([calm, others[far_from(spikes, others - first, size)]])[:count]
+        others = random_centres(volume.shape, mask, size, MORE * count, rng, border, repeats=False)
+    return with_more(calm, others[far_from(spikes, others - first, size)], count, rng)
 
 
 def _given_centres(

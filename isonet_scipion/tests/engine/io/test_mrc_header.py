@@ -57,6 +57,24 @@ def test_signed_bytes_are_read_as_such(tmp_path, header):
     np.testing.assert_array_equal(read_float(volume), values)
 
 
+@pytest.mark.parametrize("bytes_for", ["bright", "dark", "narrow", "labels", "signed", "signed and cut off"])
+def test_bytes_that_lean_to_one_end_are_read_as_what_they_are(tmp_path, bytes_for):
+    grey = np.random.default_rng(0).normal(size=(16, 40, 40))
+    labels = np.zeros(grey.shape)
+    labels[:, ::2] = np.arange(40) * 5 + 3
+    values, unsigned = {
+        "bright": (200 + 20 * grey, True),  # cut off at 255
+        "dark": (60 + 18 * grey, True),
+        "narrow": (128 + 3 * grey, True),
+        "labels": (labels, True),
+        "signed": (-50 + 30 * grey, False),
+        "signed and cut off": (90 * grey, False),
+    }[bytes_for]
+    values = np.clip(np.round(values), *((0, 255) if unsigned else (-128, 127)))
+    volume = byte_file(tmp_path / "v.mrc", values % 256)
+    np.testing.assert_array_equal(read_float(volume), values)
+
+
 def test_what_was_assumed_is_logged(tmp_path, caplog):
     warn_of_oddities(byte_file(tmp_path / "v.mrc", grey_bytes(128)))
     assert "v.mrc: its bytes are read as unsigned" in caplog.text

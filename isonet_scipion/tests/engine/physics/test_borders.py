@@ -31,6 +31,44 @@ def test_padding_is_found_with_any_value_at_any_face(dtype, value, widths):
     assert border.values == (value,)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.int8])
+@pytest.mark.parametrize("width", [1, 2])
+@pytest.mark.parametrize("axes", [(2,), (1,), (1, 2), (0, 1, 2)])
+def test_a_frame_of_one_or_two_voxels_is_found(dtype, width, axes):
+    volume = scene(mean=1000 if dtype == np.float32 else 0).astype(dtype)
+    whole = padded(volume, 0, [(width, width) if axis in axes else (0, 0) for axis in range(3)])
+    border = find_border(whole)
+    np.testing.assert_array_equal(whole[border.box], volume)
+    assert border.empty is None and border.values == (0,)
+
+
+def test_single_blank_planes_are_found_wherever_they_are():
+    for axis, places in ((0, [1, 6, 22, 38]), (1, [7, 30]), (2, [12, 13, 40])):
+        volume = np.moveaxis(scene(), axis, 0)
+        volume[places] = 0
+        border = find_border(np.moveaxis(volume, 0, axis))
+        assert border is not None and np.moveaxis(border.empty, axis, 0)[places].all()
+        assert border.share == pytest.approx(len(places) / len(volume))
+
+
+@pytest.mark.parametrize("slope", [0.01, 0.03, 0.05, 0.1])
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_borders_of_volumes_that_were_turned_a_little_are_found_to_their_tips(axis, slope):
+    volume = np.moveaxis(scene((60, 60, 60)), 0, axis)
+    y, x = np.indices(volume.shape[1:])
+    turned = (y < slope * x) | (x < slope * (59 - y))
+    volume[:, turned] = 0
+    border = find_border(np.moveaxis(volume, 0, axis))
+    np.testing.assert_array_equal(np.moveaxis(border.data(), axis, 0), np.broadcast_to(~turned, volume.shape))
+
+
+@pytest.mark.parametrize("scale", [1, 0.37])
+def test_a_border_of_floats_in_few_grey_levels_is_found(scale):
+    levels = scale * np.round(scene(mean=0) / 10).astype(np.float32)
+    border = find_border(padded(levels, 0))
+    np.testing.assert_array_equal(padded(levels, 0)[border.box], levels)
+
+
 def test_what_has_no_border_has_none():
     rng = np.random.default_rng(1)
     smooth = gaussian_filter(rng.normal(size=(40, 60, 70)), 4)
@@ -38,6 +76,9 @@ def test_what_has_no_border_has_none():
         scene(),
         np.round(rng.normal(0, 1, (40, 60, 70))).astype(np.int8),  # a third of the voxels are 0
         np.round(3 * smooth / smooth.std()).astype(np.int8),  # denoised, in few grey levels: flat places
+        np.round(3 * smooth / smooth.std()).astype(np.float32),  # the same, as converted
+        (0.37 * np.round(3 * smooth / smooth.std()) - 1.1).astype(np.float32),
+        (256 * np.round(3 * smooth / smooth.std())).astype(np.int16),
         np.full((8, 9, 10), 3.0, np.float32),  # for others to complain of
         np.zeros((2, 2, 2), np.float32),
     ):

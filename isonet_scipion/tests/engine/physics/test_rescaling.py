@@ -29,6 +29,14 @@ def test_a_volume_of_the_same_voxel_size_is_kept_exactly():
     np.testing.assert_array_equal(rescale(volume, 10.0, 10.0), volume)
 
 
+@pytest.mark.parametrize("level", [1e4, 1e6])
+def test_high_grey_values_keep_the_digits_of_what_varies(level):
+    high = np.random.default_rng(0).normal(level, 1, (30, 40, 50)).astype(np.float32)
+    expected = rescale((high.astype(np.float64) - level).astype(np.float32), 10, 15)
+    # no more than the last digit of a result so high
+    np.testing.assert_allclose(rescale(high, 10, 15) - np.float64(level), expected, atol=np.spacing(np.float32(level)))
+
+
 @pytest.mark.parametrize("length", [60, 401, 1000])
 @pytest.mark.parametrize("step", [1.5, 1.337, 15 / 13.48, 0.71, 8.0, 1.348, 0.931, 1.0014])
 def test_the_last_voxel_is_in_its_place_and_no_length_has_a_large_prime(length, step):

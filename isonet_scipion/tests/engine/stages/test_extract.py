@@ -150,3 +150,21 @@ def test_a_table_that_prepare_subtomo_star_wrote_is_not_replaced(run, tmp_path):
     assert Path("subtomo.star").read_text() == table and not Path("subtomo").exists()
     for _ in range(2):  # its own is replaced
         assert run(*command, "--subtomo_star=own.star")[0] == 0
+
+
+def test_centres_away_from_gold_are_distinct_while_there_are_enough(run, tmp_path):
+    rng = np.random.default_rng(0)
+    voxels = rng.normal(size=(32, 60, 80)).astype(np.float32)
+    voxels[14:18, 28:32, 10:14] = -60
+    write_volume(tmp_path / "tomo" / "t.mrc", voxels, 10.0)
+    inside = np.zeros(voxels.shape, np.int8)
+    inside[16, 28:32, 8:72] = 1  # 256 voxels, of which those from x = 24 on are far from the gold
+    write_volume(tmp_path / "masks" / "t_mask.mrc", inside, 10.0)
+    for count, distinct in ((150, 150), (192, 192), (220, 192)):
+        options = ("--number_subtomos", count, "--mask_folder_in=masks", "--defocus=20000")
+        assert run("prepare_star", "tomo", *options)[0] == 0
+        status, log = run("extract", "tomograms.star", "--cube_size=8", "--crop_size=16", "--seed=1")
+        assert status == 0 and "voxels far beyond all others" in log, log
+        rows = read_star("subtomo.star").rows
+        places = {tuple(row[f"rlnCoordinate{axis}"] for axis in "XYZ") for row in rows}
+        assert (len(rows), len(places)) == (count, distinct)
