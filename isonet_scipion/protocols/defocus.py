@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Mapping, Optional
 
 from pyworkflow.protocol.params import PointerParam
 
-from isonet_scipion.convert.acquisition import Optics, hasPhaseShift, zeroTiltDefocus
+from isonet_scipion.convert.acquisition import Optics, hasPhaseShift, lacksTiltSeries, zeroTiltDefocus
 from isonet_scipion.convert.sets import enabled
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.physics.ctf import CtfParameters, require_plausible_defocus
@@ -16,7 +16,7 @@ from isonet_scipion.protocols.set_checks import isOpen
 
 if TYPE_CHECKING:
     from pyworkflow.protocol import Form, Protocol
-    from tomo.objects import Tomogram
+    from tomo.objects import CTFTomoSeries, Tomogram
 
 CTF, FORM = "CTF", "form"  # where a defocus is from
 Defoci = Mapping[str, Optional[float]]  # of each tomogram (tsId) in A; None where not known
@@ -75,10 +75,16 @@ def sourcedDefoci(
     protocol: Protocol, tsIds: Iterable[str], isLeftOut: bool = False
 ) -> dict[str, tuple[float | None, str]]:
     """As `defociById`, each with where it is from: CTF or form."""
-    ctfs = enabled(protocol.inputCtfs.get())
-    known = {ctf.getTsId(): zeroTiltDefocus(ctf) for ctf in ctfs}
+    known = {ctf.getTsId(): zeroTiltDefocus(ctf) for ctf in _usableCtfs(protocol)}
     rest = None if isLeftOut else protocol.defocus.get()
     return {tsId: (rest, FORM) if known.get(tsId) is None else (known[tsId], CTF) for tsId in tsIds}
+
+
+def _usableCtfs(protocol: Protocol) -> Iterator[CTFTomoSeries]:
+    """Those that are given and not disabled; none where their tilt series are gone, which `defocusErrors` tells."""
+    ctfs = protocol.inputCtfs.get()
+    if ctfs is not None and not lacksTiltSeries(ctfs):
+        yield from enabled(ctfs)
 
 
 def usedDefocus(defoci: Iterable[str | None], sources: Iterable[str | None]) -> str:
@@ -97,11 +103,19 @@ def defocusErrors(protocol: Protocol, defoci: Defoci, isLeftOut: bool = False) -
     ctfs = protocol.inputCtfs.get()
     if ctfs is None and protocol.defocus.get() is None:
         return ["*Defocus*: select CTFs or give the defocus of the tomograms in Å, such as 30000 for 3 µm."]
+    if ctfs is not None and lacksTiltSeries(ctfs):
+        return [
+            "*CTFs*: the set of tilt series that they belong to is no longer in the project, so the image nearest to "
+            "zero tilt can't be told. Make that set again by its protocol, give other CTFs, or give *Defocus* alone."
+        ]
     errors, without = [], withoutCtf(defoci)
     if ctfs is not None and not isLeftOut and without:
         errors.append(f"*Defocus* is needed for the tomograms without CTF: {', '.join(without)}.")
     if not isOpen(protocol.inputCtfs) and defoci and len(without) == len(defoci):
-        errors.append("None of the tomograms has a CTF with its tilt series ID (tsId).")
+        errors.append(
+            "None of the tomograms has a CTF with its tilt series ID (tsId); disabled ones, and those whose estimation "
+            "failed, do not count."
+        )
     return errors + _implausible(defoci)
 
 
@@ -131,8 +145,7 @@ def ctfParameterErrors(protocol: Protocol, optics: Iterable[Optics]) -> list[str
 
 def phaseWarnings(protocol: Protocol, defoci: Defoci, remedy: str) -> list[str]:
     """That the CTF here is not that of a phase plate, where there is one; and `remedy`."""
-    ctfs = protocol.inputCtfs.get()
-    shifted = [] if ctfs is None else [ctf.getTsId() for ctf in enabled(ctfs) if hasPhaseShift(ctf)]
+    shifted = [ctf.getTsId() for ctf in _usableCtfs(protocol) if hasPhaseShift(ctf)]
     return [f"Phase plate: {', '.join(shifted)}: phase shifts are not supported. {remedy}"] if shifted else []
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from pyworkflow.object import Set
 from pyworkflow.tests import setupTestProject
 from tomo.objects import (
+    CTFTomoSeries,
     SetOfCTFTomoSeries,
     SetOfSubTomograms,
     SetOfTomograms,
@@ -72,6 +73,9 @@ class TestIsoNetBadForms(IsoNetTest):
         cls.makeSet("nothing", itemClass=SubTomogram, ids=())
         cls.makeSet("cubes_of_no_tilts", itemClass=SubTomogram, data=scene((24, 24, 24), 1), optics={})
         cls.objects["no_ctfs"] = SetOfCTFTomoSeries.create(cls.proj.path, prefix="no_ctfs")
+        lost = SetOfCTFTomoSeries.create(cls.proj.path, prefix="ctfs_without_tilts")
+        lost.append(CTFTomoSeries(tsId="TS_1"))
+        cls.objects["ctfs_without_tilts"] = lost
 
     @classmethod
     def makeSet(
