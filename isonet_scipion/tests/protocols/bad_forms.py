@@ -93,6 +93,17 @@ def _sets() -> Iterator[Mistake]:
     for protocol in (ProtIsoNetExtract, ProtIsoNetExport, ProtIsoNetOnePass):
         yield Mistake(protocol, rf"\*Masks\*: {TWICE}", {"inputMasks": "same_masks"})
     yield Mistake(ProtIsoNetExport, rf"\*Corrected tomograms\*: {TWICE}", {"inputCorrected": "same_names"})
+    for size, why in (("no", "the set has no voxel size"), ("zero", "the set's voxel size is 0 Å")):
+        for protocol in on_tomograms:
+            yield Mistake(protocol, rf"\*Tomograms\*: {why}", {"inputTomograms": f"{size}_voxel_size"})
+        for protocol in (ProtIsoNetExtract, ProtIsoNetExport, ProtIsoNetOnePass):
+            yield Mistake(protocol, rf"\*Masks\*: {why}", {"inputMasks": f"{size}_voxel_size_masks"})
+        for protocol in (ProtIsoNetRefine, ProtIsoNetExport):
+            yield Mistake(protocol, rf"\*Subtomograms\*: {why}", {"inputSubtomograms": f"{size}_voxel_size_cubes"})
+    for protocol in (ProtIsoNetRefine, ProtIsoNetExport):
+        why = r"\*Subtomograms\*: Scipion does not know their size"
+        yield Mistake(protocol, why, {"inputSubtomograms": "unread_cubes"})
+        yield Mistake(protocol, "1 of the subtomograms' files are missing", {"inputSubtomograms": "lost_unread_cubes"})
     on_tomograms.remove(ProtIsoNetOnePass)
     for protocol in on_tomograms:
         yield Mistake(protocol, r"\*Tomograms\* is empty", {"inputTomograms": "none"})
@@ -204,6 +215,7 @@ VALUES = {
     ProtIsoNetExport: [
         ("inputMasks", "Masks.*have 20.00 Å/px, the tomograms 10.00", "masks_of_other_voxels"),
         ("inputMasks", "none has the tilt series ID", "masks_of_others"),
+        ("inputSubtomograms", r"\*Subtomograms\* is empty, or all", "nothing"),
         ("tiltSeriesPixelSize", "Pixel size of the tilt series.*at least", 0, -2, NAN),
     ],
     ProtIsoNetImportModel: [
@@ -245,6 +257,7 @@ TOGETHER = [
     (ProtIsoNetPredict, "'from' must be smaller than 'to'", {"tiltMin": 60, "tiltMax": -60}),
     (ProtIsoNetRefine, "'from' must be smaller than 'to'", {"tiltMin": 60, "tiltMax": -60}),
     (ProtIsoNetRefine, "too narrow for a tilt series; it looks like radians", {"tiltMin": -1.047, "tiltMax": 1.047}),
+    (ProtIsoNetOnePass, r"a tilt series ID .* of its own, but there is none", {**AWARE, "inputTomograms": "no_ids"}),
     (ProtIsoNetOnePass, "-20000 for TS_1 .*underfocus is positive here", {**AWARE, "defocus": -20000}),
     (ProtIsoNetOnePass, r"\*Defocus\*: it is 0 for TS_1", {**AWARE, "defocus": 0}),
     (ProtIsoNetOnePass, "None of the tomograms has a CTF", {**AWARE, "defocus": None, "inputCtfs": "no_ctfs"}),
