@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Mapping, Optional
+from collections.abc import Collection, Iterable, Iterator
+from operator import attrgetter
+from typing import TYPE_CHECKING, Callable, Mapping, NamedTuple, Optional
 
 from pyworkflow.protocol.params import PointerParam
 
@@ -19,6 +20,25 @@ if TYPE_CHECKING:
     from tomo.objects import CTFTomoSeries, Tomogram
 
 CTF, FORM = "CTF", "form"  # where a defocus is from
+
+
+class Fact(NamedTuple):
+    """A value of an acquisition that the CTF depends on."""
+
+    of: Callable[[Optics], Optional[float]]
+    words: str
+    unit: str
+    usual: str
+
+
+FACTS = {  # by their names in CtfParameters
+    name: Fact(attrgetter(attribute), words, unit, f"{getattr(CtfParameters, name):g}{unit}")
+    for name, attribute, words, unit in (
+        ("voltage", "voltage", "voltage", " kV"),
+        ("cs", "sphericalAberration", "spherical aberration", " mm"),
+        ("amplitude_contrast", "amplitudeContrast", "amplitude contrast", ""),
+    )
+}
 Defoci = Mapping[str, Optional[float]]  # of each tomogram (tsId) in A; None where not known
 
 
@@ -132,15 +152,38 @@ def _implausible(defoci: Defoci) -> list[str]:
 
 
 def ctfParameterErrors(protocol: Protocol, optics: Iterable[Optics]) -> list[str]:
-    """Which of voltage and aberration neither form nor acquisition has."""
+    """Which of voltage and aberration neither form nor acquisition has, and what the form can't override."""
+    optics, names = list(optics), ("voltage", "cs")
+    empty = [name for name in names if getattr(protocol, name).get() is None]
+    lacking = [FACTS[name] for name in empty if not all(_isPossible(name, FACTS[name].of(o)) for o in optics)]
+    errors = [
+        f"*{fact.words.capitalize()}*: the tomograms' acquisition does not have it (or an impossible one), so give it "
+        "here (expert level)."
+        for fact in lacking
+    ]
+    return errors + impossibleErrors(optics, names)
+
+
+def impossibleErrors(optics: Iterable[Optics], overridden: Collection[str] = ()) -> list[str]:
+    """Which values of acquisitions are impossible, but those that are not taken from there."""
     optics, errors = list(optics), []
-    if protocol.voltage.get() is None and any(o.voltage is None for o in optics):
-        errors.append("*Voltage*: the tomograms' acquisition does not have it, so give it here (expert level).")
-    if protocol.cs.get() is None and any(o.sphericalAberration is None for o in optics):
-        errors.append(
-            "*Spherical aberration*: the tomograms' acquisition does not have it, so give it here (expert level)."
-        )
+    for name, fact in FACTS.items():
+        values = {fact.of(o) for o in optics if name not in overridden} - {None}
+        wrong = [f"{value:g}{fact.unit}" for value in sorted(values) if not _isPossible(name, value)]
+        if wrong:
+            errors.append(
+                f"*Tomograms*: the {fact.words} of their acquisition is impossible: {', '.join(wrong)}. Import them "
+                f"again with the right one, such as {fact.usual}."
+            )
     return errors
+
+
+def _isPossible(name: str, value: float | None) -> bool:
+    """Whether a value of CtfParameters is known and possible."""
+    try:
+        return value is not None and bool(CtfParameters(**{name: value}))
+    except EngineError:
+        return False
 
 
 def phaseWarnings(protocol: Protocol, defoci: Defoci, remedy: str) -> list[str]:
@@ -149,15 +192,16 @@ def phaseWarnings(protocol: Protocol, defoci: Defoci, remedy: str) -> list[str]:
     return [f"Phase plate: {', '.join(shifted)}: phase shifts are not supported. {remedy}"] if shifted else []
 
 
-def amplitudeWarnings(tomograms: Mapping[str, Tomogram], optics: Iterable[Optics]) -> list[str]:
-    """Whose amplitude contrast is not known."""
-    unknown = [tsId for tsId, o in zip(tomograms, optics) if o.amplitudeContrast is None]
-    if not unknown:
-        return []
-    return [
-        f"The acquisition of {', '.join(unknown)} has no amplitude contrast: "
-        f"{CtfParameters.amplitude_contrast:g} is used."
-    ]
+def unknownWarnings(
+    tomograms: Mapping[str, Tomogram], optics: Iterable[Optics], names: Iterable[str] = ("amplitude_contrast",)
+) -> list[str]:
+    """Whose acquisition lacks these values of CtfParameters, and what is taken instead."""
+    optics, warnings = list(optics), []
+    for fact in map(FACTS.get, names):
+        unknown = [tsId for tsId, o in zip(tomograms, optics) if fact.of(o) is None]
+        if unknown:
+            warnings.append(f"The acquisition of {', '.join(unknown)} has no {fact.words}: {fact.usual} is used.")
+    return warnings
 
 
 def withoutCtf(defoci: Defoci) -> list[str]:

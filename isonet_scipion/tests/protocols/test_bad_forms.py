@@ -59,6 +59,8 @@ class TestIsoNetBadForms(IsoNetTest):
         cls.makeSet("same_names", ids=("TS_1", "TS_1"))
         cls.makeSet("same_masks", itemClass=TomoMask, ids=("TS_1", "TS_1"))
         cls.makeSet("no_optics", optics={})
+        cls.makeSet("impossible_optics", optics={**OPTICS, "voltage": 0.0, "sphericalAberration": -2.7})
+        cls.makeSet("percent", optics={**OPTICS, "amplitudeContrast": 7.0})
         cls.makeSet("no_range", optics={**OPTICS, "angleMin": 0.0, "angleMax": 0.0})
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # that there are NaNs
