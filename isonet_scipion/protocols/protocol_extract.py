@@ -250,7 +250,7 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
 
     @staticmethod
     def _placed(coordinates: SetOfCoordinates3D) -> Iterator[Coordinate3D]:
-        """Those whose tomogram is in the set that they were picked in, and that have numbers: the others have no place."""
+        """Those with numbers, of tomograms that are in the set that they were picked in: the others have no place."""
         for tomogram in [item.clone() for item in coordinates.getPrecedents()]:
             for coordinate in coordinates.iterCoordinates(tomogram):
                 if _hasNumbers(coordinate):
