@@ -238,6 +238,10 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
     def _sources(self) -> list[Pointer]:
         return [self.inputTomograms, self.inputMasks, self.inputCoordinates]
 
+    @staticmethod
+    def _idOf(item: SubTomogram) -> str:
+        return item.getVolName()
+
     def _doneIds(self) -> set[str]:
         output = getattr(self, self.OUTPUT, None)
         return set(output.getUniqueValues(SubTomogram.VOL_NAME_FIELD)) if hasItems(output) else set()
