@@ -25,7 +25,7 @@ for where, (tensorflow, keras) in TESTED.items():
     GPU += [f"tensorflow[and-cuda]=={tensorflow}; {where}"]
     KERAS += [f"keras=={keras}; {where}"]
 # zarr 3 needs Python 3.11
-ZARR = "zarr>=3.0.8; python_version > '3.10'"
+ZARR = "zarr>=3.1; python_version > '3.10'"
 SITE = ["mkdocs<2", "mkdocs-material", "mkdocstrings[python]"]
 
 

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from pyworkflow.utils.retry_streaming import retry_on_sqlite_lock
-from tomo.objects import CTFTomoSeries, TomoAcquisition, Tomogram
+from tomo.objects import CTFTomo, CTFTomoSeries, SetOfCTFTomoSeries, TomoAcquisition, Tomogram
 
 from isonet_scipion.convert.sets import enabled
 from isonet_scipion.engine.errors import EngineError
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from pwem.objects import EMSet
 
 logger = logging.getLogger(__name__)
+
+WRONG_DEFOCUS = {-999.0, -1.0}  # of U and V, by which Scipion's `setWrongDefocus` marks an estimation that failed
 
 
 @dataclass(frozen=True)
@@ -93,19 +95,34 @@ def copySetInfo(output: EMSet, items: EMSet) -> None:
     output.setAcquisition(ownAcquisition(items).clone())
 
 
+def lacksTiltSeries(ctfs: SetOfCTFTomoSeries) -> bool:
+    """Whether the set of tilt series that CTFs belong to is not there, so that Scipion can't go through them."""
+    return ctfs.getSetOfTiltSeries() is None and not ctfs.isEmpty()
+
+
 def zeroTiltDefocus(series: CTFTomoSeries) -> float | None:
-    """Mean of the two defoci (A) of the enabled image nearest to zero tilt that has an enabled CTF; None without."""
-    images = [image.clone() for image in series.getTiltSeries() if image.isEnabled()]
+    """Mean of the two defoci (A) of the enabled image nearest to zero tilt that has an enabled CTF; None without.
+
+    A CTF whose estimation has failed does not count.
+    """
+    images = [image.clone() for image in enabled(series.getTiltSeries()) if image.getTiltAngle() is not None]
     for image in sorted(images, key=lambda image: abs(image.getTiltAngle())):
         ctf = series.getCtfTomoFromTi(image)
-        if ctf is not None and ctf.isEnabled():
+        if ctf is not None and ctf.isEnabled() and not _hasFailed(ctf):
             return (ctf.getDefocusU() + ctf.getDefocusV()) / 2
     return None
 
 
+def _hasFailed(ctf: CTFTomo) -> bool:
+    """Whether an estimation gave no defocus; Scipion keeps NaN as None."""
+    defoci = ctf.getDefocusU(), ctf.getDefocusV()
+    return None in defoci or set(defoci) == WRONG_DEFOCUS
+
+
 def hasPhaseShift(series: CTFTomoSeries) -> bool:
     """Whether the CTFs were estimated with a phase shift, as of a phase plate."""
-    return any(ctf.hasPhaseShift() and ctf.getPhaseShift() for ctf in enabled(series))
+    ctfs = () if series.isEmpty() else enabled(series)  # an empty one has no table
+    return any(ctf.hasPhaseShift() and ctf.getPhaseShift() for ctf in ctfs)
 
 
 def setTilts(tomogram: Tomogram, optics: Optics, ofAll: TomoAcquisition) -> None:

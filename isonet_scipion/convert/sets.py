@@ -7,8 +7,12 @@ from typing import TYPE_CHECKING
 from pwem.objects import EMObject, SetOfImages
 from pyworkflow.object import Set
 
+from isonet_scipion.engine.errors import EngineError
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    from tomo.objects import SetOfSubTomograms
 
 
 def enabled(items: Iterable[EMObject] | None) -> Iterator[EMObject]:
@@ -32,6 +36,16 @@ def hasItems(items: Set | None) -> bool:
         return False
     items.load()
     return not items.isEmpty()
+
+
+def sidesOf(subtomograms: SetOfSubTomograms) -> tuple[int, int, int]:
+    """Voxels along x, y and z of a set's subtomograms, as Scipion has stored it; an EngineError where it has not."""
+    sides = subtomograms.getDim()
+    if sides is None:
+        why = "Scipion does not know their size: the first could not be read when their set was made"
+        raise EngineError("*Subtomograms*", why, "Make or import them again.")
+    x, y, z = sides
+    return x, y, z
 
 
 def filesById(items: Iterable[EMObject] | None) -> dict[str, str]:

@@ -31,8 +31,8 @@ from isonet_scipion.engine.serving import NAME as SERVE
 from isonet_scipion.engine.wording import counted
 from isonet_scipion.environment import has_gpu
 from isonet_scipion.plugin import Plugin
-from isonet_scipion.protocols.form import commandOptions, isFilledIn
-from isonet_scipion.protocols.linked_inputs import absentErrors, growingErrors, otherErrors
+from isonet_scipion.protocols.form import commandOptions, inFormWords, isFilledIn
+from isonet_scipion.protocols.linked_inputs import absentErrors, growingErrors, otherErrors, voxelErrors
 from isonet_scipion.protocols.record import changeErrors, keepValues, usedValue
 from isonet_scipion.protocols.together import Task
 
@@ -103,7 +103,7 @@ class ProtIsoNetBase(EMProtocol):
         return max(1, self.numberOfThreads.get())
 
     def _validate(self) -> list[str]:
-        absent = absentErrors(self) or otherErrors(self)
+        absent = absentErrors(self) or otherErrors(self) or voxelErrors(self)
         if absent or not isFilledIn(self):
             return absent
         errors = self._growingErrors() + self._runningErrors()
@@ -192,7 +192,7 @@ class ProtIsoNetBase(EMProtocol):
         if outcome is None and end:
             raise EngineFailure(f"isonet-engine {stage} {end}")
         if outcome is not None and outcome.status:  # not what happened to the process after its work was done
-            raise EngineFailure(outcome.error)
+            raise EngineFailure(inFormWords(self, outcome.error))
 
     def _submit(self, words: Sequence[str], outcomeFile: str) -> str:
         """How a command ended that a job of the queue runs, perhaps with those of other threads; empty if well."""
@@ -298,7 +298,8 @@ class ProtIsoNetBase(EMProtocol):
     def _engineWarnings(self) -> list[str]:
         """What the engine warned of, for the summary; each line once."""
         outcomes = map(read_outcome, glob.glob(os.path.join(glob.escape(self._getExtraPath()), f"*{OUTCOME_SUFFIX}")))
-        told = list(dict.fromkeys(line for outcome in outcomes if outcome for line in outcome.warnings))
+        lines = (inFormWords(self, line) for outcome in outcomes if outcome for line in outcome.warnings)
+        told = list(dict.fromkeys(lines))
         more = (
             [f"{counted(len(told) - MOST_WARNINGS, 'more warnings')}: see the log."]
             if len(told) > MOST_WARNINGS

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Mapping, Optional
+from collections.abc import Collection, Iterable, Iterator
+from operator import attrgetter
+from typing import TYPE_CHECKING, Callable, Mapping, NamedTuple, Optional
 
 from pyworkflow.protocol.params import PointerParam
 
-from isonet_scipion.convert.acquisition import Optics, hasPhaseShift, zeroTiltDefocus
+from isonet_scipion.convert.acquisition import Optics, hasPhaseShift, lacksTiltSeries, zeroTiltDefocus
 from isonet_scipion.convert.sets import enabled
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.physics.ctf import CtfParameters, require_plausible_defocus
@@ -16,9 +17,28 @@ from isonet_scipion.protocols.set_checks import isOpen
 
 if TYPE_CHECKING:
     from pyworkflow.protocol import Form, Protocol
-    from tomo.objects import Tomogram
+    from tomo.objects import CTFTomoSeries, Tomogram
 
 CTF, FORM = "CTF", "form"  # where a defocus is from
+
+
+class Fact(NamedTuple):
+    """A value of an acquisition that the CTF depends on."""
+
+    of: Callable[[Optics], Optional[float]]
+    words: str
+    unit: str
+    usual: str
+
+
+FACTS = {  # by their names in CtfParameters
+    name: Fact(attrgetter(attribute), words, unit, f"{getattr(CtfParameters, name):g}{unit}")
+    for name, attribute, words, unit in (
+        ("voltage", "voltage", "voltage", " kV"),
+        ("cs", "sphericalAberration", "spherical aberration", " mm"),
+        ("amplitude_contrast", "amplitudeContrast", "amplitude contrast", ""),
+    )
+}
 Defoci = Mapping[str, Optional[float]]  # of each tomogram (tsId) in A; None where not known
 
 
@@ -75,10 +95,16 @@ def sourcedDefoci(
     protocol: Protocol, tsIds: Iterable[str], isLeftOut: bool = False
 ) -> dict[str, tuple[float | None, str]]:
     """As `defociById`, each with where it is from: CTF or form."""
-    ctfs = enabled(protocol.inputCtfs.get())
-    known = {ctf.getTsId(): zeroTiltDefocus(ctf) for ctf in ctfs}
+    known = {ctf.getTsId(): zeroTiltDefocus(ctf) for ctf in _usableCtfs(protocol)}
     rest = None if isLeftOut else protocol.defocus.get()
     return {tsId: (rest, FORM) if known.get(tsId) is None else (known[tsId], CTF) for tsId in tsIds}
+
+
+def _usableCtfs(protocol: Protocol) -> Iterator[CTFTomoSeries]:
+    """Those that are given and not disabled; none where their tilt series are gone, which `defocusErrors` tells."""
+    ctfs = protocol.inputCtfs.get()
+    if ctfs is not None and not lacksTiltSeries(ctfs):
+        yield from enabled(ctfs)
 
 
 def usedDefocus(defoci: Iterable[str | None], sources: Iterable[str | None]) -> str:
@@ -97,11 +123,19 @@ def defocusErrors(protocol: Protocol, defoci: Defoci, isLeftOut: bool = False) -
     ctfs = protocol.inputCtfs.get()
     if ctfs is None and protocol.defocus.get() is None:
         return ["*Defocus*: select CTFs or give the defocus of the tomograms in Å, such as 30000 for 3 µm."]
+    if ctfs is not None and lacksTiltSeries(ctfs):
+        return [
+            "*CTFs*: the set of tilt series that they belong to is no longer in the project, so the image nearest to "
+            "zero tilt can't be told. Make that set again by its protocol, give other CTFs, or give *Defocus* alone."
+        ]
     errors, without = [], withoutCtf(defoci)
     if ctfs is not None and not isLeftOut and without:
         errors.append(f"*Defocus* is needed for the tomograms without CTF: {', '.join(without)}.")
     if not isOpen(protocol.inputCtfs) and defoci and len(without) == len(defoci):
-        errors.append("None of the tomograms has a CTF with its tilt series ID (tsId).")
+        errors.append(
+            "None of the tomograms has a CTF with its tilt series ID (tsId); disabled ones, and those whose estimation "
+            "failed, do not count."
+        )
     return errors + _implausible(defoci)
 
 
@@ -118,33 +152,56 @@ def _implausible(defoci: Defoci) -> list[str]:
 
 
 def ctfParameterErrors(protocol: Protocol, optics: Iterable[Optics]) -> list[str]:
-    """Which of voltage and aberration neither form nor acquisition has."""
+    """Which of voltage and aberration neither form nor acquisition has, and what the form can't override."""
+    optics, names = list(optics), ("voltage", "cs")
+    empty = [name for name in names if getattr(protocol, name).get() is None]
+    lacking = [FACTS[name] for name in empty if not all(_isPossible(name, FACTS[name].of(o)) for o in optics)]
+    errors = [
+        f"*{fact.words.capitalize()}*: the tomograms' acquisition does not have it (or an impossible one), so give it "
+        "here (expert level)."
+        for fact in lacking
+    ]
+    return errors + impossibleErrors(optics, names)
+
+
+def impossibleErrors(optics: Iterable[Optics], overridden: Collection[str] = ()) -> list[str]:
+    """Which values of acquisitions are impossible, but those that are not taken from there."""
     optics, errors = list(optics), []
-    if protocol.voltage.get() is None and any(o.voltage is None for o in optics):
-        errors.append("*Voltage*: the tomograms' acquisition does not have it, so give it here (expert level).")
-    if protocol.cs.get() is None and any(o.sphericalAberration is None for o in optics):
-        errors.append(
-            "*Spherical aberration*: the tomograms' acquisition does not have it, so give it here (expert level)."
-        )
+    for name, fact in FACTS.items():
+        values = {fact.of(o) for o in optics if name not in overridden} - {None}
+        wrong = [f"{value:g}{fact.unit}" for value in sorted(values) if not _isPossible(name, value)]
+        if wrong:
+            errors.append(
+                f"*Tomograms*: the {fact.words} of their acquisition is impossible: {', '.join(wrong)}. Import them "
+                f"again with the right one, such as {fact.usual}."
+            )
     return errors
+
+
+def _isPossible(name: str, value: float | None) -> bool:
+    """Whether a value of CtfParameters is known and possible."""
+    try:
+        return value is not None and bool(CtfParameters(**{name: value}))
+    except EngineError:
+        return False
 
 
 def phaseWarnings(protocol: Protocol, defoci: Defoci, remedy: str) -> list[str]:
     """That the CTF here is not that of a phase plate, where there is one; and `remedy`."""
-    ctfs = protocol.inputCtfs.get()
-    shifted = [] if ctfs is None else [ctf.getTsId() for ctf in enabled(ctfs) if hasPhaseShift(ctf)]
+    shifted = [ctf.getTsId() for ctf in _usableCtfs(protocol) if hasPhaseShift(ctf)]
     return [f"Phase plate: {', '.join(shifted)}: phase shifts are not supported. {remedy}"] if shifted else []
 
 
-def amplitudeWarnings(tomograms: Mapping[str, Tomogram], optics: Iterable[Optics]) -> list[str]:
-    """Whose amplitude contrast is not known."""
-    unknown = [tsId for tsId, o in zip(tomograms, optics) if o.amplitudeContrast is None]
-    if not unknown:
-        return []
-    return [
-        f"The acquisition of {', '.join(unknown)} has no amplitude contrast: "
-        f"{CtfParameters.amplitude_contrast:g} is used."
-    ]
+def unknownWarnings(
+    tomograms: Mapping[str, Tomogram], optics: Iterable[Optics], names: Iterable[str] = ("amplitude_contrast",)
+) -> list[str]:
+    """Whose acquisition lacks these values of CtfParameters, and what is taken instead."""
+    optics, warnings = list(optics), []
+    for fact in map(FACTS.get, names):
+        unknown = [tsId for tsId, o in zip(tomograms, optics) if fact.of(o) is None]
+        if unknown:
+            warnings.append(f"The acquisition of {', '.join(unknown)} has no {fact.words}: {fact.usual} is used.")
+    return warnings
 
 
 def withoutCtf(defoci: Defoci) -> list[str]:

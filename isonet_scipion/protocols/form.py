@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import typing
 from collections.abc import Iterable, Sequence
 
@@ -28,6 +29,12 @@ if typing.TYPE_CHECKING:
 SPELLING = {"snrfalloff": "snrFalloff", "deconvstrength": "deconvStrength", "highpassnyquist": "highpassNyquist"}
 OPTIONAL = " (optional)"  # at the end of labels
 SEED = "Makes random choices repeatable: the same seed gives the same result. Empty: a new one for each run."
+TILT_PARAMETERS = ("tiltMin", "tiltMax")
+ELSEWHERE = {"gpuID": "GPUs"}  # labels of options whose parameters are those of Scipion's forms
+# as a word of its own, not a part of a path
+OPTION = re.compile(
+    r"(?<![\w/\\.*-])(?P<dashes>--)?(?P<option>[a-zA-Z_]+)(?![\w/\\*]|[.-]\w)(?P<value> (?:True|False)\b)?"
+)
 NUMBERS = {int: IntParam, float: FloatParam}
 
 
@@ -137,6 +144,30 @@ def labelOf(protocol: Protocol, name: str) -> str:
     return protocol.getParam(name).label.get().replace(OPTIONAL, "")
 
 
+def inFormWords(protocol: Protocol, text: str) -> str:
+    """A message of the engine, which names options, with the labels of those that the form shows.
+
+    `--check_axes False` becomes `*Check the axes?* No`. Names that are plain words (`precision`) are only replaced with
+    dashes, or before the message's first colon.
+    """
+
+    def labelled(found: re.Match[str]) -> str:
+        option, value = found["option"], found["value"]
+        name = paramName(option)
+        isNamed = found["dashes"] or "_" in option or text.startswith(f"{option}: ")
+        param = protocol.getParam(name) if isNamed else None
+        if isNamed and option in ELSEWHERE:
+            return f"*{ELSEWHERE[option]}*{value or ''}"
+        if param is None or not protocol.evalParamCondition(name):
+            return found[0]
+        if value and isinstance(param, BooleanParam):
+            value = {" True": " Yes", " False": " No"}[value]
+        line = "Tilt range, " if name in TILT_PARAMETERS else ""
+        return f"*{line}{labelOf(protocol, name)}*{value or ''}"
+
+    return OPTION.sub(labelled, text)
+
+
 def addOption(
     form: Form,
     settings: type,
@@ -221,7 +252,7 @@ def addTiltRange(form: Form, whose: str) -> None:
         "Tilt range (degrees)",
         help=f"Smallest and largest tilt angle. Empty: as in {whose} acquisition.",
     )
-    for name, label in (("tiltMin", "from"), ("tiltMax", "to")):
+    for name, label in zip(TILT_PARAMETERS, ("from", "to")):
         line.addParam(name, OptionalFloatParam, label=label, validators=[Within(-90, 90)])
 
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from pyworkflow.object import Pointer, Set
 from pyworkflow.protocol import Protocol, getUpdatedProtocol
 
+from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.io.voxel_size import require_voxel_size
 from isonet_scipion.protocols.form import labelOf
 
 if TYPE_CHECKING:
@@ -46,6 +48,21 @@ def otherErrors(protocol: Protocol) -> list[str]:
         asked, held = protocol.getParam(name).pointerClass.get(), pointer.get()
         if held is not None and asked not in {kind.__name__ for kind in type(held).__mro__}:
             errors.append(f"*{labelOf(protocol, name)}*: what is linked is a {type(held).__name__}, not a {asked}.")
+    return errors
+
+
+def voxelErrors(protocol: Protocol) -> list[str]:
+    """Which linked sets have no possible voxel size, by which all else is reckoned."""
+    errors = []
+    for name, pointer in _shownLinks(protocol):
+        items = pointer.get()
+        if isinstance(items, Set) and hasattr(items, "getSamplingRate") and not items.isEmpty():
+            rate = items.getSamplingRate()
+            try:
+                why = "the set has no voxel size" if rate is None else f"the set's voxel size is {rate:g} Å"
+                require_voxel_size(-1 if rate is None else rate, f"*{labelOf(protocol, name)}*", why)
+            except EngineError as error:
+                errors.append(f"{error.what}: {error.why}. Import or make it again with its voxel size.")
     return errors
 
 

@@ -19,12 +19,12 @@ from isonet_scipion.protocols.defocus import (
     addCtfs,
     addDefocus,
     addMicroscope,
-    amplitudeWarnings,
     ctfParameterErrors,
     defociById,
     defocusErrors,
     phaseWarnings,
     sourcedDefoci,
+    unknownWarnings,
     usedDefocus,
     withoutCtf,
 )
@@ -168,7 +168,7 @@ class ProtIsoNetDeconv(ProtIsoNetTomograms):
             warnings.append(f"Left out, because they have no CTF: {', '.join(without)}.")
         enough = "Such tomograms have contrast enough without deconvolution."
         warnings += phaseWarnings(self, defoci, enough)
-        return warnings + amplitudeWarnings(tomograms, map(self._optics, tomograms.values()))
+        return warnings + unknownWarnings(tomograms, map(self._optics, tomograms.values()))
 
     def _results(self, output: SetOfTomograms) -> list[str]:
         *used, states = (found.values() for found in self._usedOf("rlnDefocus", DEFOCUS_SOURCE_LABEL, CTF_STATE))

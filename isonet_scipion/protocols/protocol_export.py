@@ -16,7 +16,7 @@ from isonet_scipion.convert.acquisition import ownAcquisition, readOptics
 from isonet_scipion.convert.files import asMrc, fileErrors, fileName, halfMaps, halfNames, halvesError, linkSubtomogram
 from isonet_scipion.convert.outputs import scaleOf
 from isonet_scipion.convert.rows import subtomogramRow, tomogramRow, writeTable
-from isonet_scipion.convert.sets import enabled, enabledIds, filesById
+from isonet_scipion.convert.sets import enabled, enabledIds, filesById, sidesOf
 from isonet_scipion.engine.conventions import TILT_RANGE
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.number_formats import SCALE
@@ -29,12 +29,12 @@ from isonet_scipion.isonet_folder import tiltSeriesId
 from isonet_scipion.protocols.base import ProtIsoNetBase
 from isonet_scipion.protocols.ctf_history import ctfStates
 from isonet_scipion.protocols.form import OPTIONAL, OptionalFloatParam, Within, addContrast, labelOf
-from isonet_scipion.protocols.set_checks import idErrors, kindErrors, sameSampling
+from isonet_scipion.protocols.set_checks import idErrors, kindErrors, missingErrors, sameSampling
 
 if TYPE_CHECKING:
     from pwem.objects import EMSet
     from pyworkflow.protocol import Form
-    from tomo.objects import SubTomogram, Tomogram
+    from tomo.objects import SetOfSubTomograms, SubTomogram, Tomogram
 
     from isonet_scipion.convert.acquisition import Optics
 
@@ -138,7 +138,7 @@ class ProtIsoNetExport(ProtIsoNetBase):
     def subtomogramsStep(self, made: str) -> None:
         """Write IsoNet's table of subtomograms."""
         subtomograms = self.inputSubtomograms.get()
-        rate, crop, rows = subtomograms.getSamplingRate(), subtomograms.getDim()[0], []
+        rate, crop, rows = subtomograms.getSamplingRate(), sidesOf(subtomograms)[0], []
         folder = self._getExtraPath("subtomo")
         os.makedirs(folder, exist_ok=True)
         for index, subtomogram in enumerate(enabled(subtomograms), 1):
@@ -218,6 +218,9 @@ class ProtIsoNetExport(ProtIsoNetBase):
                 errors.append(f"*{label}* have {other.getSamplingRate():.2f} Å/px, the tomograms {rate:.2f}.")
             if isinstance(other, SetOfTomograms) and not ids & set(enabledIds(other)):
                 errors.append(f"*{label}*: none has the tilt series ID (tsId) of one of the tomograms.")
+        subtomograms = self.inputSubtomograms.get()
+        if subtomograms is not None:
+            errors += self._subtomogramErrors(subtomograms)
         if self.relionStar.get():
             try:
                 read_star(self.relionStar.get()).require([NAME])
@@ -225,6 +228,17 @@ class ProtIsoNetExport(ProtIsoNetBase):
                 errors.append(f"*RELION's tomograms.star*: {error}")
             if self.inputCorrected.get() is None:
                 errors.append("*Corrected tomograms*: select those that RELION's table is to name.")
+        return errors
+
+    @staticmethod
+    def _subtomogramErrors(subtomograms: SetOfSubTomograms) -> list[str]:
+        if not any(True for _ in enabled(subtomograms)):
+            return ["*Subtomograms* is empty, or all of the set are disabled."]
+        errors = missingErrors(subtomograms)
+        try:
+            sidesOf(subtomograms)
+        except EngineError as error:
+            return errors or [str(error)]
         return errors
 
     def _warnings(self) -> list[str]:

@@ -238,6 +238,10 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
     def _sources(self) -> list[Pointer]:
         return [self.inputTomograms, self.inputMasks, self.inputCoordinates]
 
+    @staticmethod
+    def _idOf(item: SubTomogram) -> str:
+        return item.getVolName()
+
     def _doneIds(self) -> set[str]:
         output = getattr(self, self.OUTPUT, None)
         return set(output.getUniqueValues(SubTomogram.VOL_NAME_FIELD)) if hasItems(output) else set()
@@ -250,9 +254,11 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
 
     @staticmethod
     def _placed(coordinates: SetOfCoordinates3D) -> Iterator[Coordinate3D]:
-        """Those whose tomogram is in the set that they were picked in: the others have no place."""
+        """Those with numbers, of tomograms that are in the set that they were picked in: the others have no place."""
         for tomogram in [item.clone() for item in coordinates.getPrecedents()]:
-            yield from coordinates.iterCoordinates(tomogram)
+            for coordinate in coordinates.iterCoordinates(tomogram):
+                if _hasNumbers(coordinate):
+                    yield coordinate
 
     def _orphans(self) -> list[str]:
         """The tsIds of coordinates whose tomogram is not in the set that they were picked in."""
@@ -329,6 +335,11 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
                 f"The coordinates in {', '.join(orphans)} are left out: the tomograms that the set of coordinates "
                 "belongs to are without these, so their places can't be told."
             )
+        without = sum(not _hasNumbers(coordinate) for coordinate in enabled(self.inputCoordinates.get()))
+        if without:
+            warnings.append(
+                f"{without} of the coordinates are left out: they have no numbers, as where these were NaN."
+            )
         return warnings + self._shiftWarnings()
 
     def _shiftWarnings(self) -> list[str]:
@@ -369,3 +380,8 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
         number = getattr(self, self.OUTPUT).getSize()
         what = f"{counted(number, 'subtomograms')} of {self._usedCropSize()} voxels {'was' if number == 1 else 'were'}"
         return [f"{what} extracted {where} for IsoNet [Liu2022]."]
+
+
+def _hasNumbers(coordinate: Coordinate3D) -> bool:
+    """Whether a coordinate says where it is; Scipion keeps NaN as None."""
+    return None not in [coordinate.getAttributeValue(f"_{axis}") for axis in "xyz"]

@@ -19,6 +19,7 @@ from isonet_scipion.convert.sets import enabled, hasItems
 from isonet_scipion.engine.conventions import CORRECTED, ISONET_RAMP, OUTPUT_TYPES, REPORT_PAGE
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.confidence_file import confidence_path
+from isonet_scipion.engine.io.ctf_aware import TOLD_OPTICS
 from isonet_scipion.engine.io.files import content_digest
 from isonet_scipion.engine.io.mrc import open_volume
 from isonet_scipion.engine.io.page_cache import read_through
@@ -34,9 +35,13 @@ from isonet_scipion.plugin import Plugin
 from isonet_scipion.protocols.base import EngineFailure, readingErrors
 from isonet_scipion.protocols.ctf_history import correctedErrors, ctfStates, statesInWords
 from isonet_scipion.protocols.defocus import (
+    FACTS,
     defociById,
     defocusErrors,
+    impossibleErrors,
+    phaseWarnings,
     sourcedDefoci,
+    unknownWarnings,
     usedDefocus,
 )
 from isonet_scipion.protocols.engine_workers import IDLE_SECONDS, EngineWorkers
@@ -261,6 +266,8 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
             isLeftOut = isOpen(self.inputCtfs)
             errors += correctedErrors(ctfStates(self), "Model")
             errors += defocusErrors(self, defociById(self, self._tomogramsById(), isLeftOut), isLeftOut)
+            optics = map(self._optics, self._tomogramsById().values())
+            errors += impossibleErrors(optics, [name for name in TOLD_OPTICS if getattr(metadata, name) is not None])
         cube, crop = self.cubeSize.get(), self.cropSize.get()
         if cube and crop and crop < cube + ISONET_RAMP:
             errors.append(f"*Tile size* must be at least *Step between tiles* + {ISONET_RAMP}.")
@@ -334,16 +341,30 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         ]
 
     def _ctfWarnings(self, tomograms: dict[str, Tomogram]) -> list[str]:
+        aware = self._awareWarnings(tomograms)
         trained = None if self.model.get() is None else self.model.get().ctfCorrected()
         states = ctfStates(self)
         other = [tsId for tsId in tomograms if (states.get(tsId) == CORRECTED) != trained]
         if trained is None or not other:
-            return []
+            return aware
         kinds = {True: "with", False: "without"}
         return [
+            *aware,
             f"The model was trained on tomograms {kinds[trained]} CTF correction, but these are {kinds[not trained]}: "
-            f"{', '.join(other)}."
+            f"{', '.join(other)}.",
         ]
+
+    def _awareWarnings(self, tomograms: dict[str, Tomogram]) -> list[str]:
+        """What a CTF-aware model has to assume of the CTF, or does not allow for."""
+        try:
+            metadata = self._metadata()
+        except EngineError:  # told where the model is checked
+            return []
+        if not metadata.ctf_aware:
+            return []
+        warnings = phaseWarnings(self, defociById(self, tomograms), "Take a model that is not CTF-aware for them.")
+        names = [name for name in FACTS if getattr(metadata, name, None) is None]
+        return warnings + unknownWarnings(tomograms, map(self._optics, tomograms.values()), names)
 
     def _results(self, output: SetOfTomograms) -> list[str]:
         columns = self._usedOf(DEFOCUS_SOURCE_LABEL, "rlnDefocus", CTF_STATE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from isonet_scipion.constants import CUBE_SIZE_ATTRIBUTE
+from isonet_scipion.convert.sets import sidesOf
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.learning.noise_schedule import late_noise
 from isonet_scipion.engine.network.model_file import read_metadata
@@ -59,7 +60,7 @@ class ProtIsoNetRefine(ProtIsoNetTraining):
         return {name: value for name, value in given.items() if name not in left}
 
     def _setErrors(self) -> list[str]:
-        return subtomogramErrors(self, self._cubeSize())
+        return subtomogramErrors(self)
 
     def _warnings(self) -> list[str]:
         levels, starts = numbers(self.noiseLevel.get()), numbers(self.noiseStartIter.get(), int)
@@ -73,7 +74,7 @@ class ProtIsoNetRefine(ProtIsoNetTraining):
         return [*super()._warnings(), words]
 
     def _cropSize(self) -> int:
-        return self.inputSubtomograms.get().getDim()[0]
+        return sidesOf(self.inputSubtomograms.get())[0]
 
     def _cubeSize(self) -> int:
         first = next(self._learned()).clone()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from typing import TYPE_CHECKING
 
 from tomo.objects import SetOfTomoMasks
 
 from isonet_scipion.constants import REPORT_ATTRIBUTES, SCALE_ATTRIBUTE
+from isonet_scipion.convert.files import plainPath
 from isonet_scipion.convert.sets import enabled, enabledIds, filesById
 from isonet_scipion.engine.conventions import CONFIDENCE_SUFFIX
 from isonet_scipion.engine.wording import names_in_words
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from pyworkflow.object import Pointer
-    from tomo.objects import Tomogram
+    from tomo.objects import SetOfSubTomograms, Tomogram
 
 SAMPLING_TOLERANCE = 0.005  # relative; Scipion rounds voxel sizes in places
 
@@ -49,6 +51,13 @@ def kindErrors(label: str, items: Iterable[Tomogram]) -> list[str]:
     if not found:
         return []
     return [f"*{label}* holds confidence volumes, such as {found[0]}. Select the tomograms that they belong to."]
+
+
+def missingErrors(subtomograms: SetOfSubTomograms) -> list[str]:
+    """How many files of a set's subtomograms are missing."""
+    paths = [plainPath(subtomogram.getFileName()) for subtomogram in enabled(subtomograms)]
+    missing = [path for path in paths if not os.path.isfile(path)]
+    return [f"{len(missing)} of the subtomograms' files are missing. The first: {missing[0]}"] if missing else []
 
 
 def correctedWarnings(label: str, items: Iterable[Tomogram]) -> list[str]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from pwem.objects import EMSet
 from pyworkflow.object import Pointer, Set
+from pyworkflow.protocol.constants import MODE_RESTART
 from pyworkflow.protocol.params import BooleanParam, IntParam, PointerParam
 from pyworkflow.utils.retry_streaming import retry_on_sqlite_lock
 from tomo.objects import SetOfTomograms, Tomogram
@@ -26,12 +27,13 @@ from isonet_scipion.convert.files import (
     fileName,
     halfMaps,
     halfNames,
+    plainPath,
     requireHalves,
     shownNames,
 )
 from isonet_scipion.convert.outputs import outputFile
 from isonet_scipion.convert.rows import tomogramRow, writeTable
-from isonet_scipion.convert.sets import enabled, enabledIds, hasItems
+from isonet_scipion.convert.sets import enabled, enabledIds, hasItems, itemsOf
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.star import read_star
 from isonet_scipion.engine.io.tomogram_entry import HALF_LABELS
@@ -44,12 +46,14 @@ from isonet_scipion.protocols.set_checks import correctedWarnings, idErrors, isO
 from isonet_scipion.protocols.tomogram_steps import ProtIsoNetSteps
 
 if TYPE_CHECKING:
+    from pwem.objects import EMObject
     from pyworkflow.protocol import Form
 
 logger = logging.getLogger(__name__)
 
 FAILED_OUTPUT = "failedTomograms"
 DISK_FULL = (os.strerror(errno.ENOSPC), "disk space")  # in the engine's errors
+LOST = "are listed, but their files are gone. *Restart* makes everything anew"
 DATABASE_FULL = ("disk is full", "disk I/O error")  # in SQLite's: the disk; a quota
 
 
@@ -328,6 +332,18 @@ class ProtIsoNetTomograms(ProtIsoNetSteps):
         known = tomograms.getTSIds() if hasItems(tomograms) else ()
         return sorted(self._doneIds().difference(known))
 
+    def _lostIds(self) -> list[str]:
+        """Those that are done, but whose files were deleted since: Continue does not make them again."""
+        output = getattr(self, self.OUTPUT, None)
+        items = itemsOf(output) if hasItems(output) else ()
+        lost = [self._idOf(item) for item in items if not os.path.exists(plainPath(item.getFileName()))]
+        return list(dict.fromkeys(lost))
+
+    @staticmethod
+    def _idOf(item: EMObject) -> str:
+        """The tsId of the tomogram that an item of the output is of."""
+        return item.getTsId()
+
     # ---------------------------------------------------------------- checks and texts
 
     def _remadeErrors(self) -> list[str]:
@@ -376,6 +392,9 @@ class ProtIsoNetTomograms(ProtIsoNetSteps):
         # the others are worked on all the same
         warnings = [f"{tsId} will fail: {error}" for tsId, error in self._fileErrors().items()]
         warnings += self._correctedWarnings()
+        lost = self._lostIds() if self.runMode != MODE_RESTART else []
+        if lost:
+            warnings.append(f"The results of {', '.join(lost)} {LOST}; *Continue* does not.")
         growing = [name for name in self._matched() if isOpen(getattr(self, name))]
         if growing and self.numberOfThreads.get() < 3:
             labels = ", ".join(f"*{labelOf(self, name)}*" for name in growing)
@@ -408,6 +427,9 @@ class ProtIsoNetTomograms(ProtIsoNetSteps):
         gone = self._goneIds()
         if gone:
             lines.append(f"Also done, but no longer in *Tomograms*: {', '.join(gone)}.")
+        lost = self._lostIds()
+        if lost:
+            lines.append(f"*Missing*: the results of {', '.join(lost)} {LOST}.")
         lines += self._failures()
         return lines + [f"*Damaged*: {error}" for error in self._damaged()] + self._engineWarnings()
 

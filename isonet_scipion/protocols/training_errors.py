@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
-from isonet_scipion.convert.files import fileErrors, halfMaps, plainPath
-from isonet_scipion.convert.sets import enabled, enabledIds
+from isonet_scipion.convert.files import fileErrors, halfMaps
+from isonet_scipion.convert.sets import enabledIds, sidesOf
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.learning.noise_schedule import noise_level
 from isonet_scipion.engine.network.model_file import BUILTIN, read_metadata
@@ -16,7 +15,7 @@ from isonet_scipion.protocols.ctf_history import correctedErrors, ctfStates
 from isonet_scipion.protocols.defocus import ctfParameterErrors, defociById, defocusErrors
 from isonet_scipion.protocols.form import numbers, optionValues
 from isonet_scipion.protocols.mask_checks import maskErrors
-from isonet_scipion.protocols.set_checks import idErrors, kindErrors
+from isonet_scipion.protocols.set_checks import idErrors, kindErrors, missingErrors
 
 if TYPE_CHECKING:
     from pyworkflow.protocol import Protocol
@@ -25,11 +24,11 @@ if TYPE_CHECKING:
 def tomogramErrors(protocol: Protocol) -> list[str]:
     """For one-pass: of the wrong kind, a tsId twice, unreadable, masks that don't fit, no halves, a CTF not known."""
     tomograms, masks = protocol.inputTomograms.get(), protocol.inputMasks.get()
-    errors = kindErrors("Tomograms", tomograms)
+    errors = kindErrors("Tomograms", tomograms) or idErrors("Tomograms", protocol._learned())
     if errors:
         return errors
     unreadable = fileErrors(protocol._learned(), protocol.useHalves.get())
-    errors = idErrors("Tomograms", protocol._learned()) + list(unreadable.values())
+    errors = list(unreadable.values())
     if masks is not None:
         byId = {item.getTsId(): item.clone() for item in protocol._learned() if item.getTsId() not in unreadable}
         errors += maskErrors(masks, byId, tomograms.getSamplingRate())
@@ -51,17 +50,16 @@ def _ctfErrors(protocol: Protocol) -> list[str]:
     return errors + ctfParameterErrors(protocol, map(protocol._optics, tomograms.values()))
 
 
-def subtomogramErrors(protocol: Protocol, cubeSize: int) -> list[str]:
-    """For the iterative method: missing files, and cubes (side in voxels) that don't fit subtomograms or network."""
+def subtomogramErrors(protocol: Protocol) -> list[str]:
+    """For the iterative method: missing files, and cubes that don't fit subtomograms or network."""
     subtomograms = protocol.inputSubtomograms.get()
-    sides = subtomograms.getDim()[:3]
+    errors = missingErrors(subtomograms)
+    try:
+        sides, cubeSize = sidesOf(subtomograms), protocol._cubeSize()
+    except EngineError as error:
+        return errors or [str(error)]
     if len(set(sides)) > 1:
         return [f"The subtomograms are not cubic: {sides[0]} x {sides[1]} x {sides[2]} voxels."]
-    errors = []
-    paths = [plainPath(subtomogram.getFileName()) for subtomogram in enabled(subtomograms)]
-    missing = [path for path in paths if not os.path.exists(path)]
-    if missing:
-        errors.append(f"{len(missing)} of the subtomograms' files are missing. The first: {missing[0]}")
     if not 0 < cubeSize < sides[0]:
         errors.append(
             f"*Cube size* is {cubeSize} voxels: it must be smaller than the subtomograms, which have {sides[0]}."

@@ -86,7 +86,7 @@ def sizesForExtraction(protocol: ProtIsoNetExtract) -> list[CubeSize]:
 
 def sizesForTraining(protocol: ProtIsoNetRefine) -> list[CubeSize]:
     """The sizes for subtomograms that are cut already, with the network of the form, or of its model."""
-    crop = protocol.inputSubtomograms.get().getDim()[0]
+    crop = protocol._cropSize()
     return fittingSizes({"subtomograms": crop}, lambda side: crop, int(np.lcm.reduce(network(protocol).divisor)))
 
 

@@ -12,6 +12,7 @@ from pyworkflow.wizard import Wizard
 from tomo.objects import SetOfSubTomograms, SubTomogram, Tomogram
 
 from isonet_scipion.convert.sets import enabled
+from isonet_scipion.engine.io.subtomograms import side_of_cube
 from isonet_scipion.engine.physics.tilt_check import power_by_angle, shown_range, tilt_warning
 from isonet_scipion.engine.physics.wedge import TiltRange
 from isonet_scipion.engine.sampling.even_boxes import choose_boxes, cut
@@ -88,10 +89,14 @@ def tiltPreview(protocol: ProtIsoNetRefine, subtomograms: list[SubTomogram]) -> 
     Raises
     ------
     EngineError
-        If one can't be read.
+        If one can't be read, is no cube, or of another size than the first.
     """
     project = protocol.getProject()
-    cubes = (np.asarray(openSubtomogram(item, project).data, np.float32) for item in subtomograms[:ENOUGH])
+    volumes = [openSubtomogram(item, project) for item in subtomograms[:ENOUGH]]
+    first = side_of_cube(volumes[0])
+    for volume in volumes:
+        side_of_cube(volume, first)
+    cubes = (np.asarray(volume.data, np.float32) for volume in volumes)
     return TiltPreview(*power_by_angle(cubes), protocol._optics(subtomograms[0]))
 
 

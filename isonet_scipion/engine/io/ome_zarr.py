@@ -23,6 +23,8 @@ from isonet_scipion.engine.io.files import replacing_folder
 SUFFIX = ".zarr"
 ATTRIBUTES, GROUP = ".zattrs", "zarr.json"  # where Zarr's format 2 and format 3 keep what is said of a group
 MOST_METADATA = 1 << 24  # bytes
+MOST_CHUNK = 1 << 27  # bytes, decoded at once, unless the volume has more; those of a few bytes on disk may have any
+OLDEST = (3, 1)  # version of zarr: earlier ones let a store's filters, pickle among them, loose on plain numbers
 AXES = "zyx"
 UNITS = {"angstrom": 1.0, "picometer": 0.01, "nanometer": 10.0, "micrometer": 1e4, "millimeter": 1e7}  # A
 VERSIONS = ("0.4", "0.5")
@@ -128,6 +130,10 @@ def open_store(path: str | os.PathLike[str]) -> OmeZarr:
     if array.ndim != len(axes) or any(length != 1 for length in array.shape[:-3]):
         names = ", ".join(name for name, _ in axes)
         raise _refused(path, f"its level {level!r} has the shape {tuple(array.shape)} for the axes {names}")
+    chunk = math.prod(array.chunks) * array.dtype.itemsize
+    if chunk > max(MOST_CHUNK, array.nbytes):
+        sides = " x ".join(map(str, array.chunks))
+        raise _refused(path, f"its chunks of {sides} voxels are larger than its level {level!r} as a whole")
     missing = array.nchunks - array.nchunks_initialized
     oddities = (f"{missing} of {array.nchunks} chunks are not there and read as {array.fill_value}",) if missing else ()
     depth, height, width = (float(size) for size in scale[-3:] * factors)
@@ -143,16 +149,16 @@ def require_library(what: str | os.PathLike[str]) -> Any:
         import zarr
     except ImportError as error:
         remedy = f"Install it for the engine: {_install_command()} (needs Python 3.11 or newer)."
-        raise EngineError(str(what), "OME-Zarr needs the package zarr 3, which is not installed", remedy) from error
-    if int(zarr.__version__.split(".")[0]) < 3:
-        why = f"OME-Zarr needs zarr 3, but zarr {zarr.__version__} is installed"
+        raise EngineError(str(what), "OME-Zarr needs the package zarr 3.1, which is not installed", remedy) from error
+    if tuple(map(int, zarr.__version__.split(".")[:2])) < OLDEST:
+        why = f"OME-Zarr needs zarr 3.1, but zarr {zarr.__version__} is installed"
         raise EngineError(str(what), why, f"Renew it: {_install_command()} (needs Python 3.11 or newer).")
     return zarr
 
 
 def _install_command() -> str:
     """What installs zarr where the engine looks for it: other environments' pip does not."""
-    return f"{shlex.quote(sys.executable)} -m pip install 'zarr>=3'"
+    return f"{shlex.quote(sys.executable)} -m pip install 'zarr>=3.1'"
 
 
 def _refused(path: str | os.PathLike[str], why: str) -> EngineError:

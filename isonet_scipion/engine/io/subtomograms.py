@@ -93,7 +93,7 @@ def side_of_cube(volume: Volume, first: int | None = None) -> int:
     size = volume.shape[0]
     if first not in (None, size):
         why = f"its side is {size} voxels, the first one's {first}"
-        raise EngineError(volume.path, why, "Extract all with one crop_size.")
+        raise EngineError(volume.path, why, "Extract all with one size (crop_size).")
     return size
 
 

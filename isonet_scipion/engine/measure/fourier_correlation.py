@@ -143,7 +143,7 @@ class Curve:
 
         The mean with the two neighbouring shells counts, against the scatter of single ones. The coarsest shells, of
         so few components that chance may reach 1, are passed over, and those below the threshold in which it may reach
-        `UNTOLD`.
+        `UNTOLD`, unless these are more than half of the rest.
 
         Parameters
         ----------
@@ -176,6 +176,8 @@ class Curve:
         shells = np.flatnonzero(np.isfinite(self.values) & (CERTAIN * self.chance < most_chance))
         over = uniform_filter1d(self.values[shells], 3, mode="nearest") - limits[shells]
         first = int(np.argmax((over >= 0) | (CERTAIN * self.chance[shells] < UNTOLD))) if len(over) else 0
+        if first > len(over) // 2:
+            return None  # these are no coarse ones any more: the few fine ones that are left can't stand for all
         shells, over = shells[first:], over[first:]
         if not len(over) or over[0] < 0:
             return None

@@ -93,6 +93,17 @@ def _sets() -> Iterator[Mistake]:
     for protocol in (ProtIsoNetExtract, ProtIsoNetExport, ProtIsoNetOnePass):
         yield Mistake(protocol, rf"\*Masks\*: {TWICE}", {"inputMasks": "same_masks"})
     yield Mistake(ProtIsoNetExport, rf"\*Corrected tomograms\*: {TWICE}", {"inputCorrected": "same_names"})
+    for size, why in (("no", "the set has no voxel size"), ("zero", "the set's voxel size is 0 Å")):
+        for protocol in on_tomograms:
+            yield Mistake(protocol, rf"\*Tomograms\*: {why}", {"inputTomograms": f"{size}_voxel_size"})
+        for protocol in (ProtIsoNetExtract, ProtIsoNetExport, ProtIsoNetOnePass):
+            yield Mistake(protocol, rf"\*Masks\*: {why}", {"inputMasks": f"{size}_voxel_size_masks"})
+        for protocol in (ProtIsoNetRefine, ProtIsoNetExport):
+            yield Mistake(protocol, rf"\*Subtomograms\*: {why}", {"inputSubtomograms": f"{size}_voxel_size_cubes"})
+    for protocol in (ProtIsoNetRefine, ProtIsoNetExport):
+        why = r"\*Subtomograms\*: Scipion does not know their size"
+        yield Mistake(protocol, why, {"inputSubtomograms": "unread_cubes"})
+        yield Mistake(protocol, "1 of the subtomograms' files are missing", {"inputSubtomograms": "lost_unread_cubes"})
     on_tomograms.remove(ProtIsoNetOnePass)
     for protocol in on_tomograms:
         yield Mistake(protocol, r"\*Tomograms\* is empty", {"inputTomograms": "none"})
@@ -107,8 +118,12 @@ VALUES = {
         ("defocus", r"\*Defocus\*: it is 0 for TS_1", 0),
         ("defocus", r"\*Defocus\*: 2.5 for TS_1 .*looks like µm.* 25000", 2.5),
         ("inputCtfs", "None of the tomograms has a CTF", "no_ctfs"),
+        ("inputCtfs", r"\*CTFs\*: the set of tilt series .* is no longer in the project", "ctfs_without_tilts"),
         ("inputTomograms", r"\*Voltage\*.*acquisition does not have it", "no_optics"),
         ("inputTomograms", r"\*Spherical aberration\*.*acquisition does not have it", "no_optics"),
+        ("inputTomograms", r"\*Voltage\*.*\(or an impossible one\)", "impossible_optics"),
+        ("inputTomograms", r"\*Spherical aberration\*.*\(or an impossible one\)", "impossible_optics"),
+        ("inputTomograms", r"amplitude contrast of their acquisition is impossible: 7\. .* such as 0.07", "percent"),
         ("voltage", r"\*Voltage.*at least 1 and at most 9999", 0, -300, 1e6, NAN),
         ("cs", r"\*Spherical aberration.*at least 0", -2.7, NAN),
         ("snrFalloff", r"\*SNR falloff\* must be at least 0", -1, 1e9, NAN),
@@ -206,6 +221,7 @@ VALUES = {
     ProtIsoNetExport: [
         ("inputMasks", "Masks.*have 20.00 Å/px, the tomograms 10.00", "masks_of_other_voxels"),
         ("inputMasks", "none has the tilt series ID", "masks_of_others"),
+        ("inputSubtomograms", r"\*Subtomograms\* is empty, or all", "nothing"),
         ("tiltSeriesPixelSize", "Pixel size of the tilt series.*at least", 0, -2, NAN),
     ],
     ProtIsoNetImportModel: [
@@ -247,10 +263,14 @@ TOGETHER = [
     (ProtIsoNetPredict, "'from' must be smaller than 'to'", {"tiltMin": 60, "tiltMax": -60}),
     (ProtIsoNetRefine, "'from' must be smaller than 'to'", {"tiltMin": 60, "tiltMax": -60}),
     (ProtIsoNetRefine, "too narrow for a tilt series; it looks like radians", {"tiltMin": -1.047, "tiltMax": 1.047}),
+    (ProtIsoNetOnePass, r"a tilt series ID .* of its own, but there is none", {**AWARE, "inputTomograms": "no_ids"}),
     (ProtIsoNetOnePass, "-20000 for TS_1 .*underfocus is positive here", {**AWARE, "defocus": -20000}),
     (ProtIsoNetOnePass, r"\*Defocus\*: it is 0 for TS_1", {**AWARE, "defocus": 0}),
     (ProtIsoNetOnePass, "None of the tomograms has a CTF", {**AWARE, "defocus": None, "inputCtfs": "no_ctfs"}),
+    (ProtIsoNetOnePass, r"\*CTFs\*: the set of tilt series .* no longer", {**AWARE, "inputCtfs": "ctfs_without_tilts"}),
     (ProtIsoNetOnePass, r"\*Voltage\*.*acquisition does not have it", {**AWARE, "inputTomograms": "no_optics"}),
+    (ProtIsoNetOnePass, r"\*Voltage\*.*impossible", {**AWARE, "inputTomograms": "impossible_optics"}),
+    (ProtIsoNetOnePass, "amplitude contrast .* impossible: 7", {**AWARE, "inputTomograms": "percent"}),
     (ProtIsoNetOnePass, "B-factor.*at least 0", {**AWARE, "bfactor": -1}),
     (ProtIsoNetExport, "nowhere.star: the STAR file does not exist", {"relionStar": "nowhere.star"}),
     (ProtIsoNetExport, "select those that RELION", {"relionStar": "relion.star"}),

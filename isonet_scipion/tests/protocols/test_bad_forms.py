@@ -12,6 +12,7 @@ import numpy as np
 from pyworkflow.object import Set
 from pyworkflow.tests import setupTestProject
 from tomo.objects import (
+    CTFTomoSeries,
     SetOfCTFTomoSeries,
     SetOfSubTomograms,
     SetOfTomograms,
@@ -58,20 +59,33 @@ class TestIsoNetBadForms(IsoNetTest):
         cls.makeSet("same_names", ids=("TS_1", "TS_1"))
         cls.makeSet("same_masks", itemClass=TomoMask, ids=("TS_1", "TS_1"))
         cls.makeSet("no_optics", optics={})
+        cls.makeSet("impossible_optics", optics={**OPTICS, "voltage": 0.0, "sphericalAberration": -2.7})
+        cls.makeSet("percent", optics={**OPTICS, "amplitudeContrast": 7.0})
         cls.makeSet("no_range", optics={**OPTICS, "angleMin": 0.0, "angleMax": 0.0})
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # that there are NaNs
             cls.makeSet("nan", data=np.full(SHAPE, np.nan, np.float32))
         cls.makeSet("other_header", headerSize=3.3)
+        for name, itemClass in (("", Tomogram), ("_masks", TomoMask), ("_cubes", SubTomogram)):
+            cls.makeSet(f"no_voxel_size{name}", itemClass=itemClass, voxelSize=None)
+            cls.makeSet(f"zero_voxel_size{name}", itemClass=itemClass, voxelSize=0.0)
         cls.makeSet("masks_of_other_size", itemClass=TomoMask, data=np.ones((20, 22, 24), np.int8))
         cls.makeSet("masks_of_other_voxels", itemClass=TomoMask, voxelSize=2 * VOXEL_SIZE)
         cls.makeSet("masks_of_others", itemClass=TomoMask, ids=("TS_7",))
         cls.makeSet("cubes", itemClass=SubTomogram, data=scene((24, 24, 24), 1))
         cls.makeSet("lost_cubes", itemClass=SubTomogram, data=scene((24, 24, 24), 1)).unlink()
         cls.makeSet("no_cubes", itemClass=SubTomogram)
+        cls.makeSet("unread_cubes", itemClass=SubTomogram).write_bytes(b"")
+        cls.objects["unread_cubes"]._firstDim.clear()  # as where the first can't be read when it is appended
+        cls.makeSet("lost_unread_cubes", itemClass=SubTomogram).unlink()
+        cls.objects["lost_unread_cubes"]._firstDim.clear()
+        cls.makeSet("no_ids", ids=(None,))
         cls.makeSet("nothing", itemClass=SubTomogram, ids=())
         cls.makeSet("cubes_of_no_tilts", itemClass=SubTomogram, data=scene((24, 24, 24), 1), optics={})
         cls.objects["no_ctfs"] = SetOfCTFTomoSeries.create(cls.proj.path, prefix="no_ctfs")
+        lost = SetOfCTFTomoSeries.create(cls.proj.path, prefix="ctfs_without_tilts")
+        lost.append(CTFTomoSeries(tsId="TS_1"))
+        cls.objects["ctfs_without_tilts"] = lost
 
     @classmethod
     def makeSet(
@@ -80,7 +94,7 @@ class TestIsoNetBadForms(IsoNetTest):
         itemClass: type = Tomogram,
         ids: tuple[str, ...] = ("TS_1",),
         data: np.ndarray | None = None,
-        voxelSize: float = VOXEL_SIZE,
+        voxelSize: float | None = VOXEL_SIZE,
         headerSize: float = VOXEL_SIZE,
         optics: dict | None = None,
     ) -> Path:

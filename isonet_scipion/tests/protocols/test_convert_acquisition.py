@@ -13,12 +13,12 @@ from tomo.objects import (
     TomoAcquisition,
 )
 
-from isonet_scipion.convert.acquisition import Optics, readOptics, zeroTiltDefocus
+from isonet_scipion.convert.acquisition import Optics, hasPhaseShift, readOptics, zeroTiltDefocus
 from isonet_scipion.convert.rows import tomogramRow
 
 
-def ctfs(folder, defoci: dict[float, tuple[float, float]], disabled=(), left=()) -> CTFTomoSeries:
-    """A series with the defoci (U, V in A) by tilt angle; acquired in the order given."""
+def ctfs(folder, defoci: dict[float, tuple[float, float]], disabled=(), left=(), wrong=None) -> CTFTomoSeries:
+    """A series with the defoci (U, V in A) by tilt angle; acquired in the order given. `wrong` is stored as it is."""
     tiltSets = SetOfTiltSeries(filename=str(folder / "tilts.sqlite"))
     tilts = TiltSeries(tsId="TS_01")
     tiltSets.append(tilts)
@@ -34,8 +34,13 @@ def ctfs(folder, defoci: dict[float, tuple[float, float]], disabled=(), left=())
         ctf.setDefocusU(u)
         ctf.setDefocusV(v)
         ctf.setDefocusAngle(0)
+        if angle in (wrong or {}):
+            ctf._defocusU.set(wrong[angle][0])
+            ctf._defocusV.set(wrong[angle][1])
         ctf.setEnabled(angle not in {*disabled, *left})
         series.append(ctf)
+    tiltSets.update(tilts)
+    ctfSets.update(series)
     tilts.write()
     series.write()
     series.setTiltSeries(tilts)
@@ -57,6 +62,23 @@ def test_excluded_images_do_not_count(tmp_path):
 def test_excluded_ctfs_do_not_count(tmp_path):
     series = ctfs(tmp_path, {0.0: (9e4, 9e4), 3.0: (30000, 32000)}, left={0.0})
     assert zeroTiltDefocus(series) == 31000
+
+
+@pytest.mark.parametrize("wrong", [(-999.0, -1.0), (None, None), (20000.0, None), (float("nan"), float("nan"))])
+def test_ctfs_whose_estimation_failed_do_not_count(tmp_path, wrong):
+    series = ctfs(tmp_path, {0.0: (9e4, 9e4), 3.0: (30000, 32000)}, wrong={0.0: wrong})
+    assert zeroTiltDefocus(series) == 31000
+    (tmp_path / "all").mkdir()
+    assert zeroTiltDefocus(ctfs(tmp_path / "all", {0.0: (9e4, 9e4)}, wrong={0.0: wrong})) is None
+
+
+def test_a_series_without_ctfs_has_neither_defocus_nor_phase_shift(tmp_path):
+    series = ctfs(tmp_path, {})
+    (tmp_path / "others").mkdir()
+    others = ctfs(tmp_path / "others", {0.0: (1e4, 1e4)})
+    series.setTiltSeries(others.getTiltSeries())
+    assert zeroTiltDefocus(series) is None
+    assert not hasPhaseShift(series)
 
 
 def test_each_value_comes_from_the_first_acquisition_that_has_it():

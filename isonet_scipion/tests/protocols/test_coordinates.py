@@ -86,6 +86,14 @@ class TestIsoNetCoordinates(IsoNetTest):
         (told,) = extract.validate()
         self.assertIn("the set of tomograms that they were picked in is no longer in the project", told)
 
+    def test_coordinates_without_numbers_are_left_out(self) -> None:
+        (first, _) = (item.clone() for item in self.tomograms.Tomograms)
+        inputs = self.picked("nan", first, [(first, (24, 24, 20)), (first, (24, float("nan"), 20))])
+        extract = self.prepare(ProtIsoNetExtract, inputs, cubeSize=16, cropSize=24)
+        self.assertIn("1 of the coordinates are left out: they have no numbers", " ".join(extract.warnings()))
+        self.launchProtocol(extract)
+        self.assertEqual(positions(extract.subtomograms), [("TS_02", 24, 24, 20)])
+
     def picked(self, name: str, precedent: Tomogram, places: list[tuple]) -> dict[str, tuple]:
         """Inputs with coordinates, pairs of a tomogram and (x, y, z) from its corner, that belong to a set of one."""
         own = SetOfTomograms.create(self.tomograms._getPath(), prefix=name)

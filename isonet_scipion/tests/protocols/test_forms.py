@@ -16,7 +16,7 @@ from isonet_scipion.convert.files import asMrc
 from isonet_scipion.engine.settings.correction import PredictSettings
 from isonet_scipion.engine.settings.preparation import DeconvSettings, ExtractSettings
 from isonet_scipion.engine.settings.training import IterativeSettings, OnePassSettings
-from isonet_scipion.protocols.form import commandOptions, optionValues
+from isonet_scipion.protocols.form import commandOptions, inFormWords, optionValues
 
 CLASSES = [getattr(protocols, name) for name in protocols.__all__]
 PACKAGE = Path(isonet_scipion.__file__).parent
@@ -82,6 +82,38 @@ def test_inputs_that_may_be_left_out_say_so():
     form = protocols.ProtIsoNetOnePass()
     labels = [form.getParam(name).label.get() for name in ("inputMasks", "inputCtfs", "pretrainedModel")]
     assert all(label.endswith("(optional)") for label in labels)
+
+
+@pytest.mark.parametrize(("protocolClass", "message", "told"), [
+    (
+        protocols.ProtIsoNetMask,
+        "a.mrc: y and z are swapped. Turn it. If it is right as it is, give --check_axes False.",
+        "a.mrc: y and z are swapped. Turn it. If it is right as it is, give *Check the axes?* No.",
+    ),
+    (
+        protocols.ProtIsoNetPredict,
+        "out of memory: 3 GiB. Give cube_size and crop_size, or lower them, or rescale the tomogram (resize).",
+        "out of memory: 3 GiB. Give *Step between tiles (voxels)* and *Tile size (voxels)*, or lower them, "
+        "or rescale the tomogram (resize).",
+    ),
+    (
+        protocols.ProtIsoNetRefine,
+        "precision: it can't be. Give precision auto, --gpuID 1, or another --noise_dir.",
+        "*Precision*: it can't be. Give *Precision* auto, *GPUs* 1, or another --noise_dir.",
+    ),
+    (
+        protocols.ProtIsoNetPredict,
+        "Give --tilt_min and --tilt_max.",
+        "Give *Tilt range, from* and *Tilt range, to*.",
+    ),
+    # files are called as they are
+    (protocols.ProtIsoNetPredict, "/cube_size/crop_size.mrc: a seed", "/cube_size/crop_size.mrc: a seed"),
+    (protocols.ProtIsoNetPredict, "*--cube_size*-seed cube_size.star", "*--cube_size*-seed cube_size.star"),
+    # of a model's network, which the form asks for only where it starts from none
+    (protocols.ProtIsoNetMask, "Lower filter_base, or --deconv_folder.", "Lower filter_base, or --deconv_folder."),
+])  # fmt: skip
+def test_options_in_messages_of_the_engine_are_called_as_in_the_form(protocolClass, message, told):
+    assert inFormWords(protocolClass(), message) == told
 
 
 def test_defaults_fit_together():

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -15,7 +17,7 @@ from isonet_scipion.convert.acquisition import ownAcquisition
 from isonet_scipion.engine.conventions import REPORT_PAGE
 from isonet_scipion.engine.io.model_metadata import ModelMetadata
 from isonet_scipion.engine.io.star import read_star
-from isonet_scipion.engine.network.model_file import save_model
+from isonet_scipion.engine.network.model_file import read_metadata, save_model
 from isonet_scipion.engine.network.unet import build_unet
 from isonet_scipion.engine.settings.network import NetworkSettings
 from isonet_scipion.protocols import (
@@ -288,6 +290,33 @@ class TestIsoNetMetadata(IsoNetTest):
         deconv = self.prepare(ProtIsoNetDeconv, self.changed("contrastless", forget), defocus=20000)
         self.assertIn("TS_02, TS_01 has no amplitude contrast: 0.07 is used", " ".join(deconv.warnings()))
 
+    def test_what_a_ctf_aware_correction_lacks_or_can_not_take_of_the_optics_is_told(self) -> None:
+        def optics(voltage, contrast):
+            def change(tomogram, output):
+                for item in (tomogram, output):
+                    item.getAcquisition().setVoltage(voltage)
+                    item.getAcquisition().setSphericalAberration(None)
+                    item.getAcquisition().setAmplitudeContrast(contrast)
+
+            return change
+
+        dark = self.prepare(ProtIsoNetPredict, self.changed("unknown", optics(None, None)), defocus=20000)
+        wrong = self.prepare(ProtIsoNetPredict, self.changed("impossible", optics(0.0, 7.0)), defocus=20000)
+        self.assertNotIn("voltage", " ".join([*dark.warnings(), *wrong.validate()]))
+        aware = replace(read_metadata("builtin"), ctf_aware=True)
+        with patch.object(ProtIsoNetPredict, "_metadata", lambda protocol: aware):
+            self.assertEqual(dark.validate(), [])
+            told = " ".join(dark.warnings())
+            for words in ("voltage: 300 kV", "spherical aberration: 2.7 mm", "amplitude contrast: 0.07"):
+                self.assertIn(f"The acquisition of TS_02, TS_01 has no {words} is used.", told)
+            errors = " ".join(wrong.validate())
+            self.assertIn("the voltage of their acquisition is impossible: 0 kV.", errors)
+            self.assertIn("the amplitude contrast of their acquisition is impossible: 7.", errors)
+        # which its training was told instead
+        told = replace(aware, voltage=200.0, cs=2.7)
+        with patch.object(ProtIsoNetPredict, "_metadata", lambda protocol: told):
+            self.assertNotIn("voltage", " ".join([*dark.warnings(), *wrong.validate()]))
+
     def test_a_phase_plate_is_warned_of(self) -> None:
         if not hasImod:
             self.skipTest("scipion-em-imod is not installed")
@@ -299,8 +328,10 @@ class TestIsoNetMetadata(IsoNetTest):
             files[tsId] = str(path)
         addCtfs(self.proj, self.tomograms, files)
         inputs = {"inputTomograms": (self.tomograms, "Tomograms"), "inputCtfs": (self.tomograms, "CTFs")}
-        warnings = " ".join(self.prepare(ProtIsoNetDeconv, inputs).warnings())
-        self.assertIn("Phase plate: TS_01:", warnings)
+        aware = replace(read_metadata("builtin"), ctf_aware=True)
+        with patch.object(ProtIsoNetPredict, "_metadata", lambda protocol: aware):
+            for protocol in (ProtIsoNetDeconv, ProtIsoNetPredict):
+                self.assertIn("Phase plate: TS_01:", " ".join(self.prepare(protocol, inputs).warnings()))
 
     def test_a_mask_goes_with_the_tomogram_of_its_tsid(self) -> None:
         whole = {"inputTomograms": (self.tomograms, "Tomograms")}

@@ -437,6 +437,14 @@ class TestViewers(IsoNetTest):
         self.assertIn("2 of 2 tomograms done.", lines)
         self.assertIn(f"TS_02: *its file is missing*: {mask}.", lines)
         self.assertIn(f"TS_01: *its file can't be read*: {damaged}", " ".join(lines))
+        told = "the results of TS_02 are listed, but their files are gone. *Restart* makes everything anew"
+        self.assertIn(f"*Missing*: {told}.", lines)
+        self.assertIn(f"T{told[1:]}; *Continue* does not.", self.mask.warnings())
+        # that some are gone is said once for all subtomograms of a tomogram
+        for item in [item.clone() for item in self.extract.subtomograms.iterItems()][:2]:
+            os.rename(item.getFileName(), item.getFileName() + ".away")
+            self.addCleanup(os.replace, item.getFileName() + ".away", item.getFileName())
+        self.assertIn(f"*Missing*: {told}.", self.extract.summary())
         (methods, *_) = self.refine.methods()
         self.assertRegex(
             methods, rf"U-Net \(of unknown shape, as {model} can't be read.*in 2 iterations of 1 epochs on"

@@ -84,6 +84,7 @@ class TestVoxels(IsoNetTest):
         error = self.errorOf(self.prepare(ProtIsoNetMask, inputs))
         self.assertIn("tilt axis along z and the beam along y", error)
         self.assertIn("clip rotx", error)
+        self.assertIn("If it is right as it is, give *Check the axes?* No.", error)
         self.assertFalse(self.run_(ProtIsoNetMask, inputs, checkAxes=False).isFailed())
 
         nanometres = self.importTomograms("swapped_{TS}.mrc", samplingRate=VOXEL_SIZE / 10)

@@ -161,6 +161,15 @@ class TestWizards(IsoNetTest):
         self.assertEqual(agreeing.suggested, TiltRange(near.tiltMin, near.tiltMax))
         self.assertIn("They agree", agreeing.draw(Figure(), {}))
 
+    def test_subtomograms_of_several_sizes_have_no_tilt_range_to_show(self) -> None:
+        (subtomograms,) = subtomogramsById(self.refine.inputSubtomograms.get()).values()
+        for name, shape, told in (("other", (8, 8, 8), "its side is 8 voxels"), ("flat", (8, 9, 10), "is not a cube")):
+            odd = subtomograms[1].clone()
+            write(self.raw / f"{name}.mrc", np.ones(shape, np.float32))
+            odd.setLocation(str(self.raw / f"{name}.mrc"))
+            with self.assertRaisesRegex(EngineError, told):
+                tilt_range.tiltPreview(self.refine, [subtomograms[0], odd])
+
     def test_tilt_range_of_tomograms_for_one_pass(self) -> None:
         refine = self.prepare(ProtIsoNetOnePass, {"inputTomograms": (self.tilted, "Tomograms")})
         ((tsId, make),) = tilt_range.tiltPreviews(refine).items()

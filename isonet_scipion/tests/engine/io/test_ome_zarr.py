@@ -1,5 +1,6 @@
 import json
 import os
+import pickle
 import sys
 
 import numpy as np
@@ -12,7 +13,7 @@ from isonet_scipion.engine.io.mrc import open_volume, write_volume
 from isonet_scipion.engine.io.ome_zarr import CHUNK, halved
 from isonet_scipion.engine.io.volume import warn_of_oddities
 
-zarr = pytest.importorskip("zarr", minversion="3", reason="zarr 3 is optional, and needs Python 3.11")
+zarr = pytest.importorskip("zarr", minversion="3.1", reason="zarr 3.1 is optional, and needs Python 3.11")
 RNG = np.random.default_rng(5)
 ZYX = [{"name": name, "type": "space", "unit": "angstrom"} for name in "zyx"]
 
@@ -165,7 +166,40 @@ def test_without_the_library_the_error_tells_what_to_install(tmp_path, monkeypat
     path = make_store(tmp_path / "a.zarr", DATA)
     monkeypatch.setitem(sys.modules, "zarr", None)
     # by the pip of the very environment that the engine runs in
-    with pytest.raises(EngineError, match=rf"{sys.executable} -m pip install 'zarr>=3'"):
+    with pytest.raises(EngineError, match=rf"{sys.executable} -m pip install 'zarr>=3.1'"):
+        open_volume(path)
+
+
+def test_a_version_of_the_library_that_unpickles_what_stores_hold_is_refused(tmp_path, monkeypatch):
+    path = make_store(tmp_path / "a.zarr", DATA)
+    monkeypatch.setattr(zarr, "__version__", "3.0.10")
+    with pytest.raises(EngineError, match=r"needs zarr 3\.1, but zarr 3\.0\.10 is installed.*pip install"):
+        open_volume(path)
+
+
+@pytest.mark.parametrize("place", ["filters", "compressor"])
+def test_no_store_is_unpickled(tmp_path, place):
+    class Opened:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "opened"),)
+
+    path = make_store(tmp_path / "a.zarr", DATA)
+    about = json.loads((path / "0" / ".zarray").read_text())
+    about[place] = [{"id": "pickle"}] if place == "filters" else {"id": "pickle"}
+    about["filters" if place == "compressor" else "compressor"] = None
+    (path / "0" / ".zarray").write_text(json.dumps(about))
+    (path / "0" / "0" / "0" / "0").write_bytes(pickle.dumps(Opened()))
+    with pytest.raises(EngineError, match="can't be opened"):
+        open_volume(path)
+    assert not (tmp_path / "opened").exists()
+
+
+def test_chunks_that_would_fill_the_memory_are_refused(tmp_path):
+    path = make_store(tmp_path / "a.zarr", np.ones((8, 16, 16), np.float32))
+    about = json.loads((path / "0" / ".zarray").read_text())
+    about["chunks"] = [2000] * 3
+    (path / "0" / ".zarray").write_text(json.dumps(about))
+    with pytest.raises(EngineError, match="its chunks of 2000 x 2000 x 2000 voxels are larger than its level '0'"):
         open_volume(path)
 
 

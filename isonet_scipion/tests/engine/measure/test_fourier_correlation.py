@@ -63,6 +63,16 @@ def test_a_coarse_shell_that_cannot_tell_does_not_take_away_the_finer_ones(coars
     assert Curve(np.where(np.isfinite(values), 0.0, np.nan), chance).above_chance(10.0) is None
 
 
+def test_one_fine_shell_does_not_stand_for_all_the_others_that_cannot_tell():
+    values, chance = np.full(17, 0.1), np.full(17, 0.1)
+    values[0], chance[0] = np.nan, np.nan
+    values[-1], chance[-1] = 0.9, 0.07
+    curve = Curve(values, chance)
+    assert curve.resolution(0.5, 10.0) is None
+    assert curve.above_chance(10.0) is None
+    assert not curve.tells
+
+
 def test_a_curve_tells_that_nothing_is_above_chance_if_its_fine_shells_could_and_no_coarse_one_is():
     shells = np.arange(17)
     chance = np.where(shells > 0, 1.11 / CERTAIN / np.maximum(shells, 1), np.nan)  # the 5th shell is below 0.25

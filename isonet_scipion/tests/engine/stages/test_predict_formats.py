@@ -55,7 +55,7 @@ def test_a_picture_shows_grey_values_and_not_what_the_file_holds(noise_twice, ru
 
 
 def test_ome_zarr_in_and_out(noise_twice, run, tmp_path, monkeypatch):
-    pytest.importorskip("zarr", minversion="3", reason="zarr 3 is optional, and needs Python 3.11")
+    pytest.importorskip("zarr", minversion="3.1", reason="zarr 3.1 is optional, and needs Python 3.11")
     monkeypatch.setattr(stage, "corrector", lambda *_, **__: lambda tiles: tiles)
     arguments = ("m.keras", "--gpuID", "-1", "--output_format", "zarr")
     status, log = run("predict", "tomograms.star", *arguments, "--report", "False", "--tomo_idx", "1")
@@ -107,5 +107,5 @@ def test_ome_zarr_without_its_library_is_refused_before_the_work(noise_twice, ru
     monkeypatch.setitem(sys.modules, "zarr", None)
     status, log = run("predict", "tomograms.star", "m.keras", "--gpuID", "-1", "--output_format", "zarr")
     assert status == 1
-    assert "pip install 'zarr>=3'" in log
+    assert "pip install 'zarr>=3.1'" in log
     assert not Path("corrected_tomos").exists()

@@ -147,7 +147,7 @@ def test_contrast_ctf_state_and_both_defoci_of_the_earlier_table_are_kept(run, t
 
 
 def test_ome_zarr_of_a_folder_and_of_runs(run, tmp_path):
-    pytest.importorskip("zarr", minversion="3", reason="zarr 3 is optional, and needs Python 3.11")
+    pytest.importorskip("zarr", minversion="3.1", reason="zarr 3.1 is optional, and needs Python 3.11")
     for number in (1, 2):
         folder = tmp_path / "ExperimentRuns" / f"TS_{number}" / "VoxelSpacing13.480"
         write_volume(folder / "wbp.zarr", np.arange(64, dtype=np.float32).reshape(4, 4, 4), 13.48)

@@ -29,7 +29,7 @@ def test_resize_keeps_the_field_of_view(project, run):
 
 
 def test_the_same_voxel_size_converts_to_mrc_and_keeps_the_values(tmp_path, monkeypatch, run):
-    pytest.importorskip("zarr", minversion="3", reason="zarr 3 is optional, and needs Python 3.11")
+    pytest.importorskip("zarr", minversion="3.1", reason="zarr 3.1 is optional, and needs Python 3.11")
     monkeypatch.chdir(tmp_path)
     voxels = np.random.default_rng(3).normal(size=(20, 33, 26)).astype(np.float32)
     write_store("stores/TS_1.zarr", voxels, 10.0, (0.0, 0.0, 0.0), b"mark")
