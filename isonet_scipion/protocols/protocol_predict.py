@@ -15,11 +15,10 @@ from isonet_scipion.constants import DEFOCUS_SOURCE_LABEL
 from isonet_scipion.convert.acquisition import Optics, ownAcquisition, setTilts
 from isonet_scipion.convert.files import asMrc, fileName, halfMaps, halfNames, halvesError, plainPath
 from isonet_scipion.convert.outputs import processedTomogram, reportNumbers, setReport, setScale
-from isonet_scipion.convert.sets import enabled, hasItems
-from isonet_scipion.engine.conventions import CORRECTED, ISONET_RAMP, OUTPUT_TYPES, REPORT_PAGE
+from isonet_scipion.convert.sets import hasItems
+from isonet_scipion.engine.conventions import REPORT_PAGE
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.confidence_file import confidence_path
-from isonet_scipion.engine.io.ctf_aware import TOLD_OPTICS
 from isonet_scipion.engine.io.files import content_digest
 from isonet_scipion.engine.io.mrc import open_volume
 from isonet_scipion.engine.io.page_cache import read_through
@@ -33,22 +32,18 @@ from isonet_scipion.engine.serving import NAME as SERVE
 from isonet_scipion.engine.settings.correction import PredictSettings
 from isonet_scipion.plugin import Plugin
 from isonet_scipion.protocols.base import EngineFailure, readingErrors
-from isonet_scipion.protocols.ctf_history import correctedErrors, ctfStates, statesInWords
-from isonet_scipion.protocols.defocus import (
-    FACTS,
-    defociById,
-    defocusErrors,
-    impossibleErrors,
-    phaseWarnings,
-    sourcedDefoci,
-    unknownWarnings,
-    usedDefocus,
-)
+from isonet_scipion.protocols.ctf_history import statesInWords
+from isonet_scipion.protocols.defocus import sourcedDefoci, usedDefocus
 from isonet_scipion.protocols.engine_workers import IDLE_SECONDS, EngineWorkers
-from isonet_scipion.protocols.form import (
-    addOption,
-    addTiltRange,
-    tiltErrors,
+from isonet_scipion.protocols.form import addOption, addTiltRange, tiltErrors
+from isonet_scipion.protocols.model_checks import (
+    ctfErrors,
+    ctfWarnings,
+    halvesErrors,
+    samplingErrors,
+    tileErrors,
+    tiltWarnings,
+    unfinishedErrors,
 )
 from isonet_scipion.protocols.predict_form import (
     addConfidence,
@@ -58,7 +53,7 @@ from isonet_scipion.protocols.predict_form import (
     addTiles,
     engineOptions,
 )
-from isonet_scipion.protocols.set_checks import isOpen, sameSampling
+from isonet_scipion.protocols.set_checks import isOpen
 from isonet_scipion.protocols.streaming import ProtIsoNetTomograms
 from isonet_scipion.protocols.training_base import ProtIsoNetTraining, methodCitations
 
@@ -246,8 +241,8 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
     # ---------------------------------------------------------------- checks and texts
 
     def _inputErrors(self) -> list[str]:
-        errors = super()._inputErrors() + self._unfinishedErrors()
-        model, rate = self.model.get(), self.inputTomograms.get().getSamplingRate()
+        errors = super()._inputErrors() + unfinishedErrors(self)
+        model = self.model.get()
         if model is None and self.iteration.get() is not None:
             errors.append("*Iteration*: the builtin model has only one. Leave it empty, or choose a *Model*.")
         if not model_path(self._modelFile()).exists():
@@ -257,40 +252,10 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
             divisor = max(metadata.network.divisor)
         except EngineError as error:
             return [*errors, f"*Model*: {error}"]
-        if model is not None and model.getSamplingRate() and not sameSampling(model.getSamplingRate(), rate):
-            errors.append(
-                f"The model was trained at {model.getSamplingRate():.2f} Å/px, but the tomograms have {rate:.2f}: "
-                "bring the tomograms to the model's voxel size, or train on them."
-            )
-        if metadata.ctf_aware:
-            isLeftOut = isOpen(self.inputCtfs)
-            errors += correctedErrors(ctfStates(self), "Model")
-            errors += defocusErrors(self, defociById(self, self._tomogramsById(), isLeftOut), isLeftOut)
-            optics = map(self._optics, self._tomogramsById().values())
-            errors += impossibleErrors(optics, [name for name in TOLD_OPTICS if getattr(metadata, name) is not None])
-        cube, crop = self.cubeSize.get(), self.cropSize.get()
-        if cube and crop and crop < cube + ISONET_RAMP:
-            errors.append(f"*Tile size* must be at least *Step between tiles* + {ISONET_RAMP}.")
-        if cube and cube < ISONET_RAMP:
-            errors.append(f"*Step between tiles* must be at least {ISONET_RAMP}.")
-        if crop and crop % divisor:
-            errors.append(f"*Tile size* is {crop} voxels: for this model it must be a multiple of {divisor}.")
+        errors += samplingErrors(self) + (ctfErrors(self, metadata) if metadata.ctf_aware else [])
+        errors += tileErrors(self, divisor)
         unknown = [tsId for tsId, tomogram in self._tomogramsById().items() if not self._optics(tomogram).hasTilts]
-        return errors + tiltErrors(self, ", ".join(unknown)) + self._halvesErrors()
-
-    def _halvesErrors(self) -> list[str]:
-        if not self.processHalves:
-            return []
-        errors = []
-        if OUTPUT_TYPES[self.outputType.get()] == "int16":
-            errors.append(
-                "*Also the half tomograms*: as int16, each half would have a scale of its own, which the set can't "
-                "store, so that their voxels could not be compared. Choose float16 or float32 at *Number format of "
-                "the results*, or No here."
-            )
-        if not all(map(halfMaps, enabled(self.inputTomograms.get()))):
-            errors.append("*Also the half tomograms*: not all tomograms have an even and an odd half.")
-        return errors
+        return errors + tiltErrors(self, ", ".join(unknown)) + halvesErrors(self)
 
     def _remadeErrors(self) -> list[str]:
         """Also of the model, as where its training was restarted since."""
@@ -306,65 +271,15 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
             "*Restart* corrects all anew.",
         ]
 
-    def _unfinishedErrors(self) -> list[str]:
-        """That the model is not the last yet, as its training goes on."""
-        training = self.model.getObjValue()
-        if not isinstance(training, ProtIsoNetTraining) or not training.isActive() or self.iteration.get() is not None:
-            return []
-        return [
-            f"*Model*: *{training.getRunName()}* is still training. Wait for its end (*Schedule* does), stop it, or "
-            "choose one of the iterations that are done by *Iteration* (expert level)."
-        ]
-
     def _warnings(self) -> list[str]:
         tomograms = self._tomogramsById()
-        warnings = super()._warnings() + self._tiltWarnings(tomograms) + self._ctfWarnings(tomograms)
+        warnings = super()._warnings()
+        with suppress(EngineError):  # of the model, told where that is checked
+            metadata = self._metadata()
+            warnings += tiltWarnings(self, metadata, tomograms) + ctfWarnings(self, metadata, tomograms)
         isTold = self._needsHalves()  # that it will fail
         wrong = {} if isTold else {tsId: halvesError(tomogram) for tsId, tomogram in tomograms.items()}
         return warnings + [f"{tsId}: {WITHOUT_HALVES}: {error}." for tsId, error in wrong.items() if error]
-
-    def _tiltWarnings(self, tomograms: dict[str, Tomogram]) -> list[str]:
-        try:
-            metadata = self._metadata()
-        except EngineError:  # told where the model is checked
-            return []
-        other = []
-        for tsId, tomogram in tomograms.items():
-            optics = self._optics(tomogram)
-            if optics.hasTilts and not metadata.knows_tilts(optics.tiltMin, optics.tiltMax):
-                other.append(f"{tsId} ({optics.tiltMin:g}..{optics.tiltMax:g})")
-        if not other:
-            return []
-        return [
-            f"The model was trained for tilts of {metadata.tilts_in_words} degrees, but these tomograms have others: "
-            f"{', '.join(other)}."
-        ]
-
-    def _ctfWarnings(self, tomograms: dict[str, Tomogram]) -> list[str]:
-        aware = self._awareWarnings(tomograms)
-        trained = None if self.model.get() is None else self.model.get().ctfCorrected()
-        states = ctfStates(self)
-        other = [tsId for tsId in tomograms if (states.get(tsId) == CORRECTED) != trained]
-        if trained is None or not other:
-            return aware
-        kinds = {True: "with", False: "without"}
-        return [
-            *aware,
-            f"The model was trained on tomograms {kinds[trained]} CTF correction, but these are {kinds[not trained]}: "
-            f"{', '.join(other)}.",
-        ]
-
-    def _awareWarnings(self, tomograms: dict[str, Tomogram]) -> list[str]:
-        """What a CTF-aware model has to assume of the CTF, or does not allow for."""
-        try:
-            metadata = self._metadata()
-        except EngineError:  # told where the model is checked
-            return []
-        if not metadata.ctf_aware:
-            return []
-        warnings = phaseWarnings(self, defociById(self, tomograms), "Take a model that is not CTF-aware for them.")
-        names = [name for name in FACTS if getattr(metadata, name, None) is None]
-        return warnings + unknownWarnings(tomograms, map(self._optics, tomograms.values()), names)
 
     def _results(self, output: SetOfTomograms) -> list[str]:
         columns = self._usedOf(DEFOCUS_SOURCE_LABEL, "rlnDefocus", CTF_STATE)

@@ -28,6 +28,7 @@ from isonet_scipion.plugin import Plugin
 from isonet_scipion.protocols import base, protocol_predict
 from isonet_scipion.protocols.base import EngineFailure, ending, readStatus
 from isonet_scipion.protocols.engine_workers import EngineWorker
+from isonet_scipion.protocols.model_checks import tiltWarnings
 
 
 @pytest.fixture
@@ -95,9 +96,8 @@ def test_each_gpu_has_a_tomogram_of_its_own_whatever_the_threads(predict, thread
 def test_tilt_ranges_that_the_model_does_not_know_are_told(predict, monkeypatch):
     known = ModelMetadata(NetworkSettings(), tilt_min=-60, tilt_max=54, narrowest_min=-48, narrowest_max=42)
     optics = {"A": Optics(tiltMin=-54, tiltMax=42), "B": Optics(tiltMin=-60, tiltMax=60), "C": Optics()}
-    monkeypatch.setattr(predict, "_metadata", lambda: known)
     monkeypatch.setattr(predict, "_optics", optics.get)
-    (told,) = predict._tiltWarnings({tsId: tsId for tsId in optics})
+    (told,) = tiltWarnings(predict, known, {tsId: tsId for tsId in optics})
     assert "trained for tilts of -60..54 to -48..42 degrees" in told and told.endswith("others: B (-60..60).")
 
 
