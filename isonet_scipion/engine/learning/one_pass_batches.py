@@ -44,7 +44,7 @@ from isonet_scipion.engine.learning.withheld_test import Box
 from isonet_scipion.engine.physics.cube_rotations import TRAINING_ROTATIONS
 from isonet_scipion.engine.physics.grey_scale import GreyScale, Shown, measure_mean, sample
 from isonet_scipion.engine.physics.withheld_tilts import narrowed, withhold
-from isonet_scipion.engine.sampling.crops import crop, part_around, random_centres
+from isonet_scipion.engine.sampling.crops import crop, planes_around, random_centres
 from isonet_scipion.engine.sampling.training_positions import MARGIN
 
 if TYPE_CHECKING:
@@ -213,7 +213,7 @@ def withhold_from_tomogram(
     source : TomogramSource
         The tomogram, or its halves.
     voxels : int
-        Of the box; 0: none is tested.
+        Of the box, as `planes_around` takes it; 0: none is tested.
     scratch_folder : str
         Of the files.
 
@@ -223,7 +223,7 @@ def withhold_from_tomogram(
         If the folder has no room.
     """
     shape = source.volumes[0].shape
-    part = part_around(shape, np.median(source.centres, axis=0), voxels) if voxels else None
+    part = planes_around(shape, np.median(source.centres, axis=0), voxels) if voxels else None
     maps, withheld = [], np.zeros((), np.float32)
     for volume in source.volumes:
         seen = scratch_array(shape, np.float32, scratch_folder)

@@ -13,6 +13,7 @@ from isonet_scipion.engine.measure.withheld_agreement import Agreement, Withheld
 from isonet_scipion.engine.network.tiling import automatic_tiling, map_tiles
 from isonet_scipion.engine.physics.withheld_tilts import narrowed
 from isonet_scipion.engine.process.device import with_less_memory
+from isonet_scipion.engine.sampling.crops import LEAST_PLANES
 
 if TYPE_CHECKING:
     from isonet_scipion.engine.arrays import Floats
@@ -25,7 +26,7 @@ SHARE = 0.1  # of an iteration's time that the test may take
 STEP_COST = 3  # of a training step, against applying the network to as many voxels
 LOAD = 2.5  # voxels that go through the network for one that is tested: tiles overlap
 LEAST, MOST = 64**3, 1 << 25  # voxels that are tested in all
-EACH = 1 << 21  # voxels of a tomogram: with fewer for each, fewer tomograms are tested
+EACH = 1 << 21  # voxels of a tomogram, or more in its fewest planes: with fewer for each, fewer tomograms are tested
 TILE, HALO = 1 << 21, 16  # voxels of a tile, and between its core and its edge: seams are of no account here
 
 
@@ -82,10 +83,11 @@ def affordable(settings: TrainingSettings, cube_size: int) -> int:
     return int(np.clip(SHARE * STEP_COST / LOAD * trained, LEAST, MOST))
 
 
-def spread(count: int, voxels: int) -> list[int]:
-    """Which of `count` tomograms are tested on so many voxels in all: they lie evenly in the list."""
-    tested = min(count, max(1, voxels // EACH))
-    return [int(place) for place in np.linspace(0, count - 1, tested + 2)[1:-1].round()]
+def spread(shapes: Sequence[tuple[int, ...]], voxels: int) -> list[int]:
+    """Which tomograms of some shapes are tested on so many voxels in all: they lie evenly in the list."""
+    each = max(EACH, *(LEAST_PLANES * depth * width for depth, _, width in shapes))
+    tested = min(len(shapes), max(1, voxels // each))
+    return [int(place) for place in np.linspace(0, len(shapes) - 1, tested + 2)[1:-1].round()]
 
 
 def withhold_from_subtomogram(subtomogram: Subtomogram) -> tuple[Subtomogram, Box]:

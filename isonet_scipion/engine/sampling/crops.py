@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from isonet_scipion.engine.physics.borders import Border
     from isonet_scipion.engine.sampling.mask_values import Mask
 
+LEAST_PLANES = 16  # of a part: fewer show a network too little of what is around
 MOST_EMPTY = 0.5  # share of a crop that may be without data, where no crop is free of it
 
 
@@ -45,14 +46,14 @@ def allowed_range(shape: tuple[int, ...], crop_size: int) -> tuple[Integers, Int
     return first, np.array(shape) - crop_size + crop_size // 2 + 1
 
 
-def part_around(shape: tuple[int, ...], centre: Sequence[float], voxels: int) -> tuple[slice, ...]:
-    """The box of about so many voxels around a place, as much like a cube as the tomogram is thick; all, if it fits."""
-    sides = [min(shape[0], round(voxels ** (1 / 3))), *shape[1:]]
-    for axis, most in ((1, (voxels / sides[0]) ** 0.5), (2, None), (1, None), (0, None)):
-        rest = voxels / np.prod([side for other, side in enumerate(sides) if other != axis])
-        sides[axis] = max(1, min(shape[axis], int(rest if most is None else most)))
-    corner = [int(np.clip(round(c) - s // 2, 0, n - s)) for c, s, n in zip(centre, sides, shape)]
-    return tuple(slice(start, start + side) for start, side in zip(corner, sides))
+def planes_around(shape: tuple[int, ...], centre: Sequence[float], voxels: int) -> tuple[slice, ...]:
+    """Whole xz-planes of about so many voxels around a place, no fewer than LEAST_PLANES; all, if these fit.
+
+    A part with faces across x or z would smear what the wedge keeps apart.
+    """
+    count = min(shape[1], max(LEAST_PLANES, voxels // (shape[0] * shape[2])))
+    first = int(np.clip(round(centre[1]) - count // 2, 0, shape[1] - count))
+    return slice(0, shape[0]), slice(first, first + count), slice(0, shape[2])
 
 
 def random_centres(

@@ -233,7 +233,7 @@ def _one_pass(star_file: str, settings: OnePassSettings, seed: int) -> Run[Any]:
     if settings.ctf_aware:
         metadata = dataclasses.replace(metadata, ctf_aware=True, bfactor=settings.bfactor or None, **told)
     voxels = affordable(settings, cube_size)
-    tested, boxes = spread(len(sources), voxels), []
+    tested, boxes = spread([source.volumes[0].shape for source in sources], voxels), []
     for number, source in enumerate(sources):
         most = voxels // len(tested) if number in tested else 0
         # in its place, so that what is no longer needed of it goes

@@ -58,10 +58,18 @@ def test_a_part_of_a_large_tomogram_is_tested_where_the_crops_are(tmp_path):
     whole, _ = tomogram()
     corner = dataclasses.replace(whole, centres=np.full((5, 3), 12))
     _, box = withhold_from_tomogram(corner, 16**3, str(tmp_path))
-    assert box.what == "a part (z, y, x: 16 x 16 x 16 voxels) of tomogram t"
-    part = (slice(4, 20),) * 3
+    assert box.what == "a part (z, y, x: 40 x 16 x 64 voxels) of tomogram t"
+    part = (slice(0, 40), slice(4, 20), slice(0, 64))
     np.testing.assert_allclose(box.shown() + box.withheld(), whole.mean(part), atol=1e-4)
     assert withhold_from_tomogram(whole, 0, str(tmp_path))[1] is None
+
+
+def test_what_a_network_removes_from_a_part_is_not_taken_for_what_it_restores(tmp_path):
+    whole, _ = tomogram()
+    for voxels in (10**6, 20 * 40 * 64):  # all, and 20 planes
+        _, box = withhold_from_tomogram(whole, voxels, str(tmp_path))
+        agreement = WithheldTest([box], DIVISOR).run(lambda volumes: 0.5 * volumes).agreement
+        assert agreement.correlation == 0
 
 
 def test_subtomograms_lack_what_is_withheld(tmp_path):
@@ -118,6 +126,9 @@ def test_the_test_costs_a_tenth_of_an_iteration_and_spreads_over_tomograms():
     trained = 5 * 40 * 2 * 48**3
     assert 0.1 < withheld_test.LOAD * affordable(usual, 48) / trained < 0.35
     assert affordable(dataclasses.replace(usual, epochs=1, steps_per_epoch=1), 8) == 64**3
-    assert spread(1, EACH) == [0] and spread(10, EACH) in ([4], [5]) and len(spread(3, 9 * EACH)) == 3
-    places = spread(30, 4 * EACH)
+    small, large = (96, 192, 192), (400, 1000, 1000)
+    assert spread([small], EACH) == [0] and spread([small] * 10, EACH) in ([4], [5])
+    assert len(spread([small] * 3, 9 * EACH)) == 3
+    places = spread([small] * 30, 4 * EACH)
     assert len(set(places)) == 4 and min(places) > 2 and max(places) < 28
+    assert len(spread([small, large] * 5, 16 * 400 * 1000 * 2)) == 2

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.sampling.crops import centre_crop, crop, fitting_count, part_around, random_centres
+from isonet_scipion.engine.sampling.crops import centre_crop, crop, fitting_count, planes_around, random_centres
 
 
 @given(st.tuples(*[st.integers(8, 20)] * 3), st.integers(2, 8), st.integers(0, 5), st.integers(0, 40))
@@ -62,11 +62,12 @@ def test_room_is_the_number_of_cells_that_hold_sample(shape, size, spacing, seed
 
 
 @pytest.mark.parametrize(
-    ("shape", "voxels"), [((200, 900, 900), 1 << 22), ((40, 900, 300), 1 << 22), ((30, 30, 30), 1)]
+    ("shape", "voxels", "planes"),
+    [((200, 900, 900), 1 << 23, 46), ((400, 1000, 1000), 1 << 22, 16), ((30, 12, 30), 1, 12)],
 )
-def test_the_part_is_within_bounds_and_as_large_as_is_allowed(shape, voxels):
+def test_the_part_has_whole_xz_planes_within_bounds_and_as_many_as_are_allowed(shape, voxels, planes):
     for centre in ((0, 0, 0), shape, [n / 2 for n in shape]):
-        part = part_around(shape, centre, voxels)
-        sides = [one.stop - one.start for one in part]
-        assert all(one.start >= 0 and one.stop <= n for one, n in zip(part, shape))
-        assert 0.8 * min(voxels, np.prod(shape)) <= np.prod(sides) <= max(1.1 * voxels, 1)
+        depth, height, width = planes_around(shape, centre, voxels)
+        assert (depth, width) == (slice(0, shape[0]), slice(0, shape[2]))
+        assert height.start >= 0 and height.stop <= shape[1] and height.stop - height.start == planes
+        assert height.start <= centre[1] <= height.stop
