@@ -25,6 +25,7 @@ from isonet_scipion.convert.files import (
     asMrc,
     fileErrors,
     fileName,
+    fileOf,
     halfMaps,
     halfNames,
     plainPath,
@@ -201,7 +202,7 @@ class ProtIsoNetTomograms(ProtIsoNetSteps):
         own, names, shown = fileName(tsId), halfNames(tsId), shownNames(tsId)
         pairs = zip(names, halfMaps(tomogram) if ownHalves else ())
         ownFiles = [asMrc(path, self._getTmpPath(f"{name}.mrc"), rate) for name, path in pairs]
-        files = {own: tomogram.getFileName()}
+        files = {own: fileOf(tomogram)}
         if halves:
             files.update(zip(names, halfMaps(tomogram)))
         rows = [

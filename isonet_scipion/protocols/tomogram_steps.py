@@ -16,7 +16,7 @@ from pyworkflow.protocol import ProtStreamingBase
 from pyworkflow.protocol.constants import STATUS_FAILED, STATUS_NEW
 from pyworkflow.protocol.executor import StepExecutor, ThreadStepExecutor
 
-from isonet_scipion.convert.files import sizeOf
+from isonet_scipion.convert.files import fileOf, sizeOf
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.protocols.base import ProtIsoNetBase
 from isonet_scipion.protocols.linked_inputs import hasEndedByNow
@@ -170,7 +170,7 @@ class ProtIsoNetSteps(ProtIsoNetBase, ProtStreamingBase):
     def _voxels(self, tsId: str) -> int:
         """How many a tomogram has; none if it can't be read."""
         try:
-            return math.prod(sizeOf(self._tomograms[tsId][0].getFileName()))
+            return math.prod(sizeOf(fileOf(self._tomograms[tsId][0])))
         except EngineError:
             return 0
 
