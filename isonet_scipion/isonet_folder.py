@@ -15,7 +15,7 @@ from tomo.convert.mdoc import normalizeTSId
 from tomo.objects import SubTomogram, TomoAcquisition, Tomogram, TomoMask
 
 from isonet_scipion.constants import CTF_STATE_ATTRIBUTE, DECONVOLVED_LABEL
-from isonet_scipion.convert.files import refuseStore
+from isonet_scipion.convert.files import refuseForeign
 from isonet_scipion.convert.outputs import setScaleOfRow, subtomogramOf
 from isonet_scipion.engine.conventions import CORRECTED, PHASE_FLIPPED
 from isonet_scipion.engine.errors import EngineError
@@ -87,7 +87,7 @@ class IsoNetFolder:
     def volume(self, name: str) -> Volume:
         """A file that a table names, by its absolute path; raises an EngineError if it is not a readable volume."""
         path = os.path.abspath(os.path.join(self.path, name))
-        refuseStore(path)
+        refuseForeign(path)
         return open_volume(path)
 
     def tomograms(self, version: str, link: Callable[[str, str], str]) -> list[Tomogram]:

@@ -32,6 +32,7 @@ HALF_WORDS = ("even", "odd")
 MOST_PLAIN = 60  # characters of a tsId that go into a name which is not the tsId itself
 MRC_SUFFIXES = (".mrc", ".rec", ".map", ".ali", ".st", ".mrcs")
 READERS_SIGNS = "%#:@"  # that xmipp, which reads most other formats, takes for something else than a part of a name
+ITEM = re.compile(r"\d+@")  # before a file of several volumes, of which it tells one
 SUBTOMOGRAM_SUFFIXES = (".mrc", ".rec", ".map")
 WITHOUT_FILE = (  # of a half: what to do, in the forms that need it
     "Bring the right file, or work without the halves: No at *Also the half tomograms?* or *Learn from the half "
@@ -85,9 +86,22 @@ def plainPath(path: str) -> str:
     return path.rsplit(":", 1)[0] if path.endswith(":mrc") else path
 
 
+def fileOf(item: Tomogram) -> str:
+    """The file of a tomogram or mask; where it is one of several volumes in it, as `3@stack.hdf`, which is refused."""
+    index, path = item.getLocation()
+    return path if _isSingle(index, path) else f"{index}@{path}"
+
+
+def _isSingle(index: int | None, path: str) -> bool:
+    """Whether an item is all that its file holds; that of a file which is missing, too."""
+    if index in (0, None) or not os.path.exists(plainPath(path)):
+        return True
+    return index == 1 and ImageHandler().getDimensions(path)[3] == 1
+
+
 def isMrc(path: str) -> bool:
     """Whether the engine reads a file as it is."""
-    return path.endswith(":mrc") or path.lower().endswith(MRC_SUFFIXES)
+    return not ITEM.match(path) and (path.endswith(":mrc") or path.lower().endswith(MRC_SUFFIXES))
 
 
 def sizeOf(path: str) -> tuple[int, int, int]:
@@ -95,7 +109,7 @@ def sizeOf(path: str) -> tuple[int, int, int]:
     if isMrc(path):  # which the engine reads in either byte order
         x, y, z = open_volume(plainPath(path)).shape[::-1]
         return x, y, z
-    refuseStore(path)
+    refuseForeign(path)
     require_file(path, "volume")
     try:
         x, y, z, number = ImageHandler().getDimensions(path)
@@ -116,7 +130,10 @@ def unreadable(path: str, error: Exception) -> EngineError:
 
 def fileDigest(path: str) -> str:
     """Digits that tell a file from others: a volume by voxels spread over it, not by its header, which has a date."""
-    return voxels_digest(open_volume(plainPath(path))) if isMrc(path) else content_digest(path, "file")
+    if isMrc(path):
+        return voxels_digest(open_volume(plainPath(path)))
+    refuseForeign(path)
+    return content_digest(path, "file")
 
 
 def requireVolume(path: str, samplingRate: float | None = None) -> None:
@@ -129,8 +146,14 @@ def requireVolume(path: str, samplingRate: float | None = None) -> None:
         sizeOf(path)
 
 
-def refuseStore(path: str) -> None:
-    """Raise an EngineError about OME-Zarr, which no image reader of Scipion's knows."""
+def refuseForeign(path: str) -> None:
+    """Raise an EngineError about one of several volumes, or OME-Zarr, which no image reader of Scipion's knows."""
+    if ITEM.match(path):
+        raise EngineError(
+            path,
+            "it is one of several images or volumes in a file, which can't be read as a tomogram or mask",
+            "Write it to an MRC file of its own, and import that.",
+        )
     if is_store(path):
         raise EngineError(
             path,
@@ -144,7 +167,7 @@ def fileErrors(items: Iterable[Tomogram], withHalves: bool = False) -> dict[str,
     errors = {}
     for item in items:
         try:
-            requireVolume(item.getFileName(), item.getSamplingRate())
+            requireVolume(fileOf(item), item.getSamplingRate())
             if withHalves:
                 requireHalves(item)
         except EngineError as error:
@@ -157,7 +180,7 @@ def requireHalves(tomogram: Tomogram) -> None:
 
     That of voxels counts too. Where the tomogram's own file can't be read, which is told elsewhere, it is not compared.
     """
-    halves, whole, rate, isCompared = halfMaps(tomogram), tomogram.getFileName(), tomogram.getSamplingRate(), True
+    halves, whole, rate, isCompared = halfMaps(tomogram), fileOf(tomogram), tomogram.getSamplingRate(), True
     if not halves:
         if tomogram.hasHalfMaps():
             (half,) = tomogram.getHalfMaps(asList=True)
@@ -205,6 +228,7 @@ def asMrc(path: str, target: str, samplingRate: float) -> str:
     """
     if isMrc(path):
         return plainPath(path)
+    refuseForeign(path)
     if not (os.path.exists(target) and _isOf(path, target)):
         _convert(path, path, target, samplingRate)
     return target
@@ -232,8 +256,7 @@ def linkSubtomogram(subtomogram: SubTomogram, target: str, samplingRate: float) 
     index, path = subtomogram.getLocation()
     plain = plainPath(path)
     require_file(plain, "subtomogram")
-    isSingle = index in (0, None) or (index == 1 and ImageHandler().getDimensions(path)[3] == 1)
-    if isSingle and (path.endswith(":mrc") or plain.lower().endswith(SUBTOMOGRAM_SUFFIXES)):
+    if _isSingle(index, path) and (path.endswith(":mrc") or plain.lower().endswith(SUBTOMOGRAM_SUFFIXES)):
         placeFile(plain, target)
     else:
         _convert((index, path), plain, target, samplingRate)
@@ -260,7 +283,7 @@ def placeFile(source: str, target: str, copy: bool = False) -> None:
 
 def _convert(location: object, path: str, target: str, samplingRate: float) -> None:
     """Convert the volume at a location, which is in the file `path`; EngineErrors name that file."""
-    refuseStore(path)
+    refuseForeign(path)
     read = os.stat(require_file(path, "volume"))
     partial = f"{os.path.splitext(target)[0]}_partial.mrc"
     try:

@@ -16,7 +16,7 @@ from isonet_scipion.constants import (
     DEFOCUS_SOURCE_LABEL,
     SOURCE_LABEL,
 )
-from isonet_scipion.convert.files import fileName, sizeOf
+from isonet_scipion.convert.files import fileName, fileOf, sizeOf
 from isonet_scipion.engine.conventions import CORRECTED
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.star import Star, write_star
@@ -203,7 +203,7 @@ def cornerShift(picked: Tomogram, tomogram: Tomogram) -> tuple[float, float, flo
 def _isCopy(first: Tomogram, second: Tomogram) -> bool:
     """Whether the sides of two tomograms are equally long; not where a file is gone."""
     try:
-        sizes = [(sizeOf(item.getFileName()), item.getSamplingRate()) for item in (first, second)]
+        sizes = [(sizeOf(fileOf(item)), item.getSamplingRate()) for item in (first, second)]
     except EngineError:
         return False
     # binning drops what is left at the ends

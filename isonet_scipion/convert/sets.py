@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from pwem.objects import EMObject, SetOfImages
 from pyworkflow.object import Set
 
+from isonet_scipion.convert.files import fileOf
 from isonet_scipion.engine.errors import EngineError
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def sidesOf(subtomograms: SetOfSubTomograms) -> tuple[int, int, int]:
 
 def filesById(items: Iterable[EMObject] | None) -> dict[str, str]:
     """The file of each item of a set that is not disabled, by tsId; none for None."""
-    return {item.getTsId(): item.getFileName() for item in enabled(items)}
+    return {item.getTsId(): fileOf(item) for item in enabled(items)}
 
 
 def enabledIds(items: Iterable[EMObject] | None) -> list[str]:

@@ -25,6 +25,8 @@ from isonet_scipion.engine.settings.option import options
 if typing.TYPE_CHECKING:
     from pyworkflow.protocol import Form, Protocol
 
+    from isonet_scipion.protocols.base import ProtIsoNetBase
+
 # IsoNet 0.2 writes these options in one word
 SPELLING = {"snrfalloff": "snrFalloff", "deconvstrength": "deconvStrength", "highpassnyquist": "highpassNyquist"}
 OPTIONAL = " (optional)"  # at the end of labels
@@ -144,11 +146,11 @@ def labelOf(protocol: Protocol, name: str) -> str:
     return protocol.getParam(name).label.get().replace(OPTIONAL, "")
 
 
-def inFormWords(protocol: Protocol, text: str) -> str:
+def inFormWords(protocol: ProtIsoNetBase, text: str) -> str:
     """A message of the engine, which names options, with the labels of those that the form shows.
 
     `--check_axes False` becomes `*Check the axes?* No`. Names that are plain words (`precision`) are only replaced with
-    dashes, or before the message's first colon.
+    dashes, or before the message's first colon. Of remedies by options that it has not, the protocol tells its own.
     """
 
     def labelled(found: re.Match[str]) -> str:
@@ -165,6 +167,9 @@ def inFormWords(protocol: Protocol, text: str) -> str:
         line = "Tilt range, " if name in TILT_PARAMETERS else ""
         return f"*{line}{labelOf(protocol, name)}*{value or ''}"
 
+    for beginning, remedy in protocol.REMEDIES.items():
+        before, found, _ = text.partition(beginning)
+        text = before + remedy if found else text
     return OPTION.sub(labelled, text)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pyworkflow.object import Pointer, Set
 from pyworkflow.protocol import Protocol, getUpdatedProtocol
+from pyworkflow.protocol.protocol import LegacyProtocol
 
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.voxel_size import require_voxel_size
@@ -38,6 +39,9 @@ def _pending(source: Protocol, output: str) -> str:
     what = f"'{output}' of *{source.getRunName()}*"
     if isinstance(source, Protocol) and hasEnded(source):
         return f"{what}, which is linked, was not made, and that protocol has ended. Run it again, or unlink it."
+    if isinstance(source, LegacyProtocol):  # as where a workflow was imported without the protocol
+        why = "cannot come: this project does not have that protocol, or Scipion not its plugin"
+        return f"{what}, which is linked, {why}. Choose another, or unlink it."
     return f"{what}, which is linked, is not there yet. Wait for it (*Schedule* does), or unlink it."
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from isonet_scipion.convert.files import fileErrors, sizeOf
+from isonet_scipion.convert.files import fileErrors, fileOf, sizeOf
 from isonet_scipion.convert.sets import enabled
 from isonet_scipion.protocols.set_checks import idErrors, sameSampling
 
@@ -23,8 +23,8 @@ def maskErrors(masks: SetOfTomoMasks, tomograms: Mapping[str, Tomogram], samplin
         )
     unreadable = fileErrors(enabled(masks))
     errors += [f"*Masks*: {error}" for error in unreadable.values()]
-    files = {mask.getTsId(): mask.getFileName() for mask in enabled(masks) if mask.getTsId() not in unreadable}
-    sizes = {tsId: sizeOf(tomogram.getFileName()) for tsId, tomogram in tomograms.items() if tsId in files}
+    files = {mask.getTsId(): fileOf(mask) for mask in enabled(masks) if mask.getTsId() not in unreadable}
+    sizes = {tsId: sizeOf(fileOf(tomogram)) for tsId, tomogram in tomograms.items() if tsId in files}
     other = [tsId for tsId, size in sizes.items() if sizeOf(files[tsId]) != size]
     if other:
         errors.append(f"The masks of {', '.join(other)} have another size than the tomograms.")

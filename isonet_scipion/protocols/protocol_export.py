@@ -13,7 +13,16 @@ from tomo.objects import SetOfTomograms
 
 from isonet_scipion.constants import CUBE_SIZE_ATTRIBUTE
 from isonet_scipion.convert.acquisition import ownAcquisition, readOptics
-from isonet_scipion.convert.files import asMrc, fileErrors, fileName, halfMaps, halfNames, halvesError, linkSubtomogram
+from isonet_scipion.convert.files import (
+    asMrc,
+    fileErrors,
+    fileName,
+    fileOf,
+    halfMaps,
+    halfNames,
+    halvesError,
+    linkSubtomogram,
+)
 from isonet_scipion.convert.outputs import scaleOf
 from isonet_scipion.convert.rows import subtomogramRow, tomogramRow, writeTable
 from isonet_scipion.convert.sets import enabled, enabledIds, filesById, sidesOf
@@ -120,7 +129,7 @@ class ProtIsoNetExport(ProtIsoNetBase):
             tsId = tomogram.getTsId()
             row = tomogramRow(
                 tsId,
-                self._mrc(tomogram.getFileName(), fileName(tsId)),
+                self._mrc(fileOf(tomogram), fileName(tsId)),
                 tomogram.getSamplingRate(),
                 _optics(tomogram, tomograms),
                 index,

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from math import prod
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from pyworkflow.protocol.constants import MODE_RESTART
@@ -15,7 +16,7 @@ from pyworkflow.protocol.params import PointerParam
 from tomo.objects import Coordinate3D, SetOfCoordinates3D, SetOfSubTomograms, SetOfTomograms, SubTomogram, Tomogram
 
 from isonet_scipion.convert.acquisition import ownAcquisition
-from isonet_scipion.convert.files import asMrc, fileErrors, fileName, maskAsMrc, sizeOf
+from isonet_scipion.convert.files import asMrc, fileErrors, fileName, fileOf, maskAsMrc, sizeOf
 from isonet_scipion.convert.outputs import orientLike, readSubtomograms
 from isonet_scipion.convert.rows import coordinateRows, cornerShift, writeTable
 from isonet_scipion.convert.sets import enabled, enabledIds, filesById, hasItems, itemsOf
@@ -58,6 +59,9 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
     OUTPUT = "subtomograms"
     OUTPUT_CLASS = SetOfSubTomograms
     CENTRES = "coordinates"
+    REMEDIES = MappingProxyType(
+        {"Say their unit": "Select coordinates of these tomograms; the voxel sizes of both sets must be right."}
+    )
     MATCHED = ("inputMasks", "inputCoordinates")
 
     def _defineParams(self, form: Form) -> None:
@@ -173,7 +177,7 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
 
     def _open(self, tomogram: Tomogram) -> Volume:
         copy = self._getTmpPath(f"{fileName(tomogram.getTsId())}.mrc")
-        return open_volume(asMrc(tomogram.getFileName(), copy, tomogram.getSamplingRate()))
+        return open_volume(asMrc(fileOf(tomogram), copy, tomogram.getSamplingRate()))
 
     def _maskFile(self, tomogram: Tomogram, mask: str | None) -> str | None:
         """The MRC file of its mask."""
@@ -300,7 +304,7 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
         if crop <= self.cubeSize.get():
             errors.append("*Subtomogram size* must be larger than *Cube size*.")
         unreadable = fileErrors(byId.values())
-        sizes = {tsId: sizeOf(item.getFileName()) for tsId, item in byId.items() if tsId not in unreadable}
+        sizes = {tsId: sizeOf(fileOf(item)) for tsId, item in byId.items() if tsId not in unreadable}
         thin = [f"{tsId} ({min(size)} voxels)" for tsId, size in sizes.items() if min(size) < crop]
         if thin and len(thin) == len(sizes):
             errors.append(

@@ -13,7 +13,7 @@ from tomo.objects import SetOfTomograms
 
 from isonet_scipion.constants import DEFOCUS_SOURCE_LABEL
 from isonet_scipion.convert.acquisition import Optics, ownAcquisition, setTilts
-from isonet_scipion.convert.files import asMrc, fileName, halfMaps, halfNames, halvesError, plainPath
+from isonet_scipion.convert.files import asMrc, fileName, fileOf, halfMaps, halfNames, halvesError, plainPath
 from isonet_scipion.convert.outputs import processedTomogram, reportNumbers, setReport, setScale
 from isonet_scipion.convert.sets import hasItems
 from isonet_scipion.engine.conventions import REPORT_PAGE
@@ -176,7 +176,7 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         tsId, rate, halves = tomogram.getTsId(), tomogram.getSamplingRate(), halfMaps(tomogram)
         if not halves:
             return None
-        files = zip((fileName(tsId), *halfNames(tsId)), (tomogram.getFileName(), *halves))
+        files = zip((fileName(tsId), *halfNames(tsId)), (fileOf(tomogram), *halves))
         try:
             whole, *opened = (open_volume(asMrc(path, self._getTmpPath(f"{name}.mrc"), rate)) for name, path in files)
             require_halves(opened, whole)

@@ -14,7 +14,7 @@ from pyworkflow.protocol import Protocol
 from pyworkflow.protocol.params import EnumParam, PathParam
 from tomo.objects import Tomogram
 
-from isonet_scipion.convert.files import fileDigest, plainPath
+from isonet_scipion.convert.files import fileDigest, fileOf, plainPath, refuseForeign
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.files import file_state, write_whole
 from isonet_scipion.protocols.form import labelOf
@@ -116,7 +116,7 @@ def _digits(things: Sequence[object], ofFile: Callable[[str], str]) -> str:
 
 def _words(thing: object, ofFile: Callable[[str], str]) -> str:
     if isinstance(thing, Tomogram):
-        return f"{ofFile(thing.getFileName())} {thing.getSamplingRate()}"
+        return f"{ofFile(fileOf(thing))} {thing.getSamplingRate()}"
     if isinstance(thing, Path):
         return ofFile(str(thing))
     if isinstance(thing, Object):
@@ -127,6 +127,7 @@ def _words(thing: object, ofFile: Callable[[str], str]) -> str:
 
 
 def _stateOf(path: str) -> str:
+    refuseForeign(path)
     return repr(file_state(os.path.realpath(plainPath(path))))
 
 

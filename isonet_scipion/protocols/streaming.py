@@ -6,6 +6,7 @@ import errno
 import logging
 import os
 import sqlite3
+import traceback
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
@@ -25,6 +26,7 @@ from isonet_scipion.convert.files import (
     asMrc,
     fileErrors,
     fileName,
+    fileOf,
     halfMaps,
     halfNames,
     plainPath,
@@ -136,19 +138,23 @@ class ProtIsoNetTomograms(ProtIsoNetSteps):
             if self._needsHalves():
                 requireHalves(tomogram)
             self._process(tomogram, partner)
-        except (EngineFailure, EngineError) as failure:
-            if any(words in str(failure) for words in DISK_FULL):
-                raise  # the others would fail as well
-            self.error(f"{tsId}: {failure}")
-            with self._lock:
-                self._failed[tsId] = str(failure)
-                self._tellFailures()
         except sqlite3.OperationalError as error:  # of a set, or of Scipion's own file
             if not any(words in str(error) for words in DATABASE_FULL):
                 raise
             why = f"a database there can't be written ({error})"
             remedy = "Free disk space, or raise the quota, and *Continue*."
             raise EngineFailure(f"{self.getPath()}: {why}. {remedy}") from error
+        except Exception as error:
+            if any(words in str(error) for words in DISK_FULL):
+                raise  # the others would fail as well
+            reason = str(error)
+            if not isinstance(error, (EngineFailure, EngineError)):  # what is wrong in one may be right in the others
+                self.error(traceback.format_exc())
+                reason = _unexpected(error)
+            self.error(f"{tsId}: {reason}")
+            with self._lock:
+                self._failed[tsId] = reason
+                self._tellFailures()
 
     @retry_on_sqlite_lock(log=logger)
     def _tellFailures(self) -> None:
@@ -201,7 +207,7 @@ class ProtIsoNetTomograms(ProtIsoNetSteps):
         own, names, shown = fileName(tsId), halfNames(tsId), shownNames(tsId)
         pairs = zip(names, halfMaps(tomogram) if ownHalves else ())
         ownFiles = [asMrc(path, self._getTmpPath(f"{name}.mrc"), rate) for name, path in pairs]
-        files = {own: tomogram.getFileName()}
+        files = {own: fileOf(tomogram)}
         if halves:
             files.update(zip(names, halfMaps(tomogram)))
         rows = [
@@ -455,3 +461,11 @@ class ProtIsoNetTomograms(ProtIsoNetSteps):
         if tomograms is None:
             return counted(number, "tomograms")
         return f"{number - len(self._goneIds())} of {counted(tomograms.getSize(), 'tomograms')}"
+
+
+def _unexpected(error: Exception) -> str:
+    """An error that nobody foresaw, with its place; in one line."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    where = f"{os.path.basename(place.filename)}, line {place.lineno}"
+    what = " ".join(f"{type(error).__name__}: {error}".split())
+    return f"{what} ({where}). This was not expected: please report it, with the traceback in the run's log."

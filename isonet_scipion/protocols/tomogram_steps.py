@@ -16,8 +16,7 @@ from pyworkflow.protocol import ProtStreamingBase
 from pyworkflow.protocol.constants import STATUS_FAILED, STATUS_NEW
 from pyworkflow.protocol.executor import StepExecutor, ThreadStepExecutor
 
-from isonet_scipion.convert.files import sizeOf
-from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.convert.files import fileOf, sizeOf
 from isonet_scipion.protocols.base import ProtIsoNetBase
 from isonet_scipion.protocols.linked_inputs import hasEndedByNow
 from isonet_scipion.protocols.together import Together
@@ -170,8 +169,8 @@ class ProtIsoNetSteps(ProtIsoNetBase, ProtStreamingBase):
     def _voxels(self, tsId: str) -> int:
         """How many a tomogram has; none if it can't be read."""
         try:
-            return math.prod(sizeOf(self._tomograms[tsId][0].getFileName()))
-        except EngineError:
+            return math.prod(sizeOf(fileOf(self._tomograms[tsId][0])))
+        except Exception:  # it is told when it is worked on
             return 0
 
     def _takeStep(self, most: float = np.inf) -> tuple[Step, str] | None:

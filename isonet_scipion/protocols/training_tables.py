@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from isonet_scipion.convert.files import asMrc, fileName, halfMaps, halfNames, linkSubtomogram, maskAsMrc
+from isonet_scipion.convert.files import asMrc, fileName, fileOf, halfMaps, halfNames, linkSubtomogram, maskAsMrc
 from isonet_scipion.convert.rows import subtomogramRow, tomogramRow
 from isonet_scipion.convert.sets import enabled, enabledIds, filesById
 from isonet_scipion.protocols.ctf_history import ctfStates
@@ -28,7 +28,7 @@ def tomogramRows(protocol: Protocol) -> list[dict[str, str]]:
     for index, tomogram in enumerate(protocol._learned(), 1):
         tsId = tomogram.getTsId()
         copies = (f"{fileName(tsId)}_whole", *halfNames(tsId))
-        names = (tomogram.getFileName(), *(halfMaps(tomogram) if protocol.useHalves else ()))
+        names = (fileOf(tomogram), *(halfMaps(tomogram) if protocol.useHalves else ()))
         paths = [asMrc(name, protocol._getTmpPath(f"{copy}.mrc"), rate) for copy, name in zip(copies, names)]
         defocus, source = defoci.get(tsId, (None, None))
         mask = maskAsMrc(tsId, files.get(tsId), protocol._getTmpPath(), rate)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from tomo.objects import SetOfSubTomograms, SetOfTomograms, SetOfTomoMasks, SubTomogram, Tomogram, TomoMask
 
+from isonet_scipion.convert.files import fileOf
 from isonet_scipion.convert.outputs import scaleOf
 from isonet_scipion.convert.sets import itemsOf
 from isonet_scipion.engine.io.confidence_file import confidence_path
@@ -110,7 +111,7 @@ def slicesPreview(tomogram: Tomogram, project: Project) -> SlicesPreview:
         If its file can't be read.
     """
     rate = tomogram.getSamplingRate()
-    path = tomogram.getFileName()
+    path = fileOf(tomogram)
     beside = confidence_path(path)
     confidence = open_volume(beside).data if beside.exists() else None
     return SlicesPreview(openTomogram(path, rate, project).data, rate, confidence=confidence)
@@ -125,7 +126,7 @@ def maskPreview(mask: TomoMask, project: Project) -> SlicesPreview:
         If one of the files can't be read or they do not fit together.
     """
     rate = mask.getSamplingRate()
-    outlined = openTomogram(mask.getFileName(), rate, project)
+    outlined = openTomogram(fileOf(mask), rate, project)
     if not mask.getVolName():  # as other programs' masks
         return SlicesPreview(outlined.data, rate, note="The mask alone: its set does not tell of which tomogram it is.")
     tomogram = openTomogram(mask.getVolName(), rate, project)
@@ -141,7 +142,7 @@ def comparisonPreview(before: Tomogram, after: Tomogram, project: Project) -> Co
         If one of the files can't be read, or they have other sizes, as where the one before was made again since.
     """
     rate = after.getSamplingRate()
-    first, second = (openTomogram(tomogram.getFileName(), rate, project) for tomogram in (before, after))
+    first, second = (openTomogram(fileOf(tomogram), rate, project) for tomogram in (before, after))
     check_mask(second, first, rate)
     voxels = (grey_values(volume.data, scaleOf(item)) for volume, item in ((first, before), (second, after)))
     return ComparisonPreview(*voxels, rate)

@@ -9,7 +9,7 @@ import numpy as np
 from pyworkflow.gui.tree import TreeProvider
 from pyworkflow.wizard import Wizard
 
-from isonet_scipion.convert.files import fileErrors, requireVolume, sizeOf
+from isonet_scipion.convert.files import fileErrors, fileOf, requireVolume, sizeOf
 from isonet_scipion.convert.sets import enabled
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.sampling.training_positions import USUAL_CUBE
@@ -78,8 +78,8 @@ def sizesForExtraction(protocol: ProtIsoNetExtract) -> list[CubeSize]:
     unreadable = fileErrors(items)
     readable = [tomogram for tomogram in items if tomogram.getTsId() not in unreadable]
     if not readable:
-        requireVolume(items[0].getFileName(), items[0].getSamplingRate())
-    thickness = {tomogram.getTsId(): min(sizeOf(tomogram.getFileName())) for tomogram in readable}
+        requireVolume(fileOf(items[0]), items[0].getSamplingRate())
+    thickness = {tomogram.getTsId(): min(sizeOf(fileOf(tomogram))) for tomogram in readable}
     divisor = int(np.lcm.reduce(NetworkSettings().divisor))
     return fittingSizes(thickness, lambda side: protocol.cropSize.get() or side + CROP_MARGIN, divisor)
 

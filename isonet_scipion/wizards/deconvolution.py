@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pyworkflow.wizard import Wizard
 
+from isonet_scipion.convert.files import fileOf
 from isonet_scipion.engine.conventions import CORRECTED, PHASE_FLIPPED
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.physics.borders import find_border
@@ -78,7 +79,7 @@ def deconvPreview(protocol: ProtIsoNetDeconv, tomogram: Tomogram) -> DeconvPrevi
         chosen(known.amplitudeContrast, usual.amplitude_contrast),
         defocus,
     )
-    voxels = openTomogram(tomogram.getFileName(), tomogram.getSamplingRate(), protocol.getProject()).data
+    voxels = openTomogram(fileOf(tomogram), tomogram.getSamplingRate(), protocol.getProject()).data
     part = np.asarray(voxels[middle(voxels.shape, DEPTH)], np.float32)
     highpass = protocol.highpassNyquist.get()
     # the faces of the part are no borders, so they must not bleed into each other

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pyworkflow.wizard import Wizard
 
+from isonet_scipion.convert.files import fileOf
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.imod_model import read_boundary
 from isonet_scipion.engine.physics.borders import find_border
@@ -63,7 +64,7 @@ def maskPreview(protocol: ProtIsoNetMask, tomogram: Tomogram) -> MaskPreview:
     folder = protocol.boundaryFolder.get()
     if folder and not os.path.isdir(folder):
         raise EngineError(folder, "the *Folder of boundaries* does not exist", "Choose another, or leave it empty.")
-    voxels = openTomogram(tomogram.getFileName(), tomogram.getSamplingRate(), protocol.getProject()).data
+    voxels = openTomogram(fileOf(tomogram), tomogram.getSamplingRate(), protocol.getProject()).data
     place = middle(voxels.shape)
     part = np.asarray(voxels[place], np.float32)
     model, boundary = protocol._boundary(tomogram.getTsId()), None

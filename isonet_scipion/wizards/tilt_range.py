@@ -11,6 +11,7 @@ import numpy as np
 from pyworkflow.wizard import Wizard
 from tomo.objects import SetOfSubTomograms, SubTomogram, Tomogram
 
+from isonet_scipion.convert.files import fileOf
 from isonet_scipion.convert.sets import enabled
 from isonet_scipion.engine.io.subtomograms import side_of_cube
 from isonet_scipion.engine.physics.tilt_check import power_by_angle, shown_range, tilt_warning
@@ -108,7 +109,7 @@ def tomogramTiltPreview(protocol: ProtIsoNetOnePass, tomogram: Tomogram) -> Tilt
     EngineError
         If it can't be read.
     """
-    volume = openTomogram(tomogram.getFileName(), tomogram.getSamplingRate(), protocol.getProject()).data
+    volume = openTomogram(fileOf(tomogram), tomogram.getSamplingRate(), protocol.getProject()).data
     side = min(USUAL_CUBE, *volume.shape)
     cubes = (cut(volume, corner, side) for corner in choose_boxes(volume, side, ENOUGH))
     return TiltPreview(*power_by_angle(cubes), protocol._optics(tomogram))

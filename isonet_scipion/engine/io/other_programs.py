@@ -23,6 +23,7 @@ from isonet_scipion.engine.io.tilt_files import (
     series_name,
 )
 from isonet_scipion.engine.io.tomogram_entry import HALF_LABELS, OPTICS
+from isonet_scipion.engine.io.volume_files import refuse_store
 from isonet_scipion.engine.physics.wedge import TiltRange, declared_range
 from isonet_scipion.engine.wording import names_in_words
 
@@ -328,6 +329,7 @@ def _xml_files(source: Path) -> list[Path]:
 def _warp(source: Path, folder: str | None) -> Iterable[KnownTomogram]:
     files = _xml_files(source)
     if not files:
+        refuse_store(str(source))
         raise EngineError(
             str(source),
             "it holds no .xml of a tilt series, nor runs with OME-Zarr tomograms",

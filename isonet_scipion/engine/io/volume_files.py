@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.io.ome_zarr import is_store
 from isonet_scipion.engine.io.volume import Volume, warn_of_oddities
 from isonet_scipion.engine.io.voxel_size import check_unit, require_voxel_size, told_size
 from isonet_scipion.engine.wording import names_in_words
@@ -26,6 +27,7 @@ def volume_files(folder: str, suffixes: tuple[str, ...]) -> list[Path]:
     found = sorted(path for path in names if path.suffix.lower() in suffixes)
     others = sorted(path for path in names if path.suffix.lower() in CONVERTIBLE)
     if not found:
+        refuse_store(folder)
         kinds = sorted({path.suffix.lower() for path in others})
         instead = f", but {' and '.join(kinds)}, which are to be converted or unpacked" if others else ""
         why = f"it holds no {' or '.join(suffixes)} files{instead}"
@@ -33,6 +35,13 @@ def volume_files(folder: str, suffixes: tuple[str, ...]) -> list[Path]:
     if others:
         log.warning("%s: left out, as they are to be converted or unpacked: %s", folder, file_names(others))
     return found
+
+
+def refuse_store(folder: str) -> None:
+    """Raise an EngineError about an OME-Zarr volume that is given for the folder of volumes."""
+    if is_store(folder):
+        why = "it is an OME-Zarr volume itself, not a folder of volumes"
+        raise EngineError(folder, why, "Name the folder that it lies in.")
 
 
 def file_names(files: list[Path]) -> str:

@@ -94,6 +94,14 @@ class TestIsoNetCoordinates(IsoNetTest):
         self.launchProtocol(extract)
         self.assertEqual(positions(extract.subtomograms), [("TS_02", 24, 24, 20)])
 
+    def test_coordinates_of_another_tomogram_are_told_in_the_forms_words(self) -> None:
+        (first, _) = (item.clone() for item in self.tomograms.Tomograms)
+        inputs = self.picked("outside", first, [(first, (240, 24, 20)), (first, (240, 25, 20))])
+        told = self.errorOf(self.prepare(ProtIsoNetExtract, inputs, cubeSize=16, cropSize=24))
+        self.assertRegex(told, "2 of 2 coordinates of TS_02, .* lie outside it: x 240..240, .* has x 0..63, ")
+        self.assertIn("0..39. Select coordinates of these tomograms; the voxel sizes of both sets must be right.", told)
+        self.assertNotIn("--", told)
+
     def picked(self, name: str, precedent: Tomogram, places: list[tuple]) -> dict[str, tuple]:
         """Inputs with coordinates, pairs of a tomogram and (x, y, z) from its corner, that belong to a set of one."""
         own = SetOfTomograms.create(self.tomograms._getPath(), prefix=name)

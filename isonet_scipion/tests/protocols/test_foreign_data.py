@@ -13,6 +13,7 @@ from tomo.constants import BOTTOM_LEFT_CORNER
 from tomo.objects import SetOfTomograms, SetOfTomoMasks
 from tomo.protocols import ProtImportSubTomograms
 
+from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.star import read_star
 from isonet_scipion.protocols import (
     ProtIsoNetExport,
@@ -26,6 +27,8 @@ from isonet_scipion.protocols import (
 from isonet_scipion.protocols.training_tables import tomogramRows
 from isonet_scipion.tests.protocols.scene import SHAPES, VOXEL_SIZE, IsoNetTest, read, scene, write
 from isonet_scipion.tests.protocols.test_chain import TRAINING
+from isonet_scipion.viewers.previews import comparisonPreview, slicesPreview
+from isonet_scipion.wizards import mask as mask_wizard
 
 REFERENCE = Path(__file__).resolve().parents[4] / "shared" / "reference"
 
@@ -111,6 +114,47 @@ class TestIsoNetForeignData(IsoNetTest):
         os.makedirs(refine._getTmpPath())
         for row in tomogramRows(refine):
             np.testing.assert_array_equal(read(row["rlnMaskName"]), inside[row["rlnTomoName"]])
+
+    def test_one_of_several_volumes_in_a_file_is_not_taken_for_the_whole_file(self) -> None:
+        inputs = {}
+        for name, parent, items in (
+            ("inputTomograms", self.tomograms, self.tomograms.Tomograms),
+            ("inputMasks", self.mask, self.mask.tomoMasks),
+        ):
+            stacked = type(items).create(parent._getPath(), prefix="stacked")
+            stacked.copyInfo(items)
+            for item in [one.clone() for one in items]:
+                number = {"TS_02": 1, "TS_01": 2}[item.getTsId()]
+                item.setLocation(number, item.getFileName())  # the first is all that its file holds
+                stacked.append(item)
+            stacked.write()
+            parent._defineOutputs(stacked=stacked)
+            inputs[name] = (parent, "stacked")
+        self.proj.mapper.commit()
+        tomograms, masks = {"inputTomograms": inputs["inputTomograms"]}, {"inputMasks": inputs["inputMasks"]}
+        wrong = r"2@.*TS_01(_mask)?\.mrc: it is one of several images or volumes in a file.* to an MRC file of its own"
+        for one, given in (
+            (ProtIsoNetExport, tomograms),
+            (ProtIsoNetOnePass, tomograms),
+            (ProtIsoNetExtract, {**self.input, **masks}),
+            (ProtIsoNetExport, {**self.input, **masks}),
+        ):
+            told = self.prepare(one, given, cubeSize=8).validate()
+            self.assertRegex(" ".join(told), wrong)
+            self.assertNotIn("TS_02", " ".join(told))
+        mask = self.prepare(ProtIsoNetMask, tomograms, patchSize=2)
+        self.assertRegex(" ".join(mask.warnings()), f"TS_01 will fail: .*{wrong}")
+        self.launchProtocol(mask)
+        self.assertEqual([item.getTsId() for item in mask.tomoMasks], ["TS_02"])
+        self.assertRegex(mask.failedTomograms.getFirstItem().getObjComment(), wrong)
+        second = next(item.clone() for item in self.tomograms.stacked if item.getTsId() == "TS_01")
+        for preview in (
+            lambda: slicesPreview(second, self.proj),
+            lambda: mask_wizard.maskPreview(mask, second),
+            lambda: comparisonPreview(second, second, self.proj),
+        ):
+            with self.assertRaisesRegex(EngineError, wrong):
+                preview()
 
     def test_subtomograms_of_another_program_are_taken(self) -> None:
         # xmipp, which Scipion converts with, takes no such name as that of self.raw

@@ -8,6 +8,7 @@ import re
 import signal
 import sqlite3
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -35,6 +36,15 @@ EXTRACTION = {"cubeSize": 16, "cropSize": 24, "numberSubtomos": 6, "seed": 1}
 LOCKED_SECONDS = 20
 SMALL_DISK = 1 << 20  # room for one tomogram, not for two
 KILLED = "was ended by SIGKILL, perhaps for lack of memory. Continue goes on with what is missing."
+ODD_ENGINE = """#!{python}
+import pathlib, subprocess, sys
+
+status = subprocess.run([{python!r}, *sys.argv[1:]]).returncode
+for mask in pathlib.Path().glob("{folder}/extra/TS_02_mask.mrc"):
+    if any("TS_02" in word for word in sys.argv):
+        mask.write_bytes(b"odd")
+sys.exit(status)
+"""
 
 
 class TestIsoNetRecovery(LiveTest):
@@ -191,6 +201,35 @@ class TestIsoNetRecovery(LiveTest):
         self.continue_(mask)
         self.assertEqual({item.getTsId() for item in mask.tomoMasks}, set(SHAPES))
         self.assertEqual(self.size(mask, "failedTomograms"), 0)
+
+    def test_an_error_that_nobody_foresaw_costs_one_tomogram_and_is_told_with_its_place(self) -> None:
+        engine = Path(self.proj.path, "odd_engine.py")  # its mask of TS_02 has no header
+        mask = self.prepared("tomoMasks")
+        self.proj.saveProtocol(mask)
+        engine.write_text(ODD_ENGINE.format(python=sys.executable, folder=mask.getPath()))
+        engine.chmod(0o755)
+        with patch.dict(os.environ, ISONET_ENGINE_PYTHON=str(engine)):
+            self.launchProtocol(mask)
+        self.assertEqual([item.getTsId() for item in mask.tomoMasks], ["TS_01"])
+        (failed,) = [item.clone() for item in mask.failedTomograms]
+        reason = failed.getObjComment()
+        self.assertEqual(failed.getTsId(), "TS_02")
+        self.assertRegex(reason, r"^\w+: .*\(\w+\.py, line \d+\)\. This was not expected: please report it")
+        self.assertIn(f"*TS_02 failed*: {reason}", mask.summary())
+        log = self.log(mask)
+        self.assertIn(f"TS_02: {reason}", log)
+        self.assertIn("Traceback", log)
+        self.assertIn("in _process\n", log)
+        os.remove(mask._getExtraPath("TS_02_mask.mrc"))
+        self.continue_(mask)
+        self.assertEqual({item.getTsId() for item in mask.tomoMasks}, set(SHAPES))
+        # if none is left, it is the protocol's error
+        mask = self.prepared("tomoMasks")
+        self.proj.saveProtocol(mask)
+        mask._tomograms, mask._failed = {"TS_01": (mask.inputTomograms.get().getFirstItem().clone(), None)}, {}
+        with patch.object(mask, "_process", side_effect=KeyError("odd")):
+            mask._processOne("TS_01")
+        self.assertRaisesRegex(EngineFailure, r"KeyError: 'odd' \(mock\.py, line \d+\)", mask.closeStep)
 
     def test_centres_are_those_of_the_subtomograms_if_it_was_killed_between_the_two(self) -> None:
         kind, inputs, options = self.stages["subtomograms"]

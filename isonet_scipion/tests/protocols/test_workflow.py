@@ -10,8 +10,11 @@ from pathlib import Path
 import pytest
 import pyworkflow
 from pyworkflow.project import Manager
+from pyworkflow.protocol.protocol import LegacyProtocol
 
 from isonet_scipion import demo
+from isonet_scipion.protocols import ProtIsoNetPredict
+from isonet_scipion.protocols.linked_inputs import absentErrors
 
 IMPORT, DECONV, MASK = "ProtImportTomograms", "ProtIsoNetDeconv", "ProtIsoNetMask"
 ONE_PASS, PREDICT = "ProtIsoNetOnePass", "ProtIsoNetPredict"
@@ -95,6 +98,14 @@ def test_accepting_a_template_starts_no_training(project, name):
     else:  # the correction may wait for the model
         training = next(place for place, each in enumerate(found) if each in (ONE_PASS, "ProtIsoNetRefine"))
         assert set(list(found)[:training]) <= scheduled
+
+
+def test_a_link_that_leads_out_of_an_imported_workflow_is_not_waited_for(project):
+    predict = project.newProtocol(ProtIsoNetPredict)
+    predict.model.set(LegacyProtocol(project=project))  # as Scipion loads what it does not find
+    predict.model.setExtended("model")
+    (told,) = absentErrors(predict)
+    assert "this project does not have that protocol" in told and "Wait" not in told
 
 
 def test_fields_of_a_template_reach_the_forms(project, tmp_path):

@@ -16,6 +16,13 @@ def test_a_file_given_for_the_folder_is_told(run, tmp_path):
         assert status == 1 and "a.mrc: it is a file, not a folder. Name the folder that holds the volumes." in log, log
 
 
+@pytest.mark.parametrize("command", [["prepare_star"], ["prepare_subtomo_star"], ["prepare_star", "--from"]])
+def test_a_volume_given_for_the_folder_is_told(run, tmp_path, command):
+    write_volume(tmp_path / "a.zarr", np.zeros((2, 3, 4), np.float32), 10.0)
+    status, log = run(*command, "a.zarr")
+    assert status == 1 and "a.zarr: it is an OME-Zarr volume itself" in log and "folder that it lies in" in log, log
+
+
 def test_hidden_files_and_those_of_other_suffixes_are_no_volumes(tmp_path):
     for name in ("b.mrc", "a.MRC", ".c.mrc", "d.txt"):
         (tmp_path / name).touch()
