@@ -186,19 +186,15 @@ def _isPossible(name: str, value: float | None) -> bool:
         return False
 
 
-def phaseWarnings(protocol: Protocol, defoci: Defoci, remedy: str) -> list[str]:
-    """That the CTF here is not that of a phase plate, where there is one; and `remedy`."""
-    shifted = [ctf.getTsId() for ctf in _usableCtfs(protocol) if hasPhaseShift(ctf)]
-    return [f"Phase plate: {', '.join(shifted)}: phase shifts are not supported. {remedy}"] if shifted else []
-
-
-def unknownWarnings(
-    tomograms: Mapping[str, Tomogram], optics: Iterable[Optics], names: Iterable[str] = ("amplitude_contrast",)
+def opticsWarnings(
+    protocol: Protocol, tomograms: Mapping[str, Tomogram], remedy: str, names: Iterable[str] = ("amplitude_contrast",)
 ) -> list[str]:
-    """Whose acquisition lacks these values of CtfParameters, and what is taken instead."""
-    optics, warnings = list(optics), []
-    for fact in map(FACTS.get, names):
-        unknown = [tsId for tsId, o in zip(tomograms, optics) if fact.of(o) is None]
+    """Whose CTF is that of a phase plate, with a `remedy`; whose acquisition lacks these values of CtfParameters."""
+    shifted = [ctf.getTsId() for ctf in _usableCtfs(protocol) if hasPhaseShift(ctf)]
+    warnings = [f"Phase plate: {', '.join(shifted)}: phase shifts are not supported. {remedy}"] if shifted else []
+    optics = {tsId: protocol._optics(tomogram) for tsId, tomogram in tomograms.items()}
+    for fact in (FACTS[name] for name in names):
+        unknown = [tsId for tsId, own in optics.items() if fact.of(own) is None]
         if unknown:
             warnings.append(f"The acquisition of {', '.join(unknown)} has no {fact.words}: {fact.usual} is used.")
     return warnings

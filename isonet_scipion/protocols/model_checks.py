@@ -9,14 +9,7 @@ from isonet_scipion.convert.sets import enabled
 from isonet_scipion.engine.conventions import CORRECTED, ISONET_RAMP, OUTPUT_TYPES
 from isonet_scipion.engine.io.ctf_aware import TOLD_OPTICS
 from isonet_scipion.protocols.ctf_history import correctedErrors, ctfStates
-from isonet_scipion.protocols.defocus import (
-    FACTS,
-    defociById,
-    defocusErrors,
-    impossibleErrors,
-    phaseWarnings,
-    unknownWarnings,
-)
+from isonet_scipion.protocols.defocus import FACTS, defociById, defocusErrors, impossibleErrors, opticsWarnings
 from isonet_scipion.protocols.set_checks import isOpen, sameSampling
 from isonet_scipion.protocols.training_base import ProtIsoNetTraining
 
@@ -106,7 +99,10 @@ def tiltWarnings(protocol: Protocol, metadata: ModelMetadata, tomograms: Mapping
 
 def ctfWarnings(protocol: Protocol, metadata: ModelMetadata, tomograms: Mapping[str, Tomogram]) -> list[str]:
     """Whose CTF was treated otherwise than that of the model's tomograms, or is not known in full."""
-    warnings = _awareWarnings(protocol, metadata, tomograms) if metadata.ctf_aware else []
+    warnings = []
+    if metadata.ctf_aware:
+        assumed = [name for name in FACTS if getattr(metadata, name, None) is None]
+        warnings = opticsWarnings(protocol, tomograms, "Take a model that is not CTF-aware for them.", assumed)
     trained = None if protocol.model.get() is None else protocol.model.get().ctfCorrected()
     states = ctfStates(protocol)
     other = [tsId for tsId in tomograms if (states.get(tsId) == CORRECTED) != trained]
@@ -118,10 +114,3 @@ def ctfWarnings(protocol: Protocol, metadata: ModelMetadata, tomograms: Mapping[
         f"The model was trained on tomograms {kinds[trained]} CTF correction, but these are {kinds[not trained]}: "
         f"{', '.join(other)}.",
     ]
-
-
-def _awareWarnings(protocol: Protocol, metadata: ModelMetadata, tomograms: Mapping[str, Tomogram]) -> list[str]:
-    """What a CTF-aware model has to assume of the CTF, or does not allow for."""
-    warnings = phaseWarnings(protocol, defociById(protocol, tomograms), "Take a model that is not CTF-aware for them.")
-    names = [name for name in FACTS if getattr(metadata, name, None) is None]
-    return warnings + unknownWarnings(tomograms, map(protocol._optics, tomograms.values()), names)

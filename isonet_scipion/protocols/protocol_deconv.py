@@ -22,9 +22,8 @@ from isonet_scipion.protocols.defocus import (
     ctfParameterErrors,
     defociById,
     defocusErrors,
-    phaseWarnings,
+    opticsWarnings,
     sourcedDefoci,
-    unknownWarnings,
     usedDefocus,
     withoutCtf,
 )
@@ -162,13 +161,11 @@ class ProtIsoNetDeconv(ProtIsoNetTomograms):
     def _warnings(self) -> list[str]:
         warnings = super()._warnings()
         tomograms = self._tomogramsById()
-        defoci = self._defociById(tomograms)
-        without = withoutCtf(defoci)
+        without = withoutCtf(self._defociById(tomograms))
         if without and not isOpen(self.inputCtfs):
             warnings.append(f"Left out, because they have no CTF: {', '.join(without)}.")
         enough = "Such tomograms have contrast enough without deconvolution."
-        warnings += phaseWarnings(self, defoci, enough)
-        return warnings + unknownWarnings(tomograms, map(self._optics, tomograms.values()))
+        return warnings + opticsWarnings(self, tomograms, enough)
 
     def _results(self, output: SetOfTomograms) -> list[str]:
         *used, states = (found.values() for found in self._usedOf("rlnDefocus", DEFOCUS_SOURCE_LABEL, CTF_STATE))

@@ -12,7 +12,7 @@ from isonet_scipion.engine.settings.option import options
 from isonet_scipion.engine.settings.training import OnePassSettings
 from isonet_scipion.engine.wording import counted
 from isonet_scipion.protocols.ctf_history import statesInWords
-from isonet_scipion.protocols.defocus import defociById, phaseWarnings, unknownWarnings, usedDefocus
+from isonet_scipion.protocols.defocus import opticsWarnings, usedDefocus
 from isonet_scipion.protocols.linked_inputs import growingErrors
 from isonet_scipion.protocols.set_checks import correctedWarnings, isOpen
 from isonet_scipion.protocols.training_base import ProtIsoNetTraining, methodCitations
@@ -92,8 +92,7 @@ class ProtIsoNetOnePass(ProtIsoNetTraining):
 
     def _ctfWarnings(self) -> list[str]:
         tomograms = {tomogram.getTsId(): tomogram.clone() for tomogram in self._learned()}
-        warnings = phaseWarnings(self, defociById(self, tomograms), "Train without CTF-awareness on such tomograms.")
-        return warnings + unknownWarnings(tomograms, map(self._optics, tomograms.values()))
+        return opticsWarnings(self, tomograms, "Train without CTF-awareness on such tomograms.")
 
     def _citations(self) -> list[str]:
         return methodCitations(isOnePass=True, isCtfAware=bool(self._used("ctfAware")))

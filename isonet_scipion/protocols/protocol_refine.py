@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from isonet_scipion.constants import CUBE_SIZE_ATTRIBUTE
 from isonet_scipion.convert.sets import sidesOf
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.learning.noise_schedule import late_noise
+from isonet_scipion.engine.learning.noise_schedule import adds_noise, late_noise
 from isonet_scipion.engine.network.model_file import read_metadata
 from isonet_scipion.engine.sampling.crops import usual_cube_size
 from isonet_scipion.engine.settings.network import NetworkSettings
@@ -63,13 +63,13 @@ class ProtIsoNetRefine(ProtIsoNetTraining):
         return subtomogramErrors(self)
 
     def _warnings(self) -> list[str]:
-        levels, starts = numbers(self.noiseLevel.get()), numbers(self.noiseStartIter.get(), int)
-        late = late_noise(levels, starts, self.iterations.get())
+        schedule = numbers(self.noiseLevel.get()), numbers(self.noiseStartIter.get(), int), self.iterations.get()
+        late = late_noise(*schedule)
         if not late:
             return super()._warnings()
         told = ", ".join(f"{level:g} (iteration {start})" for level, start in late)
         words = f"*Noise levels*: not reached within {counted(self.iterations.get(), 'iterations')}: {told}."
-        if len(late) == sum(level > 0 for level in levels):
+        if not adds_noise(*schedule):
             words += " The network will fill the wedge, but not remove noise."
         return [*super()._warnings(), words]
 

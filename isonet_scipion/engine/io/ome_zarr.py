@@ -24,7 +24,7 @@ SUFFIX = ".zarr"
 ATTRIBUTES, GROUP = ".zattrs", "zarr.json"  # where Zarr's format 2 and format 3 keep what is said of a group
 MOST_METADATA = 1 << 24  # bytes
 MOST_CHUNK = 1 << 27  # bytes, decoded at once, unless the volume has more; those of a few bytes on disk may have any
-OLDEST = (3, 1)  # version of zarr: earlier ones let a store's filters, pickle among them, loose on plain numbers
+OLDEST = "3.1"  # version of zarr: earlier ones let a store's filters, pickle among them, loose on plain numbers
 AXES = "zyx"
 UNITS = {"angstrom": 1.0, "picometer": 0.01, "nanometer": 10.0, "micrometer": 1e4, "millimeter": 1e7}  # A
 VERSIONS = ("0.4", "0.5")
@@ -149,16 +149,18 @@ def require_library(what: str | os.PathLike[str]) -> Any:
         import zarr
     except ImportError as error:
         remedy = f"Install it for the engine: {_install_command()} (needs Python 3.11 or newer)."
-        raise EngineError(str(what), "OME-Zarr needs the package zarr 3.1, which is not installed", remedy) from error
-    if tuple(map(int, zarr.__version__.split(".")[:2])) < OLDEST:
-        why = f"OME-Zarr needs zarr 3.1, but zarr {zarr.__version__} is installed"
+        why = f"OME-Zarr needs the package zarr {OLDEST}, which is not installed"
+        raise EngineError(str(what), why, remedy) from error
+    own, oldest = (tuple(map(int, version.split(".")[:2])) for version in (zarr.__version__, OLDEST))
+    if own < oldest:
+        why = f"OME-Zarr needs zarr {OLDEST}, but zarr {zarr.__version__} is installed"
         raise EngineError(str(what), why, f"Renew it: {_install_command()} (needs Python 3.11 or newer).")
     return zarr
 
 
 def _install_command() -> str:
     """What installs zarr where the engine looks for it: other environments' pip does not."""
-    return f"{shlex.quote(sys.executable)} -m pip install 'zarr>=3.1'"
+    return f"{shlex.quote(sys.executable)} -m pip install 'zarr>={OLDEST}'"
 
 
 def _refused(path: str | os.PathLike[str], why: str) -> EngineError:

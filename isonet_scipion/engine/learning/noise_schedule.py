@@ -48,6 +48,17 @@ def late_noise(levels: Sequence[float], starts: Sequence[int], iterations: int) 
     return [(level, start) for level, start in zip(levels, starts) if level > 0 and start > iterations]
 
 
+def adds_noise(levels: Sequence[float], starts: Sequence[int], iterations: int) -> bool:
+    """Whether any of the iterations gets noise.
+
+    Examples
+    --------
+    >>> adds_noise((0.05, 0.1), (11, 16), 15), adds_noise((0.05, 0.1), (11, 16), 10)
+    (True, False)
+    """
+    return any(level > 0 and start <= iterations for level, start in zip(levels, starts))
+
+
 def listed(numbers: Iterable[float]) -> str:
     """As they are typed."""
     return ",".join(f"{number:g}" for number in numbers)

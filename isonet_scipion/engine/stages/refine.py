@@ -30,7 +30,7 @@ from isonet_scipion.engine.io.table_checks import (
     warn_of_masks,
 )
 from isonet_scipion.engine.io.tomogram_table import TomogramTable
-from isonet_scipion.engine.learning.noise_schedule import late_noise, listed, noise_level
+from isonet_scipion.engine.learning.noise_schedule import adds_noise, late_noise, listed, noise_level
 from isonet_scipion.engine.learning.state import stored_number
 from isonet_scipion.engine.learning.steps import with_batches, with_steps
 from isonet_scipion.engine.network.model_file import model_path, read_metadata, require_shape
@@ -428,11 +428,12 @@ def _check(settings: TrainingSettings, cube_size: int) -> None:
 
 def _tell_of_late_noise(settings: TrainingSettings) -> None:
     """Log one line about levels of noise that come after the last iteration; a warning where none comes before."""
-    late = late_noise(settings.noise_level, settings.noise_start_iter, settings.iterations)
+    schedule = settings.noise_level, settings.noise_start_iter, settings.iterations
+    late = late_noise(*schedule)
     if late:
         levels, starts = zip(*late)
         log.log(
-            logging.WARNING if len(late) == sum(level > 0 for level in settings.noise_level) else logging.INFO,
+            logging.INFO if adds_noise(*schedule) else logging.WARNING,
             "noise_level: %s not reached, as noise_start_iter %s is beyond the last of %d iterations.",
             listed(levels), listed(starts), settings.iterations,
         )  # fmt: skip
