@@ -227,9 +227,10 @@ class TestIsoNetQueue(LiveTest):
         self.assertEqual(mask.tomoMasks.getSize(), 8)
         self.assertEqual(len(self.jobs() - before), 3)
 
-    def train(self):
+    def train(self, **values):
         """A training by a job, which has made its first models and goes on."""
-        training = self.prepare(ProtIsoNetOnePass, {"inputTomograms": (self.tomograms, "Tomograms")}, **TRAINING)
+        values = {**TRAINING, **values}
+        training = self.prepare(ProtIsoNetOnePass, {"inputTomograms": (self.tomograms, "Tomograms")}, **values)
         training._useQueue.set(True)
         training.setQueueParams(("default", {"QUEUE_FOR_JOBS": "Y"}))
         self.start(training)
@@ -248,7 +249,7 @@ class TestIsoNetQueue(LiveTest):
 
     def test_a_training_whose_job_is_killed_has_failed_and_continue_submits_it_again(self) -> None:
         before = self.jobs()
-        training = self.train()
+        training = self.train(stepsPerEpoch=18)  # it must not end before it is killed
         logs = Path(training._getLogsPath())
 
         def isTold() -> bool:
