@@ -54,6 +54,7 @@ from isonet_scipion.engine.io.tomogram_entry import (
     TILTS,
     TomogramEntry,
     possible_optics,
+    require_alike_halves,
 )
 from isonet_scipion.engine.io.volume_files import file_names, volume_files, voxel_size_of
 from isonet_scipion.engine.io.voxel_size import check_mask
@@ -326,6 +327,7 @@ def _row(
         raise EngineError(
             str(halves[0]), f"it is both halves of {tomogram.name}, or half and whole", "Give the two half tomograms."
         )
+    require_alike_halves(str(tomogram.path or ""), list(map(str, halves)), settings.ctf_state or tomogram.ctf_state)
     for label, half in zip(HALF_LABELS, halves):
         check_mask(open_volume(half), volume, voxel_size)
         star.set(row, label, half)

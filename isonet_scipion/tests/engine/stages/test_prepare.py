@@ -78,6 +78,18 @@ def _table_of(*paths):
     return Star(list(rows[0]), rows)
 
 
+def test_raw_halves_of_a_deconvolved_tomogram_are_refused(run, tmp_path):
+    for number, folder in enumerate(("tomo", "even", "odd")):
+        make_tomogram(tmp_path / folder / "t.mrc", seed=0 if folder == "tomo" else number)
+        assert run("prepare_star", folder, "--output_star", f"{folder}.star", "--defocus=20000")[0] == 0
+        assert run("deconv", f"{folder}.star", "--deconv_folder", f"deconv_{folder}")[0] == 0
+    given = ("prepare_star", "deconv_tomo", "--output_star", "d.star")
+    assert run(*given, "--even_folder", "deconv_even", "--odd_folder", "deconv_odd")[0] == 0
+    for even, odd, raw in (("even", "odd", "even/t.mrc"), ("deconv_even", "odd", "odd/t.mrc")):
+        status, log = run(*given, "--even_folder", even, "--odd_folder", odd)
+        assert status == 1 and f"{raw}: it is not deconvolved, but deconv_" in log, log
+
+
 def test_what_was_typed_into_the_table_is_kept_where_nothing_else_tells(run, tmp_path):
     for name in ("a", "b", "c"):
         make_tomogram(tmp_path / "set" / f"{name}.mrc")
