@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from isonet_scipion.engine.physics.wedge import TiltRange
 
 log = logging.getLogger(__name__)
+FILTER = {"rlnSnrFalloff": "snrfalloff", "rlnDeconvStrength": "deconvstrength"}  # columns, and options of deconv
+USUAL_FILTER = 1.0  # of both, where nothing tells
 MOST_UNLIKE = 1.05  # ratio of voxel sizes that are learned together
 
 
@@ -91,6 +94,28 @@ def require_one_voxel_size(source: str, kind: str, sizes: Sequence[float]) -> No
             f"its {kind} have voxel sizes from {min(sizes):g} to {max(sizes):g} A; all must be (nearly) equal",
             "Rescale the tomograms with resize, or make tables of one voxel size each.",
         )
+
+
+def warn_of_unlike_values(source: str, label: str, values: Mapping[str, float], remedy: str) -> None:
+    """Warn where tomograms, by their names, have different values of a column of a table.
+
+    A trial on a few leaves its own there, which the next run on all takes.
+    """
+    counts = Counter(values.values())
+    usual = max(counts, key=counts.__getitem__, default=0.0)
+    if others := [f"{name} ({value:g})" for name, value in values.items() if value != usual]:
+        log.warning(
+            "%s: %s is %g, but for %s. If that is not meant: %s.",
+            source, label, usual, names_in_words(others), remedy,
+        )  # fmt: skip
+
+
+def warn_of_unlike_filters(entries: Sequence[TomogramEntry]) -> None:
+    """Warn where the table tells that its deconvolved tomograms, of those that work is done on, are filtered unlike."""
+    filtered = [entry for entry in entries if entry.source_path == entry.text("rlnDeconvTomoName")]
+    for label, option in FILTER.items():
+        values = {entry.name: entry.number(label, USUAL_FILTER) for entry in filtered}
+        warn_of_unlike_values(entries[0].star.path, label, values, f"run deconv on all with --{option}")
 
 
 def warn_of_kinds(entries: Sequence[TomogramEntry]) -> None:
