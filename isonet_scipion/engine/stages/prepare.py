@@ -374,8 +374,8 @@ def _require_own(path: Path, tomogram: KnownTomogram, row: dict[str, str]) -> No
 
 def _tell(table: str, tomograms: list[KnownTomogram]) -> None:
     """Say what the table holds, and what was assumed."""
-    sizes = sorted({tomogram.voxel_size for tomogram in tomograms if tomogram.voxel_size})
-    log.info("%s: %s of %s A", table, counted(len(tomograms), "tomograms"), " or ".join(f"{size:g}" for size in sizes))
+    sizes = dict.fromkeys(f"{size:g}" for size in sorted(tomogram.voxel_size or 0 for tomogram in tomograms) if size)
+    log.info("%s: %s of %s A", table, counted(len(tomograms), "tomograms"), " or ".join(sizes))
     warn_of_lopsided_tilts(table, {tomogram.name: tomogram.tilt for tomogram in tomograms if tomogram.tilt})
     without = [tomogram.name for tomogram in tomograms if tomogram.tilt is None]
     if without:

@@ -90,6 +90,14 @@ def test_raw_halves_of_a_deconvolved_tomogram_are_refused(run, tmp_path):
         assert status == 1 and f"{raw}: it is not deconvolved, but deconv_" in log, log
 
 
+def test_a_voxel_size_that_headers_round_is_told_once(run, tmp_path):
+    for width in (53, 61, 95):  # of which the last digits of 13.3 A times the width depend
+        make_tomogram(tmp_path / "tomo" / f"t{width}.mrc", (24, 24, width), voxel_size=13.3)
+    assert len({open_volume(path).voxel_size for path in (tmp_path / "tomo").iterdir()}) > 1
+    status, log = run("prepare_star", "tomo")
+    assert status == 0 and "tomograms.star: 3 tomograms of 13.3 A\n" in log, log
+
+
 def test_what_was_typed_into_the_table_is_kept_where_nothing_else_tells(run, tmp_path):
     for name in ("a", "b", "c"):
         make_tomogram(tmp_path / "set" / f"{name}.mrc")
