@@ -359,6 +359,12 @@ def require_alike_halves(whole: str, halves: Sequence[str], ctf_state: str | Non
         )
 
 
+def have_unlike_ctfs(files: Sequence[str]) -> bool:
+    """Whether deconv took different CTFs or voxel sizes for some files, as the headers of those that it made tell."""
+    told = [origin.partition("-")[2] for path in files if (origin := origin_in(path, "deconv"))]
+    return len(set(told)) > 1
+
+
 def possible_optics(values: dict[str, float], whose: str) -> CtfParameters:
     """What has these values; an EngineError where that is impossible, of `whose`: the words after a value's name."""
     try:

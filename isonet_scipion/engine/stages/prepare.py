@@ -53,6 +53,7 @@ from isonet_scipion.engine.io.tomogram_entry import (
     OPTICS,
     TILTS,
     TomogramEntry,
+    have_unlike_ctfs,
     possible_optics,
     require_alike_halves,
 )
@@ -327,7 +328,14 @@ def _row(
         raise EngineError(
             str(halves[0]), f"it is both halves of {tomogram.name}, or half and whole", "Give the two half tomograms."
         )
-    require_alike_halves(str(tomogram.path or ""), list(map(str, halves)), settings.ctf_state or tomogram.ctf_state)
+    files = str(tomogram.path or ""), *map(str, halves)
+    require_alike_halves(files[0], files[1:], settings.ctf_state or tomogram.ctf_state)
+    if have_unlike_ctfs(files):
+        log.warning(
+            "%s: deconv took another defocus, voltage, spherical aberration, amplitude contrast, voxel size or %s for "
+            "it than for one of its halves, %s and %s. Deconvolve all three with the same.",
+            tomogram.path or tomogram.name, CTF_STATE, *halves,
+        )  # fmt: skip
     for label, half in zip(HALF_LABELS, halves):
         check_mask(open_volume(half), volume, voxel_size)
         star.set(row, label, half)

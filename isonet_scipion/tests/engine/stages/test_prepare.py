@@ -84,10 +84,15 @@ def test_raw_halves_of_a_deconvolved_tomogram_are_refused(run, tmp_path):
         assert run("prepare_star", folder, "--output_star", f"{folder}.star", "--defocus=20000")[0] == 0
         assert run("deconv", f"{folder}.star", "--deconv_folder", f"deconv_{folder}")[0] == 0
     given = ("prepare_star", "deconv_tomo", "--output_star", "d.star")
-    assert run(*given, "--even_folder", "deconv_even", "--odd_folder", "deconv_odd")[0] == 0
+    status, log = run(*given, "--even_folder", "deconv_even", "--odd_folder", "deconv_odd")
+    assert status == 0 and "another defocus" not in log, log
     for even, odd, raw in (("even", "odd", "even/t.mrc"), ("deconv_even", "odd", "odd/t.mrc")):
         status, log = run(*given, "--even_folder", even, "--odd_folder", odd)
         assert status == 1 and f"{raw}: it is not deconvolved, but deconv_" in log, log
+    set_cells("odd.star", 0, rlnDefocus=25000)
+    assert run("deconv", "odd.star", "--deconv_folder", "deconv_odd")[0] == 0
+    status, log = run(*given, "--even_folder", "deconv_even", "--odd_folder", "deconv_odd")
+    assert status == 0 and "deconv_tomo/t.mrc: deconv took another defocus" in log, log
 
 
 def test_a_voxel_size_that_headers_round_is_told_once(run, tmp_path):
