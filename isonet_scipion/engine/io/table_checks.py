@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING
 from isonet_scipion.engine.conventions import TILT_RANGE
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.files import real_file
+from isonet_scipion.engine.io.mrc import open_volume
+from isonet_scipion.engine.io.origin import origin_in, voxels_digest
 from isonet_scipion.engine.io.tomogram_entry import MASK, TILTS
 from isonet_scipion.engine.wording import counted, names_in_words
 
@@ -128,12 +131,23 @@ def warn_of_kinds(entries: Sequence[TomogramEntry]) -> None:
         )  # fmt: skip
 
 
+def _with_masks_of_others(entries: Sequence[TomogramEntry]) -> set[str]:
+    """Names of tomograms whose mask make_mask made of another one's voxels, for whatever table."""
+    masks = {entry.name: entry.text(MASK) for entry in entries if os.path.exists(entry.path)}
+    made = {name: told for name, mask in masks.items() if mask and (told := origin_in(mask, "make_mask"))}
+    if len(set(made.values())) < 2:
+        return set()
+    own = {entry.name: voxels_digest(open_volume(entry.path)) for entry in entries if entry.name in made}
+    return {name for name, told in made.items() if told != own[name] and told in own.values()}
+
+
 def warn_of_masks(entries: Sequence[TomogramEntry], what: str) -> None:
     """Warn where masks are missing or outdated.
 
     Where only some tomograms have masks, `what` is done anywhere in the others.
     """
-    outdated = [entry.name for entry in entries if entry.mask_is_outdated()]
+    of_others = _with_masks_of_others(entries)
+    outdated = [entry.name for entry in entries if entry.name in of_others or entry.mask_is_outdated()]
     if outdated:
         log.warning(
             "%s: the masks of %s were made of other voxels than the tomograms have now. Make them again, or put each "
