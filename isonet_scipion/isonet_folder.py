@@ -75,14 +75,14 @@ class IsoNetFolder:
     @property
     def samplingRate(self) -> float:
         """Voxel size in A; raises an EngineError if the tomograms differ in it."""
-        rates = {self.table.number(row, "rlnPixelSize") for row in self.table.rows}
-        if len(rates) > 1:
+        rates = [self.table.number(row, "rlnPixelSize") for row in self.table.rows]
+        if not all(same_voxel_size(rate, rates[0]) for rate in rates):  # headers round it
             raise EngineError(
                 self.table.path,
-                f"its tomograms have different voxel sizes: {', '.join(f'{rate:g}' for rate in sorted(rates))} A",
+                f"its tomograms have different voxel sizes: {', '.join(f'{rate:g}' for rate in sorted(set(rates)))} A",
                 "Rescale them to one, or import them in several tables.",
             )
-        return rates.pop()
+        return rates[0]
 
     def volume(self, name: str) -> Volume:
         """A file that a table names, by its absolute path; raises an EngineError if it is not a readable volume."""

@@ -25,7 +25,7 @@ from isonet_scipion.engine.io.page_cache import read_through
 from isonet_scipion.engine.io.refine_json import MODEL_SUFFIXES, model_name
 from isonet_scipion.engine.io.report_file import TomogramReport, read_report, report_path
 from isonet_scipion.engine.io.shown import require_halves
-from isonet_scipion.engine.io.tomogram_entry import CORRECTED_BY, CTF_STATE
+from isonet_scipion.engine.io.tomogram_entry import CORRECTED_BY, CTF_STATE, require_alike_halves
 from isonet_scipion.engine.measure.verdict import WELL_RESTORED, Verdict
 from isonet_scipion.engine.network.model_file import BUILTIN, model_path, read_metadata
 from isonet_scipion.engine.serving import NAME as SERVE
@@ -180,6 +180,7 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         try:
             whole, *opened = (open_volume(asMrc(path, self._getTmpPath(f"{name}.mrc"), rate)) for name, path in files)
             require_halves(opened, whole)
+            require_alike_halves(whole.path, [half.path for half in opened], self._ctfStates.get(tsId))
         except EngineError as error:
             return f"{error.what}: {error.why}"
         return None

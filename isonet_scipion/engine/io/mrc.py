@@ -219,7 +219,7 @@ def write_volume(
     24
     """
     if Path(path).suffix == SUFFIX:
-        write_store(path, data, voxel_size, like.origin if like else (0.0, 0.0, 0.0), mark)
+        write_store(path, data, voxel_size, like.signed_origin if like else (0.0, 0.0, 0.0), mark)
         return
     with writing_volume(path, data.shape, data.dtype, voxel_size, like, mark) as voxels:
         voxels[:] = data

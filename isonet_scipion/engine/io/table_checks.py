@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
+import os
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from isonet_scipion.engine.conventions import TILT_RANGE
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.files import real_file
+from isonet_scipion.engine.io.mrc import open_volume
+from isonet_scipion.engine.io.origin import origin_in, voxels_digest
 from isonet_scipion.engine.io.tomogram_entry import MASK, TILTS
 from isonet_scipion.engine.wording import counted, names_in_words
 
@@ -18,6 +22,8 @@ if TYPE_CHECKING:
     from isonet_scipion.engine.physics.wedge import TiltRange
 
 log = logging.getLogger(__name__)
+FILTER = {"rlnSnrFalloff": "snrfalloff", "rlnDeconvStrength": "deconvstrength"}  # columns, and options of deconv
+USUAL_FILTER = 1.0  # of both, where nothing tells
 MOST_UNLIKE = 1.05  # ratio of voxel sizes that are learned together
 
 
@@ -93,6 +99,28 @@ def require_one_voxel_size(source: str, kind: str, sizes: Sequence[float]) -> No
         )
 
 
+def warn_of_unlike_values(source: str, label: str, values: Mapping[str, float], remedy: str) -> None:
+    """Warn where tomograms, by their names, have different values of a column of a table.
+
+    A trial on a few leaves its own there, which the next run on all takes.
+    """
+    counts = Counter(values.values())
+    usual = max(counts, key=counts.__getitem__, default=0.0)
+    if others := [f"{name} ({value:g})" for name, value in values.items() if value != usual]:
+        log.warning(
+            "%s: %s is %g, but for %s. If that is not meant: %s.",
+            source, label, usual, names_in_words(others), remedy,
+        )  # fmt: skip
+
+
+def warn_of_unlike_filters(entries: Sequence[TomogramEntry]) -> None:
+    """Warn where the table tells that its deconvolved tomograms, of those that work is done on, are filtered unlike."""
+    filtered = [entry for entry in entries if entry.source_path == entry.text("rlnDeconvTomoName")]
+    for label, option in FILTER.items():
+        values = {entry.name: entry.number(label, USUAL_FILTER) for entry in filtered}
+        warn_of_unlike_values(entries[0].star.path, label, values, f"run deconv on all with --{option}")
+
+
 def warn_of_kinds(entries: Sequence[TomogramEntry]) -> None:
     """Warn where work is done on deconvolved and other tomograms."""
     without = _lacking(entries, lambda entry: entry.deconvolved)
@@ -103,12 +131,23 @@ def warn_of_kinds(entries: Sequence[TomogramEntry]) -> None:
         )  # fmt: skip
 
 
+def _with_masks_of_others(entries: Sequence[TomogramEntry]) -> set[str]:
+    """Names of tomograms whose mask make_mask made of another one's voxels, for whatever table."""
+    masks = {entry.name: entry.text(MASK) for entry in entries if os.path.exists(entry.path)}
+    made = {name: told for name, mask in masks.items() if mask and (told := origin_in(mask, "make_mask"))}
+    if len(set(made.values())) < 2:
+        return set()
+    own = {entry.name: voxels_digest(open_volume(entry.path)) for entry in entries if entry.name in made}
+    return {name for name, told in made.items() if told != own[name] and told in own.values()}
+
+
 def warn_of_masks(entries: Sequence[TomogramEntry], what: str) -> None:
     """Warn where masks are missing or outdated.
 
     Where only some tomograms have masks, `what` is done anywhere in the others.
     """
-    outdated = [entry.name for entry in entries if entry.mask_is_outdated()]
+    of_others = _with_masks_of_others(entries)
+    outdated = [entry.name for entry in entries if entry.name in of_others or entry.mask_is_outdated()]
     if outdated:
         log.warning(
             "%s: the masks of %s were made of other voxels than the tomograms have now. Make them again, or put each "

@@ -168,6 +168,7 @@ class TomogramEntry:
                 "Deconvolve the halves too (docs/tutorial_command_line.md), give --use_deconv_tomo False to use them "
                 "(refine also: --ctf_aware), or take them out of the table.",
             )
+        require_alike_halves(self.path, self.halves(), self.ctf_state())
         return self.halves()
 
     def open_halves(self, volume: Volume) -> list[Volume]:
@@ -175,6 +176,7 @@ class TomogramEntry:
         halves = [open_volume(path) for path in self.halves()]
         for half in halves:
             check_mask(half, volume, self.voxel_size)
+        require_alike_halves(self.path, self.halves(), self.ctf_state())
         return halves
 
     def whole_of(self, half: Volume) -> Volume | None:
@@ -332,6 +334,35 @@ class TomogramEntry:
     def output_voxel_size(self, volume: Volume) -> float:
         """What the header of an output gets: the table's, in the digits of the input's header if that is the same."""
         return written_voxel_size(self.voxel_size, volume)
+
+
+def require_alike_halves(whole: str, halves: Sequence[str], ctf_state: str | None = None) -> None:
+    """Raise an EngineError where only some of a tomogram and its halves are deconvolved, as their headers tell.
+
+    Parameters
+    ----------
+    whole : str
+        The tomogram's file; where it is gone, the halves are compared with each other.
+    halves : sequence of str
+        The files of the two, or none.
+    ctf_state : str, optional
+        What else tells what was done to the tomogram's CTF: other programs write no mark.
+    """
+    marked = {path: first_maker(path) == "deconv" for path in (whole, *halves) if os.path.exists(path)}
+    made = {path: is_marked or (path == whole and ctf_state == CORRECTED) for path, is_marked in marked.items()}
+    if halves and any(marked.values()) and not all(made.values()):
+        done, other = (next(path for path, is_made in made.items() if is_made is wanted) for wanted in (True, False))
+        raise EngineError(
+            other,
+            f"it is not deconvolved, but {done}, of the same tomogram, is",
+            "Deconvolve the tomogram and both halves in the same way (docs/tutorial_command_line.md), or none.",
+        )
+
+
+def have_unlike_ctfs(files: Sequence[str]) -> bool:
+    """Whether deconv took different CTFs or voxel sizes for some files, as the headers of those that it made tell."""
+    told = [origin.partition("-")[2] for path in files if (origin := origin_in(path, "deconv"))]
+    return len(set(told)) > 1
 
 
 def possible_optics(values: dict[str, float], whose: str) -> CtfParameters:

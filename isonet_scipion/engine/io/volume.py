@@ -37,11 +37,17 @@ class Volume:
         return self.read()
 
     @property
+    def signed_origin(self) -> tuple[float, float, float]:
+        """The header's x, y, z in A, by MRC2014's sign."""
+        x, y, z = self.origin
+        return (0.0 - x, 0.0 - y, 0.0 - z) if self.old_origin else self.origin
+
+    @property
     def place(self) -> Doubles | None:
         """Where its header puts it, in voxels (x, y, z), by MRC2014's sign; None where it does not tell."""
         if not any(self.origin) or self.voxel_size <= 0 or not np.isfinite(self.origin).all():
             return None
-        return np.array(self.origin) * (-1 if self.old_origin else 1) / self.voxel_size
+        return np.array(self.signed_origin) / self.voxel_size
 
 
 def read_float(volume: Volume) -> Floats:

@@ -15,6 +15,7 @@ from isonet_scipion.engine.io.ctf_aware import require_uncorrected
 from isonet_scipion.engine.io.mrc import volume_bytes, writing_volume
 from isonet_scipion.engine.io.origin import with_origin
 from isonet_scipion.engine.io.shown import border_of
+from isonet_scipion.engine.io.table_checks import FILTER, USUAL_FILTER, warn_of_unlike_values
 from isonet_scipion.engine.io.tomogram_entry import CTF_STATE
 from isonet_scipion.engine.io.tomogram_table import TomogramTable
 from isonet_scipion.engine.io.volume import naming
@@ -41,6 +42,9 @@ def deconv(star_file: str, settings: DeconvSettings) -> None:
     states = [require_uncorrected(entry, settings.ctf_state) for entry in entries]
     ctfs = [entry.ctf_parameters(settings.voltage, settings.cs) for entry in entries]
     jobs = [_job(*parts, settings) for parts in zip(entries, ctfs, states)]
+    for label, option in FILTER.items():
+        values = {entry.name: getattr(job, option) for entry, job in zip(entries, jobs)}
+        warn_of_unlike_values(star_file, label, values, f"give --{option}, which counts for all")
     needed = growth({targets[entry.name]: volume_bytes(shape) for entry, shape in zip(entries, shapes)})
     if settings.chunk_size:
         needed += 2 * max(map(volume_bytes, shapes))  # the spectrum's file; padding may double it
@@ -55,16 +59,19 @@ def deconv(star_file: str, settings: DeconvSettings) -> None:
             with naming(volume), writing_volume(target, volume.shape, np.float32, voxel_size, volume, mark) as out:
                 deconvolve(volume.data, job, out, settings.chunk_size, target.parent, settings.ncpu, border)
             told = {CTF_STATE: settings.ctf_state} if settings.ctf_state else {}
-            used = {"rlnSnrFalloff": job.snrfalloff, "rlnDeconvStrength": job.deconvstrength}
+            used = {label: getattr(job, option) for label, option in FILTER.items()}
             table.update(entry, {**told, **used, "rlnDeconvTomoName": target})
             progress.advance()
-            log.info("%s: %s, from a tomogram taken as %s", target, job.ctf_parameters, state)
+            log.info(
+                "%s: %s, snrfalloff %g, deconvstrength %g, from a tomogram taken as %s",
+                target, job.ctf_parameters, job.snrfalloff, job.deconvstrength, state,
+            )  # fmt: skip
 
 
 def _job(entry: TomogramEntry, ctf_parameters: CtfParameters, state: str, settings: DeconvSettings) -> Deconvolution:
     """What is done with a tomogram; an EngineError where the table's numbers are out of range."""
-    falloff = _chosen(settings.snrfalloff, entry.number("rlnSnrFalloff", 1.0))
-    strength = _chosen(settings.deconvstrength, entry.number("rlnDeconvStrength", 1.0))
+    falloff = _chosen(settings.snrfalloff, entry.number("rlnSnrFalloff", USUAL_FILTER))
+    strength = _chosen(settings.deconvstrength, entry.number("rlnDeconvStrength", USUAL_FILTER))
     try:
         return Deconvolution(
             entry.voxel_size, ctf_parameters, falloff, strength, settings.highpassnyquist, settings.pad_edges,

@@ -24,6 +24,7 @@ from isonet_scipion.engine.io.table_checks import (
     warn_of_assumed_tilts,
     warn_of_lopsided_tilts,
     warn_of_masks,
+    warn_of_unlike_filters,
 )
 from isonet_scipion.engine.io.tomogram_table import TomogramTable
 from isonet_scipion.engine.io.volume import Volume, naming
@@ -64,6 +65,7 @@ def extract(star_file: str, settings: ExtractSettings) -> None:
         raise EngineError(star_file, "no subtomogram lies inside the tomograms", "Check the numbers and coordinates.")
     used = [entry for entry, centres in zip(entries, plans) if len(centres)]
     require_one_kind(used, "choose by --tomo_idx")
+    warn_of_unlike_filters(used)
     warn_of_assumed_tilts(used)
     warn_of_lopsided_tilts(star_file, {entry.name: entry.tilt for entry in used})
     if points is None:

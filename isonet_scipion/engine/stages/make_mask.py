@@ -14,7 +14,7 @@ from isonet_scipion.engine.io.imod_model import read_boundary
 from isonet_scipion.engine.io.mrc import open_volume, volume_bytes, writing_volume
 from isonet_scipion.engine.io.origin import voxels_digest, with_origin
 from isonet_scipion.engine.io.shown import border_of, require_axes
-from isonet_scipion.engine.io.table_checks import warn_of_kinds
+from isonet_scipion.engine.io.table_checks import warn_of_kinds, warn_of_unlike_values
 from isonet_scipion.engine.io.tomogram_table import TomogramTable
 from isonet_scipion.engine.io.volume import Volume, naming
 from isonet_scipion.engine.physics.borders import find_border
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from isonet_scipion.engine.io.tomogram_entry import TomogramEntry
 
 log = logging.getLogger(__name__)
+PERCENTAGES = {"rlnMaskDensityPercentage": "density_percentage", "rlnMaskStdPercentage": "std_percentage"}  # options
+USUAL_PERCENTAGE = 50.0  # of both, where nothing tells
 THREADS = 2  # more do not help: the planes come from disk
 
 
@@ -39,8 +41,11 @@ def make_mask(star_file: str, settings: MakeMaskSettings) -> None:
     entries, sizes = table.select(settings.tomo_idx), {}
     warn_of_kinds(entries)
     # everything is read once before the first file is written
+    percentages = [_percentages(entry, settings) for entry in entries]
+    for (label, option), values in zip(PERCENTAGES.items(), zip(*percentages)):
+        own = {entry.name: value for entry, value in zip(entries, values)}
+        warn_of_unlike_values(star_file, label, own, f"give --{option}, which counts for all")
     for entry in entries:
-        _percentages(entry, settings)
         volume = entry.checked_source()
         _boundary(entry, volume)
         require_axes(volume, find_border(volume.data), settings.check_axes, entry.inverted)
@@ -49,8 +54,7 @@ def make_mask(star_file: str, settings: MakeMaskSettings) -> None:
     marks = table.claim(owners, "make_mask", "rlnMaskName", "mask_folder")
     require_space(settings.mask_folder, growth(sizes))
     with Progress("Masks", len(entries), "tomograms") as progress:
-        for entry in entries:
-            density, std = _percentages(entry, settings)
+        for entry, (density, std) in zip(entries, percentages):
             volume = entry.source()
             boundary = _boundary(entry, volume)
             border = border_of(volume)
@@ -70,20 +74,20 @@ def make_mask(star_file: str, settings: MakeMaskSettings) -> None:
                         "its mask would be empty",
                         "Raise density_percentage and std_percentage, lower z_crop, or check the boundary.",
                     )
-            table.update(
-                entry, {"rlnMaskDensityPercentage": density, "rlnMaskStdPercentage": std, "rlnMaskName": target}
-            )
+            table.update(entry, {**dict(zip(PERCENTAGES, (density, std))), "rlnMaskName": target})
             progress.advance()
-            log.info("%s: %.1f %% of the volume", target, 100 * held / mask.size)
+            log.info(
+                "%s: %.1f %% of the volume, by density_percentage %g and std_percentage %g",
+                target, 100 * held / mask.size, density, std,
+            )  # fmt: skip
 
 
 def _percentages(entry: TomogramEntry, settings: MakeMaskSettings) -> tuple[float, float]:
     """By density and by local contrast: the settings', else the table's."""
-    density, std = settings.density_percentage, settings.std_percentage
-    chosen = {
-        "density_percentage": entry.number("rlnMaskDensityPercentage", 50.0) if density is None else density,
-        "std_percentage": entry.number("rlnMaskStdPercentage", 50.0) if std is None else std,
-    }
+    chosen = {}
+    for label, option in PERCENTAGES.items():
+        given = getattr(settings, option)
+        chosen[option] = entry.number(label, USUAL_PERCENTAGE) if given is None else given
     for name, value in chosen.items():
         if not 0 < value <= 100:
             raise EngineError(

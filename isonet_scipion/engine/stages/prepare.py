@@ -53,7 +53,9 @@ from isonet_scipion.engine.io.tomogram_entry import (
     OPTICS,
     TILTS,
     TomogramEntry,
+    have_unlike_ctfs,
     possible_optics,
+    require_alike_halves,
 )
 from isonet_scipion.engine.io.volume_files import file_names, volume_files, voxel_size_of
 from isonet_scipion.engine.io.voxel_size import check_mask
@@ -326,6 +328,14 @@ def _row(
         raise EngineError(
             str(halves[0]), f"it is both halves of {tomogram.name}, or half and whole", "Give the two half tomograms."
         )
+    files = str(tomogram.path or ""), *map(str, halves)
+    require_alike_halves(files[0], files[1:], settings.ctf_state or tomogram.ctf_state)
+    if have_unlike_ctfs(files):
+        log.warning(
+            "%s: deconv took another defocus, voltage, spherical aberration, amplitude contrast, voxel size or %s for "
+            "it than for one of its halves, %s and %s. Deconvolve all three with the same.",
+            tomogram.path or tomogram.name, CTF_STATE, *halves,
+        )  # fmt: skip
     for label, half in zip(HALF_LABELS, halves):
         check_mask(open_volume(half), volume, voxel_size)
         star.set(row, label, half)
@@ -372,8 +382,8 @@ def _require_own(path: Path, tomogram: KnownTomogram, row: dict[str, str]) -> No
 
 def _tell(table: str, tomograms: list[KnownTomogram]) -> None:
     """Say what the table holds, and what was assumed."""
-    sizes = sorted({tomogram.voxel_size for tomogram in tomograms if tomogram.voxel_size})
-    log.info("%s: %s of %s A", table, counted(len(tomograms), "tomograms"), " or ".join(f"{size:g}" for size in sizes))
+    sizes = dict.fromkeys(f"{size:g}" for size in sorted(tomogram.voxel_size or 0 for tomogram in tomograms) if size)
+    log.info("%s: %s of %s A", table, counted(len(tomograms), "tomograms"), " or ".join(sizes))
     warn_of_lopsided_tilts(table, {tomogram.name: tomogram.tilt for tomogram in tomograms if tomogram.tilt})
     without = [tomogram.name for tomogram in tomograms if tomogram.tilt is None]
     if without:

@@ -28,6 +28,7 @@ from isonet_scipion.engine.io.table_checks import (
     warn_of_assumed_tilts,
     warn_of_lopsided_tilts,
     warn_of_masks,
+    warn_of_unlike_filters,
 )
 from isonet_scipion.engine.io.tomogram_table import TomogramTable
 from isonet_scipion.engine.learning.noise_schedule import adds_noise, late_noise, listed, noise_level
@@ -199,6 +200,7 @@ def _one_pass(star_file: str, settings: OnePassSettings, seed: int) -> Run[Any]:
     told = _handed_on(settings, entries) if settings.ctf_aware else {}
     transfers = [_transfer(entry, settings, told) if settings.ctf_aware else None for entry in entries]
     require_one_kind(entries, "take them out of the table")
+    warn_of_unlike_filters(entries)
     if settings.tilt_min is None and settings.tilt_max is None:
         warn_of_assumed_tilts(entries)
     warn_of_lopsided_tilts(star_file, {entry.name: tilt for entry, tilt in zip(entries, tilts)})

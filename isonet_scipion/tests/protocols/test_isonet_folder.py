@@ -18,6 +18,7 @@ from isonet_scipion.convert.outputs import (
     scaleOf,
 )
 from isonet_scipion.convert.rows import writeTable
+from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.number_formats import SCALE
 from isonet_scipion.engine.io.star import Star, write_star
 from isonet_scipion.engine.network.model_file import BUILTIN_FILE
@@ -84,6 +85,22 @@ def test_a_model_from_inside_the_project_is_found_after_it_was_moved(models, tmp
     monkeypatch.chdir(tmp_path / "moved")
     assert Path(made).read_bytes() == Path(ofFolder).read_bytes() == models[0].read_bytes()
     assert os.readlink(outside) == str(models[1])
+
+
+def test_voxel_sizes_of_a_folder_may_differ_as_headers_round_them(tmp_path):
+    for other, isOne in (("13.480001", True), ("13.47", True), ("13.8", False)):
+        sizes = ("13.48", other)
+        rows = [
+            {"rlnIndex": str(index), "rlnMicrographName": f"TS_{index}.mrc", "rlnPixelSize": size}
+            for index, size in enumerate(sizes, 1)
+        ]
+        writeTable(str(tmp_path / "tomograms.star"), rows)
+        folder = IsoNetFolder(str(tmp_path), TomoAcquisition())
+        if isOne:
+            assert folder.samplingRate == 13.48
+        else:
+            with pytest.raises(EngineError, match=r"different voxel sizes: 13\.48, 13\.8 A"):
+                _ = folder.samplingRate
 
 
 def test_corrected_tomograms_of_a_folder_have_the_scale_of_their_files(tmp_path):

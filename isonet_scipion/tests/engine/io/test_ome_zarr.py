@@ -3,6 +3,7 @@ import os
 import pickle
 import sys
 
+import mrcfile
 import numpy as np
 import pytest
 
@@ -201,6 +202,18 @@ def test_chunks_that_would_fill_the_memory_are_refused(tmp_path):
     (path / "0" / ".zarray").write_text(json.dumps(about))
     with pytest.raises(EngineError, match="its chunks of 2000 x 2000 x 2000 voxels are larger than its level '0'"):
         open_volume(path)
+
+
+@pytest.mark.parametrize("version", [0, 20140])
+def test_a_store_lies_where_the_mrc_file_does_that_it_is_made_of(tmp_path, version):
+    write_volume(tmp_path / "t.mrc", DATA, 10.0)
+    with mrcfile.open(tmp_path / "t.mrc", "r+") as mrc:
+        mrc.header.nversion, mrc.header.origin = version, (100.0, -200.0, 0.0)
+    tomogram = open_volume(tmp_path / "t.mrc")
+    write_volume(tmp_path / "t.zarr", DATA, 10.0, tomogram)
+    store = open_volume(tmp_path / "t.zarr")
+    assert store.origin == ((100.0, -200.0, 0.0) if version else (-100.0, 200.0, 0.0))
+    np.testing.assert_array_equal(store.place, tomogram.place)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "int16", "int8"])

@@ -60,3 +60,17 @@ def test_a_tilt_range_without_zero_is_told(caplog, run, tmp_path):
     for command in (("predict", "prepare_star.star", "builtin", "--gpuID=99"), ("extract", "prepare_star.star")):
         status, log = run(*command, "--check_axes=False", "--cube_size=8")
         assert "prepare_star.star: the tilt range of t has no 0 degrees (40..60)" in log, log
+
+
+def test_masks_in_each_others_rows_are_told_in_a_table_of_another_name_too(run, tmp_path):
+    for seed, name in enumerate("ab"):
+        make_tomogram(tmp_path / "tomo" / f"{name}.mrc", (24, 24, 24), seed)
+    assert run("prepare_star", "tomo", "--number_subtomos=2")[0] == 0
+    assert run("make_mask", "tomograms.star", "--density_percentage=90", "--std_percentage=90")[0] == 0
+    table = Path("tomograms.star").read_text()
+    swapped = table.replace("a_mask", "c_mask").replace("b_mask", "a_mask").replace("c_mask", "b_mask")
+    for text, times in ((table, 0), (swapped, 1)):
+        Path("copy.star").write_text(text)
+        status, log = run("extract", "copy.star", "--cube_size=8", "--crop_size=12")
+        told = "copy.star: the masks of a, b were made of other voxels than the tomograms have now."
+        assert status == 0 and log.count(told) == times and log.count("other voxels") == times, log

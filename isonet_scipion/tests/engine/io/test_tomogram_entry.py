@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 
 from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.io.marks import mark_of
 from isonet_scipion.engine.io.mrc import open_volume, write_volume
+from isonet_scipion.engine.io.origin import with_origin
 from isonet_scipion.engine.io.star import Star
-from isonet_scipion.engine.io.tomogram_entry import TomogramEntry
+from isonet_scipion.engine.io.tomogram_entry import CTF_STATE, HALF_LABELS, TomogramEntry
 from isonet_scipion.engine.physics.wedge import TiltRange
 
 
@@ -42,6 +44,43 @@ def test_one_end_of_the_tilts_alone_is_refused():
     for here, missing in (("rlnTiltMin", "rlnTiltMax"), ("rlnTiltMax", "rlnTiltMin")):
         with pytest.raises(EngineError, match=f"t.star: it has {here} of TS_1.mrc, but not {missing}"):
             _ = entry(**{here: "-52" if here == "rlnTiltMin" else "48", "rlnTiltmin": "-52"}).tilt
+
+
+@pytest.fixture
+def versions(tmp_path, monkeypatch):
+    """Files of one tomogram: as it came, and as deconv wrote them."""
+    monkeypatch.chdir(tmp_path)
+    voxels = np.random.default_rng(0).normal(size=(8, 8, 8)).astype("f4")
+    for name in ("whole", "even", "odd"):
+        write_volume(f"{name}.mrc", voxels, 10.0)
+        mark = with_origin(mark_of("deconv", "t.star", f"{name}.mrc", "."), "0123456789ab-012345")
+        write_volume(f"d_{name}.mrc", voxels, 10.0, mark=mark)
+
+
+@pytest.mark.parametrize(
+    ("files", "state", "other"),
+    [
+        ("whole even odd", None, None),
+        ("d_whole d_even d_odd", None, None),
+        ("whole even odd", "corrected", None),  # by another program, which writes no mark
+        ("whole d_even d_odd", "corrected", None),
+        ("gone d_even d_odd", None, None),
+        ("d_whole even odd", None, "even"),
+        ("d_whole d_even odd", None, "odd"),
+        ("whole d_even d_odd", None, "whole"),
+        ("gone d_even odd", None, "odd"),
+        ("whole d_even odd", "corrected", "odd"),
+    ],
+)
+def test_a_tomogram_of_which_only_a_part_is_deconvolved_is_refused(versions, files, state, other):
+    whole, *halves = (f"{name}.mrc" for name in files.split())
+    one = entry(**dict(zip(HALF_LABELS, halves)), **{"rlnMicrographName": whole, CTF_STATE: str(state)})
+    for take in (one.fitting_halves, lambda: one.open_halves(open_volume("whole.mrc"))):
+        if other is None:
+            assert take()
+        else:
+            with pytest.raises(EngineError, match=f"^{other}.mrc: it is not deconvolved, but (d_|whole)"):
+                take()
 
 
 def test_halves_of_another_size_than_their_tomogram_are_refused(tmp_path):

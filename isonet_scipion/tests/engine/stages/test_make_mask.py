@@ -6,6 +6,7 @@ import numpy as np
 
 from isonet_scipion.engine.io.mrc import open_volume, write_volume
 from isonet_scipion.engine.io.star import read_star, write_star
+from isonet_scipion.tests.engine.conftest import make_tomogram
 from isonet_scipion.tests.imod_model import SHAPE, SQUARE, write_model
 
 BINNED = (20, 30, 40)
@@ -52,3 +53,15 @@ def test_it_tells_which_tomograms_are_not_deconvolved(tmp_path, run):
     assert status == 0 and told in log, log
     status, log = run("make_mask", "tomograms.star", "--use_deconv_tomo=False")
     assert status == 0 and "only some" not in log, log
+
+
+def test_percentages_that_a_trial_left_in_the_table_are_told(tmp_path, run):
+    for seed, name in enumerate("abc"):
+        make_tomogram(tmp_path / "tomo" / f"{name}.mrc", (24, 24, 24), seed)
+    assert run("prepare_star", "tomo", "--output_star=t.star")[0] == 0
+    status, log = run("make_mask", "t.star", "--tomo_idx=3", "--density_percentage=40")
+    assert status == 0 and "by density_percentage 40 and std_percentage 50" in log and "not meant" not in log, log
+    status, log = run("make_mask", "t.star")
+    told = "t.star: rlnMaskDensityPercentage is 50, but for c (40). If that is not meant: give --density_percentage"
+    assert status == 0 and told in log and log.count("not meant") == 1, log
+    assert "not meant" not in run("make_mask", "t.star", "--density_percentage=45")[1]

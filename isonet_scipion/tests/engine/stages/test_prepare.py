@@ -78,6 +78,31 @@ def _table_of(*paths):
     return Star(list(rows[0]), rows)
 
 
+def test_raw_halves_of_a_deconvolved_tomogram_are_refused(run, tmp_path):
+    for number, folder in enumerate(("tomo", "even", "odd")):
+        make_tomogram(tmp_path / folder / "t.mrc", seed=0 if folder == "tomo" else number)
+        assert run("prepare_star", folder, "--output_star", f"{folder}.star", "--defocus=20000")[0] == 0
+        assert run("deconv", f"{folder}.star", "--deconv_folder", f"deconv_{folder}")[0] == 0
+    given = ("prepare_star", "deconv_tomo", "--output_star", "d.star")
+    status, log = run(*given, "--even_folder", "deconv_even", "--odd_folder", "deconv_odd")
+    assert status == 0 and "another defocus" not in log, log
+    for even, odd, raw in (("even", "odd", "even/t.mrc"), ("deconv_even", "odd", "odd/t.mrc")):
+        status, log = run(*given, "--even_folder", even, "--odd_folder", odd)
+        assert status == 1 and f"{raw}: it is not deconvolved, but deconv_" in log, log
+    set_cells("odd.star", 0, rlnDefocus=25000)
+    assert run("deconv", "odd.star", "--deconv_folder", "deconv_odd")[0] == 0
+    status, log = run(*given, "--even_folder", "deconv_even", "--odd_folder", "deconv_odd")
+    assert status == 0 and "deconv_tomo/t.mrc: deconv took another defocus" in log, log
+
+
+def test_a_voxel_size_that_headers_round_is_told_once(run, tmp_path):
+    for width in (53, 61, 95):  # of which the last digits of 13.3 A times the width depend
+        make_tomogram(tmp_path / "tomo" / f"t{width}.mrc", (24, 24, width), voxel_size=13.3)
+    assert len({open_volume(path).voxel_size for path in (tmp_path / "tomo").iterdir()}) > 1
+    status, log = run("prepare_star", "tomo")
+    assert status == 0 and "tomograms.star: 3 tomograms of 13.3 A\n" in log, log
+
+
 def test_what_was_typed_into_the_table_is_kept_where_nothing_else_tells(run, tmp_path):
     for name in ("a", "b", "c"):
         make_tomogram(tmp_path / "set" / f"{name}.mrc")
