@@ -9,7 +9,10 @@ from isonet_scipion.engine.io.mrc import open_volume, write_volume
 from isonet_scipion.engine.io.star import read_star
 from isonet_scipion.tests.engine.conftest import SHAPE, make_tomogram
 
-TINY = ("--filter_base", 2, "--unet_depth", 2, "--iterations", 2, "--epochs", 2, "--steps_per_epoch", 3, "--seed", 7)
+TINY = (
+    "--filter_base", 2, "--unet_depth", 1, "--convs_per_depth", 2, "--iterations", 2, "--epochs", 2,
+    "--steps_per_epoch", 3, "--batch_size", 2, "--seed", 7,
+)  # fmt: skip
 
 
 @pytest.mark.traced

@@ -16,7 +16,8 @@ from isonet_scipion.engine.io.mrc import write_volume
 ROOT = Path(__file__).parents[3]
 PACKAGE = ROOT / "isonet_scipion"
 PAGES = sorted(path for folder in (ROOT, ROOT / "docs") for path in folder.glob("*.md"))
-TINY = "--filter_base 2 --unet_depth 2 --epochs 1 --steps_per_epoch 1 --batch_size 2 --remove_intermediate True"
+TINY = "--filter_base 2 --unet_depth 1 --convs_per_depth 2"
+TINY += " --epochs 1 --steps_per_epoch 1 --batch_size 2 --remove_intermediate True"
 # added to the commands, by how they begin, so that each takes seconds; the last value of an option counts
 SMALLER = {
     "extract": "--cube_size 16 --crop_size 24",
@@ -25,9 +26,10 @@ SMALLER = {
     "refine tomograms.star --method one-pass": f"{TINY} --cube_size 16",
     "refine": TINY,
 }
-# 30 iterations are 2, and five more are one more
+# 30 iterations are 2, and five more are one more; 3 of the builtin model, which is large, are 1
 FEWER = {"iter30": "iter02", "--iterations 30": "--iterations 2", "--iterations 35": "--iterations 3"}
 FEWER |= {"iter08": "iter02", "--iterations 8": "--iterations 2"}
+FEWER |= {"one_pass/model_iter03": "one_pass/model_iter01", "one_pass --iterations 3": "one_pass --iterations 1"}
 FEWER |= {"--gpuID 0,1,2,3": "--gpuID -1", "--gpuID 0": "--gpuID -1"}  # GPUs that are not there are an error
 # what runs the other commands
 ELSEWHERE = {

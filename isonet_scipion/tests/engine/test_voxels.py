@@ -155,7 +155,10 @@ def test_swapped_axes_are_refused_before_work_unless_overridden(run, tmp_path, t
     assert "y and z are swapped" in result(run, stage[0], "tomograms.star", *files, *stage[1:], "--check_axes=False")
 
 
-TINY = ("--filter_base=2", "--unet_depth=1", "--iterations=1", "--epochs=1", "--steps_per_epoch=1", "--seed=1")
+TINY = (
+    "--filter_base=2", "--unet_depth=1", "--convs_per_depth=2", "--iterations=1", "--epochs=1", "--steps_per_epoch=1",
+    "--batch_size=2", "--seed=1",
+)  # fmt: skip
 
 
 def test_training_refuses_swapped_axes_and_takes_nothing_of_a_border(run, tmp_path, tomogram):

@@ -95,7 +95,10 @@ def test_a_picture_of_the_users_own_is_not_replaced(sessions, run, name):
     assert (folder / name).read_bytes() == b"\x89PNG of somebody else" and not list(folder.glob("*.mrc"))
 
 
-TRAINING = ("--filter_base=2", "--unet_depth=1", "--epochs=2", "--steps_per_epoch=1", "--batch_size=2", "--seed=3")
+TRAINING = (
+    "--filter_base=2", "--unet_depth=1", "--convs_per_depth=2", "--epochs=2", "--steps_per_epoch=1", "--batch_size=2",
+    "--seed=3",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -137,7 +140,7 @@ def test_a_training_goes_on_beside_what_it_wrote_itself(scene, run):
 
 
 def test_what_a_kill_before_the_first_state_left_is_made_anew(scene, run):
-    short = [*TRAINING[:2], "--epochs=1", *TRAINING[3:], "--iterations=1"]
+    short = [*TRAINING, "--epochs=1", "--iterations=1"]
     assert run("refine", "s.star", *short)[0] == 0
     results = scene / "results"
     for path in results.iterdir():

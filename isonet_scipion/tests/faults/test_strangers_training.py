@@ -12,7 +12,10 @@ from isonet_scipion.engine.io.losses import read_losses
 from isonet_scipion.engine.learning.state import read_state
 from isonet_scipion.tests.faults.conftest import contents, the_error
 
-SMALL = ("--filter_base=2", "--unet_depth=1", "--epochs=1", "--steps_per_epoch=1", "--batch_size=2", "--seed=3")
+SMALL = (
+    "--filter_base=2", "--unet_depth=1", "--convs_per_depth=2", "--epochs=1", "--steps_per_epoch=1", "--batch_size=2",
+    "--seed=3",
+)  # fmt: skip
 RECORD = {"iteration": 1, "epoch": 1, "loss": 0.5, "val_loss": 0.5, "noise_level": 0.0, "seconds": 1.0}
 PROGRESS = {"iteration": 1, "epoch": 1, "batch_size": 2, "history": [RECORD]}
 CHANGES = {

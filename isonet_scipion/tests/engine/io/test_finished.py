@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
+from isonet_scipion.engine import cli
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.mrc import open_volume, write_volume
 from isonet_scipion.engine.io.star import read_star, write_star
@@ -22,19 +23,53 @@ from isonet_scipion.engine.stages.report import Reporter  # noqa: E402
 SHAPE = NetworkSettings(filter_base=2, unet_depth=1, convs_per_depth=2)
 
 
-@pytest.fixture
-def project(tmp_path, run):
+PREDICT = ("predict", "tomograms.star", "m.keras", "--gpuID", "-1")
+
+
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory):
+    """A folder of three tomograms, the second of them a link, their table and a model."""
+    folder = tmp_path_factory.mktemp("fresh")
     for number, name in enumerate("abc"):
         tomogram = np.random.default_rng(number).normal(size=(24, 40, 40)).astype(np.float32)
-        write_volume(tmp_path / "tomo" / f"{name}.mrc", tomogram, 10.0)
-    save_model(tmp_path / "m.keras", build_unet(SHAPE), ModelMetadata(SHAPE, voxel_size=10.0))
-    assert run("prepare_star", "tomo")[0] == 0
-    return tmp_path
+        write_volume(folder / "tomo" / f"{name}.mrc", tomogram, 10.0)
+    os.rename(folder / "tomo" / "b.mrc", folder / "elsewhere.mrc")
+    os.symlink("../elsewhere.mrc", folder / "tomo" / "b.mrc")
+    save_model(folder / "m.keras", build_unet(SHAPE), ModelMetadata(SHAPE, voxel_size=10.0))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert cli.main(["prepare_star", "tomo"]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(fresh, tmp_path_factory):
+    """The same folder, after a prediction of all."""
+    folder = copied(fresh, tmp_path_factory.mktemp("finished"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert cli.main([*PREDICT]) == 0
+    return folder
+
+
+def copied(folder, copy):
+    """Copy a folder with its files' times and links, by which a result is known as finished."""
+    return shutil.copytree(folder, copy, symlinks=True, dirs_exist_ok=True)
+
+
+@pytest.fixture
+def project(fresh, tmp_path):
+    return copied(fresh, tmp_path)
+
+
+@pytest.fixture
+def done(finished, tmp_path):
+    return copied(finished, tmp_path)
 
 
 def corrected(run, *more):
     """The names of the tomograms that a command corrects, and its log."""
-    status, log = run("predict", "tomograms.star", "m.keras", "--gpuID", "-1", *more)
+    status, log = run(*PREDICT, *more)
     assert status == 0, log
     return "".join(name for name in "abc" if f"{name}_corrected.mrc and its picture" in log), log
 
@@ -84,17 +119,14 @@ def change(project, what):
         "another's result", "tomogram behind a link", "row", "model", "option",
     ],
 )  # fmt: skip
-def test_what_is_gone_or_would_differ_is_made_anew(project, run, what):
-    os.rename("tomo/b.mrc", "elsewhere.mrc")
-    os.symlink(project / "elsewhere.mrc", "tomo/b.mrc")
-    assert corrected(run)[0] == "abc"
-    expected, more = change(project, what)
+def test_what_is_gone_or_would_differ_is_made_anew(done, run, what):
+    expected, more = change(done, what)
     assert corrected(run, *more)[0] == expected
     assert corrected(run, *more)[0] == ""
 
 
-def test_what_makes_no_difference_does_not_count(project, run, tmp_path_factory):
-    assert corrected(run)[0] == "abc"
+def test_what_makes_no_difference_does_not_count(done, run, tmp_path_factory):
+    assert corrected(run)[0] == ""
     table = read_star("tomograms.star")
     table.rows.reverse()
     for number, row in enumerate(table.rows, 1):
@@ -102,34 +134,30 @@ def test_what_makes_no_difference_does_not_count(project, run, tmp_path_factory)
         table.set(row, "rlnNumberSubtomo", 7)
     write_star("tomograms.star", table)
     assert corrected(run)[0] == ""
-    copy = tmp_path_factory.mktemp("elsewhere") / "project"
-    shutil.copytree(project, copy)  # which keeps the files' times
-    os.chdir(copy)
+    os.chdir(copied(done, tmp_path_factory.mktemp("elsewhere")))
     assert corrected(run)[0] == ""
 
 
-def test_a_report_made_again_leaves_the_result_finished(project, run):
-    assert corrected(run)[0] == "abc"
+def test_a_report_made_again_leaves_the_result_finished(done, run):
     assert run("report", "tomograms.star", "m.keras", "--gpuID", "-1")[0] == 0
     assert corrected(run)[0] == ""
 
 
-def test_a_report_of_another_model_is_not_taken_for_this_ones(project, run, monkeypatch):
-    assert corrected(run)[0] == "abc"
-    told = (project / "corrected_tomos" / "b_corrected_report.json").read_text()
+def test_a_report_of_another_model_is_not_taken_for_this_ones(done, run, monkeypatch):
+    told = (done / "corrected_tomos" / "b_corrected_report.json").read_text()
     model = build_unet(SHAPE)
     model.set_weights([3 * weight for weight in model.get_weights()])
-    save_model(project / "m.keras", model, ModelMetadata(SHAPE, voxel_size=10.0))
+    save_model(done / "m.keras", model, ModelMetadata(SHAPE, voxel_size=10.0))
 
     def interrupted(*_):
         raise EngineError("disk", "it is full", "Free some.")
 
     monkeypatch.setattr(Reporter, "write", interrupted)
-    assert run("predict", "tomograms.star", "m.keras", "--gpuID", "-1", "--tomo_idx", "2")[0] == 1
+    assert run(*PREDICT, "--tomo_idx", "2")[0] == 1
     monkeypatch.undo()
-    os.chdir(project)
+    os.chdir(done)
     assert corrected(run, "--tomo_idx", "2")[0] == "b"
-    assert (project / "corrected_tomos" / "b_corrected_report.json").read_text() != told
+    assert (done / "corrected_tomos" / "b_corrected_report.json").read_text() != told
 
 
 def test_a_tomogram_too_small_for_a_confidence_is_finished_without_one(project, run):
@@ -143,7 +171,7 @@ def test_tomograms_whose_files_tell_no_change_are_made_anew(project, run):
     table.set(table.rows[1], "rlnMicrographName", "corrected_tomos/a_corrected.zarr")
     write_star("tomograms.star", table)
     for _ in range(2):
-        status, log = run("predict", "tomograms.star", "m.keras", "--gpuID", "-1", "--output_dir", "o")
+        status, log = run(*PREDICT, "--output_dir", "o")
         assert status == 0 and "a_corrected_corrected.mrc and its picture" in log, log
 
 

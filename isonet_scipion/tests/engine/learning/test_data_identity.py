@@ -15,8 +15,8 @@ from isonet_scipion.engine.learning.data_identity import data_identity
 from isonet_scipion.engine.network.model_file import METADATA, STATE_FILE, read_facts
 
 RUN = (
-    "--filter_base=2", "--unet_depth=1", "--iterations=1", "--epochs=1", "--steps_per_epoch=1", "--batch_size=2",
-    "--preprocessing_ncpus=1", "--noise_level=0", "--noise_start_iter=1", "--seed=3",
+    "--filter_base=2", "--unet_depth=1", "--convs_per_depth=2", "--iterations=1", "--epochs=1", "--steps_per_epoch=1",
+    "--batch_size=2", "--preprocessing_ncpus=1", "--noise_level=0", "--noise_start_iter=1", "--seed=3",
 )  # fmt: skip
 ONE_PASS = ("refine", "tomograms.star", "--method=one-pass", "--cube_size=8", *RUN)
 ITERATIVE = ("refine", "subtomo.star", *RUN)

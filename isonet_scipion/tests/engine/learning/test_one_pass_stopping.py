@@ -42,6 +42,7 @@ RUN = (
     "--steps_per_epoch=3", "--batch_size=2", "--preprocessing_ncpus=1", "--seed=3",
     "--learning_rate=0.02", "--denoiser=0",
 )  # fmt: skip
+QUICK = (*RUN, "--steps_per_epoch=1")  # where what is learned is of no consequence
 
 
 @pytest.fixture
@@ -111,7 +112,7 @@ def test_files_without_a_name_are_counted_before_any_is_made(project, run, monke
     halves = [open_volume(f"{folder}/t.mrc").data for folder in ("even", "odd")]
     write_volume("tomo/t.mrc", np.mean(halves, axis=0), 10.0)  # without noise some counts as padding
     assert run("prepare_star", "tomo", "--even_folder=even", "--odd_folder=odd", "--defocus=20000")[0] == 0
-    arguments = ("refine", "tomograms.star", *RUN, *options, "--iterations=1")
+    arguments = ("refine", "tomograms.star", *QUICK, *options, "--iterations=1")
     usage = shutil.disk_usage(".")
     monkeypatch.setattr(disk.shutil, "disk_usage", lambda _: usage._replace(free=1000))
     status, log = run(*arguments)
@@ -125,7 +126,7 @@ def test_files_without_a_name_are_counted_before_any_is_made(project, run, monke
 
 
 def test_state_of_a_version_without_it_is_not_gone_on_with(project, run):
-    assert run("refine", "tomograms.star", *RUN, "--iterations=1")[0] == 0
+    assert run("refine", "tomograms.star", *QUICK, "--iterations=1")[0] == 0
     state = Path("results") / STATE_FILE
     with zipfile.ZipFile(state) as archive:
         content = {name: archive.read(name) for name in archive.namelist()}
@@ -134,7 +135,7 @@ def test_state_of_a_version_without_it_is_not_gone_on_with(project, run):
     with zipfile.ZipFile(state, "w") as archive:
         for name, data in content.items():
             archive.writestr(name, json.dumps(metadata) if name == METADATA else data)
-    status, log = run("refine", "tomograms.star", *RUN, "--iterations=2")
+    status, log = run("refine", "tomograms.star", *QUICK, "--iterations=2")
     assert status == 1 and "it holds a run with withheld tilts None, not 0.05" in log, log
 
 
@@ -152,7 +153,7 @@ def measuring(monkeypatch, *values, chance=0.1):
 
 def test_a_run_stops_when_it_has_not_risen_and_names_its_last(project, run, monkeypatch):
     measuring(monkeypatch, None, 0.2, 0.4, 0.45, 0.41, 0.6)  # the first before the training
-    status, log = run("refine", "tomograms.star", *RUN, "--iterations=6", "--patience=2")
+    status, log = run("refine", "tomograms.star", *QUICK, "--iterations=6", "--patience=2")
     assert status == 0 and "Stopped: no gain for 2 iterations." in log, log
     assert (
         "Correct with results/model_iter04.keras, the last: no other restores" in log and "(correlation 0.410)" in log
@@ -163,7 +164,7 @@ def test_a_run_stops_when_it_has_not_risen_and_names_its_last(project, run, monk
 
 def test_an_iteration_that_is_clearly_better_than_the_last_is_named(project, run, monkeypatch):
     measuring(monkeypatch, None, 0.1, 0.5, 0.2, chance=0.01)
-    status, log = run("refine", "tomograms.star", *RUN)
+    status, log = run("refine", "tomograms.star", *QUICK)
     assert status == 0 and "Correct with results/model_iter02.keras: it restores" in log, log
     assert "(correlation 0.500) than the last iteration (0.200)" in log
     assert chosen_model("results").name == "model_iter02.keras"
@@ -172,7 +173,7 @@ def test_an_iteration_that_is_clearly_better_than_the_last_is_named(project, run
 @pytest.mark.parametrize("best", [0.2, 0.31])
 def test_a_training_that_stayed_at_chance_is_told_as_such(project, run, monkeypatch, best):
     measuring(monkeypatch, None, 0.1, best, 0.15)
-    status, log = run("refine", "tomograms.star", *RUN)
+    status, log = run("refine", "tomograms.star", *QUICK)
     page = Path("results/report.html").read_text(encoding="utf-8")
     assert status == 0 and (AT_CHANCE in log, AT_CHANCE in page) == (best < 0.3, best < 0.3), log
 
@@ -180,13 +181,13 @@ def test_a_training_that_stayed_at_chance_is_told_as_such(project, run, monkeypa
 def test_it_does_not_stop_before_the_noise_is_through(project, run, monkeypatch):
     measuring(monkeypatch, None, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
     noise = ("--noise_level=0.05,0.1,0.2", "--noise_start_iter=2,5,20")  # the last never comes
-    status, log = run("refine", "tomograms.star", *RUN, "--iterations=8", "--patience=2", *noise)
+    status, log = run("refine", "tomograms.star", *QUICK, "--iterations=8", "--patience=2", *noise)
     assert status == 0 and "Stopped: no gain for 2 iterations." in log and len(table("results")) == 7, log
 
 
 def test_where_nothing_can_be_told_the_last_is_named_and_nothing_stops(project, run, monkeypatch):
     measuring(monkeypatch, *[None] * 4)
-    status, log = run("refine", "tomograms.star", *RUN, "--patience=1")
+    status, log = run("refine", "tomograms.star", *QUICK, "--patience=1")
     assert status == 0 and "Correct with results/model_iter03.keras, the last: there is too little data" in log, log
 
 
@@ -227,7 +228,7 @@ def test_a_copy_of_the_start_has_seen_of_the_sample_what_its_original_has(projec
 
 
 def test_without_a_model_to_start_from_there_is_none_to_go_back_to(project, run):
-    status, log = run("refine", "tomograms.star", *RUN)
+    status, log = run("refine", "tomograms.star", *QUICK)
     assert status == 0 and "Iteration 0:" not in log and "started from" not in log, log
     assert read_facts(Path("results") / STATE_FILE)["progress"]["start_correlation"] is None
     assert not Path("results/model_iter00.keras").exists() and Path("results/slices_iter00.png").exists()
