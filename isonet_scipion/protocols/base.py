@@ -15,6 +15,7 @@ from contextlib import suppress
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+import pyworkflow as pw
 import pyworkflow.utils as pwutils
 from pwem.protocols import EMProtocol
 from pyworkflow.constants import PROD, QUEUE_FOR_JOBS
@@ -24,7 +25,7 @@ from pyworkflow.protocol.launch import _checkJobStatus
 from pyworkflow.protocol.params import BooleanParam, StringParam
 
 from isonet_scipion.convert.files import fileName
-from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.errors import EngineError, one_line
 from isonet_scipion.engine.io.outcome import read_outcome
 from isonet_scipion.engine.process.last_words import ending_words
 from isonet_scipion.engine.process.parent_watch import PARENT
@@ -237,7 +238,16 @@ class ProtIsoNetBase(EMProtocol):
             arguments = f"{SERVE} < {shlex.quote(listFile)}"
         readStatus(statusFile)  # that of a run that was killed
         arguments += f"{TO_FIRST_TAB} || echo $? > {shlex.quote(statusFile)}"
-        self.runJob(Plugin.engineCommand(), arguments, numberOfMpi=1, numberOfThreads=1, env=Plugin.getEnviron())
+        LATEST.job = None
+        try:
+            self.runJob(Plugin.engineCommand(), arguments, numberOfMpi=1, numberOfThreads=1, env=Plugin.getEnviron())
+        except Exception as error:  # Scipion's have no kind of their own
+            if LATEST.job is not None:
+                raise
+            raise EngineFailure(
+                f"the queue did not take the job: {one_line(str(error))}. Check the queue that was chosen and "
+                f"{pw.Config.SCIPION_HOSTS}; Continue submits it again."
+            ) from error
         self._awaitWord(lambda: hasText(statusFile) or read_outcome(lastOutcome) is not None)
         with suppress(FileNotFoundError):
             os.remove(listFile)

@@ -204,6 +204,22 @@ def test_a_job_that_ends_without_a_word_has_failed(refine, job, tmp_path):
     assert len(asked) == base.LOOKS and list(refine.getJobIds()) == []
 
 
+@pytest.mark.parametrize("taken", [True, False])
+def test_a_job_that_the_queue_does_not_take_is_told_with_what_the_queue_says(refine, job, monkeypatch, taken):
+    def submit(*args, **kwargs):
+        if taken:  # what fails later is not the submission
+            refine.appendJobId(1002)
+        raise Exception("Failed to submit to queue. Submit error: ['', 'sbatch: error: invalid partition\\n']")
+
+    monkeypatch.setattr(base.LATEST, "job", 1001, raising=False)  # of an earlier command
+    monkeypatch.setattr(refine, "runJob", submit)
+    with pytest.raises(Exception, match="sbatch: error: invalid partition") as failure:
+        refine._runEngine("refine", [], {})
+    assert isinstance(failure.value, EngineFailure) != taken
+    told = f"Check the queue that was chosen and {pyworkflow.Config.SCIPION_HOSTS}; Continue submits it again."
+    assert (told in str(failure.value)) != taken
+
+
 def test_what_a_job_of_several_tomograms_left_undone_is_told_of_each_and_no_further_job_runs(refine, job, tmp_path):
     looks, asked = job
     looks += [told(tmp_path, Outcome(0), STATUS_FINISHED), *[lambda: STATUS_FINISHED] * base.LOOKS]
