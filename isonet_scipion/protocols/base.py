@@ -29,6 +29,7 @@ from isonet_scipion.engine.errors import EngineError, one_line
 from isonet_scipion.engine.io.outcome import read_outcome
 from isonet_scipion.engine.process.last_words import ending_words
 from isonet_scipion.engine.process.parent_watch import PARENT
+from isonet_scipion.engine.process.signals import STATUS as SIGNALLED
 from isonet_scipion.engine.serving import NAME as SERVE
 from isonet_scipion.engine.wording import counted
 from isonet_scipion.environment import has_gpu
@@ -195,6 +196,8 @@ class ProtIsoNetBase(EMProtocol):
         outcome = read_outcome(outcomeFile)
         if outcome is None and end:
             raise EngineFailure(f"isonet-engine {stage} {end}")
+        if outcome is not None and outcome.status in SIGNALLED.values():
+            raise EngineFailure(f"isonet-engine {stage} {ending(outcome.status)}")
         if outcome is not None and outcome.status:  # not what happened to the process after its work was done
             raise EngineFailure(inFormWords(self, outcome.error))
 
@@ -218,9 +221,9 @@ class ProtIsoNetBase(EMProtocol):
             undone = [first + n for n, (_, outcomeFile) in enumerate(left) if read_outcome(outcomeFile) is None]
             if not undone:
                 break
-            if status is None:
+            if status is None or status in SIGNALLED.values():
                 for number in undone:
-                    ends[number] = self._silentEnding()
+                    ends[number] = self._silentEnding() if status is None else ending(status)
                 break
             ends[undone[0]] = ending(status)
             first = undone[0] + 1
@@ -362,5 +365,6 @@ def ending(status: int) -> str:
     if number not in set(signal.Signals):
         return f"ended with status {status}: see the log."
     name = signal.Signals(number).name
-    words = ending_words(number) or "perhaps for lack of memory."
+    perhaps = "perhaps at a queue's time limit, or by hand." if number in SIGNALLED else "perhaps for lack of memory."
+    words = ending_words(number) or perhaps
     return f"was ended by {name}, {words} Continue goes on with what is missing."
