@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import TextIO
 from xml.etree import ElementTree
 
-from isonet_scipion.interpreters import NoPython, find_python, for_pip
+from isonet_scipion.interpreters import Elsewhere, NoPython, find_python, for_pip, refuse_elsewhere
 
 HERE = Path(__file__).resolve().parent
 VENV = HERE / ".venv"
@@ -73,7 +73,7 @@ def missing_packages(python: str, modules: Iterable[str], programs: Iterable[str
     absent = [
         module
         for module in modules
-        if subprocess.run([python, "-c", f"import {module}"], stderr=subprocess.DEVNULL).returncode
+        if subprocess.run([python, "-I", "-c", f"import {module}"], stderr=subprocess.DEVNULL).returncode
     ]
     return [MODULES[module] for module in absent] + [PROGRAMS[name] for name in programs if not shutil.which(name)]
 
@@ -124,8 +124,9 @@ def set_up() -> None:
     python = fitting_python()
     complete_machine(python, modules=MODULES)
     say(f"Making the virtual environment {VENV}")
-    status = call(python, "-m", "venv", "--clear", VENV)
+    status = call(python, "-I", "-m", "venv", "--clear", VENV)
     if not status:
+        refuse_elsewhere(str(PYTHON))
         say("Installing Scipion, TensorFlow and the plugin (some minutes)")
         # One call, so that every package fits Scipion's pinned versions.
         status = call(PYTHON, "-m", "pip", "install", "--disable-pip-version-check", "-e", ".[engine,test]")
@@ -187,8 +188,10 @@ def install_engine(options: Sequence[str]) -> int:
         python = (Path(folder, "bin", "python"), "-I", "-m")
         # pip reads the requirements out of the package's metadata, which have to be made first
         pip = (*python, "pip", "install", "-q", "--disable-pip-version-check")
+        if status := call(sys.executable, "-I", "-m", "venv", folder, cwd=None):
+            return status
+        refuse_elsewhere(str(python[0]))
         steps = (
-            (sys.executable, "-m", "venv", folder),
             (*pip, "packaging"),
             (*pip, "--no-deps", "--ignore-requires-python", "-e", HERE),
             (*python, "isonet_scipion.installation", *options),
@@ -205,9 +208,12 @@ def main() -> None:
     parser.add_argument("what", choices=("demo", "test", "engine"))
     parser.add_argument("rest", nargs=argparse.REMAINDER, help="FOLDER, or passed on to the demonstration or to pytest")
     arguments = parser.parse_args()
-    if arguments.what == "engine":
-        sys.exit(install_engine(arguments.rest))
-    set_up()
+    try:
+        if arguments.what == "engine":
+            sys.exit(install_engine(arguments.rest))
+        set_up()
+    except Elsewhere as error:
+        sys.exit(f"Nothing was installed. {error}.")
     if arguments.what == "demo":
         say("Running the demonstration")
         sys.exit(call(PYTHON, "-m", "isonet_scipion.demo", *arguments.rest))

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import fcntl
 import glob
 import itertools
 import os
+import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Iterator
 
 from isonet_scipion import environment
 from isonet_scipion.engine.process.backend import CHOICE
-from isonet_scipion.interpreters import NoPython, Version, examine, find_python, for_pip
+from isonet_scipion.interpreters import Elsewhere, NoPython, Version, examine, find_python, for_pip, refuse_elsewhere
 
 CHECK = "isonet-engine check"
 NEW, OLD = ".isonet-new", ".isonet-old"  # ends of the names of environments that are being made or were replaced
@@ -36,8 +39,8 @@ def say(text: str) -> None:
 
 def call(command: list[str], variables: dict[str, str] | None = None) -> int:
     """Run a command with further environment variables; its exit status."""
-    # what lies on PYTHONPATH would count as installed, and a cluster's libraries may not fit the environment's
-    kept = {name: value for name, value in for_pip().items() if name not in ("PYTHONPATH", "LD_LIBRARY_PATH")}
+    # a cluster's libraries may not fit the environment's
+    kept = {name: value for name, value in for_pip().items() if name != "LD_LIBRARY_PATH"}
     return subprocess.run(command, env={**kept, **(variables or {})}).returncode
 
 
@@ -57,32 +60,58 @@ def install(home: Path, backend: str, gpu: bool, conda: str) -> None:
 
     Raises
     ------
-    Failed, NoPython
+    Failed, NoPython, Elsewhere
         With the cause.
     """
     try:
         refuse_foreign(home)
-        base = find_python(environment.PYTHONS, conda)
-        found = examine(base)
-        if found is None:
-            raise Failed(f"{base} can't be run")
-        version = found[0]
-        say(f"Engine: Python {version[0]}.{version[1]} ({base}), {backend} for the {'GPU' if gpu else 'CPU'}")
         place = (home / environment.FOLDER).resolve()  # the folder may be a link to a larger disk
-        new = place.with_name(place.name + NEW)
-        shutil.rmtree(new, ignore_errors=True)
-        new.mkdir(parents=True)
+        place.parent.mkdir(parents=True, exist_ok=True)
         try:
-            make(new, base, version, backend, gpu)
-            name_finally(new, place)
-            put_in_place(new, place)
+            with alone(place.parent):
+                base = find_python(environment.PYTHONS, conda)
+                found = examine(base)
+                if found is None:
+                    raise Failed(f"{base} can't be run")
+                version = found[0]
+                say(f"Engine: Python {version[0]}.{version[1]} ({base}), {backend} for the {'GPU' if gpu else 'CPU'}")
+                fill(place, base, version, backend, gpu)
         except BaseException:
-            shutil.rmtree(new, ignore_errors=True)
             with contextlib.suppress(OSError):
                 home.rmdir()  # only if it is empty: Scipion made it, and takes any folder for an installation
             raise
     except OSError as error:
         raise Failed(f"{error.filename or home}: {error.strerror or error}") from error
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Keep other installations out of a folder, where its file system has locks; Failed if one is at work there."""
+    held = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise Failed(f"another installation is at work in {folder}. Wait until it has ended") from error
+        except OSError:  # no locks
+            pass
+        yield
+    finally:
+        os.close(held)
+
+
+def fill(place: Path, base: str, version: Version, backend: str, gpu: bool) -> None:
+    """Make an environment beside its place, and put it there once all is well."""
+    new = place.with_name(place.name + NEW)
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir()
+    try:
+        make(new, base, version, backend, gpu)
+        name_finally(new, place)
+        put_in_place(new, place)
+    except BaseException:
+        shutil.rmtree(new, ignore_errors=True)
+        raise
 
 
 def refuse_foreign(home: Path) -> None:
@@ -99,10 +128,11 @@ def refuse_foreign(home: Path) -> None:
 
 def make(env: Path, base: str, version: Version, backend: str, gpu: bool) -> None:
     """Fill the empty folder `env` with a checked environment."""
-    if call([base, "-m", "venv", "--without-pip", str(env)]):
+    if call([base, "-I", "-m", "venv", "--without-pip", str(env)]):
         raise Failed("the virtual environment could not be made")
     python = str(env / "bin" / "python")
     add_pip(env, version)
+    refuse_elsewhere(python)
     if call([python, "-I", "-m", "pip", "install", "--disable-pip-version-check", *wanted(backend, gpu, version)]):
         raise Failed("pip could not install the packages")
     (env / CHOICE).write_text(backend, encoding="utf-8")
@@ -176,7 +206,8 @@ def check(python: str, gpu: bool) -> None:
 def write_command(folder: Path, python: Path) -> None:
     """A command `isonet-engine` in the environment, which runs the code of this package."""
     script = folder / "isonet-engine"
-    script.write_text(f'#!/bin/sh\nexec "{python}" -I "{environment.LAUNCHER}" "$@"\n', encoding="utf-8")
+    command = shlex.join([str(python), "-I", environment.LAUNCHER])
+    script.write_text(f'#!/bin/sh\nexec {command} "$@"\n', encoding="utf-8")
     script.chmod(0o755)
 
 
@@ -197,7 +228,7 @@ def main() -> int:
             arguments.gpu or (environment.has_gpu() and not arguments.cpu),
         )
         install(home, backend, gpu, arguments.conda)
-    except (Failed, NoPython) as error:
+    except (Elsewhere, Failed, NoPython) as error:
         print(f"ERROR: IsoNet's engine was not installed: {str(error).rstrip('.')}.", file=sys.stderr, flush=True)
         return 1
     except KeyboardInterrupt:

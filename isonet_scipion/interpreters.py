@@ -16,19 +16,40 @@ Version = Tuple[int, int]
 ASK = "import sys, venv, ctypes, ssl; print(*sys.version_info[:2], sys.executable)"
 CONDA_ENVIRONMENT = "isonet_engine-python"
 # pip's settings that would send packages elsewhere, or nowhere
-ELSEWHERE = {
-    f"PIP_{name}" for name in ("TARGET", "PREFIX", "ROOT", "PYTHON", "NO_DEPS", "DRY_RUN", "REQUIRE_VIRTUALENV")
+ELSEWHERE = ("target", "prefix", "root", "python", "dry-run")
+LEFT_OUT = {
+    *(f"PIP_{name.upper().replace('-', '_')}" for name in (*ELSEWHERE, "no-deps", "require-virtualenv")),
+    # of other Pythons: what lies there would count as installed, or take the place of what a Python comes with
+    *("PYTHONPATH", "PYTHONHOME"),
 }
 
 
 def for_pip() -> Dict[str, str]:
-    """The environment variables, with none of the user's settings of pip that keep it from installing where it is."""
-    kept = {name: value for name, value in os.environ.items() if name not in ELSEWHERE}
-    return {**kept, "PIP_USER": "0"}  # also against "user = true" in pip's configuration
+    """The environment variables, with none of the user's that keep pip from installing, or Python from being itself."""
+    kept = {name: value for name, value in os.environ.items() if name not in LEFT_OUT}
+    # also against pip's configuration
+    return {**kept, "PIP_USER": "0", "PIP_NO_DEPS": "0", "PIP_REQUIRE_VIRTUALENV": "0"}
+
+
+def refuse_elsewhere(python: str) -> None:
+    """Raise Elsewhere where pip's configuration would send what a Python's pip installs to another folder."""
+    listed = subprocess.run([python, "-I", "-m", "pip", "config", "list"], stdout=subprocess.PIPE, env=for_pip())
+    lines = listed.stdout.decode(errors="replace").splitlines()
+    named = [line for line in lines if line.split("=", 1)[0].split(".", 1)[-1] in ELSEWHERE]
+    if named:
+        raise Elsewhere(
+            f"pip's configuration has {', '.join(named)}, which would send the packages elsewhere. Take that out of "
+            "the file ('pip config debug' names it), or repeat with PIP_CONFIG_FILE=/dev/null before the command, "
+            "which leaves pip's configuration out"
+        )
 
 
 class NoPython(Exception):
     """No Python fits, and none could be got; the message says what was tried and what to do."""
+
+
+class Elsewhere(Exception):
+    """Packages would not be installed where they are needed; the message says why, and what to do."""
 
 
 def examine(python: str) -> Optional[Tuple[Version, str]]:
@@ -107,7 +128,7 @@ def _by_conda(version: Version, activation: str) -> Tuple[Optional[str], str]:
     if not activation and not shutil.which("conda"):
         return None, "conda is not there"
     for command in (where, f"{make} && {where}"):
-        done = subprocess.run(["bash", "-c", command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        done = subprocess.run(["bash", "-c", command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=for_pip())
         lines = done.stdout.decode(errors="replace").strip().splitlines() or [""]
         if done.returncode == 0:
             return lines[-1], "conda made one"
@@ -135,7 +156,7 @@ def _uv_commands(folder: str) -> List[List[str]]:
     if importlib.util.find_spec("pip"):
         return [[sys.executable, *install, "--target", folder, "uv"]]
     # Debian's Python has none, but can put one into an environment
-    return [[sys.executable, "-m", "venv", folder], [os.path.join(folder, "bin", "python"), *install, "uv"]]
+    return [[sys.executable, "-I", "-m", "venv", folder], [os.path.join(folder, "bin", "python"), *install, "uv"]]
 
 
 def _end(output: bytes) -> str:

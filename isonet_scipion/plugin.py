@@ -92,6 +92,12 @@ class Plugin(pwem.Plugin):
         """What is wrong with the engine's environment, and how to mend it."""
         python, home = cls.enginePython(), cls.getHome()
         if python is None:
+            hidden = [path for path in (home, cls.getHome(environment.FOLDER)) if cls._isClosed(path)]
+            if hidden:
+                return [
+                    f"The folder of IsoNet's engine, {hidden[0]}, can't be read by you.",
+                    f"Ask its owner to run: chmod -R a+rX {shlex.quote(hidden[0])}",
+                ]
             wrong = (
                 f"the installation in {home} was broken off, or is for another Python or version of the plugin"
                 if os.path.exists(home)
@@ -111,6 +117,11 @@ class Plugin(pwem.Plugin):
             else f"Delete the folder {cls.getHome(environment.FOLDER)}, then run *{INSTALL}*."
         )
         return [f"{python}, the Python of IsoNet's engine, is not in order: {damage}.", mending]
+
+    @staticmethod
+    def _isClosed(folder: str) -> bool:
+        """Whether there is a folder that this user may not look into."""
+        return os.path.isdir(folder) and not os.access(folder, os.R_OK | os.X_OK)
 
     @classmethod
     def defineBinaries(cls, env: object) -> None:

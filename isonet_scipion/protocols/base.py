@@ -15,6 +15,7 @@ from contextlib import suppress
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+import pyworkflow as pw
 import pyworkflow.utils as pwutils
 from pwem.protocols import EMProtocol
 from pyworkflow.constants import PROD, QUEUE_FOR_JOBS
@@ -24,10 +25,11 @@ from pyworkflow.protocol.launch import _checkJobStatus
 from pyworkflow.protocol.params import BooleanParam, StringParam
 
 from isonet_scipion.convert.files import fileName
-from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.errors import EngineError, one_line
 from isonet_scipion.engine.io.outcome import read_outcome
 from isonet_scipion.engine.process.last_words import ending_words
 from isonet_scipion.engine.process.parent_watch import PARENT
+from isonet_scipion.engine.process.signals import STATUS as SIGNALLED
 from isonet_scipion.engine.serving import NAME as SERVE
 from isonet_scipion.engine.wording import counted
 from isonet_scipion.environment import has_gpu
@@ -194,6 +196,8 @@ class ProtIsoNetBase(EMProtocol):
         outcome = read_outcome(outcomeFile)
         if outcome is None and end:
             raise EngineFailure(f"isonet-engine {stage} {end}")
+        if outcome is not None and outcome.status in SIGNALLED.values():
+            raise EngineFailure(f"isonet-engine {stage} {ending(outcome.status)}")
         if outcome is not None and outcome.status:  # not what happened to the process after its work was done
             raise EngineFailure(inFormWords(self, outcome.error))
 
@@ -217,9 +221,9 @@ class ProtIsoNetBase(EMProtocol):
             undone = [first + n for n, (_, outcomeFile) in enumerate(left) if read_outcome(outcomeFile) is None]
             if not undone:
                 break
-            if status is None:
+            if status is None or status in SIGNALLED.values():
                 for number in undone:
-                    ends[number] = self._silentEnding()
+                    ends[number] = self._silentEnding() if status is None else ending(status)
                 break
             ends[undone[0]] = ending(status)
             first = undone[0] + 1
@@ -237,7 +241,16 @@ class ProtIsoNetBase(EMProtocol):
             arguments = f"{SERVE} < {shlex.quote(listFile)}"
         readStatus(statusFile)  # that of a run that was killed
         arguments += f"{TO_FIRST_TAB} || echo $? > {shlex.quote(statusFile)}"
-        self.runJob(Plugin.engineCommand(), arguments, numberOfMpi=1, numberOfThreads=1, env=Plugin.getEnviron())
+        LATEST.job = None
+        try:
+            self.runJob(Plugin.engineCommand(), arguments, numberOfMpi=1, numberOfThreads=1, env=Plugin.getEnviron())
+        except Exception as error:  # Scipion's have no kind of their own
+            if LATEST.job is not None:
+                raise
+            raise EngineFailure(
+                f"the queue did not take the job: {one_line(str(error))}. Check the queue that was chosen and "
+                f"{pw.Config.SCIPION_HOSTS}; Continue submits it again."
+            ) from error
         self._awaitWord(lambda: hasText(statusFile) or read_outcome(lastOutcome) is not None)
         with suppress(FileNotFoundError):
             os.remove(listFile)
@@ -352,5 +365,6 @@ def ending(status: int) -> str:
     if number not in set(signal.Signals):
         return f"ended with status {status}: see the log."
     name = signal.Signals(number).name
-    words = ending_words(number) or "perhaps for lack of memory."
+    perhaps = "perhaps at a queue's time limit, or by hand." if number in SIGNALLED else "perhaps for lack of memory."
+    words = ending_words(number) or perhaps
     return f"was ended by {name}, {words} Continue goes on with what is missing."

@@ -14,6 +14,7 @@ import pytest
 
 from isonet_scipion import environment, installation
 from isonet_scipion.engine.process.backend import CHOICE, environment_choice
+from isonet_scipion.interpreters import NoPython
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def tools(monkeypatch, tmp_path):
         check = 'test "$CUDA_VISIBLE_DEVICES" = -1' if on_gpu_alone else f'test "{fails_at}" != check'
         note = f'#!/bin/sh\necho "$0 $*" >> {tmp_path}/calls\ncase "$*" in '
         inner = f'{note}*check) {check};; *"{fails_at}"*) exit 1;; esac\n'
-        making = f'mkdir -p "$4/bin"; printf \'%s\' \'{inner}\' > "$4/bin/python"; chmod +x "$4/bin/python"'
+        making = f'mkdir -p "$5/bin"; printf \'%s\' \'{inner}\' > "$5/bin/python"; chmod +x "$5/bin/python"'
         base.write_text(
             f'{note}*"import sys, venv"*) echo 3 12 $0;; *"{fails_at}"*) exit 1;; *"-m venv"*) {making};; esac\n'
         )
@@ -176,6 +177,47 @@ def test_scripts_know_the_folder_that_the_environment_ends_up_in(tmp_path):
     assert told == [f"{tmp_path}/env/bin/{name}" for name in ("isonet-engine", "python")]
 
 
+def test_only_one_installation_at_a_time_works_in_a_folder(tools, tmp_path):
+    tools("nothing")
+    home = tmp_path / "home"
+    others = home / f"env{installation.NEW}" / "bin"
+    others.mkdir(parents=True)
+    with installation.alone(home), pytest.raises(installation.Failed, match=f"at work in {home}. Wait"):
+        install(home)
+    assert others.exists()  # what the other one is making
+    assert install(home)
+
+
+def test_where_no_python_is_found_nothing_is_left_that_looks_like_an_installation(tmp_path, monkeypatch):
+    def find(versions, conda):
+        raise NoPython("none")
+
+    monkeypatch.setattr(installation, "find_python", find)
+    home = tmp_path / "isonet_engine-1.0"
+    home.mkdir()  # by Scipion, for which any folder is one
+    with pytest.raises(NoPython):
+        installation.install(home, "jax", False, "")
+    assert not home.exists()
+
+
+def test_the_command_runs_in_a_folder_of_any_name(tmp_path):
+    folder = tmp_path / "Größe $x `y` it's"
+    folder.mkdir()
+    installation.write_command(folder, folder / "python")
+    (folder / "python").write_text('#!/bin/sh\necho "$@"\n')
+    (folder / "python").chmod(0o755)
+    told = subprocess.run([folder / "isonet-engine", "a b"], stdout=subprocess.PIPE, text=True).stdout
+    assert told == f"-I {environment.LAUNCHER} a b\n"
+
+
+def test_variables_of_another_python_do_not_reach_the_one_that_makes_the_environment(monkeypatch):
+    monkeypatch.setenv("PYTHONHOME", "/another")
+    monkeypatch.setenv("PYTHONPATH", "/another/lib")
+    assert installation.call([sys.executable, "-c", "import mrcfile"]) == 0
+    script = 'test -z "$PYTHONHOME$PYTHONPATH"'
+    assert installation.call(["sh", "-c", script]) == 0
+
+
 def test_settings_of_pip_that_lead_elsewhere_are_left_out(monkeypatch, capfd):
     monkeypatch.setenv("PIP_USER", "1")
     monkeypatch.setenv("PIP_TARGET", "/elsewhere")
@@ -187,7 +229,7 @@ def test_settings_of_pip_that_lead_elsewhere_are_left_out(monkeypatch, capfd):
 def test_the_tested_packages_are_installed_with_their_hashes(tools, tmp_path, monkeypatch):
     tools("nothing")
     installation.install(tmp_path / "home", "tensorflow", False, "")
-    (pip,) = (line for line in (tmp_path / "calls").read_text().splitlines() if "-m pip" in line)
+    (pip,) = (line for line in (tmp_path / "calls").read_text().splitlines() if "-m pip install" in line)
     if (os.uname().sysname, os.uname().machine) == ("Linux", "x86_64"):
         assert "--require-hashes" in pip and "requirements/tensorflow-cpu-3.12.txt" in pip
 

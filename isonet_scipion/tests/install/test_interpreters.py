@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from isonet_scipion import interpreters
-from isonet_scipion.interpreters import NoPython, find_python
+from isonet_scipion.interpreters import Elsewhere, NoPython, find_python, refuse_elsewhere
 
 WANTED = ((9, 7), (9, 5))  # that no machine has
 # `conda run` finds what an earlier `conda create` made
@@ -103,3 +103,17 @@ def test_what_was_tried_is_told(bare):
     (bare / "wheels" / "uv-99.0-py3-none-any.whl").unlink()
     with pytest.raises(NoPython, match=r"uv, which downloads Pythons, could not be installed \(.*No matching"):
         find_python(WANTED)
+
+
+@pytest.mark.parametrize("setting", ["prefix = /elsewhere", "target = /elsewhere", "index-url = https://mirror.lab"])
+def test_pips_configuration_files_that_lead_elsewhere_are_told(tmp_path, monkeypatch, setting):
+    file = tmp_path / "pip.conf"
+    file.write_text(f"[install]\n{setting}\n")
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(file))
+    monkeypatch.setenv("PIP_TARGET", "/left/out")  # by `for_pip`
+    if setting.startswith("index"):
+        refuse_elsewhere(sys.executable)
+        return
+    named = rf"has install\.{setting.split()[0]}='/elsewhere', .*PIP_CONFIG_FILE=/dev/null"
+    with pytest.raises(Elsewhere, match=named):
+        refuse_elsewhere(sys.executable)

@@ -8,8 +8,8 @@ from isonet_scipion.tests.install.wheel import CHECKOUT, run_script
 
 # an environment's Python notes the same
 PYTHON = """#!/bin/sh
-echo "$PWD $PIP_USER$PIP_TARGET $*" >> "{notes}"
-case "$*" in "-m venv "*) mkdir -p "$3/bin"; cp "$0" "$3/bin/python";; esac
+echo "$PWD $PIP_USER$PIP_TARGET$PYTHONPATH $*" >> "{notes}"
+case "$*" in "-I -m venv "*) mkdir -p "$4/bin"; cp "$0" "$4/bin/python";; esac
 """
 
 
@@ -22,7 +22,10 @@ def test_folder_and_wheels_count_from_where_the_user_is(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PIP_USER", "1")
     monkeypatch.setenv("PIP_TARGET", "/elsewhere")
+    monkeypatch.setenv("PYTHONPATH", "/of/another/python")
     assert run.install_engine(["folder", "--cpu"]) == 0
+    # isolated: a module of the user's folder, such as a random.py, does not take the place of Python's own
+    assert all(" -I " in line for line in notes.read_text().splitlines())
     steps = [line for line in notes.read_text().splitlines() if "ensurepip" not in line]
     assert all(line.startswith(f"{tmp_path} 0 ") for line in steps)
     assert steps[-1].endswith("-m isonet_scipion.installation folder --cpu") and f"-e {CHECKOUT}" in steps[-2]

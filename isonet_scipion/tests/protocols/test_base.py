@@ -204,6 +204,22 @@ def test_a_job_that_ends_without_a_word_has_failed(refine, job, tmp_path):
     assert len(asked) == base.LOOKS and list(refine.getJobIds()) == []
 
 
+@pytest.mark.parametrize("taken", [True, False])
+def test_a_job_that_the_queue_does_not_take_is_told_with_what_the_queue_says(refine, job, monkeypatch, taken):
+    def submit(*args, **kwargs):
+        if taken:  # what fails later is not the submission
+            refine.appendJobId(1002)
+        raise Exception("Failed to submit to queue. Submit error: ['', 'sbatch: error: invalid partition\\n']")
+
+    monkeypatch.setattr(base.LATEST, "job", 1001, raising=False)  # of an earlier command
+    monkeypatch.setattr(refine, "runJob", submit)
+    with pytest.raises(Exception, match="sbatch: error: invalid partition") as failure:
+        refine._runEngine("refine", [], {})
+    assert isinstance(failure.value, EngineFailure) != taken
+    told = f"Check the queue that was chosen and {pyworkflow.Config.SCIPION_HOSTS}; Continue submits it again."
+    assert (told in str(failure.value)) != taken
+
+
 def test_what_a_job_of_several_tomograms_left_undone_is_told_of_each_and_no_further_job_runs(refine, job, tmp_path):
     looks, asked = job
     looks += [told(tmp_path, Outcome(0), STATUS_FINISHED), *[lambda: STATUS_FINISHED] * base.LOOKS]
@@ -212,6 +228,28 @@ def test_what_a_job_of_several_tomograms_left_undone_is_told_of_each_and_no_furt
     assert first == ""
     assert all(end.startswith("told nothing of its end: job 1001 ") for end in others)
     assert len(asked) == base.LOOKS
+
+
+def test_a_signal_ends_the_whole_job_and_none_of_its_tomograms_is_told_to_have_caused_it(refine, job, tmp_path):
+    """As at a time limit: the first one's command wrote that it was terminated, the others were not begun."""
+    looks, asked = job
+    outcomes = [tmp_path / "refine_outcome.json", tmp_path / "b.json", tmp_path / "c.json"]
+    terminated = told(tmp_path, Outcome(143, "terminated; what was finished is kept"), STATUS_FINISHED)
+
+    def end():
+        (tmp_path / "refine_outcome.json.status").write_text("143\n")
+        return terminated()
+
+    looks.append(end)
+    first, *others = refine._submitAll([(["make_mask"], str(path)) for path in outcomes])
+    assert (first, len(asked)) == ("", 1)
+    assert others == [ending(143)] * 2
+
+
+def test_a_command_that_a_signal_ended_says_why_that_may_be(predict, engine):
+    engine["TS_01"] = (Outcome(143, "terminated; what was finished is kept"), 143)
+    with pytest.raises(EngineFailure, match=r"predict was ended by SIGTERM, perhaps at a .* time limit.* Continue"):
+        predict._runEngine("predict", [], {}, name="TS_01")
 
 
 def test_a_queue_that_fails_to_answer_does_not_end_a_job(refine, job, tmp_path):
@@ -296,7 +334,7 @@ def test_work_that_is_done_counts_however_its_process_ended(predict, engine):
     [
         (-9, "ended by SIGKILL"),
         (137, "ended by SIGKILL"),
-        (143, "ended by SIGTERM"),
+        (143, "ended by SIGTERM, perhaps at a queue's time limit"),
         (3, "status 3"),
         (134, "ulimit -u"),
         (-6, "ulimit -u"),

@@ -114,6 +114,18 @@ def test_environment_of_other_requirements_does_not_serve(variables, monkeypatch
     assert str(tmp_path) in " ".join(Plugin.validateInstallation())
 
 
+@pytest.mark.parametrize("closed", ["", "env"])
+def test_an_environment_that_others_may_not_read_is_not_said_to_be_missing(variables, monkeypatch, tmp_path, closed):
+    python, access = mark_installed(tmp_path), os.access
+    folder = tmp_path / closed
+    # as for a user to whom the folder is closed; root may read all
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != folder and access(path, mode))
+    monkeypatch.setattr(os.path, "exists", lambda path: not Path(path).is_relative_to(python.parent.parent))
+    monkeypatch.setattr(environment, "damage", lambda python: "it lacks tensorflow")
+    wrong, remedy = Plugin.validateInstallation()
+    assert f"{folder}, can't be read" in wrong and remedy.endswith(f"chmod -R a+rX {folder}")
+
+
 @pytest.mark.parametrize(
     ("script", "damage"),
     [("exit 3", "does not work"), ("echo broken >&2; exit 1", "broken"), ("echo numpy", "lacks numpy")],
