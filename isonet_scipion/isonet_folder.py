@@ -23,7 +23,7 @@ from isonet_scipion.engine.io.mrc import open_volume
 from isonet_scipion.engine.io.refine_json import chosen_model
 from isonet_scipion.engine.io.star import SUBTOMOGRAM_LABELS, Star, read_star, tomogram_names
 from isonet_scipion.engine.io.tomogram_entry import TomogramEntry
-from isonet_scipion.engine.io.voxel_size import check_mask, check_unit, same_voxel_size
+from isonet_scipion.engine.io.voxel_size import check_unit, require_same_grid, same_voxel_size
 
 if TYPE_CHECKING:
     from isonet_scipion.engine.io.volume import Volume
@@ -111,7 +111,7 @@ class IsoNetFolder:
             if row[VERSIONS[version]] == entry.path:  # the halves are those of that file
                 halves = list(map(self.volume, entry.halves()))
                 for half in halves:
-                    check_mask(half, whole, self.samplingRate)
+                    require_same_grid(half, whole, self.samplingRate)
                 tomogram.setHalfMaps([link(half.path, f"{kind}/{tsId}") for kind, half in zip(("even", "odd"), halves)])
             if version == "correctedTomograms":
                 setScaleOfRow(tomogram, self.table, row)
@@ -177,7 +177,7 @@ class IsoNetFolder:
         """A tomogram, which `other` must be like; an EngineError also if the table's or the header's unit is nm."""
         volume = self.volume(entry.path)
         check_unit(self.samplingRate, volume, self.table.path)
-        check_mask(other, volume, self.samplingRate)
+        require_same_grid(other, volume, self.samplingRate)
         return volume
 
     def _entries(self) -> Iterable[TomogramEntry]:

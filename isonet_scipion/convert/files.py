@@ -18,7 +18,7 @@ from isonet_scipion.engine.io.mrc import open_volume
 from isonet_scipion.engine.io.ome_zarr import is_store
 from isonet_scipion.engine.io.origin import voxels_digest
 from isonet_scipion.engine.io.star import NOT_SET
-from isonet_scipion.engine.io.voxel_size import check_mask, check_unit
+from isonet_scipion.engine.io.voxel_size import check_unit, require_same_grid
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -202,7 +202,7 @@ def requireHalves(tomogram: Tomogram) -> None:
 
 def _requireSameSize(half: str, whole: str, samplingRate: float) -> None:
     if isMrc(half) and isMrc(whole):
-        check_mask(open_volume(plainPath(half)), open_volume(plainPath(whole)), samplingRate)
+        require_same_grid(open_volume(plainPath(half)), open_volume(plainPath(whole)), samplingRate)
     elif sorted(sizeOf(half)) != sorted(sizeOf(whole)):  # Scipion's readers take the axes of some formats in turn
         raise EngineError(half, f"its size {sizeOf(half)} is not that of {whole}, {sizeOf(whole)}", "Make it again.")
 

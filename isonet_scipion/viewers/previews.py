@@ -17,7 +17,7 @@ from isonet_scipion.engine.io.confidence_file import confidence_path
 from isonet_scipion.engine.io.mrc import open_volume
 from isonet_scipion.engine.io.number_formats import grey_values
 from isonet_scipion.engine.io.shown import open_mask
-from isonet_scipion.engine.io.voxel_size import check_mask
+from isonet_scipion.engine.io.voxel_size import require_same_grid
 from isonet_scipion.engine.wording import counted
 from isonet_scipion.viewers.pictures import greyRange, showCentralSlices, showMontage, showSlice
 from isonet_scipion.viewers.volumes import openSubtomogram, openTomogram
@@ -143,7 +143,7 @@ def comparisonPreview(before: Tomogram, after: Tomogram, project: Project) -> Co
     """
     rate = after.getSamplingRate()
     first, second = (openTomogram(fileOf(tomogram), rate, project) for tomogram in (before, after))
-    check_mask(second, first, rate)
+    require_same_grid(second, first, rate)
     voxels = (grey_values(volume.data, scaleOf(item)) for volume, item in ((first, before), (second, after)))
     return ComparisonPreview(*voxels, rate)
 

@@ -13,7 +13,7 @@ from isonet_scipion.engine.arrays import Mean, extremes, release, require_contra
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.mrc import open_volume
 from isonet_scipion.engine.io.volume import Volume, naming
-from isonet_scipion.engine.io.voxel_size import check_mask, told_size
+from isonet_scipion.engine.io.voxel_size import require_same_grid, told_size
 from isonet_scipion.engine.physics.axes_check import Axes, shown_axes
 from isonet_scipion.engine.physics.borders import LEAST_SHARE, Border, Box, find_border
 from isonet_scipion.engine.physics.contrast_check import contrast_warning
@@ -292,7 +292,7 @@ def open_mask(path: str, tomogram: Volume, voxel_size: float) -> Mask:
         If the file can't be read, does not fit to the tomogram, or does not tell what is inside.
     """
     volume = open_volume(path)
-    check_mask(volume, tomogram, voxel_size)
+    require_same_grid(volume, tomogram, voxel_size)
     with naming(tomogram, path):
         mask = Mask(volume.data)
     if mask.rule.assumed:

@@ -14,7 +14,7 @@ from isonet_scipion.engine.io.mrc import open_volume
 from isonet_scipion.engine.io.number_formats import SCALE
 from isonet_scipion.engine.io.origin import first_maker, numbers_digest, origin_in, voxels_digest
 from isonet_scipion.engine.io.volume import Volume, warn_of_oddities
-from isonet_scipion.engine.io.voxel_size import check_mask, check_unit, require_voxel_size, written_voxel_size
+from isonet_scipion.engine.io.voxel_size import check_unit, require_same_grid, require_voxel_size, written_voxel_size
 from isonet_scipion.engine.physics.ctf import CtfParameters, require_plausible_defocus
 from isonet_scipion.engine.physics.wedge import TiltRange, declared_range
 
@@ -175,7 +175,7 @@ class TomogramEntry:
         """Its even and odd half where the table names both; an EngineError where they do not fit to `volume`."""
         halves = [open_volume(path) for path in self.halves()]
         for half in halves:
-            check_mask(half, volume, self.voxel_size)
+            require_same_grid(half, volume, self.voxel_size)
         require_alike_halves(self.path, self.halves(), self.ctf_state())
         return halves
 
@@ -190,7 +190,7 @@ class TomogramEntry:
         if not os.path.exists(self.path):
             return None
         whole = open_volume(self.path)
-        check_mask(half, whole, self.voxel_size)
+        require_same_grid(half, whole, self.voxel_size)
         return whole
 
     @property

@@ -80,24 +80,24 @@ def same_voxel_size(size: float, expected: float) -> bool:
     return abs(size - expected) <= VOXEL_SIZE_TOLERANCE * expected
 
 
-def check_mask(mask: Volume, tomogram: Volume, voxel_size: float) -> None:
+def require_same_grid(other: Volume, tomogram: Volume, voxel_size: float) -> None:
     """Raise an EngineError unless a mask or half has the tomogram's shape and (where its header tells one) voxel size.
 
     Parameters
     ----------
-    mask, tomogram : Volume
+    other, tomogram : Volume
         The two.
     voxel_size : float
         The tomogram's in A, as the table says; the one in its header will do too, as both may have the same wrong one.
     """
-    if mask.shape != tomogram.shape:
+    if other.shape != tomogram.shape:
         raise EngineError(
-            mask.path, f"its shape {mask.shape} is not that of {tomogram.path}, {tomogram.shape}", "Make it again."
+            other.path, f"its shape {other.shape} is not that of {tomogram.path}, {tomogram.shape}", "Make it again."
         )
-    told = told_size(mask.voxel_size)
+    told = told_size(other.voxel_size)
     if told and not any(same_voxel_size(told, size) for size in (voxel_size, tomogram.voxel_size)):
         raise EngineError(
-            mask.path, f"its voxel size is {told:.3f} A, the tomogram's {voxel_size:.3f} A", "Correct its header."
+            other.path, f"its voxel size is {told:.3f} A, the tomogram's {voxel_size:.3f} A", "Correct its header."
         )
 
 

@@ -36,7 +36,7 @@ from isonet_scipion.engine.io.shown import (
     spikes_in,
 )
 from isonet_scipion.engine.io.volume import naming
-from isonet_scipion.engine.io.voxel_size import check_mask
+from isonet_scipion.engine.io.voxel_size import require_same_grid
 from isonet_scipion.engine.learning.data_identity import PLACES, checksum_in_words, tilt_in_words
 from isonet_scipion.engine.learning.epoch import VALIDATION_SHARE
 from isonet_scipion.engine.learning.one_pass_step import VIEWS, error_weight, plane_filter
@@ -128,7 +128,7 @@ def read_source(
         )
     require_axes(volumes[0], border, check_axes, entry.inverted, tilt)
     for other in volumes[1:]:
-        check_mask(other, volumes[0], entry.voxel_size)
+        require_same_grid(other, volumes[0], entry.voxel_size)
         require_halves(volumes, entry.whole_of(volumes[0]))
     path = entry.text("rlnMaskName")
     mask = None if path is None else open_mask(path, volumes[0], entry.voxel_size)

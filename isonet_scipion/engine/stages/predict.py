@@ -39,7 +39,7 @@ from isonet_scipion.engine.io.table_checks import (
 )
 from isonet_scipion.engine.io.tomogram_entry import CORRECTED_BY, CORRECTED_FROM, TomogramEntry
 from isonet_scipion.engine.io.tomogram_table import TomogramTable
-from isonet_scipion.engine.io.voxel_size import check_mask, same_voxel_size
+from isonet_scipion.engine.io.voxel_size import require_same_grid, same_voxel_size
 from isonet_scipion.engine.measure.supported_strength import supported_strength
 from isonet_scipion.engine.network.correction import corrector
 from isonet_scipion.engine.network.fitting_tiles import Tiles
@@ -178,7 +178,7 @@ class _Prediction:
             if own or self.needs_halves:
                 require_halves(own or entry.open_halves(volume), volume)
             if self.needs_halves and (mask := entry.text("rlnMaskName")):
-                check_mask(open_volume(mask), volume, entry.voxel_size)
+                require_same_grid(open_volume(mask), volume, entry.voxel_size)
             target = _target(entry, settings)
             sizes[target] = volume_bytes(volume.shape, suffix=target.suffix)
         self.claim(entries)

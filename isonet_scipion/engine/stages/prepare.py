@@ -58,7 +58,7 @@ from isonet_scipion.engine.io.tomogram_entry import (
     require_alike_halves,
 )
 from isonet_scipion.engine.io.volume_files import file_names, volume_files, voxel_size_of
-from isonet_scipion.engine.io.voxel_size import check_mask
+from isonet_scipion.engine.io.voxel_size import require_same_grid
 from isonet_scipion.engine.physics.ctf import require_plausible_defocus
 from isonet_scipion.engine.physics.wedge import TiltRange, declared_range
 from isonet_scipion.engine.process.disk import growth, require_space
@@ -337,7 +337,7 @@ def _row(
             tomogram.path or tomogram.name, CTF_STATE, *halves,
         )  # fmt: skip
     for label, half in zip(HALF_LABELS, halves):
-        check_mask(open_volume(half), volume, voxel_size)
+        require_same_grid(open_volume(half), volume, voxel_size)
         star.set(row, label, half)
     return row
 
@@ -358,7 +358,7 @@ def _averages(
     sizes = {}
     for index, path in made.items():
         even, odd = (open_volume(half) for half in tomograms[index - 1].halves)
-        check_mask(odd, even, tomograms[index - 1].voxel_size or even.voxel_size)
+        require_same_grid(odd, even, tomograms[index - 1].voxel_size or even.voxel_size)
         require_halves([even, odd])
         for half in (even, odd):  # their mean would not show it
             require_contrast(*extremes(half.data), half.path)

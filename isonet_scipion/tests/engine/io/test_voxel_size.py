@@ -2,7 +2,7 @@ import pytest
 
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.mrc import open_volume, write_mean
-from isonet_scipion.engine.io.voxel_size import check_mask, check_unit, written_voxel_size
+from isonet_scipion.engine.io.voxel_size import check_unit, require_same_grid, written_voxel_size
 from isonet_scipion.tests.engine.io.odd_files import with_cell
 
 
@@ -41,7 +41,7 @@ def test_a_mask_has_the_voxel_size_of_the_table_or_that_of_the_tomograms_wrong_h
         open_volume(with_cell(tmp_path / f"{size}.mrc", (10 * size, 8 * size, 6 * size))) for size in (mask, 25.0)
     )
     if fits:
-        check_mask(one, tomogram, 10.0)
+        require_same_grid(one, tomogram, 10.0)
         return
     with pytest.raises(EngineError, match=rf"its voxel size is {mask:.3f} A, the tomogram's 10\.000 A"):
-        check_mask(one, tomogram, 10.0)
+        require_same_grid(one, tomogram, 10.0)
