@@ -221,7 +221,10 @@ class OnePassSettings(TrainingSettings):
     # a fifth of the iterative one's cost
     network: NetworkSettings = NetworkSettings(filter_base=32, unet_depth=2, convs_per_depth=2, stem=2, drop_out=0.2)
     cube_size: Optional[int] = option(
-        None, "Side in voxels of the cubes that train it. Default: 48, less in thin tomograms.", least=2
+        None,
+        "Side in voxels of the cubes that train it. Default: 48, less in thin tomograms. In simulations, trainings "
+        "from a model with cubes of 32 made it worse.",
+        least=2,
     )
     use_deconv_tomo: bool = option(True, USE_DECONV)
     filled_weight: float = option(

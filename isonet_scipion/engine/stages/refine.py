@@ -39,7 +39,7 @@ from isonet_scipion.engine.physics.axes_check import shown_axes
 from isonet_scipion.engine.physics.ctf import first_peak
 from isonet_scipion.engine.process.device import Devices, choose_devices
 from isonet_scipion.engine.process.disk import require_space
-from isonet_scipion.engine.sampling.training_positions import crop_side, fitting_cube
+from isonet_scipion.engine.sampling.training_positions import USUAL_CUBE, crop_side, fitting_cube
 from isonet_scipion.engine.settings.option import options
 from isonet_scipion.engine.settings.training import (
     METHODS,
@@ -197,6 +197,11 @@ def _one_pass(star_file: str, settings: OnePassSettings, seed: int) -> Run[Any]:
     cube_size = settings.cube_size or _fitting_cube(entries, [inner for inner, _ in extents], settings, divisor)
     settings = dataclasses.replace(settings, cube_size=cube_size)
     _check(settings, cube_size)
+    if settings.pretrained_model and cube_size < USUAL_CUBE:
+        log.warning(
+            "Cubes of %d voxels: in simulations trainings from a model with cubes of 32 made it worse, with %d better. "
+            "Compare the result with what the model that it starts from makes.", cube_size, USUAL_CUBE,
+        )  # fmt: skip
     told = _handed_on(settings, entries) if settings.ctf_aware else {}
     transfers = [_transfer(entry, settings, told) if settings.ctf_aware else None for entry in entries]
     require_one_kind(entries, "take them out of the table")

@@ -127,10 +127,12 @@ def test_what_is_given_goes_before_what_halves_take(project, run, given, fine, d
     network = read_metadata("results/model_iter01.keras").network
     assert (network.fine, network.denoiser, network.drop_out) == (fine, denoiser, drop_out)
     assert ("With half tomograms" in log) == (given == ())
+    assert "made it worse" not in log, log
     # from a model the network is the model's
     options = (*RUN[:2], *ONCE[-3:], "--batch_size=2", "--pretrained_model=results/model_iter01.keras", "--seed=1")
     status, log = run("refine", "tomograms.star", *options, "--result_dir=from")
     assert status == 0 and "With half tomograms" not in log, log
+    assert "Cubes of 8 voxels: in simulations trainings from a model with cubes of 32 made it worse" in log, log
     assert read_metadata("from/model_iter01.keras").network == network
 
 
