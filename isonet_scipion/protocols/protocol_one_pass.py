@@ -51,8 +51,8 @@ class ProtIsoNetOnePass(ProtIsoNetTraining):
     def _input(self) -> Pointer:
         return self.inputTomograms
 
-    def _rows(self) -> list[dict[str, str]]:
-        return tomogramRows(self)
+    def _rows(self, isPlaced: bool = True) -> list[dict[str, str]]:
+        return tomogramRows(self, isPlaced)
 
     def refineStep(self, iterations: int) -> None:
         """Train, as elsewhere; a run that is continued after it was finished has lost what was converted to MRC."""
