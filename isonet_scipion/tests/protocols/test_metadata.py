@@ -344,3 +344,5 @@ class TestIsoNetMetadata(IsoNetTest):
         count = extract.subtomograms.getSize()
         self.assertEqual({item.getVolName() for item in extract.subtomograms}, {"TS_01"})
         self.assertIn(f"TS_01: {count}", extract.summary())
+        told = "Not worked on: TS_02: there is nothing for them in *Masks*, or they came after this run"
+        self.assertIn(told, " ".join(extract.summary()))
