@@ -187,8 +187,10 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
         tsId = tomogram.getTsId()
         name = fileName(tsId)
         mask, picked = partner
-        number = None if picked is not None else self._number(tomogram, mask)
-        table = self._writeTable(tomogram, numberSubtomos=number, mask=self._maskFile(tomogram, mask))
+        columns: dict[str, object] = {}
+        if picked is None:  # a mask only says where random centres are
+            columns = {"numberSubtomos": self._number(tomogram, mask), "mask": self._maskFile(tomogram, mask)}
+        table = self._writeTable(tomogram, **columns)
         options = {
             "subtomo_folder": self._getExtraPath(name),
             "subtomo_star": self._getExtraPath(f"{name}_subtomo.star"),

@@ -272,6 +272,7 @@ class TestIsoNetValues(LiveTest):
         # a mask only says where random centres are
         places = {"inputMasks": (mask, "tomoMasks"), "inputCoordinates": (extract, "coordinates")}
         picked = self.run_(ProtIsoNetExtract, {**deconvolved, **places}, cubeSize=16, cropSize=24)
+        self.assertIn("Masks: 0 of 2. Centres: given coordinates.", picked.summary())
         for protocol in (mask, extract, picked):
             self.assertRunsOn(protocol)
         self.restart(mask, densityPercentage=20)
