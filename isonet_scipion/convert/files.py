@@ -216,6 +216,11 @@ def halvesError(tomogram: Tomogram) -> str | None:
     return None
 
 
+def mrcName(path: str, target: str, samplingRate: float) -> str:
+    """As `asMrc`, without converting anything."""
+    return plainPath(path) if isMrc(path) else target
+
+
 def asMrc(path: str, target: str, samplingRate: float) -> str:
     """The path of this volume as MRC: itself if it is one, else `target`, converted and with its voxel size (A).
 

@@ -13,7 +13,7 @@ from isonet_scipion.convert.sets import enabled
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.physics.ctf import CtfParameters, require_plausible_defocus
 from isonet_scipion.protocols.form import OPTIONAL, OptionalFloatParam, Within, addOption
-from isonet_scipion.protocols.set_checks import isOpen
+from isonet_scipion.protocols.set_checks import isOpen, severalTimes
 
 if TYPE_CHECKING:
     from pyworkflow.protocol import Form, Protocol
@@ -129,6 +129,12 @@ def defocusErrors(protocol: Protocol, defoci: Defoci, isLeftOut: bool = False) -
             "zero tilt can't be told. Make that set again by its protocol, give other CTFs, or give *Defocus* alone."
         ]
     errors, without = [], withoutCtf(defoci)
+    several = severalTimes(ctf.getTsId() for ctf in _usableCtfs(protocol) if ctf.getTsId() in defoci)
+    if several:
+        errors.append(
+            f"*CTFs*: which defocus is right can't be told, as the set has several CTFs of a tilt series: "
+            f"{', '.join(several)}. Give one CTF of each."
+        )
     if ctfs is not None and not isLeftOut and without:
         errors.append(f"*Defocus* is needed for the tomograms without CTF: {', '.join(without)}.")
     if not isOpen(protocol.inputCtfs) and defoci and len(without) == len(defoci):

@@ -13,9 +13,12 @@ from pyworkflow.protocol.protocol import LegacyProtocol
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.voxel_size import require_voxel_size
 from isonet_scipion.protocols.form import labelOf
+from isonet_scipion.protocols.set_checks import sameSampling
 
 if TYPE_CHECKING:
     from pyworkflow.project import Project
+
+RATE, ENABLED_COLUMN = "_samplingRate", "enabled"  # in the file of a set
 
 
 def absentErrors(protocol: Protocol) -> list[str]:
@@ -56,7 +59,7 @@ def otherErrors(protocol: Protocol) -> list[str]:
 
 
 def voxelErrors(protocol: Protocol) -> list[str]:
-    """Which linked sets have no possible voxel size, by which all else is reckoned."""
+    """Which linked sets have no possible voxel size, by which all else is reckoned, or items of others."""
     errors = []
     for name, pointer in _shownLinks(protocol):
         items = pointer.get()
@@ -67,7 +70,22 @@ def voxelErrors(protocol: Protocol) -> list[str]:
                 require_voxel_size(-1 if rate is None else rate, f"*{labelOf(protocol, name)}*", why)
             except EngineError as error:
                 errors.append(f"{error.what}: {error.why}. Import or make it again with its voxel size.")
+                continue
+            others = _otherRates(items)
+            if others:
+                errors.append(
+                    f"*{labelOf(protocol, name)}*: the set's voxel size is {rate:g} Å, but some of its items have "
+                    f"{', '.join(f'{other:g}' for other in others)} Å. Make sets of items of one voxel size."
+                )
     return errors
+
+
+def _otherRates(items: Set) -> list[float]:
+    """Voxel sizes (A) of items that are not that of their set, which it does not hand on to all."""
+    if not hasattr(items.ITEM_TYPE(), RATE):
+        return []
+    found = items.getUniqueValues(RATE, where=f"{ENABLED_COLUMN}=1")
+    return sorted(rate for rate in found if rate and not sameSampling(rate, items.getSamplingRate()))
 
 
 def hasEnded(protocol: Protocol) -> bool:

@@ -30,7 +30,7 @@ from isonet_scipion.engine.settings.preparation import ExtractSettings
 from isonet_scipion.engine.wording import counted
 from isonet_scipion.protocols.form import OPTIONAL, SEED, OptionalIntParam, Within, addOption, optionValues
 from isonet_scipion.protocols.mask_checks import maskErrors
-from isonet_scipion.protocols.set_checks import isOpen
+from isonet_scipion.protocols.set_checks import isOpen, severalTimes
 from isonet_scipion.protocols.streaming import FAILED_OUTPUT, ProtIsoNetTomograms
 
 if TYPE_CHECKING:
@@ -187,8 +187,10 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
         tsId = tomogram.getTsId()
         name = fileName(tsId)
         mask, picked = partner
-        number = None if picked is not None else self._number(tomogram, mask)
-        table = self._writeTable(tomogram, numberSubtomos=number, mask=self._maskFile(tomogram, mask))
+        columns: dict[str, object] = {}
+        if picked is None:  # a mask only says where random centres are
+            columns = {"numberSubtomos": self._number(tomogram, mask), "mask": self._maskFile(tomogram, mask)}
+        table = self._writeTable(tomogram, **columns)
         options = {
             "subtomo_folder": self._getExtraPath(name),
             "subtomo_star": self._getExtraPath(f"{name}_subtomo.star"),
@@ -285,7 +287,13 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
     def _inputErrors(self) -> list[str]:
         errors = super()._inputErrors()
         coordinates = self.inputCoordinates.get()
-        if coordinates is not None and coordinates.getPrecedents() is None:
+        picked = None if coordinates is None else coordinates.getPrecedents()
+        if picked is not None and (several := severalTimes(tomogram.getTsId() for tomogram in picked)):
+            errors.append(
+                "*Coordinates*: which tomogram each was picked in can't be told, as the set that they belong to has "
+                f"several of one tilt series ID (tsId): {', '.join(several)}. Pick in a set with one of each."
+            )
+        if coordinates is not None and picked is None:
             errors.append(
                 "*Coordinates*: the set of tomograms that they were picked in is no longer in the project, so their "
                 "places can't be told. Make that set again by its protocol, or give other coordinates."

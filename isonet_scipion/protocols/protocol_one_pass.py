@@ -51,8 +51,8 @@ class ProtIsoNetOnePass(ProtIsoNetTraining):
     def _input(self) -> Pointer:
         return self.inputTomograms
 
-    def _rows(self) -> list[dict[str, str]]:
-        return tomogramRows(self)
+    def _rows(self, isPlaced: bool = True) -> list[dict[str, str]]:
+        return tomogramRows(self, isPlaced)
 
     def refineStep(self, iterations: int) -> None:
         """Train, as elsewhere; a run that is continued after it was finished has lost what was converted to MRC."""
@@ -88,7 +88,15 @@ class ProtIsoNetOnePass(ProtIsoNetTraining):
 
     def _warnings(self) -> list[str]:
         corrected = correctedWarnings("Tomograms", self.inputTomograms.get())
-        return corrected + (self._ctfWarnings() if self.ctfAware else []) + super()._warnings()
+        return corrected + self._maskWarnings() + (self._ctfWarnings() if self.ctfAware else []) + super()._warnings()
+
+    def _maskWarnings(self) -> list[str]:
+        masks = self.inputMasks.get()
+        masked = set(enabledIds(masks))
+        without = [tomogram.getTsId() for tomogram in self._learned() if tomogram.getTsId() not in masked]
+        if masks is None or not without:
+            return []
+        return [f"*Masks*: there is none of {', '.join(without)}: crops are taken anywhere in them, also in empty ice."]
 
     def _ctfWarnings(self) -> list[str]:
         tomograms = {tomogram.getTsId(): tomogram.clone() for tomogram in self._learned()}

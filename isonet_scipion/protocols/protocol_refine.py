@@ -50,8 +50,8 @@ class ProtIsoNetRefine(ProtIsoNetTraining):
     def _input(self) -> Pointer:
         return self.inputSubtomograms
 
-    def _rows(self) -> list[dict[str, str]]:
-        return subtomogramRows(self, self._cubeSize(), self._cropSize())
+    def _rows(self, isPlaced: bool = True) -> list[dict[str, str]]:
+        return subtomogramRows(self, self._cubeSize(), self._cropSize(), isPlaced)
 
     def _options(self) -> dict[str, object]:
         given = super()._options()

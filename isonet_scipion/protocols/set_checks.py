@@ -30,17 +30,22 @@ def isOpen(pointer: Pointer) -> bool:
 
 def idErrors(label: str, items: Iterable[Tomogram]) -> list[str]:
     """That items of a set can't be told apart: several have the same tsId or, but for masks, one has none."""
-    counts = Counter(enabledIds(items))
+    ids = enabledIds(items)
     # a mask without one goes with no tomogram
-    without = 0 if isinstance(items, SetOfTomoMasks) else counts[None]
-    several = [f"{tsId} ({count} times)" for tsId, count in counts.items() if count > 1 and tsId is not None]
-    found = several + ([f"none ({without} times)"] if without else [])
+    without = 0 if isinstance(items, SetOfTomoMasks) else ids.count(None)
+    found = severalTimes(ids) + ([f"none ({without} times)"] if without else [])
     if not found:
         return []
     return [
         f"*{label}*: each needs a tilt series ID (tsId) of its own, but there is {', '.join(found)}. Disable those "
         "that are too many, or import them again with a {TS} pattern."
     ]
+
+
+def severalTimes(tsIds: Iterable[str | None]) -> list[str]:
+    """The tilt series IDs that are there several times, with how many; None does not count."""
+    counts = Counter(tsIds)
+    return [f"{tsId} ({count} times)" for tsId, count in counts.items() if count > 1 and tsId is not None]
 
 
 def kindErrors(label: str, items: Iterable[Tomogram]) -> list[str]:

@@ -430,6 +430,7 @@ class ProtIsoNetTomograms(ProtIsoNetSteps):
         lines, disabled = self._results(output), self._disabledIds()
         if disabled:
             lines.append(f"Skipped, as they are disabled in the set: {', '.join(disabled)}.")
+        lines += self._leftOut()
         gone = self._goneIds()
         if gone:
             lines.append(f"Also done, but no longer in *Tomograms*: {', '.join(gone)}.")
@@ -438,6 +439,19 @@ class ProtIsoNetTomograms(ProtIsoNetSteps):
             lines.append(f"*Missing*: the results of {', '.join(lost)} {LOST}.")
         lines += self._failures()
         return lines + [f"*Damaged*: {error}" for error in self._damaged()] + self._engineWarnings()
+
+    def _leftOut(self) -> list[str]:
+        """Which tomograms were not worked on by a run that has ended, and why, for the summary."""
+        tomograms, failed = self.inputTomograms.get(), getattr(self, FAILED_OUTPUT, None)
+        if not self.isFinished() or tomograms is None:
+            return []
+        known = {None, *self._doneIds(), *(failed.getTSIds() if hasItems(failed) else ())}
+        left = [tsId for tsId in enabledIds(tomograms) if tsId not in known]
+        if not left:
+            return []
+        given = [f"*{labelOf(self, name)}*" for name in self._matched()[1:] if getattr(self, name).get() is not None]
+        lacking = f"there is nothing for them in {' or '.join(given)}, or " if given else ""
+        return [f"Not worked on: {', '.join(left)}: {lacking}they came after this run, in which case *Continue* does."]
 
     def _failures(self) -> list[str]:
         """Which tomograms failed, and why, for the summary."""

@@ -21,7 +21,7 @@ from isonet_scipion.engine.wording import counted
 from isonet_scipion.objects import IsoNetModel
 from isonet_scipion.protocols.base import EngineFailure, ProtIsoNetBase, readingErrors
 from isonet_scipion.protocols.form import optionValues, tiltErrors
-from isonet_scipion.protocols.record import recordErrors
+from isonet_scipion.protocols.record import identityOf, recordErrors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,14 +67,15 @@ class ProtIsoNetTraining(ProtIsoNetBase):
 
     def _insertAllSteps(self) -> None:
         self._keepValues()
-        self._insertFunctionStep(self.convertInputStep, needsGPU=False)
+        # done again where a run without results is continued with other values or inputs
+        self._insertFunctionStep(self.convertInputStep, identityOf(self._rows(isPlaced=False)), needsGPU=False)
         # with its number of iterations raised, a finished run goes on when it is continued
         iterations = self._iterations()
         self._insertFunctionStep(self.refineStep, iterations, needsGPU=self._needsGpu())
         self._insertFunctionStep(self.createOutputStep, iterations, needsGPU=False)
 
-    def convertInputStep(self) -> None:
-        """Write the table of what is learned from."""
+    def convertInputStep(self, rows: str) -> None:
+        """Write the table of what is learned from; `rows` are digits that tell what is in it."""
         writeTable(self._table(), self._rows())
 
     def refineStep(self, iterations: int) -> None:
@@ -161,8 +162,8 @@ class ProtIsoNetTraining(ProtIsoNetBase):
         """What the network learns from."""
         raise NotImplementedError
 
-    def _rows(self) -> list[dict[str, str]]:
-        """The table of it."""
+    def _rows(self, isPlaced: bool = True) -> list[dict[str, str]]:
+        """The table of it, whose files are placed where it names them, unless it is only to be compared."""
         raise NotImplementedError
 
     def _setErrors(self) -> list[str]:
@@ -242,6 +243,21 @@ class ProtIsoNetTraining(ProtIsoNetBase):
         unknown = sum(not self._optics(item).withTilts(*given).hasTilts for item in self._learned())
         return errors + tiltErrors(self, counted(unknown, self.items) if unknown else "")
 
+    def _remadeErrors(self) -> list[str]:
+        if readingErrors(read_star, [self._table()]) or (table := self._readTable()) is None:
+            return []  # which the engine tells
+        rows = self._rows(isPlaced=False)
+        labels = dict.fromkeys([*table.labels, *rows[0]])
+        other = [f"_{label}" for label in labels if _column(table, table.rows, label) != _column(table, rows, label)]
+        if len(rows) != len(table.rows):
+            other = [f"{counted(len(table.rows), self.items)}, now {len(rows)}"]
+        if not other:
+            return []
+        return [
+            f"What is trained so far learned from other data than the inputs hold now ({', '.join(other)}), as where a "
+            "protocol before this one was restarted. *Restart* makes everything anew."
+        ]
+
     def _modelErrors(self) -> list[str]:
         model = self.pretrainedModel.get()
         if model is None:
@@ -309,3 +325,8 @@ class ProtIsoNetTraining(ProtIsoNetBase):
                 f"of the last iteration, {now}."
             )
         return lines
+
+
+def _column(table: Star, rows: list[dict[str, str]], label: str) -> list[str | None]:
+    """What rows of a table, or that might be of it, have in a column."""
+    return [table.text(row, label) for row in rows]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from isonet_scipion.convert.files import asMrc, fileName, fileOf, halfMaps, halfNames, linkSubtomogram, maskAsMrc
+from isonet_scipion.convert.files import asMrc, fileName, fileOf, halfMaps, halfNames, linkSubtomogram, mrcName
 from isonet_scipion.convert.rows import subtomogramRow, tomogramRow
 from isonet_scipion.convert.sets import enabled, enabledIds, filesById
 from isonet_scipion.protocols.ctf_history import ctfStates
@@ -15,11 +15,12 @@ if TYPE_CHECKING:
     from pyworkflow.protocol import Protocol
 
 
-def tomogramRows(protocol: Protocol) -> list[dict[str, str]]:
+def tomogramRows(protocol: Protocol, isPlaced: bool = True) -> list[dict[str, str]]:
     """For one-pass: tomograms, masks, halves, and the defocus where the training is CTF-aware.
 
-    What is no MRC file is converted, unless that is done.
+    Where they are to be placed, what is no MRC file is converted, unless that is done.
     """
+    mrc = asMrc if isPlaced else mrcName
     tomograms, masks = protocol.inputTomograms.get(), protocol.inputMasks.get()
     files = filesById(masks)
     defoci = sourcedDefoci(protocol, enabledIds(protocol._learned())) if protocol.ctfAware else {}
@@ -29,9 +30,9 @@ def tomogramRows(protocol: Protocol) -> list[dict[str, str]]:
         tsId = tomogram.getTsId()
         copies = (f"{fileName(tsId)}_whole", *halfNames(tsId))
         names = (fileOf(tomogram), *(halfMaps(tomogram) if protocol.useHalves else ()))
-        paths = [asMrc(name, protocol._getTmpPath(f"{copy}.mrc"), rate) for copy, name in zip(copies, names)]
+        paths = [mrc(name, protocol._getTmpPath(f"{copy}.mrc"), rate) for copy, name in zip(copies, names)]
         defocus, source = defoci.get(tsId, (None, None))
-        mask = maskAsMrc(tsId, files.get(tsId), protocol._getTmpPath(), rate)
+        mask = files.get(tsId)
         rows.append(
             tomogramRow(
                 tsId,
@@ -41,7 +42,7 @@ def tomogramRows(protocol: Protocol) -> list[dict[str, str]]:
                 index,
                 defocus=defocus,
                 defocusSource=source,
-                mask=mask,
+                mask=mask and mrc(mask, protocol._getTmpPath(f"{fileName(tsId)}_mask.mrc"), rate),
                 halves=paths[1:],
                 ctfState=states.get(tsId),
                 isInverted=protocol.isInverted.get(),
@@ -50,15 +51,20 @@ def tomogramRows(protocol: Protocol) -> list[dict[str, str]]:
     return rows
 
 
-def subtomogramRows(protocol: Protocol, cubeSize: int, cropSize: int) -> list[dict[str, str]]:
-    """For the iterative method: subtomograms, each of which gets an MRC file of its own; sizes in voxels."""
+def subtomogramRows(protocol: Protocol, cubeSize: int, cropSize: int, isPlaced: bool = True) -> list[dict[str, str]]:
+    """For the iterative method: subtomograms; sizes in voxels.
+
+    Where they are to be placed, each gets an MRC file of its own.
+    """
     folder = protocol._getExtraPath("subtomograms")
-    os.makedirs(folder, exist_ok=True)
+    if isPlaced:
+        os.makedirs(folder, exist_ok=True)
     subtomograms, rows = protocol.inputSubtomograms.get(), []
     rate = subtomograms.getSamplingRate()  # before the loop: another look at the set would start it again
     for index, subtomogram in enumerate(enabled(subtomograms), 1):
         path = os.path.join(folder, f"subtomogram_{index:06d}.mrc")
-        linkSubtomogram(subtomogram, path, rate)
+        if isPlaced:
+            linkSubtomogram(subtomogram, path, rate)
         optics = protocol._optics(subtomogram)
         rows.append(subtomogramRow(index, path, subtomogram, cubeSize, cropSize, rate, optics))
     return rows

@@ -93,7 +93,11 @@ def _sets() -> Iterator[Mistake]:
     for protocol in (ProtIsoNetExtract, ProtIsoNetExport, ProtIsoNetOnePass):
         yield Mistake(protocol, rf"\*Masks\*: {TWICE}", {"inputMasks": "same_masks"})
     yield Mistake(ProtIsoNetExport, rf"\*Corrected tomograms\*: {TWICE}", {"inputCorrected": "same_names"})
-    for size, why in (("no", "the set has no voxel size"), ("zero", "the set's voxel size is 0 Å")):
+    for size, why in (
+        ("no", "the set has no voxel size"),
+        ("zero", "the set's voxel size is 0 Å"),
+        ("two", "the set's voxel size is 10 Å, but some of its items have 20 Å"),
+    ):
         for protocol in on_tomograms:
             yield Mistake(protocol, rf"\*Tomograms\*: {why}", {"inputTomograms": f"{size}_voxel_size"})
         for protocol in (ProtIsoNetExtract, ProtIsoNetExport, ProtIsoNetOnePass):

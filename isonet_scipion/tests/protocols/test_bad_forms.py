@@ -69,6 +69,12 @@ class TestIsoNetBadForms(IsoNetTest):
         for name, itemClass in (("", Tomogram), ("_masks", TomoMask), ("_cubes", SubTomogram)):
             cls.makeSet(f"no_voxel_size{name}", itemClass=itemClass, voxelSize=None)
             cls.makeSet(f"zero_voxel_size{name}", itemClass=itemClass, voxelSize=0.0)
+            cls.makeSet(f"two_voxel_size{name}", itemClass=itemClass, ids=("TS_1", "TS_2"))
+            items = cls.objects[f"two_voxel_size{name}"]
+            second = [item.clone() for item in items][1]
+            second.setSamplingRate(20.0)
+            items.update(second)
+            items.write()
         cls.makeSet("masks_of_other_size", itemClass=TomoMask, data=np.ones((20, 22, 24), np.int8))
         cls.makeSet("masks_of_other_voxels", itemClass=TomoMask, voxelSize=2 * VOXEL_SIZE)
         cls.makeSet("masks_of_others", itemClass=TomoMask, ids=("TS_7",))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
+from pyworkflow.object import Float, Pointer
 from tomo.objects import (
     CTFTomo,
     CTFTomoSeries,
@@ -15,6 +18,7 @@ from tomo.objects import (
 
 from isonet_scipion.convert.acquisition import Optics, hasPhaseShift, readOptics, zeroTiltDefocus
 from isonet_scipion.convert.rows import tomogramRow
+from isonet_scipion.protocols.defocus import defociById, defocusErrors
 
 
 def ctfs(folder, defoci: dict[float, tuple[float, float]], disabled=(), left=(), wrong=None) -> CTFTomoSeries:
@@ -70,6 +74,16 @@ def test_ctfs_whose_estimation_failed_do_not_count(tmp_path, wrong):
     assert zeroTiltDefocus(series) == 31000
     (tmp_path / "all").mkdir()
     assert zeroTiltDefocus(ctfs(tmp_path / "all", {0.0: (9e4, 9e4)}, wrong={0.0: wrong})) is None
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_two_ctfs_of_one_tilt_series_are_refused(tmp_path, monkeypatch, number):
+    series = ctfs(tmp_path, {0.0: (30000, 30000)})
+    form = SimpleNamespace(inputCtfs=Pointer(series), defocus=Float())
+    monkeypatch.setattr("isonet_scipion.protocols.defocus._usableCtfs", lambda protocol: [series] * number)
+    monkeypatch.setattr("isonet_scipion.protocols.defocus.lacksTiltSeries", lambda ctfs: False)
+    errors = defocusErrors(form, defociById(form, ["TS_01", "TS_02"], True), True)
+    assert ["several CTFs of a tilt series: TS_01 (2 times)" in error for error in errors] == [True] * (number - 1)
 
 
 def test_a_series_without_ctfs_has_neither_defocus_nor_phase_shift(tmp_path):

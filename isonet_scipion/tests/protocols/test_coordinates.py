@@ -86,6 +86,17 @@ class TestIsoNetCoordinates(IsoNetTest):
         (told,) = extract.validate()
         self.assertIn("the set of tomograms that they were picked in is no longer in the project", told)
 
+    def test_coordinates_picked_in_two_tomograms_of_one_id_are_refused(self) -> None:
+        first, last = (item.clone() for item in self.tomograms.Tomograms)
+        inputs = self.picked("joined", first, [(first, (24, 24, 20))])
+        extract = self.prepare(ProtIsoNetExtract, inputs, cubeSize=16, cropSize=24)
+        self.assertEqual(extract.validate(), [])
+        precedents = self.tomograms.joinedCoordinates.getPrecedents()
+        last.setTsId(first.getTsId())
+        precedents.append(last)
+        precedents.write()
+        self.assertRegex(" ".join(extract.validate()), r"\*Coordinates\*: which tomogram .* TS_02 \(2 times\)")
+
     def test_coordinates_without_numbers_are_left_out(self) -> None:
         (first, _) = (item.clone() for item in self.tomograms.Tomograms)
         inputs = self.picked("nan", first, [(first, (24, 24, 20)), (first, (24, float("nan"), 20))])

@@ -340,7 +340,11 @@ class TestIsoNetMetadata(IsoNetTest):
         extract = self.prepare(ProtIsoNetExtract, inputs, cubeSize=16, cropSize=24, seed=1)
         self.assertEqual(extract.validate(), [])
         self.assertIn("they have no mask or coordinates: TS_02.", " ".join(extract.warnings()))
+        train = self.prepare(ProtIsoNetOnePass, inputs, cubeSize=8)
+        self.assertIn("*Masks*: there is none of TS_02: crops are taken anywhere", " ".join(train.warnings()))
         self.launchProtocol(extract)
         count = extract.subtomograms.getSize()
         self.assertEqual({item.getVolName() for item in extract.subtomograms}, {"TS_01"})
         self.assertIn(f"TS_01: {count}", extract.summary())
+        told = "Not worked on: TS_02: there is nothing for them in *Masks*, or they came after this run"
+        self.assertIn(told, " ".join(extract.summary()))

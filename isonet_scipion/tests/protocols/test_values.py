@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from pyworkflow.object import Integer
@@ -16,7 +17,7 @@ from isonet_scipion.constants import CUBE_SIZE_ATTRIBUTE
 from isonet_scipion.engine.io.model_metadata import ModelMetadata
 from isonet_scipion.engine.io.star import read_star
 from isonet_scipion.engine.network.isonet_h5 import save_legacy
-from isonet_scipion.engine.network.model_file import read_metadata, save_model
+from isonet_scipion.engine.network.model_file import STATE_FILE, read_metadata, save_model
 from isonet_scipion.engine.network.unet import build_unet
 from isonet_scipion.engine.settings.network import NetworkSettings
 from isonet_scipion.protocols import (
@@ -33,6 +34,9 @@ from isonet_scipion.tests.imod_model import SQUARE, write_model
 from isonet_scipion.tests.protocols.live import LiveTest, waitFor
 from isonet_scipion.tests.protocols.scene import SHAPES, VOXEL_SIZE, read, scene, write
 from isonet_scipion.tests.protocols.test_chain import TRAINING
+
+if TYPE_CHECKING:
+    from pwem.objects import EMSet
 
 CUBES = {"cubeSize": 16, "cropSize": 24, "numberSubtomos": 4, "seed": 1}
 
@@ -268,6 +272,7 @@ class TestIsoNetValues(LiveTest):
         # a mask only says where random centres are
         places = {"inputMasks": (mask, "tomoMasks"), "inputCoordinates": (extract, "coordinates")}
         picked = self.run_(ProtIsoNetExtract, {**deconvolved, **places}, cubeSize=16, cropSize=24)
+        self.assertIn("Masks: 0 of 2. Centres: given coordinates.", picked.summary())
         for protocol in (mask, extract, picked):
             self.assertRunsOn(protocol)
         self.restart(mask, densityPercentage=20)
@@ -298,6 +303,45 @@ class TestIsoNetValues(LiveTest):
         self.restart(again, acquisitionAngleMin=-40)
         self.assertRefusedOnContinue(mask, "What is done of TS_02, TS_01 was made from other data")
 
+    def test_a_training_is_gone_on_with_what_it_learned_from(self) -> None:
+        output = self.copied(SetOfTomograms, self.tomograms.Tomograms, self.tomograms, "learned")
+        train = self.prepare(ProtIsoNetOnePass, {"inputTomograms": (self.tomograms, "learned")}, cubeSize=8)
+        began = self.firstArguments(train)
+        os.makedirs(train._getExtraPath("results"))
+        train.convertInputStep(began)
+        train._keepValues()
+        Path(train._getExtraPath("results", STATE_FILE)).touch()
+        self.assertRunsOn(train)
+        first, last = (item.clone() for item in output)
+        first.getAcquisition().setAngleMin(-40.0)
+        for item, words in (
+            (first, r"learned from other data than the inputs hold now \(_rlnTiltMin\)"),
+            (last, r"\(2 tomograms, now 1\)"),
+        ):
+            item.setEnabled(item is first)
+            output.update(item)
+            output.write()
+            self.assertRefusedOnContinue(train, words)
+
+    def test_a_training_that_failed_at_its_start_takes_what_was_changed_since(self) -> None:
+        train = self.prepare(ProtIsoNetOnePass, self.masked, cubeSize=8)
+        began = self.firstArguments(train)
+        self.assertEqual(self.firstArguments(train), began)
+        for name, value in {"isInverted": True, "inputMasks": None}.items():
+            getattr(train, name).set(value)
+            self.assertNotEqual(self.firstArguments(train), began)
+            began = self.firstArguments(train)
+
+    @classmethod
+    def firstArguments(cls, protocol) -> str:
+        """Those of its first step, which is done again if they are others."""
+        if not protocol.hasObjId():
+            cls.proj.saveProtocol(protocol)  # which gives it a folder of its own
+        os.makedirs(protocol._getExtraPath(), exist_ok=True)
+        protocol._steps = []
+        protocol._insertAllSteps()
+        return protocol._steps[0].argsStr.get()
+
     def assertRunsOn(self, protocol) -> None:
         protocol.runMode.set(MODE_RESUME)
         self.assertEqual(protocol.validate(), [])
@@ -310,21 +354,27 @@ class TestIsoNetValues(LiveTest):
 
     # ---------------------------------------------------------------- disabled items
 
+    @classmethod
+    def copied(cls, kind, source, parent, name: str, change=lambda item: None) -> EMSet:
+        """A copy of a set, as a further output of `parent`, with each item changed."""
+        output = kind.create(parent._getPath(), prefix=name)
+        output.copyInfo(source)
+        for item in [item.clone() for item in source]:
+            change(item)
+            output.append(item)
+        output.write()
+        parent._defineOutputs(**{name: output})
+        cls.proj.mapper.commit()
+        return output
+
     def test_disabled_items_are_left_out(self) -> None:
         sets = {}
         for kind, source, parent in (
             (SetOfTomograms, self.tomograms.Tomograms, self.tomograms),
             (SetOfTomoMasks, self.mask.tomoMasks, self.mask),
         ):
-            output = kind.create(parent._getPath(), prefix="partly")
-            output.copyInfo(source)
-            for item in [item.clone() for item in source]:
-                item.setEnabled(item.getTsId() == "TS_02")
-                output.append(item)
-            output.write()
-            parent._defineOutputs(partly=output)
+            self.copied(kind, source, parent, "partly", lambda item: item.setEnabled(item.getTsId() == "TS_02"))
             sets[kind] = (parent, "partly")
-        self.proj.mapper.commit()
         inputs = {"inputTomograms": sets[SetOfTomograms]}
         deconv = self.run_(ProtIsoNetDeconv, inputs, defocus=20000)
         self.assertEqual([item.getTsId() for item in deconv.tomograms], ["TS_02"])
@@ -365,6 +415,10 @@ class TestIsoNetValues(LiveTest):
                 ProtIsoNetRefine, {"inputSubtomograms": (self.tomograms, name)}, tiltMin=-60, tiltMax=60
             )
             self.assertEqual((refine._cubeSize(), refine.validate()), (expected, []))
+            self.proj.saveProtocol(refine)
+            rows = refine._rows(isPlaced=False)
+            self.assertFalse(os.path.exists(refine._getExtraPath()))
+            self.assertEqual(refine._rows(), rows)
 
 
 def _rows(refine: ProtIsoNetOnePass) -> list[dict[str, str]]:
