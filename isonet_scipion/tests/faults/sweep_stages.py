@@ -1,8 +1,9 @@
 """Runs commands of the engine with the n-th file operation failing; run by `test_failing_calls` under LD_PRELOAD.
 
-    python sweep_stages.py STAGE COUNT SEED
+    python sweep_stages.py COUNT SEED STAGE...
 
-prints one JSON line for each fault: what failed, how the command ended, and what is wrong with that. COUNT 0: all.
+prints one JSON line for each fault: the stage, what failed, how the command ended, and what is wrong with that.
+COUNT 0: all. One process for all stages, since TensorFlow takes seconds to import.
 """
 
 import ctypes
@@ -19,7 +20,9 @@ from pathlib import Path
 from isonet_scipion.engine.cli import main
 from isonet_scipion.tests.faults.conftest import make_project, table, voxels
 
-SMALL = ("--filter_base=2", "--unet_depth=1", "--batch_size=2", "--preprocessing_ncpus=1", "--seed=3")
+SMALL = (
+    "--filter_base=2", "--unet_depth=1", "--convs_per_depth=2", "--batch_size=2", "--preprocessing_ncpus=1", "--seed=3",
+)  # fmt: skip
 SHORT = ("--iterations=1", "--epochs=1", "--steps_per_epoch=1")
 STAGES = {
     "prepare_star": ("prepare_star", "toms", "--output_star=new.star"),
@@ -34,7 +37,6 @@ STAGES = {
     "refine": ("refine", "s.star", *SHORT, *SMALL),
     "one-pass": ("refine", "b.star", *SHORT, *SMALL, "--cube_size=16", "--stem=1"),
 }
-NETWORK = ("export_model", "predict", "refine", "one-pass")
 ERRORS = (errno.EIO, errno.ENOSPC, errno.EACCES)
 KILL = 100_000  # of failing_calls.c
 SECONDS = 120
@@ -138,16 +140,15 @@ def sweep(stage, most, seed):
         shutil.copytree(base, folder)
         (work / "count").unlink(missing_ok=True)
         status, wrong = faults(folder, inputs, stage, fault, outputs)
-        yield {"fault": fault, "of": count, "status": status, "wrong": wrong}
+        yield {"stage": stage, "fault": fault, "of": count, "status": status, "wrong": wrong}
 
 
 shim = ctypes.CDLL(os.environ["LD_PRELOAD"])
 shim.fault_place.restype = ctypes.c_char_p
 if __name__ == "__main__":
-    name, number, start = sys.argv[1], *map(int, sys.argv[2:])
-    if name in NETWORK:
-        import tensorflow as tf  # before the first fork
+    import tensorflow as tf  # before the first fork
 
-        tf.config.run_functions_eagerly(True)
-    for line in sweep(name, number, start):
-        print(json.dumps(line), flush=True)
+    tf.config.run_functions_eagerly(True)
+    for name in sys.argv[3:]:
+        for line in sweep(name, *map(int, sys.argv[1:3])):
+            print(json.dumps(line), flush=True)

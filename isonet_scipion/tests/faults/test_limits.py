@@ -24,9 +24,12 @@ STAGES = {
     "make_mask": ("t.star",),
     "extract": ("t.star", "--cube_size=8", "--crop_size=16", "--seed=1"),
     "resize": ("t.star", "--apix=8"),
-    "predict": ("t.star", "m.keras"),
-    "refine": ("s.star", "--filter_base=2", "--unet_depth=1", "--iterations=1", "--epochs=1", "--steps_per_epoch=1"),
-}
+    "predict": ("t.star", "m.keras", "--cube_size=20", "--crop_size=40"),
+    "refine": (
+        "s.star", "--filter_base=2", "--unet_depth=1", "--convs_per_depth=2", "--iterations=1", "--epochs=1",
+        "--steps_per_epoch=1",
+    ),
+}  # fmt: skip
 
 
 @pytest.fixture

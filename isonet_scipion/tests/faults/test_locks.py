@@ -160,37 +160,35 @@ def test_what_a_killed_process_left_is_deleted_and_nothing_else(tmp_path):
     assert not left.exists() and foreign.exists()
 
 
-NO_LOCKS = """
-import sys, errno, fcntl, os
-def flock(*_):
-    raise OSError(int(sys.argv[1]), os.strerror(int(sys.argv[1])))
-if int(sys.argv[1]):
-    fcntl.flock = flock
-else:
-    fcntl.flock = lambda *_: None  # it excludes nobody
-from isonet_scipion.engine.cli import main
-sys.exit(main(sys.argv[2:]))
-"""
-
-
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS])
-def test_without_locks_commands_work_and_say_so(scene, number):
+def test_without_locks_commands_work_and_say_so(scene, run, monkeypatch, number):
+    def flock(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
     table(scene / "c.star", [{}])
-    training = ("--filter_base=2", "--unet_depth=1", "--iterations=1", "--epochs=1", "--steps_per_epoch=1")
+    network = ("--filter_base=2", "--unet_depth=1", "--convs_per_depth=2")
     commands = [
         ("deconv", "c.star"),
         ("predict", "c.star", "m.keras", "--cube_size=20", "--crop_size=40"),
-        ("refine", "s.star", *training),
+        ("refine", "s.star", "--iterations=1", "--epochs=1", "--steps_per_epoch=1", *network),
     ]
     for command in commands:
-        process = python(scene, NO_LOCKS, str(number), *command)
-        log = process.communicate(timeout=120)[1]
-        assert process.returncode == 0 and "Traceback" not in log, log
+        status, log = run(*command)
+        assert status == 0 and "Traceback" not in log, log
         assert "this file system has no locks" in log
 
 
+NO_LOCKS = """
+import fcntl, sys
+fcntl.flock = lambda *_: None  # it excludes nobody
+from isonet_scipion.engine.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
 def test_columns_that_another_machine_wrote_meanwhile_are_kept(scene):
-    processes = [python(scene, NO_LOCKS, "0", *command) for command in (("deconv", "t.star"), ("make_mask", "t.star"))]
+    processes = [python(scene, NO_LOCKS, *command) for command in (("deconv", "t.star"), ("make_mask", "t.star"))]
     for process in processes:
         log = process.communicate(timeout=120)[1]
         assert process.returncode == 0, log

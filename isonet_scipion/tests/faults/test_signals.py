@@ -23,7 +23,9 @@ from isonet_scipion.tests.faults.conftest import engine, make_project, python
 KILLS = int(os.environ.get("ISONET_KILLS", "1"))
 SECONDS_TO_END = 10.0
 LARGER = (32, 96, 96)
-NETWORK = ("--filter_base=2", "--unet_depth=1", "--batch_size=2", "--preprocessing_ncpus=1", "--seed=3")
+NETWORK = (
+    "--filter_base=2", "--unet_depth=1", "--convs_per_depth=2", "--batch_size=2", "--preprocessing_ncpus=1", "--seed=3",
+)  # fmt: skip
 STAGES = {
     "deconv": ("t.star", "--chunk_size=16", "--ncpu=1"),
     "make_mask": ("t.star",),
@@ -42,7 +44,7 @@ def undisturbed(tmp_path_factory):
     def get(stage):
         if stage not in made:
             start = tmp_path_factory.mktemp("start")
-            make_project(start, count=4, shape=LARGER)
+            make_project(start, count=2 if stage == "predict" else 4, shape=LARGER)  # it takes longest
             done = tmp_path_factory.mktemp("done") / stage
             shutil.copytree(start, done)
             started = time.monotonic()

@@ -56,7 +56,7 @@ class LiveTest(IsoNetTest):
 
     def start(self, protocol: Protocol) -> Protocol:
         """Launch a protocol and return at once; it does not outlive the test."""
-        with quickChecks():
+        with quickChecks(), self.quickStart():
             self.proj.launchProtocol(protocol, wait=False)
         self.addCleanup(self.kill, protocol)
         return protocol
@@ -79,7 +79,7 @@ class LiveTest(IsoNetTest):
         """Scipion's Continue; returns when it has finished."""
         protocol.runMode.set(MODE_RESUME)
         with quickChecks():
-            super(IsoNetTest, self).launchProtocol(protocol)  # by processes of its own
+            self.launchProtocol(protocol)
         return protocol
 
     def size(self, protocol: Protocol, output: str) -> int:

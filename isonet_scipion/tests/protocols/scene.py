@@ -57,13 +57,17 @@ for name in cli.MODULES:
 
 
 @functools.lru_cache
+def warmEngine() -> str:
+    """Runs the engine as its Python does, by processes that are ready."""
+    folder = Path(os.environ["SCIPION_HOME"], "warm_engine")
+    return str(warm.start(folder, ENGINE, KERAS_BACKEND="tensorflow", TF_CPP_MIN_LOG_LEVEL="3"))
+
+
+@functools.lru_cache
 def warmPython() -> str:
     """Runs protocols as Scipion's Python does, and their engine, by processes that are ready."""
-    folder = Path(os.environ["SCIPION_HOME"], "warm")
-    folder.mkdir()
-    engine = warm.start(folder / "engine", ENGINE, KERAS_BACKEND="tensorflow", TF_CPP_MIN_LOG_LEVEL="3")
-    checks = {"SCIPION_STEPS_CHECK_SEC": "1"}
-    return str(warm.start(folder / "scipion", SCIPION, ISONET_ENGINE_PYTHON=str(engine), **checks))
+    folder, checks = Path(os.environ["SCIPION_HOME"], "warm_scipion"), {"SCIPION_STEPS_CHECK_SEC": "1"}
+    return str(warm.start(folder, SCIPION, ISONET_ENGINE_PYTHON=warmEngine(), **checks))
 
 
 def scene(shape: tuple[int, int, int], seed: int) -> np.ndarray:
@@ -144,7 +148,10 @@ class IsoNetTest(TestBaseCentralizedLayer):
 
     @classmethod
     def quickStart(cls) -> AbstractContextManager:
-        """Protocols launched within are quick, but those that a test gives an engine of its own."""
+        """Protocols launched within are quick, but those that a test gives an engine of its own.
+
+        Who kills a quick one does not kill its engine.
+        """
         isQuick = cls.isQuick and "ISONET_ENGINE_PYTHON" not in os.environ
         return patch.object(pyworkflow, "PYTHON", warmPython()) if isQuick else nullcontext()
 

@@ -35,6 +35,7 @@ TRAINING = dict(
     noiseLevel="0.1",
     noiseStartIter="1",
     unetDepth=2,
+    convsPerDepth=2,
     filterBase=4,
     useGpu=False,
     seed=1,

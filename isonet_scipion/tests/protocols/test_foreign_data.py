@@ -78,7 +78,8 @@ class TestIsoNetForeignData(IsoNetTest):
     def test_a_finished_training_on_tomograms_that_are_no_mrc_goes_on(self) -> None:
         folder = self.spiderFolder("spider", {tsId: scene(shape, 0) for tsId, shape in SHAPES.items()})
         foreign = self.importTomograms("{TS}.spi", filesPath=str(folder))
-        small = dict(iterations=1, epochs=1, stepsPerEpoch=2, batchSize=2, cubeSize=8, useGpu=False, seed=1)
+        small = dict(iterations=1, epochs=1, stepsPerEpoch=1, batchSize=2, cubeSize=8, useGpu=False, seed=1)
+        small.update(startFromBuiltin=False, unetDepth=1, filterBase=4)
         refine = self.run_(ProtIsoNetOnePass, {"inputTomograms": (foreign, "Tomograms")}, **small)
         self.assertFalse(os.path.exists(refine._getTmpPath()))  # the converted ones were there
         refine.iterations.set(2)

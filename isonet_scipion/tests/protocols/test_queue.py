@@ -94,6 +94,8 @@ sys.exit(cli.main())
 class TestIsoNetQueue(LiveTest):
     """One project whose host has a queue."""
 
+    isQuick = False  # warm processes have read the usual hosts
+
     @classmethod
     def setUpClass(cls) -> None:
         super().setUpClass()

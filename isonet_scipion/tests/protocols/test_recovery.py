@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from unittest.mock import patch
@@ -29,7 +30,7 @@ from isonet_scipion.protocols import (
 )
 from isonet_scipion.protocols.base import EngineFailure
 from isonet_scipion.tests.protocols.live import LiveTest, commandLine, waitFor
-from isonet_scipion.tests.protocols.scene import SHAPES, positions, read
+from isonet_scipion.tests.protocols.scene import SHAPES, IsoNetTest, positions, read
 from isonet_scipion.tests.protocols.test_chain import TRAINING
 
 EXTRACTION = {"cubeSize": 16, "cropSize": 24, "numberSubtomos": 6, "seed": 1}
@@ -54,7 +55,8 @@ class TestIsoNetRecovery(LiveTest):
 
     @classmethod
     def setUpClass(cls) -> None:
-        super().setUpClass()
+        with cls.quick():
+            super().setUpClass()
         cls.before = cls.rawFiles()
         imported = {"inputTomograms": (cls.tomograms, "Tomograms")}
         cls.stages = {
@@ -62,7 +64,10 @@ class TestIsoNetRecovery(LiveTest):
             "tomoMasks": (ProtIsoNetMask, imported, {"patchSize": 2}),
             "subtomograms": (ProtIsoNetExtract, imported, EXTRACTION),
         }
-        cls.whole = {name: cls.run_(kind, inputs, **options) for name, (kind, inputs, options) in cls.stages.items()}
+        with cls.quick():
+            cls.whole = {
+                name: cls.run_(kind, inputs, **options) for name, (kind, inputs, options) in cls.stages.items()
+            }
         cls.training = (
             ProtIsoNetRefine,
             {"inputSubtomograms": (cls.whole["subtomograms"], "subtomograms")},
@@ -74,6 +79,11 @@ class TestIsoNetRecovery(LiveTest):
         inputs = {**imported, "model": (cls.refine, "model")}
         cls.stages["corrected"] = (ProtIsoNetPredict, inputs, correction)
         cls.whole["corrected"] = cls.run_(ProtIsoNetPredict, inputs, **correction)
+
+    @classmethod
+    def quick(cls) -> AbstractContextManager:
+        """Within, nobody is interrupted, and no network is used: processes are not the subject."""
+        return patch.object(cls, "isQuick", IsoNetTest.isQuick)
 
     @classmethod
     def rawFiles(cls) -> dict[str, tuple]:
@@ -149,7 +159,8 @@ class TestIsoNetRecovery(LiveTest):
         # nobody is left that could write where Continue works
         waitFor(lambda: self.engine(protocol) is None)
         self.assertTrue(self.refresh(protocol).isFailed() or protocol.isAborted())
-        self.continue_(protocol)
+        with contextlib.nullcontext() if name == "corrected" else self.quick():
+            self.continue_(protocol)
         self.assertEqual([os.path.getmtime(path) for path in done], times)
         self.assertAsIfNothingHappened(protocol, name)
 
@@ -198,7 +209,8 @@ class TestIsoNetRecovery(LiveTest):
         self.assertTrue(self.end(mask).isFinished(), mask.getErrorMessage())
         (failed,) = [item.clone() for item in mask.failedTomograms]
         self.assertEqual((failed.getTsId(), failed.getObjComment()), ("TS_02", f"isonet-engine make_mask {KILLED}"))
-        self.continue_(mask)
+        with self.quick():
+            self.continue_(mask)
         self.assertEqual({item.getTsId() for item in mask.tomoMasks}, set(SHAPES))
         self.assertEqual(self.size(mask, "failedTomograms"), 0)
 
@@ -221,7 +233,8 @@ class TestIsoNetRecovery(LiveTest):
         self.assertIn("Traceback", log)
         self.assertIn("in _process\n", log)
         os.remove(mask._getExtraPath("TS_02_mask.mrc"))
-        self.continue_(mask)
+        with self.quick():
+            self.continue_(mask)
         self.assertEqual({item.getTsId() for item in mask.tomoMasks}, set(SHAPES))
         # if none is left, it is the protocol's error
         mask = self.prepared("tomoMasks")
@@ -233,7 +246,8 @@ class TestIsoNetRecovery(LiveTest):
 
     def test_centres_are_those_of_the_subtomograms_if_it_was_killed_between_the_two(self) -> None:
         kind, inputs, options = self.stages["subtomograms"]
-        extract = self.run_(kind, inputs, **{**options, "seed": None})
+        with self.quick():
+            extract = self.run_(kind, inputs, **{**options, "seed": None})
         centres = extract.coordinates
         kept = [item.clone() for item in centres.iterCoordinates() if item.getTomoId() == "TS_02"]
         centres.clear()
@@ -242,7 +256,8 @@ class TestIsoNetRecovery(LiveTest):
         centres.write()
         extract._store(centres)
         self.assertEqual(self.size(extract, "coordinates"), 6)
-        self.continue_(extract)
+        with self.quick():
+            self.continue_(extract)
         self.assertEqual((self.size(extract, "coordinates"), self.size(extract, "subtomograms")), (12, 12))
 
         self.assertEqual(positions(extract.coordinates), positions(extract.subtomograms))
@@ -258,7 +273,8 @@ class TestIsoNetRecovery(LiveTest):
 
         waitFor(scheduler).kill()
         waitFor(lambda: self.refresh(mask).isFailed())
-        self.continue_(mask)
+        with self.quick():
+            self.continue_(mask)
         self.assertAsIfNothingHappened(mask, "tomoMasks")
 
     def test_restart_begins_anew(self) -> None:
@@ -272,7 +288,8 @@ class TestIsoNetRecovery(LiveTest):
         left = Path(deconv._getExtraPath("left.txt"))
         left.touch()
         deconv.runMode.set(MODE_RESTART)
-        self.launchProtocol(deconv)
+        with self.quick():
+            self.launchProtocol(deconv)
         self.assertFalse(left.exists())
         self.assertAsIfNothingHappened(deconv, "tomograms")
 
@@ -302,17 +319,19 @@ class TestIsoNetRecovery(LiveTest):
         if subprocess.run(mount, capture_output=True, check=False).returncode:
             self.skipTest("a small disk can be mounted by root only")
         self.addCleanup(subprocess.run, ["umount", folder], check=True)
-        message = self.errorOf(deconv)
+        with self.quick():
+            message = self.errorOf(deconv)
         self.assertIn(deconv._getExtraPath(), message)
         self.assertRegex(message, "No space left on device|disk space")
         self.assertEqual([item.getTsId() for item in deconv.tomograms], ["TS_02"])
         subprocess.run(["mount", "-o", f"remount,size={8 * SMALL_DISK}", folder], check=True)
-        self.continue_(deconv)
+        with self.quick():
+            self.continue_(deconv)
         self.assertAsIfNothingHappened(deconv, "tomograms")
 
     def test_a_set_that_the_disk_had_no_room_for_is_made_again(self) -> None:
         for name, sets in {"tomoMasks": ["tomoMasks"], "subtomograms": ["subtomograms", "coordinates"]}.items():
-            with self.subTest(name):
+            with self.subTest(name), self.quick():
                 protocol = self.prepared(name)
                 self.launchProtocol(protocol)
                 for output in (getattr(protocol, each) for each in sets):
@@ -338,7 +357,8 @@ class TestIsoNetRecovery(LiveTest):
 
     def test_what_comes_after_a_failure_leaves_the_output_closed(self) -> None:
         mask = self.prepared("tomoMasks")
-        self.launchProtocol(mask)
+        with self.quick():
+            self.launchProtocol(mask)
         items = [item.clone() for item in mask.tomoMasks]
         for status, isOpen in ((STATUS_RUNNING, True), (STATUS_FAILED, False)):
             mask.setStatus(status)

@@ -129,7 +129,8 @@ class TestIsoNetValues(LiveTest):
         mask = self.prepare(ProtIsoNetMask, self.input, patchSize=2, densityPercentage=30)
         self.proj.saveProtocol(mask)
         extract = self.prepare(ProtIsoNetExtract, {**self.input, "inputMasks": (mask, "tomoMasks")}, **CUBES)
-        self.proj.scheduleProtocol(extract)
+        with self.quickStart():
+            self.proj.scheduleProtocol(extract)
         waitFor(lambda: "is not there yet" in self.scheduleLog(extract))
         self.launchProtocol(mask)
         # Scipion takes a run for dead whose process ends between two looks, at its status and at the process
@@ -206,7 +207,7 @@ class TestIsoNetValues(LiveTest):
 
     def check_start_of_another_shape(self, extract: ProtIsoNetExtract) -> None:
         """A training takes the shape of the model that it starts from, whatever the form says of the network."""
-        shape = NetworkSettings(filter_base=2, unet_depth=1, convs_per_depth=2)
+        shape = NetworkSettings(filter_base=2, unet_depth=1, convs_per_depth=3)
         path = self.raw / "shallow.keras"
         save_model(path, build_unet(shape), ModelMetadata(shape, voxel_size=VOXEL_SIZE))
         model = self.run_(ProtIsoNetImportModel, {}, modelFile=str(path))
@@ -215,7 +216,7 @@ class TestIsoNetValues(LiveTest):
         start = self.run_(ProtIsoNetRefine, inputs, cubeSize=18, **TRAINING)
         self.assertTrue(start.isFinished(), start.getErrorMessage())
         trained = read_metadata(start.model.getFileName()).network
-        self.assertEqual((trained.filter_base, trained.unet_depth, trained.convs_per_depth), (2, 1, 2))
+        self.assertEqual((trained.filter_base, trained.unet_depth, trained.convs_per_depth), (2, 1, 3))
         self.assertIn("A U-Net (depth 1, 2 channels", start.methods()[0])
 
     def test_the_iteration_of_a_correction_belongs_to_its_result(self) -> None:
@@ -286,7 +287,8 @@ class TestIsoNetValues(LiveTest):
         for protocol in (mask, extract):
             self.assertRefusedOnContinue(protocol, "What is done of TS_02, TS_01 was made from other data")
         # as *Continue workflow from here* does; it would wait for ever for what no waiting mends
-        self.proj.scheduleProtocol(mask)
+        with self.quickStart():
+            self.proj.scheduleProtocol(mask)
         waitFor(lambda: "--- PROTOCOL FAILED" in self.log(mask))
         self.assertIn("What is done of TS_02, TS_01 was made from other data", self.end(mask).getErrorMessage())
 

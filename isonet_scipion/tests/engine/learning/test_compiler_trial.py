@@ -17,7 +17,6 @@ from isonet_scipion.engine.learning.compiler_trial import LEAST_STEPS, settle  #
 from isonet_scipion.engine.learning.epoch import fit_epoch, seed_dropout  # noqa: E402
 from isonet_scipion.engine.learning.state import RunState  # noqa: E402
 from isonet_scipion.engine.network.unet import build_unet  # noqa: E402
-from isonet_scipion.engine.settings.network import NetworkSettings  # noqa: E402
 from isonet_scipion.tests.engine.learning.one_pass_parts import (  # noqa: E402
     TINY,
     OnePassModel,
@@ -102,7 +101,12 @@ def test_the_faster_is_kept_and_weights_optimiser_and_dropout_are_as_before(monk
 def test_what_is_slower_is_not_taken_and_a_run_that_goes_on_does_not_try_again(monkeypatch):
     model, batches = trained("iterative")
     state = RunState()
-    take(monkeypatch, plain=1.0, compiled=2.0)
+
+    def told(model, _, compiled):  # without a step
+        model.jit_compile = compiled
+        return 2.0 if compiled else 1.0
+
+    monkeypatch.setattr(compiler_trial, "_seconds", told)
     settle(model, Ahead(batches), state, GPU, LEAST_STEPS)
     assert state.compiled is False and model.jit_compile is False
     monkeypatch.setattr(compiler_trial, "_is_faster_compiled", None)  # not called any more
@@ -142,7 +146,7 @@ def test_a_step_that_can_not_be_compiled_stays_as_it_is(monkeypatch, caplog):
     ],
 )
 def test_where_there_is_no_choice_nothing_is_tried(monkeypatch, devices, steps):
-    model, batches = trained("iterative", NetworkSettings(filter_base=2, unet_depth=1))
+    model, batches = trained("iterative", TINY)
     monkeypatch.setattr(compiler_trial, "_is_faster_compiled", None)
     state = RunState()
     settle(model, Ahead(batches), state, devices, steps)

@@ -66,7 +66,6 @@ def test_continue_from_goes_on_with_the_state_beside_it_to_the_same_weights(proj
     assert float(other["withheld_correlation"])
 
 
-@pytest.mark.traced
 def test_a_run_that_is_cut_trains_its_denoiser_to_the_same_weights(project, run, monkeypatch):
     options = ("refine", "tomograms.star", *RUN[:-2], "--learning_rate=0.004")
     assert run(*options)[0] == 0
