@@ -199,8 +199,8 @@ def _one_pass(star_file: str, settings: OnePassSettings, seed: int) -> Run[Any]:
     _check(settings, cube_size)
     if settings.pretrained_model and cube_size < USUAL_CUBE:
         log.warning(
-            "Cubes of %d voxels: in simulations trainings from a model with cubes of 32 made it worse, with %d better. "
-            "Compare the result with what the model that it starts from makes.", cube_size, USUAL_CUBE,
+            "Cubes of %d voxels: in simulations trainings from a model with cubes of 32 made it worse, with %d they "
+            "did not. Compare the result with what the model that it starts from makes.", cube_size, USUAL_CUBE,
         )  # fmt: skip
     told = _handed_on(settings, entries) if settings.ctf_aware else {}
     transfers = [_transfer(entry, settings, told) if settings.ctf_aware else None for entry in entries]
