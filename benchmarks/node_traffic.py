@@ -55,7 +55,7 @@ def work(network: str, steps: int) -> None:
         total = summed()
     seconds = (time.monotonic() - started) / steps
     assert float(tf.reduce_max(total[0])) == 2
-    if os.environ["WORKER"] == "0":
+    if json.loads(os.environ["TF_CONFIG"])["task"]["index"] == 0:
         weights = sum(int(tf.size(gradient)) for gradient in gradients)
         print(f"| {network} | {weights / 1e6:.2f} | {(sent() - before) / steps / 2 / 1e6:.1f} | {seconds:.2f} |")
 
@@ -81,7 +81,7 @@ def main() -> None:
         processes = []
         for index in range(2):
             told = json.dumps({"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}})
-            environment = {**os.environ, "TF_CONFIG": told, "WORKER": str(index), "CUDA_VISIBLE_DEVICES": "",
+            environment = {**os.environ, "TF_CONFIG": told, "CUDA_VISIBLE_DEVICES": "",
                            "TF_CPP_MIN_LOG_LEVEL": "2", "KERAS_BACKEND": "tensorflow"}  # fmt: skip
             command = [sys.executable, __file__, "--worker", network, "--steps", str(given.steps)]
             processes.append(subprocess.Popen(command, env=environment))

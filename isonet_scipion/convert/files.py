@@ -70,6 +70,11 @@ def halfNames(tsId: str) -> tuple[str, str]:
     return even, odd
 
 
+def maskName(tsId: str) -> str:
+    """Base name of the file that its mask is converted to."""
+    return f"{fileName(tsId)}_mask"
+
+
 def shownNames(tsId: str) -> dict[str, str]:
     """What reports call a tomogram and its half maps, by the base names of their files."""
     own = tsId if _isCell(tsId) else fileName(tsId)
@@ -216,7 +221,7 @@ def halvesError(tomogram: Tomogram) -> str | None:
     return None
 
 
-def mrcName(path: str, target: str, samplingRate: float) -> str:
+def mrcName(path: str, target: str) -> str:
     """As `asMrc`, without converting anything."""
     return plainPath(path) if isMrc(path) else target
 
@@ -243,11 +248,6 @@ def _isOf(path: str, target: str) -> bool:
     """Whether a converted volume is of a file as it is now, whose time it has; so it is also where that is gone."""
     # some file systems keep times to two seconds
     return not os.path.exists(path) or abs(os.stat(path).st_mtime - os.stat(target).st_mtime) < 2
-
-
-def maskAsMrc(tsId: str, path: str | None, folder: str, samplingRate: float) -> str | None:
-    """As `asMrc`, the mask of a tomogram, which is converted into `folder`; None without one."""
-    return None if path is None else asMrc(path, os.path.join(folder, f"{fileName(tsId)}_mask.mrc"), samplingRate)
 
 
 def linkSubtomogram(subtomogram: SubTomogram, target: str, samplingRate: float) -> None:

@@ -16,7 +16,7 @@ from pyworkflow.protocol.params import PointerParam
 from tomo.objects import Coordinate3D, SetOfCoordinates3D, SetOfSubTomograms, SetOfTomograms, SubTomogram, Tomogram
 
 from isonet_scipion.convert.acquisition import ownAcquisition
-from isonet_scipion.convert.files import asMrc, fileErrors, fileName, fileOf, maskAsMrc, sizeOf
+from isonet_scipion.convert.files import asMrc, fileErrors, fileName, fileOf, maskName, sizeOf
 from isonet_scipion.convert.outputs import orientLike, readSubtomograms
 from isonet_scipion.convert.rows import coordinateRows, cornerShift, writeTable
 from isonet_scipion.convert.sets import enabled, enabledIds, filesById, hasItems, itemsOf
@@ -181,7 +181,9 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
 
     def _maskFile(self, tomogram: Tomogram, mask: str | None) -> str | None:
         """The MRC file of its mask."""
-        return maskAsMrc(tomogram.getTsId(), mask, self._getTmpPath(), tomogram.getSamplingRate())
+        if mask is None:
+            return None
+        return asMrc(mask, self._getTmpPath(f"{maskName(tomogram.getTsId())}.mrc"), tomogram.getSamplingRate())
 
     def _process(self, tomogram: Tomogram, partner: tuple[str | None, list[Coordinate3D] | None]) -> None:
         tsId = tomogram.getTsId()

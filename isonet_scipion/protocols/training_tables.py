@@ -5,7 +5,16 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from isonet_scipion.convert.files import asMrc, fileName, fileOf, halfMaps, halfNames, linkSubtomogram, mrcName
+from isonet_scipion.convert.files import (
+    asMrc,
+    fileName,
+    fileOf,
+    halfMaps,
+    halfNames,
+    linkSubtomogram,
+    maskName,
+    mrcName,
+)
 from isonet_scipion.convert.rows import subtomogramRow, tomogramRow
 from isonet_scipion.convert.sets import enabled, enabledIds, filesById
 from isonet_scipion.protocols.ctf_history import ctfStates
@@ -20,17 +29,21 @@ def tomogramRows(protocol: Protocol, isPlaced: bool = True) -> list[dict[str, st
 
     Where they are to be placed, what is no MRC file is converted, unless that is done.
     """
-    mrc = asMrc if isPlaced else mrcName
     tomograms, masks = protocol.inputTomograms.get(), protocol.inputMasks.get()
     files = filesById(masks)
     defoci = sourcedDefoci(protocol, enabledIds(protocol._learned())) if protocol.ctfAware else {}
     states = ctfStates(protocol)
     rate, rows = tomograms.getSamplingRate(), []
+
+    def mrc(path: str, name: str) -> str:
+        copy = protocol._getTmpPath(f"{name}.mrc")
+        return asMrc(path, copy, rate) if isPlaced else mrcName(path, copy)
+
     for index, tomogram in enumerate(protocol._learned(), 1):
         tsId = tomogram.getTsId()
         copies = (f"{fileName(tsId)}_whole", *halfNames(tsId))
-        names = (fileOf(tomogram), *(halfMaps(tomogram) if protocol.useHalves else ()))
-        paths = [mrc(name, protocol._getTmpPath(f"{copy}.mrc"), rate) for copy, name in zip(copies, names)]
+        own = (fileOf(tomogram), *(halfMaps(tomogram) if protocol.useHalves else ()))
+        paths = [mrc(path, name) for path, name in zip(own, copies)]
         defocus, source = defoci.get(tsId, (None, None))
         mask = files.get(tsId)
         rows.append(
@@ -42,7 +55,7 @@ def tomogramRows(protocol: Protocol, isPlaced: bool = True) -> list[dict[str, st
                 index,
                 defocus=defocus,
                 defocusSource=source,
-                mask=mask and mrc(mask, protocol._getTmpPath(f"{fileName(tsId)}_mask.mrc"), rate),
+                mask=mask and mrc(mask, maskName(tsId)),
                 halves=paths[1:],
                 ctfState=states.get(tsId),
                 isInverted=protocol.isInverted.get(),

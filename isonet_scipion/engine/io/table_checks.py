@@ -131,14 +131,17 @@ def warn_of_kinds(entries: Sequence[TomogramEntry]) -> None:
         )  # fmt: skip
 
 
-def _with_masks_of_others(entries: Sequence[TomogramEntry]) -> set[str]:
-    """Names of tomograms whose mask make_mask made of another one's voxels, for whatever table."""
-    masks = {entry.name: entry.text(MASK) for entry in entries if os.path.exists(entry.path)}
+def _with_outdated_masks(entries: Sequence[TomogramEntry]) -> list[str]:
+    """Names of tomograms whose mask is outdated, or made by make_mask of another one's voxels, for whatever table."""
+    masks = {entry.name: entry.text(MASK) for entry in entries}
     made = {name: told for name, mask in masks.items() if mask and (told := origin_in(mask, "make_mask"))}
-    if len(set(made.values())) < 2:
-        return set()
-    own = {entry.name: voxels_digest(open_volume(entry.path)) for entry in entries if entry.name in made}
-    return {name for name, told in made.items() if told != own[name] and told in own.values()}
+    masked = [entry for entry in entries if entry.name in made]
+    own = {entry.name: voxels_digest(open_volume(entry.path)) for entry in masked if os.path.exists(entry.path)}
+
+    def is_of_another(name: str) -> bool:
+        return name in own and made[name] != own[name] and made[name] in own.values()
+
+    return [entry.name for entry in masked if is_of_another(entry.name) or entry.mask_is_outdated(own.get(entry.name))]
 
 
 def warn_of_masks(entries: Sequence[TomogramEntry], what: str) -> None:
@@ -146,8 +149,7 @@ def warn_of_masks(entries: Sequence[TomogramEntry], what: str) -> None:
 
     Where only some tomograms have masks, `what` is done anywhere in the others.
     """
-    of_others = _with_masks_of_others(entries)
-    outdated = [entry.name for entry in entries if entry.name in of_others or entry.mask_is_outdated()]
+    outdated = _with_outdated_masks(entries)
     if outdated:
         log.warning(
             "%s: the masks of %s were made of other voxels than the tomograms have now. Make them again, or put each "

@@ -317,8 +317,11 @@ class TomogramEntry:
         if not any(found) and None not in found:
             raise EngineError(path, self.other_voxels(*sources), "Run predict anew.")
 
-    def mask_is_outdated(self) -> bool:
-        """Whether make_mask made its mask of other voxels than the tomogram's file has now, or for another row."""
+    def mask_is_outdated(self, voxels: str | None) -> bool:
+        """Whether make_mask made its mask of other voxels than the tomogram's file has now, or for another row.
+
+        `voxels`: the `voxels_digest` of that file; None where it is gone.
+        """
         mask = self.text(MASK)
         told = origin_in(mask, "make_mask") if mask else None
         if mask is None or told is None:
@@ -329,7 +332,7 @@ class TomogramEntry:
             others = (row["rlnMicrographName"] for row in self.star.rows)
             found = mark_in(mask)
             return any(is_same_mark(found, mark_of("make_mask", self.star.path, path, folder)) for path in others)
-        return os.path.exists(self.path) and told != voxels_digest(open_volume(self.path))
+        return voxels is not None and told != voxels
 
     def output_voxel_size(self, volume: Volume) -> float:
         """What the header of an output gets: the table's, in the digits of the input's header if that is the same."""
