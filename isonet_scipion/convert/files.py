@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from tomo.objects import SubTomogram, Tomogram
 
+    from isonet_scipion.engine.io.volume import Volume
+
 PLAIN_ID = re.compile(r"[^./\\,\s][^/\\,]{0,79}")  # Scipion takes the names of halves apart at commas
 # what the engine and the protocols put after the name of a tomogram
 MADE_NAME = re.compile(r"_(whole|even|odd|subtomo|coordinates|mask|corrected|report|input[A-Z][a-z]+)$")
@@ -141,14 +143,18 @@ def fileDigest(path: str) -> str:
     return content_digest(path, "file")
 
 
-def requireVolume(path: str, samplingRate: float | None = None) -> None:
-    """Raise an EngineError if a volume can't be read or, being an MRC file, is by its header in nm (not A)."""
-    if isMrc(path):
-        volume = open_volume(plainPath(path))
-        if samplingRate:
-            check_unit(samplingRate, volume, "sampling rate")
-    else:
+def requireVolume(path: str, samplingRate: float | None = None) -> Volume | None:
+    """Raise an EngineError if a volume can't be read or, being an MRC file, is by its header in nm (not A).
+
+    Returns the MRC file, opened; None for other formats.
+    """
+    if not isMrc(path):
         sizeOf(path)
+        return None
+    volume = open_volume(plainPath(path))
+    if samplingRate:
+        check_unit(samplingRate, volume, "sampling rate")
+    return volume
 
 
 def refuseForeign(path: str) -> None:
@@ -192,23 +198,23 @@ def requireHalves(tomogram: Tomogram) -> None:
             raise EngineError(half, f"it is the only half of {tomogram.getTsId()}", WITHOUT_FILE)
         return
     try:
-        requireVolume(whole)
+        opened = requireVolume(whole)
     except EngineError:
-        isCompared = False
+        isCompared, opened = False, None
     for path in halves:
         try:
-            requireVolume(path, rate)
-            if isCompared:
-                _requireSameSize(path, whole, rate)
+            half = requireVolume(path, rate)
+            if half and opened:
+                require_same_grid(half, opened, rate)
+            elif isCompared:
+                _requireSameSize(path, whole)
         except EngineError as error:
             why = f"{error.why}; it is a half of {tomogram.getTsId()}"
             raise EngineError(error.what, why, WITHOUT_FILE) from error
 
 
-def _requireSameSize(half: str, whole: str, samplingRate: float) -> None:
-    if isMrc(half) and isMrc(whole):
-        require_same_grid(open_volume(plainPath(half)), open_volume(plainPath(whole)), samplingRate)
-    elif sorted(sizeOf(half)) != sorted(sizeOf(whole)):  # Scipion's readers take the axes of some formats in turn
+def _requireSameSize(half: str, whole: str) -> None:
+    if sorted(sizeOf(half)) != sorted(sizeOf(whole)):  # Scipion's readers take the axes of some formats in turn
         raise EngineError(half, f"its size {sizeOf(half)} is not that of {whole}, {sizeOf(whole)}", "Make it again.")
 
 
