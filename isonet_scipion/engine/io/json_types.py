@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, get_args, get_origin
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, get_args, get_origin, get_type_hints
 
 MOST = 1e300  # of a number: a JSON text's may be of any length
+# the type hints of a dataclass, worked out once: a folder may hold the reports of hundreds of tomograms
+kinds_of: Callable[[type], Mapping[str, Any]] = functools.lru_cache(get_type_hints)
 
 
 def require_kinds(values: Mapping[str, Any], hints: Mapping[str, Any]) -> None:

@@ -6,11 +6,11 @@ import csv
 import dataclasses
 import os
 from collections.abc import Sequence
-from typing import Any, get_type_hints
+from typing import Any
 
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.files import replacing, require_file
-from isonet_scipion.engine.io.json_types import require_kinds
+from isonet_scipion.engine.io.json_types import kinds_of, require_kinds
 from isonet_scipion.engine.measure.history import EpochRecord
 
 LOSS_TABLE = "losses.csv"  # in the folder of a training
@@ -49,7 +49,7 @@ def read_losses(path: str | os.PathLike[str]) -> list[EpochRecord]:
             rows = list(csv.DictReader(file))
         records = [EpochRecord(**{name: _number(name, row[name]) for name in row.keys() & known}) for row in rows]
         for record in records:
-            require_kinds(dataclasses.asdict(record), get_type_hints(EpochRecord))
+            require_kinds(dataclasses.asdict(record), kinds_of(EpochRecord))
         return records
     except (ValueError, TypeError, csv.Error) as error:
         raise EngineError(

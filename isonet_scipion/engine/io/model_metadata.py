@@ -6,11 +6,11 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Optional, get_type_hints
+from typing import Any, Optional
 
 from isonet_scipion.engine.conventions import PHASE_FLIPPED, RAW, SIMULATED_SIZES
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.io.json_types import require_kinds
+from isonet_scipion.engine.io.json_types import kinds_of, require_kinds
 from isonet_scipion.engine.physics.wedge import TILT_TOLERANCE
 from isonet_scipion.engine.settings.network import NetworkSettings
 
@@ -118,7 +118,7 @@ class ModelMetadata:
         """
         own = {field.name: field for field in dataclasses.fields(cls) if field.name != "network"}
         known = {name: value for name, value in values.items() if name in own}
-        require_kinds({**values}, {**get_type_hints(NetworkSettings), **get_type_hints(cls)})
+        require_kinds({**values}, {**kinds_of(NetworkSettings), **kinds_of(cls)})
         for name, value in known.items():
             least, most = (own[name].metadata.get(end) for end in ("least", "most"))
             if least is not None and value is not None and not least <= value <= most:

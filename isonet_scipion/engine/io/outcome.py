@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import asdict, dataclass
-from typing import Tuple, get_type_hints
+from typing import Tuple
 
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.files import read_own_file
-from isonet_scipion.engine.io.json_types import require_kinds
+from isonet_scipion.engine.io.json_types import kinds_of, require_kinds
 
 ROOM = 1 << 14  # bytes that are taken at the start, so that a disk which is full by then keeps no message back
 MOST_WARNINGS = 20
@@ -70,7 +70,7 @@ def read_outcome(path: str | os.PathLike[str]) -> Outcome | None:
         with open(path, "rb") as file:
             values = json.loads(file.read(ROOM))
         values["warnings"] = tuple(values["warnings"])
-        require_kinds(values, get_type_hints(Outcome))
+        require_kinds(values, kinds_of(Outcome))
         return Outcome(**values)
     except (OSError, ValueError, TypeError, LookupError, RecursionError):
         return None

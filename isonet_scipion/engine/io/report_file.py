@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, Optional, Tuple, get_type_hints
+from typing import TYPE_CHECKING, Any, Dict, Optional, Tuple
 
 from isonet_scipion.engine.conventions import REPORT_SUFFIX
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.files import replacing, require_file
-from isonet_scipion.engine.io.json_types import as_tuples, require_kinds
+from isonet_scipion.engine.io.json_types import as_tuples, kinds_of, require_kinds
 from isonet_scipion.engine.measure.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def read_report(path: str | os.PathLike[str]) -> TomogramReport:
             **content,
         }
         values = {field.name: as_tuples(content[field.name]) for field in fields(TomogramReport)}
-        require_kinds(values, get_type_hints(TomogramReport))
+        require_kinds(values, kinds_of(TomogramReport))
         return TomogramReport(**values)
     except (ValueError, LookupError, TypeError, RecursionError, OSError) as error:
         why = f"its {error} is missing" if isinstance(error, KeyError) else error

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Optional, get_type_hints
+from typing import TYPE_CHECKING, Any, Optional
 
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.io.json_types import require_kinds
+from isonet_scipion.engine.io.json_types import kinds_of, require_kinds
 from isonet_scipion.engine.measure.history import EpochRecord
 from isonet_scipion.engine.network.model_file import STATE_FILE, STATE_REMEDY, read_facts
 
@@ -46,8 +46,8 @@ def read_state(stored: dict[str, Any], path: str | os.PathLike[str]) -> RunState
         progress = dict(stored["progress"])
         history = [EpochRecord(**record) for record in progress.pop("history")]
         for record in history:
-            require_kinds(asdict(record), get_type_hints(EpochRecord))
-        kinds = get_type_hints(RunState)
+            require_kinds(asdict(record), kinds_of(EpochRecord))
+        kinds = kinds_of(RunState)
         require_kinds(progress, {name: kinds[name] for name in progress})
         state, epochs = RunState(**progress, history=history), stored["run"]["epochs"]
         require_kinds({"epochs": epochs}, {"epochs": int})

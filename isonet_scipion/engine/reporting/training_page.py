@@ -15,7 +15,7 @@ from isonet_scipion.engine.conventions import REPORT_PAGE
 from isonet_scipion.engine.io.files import replacing
 from isonet_scipion.engine.measure.history import AT_CHANCE, is_above_chance, stayed_at_chance
 from isonet_scipion.engine.physics.withheld_tilts import WITHHELD
-from isonet_scipion.engine.reporting.pages import image, write_page
+from isonet_scipion.engine.reporting.pages import image, table, write_page
 from isonet_scipion.engine.reporting.picture import GREY_PERCENTILES, SOFTWARE, require_own_picture
 
 if TYPE_CHECKING:
@@ -134,14 +134,18 @@ def write_training_page(
             f"tilts, with the correlation with these; {first}: {before}.</p>"
         )
         sections += [_figure(number, pictures[number], numbers.get(number)) for number in sorted(pictures)]
-    rows = "".join(
-        f"<tr><td>{record.iteration}</td><td>{record.noise_level:g}</td><td>{record.loss:.4f}</td>"
-        f"<td>{record.val_loss:.4f}</td><td>{_agreement(record)}</td></tr>"
+    titles = ("iteration", "noise level", "loss", "validation loss", "correlation with the withheld tilts")
+    rows = (
+        (
+            str(record.iteration),
+            f"{record.noise_level:g}",
+            f"{record.loss:.4f}",
+            f"{record.val_loss:.4f}",
+            _agreement(record),
+        )
         for record in ends.values()
     )
-    titles = ("iteration", "noise level", "loss", "validation loss", "correlation with the withheld tilts")
-    header = "".join(f"<th>{title}</th>" for title in titles)
-    sections.append(f"<h2>Ends of the iterations</h2><table><tr>{header}</tr>{rows}</table>")
+    sections.append(f"<h2>Ends of the iterations</h2>{table(titles, rows)}")
     return write_page(folder / REPORT_PAGE, f"Training in {folder.absolute().name}", sections)
 
 

@@ -52,8 +52,9 @@ from isonet_scipion.engine.process.gpus import gpus_to_share
 from isonet_scipion.engine.process.read_ahead import one_ahead
 from isonet_scipion.engine.process.workers import Turns, side_by_side
 from isonet_scipion.engine.reporting.comparison_figure import save_comparison
-from isonet_scipion.engine.reporting.pages import has_own_page, require_own_page, write_tomograms_page
+from isonet_scipion.engine.reporting.pages import has_own_page, require_own_page
 from isonet_scipion.engine.reporting.picture import require_own_picture
+from isonet_scipion.engine.reporting.tomograms_page import write_tomograms_page
 from isonet_scipion.engine.settings.correction import PredictSettings
 from isonet_scipion.engine.stages.report import Corrected, Reporter, claim_confidence, discard_reports, sample_of
 from isonet_scipion.engine.wording import counted, names_in_words

@@ -36,8 +36,9 @@ from isonet_scipion.engine.network.correction import corrector
 from isonet_scipion.engine.network.model_file import load_model, model_path, read_metadata
 from isonet_scipion.engine.process.device import choose_devices
 from isonet_scipion.engine.reporting.comparison_figure import Comparison, compare
-from isonet_scipion.engine.reporting.pages import require_own_page, write_tomograms_page
+from isonet_scipion.engine.reporting.pages import require_own_page
 from isonet_scipion.engine.reporting.tomogram_figure import save_report
+from isonet_scipion.engine.reporting.tomograms_page import write_tomograms_page
 from isonet_scipion.engine.settings.correction import ReportSettings
 
 if TYPE_CHECKING:

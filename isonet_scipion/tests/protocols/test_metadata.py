@@ -220,7 +220,9 @@ class TestIsoNetMetadata(IsoNetTest):
             # the even half has nearly the voxels of the whole
             self.assertGreater(np.corrcoef(even.ravel(), whole.ravel())[0, 1], 0.99)
             self.assertLess(np.corrcoef(odd.ravel(), whole.ravel())[0, 1], 0.9)
-        headings = re.findall("<h2>(TS.*)</h2>", Path(predict._getExtraPath(REPORT_PAGE)).read_text(encoding="utf-8"))
+        headings = re.findall(
+            "<h2 id=.*?>(TS.*)</h2>", Path(predict._getExtraPath(REPORT_PAGE)).read_text(encoding="utf-8")
+        )
         expected = [f"{tsId}{of}" for tsId in SHAPES for of in ("", ", even half", ", odd half")]
         self.assertEqual(sorted(headings), sorted(expected))
 

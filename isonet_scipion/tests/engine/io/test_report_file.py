@@ -7,7 +7,7 @@ import pytest
 
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.report_file import TomogramReport, read_report, report_path, write_report
-from isonet_scipion.engine.reporting.pages import write_tomograms_page
+from isonet_scipion.engine.reporting.tomograms_page import write_tomograms_page
 
 CONTENT = {
     "name": "TS_1",
