@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import statistics
+from collections.abc import Mapping, Sequence
 
 MOST_NAMED = 3  # in one message
 
@@ -28,3 +29,23 @@ def counted(number: int, noun: str) -> str:
     ('1 tomogram', '2 tomograms', '0 tomograms')
     """
     return f"{number} {noun[:-1] if number == 1 else noun}"
+
+
+def spread_in_words(values: Mapping[str, float], layout: str = "{:.2f}") -> str:
+    """What many things have of something: the median, and which of them have the least and the most.
+
+    Parameters
+    ----------
+    values : mapping of str to float
+        One for each name; at least one.
+    layout : str
+        Of a value.
+
+    Examples
+    --------
+    >>> spread_in_words({"TS_1": 0.4, "TS_2": 0.1, "TS_3": 0.7})
+    'median 0.40, from 0.10 (TS_2) to 0.70 (TS_3)'
+    """
+    least, most = min(values, key=values.__getitem__), max(values, key=values.__getitem__)
+    middle, low, high = map(layout.format, (statistics.median(values.values()), values[least], values[most]))
+    return f"median {middle}, from {low} ({least}) to {high} ({most})"

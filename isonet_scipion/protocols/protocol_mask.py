@@ -12,7 +12,9 @@ from tomo.objects import SetOfTomograms, SetOfTomoMasks, Tomogram
 
 from isonet_scipion.convert.outputs import tomoMask
 from isonet_scipion.engine.settings.preparation import MakeMaskSettings
+from isonet_scipion.engine.wording import spread_in_words
 from isonet_scipion.protocols.form import OPTIONAL, Within, addOption, optionValues
+from isonet_scipion.protocols.restored import MOST_LINES
 from isonet_scipion.protocols.set_checks import isOpen
 from isonet_scipion.protocols.streaming import FAILED_OUTPUT, ProtIsoNetTomograms
 
@@ -135,7 +137,7 @@ class ProtIsoNetMask(ProtIsoNetTomograms):
         return warnings
 
     def _results(self, output: SetOfTomoMasks) -> list[str]:
-        return super()._results(output) + [f"{mask.getTsId()}: {kept(mask.getFileName())}." for mask in output]
+        return super()._results(output) + keptLines({mask.getTsId(): mask.getFileName() for mask in output})
 
     def _methods(self) -> list[str]:
         if not self._hasResults():
@@ -147,14 +149,19 @@ class ProtIsoNetMask(ProtIsoNetTomograms):
         ]
 
 
-def kept(path: str) -> str:
-    """How much of the volume a mask keeps, in words; or that its file is gone."""
-    try:
-        return f"{100 * maskShare(path):.0f} % of the volume kept"
-    except FileNotFoundError:
-        return f"*its file is missing*: {path}"
-    except (OSError, ValueError) as error:
-        return f"*its file can't be read*: {path} ({error})"
+def keptLines(masks: Mapping[str, str]) -> list[str]:
+    """How much of the volume each mask, by tsId, keeps; of many, all together. Files that can't be read are named."""
+    shares, wrong = {}, []
+    for tsId, path in masks.items():
+        try:
+            shares[tsId] = 100 * maskShare(path)
+        except FileNotFoundError:
+            wrong.append(f"{tsId}: *its file is missing*: {path}.")
+        except (OSError, ValueError) as error:
+            wrong.append(f"{tsId}: *its file can't be read*: {path} ({error}).")
+    if len(shares) > MOST_LINES:
+        return [f"Of the volume kept: {spread_in_words(shares, '{:.0f} %')}.", *wrong]
+    return [f"{tsId}: {share:.0f} % of the volume kept." for tsId, share in shares.items()] + wrong
 
 
 def maskShare(path: str) -> float:

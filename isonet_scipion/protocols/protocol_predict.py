@@ -26,7 +26,6 @@ from isonet_scipion.engine.io.refine_json import MODEL_SUFFIXES, model_name
 from isonet_scipion.engine.io.report_file import TomogramReport, read_report, report_path
 from isonet_scipion.engine.io.shown import require_halves
 from isonet_scipion.engine.io.tomogram_entry import CORRECTED_BY, CTF_STATE, require_alike_halves
-from isonet_scipion.engine.measure.verdict import WELL_RESTORED, Verdict
 from isonet_scipion.engine.network.model_file import BUILTIN, model_path, read_metadata
 from isonet_scipion.engine.serving import NAME as SERVE
 from isonet_scipion.engine.settings.correction import PredictSettings
@@ -53,6 +52,7 @@ from isonet_scipion.protocols.predict_form import (
     addTiles,
     engineOptions,
 )
+from isonet_scipion.protocols.restored import restoredLines, worthTraining
 from isonet_scipion.protocols.set_checks import isOpen
 from isonet_scipion.protocols.streaming import ProtIsoNetTomograms
 from isonet_scipion.protocols.training_base import ProtIsoNetTraining, methodCitations
@@ -292,34 +292,16 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         if any(sources):
             lines.append(usedDefocus(defoci, sources))
             lines.append(statesInWords(states, self._toldState()))
-        for tomogram in output:
-            report = reportNumbers(tomogram)
-            powers = (report[f"wedge_power_{when}"] for when in ("before", "after"))
-            before, after = ("?" if power is None else _percentage(power) for power in powers)
-            lines.append(
-                f"{tomogram.getTsId()}: *restored wedge correlation {restoredInWords(report)}*. "
-                f"The power in the missing wedge was {before} % of that around it, now it is {after} %."
-            )
+        numbers = {tomogram.getTsId(): reportNumbers(tomogram) for tomogram in output}
+        lines += restoredLines(numbers)
         if self._isBuiltin():
-            lines.append(self._worthTraining(output))
+            lines.append(worthTraining(numbers.values()))
         elif reports and not self._appliesBuiltin():
             lines.append(STRICTER_TEST)
         page = os.path.abspath(self._getExtraPath(REPORT_PAGE))
         # Scipion's links hold no such characters
         lines.append(f"Report: {page}" if "]" in page else f"[[{page}][Open the report]]")
         return lines
-
-    @staticmethod
-    def _worthTraining(output: SetOfTomograms) -> str:
-        """What the numbers of the builtin model say of a training on these tomograms."""
-        reports = [reportNumbers(tomogram) for tomogram in output]
-        known = [report for report in reports if report["restored_wedge_correlation"] is not None]
-        if known and all(map(isWellRestored, known)):
-            return "The builtin model restores these tomograms well; a training on them may still add detail."
-        return (
-            f"Where the restored wedge correlation is below {WELL_RESTORED:g}, or nowhere better than chance, a "
-            "training on these tomograms (train, one-pass, from the builtin model) is worth trying."
-        )
 
     def _methods(self) -> list[str]:
         if not self._hasResults():
@@ -397,26 +379,3 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         kinds = {report.of_halves for report in reports} & set(OF_HALVES)
         lines = [OF_HALVES[kind] for kind in sorted(kinds)]
         return lines + ([HALVES_THEMSELVES] if self._used("processHalves") and lines else [])
-
-
-def _percentage(share: float) -> str:
-    """A share in per cent, with two digits at least."""
-    return f"{100 * share:.0f}" if share > 0.1 else f"{100 * share:.2g}"
-
-
-def restoredInWords(report: dict[str, float | None]) -> str:
-    """Restored wedge correlation and to what resolution it is one, from `reportNumbers`.
-
-    By the rule of the report's verdict: what is nowhere better than chance is invention, whatever the mean says.
-    """
-    mean, half = report["restored_wedge_correlation"], report["restored_wedge_resolution_A"]
-    if mean is not None and half is None and "restored_wedge_above_chance_A" not in report:  # of the first version
-        return f"{mean:.2f}"
-    return Verdict(mean, half, report.get("restored_wedge_above_chance_A", half)).summary
-
-
-def isWellRestored(report: dict[str, float | None]) -> bool:
-    """Whether a report with a known correlation says that a training is not needed; parameters as `restoredInWords`."""
-    mean = report["restored_wedge_correlation"]
-    # reports of the first version do not tell where it is above chance
-    return mean >= WELL_RESTORED and report.get("restored_wedge_above_chance_A", mean) is not None

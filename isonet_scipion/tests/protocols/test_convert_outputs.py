@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from pyworkflow.object import Float
 from tomo.constants import BOTTOM_LEFT_CORNER
 from tomo.objects import (
     Coordinate3D,
@@ -16,18 +15,12 @@ from isonet_scipion.convert.acquisition import Optics
 from isonet_scipion.convert.outputs import (
     orientLike,
     processedTomogram,
-    reportNumbers,
     scaleOf,
-    setReport,
     setScale,
     tomoMask,
 )
 from isonet_scipion.convert.rows import coordinateRows, tomogramRow, writeTable
 from isonet_scipion.engine.io.number_formats import SCALE
-from isonet_scipion.engine.io.report_file import write_report
-from isonet_scipion.protocols import ProtIsoNetPredict
-from isonet_scipion.protocols.protocol_predict import restoredInWords
-from isonet_scipion.tests.engine.io.test_report_file import CONTENT
 
 OPTICS = Optics(200.0, 2.0, 0.08, -57.0, 51.0)
 
@@ -80,42 +73,3 @@ def test_a_set_holds_corrected_tomograms_of_which_only_some_are_scaled(tmp_path,
     corrected.write()
     assert [scaleOf(item) for item in corrected] == [1.0 if scale is None else scale for scale in scales]
     corrected.close()
-
-
-def test_a_summary_tells_what_is_restored_by_the_rule_of_the_reports_verdict():
-    report = {"restored_wedge_correlation": 0.12, "restored_wedge_resolution_A": None}
-    assert restoredInWords(report) == "0.12"
-    report["restored_wedge_above_chance_A"] = None
-    assert restoredInWords(report) == "0.12, nowhere better than chance: invention"
-    report["restored_wedge_above_chance_A"] = 81.0
-    assert restoredInWords(report) == "0.12, above chance to 81 Å, nowhere 0.5"
-    assert restoredInWords({**report, "restored_wedge_resolution_A": 95.0}) == "0.12, correlation 0.5 at 95 Å"
-    assert restoredInWords({**report, "restored_wedge_correlation": None}) == "not known: too few voxels to tell"
-
-
-def test_a_summary_tells_no_invention_where_too_few_voxels_were_tested(tomogram, tmp_path):
-    numbers = {"correlation": 0.3, "chance": 0.1, "resolution_A": None, "above_chance_A": None}
-    words = []
-    for known in (True, False):
-        path = tmp_path / f"{known}_report.json"
-        told = {f"restored_wedge_{name}": value for name, value in numbers.items()}
-        write_report(path, {**CONTENT, **told, "restored_wedge_known": known})
-        setReport(tomogram, str(path))
-        words.append(restoredInWords(reportNumbers(tomogram)))
-    assert "invention" in words[0] and words[1] == "not known: too few voxels to tell"
-
-
-def test_invention_is_not_said_to_be_restored_well(tomogram):
-    def advice(*numbers):
-        output = []
-        for mean, above in numbers:
-            item = tomogram.clone()
-            for name, value in (("Wedge", mean), ("Resolution", None), ("AboveChance", above)):
-                setattr(item, f"_isonetRestored{name}", Float(value))
-            output.append(item)
-        return ProtIsoNetPredict._worthTraining(output)
-
-    assert "restores these tomograms well" in advice((0.6, 40.0), (None, None))
-    for poor in (0.6, None), (0.4, 40.0):
-        assert "is worth trying" in advice((0.6, 40.0), poor)
-    assert "is worth trying" in advice((None, None))

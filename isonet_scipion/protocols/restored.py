@@ -1,0 +1,78 @@
+"""How well the missing wedge of tomograms was filled, in the lines of a summary; of many, altogether."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from isonet_scipion.engine.measure.verdict import WELL_RESTORED, Verdict
+from isonet_scipion.engine.wording import names_in_words, spread_in_words
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    Numbers = Mapping[str, "float | None"]  # of a report, as `reportNumbers` gives them
+
+MOST_LINES = 10  # of a summary, one for each tomogram
+
+
+def restoredLines(reports: Mapping[str, Numbers]) -> list[str]:
+    """What the reports, by tsId, say of the filled wedges."""
+    if len(reports) <= MOST_LINES:
+        return [f"{tsId}: {_gain(report)}" for tsId, report in reports.items()]
+    known = {tsId: report["restored_wedge_correlation"] for tsId, report in reports.items()}
+    means = {tsId: mean for tsId, mean in known.items() if mean is not None}
+    lines = [f"*Restored wedge correlation* of {len(means)}: {spread_in_words(means)}."] if means else []
+    invented = [tsId for tsId in means if _verdict(reports[tsId]).kind == "poor"]
+    if invented:
+        lines.append(f"*Nowhere better than chance, so invention*: {len(invented)} ({names_in_words(invented)}).")
+    if len(means) < len(reports):
+        unknown = [tsId for tsId in reports if tsId not in means]
+        lines.append(f"Restored wedge correlation *not known*: {len(unknown)} ({names_in_words(unknown)}).")
+    return [*lines, "The report has a table of all."]
+
+
+def worthTraining(reports: Collection[Numbers]) -> str:
+    """What the numbers of the builtin model say of a training on these tomograms."""
+    known = [report for report in reports if report["restored_wedge_correlation"] is not None]
+    if known and all(map(_isWellRestored, known)):
+        return "The builtin model restores these tomograms well; a training on them may still add detail."
+    return (
+        f"Where the restored wedge correlation is below {WELL_RESTORED:g}, or nowhere better than chance, a "
+        "training on these tomograms (train, one-pass, from the builtin model) is worth trying."
+    )
+
+
+def restoredInWords(report: Numbers) -> str:
+    """Restored wedge correlation and to what resolution it is one.
+
+    By the rule of the report's verdict: what is nowhere better than chance is invention, whatever the mean says.
+    """
+    mean, verdict = report["restored_wedge_correlation"], _verdict(report)
+    # reports of the first version do not tell where it is above chance
+    return f"{mean:.2f}" if mean is not None and not verdict.known else verdict.summary
+
+
+def _verdict(report: Numbers) -> Verdict:
+    mean, half = report["restored_wedge_correlation"], report["restored_wedge_resolution_A"]
+    above = "restored_wedge_above_chance_A"
+    return Verdict(mean, half, report.get(above, half), tells=above in report)
+
+
+def _gain(report: Numbers) -> str:
+    before, after = (_percentage(report[f"wedge_power_{when}"]) for when in ("before", "after"))
+    return (
+        f"*restored wedge correlation {restoredInWords(report)}*. The power in the missing wedge was {before} % of "
+        f"that around it, now it is {after} %."
+    )
+
+
+def _percentage(share: float | None) -> str:
+    """A share in per cent, with two digits at least."""
+    if share is None:
+        return "?"
+    return f"{100 * share:.0f}" if share > 0.1 else f"{100 * share:.2g}"
+
+
+def _isWellRestored(report: Numbers) -> bool:
+    """Whether a report with a known correlation says that a training is not needed."""
+    return (report["restored_wedge_correlation"] or 0) >= WELL_RESTORED and _verdict(report).kind != "poor"
