@@ -97,6 +97,11 @@ def _split_cells(line: str) -> list[str]:
     return [double or single or plain for double, single, plain in _CELL.findall(line)]
 
 
+def _is_row(cells: list[str], count: int) -> bool:
+    """Whether they are as many as there are labels, with at most a comment behind them."""
+    return len(cells) == count or (len(cells) > count and cells[count].startswith("#"))
+
+
 def read_star(path: str | os.PathLike[str], labels: Sequence[str] = ()) -> Star:
     """Read the table of a STAR file.
 
@@ -145,10 +150,13 @@ def _as_star(block: list[str], path: str | os.PathLike[str], comments: list[str]
     try:
         block = _looped(block)
         labels = _labels(block)
-        rows = [dict(zip(labels, cells)) for cells in _cells(block, labels)]
+        cells = _cells(block, labels)
     except ValueError as error:
         raise _no_table(path, error) from error
-    return Star(labels, rows, str(path), block[0].split()[0][len("data_") :], comments)
+    rows = [dict(zip(labels, row)) for row in cells]
+    # as lines of their own, which tell their rows: behind these, other programs do not expect them
+    behind = [f"# {' '.join(row[:2])}: {' '.join(row[len(labels) :])}" for row in cells if len(row) > len(labels)]
+    return Star(labels, rows, str(path), block[0].split()[0][len("data_") :], comments + behind)
 
 
 def _no_table(path: str | os.PathLike[str], error: Exception) -> EngineError:
@@ -162,11 +170,13 @@ def _no_table(path: str | os.PathLike[str], error: Exception) -> EngineError:
 def _looped(block: list[str]) -> list[str]:
     """A block without loop, of lines `_label value` as some programs write tables of one row, as one with a loop."""
     pairs = [line.split(maxsplit=1) for line in block[1:]]
-    if any(_only_word(line) == "loop_" for line in block) or not all(len(pair) == 2 for pair in pairs):
+    if not pairs or any(_only_word(line) == "loop_" for line in block) or not all(len(pair) == 2 for pair in pairs):
         return block
-    if not all(label[0] == "_" and value[0] != "#" and len(_split_cells(value)) == 1 for label, value in pairs):
+    if not all(label[0] == "_" and value[0] != "#" and _is_row(_split_cells(value), 1) for label, value in pairs):
         return block
-    return [block[0], "loop_", *(label for label, _ in pairs), " ".join(value for _, value in pairs)]
+    ends = [next(_CELL.finditer(value)).end() for _, value in pairs]
+    cells, comments = zip(*((value[:end], value[end:]) for (_, value), end in zip(pairs, ends)))
+    return [block[0], "loop_", *(label for label, _ in pairs), " ".join(cells + comments)]
 
 
 def table_to_replace(path: str | os.PathLike[str], labels: Sequence[str]) -> Star:
@@ -271,7 +281,7 @@ def _labels(block: list[str]) -> list[str]:
 
 
 def _cells(block: list[str], labels: list[str]) -> list[list[str]]:
-    """The cells of each row of a block; a ValueError unless it has a loop and each row one cell per label."""
+    """The cells of each row of a block, and a comment's words; a ValueError unless it has a loop and rows fit."""
     if not labels or _only_word(block[1]) != "loop_":
         raise ValueError("lines _label after a line loop_ are missing")
     repeated = {label for label, count in Counter(labels).items() if count > 1}
@@ -283,7 +293,7 @@ def _cells(block: list[str], labels: list[str]) -> list[list[str]]:
         raise ValueError(f"the column _{strange[0]} has not only letters, digits and underscores in its name")
     rows = [_split_cells(line) for line in block[2 + len(labels) :]]
     for number, row in enumerate(rows, 1):
-        if len(row) != len(labels):
+        if not _is_row(row, len(labels)):
             raise ValueError(f"row {number} has {len(row)} cells, not {len(labels)}; quote names with spaces")
     return rows
 
