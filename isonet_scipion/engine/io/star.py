@@ -20,6 +20,7 @@ from isonet_scipion.engine.io.files import State, replacing, require_file
 log = logging.getLogger(__name__)
 NOT_SET = "None"
 SUBTOMOGRAM_LABELS = ("rlnImageName", "rlnCubeSize")  # that all tables of subtomograms have
+TABLE_REMEDY = "Give a STAR file; prepare_star makes one of a folder of tomograms."
 MOST_NAME = 200  # bytes of a tomogram's name, to which stages add
 _CELL = re.compile(r'"([^"]*)"(?=\s|$)|\'([^\']*)\'(?=\s|$)|(\S+)')
 
@@ -138,11 +139,15 @@ def find_table(path: str | os.PathLike[str], labels: Sequence[str]) -> Star | No
 
 def _read_blocks(path: str | os.PathLike[str]) -> tuple[list[list[str]], list[str]]:
     """The lines of each table of a file, and its comments."""
+    if os.path.isdir(path):
+        raise EngineError(str(path), "it is a folder, not a table", TABLE_REMEDY)
     file = require_file(path, "STAR file")
     try:
         text = file.read_text(encoding="utf-8-sig")
         return _blocks(text), [line.strip() for line in text.split("\n") if line.strip().startswith("#")]
-    except ValueError as error:  # also where it is no text
+    except UnicodeDecodeError as error:
+        raise EngineError(str(path), "it is no text (UTF-8), so not a table", TABLE_REMEDY) from error
+    except ValueError as error:
         raise _no_table(path, error) from error
 
 
@@ -219,7 +224,7 @@ def discard_outdated(path: str | os.PathLike[str], outputs: Iterable[str | os.Pa
 
 
 def require_one_meaning(star: Star, labels: Iterable[str]) -> None:
-    """Refuse names that are of one file from the working folder, as all commands take them, and of another beside it.
+    """Refuse names of files beside the table that are others, or none, from the working folder, as commands take them.
 
     Parameters
     ----------
@@ -231,7 +236,7 @@ def require_one_meaning(star: Star, labels: Iterable[str]) -> None:
     Raises
     ------
     EngineError
-        If both files exist for a name: that beside the table may be the one that is meant.
+        If there is a file beside the table for a name, and not the same from the working folder: it may be meant.
     """
     folders = [os.path.dirname(path) or os.curdir for path in (star.path, os.path.realpath(star.path))]
     elsewhere = [folder for folder in folders if os.path.exists(folder) and not os.path.samefile(folder, os.curdir)]
@@ -240,13 +245,14 @@ def require_one_meaning(star: Star, labels: Iterable[str]) -> None:
     names = dict.fromkeys(name for label in labels for row in star.rows if (name := star.text(row, label)))
     for name, folder in itertools.product(names, elsewhere):
         beside = os.path.join(folder, name)
-        if os.path.exists(name) and os.path.exists(beside) and not os.path.samefile(name, beside):
-            raise EngineError(
-                star.path,
-                f"it names {name}, which is {os.path.abspath(name)} from the working folder, and beside the table "
-                f"{os.path.abspath(beside)}, another file",
-                "Run the command in the folder of the table, or put absolute names into it.",
-            )
+        if not os.path.exists(beside) or (os.path.exists(name) and os.path.samefile(name, beside)):
+            continue
+        here = os.path.abspath(name) if os.path.exists(name) else "no file"
+        raise EngineError(
+            star.path,
+            f"it names {name}, which is {here} from the working folder, but {os.path.abspath(beside)} beside the table",
+            "Run the command in the folder of the table, or put absolute names into it.",
+        )
 
 
 def warn_of_lost_columns(path: str | os.PathLike[str], earlier: Star, star: Star) -> None:

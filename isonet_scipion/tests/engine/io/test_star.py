@@ -109,6 +109,13 @@ def test_what_is_no_table_is_refused(tmp_path, text):
         read_star(tmp_path / "t.star").require(["rlnA"])
 
 
+def test_a_folder_or_volume_instead_of_a_table_is_told_in_plain_words(tmp_path):
+    (tmp_path / "TS_01.mrc").write_bytes(bytes(range(256)))
+    for name, why in (("TS_01.mrc", "it is no text .UTF-8., so not a table"), ("", "it is a folder, not a table")):
+        with pytest.raises(EngineError, match=f"{why}. Give a STAR file; prepare_star makes one"):
+            read_star(tmp_path / name)
+
+
 def test_missing_column_and_wrong_number_name_the_place():
     star = Star(["rlnA"], [{"rlnA": "1"}, {"rlnA": "x"}, {"rlnA": "1.5"}], "t.star")
     with pytest.raises(EngineError, match=r"t\.star: the column _rlnB is missing"):
