@@ -317,7 +317,7 @@ def require_outputs(files: Iterable[str], folders: Iterable[str]) -> None:
         for path in paths:
             try:
                 if not is_kind(os.stat(path).st_mode):
-                    raise EngineError(path, f"it can't be written: it exists and is not a {kind}", NAME_REMEDY)
+                    raise EngineError(path, f"it can't be written: it exists and is not a {kind}", "Give another name.")
             except FileNotFoundError:
                 folder = Path(path) if kind == "folder" else Path(path).parent
                 if _dead_link(folder):  # which no folder can be made through
