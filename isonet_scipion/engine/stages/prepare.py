@@ -388,7 +388,7 @@ def _tell(table: str, tomograms: list[KnownTomogram]) -> None:
     without = [tomogram.name for tomogram in tomograms if tomogram.tilt is None]
     if without:
         log.info("Assumed tilted by %g..%g degrees, since no tilt range was found: %s", *TILT_RANGE, ", ".join(without))
-    unknown = [tomogram.name for tomogram in tomograms if not tomogram.defocus]
+    unknown = [one.name for one in tomograms if not one.defocus and one.ctf_state != CORRECTED]
     if unknown:
         log.info("Without defocus, which deconv and --ctf_aware need: %s", ", ".join(unknown))
 
