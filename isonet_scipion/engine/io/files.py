@@ -420,6 +420,14 @@ def require_file(path: str | os.PathLike[str], role: str) -> Path:
     return file
 
 
+def require_folder(folder: str, holds: str) -> None:
+    """Raise an EngineError unless it is a folder that can be read; the message says what it `holds`."""
+    if os.path.isfile(folder):
+        raise EngineError(folder, "it is a file, not a folder", f"Name the folder that holds {holds}.")
+    if not os.access(folder, os.R_OK) or not os.path.isdir(folder):
+        raise EngineError(folder, "the folder does not exist or can't be read", "Check its name and permissions.")
+
+
 def _dead_link(path: Path) -> Path | None:
     """The path itself or a folder on the way to it, where that is a link that leads nowhere."""
     return next((place for place in (path, *path.parents) if place.is_symlink() and not place.exists()), None)

@@ -412,7 +412,7 @@ def options() -> Iterator[Case]:
         (("prepare_star",), "FOLDER: it is not given"),
         (("prepare_star", "--from=absent.star"), "absent.star: the STAR file does not exist"),
         (("prepare_star", "--from=t.star"), "t.star: it is a table for this program already"),
-        (("prepare_star", ".", "--tilt_files=absent"), "absent: the folder of tilt files does not exist"),
+        (("prepare_star", ".", "--tilt_files=absent"), "absent: the folder does not exist"),
         (("prepare_star", ".", "--defocus=2.5"), "defocus: 2.5 is not a defocus in A but looks like"),
         (("extract", "t.star", "--cube_size=21"), "cube_size: 21 is odd"),
         (("extract", "t.star", *EXTRACT[1:], "--coordinates_star=t1.mrc"), "t1.mrc: "),
