@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Iterator
 
 from isonet_scipion import environment
+from isonet_scipion.constants import ISONET_ENGINE_BACKEND
 from isonet_scipion.engine.process.backend import CHOICE
 from isonet_scipion.interpreters import Elsewhere, NoPython, Version, examine, find_python, for_pip, refuse_elsewhere
 
@@ -211,11 +212,21 @@ def write_command(folder: Path, python: Path) -> None:
     script.chmod(0o755)
 
 
+def _backend(word: str) -> str:
+    if word not in environment.OFFERED:
+        offered = " nor ".join(environment.OFFERED)
+        why = f"{word!r} is neither {offered} (in Scipion's configuration it is {ISONET_ENGINE_BACKEND})"
+        raise argparse.ArgumentTypeError(why)
+    return word
+
+
 def main() -> int:
     """Run the command line; the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--backend", choices=environment.OFFERED, default=None, help="default: by the GPU")
+    parser.add_argument(
+        "--backend", type=_backend, metavar=" or ".join(environment.OFFERED), help="default: by the GPU"
+    )
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--cpu", action="store_true", help="without CUDA, though there is an NVIDIA driver")
     where.add_argument("--gpu", action="store_true", help="with CUDA, though no driver is here (to build a container)")

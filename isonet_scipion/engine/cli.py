@@ -300,6 +300,8 @@ def _outcome(arguments: Sequence[str], job: _Job) -> Outcome:
     except click.UsageError as error:
         context = error.ctx.command_path if error.ctx else NAME
         said = error.format_message().rstrip(".")
+        if isinstance(error, click.NoSuchOption) and not error.option_name.startswith("--"):
+            said += ": names of options begin with two hyphens, as in --help"
         return Outcome(2, one_line(f"{said}{'' if said.endswith('?') else '.'} See '{context} --help'."))
     except (click.Abort, KeyboardInterrupt):
         return Outcome(130, "interrupted; what was finished is kept")

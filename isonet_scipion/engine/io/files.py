@@ -317,7 +317,7 @@ def require_outputs(files: Iterable[str], folders: Iterable[str]) -> None:
         for path in paths:
             try:
                 if not is_kind(os.stat(path).st_mode):
-                    raise EngineError(path, f"it can't be written: it exists and is not a {kind}", NAME_REMEDY)
+                    raise EngineError(path, f"it can't be written: it exists and is not a {kind}", "Give another name.")
             except FileNotFoundError:
                 folder = Path(path) if kind == "folder" else Path(path).parent
                 if _dead_link(folder):  # which no folder can be made through
@@ -418,6 +418,14 @@ def require_file(path: str | os.PathLike[str], role: str) -> Path:
     if not os.access(file, os.R_OK):
         raise EngineError(str(path), f"the {role} can't be read (no permission)", "Change its permissions.")
     return file
+
+
+def require_folder(folder: str, holds: str) -> None:
+    """Raise an EngineError unless it is a folder that can be read; the message says what it `holds`."""
+    if os.path.isfile(folder):
+        raise EngineError(folder, "it is a file, not a folder", f"Name the folder that holds {holds}.")
+    if not os.access(folder, os.R_OK) or not os.path.isdir(folder):
+        raise EngineError(folder, "the folder does not exist or can't be read", "Check its name and permissions.")
 
 
 def _dead_link(path: Path) -> Path | None:

@@ -22,6 +22,7 @@ from isonet_scipion.engine.physics.halves_check import (
     OPPOSITE,
     RESEMBLING,
     common,
+    exchanged,
     fault_of_halves,
     is_copy,
     scale_between,
@@ -179,6 +180,12 @@ def require_halves(halves: Sequence[Volume], whole: Volume | None = None) -> Non
     for half, boxes_of_half in zip(halves, (even, odd)):
         if whole is not None and all(is_copy(*pair) for pair in zip(boxes_of_half, tomogram[0])):
             raise EngineError(half.path, f"it is {whole.path}, not a half of it", "Name the two half tomograms.")
+    if whole is not None and (place := exchanged((even, odd), tomogram[0])) is not None:
+        raise EngineError(
+            f"{names}, beside {whole.path}",
+            f"by their voxels {halves[place].path} is the tomogram, and {whole.path} one of its halves",
+            "Name the tomogram and its two halves each in its own place.",
+        )
     if (factor := uneven(even, odd)) is not None:
         log.warning(
             "The grey values of one of %s are %.2g times as strong as those of the other or more, so that it counts "

@@ -20,6 +20,7 @@ from isonet_scipion.engine.io.files import State, replacing, require_file
 log = logging.getLogger(__name__)
 NOT_SET = "None"
 SUBTOMOGRAM_LABELS = ("rlnImageName", "rlnCubeSize")  # that all tables of subtomograms have
+TABLE_REMEDY = "Give a STAR file; prepare_star makes one of a folder of tomograms."
 MOST_NAME = 200  # bytes of a tomogram's name, to which stages add
 _CELL = re.compile(r'"([^"]*)"(?=\s|$)|\'([^\']*)\'(?=\s|$)|(\S+)')
 
@@ -97,6 +98,11 @@ def _split_cells(line: str) -> list[str]:
     return [double or single or plain for double, single, plain in _CELL.findall(line)]
 
 
+def _is_row(cells: list[str], count: int) -> bool:
+    """Whether they are as many as there are labels, with at most a comment behind them."""
+    return len(cells) == count or (len(cells) > count and cells[count].startswith("#"))
+
+
 def read_star(path: str | os.PathLike[str], labels: Sequence[str] = ()) -> Star:
     """Read the table of a STAR file.
 
@@ -133,11 +139,15 @@ def find_table(path: str | os.PathLike[str], labels: Sequence[str]) -> Star | No
 
 def _read_blocks(path: str | os.PathLike[str]) -> tuple[list[list[str]], list[str]]:
     """The lines of each table of a file, and its comments."""
+    if os.path.isdir(path):
+        raise EngineError(str(path), "it is a folder, not a table", TABLE_REMEDY)
     file = require_file(path, "STAR file")
     try:
         text = file.read_text(encoding="utf-8-sig")
         return _blocks(text), [line.strip() for line in text.split("\n") if line.strip().startswith("#")]
-    except ValueError as error:  # also where it is no text
+    except UnicodeDecodeError as error:
+        raise EngineError(str(path), "it is no text (UTF-8), so not a table", TABLE_REMEDY) from error
+    except ValueError as error:
         raise _no_table(path, error) from error
 
 
@@ -145,10 +155,13 @@ def _as_star(block: list[str], path: str | os.PathLike[str], comments: list[str]
     try:
         block = _looped(block)
         labels = _labels(block)
-        rows = [dict(zip(labels, cells)) for cells in _cells(block, labels)]
+        cells = _cells(block, labels)
     except ValueError as error:
         raise _no_table(path, error) from error
-    return Star(labels, rows, str(path), block[0].split()[0][len("data_") :], comments)
+    rows = [dict(zip(labels, row)) for row in cells]
+    # as lines of their own, which tell their rows: behind these, other programs do not expect them
+    behind = [f"# {' '.join(row[:2])}: {' '.join(row[len(labels) :])}" for row in cells if len(row) > len(labels)]
+    return Star(labels, rows, str(path), block[0].split()[0][len("data_") :], comments + behind)
 
 
 def _no_table(path: str | os.PathLike[str], error: Exception) -> EngineError:
@@ -162,11 +175,13 @@ def _no_table(path: str | os.PathLike[str], error: Exception) -> EngineError:
 def _looped(block: list[str]) -> list[str]:
     """A block without loop, of lines `_label value` as some programs write tables of one row, as one with a loop."""
     pairs = [line.split(maxsplit=1) for line in block[1:]]
-    if any(_only_word(line) == "loop_" for line in block) or not all(len(pair) == 2 for pair in pairs):
+    if not pairs or any(_only_word(line) == "loop_" for line in block) or not all(len(pair) == 2 for pair in pairs):
         return block
-    if not all(label[0] == "_" and value[0] != "#" and len(_split_cells(value)) == 1 for label, value in pairs):
+    if not all(label[0] == "_" and value[0] != "#" and _is_row(_split_cells(value), 1) for label, value in pairs):
         return block
-    return [block[0], "loop_", *(label for label, _ in pairs), " ".join(value for _, value in pairs)]
+    ends = [next(_CELL.finditer(value)).end() for _, value in pairs]
+    cells, comments = zip(*((value[:end], value[end:]) for (_, value), end in zip(pairs, ends)))
+    return [block[0], "loop_", *(label for label, _ in pairs), " ".join(cells + comments)]
 
 
 def table_to_replace(path: str | os.PathLike[str], labels: Sequence[str]) -> Star:
@@ -209,7 +224,7 @@ def discard_outdated(path: str | os.PathLike[str], outputs: Iterable[str | os.Pa
 
 
 def require_one_meaning(star: Star, labels: Iterable[str]) -> None:
-    """Refuse names that are of one file from the working folder, as all commands take them, and of another beside it.
+    """Refuse names of files beside the table that are others, or none, from the working folder, as commands take them.
 
     Parameters
     ----------
@@ -221,7 +236,7 @@ def require_one_meaning(star: Star, labels: Iterable[str]) -> None:
     Raises
     ------
     EngineError
-        If both files exist for a name: that beside the table may be the one that is meant.
+        If there is a file beside the table for a name, and not the same from the working folder: it may be meant.
     """
     folders = [os.path.dirname(path) or os.curdir for path in (star.path, os.path.realpath(star.path))]
     elsewhere = [folder for folder in folders if os.path.exists(folder) and not os.path.samefile(folder, os.curdir)]
@@ -230,13 +245,14 @@ def require_one_meaning(star: Star, labels: Iterable[str]) -> None:
     names = dict.fromkeys(name for label in labels for row in star.rows if (name := star.text(row, label)))
     for name, folder in itertools.product(names, elsewhere):
         beside = os.path.join(folder, name)
-        if os.path.exists(name) and os.path.exists(beside) and not os.path.samefile(name, beside):
-            raise EngineError(
-                star.path,
-                f"it names {name}, which is {os.path.abspath(name)} from the working folder, and beside the table "
-                f"{os.path.abspath(beside)}, another file",
-                "Run the command in the folder of the table, or put absolute names into it.",
-            )
+        if not os.path.exists(beside) or (os.path.exists(name) and os.path.samefile(name, beside)):
+            continue
+        here = os.path.abspath(name) if os.path.exists(name) else "no file"
+        raise EngineError(
+            star.path,
+            f"it names {name}, which is {here} from the working folder, but {os.path.abspath(beside)} beside the table",
+            "Run the command in the folder of the table, or put absolute names into it.",
+        )
 
 
 def warn_of_lost_columns(path: str | os.PathLike[str], earlier: Star, star: Star) -> None:
@@ -271,7 +287,7 @@ def _labels(block: list[str]) -> list[str]:
 
 
 def _cells(block: list[str], labels: list[str]) -> list[list[str]]:
-    """The cells of each row of a block; a ValueError unless it has a loop and each row one cell per label."""
+    """The cells of each row of a block, and a comment's words; a ValueError unless it has a loop and rows fit."""
     if not labels or _only_word(block[1]) != "loop_":
         raise ValueError("lines _label after a line loop_ are missing")
     repeated = {label for label, count in Counter(labels).items() if count > 1}
@@ -283,7 +299,7 @@ def _cells(block: list[str], labels: list[str]) -> list[list[str]]:
         raise ValueError(f"the column _{strange[0]} has not only letters, digits and underscores in its name")
     rows = [_split_cells(line) for line in block[2 + len(labels) :]]
     for number, row in enumerate(rows, 1):
-        if len(row) != len(labels):
+        if not _is_row(row, len(labels)):
             raise ValueError(f"row {number} has {len(row)} cells, not {len(labels)}; quote names with spaces")
     return rows
 

@@ -15,7 +15,7 @@ from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.files import State, file_state
 from isonet_scipion.engine.io.mrc import open_volume
 from isonet_scipion.engine.io.star import require_one_meaning
-from isonet_scipion.engine.io.table_checks import tell_assumed_tilts
+from isonet_scipion.engine.io.table_checks import tell_assumed_tilts, warn_of_changed_tilts
 from isonet_scipion.engine.io.tomogram_entry import row_tilts
 from isonet_scipion.engine.io.volume import Volume, read_float
 from isonet_scipion.engine.physics.borders import find_border, mirrored_into
@@ -169,4 +169,5 @@ def read_subtomograms(
     table.rows = kept
     if tilt == (None, None):
         tell_assumed_tilts(table, kept, [Path(one.path).stem for one in subtomograms])
+        warn_of_changed_tilts(table)
     return subtomograms

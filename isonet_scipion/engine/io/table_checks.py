@@ -13,7 +13,8 @@ from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.files import real_file
 from isonet_scipion.engine.io.mrc import open_volume
 from isonet_scipion.engine.io.origin import origin_in, voxels_digest
-from isonet_scipion.engine.io.tomogram_entry import MASK, TILTS
+from isonet_scipion.engine.io.star import read_star, tomogram_names
+from isonet_scipion.engine.io.tomogram_entry import MASK, TILTS, row_tilts
 from isonet_scipion.engine.wording import counted, names_in_words
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from isonet_scipion.engine.physics.wedge import TiltRange
 
 log = logging.getLogger(__name__)
+EXTRACTED_FROM = "isonetExtractedFrom"  # column of subtomograms: the table of tomograms that extract read
+SAME_TILT = 0.01  # degrees
 FILTER = {"rlnSnrFalloff": "snrfalloff", "rlnDeconvStrength": "deconvstrength"}  # columns, and options of deconv
 USUAL_FILTER = 1.0  # of both, where nothing tells
 MOST_UNLIKE = 1.05  # ratio of voxel sizes that are learned together
@@ -56,6 +59,30 @@ def warn_of_lopsided_tilts(source: str, tilts: Mapping[str, TiltRange]) -> None:
             "%s: the tilt range of %s has no 0 degrees (%g..%g): if that is a slip, such as a missing minus sign, the "
             "network is told a wrong wedge.", source, names_in_words(list(lopsided)), tilt.minimum, tilt.maximum,
         )  # fmt: skip
+
+
+def warn_of_changed_tilts(star: Star) -> None:
+    """Warn where the table that subtomograms were extracted from tells other tilt ranges than theirs by now."""
+    own = {star.text(row, "rlnTomoName"): row for row in star.rows}
+    for path in filter(None, dict.fromkeys(star.text(row, EXTRACTED_FROM) for row in star.rows)):
+        try:
+            tomograms = read_star(path)
+            tomograms.require(["rlnIndex", "rlnMicrographName"])
+            named = [pair for pair in zip(tomogram_names(tomograms), tomograms.rows) if pair[0] in own]
+            tilts = {name: (row_tilts(star, own[name], name), row_tilts(tomograms, row, name)) for name, row in named}
+        except EngineError:  # it is gone, or another file by now
+            continue
+        if changed := [name for name, (old, new) in tilts.items() if not _is_same(old, new)]:
+            old, new = tilts[changed[0]]
+            log.warning(
+                "%s: the tilt range of %s is %g..%g degrees, but %g..%g in %s by now, which does not count here. Run "
+                "extract again, or give tilt_min and tilt_max.",
+                star.path, names_in_words(changed), old.minimum, old.maximum, new.minimum, new.maximum, path,
+            )  # fmt: skip
+
+
+def _is_same(one: TiltRange, other: TiltRange) -> bool:
+    return max(abs(one.minimum - other.minimum), abs(one.maximum - other.maximum)) < SAME_TILT
 
 
 def warn_of_repeated(entries: Sequence[TomogramEntry]) -> None:

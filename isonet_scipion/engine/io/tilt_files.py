@@ -18,7 +18,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.io.files import require_file
+from isonet_scipion.engine.io.files import require_file, require_folder
 from isonet_scipion.engine.io.star import find_table, read_star
 from isonet_scipion.engine.physics.wedge import TiltRange, declared_range
 
@@ -128,8 +128,7 @@ def find_tilt_file(folder: str, name: str) -> Path:
     EngineError
         If there is none, or several are as good.
     """
-    if not Path(folder).is_dir():
-        raise EngineError(folder, "the folder of tilt files does not exist", "Check its name.")
+    require_folder(folder, "the tilt files")
     wanted = series_name(name)
     there = (*Path(folder).glob("*"), *Path(folder).glob("*/*"))
     found = [path for path in there if path.suffix.lower() in READERS and not path.name.endswith(DEFOCI)]

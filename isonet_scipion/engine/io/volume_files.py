@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 
 from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.io.files import require_folder
 from isonet_scipion.engine.io.ome_zarr import is_store
 from isonet_scipion.engine.io.volume import Volume, warn_of_oddities
 from isonet_scipion.engine.io.voxel_size import check_unit, require_voxel_size, told_size
@@ -19,10 +19,7 @@ CONVERTIBLE = (".hdf", ".em", ".map", ".nrrd", ".tif", ".tiff", ".spi", ".vol", 
 
 def volume_files(folder: str, suffixes: tuple[str, ...]) -> list[Path]:
     """The files of some suffixes in a folder, sorted by name; an EngineError where there are none."""
-    if os.path.isfile(folder):
-        raise EngineError(folder, "it is a file, not a folder", "Name the folder that holds the volumes.")
-    if not os.access(folder, os.R_OK) or not Path(folder).is_dir():
-        raise EngineError(folder, "the folder does not exist or can't be read", "Check its name and permissions.")
+    require_folder(folder, "the volumes")
     names = [path for path in Path(folder).iterdir() if not path.name.startswith(".")]
     found = sorted(path for path in names if path.suffix.lower() in suffixes)
     others = sorted(path for path in names if path.suffix.lower() in CONVERTIBLE)

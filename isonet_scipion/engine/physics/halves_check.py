@@ -22,6 +22,8 @@ RESEMBLING = 0.3  # correlation of a tomogram and the mean of its halves; unlike
 # of the better half's correlation with the tomogram; in mere noise both are as the roots of the doses, so that less
 # than that has only a half of less than a fifth of the dose
 UNLIKE = 0.5
+LEFT_OVER = 0.02  # of a tomogram's variance: its halves, weighted, explain all but this where it was made of them
+OPPOSED = -0.25  # times the other's weight: less has no half in its tomogram
 SAME = 0.1  # of the deviation: means that differ by less look alike in every picture
 SIDES = 1, 4, 12, 24  # voxels of the blocks by whose means grey scales are compared: filters leave some of them alone
 FEWEST = 16  # blocks that tell anything
@@ -109,6 +111,28 @@ def stranger(halves: Sequence[Sequence[Reals]], whole: Sequence[Reals]) -> int |
     if better < RESEMBLING or worse > UNLIKE * better - CERTAIN * chance:
         return None
     return 0 if first < second else 1
+
+
+def exchanged(halves: Sequence[Sequence[Reals]], whole: Sequence[Reals]) -> int | None:
+    """Which of two halves is the tomogram itself, and that the half, 0 or 1; None where neither.
+
+    A half is the tomogram less the other half: one of the weights by which they add up is then negative. Parameters are
+    as of `stranger`.
+
+    Examples
+    --------
+    >>> sample, one, other = np.random.default_rng(0).normal(size=(3, 1, 32, 32, 32))
+    >>> even, odd = sample + one, sample + other
+    >>> print(exchanged([even, odd], (even + odd) / 2), exchanged([(even + odd) / 2, odd], even))
+    None 0
+    """
+    voxels = np.stack([np.concatenate([np.ravel(box) for box in boxes]) for boxes in (*halves, whole)])
+    covariance = np.cov(voxels.astype(np.float32, copy=False), dtype=np.float64)
+    of_halves, with_whole, variance = covariance[:2, :2], covariance[:2, 2], covariance[2, 2]
+    weights = np.linalg.lstsq(of_halves, with_whole, rcond=None)[0]
+    if variance - weights @ with_whole > LEFT_OVER * variance or not min(weights) < OPPOSED * max(weights) < 0:
+        return None
+    return int(np.argmax(weights))
 
 
 def _correlation(first: Sequence[Reals], second: Sequence[Reals]) -> tuple[float, float]:

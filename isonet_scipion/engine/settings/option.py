@@ -97,7 +97,7 @@ CONFIDENCE = (
     "Also write NAME_corrected_confidence.mrc: for each position, from 0 to 1, how well the data filled into "
     "the missing wedge are expected to agree with the truth, averaged over about 48 voxels."
 )
-GPU_ID = "GPUs to use, such as 0 or 0,1. Default: all that are visible; without a GPU the CPU works."
+GPU_ID = "GPUs to use, such as 0 or 0,1; -1: the CPU. Default: all that are visible; without a GPU the CPU works."
 PERCENTILE = "Normalise by the 4th and 96th percentile of the grey values. False: by mean and standard deviation."
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 PRECISION = (

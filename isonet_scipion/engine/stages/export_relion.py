@@ -14,7 +14,7 @@ from isonet_scipion.engine.io.voxel_size import VOXEL_SIZE_TOLERANCE
 from isonet_scipion.engine.settings.correction import ExportRelionSettings
 from isonet_scipion.engine.wording import counted
 
-MOST_BINNED = 40.0  # times; more is a pixel size in nm
+IN_NM = 40.0  # times; binned by as much or more: the pixel size is in nm, as 0.25 for 2.5 A of a tomogram of 10 A
 log = logging.getLogger(__name__)
 
 
@@ -31,7 +31,7 @@ def export_relion(star_file: str, settings: ExportRelionSettings) -> None:
     shapes = [entry.checked_source().shape for entry in entries]
     for entry in entries:
         binning = entry.voxel_size / (pixel_size or entry.voxel_size)
-        if not 1 - VOXEL_SIZE_TOLERANCE <= binning <= MOST_BINNED:
+        if not 1 - VOXEL_SIZE_TOLERANCE <= binning < IN_NM:
             why = f"{pixel_size:g} is no pixel size of the tilt series of {entry.path}, of {entry.voxel_size:g} A"
             raise EngineError("tilt_series_pixel_size", why, "Give it in A, not nm, and unbinned.")
     if settings.relion_star:

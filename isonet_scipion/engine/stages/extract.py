@@ -20,6 +20,7 @@ from isonet_scipion.engine.io.shown import away_from_spikes, border_of, open_mas
 from isonet_scipion.engine.io.star import SUBTOMOGRAM_LABELS, Star, discard_outdated, table_to_replace, write_star
 from isonet_scipion.engine.io.subtomograms import VOXELS
 from isonet_scipion.engine.io.table_checks import (
+    EXTRACTED_FROM,
     require_one_kind,
     warn_of_assumed_tilts,
     warn_of_lopsided_tilts,
@@ -192,6 +193,7 @@ def _add_row(
     star.set(row, "rlnTiltMax", float(entry.tilt.maximum))
     star.set(row, "isonetDeconvolved", int(entry.deconvolved))
     star.set(row, VOXELS, voxels)
+    star.set(row, EXTRACTED_FROM, entry.star.path)
 
 
 COMMANDS = (

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 PERCENTAGES = {"rlnMaskDensityPercentage": "density_percentage", "rlnMaskStdPercentage": "std_percentage"}  # options
 USUAL_PERCENTAGE = 50.0  # of both, where nothing tells
+MOST_FRACTION = 1.0  # a percentage up to this seems to be meant as a fraction
 THREADS = 2  # more do not help: the planes come from disk
 
 
@@ -45,6 +46,8 @@ def make_mask(star_file: str, settings: MakeMaskSettings) -> None:
     for (label, option), values in zip(PERCENTAGES.items(), zip(*percentages)):
         own = {entry.name: value for entry, value in zip(entries, values)}
         warn_of_unlike_values(star_file, label, own, f"give --{option}, which counts for all")
+        if min(values) <= MOST_FRACTION:
+            log.warning("%s: %g is in per cent, and keeps next to nothing; a half is 50.", option, min(values))
     for entry in entries:
         volume = entry.checked_source()
         _boundary(entry, volume)

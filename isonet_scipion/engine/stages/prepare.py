@@ -23,7 +23,7 @@ from isonet_scipion.engine.io.earlier_table import (
     require_known,
     warn_of_left_out,
 )
-from isonet_scipion.engine.io.files import real_file, require_kept
+from isonet_scipion.engine.io.files import real_file, require_folder, require_kept
 from isonet_scipion.engine.io.marks import is_marked, is_own, mark_of
 from isonet_scipion.engine.io.mrc import open_volume, volume_bytes, write_mean
 from isonet_scipion.engine.io.origin import first_maker, with_origin
@@ -77,6 +77,12 @@ def prepare_star(folder: str | None, settings: PrepareStarSettings) -> None:
     """Write a table of the tomograms in a folder, sorted by name, or of another table's; errors as `EngineError`."""
     if bool(settings.even_folder) != bool(settings.odd_folder):
         raise EngineError("even_folder", "only one half is given", "Give even_folder and odd_folder.")
+    for given, holds in (
+        (settings.even_folder, "the even halves"), (settings.odd_folder, "the odd halves"),
+        (settings.mask_folder_in, "the masks"),
+    ):  # fmt: skip
+        if given:
+            require_folder(given, holds)
     if settings.defocus:
         require_plausible_defocus(settings.defocus, "defocus")
     if settings.from_:
@@ -388,7 +394,7 @@ def _tell(table: str, tomograms: list[KnownTomogram]) -> None:
     without = [tomogram.name for tomogram in tomograms if tomogram.tilt is None]
     if without:
         log.info("Assumed tilted by %g..%g degrees, since no tilt range was found: %s", *TILT_RANGE, ", ".join(without))
-    unknown = [tomogram.name for tomogram in tomograms if not tomogram.defocus]
+    unknown = [one.name for one in tomograms if not one.defocus and one.ctf_state != CORRECTED]
     if unknown:
         log.info("Without defocus, which deconv and --ctf_aware need: %s", ", ".join(unknown))
 

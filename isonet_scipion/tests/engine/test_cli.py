@@ -89,6 +89,7 @@ def wrong_input(folder):
     yield ("deconv", "zero.star", "--strength", 1), 2, "--strength"
     yield ("deconv",), 2, "STAR_FILE"
     yield ("predict", "zero.star", "builtin", "--gpuid", 0), 2, "Did you mean '--gpuID'? See 'isonet"
+    yield ("deconv", "zero.star", "-snrfalloff", 1), 2, "begin with two hyphens, as in --help. See"
     yield ("refine", "subtomo.star", "--epochs", "ten"), 2, "ten"
     yield ("extract", "tomograms.star", "--crop_size", 0), 2, "0 is not in the range x>=2"
     yield ("polish", "zero.star"), 2, "polish"

@@ -159,7 +159,7 @@ def tables(folder: Path) -> Iterator[Case]:
         (folder / f"{name}.star").write_text(text)
         yield from on_table(name, (commands.get(name, DECONV),), why)
     (folder / "utf16.star").write_text(star(USUAL, "1 t1.mrc 10"), encoding="utf-16")
-    yield from on_table("utf16", (MASK,), "utf16.star: it is not a STAR table")
+    yield from on_table("utf16", (MASK,), "utf16.star: it is no text .UTF-8., so not a table")
     for name, count in (("negative_count", -3), ("huge_count", 10**15), ("half_count", 2.5)):
         (folder / f"{name}.star").write_text(star(USUAL + " rlnNumberSubtomo", f"1 t1.mrc 10 {count}"))
         yield from on_table(name, (EXTRACT,), "rlnNumberSubtomo is")
@@ -412,7 +412,7 @@ def options() -> Iterator[Case]:
         (("prepare_star",), "FOLDER: it is not given"),
         (("prepare_star", "--from=absent.star"), "absent.star: the STAR file does not exist"),
         (("prepare_star", "--from=t.star"), "t.star: it is a table for this program already"),
-        (("prepare_star", ".", "--tilt_files=absent"), "absent: the folder of tilt files does not exist"),
+        (("prepare_star", ".", "--tilt_files=absent"), "absent: the folder does not exist"),
         (("prepare_star", ".", "--defocus=2.5"), "defocus: 2.5 is not a defocus in A but looks like"),
         (("extract", "t.star", "--cube_size=21"), "cube_size: 21 is odd"),
         (("extract", "t.star", *EXTRACT[1:], "--coordinates_star=t1.mrc"), "t1.mrc: "),

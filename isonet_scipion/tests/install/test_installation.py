@@ -234,6 +234,15 @@ def test_the_tested_packages_are_installed_with_their_hashes(tools, tmp_path, mo
         assert "--require-hashes" in pip and "requirements/tensorflow-cpu-3.12.txt" in pip
 
 
+def test_a_wrong_backend_names_the_variable_that_it_may_be_from(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(sys, "argv", ["installation", str(tmp_path / "home"), "--backend", "tensorfow"])
+    with pytest.raises(SystemExit):
+        installation.main()
+    said = capfd.readouterr().err
+    assert "'tensorfow' is neither tensorflow nor jax (in Scipion's configuration it is ISONET_ENGINE_BACKEND)" in said
+    assert not (tmp_path / "home").exists()
+
+
 @pytest.mark.parametrize(
     ("options", "there", "gpu"), [([], True, True), (["--cpu"], True, False), (["--gpu"], False, True)]
 )

@@ -114,7 +114,7 @@ def test_a_cropped_tomogram_is_refused(table, run, size, status):
     assert status == 0 or "TS_01 has 50 x 30 x 20 voxels there (x, y, z), the corrected tomogram 40 x 30 x 20" in log
 
 
-@pytest.mark.parametrize("size", [0.2, 20])
+@pytest.mark.parametrize("size", [0.2, 0.25, 20])
 def test_a_pixel_size_that_can_not_be_is_refused(table, run, size):
     status, log = run("export_relion", "tomograms.star", f"--tilt_series_pixel_size={size}")
     assert status == 1 and f"tilt_series_pixel_size: {size} is no pixel size of the tilt series of" in log, log

@@ -105,6 +105,8 @@ def test_halves_are_compared_with_each_other_and_with_the_whole(tmp_path, caplog
         assert "even.mrc" in refused.value.what
     with pytest.raises(EngineError, match=r"even\.mrc: it is .*whole\.mrc, not a half of it"):
         require_halves([one["even"], one["odd"]], replace(one["even"], path="whole.mrc"))
+    with pytest.raises(EngineError, match=r"by their voxels .*whole\.mrc is the tomogram, and .*odd\.mrc one of its"):
+        require_halves([one["even"], one["whole"]], one["odd"])
     require_halves([one["even"], one["other"]])
     assert "other.mrc have nothing in common beyond chance: are they the halves of one tomogram?" in caplog.text
     caplog.clear()

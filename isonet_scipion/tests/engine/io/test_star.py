@@ -59,6 +59,26 @@ def test_comments_and_rows_taken_out_stay_where_all_programs_skip_them(tmp_path)
     assert list(starfile.read(path)["rlnB"]) == ["a.mrc", "d.mrc"]
 
 
+def test_a_comment_behind_a_row_stays_above_the_table_with_what_it_is_of(tmp_path):
+    path = tmp_path / "t.star"
+    path.write_text("data_\n\nloop_\n_rlnA #1\n_rlnB #2\n_rlnC #3\n1 'a b.mrc' x # it's dark\n2 c.mrc x #thick\n")
+    rows = [{"rlnA": "1", "rlnB": "a b.mrc", "rlnC": "x"}, {"rlnA": "2", "rlnB": "c.mrc", "rlnC": "x"}]
+    for _ in range(2):
+        star = read_star(path)
+        assert (star.rows, star.comments) == (rows, ["# 1 a b.mrc: # it's dark", "# 2 c.mrc: #thick"])
+        write_star(path, star)
+    assert list(starfile.read(path)["rlnC"]) == ["x", "x"]
+    path.write_text("data_\n\nloop_\n_rlnA #1\n_rlnB #2\n_rlnC #3\n1 a b.mrc x\n")
+    with pytest.raises(EngineError, match="row 1 has 4 cells, not 3"):
+        read_star(path)
+
+
+def test_a_comment_behind_a_value_of_a_table_without_loop(tmp_path):
+    (tmp_path / "t.star").write_text("data_\n\n_rlnA 1 # by hand\n_rlnB 'a b.mrc'\n")
+    star = read_star(tmp_path / "t.star")
+    assert (star.rows, star.comments) == ([{"rlnA": "1", "rlnB": "a b.mrc"}], ["# 1 a b.mrc: # by hand"])
+
+
 @pytest.mark.parametrize("cell", ["_a.mrc", "data_1.mrc", "loop_", "#1.mrc", "it's", "", "None"])
 def test_first_cells_that_look_like_something_else(tmp_path, cell):
     rows = [{"rlnA": cell, "rlnB": "1"}, {"rlnA": "plain", "rlnB": cell}, {"rlnA": cell, "rlnB": cell}]
@@ -87,6 +107,13 @@ def test_what_is_no_table_is_refused(tmp_path, text):
     (tmp_path / "t.star").write_text(text)
     with pytest.raises(EngineError, match=r"t\.star"):
         read_star(tmp_path / "t.star").require(["rlnA"])
+
+
+def test_a_folder_or_volume_instead_of_a_table_is_told_in_plain_words(tmp_path):
+    (tmp_path / "TS_01.mrc").write_bytes(bytes(range(256)))
+    for name, why in (("TS_01.mrc", "it is no text .UTF-8., so not a table"), ("", "it is a folder, not a table")):
+        with pytest.raises(EngineError, match=f"{why}. Give a STAR file; prepare_star makes one"):
+            read_star(tmp_path / name)
 
 
 def test_missing_column_and_wrong_number_name_the_place():

@@ -62,6 +62,21 @@ def test_a_tilt_range_without_zero_is_told(caplog, run, tmp_path):
         assert "prepare_star.star: the tilt range of t has no 0 degrees (40..60)" in log, log
 
 
+def test_tilts_that_were_changed_since_extract_are_told_by_the_training(run, tmp_path):
+    for seed, name in enumerate("ab"):
+        make_tomogram(tmp_path / "tomo" / f"{name}.mrc", (24, 24, 24), seed)
+    assert run("prepare_star", "tomo", "--number_subtomos=1")[0] == 0
+    assert run("extract", "tomograms.star", "--cube_size=8", "--crop_size=12")[0] == 0
+    tables = Path("tomograms.star"), Path("subtomo.star")
+    before, _ = (table.read_text() for table in tables)
+    edited = before.replace("-60.000000 60.000000", "-57 48", 1)
+    told = "subtomo.star: the tilt range of a is -60..60 degrees, but -57..48 in tomograms.star by now"
+    for text, options, count in ((before, (), 0), (edited, (), 1), (edited, ("--tilt_min=-57",), 0), ("gone", (), 0)):
+        tables[0].write_text(text)
+        log = run("refine", "subtomo.star", "--gpuID=99", "--check_axes=False", "--unet_depth=2", *options)[1]
+        assert log.count(told) == count and log.count("by now") == count, log
+
+
 def test_masks_in_each_others_rows_are_told_in_a_table_of_another_name_too(run, tmp_path):
     for seed, name in enumerate("ab"):
         make_tomogram(tmp_path / "tomo" / f"{name}.mrc", (24, 24, 24), seed)

@@ -73,9 +73,17 @@ def test_a_name_of_one_file_here_and_another_beside_the_table_is_refused(days, p
     TomogramTable("t.star")
 
 
+def test_a_name_of_no_file_here_and_one_beside_the_table_is_refused_with_where_it_is(days):
+    (days / "day2" / "set" / "a.mrc").unlink()
+    with pytest.raises(
+        EngineError, match=r"set/a\.mrc, which is no file from .*/day1/set/a\.mrc beside .* Run the comm"
+    ):
+        TomogramTable("../day1/t.star")
+
+
 def test_a_name_that_can_mean_one_file_alone_is_taken(days):
     (days / "day2" / "set" / "a.mrc").rename(days / "day2" / "away.mrc")
-    TomogramTable("../day1/t.star")  # what is not here is told when it is opened
+    TomogramTable("t.star")  # what is nowhere is told when it is opened
     (days / "day2" / "set" / "a.mrc").symlink_to(days / "day1" / "set" / "a.mrc")
     TomogramTable("../day1/t.star")
     (days / "day1" / "t.star").write_text(f"{HEAD}1 {days}/day2/away.mrc 12 20000 None\n")

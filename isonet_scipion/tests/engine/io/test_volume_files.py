@@ -16,6 +16,20 @@ def test_a_file_given_for_the_folder_is_told(run, tmp_path):
         assert status == 1 and "a.mrc: it is a file, not a folder. Name the folder that holds the volumes." in log, log
 
 
+@pytest.mark.parametrize(("name", "why"), [("set/a.mrc", "it is a file, not a folder"), ("evn", "does not exist")])
+@pytest.mark.parametrize(("option", "holds"), [
+    ("--even_folder", "the even halves"), ("--odd_folder", "the odd halves"), ("--mask_folder_in", "the masks"),
+    ("--tilt_files", "the tilt files"),
+])  # fmt: skip
+def test_a_folder_that_goes_with_the_tomograms_is_none(run, tmp_path, name, why, option, holds):
+    for folder in ("set", "good"):
+        make_tomogram(tmp_path / folder / "a.mrc", (8, 8, 8))
+    halves = ("--even_folder=good", "--odd_folder=good") if "halves" in holds else ()
+    status, log = run("prepare_star", "set", *halves, f"{option}={name}")
+    assert status == 1 and f"error: {name}: " in log and why in log, log
+    assert name == "evn" or f"Name the folder that holds {holds}." in log, log
+
+
 @pytest.mark.parametrize("command", [["prepare_star"], ["prepare_subtomo_star"], ["prepare_star", "--from"]])
 def test_a_volume_given_for_the_folder_is_told(run, tmp_path, command):
     write_volume(tmp_path / "a.zarr", np.zeros((2, 3, 4), np.float32), 10.0)

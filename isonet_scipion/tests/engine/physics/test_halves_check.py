@@ -4,7 +4,14 @@ import scipy.ndimage
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from isonet_scipion.engine.physics.halves_check import common, fault_of_halves, scale_between, stranger, uneven
+from isonet_scipion.engine.physics.halves_check import (
+    common,
+    exchanged,
+    fault_of_halves,
+    scale_between,
+    stranger,
+    uneven,
+)
 
 COUNT, SIDE = 4, 24
 
@@ -103,6 +110,18 @@ def test_a_half_of_another_volume_is_a_stranger(noise):
     whole = [(one + other) / 2 for one, other in zip(even, odd)]
     for wrong in ([box[::-1] for box in odd], halves(2, noise)[1]):
         assert stranger((even, wrong), whole) == 1 and stranger((wrong, even), whole) == 0
+
+
+@pytest.mark.parametrize("noise", [0.1, 3.0])
+@pytest.mark.parametrize("weight", [0.3, 0.5, 1.0])
+def test_a_tomogram_in_the_place_of_its_half_is_found_in_means_and_sums(noise, weight):
+    even, odd = halves(1, noise)
+    whole = [weight * one + (1 - weight if weight < 1 else 1) * other for one, other in zip(even, odd)]
+    smooth = [scipy.ndimage.gaussian_filter(box, 1) for box in whole]
+    assert exchanged((even, odd), whole) is None and exchanged((even, odd), smooth) is None
+    assert exchanged((whole, odd), even) == 0 and exchanged((even, whole), odd) == 1
+    assert exchanged((even, odd), halves(2, noise)[0]) is None and exchanged((even, odd), even) is None
+    assert exchanged((even, odd), [-box for box in whole]) is None
 
 
 def boxes_of(volume):

@@ -64,4 +64,12 @@ def test_percentages_that_a_trial_left_in_the_table_are_told(tmp_path, run):
     status, log = run("make_mask", "t.star")
     told = "t.star: rlnMaskDensityPercentage is 50, but for c (40). If that is not meant: give --density_percentage"
     assert status == 0 and told in log and log.count("not meant") == 1, log
-    assert "not meant" not in run("make_mask", "t.star", "--density_percentage=45")[1]
+    log = run("make_mask", "t.star", "--density_percentage=45")[1]
+    assert "not meant" not in log and "in per cent" not in log
+
+
+def test_a_percentage_that_seems_to_be_a_fraction_is_told(tmp_path, run):
+    make_tomogram(tmp_path / "tomo" / "a.mrc", (24, 24, 24))
+    assert run("prepare_star", "tomo", "--output_star=t.star")[0] == 0
+    log = run("make_mask", "t.star", "--density_percentage=0.5")[1]
+    assert "density_percentage: 0.5 is in per cent, and keeps next to nothing" in log and log.count("in per cent") == 1

@@ -65,6 +65,7 @@ def test_a_mean_of_deconvolved_halves_is_deconvolved(run, tmp_path):
     assert run("deconv", "each.star", "--deconv_folder", "halves")[0] == 0
     status, log = run("prepare_star", "halves")
     assert status == 0 and "taken as deconvolved, as deconv wrote them: t_EVN.mrc, t_ODD.mrc" in log, log
+    assert "Without defocus" not in log, log
     (row,) = read_star("tomograms.star").rows
     assert row["isonetCtfState"] == "corrected"
     assert run("deconv", "tomograms.star")[0] == 1
