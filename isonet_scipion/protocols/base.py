@@ -7,6 +7,7 @@ import json
 import os
 import shlex
 import signal
+import sqlite3
 import subprocess
 import threading
 import time
@@ -40,7 +41,7 @@ from isonet_scipion.protocols.record import changeErrors, keepValues, usedValue
 from isonet_scipion.protocols.together import Task
 
 if TYPE_CHECKING:
-    from pyworkflow.protocol import Form
+    from pyworkflow.protocol import Form, Step
 
 OUTCOME_SUFFIX = "_outcome.json"
 TO_FIRST_TAB = " 2>&1"  # the engine's log, in a shell: Scipion's window shows the standard output first
@@ -139,6 +140,15 @@ class ProtIsoNetBase(EMProtocol):
         elif self.usesGpu() and not gpus:
             errors.append("*GPUs*: name at least one, or choose No for *Use GPU?*.")
         return errors
+
+    def loadSteps(self) -> list[Step]:
+        """As Scipion; none where a run was killed while it wrote them anew, so that Continue looks at what is done."""
+        try:
+            return super().loadSteps()
+        except sqlite3.OperationalError as error:
+            if "no such table" not in str(error):
+                raise
+            return []
 
     def _hasResults(self) -> bool:
         """Whether there is something that the form's values were used for, and that Continue keeps."""
