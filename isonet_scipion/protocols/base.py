@@ -36,7 +36,7 @@ from isonet_scipion.engine.wording import counted
 from isonet_scipion.environment import has_gpu
 from isonet_scipion.plugin import Plugin
 from isonet_scipion.protocols.form import commandOptions, inFormWords, isFilledIn
-from isonet_scipion.protocols.linked_inputs import absentErrors, growingErrors, otherErrors, voxelErrors
+from isonet_scipion.protocols.linked_inputs import absentErrors, growingErrors, linkErrors
 from isonet_scipion.protocols.record import changeErrors, keepValues, usedValue
 from isonet_scipion.protocols.together import Task
 
@@ -109,7 +109,7 @@ class ProtIsoNetBase(EMProtocol):
         return max(1, self.numberOfThreads.get())
 
     def _validate(self) -> list[str]:
-        absent = absentErrors(self) or otherErrors(self) or voxelErrors(self)
+        absent = absentErrors(self) or linkErrors(self)
         if absent or not isFilledIn(self):
             return absent
         errors = self._growingErrors() + self._runningErrors()
