@@ -66,6 +66,11 @@ class ProtIsoNetBase(EMProtocol):
     REMEDIES: Mapping[str, str] = MappingProxyType({})
     FREE: tuple[str, ...] = ()  # parameters that may change when a run is continued, besides those of how it is run
 
+    def __init__(self, **kwargs: object) -> None:
+        """Scipion forgets the label that it is given, by which a template says what is to be chosen in a form."""
+        super().__init__(**kwargs)
+        self.setObjLabel(kwargs.get("objLabel") or "")
+
     def _addGpuParams(self, form: Form) -> None:
         form.addHidden(
             USE_GPU,
