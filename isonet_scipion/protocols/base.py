@@ -7,6 +7,7 @@ import json
 import os
 import shlex
 import signal
+import sqlite3
 import subprocess
 import threading
 import time
@@ -35,12 +36,12 @@ from isonet_scipion.engine.wording import counted
 from isonet_scipion.environment import has_gpu
 from isonet_scipion.plugin import Plugin
 from isonet_scipion.protocols.form import commandOptions, inFormWords, isFilledIn
-from isonet_scipion.protocols.linked_inputs import absentErrors, growingErrors, otherErrors, voxelErrors
+from isonet_scipion.protocols.linked_inputs import absentErrors, growingErrors, linkErrors
 from isonet_scipion.protocols.record import changeErrors, keepValues, usedValue
 from isonet_scipion.protocols.together import Task
 
 if TYPE_CHECKING:
-    from pyworkflow.protocol import Form
+    from pyworkflow.protocol import Form, Step
 
 OUTCOME_SUFFIX = "_outcome.json"
 TO_FIRST_TAB = " 2>&1"  # the engine's log, in a shell: Scipion's window shows the standard output first
@@ -64,6 +65,11 @@ class ProtIsoNetBase(EMProtocol):
     # in place of remedies of the engine by options that the form has not, which end its messages: by how they begin
     REMEDIES: Mapping[str, str] = MappingProxyType({})
     FREE: tuple[str, ...] = ()  # parameters that may change when a run is continued, besides those of how it is run
+
+    def __init__(self, **kwargs: object) -> None:
+        """Scipion forgets the label that it is given, by which a template says what is to be chosen in a form."""
+        super().__init__(**kwargs)
+        self.setObjLabel(kwargs.get("objLabel") or "")
 
     def _addGpuParams(self, form: Form) -> None:
         form.addHidden(
@@ -108,7 +114,7 @@ class ProtIsoNetBase(EMProtocol):
         return max(1, self.numberOfThreads.get())
 
     def _validate(self) -> list[str]:
-        absent = absentErrors(self) or otherErrors(self) or voxelErrors(self)
+        absent = absentErrors(self) or linkErrors(self)
         if absent or not isFilledIn(self):
             return absent
         errors = self._growingErrors() + self._runningErrors()
@@ -139,6 +145,15 @@ class ProtIsoNetBase(EMProtocol):
         elif self.usesGpu() and not gpus:
             errors.append("*GPUs*: name at least one, or choose No for *Use GPU?*.")
         return errors
+
+    def loadSteps(self) -> list[Step]:
+        """As Scipion; none where a run was killed while it wrote them anew, so that Continue looks at what is done."""
+        try:
+            return super().loadSteps()
+        except sqlite3.OperationalError as error:
+            if "no such table" not in str(error):
+                raise
+            return []
 
     def _hasResults(self) -> bool:
         """Whether there is something that the form's values were used for, and that Continue keeps."""

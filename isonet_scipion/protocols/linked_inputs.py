@@ -48,6 +48,11 @@ def _pending(source: Protocol, output: str) -> str:
     return f"{what}, which is linked, is not there yet. Wait for it (*Schedule* does), or unlink it."
 
 
+def linkErrors(protocol: Protocol) -> list[str]:
+    """What keeps linked inputs from being looked at at all: they are of another kind, or their voxels have no size."""
+    return otherErrors(protocol) or voxelErrors(protocol)
+
+
 def otherErrors(protocol: Protocol) -> list[str]:
     """Which linked inputs are not what the form asks for, as where *join sets* was restarted with other sets."""
     errors = []

@@ -289,6 +289,8 @@ class ProtIsoNetTomograms(ProtIsoNetSteps):
     def _openOutput(self, name: str, setClass: type[EMSet]) -> EMSet:
         output = getattr(self, name, None)
         if output is not None:
+            if not hasItems(output):  # a kill or a full disk left tables without a row, after which Scipion can't count
+                output.clear()
             output.enableAppend()
             # Continue goes on with what was closed; a thread that outlasts a failure adds to what stays closed
             output.setStreamState(Set.STREAM_CLOSED if self.isFailed() else Set.STREAM_OPEN)

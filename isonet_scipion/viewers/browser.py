@@ -34,6 +34,10 @@ class Slider:
     step: float
     value: float
 
+    def at(self, place: float) -> float:
+        """The number of a place on the scale, which has steps: the slider's own at that nearest to it."""
+        return self.value if abs(place - self.value) <= self.step / 2 else place
+
 
 class BrowserDialog(Dialog):
     """The window. It blocks until it is closed; `resultYes()` tells whether the user took the values.
@@ -71,8 +75,8 @@ class BrowserDialog(Dialog):
         super().__init__(parent, title, buttons=buttons, default=buttons[0][0])
 
     def values(self) -> dict[str, float]:
-        """The sliders' values by name."""
-        return {name: scale.get() for name, scale in self.scales.items()}
+        """The sliders' values by name; where one was not moved, its own, which may lie between two steps."""
+        return {slider.name: slider.at(self.scales[slider.name].get()) for slider in self._sliders}
 
     def status(self) -> str:
         """The line below the picture."""

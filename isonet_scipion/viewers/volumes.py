@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from isonet_scipion.convert.files import asMrc, fileName, linkSubtomogram
 from isonet_scipion.engine.io.mrc import open_volume
+from isonet_scipion.engine.io.voxel_size import require_voxel_size
 
 if TYPE_CHECKING:
     from pyworkflow.project import Project
@@ -14,14 +15,15 @@ if TYPE_CHECKING:
     from isonet_scipion.engine.io.volume import Volume
 
 
-def openTomogram(path: str, samplingRate: float, project: Project) -> Volume:
+def openTomogram(path: str, samplingRate: float | None, project: Project) -> Volume:
     """A tomogram's or mask's file; its voxels are a memory map.
 
     Raises
     ------
     EngineError
-        If the file is missing or damaged.
+        If the file is missing or damaged, or the size of its voxels is not known.
     """
+    require_voxel_size(samplingRate or 0, path, "its set does not tell the size of its voxels")
     return open_volume(asMrc(path, _copy(path, project), samplingRate))
 
 

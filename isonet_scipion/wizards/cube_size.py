@@ -18,7 +18,7 @@ from isonet_scipion.engine.settings.option import options
 from isonet_scipion.engine.stages.extract import CROP_MARGIN
 from isonet_scipion.protocols import ProtIsoNetExtract, ProtIsoNetOnePass, ProtIsoNetRefine
 from isonet_scipion.protocols.form import paramName, valueErrors
-from isonet_scipion.protocols.linked_inputs import otherErrors
+from isonet_scipion.protocols.linked_inputs import linkErrors
 from isonet_scipion.protocols.training_errors import listError, network
 
 LARGEST = 128  # voxels; training on larger cubes does not fit into a GPU's memory
@@ -134,7 +134,7 @@ class IsoNetCubeSizeWizard(Wizard):
             form.showInfo(f"Leave it empty: one-pass takes cubes of {USUAL_CUBE}, or less in thin tomograms.")
             return
         fields = ["cropSize"] if isExtraction else map(paramName, options(NetworkSettings))
-        errors = otherErrors(protocol) or valueErrors(protocol, fields)
+        errors = linkErrors(protocol) or valueErrors(protocol, fields)
         if errors:
             form.showInfo("\n".join(errors))
             return

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 DEPTH = 64  # planes around the central one; the filter's kernel has faded there
 THREADS = 2
+USUAL_RATE = 10.0  # A; of a slider that is not shown, since there is no input, or one without a voxel size
 
 
 @dataclass
@@ -95,7 +96,8 @@ def deconvPreview(protocol: ProtIsoNetDeconv, tomogram: Tomogram) -> DeconvPrevi
 
 def _suggested(protocol: ProtIsoNetDeconv) -> float:
     tomograms = protocol.inputTomograms.get()
-    return 1.0 if tomograms is None else suggestedFalloff(tomograms.getSamplingRate())
+    rate = None if tomograms is None else tomograms.getSamplingRate()
+    return suggestedFalloff(rate or USUAL_RATE)
 
 
 class IsoNetDeconvWizard(Wizard):

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from isonet_scipion.convert.sets import enabled
 from isonet_scipion.protocols.form import valueErrors
-from isonet_scipion.protocols.linked_inputs import otherErrors
+from isonet_scipion.protocols.linked_inputs import linkErrors
+from isonet_scipion.protocols.set_checks import idErrors
 
 if TYPE_CHECKING:
     from pyworkflow.gui.form import FormWindow
@@ -53,7 +54,7 @@ def showPreview(
     if tomograms is None:
         form.showInfo("Select the tomograms first.")
         return
-    errors = otherErrors(protocol) or valueErrors(protocol, fields)
+    errors = linkErrors(protocol) or idErrors("Tomograms", tomograms) or valueErrors(protocol, fields)
     if errors:
         form.showInfo("\n".join(errors))
         return

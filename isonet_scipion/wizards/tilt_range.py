@@ -9,17 +9,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from pyworkflow.wizard import Wizard
-from tomo.objects import SetOfSubTomograms, SubTomogram, Tomogram
+from tomo.objects import SetOfSubTomograms, SetOfTomograms, SubTomogram, Tomogram
 
 from isonet_scipion.convert.files import fileOf
 from isonet_scipion.convert.sets import enabled
+from isonet_scipion.engine.arrays import extremes, require_contrast
 from isonet_scipion.engine.io.subtomograms import side_of_cube
 from isonet_scipion.engine.physics.tilt_check import power_by_angle, shown_range, tilt_warning
 from isonet_scipion.engine.physics.wedge import TiltRange
 from isonet_scipion.engine.sampling.even_boxes import choose_boxes, cut
 from isonet_scipion.engine.sampling.training_positions import USUAL_CUBE
 from isonet_scipion.protocols import ProtIsoNetOnePass, ProtIsoNetRefine
-from isonet_scipion.protocols.linked_inputs import otherErrors
+from isonet_scipion.protocols.linked_inputs import linkErrors
+from isonet_scipion.protocols.set_checks import idErrors
 from isonet_scipion.viewers.previews import subtomogramsById
 from isonet_scipion.viewers.volumes import openSubtomogram, openTomogram
 
@@ -107,9 +109,11 @@ def tomogramTiltPreview(protocol: ProtIsoNetOnePass, tomogram: Tomogram) -> Tilt
     Raises
     ------
     EngineError
-        If it can't be read.
+        If it can't be read, or its voxels show nothing: all are equal, or some are no numbers.
     """
-    volume = openTomogram(fileOf(tomogram), tomogram.getSamplingRate(), protocol.getProject()).data
+    opened = openTomogram(fileOf(tomogram), tomogram.getSamplingRate(), protocol.getProject())
+    volume = opened.data
+    require_contrast(*extremes(volume), opened.path)
     side = min(USUAL_CUBE, *volume.shape)
     cubes = (cut(volume, corner, side) for corner in choose_boxes(volume, side, ENOUGH))
     return TiltPreview(*power_by_angle(cubes), protocol._optics(tomogram))
@@ -125,6 +129,13 @@ def tiltPreviews(protocol: ProtIsoNetTraining) -> dict[str, Callable[[], TiltPre
     return {item.getTsId(): partial(tomogramTiltPreview, protocol, item.clone()) for item in enabled(items)}
 
 
+def rangesOf(protocol: ProtIsoNetTraining) -> list[str]:
+    """The tilt ranges that acquisitions say, each once and in words; those of items without one are not there."""
+    optics = map(protocol._optics, enabled(protocol._input().get()))
+    ranges = {(one.tiltMin, one.tiltMax) for one in optics if one.hasTilts}
+    return [f"{minimum:g} to {maximum:g}" for minimum, maximum in sorted(ranges)]
+
+
 class IsoNetTiltRangeWizard(Wizard):
     """Shows in which directions the data hold power, and fills in the tilt range that follows."""
 
@@ -134,7 +145,9 @@ class IsoNetTiltRangeWizard(Wizard):
         from isonet_scipion.viewers.browser import BrowserDialog
 
         protocol = form.protocol
-        errors = otherErrors(protocol)
+        errors = linkErrors(protocol)
+        if not errors and isinstance(protocol._input().get(), SetOfTomograms):
+            errors = idErrors("Tomograms", protocol._input().get())
         if errors:
             form.showInfo("\n".join(errors))
             return
@@ -151,3 +164,9 @@ class IsoNetTiltRangeWizard(Wizard):
         if suggested is not None:
             form.setVar("tiltMin", suggested.minimum)
             form.setVar("tiltMax", suggested.maximum)
+            ranges = rangesOf(protocol)
+            if len(ranges) > 1:
+                form.showInfo(
+                    f"What was filled in is now the tilt range of all, but the acquisitions say {' and '.join(ranges)} "
+                    "degrees. Empty both fields if each is to keep its own."
+                )

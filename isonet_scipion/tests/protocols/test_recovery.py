@@ -343,6 +343,25 @@ class TestIsoNetRecovery(LiveTest):
                 self.assertEqual(protocol.summary(), ["No output yet."])
                 self.continue_(protocol)
                 self.assertAsIfNothingHappened(protocol, name)
+                # as where it came as far as the tables, but to no row
+                output = getattr(protocol, sets[-1])
+                output.close()
+                with contextlib.closing(sqlite3.connect(output.getFileName(), isolation_level=None)) as connection:
+                    connection.executescript("DELETE FROM Objects; DELETE FROM Properties")
+                self.continue_(protocol)
+                self.assertEqual(
+                    [self.size(protocol, each) for each in sets], [self.size(self.whole[name], each) for each in sets]
+                )
+                self.assertAsIfNothingHappened(protocol, name)
+
+    def test_steps_that_a_kill_left_without_their_table_are_none(self) -> None:
+        mask = self.whole["tomoMasks"]
+        self.assertEqual(len(mask.loadSteps()), len(SHAPES) + 2)
+        steps = Path(self.proj.path, "steps.sqlite")  # which Scipion empties each time before it writes it
+        with contextlib.closing(sqlite3.connect(steps)) as connection:
+            connection.execute("CREATE TABLE Properties (key TEXT UNIQUE, value TEXT DEFAULT NULL)")
+        with patch.object(mask, "getStepsFile", return_value=str(steps)):
+            self.assertEqual(mask.loadSteps(), [])
 
     def test_a_protocol_that_has_failed_begins_with_no_further_tomogram(self) -> None:
         mask, done = self.prepared("tomoMasks"), []

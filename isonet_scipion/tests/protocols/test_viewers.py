@@ -38,7 +38,7 @@ from isonet_scipion.protocols import (
 )
 from isonet_scipion.tests.protocols.scene import SHAPES, VOXEL_SIZE, IsoNetTest, read, scene, write
 from isonet_scipion.tests.protocols.test_chain import CROP, CUBE, NUMBER, TRAINING
-from isonet_scipion.viewers.previews import comparisonPreview, maskPreview, montagePreview, previews
+from isonet_scipion.viewers.previews import comparisonPreview, maskPreview, montagePreview, previews, slicesPreview
 from isonet_scipion.viewers.viewer_model import IsoNetModelViewer, modelFacts, plotLosses
 from isonet_scipion.viewers.viewer_protocols import PageView, installedViewers, itemOf
 from isonet_scipion.viewers.viewer_sets import ViewerIsoNetSubtomograms, ViewerIsoNetTomograms
@@ -111,6 +111,14 @@ def test_a_tomogram_before_that_has_another_size_by_now_is_told(joined, tmp_path
     project = mock.Mock(getTmpPath=lambda name: str(tmp_path / name))
     with pytest.raises(EngineError, match=r"deconvolved.mrc: its shape \(8, 8, 8\) is not that of .*raw.mrc"):
         comparisonPreview(before, after, project)
+
+
+def test_a_tomogram_whose_set_tells_no_voxel_size_is_told(joined):
+    tomogram = joined.getFirstItem()
+    for rate in (None, 0.0):
+        tomogram.setSamplingRate(rate)
+        with pytest.raises(EngineError, match=r"raw.mrc: its set does not tell the size of its voxels"):
+            slicesPreview(tomogram, None)
 
 
 def test_a_subtomogram_is_shown_however_deep_its_folder_lies(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from unittest import mock
 
+import mrcfile
 import numpy as np
 import pyworkflow
 from hypothesis import given
@@ -30,6 +31,7 @@ from isonet_scipion.protocols import (
 )
 from isonet_scipion.protocols.ctf_history import CHOICES
 from isonet_scipion.tests.protocols.scene import OPTICS, SHAPES, TILTS, VOXEL_SIZE, IsoNetTest, scene, write
+from isonet_scipion.viewers.browser import Slider
 from isonet_scipion.viewers.previews import subtomogramsById
 from isonet_scipion.viewers.volumes import middle
 from isonet_scipion.wizards import cube_size, deconvolution, mask, tilt_range
@@ -82,6 +84,12 @@ def test_deconvolved_part_is_the_part_of_the_deconvolved_tomogram():
     # and it follows the sliders
     other = part.filtered(2.5, 0.2)[deconvolution.DEPTH // 2][16:-16, 16:-16]
     assert np.corrcoef(plane.ravel(), other.ravel())[0, 1] < 0.97
+
+
+def test_a_slider_that_is_not_moved_keeps_the_forms_value_between_two_steps():
+    slider = Slider("snrFalloff", "SNR falloff", 0.0, 3.0, 0.05, 1.337)
+    places = 0.0, 1.3, 1.35, 1.4  # the scale shows 1.35 for it
+    assert [slider.at(place) for place in places] == [0.0, 1.3, 1.337, 1.4]
 
 
 def test_scipion_finds_the_wizards_of_every_parameter():
@@ -178,6 +186,70 @@ class TestWizards(IsoNetTest):
         self.assertAlmostEqual(shown.minimum, WEDGE.minimum, delta=7)
         self.assertAlmostEqual(shown.maximum, WEDGE.maximum, delta=7)
         self.assertEqual(tilt_range.tiltPreviews(self.prepare(ProtIsoNetOnePass, {})), {})
+
+    def test_a_tilt_range_that_is_not_that_of_all_is_told(self) -> None:
+        for others, told in (((-50.0, 50.0), "-57 to 51 and -50 to 50 degrees"), ((-57.0, 51.0), None)):
+            with self.subTest(others):
+                second = self.tilted.Tomograms.getFirstItem().clone()
+                second.setTsId("TS_10")
+                second.cleanObjId()
+                acquisition = second.getAcquisition().clone()
+                acquisition.setAngleMin(others[0])
+                acquisition.setAngleMax(others[1])
+                second.setAcquisition(acquisition)
+                inputs = self.setOf("ranges", [self.tilted.Tomograms.getFirstItem().clone(), second])
+                form = mock.Mock(protocol=self.prepare(ProtIsoNetOnePass, inputs))
+                with mock.patch("isonet_scipion.viewers.browser.BrowserDialog") as dialog:
+                    dialog.return_value.preview.suggested = TiltRange(-50.0, 50.0)
+                    wizards.IsoNetTiltRangeWizard().show(form)
+                self.assertEqual([call[0] for call in form.setVar.call_args_list], [("tiltMin", -50), ("tiltMax", 50)])
+                if told is None:
+                    form.showInfo.assert_not_called()
+                else:
+                    self.assertIn(told, form.showInfo.call_args[0][0])
+
+    def test_the_tilt_range_wizard_shows_nothing_of_voxels_that_are_no_numbers(self) -> None:
+        refine = self.prepare(ProtIsoNetOnePass, {"inputTomograms": (self.tilted, "Tomograms")})
+        tomogram = self.tilted.Tomograms.getFirstItem().clone()
+        data = scene(SHAPES["TS_02"], 0)
+        for value, told in ((np.nan, "holds NaN"), (1.0, "all its voxels are equal")):
+            path = self.raw / "odd.mrc"
+            write(path, data)
+            with mrcfile.mmap(path, "r+") as mrc:
+                mrc.data[:] = value
+            tomogram.setFileName(str(path))
+            with self.assertRaisesRegex(EngineError, f"odd.mrc: .*{told}"):
+                tilt_range.tomogramTiltPreview(refine, tomogram)
+
+    def setOf(self, name: str, items: list, rate: float | None = VOXEL_SIZE) -> dict[str, tuple]:
+        """A set of these items as an input."""
+        output = SetOfTomograms.create(self.tomograms._getPath(), prefix=name)
+        output.copyInfo(self.tomograms.Tomograms)
+        output.setSamplingRate(rate)
+        for item in items:
+            item.setSamplingRate(rate)
+            output.append(item)
+        output.write()
+        output.close()
+        self.tomograms._defineOutputs(**{name: output})
+        return {"inputTomograms": (self.tomograms, name)}
+
+    def test_of_sets_that_lack_voxel_sizes_or_ids_the_wizards_say_so(self) -> None:
+        first, second = (item.clone() for item in self.tomograms.Tomograms)
+        without = self.setOf("sizeless", [first.clone()], rate=None)
+        second.setTsId(None)
+        nameless = self.setOf("nameless", [first, second])
+        for wizard in wizards.__all__:
+            wizardClass = getattr(wizards, wizard)
+            for protocolClass in {protocol for protocol, _ in wizardClass._targets} - {ProtIsoNetRefine}:
+                isCubeSize = wizardClass is wizards.IsoNetCubeSizeWizard
+                with self.subTest(wizard=wizard, protocol=protocolClass.__name__):
+                    if not (isCubeSize and protocolClass is ProtIsoNetOnePass):  # which asks for none
+                        told = self.told(wizardClass, self.prepare(protocolClass, without))
+                        self.assertIn("the set has no voxel size", told)
+                    if not isCubeSize:  # which counts them only
+                        told = self.told(wizardClass, self.prepare(protocolClass, nameless))
+                        self.assertIn("there is none (1 times)", told)
 
     def test_mask_preview_is_the_mask(self) -> None:
         protocol = self.prepare(ProtIsoNetMask, self.input, patchSize=2)

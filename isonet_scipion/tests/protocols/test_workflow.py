@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -55,6 +56,12 @@ def load(project, name: str, values: dict[str, object]) -> dict[str, object]:
     return {protocol.getClassName(): protocol for protocol in demo.loadWorkflow(project, values, path, {})}
 
 
+def labelsOf(name: str) -> list[str]:
+    """What the file of a template calls its protocols."""
+    text = (demo.TEMPLATES / f"{name}.json.template").read_text(encoding="utf-8")
+    return re.findall(r'"object.label": "(.*)"', text)
+
+
 def test_scipion_lists_the_templates():
     plugin = pyworkflow.Config.getDomain().getPluginModule("isonet_scipion")._pluginInstance
     found = {template.name: template for template in plugin.getTemplates()}
@@ -73,6 +80,9 @@ def test_template_loads_its_chain_with_links_that_lead_to_a_correction(project, 
                 assert pointer.getObjValue().getObjId() == found[giver].getObjId()
                 assert pointer.getExtended() == output
                 assert output in found[giver]._possibleOutputs or giver == IMPORT
+    # by which a user knows what to do; those of other plugins are Scipion's
+    labels = [label for label in labelsOf(name) if label.startswith("isonet")]
+    assert [each.getObjLabel() for each in found.values() if each.getClassName() != IMPORT] == labels
     # what is left to choose is chosen in the first form
     assert IMPORT in found or not found[DECONV].inputTomograms.hasValue()
 
