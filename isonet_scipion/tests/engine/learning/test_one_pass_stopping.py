@@ -61,6 +61,7 @@ def table(folder):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.drawn
 @pytest.mark.traced
 def test_a_run_shows_it_in_log_table_picture_and_page_and_keeps_it(project, run):
     status, log = run("refine", "tomograms.star", *RUN, "--epochs=2")
