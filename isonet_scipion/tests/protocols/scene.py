@@ -45,7 +45,7 @@ ANGLES = [-60, 0, 20, 40, 60]  # degrees; of the tilt series that CTFs belong to
 FOLDER = "raw data; it's 50% ü"
 
 # what processes of protocols and of the engine have imported when they start. Scipion would wait 3 s before it looks
-# again whether a step has ended; tiny trainings need no graphs
+# again whether a step has ended; tiny trainings need no graphs, and nobody looks at the engine's pictures
 SCIPION = """
 import pyworkflow; pyworkflow.Config.getDomain().getProtocols()
 import time, types
@@ -55,7 +55,8 @@ executor.time = types.SimpleNamespace(sleep=lambda seconds: time.sleep(min(secon
 ENGINE = f"""
 import runpy; runpy.run_path({LAUNCHER!r})
 import tensorflow; tensorflow.config.run_functions_eagerly(True)
-import matplotlib.backends.backend_agg
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+FigureCanvasAgg.draw = FigureCanvasAgg.get_renderer
 from isonet_scipion.engine import cli
 for name in cli.MODULES:
     cli.record_of(name)
