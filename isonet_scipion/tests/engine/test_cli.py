@@ -15,6 +15,7 @@ TINY = (
 )  # fmt: skip
 
 
+@pytest.mark.drawn
 @pytest.mark.traced
 def test_whole_chain(project, run):
     assert run("deconv", "tomograms.star", "--snrfalloff=0.8", "--chunk_size", 20)[0] == 0

@@ -44,12 +44,19 @@ ANGLES = [-60, 0, 20, 40, 60]  # degrees; of the tilt series that CTFs belong to
 # characters that a shell would act on, but that Scipion's own import takes
 FOLDER = "raw data; it's 50% ü"
 
-# what processes of protocols and of the engine have imported when they start; tiny trainings need no graphs
-SCIPION = "import pyworkflow; pyworkflow.Config.getDomain().getProtocols()"
+# what processes of protocols and of the engine have imported when they start. Scipion would wait 3 s before it looks
+# again whether a step has ended; tiny trainings need no graphs, and nobody looks at the engine's pictures
+SCIPION = """
+import pyworkflow; pyworkflow.Config.getDomain().getProtocols()
+import time, types
+from pyworkflow.protocol import executor
+executor.time = types.SimpleNamespace(sleep=lambda seconds: time.sleep(min(seconds, 0.2)))
+"""
 ENGINE = f"""
 import runpy; runpy.run_path({LAUNCHER!r})
 import tensorflow; tensorflow.config.run_functions_eagerly(True)
-import matplotlib.backends.backend_agg
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+FigureCanvasAgg.draw = FigureCanvasAgg.get_renderer
 from isonet_scipion.engine import cli
 for name in cli.MODULES:
     cli.record_of(name)

@@ -38,8 +38,8 @@ from isonet_scipion.engine.settings.network import NetworkSettings  # noqa: E402
 from isonet_scipion.engine.simulation.phantom import make_truth  # noqa: E402
 
 RUN = (
-    "--method=one-pass", "--cube_size=8", "--filter_base=4", "--unet_depth=1", "--iterations=3", "--epochs=1",
-    "--steps_per_epoch=3", "--batch_size=2", "--preprocessing_ncpus=1", "--seed=3",
+    "--method=one-pass", "--cube_size=8", "--filter_base=4", "--unet_depth=1", "--convs_per_depth=2",
+    "--iterations=3", "--epochs=1", "--steps_per_epoch=3", "--batch_size=2", "--preprocessing_ncpus=1", "--seed=3",
     "--learning_rate=0.02", "--denoiser=0",
 )  # fmt: skip
 QUICK = (*RUN, "--steps_per_epoch=1")  # where what is learned is of no consequence
@@ -61,6 +61,7 @@ def table(folder):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.drawn
 @pytest.mark.traced
 def test_a_run_shows_it_in_log_table_picture_and_page_and_keeps_it(project, run):
     status, log = run("refine", "tomograms.star", *RUN, "--epochs=2")
@@ -194,7 +195,7 @@ def test_where_nothing_can_be_told_the_last_is_named_and_nothing_stops(project, 
 def test_a_training_that_made_its_start_worse_gives_it_back(project, run, monkeypatch):
     start = "start/model_iter01.keras"
     small = ("--preprocessing_ncpus=1", "--seed=1", "--epochs=1", "--steps_per_epoch=1", "--batch_size=2")
-    assert run("refine", "tomograms.star", *RUN[:4], *small, "--iterations=1", "--result_dir=start")[0] == 0
+    assert run("refine", "tomograms.star", *RUN[:5], *small, "--iterations=1", "--result_dir=start")[0] == 0
     arguments = ("refine", "tomograms.star", *RUN[:2], *small, f"--pretrained_model={start}")
     measuring(monkeypatch, 0.4, 0.3, 0.399, 0.405, chance=0.01)
     status, log = run(*arguments, "--iterations=1")
@@ -213,7 +214,7 @@ def test_a_training_that_made_its_start_worse_gives_it_back(project, run, monkey
 
 @pytest.mark.parametrize("simulated", [True, False])
 def test_a_copy_of_the_start_has_seen_of_the_sample_what_its_original_has(project, run, simulated):
-    shape = NetworkSettings(filter_base=4, unet_depth=1)
+    shape = NetworkSettings(filter_base=4, unet_depth=1, convs_per_depth=2)
     facts = ModelMetadata(shape, voxel_size=20.0, normalize_percentile=False, simulated=simulated, ctf_aware=True)
     save_model("start.keras", build_unet(shape), facts)
     small = ("--preprocessing_ncpus=1", "--epochs=1", "--steps_per_epoch=1", "--batch_size=2", "--iterations=1")

@@ -180,6 +180,7 @@ def test_a_run_that_has_nothing_left_to_train_says_so(subtomograms, run):
     assert status == 0 and words in log, log
 
 
+@pytest.mark.drawn
 def test_estimates_are_written_dark_or_not_at_all(subtomograms, run):
     assert run("refine", "subtomo.star", *QUICK, "--iterations=2")[0] == 0
     few = ("--result_dir=few", "--remove_intermediate=True")
@@ -193,6 +194,7 @@ def test_estimates_are_written_dark_or_not_at_all(subtomograms, run):
     assert Path("few/losses.png").stat().st_size > 5000
 
 
+@pytest.mark.drawn
 def test_page_of_the_training_shows_losses_and_slices_of_each_iteration(subtomograms, run):
     assert run("refine", "subtomo.star", *QUICK, "--iterations=2")[0] == 0
     page = Path("results/report.html").read_text()

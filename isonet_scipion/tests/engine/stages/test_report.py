@@ -34,6 +34,7 @@ def noise(seed, size=SIZE):
     return np.random.default_rng(seed).normal(size=(size,) * 3).astype(np.float32)
 
 
+@pytest.mark.drawn
 def test_predict_reports_each_tomogram_and_report_does_it_anew(run):
     star = Star([])
     for index, name in enumerate(("TS_01", "a <b> & $x$"), 1):
