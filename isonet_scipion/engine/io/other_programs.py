@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,19 +75,26 @@ def with_their_halves(paths: list[Path]) -> list[KnownTomogram]:
     short = _short_pairs(paths)
     of_wholes = {half for path in paths for half in short.get(series_name(path), ())}
     wholes = [path for path in paths if half_name(path) == series_name(path) and path not in of_wholes]
-    found, others = [], [path for path in paths if path not in wholes]
+    versions, others = Counter(map(series_name, wholes)), _without(paths, set(wholes))
+    by_stem, by_series = _grouped(others, lambda path: HALVES.sub("", path.stem)), _grouped(others, half_name)
+    found: list[KnownTomogram] = []
+    taken: set[Path] = set()
     for path in wholes:
-        alone = sum(series_name(whole) == series_name(path) for whole in wholes) == 1
-        halves = _halves_beside(path, others, alone) or (short.get(series_name(path), []) if alone else [])
+        name = series_name(path)
+        # AreTomo3 leaves NAME.mrc, NAME_EVN.mrc and NAME_ODD.mrc, the images, beside NAME_Vol.mrc and its halves
+        alike = [by_stem.get(path.stem, []), by_series.get(name, []) if versions[name] == 1 else []]
+        pairs = (sorted(_without(group, taken), key=_is_odd) for group in alike)
+        halves = next((pair for pair in pairs if _are_a_pair(pair)), [])
+        halves = halves or (short.get(name, []) if versions[name] == 1 else [])
         found.append(KnownTomogram(path.stem, path, tuple(halves)))
-        if found[-1].halves:
-            log.info("%s: its halves are %s and %s", path, *found[-1].halves)
-            others = [other for other in others if other not in halves]
-    if pairs := [half.name for pair in short.values() for half in pair if half not in of_wholes]:
-        log.info("Taken as tomograms of their own, as no tomogram is beside them: %s", names_in_words(pairs))
-    lone = []
-    for name in dict.fromkeys(half_name(path) for path in others):
-        halves = sorted((path for path in others if half_name(path) == name), key=_is_odd)
+        if halves:
+            log.info("%s: its halves are %s and %s", path, *halves)
+            taken.update(halves)
+    if pairs_alone := [half.name for pair in short.values() for half in pair if half not in of_wholes]:
+        log.info("Taken as tomograms of their own, as no tomogram is beside them: %s", names_in_words(pairs_alone))
+    lone: list[Path] = []
+    for name, group in by_series.items():
+        halves = sorted(_without(group, taken), key=_is_odd)
         if _are_a_pair(halves):
             log.info("%s: taken as the mean of its halves, %s and %s", name, *halves)
             found.append(KnownTomogram(name, None, tuple(halves)))
@@ -100,15 +108,16 @@ def with_their_halves(paths: list[Path]) -> list[KnownTomogram]:
     return found + [KnownTomogram(half.stem, half) for half in lone]
 
 
-def _halves_beside(whole: Path, others: list[Path], alone: bool) -> list[Path]:
-    """Files named as `whole` but for what tells a half; where it is the only one of its series, as its series.
+def _grouped(paths: Iterable[Path], name: Callable[[Path], str]) -> dict[str, list[Path]]:
+    """Files by what a function calls them."""
+    groups: dict[str, list[Path]] = {}
+    for path in paths:
+        groups.setdefault(name(path), []).append(path)
+    return groups
 
-    AreTomo3 leaves NAME.mrc, NAME_EVN.mrc and NAME_ODD.mrc, the images, beside NAME_Vol.mrc and its halves.
-    """
-    exact = [other for other in others if HALVES.sub("", other.stem) == whole.stem]
-    alike = [other for other in others if half_name(other) == series_name(whole)] if alone else []
-    pairs = (sorted(halves, key=_is_odd) for halves in (exact, alike))
-    return next((pair for pair in pairs if _are_a_pair(pair)), [])
+
+def _without(paths: Sequence[Path], others: Collection[Path]) -> list[Path]:
+    return [path for path in paths if path not in others]
 
 
 def _short_pairs(paths: Sequence[Path]) -> dict[str, list[Path]]:
