@@ -6,7 +6,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from isonet_scipion.engine.conventions import CORRECTED, PHASE_FLIPPED
@@ -173,11 +173,11 @@ def read_tomograms(source: str, folder: str | None) -> tuple[str, list[KnownTomo
             return "copick or the CryoET Data Portal", [KnownTomogram(name, store) for name, store in runs]
         return "Warp", list(_warp(Path(source), folder))
     if (table := find_table(source, ["rlnTomoName", RELION_SERIES])) is not None:
-        return "RELION 5", _tomograms(_relion, table, folder)
+        return "RELION 5", _relion_tomograms(table, folder)
     for label in (WHOLE, HALF_LABELS[0]):
         table = find_table(source, ["rlnTomoName", label])
         if table is not None and "rlnIndex" not in table.labels:
-            return "RELION 5", _tomograms(_relion, table, folder)
+            return "RELION 5", _relion_tomograms(table, folder)
     table = find_table(source, ["rlnIndex", "rlnTomoName", "rlnPixelSize"])
     if table is not None and "rlnMicrographName" not in table.labels:
         return "IsoNet2", _tomograms(_isonet2, table, folder)
@@ -231,9 +231,18 @@ def _tomograms(
     tell_others_here(table, BESIDE if folder else (*VOLUMES, *BESIDE))
     if left := [label for label in LEFT if any(table.text(row, label) for row in table.rows)]:
         log.info("%s: not taken from it: %s", table.path, ", ".join(left))
-    if corrected := [tomogram.name for tomogram in tomograms if tomogram.ctf_state == CORRECTED]:
-        log.info("RELION corrected the CTF of these tomograms, by its %s: %s", JOB, names_in_words(corrected))
     return tomograms
+
+
+def _relion_tomograms(table: Star, folder: str | None) -> list[KnownTomogram]:
+    """RELION's, with what was done to their CTF where the jobs that made them tell."""
+    tomograms = _tomograms(_relion, table, folder)
+    jobs = [(tomogram.path or tomogram.halves[0]).parent.parent / JOB for tomogram in tomograms]
+    corrects = {job: _corrects_ctf(job) for job in dict.fromkeys(jobs)}  # one job mostly makes all
+    if corrected := [tomogram.name for tomogram, job in zip(tomograms, jobs) if corrects[job]]:
+        log.info("RELION corrected the CTF of these tomograms, by its %s: %s", JOB, names_in_words(corrected))
+    states = {True: CORRECTED, False: None}
+    return [replace(tomogram, ctf_state=states[corrects[job]]) for tomogram, job in zip(tomograms, jobs)]
 
 
 def _number(table: Star, row: dict[str, str], label: str) -> float | None:
@@ -279,21 +288,18 @@ def _relion(table: Star, row: dict[str, str], folder: str | None) -> KnownTomogr
         series.defocus if series else None,
         series.tilt if series else None,
         optics=_optics(table, row),
-        ctf_state=_relion_ctf_state(path or halves[0]),
     )
 
 
-def _relion_ctf_state(tomogram: Path) -> str | None:
-    """Corrected where the job that made a tomogram did so, by a Wiener filter; None where nothing tells it."""
-    file = tomogram.parent.parent / JOB
+def _corrects_ctf(job: Path) -> bool:
+    """Whether a job of RELION made its tomograms so, by a Wiener filter; False where nothing tells it."""
     try:
-        job = find_table(file, JOB_LABELS) if file.is_file() else None
+        table = find_table(job, JOB_LABELS) if job.is_file() else None
     except EngineError as error:
-        log.warning("%s: whether RELION corrected the CTF is not known, since %s", file, error.why)
-        return None
-    options = {row[JOB_LABELS[0]]: row[JOB_LABELS[1]] for row in job.rows} if job else {}
-    is_corrected = options.get("do_fourier") == "Yes" or CTF_OPTIONS & set(options.get("other_args", "").split())
-    return CORRECTED if is_corrected else None
+        log.warning("%s: whether RELION corrected the CTF is not known, since %s", job, error.why)
+        return False
+    options = {row[JOB_LABELS[0]]: row[JOB_LABELS[1]] for row in table.rows} if table else {}
+    return options.get("do_fourier") == "Yes" or bool(CTF_OPTIONS & set(options.get("other_args", "").split()))
 
 
 def _relion_series(table: Star, row: dict[str, str]) -> TiltSeries | None:

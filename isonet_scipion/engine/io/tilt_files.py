@@ -20,7 +20,7 @@ import numpy as np
 
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.files import require_file
-from isonet_scipion.engine.io.star import find_table, read_star
+from isonet_scipion.engine.io.star import find_table
 from isonet_scipion.engine.physics.wedge import TiltRange, declared_range
 
 if TYPE_CHECKING:
@@ -254,10 +254,10 @@ def _xml(path: Path) -> TiltSeries:
 def _star(path: Path) -> TiltSeries:
     """RELION 5's table of a tilt series: refined angles where there are any; defoci in A. Or Warp's .tomostar."""
     signs = {"rlnTomoYTilt": 1.0, "rlnTomoNominalStageTiltAngle": 1.0, "wrpAngleTilt": -1.0}
-    label = next((name for name in signs if find_table(path, [name])), None)
-    if label is None:
+    table = find_table(path, *([name] for name in signs))
+    if table is None:
         raise EngineError(str(path), "it has no column _rlnTomoYTilt or _rlnTomoNominalStageTiltAngle", "Check it.")
-    table = read_star(path, [label])
+    label = next(name for name in signs if name in table.labels)
     angles = signs[label] * np.array([table.number(row, label) for row in table.rows])
     shift = max((abs(table.number(row, "rlnPhaseShift", 0)) for row in table.rows), default=0)
     warn_of_phase_plate(path, shift)

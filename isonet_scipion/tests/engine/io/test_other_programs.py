@@ -153,7 +153,8 @@ def test_relions_job_tells_whether_it_corrected_the_ctf(run, relion, changed, st
     assert status == 0 and read_star("raw.star").rows[0]["isonetCtfState"] == "raw", log
     (relion.parent / "job.star").write_text("words\n")
     status, log = run("prepare_star", "--from", relion, "--output_star=unknown.star")
-    assert status == 0 and "job.star: whether RELION corrected the CTF is not known, since it is not a STAR" in log, log
+    assert status == 0
+    assert log.count("job.star: whether RELION corrected the CTF is not known, since it is not a STAR") == 1, log
 
 
 def test_a_voxel_size_of_a_table_is_told_as_the_tables(run, relion):
@@ -182,7 +183,7 @@ def test_tilts_are_found_among_several_tables_of_a_file(run, relion):
     assert status == 0 and float(read_star("tomograms.star").rows[0]["rlnTiltMin"]) == -51, log
     series.write_text(series.read_text() + series.read_text().replace("data_TS_1", "data_TS_2"))
     status, log = run("prepare_star", "--from", relion)
-    assert status == 1 and "TS_1.star: it holds 4 tables" in log, log
+    assert status == 1 and "TS_1.star: it holds 2 tables with _rlnTomoYTilt" in log, log
 
 
 def test_isonet2s_table_of_halves_alone(run, tmp_path):

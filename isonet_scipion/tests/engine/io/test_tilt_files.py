@@ -243,3 +243,11 @@ def test_a_folder_is_looked_through_once_for_all_tomograms(tmp_path, monkeypatch
     found = find_tilt_files(str(tmp_path), [f"TS_{number}_rec.mrc" for number in range(20)])
     assert [path.name for path in found] == [f"TS_{number}.tlt" for number in range(20)]
     assert sorted(looks) == ["*", "*/*"]
+
+
+def test_a_table_of_tilts_is_read_once(tmp_path, monkeypatch):
+    path, reads, read_text = tmp_path / "TS_1.star", [], Path.read_text
+    path.write_text(RELION)
+    monkeypatch.setattr(Path, "read_text", lambda file, **how: reads.append(file) or read_text(file, **how))
+    read_tilt_file(path)
+    assert reads == [path]
