@@ -312,9 +312,18 @@ def _not_written(target: Path, error: OSError) -> Exception:
 
 
 def require_outputs(files: Iterable[str], folders: Iterable[str]) -> None:
-    """Raise an EngineError if an output can't have its name: one of the other kind has it, or it is in a dead link."""
+    """Raise an EngineError if an output can't have its name.
+
+    One of the other kind has it, or it is in a dead link, or in a home folder that a shell left as ~ (after a =).
+    """
     for paths, is_kind, kind in ((files, stat.S_ISREG, "file"), (folders, stat.S_ISDIR, "folder")):
         for path in paths:
+            meant = os.path.expanduser(path)
+            if meant != path and not os.path.lexists(Path(path).parts[0]):
+                why = (
+                    f"it would be in a new folder named {Path(path).parts[0]}, as the shell leaves ~ after a = as it is"
+                )
+                raise EngineError(path, why, f"Write {meant}.")
             try:
                 if not is_kind(os.stat(path).st_mode):
                     raise EngineError(path, f"it can't be written: it exists and is not a {kind}", NAME_REMEDY)

@@ -1,5 +1,7 @@
 """Files that are either whole or not there; more of it is in tests/faults/test_locks.py."""
 
+import os
+
 import pytest
 
 from isonet_scipion.engine.errors import EngineError
@@ -50,6 +52,10 @@ def test_outputs_and_inputs_are_what_they_should_be(tmp_path):
     for files, folders in (([], ["dead"]), ([], ["dead/results"]), (["dead/t.star"], [])):
         with pytest.raises(EngineError, match=r"is a link to .*gone, which is not there"):
             require_outputs([str(tmp_path / name) for name in files], [str(tmp_path / name) for name in folders])
+    for files, folders in ((["~/t.star"], []), ([], ["~/results"])):
+        with pytest.raises(EngineError, match=rf"a new folder named ~, .*Write {os.path.expanduser('~')}/"):
+            require_outputs(files, folders)
+    require_outputs(["~backup/t.star"], [])  # nobody's home
     for name, why in (
         ("empty", "the table is an empty file"),
         ("absent", "the table does not exist"),
