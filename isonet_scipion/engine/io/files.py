@@ -318,12 +318,9 @@ def require_outputs(files: Iterable[str], folders: Iterable[str]) -> None:
     """
     for paths, is_kind, kind in ((files, stat.S_ISREG, "file"), (folders, stat.S_ISDIR, "folder")):
         for path in paths:
-            meant = os.path.expanduser(path)
-            if meant != path and not os.path.lexists(Path(path).parts[0]):
-                why = (
-                    f"it would be in a new folder named {Path(path).parts[0]}, as the shell leaves ~ after a = as it is"
-                )
-                raise EngineError(path, why, f"Write {meant}.")
+            if Path(path).parts[:1] == ("~",) and not os.path.lexists("~"):
+                why = "it would be in a new folder named ~, as the shell leaves ~ after a = as it is"
+                raise EngineError(path, why, f"Write {os.path.expanduser(path)}.")
             try:
                 if not is_kind(os.stat(path).st_mode):
                     raise EngineError(path, f"it can't be written: it exists and is not a {kind}", NAME_REMEDY)

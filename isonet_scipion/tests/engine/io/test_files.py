@@ -55,7 +55,7 @@ def test_outputs_and_inputs_are_what_they_should_be(tmp_path):
     for files, folders in ((["~/t.star"], []), ([], ["~/results"])):
         with pytest.raises(EngineError, match=rf"a new folder named ~, .*Write {os.path.expanduser('~')}/"):
             require_outputs(files, folders)
-    require_outputs(["~backup/t.star"], [])  # nobody's home
+    require_outputs(["~backup/t.star"], [])  # may be meant so
     for name, why in (
         ("empty", "the table is an empty file"),
         ("absent", "the table does not exist"),
