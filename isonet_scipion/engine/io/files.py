@@ -75,7 +75,7 @@ def replacing(path: str | os.PathLike[str], since: State | bool = True) -> Itera
         before = file_state(target) if since is True else since
         with _workshop(target) as folder:
             yield Path(f"/proc/{os.getpid()}/fd/{folder}", target.name)
-            os.chmod(target.name, 0o666 & ~_UMASK, dir_fd=folder)
+            _open_to_others(target.name, 0o666, folder)
             if since is not False and file_state(target) != before:
                 raise ChangedMeanwhile(target)
             os.replace(target.name, target, src_dir_fd=folder)
@@ -92,7 +92,7 @@ def replacing_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         before = file_state(target)
         with _workshop(target, holds_folder=True) as folder:
             yield Path(f"/proc/{os.getpid()}/fd/{folder}", target.name)
-            os.chmod(target.name, 0o777 & ~_UMASK, dir_fd=folder)
+            _open_to_others(target.name, 0o777, folder)
             if file_state(target) != before:
                 raise ChangedMeanwhile(target)
             if before is not None:  # no folder can be renamed to one that holds something
@@ -146,6 +146,11 @@ def _workshop(target: Path, holds_folder: bool = False) -> Iterator[int]:
         with suppress(OSError):
             path.rmdir()
         _open_now.discard(path)
+
+
+def _open_to_others(name: str, mode: int, folder: int) -> None:
+    with suppress(PermissionError):  # a network drive or USB disk that belongs to root for all: modes are fixed there
+        os.chmod(name, mode & ~_UMASK, dir_fd=folder)
 
 
 def _private_folder(parent: Path) -> Path:
