@@ -23,6 +23,7 @@ from isonet_scipion.engine.process.device import is_out_of_memory
 from isonet_scipion.engine.process.last_words import leave_last_words
 from isonet_scipion.engine.process.libraries import prefer_own_libraries
 from isonet_scipion.engine.process.memory import keep_freed_memory
+from isonet_scipion.engine.process.open_files import allow_open_files
 from isonet_scipion.engine.process.parent_watch import live_with_parent
 from isonet_scipion.engine.process.signals import STATUS, Terminated, ending_on_signals, leave
 from isonet_scipion.engine.process.threads import array_threads, require_threads
@@ -268,6 +269,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     prefer_own_libraries()
     _open_closed_streams()
     keep_freed_memory()
+    allow_open_files()
     leave_last_words(NAME)
     _outlive_readers()
     serves = sys.argv[1:2] == [SERVE] and sys.argv[2:] != ["--help"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 
@@ -39,6 +40,13 @@ def serve(run: Callable[[Sequence[str]], int]) -> int:
     live_with_parent()
     answers = os.dup(1)
     os.dup2(2, 1)  # libraries print what they like
+    try:
+        return _answer(run, answers)
+    except KeyboardInterrupt:  # while it waited for a command
+        return STATUS[signal.SIGINT]
+
+
+def _answer(run: Callable[[Sequence[str]], int], answers: int) -> int:
     given = os.environ.get(VISIBLE)
     for line in sys.stdin:
         status = run(words) if (words := _words(line)) is not None else 2

@@ -269,7 +269,7 @@ def _read(path: Path, unit: str | None, pixel_size: float | None, entries: Seque
 
 def _require_table(path: Path) -> None:
     try:
-        find_table(path, [])
+        find_table(path, COORDINATES)
     except EngineError as error:
         if b"data_" in path.read_bytes():  # it is meant for one
             raise
@@ -308,21 +308,20 @@ def _dynamo(path: Path, unit: str | None, pixel_size: float | None, entries: Seq
 
 
 def _star(path: Path, unit: str | None, pixel_size: float | None, entries: Sequence[TomogramEntry]) -> list[Points]:
-    for listing in LISTS:
-        if (listed := find_table(path, [listing])) is not None:
-            return _listed(listed, listing, unit, pixel_size, entries)
-    table, labels = find_table(path, CENTRED_COORDINATES), CENTRED_COORDINATES
-    if table is None or unit not in (None, CENTRED):
-        other = find_table(path, COORDINATES)
-        table, labels = (other, COORDINATES) if other is not None else (table, labels)
+    if (listed := find_table(path, *([label] for label in LISTS))) is not None:
+        return _listed(listed, next(label for label in LISTS if label in listed.labels), unit, pixel_size, entries)
+    kinds = (CENTRED_COORDINATES, COORDINATES)
+    kinds = kinds if unit in (None, CENTRED) else kinds[::-1]
+    table = find_table(path, *kinds)
     if table is None:
         columns = f"_{COORDINATES[0]}, Y, Z or _{CENTRED_COORDINATES[0]}, Y, Z"
         raise EngineError(str(path), f"it has no columns {columns}", "Give a table of coordinates.")
+    labels = next(kind for kind in kinds if set(kind) <= set(table.labels))
     table.require(labels)
     _tell_shifts(table)
     label = next((name for name in ("rlnTomoName", "rlnMicrographName") if name in table.labels), None)
     in_pixels = unit == PIXELS or (unit is None and labels != CENTRED_COORDINATES)
-    sizes = _PixelSizes(path)
+    sizes = _PixelSizes(table)
     groups: dict[tuple[str | None, float | None], list[list[float]]] = defaultdict(list)
     for row in table.rows:
         size = pixel_size or (sizes.of(table, row) if in_pixels else None)
@@ -387,13 +386,13 @@ def _listed(
 class _PixelSizes:
     """How large the pixels are in which a table counts: as its optics groups or its rows say."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, table: Star) -> None:
         label = "rlnTomoTiltSeriesPixelSize"
-        optics = find_table(path, ["rlnOpticsGroup", label])
-        self._path = path
-        self._by_group = {}
-        if optics is not None and "rlnCoordinateX" not in optics.labels:
-            self._by_group = {row["rlnOpticsGroup"]: optics.number(row, label) for row in optics.rows}
+        optics = None if label in table.labels else find_table(table.path, ["rlnOpticsGroup", label])
+        self._path = table.path
+        self._by_group = (
+            {} if optics is None else {row["rlnOpticsGroup"]: optics.number(row, label) for row in optics.rows}
+        )
 
     def of(self, table: Star, row: dict[str, str]) -> float | None:
         """In A; None where nothing tells."""
@@ -413,5 +412,5 @@ class _PixelSizes:
         if len(sizes) > 1:
             told = ", ".join(f"{size:g}" for size in sizes)
             why = f"its optics groups have pixels of {told} A, and no column rlnOpticsGroup says which are whose"
-            raise EngineError(str(self._path), why, "Add that column, or give --coordinates_pixel_size.")
+            raise EngineError(self._path, why, "Add that column, or give --coordinates_pixel_size.")
         return sizes[0]

@@ -35,14 +35,14 @@ def stores_of_runs(source: Path, wanted: str | None) -> list[tuple[str, Path]]:
     Raises
     ------
     EngineError
-        If a run has several that may be meant.
+        If a run has several that may be meant, or none of the runs with tomograms the wanted one.
     """
     folder = source / RUNS if (source / RUNS).is_dir() else source
     found: list[tuple[str, Path]] = []
     without = []
-    for run in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
-        patterns = [wanted.strip("/")] if wanted else [f"{place}/*{SUFFIX}" for place in PLACES]
-        stores = sorted(path for pattern in patterns for path in run.glob(pattern) if is_store(path))
+    runs = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    for run in runs:
+        stores = _stores(run, wanted)
         if len(stores) > 1:
             names = [str(path.relative_to(run)) for path in stores]
             more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
@@ -54,6 +54,20 @@ def stores_of_runs(source: Path, wanted: str | None) -> list[tuple[str, Path]]:
         found += [(run.name, store) for store in stores]
         if not stores:
             without.append(run.name)
+    if wanted and not found and any(_stores(run, None) for run in runs):
+        raise EngineError(
+            str(folder), f"none of its runs has {wanted}", "Give FOLDER as a path from a run's folder, or leave it out."
+        )
     if found and without:
         log.warning("%s: left out, since they have no %s: %s", folder, wanted or "tomogram", names_in_words(without))
     return found
+
+
+def _stores(run: Path, wanted: str | None) -> list[Path]:
+    """The tomograms of a run that may be meant."""
+    patterns = [wanted.strip("/")] if wanted else [f"{place}/*{SUFFIX}" for place in PLACES]
+    try:
+        return sorted(path for pattern in patterns for path in run.glob(pattern) if is_store(path))
+    except (ValueError, IndexError) as error:  # what is no pattern, such as a lone dot
+        why = f"'{wanted}' is no path from a run's folder"
+        raise EngineError("FOLDER", why, "Give one such as VoxelSpacing10.000/wbp.zarr, or leave it out.") from error

@@ -30,7 +30,8 @@ def require_known(earlier: Star, rows: list[dict[str, str]], label: str, kind: s
 
 def left_out_rows(earlier: Star, rows: list[dict[str, str]]) -> list[dict[str, str]]:
     """The rows of the table that is replaced which are not among those that the new one goes on with."""
-    return [row for row in earlier.rows if not any(row is kept for kept in rows)]
+    kept = {id(row) for row in rows}  # each with each would take minutes for 50000 subtomograms
+    return [row for row in earlier.rows if id(row) not in kept]
 
 
 def comments_with(earlier: Star, left_out: list[dict[str, str]]) -> list[str]:

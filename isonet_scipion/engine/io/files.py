@@ -75,7 +75,7 @@ def replacing(path: str | os.PathLike[str], since: State | bool = True) -> Itera
         before = file_state(target) if since is True else since
         with _workshop(target) as folder:
             yield Path(f"/proc/{os.getpid()}/fd/{folder}", target.name)
-            os.chmod(target.name, 0o666 & ~_UMASK, dir_fd=folder)
+            _open_to_others(target.name, 0o666, folder)
             if since is not False and file_state(target) != before:
                 raise ChangedMeanwhile(target)
             os.replace(target.name, target, src_dir_fd=folder)
@@ -92,7 +92,7 @@ def replacing_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         before = file_state(target)
         with _workshop(target, holds_folder=True) as folder:
             yield Path(f"/proc/{os.getpid()}/fd/{folder}", target.name)
-            os.chmod(target.name, 0o777 & ~_UMASK, dir_fd=folder)
+            _open_to_others(target.name, 0o777, folder)
             if file_state(target) != before:
                 raise ChangedMeanwhile(target)
             if before is not None:  # no folder can be renamed to one that holds something
@@ -146,6 +146,11 @@ def _workshop(target: Path, holds_folder: bool = False) -> Iterator[int]:
         with suppress(OSError):
             path.rmdir()
         _open_now.discard(path)
+
+
+def _open_to_others(name: str, mode: int, folder: int) -> None:
+    with suppress(PermissionError):  # a network drive or USB disk that belongs to root for all: modes are fixed there
+        os.chmod(name, mode & ~_UMASK, dir_fd=folder)
 
 
 def _private_folder(parent: Path) -> Path:
@@ -312,9 +317,15 @@ def _not_written(target: Path, error: OSError) -> Exception:
 
 
 def require_outputs(files: Iterable[str], folders: Iterable[str]) -> None:
-    """Raise an EngineError if an output can't have its name: one of the other kind has it, or it is in a dead link."""
+    """Raise an EngineError if an output can't have its name.
+
+    One of the other kind has it, or it is in a dead link, or in a home folder that a shell left as ~ (after a =).
+    """
     for paths, is_kind, kind in ((files, stat.S_ISREG, "file"), (folders, stat.S_ISDIR, "folder")):
         for path in paths:
+            if Path(path).parts[:1] == ("~",) and not os.path.lexists("~"):
+                why = "it would be in a new folder named ~, as the shell leaves ~ after a = as it is"
+                raise EngineError(path, why, f"Write {os.path.expanduser(path)}.")
             try:
                 if not is_kind(os.stat(path).st_mode):
                     raise EngineError(path, f"it can't be written: it exists and is not a {kind}", "Give another name.")

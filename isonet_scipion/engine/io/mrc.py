@@ -16,7 +16,7 @@ import mrcfile
 import numpy as np
 
 from isonet_scipion.engine.arrays import Mean, Reals
-from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.errors import EngineError, system_error
 from isonet_scipion.engine.io.files import replacing, require_file
 from isonet_scipion.engine.io.marks import HEADER_BYTES, MARK
 from isonet_scipion.engine.io.mrc_header import (
@@ -78,6 +78,8 @@ def open_volume(path: str | os.PathLike[str]) -> Volume:
             with opener(file, mode="r", permissive=True) as mrc:
                 header, data = mrc.header, mrc.data
     except (ValueError, OSError, EOFError, TypeError, ArithmeticError, zlib.error) as error:
+        if isinstance(error, OSError) and error.errno:  # the system's; the others are of what is in the file
+            raise system_error(error, path, "it can't be read") from error
         raise EngineError(str(path), f"it is not a readable MRC file ({error})", "Copy or make it again.") from error
     if data is None:
         raise EngineError(str(path), "its header tells no number of voxels", "Copy or make it again.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.mrc import open_volume
@@ -11,6 +12,9 @@ from isonet_scipion.engine.io.volume import Volume, read_float
 from isonet_scipion.engine.io.volume_files import file_names, volume_files
 from isonet_scipion.engine.io.voxel_size import UNSET_SIZE, same_voxel_size
 from isonet_scipion.engine.physics.back_projected_noise import RecordedNoise, noise_corners
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 log = logging.getLogger(__name__)
 SUFFIXES = (".mrc", ".rec")
@@ -25,7 +29,7 @@ def check_noise(folder: str, cube_size: int, voxel_size: float | None) -> None:
         If the folder is not there, or holds no volume as large as the cubes.
     """
     files = volume_files(folder, SUFFIXES)
-    volumes = noise_volumes(folder, cube_size)
+    volumes = _large_enough(folder, files, cube_size)
     used = {volume.path for volume in volumes}
     small = [path for path in files if str(path) not in used]
     if small:
@@ -40,15 +44,8 @@ def check_noise(folder: str, cube_size: int, voxel_size: float | None) -> None:
         )  # fmt: skip
 
 
-def noise_volumes(folder: str, cube_size: int) -> list[Volume]:
-    """The volumes of a folder that are as large as the cubes, unread.
-
-    Raises
-    ------
-    EngineError
-        If there is none.
-    """
-    files = [path for path in sorted(Path(folder).glob("[!.]*")) if path.suffix.lower() in SUFFIXES]
+def _large_enough(folder: str, files: Sequence[Path], cube_size: int) -> list[Volume]:
+    """Those of a folder's volumes that are as large as the cubes, unread; an EngineError where there are none."""
     volumes = [volume for volume in map(open_volume, files) if min(volume.shape[0], volume.shape[2]) >= cube_size]
     if not volumes:
         why = f"none of its volumes is at least {cube_size} voxels wide in x and z"
@@ -62,10 +59,11 @@ def read_noise(folder: str, cube_size: int) -> RecordedNoise:
     Raises
     ------
     EngineError
-        As of `noise_volumes`, or if one has no contrast, or padding all over.
+        If no volume is as large as the cubes, or one has no contrast, or padding all over.
     """
+    files = [path for path in sorted(Path(folder).glob("[!.]*")) if path.suffix.lower() in SUFFIXES]
     volumes = []
-    for volume in noise_volumes(folder, cube_size):
+    for volume in _large_enough(folder, files, cube_size):
         volumes.append(read_float(volume))
         if not len(noise_corners(volumes[-1], cube_size)):
             raise EngineError(

@@ -134,13 +134,22 @@ def open_store(path: str | os.PathLike[str]) -> OmeZarr:
     if chunk > max(MOST_CHUNK, array.nbytes):
         sides = " x ".join(map(str, array.chunks))
         raise _refused(path, f"its chunks of {sides} voxels are larger than its level {level!r} as a whole")
-    missing = array.nchunks - array.nchunks_initialized
-    oddities = (f"{missing} of {array.nchunks} chunks are not there and read as {array.fill_value}",) if missing else ()
+    files = _chunk_files(array, os.path.join(path, level))
+    missing = sum(not os.path.exists(file) for file in files)
+    oddities = (f"{missing} of {len(files)} chunks are not there and read as {array.fill_value}",) if missing else ()
     depth, height, width = (float(size) for size in scale[-3:] * factors)
     z, y, x = (float(place) for place in shift[-3:] * factors)
     if not np.isfinite([depth, height, width, z, y, x]).all() or min(depth, height, width) <= 0:
         raise _refused(path, f"its voxels have sizes of {depth:g}, {height:g} and {width:g} A")
     return OmeZarr(array, str(path), (depth, height, width), (x, y, z), oddities, assumed)
+
+
+def _chunk_files(array: Any, folder: str) -> list[str]:
+    """The files of an array's voxels: one for each chunk, or for each shard of several."""
+    # zarr's own counts mix chunks and shards, in each version otherwise
+    sides = array.shards or array.chunks
+    grid = (range(-(-length // side)) for length, side in zip(array.shape, sides))
+    return [os.path.join(folder, array.metadata.encode_chunk_key(place)) for place in itertools.product(*grid)]
 
 
 def require_library(what: str | os.PathLike[str]) -> Any:

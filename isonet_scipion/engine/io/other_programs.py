@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from isonet_scipion.engine.conventions import CORRECTED, PHASE_FLIPPED
@@ -74,19 +75,26 @@ def with_their_halves(paths: list[Path]) -> list[KnownTomogram]:
     short = _short_pairs(paths)
     of_wholes = {half for path in paths for half in short.get(series_name(path), ())}
     wholes = [path for path in paths if half_name(path) == series_name(path) and path not in of_wholes]
-    found, others = [], [path for path in paths if path not in wholes]
+    versions, others = Counter(map(series_name, wholes)), _without(paths, set(wholes))
+    by_stem, by_series = _grouped(others, lambda path: HALVES.sub("", path.stem)), _grouped(others, half_name)
+    found: list[KnownTomogram] = []
+    taken: set[Path] = set()
     for path in wholes:
-        alone = sum(series_name(whole) == series_name(path) for whole in wholes) == 1
-        halves = _halves_beside(path, others, alone) or (short.get(series_name(path), []) if alone else [])
+        name = series_name(path)
+        # AreTomo3 leaves NAME.mrc, NAME_EVN.mrc and NAME_ODD.mrc, the images, beside NAME_Vol.mrc and its halves
+        alike = [by_stem.get(path.stem, []), by_series.get(name, []) if versions[name] == 1 else []]
+        pairs = (sorted(_without(group, taken), key=_is_odd) for group in alike)
+        halves = next((pair for pair in pairs if _are_a_pair(pair)), [])
+        halves = halves or (short.get(name, []) if versions[name] == 1 else [])
         found.append(KnownTomogram(path.stem, path, tuple(halves)))
-        if found[-1].halves:
-            log.info("%s: its halves are %s and %s", path, *found[-1].halves)
-            others = [other for other in others if other not in halves]
-    if pairs := [half.name for pair in short.values() for half in pair if half not in of_wholes]:
-        log.info("Taken as tomograms of their own, as no tomogram is beside them: %s", names_in_words(pairs))
-    lone = []
-    for name in dict.fromkeys(half_name(path) for path in others):
-        halves = sorted((path for path in others if half_name(path) == name), key=_is_odd)
+        if halves:
+            log.info("%s: its halves are %s and %s", path, *halves)
+            taken.update(halves)
+    if pairs_alone := [half.name for pair in short.values() for half in pair if half not in of_wholes]:
+        log.info("Taken as tomograms of their own, as no tomogram is beside them: %s", names_in_words(pairs_alone))
+    lone: list[Path] = []
+    for name, group in by_series.items():
+        halves = sorted(_without(group, taken), key=_is_odd)
         if _are_a_pair(halves):
             log.info("%s: taken as the mean of its halves, %s and %s", name, *halves)
             found.append(KnownTomogram(name, None, tuple(halves)))
@@ -100,15 +108,16 @@ def with_their_halves(paths: list[Path]) -> list[KnownTomogram]:
     return found + [KnownTomogram(half.stem, half) for half in lone]
 
 
-def _halves_beside(whole: Path, others: list[Path], alone: bool) -> list[Path]:
-    """Files named as `whole` but for what tells a half; where it is the only one of its series, as its series.
+def _grouped(paths: Iterable[Path], name: Callable[[Path], str]) -> dict[str, list[Path]]:
+    """Files by what a function calls them."""
+    groups: dict[str, list[Path]] = {}
+    for path in paths:
+        groups.setdefault(name(path), []).append(path)
+    return groups
 
-    AreTomo3 leaves NAME.mrc, NAME_EVN.mrc and NAME_ODD.mrc, the images, beside NAME_Vol.mrc and its halves.
-    """
-    exact = [other for other in others if HALVES.sub("", other.stem) == whole.stem]
-    alike = [other for other in others if half_name(other) == series_name(whole)] if alone else []
-    pairs = (sorted(halves, key=_is_odd) for halves in (exact, alike))
-    return next((pair for pair in pairs if _are_a_pair(pair)), [])
+
+def _without(paths: Sequence[Path], others: Collection[Path]) -> list[Path]:
+    return [path for path in paths if path not in others]
 
 
 def _short_pairs(paths: Sequence[Path]) -> dict[str, list[Path]]:
@@ -164,11 +173,11 @@ def read_tomograms(source: str, folder: str | None) -> tuple[str, list[KnownTomo
             return "copick or the CryoET Data Portal", [KnownTomogram(name, store) for name, store in runs]
         return "Warp", list(_warp(Path(source), folder))
     if (table := find_table(source, ["rlnTomoName", RELION_SERIES])) is not None:
-        return "RELION 5", _tomograms(_relion, table, folder)
+        return "RELION 5", _relion_tomograms(table, folder)
     for label in (WHOLE, HALF_LABELS[0]):
         table = find_table(source, ["rlnTomoName", label])
         if table is not None and "rlnIndex" not in table.labels:
-            return "RELION 5", _tomograms(_relion, table, folder)
+            return "RELION 5", _relion_tomograms(table, folder)
     table = find_table(source, ["rlnIndex", "rlnTomoName", "rlnPixelSize"])
     if table is not None and "rlnMicrographName" not in table.labels:
         return "IsoNet2", _tomograms(_isonet2, table, folder)
@@ -222,9 +231,18 @@ def _tomograms(
     tell_others_here(table, BESIDE if folder else (*VOLUMES, *BESIDE))
     if left := [label for label in LEFT if any(table.text(row, label) for row in table.rows)]:
         log.info("%s: not taken from it: %s", table.path, ", ".join(left))
-    if corrected := [tomogram.name for tomogram in tomograms if tomogram.ctf_state == CORRECTED]:
-        log.info("RELION corrected the CTF of these tomograms, by its %s: %s", JOB, names_in_words(corrected))
     return tomograms
+
+
+def _relion_tomograms(table: Star, folder: str | None) -> list[KnownTomogram]:
+    """RELION's, with what was done to their CTF where the jobs that made them tell."""
+    tomograms = _tomograms(_relion, table, folder)
+    jobs = [(tomogram.path or tomogram.halves[0]).parent.parent / JOB for tomogram in tomograms]
+    corrects = {job: _corrects_ctf(job) for job in dict.fromkeys(jobs)}  # one job mostly makes all
+    if corrected := [tomogram.name for tomogram, job in zip(tomograms, jobs) if corrects[job]]:
+        log.info("RELION corrected the CTF of these tomograms, by its %s: %s", JOB, names_in_words(corrected))
+    states = {True: CORRECTED, False: None}
+    return [replace(tomogram, ctf_state=states[corrects[job]]) for tomogram, job in zip(tomograms, jobs)]
 
 
 def _number(table: Star, row: dict[str, str], label: str) -> float | None:
@@ -270,21 +288,18 @@ def _relion(table: Star, row: dict[str, str], folder: str | None) -> KnownTomogr
         series.defocus if series else None,
         series.tilt if series else None,
         optics=_optics(table, row),
-        ctf_state=_relion_ctf_state(path or halves[0]),
     )
 
 
-def _relion_ctf_state(tomogram: Path) -> str | None:
-    """Corrected where the job that made a tomogram did so, by a Wiener filter; None where nothing tells it."""
-    file = tomogram.parent.parent / JOB
+def _corrects_ctf(job: Path) -> bool:
+    """Whether a job of RELION made its tomograms so, by a Wiener filter; False where nothing tells it."""
     try:
-        job = find_table(file, JOB_LABELS) if file.is_file() else None
+        table = find_table(job, JOB_LABELS) if job.is_file() else None
     except EngineError as error:
-        log.warning("%s: whether RELION corrected the CTF is not known, since %s", file, error.why)
-        return None
-    options = {row[JOB_LABELS[0]]: row[JOB_LABELS[1]] for row in job.rows} if job else {}
-    is_corrected = options.get("do_fourier") == "Yes" or CTF_OPTIONS & set(options.get("other_args", "").split())
-    return CORRECTED if is_corrected else None
+        log.warning("%s: whether RELION corrected the CTF is not known, since %s", job, error.why)
+        return False
+    options = {row[JOB_LABELS[0]]: row[JOB_LABELS[1]] for row in table.rows} if table else {}
+    return options.get("do_fourier") == "Yes" or bool(CTF_OPTIONS & set(options.get("other_args", "").split()))
 
 
 def _relion_series(table: Star, row: dict[str, str]) -> TiltSeries | None:

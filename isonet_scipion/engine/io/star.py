@@ -130,11 +130,21 @@ def read_star(path: str | os.PathLike[str], labels: Sequence[str] = ()) -> Star:
     return _as_star((known or blocks)[0], path, comments)
 
 
-def find_table(path: str | os.PathLike[str], labels: Sequence[str]) -> Star | None:
-    """The first table of a STAR file that has all `labels`; None where there is none. Errors as of `read_star`."""
+def find_table(path: str | os.PathLike[str], *kinds: Sequence[str]) -> Star | None:
+    """The table of a STAR file that is of the first of some kinds, each of which is known by its labels.
+
+    None where there is none of any. Errors as of `read_star`, also where several are of that kind.
+    """
     blocks, comments = _read_blocks(path)
-    known = [block for block in blocks if set(labels) <= set(_labels(block))]
-    return _as_star(known[0], path, comments) if known else None
+    for labels in kinds:
+        known = [block for block in blocks if set(labels) <= set(_labels(block))]
+        if len(known) > 1:
+            columns = ", ".join(f"_{label}" for label in labels)
+            why = f"it holds {len(known)} tables with {columns}"
+            raise EngineError(str(path), why, "Join them into one, or keep only the one that is meant.")
+        if known:
+            return _as_star(known[0], path, comments)
+    return None
 
 
 def _read_blocks(path: str | os.PathLike[str]) -> tuple[list[list[str]], list[str]]:
@@ -282,7 +292,7 @@ def _only_word(line: str) -> str:
 
 
 def _labels(block: list[str]) -> list[str]:
-    lines = [line for line in block[1:] if _only_word(line) != "loop_"]
+    lines = (line for line in block[1:] if _only_word(line) != "loop_")
     return [line.split()[0][1:] for line in itertools.takewhile(lambda line: line.lstrip().startswith("_"), lines)]
 
 

@@ -6,10 +6,11 @@ Angles have IMOD's sign. Warp's are the negative of that.
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +20,7 @@ import numpy as np
 
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.files import require_file, require_folder
-from isonet_scipion.engine.io.star import find_table, read_star
+from isonet_scipion.engine.io.star import find_table
 from isonet_scipion.engine.physics.wedge import TiltRange, declared_range
 
 if TYPE_CHECKING:
@@ -61,7 +62,11 @@ class TiltSeries:
 
 def series_name(path: str | os.PathLike[str]) -> str:
     """Name of the tilt series that a file or a cell is of: without folder, suffix, and what programs add."""
-    name = Path(path).name
+    return _without_additions(Path(path).name)
+
+
+@functools.lru_cache(maxsize=1 << 14)  # of hundreds of files, each is compared with each
+def _without_additions(name: str) -> str:
     while (shorter := ADDED.sub("", name)) not in ("", name):
         name = shorter
     return name
@@ -113,53 +118,60 @@ def read_tilt_file(path: str | os.PathLike[str]) -> TiltSeries:
     return series
 
 
-def find_tilt_file(folder: str, name: str) -> Path:
-    """The tilt file of a tilt series, in a folder or in the folders there.
+def find_tilt_files(folder: str, names: Sequence[str]) -> list[Path]:
+    """The tilt file of each of some tilt series, in a folder or in the folders there.
+
+    Those that serve several tilt series are told.
 
     Parameters
     ----------
     folder : str
         Where to look; files are named like the tilt series, or begin so.
-    name : str
-        Of the tilt series, or of its tomogram.
+    names : sequence of str
+        Of the tilt series, or of their tomograms.
 
     Raises
     ------
     EngineError
-        If there is none, or several are as good.
+        If there is none of one, or several are as good.
     """
     require_folder(folder, "the tilt files")
-    wanted = series_name(name)
     there = (*Path(folder).glob("*"), *Path(folder).glob("*/*"))
-    found = [path for path in there if path.suffix.lower() in READERS and not path.name.endswith(DEFOCI)]
+    known = [path for path in there if path.suffix.lower() in READERS and not path.name.endswith(DEFOCI)]
+    by_series: dict[str, list[Path]] = {}
+    for path in known:
+        by_series.setdefault(series_name(path.stem), []).append(path)
+    files = [_best_file(folder, name, by_series) for name in names]
+    served: dict[Path, list[str]] = {}
+    for name, file in zip(names, files):
+        served.setdefault(file, []).append(half_name(name))
+    for file, series in served.items():
+        if len(set(series)) > 1:
+            log.warning(
+                "%s: it is taken for %s, whose names begin alike. If they are different tilt series, put a tilt file "
+                "for each there",
+                file,
+                " and ".join(dict.fromkeys(series)),
+            )
+    return files
+
+
+def _best_file(folder: str, name: str, by_series: Mapping[str, Sequence[Path]]) -> Path:
+    """That which fits a name best, of files in a folder by their tilt series."""
+    wanted = series_name(name)
     by_fit: dict[tuple[int, bool, int, int], list[Path]] = {}
-    for path in found:
-        own = series_name(path.stem)
+    for own, files in by_series.items():
         if _begins(wanted, own) or _begins(own, wanted):
-            kind = list(READERS).index(path.suffix.lower())
-            fit = (-min(len(own), len(wanted)), own != wanted, kind, len(path.stem))  # TS_1.tlt before TS_1_fid.tlt
-            by_fit.setdefault(fit, []).append(path)
+            for path in files:
+                kind = list(READERS).index(path.suffix.lower())
+                fit = (-min(len(own), len(wanted)), own != wanted, kind, len(path.stem))  # TS_1.tlt before TS_1_fid.tlt
+                by_fit.setdefault(fit, []).append(path)
     best = by_fit[min(by_fit)] if by_fit else []
     if len(best) != 1:
         several = f"several could be that of {wanted}: {', '.join(sorted(map(str, best)))}"
         why = several if best else f"it has no tilt file ({', '.join(READERS)}) of {wanted}"
         raise EngineError(folder, why, "Name one for each tomogram, like the tomogram.")
     return best[0]
-
-
-def find_tilt_files(folder: str, names: Sequence[str]) -> list[Path]:
-    """The tilt file of each of the tomograms, as `find_tilt_file`; those that serve several tilt series are told."""
-    files = [find_tilt_file(folder, name) for name in names]
-    for file in dict.fromkeys(files):
-        series = dict.fromkeys(half_name(name) for name, found in zip(names, files) if found == file)
-        if len(series) > 1:
-            log.warning(
-                "%s: it is taken for %s, whose names begin alike. If they are different tilt series, put a tilt file "
-                "for each there",
-                file,
-                " and ".join(series),
-            )
-    return files
 
 
 def _begins(name: str, beginning: str) -> bool:
@@ -241,10 +253,10 @@ def _xml(path: Path) -> TiltSeries:
 def _star(path: Path) -> TiltSeries:
     """RELION 5's table of a tilt series: refined angles where there are any; defoci in A. Or Warp's .tomostar."""
     signs = {"rlnTomoYTilt": 1.0, "rlnTomoNominalStageTiltAngle": 1.0, "wrpAngleTilt": -1.0}
-    label = next((name for name in signs if find_table(path, [name])), None)
-    if label is None:
+    table = find_table(path, *([name] for name in signs))
+    if table is None:
         raise EngineError(str(path), "it has no column _rlnTomoYTilt or _rlnTomoNominalStageTiltAngle", "Check it.")
-    table = read_star(path, [label])
+    label = next(name for name in signs if name in table.labels)
     angles = signs[label] * np.array([table.number(row, label) for row in table.rows])
     shift = max((abs(table.number(row, "rlnPhaseShift", 0)) for row in table.rows), default=0)
     warn_of_phase_plate(path, shift)

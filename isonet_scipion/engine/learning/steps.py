@@ -23,7 +23,9 @@ MOST_STEPS = 200  # where no number is given
 
 
 def with_batches(settings: Settings, devices: Devices, count: int, usual: int, least: int, told: str) -> Settings:
-    """The settings with a batch size and a number of steps where none are given.
+    """The settings with a batch size and a number of steps where none are given: those of a run that is gone on with.
+
+    Else those that suit the devices and the data.
 
     Parameters
     ----------
@@ -43,7 +45,7 @@ def with_batches(settings: Settings, devices: Devices, count: int, usual: int, l
     Raises
     ------
     EngineError
-        If the batch can't be shared evenly.
+        If the batch, or that of the run that is gone on with, can't be shared evenly.
 
     Examples
     --------
@@ -55,12 +57,22 @@ def with_batches(settings: Settings, devices: Devices, count: int, usual: int, l
     (4, 15)
     """
     unit = least * devices.count
-    batch = settings.batch_size or max(usual, 2 * devices.count)
+    batch = settings.batch_size or _batch_before(settings, devices, least) or max(usual, 2 * devices.count)
     if batch % unit:
         why = f"{batch} is not a multiple of {unit}, {told} for each device"
         raise EngineError("batch_size", why, f"Give {max(1, batch // unit) * unit}.")
-    steps = settings.steps_per_epoch or max(1, min(6 * count // batch, MOST_STEPS))
+    steps = settings.steps_per_epoch or stored_number(settings.result_dir, "steps_per_epoch", 1)
+    steps = steps or max(1, min(6 * count // batch, MOST_STEPS))
     return dataclasses.replace(settings, batch_size=batch, steps_per_epoch=steps)
+
+
+def _batch_before(settings: TrainingSettings, devices: Devices, least: int) -> int | None:
+    """Pairs in a step of the run that is gone on with, perhaps on other devices; None where a new one begins."""
+    batch = stored_number(settings.result_dir, "batch_size", least)
+    if batch is not None and devices.count > 1 and batch % (least * devices.count):
+        why = f"the training in {settings.result_dir} has {batch} pairs in a step, which {devices.count} can't share"
+        raise EngineError("gpuID", why, "Go on with it on one GPU.")
+    return batch
 
 
 def with_steps(settings: OnePassSettings, devices: Devices, least: int) -> OnePassSettings:
@@ -109,13 +121,10 @@ def _with_preset(settings: OnePassSettings, devices: Devices) -> OnePassSettings
 def _in_larger_steps(settings: OnePassSettings, devices: Devices, least: int) -> OnePassSettings:
     steps = settings.steps_per_epoch or settings.STEPS
     unit, pairs = least * devices.count, least * steps
-    batch = stored_number(settings.result_dir, "batch_size", least)
+    batch = _batch_before(settings, devices, least)
     if batch is None:
         most = max(unit, GPU_PAIRS) if devices.gpus else unit
         batch = next((size for size in range(most // unit * unit, unit, -unit) if pairs % size == 0), unit)
-    elif devices.count > 1 and batch % unit:
-        why = f"the training in {settings.result_dir} has {batch} pairs in a step, which {devices.count} can't share"
-        raise EngineError("gpuID", why, "Go on with it on one GPU.")
     if batch == least:
         return settings
     fewer, rate = max(1, round(pairs / batch)), settings.learning_rate * math.sqrt(batch / least)

@@ -118,8 +118,8 @@ def _outcome(one: tuple[Any, Any, str]) -> EngineError | None:
         told = receiving.recv()
     except EOFError:
         process.join()
-        words = ending_words(-process.exitcode)
-        if words is not None:
+        if process.exitcode < 0:
+            words = ending_words(-process.exitcode) or "perhaps for lack of memory"
             by = signal.Signals(-process.exitcode).name
             return EngineError(name, f"its process was ended by {by}, {words.rstrip('.')}", KEPT)
         return EngineError(name, f"its process ended with status {process.exitcode}", f"See the log above. {KEPT}")

@@ -102,7 +102,9 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
     log.info("%d tomograms, spread over GPUs %s", len(entries), ", ".join(gpus))
     largest_first = sorted(entries, key=lambda entry: -sizes[_target(entry, settings)])
     rows, turns = [entry.row["rlnIndex"] for entry in largest_first], Turns(len(gpus))
-    own = [dataclasses.replace(settings, gpuID=gpu, tomo_idx=",".join(rows)) for gpu in gpus]
+    # as whole numbers: some programs write 1.0
+    numbers = ",".join(str(entry.star.integer(entry.row, "rlnIndex")) for entry in largest_first)
+    own = [dataclasses.replace(settings, gpuID=gpu, tomo_idx=numbers) for gpu in gpus]
     side_by_side(
         predict_in_turn,
         [(f"GPU {gpu}", star_file, model_file, one, rows, turns) for gpu, one in zip(gpus, own)],

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 
@@ -32,6 +33,16 @@ def test_each_command_is_answered_and_a_failure_is_not_the_end(tmp_path):
     assert (statuses, end) == ([2, 2, 1, 0], 0)
     assert "not a JSON list of words: 'no list" in told and "absent.star" in told
     assert (tmp_path / "tomograms.star").exists() and read_outcome(tmp_path / "made.json").status == 0
+
+
+def test_ctrl_c_ends_it_without_a_traceback_while_it_waits():
+    with subprocess.Popen(SERVE, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdin.write(b'["nonsense"]\n')
+        process.stdin.flush()
+        assert process.stdout.readline() == b"2\n"  # from here on it waits
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=60)
+    assert process.returncode == 130 and b"Traceback" not in told, told
 
 
 def test_help_says_what_a_line_is():

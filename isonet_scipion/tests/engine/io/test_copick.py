@@ -49,3 +49,16 @@ def test_runs_without_the_tomogram_are_told(tmp_path, caplog):
     caplog.clear()
     assert len(stores_of_runs(tmp_path, "VoxelSpacing10.000/wbp.zarr")) == 2
     assert "left out, since they have no VoxelSpacing10.000/wbp.zarr: TS_2, TS_3" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("wanted", "told"),
+    [
+        (".", "FOLDER: '.' is no path from a run's folder"),
+        ("VoxelSpacing10/wbp.zarr", "none of its runs has VoxelSpacing10/wbp.zarr"),
+    ],
+)
+def test_a_folder_that_is_no_tomogram_of_a_run_is_told(tmp_path, wanted, told):
+    make_stores(tmp_path, "TS_1/VoxelSpacing10.000/wbp.zarr")
+    with pytest.raises(EngineError, match=told):
+        stores_of_runs(tmp_path, wanted)

@@ -1,9 +1,21 @@
 """Files that are either whole or not there; more of it is in tests/faults/test_locks.py."""
 
+import errno
+import os
+
 import pytest
 
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.io.files import alone, real_file, replacing, require_file, require_kept, require_outputs
+from isonet_scipion.engine.io.files import (
+    alone,
+    real_file,
+    replacing,
+    replacing_folder,
+    require_file,
+    require_kept,
+    require_outputs,
+    write_whole,
+)
 
 
 def test_a_file_is_replaced_at_the_end_or_not_at_all(tmp_path):
@@ -22,6 +34,17 @@ def test_one_writes_at_a_time(tmp_path):
     with alone(tmp_path / "results"), pytest.raises(EngineError, match="another command is working on it"):
         alone(tmp_path / "results").__enter__()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_modes_that_a_file_system_keeps_to_itself_do_not_matter(tmp_path, monkeypatch):
+    def chmod(*_, **__):
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "chmod", chmod)  # as of CIFS with uid=0,file_mode=0777,dir_mode=0777 for all but root
+    write_whole(tmp_path / "t.star", "whole")
+    with replacing_folder(tmp_path / "a.zarr") as folder:
+        (folder / "0").mkdir()
+    assert (tmp_path / "t.star").read_text() == "whole" and (tmp_path / "a.zarr" / "0").is_dir()
 
 
 def test_no_output_replaces_an_input_also_through_links(tmp_path):
@@ -50,6 +73,10 @@ def test_outputs_and_inputs_are_what_they_should_be(tmp_path):
     for files, folders in (([], ["dead"]), ([], ["dead/results"]), (["dead/t.star"], [])):
         with pytest.raises(EngineError, match=r"is a link to .*gone, which is not there"):
             require_outputs([str(tmp_path / name) for name in files], [str(tmp_path / name) for name in folders])
+    for files, folders in ((["~/t.star"], []), ([], ["~/results"])):
+        with pytest.raises(EngineError, match=rf"a new folder named ~, .*Write {os.path.expanduser('~')}/"):
+            require_outputs(files, folders)
+    require_outputs(["~backup/t.star"], [])  # may be meant so
     for name, why in (
         ("empty", "the table is an empty file"),
         ("absent", "the table does not exist"),

@@ -1,3 +1,5 @@
+import os
+import resource
 import warnings
 
 import mrcfile
@@ -94,6 +96,18 @@ def test_broken_files_are_engine_errors(tmp_path):
         path.write_bytes(content)
         with pytest.raises(EngineError, match=name):
             read_float(open_volume(path))
+
+
+def test_what_the_system_refuses_is_not_laid_on_the_file(tmp_path):
+    write_volume(tmp_path / "a.mrc", np.ones((2, 3, 4), np.float32), 10.0)
+    limits, free = resource.getrlimit(resource.RLIMIT_NOFILE), os.open(os.devnull, os.O_RDONLY)
+    os.close(free)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free, limits[1]))
+        with pytest.raises(EngineError, match=r"a\.mrc: it can't be read \(Too many open files\).*ulimit -n"):
+            open_volume(tmp_path / "a.mrc")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 def imods_origin(path):

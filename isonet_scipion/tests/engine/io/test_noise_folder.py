@@ -1,11 +1,13 @@
 """Noise from volumes of the user's."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.mrc import write_volume
-from isonet_scipion.engine.io.noise_folder import check_noise, noise_volumes, read_noise
+from isonet_scipion.engine.io.noise_folder import check_noise, read_noise
 
 
 def noise(shape, seed=0):
@@ -26,11 +28,14 @@ def test_noise_is_drawn_from_all_parts_of_all_volumes_without_their_mean(tmp_pat
     assert not np.allclose(cubes[0], cubes[1])
 
 
-def test_noise_of_other_voxels_is_told(tmp_path, caplog):
+def test_noise_of_other_voxels_is_told_and_its_folder_looked_through_once(tmp_path, monkeypatch, caplog):
     for name, size in (("a", 10.0), ("b", 2.5), ("unset", 1.0)):
         write_volume(tmp_path / f"{name}.mrc", noise((20, 20, 20)), size)
-    assert len(noise_volumes(tmp_path, 16)) == 3 and not caplog.text
+    looks, iterdir, glob = [], Path.iterdir, Path.glob
+    monkeypatch.setattr(Path, "iterdir", lambda path: looks.append(path) or iterdir(path))
+    monkeypatch.setattr(Path, "glob", lambda path, pattern: looks.append(path) or glob(path, pattern))
     check_noise(tmp_path, 16, 10.0)
+    assert looks == [tmp_path]
     assert "of other voxels than the tomograms' 10 A" in caplog.text
     assert "1 of 3 volumes of noise (the first: b.mrc, 2.5 A)" in caplog.text
 

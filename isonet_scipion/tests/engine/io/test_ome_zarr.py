@@ -19,7 +19,9 @@ RNG = np.random.default_rng(5)
 ZYX = [{"name": name, "type": "space", "unit": "angstrom"} for name in "zyx"]
 
 
-def make_store(path, data, version="0.4", axes=ZYX, scale=None, steps=(), level="0", chunks=(8, 16, 16), **changes):
+def make_store(
+    path, data, version="0.4", axes=ZYX, scale=None, steps=(), level="0", chunks=(8, 16, 16), shards=None, **changes
+):
     """Write an image as other programs do; returns its path. `changes` are of the multiscales' content."""
     transformations = [{"type": "scale", "scale": scale or [12.0] * len(axes)}, *steps]
     dataset = {"path": level, "coordinateTransformations": transformations}
@@ -33,7 +35,13 @@ def make_store(path, data, version="0.4", axes=ZYX, scale=None, steps=(), level=
     keys = {"name": "default" if form == 3 else "v2", "separator": "/"}
     chunks = (1,) * (data.ndim - 3) + chunks
     array = group.create_array(
-        level, shape=data.shape, dtype=data.dtype, chunks=chunks, chunk_key_encoding=keys, fill_value=0
+        level,
+        shape=data.shape,
+        dtype=data.dtype,
+        chunks=chunks,
+        chunk_key_encoding=keys,
+        fill_value=0,
+        shards=shards,
     )
     array[...] = data
     return path
@@ -74,6 +82,16 @@ def test_finest_level_units_and_leading_axes(tmp_path):
     assert volume.voxel_size == pytest.approx(10.0)
     assert volume.origin == pytest.approx((60.0, 40.0, 20.0))
     np.testing.assert_array_equal(volume.data, data[0])
+
+
+def test_shards_that_are_missing_are_counted(tmp_path):
+    """Of 2 x 2 x 2 files that hold 2 x 2 x 2 chunks each, some of these beyond the volume's end."""
+    path = make_store(
+        tmp_path / "a.zarr", np.ones((40, 40, 40), np.float32), "0.5", chunks=(16, 16, 16), shards=(32,) * 3
+    )
+    assert open_volume(path).oddities == ()
+    (path / "0" / "c" / "1" / "0" / "0").unlink()
+    assert open_volume(path).oddities == ("1 of 8 chunks are not there and read as 0.0",)
 
 
 def test_what_is_assumed_or_missing_is_logged(tmp_path, caplog):

@@ -1,6 +1,7 @@
 """prepare_star from the tables of other programs, and from headers and tilt files."""
 
 import shutil
+import time
 from pathlib import Path
 
 import mrcfile
@@ -152,7 +153,8 @@ def test_relions_job_tells_whether_it_corrected_the_ctf(run, relion, changed, st
     assert status == 0 and read_star("raw.star").rows[0]["isonetCtfState"] == "raw", log
     (relion.parent / "job.star").write_text("words\n")
     status, log = run("prepare_star", "--from", relion, "--output_star=unknown.star")
-    assert status == 0 and "job.star: whether RELION corrected the CTF is not known, since it is not a STAR" in log, log
+    assert status == 0
+    assert log.count("job.star: whether RELION corrected the CTF is not known, since it is not a STAR") == 1, log
 
 
 def test_a_voxel_size_of_a_table_is_told_as_the_tables(run, relion):
@@ -181,7 +183,7 @@ def test_tilts_are_found_among_several_tables_of_a_file(run, relion):
     assert status == 0 and float(read_star("tomograms.star").rows[0]["rlnTiltMin"]) == -51, log
     series.write_text(series.read_text() + series.read_text().replace("data_TS_1", "data_TS_2"))
     status, log = run("prepare_star", "--from", relion)
-    assert status == 1 and "TS_1.star: it holds 4 tables" in log, log
+    assert status == 1 and "TS_1.star: it holds 2 tables with _rlnTomoYTilt" in log, log
 
 
 def test_isonet2s_table_of_halves_alone(run, tmp_path):
@@ -419,3 +421,14 @@ def test_one_file_is_not_two_halves(run, tmp_path, folders):
     (tmp_path / "link").symlink_to("even")
     status, log = run("prepare_star", "set", f"--even_folder={folders[0]}", f"--odd_folder={folders[1]}")
     assert status == 1 and "it is both halves of t, or half and whole" in log, log
+
+
+def test_hundreds_of_tomograms_find_their_halves_at_once():
+    """With each name compared with each: 14 s."""
+    kinds = ("Vol", "EVN_Vol", "ODD_Vol")
+    paths = [Path(f"TS_{number:04d}_{kind}.mrc") for kind in kinds for number in range(600)]
+    started = time.process_time()
+    found = with_their_halves(paths)
+    assert time.process_time() - started < 3
+    assert all(one.name[:7] == half.name[:7] for one in found for half in one.halves)
+    assert len(found) == 600 and {len(one.halves) for one in found} == {2}

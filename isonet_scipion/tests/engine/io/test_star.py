@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.io.star import Star, parse_index_list, read_star, tomogram_names, write_star
+from isonet_scipion.engine.io.star import Star, find_table, parse_index_list, read_star, tomogram_names, write_star
 
 CELLS = st.text(string.ascii_letters + string.digits + " ._-/;$#'()é", min_size=1, max_size=20).filter(
     lambda text: text.strip() == text
@@ -114,6 +114,18 @@ def test_a_folder_or_volume_instead_of_a_table_is_told_in_plain_words(tmp_path):
     for name, why in (("TS_01.mrc", "it is no text .UTF-8., so not a table"), ("", "it is a folder, not a table")):
         with pytest.raises(EngineError, match=f"{why}. Give a STAR file; prepare_star makes one"):
             read_star(tmp_path / name)
+
+
+def test_several_tables_of_the_kind_that_is_looked_for_are_refused(tmp_path):
+    """As `cat TS_1.star TS_2.star` makes them: of the first alone, nothing would tell that there are others."""
+    table = "data_\n\nloop_\n_rlnTomoName\n_rlnCoordinateX\n{} 1\n"
+    (tmp_path / "all.star").write_text(
+        table.format("TS_1") + "\n" + table.format("TS_2") + "data_optics\nloop_\n_a\n1\n"
+    )
+    with pytest.raises(EngineError, match=r"all\.star: it holds 2 tables with _rlnCoordinateX\. Join them"):
+        find_table(tmp_path / "all.star", ["rlnNone"], ["rlnCoordinateX"])
+    assert find_table(tmp_path / "all.star", ["rlnNone"], ["a"], ["rlnCoordinateX"]).name == "optics"
+    assert find_table(tmp_path / "all.star", ["rlnNone"]) is None
 
 
 def test_missing_column_and_wrong_number_name_the_place():

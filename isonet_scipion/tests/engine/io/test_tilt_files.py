@@ -1,11 +1,19 @@
 """Tilt files as programs write them; the layouts are those of public examples, the numbers are made up."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.mrc import write_volume
-from isonet_scipion.engine.io.tilt_files import find_tilt_file, half_name, read_tilt_file, series_name
+from isonet_scipion.engine.io.tilt_files import find_tilt_files, half_name, read_tilt_file, series_name
+
+
+def find_tilt_file(folder, name):
+    """Of one tilt series."""
+    return find_tilt_files(folder, [name])[0]
+
 
 ALN = """# AreTomo Alignment / Priims bprmMn
 # RawSize = 4096 4096 5
@@ -225,3 +233,21 @@ def test_names_of_tilt_series():
     assert {half_name(name) for name in halves} == {"TS_01"}
     assert half_name("TS-oddly.even1.mrc") == "TS-oddly.even1"
     assert [series_name(name) for name in ("TS.1", "TS_1_2", "full", "rec")] == ["TS.1", "TS_1_2", "full", "rec"]
+
+
+def test_a_folder_is_looked_through_once_for_all_tomograms(tmp_path, monkeypatch):
+    for number in range(20):
+        (tmp_path / f"TS_{number}.tlt").touch()
+    looks, glob = [], Path.glob
+    monkeypatch.setattr(Path, "glob", lambda path, pattern: looks.append(pattern) or glob(path, pattern))
+    found = find_tilt_files(str(tmp_path), [f"TS_{number}_rec.mrc" for number in range(20)])
+    assert [path.name for path in found] == [f"TS_{number}.tlt" for number in range(20)]
+    assert sorted(looks) == ["*", "*/*"]
+
+
+def test_a_table_of_tilts_is_read_once(tmp_path, monkeypatch):
+    path, reads, read_text = tmp_path / "TS_1.star", [], Path.read_text
+    path.write_text(RELION)
+    monkeypatch.setattr(Path, "read_text", lambda file, **how: reads.append(file) or read_text(file, **how))
+    read_tilt_file(path)
+    assert reads == [path]

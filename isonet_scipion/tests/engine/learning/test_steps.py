@@ -1,11 +1,14 @@
 """How many steps an epoch has, and how many pairs a step."""
 
+import json
 import math
+import zipfile
 
 import pytest
 
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.learning.steps import with_batches, with_steps
+from isonet_scipion.engine.network.model_file import METADATA, STATE_FILE
 from isonet_scipion.engine.process.device import Devices
 from isonet_scipion.engine.settings.training import IterativeSettings, OnePassSettings
 
@@ -67,3 +70,15 @@ def test_a_batch_that_devices_cannot_share_is_refused():
     assert with_batches(asked, gpus(1), 10, 4, 1, "one pair") == asked
     with pytest.raises(EngineError, match=r"batch_size: 5 is not a multiple of 2, one pair for each device\. Give 4"):
         with_batches(asked, gpus(2), 10, 4, 1, "one pair")
+
+
+def test_a_run_is_gone_on_with_on_other_gpus_in_its_own_steps(tmp_path):
+    """Without numbers, 4 GPUs begin with 8 pairs, and one would with 4, in other steps: a run of its own."""
+    asked = IterativeSettings(result_dir=str(tmp_path))
+    begun = with_batches(asked, gpus(4), 20, 4, 1, "one pair")
+    assert (begun.batch_size, begun.steps_per_epoch) == (8, 15)
+    with zipfile.ZipFile(tmp_path / STATE_FILE, "w") as state:
+        state.writestr(METADATA, json.dumps({"run": {"batch_size": 8, "steps_per_epoch": 15}}))
+    assert with_batches(asked, gpus(1), 20, 4, 1, "one pair") == begun
+    with pytest.raises(EngineError, match=r"gpuID: the training in .* has 8 pairs in a step, which 3 can't share"):
+        with_batches(asked, gpus(3), 20, 4, 1, "one pair")

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import time
 
 import pytest
@@ -44,6 +45,10 @@ def vanish():
     os._exit(3)
 
 
+def be_killed():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def test_they_work_at_once_and_in_processes_of_their_own(tmp_path):
     side_by_side(write_own_number, [("one", tmp_path, "a", "b"), ("other", tmp_path, "b", "a")])
     numbers = {(tmp_path / name).read_text() for name in "ab"}
@@ -60,3 +65,8 @@ def test_the_first_failure_is_raised_and_the_others_are_logged(caplog):
 def test_a_process_that_vanishes_is_told_by_its_name():
     with pytest.raises(EngineError, match="GPU 3"):
         side_by_side(vanish, [("GPU 3",)])
+
+
+def test_one_that_the_system_kills_is_told_to_have_lacked_memory():
+    with pytest.raises(EngineError, match="GPU 3: its process was ended by SIGKILL, perhaps for lack of memory"):
+        side_by_side(be_killed, [("GPU 3",)])

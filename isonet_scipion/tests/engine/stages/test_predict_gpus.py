@@ -50,12 +50,16 @@ def test_the_next_tomogram_is_read_while_one_is_on_a_gpu(noise_twice, run, monke
 def test_each_gpu_takes_the_next_tomogram_and_those_of_one_that_fails(noise_twice, run, tmp_path, monkeypatch):
     write_volume(tmp_path / "tomo" / "c.mrc", np.tile(noise_twice, (2, 1, 1)), 10.0)
     assert run("prepare_star", "tomo")[0] == 0
+    table = read_star("tomograms.star")
+    table.set(table.rows[0], "rlnIndex", "1.0")  # as programs write whole numbers of a column that lacked some
+    write_star("tomograms.star", table)
     shared = []
     monkeypatch.setattr(stage, "side_by_side", lambda function, jobs: shared.extend(jobs))
     status, log = run("predict", "tomograms.star", "m.keras", "--gpuID", "4,7,9,11", "--report", "False")
     assert status == 0 and "3 tomograms, spread over GPUs 4, 7, 9" in log, log
     assert [(name, own.gpuID) for name, _, _, own, *_ in shared] == [("GPU 4", "4"), ("GPU 7", "7"), ("GPU 9", "9")]
-    assert {tuple(rows) for *_, rows, _ in shared} == {("3", "1", "2")}  # the largest first
+    assert {tuple(rows) for *_, rows, _ in shared} == {("3", "1.0", "2")}  # the largest first
+    assert {own.tomo_idx for _, _, _, own, *_ in shared} == {"3,1,2"}
     monkeypatch.undo()
     # for real, where there is no GPU: one process on the CPU, and one that fails
     monkeypatch.chdir(tmp_path)
