@@ -9,7 +9,7 @@ from isonet_scipion.engine.sampling.even_boxes import box_side, choose_boxes, cu
 @pytest.mark.parametrize(
     ("shape", "divisor", "side"),
     [((200, 300, 300), (8, 8, 8), 64), ((50, 300, 300), (8, 8, 8), 48), ((50, 60, 60), (4, 6, 8), 48),
-     ((15, 99, 99), (1, 1, 1), None)],
+     ((15, 99, 99), (1, 1, 1), None), ((99, 99, 99), (3, 3, 3), 60)],
 )  # fmt: skip
 def test_side_is_the_largest_that_fits(shape, divisor, side):
     assert box_side(shape, divisor) == side
