@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 SPECTRUM_PLANES = 64  # xz-planes that a spectrum is averaged over
 AT_ONCE = 16  # of them, which are read together
-BAND = (0.08, 0.6)  # fractions of Nyquist between which the wedge's power is compared
+BAND = (0.1, 0.6)  # fractions of Nyquist between which the wedge's power is compared
+SHELLS = 20  # up to Nyquist
 GUARD = 5.0  # degrees on both sides of the wedge's edge, at most, that count neither as measured nor as missing
 
 
@@ -67,7 +68,7 @@ def wedge_power_ratio(volume: Reals, tilt: TiltRange) -> float:
     Returns
     -------
     float
-        Median over the shells from 0.08 to 0.6 of Nyquist; components within 5 degrees of the
+        Median over the shells from 0.1 to 0.6 of Nyquist; components within 5 degrees of the
         wedge's edge (a quarter of the tilt range, where that is less) are left out.
     """
     return power_ratio(xz_power(volume), tilt)
@@ -77,13 +78,13 @@ def power_ratio(power: Doubles, tilt: TiltRange) -> float:
     """As `wedge_power_ratio`, of a spectrum by `xz_power`."""
     k = scipy.fft.fftshift(scipy.fft.fftfreq(len(power))) * 2
     kz, kx = k[:, None], k[None, :]
-    shell = np.floor(np.hypot(kz, kx) * 20)
+    shell = np.floor(np.hypot(kz, kx) * SHELLS)
     guard = min(GUARD, (tilt.maximum - tilt.minimum) / 4)  # half of a narrow range stays
     inner = TiltRange(tilt.minimum + guard, tilt.maximum - guard)
     outer = TiltRange(max(-90.0, tilt.minimum - guard), min(90.0, tilt.maximum + guard))
     seen, missing = measured(kz, kx, inner), ~measured(kz, kx, outer)
     ratios = []
-    for number in range(round(BAND[0] * 20), round(BAND[1] * 20)):
+    for number in range(round(BAND[0] * SHELLS), round(BAND[1] * SHELLS)):
         both = power[(shell == number) & missing], power[(shell == number) & seen]
         if all(len(values) > 4 for values in both):
             ratios.append(both[0].mean() / max(both[1].mean(), np.finfo(float).tiny))

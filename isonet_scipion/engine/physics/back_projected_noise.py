@@ -12,13 +12,13 @@ from isonet_scipion.engine.arrays import Integers
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from isonet_scipion.engine.arrays import Doubles, Floats, Integers
+    from isonet_scipion.engine.arrays import Doubles, Flags, Floats, Integers
     from isonet_scipion.engine.physics.wedge import TiltRange
 
 TILT_STEP = 3.0  # degrees between projections
 OVERSAMPLING = 4
 POOL_FACTOR = 16  # slices kept for each one that a cube needs
-FLAT = 0.1  # of a volume's standard deviation: what varies less along y is padding, no noise
+FLAT = 0.1  # of what most of a volume varies by: what varies less is padding, no noise
 
 
 def projection_filter(length: int, mode: str) -> Doubles:
@@ -132,7 +132,7 @@ class RecordedNoise:
 
 def noise_corners(volume: Floats, size: int) -> Integers:
     """Where a volume holds noise: first z and x (n, 2) of squares of `size` voxels in which nothing is padding."""
-    live = volume.std(axis=1) > FLAT * volume.std()
+    live = _varies(volume.std(axis=1))
     summed = np.pad(np.cumsum(np.cumsum(live, axis=0), axis=1), ((1, 0), (1, 0)))
     inside = summed[size:, size:] - summed[:-size, size:] - summed[size:, :-size] + summed[:-size, :-size]
     return np.argwhere(inside == size * size)
@@ -140,4 +140,9 @@ def noise_corners(volume: Floats, size: int) -> Integers:
 
 def noisy_slices(volume: Floats) -> Integers:
     """Indices along y of the slices of a volume (z, y, x) that are not padding."""
-    return np.flatnonzero(volume.std(axis=(0, 2)) > FLAT * volume.std())
+    return np.flatnonzero(_varies(volume.std(axis=(0, 2))))
+
+
+def _varies(deviations: Floats) -> Flags:
+    # not of the deviation of all: of noise on a high level, that is the step to its padding
+    return deviations > FLAT * np.quantile(deviations, 0.9)

@@ -206,7 +206,7 @@ def _means_over(side: int, boxes: Sequence[Reals]) -> Doubles:
 
 def _steepest_slope(first: Doubles, second: Doubles) -> float:
     """Of the lines by which either follows the other."""
-    return float(np.cov(first, second)[0, 1] / min(first.var(), second.var()))
+    return float(np.cov(first, second, bias=True)[0, 1] / min(first.var(), second.var()))
 
 
 def _binned(box: Reals, side: int = BINNED) -> Floats:

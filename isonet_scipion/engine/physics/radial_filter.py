@@ -130,7 +130,7 @@ def deconvolve(
         return whole
     shape = tomogram.shape
     sources = [_padded_axis(n, deconvolution.pad_edges) for n in shape]
-    start = [int(np.flatnonzero(source == 0)[0]) for source in sources]
+    start = [(len(source) - n) // 2 for source, n in zip(sources, shape)]
     padded = tuple(len(source) for source in sources)
     half = (*padded[:2], padded[2] // 2 + 1)
     result = np.empty(shape, np.float32) if out is None else out

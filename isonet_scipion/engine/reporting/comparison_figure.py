@@ -103,7 +103,9 @@ def _draw_spectrum(panel: Any, spectrum: Doubles, voxel_size: float, tilt: TiltR
     power = np.log10(spectrum + np.finfo(float).tiny)
     nyquist = 10 / (2 * voxel_size)  # 1/nm
     low, high = np.percentile(power, (5, 99.8))
-    extent = [-nyquist, nyquist, -nyquist, nyquist]
+    pixel = 2 * nyquist / len(power)
+    first = -(len(power) // 2 + 0.5) * pixel  # the pixel of frequency 0 has its middle at 0
+    extent = [first, first + len(power) * pixel] * 2
     panel.imshow(power, cmap="viridis", vmin=max(low, high - 6), vmax=high, origin="lower", extent=extent)
     for angle in np.radians((tilt.minimum, tilt.maximum)):
         reach = nyquist / max(abs(np.cos(angle)), abs(np.sin(angle)))

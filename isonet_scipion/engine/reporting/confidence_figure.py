@@ -33,11 +33,15 @@ def draw_confidence(axes: Reals, after: Reals, confidence: Confidence, voxel_siz
     """
     depth, height, width = after.shape
     low, high = np.percentile(np.asarray(after[depth // 2], np.float32), GREY_PERCENTILES)
-    planes = list(confidence.planes())
+    xy, xz, yz = (np.empty(sides, np.float32) for sides in ((height, width), (depth, width), (depth, height)))
+    for z, plane in enumerate(confidence.planes()):  # one at a time: all would be as large as the tomogram
+        xz[z], yz[z] = plane[height // 2], plane[:, width // 2]
+        if z == depth // 2:
+            xy[:] = plane
     slices = (
-        ("XY", after[depth // 2], planes[depth // 2], "x", "y"),
-        ("XZ", upright_plane(after, 1, height // 2), np.array([plane[height // 2] for plane in planes]), "x", "z"),
-        ("YZ", upright_plane(after, 2, width // 2), np.array([plane[:, width // 2] for plane in planes]), "y", "z"),
+        ("XY", after[depth // 2], xy, "x", "y"),
+        ("XZ", upright_plane(after, 1, height // 2), xz, "x", "z"),
+        ("YZ", upright_plane(after, 2, width // 2), yz, "y", "z"),
     )
     layer: Any = None
     for panel, (name, image, values, horizontal, vertical) in zip(axes, slices):

@@ -23,7 +23,9 @@ Corner = Tuple[int, ...]
 
 
 def box_side(shape: tuple[int, ...], divisor: tuple[int, int, int]) -> int | None:
-    """Side of the boxes: the largest that fits and that the network takes, at most 64 voxels.
+    """Side of the boxes: the largest even one that fits and that the network takes, at most 64 voxels.
+
+    Of odd sides the last shell of a Fourier correlation is not at Nyquist.
 
     Parameters
     ----------
@@ -37,7 +39,7 @@ def box_side(shape: tuple[int, ...], divisor: tuple[int, int, int]) -> int | Non
     int or None
         None if the tomogram is too small for one of 16 voxels.
     """
-    unit = int(np.lcm.reduce(divisor))
+    unit = int(np.lcm.reduce((2, *divisor)))
     side = min(*shape, LARGEST) // unit * unit
     return side if side >= SMALLEST else None
 

@@ -78,3 +78,9 @@ def resident(path):
     """KiB of a file that this process has in memory."""
     parts = Path("/proc/self/smaps").read_text().split(str(path))[1:]
     return sum(int(part.split("Rss:")[1].split()[0]) for part in parts)
+
+
+@pytest.mark.parametrize("value", [3e38, -3e38])
+def test_voxels_beyond_all_grey_values_are_refused_on_either_side(value):
+    with pytest.raises(EngineError, match="which are not grey values"):
+        require_contrast(*sorted((0.0, value)))

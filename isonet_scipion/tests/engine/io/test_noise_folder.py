@@ -72,6 +72,15 @@ def test_padding_is_not_taken_for_noise(tmp_path):
     assert all((cube.std(axis=(0, 2)) > 0.8).all() and (cube.std(axis=1) > 0.3).all() for cube in cubes)
 
 
+@pytest.mark.parametrize("padding", [np.s_[:, :6], np.s_[:, :, :6]])
+def test_noise_on_a_level_far_from_its_padding_is_noise(tmp_path, padding):
+    volume = noise((20, 40, 40)) + 100
+    volume[padding] = 0
+    write_volume(tmp_path / "n.mrc", volume, 10.0)
+    source, rng = read_noise(tmp_path, 16), np.random.default_rng(1)
+    assert max(float(abs(source.draw(16, rng)).max()) for _ in range(20)) < 7
+
+
 @pytest.mark.parametrize("kind", ["equal", "padded", "small", "none"])
 def test_what_has_no_noise_is_refused(tmp_path, kind):
     volume = noise((20, 20, 20))

@@ -28,6 +28,29 @@ def test_each_shells_chance_level_is_the_scatter_there():
     assert np.polyfit(np.log(told[shells]), np.log(scatter[shells]), 1)[0] == pytest.approx(1, abs=0.1)
 
 
+@pytest.mark.parametrize("size", [16, 17])
+def test_each_component_of_the_whole_transform_counts_once(size):
+    first, second = np.random.default_rng(0).normal(size=(2, size, size, size)).astype(np.float32)
+    second += first
+    sums = FourierCorrelation(size, np.ones((size, size, size // 2 + 1), bool))
+    sums.add(first, second)
+    place = (np.arange(size) + 0.5) / size
+    taper = np.sin(np.pi / 2 * np.minimum(1, 4 * np.minimum(place, 1 - place))) ** 2
+    fade = taper[:, None, None] * taper[:, None] * taper
+    a, b = (np.fft.fftn((box - box.mean()) * fade) for box in (first, second))
+    k = np.fft.fftfreq(size, 1 / size)
+    shell = np.rint(np.sqrt(k[:, None, None] ** 2 + k[:, None] ** 2 + k**2)).astype(int).ravel()
+    products, *powers = (
+        np.bincount(shell, values.ravel()) for values in ((a * b.conj()).real, abs(a) ** 2, abs(b) ** 2)
+    )
+    expected, found = products / np.sqrt(powers[0] * powers[1]), sums.curve().values
+    np.testing.assert_allclose(found[3:], expected[3 : size // 2 + 1], atol=1e-5)
+
+
+def test_a_mean_is_over_shells_from_a_tenth_to_two_thirds_of_nyquist():
+    assert Curve(np.arange(31.0), np.ones(31)).mean == np.mean(np.arange(3, 21))
+
+
 def test_four_times_the_boxes_halve_the_chance_level():
     one, four = unrelated(0).chance, unrelated(0, 4).chance
     both = np.isfinite(one) & np.isfinite(four)

@@ -5,7 +5,7 @@ import pytest
 
 from isonet_scipion.engine.measure.half_agreement import HalfCurves
 from isonet_scipion.engine.physics.fourier import filtered, frequencies
-from isonet_scipion.engine.physics.wedge import TiltRange
+from isonet_scipion.engine.physics.wedge import TiltRange, measured_half_space
 
 SIZE = 48
 
@@ -29,3 +29,11 @@ def test_halves_are_resolved_to_where_they_agree_to_a_seventh():
         # where it falls below 0.5 would be at shell 8: 60 A
         assert curves.resolution(axis, "before", 10.0) == pytest.approx(SIZE * 10 / 16, rel=0.12)
     assert curves.resolution("x", "after", 10.0) is None
+
+
+def test_after_the_correction_what_is_in_the_wedge_counts_along_an_axis_too():
+    curves, wedge = HalfCurves(SIZE, TiltRange()), ~measured_half_space(SIZE, TiltRange())
+    common, *own = np.random.default_rng(0).normal(size=(3, SIZE, SIZE, SIZE)).astype(np.float32)
+    for when in ("before", "after"):
+        curves.add(when, *(filtered(common, wedge) + filtered(half, ~wedge) for half in own))
+    assert np.nanmean(curves.curve("y", "before").values) < 0.1 < 0.25 < np.nanmean(curves.curve("y", "after").values)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from isonet_scipion.engine.measure.verdict import Verdict
+from isonet_scipion.engine.measure.verdict import Verdict, is_far_above
 
 # mean, half, above: what each place says of it, and what no place may say
 CASES = {
@@ -47,6 +47,10 @@ def test_nothing_is_said_of_what_is_finer_than_the_voxels_hold():
         best
         == "Features larger than 20 Å along z, all that the voxels hold, are restored with a correlation above 0.5."
     )
+
+
+def test_a_confidence_that_is_more_than_a_quarter_above_the_test_is_far_above():
+    assert is_far_above(0.56, 0.3) and not is_far_above(0.54, 0.3) and not is_far_above(0.1, 0.9)
 
 
 def test_no_other_module_words_a_verdict():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from isonet_scipion.engine.measure.wedge_power import wedge_power_ratio
+from isonet_scipion.engine.measure.wedge_power import power_ratio, wedge_power_ratio
 from isonet_scipion.engine.physics.wedge import TiltRange
 
 SIZE = 64
@@ -37,3 +37,10 @@ def test_the_power_in_the_wedge_is_measured_for_narrow_ranges(tmp_path, tilt):
     volume = np.random.default_rng(0).normal(size=(48, 8, 48)).astype(np.float32)
     ratio = wedge_power_ratio(volume, TiltRange(*tilt))
     assert np.isnan(ratio) if tilt == (-90, 90) else ratio == pytest.approx(1, abs=0.5) or np.isnan(ratio)
+
+
+def test_the_ratio_is_the_median_over_shells_from_a_tenth_to_six_tenths_of_nyquist():
+    k = 2 * np.fft.fftshift(np.fft.fftfreq(128))
+    shell = np.floor(20 * np.hypot(k[:, None], k))
+    in_wedge = np.abs(k[:, None]) > np.tan(np.radians(60)) * np.abs(k)
+    assert power_ratio(np.where(in_wedge, shell, 1.0), TiltRange()) == np.median(np.arange(2, 12))

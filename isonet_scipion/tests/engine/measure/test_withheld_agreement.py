@@ -47,6 +47,15 @@ def test_noise_in_what_is_restored_lowers_it_and_other_tilts_do_not_count():
     assert agreement(truth + 10 * elsewhere, truth).correlation == pytest.approx(1, abs=1e-4)
 
 
+def test_what_a_boxs_faces_smear_into_the_sectors_does_not_count():
+    truth = volume(0, (48, 60, 64))
+    withheld = withheld_part(truth, TILT)
+    test, place = WithheldAgreement(), tuple(slice(side) for side in SHAPE)
+    seen = (truth - withheld)[place]
+    test.add(seen, seen, withheld[place], TILT)
+    assert test.result().correlation == 0
+
+
 def test_boxes_are_summed():
     test, truth = WithheldAgreement(), volume(0)
     withheld = withheld_part(truth, TILT)

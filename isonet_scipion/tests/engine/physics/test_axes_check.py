@@ -81,3 +81,14 @@ def test_what_to_do_is_said():
     assert "y and z are swapped" in Axes("z", "y").why and "clip rotx" in Axes("z", "y").remedy
     assert "tilt axis along x" in Axes("x", "z").why and "about z by 90" in Axes("x", "z").remedy
     assert all("--check_axes False" in axes.remedy for axes in (*ARRANGEMENTS, Axes("xy", "z", 30)))
+
+
+@pytest.mark.parametrize("degrees", [30, -30, 60, -60])
+def test_a_turned_axis_is_told_with_its_sign(degrees):
+    k = np.fft.fftfreq(48)
+    along_x, along_y = np.sin(np.radians(degrees)), np.cos(np.radians(degrees))  # where the tilt axis points
+    across = along_y * k - along_x * k[:, None]
+    measured = np.abs(k[:, None, None]) < np.tan(np.radians(60)) * np.abs(across)
+    noise = np.random.default_rng(0).normal(size=(48, 48, 48))
+    volume = np.fft.ifftn(np.fft.fftn(noise) * measured).real.astype(np.float32)
+    assert shown_axes([volume]).turned == degrees

@@ -61,3 +61,15 @@ def test_draws_differ_have_unit_deviation_and_follow_the_seed():
     np.testing.assert_array_equal(first, source.draw(16, np.random.default_rng(3)))
     # slices along y are independent of each other
     assert abs(np.corrcoef(first[:, :-1].ravel(), first[:, 1:].ravel())[0, 1]) < 0.1
+
+
+def test_drawn_cubes_lack_the_wedge_of_a_range_that_is_not_symmetric():
+    tilt, rng = TiltRange(-20, 60), np.random.default_rng(0)
+    source = NoiseSource.simulated(32, tilt, "ramp", rng)
+    k, window = np.fft.fftfreq(32), np.hanning(32)
+    radius, seen = np.hypot(k[:, None], k), measured(k[:, None], k[None, :], tilt)
+    band = (radius > 0.15) & (radius < 0.4)
+    for _ in range(8):
+        planes = source.draw(32, rng) * window[:, None, None] * window
+        power = (np.abs(np.fft.fft2(planes, axes=(0, 2))) ** 2).mean(axis=1)
+        assert power[band & ~seen].mean() < 0.2 * power[band & seen].mean()

@@ -24,7 +24,7 @@ def test_gaussian_is_scipys(shape, deviation, threads):
 
 
 @settings(max_examples=25, deadline=None)
-@given(shapes, st.integers(1, 5))
+@given(st.tuples(st.integers(1, 150), st.integers(1, 40), st.integers(1, 40)), st.integers(1, 5))
 def test_resampling_is_the_product_with_the_matrix_along_each_axis(shape, threads):
     volume = np.random.default_rng(1).normal(size=shape).astype(np.float32)
     asked = []

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from isonet_scipion.engine.physics.borders import find_border, mirrored_into
+from isonet_scipion.engine.physics.borders import find_border, mirrored_into, put_back_nearest
 from isonet_scipion.engine.physics.ctf import CtfParameters
 from isonet_scipion.engine.physics.radial_filter import Deconvolution, deconvolve
 from isonet_scipion.engine.sampling.mask import sample_mask
@@ -110,6 +110,16 @@ def test_mirrored_places_have_the_grey_values_beside_them():
     filled = mirrored_into(np.where(empty, 0, volume), empty)
     np.testing.assert_array_equal(filled[:30, :, 50:60], volume[:30, :, 39:49][..., ::-1])
     assert filled.min() > 500
+
+
+@pytest.mark.parametrize(("step", "nearest"), [(2.0, [1, 3, 5, 7]), (0.5, [0, 0, 1, 1, 2, 2, 3, 3])])
+def test_a_border_is_put_back_from_the_nearest_voxels(step, nearest):
+    volume = np.zeros((8, 8, 8), np.int16) + np.arange(8, dtype=np.int16)
+    empty = volume < 6
+    rescaled = np.full((len(nearest),) * 3, -1, np.float32)
+    put_back_nearest(volume, empty, step, rescaled)
+    np.testing.assert_array_equal(rescaled[0, 0], [-1 if place >= 6 else place for place in nearest])
+    assert (rescaled == rescaled[0, 0]).all()
 
 
 def test_deconvolution_is_that_without_the_border_which_stays_as_it_is():

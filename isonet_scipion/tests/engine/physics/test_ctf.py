@@ -6,6 +6,7 @@ from isonet_scipion.engine.physics.ctf import (
     CtfParameters,
     ctf,
     electron_wavelength,
+    first_peak,
     require_plausible_defocus,
     wiener_filter,
 )
@@ -66,3 +67,11 @@ def test_spherical_aberration_alone_reaches_its_first_peak_at_a_quarter_of_a_nan
     assert k[0] == pytest.approx(0.264, abs=1e-3)
     assert ctf(k, CtfParameters(300.0, 2.7, 0.0, 0.0))[0] == pytest.approx(-1, abs=1e-6)
     assert ctf(k / 2, CtfParameters(300.0, 2.7, 0.0, 0.0))[0] == pytest.approx(-np.sin(np.pi / 32), abs=1e-4)
+
+
+@pytest.mark.parametrize(("defocus", "cs"), [(20000.0, 2.7), (60000.0, 0.0)])
+def test_the_first_peak_is_the_first_place_of_full_contrast(defocus, cs):
+    parameters = CtfParameters(cs=cs, defocus=defocus)
+    peak = first_peak(parameters)
+    assert ctf(peak, parameters) == pytest.approx(1, abs=1e-9)
+    assert (np.diff(ctf(np.linspace(0, peak, 50), parameters)) > 0).all()

@@ -56,3 +56,11 @@ def test_a_scale_is_applied_in_place():
     expected = grey_scale.GreyScale(3, 2).apply(volume)
     assert grey_scale.GreyScale(3, 2).apply_in_place(volume) is volume
     np.testing.assert_array_equal(volume, expected)
+
+
+def test_the_sample_is_every_nth_voxel_of_the_whole(monkeypatch):
+    monkeypatch.setattr(grey_scale, "SAMPLE", 1000)
+    taken = grey_scale.sample(np.arange(20 * 30 * 40, dtype=np.float32).reshape(20, 30, 40))
+    step = int(taken[1])
+    np.testing.assert_array_equal(taken, np.arange(0, 20 * 30 * 40, step))
+    assert step >= 24 and all(np.gcd(step, side) == 1 for side in (20, 30, 40))

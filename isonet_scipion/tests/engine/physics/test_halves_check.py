@@ -4,6 +4,7 @@ import scipy.ndimage
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from isonet_scipion.engine.physics import halves_check
 from isonet_scipion.engine.physics.halves_check import (
     common,
     exchanged,
@@ -150,3 +151,8 @@ def test_scales_are_told_apart_from_noise_and_filters(strength, grain):
         assert brought.std() == pytest.approx(factor * half.std(), rel=0.15)
     assert scale_between([sample], [np.zeros_like(sample)]) is None
     assert scale_between([sample[:2]], [9 * sample[:2]]) is None  # too thin
+
+
+def test_the_slope_of_few_blocks_that_are_alike_is_1():
+    few = np.random.default_rng(0).normal(size=halves_check.FEWEST)
+    assert halves_check._steepest_slope(few, few) == pytest.approx(1, abs=1e-9)

@@ -68,6 +68,13 @@ def test_padded_edges_do_not_bleed_into_the_opposite_face():
     assert bled[True] < 0.1 * bled[False]
 
 
+@pytest.mark.parametrize("depth", [8, 17, 18])
+def test_both_faces_of_a_thin_slab_are_padded(depth):
+    slab = np.random.default_rng(4).normal(size=(depth, 24, 26)).astype(np.float32)
+    job = Deconvolution(10.0, CtfParameters(defocus=30000), pad_edges=True)
+    np.testing.assert_allclose(deconvolve(slab[::-1], job)[::-1], deconvolve(slab, job), atol=1e-3)
+
+
 def test_the_released_programs_projection_comes_out(released):
     projection = released["projection"][:, None, :]
     result = deconvolve(projection, Deconvolution(20.0, CtfParameters(defocus=18350), 0.7, 0.8))[:, 0]

@@ -18,3 +18,14 @@ def test_smoothing_from_a_binned_copy_is_the_gaussian(shape, deviation):
     assert (result - exact).std() < 0.02 * volume.std()
     inside = (slice(None), slice(12, -12), slice(12, -12))
     assert abs((result - exact)[inside]).max() < 0.02
+
+
+@pytest.mark.parametrize("deviation", [5.0, 20.0])
+def test_binning_and_interpolation_do_not_widen_the_gaussian(deviation):
+    places = np.arange(320)
+    variances = []
+    for centre in range(160, 168):  # of the responses to single voxels, wherever they are in a bin
+        volume = (places == centre).astype(np.float32).reshape(1, 1, -1)
+        response = next(smooth_planes(iter(volume), volume.shape, deviation))[0]
+        variances.append(np.average((places - centre) ** 2, weights=response))
+    assert np.mean(variances) == pytest.approx(deviation**2, rel=0.01)

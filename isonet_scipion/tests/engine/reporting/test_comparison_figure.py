@@ -1,10 +1,12 @@
 import mrcfile
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from isonet_scipion.engine.measure.wedge_power import wedge_power_ratio, xz_power
 from isonet_scipion.engine.physics.wedge import TiltRange
+from isonet_scipion.engine.reporting import comparison_figure
 from isonet_scipion.engine.reporting.comparison_figure import compare, save_comparison
 from isonet_scipion.engine.reporting.picture import TITLE_ROWS
 from isonet_scipion.engine.simulation.phantom import Example
@@ -26,6 +28,16 @@ def test_power_of_a_wave_is_where_its_frequency_says():
     # 6 waves in 32 planes are 12 in 64; both signs of the frequency hold the same power
     assert tuple(sorted(abs(index - 32) for index in peak)) == (4, 12)
     assert (peak[0] - 32) * (peak[1] - 32) > 0
+
+
+@pytest.mark.parametrize("size", [32, 33])
+def test_the_middle_of_a_drawn_spectrum_is_frequency_0(size):
+    panel = Figure().subplots()
+    comparison_figure._draw_spectrum(panel, np.ones((size, size)), 10.0, TiltRange(), "before")
+    left, right, bottom, top = panel.get_images()[0].get_extent()
+    assert (left, right) == (bottom, top)
+    assert left + (size // 2 + 0.5) * (right - left) / size == pytest.approx(0, abs=1e-12)
+    assert left + (size // 2 + 4.5) * (right - left) / size == pytest.approx(4 / size)  # 1/nm, of voxels of 1 nm
 
 
 def test_picture_is_written_whole(tmp_path):

@@ -1,5 +1,7 @@
 """The confidence as a colour on slices."""
 
+import tracemalloc
+
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -20,3 +22,14 @@ def test_each_slice_lies_under_its_own_confidence():
         assert layer.get_clim() == (0, 1) and 0 < layer.get_alpha() < 1
         assert image.get_extent() == layer.get_extent()
     assert sum(bar.get_height() for bar in axes[3].patches) == 24
+
+
+def test_no_volume_as_large_as_the_tomogram_is_made():
+    after = np.random.default_rng(0).normal(size=(128, 192, 192)).astype(np.float32)
+    confidence = Confidence(np.random.default_rng(1).random((16, 24, 24)).astype(np.float32), after.shape)
+    axes = Figure().subplots(1, 4)
+    tracemalloc.start()
+    draw_confidence(axes, after, confidence, 10.0)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < after.nbytes / 2

@@ -32,6 +32,8 @@ def test_polygon_holds_at_every_z():
 def test_voxel_centres_decide():
     unbinned = mask_of([(0.6, 0, 0), (2.6, 0, 0), (2.6, 1, 0), (0.6, 1, 0)], shape=(1, 2, 4), binning=1)
     np.testing.assert_array_equal(unbinned[0], [[False, True, True, False], [False] * 4])
+    upright = mask_of([(0, 0.4, 0), (0, 2.4, 0), (1, 2.4, 0), (1, 0.4, 0)], shape=(1, 4, 2), binning=1)
+    np.testing.assert_array_equal(upright[0].T, [[True, True, False, False], [False] * 4])
 
 
 def test_last_two_points_far_apart_are_a_z_range():

@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.physics.borders import Border
 from isonet_scipion.engine.sampling.crops import centre_crop, crop, fitting_count, planes_around, random_centres
 
 
@@ -71,3 +72,14 @@ def test_the_part_has_whole_xz_planes_within_bounds_and_as_many_as_are_allowed(s
         assert (depth, width) == (slice(0, shape[0]), slice(0, shape[2]))
         assert height.start >= 0 and height.stop <= shape[1] and height.stop - height.start == planes
         assert height.start <= centre[1] <= height.stop
+    assert abs((height.start + height.stop) / 2 - centre[1]) <= 0.5
+
+
+def test_crops_beside_holes_that_none_avoids_hold_mostly_data():
+    empty = np.zeros((24, 24, 24), bool)
+    empty[::4, :, :12] = empty[:, ::4, 12:] = empty[:, 1::4, 12:] = empty[:, 2::4, 12:] = True
+    everything = tuple(slice(0, 24) for _ in range(3))
+    border = Border(everything, empty, (0.0,), float(empty.mean()), empty.shape)
+    centres = random_centres(empty.shape, None, 8, 200, np.random.default_rng(0), border)
+    shares = [crop(empty, centre, 8).mean() for centre in centres]
+    assert min(shares) > 0 and max(shares) <= 0.5

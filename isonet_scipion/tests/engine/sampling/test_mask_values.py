@@ -40,6 +40,7 @@ KINDS = {
     "soft in bytes": ((255 * SOFT).round().astype(np.uint8), "above 127.5"),
     "soft in signed bytes": ((255 * SOFT - 128).round().astype(np.int8), "above -0.5"),
     "soft up to 100": (100 * SOFT, "above 50"),
+    "soft up to 1.5": (1.5 * SOFT, "above 0.7"),
 }
 
 

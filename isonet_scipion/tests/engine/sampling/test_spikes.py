@@ -86,3 +86,9 @@ def test_cubes_with_beads_are_found_as_by_definition(seed, beads, side, halved):
             for more in (-3, 5)
         )
         assert not inner.any() if is_far else outer.any()
+
+
+def test_a_cube_that_touches_a_cell_is_near_and_one_beside_it_far():
+    cell = np.array([[9.5, 9.5, 9.5]])  # voxels 8 to 11
+    centres = np.array([[9, 9, 19], [9, 9, 20], [9, 9, 0], [9, 9, -1]])  # of 16 voxels: from 11, 12, to 7, 6
+    assert far_from(cell, centres, 16).tolist() == [False, True, False, True]

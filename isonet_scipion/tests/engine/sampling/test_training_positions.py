@@ -19,3 +19,10 @@ def test_a_cube_fits_the_shortest_side():
     for shortest in (24, 40, 63):
         side = fitting_cube(shortest, False, 8)
         assert crop_side(side, False, 8) <= shortest
+
+
+@pytest.mark.parametrize("divisor", [3, 9])
+@pytest.mark.parametrize("cube_size", [24, 27])
+def test_crops_are_even_or_odd_as_their_cubes_whatever_the_divisor(cube_size, divisor):
+    side = crop_side(cube_size, False, divisor)
+    assert side % 2 == cube_size % 2 and side % divisor == 0 and side >= cube_size + 2 * MARGIN
