@@ -29,6 +29,8 @@ def test_rows_that_do_not_go_on_become_comments_once():
 
 def test_a_table_of_which_nothing_goes_on_is_refused():
     require_known(table(), [{}], "rlnMicrographName", "tomograms")
+    kept = table(("1", "a.mrc", "0"), ("2", "b.mrc", "0"))
+    require_known(kept, [{}, kept.rows[1]], "rlnMicrographName", "tomograms")
     with pytest.raises(EngineError, match=r"of other tomograms: a\.mrc"):
         require_known(table(("1", "a.mrc", "0")), [{}], "rlnMicrographName", "tomograms")
 
