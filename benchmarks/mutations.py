@@ -210,6 +210,41 @@ MUTATIONS = [
         "if False:",
         "physics/test_ctf.py",
     ),
+    Mutation(
+        "where a command was killed, none can be run again",
+        "io/outcome",
+        " and read_own_file(path, ROOM).strip()",
+        "",
+        "io/test_outcome.py",
+    ),
+    Mutation(
+        "grey values from 0 to 1 have a mask's statistics",
+        "io/mrc",
+        "data.dtype == np.int8 and data.min()",
+        "data.min()",
+        "io/test_mrc.py",
+    ),
+    Mutation(
+        "statistics of signed bytes are not looked at",
+        "io/mrc_header",
+        "if -128 <= low < 0 and low < high <= 127:",
+        "if False:",
+        "io/test_mrc_header.py",
+    ),
+    Mutation(
+        "of a file that is needed soon only the beginning is read",
+        "io/page_cache",
+        "while file.readinto(block):\n            pass",
+        "file.readinto(block)",
+        "io/test_page_cache.py",
+    ),
+    Mutation(
+        "copies of tomograms that are read count for no disk space",
+        "learning/one_pass_batches",
+        "        now += sizes[-1][0]\n",
+        "",
+        "learning/test_one_pass_batches.py",
+    ),
 ]
 
 

@@ -40,7 +40,7 @@ def absentErrors(protocol: Protocol) -> list[str]:
 
 def _pending(source: Protocol, output: str) -> str:
     what = f"'{output}' of *{source.getRunName()}*"
-    if isinstance(source, Protocol) and hasEnded(source):
+    if hasEnded(source):
         return f"{what}, which is linked, was not made, and that protocol has ended. Run it again, or unlink it."
     if isinstance(source, LegacyProtocol):  # as where a workflow was imported without the protocol
         why = "cannot come: this project does not have that protocol, or Scipion not its plugin"

@@ -41,7 +41,10 @@ def test_requirements_of_the_environment_are_those_of_the_package_with_the_backe
 
 @pytest.mark.parametrize(
     ("capabilities", "backend"),
-    [("8.6\n9.0\n", "tensorflow"), ("8.6\n12.0\n", "jax"), ("10.0\n", "jax"), ("", "tensorflow")],
+    [
+        *(("8.6\n9.0\n", "tensorflow"), ("8.6\n12.0\n", "jax"), ("10.0\n", "jax")),
+        *(("", "tensorflow"), ("[N/A]\n", "tensorflow")),
+    ],
 )
 def test_gpus_that_tensorflow_does_not_know_get_jax(monkeypatch, tmp_path, capabilities, backend):
     tool = tmp_path / "nvidia-smi"
@@ -49,6 +52,15 @@ def test_gpus_that_tensorflow_does_not_know_get_jax(monkeypatch, tmp_path, capab
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     assert environment.usual_backend() == backend
+
+
+@pytest.mark.parametrize("there", [("driver",), ("nvidia-smi",), ()])
+def test_a_gpu_is_known_by_its_driver_or_by_nvidia_smi(monkeypatch, tmp_path, there):
+    for name in there:
+        (tmp_path / name).touch(0o755)
+    monkeypatch.setattr(environment, "NVIDIA_DRIVER", str(tmp_path / "driver"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert environment.has_gpu() is bool(there)
 
 
 def test_the_lists_of_tested_packages_meet_the_requirements():

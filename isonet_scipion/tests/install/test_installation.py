@@ -170,6 +170,7 @@ def test_the_environment_has_a_pip_of_its_own(tools, tmp_path, bundled):
 def test_scripts_know_the_folder_that_the_environment_ends_up_in(tmp_path):
     new = tmp_path / f"env{installation.NEW}"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", new], check=True)
+    (new / "bin" / "__pycache__").mkdir()
     installation.name_finally(new, tmp_path / "env")
     installation.put_in_place(new, tmp_path / "env")
     script = f". '{tmp_path}/env/bin/activate' && command -v isonet-engine && command -v python"

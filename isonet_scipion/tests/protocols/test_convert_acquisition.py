@@ -21,7 +21,9 @@ from isonet_scipion.convert.rows import tomogramRow
 from isonet_scipion.protocols.defocus import defociById, defocusErrors
 
 
-def ctfs(folder, defoci: dict[float, tuple[float, float]], disabled=(), left=(), wrong=None) -> CTFTomoSeries:
+def ctfs(
+    folder, defoci: dict[float, tuple[float, float]], disabled=(), left=(), wrong=None, shift=None
+) -> CTFTomoSeries:
     """A series with the defoci (U, V in A) by tilt angle; acquired in the order given. `wrong` is stored as it is."""
     tiltSets = SetOfTiltSeries(filename=str(folder / "tilts.sqlite"))
     tilts = TiltSeries(tsId="TS_01")
@@ -41,6 +43,8 @@ def ctfs(folder, defoci: dict[float, tuple[float, float]], disabled=(), left=(),
         if angle in (wrong or {}):
             ctf._defocusU.set(wrong[angle][0])
             ctf._defocusV.set(wrong[angle][1])
+        if shift is not None:
+            ctf.setPhaseShift(shift)
         ctf.setEnabled(angle not in {*disabled, *left})
         series.append(ctf)
     tiltSets.update(tilts)
@@ -95,6 +99,11 @@ def test_a_series_without_ctfs_has_neither_defocus_nor_phase_shift(tmp_path):
     assert not hasPhaseShift(series)
 
 
+@pytest.mark.parametrize(("shift", "isPlate"), [(90.0, True), (0.0, False), (None, False)])
+def test_a_phase_shift_of_0_is_that_of_no_phase_plate(tmp_path, shift, isPlate):
+    assert hasPhaseShift(ctfs(tmp_path, {0.0: (1e4, 1e4)}, shift=shift)) is isPlate
+
+
 def test_each_value_comes_from_the_first_acquisition_that_has_it():
     item = TomoAcquisition(angleMin=-50, angleMax=40, voltage=200)
     whole = TomoAcquisition(angleMin=-60, angleMax=60, voltage=300, sphericalAberration=2.7)
@@ -104,7 +113,8 @@ def test_each_value_comes_from_the_first_acquisition_that_has_it():
 def test_both_ends_of_a_tilt_range_are_of_one_acquisition():
     item, whole = TomoAcquisition(angleMin=-50, voltage=200), TomoAcquisition(angleMin=-60, angleMax=60)
     assert readOptics(item, whole) == Optics(200, None, None, -60, 60)
-    assert readOptics(item, TomoAcquisition()) == Optics(200, None, None, -50, None)
+    only = readOptics(item, TomoAcquisition())
+    assert only == Optics(200, None, None, -50, None) and not only.hasTilts
 
 
 def test_a_zero_angle_is_a_value():

@@ -83,6 +83,7 @@ def test_a_volume_that_was_replaced_is_converted_again_and_only_then(tmp_path):
     volume, target = str(tmp_path / "volume.tif"), str(tmp_path / "converted.mrc")
     first, second = np.random.default_rng(0).normal(size=(2, 6, 8, 9)).astype(np.float32)
     tifffile.imwrite(volume, first)
+    os.utime(volume, (1e8, 1e8))  # as of one that was made long before its conversion
     np.testing.assert_array_equal(read(asMrc(volume, target, 10.0)), first)
     made = os.stat(target).st_ino
     assert os.stat(asMrc(volume, target, 10.0)).st_ino == made

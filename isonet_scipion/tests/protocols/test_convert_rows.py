@@ -25,6 +25,7 @@ from isonet_scipion.convert.outputs import (
 from isonet_scipion.convert.rows import coordinateRows, subtomogramRow, tomogramRow, writeTable
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.star import read_star
+from isonet_scipion.engine.io.tomogram_entry import HALF_LABELS
 from isonet_scipion.engine.io.tomogram_table import TomogramTable
 from isonet_scipion.tests.protocols.odd_conditions import HARD_IDS
 from isonet_scipion.tests.protocols.scene import write
@@ -41,6 +42,9 @@ def test_tables_survive_hard_names_and_missing_values(tmp_path):
     assert star.number(star.rows[0], "rlnDefocus") == 21234.5
     assert star.text(star.rows[0], "rlnVoltage") is None
     assert "rlnMaskName" not in star.labels
+    halves = dict(zip(HALF_LABELS, ("even.mrc", "odd.mrc")))
+    row = tomogramRow("TS.1", path, 10.0, Optics(), mask="mask.mrc", halves=tuple(halves.values()))
+    assert {**row, **halves, "rlnMaskName": "mask.mrc"} == row
 
 
 def test_subtomogram_rows_carry_the_tilt_range_and_the_tomogram(tomogram):

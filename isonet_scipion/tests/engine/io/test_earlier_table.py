@@ -39,6 +39,8 @@ def test_tables_of_many_subtomograms_are_compared_at_once():
 
 def test_a_table_of_which_nothing_goes_on_is_refused():
     require_known(table(), [{}], "rlnMicrographName", "tomograms")
+    kept = table(("1", "a.mrc", "0"), ("2", "b.mrc", "0"))
+    require_known(kept, [{}, kept.rows[1]], "rlnMicrographName", "tomograms")
     with pytest.raises(EngineError, match=r"of other tomograms: a\.mrc"):
         require_known(table(("1", "a.mrc", "0")), [{}], "rlnMicrographName", "tomograms")
 

@@ -43,9 +43,12 @@ def test_written_volume_keeps_voxels_and_header(tmp_path):
         np.testing.assert_allclose([mrc.header.dmean, mrc.header.rms], [data.mean(), data.std()], rtol=1e-5)
 
 
-@pytest.mark.parametrize("values", [(0, 1), (0,), (1,), (-1, 1), (0, 1, 2)])
-def test_header_of_whole_numbers_tells_their_statistics(tmp_path, values):
-    data = np.random.default_rng(3).choice(values, (5, 20, 30)).astype(np.int8)
+@pytest.mark.parametrize(
+    ("values", "dtype"),
+    [*((values, np.int8) for values in ((0, 1), (0,), (1,), (-1, 1), (0, 1, 2))), ((0, 0.25, 1), np.float32)],
+)
+def test_header_tells_the_statistics_of_masks_and_of_what_is_none(tmp_path, values, dtype):
+    data = np.random.default_rng(3).choice(values, (5, 20, 30)).astype(dtype)
     write_volume(tmp_path / "v.mrc", data, 10.0)
     with mrcfile.open(tmp_path / "v.mrc") as mrc:
         told = [mrc.header.dmin, mrc.header.dmax, mrc.header.dmean, mrc.header.rms]

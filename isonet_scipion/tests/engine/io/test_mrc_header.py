@@ -55,6 +55,7 @@ def test_signed_bytes_are_read_as_such(tmp_path, header):
     values = grey_bytes(128) - 128
     volume = byte_file(tmp_path / "v.mrc", np.where(values < 0, values + 256, values), **header)
     np.testing.assert_array_equal(read_float(volume), values)
+    assert (volume.assumed is None) == bool(header)  # where flags or statistics tell
 
 
 @pytest.mark.parametrize("bytes_for", ["bright", "dark", "narrow", "labels", "signed", "signed and cut off"])

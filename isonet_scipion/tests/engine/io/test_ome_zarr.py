@@ -139,7 +139,8 @@ TEXTS = ["", "[]", "{}", "no JSON", '{"multiscales": 3}', '{"multiscales": []}',
 def test_odd_attributes_are_refused(tmp_path, content):
     path = make_store(tmp_path / "odd.zarr", DATA)
     (path / ".zattrs").write_text(content)
-    with pytest.raises(EngineError, match=r"odd\.zarr"):
+    why = r"name no image \(multiscales\)" if content == "{}" else ""
+    with pytest.raises(EngineError, match=rf"odd\.zarr.*{why}"):
         open_volume(path)
 
 

@@ -40,8 +40,9 @@ def test_what_is_no_outcome_is_none(tmp_path, text):
 
 def test_it_takes_no_more_room_than_was_reserved(tmp_path):
     path = tmp_path / "o.json"
-    reserve_outcome(path)
-    assert read_outcome(path) is None
+    for _ in range(2):  # again where a command was killed before it wrote anything
+        reserve_outcome(path)
+        assert read_outcome(path) is None
     number = os.stat(path).st_ino
     for outcome in (Outcome(1, "a", "b", "c", ("\u00e9" * 600,) * 20), Outcome(0, warnings=("x",))):
         write_outcome(path, outcome)

@@ -43,6 +43,16 @@ def test_a_file_that_was_read_through_is_in_memory(cold):
     assert _cached(cold)
 
 
+def test_all_of_a_file_is_read(monkeypatch):
+    monkeypatch.setattr(page_cache, "BLOCK", 16)
+    end, start = os.pipe()  # as the system reads ahead, only a pipe tells what was not asked for
+    os.write(start, bytes(50))
+    os.close(start)
+    read_through(f"/dev/fd/{end}")
+    assert os.read(end, 1) == b""
+    os.close(end)
+
+
 def test_a_file_too_large_for_the_memory_is_left_alone(cold, monkeypatch):
     monkeypatch.setattr(page_cache.psutil, "virtual_memory", lambda: SimpleNamespace(available=BYTES))
     read_through(cold)

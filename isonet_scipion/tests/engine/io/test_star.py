@@ -99,7 +99,10 @@ def test_rows_of_other_programs_may_begin_like_a_block(tmp_path, first):
     assert not any(line.startswith("data_") for line in (tmp_path / "t.star").read_text().splitlines()[2:])
 
 
-NO_TABLES = ("", "hello", "data_\n\nloop_\n_rlnA #1\n_rlnB #2\n1\n", "data_\nloop_\n", "data_\n_rlnA\n1\n", "\x00\x01")
+NO_TABLES = (
+    *("", "hello", "data_\n\nloop_\n_rlnA #1\n_rlnB #2\n1\n", "data_\nloop_\n", "data_\n_rlnA\n1\n", "\x00\x01"),
+    "data_\nloop_\n_rlnA\n_rln-B\n1 2\n",
+)
 
 
 @pytest.mark.parametrize("text", NO_TABLES)

@@ -119,6 +119,7 @@ def test_each_kind_of_tilt_file(tmp_path, name, text, tilts, defocus):
         ("a.mdoc", "PixelSpacing = 2\n", r"0 tilt angles \(none"),
         ("a.xml", "<TiltSeries><Angles>1 2", "can't be read"),
         ("a.star", "data_\nloop_\n_rlnA\n1\n", "has no column _rlnTomoYTilt"),
+        ("a.star", "data_\nloop_\n_rlnTomoYTilt\n", r"0 tilt angles \(none"),
         ("a.tlt", "-1.047\n0\n1.047\n", "-1.047..1.047 degrees is too narrow for a tilt series; it looks like radians"),
         ("a.rawtlt", "50\n51\n55\n", "50..55 degrees is too narrow"),
         (

@@ -26,3 +26,4 @@ def test_the_time_that_is_left_is_told_once_after_seven_steps(monkeypatch, caplo
     (message,) = caplog.messages
     seconds = float(message.split("steps: ")[1].split(" s per")[0])
     assert seconds == pytest.approx(2 * 1.04) and ", 0:03:28 in all" in message
+    assert message.endswith(" GiB of the main memory")

@@ -1,13 +1,16 @@
 """What the one-pass method draws from the tomograms."""
 
+from types import SimpleNamespace
+
 import numpy as np
+import pytest
 from scipy.spatial.transform import Rotation
 
 from isonet_scipion.engine.process.device import choose_devices
 
 choose_devices("-1")
 
-from isonet_scipion.engine.learning.one_pass_batches import CropBatches  # noqa: E402
+from isonet_scipion.engine.learning.one_pass_batches import CropBatches, scratch_bytes  # noqa: E402
 from isonet_scipion.engine.physics.back_projected_noise import NoiseSource  # noqa: E402
 from isonet_scipion.engine.sampling.training_positions import MARGIN, crop_side  # noqa: E402
 from isonet_scipion.tests.engine.learning.one_pass_parts import batches_of, source, step  # noqa: E402
@@ -53,3 +56,18 @@ def test_halves_drawn_as_their_mean_are_what_a_whole_tomogram_gives():
     # what the input shows counts as little as without halves: its own noise is the target
     np.testing.assert_array_equal(mean[1], batches_of(1)[0][1])
     assert mean[1].sum() < halves[1].sum()
+
+
+@pytest.mark.parametrize(
+    ("lacks_some", "flipped", "voxels"),
+    [
+        (False, False, 1000 + 8000),  # of what a training may see of each
+        (False, True, 1000 + 2 * 8000),  # and of the larger one, which goes last, as it was read
+        (True, False, 1000 + 2 * 8000),
+    ],
+)
+def test_disk_space_of_copies_is_the_most_that_they_take_at_once(lacks_some, flipped, voxels):
+    extents = [((10, 10, 10), False), ((20, 20, 20), lacks_some)]
+    for halves, number in (((), 1), (("even.mrc", "odd.mrc"), 2)):
+        entries = [SimpleNamespace(fitting_halves=lambda halves=halves: halves)] * 2
+        assert scratch_bytes(entries, extents, flipped) == 4 * number * voxels
