@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from isonet_scipion.engine.conventions import Normalisation
+    from isonet_scipion.engine.errors import EngineError
     from isonet_scipion.engine.io.mrc import open_volume, write_volume
-    from isonet_scipion.engine.measure.quality import Evidence, measure_quality
-    from isonet_scipion.engine.network.correction import correct
+    from isonet_scipion.engine.measure.quality import Evidence, Quality, measure_quality
+    from isonet_scipion.engine.network.correction import correct, corrector
     from isonet_scipion.engine.network.model_file import load_model
+    from isonet_scipion.engine.network.tiling import isonet_tiling
     from isonet_scipion.engine.physics.ctf import CtfParameters
     from isonet_scipion.engine.physics.radial_filter import Deconvolution, deconvolve
     from isonet_scipion.engine.physics.wedge import TiltRange, apply_wedge
@@ -25,12 +27,16 @@ if TYPE_CHECKING:
 __all__ = [
     "CtfParameters",
     "Deconvolution",
+    "EngineError",
     "Evidence",
     "Normalisation",
+    "Quality",
     "TiltRange",
     "apply_wedge",
     "correct",
+    "corrector",
     "deconvolve",
+    "isonet_tiling",
     "load_model",
     "measure_quality",
     "open_volume",
@@ -39,10 +45,12 @@ __all__ = [
 ]
 _ROOMS = {
     "conventions": ("Normalisation",),
+    "errors": ("EngineError",),
     "io.mrc": ("open_volume", "write_volume"),
-    "measure.quality": ("Evidence", "measure_quality"),
-    "network.correction": ("correct",),
+    "measure.quality": ("Evidence", "Quality", "measure_quality"),
+    "network.correction": ("correct", "corrector"),
     "network.model_file": ("load_model",),
+    "network.tiling": ("isonet_tiling",),
     "physics.ctf": ("CtfParameters",),
     "physics.radial_filter": ("Deconvolution", "deconvolve"),
     "physics.wedge": ("TiltRange", "apply_wedge"),

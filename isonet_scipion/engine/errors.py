@@ -15,6 +15,7 @@ SYSTEM_REMEDIES = {
         (errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP),
         "Give another name, whose parts are folders.",
     ),
+    errno.EFBIG: "Raise the limit on the size of a file (ulimit -f), or write to a file system that has none.",
     errno.ENOENT: "Check the name and the working directory.",
     **dict.fromkeys((errno.EMFILE, errno.ENFILE), "Raise the limit on open files (ulimit -n)."),
     **dict.fromkeys((errno.ENOMEM, errno.EAGAIN), "Raise the limits (ulimit -v, ulimit -u), or close other programs."),

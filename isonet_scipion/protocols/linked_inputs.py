@@ -38,7 +38,10 @@ def absentErrors(protocol: Protocol) -> list[str]:
     return errors
 
 
-def _pending(source: Protocol, output: str) -> str:
+def _pending(source: Protocol | None, output: str) -> str:
+    if source is None:
+        why = "is no longer in the project: its protocol was deleted"
+        return f"'{output}', which was linked, {why}. Choose another, or press *Remove* beside the empty field."
     what = f"'{output}' of *{source.getRunName()}*"
     if hasEnded(source):
         return f"{what}, which is linked, was not made, and that protocol has ended. Run it again, or unlink it."
@@ -121,8 +124,9 @@ def growingErrors(protocol: Protocol) -> list[str]:
 
 
 def _shownLinks(protocol: Protocol) -> Iterator[tuple[str, Pointer]]:
-    """The inputs of a form that are linked, and that its other values do not hide."""
+    """The inputs of a form that are linked, if only to what was deleted, and that its other values do not hide."""
     for name, _ in protocol.getDefinition().iterParams():
         value = getattr(protocol, name)
-        if value.isPointer() and value.hasValue() and protocol.evalParamCondition(name):
+        # of a link to what was deleted, Scipion keeps the output's name
+        if value.isPointer() and (value.hasValue() or value.hasExtended()) and protocol.evalParamCondition(name):
             yield name, value

@@ -38,7 +38,7 @@ def addModel(form: Form) -> None:
         expertLevel=LEVEL_ADVANCED,
         label="Iteration",
         help="Take the network as it was after this iteration of its training: earlier ones have learned less, and "
-        "less of the noise. Empty: the model as it is, of the training's last iteration or another one that its "
+        "less of the noise. Empty: the selected model, of the training's last iteration or another one that its "
         "summary names as better. The training's viewer shows all of them.",
     )
 

@@ -183,8 +183,9 @@ class ProtIsoNetExport(ProtIsoNetBase):
         """RELION's names of the tomograms whose tsId is another, as Scipion makes IDs of names: 12 becomes TS_12."""
         star = read_star(self.relionStar.get())
         names = [name for row in star.rows if (name := star.text(row, NAME))]
-        ids = Counter(map(tiltSeriesId, names))
-        byId = {tiltSeriesId(name): name for name in names if ids[tiltSeriesId(name)] == 1}
+        ids = [tiltSeriesId(name) for name in names]
+        counts = Counter(ids)
+        byId = {tsId: name for tsId, name in zip(ids, names) if counts[tsId] == 1}
         return {tsId: byId[tsId] for tsId in enabledIds(self.inputTomograms.get()) if byId.get(tsId, tsId) != tsId}
 
     def _files(self, name: str) -> dict[str, str]:

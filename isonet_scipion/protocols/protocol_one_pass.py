@@ -15,7 +15,7 @@ from isonet_scipion.protocols.ctf_history import statesInWords
 from isonet_scipion.protocols.defocus import opticsWarnings, usedDefocus
 from isonet_scipion.protocols.linked_inputs import growingErrors
 from isonet_scipion.protocols.set_checks import correctedWarnings, isOpen
-from isonet_scipion.protocols.training_base import ProtIsoNetTraining, methodCitations
+from isonet_scipion.protocols.training_base import ProtIsoNetTraining, columnOf, methodCitations
 from isonet_scipion.protocols.training_errors import tomogramErrors
 from isonet_scipion.protocols.training_form import addOnePassTraining, addTomograms
 from isonet_scipion.protocols.training_tables import tomogramRows
@@ -109,16 +109,15 @@ class ProtIsoNetOnePass(ProtIsoNetTraining):
         return [*super()._sources(), self.inputMasks, *([self.inputCtfs] if self.ctfAware else [])]
 
     def _learnedFrom(self, table: Star) -> list[str]:
-        def column(label: str) -> list[str | None]:
-            return [table.text(row, label) for row in table.rows]
-
-        halves = ", with their halves" if any(column(HALF_LABELS[0])) else ""
+        labels = (HALF_LABELS[0], "rlnMaskName", "rlnDefocus", DEFOCUS_SOURCE_LABEL, CTF_STATE)
+        even, masked, defoci, sources, states = (columnOf(table, table.rows, label) for label in labels)
+        halves = ", with their halves" if any(even) else ""
         aware = "CTF-aware, " if self._used("ctfAware") else ""
-        masks = sum(mask is not None for mask in column("rlnMaskName"))
+        masks = sum(mask is not None for mask in masked)
         number = len(table.rows)
         lines = [f"One-pass, {aware}on {counted(number, 'tomograms')}{halves}.", f"Masks: {masks} of {number}."]
         if aware:
-            lines += [usedDefocus(column("rlnDefocus"), column(DEFOCUS_SOURCE_LABEL)), statesInWords(column(CTF_STATE))]
+            lines += [usedDefocus(defoci, sources), statesInWords(states)]
         return lines
 
     def _methods(self) -> list[str]:

@@ -68,8 +68,8 @@ if TYPE_CHECKING:
 
 # what a report says of a tomogram's halves, for the summary
 OF_HALVES = {
-    "mean": "The mean of the half tomograms was corrected, as the network learned from halves.",
-    "each": "Each half tomogram was corrected, and the results averaged.",
+    "mean": "The mean of the half tomograms was corrected, as the network learned from halves",
+    "each": "Each half tomogram was corrected, and the results averaged",
 }
 HALVES_THEMSELVES = "The even and odd half tomograms of the output were corrected separately."
 WITHOUT_HALVES = "worked on without its halves, by which noise is told from signal"
@@ -376,6 +376,15 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
 
     def _usedHalves(self, reports: Sequence[TomogramReport]) -> list[str]:
         """What was made of the half tomograms, in one line; none where they were not corrected."""
-        kinds = {report.of_halves for report in reports} & set(OF_HALVES)
-        lines = [OF_HALVES[kind] for kind in sorted(kinds)]
+        lines = halvesLines([report.of_halves for report in reports])
         return lines + ([HALVES_THEMSELVES] if self._used("processHalves") and lines else [])
+
+
+def halvesLines(made: Sequence[str]) -> list[str]:
+    """What was made of the halves of tomograms, as the report on each says: a line for each kind."""
+    lines = []
+    for kind in sorted(set(made) & set(OF_HALVES)):
+        number = made.count(kind)
+        some = "" if number == len(made) else f" ({number} of {len(made)} tomograms; the others were taken whole)"
+        lines.append(f"{OF_HALVES[kind]}{some}.")
+    return lines

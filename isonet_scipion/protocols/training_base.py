@@ -248,7 +248,7 @@ class ProtIsoNetTraining(ProtIsoNetBase):
             return []  # which the engine tells
         rows = self._rows(isPlaced=False)
         labels = dict.fromkeys([*table.labels, *rows[0]])
-        other = [f"_{label}" for label in labels if _column(table, table.rows, label) != _column(table, rows, label)]
+        other = [f"_{label}" for label in labels if columnOf(table, table.rows, label) != columnOf(table, rows, label)]
         if len(rows) != len(table.rows):
             other = [f"{counted(len(table.rows), self.items)}, now {len(rows)}"]
         if not other:
@@ -327,6 +327,6 @@ class ProtIsoNetTraining(ProtIsoNetBase):
         return lines
 
 
-def _column(table: Star, rows: list[dict[str, str]], label: str) -> list[str | None]:
+def columnOf(table: Star, rows: list[dict[str, str]], label: str) -> list[str | None]:
     """What rows of a table, or that might be of it, have in a column."""
     return [table.text(row, label) for row in rows]

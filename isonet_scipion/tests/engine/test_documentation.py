@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from isonet_scipion import engine
 from isonet_scipion.engine import cli
 from isonet_scipion.engine.io.mrc import write_volume
 
@@ -179,6 +180,12 @@ def test_what_the_developers_page_names_is_there():
         )
     ]
     assert not missing
+
+
+def test_what_the_page_of_functions_names_is_what_can_be_imported():
+    named = re.findall(r"^::: (.+)\.(\w+)$", (ROOT / "docs" / "api.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(name for _, name in named) == sorted(engine.__all__)
+    assert not [name for module, name in named if getattr(engine, name) is not getattr(import_module(module), name)]
 
 
 def test_the_same_authors_are_named_everywhere():

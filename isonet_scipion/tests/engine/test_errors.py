@@ -14,7 +14,10 @@ def test_an_error_is_one_line_that_a_terminal_shows():
     assert printable("a\tb") == "a\\tb"
 
 
-@pytest.mark.parametrize(("number", "remedy"), [(errno.ENOSPC, "Free disk space"), (errno.EACCES, "permissions")])
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [(errno.ENOSPC, "Free disk space"), (errno.EACCES, "permissions"), (errno.EFBIG, "size of a file")],
+)
 def test_what_the_system_says_gets_a_remedy(number, remedy):
     error = system_error(OSError(number, "no luck", "f.mrc"))
     assert error.what == "f.mrc" and "no luck" in error.why and remedy in error.remedy

@@ -2,6 +2,7 @@
 
 from isonet_scipion.convert.outputs import reportNumbers, setReport
 from isonet_scipion.engine.io.report_file import write_report
+from isonet_scipion.protocols.protocol_predict import halvesLines
 from isonet_scipion.protocols.restored import MOST_LINES, restoredInWords, restoredLines, worthTraining
 from isonet_scipion.tests.engine.io.test_report_file import CONTENT
 
@@ -67,3 +68,10 @@ def test_each_of_few_tomograms_has_a_line_and_many_are_told_altogether():
     ]
     unknown = {f"TS_{n:02d}": report(None, None, None) for n in range(20)}
     assert restoredLines(unknown)[0].startswith("Restored wedge correlation *not known*: 20 (TS_00, ")
+
+
+def test_halves_that_only_some_tomograms_have_are_not_said_to_be_of_all():
+    mean = "The mean of the half tomograms was corrected, as the network learned from halves"
+    assert halvesLines(["mean", "mean"]) == [f"{mean}."]
+    assert halvesLines(["mean", "", "mean"]) == [f"{mean} (2 of 3 tomograms; the others were taken whole)."]
+    assert halvesLines(["", ""]) == []

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from pyworkflow.object import Integer
+from pyworkflow.object import Integer, Pointer
 from pyworkflow.project import Project
 from pyworkflow.protocol import MODE_RESTART, MODE_RESUME
 from tomo.constants import BOTTOM_LEFT_CORNER
@@ -86,6 +86,24 @@ class TestIsoNetValues(LiveTest):
         self.assertEqual(hidden.validate(), [])
         ended = self.prepare(ProtIsoNetExport, {**self.input, "inputCorrected": (self.mask, "tomograms")})
         self.assertIn("that protocol has ended", " ".join(ended.validate()))
+
+    def test_a_link_to_what_was_deleted_is_not_taken_for_none(self) -> None:
+        mask, train = self.prepare(ProtIsoNetMask, self.input), self.prepare(ProtIsoNetOnePass, self.input)
+        for protocol in (mask, train):
+            self.proj.saveProtocol(protocol)
+        extract = self.prepare(ProtIsoNetExtract, {**self.input, "inputMasks": (mask, "tomoMasks")}, **CUBES)
+        predict = self.prepare(ProtIsoNetPredict, {**self.input, "model": (train, "model")})
+        for protocol in (extract, predict):
+            self.proj.saveProtocol(protocol)
+        self.proj.deleteProtocol(mask, train)
+        stored = Project(self.proj.getDomain(), self.proj.path)
+        stored.load(chdir=False)
+        for protocol, name in ((extract, "inputMasks"), (predict, "model")):
+            again = stored.getProtocol(protocol.getObjId())
+            (error,) = again.validate()
+            self.assertRegex(error, "'(tomoMasks|model)', which was linked, is no longer in the project")
+            getattr(again, name).copy(Pointer(None))  # as *Remove* in the form does
+            self.assertEqual(again.validate(), [])
 
     def test_text_in_an_optional_number_is_refused_also_once_it_is_stored(self) -> None:
         deconv = self.prepare(ProtIsoNetDeconv, self.input, defocus="2,5", snrFalloff=1)
