@@ -39,18 +39,18 @@ MODULES = {"ensurepip": "python3-venv", "tkinter": "python3-tk"}
 PROGRAMS = {"wget": "wget", "Xvfb": "xvfb"}
 
 
-# An empty -m: also the tests that pytest alone leaves out (pyproject.toml); two at a time, since many mostly wait; in
-# the order that isonet_scipion/tests/conftest.py gives them.
+# An empty -m: also the tests that pytest alone leaves out (pyproject.toml); two at a time; in the order that
+# isonet_scipion/tests/conftest.py gives them.
 PYTEST = ("-m", "", "-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
 TESTS = "isonet_scipion/tests"
 # In their order: a folder of tests, or commands after Python.
 STEPS = {
     "engine": f"{TESTS}/engine",
-    "protocols": f"{TESTS}/protocols",
     "faults": f"{TESTS}/faults",
 }
-# The same, one after the other beside those: they use one processor, or wait for the network and the disk.
+# The same, one after the other beside those: they use one processor, or wait: for Scipion, the network and the disk.
 BESIDE = {
+    "protocols": f"{TESTS}/protocols",
     "style": [["-m", "ruff", "check", "."], ["-m", "ruff", "format", "--check", "."]],
     "types": [["-m", "mypy"]],
     "docs": [["-m", "mkdocs", "build", "--strict", "-q"]],
