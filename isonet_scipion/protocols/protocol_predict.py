@@ -52,7 +52,7 @@ from isonet_scipion.protocols.predict_form import (
     addTiles,
     engineOptions,
 )
-from isonet_scipion.protocols.restored import restoredLines, worthTraining
+from isonet_scipion.protocols.restored import halvesLines, restoredLines, worthTraining
 from isonet_scipion.protocols.set_checks import isOpen
 from isonet_scipion.protocols.streaming import ProtIsoNetTomograms
 from isonet_scipion.protocols.training_base import ProtIsoNetTraining, methodCitations
@@ -66,11 +66,6 @@ if TYPE_CHECKING:
 
     from isonet_scipion.engine.io.model_metadata import ModelMetadata
 
-# what a report says of a tomogram's halves, for the summary
-OF_HALVES = {
-    "mean": "The mean of the half tomograms was corrected, as the network learned from halves",
-    "each": "Each half tomogram was corrected, and the results averaged",
-}
 HALVES_THEMSELVES = "The even and odd half tomograms of the output were corrected separately."
 WITHOUT_HALVES = "worked on without its halves, by which noise is told from signal"
 BUILTIN_IN_WORDS = "the builtin model"
@@ -378,13 +373,3 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         """What was made of the half tomograms, in one line; none where they were not corrected."""
         lines = halvesLines([report.of_halves for report in reports])
         return lines + ([HALVES_THEMSELVES] if self._used("processHalves") and lines else [])
-
-
-def halvesLines(made: Sequence[str]) -> list[str]:
-    """What was made of the halves of tomograms, as the report on each says: a line for each kind."""
-    lines = []
-    for kind in sorted(set(made) & set(OF_HALVES)):
-        number = made.count(kind)
-        some = "" if number == len(made) else f" ({number} of {len(made)} tomograms; the others were taken whole)"
-        lines.append(f"{OF_HALVES[kind]}{some}.")
-    return lines

@@ -1,4 +1,4 @@
-"""How well the missing wedge of tomograms was filled, in the lines of a summary; of many, altogether."""
+"""What the reports on corrected tomograms say, in the lines of a summary; of many tomograms, altogether."""
 
 from __future__ import annotations
 
@@ -8,11 +8,16 @@ from isonet_scipion.engine.measure.verdict import WELL_RESTORED, Verdict
 from isonet_scipion.engine.wording import names_in_words, spread_in_words
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
     Numbers = Mapping[str, "float | None"]  # of a report, as `reportNumbers` gives them
 
 MOST_LINES = 10  # of a summary, one for each tomogram
+# what a report says of a tomogram's halves, for the summary
+OF_HALVES = {
+    "mean": "The mean of the half tomograms was corrected, as the network learned from halves",
+    "each": "Each half tomogram was corrected, and the results averaged",
+}
 
 
 def restoredLines(reports: Mapping[str, Numbers]) -> list[str]:
@@ -29,6 +34,16 @@ def restoredLines(reports: Mapping[str, Numbers]) -> list[str]:
         unknown = [tsId for tsId in reports if tsId not in means]
         lines.append(f"Restored wedge correlation *not known*: {len(unknown)} ({names_in_words(unknown)}).")
     return [*lines, "The report has a table of all."]
+
+
+def halvesLines(made: Sequence[str]) -> list[str]:
+    """What was made of the halves of tomograms, as the report on each says: a line for each kind."""
+    lines = []
+    for kind in sorted(set(made) & set(OF_HALVES)):
+        number = made.count(kind)
+        some = "" if number == len(made) else f" ({number} of {len(made)} tomograms; the others were taken whole)"
+        lines.append(f"{OF_HALVES[kind]}{some}.")
+    return lines
 
 
 def worthTraining(reports: Collection[Numbers]) -> str:

@@ -62,6 +62,8 @@ def legacy_network(path: str | os.PathLike[str]) -> NetworkSettings:
         If the file is no HDF5 model, or not IsoNet's U-Net.
     """
     if not h5py.is_hdf5(path):
+        if str(path).endswith(".star"):
+            raise EngineError(str(path), "it is a table, not a model", "Name the table first, then the model.")
         raise EngineError(str(path), "it is not a model, or damaged", MODEL_REMEDY)
     try:
         with h5py.File(path, "r", locking=False) as file:

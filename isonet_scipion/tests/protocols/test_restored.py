@@ -2,8 +2,7 @@
 
 from isonet_scipion.convert.outputs import reportNumbers, setReport
 from isonet_scipion.engine.io.report_file import write_report
-from isonet_scipion.protocols.protocol_predict import halvesLines
-from isonet_scipion.protocols.restored import MOST_LINES, restoredInWords, restoredLines, worthTraining
+from isonet_scipion.protocols.restored import MOST_LINES, halvesLines, restoredInWords, restoredLines, worthTraining
 from isonet_scipion.tests.engine.io.test_report_file import CONTENT
 
 

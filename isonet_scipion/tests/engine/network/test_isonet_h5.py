@@ -69,7 +69,7 @@ def test_keras_2_gives_the_same_output_and_what_it_trained_comes_back(tmp_path, 
 
 def test_a_table_is_no_model(tmp_path):
     (tmp_path / "t.star").write_text("data_\n")
-    with pytest.raises(EngineError, match=r"t\.star: it is not a model, or damaged"):
+    with pytest.raises(EngineError, match=r"t\.star: it is a table, not a model\. Name the table first"):
         legacy_network(tmp_path / "t.star")
 
 
