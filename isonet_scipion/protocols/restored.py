@@ -10,8 +10,6 @@ from isonet_scipion.engine.wording import names_in_words, spread_in_words
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    Numbers = Mapping[str, "float | None"]  # of a report, as `reportNumbers` gives them
-
 MOST_LINES = 10  # of a summary, one for each tomogram
 # what a report says of a tomogram's halves, for the summary
 OF_HALVES = {
@@ -20,7 +18,7 @@ OF_HALVES = {
 }
 
 
-def restoredLines(reports: Mapping[str, Numbers]) -> list[str]:
+def restoredLines(reports: Mapping[str, Mapping[str, float | None]]) -> list[str]:
     """What the reports, by tsId, say of the filled wedges."""
     if len(reports) <= MOST_LINES:
         return [f"{tsId}: {_gain(report)}" for tsId, report in reports.items()]
@@ -46,7 +44,7 @@ def halvesLines(made: Sequence[str]) -> list[str]:
     return lines
 
 
-def worthTraining(reports: Collection[Numbers]) -> str:
+def worthTraining(reports: Collection[Mapping[str, float | None]]) -> str:
     """What the numbers of the builtin model say of a training on these tomograms."""
     known = [report for report in reports if report["restored_wedge_correlation"] is not None]
     if known and all(map(_isWellRestored, known)):
@@ -57,7 +55,7 @@ def worthTraining(reports: Collection[Numbers]) -> str:
     )
 
 
-def restoredInWords(report: Numbers) -> str:
+def restoredInWords(report: Mapping[str, float | None]) -> str:
     """Restored wedge correlation and to what resolution it is one.
 
     By the rule of the report's verdict: what is nowhere better than chance is invention, whatever the mean says.
@@ -67,13 +65,13 @@ def restoredInWords(report: Numbers) -> str:
     return f"{mean:.2f}" if mean is not None and not verdict.known else verdict.summary
 
 
-def _verdict(report: Numbers) -> Verdict:
+def _verdict(report: Mapping[str, float | None]) -> Verdict:
     mean, half = report["restored_wedge_correlation"], report["restored_wedge_resolution_A"]
     above = "restored_wedge_above_chance_A"
     return Verdict(mean, half, report.get(above, half), tells=above in report)
 
 
-def _gain(report: Numbers) -> str:
+def _gain(report: Mapping[str, float | None]) -> str:
     before, after = (_percentage(report[f"wedge_power_{when}"]) for when in ("before", "after"))
     return (
         f"*restored wedge correlation {restoredInWords(report)}*. The power in the missing wedge was {before} % of "
@@ -88,6 +86,6 @@ def _percentage(share: float | None) -> str:
     return f"{100 * share:.0f}" if share > 0.1 else f"{100 * share:.2g}"
 
 
-def _isWellRestored(report: Numbers) -> bool:
+def _isWellRestored(report: Mapping[str, float | None]) -> bool:
     """Whether a report with a known correlation says that a training is not needed."""
     return (report["restored_wedge_correlation"] or 0) >= WELL_RESTORED and _verdict(report).kind != "poor"

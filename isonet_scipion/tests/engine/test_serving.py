@@ -35,6 +35,15 @@ def test_each_command_is_answered_and_a_failure_is_not_the_end(tmp_path):
     assert (tmp_path / "tomograms.star").exists() and read_outcome(tmp_path / "made.json").status == 0
 
 
+@pytest.fixture
+def heeded():
+    """Tests that run in the background or under nohup ignore SIGINT, and what they start would too."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeded")
 def test_ctrl_c_ends_it_without_a_traceback_while_it_waits():
     with subprocess.Popen(SERVE, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         process.stdin.write(b'["nonsense"]\n')

@@ -31,7 +31,6 @@ from isonet_scipion.protocols import (
 )
 from isonet_scipion.protocols.ctf_history import CHOICES
 from isonet_scipion.tests.protocols.scene import OPTICS, SHAPES, TILTS, VOXEL_SIZE, IsoNetTest, scene, write
-from isonet_scipion.viewers.browser import Slider
 from isonet_scipion.viewers.previews import subtomogramsById
 from isonet_scipion.viewers.volumes import middle
 from isonet_scipion.wizards import cube_size, deconvolution, mask, tilt_range
@@ -87,6 +86,8 @@ def test_deconvolved_part_is_the_part_of_the_deconvolved_tomogram():
 
 
 def test_a_slider_that_is_not_moved_keeps_the_forms_value_between_two_steps():
+    from isonet_scipion.viewers.browser import Slider  # without a screen, Tk would be left out for test_gui, too
+
     slider = Slider("snrFalloff", "SNR falloff", 0.0, 3.0, 0.05, 1.337)
     places = 0.0, 1.3, 1.35, 1.4  # the scale shows 1.35 for it
     assert [slider.at(place) for place in places] == [0.0, 1.3, 1.337, 1.4]
