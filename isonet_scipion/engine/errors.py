@@ -7,13 +7,14 @@ import os
 
 MOST_CHARACTERS = 600  # of one part of an error: names come from files, which may hold anything
 KEPT_AT_THE_END = 100
+NAME_REMEDY = "Give another name, whose parts are folders."
 SYSTEM_REMEDIES = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "Free disk space, or raise the quota, and start again."),
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "Check the permissions, or give another folder."),
     **dict.fromkeys((errno.EIO, errno.ESTALE, errno.ENXIO), "Check the disk or network file system."),
     **dict.fromkeys(
         (errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP),
-        "Give another name, whose parts are folders.",
+        NAME_REMEDY,
     ),
     errno.EFBIG: "Raise the limit on the size of a file (ulimit -f), or write to a file system that has none.",
     errno.ENOENT: "Check the name and the working directory.",

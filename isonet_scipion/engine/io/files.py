@@ -21,11 +21,10 @@ from typing import Optional, Tuple
 
 import psutil
 
-from isonet_scipion.engine.errors import EngineError, system_error
+from isonet_scipion.engine.errors import NAME_REMEDY, EngineError, system_error
 from isonet_scipion.engine.process.signals import signals_put_off
 
 log = logging.getLogger(__name__)
-NAME_REMEDY = "Give another name, whose parts are folders."
 LEFTOVER = re.compile(r"\.([0-9a-f]{8})-([0-9]+)-[0-9a-f]{8}\.partial")  # machine, process
 MOST_OF_A_NAME = 240  # bytes of a file's name that has room for those of its lock
 SECONDS_IN_TURN = 30.0  # a process that hangs keeps no other from its work

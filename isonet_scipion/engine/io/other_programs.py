@@ -19,6 +19,7 @@ from isonet_scipion.engine.io.tilt_files import (
     BESIDE_HALVES,
     HALVES,
     TiltSeries,
+    grouped,
     half_name,
     read_tilt_file,
     series_name,
@@ -76,7 +77,7 @@ def with_their_halves(paths: list[Path]) -> list[KnownTomogram]:
     of_wholes = {half for path in paths for half in short.get(series_name(path), ())}
     wholes = [path for path in paths if half_name(path) == series_name(path) and path not in of_wholes]
     versions, others = Counter(map(series_name, wholes)), _without(paths, set(wholes))
-    by_stem, by_series = _grouped(others, lambda path: HALVES.sub("", path.stem)), _grouped(others, half_name)
+    by_stem, by_series = grouped(others, lambda path: HALVES.sub("", path.stem)), grouped(others, half_name)
     found: list[KnownTomogram] = []
     taken: set[Path] = set()
     for path in wholes:
@@ -106,14 +107,6 @@ def with_their_halves(paths: list[Path]) -> list[KnownTomogram]:
             "and NAME_half2, beside the tomogram NAME or without it.", names_in_words([path.name for path in lone]),
         )  # fmt: skip
     return found + [KnownTomogram(half.stem, half) for half in lone]
-
-
-def _grouped(paths: Iterable[Path], name: Callable[[Path], str]) -> dict[str, list[Path]]:
-    """Files by what a function calls them."""
-    groups: dict[str, list[Path]] = {}
-    for path in paths:
-        groups.setdefault(name(path), []).append(path)
-    return groups
 
 
 def _without(paths: Sequence[Path], others: Collection[Path]) -> list[Path]:
@@ -241,8 +234,8 @@ def _relion_tomograms(table: Star, folder: str | None) -> list[KnownTomogram]:
     corrects = {job: _corrects_ctf(job) for job in dict.fromkeys(jobs)}  # one job mostly makes all
     if corrected := [tomogram.name for tomogram, job in zip(tomograms, jobs) if corrects[job]]:
         log.info("RELION corrected the CTF of these tomograms, by its %s: %s", JOB, names_in_words(corrected))
-    states = {True: CORRECTED, False: None}
-    return [replace(tomogram, ctf_state=states[corrects[job]]) for tomogram, job in zip(tomograms, jobs)]
+    states = (CORRECTED if corrects[job] else None for job in jobs)
+    return [replace(tomogram, ctf_state=state) for tomogram, state in zip(tomograms, states)]
 
 
 def _number(table: Star, row: dict[str, str], label: str) -> float | None:

@@ -10,7 +10,7 @@ import functools
 import logging
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -82,6 +82,14 @@ def common_name(path: str | os.PathLike[str]) -> str:
     return series_name(FURTHER.sub("", series_name(path)))
 
 
+def grouped(paths: Iterable[Path], name: Callable[[Path], str]) -> dict[str, list[Path]]:
+    """Files by what a function, such as those above, calls them."""
+    groups: dict[str, list[Path]] = {}
+    for path in paths:
+        groups.setdefault(name(path), []).append(path)
+    return groups
+
+
 def read_tilt_file(path: str | os.PathLike[str]) -> TiltSeries:
     """Read the tilt angles of a series.
 
@@ -138,9 +146,7 @@ def find_tilt_files(folder: str, names: Sequence[str]) -> list[Path]:
     require_folder(folder, "the tilt files")
     there = (*Path(folder).glob("*"), *Path(folder).glob("*/*"))
     known = [path for path in there if path.suffix.lower() in READERS and not path.name.endswith(DEFOCI)]
-    by_series: dict[str, list[Path]] = {}
-    for path in known:
-        by_series.setdefault(series_name(path.stem), []).append(path)
+    by_series = grouped(known, lambda path: series_name(path.stem))
     files = [_best_file(folder, name, by_series) for name in names]
     served: dict[Path, list[str]] = {}
     for name, file in zip(names, files):

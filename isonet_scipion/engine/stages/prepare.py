@@ -45,7 +45,7 @@ from isonet_scipion.engine.io.star import (
     write_star,
 )
 from isonet_scipion.engine.io.table_checks import warn_of_lopsided_tilts
-from isonet_scipion.engine.io.tilt_files import common_name, find_tilt_files, half_name, read_tilt_file
+from isonet_scipion.engine.io.tilt_files import common_name, find_tilt_files, grouped, half_name, read_tilt_file
 from isonet_scipion.engine.io.tomogram_entry import (
     CTF_STATE,
     HALF_LABELS,
@@ -149,9 +149,7 @@ def _of_own_files(folder: str, files: list[Path]) -> list[KnownTomogram]:
 
 def _warn_of_versions(folder: str, tomograms: list[KnownTomogram]) -> None:
     """Name files that seem to be of one tilt series, as its images and versions of its tomogram in IMOD's folders."""
-    by_series: dict[str, list[Path]] = {}
-    for path in (tomogram.path for tomogram in tomograms if tomogram.path):
-        by_series.setdefault(common_name(path), []).append(path)
+    by_series = grouped((tomogram.path for tomogram in tomograms if tomogram.path), common_name)
     if several := [file_names(paths) for paths in by_series.values() if len(paths) > 1]:
         more = f"; so are those of {counted(len(several) - 1, 'others')}" if len(several) > 1 else ""
         log.warning(
