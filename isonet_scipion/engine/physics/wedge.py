@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 NARROWEST = 10.0  # degrees between the outermost tilts of a tilt series; less is a slip
 MOST_RADIANS = 1.6  # of a tilt
+FULL = 180.0  # degrees between tilts that leave no missing wedge
 TILT_TOLERANCE = 3.0  # degrees by which a tomogram's range may differ from the one that a model was trained for
 
 
@@ -64,12 +65,18 @@ def declared_range(minimum: float, maximum: float, what: str = "tilt range") -> 
     Raises
     ------
     EngineError
-        If it is impossible, or too narrow for a tilt series, as one in radians is.
+        If it is impossible, too narrow for a tilt series, as one in radians is, or leaves no missing wedge.
     """
     try:
         tilt = TiltRange(minimum, maximum)
     except EngineError as error:
         raise EngineError(what, error.why, error.remedy) from error
+    if maximum - minimum >= FULL:
+        raise EngineError(
+            what,
+            f"{minimum:g}..{maximum:g} degrees leaves no missing wedge to fill",
+            "Give the smallest and the largest tilt angle of the images that were recorded.",
+        )
     if maximum - minimum < NARROWEST:
         why, meant = f"{minimum:g}..{maximum:g} degrees is too narrow for a tilt series", ""
         if max(abs(minimum), abs(maximum)) <= MOST_RADIANS:

@@ -267,6 +267,7 @@ TOGETHER = [
     (ProtIsoNetPredict, "'from' must be smaller than 'to'", {"tiltMin": 60, "tiltMax": -60}),
     (ProtIsoNetRefine, "'from' must be smaller than 'to'", {"tiltMin": 60, "tiltMax": -60}),
     (ProtIsoNetRefine, "too narrow for a tilt series; it looks like radians", {"tiltMin": -1.047, "tiltMax": 1.047}),
+    (ProtIsoNetRefine, "leaves no missing wedge to fill", {"tiltMin": -90, "tiltMax": 90}),
     (ProtIsoNetOnePass, r"a tilt series ID .* of its own, but there is none", {**AWARE, "inputTomograms": "no_ids"}),
     (ProtIsoNetOnePass, "-20000 for TS_1 .*underfocus is positive here", {**AWARE, "defocus": -20000}),
     (ProtIsoNetOnePass, r"\*Defocus\*: it is 0 for TS_1", {**AWARE, "defocus": 0}),

@@ -27,12 +27,14 @@ def test_impossible_ranges_are_refused(ends):
         ((50, 55), "50..55 degrees is too narrow for a tilt series. Give"),
         ((-1.047, 1.047), "looks like radians. Give .* in degrees, probably -60.0 and 60.0"),
         ((-4, 5.9), "too narrow for a tilt series. Give"),
+        ((-90, 90), "-90..90 degrees leaves no missing wedge to fill. Give"),
     ],
 )
 def test_ranges_that_nobody_tilted_by_are_refused_where_they_are_declared(ends, said):
     with pytest.raises(EngineError, match=f"^t.star: .*{said}"):
         declared_range(*ends, "t.star")
     assert declared_range(-4, 6) == TiltRange(-4, 6)
+    assert declared_range(-90, 89) == TiltRange(-90, 89)
 
 
 @pytest.mark.parametrize("tilt", [TiltRange(-50, 60), TiltRange(-80, 80)])
