@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import pyworkflow as pw
 import pyworkflow.utils as pwutils
@@ -51,6 +51,7 @@ MOST_WARNINGS = 5  # that the summary shows
 SECONDS_BETWEEN_LOOKS = 20.0
 LOOKS = 3
 
+Content = TypeVar("Content")
 LATEST = threading.local()  # `job`: the one that a thread has submitted
 
 
@@ -345,16 +346,21 @@ class ProtIsoNetBase(EMProtocol):
         return path
 
 
-def readingErrors(read: Callable[[str], object], paths: Iterable[str]) -> list[str]:
-    """What a function says of files that it can't read; nothing of those that are gone."""
-    errors = []
+def readAll(read: Callable[[str], Content], paths: Iterable[str]) -> tuple[dict[str, Content], list[str]]:
+    """What a function makes of files, by path, and what it says of others that it can't read; none that are gone."""
+    contents, errors = {}, []
     for path in paths:
         try:
             if os.path.exists(path):
-                read(path)
+                contents[path] = read(path)
         except EngineError as error:
             errors.append(str(error))
-    return errors
+    return contents, errors
+
+
+def damagedLines(errors: Iterable[str]) -> list[str]:
+    """What a summary says of files that can't be read."""
+    return [f"*Damaged*: {error}" for error in errors]
 
 
 def hasText(path: str) -> bool:

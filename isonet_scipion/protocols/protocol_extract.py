@@ -31,13 +31,14 @@ from isonet_scipion.engine.wording import counted
 from isonet_scipion.protocols.form import OPTIONAL, SEED, OptionalIntParam, Within, addOption, optionValues
 from isonet_scipion.protocols.mask_checks import maskErrors
 from isonet_scipion.protocols.set_checks import isOpen, severalTimes
-from isonet_scipion.protocols.streaming import FAILED_OUTPUT, ProtIsoNetTomograms
+from isonet_scipion.protocols.streaming import FAILED_OUTPUT, ProtIsoNetTomograms, cells
 
 if TYPE_CHECKING:
     from pwem.objects import EMSet
     from pyworkflow.object import Pointer
     from pyworkflow.protocol import Form
 
+    from isonet_scipion.engine.io.star import Star
     from isonet_scipion.engine.io.volume import Volume
 
 ENOUGH = 300  # subtomograms to train on, after IsoNet's tutorial
@@ -375,13 +376,13 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
             f"z): {', '.join(shifted)}." + (older if self._doneIds() else "")
         ]
 
-    def _results(self, output: SetOfSubTomograms) -> list[str]:
+    def _results(self, output: SetOfSubTomograms, tables: Mapping[str, Star]) -> list[str]:
         counts = Counter(subtomogram.getVolName() for subtomogram in output.iterItems())
-        cube = self._used("cubeSize")
+        cube, masks = self._used("cubeSize"), cells(tables, "rlnMaskName").values()
         return [
             f"{counted(output.getSize(), 'subtomograms')} of {self._usedCropSize()} voxels from "
             f"{self._ofInput(len(counts))}, for cubes of {cube} voxels.",
-            f"{self._counted('Masks', 'rlnMaskName')} Centres: "
+            f"Masks: {sum(mask is not None for mask in masks)} of {len(masks)}. Centres: "
             f"{'given coordinates' if self._used('inputCoordinates') else 'random'}.",
             ", ".join(f"{tsId}: {count}" for tsId, count in counts.items()),
         ]
