@@ -16,7 +16,7 @@ from pyworkflow.protocol.params import PointerParam
 from tomo.objects import Coordinate3D, SetOfCoordinates3D, SetOfSubTomograms, SetOfTomograms, SubTomogram, Tomogram
 
 from isonet_scipion.convert.acquisition import ownAcquisition
-from isonet_scipion.convert.files import asMrc, fileErrors, fileName, fileOf, maskName, sizeOf
+from isonet_scipion.convert.files import asMrc, fileName, fileOf, maskName, readSizes
 from isonet_scipion.convert.outputs import orientLike, readSubtomograms
 from isonet_scipion.convert.rows import coordinateRows, cornerShift, writeTable
 from isonet_scipion.convert.sets import enabled, enabledIds, filesById, hasItems, itemsOf
@@ -314,8 +314,7 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
             errors.append(f"*Cube size*: {error.why}. {error.remedy}")
         if crop <= self.cubeSize.get():
             errors.append("*Subtomogram size* must be larger than *Cube size*.")
-        unreadable = fileErrors(byId.values())
-        sizes = {tsId: sizeOf(fileOf(item)) for tsId, item in byId.items() if tsId not in unreadable}
+        sizes, _ = readSizes(byId.values())
         thin = [f"{tsId} ({min(size)} voxels)" for tsId, size in sizes.items() if min(size) < crop]
         if thin and len(thin) == len(sizes):
             errors.append(
@@ -323,8 +322,7 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
                 "Choose a smaller cube size."
             )
         if masks is not None:
-            readable = {tsId: tomogram for tsId, tomogram in byId.items() if tsId in sizes}
-            errors += maskErrors(masks, readable, tomograms.getSamplingRate())
+            errors += maskErrors(masks, sizes, tomograms.getSamplingRate())
         number = self.numberSubtomos.get()
         if self.inputCoordinates.get() is None and number is not None and number < 1:
             errors.append("*Subtomograms per tomogram* must be at least 1, or empty.")
