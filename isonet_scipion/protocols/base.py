@@ -11,9 +11,8 @@ import sqlite3
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeVar
 
 import pyworkflow as pw
@@ -63,8 +62,6 @@ class ProtIsoNetBase(EMProtocol):
     """Runs commands of the engine through Scipion's executor."""
 
     _devStatus = PROD
-    # in place of remedies of the engine by options that the form has not, which end its messages: by how they begin
-    REMEDIES: Mapping[str, str] = MappingProxyType({})
     FREE: tuple[str, ...] = ()  # parameters that may change when a run is continued, besides those of how it is run
 
     def __init__(self, **kwargs: object) -> None:

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from math import prod
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from pyworkflow.protocol.constants import MODE_RESTART
@@ -60,9 +59,6 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
     OUTPUT = "subtomograms"
     OUTPUT_CLASS = SetOfSubTomograms
     CENTRES = "coordinates"
-    REMEDIES = MappingProxyType(
-        {"Say their unit": "Select coordinates of these tomograms; the voxel sizes of both sets must be right."}
-    )
     MATCHED = ("inputMasks", "inputCoordinates")
 
     def _defineParams(self, form: Form) -> None:
