@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from isonet_scipion.engine.command import Command, value_of
-from isonet_scipion.engine.conventions import SIMULATED_SIZES, Normalisation
+from isonet_scipion.engine.conventions import Normalisation
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.confidence_file import confidence_path
 from isonet_scipion.engine.io.ctf_aware import (
@@ -25,6 +25,7 @@ from isonet_scipion.engine.io.ctf_aware import (
 )
 from isonet_scipion.engine.io.files import State, content_digest, entry_of, file_state
 from isonet_scipion.engine.io.finished import Recipe, is_finished, made_from, recipe
+from isonet_scipion.engine.io.model_checks import warn_of_other_data
 from isonet_scipion.engine.io.mrc import open_volume, volume_bytes, write_volume
 from isonet_scipion.engine.io.number_formats import SCALE, grey_values, stored_or_float32
 from isonet_scipion.engine.io.ome_zarr import require_library
@@ -39,7 +40,7 @@ from isonet_scipion.engine.io.table_checks import (
 )
 from isonet_scipion.engine.io.tomogram_entry import CORRECTED_BY, CORRECTED_FROM, TomogramEntry
 from isonet_scipion.engine.io.tomogram_table import TomogramTable
-from isonet_scipion.engine.io.voxel_size import require_same_grid, same_voxel_size
+from isonet_scipion.engine.io.voxel_size import require_same_grid
 from isonet_scipion.engine.measure.supported_strength import supported_strength
 from isonet_scipion.engine.network.correction import corrector
 from isonet_scipion.engine.network.fitting_tiles import Tiles
@@ -320,7 +321,7 @@ class _Prediction:
         An error that is returned, not raised, concerns this tomogram alone.
         """
         settings, entry, volume, border = self.settings, ready.entry, ready.volume, ready.border
-        _warn_of_differences(entry, self.metadata)
+        warn_of_other_data(entry, self.metadata)
         target = _target(entry, settings)
         corrected = _alone(lambda: self._corrected(ready, model, tiles), entry.path, LESS_MEMORY)
         if isinstance(corrected, EngineError):
@@ -455,35 +456,6 @@ def _own_halves(entry: TomogramEntry, volume: Volume, metadata: ModelMetadata) -
 
 def _target(entry: TomogramEntry, settings: PredictSettings) -> Path:
     return Path(settings.output_dir) / f"{entry.name}_corrected.{settings.output_format}"
-
-
-def _warn_of_differences(entry: TomogramEntry, metadata: ModelMetadata) -> None:
-    trained = metadata.voxel_size
-    if trained and not same_voxel_size(entry.voxel_size, trained):
-        log.warning("%s: %.2f A per voxel, but the model was trained at %.2f A.", entry.path, entry.voxel_size, trained)
-    if not metadata.knows_voxel_size(entry.voxel_size):
-        log.warning(
-            "%s: %.2f A per voxel, but the builtin model learned from simulated tomograms of %g to %g A; neither it "
-            "nor its report may hold here. Resize the tomogram, or train on it.",
-            entry.path,
-            entry.voxel_size,
-            *SIMULATED_SIZES,
-        )
-    own = entry.tilt.minimum, entry.tilt.maximum
-    if not metadata.knows_tilts(*own):
-        log.warning(
-            "%s: tilts %g..%g, but the model was trained for %s degrees.", entry.path, *own, metadata.tilts_in_words
-        )
-    if metadata.by_halves and not entry.halves():
-        log.warning("%s: the model was trained on halves, but the table names none.", entry.path)
-    if metadata.deconvolved not in (None, entry.deconvolved):
-        kinds = {True: "deconvolved", False: "not deconvolved"}
-        log.warning(
-            "%s: %s, but the model was trained on %s tomograms.",
-            entry.path,
-            kinds[entry.deconvolved],
-            kinds[not entry.deconvolved],
-        )
 
 
 COMMANDS = (

@@ -13,16 +13,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from isonet_scipion.engine.command import Command
-from isonet_scipion.engine.conventions import SIMULATED_SIZES
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.ctf_aware import TOLD_OPTICS, ctf_in_words, takes_deconvolved, tomogram_transfer
+from isonet_scipion.engine.io.model_checks import warn_of_other_training
 from isonet_scipion.engine.io.model_metadata import ModelMetadata
 from isonet_scipion.engine.io.refine_json import read_refine_json
 from isonet_scipion.engine.io.shown import data_shape, refuse_axes, warn_of_contrast, warn_of_tilts
 from isonet_scipion.engine.io.star import SUBTOMOGRAM_LABELS, Star, read_star
 from isonet_scipion.engine.io.subtomograms import read_subtomograms
 from isonet_scipion.engine.io.table_checks import (
-    MOST_UNLIKE,
     require_one_kind,
     require_one_voxel_size,
     warn_of_assumed_tilts,
@@ -332,33 +331,13 @@ def _start(settings: TrainingSettings, metadata: ModelMetadata) -> tuple[Path | 
     """Model to start from and the first iteration to train."""
     if settings.continue_from:
         stored = read_refine_json(settings.continue_from)
-        _warn_of_differences(str(stored.model()), metadata)
-        return stored.model(), stored.iteration + 1
+        model = stored.model()
+        warn_of_other_training(str(model), read_metadata(model), metadata)
+        return model, stored.iteration + 1
     if settings.pretrained_model:
-        _warn_of_differences(settings.pretrained_model, metadata)
+        warn_of_other_training(settings.pretrained_model, read_metadata(settings.pretrained_model), metadata)
         return model_path(settings.pretrained_model), 1
     return None, 1
-
-
-def _warn_of_differences(model: str, ours: ModelMetadata) -> None:
-    """Log one line where a model to start from is of other data than a training, or takes them otherwise."""
-    its, unlike = read_metadata(model), []
-    size, own_size = its.voxel_size, ours.voxel_size
-    if size and own_size and max(size, own_size) > MOST_UNLIKE * min(size, own_size):
-        unlike.append(f"{size:.4g} A per voxel (here {own_size:.4g})")
-    if own_size and not its.knows_voxel_size(own_size):
-        least, most = SIMULATED_SIZES
-        unlike.append(f"simulated tomograms of {least:g} to {most:g} A per voxel (here {own_size:.4g})")
-    if not all(its.knows_tilts(*ends) for ends in ours.tilt_ranges):
-        unlike.append(f"tilts {its.tilts_in_words} (here {ours.tilts_in_words})")
-    if its.normalize_percentile not in (None, ours.normalize_percentile):
-        unlike.append(f"normalize_percentile {its.normalize_percentile} (here {ours.normalize_percentile})")
-    if None not in (its.deconvolved, ours.deconvolved) and its.deconvolved != ours.deconvolved:
-        unlike.append("deconvolved tomograms" if its.deconvolved else "tomograms that were not deconvolved")
-    if its.ctf_aware != ours.ctf_aware and not its.simulated:
-        unlike.append(f"ctf_aware {its.ctf_aware} (here {ours.ctf_aware})")
-    if unlike:
-        log.warning("%s: it was trained on or with %s, which this training has to unlearn.", model, ", ".join(unlike))
 
 
 def _selected(table: Star, settings: IterativeSettings) -> Star:

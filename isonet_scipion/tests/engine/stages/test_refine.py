@@ -2,13 +2,11 @@
 
 import json
 import math
-import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from isonet_scipion.engine.io.model_metadata import ModelMetadata
 from isonet_scipion.engine.io.mrc import write_volume
 from isonet_scipion.engine.io.star import Star, read_star, write_star
 from isonet_scipion.engine.io.tomogram_entry import TomogramEntry
@@ -319,19 +317,3 @@ def test_subtomograms_for_cubes_of_no_size_are_refused(table, run, size):
     write_star("subtomo.star", subtomograms)
     status, log = run("refine", "subtomo.star", *RUN[2:])
     assert status == 1 and f"subtomo.star: its rlnCubeSize {size} is too small. Make it anew with --cube_size" in log
-
-
-@pytest.mark.parametrize(
-    ("start", "size", "tilts", "said"),
-    [
-        ({"tilt_min": -60, "tilt_max": 60}, 10.0, (-40, 40), r"on or with tilts -60..60 \(here -40..40\), which"),
-        ({"tilt_min": -60, "tilt_max": 60}, 10.0, (-60, 58), ""),
-        ({"simulated": True}, 25.0, (-60, 60), r"with simulated tomograms of 6.5 to 17 A per voxel \(here 25\), which"),
-        ({"simulated": True}, 12.0, (-60, 60), ""),
-    ],
-)
-def test_a_model_to_start_from_of_other_tilts_or_simulated_sizes_is_told(monkeypatch, caplog, start, size, tilts, said):
-    shape = OnePassSettings().network
-    monkeypatch.setattr(stage, "read_metadata", lambda _: ModelMetadata(shape, **start))
-    stage._warn_of_differences("m", ModelMetadata(shape, voxel_size=size, tilt_min=tilts[0], tilt_max=tilts[1]))
-    assert re.search(said, caplog.text) if said else not caplog.text
