@@ -14,7 +14,7 @@ from isonet_scipion.engine.network.model_file import read_metadata
 from isonet_scipion.engine.physics.ctf import CtfParameters
 from isonet_scipion.engine.physics.wedge import TiltRange, apply_wedge
 from isonet_scipion.engine.process.device import Devices
-from isonet_scipion.engine.settings.training import METHODS, IterativeSettings, OnePassSettings
+from isonet_scipion.engine.settings.training import METHODS, OnePassSettings
 from isonet_scipion.engine.simulation.phantom import make_truth, through_tilts
 from isonet_scipion.engine.stages import refine as stage
 
@@ -236,30 +236,6 @@ def test_options_of_the_other_method_are_refused(table, run):
 def test_float16_is_allowed_to_new_networks_of_normalised_features(monkeypatch, method, given, fits):
     monkeypatch.setattr(stage, "choose_devices", lambda *asked: asked)
     assert stage._devices(METHODS[method].given(given))[:3] == (None, "auto", fits)
-
-
-@pytest.mark.parametrize(("given", "told"), [
-    ({"noise_dir": "noise", "noise_level": (0.0,)}, {"noise_dir": "a noise_level above 0"}),
-    ({"noise_dir": "noise", "noise_level": (0.0, 0.1)}, {}),
-    ({"bfactor": 500.0, "ctf_state": "corrected", "voltage": 200.0},
-     dict.fromkeys(("bfactor", "voltage", "ctf_state"), "ctf_aware")),
-    ({"bfactor": 500.0, "cs": 2.7, "ctf_aware": True}, {}),
-    ({}, {}),
-])  # fmt: skip
-def test_options_without_effect_are_told(given, told):
-    assert dict(stage._without_effect(OnePassSettings(**given))) == told
-
-
-@pytest.mark.parametrize(("iterations", "level", "said"), [
-    (30, None, None),
-    (20, "INFO", "noise_level: 0.15,0.2 not reached, as noise_start_iter 21,26 is beyond the last of 20 iterations."),
-    (10, "WARNING", "noise_level: 0.05,0.1,0.15,0.2 not reached, as noise_start_iter 11,16,21,26 is beyond the last"),
-])  # fmt: skip
-def test_noise_that_would_begin_after_the_last_iteration_is_told(caplog, iterations, level, said):
-    caplog.set_level("INFO")
-    stage._check(IterativeSettings(iterations=iterations), 64)
-    assert [record.levelname for record in caplog.records] == ([] if level is None else [level])
-    assert said is None or said in caplog.text
 
 
 def test_deconvolved_and_other_tomograms_are_not_learned_from_together(table, run):
