@@ -9,9 +9,7 @@ import logging
 import shlex
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
-
-import numpy as np
+from typing import TYPE_CHECKING, TypeVar
 
 from isonet_scipion.engine.command import Command, value_of
 from isonet_scipion.engine.conventions import Normalisation
@@ -45,8 +43,8 @@ from isonet_scipion.engine.measure.supported_strength import supported_strength
 from isonet_scipion.engine.network.correction import corrector
 from isonet_scipion.engine.network.fitting_tiles import Tiles
 from isonet_scipion.engine.network.model_file import load_model, model_path, read_metadata
+from isonet_scipion.engine.network.result import whole_result
 from isonet_scipion.engine.physics.borders import find_border
-from isonet_scipion.engine.physics.grey_scale import normalise
 from isonet_scipion.engine.process.device import choose_devices, is_out_of_memory
 from isonet_scipion.engine.process.disk import growth, require_space
 from isonet_scipion.engine.process.gpus import gpus_to_share
@@ -282,8 +280,7 @@ class _Prediction:
             raise failures[0]
 
     def _corrected(self, ready: _Readied, model: keras.Model, tiles: Tiles) -> Floats:
-        settings, metadata = self.settings, self.metadata
-        entry, volume, border, parts = ready.entry, ready.volume, ready.border, ready.parts
+        metadata, entry, parts = self.metadata, ready.entry, ready.parts
         if ready.seen.is_mean:
             log.info("%s: the mean of its halves is corrected, as the model learned from them.", entry.name)
         correct_tiles = corrector(model, metadata.network, entry.tilt, twice=metadata.of_one_pass)
@@ -295,23 +292,14 @@ class _Prediction:
             )  # fmt: skip
             log.info("%s: %s", entry.name, _in_words(strength, bool(pair), entry.voxel_size, remark))
             correct_tiles = corrector(model, metadata.network, entry.tilt, strength, metadata.of_one_pass)
-        corrected: Any = None
-        for half, shown in enumerate(parts, 1):
-            task = f"Prediction of {entry.name}" + (f", half {half}" if len(parts) > 1 else "")
-            made = tiles.filled(shown, correct_tiles, metadata.kept_beyond, task)
-            if settings.normalized_output:
-                made = shown.contrast(normalise(made, self.normalisation))
-            else:
-                made = shown.back(made)
-            corrected = made if corrected is None else np.add(corrected, made, out=corrected)
-        if len(parts) > 1:
-            corrected /= np.float32(len(parts))
+        halves = [f", half {number}" for number in (1, 2)] if len(parts) > 1 else [""]
+        made = (
+            tiles.filled(shown, correct_tiles, metadata.kept_beyond, f"Prediction of {entry.name}{half}")
+            for shown, half in zip(parts, halves)
+        )
+        normalisation = self.normalisation if self.settings.normalized_output else None
         to_own = ready.to_own if ready.own else None
-        if to_own is not None and not settings.normalized_output:
-            corrected = to_own.apply_in_place(corrected)
-        if border is not None:
-            return _with_border(volume, border, corrected, shown if settings.normalized_output else None, to_own)
-        return corrected
+        return whole_result(ready.volume.data, parts, made, ready.border, to_own, normalisation)
 
     def _correct_one(
         self, ready: _Readied, model: keras.Model, tiles: Tiles, reporter: Reporter
@@ -431,22 +419,6 @@ def _loaded(model_file: Path, _: State, settings: PredictSettings, devices: Devi
     """A model, and the tiles that suit it and the memory: kept for the next command that this process runs."""
     model, metadata = load_model(model_file)
     return model, Tiles(settings, metadata.network, devices)
-
-
-def _with_border(
-    volume: Volume, border: Border, corrected: Floats, shown: Shown | None, to_own: GreyScale | None
-) -> Floats:
-    """What was made of the box that holds data, within the border as it was, or on the grey scale of `shown`.
-
-    `to_own` maps the grey scale of what was shown to that of the volume, where it is another.
-    """
-    whole = np.empty(volume.shape, np.float32)
-    border.put_back(volume.data, corrected, whole)
-    if shown is not None:
-        outside = ~border.data()
-        kept = whole[outside] if to_own is None else to_own.undo(whole[outside])
-        whole[outside] = shown.contrast(shown.show(kept))
-    return whole
 
 
 def _own_halves(entry: TomogramEntry, volume: Volume, metadata: ModelMetadata) -> list[Volume]:
