@@ -24,6 +24,7 @@ from isonet_scipion.engine.physics.wedge import TiltRange, declared_range
 from isonet_scipion.engine.wording import names_in_words
 from isonet_scipion.isonet_folder import VERSIONS, IsoNetFolder
 from isonet_scipion.objects import IsoNetModel
+from isonet_scipion.protocols.base import damagedLines
 from isonet_scipion.protocols.form import Within, isFilledIn
 from isonet_scipion.protocols.protocol_import_model import importedModel
 from isonet_scipion.protocols.record import changeErrors, formValues, keepValues, recordErrors, usedValue
@@ -172,7 +173,7 @@ class ProtIsoNetImportProject(EMProtocol):
         outputs = [(name, getattr(self, name)) for name in self._possibleOutputs if hasattr(self, name)]
         lines = [f"{name}: {output}" for name, output in outputs] or ["No output yet."]
         lines += [f"*Warning*: {line}" for line in self.summaryVar.get("").splitlines()]
-        return lines + [f"*Damaged*: {error}" for error in recordErrors(self)]
+        return lines + damagedLines(recordErrors(self))
 
     def _methods(self) -> list[str]:
         if not any(hasattr(self, name) for name in self._possibleOutputs):
