@@ -121,6 +121,20 @@ MUTATIONS = [
         "10**deconvstrength * 2.0",
         "physics",
     ),
+    Mutation(
+        "the sum of the halves, not their mean",
+        "network/result",
+        "mean /= np.float32(len(parts))",
+        "pass",
+        "network/test_result.py",
+    ),
+    Mutation(
+        "a border keeps the file's grey scale on IsoNet's",
+        "network/result",
+        "whole[outside] = shown.contrast(shown.show(kept))",
+        "pass",
+        "network/test_result.py",
+    ),
     Mutation("leak 0.05 -> 0.1", "network/unet", "LEAK = 0.05", "LEAK = 0.1", "network/test_unet.py"),
     Mutation("no guard at the wedge's edge", "measure/wedge_power", "GUARD = 5.0", "GUARD = 0.0", "measure"),
     Mutation(

@@ -7,7 +7,9 @@ import math
 import os
 import re
 import shutil
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Tuple
 
 import mrcfile
 from pwem.emlib.image import ImageHandler
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
     from isonet_scipion.engine.io.volume import Volume
 
+Size = Tuple[int, int, int]  # voxels along x, y and z
 PLAIN_ID = re.compile(r"[^./\\,\s][^/\\,]{0,79}")  # Scipion takes the names of halves apart at commas
 # what the engine and the protocols put after the name of a tomogram
 MADE_NAME = re.compile(r"_(whole|even|odd|subtomo|coordinates|mask|corrected|report|input[A-Z][a-z]+)$")
@@ -111,7 +114,7 @@ def isMrc(path: str) -> bool:
     return not ITEM.match(path) and (path.endswith(":mrc") or path.lower().endswith(MRC_SUFFIXES))
 
 
-def sizeOf(path: str) -> tuple[int, int, int]:
+def sizeOf(path: str) -> Size:
     """Voxels along x, y and z of a volume of any format that Scipion reads; an EngineError where there is none."""
     if isMrc(path):  # which the engine reads in either byte order
         x, y, z = open_volume(plainPath(path)).shape[::-1]
@@ -143,18 +146,24 @@ def fileDigest(path: str) -> str:
     return content_digest(path, "file")
 
 
-def requireVolume(path: str, samplingRate: float | None = None) -> Volume | None:
-    """Raise an EngineError if a volume can't be read or, being an MRC file, is by its header in nm (not A).
+@dataclass(frozen=True)
+class Readable:
+    """A volume that can be read; errors of `look` as EngineError."""
 
-    Returns the MRC file, opened; None for other formats.
-    """
-    if not isMrc(path):
-        sizeOf(path)
-        return None
-    volume = open_volume(plainPath(path))
-    if samplingRate:
-        check_unit(samplingRate, volume, "sampling rate")
-    return volume
+    path: str
+    size: Size
+    volume: Volume | None  # the MRC file; None for other formats
+
+    @classmethod
+    def look(cls, path: str, samplingRate: float | None = None) -> Readable:
+        """Of a file; where a voxel size is given in A, an MRC file must not be in nm by its header."""
+        if not isMrc(path):
+            return cls(path, sizeOf(path), None)
+        volume = open_volume(plainPath(path))
+        if samplingRate:
+            check_unit(samplingRate, volume, "sampling rate")
+        x, y, z = volume.shape[::-1]
+        return cls(path, (x, y, z), volume)
 
 
 def refuseForeign(path: str) -> None:
@@ -173,17 +182,27 @@ def refuseForeign(path: str) -> None:
         )
 
 
-def fileErrors(items: Iterable[Tomogram], withHalves: bool = False) -> dict[str, str]:
-    """What is wrong with the file, or the halves if asked, of each tomogram or mask that can't be read, by tsId."""
-    errors = {}
+def readSizes(items: Iterable[Tomogram], withHalves: bool = False) -> tuple[dict[str, Size], dict[str, EngineError]]:
+    """Voxels along x, y and z of tomograms or masks, by tsId, and what is wrong with the files of the others.
+
+    With `withHalves` these are also those whose halves can't be read or do not fit.
+    """
+    sizes, errors = {}, {}
     for item in items:
         try:
-            requireVolume(fileOf(item), item.getSamplingRate())
+            whole = Readable.look(fileOf(item), item.getSamplingRate())
             if withHalves:
-                requireHalves(item)
+                _requireHalvesOf(item, whole)
+            sizes[item.getTsId()] = whole.size
         except EngineError as error:
-            errors[item.getTsId()] = str(error)
-    return errors
+            errors[item.getTsId()] = error
+    return sizes, errors
+
+
+def fileErrors(items: Iterable[Tomogram], withHalves: bool = False) -> dict[str, str]:
+    """What `readSizes` finds wrong, in words."""
+    _, errors = readSizes(items, withHalves)
+    return {tsId: str(error) for tsId, error in errors.items()}
 
 
 def requireHalves(tomogram: Tomogram) -> None:
@@ -191,31 +210,34 @@ def requireHalves(tomogram: Tomogram) -> None:
 
     That of voxels counts too. Where the tomogram's own file can't be read, which is told elsewhere, it is not compared.
     """
-    halves, whole, rate, isCompared = halfMaps(tomogram), fileOf(tomogram), tomogram.getSamplingRate(), True
-    if not halves:
-        if tomogram.hasHalfMaps():
-            (half,) = tomogram.getHalfMaps(asList=True)
-            raise EngineError(half, f"it is the only half of {tomogram.getTsId()}", WITHOUT_FILE)
-        return
-    try:
-        opened = requireVolume(whole)
-    except EngineError:
-        isCompared, opened = False, None
+    whole = None
+    if tomogram.hasHalfMaps():
+        with suppress(EngineError):
+            whole = Readable.look(fileOf(tomogram))
+    _requireHalvesOf(tomogram, whole)
+
+
+def _requireHalvesOf(tomogram: Tomogram, whole: Readable | None) -> None:
+    halves, rate = halfMaps(tomogram), tomogram.getSamplingRate()
+    if not halves and tomogram.hasHalfMaps():
+        (half,) = tomogram.getHalfMaps(asList=True)
+        raise EngineError(half, f"it is the only half of {tomogram.getTsId()}", WITHOUT_FILE)
     for path in halves:
         try:
-            half = requireVolume(path, rate)
-            if half and opened:
-                require_same_grid(half, opened, rate)
-            elif isCompared:
-                _requireSameSize(path, whole)
+            half = Readable.look(path, rate)
+            if whole is not None:
+                _requireLike(half, whole, rate)
         except EngineError as error:
             why = f"{error.why}; it is a half of {tomogram.getTsId()}"
             raise EngineError(error.what, why, WITHOUT_FILE) from error
 
 
-def _requireSameSize(half: str, whole: str) -> None:
-    if sorted(sizeOf(half)) != sorted(sizeOf(whole)):  # Scipion's readers take the axes of some formats in turn
-        raise EngineError(half, f"its size {sizeOf(half)} is not that of {whole}, {sizeOf(whole)}", "Make it again.")
+def _requireLike(half: Readable, whole: Readable, samplingRate: float) -> None:
+    if half.volume and whole.volume:
+        require_same_grid(half.volume, whole.volume, samplingRate)
+    elif sorted(half.size) != sorted(whole.size):  # Scipion's readers take the axes of some formats in turn
+        why = f"its size {half.size} is not that of {whole.path}, {whole.size}"
+        raise EngineError(half.path, why, "Make it again.")
 
 
 def halvesError(tomogram: Tomogram) -> str | None:

@@ -11,10 +11,9 @@ import sqlite3
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import pyworkflow as pw
 import pyworkflow.utils as pwutils
@@ -51,6 +50,7 @@ MOST_WARNINGS = 5  # that the summary shows
 SECONDS_BETWEEN_LOOKS = 20.0
 LOOKS = 3
 
+Content = TypeVar("Content")
 LATEST = threading.local()  # `job`: the one that a thread has submitted
 
 
@@ -62,8 +62,6 @@ class ProtIsoNetBase(EMProtocol):
     """Runs commands of the engine through Scipion's executor."""
 
     _devStatus = PROD
-    # in place of remedies of the engine by options that the form has not, which end its messages: by how they begin
-    REMEDIES: Mapping[str, str] = MappingProxyType({})
     FREE: tuple[str, ...] = ()  # parameters that may change when a run is continued, besides those of how it is run
 
     def __init__(self, **kwargs: object) -> None:
@@ -345,16 +343,21 @@ class ProtIsoNetBase(EMProtocol):
         return path
 
 
-def readingErrors(read: Callable[[str], object], paths: Iterable[str]) -> list[str]:
-    """What a function says of files that it can't read; nothing of those that are gone."""
-    errors = []
+def readAll(read: Callable[[str], Content], paths: Iterable[str]) -> tuple[dict[str, Content], list[str]]:
+    """What a function makes of files, by path, and what it says of others that it can't read; none that are gone."""
+    contents, errors = {}, []
     for path in paths:
         try:
             if os.path.exists(path):
-                read(path)
+                contents[path] = read(path)
         except EngineError as error:
             errors.append(str(error))
-    return errors
+    return contents, errors
+
+
+def damagedLines(errors: Iterable[str]) -> list[str]:
+    """What a summary says of files that can't be read."""
+    return [f"*Damaged*: {error}" for error in errors]
 
 
 def hasText(path: str) -> bool:

@@ -11,7 +11,7 @@ from pyworkflow.protocol.params import PointerParam
 from isonet_scipion.convert.acquisition import Optics, hasPhaseShift, lacksTiltSeries, zeroTiltDefocus
 from isonet_scipion.convert.sets import enabled
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.physics.ctf import CtfParameters, require_plausible_defocus
+from isonet_scipion.engine.physics.ctf import POSSIBLE, CtfParameters, require_plausible_defocus
 from isonet_scipion.protocols.form import OPTIONAL, OptionalFloatParam, Within, addOption
 from isonet_scipion.protocols.set_checks import isOpen, severalTimes
 
@@ -70,10 +70,7 @@ def addDefocus(form: Form, condition: str | None = None) -> None:
 
 def addMicroscope(form: Form, settings: type, condition: str | None = None) -> None:
     """Add voltage and cs, which override the acquisition, of a stage's settings."""
-    for option, label, legal in (
-        ("voltage", "Voltage (kV)", Within(1, 9999)),
-        ("cs", "Spherical aberration (mm)", Within(0, 99)),
-    ):
+    for option, label in (("voltage", "Voltage (kV)"), ("cs", "Spherical aberration (mm)")):
         addOption(
             form,
             settings,
@@ -82,7 +79,7 @@ def addMicroscope(form: Form, settings: type, condition: str | None = None) -> N
             words=f"{label}. Empty: as in each tomogram's acquisition.",
             expert=True,
             condition=condition,
-            validators=[legal],
+            validators=[Within(*POSSIBLE[option])],
         )
 
 

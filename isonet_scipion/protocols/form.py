@@ -25,14 +25,14 @@ from isonet_scipion.engine.settings.option import options
 if typing.TYPE_CHECKING:
     from pyworkflow.protocol import Form, Protocol
 
-    from isonet_scipion.protocols.base import ProtIsoNetBase
-
 # IsoNet 0.2 writes these options in one word
 SPELLING = {"snrfalloff": "snrFalloff", "deconvstrength": "deconvStrength", "highpassnyquist": "highpassNyquist"}
 OPTIONAL = " (optional)"  # at the end of labels
 SEED = "Makes random choices repeatable: the same seed gives the same result. Empty: a new one for each run."
 TILT_PARAMETERS = ("tiltMin", "tiltMax")
 ELSEWHERE = {"gpuID": "GPUs"}  # labels of options whose parameters are those of Scipion's forms
+# in place of the engine's remedies by options that no form has, which end its messages: by how they begin
+REMEDIES = {"Say their unit": "Select coordinates of these tomograms; the voxel sizes of both sets must be right."}
 # as a word of its own, not a part of a path
 OPTION = re.compile(
     r"(?<![\w/\\.*-])(?P<dashes>--)?(?P<option>[a-zA-Z_]+)(?![\w/\\*]|[.-]\w)(?P<value> (?:True|False)\b)?"
@@ -146,11 +146,11 @@ def labelOf(protocol: Protocol, name: str) -> str:
     return protocol.getParam(name).label.get().replace(OPTIONAL, "")
 
 
-def inFormWords(protocol: ProtIsoNetBase, text: str) -> str:
+def inFormWords(protocol: Protocol, text: str) -> str:
     """A message of the engine, which names options, with the labels of those that the form shows.
 
     `--check_axes False` becomes `*Check the axes?* No`. Names that are plain words (`precision`) are only replaced with
-    dashes, or before the message's first colon. Of remedies by options that it has not, the protocol tells its own.
+    dashes, or before the message's first colon. Remedies by options that no form has are replaced by others.
     """
 
     def labelled(found: re.Match[str]) -> str:
@@ -167,7 +167,7 @@ def inFormWords(protocol: ProtIsoNetBase, text: str) -> str:
         line = "Tilt range, " if name in TILT_PARAMETERS else ""
         return f"*{line}{labelOf(protocol, name)}*{value or ''}"
 
-    for beginning, remedy in protocol.REMEDIES.items():
+    for beginning, remedy in REMEDIES.items():
         before, found, _ = text.partition(beginning)
         text = before + remedy if found else text
     return OPTION.sub(labelled, text)

@@ -29,12 +29,14 @@ from isonet_scipion.protocols.defocus import (
 )
 from isonet_scipion.protocols.form import addOption, optionValues
 from isonet_scipion.protocols.set_checks import isOpen
-from isonet_scipion.protocols.streaming import ProtIsoNetTomograms
+from isonet_scipion.protocols.streaming import ProtIsoNetTomograms, cells
 
 if TYPE_CHECKING:
     from pyworkflow.object import Pointer
     from pyworkflow.protocol import Form
     from tomo.objects import SetOfTomograms, Tomogram
+
+    from isonet_scipion.engine.io.star import Star
 
 
 class ProtIsoNetDeconv(ProtIsoNetTomograms):
@@ -167,19 +169,20 @@ class ProtIsoNetDeconv(ProtIsoNetTomograms):
         enough = "Such tomograms have contrast enough without deconvolution."
         return warnings + opticsWarnings(self, tomograms, enough)
 
-    def _results(self, output: SetOfTomograms) -> list[str]:
-        *used, states = (found.values() for found in self._usedOf("rlnDefocus", DEFOCUS_SOURCE_LABEL, CTF_STATE))
+    def _results(self, output: SetOfTomograms, tables: Mapping[str, Star]) -> list[str]:
+        labels = "rlnDefocus", DEFOCUS_SOURCE_LABEL, CTF_STATE
+        *used, states = (cells(tables, label).values() for label in labels)
         done = f"{statesInWords(states)} Filter: {self._strength(output)}."
         halves = sum(bool(halfMaps(tomogram)) for tomogram in output)
         more = [f"Half tomograms: {halves} of {output.getSize()}."] if halves else []
-        return [*super()._results(output), *more, usedDefocus(*used), done]
+        return [*super()._results(output, tables), *more, usedDefocus(*used), done]
 
     def _methods(self) -> list[str]:
         output = getattr(self, self.OUTPUT, None)
         if output is None:
             return []
-        (states,) = self._usedOf(CTF_STATE)
-        number = list(states.values()).count(PHASE_FLIPPED)
+        tables, _ = self._tables()
+        number = list(cells(tables, CTF_STATE).values()).count(PHASE_FLIPPED)
         flipped = f" Of {number} of them, which were phase-flipped already, only the strength." if number else ""
         return [
             "The contrast transfer function was deconvolved from the tomograms with a Wiener-like filter [Tegunov2019] "

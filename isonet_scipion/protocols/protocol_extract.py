@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from math import prod
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from pyworkflow.protocol.constants import MODE_RESTART
@@ -16,7 +15,7 @@ from pyworkflow.protocol.params import PointerParam
 from tomo.objects import Coordinate3D, SetOfCoordinates3D, SetOfSubTomograms, SetOfTomograms, SubTomogram, Tomogram
 
 from isonet_scipion.convert.acquisition import ownAcquisition
-from isonet_scipion.convert.files import asMrc, fileErrors, fileName, fileOf, maskName, sizeOf
+from isonet_scipion.convert.files import asMrc, fileName, fileOf, maskName, readSizes
 from isonet_scipion.convert.outputs import orientLike, readSubtomograms
 from isonet_scipion.convert.rows import coordinateRows, cornerShift, writeTable
 from isonet_scipion.convert.sets import enabled, enabledIds, filesById, hasItems, itemsOf
@@ -31,13 +30,14 @@ from isonet_scipion.engine.wording import counted
 from isonet_scipion.protocols.form import OPTIONAL, SEED, OptionalIntParam, Within, addOption, optionValues
 from isonet_scipion.protocols.mask_checks import maskErrors
 from isonet_scipion.protocols.set_checks import isOpen, severalTimes
-from isonet_scipion.protocols.streaming import FAILED_OUTPUT, ProtIsoNetTomograms
+from isonet_scipion.protocols.streaming import FAILED_OUTPUT, ProtIsoNetTomograms, cells
 
 if TYPE_CHECKING:
     from pwem.objects import EMSet
     from pyworkflow.object import Pointer
     from pyworkflow.protocol import Form
 
+    from isonet_scipion.engine.io.star import Star
     from isonet_scipion.engine.io.volume import Volume
 
 ENOUGH = 300  # subtomograms to train on, after IsoNet's tutorial
@@ -59,9 +59,6 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
     OUTPUT = "subtomograms"
     OUTPUT_CLASS = SetOfSubTomograms
     CENTRES = "coordinates"
-    REMEDIES = MappingProxyType(
-        {"Say their unit": "Select coordinates of these tomograms; the voxel sizes of both sets must be right."}
-    )
     MATCHED = ("inputMasks", "inputCoordinates")
 
     def _defineParams(self, form: Form) -> None:
@@ -313,8 +310,7 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
             errors.append(f"*Cube size*: {error.why}. {error.remedy}")
         if crop <= self.cubeSize.get():
             errors.append("*Subtomogram size* must be larger than *Cube size*.")
-        unreadable = fileErrors(byId.values())
-        sizes = {tsId: sizeOf(fileOf(item)) for tsId, item in byId.items() if tsId not in unreadable}
+        sizes, _ = readSizes(byId.values())
         thin = [f"{tsId} ({min(size)} voxels)" for tsId, size in sizes.items() if min(size) < crop]
         if thin and len(thin) == len(sizes):
             errors.append(
@@ -322,8 +318,7 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
                 "Choose a smaller cube size."
             )
         if masks is not None:
-            readable = {tsId: tomogram for tsId, tomogram in byId.items() if tsId in sizes}
-            errors += maskErrors(masks, readable, tomograms.getSamplingRate())
+            errors += maskErrors(masks, sizes, tomograms.getSamplingRate())
         number = self.numberSubtomos.get()
         if self.inputCoordinates.get() is None and number is not None and number < 1:
             errors.append("*Subtomograms per tomogram* must be at least 1, or empty.")
@@ -375,13 +370,13 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
             f"z): {', '.join(shifted)}." + (older if self._doneIds() else "")
         ]
 
-    def _results(self, output: SetOfSubTomograms) -> list[str]:
+    def _results(self, output: SetOfSubTomograms, tables: Mapping[str, Star]) -> list[str]:
         counts = Counter(subtomogram.getVolName() for subtomogram in output.iterItems())
-        cube = self._used("cubeSize")
+        cube, masks = self._used("cubeSize"), cells(tables, "rlnMaskName").values()
         return [
             f"{counted(output.getSize(), 'subtomograms')} of {self._usedCropSize()} voxels from "
             f"{self._ofInput(len(counts))}, for cubes of {cube} voxels.",
-            f"{self._counted('Masks', 'rlnMaskName')} Centres: "
+            f"Masks: {sum(mask is not None for mask in masks)} of {len(masks)}. Centres: "
             f"{'given coordinates' if self._used('inputCoordinates') else 'random'}.",
             ", ".join(f"{tsId}: {count}" for tsId, count in counts.items()),
         ]

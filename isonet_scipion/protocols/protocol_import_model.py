@@ -16,6 +16,7 @@ from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.refine_json import MODEL_SUFFIXES
 from isonet_scipion.engine.network.model_file import read_metadata
 from isonet_scipion.objects import IsoNetModel
+from isonet_scipion.protocols.base import damagedLines
 from isonet_scipion.protocols.form import OptionalFloatParam, Within
 from isonet_scipion.protocols.record import keepValues, recordErrors, usedValue
 from isonet_scipion.protocols.set_checks import sameSampling
@@ -92,7 +93,7 @@ class ProtIsoNetImportModel(EMProtocol):
 
     def _summary(self) -> list[str]:
         model = getattr(self, "model", None)
-        damaged = [f"*Damaged*: {error}" for error in recordErrors(self)]
+        damaged = damagedLines(recordErrors(self))
         return ["No output yet." if model is None else f"{self._name()}: {model}", *damaged]
 
     def _methods(self) -> list[str]:

@@ -19,11 +19,12 @@ from isonet_scipion.engine.io.earlier_table import is_unusual
 from isonet_scipion.engine.io.star import tomogram_names
 from isonet_scipion.engine.io.tomogram_entry import DEFOCUS, INVERTED
 from isonet_scipion.engine.network.model_file import read_metadata
-from isonet_scipion.engine.physics.ctf import CtfParameters
+from isonet_scipion.engine.physics.ctf import POSSIBLE, CtfParameters
 from isonet_scipion.engine.physics.wedge import TiltRange, declared_range
 from isonet_scipion.engine.wording import names_in_words
 from isonet_scipion.isonet_folder import VERSIONS, IsoNetFolder
 from isonet_scipion.objects import IsoNetModel
+from isonet_scipion.protocols.base import damagedLines
 from isonet_scipion.protocols.form import Within, isFilledIn
 from isonet_scipion.protocols.protocol_import_model import importedModel
 from isonet_scipion.protocols.record import changeErrors, formValues, keepValues, recordErrors, usedValue
@@ -64,12 +65,13 @@ class ProtIsoNetImportProject(EMProtocol):
         line = group.addLine("Tilt range (degrees)", help=f"{WHERE_MISSING} IsoNet 0.2 assumes -60 to 60.")
         line.addParam("tiltMin", FloatParam, default=TiltRange.minimum, label="from", validators=[Within(-90, 90)])
         line.addParam("tiltMax", FloatParam, default=TiltRange.maximum, label="to", validators=[Within(-90, 90)])
-        for name, label, value, legal in (
-            ("voltage", "Voltage (kV)", CtfParameters.voltage, Within(1, 9999)),
-            ("sphericalAberration", "Spherical aberration (mm)", CtfParameters.cs, Within(0, 99)),
-            ("amplitudeContrast", "Amplitude contrast", CtfParameters.amplitude_contrast, Within(0, 1)),
+        for name, label, field in (
+            ("voltage", "Voltage (kV)", "voltage"),
+            ("sphericalAberration", "Spherical aberration (mm)", "cs"),
+            ("amplitudeContrast", "Amplitude contrast", "amplitude_contrast"),
         ):
-            group.addParam(name, FloatParam, default=value, label=label, help=WHERE_MISSING, validators=[legal])
+            usual, legal = getattr(CtfParameters, field), Within(*POSSIBLE[field])
+            group.addParam(name, FloatParam, default=usual, label=label, help=WHERE_MISSING, validators=[legal])
 
     def _insertAllSteps(self) -> None:
         self._insertFunctionStep(self.importStep, json.dumps(formValues(self)), needsGPU=False)
@@ -172,7 +174,7 @@ class ProtIsoNetImportProject(EMProtocol):
         outputs = [(name, getattr(self, name)) for name in self._possibleOutputs if hasattr(self, name)]
         lines = [f"{name}: {output}" for name, output in outputs] or ["No output yet."]
         lines += [f"*Warning*: {line}" for line in self.summaryVar.get("").splitlines()]
-        return lines + [f"*Damaged*: {error}" for error in recordErrors(self)]
+        return lines + damagedLines(recordErrors(self))
 
     def _methods(self) -> list[str]:
         if not any(hasattr(self, name) for name in self._possibleOutputs):

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from pyworkflow.protocol import Form
 
+    from isonet_scipion.engine.io.star import Star
+
 KEPT = 50.0  # percent, where the form says nothing
 
 
@@ -136,8 +138,8 @@ class ProtIsoNetMask(ProtIsoNetTomograms):
             warnings.append(f"No boundary model for {', '.join(without)}: their whole volume is used.")
         return warnings
 
-    def _results(self, output: SetOfTomoMasks) -> list[str]:
-        return super()._results(output) + keptLines({mask.getTsId(): mask.getFileName() for mask in output})
+    def _results(self, output: SetOfTomoMasks, tables: Mapping[str, Star]) -> list[str]:
+        return super()._results(output, tables) + keptLines({mask.getTsId(): mask.getFileName() for mask in output})
 
     def _methods(self) -> list[str]:
         if not self._hasResults():

@@ -30,7 +30,7 @@ from isonet_scipion.engine.network.model_file import BUILTIN, model_path, read_m
 from isonet_scipion.engine.serving import NAME as SERVE
 from isonet_scipion.engine.settings.correction import PredictSettings
 from isonet_scipion.plugin import Plugin
-from isonet_scipion.protocols.base import EngineFailure, readingErrors
+from isonet_scipion.protocols.base import EngineFailure, damagedLines, readAll
 from isonet_scipion.protocols.ctf_history import statesInWords
 from isonet_scipion.protocols.defocus import sourcedDefoci, usedDefocus
 from isonet_scipion.protocols.engine_workers import IDLE_SECONDS, EngineWorkers
@@ -54,7 +54,7 @@ from isonet_scipion.protocols.predict_form import (
 )
 from isonet_scipion.protocols.restored import halvesLines, restoredLines, worthTraining
 from isonet_scipion.protocols.set_checks import isOpen
-from isonet_scipion.protocols.streaming import ProtIsoNetTomograms
+from isonet_scipion.protocols.streaming import ProtIsoNetTomograms, cells
 from isonet_scipion.protocols.training_base import ProtIsoNetTraining, methodCitations
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from tomo.objects import Tomogram
 
     from isonet_scipion.engine.io.model_metadata import ModelMetadata
+    from isonet_scipion.engine.io.star import Star
 
 HALVES_THEMSELVES = "The even and odd half tomograms of the output were corrected separately."
 WITHOUT_HALVES = "worked on without its halves, by which noise is told from signal"
@@ -257,8 +258,8 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         """Also of the model, as where its training was restarted since."""
         errors = super()._remadeErrors()
         own = content_digest(model_path(self._modelFile()), "model")
-        (made,) = self._usedOf(CORRECTED_BY)
-        others = [tsId for tsId, digest in made.items() if digest not in (None, own)]
+        tables, _ = self._tables()
+        others = [tsId for tsId, digest in cells(tables, CORRECTED_BY).items() if digest not in (None, own)]
         if not others:
             return errors
         return [
@@ -277,10 +278,10 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         wrong = {} if isTold else {tsId: halvesError(tomogram) for tsId, tomogram in tomograms.items()}
         return warnings + [f"{tsId}: {WITHOUT_HALVES}: {error}." for tsId, error in wrong.items() if error]
 
-    def _results(self, output: SetOfTomograms) -> list[str]:
-        columns = self._usedOf(DEFOCUS_SOURCE_LABEL, "rlnDefocus", CTF_STATE)
-        sources, defoci, states = (used.values() for used in columns)
-        lines, reports = super()._results(output), self._readableReports()
+    def _results(self, output: SetOfTomograms, tables: Mapping[str, Star]) -> list[str]:
+        labels = DEFOCUS_SOURCE_LABEL, "rlnDefocus", CTF_STATE
+        sources, defoci, states = (cells(tables, label).values() for label in labels)
+        lines, (reports, damaged) = super()._results(output, tables), self._reports()
         lines.append(f"Network: {self._usedModel(reports)}.")
         lines += self._usedHalves(reports)
         lines += [f"{item.getTsId()}: {item.getObjComment()}." for item in output if item.getObjComment()]
@@ -296,7 +297,7 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         page = os.path.abspath(self._getExtraPath(REPORT_PAGE))
         # Scipion's links hold no such characters
         lines.append(f"Report: {page}" if "]" in page else f"[[{page}][Open the report]]")
-        return lines
+        return lines + damagedLines(damaged)
 
     def _methods(self) -> list[str]:
         if not self._hasResults():
@@ -305,7 +306,8 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
             how = "a network that was trained on simulated tomograms (the builtin model of the plugin)"
         else:
             cited = ", ".join(f"[{key}]" for key in self._citations())
-            how = f"a trained network {cited} ({self._usedModel(self._readableReports())})"
+            reports, _ = self._reports()
+            how = f"a trained network {cited} ({self._usedModel(reports)})"
         return [f"The missing wedge of the tomograms was filled with {how}."]
 
     def _citations(self) -> list[str]:
@@ -354,20 +356,12 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         except EngineError:
             return None
 
-    def _reportFiles(self) -> list[str]:
+    def _reports(self) -> tuple[list[TomogramReport], list[str]]:
+        """Those of the output, and why others can't be read; none that are gone."""
         output = getattr(self, self.OUTPUT, None)
-        return [] if output is None else [str(report_path(tomogram.getFileName())) for tomogram in output]
-
-    def _readableReports(self) -> list[TomogramReport]:
-        """Those of the output that are there and whole."""
-        reports = []
-        for path in self._reportFiles():
-            with suppress(EngineError):
-                reports.append(read_report(path))
-        return reports
-
-    def _damaged(self) -> list[str]:
-        return super()._damaged() + readingErrors(read_report, self._reportFiles())
+        paths = [] if output is None else [str(report_path(tomogram.getFileName())) for tomogram in output]
+        reports, errors = readAll(read_report, paths)
+        return list(reports.values()), errors
 
     def _usedHalves(self, reports: Sequence[TomogramReport]) -> list[str]:
         """What was made of the half tomograms, in one line; none where they were not corrected."""

@@ -37,10 +37,10 @@ from isonet_scipion.convert.outputs import outputFile
 from isonet_scipion.convert.rows import tomogramRow, writeTable
 from isonet_scipion.convert.sets import enabled, enabledIds, hasItems, itemsOf
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.io.star import read_star
+from isonet_scipion.engine.io.star import Star, read_star
 from isonet_scipion.engine.io.tomogram_entry import HALF_LABELS
 from isonet_scipion.engine.wording import counted
-from isonet_scipion.protocols.base import EngineFailure, readingErrors
+from isonet_scipion.protocols.base import EngineFailure, damagedLines, readAll
 from isonet_scipion.protocols.ctf_history import States, ctfStates
 from isonet_scipion.protocols.form import addContrast, labelOf
 from isonet_scipion.protocols.record import identityOf, isIdentityOf, recordErrors
@@ -230,30 +230,11 @@ class ProtIsoNetTomograms(ProtIsoNetSteps):
         writeTable(self._table(tsId), rows)
         return self._table(tsId)
 
-    def _usedOf(self, *labels: str) -> list[dict[str, str | None]]:
-        """What the table of each tomogram that is done has in each of some columns; None where it has nothing.
-
-        Those whose table is gone, or damaged, are left out.
-        """
-        tables = {}
-        for tsId in sorted(self._doneIds()):
-            if os.path.exists(self._table(tsId)):
-                with suppress(EngineError):  # `_damaged` tells of it
-                    tables[tsId] = read_star(self._table(tsId))
-        return [
-            {tsId: star.text(star.rows[0], label) if star.rows else None for tsId, star in tables.items()}
-            for label in labels
-        ]
-
-    def _damaged(self) -> list[str]:
-        """Why files that tell of the results can't be read, for the summary."""
-        tables = [self._table(tsId) for tsId in sorted(self._doneIds())]
-        return readingErrors(read_star, tables) + recordErrors(self)
-
-    def _counted(self, what: str, label: str) -> str:
-        """How many of the tomograms that are done had something that goes with them, as their tables say."""
-        (used,) = self._usedOf(label)
-        return f"{what}: {sum(value is not None for value in used.values())} of {len(used)}."
+    def _tables(self) -> tuple[dict[str, Star], list[str]]:
+        """The tables of the tomograms that are done, by tsId, and why others can't be read; none that are gone."""
+        paths = {tsId: self._table(tsId) for tsId in sorted(self._doneIds())}
+        tables, errors = readAll(read_star, paths.values())
+        return {tsId: tables[path] for tsId, path in paths.items() if path in tables}, errors
 
     def _optics(self, tomogram: Tomogram) -> Optics:
         return readOptics(tomogram.getAcquisition(), ownAcquisition(self.inputTomograms.get()))
@@ -355,7 +336,8 @@ class ProtIsoNetTomograms(ProtIsoNetSteps):
     # ---------------------------------------------------------------- checks and texts
 
     def _remadeErrors(self) -> list[str]:
-        sources, named = self._usedOf(SOURCE_LABEL, HALF_LABELS[0])
+        tables, _ = self._tables()
+        sources, named = cells(tables, SOURCE_LABEL), cells(tables, HALF_LABELS[0])
         made = {tsId: source for tsId, source in sources.items() if source is not None}
         tomograms = {tsId: tomogram for tsId, tomogram in self._tomogramsById().items() if tsId in made}
         partners = self._partners(tomograms)
@@ -429,7 +411,8 @@ class ProtIsoNetTomograms(ProtIsoNetSteps):
         output = getattr(self, self.OUTPUT, None)
         if not hasItems(output):
             return ["No output yet.", *self._failures()]
-        lines, disabled = self._results(output), self._disabledIds()
+        tables, damaged = self._tables()
+        lines, disabled = self._results(output, tables), self._disabledIds()
         if disabled:
             lines.append(f"Skipped, as they are disabled in the set: {', '.join(disabled)}.")
         lines += self._leftOut()
@@ -439,8 +422,8 @@ class ProtIsoNetTomograms(ProtIsoNetSteps):
         lost = self._lostIds()
         if lost:
             lines.append(f"*Missing*: the results of {', '.join(lost)} {LOST}.")
-        lines += self._failures()
-        return lines + [f"*Damaged*: {error}" for error in self._damaged()] + self._engineWarnings()
+        lines += self._failures() + damagedLines(damaged + recordErrors(self))
+        return lines + self._engineWarnings()
 
     def _leftOut(self) -> list[str]:
         """Which tomograms were not worked on by a run that has ended, and why, for the summary."""
@@ -464,8 +447,8 @@ class ProtIsoNetTomograms(ProtIsoNetSteps):
             return (self.summaryVar.get() or "").splitlines()
         return [] if failed.isEmpty() else [f"*{item.getTsId()} failed*: {item.getObjComment()}" for item in failed]
 
-    def _results(self, output: EMSet) -> list[str]:
-        """The summary's lines, with the numbers that matter."""
+    def _results(self, output: EMSet, tables: Mapping[str, Star]) -> list[str]:
+        """The summary's lines, with the numbers that matter; `tables`: what the results were made from, by tsId."""
         return [f"{self._ofInput(output.getSize())} done."]
 
     def _ofInput(self, number: int) -> str:
@@ -477,6 +460,11 @@ class ProtIsoNetTomograms(ProtIsoNetSteps):
         if tomograms is None:
             return counted(number, "tomograms")
         return f"{number - len(self._goneIds())} of {counted(tomograms.getSize(), 'tomograms')}"
+
+
+def cells(tables: Mapping[str, Star], label: str) -> dict[str, str | None]:
+    """What the tables of single tomograms have in a column, by tsId; None where they have nothing."""
+    return {tsId: star.text(star.rows[0], label) if star.rows else None for tsId, star in tables.items()}
 
 
 def _unexpected(error: Exception) -> str:

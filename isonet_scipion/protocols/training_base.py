@@ -19,7 +19,7 @@ from isonet_scipion.engine.network.model_file import BUILTIN, STATE_FILE, read_m
 from isonet_scipion.engine.process.progress import clock
 from isonet_scipion.engine.wording import counted
 from isonet_scipion.objects import IsoNetModel
-from isonet_scipion.protocols.base import EngineFailure, ProtIsoNetBase, readingErrors
+from isonet_scipion.protocols.base import EngineFailure, ProtIsoNetBase, damagedLines, readAll
 from isonet_scipion.protocols.form import optionValues, tiltErrors
 from isonet_scipion.protocols.record import identityOf, recordErrors
 
@@ -244,8 +244,10 @@ class ProtIsoNetTraining(ProtIsoNetBase):
         return errors + tiltErrors(self, counted(unknown, self.items) if unknown else "")
 
     def _remadeErrors(self) -> list[str]:
-        if readingErrors(read_star, [self._table()]) or (table := self._readTable()) is None:
+        tables, _ = readAll(read_star, [self._table()])
+        if not tables:
             return []  # which the engine tells
+        table = tables[self._table()]
         rows = self._rows(isPlaced=False)
         labels = dict.fromkeys([*table.labels, *rows[0]])
         other = [f"_{label}" for label in labels if columnOf(table, table.rows, label) != columnOf(table, rows, label)]
@@ -281,11 +283,11 @@ class ProtIsoNetTraining(ProtIsoNetBase):
         raise NotImplementedError
 
     def _summary(self) -> list[str]:
-        damaged = readingErrors(read_star, [self._table()]), readingErrors(read_losses, [self.lossesFile()])
-        table = None if damaged[0] else self._readTable()
-        history = [] if damaged[1] else read_losses(self.lossesFile())
-        lines = [f"*Damaged*: {error}" for errors in (*damaged, recordErrors(self)) for error in errors]
-        lines += [] if table is None else self._learnedFrom(table)
+        tables, damaged = readAll(read_star, [self._table()])
+        histories, more = readAll(read_losses, [self.lossesFile()])
+        lines = damagedLines([*damaged, *more, *recordErrors(self)])
+        lines += [line for table in tables.values() for line in self._learnedFrom(table)]
+        history = histories.get(self.lossesFile(), [])
         lines += self._progress(history)
         lines += [f"Last {kind} loss: {loss:.4f}" for kind, loss in self._losses(history).items()]
         # which `_progress` tells

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from isonet_scipion.convert.files import fileErrors, halfMaps
+from isonet_scipion.convert.files import halfMaps, readSizes
 from isonet_scipion.convert.sets import enabledIds, sidesOf
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.learning.noise_schedule import noise_level
@@ -27,12 +27,11 @@ def tomogramErrors(protocol: Protocol) -> list[str]:
     errors = kindErrors("Tomograms", tomograms) or idErrors("Tomograms", protocol._learned())
     if errors:
         return errors
-    unreadable = fileErrors(protocol._learned(), protocol.useHalves.get())
-    errors = list(unreadable.values())
+    sizes, unreadable = readSizes(protocol._learned(), protocol.useHalves.get())
+    errors = [str(error) for error in unreadable.values()]
     if masks is not None:
-        byId = {item.getTsId(): item.clone() for item in protocol._learned() if item.getTsId() not in unreadable}
-        errors += maskErrors(masks, byId, tomograms.getSamplingRate())
-        if byId and not set(byId) & set(enabledIds(masks)):
+        errors += maskErrors(masks, sizes, tomograms.getSamplingRate())
+        if sizes and not set(sizes) & set(enabledIds(masks)):
             errors.append("None of the tomograms has a mask with its tilt series ID (tsId).")
     without = [tomogram.getTsId() for tomogram in protocol._learned() if not halfMaps(tomogram)]
     if protocol.useHalves and without and any(map(halfMaps, protocol._learned())):

@@ -9,7 +9,7 @@ import numpy as np
 from pyworkflow.gui.tree import TreeProvider
 from pyworkflow.wizard import Wizard
 
-from isonet_scipion.convert.files import fileErrors, fileOf, requireVolume, sizeOf
+from isonet_scipion.convert.files import readSizes
 from isonet_scipion.convert.sets import enabled
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.sampling.training_positions import USUAL_CUBE
@@ -74,12 +74,10 @@ def sizesForExtraction(protocol: ProtIsoNetExtract) -> list[CubeSize]:
     EngineError
         If none of the tomograms can be read; the others are left out.
     """
-    items = [tomogram.clone() for tomogram in enabled(protocol.inputTomograms.get())]
-    unreadable = fileErrors(items)
-    readable = [tomogram for tomogram in items if tomogram.getTsId() not in unreadable]
-    if not readable:
-        requireVolume(fileOf(items[0]), items[0].getSamplingRate())
-    thickness = {tomogram.getTsId(): min(sizeOf(fileOf(tomogram))) for tomogram in readable}
+    sizes, errors = readSizes(enabled(protocol.inputTomograms.get()))
+    if not sizes:
+        raise next(iter(errors.values()))
+    thickness = {tsId: min(size) for tsId, size in sizes.items()}
     divisor = int(np.lcm.reduce(NetworkSettings().divisor))
     return fittingSizes(thickness, lambda side: protocol.cropSize.get() or side + CROP_MARGIN, divisor)
 

@@ -11,6 +11,7 @@ from typing import Any, Optional
 from isonet_scipion.engine.conventions import PHASE_FLIPPED, RAW, SIMULATED_SIZES
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.json_types import kinds_of, require_kinds
+from isonet_scipion.engine.physics.ctf import POSSIBLE
 from isonet_scipion.engine.physics.wedge import TILT_TOLERANCE
 from isonet_scipion.engine.settings.network import NetworkSettings
 
@@ -36,8 +37,9 @@ class ModelMetadata:
     corrects_mean: bool = False  # of halves; without it each is corrected, and the corrections' mean counts
     kept_beyond: Optional[int] = fact(least=1, most=1 << 16)  # waves longer than so many voxels are the tomogram's own
     ctf_aware: bool = False  # whether it undoes the CTF
-    voltage: Optional[float] = fact(least=1, most=9999)  # kV, given for a CTF-aware training instead of the table's
-    cs: Optional[float] = fact(least=0, most=99)  # mm, likewise
+    # given for a CTF-aware training instead of the table's
+    voltage: Optional[float] = fact(None, *POSSIBLE["voltage"])  # kV
+    cs: Optional[float] = fact(None, *POSSIBLE["cs"])  # mm
     simulated: bool = False  # whether it was trained on simulated tomograms
     ctf_state: Optional[str] = None  # given for a CTF-aware training instead of the table's
     bfactor: Optional[float] = fact(least=0)  # A^2, of a CTF-aware training's envelope; None: it had none

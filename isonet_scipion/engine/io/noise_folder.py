@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.mrc import open_volume
 from isonet_scipion.engine.io.volume import Volume, read_float
-from isonet_scipion.engine.io.volume_files import file_names, volume_files
+from isonet_scipion.engine.io.volume_files import file_names, files_of, volume_files
 from isonet_scipion.engine.io.voxel_size import UNSET_SIZE, same_voxel_size
 from isonet_scipion.engine.physics.back_projected_noise import RecordedNoise, noise_corners
 
@@ -61,9 +61,8 @@ def read_noise(folder: str, cube_size: int) -> RecordedNoise:
     EngineError
         If no volume is as large as the cubes, or one has no contrast, or padding all over.
     """
-    files = [path for path in sorted(Path(folder).glob("[!.]*")) if path.suffix.lower() in SUFFIXES]
     volumes = []
-    for volume in _large_enough(folder, files, cube_size):
+    for volume in _large_enough(folder, files_of(folder, SUFFIXES), cube_size):
         volumes.append(read_float(volume))
         if not len(noise_corners(volumes[-1], cube_size)):
             raise EngineError(

@@ -20,9 +20,9 @@ CONVERTIBLE = (".hdf", ".em", ".map", ".nrrd", ".tif", ".tiff", ".spi", ".vol", 
 def volume_files(folder: str, suffixes: tuple[str, ...]) -> list[Path]:
     """The files of some suffixes in a folder, sorted by name; an EngineError where there are none."""
     require_folder(folder, "the volumes")
-    names = [path for path in Path(folder).iterdir() if not path.name.startswith(".")]
-    found = sorted(path for path in names if path.suffix.lower() in suffixes)
-    others = sorted(path for path in names if path.suffix.lower() in CONVERTIBLE)
+    listed = files_of(folder, (*suffixes, *CONVERTIBLE))
+    found = [path for path in listed if path.suffix.lower() in suffixes]
+    others = [path for path in listed if path.suffix.lower() not in suffixes]
     if not found:
         refuse_store(folder)
         kinds = sorted({path.suffix.lower() for path in others})
@@ -32,6 +32,13 @@ def volume_files(folder: str, suffixes: tuple[str, ...]) -> list[Path]:
     if others:
         log.warning("%s: left out, as they are to be converted or unpacked: %s", folder, file_names(others))
     return found
+
+
+def files_of(folder: str, suffixes: tuple[str, ...]) -> list[Path]:
+    """The files of some suffixes in a folder that are not hidden, sorted by name."""
+    return sorted(
+        path for path in Path(folder).iterdir() if path.suffix.lower() in suffixes and not path.name.startswith(".")
+    )
 
 
 def refuse_store(folder: str) -> None:

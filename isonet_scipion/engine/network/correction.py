@@ -13,9 +13,10 @@ from isonet_scipion.engine.arrays import release_now_and_then
 from isonet_scipion.engine.conventions import Normalisation
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.network.grid_filter import grid_filter
+from isonet_scipion.engine.network.result import written
 from isonet_scipion.engine.network.slabs import in_slabs
 from isonet_scipion.engine.network.tiling import BORDER, HALO, LEAST_BORDER, RAMP, Tiling, map_tiles
-from isonet_scipion.engine.physics.grey_scale import Shown, measure, normalise
+from isonet_scipion.engine.physics.grey_scale import Shown, measure
 from isonet_scipion.engine.physics.smoothing import smooth_planes
 from isonet_scipion.engine.process.device import on_device
 
@@ -81,9 +82,7 @@ def correct(
     """
     shown = Shown(tomogram, measure(tomogram, normalisation, negated=True))
     corrected = filled(shown, network, tiling, batch_size, progress, kept_beyond)
-    if normalized_output:
-        return np.negative(normalise(corrected, normalisation))
-    return shown.back(corrected)
+    return written(shown, corrected, normalisation if normalized_output else None)
 
 
 def filled(

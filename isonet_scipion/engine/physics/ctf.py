@@ -12,7 +12,8 @@ from isonet_scipion.engine.errors import EngineError
 if TYPE_CHECKING:
     from isonet_scipion.engine.arrays import Doubles
 
-MOST_CS = 100.0  # mm
+# least and most of what `CtfParameters` and those who ask for them take: kV, mm, a fraction
+POSSIBLE = {"voltage": (1.0, 9999.0), "cs": (0.0, 100.0), "amplitude_contrast": (0.0, 1.0)}
 MOST_DEFOCUS = 1e6  # A
 LEAST_DEFOCUS = 5000.0  # A: half a micrometre; what is less is in another unit
 UNITS = (("m", 1e10, 1e-3), ("µm", 1e4, 50.0), ("nm", 10.0, LEAST_DEFOCUS))  # name, in A, numbers below
@@ -37,13 +38,14 @@ class CtfParameters:
         return f"defocus {self.defocus:.0f} A, {self.voltage:g} kV, Cs {self.cs:g} mm"
 
     def __post_init__(self) -> None:
-        if not 1 <= self.voltage < 1e4:
+        impossible = [name for name, (least, most) in POSSIBLE.items() if not least <= getattr(self, name) <= most]
+        if "voltage" in impossible:
             raise EngineError("voltage", f"{self.voltage:g} kV is impossible", "Give it in kV, such as 300.")
-        if not 0 <= self.cs <= MOST_CS:
+        if "cs" in impossible:
             raise EngineError("spherical aberration", f"{self.cs:g} mm is impossible", "Give it in mm, such as 2.7.")
         if not abs(self.defocus) <= MOST_DEFOCUS:
             raise EngineError("rlnDefocus", f"{self.defocus:g} A is impossible", "Give it in A, such as 20000.")
-        if not 0 <= self.amplitude_contrast <= 1:
+        if "amplitude_contrast" in impossible:
             raise EngineError(
                 "rlnAmplitudeContrast", f"{self.amplitude_contrast:g} is not a fraction", "Give 0 to 1, such as 0.07."
             )

@@ -9,12 +9,10 @@ import logging
 import shlex
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
-
-import numpy as np
+from typing import TYPE_CHECKING, TypeVar
 
 from isonet_scipion.engine.command import Command, value_of
-from isonet_scipion.engine.conventions import SIMULATED_SIZES, Normalisation
+from isonet_scipion.engine.conventions import Normalisation
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.confidence_file import confidence_path
 from isonet_scipion.engine.io.ctf_aware import (
@@ -25,6 +23,7 @@ from isonet_scipion.engine.io.ctf_aware import (
 )
 from isonet_scipion.engine.io.files import State, content_digest, entry_of, file_state
 from isonet_scipion.engine.io.finished import Recipe, is_finished, made_from, recipe
+from isonet_scipion.engine.io.model_checks import warn_of_other_data
 from isonet_scipion.engine.io.mrc import open_volume, volume_bytes, write_volume
 from isonet_scipion.engine.io.number_formats import SCALE, grey_values, stored_or_float32
 from isonet_scipion.engine.io.ome_zarr import require_library
@@ -39,13 +38,13 @@ from isonet_scipion.engine.io.table_checks import (
 )
 from isonet_scipion.engine.io.tomogram_entry import CORRECTED_BY, CORRECTED_FROM, TomogramEntry
 from isonet_scipion.engine.io.tomogram_table import TomogramTable
-from isonet_scipion.engine.io.voxel_size import require_same_grid, same_voxel_size
+from isonet_scipion.engine.io.voxel_size import require_same_grid
 from isonet_scipion.engine.measure.supported_strength import supported_strength
 from isonet_scipion.engine.network.correction import corrector
 from isonet_scipion.engine.network.fitting_tiles import Tiles
 from isonet_scipion.engine.network.model_file import load_model, model_path, read_metadata
+from isonet_scipion.engine.network.result import whole_result
 from isonet_scipion.engine.physics.borders import find_border
-from isonet_scipion.engine.physics.grey_scale import normalise
 from isonet_scipion.engine.process.device import choose_devices, is_out_of_memory
 from isonet_scipion.engine.process.disk import growth, require_space
 from isonet_scipion.engine.process.gpus import gpus_to_share
@@ -281,8 +280,7 @@ class _Prediction:
             raise failures[0]
 
     def _corrected(self, ready: _Readied, model: keras.Model, tiles: Tiles) -> Floats:
-        settings, metadata = self.settings, self.metadata
-        entry, volume, border, parts = ready.entry, ready.volume, ready.border, ready.parts
+        metadata, entry, parts = self.metadata, ready.entry, ready.parts
         if ready.seen.is_mean:
             log.info("%s: the mean of its halves is corrected, as the model learned from them.", entry.name)
         correct_tiles = corrector(model, metadata.network, entry.tilt, twice=metadata.of_one_pass)
@@ -294,23 +292,14 @@ class _Prediction:
             )  # fmt: skip
             log.info("%s: %s", entry.name, _in_words(strength, bool(pair), entry.voxel_size, remark))
             correct_tiles = corrector(model, metadata.network, entry.tilt, strength, metadata.of_one_pass)
-        corrected: Any = None
-        for half, shown in enumerate(parts, 1):
-            task = f"Prediction of {entry.name}" + (f", half {half}" if len(parts) > 1 else "")
-            made = tiles.filled(shown, correct_tiles, metadata.kept_beyond, task)
-            if settings.normalized_output:
-                made = shown.contrast(normalise(made, self.normalisation))
-            else:
-                made = shown.back(made)
-            corrected = made if corrected is None else np.add(corrected, made, out=corrected)
-        if len(parts) > 1:
-            corrected /= np.float32(len(parts))
+        halves = [f", half {number}" for number in (1, 2)] if len(parts) > 1 else [""]
+        made = (
+            tiles.filled(shown, correct_tiles, metadata.kept_beyond, f"Prediction of {entry.name}{half}")
+            for shown, half in zip(parts, halves)
+        )
+        normalisation = self.normalisation if self.settings.normalized_output else None
         to_own = ready.to_own if ready.own else None
-        if to_own is not None and not settings.normalized_output:
-            corrected = to_own.apply_in_place(corrected)
-        if border is not None:
-            return _with_border(volume, border, corrected, shown if settings.normalized_output else None, to_own)
-        return corrected
+        return whole_result(ready.volume.data, parts, made, ready.border, to_own, normalisation)
 
     def _correct_one(
         self, ready: _Readied, model: keras.Model, tiles: Tiles, reporter: Reporter
@@ -320,7 +309,7 @@ class _Prediction:
         An error that is returned, not raised, concerns this tomogram alone.
         """
         settings, entry, volume, border = self.settings, ready.entry, ready.volume, ready.border
-        _warn_of_differences(entry, self.metadata)
+        warn_of_other_data(entry, self.metadata)
         target = _target(entry, settings)
         corrected = _alone(lambda: self._corrected(ready, model, tiles), entry.path, LESS_MEMORY)
         if isinstance(corrected, EngineError):
@@ -432,22 +421,6 @@ def _loaded(model_file: Path, _: State, settings: PredictSettings, devices: Devi
     return model, Tiles(settings, metadata.network, devices)
 
 
-def _with_border(
-    volume: Volume, border: Border, corrected: Floats, shown: Shown | None, to_own: GreyScale | None
-) -> Floats:
-    """What was made of the box that holds data, within the border as it was, or on the grey scale of `shown`.
-
-    `to_own` maps the grey scale of what was shown to that of the volume, where it is another.
-    """
-    whole = np.empty(volume.shape, np.float32)
-    border.put_back(volume.data, corrected, whole)
-    if shown is not None:
-        outside = ~border.data()
-        kept = whole[outside] if to_own is None else to_own.undo(whole[outside])
-        whole[outside] = shown.contrast(shown.show(kept))
-    return whole
-
-
 def _own_halves(entry: TomogramEntry, volume: Volume, metadata: ModelMetadata) -> list[Volume]:
     """The halves that a model corrects in place of the whole; none where it is for the whole, or the table has none."""
     return entry.open_halves(volume) if metadata.halves and entry.fitting_halves() else []
@@ -455,35 +428,6 @@ def _own_halves(entry: TomogramEntry, volume: Volume, metadata: ModelMetadata) -
 
 def _target(entry: TomogramEntry, settings: PredictSettings) -> Path:
     return Path(settings.output_dir) / f"{entry.name}_corrected.{settings.output_format}"
-
-
-def _warn_of_differences(entry: TomogramEntry, metadata: ModelMetadata) -> None:
-    trained = metadata.voxel_size
-    if trained and not same_voxel_size(entry.voxel_size, trained):
-        log.warning("%s: %.2f A per voxel, but the model was trained at %.2f A.", entry.path, entry.voxel_size, trained)
-    if not metadata.knows_voxel_size(entry.voxel_size):
-        log.warning(
-            "%s: %.2f A per voxel, but the builtin model learned from simulated tomograms of %g to %g A; neither it "
-            "nor its report may hold here. Resize the tomogram, or train on it.",
-            entry.path,
-            entry.voxel_size,
-            *SIMULATED_SIZES,
-        )
-    own = entry.tilt.minimum, entry.tilt.maximum
-    if not metadata.knows_tilts(*own):
-        log.warning(
-            "%s: tilts %g..%g, but the model was trained for %s degrees.", entry.path, *own, metadata.tilts_in_words
-        )
-    if metadata.by_halves and not entry.halves():
-        log.warning("%s: the model was trained on halves, but the table names none.", entry.path)
-    if metadata.deconvolved not in (None, entry.deconvolved):
-        kinds = {True: "deconvolved", False: "not deconvolved"}
-        log.warning(
-            "%s: %s, but the model was trained on %s tomograms.",
-            entry.path,
-            kinds[entry.deconvolved],
-            kinds[not entry.deconvolved],
-        )
 
 
 COMMANDS = (

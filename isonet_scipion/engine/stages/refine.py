@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,16 +13,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from isonet_scipion.engine.command import Command
-from isonet_scipion.engine.conventions import SIMULATED_SIZES
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.ctf_aware import TOLD_OPTICS, ctf_in_words, takes_deconvolved, tomogram_transfer
+from isonet_scipion.engine.io.model_checks import warn_of_other_training
 from isonet_scipion.engine.io.model_metadata import ModelMetadata
 from isonet_scipion.engine.io.refine_json import read_refine_json
 from isonet_scipion.engine.io.shown import data_shape, refuse_axes, warn_of_contrast, warn_of_tilts
 from isonet_scipion.engine.io.star import SUBTOMOGRAM_LABELS, Star, read_star
 from isonet_scipion.engine.io.subtomograms import read_subtomograms
 from isonet_scipion.engine.io.table_checks import (
-    MOST_UNLIKE,
     require_one_kind,
     require_one_voxel_size,
     warn_of_assumed_tilts,
@@ -31,7 +30,7 @@ from isonet_scipion.engine.io.table_checks import (
     warn_of_unlike_filters,
 )
 from isonet_scipion.engine.io.tomogram_table import TomogramTable
-from isonet_scipion.engine.learning.noise_schedule import adds_noise, late_noise, listed, noise_level
+from isonet_scipion.engine.learning.settings_checks import check_settings, require_no_denoiser
 from isonet_scipion.engine.learning.state import stored_number
 from isonet_scipion.engine.learning.steps import with_batches, with_steps
 from isonet_scipion.engine.network.model_file import model_path, read_metadata, require_shape
@@ -145,12 +144,12 @@ def _method(star: str, given: str | None, told_by: str) -> str:
 
 
 def _iterative(subtomo_star: str, settings: IterativeSettings, seed: int) -> Run[Any]:
-    _require_no_denoiser(settings, "the iterative method does not train it")
+    require_no_denoiser(settings, "the iterative method does not train it")
     table = _selected(read_star(subtomo_star, SUBTOMOGRAM_LABELS), settings)
     table.require(SUBTOMOGRAM_LABELS)
     deconvolved = _require_one_kind(table)
     cube_size = _one_cube_size(table)
-    _check(settings, cube_size)
+    check_settings(settings, cube_size)
     subtomograms = read_subtomograms(table, settings.normalisation, (settings.tilt_min, settings.tilt_max))
     size = subtomograms[0].size
     if size < cube_size:
@@ -196,7 +195,7 @@ def _one_pass(star_file: str, settings: OnePassSettings, seed: int) -> Run[Any]:
     extents = [data_shape(entry.checked_source()) for entry in entries]
     cube_size = settings.cube_size or _fitting_cube(entries, [inner for inner, _ in extents], settings, divisor)
     settings = dataclasses.replace(settings, cube_size=cube_size)
-    _check(settings, cube_size)
+    check_settings(settings, cube_size)
     if settings.pretrained_model and cube_size < USUAL_CUBE:
         log.warning(
             "Cubes of %d voxels: in simulations trainings from a model with cubes of 32 made it worse, with %d they "
@@ -219,7 +218,7 @@ def _one_pass(star_file: str, settings: OnePassSettings, seed: int) -> Run[Any]:
     from isonet_scipion.engine.learning.withheld_test import affordable, spread
 
     if not any(entry.fitting_halves() for entry in entries):
-        _require_no_denoiser(settings, "without half tomograms it can't learn")
+        require_no_denoiser(settings, "without half tomograms it can't learn")
     settings = with_steps(settings, devices, VIEWS)
     settings = with_batches(settings, devices, len(entries), VIEWS, VIEWS, f"{VIEWS} pairs of a crop")
     side = crop_side(cube_size, settings.any_angle > 0, divisor)
@@ -264,13 +263,6 @@ def _fitting_cube(
             entries[0].star.path, least, names_in_words(thin), most,
         )  # fmt: skip
     return least
-
-
-def _require_no_denoiser(settings: TrainingSettings, why: str) -> None:
-    """Raise an EngineError where a network has a denoiser."""
-    if settings.network.denoiser:
-        remedy = "Give 0, and another pretrained_model where that has one; or use one-pass with half tomograms."
-        raise EngineError("denoiser", why, remedy)
 
 
 def _handed_on(settings: OnePassSettings, entries: Sequence[TomogramEntry]) -> dict[str, Any]:
@@ -332,33 +324,13 @@ def _start(settings: TrainingSettings, metadata: ModelMetadata) -> tuple[Path | 
     """Model to start from and the first iteration to train."""
     if settings.continue_from:
         stored = read_refine_json(settings.continue_from)
-        _warn_of_differences(str(stored.model()), metadata)
-        return stored.model(), stored.iteration + 1
+        model = stored.model()
+        warn_of_other_training(str(model), read_metadata(model), metadata)
+        return model, stored.iteration + 1
     if settings.pretrained_model:
-        _warn_of_differences(settings.pretrained_model, metadata)
+        warn_of_other_training(settings.pretrained_model, read_metadata(settings.pretrained_model), metadata)
         return model_path(settings.pretrained_model), 1
     return None, 1
-
-
-def _warn_of_differences(model: str, ours: ModelMetadata) -> None:
-    """Log one line where a model to start from is of other data than a training, or takes them otherwise."""
-    its, unlike = read_metadata(model), []
-    size, own_size = its.voxel_size, ours.voxel_size
-    if size and own_size and max(size, own_size) > MOST_UNLIKE * min(size, own_size):
-        unlike.append(f"{size:.4g} A per voxel (here {own_size:.4g})")
-    if own_size and not its.knows_voxel_size(own_size):
-        least, most = SIMULATED_SIZES
-        unlike.append(f"simulated tomograms of {least:g} to {most:g} A per voxel (here {own_size:.4g})")
-    if not all(its.knows_tilts(*ends) for ends in ours.tilt_ranges):
-        unlike.append(f"tilts {its.tilts_in_words} (here {ours.tilts_in_words})")
-    if its.normalize_percentile not in (None, ours.normalize_percentile):
-        unlike.append(f"normalize_percentile {its.normalize_percentile} (here {ours.normalize_percentile})")
-    if None not in (its.deconvolved, ours.deconvolved) and its.deconvolved != ours.deconvolved:
-        unlike.append("deconvolved tomograms" if its.deconvolved else "tomograms that were not deconvolved")
-    if its.ctf_aware != ours.ctf_aware and not its.simulated:
-        unlike.append(f"ctf_aware {its.ctf_aware} (here {ours.ctf_aware})")
-    if unlike:
-        log.warning("%s: it was trained on or with %s, which this training has to unlearn.", model, ", ".join(unlike))
 
 
 def _selected(table: Star, settings: IterativeSettings) -> Star:
@@ -403,47 +375,6 @@ def _one_cube_size(table: Star) -> int:
     if sizes[0] < 2:
         raise EngineError(table.path, f"its rlnCubeSize {sizes[0]} is too small", "Make it anew with --cube_size.")
     return sizes[0]
-
-
-def _without_effect(settings: TrainingSettings) -> Iterator[tuple[str, str]]:
-    """Options that were given, and what they have no effect without."""
-    return ((name, needed) for name, needed in settings.idle.items() if getattr(settings, name))
-
-
-def _check(settings: TrainingSettings, cube_size: int) -> None:
-    for name, needed in _without_effect(settings):
-        log.warning("%s has no effect without %s.", name, needed)
-    for divisor in settings.network.divisor:
-        if cube_size % divisor:
-            raise EngineError(
-                "cube_size",
-                f"{cube_size} is not divisible by {divisor} (2^unet_depth, or pool^unet_depth, times stem)",
-                f"Take cube_size {max(1, round(cube_size / divisor)) * divisor}, or change unet_depth.",
-            )
-    for name in ("iterations", "epochs"):
-        if getattr(settings, name) < 1:
-            raise EngineError(name, f"{getattr(settings, name)} is too few", "Give at least 1.")
-    for name in ("batch_size", "steps_per_epoch", "select_subtomo_number"):
-        value = getattr(settings, name, None)
-        if value is not None and value < 1:
-            raise EngineError(name, f"{value} is too few", "Give at least 1.")
-    noise_level(1, settings.noise_level, settings.noise_start_iter)
-    _tell_of_late_noise(settings)
-    if not 0 < settings.learning_rate < 1:
-        raise EngineError("learning_rate", f"{settings.learning_rate} is out of range", "Give a value such as 0.0004.")
-
-
-def _tell_of_late_noise(settings: TrainingSettings) -> None:
-    """Log one line about levels of noise that come after the last iteration; a warning where none comes before."""
-    schedule = settings.noise_level, settings.noise_start_iter, settings.iterations
-    late = late_noise(*schedule)
-    if late:
-        levels, starts = zip(*late)
-        log.log(
-            logging.INFO if adds_noise(*schedule) else logging.WARNING,
-            "noise_level: %s not reached, as noise_start_iter %s is beyond the last of %d iterations.",
-            listed(levels), listed(starts), settings.iterations,
-        )  # fmt: skip
 
 
 def _metadata(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 from tomo.constants import BOTTOM_LEFT_CORNER
@@ -191,6 +193,23 @@ class TestIsoNetChain(IsoNetTest):
                 Path(path).write_bytes(content)
             self.assertIn(before[0], lines)
             self.assertEqual(protocol.summary(), before)
+
+    def test_a_summary_reads_no_file_twice(self) -> None:
+        opened, plain = Counter(), open
+
+        def counting(path: object, *arguments: object, **options: object) -> object:
+            opened[str(path)] += 1
+            return plain(path, *arguments, **options)
+
+        report = str(report_path(self.predict.tomograms.getFirstItem().getFileName()))
+        files = {
+            self.predict: [report, *(self.predict._table(tsId) for tsId in SHAPES)],
+            self.refine: [self.refine._table(), self.refine.lossesFile()],
+        }
+        for protocol, paths in files.items():
+            with mock.patch("builtins.open", counting), mock.patch("io.open", counting):
+                protocol.summary()
+            self.assertEqual([opened[path] for path in paths], [1] * len(paths))
 
     def test_outputs_are_related_to_their_sources(self) -> None:
         children = {

@@ -25,6 +25,7 @@ from isonet_scipion.convert.files import (
     halfNames,
     halvesError,
     linkSubtomogram,
+    readSizes,
     sizeOf,
 )
 from isonet_scipion.engine.errors import EngineError
@@ -141,6 +142,22 @@ def test_halves_are_found_whatever_commas_their_names_hold(tmp_path, folder):
     assert fileErrors([kept(tomogram)], withHalves=True) == {}
     os.remove(paths[1])
     assert paths[1] in fileErrors([kept(tomogram)], withHalves=True)["TS,1"]
+
+
+@pytest.mark.parametrize("suffix", ["mrc", "tif"])
+def test_what_is_looked_at_with_its_halves_is_opened_once(tmp_path, monkeypatch, suffix):
+    paths = [str(tmp_path / f"TS_1_{name}.{suffix}") for name in ("whole", "even", "odd")]
+    voxels = np.random.default_rng(0).normal(size=(8, 9, 10)).astype(np.float32)
+    for path in paths:
+        write_volume(path, voxels, 10.0) if suffix == "mrc" else tifffile.imwrite(path, voxels)
+    tomogram = Tomogram(tsId="TS_1", location=paths[0])
+    tomogram.setSamplingRate(10.0)
+    tomogram.setHalfMaps(paths[1:])
+    opened, mmap, dimensions = [], mrcfile.mmap, ImageHandler.getDimensions
+    monkeypatch.setattr(mrcfile, "mmap", lambda path, *rest, **more: opened.append(path) or mmap(path, *rest, **more))
+    monkeypatch.setattr(ImageHandler, "getDimensions", lambda self, path: opened.append(path) or dimensions(path))
+    assert readSizes([tomogram], withHalves=True) == ({"TS_1": (10, 9, 8)}, {})
+    assert sorted(map(str, opened)) == sorted(paths)
 
 
 def test_the_only_half_of_a_tomogram_is_named(tmp_path):

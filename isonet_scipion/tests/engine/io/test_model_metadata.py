@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 
 from isonet_scipion.engine.io.model_metadata import ModelMetadata
+from isonet_scipion.engine.physics.ctf import POSSIBLE, CtfParameters
 from isonet_scipion.engine.settings.network import NetworkSettings
 
 KNOWN = ModelMetadata(
@@ -95,6 +96,14 @@ def test_a_wrong_kind_or_range_is_told_by_name(name):
     for value in WRONG[name]:
         with pytest.raises(ValueError, match=f"{name}|tilt range"):
             ModelMetadata.out_of({**KNOWN.as_dict(), name: value})
+
+
+@pytest.mark.parametrize("name", ["voltage", "cs"])
+def test_what_a_training_takes_of_the_optics_is_read_again(name):
+    for value in POSSIBLE[name]:
+        CtfParameters(**{name: value})
+        told = dataclasses.replace(KNOWN, **{name: value})
+        assert ModelMetadata.out_of(told.as_dict()) == told
 
 
 def test_every_field_has_wrong_values_here():

@@ -8,8 +8,7 @@ import pytest
 
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.mrc import write_volume
-from isonet_scipion.engine.io.star import Star, read_star, write_star
-from isonet_scipion.engine.io.tomogram_entry import TomogramEntry
+from isonet_scipion.engine.io.star import read_star, write_star
 from isonet_scipion.engine.process.device import choose_devices
 
 choose_devices("-1")
@@ -88,17 +87,6 @@ def test_a_result_that_cannot_be_written_ends_the_table(noise_twice, run, monkey
     monkeypatch.setattr(stage, "write_volume", write)
     status, log = run("predict", "tomograms.star", "m.keras", "--gpuID", "-1", "--report", "False")
     assert status == 1 and len(seen) == 1 and "a_corrected.mrc: it can't be written" in log, log
-
-
-@pytest.mark.parametrize(("size", "is_told"), [(3.5, True), (6.5, False), (17.0, False), (28.0, True)])
-def test_voxels_that_the_builtin_model_never_saw_are_told(caplog, size, is_told):
-    row = {"rlnMicrographName": "t.mrc", "rlnPixelSize": f"{size}"}
-    entry = TomogramEntry("t", row, Star(list(row), [row], "t.star"))
-    stage._warn_of_differences(entry, ModelMetadata(SHAPE, simulated=True))
-    assert ("learned from simulated tomograms of 6.5 to 17 A" in caplog.text) is is_told
-    caplog.clear()
-    stage._warn_of_differences(entry, ModelMetadata(SHAPE))
-    assert not caplog.text
 
 
 def test_a_missing_mask_is_told_before_the_work(noise_twice, run, monkeypatch):

@@ -2,13 +2,11 @@
 
 import json
 import math
-import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from isonet_scipion.engine.io.model_metadata import ModelMetadata
 from isonet_scipion.engine.io.mrc import write_volume
 from isonet_scipion.engine.io.star import Star, read_star, write_star
 from isonet_scipion.engine.io.tomogram_entry import TomogramEntry
@@ -16,7 +14,7 @@ from isonet_scipion.engine.network.model_file import read_metadata
 from isonet_scipion.engine.physics.ctf import CtfParameters
 from isonet_scipion.engine.physics.wedge import TiltRange, apply_wedge
 from isonet_scipion.engine.process.device import Devices
-from isonet_scipion.engine.settings.training import METHODS, IterativeSettings, OnePassSettings
+from isonet_scipion.engine.settings.training import METHODS, OnePassSettings
 from isonet_scipion.engine.simulation.phantom import make_truth, through_tilts
 from isonet_scipion.engine.stages import refine as stage
 
@@ -240,30 +238,6 @@ def test_float16_is_allowed_to_new_networks_of_normalised_features(monkeypatch, 
     assert stage._devices(METHODS[method].given(given))[:3] == (None, "auto", fits)
 
 
-@pytest.mark.parametrize(("given", "told"), [
-    ({"noise_dir": "noise", "noise_level": (0.0,)}, {"noise_dir": "a noise_level above 0"}),
-    ({"noise_dir": "noise", "noise_level": (0.0, 0.1)}, {}),
-    ({"bfactor": 500.0, "ctf_state": "corrected", "voltage": 200.0},
-     dict.fromkeys(("bfactor", "voltage", "ctf_state"), "ctf_aware")),
-    ({"bfactor": 500.0, "cs": 2.7, "ctf_aware": True}, {}),
-    ({}, {}),
-])  # fmt: skip
-def test_options_without_effect_are_told(given, told):
-    assert dict(stage._without_effect(OnePassSettings(**given))) == told
-
-
-@pytest.mark.parametrize(("iterations", "level", "said"), [
-    (30, None, None),
-    (20, "INFO", "noise_level: 0.15,0.2 not reached, as noise_start_iter 21,26 is beyond the last of 20 iterations."),
-    (10, "WARNING", "noise_level: 0.05,0.1,0.15,0.2 not reached, as noise_start_iter 11,16,21,26 is beyond the last"),
-])  # fmt: skip
-def test_noise_that_would_begin_after_the_last_iteration_is_told(caplog, iterations, level, said):
-    caplog.set_level("INFO")
-    stage._check(IterativeSettings(iterations=iterations), 64)
-    assert [record.levelname for record in caplog.records] == ([] if level is None else [level])
-    assert said is None or said in caplog.text
-
-
 def test_deconvolved_and_other_tomograms_are_not_learned_from_together(table, run):
     put(table, {label: "None" for label in table.labels if "Half" in label})
     names = [row["rlnDeconvTomoName"] for row in table.rows]
@@ -319,19 +293,3 @@ def test_subtomograms_for_cubes_of_no_size_are_refused(table, run, size):
     write_star("subtomo.star", subtomograms)
     status, log = run("refine", "subtomo.star", *RUN[2:])
     assert status == 1 and f"subtomo.star: its rlnCubeSize {size} is too small. Make it anew with --cube_size" in log
-
-
-@pytest.mark.parametrize(
-    ("start", "size", "tilts", "said"),
-    [
-        ({"tilt_min": -60, "tilt_max": 60}, 10.0, (-40, 40), r"on or with tilts -60..60 \(here -40..40\), which"),
-        ({"tilt_min": -60, "tilt_max": 60}, 10.0, (-60, 58), ""),
-        ({"simulated": True}, 25.0, (-60, 60), r"with simulated tomograms of 6.5 to 17 A per voxel \(here 25\), which"),
-        ({"simulated": True}, 12.0, (-60, 60), ""),
-    ],
-)
-def test_a_model_to_start_from_of_other_tilts_or_simulated_sizes_is_told(monkeypatch, caplog, start, size, tilts, said):
-    shape = OnePassSettings().network
-    monkeypatch.setattr(stage, "read_metadata", lambda _: ModelMetadata(shape, **start))
-    stage._warn_of_differences("m", ModelMetadata(shape, voxel_size=size, tilt_min=tilts[0], tilt_max=tilts[1]))
-    assert re.search(said, caplog.text) if said else not caplog.text
