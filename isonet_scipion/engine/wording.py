@@ -8,16 +8,16 @@ from collections.abc import Mapping, Sequence
 MOST_NAMED = 3  # in one message
 
 
-def names_in_words(names: Sequence[str]) -> str:
-    """Names of tomograms or files, of many the first.
+def names_in_words(names: Sequence[str], most: int = MOST_NAMED) -> str:
+    """Names of tomograms or files; of more than `most` the first.
 
     Examples
     --------
     >>> names_in_words(["a", "b", "c", "d", "e"])
     'a, b, c and 2 more'
     """
-    more = len(names) - MOST_NAMED
-    return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def counted(number: int, noun: str) -> str:

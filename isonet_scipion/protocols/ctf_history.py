@@ -18,6 +18,7 @@ from tomo.objects import SetOfTiltSeriesBase, SetOfTomograms, SetOfTomoMasks, Ti
 from isonet_scipion.constants import CTF_STATE_ATTRIBUTE
 from isonet_scipion.engine.conventions import CORRECTED, CTF_STATES, PHASE_FLIPPED, RAW
 from isonet_scipion.protocols.form import OneOf
+from isonet_scipion.protocols.many import named
 
 if TYPE_CHECKING:
     from pwem.objects import EMSet
@@ -75,7 +76,7 @@ def correctedErrors(states: States, label: str) -> list[str]:
     if not corrected:
         return []
     return [
-        f"*{label}*: the CTF of {', '.join(corrected)} is corrected already. Select them as they were before, or say "
+        f"*{label}*: the CTF of {named(corrected)} is corrected already. Select them as they were before, or say "
         "what they are by *CTF correction so far*."
     ]
 

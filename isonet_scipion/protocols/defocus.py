@@ -13,6 +13,7 @@ from isonet_scipion.convert.sets import enabled
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.physics.ctf import POSSIBLE, CtfParameters, require_plausible_defocus
 from isonet_scipion.protocols.form import OPTIONAL, OptionalFloatParam, Within, addOption
+from isonet_scipion.protocols.many import named
 from isonet_scipion.protocols.set_checks import isOpen, severalTimes
 
 if TYPE_CHECKING:
@@ -130,10 +131,10 @@ def defocusErrors(protocol: Protocol, defoci: Defoci, isLeftOut: bool = False) -
     if several:
         errors.append(
             f"*CTFs*: which defocus is right can't be told, as the set has several CTFs of a tilt series: "
-            f"{', '.join(several)}. Give one CTF of each."
+            f"{named(several)}. Give one CTF of each."
         )
     if ctfs is not None and not isLeftOut and without:
-        errors.append(f"*Defocus* is needed for the tomograms without CTF: {', '.join(without)}.")
+        errors.append(f"*Defocus* is needed for the tomograms without CTF: {named(without)}.")
     if not isOpen(protocol.inputCtfs) and defoci and len(without) == len(defoci):
         errors.append(
             "None of the tomograms has a CTF with its tilt series ID (tsId); disabled ones, and those whose estimation "
@@ -146,7 +147,7 @@ def _implausible(defoci: Defoci) -> list[str]:
     """What is wrong with the unit or sign of defoci, told once for all that have the same value."""
     told = []
     for defocus in dict.fromkeys(value for value in defoci.values() if value is not None):
-        whose = ", ".join(tsId for tsId, value in defoci.items() if value == defocus)
+        whose = named(tsId for tsId, value in defoci.items() if value == defocus)
         try:
             require_plausible_defocus(defocus, "*Defocus*", whose)
         except EngineError as error:
@@ -194,12 +195,12 @@ def opticsWarnings(
 ) -> list[str]:
     """Whose CTF is that of a phase plate, with a `remedy`; whose acquisition lacks these values of CtfParameters."""
     shifted = [ctf.getTsId() for ctf in _usableCtfs(protocol) if hasPhaseShift(ctf)]
-    warnings = [f"Phase plate: {', '.join(shifted)}: phase shifts are not supported. {remedy}"] if shifted else []
+    warnings = [f"Phase plate: {named(shifted)}: phase shifts are not supported. {remedy}"] if shifted else []
     optics = {tsId: protocol._optics(tomogram) for tsId, tomogram in tomograms.items()}
     for fact in (FACTS[name] for name in names):
         unknown = [tsId for tsId, own in optics.items() if fact.of(own) is None]
         if unknown:
-            warnings.append(f"The acquisition of {', '.join(unknown)} has no {fact.words}: {fact.usual} is used.")
+            warnings.append(f"The acquisition of {named(unknown)} has no {fact.words}: {fact.usual} is used.")
     return warnings
 
 

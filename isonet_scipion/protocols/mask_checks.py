@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from isonet_scipion.convert.files import Size, readSizes
 from isonet_scipion.convert.sets import enabled
+from isonet_scipion.protocols.many import firstLines, named
 from isonet_scipion.protocols.set_checks import idErrors, sameSampling
 
 if TYPE_CHECKING:
@@ -25,8 +26,8 @@ def maskErrors(masks: SetOfTomoMasks, sizes: Mapping[str, Size], samplingRate: f
             "make masks of these tomograms."
         )
     ofMasks, unreadable = readSizes(enabled(masks))
-    errors += [f"*Masks*: {error}" for error in unreadable.values()]
+    errors += firstLines([f"*Masks*: {error}" for error in unreadable.values()], "can't be read, either.")
     other = [tsId for tsId, size in sizes.items() if ofMasks.get(tsId, size) != size]
     if other:
-        errors.append(f"The masks of {', '.join(other)} have another size than the tomograms.")
+        errors.append(f"The masks of {named(other)} have another size than the tomograms.")
     return errors

@@ -10,6 +10,7 @@ from isonet_scipion.engine.conventions import CORRECTED, ISONET_RAMP, OUTPUT_TYP
 from isonet_scipion.engine.io.ctf_aware import TOLD_OPTICS
 from isonet_scipion.protocols.ctf_history import correctedErrors, ctfStates
 from isonet_scipion.protocols.defocus import FACTS, defociById, defocusErrors, impossibleErrors, opticsWarnings
+from isonet_scipion.protocols.many import named
 from isonet_scipion.protocols.set_checks import isOpen, sameSampling
 from isonet_scipion.protocols.training_base import ProtIsoNetTraining
 
@@ -93,7 +94,7 @@ def tiltWarnings(protocol: Protocol, metadata: ModelMetadata, tomograms: Mapping
         return []
     return [
         f"The model was trained for tilts of {metadata.tilts_in_words} degrees, but these tomograms have others: "
-        f"{', '.join(other)}."
+        f"{named(other)}."
     ]
 
 
@@ -112,5 +113,5 @@ def ctfWarnings(protocol: Protocol, metadata: ModelMetadata, tomograms: Mapping[
     return [
         *warnings,
         f"The model was trained on tomograms {kinds[trained]} CTF correction, but these are {kinds[not trained]}: "
-        f"{', '.join(other)}.",
+        f"{named(other)}.",
     ]

@@ -28,6 +28,7 @@ from isonet_scipion.protocols.defocus import (
     withoutCtf,
 )
 from isonet_scipion.protocols.form import addOption, optionValues
+from isonet_scipion.protocols.many import named
 from isonet_scipion.protocols.set_checks import isOpen
 from isonet_scipion.protocols.streaming import ProtIsoNetTomograms, cells
 
@@ -165,7 +166,7 @@ class ProtIsoNetDeconv(ProtIsoNetTomograms):
         tomograms = self._tomogramsById()
         without = withoutCtf(self._defociById(tomograms))
         if without and not isOpen(self.inputCtfs):
-            warnings.append(f"Left out, because they have no CTF: {', '.join(without)}.")
+            warnings.append(f"Left out, because they have no CTF: {named(without)}.")
         enough = "Such tomograms have contrast enough without deconvolution."
         return warnings + opticsWarnings(self, tomograms, enough)
 

@@ -26,8 +26,9 @@ from isonet_scipion.engine.io.shown import border_of, open_mask
 from isonet_scipion.engine.network.unet import cube_size_warning
 from isonet_scipion.engine.sampling.crops import fitting_count
 from isonet_scipion.engine.settings.preparation import ExtractSettings
-from isonet_scipion.engine.wording import counted
+from isonet_scipion.engine.wording import counted, spread_in_words
 from isonet_scipion.protocols.form import OPTIONAL, SEED, OptionalIntParam, Within, addOption, optionValues
+from isonet_scipion.protocols.many import MOST, named
 from isonet_scipion.protocols.mask_checks import maskErrors
 from isonet_scipion.protocols.set_checks import isOpen, severalTimes
 from isonet_scipion.protocols.streaming import FAILED_OUTPUT, ProtIsoNetTomograms, cells
@@ -290,7 +291,7 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
         if picked is not None and (several := severalTimes(tomogram.getTsId() for tomogram in picked)):
             errors.append(
                 "*Coordinates*: which tomogram each was picked in can't be told, as the set that they belong to has "
-                f"several of one tilt series ID (tsId): {', '.join(several)}. Pick in a set with one of each."
+                f"several of one tilt series ID (tsId): {named(several)}. Pick in a set with one of each."
             )
         if coordinates is not None and picked is None:
             errors.append(
@@ -314,7 +315,7 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
         thin = [f"{tsId} ({min(size)} voxels)" for tsId, size in sizes.items() if min(size) < crop]
         if thin and len(thin) == len(sizes):
             errors.append(
-                f"All tomograms are thinner than the subtomograms of {crop} voxels: {', '.join(thin)}. "
+                f"All tomograms are thinner than the subtomograms of {crop} voxels: {named(thin)}. "
                 "Choose a smaller cube size."
             )
         if masks is not None:
@@ -332,16 +333,16 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
         later = [tsId for tsId in usable if tsId not in done and not os.path.exists(self._table(tsId))]
         if self._isShared() and done and later and self.runMode != MODE_RESTART:
             warnings.append(
-                f"{', '.join(later)} came after the subtomograms had been shared out: the others keep as many as they "
+                f"{named(later)} came after the subtomograms had been shared out: the others keep as many as they "
                 "got. *Restart* shares anew."
             )
         left = [tsId for tsId in ids if tsId not in usable]
         if left and not any(isOpen(getattr(self, name)) for name in self.MATCHED):
-            warnings.append(f"Left out, because they have no mask or coordinates: {', '.join(left)}.")
+            warnings.append(f"Left out, because they have no mask or coordinates: {named(left)}.")
         orphans = [] if self.inputCoordinates.get() is None else self._orphans()
         if orphans:
             warnings.append(
-                f"The coordinates in {', '.join(orphans)} are left out: the tomograms that the set of coordinates "
+                f"The coordinates in {named(orphans)} are left out: the tomograms that the set of coordinates "
                 "belongs to are without these, so their places can't be told."
             )
         without = sum(not _hasNumbers(coordinate) for coordinate in enabled(self.inputCoordinates.get()))
@@ -367,7 +368,7 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
         return [
             "The coordinates were picked in tomograms of another size. They are placed by the origins of both, which "
             "are their centres unless an import was told otherwise. Corner of the former in voxels of these (x, y, "
-            f"z): {', '.join(shifted)}." + (older if self._doneIds() else "")
+            f"z): {named(shifted)}." + (older if self._doneIds() else "")
         ]
 
     def _results(self, output: SetOfSubTomograms, tables: Mapping[str, Star]) -> list[str]:
@@ -378,7 +379,11 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
             f"{self._ofInput(len(counts))}, for cubes of {cube} voxels.",
             f"Masks: {sum(mask is not None for mask in masks)} of {len(masks)}. Centres: "
             f"{'given coordinates' if self._used('inputCoordinates') else 'random'}.",
-            ", ".join(f"{tsId}: {count}" for tsId, count in counts.items()),
+            (
+                f"Of each tomogram: {spread_in_words(counts, '{:g}')}."
+                if len(counts) > MOST
+                else ", ".join(f"{tsId}: {count}" for tsId, count in counts.items())
+            ),
         ]
 
     def _methods(self) -> list[str]:

@@ -192,8 +192,8 @@ def contrastErrors(folder: IsoNetFolder) -> list[str]:
     if not inverted or not dark:
         return []
     return [
-        f"{folder.table.path}: protein is bright in {', '.join(inverted)} and dark in {', '.join(dark)}, by its column "
-        f"_{INVERTED}. Split the table into one of each kind, and import them separately."
+        f"{folder.table.path}: protein is bright in {names_in_words(inverted)} and dark in {names_in_words(dark)}, by "
+        f"its column _{INVERTED}. Split the table into one of each kind, and import them separately."
     ]
 
 

@@ -14,7 +14,7 @@ from isonet_scipion.convert.outputs import tomoMask
 from isonet_scipion.engine.settings.preparation import MakeMaskSettings
 from isonet_scipion.engine.wording import spread_in_words
 from isonet_scipion.protocols.form import OPTIONAL, Within, addOption, optionValues
-from isonet_scipion.protocols.restored import MOST_LINES
+from isonet_scipion.protocols.many import MOST, named
 from isonet_scipion.protocols.set_checks import isOpen
 from isonet_scipion.protocols.streaming import FAILED_OUTPUT, ProtIsoNetTomograms
 
@@ -135,7 +135,7 @@ class ProtIsoNetMask(ProtIsoNetTomograms):
         warnings = super()._warnings()
         without = [tsId for tsId in self._tomogramsById() if self._boundary(tsId) is None]
         if self.boundaryFolder.get() and without:
-            warnings.append(f"No boundary model for {', '.join(without)}: their whole volume is used.")
+            warnings.append(f"No boundary model for {named(without)}: their whole volume is used.")
         return warnings
 
     def _results(self, output: SetOfTomoMasks, tables: Mapping[str, Star]) -> list[str]:
@@ -161,7 +161,7 @@ def keptLines(masks: Mapping[str, str]) -> list[str]:
             wrong.append(f"{tsId}: *its file is missing*: {path}.")
         except (OSError, ValueError) as error:
             wrong.append(f"{tsId}: *its file can't be read*: {path} ({error}).")
-    if len(shares) > MOST_LINES:
+    if len(shares) > MOST:
         return [f"Of the volume kept: {spread_in_words(shares, '{:.0f} %')}.", *wrong]
     return [f"{tsId}: {share:.0f} % of the volume kept." for tsId, share in shares.items()] + wrong
 

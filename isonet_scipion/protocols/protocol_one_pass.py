@@ -14,6 +14,7 @@ from isonet_scipion.engine.wording import counted
 from isonet_scipion.protocols.ctf_history import statesInWords
 from isonet_scipion.protocols.defocus import opticsWarnings, usedDefocus
 from isonet_scipion.protocols.linked_inputs import growingErrors
+from isonet_scipion.protocols.many import named
 from isonet_scipion.protocols.set_checks import correctedWarnings, isOpen
 from isonet_scipion.protocols.training_base import ProtIsoNetTraining, columnOf, methodCitations
 from isonet_scipion.protocols.training_errors import tomogramErrors
@@ -74,9 +75,7 @@ class ProtIsoNetOnePass(ProtIsoNetTraining):
             return [f"*Tomograms*: {len(ids)} of the first {number} are there. Wait for them (*Schedule* does)."]
         without = set(ids) - set(enabledIds(self.inputMasks.get()))
         if isOpen(self.inputMasks) and without:
-            return [
-                f"*Masks*: those of {', '.join(sorted(without))} are not there yet. Wait for them (*Schedule* does)."
-            ]
+            return [f"*Masks*: those of {named(sorted(without))} are not there yet. Wait for them (*Schedule* does)."]
         return []
 
     def _iterations(self) -> int:
@@ -96,7 +95,7 @@ class ProtIsoNetOnePass(ProtIsoNetTraining):
         without = [tomogram.getTsId() for tomogram in self._learned() if tomogram.getTsId() not in masked]
         if masks is None or not without:
             return []
-        return [f"*Masks*: there is none of {', '.join(without)}: crops are taken anywhere in them, also in empty ice."]
+        return [f"*Masks*: there is none of {named(without)}: crops are taken anywhere in them, also in empty ice."]
 
     def _ctfWarnings(self) -> list[str]:
         tomograms = {tomogram.getTsId(): tomogram.clone() for tomogram in self._learned()}

@@ -35,6 +35,7 @@ from isonet_scipion.protocols.ctf_history import statesInWords
 from isonet_scipion.protocols.defocus import sourcedDefoci, usedDefocus
 from isonet_scipion.protocols.engine_workers import IDLE_SECONDS, EngineWorkers
 from isonet_scipion.protocols.form import addOption, addTiltRange, tiltErrors
+from isonet_scipion.protocols.many import named
 from isonet_scipion.protocols.model_checks import (
     ctfErrors,
     ctfWarnings,
@@ -252,7 +253,7 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         errors += samplingErrors(self) + (ctfErrors(self, metadata) if metadata.ctf_aware else [])
         errors += tileErrors(self, divisor)
         unknown = [tsId for tsId, tomogram in self._tomogramsById().items() if not self._optics(tomogram).hasTilts]
-        return errors + tiltErrors(self, ", ".join(unknown)) + halvesErrors(self)
+        return errors + tiltErrors(self, named(unknown)) + halvesErrors(self)
 
     def _remadeErrors(self) -> list[str]:
         """Also of the model, as where its training was restarted since."""
@@ -264,8 +265,7 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
             return errors
         return [
             *errors,
-            f"*Model*: its file has changed since {', '.join(others)} were corrected with it. "
-            "*Restart* corrects all anew.",
+            f"*Model*: its file has changed since {named(others)} were corrected with it. *Restart* corrects all anew.",
         ]
 
     def _warnings(self) -> list[str]:

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 from isonet_scipion.engine.measure.verdict import WELL_RESTORED, Verdict
 from isonet_scipion.engine.wording import names_in_words, spread_in_words
+from isonet_scipion.protocols.many import MOST
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-MOST_LINES = 10  # of a summary, one for each tomogram
 # what a report says of a tomogram's halves, for the summary
 OF_HALVES = {
     "mean": "The mean of the half tomograms was corrected, as the network learned from halves",
@@ -20,7 +20,7 @@ OF_HALVES = {
 
 def restoredLines(reports: Mapping[str, Mapping[str, float | None]]) -> list[str]:
     """What the reports, by tsId, say of the filled wedges."""
-    if len(reports) <= MOST_LINES:
+    if len(reports) <= MOST:
         return [f"{tsId}: {_gain(report)}" for tsId, report in reports.items()]
     known = {tsId: report["restored_wedge_correlation"] for tsId, report in reports.items()}
     means = {tsId: mean for tsId, mean in known.items() if mean is not None}

@@ -13,6 +13,7 @@ from isonet_scipion.convert.files import plainPath
 from isonet_scipion.convert.sets import enabled, enabledIds, filesById
 from isonet_scipion.engine.conventions import CONFIDENCE_SUFFIX
 from isonet_scipion.engine.wording import names_in_words
+from isonet_scipion.protocols.many import named
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -37,7 +38,7 @@ def idErrors(label: str, items: Iterable[Tomogram]) -> list[str]:
     if not found:
         return []
     return [
-        f"*{label}*: each needs a tilt series ID (tsId) of its own, but there is {', '.join(found)}. Disable those "
+        f"*{label}*: each needs a tilt series ID (tsId) of its own, but there is {named(found)}. Disable those "
         "that are too many, or import them again with a {TS} pattern."
     ]
 

@@ -43,6 +43,7 @@ from isonet_scipion.engine.wording import counted
 from isonet_scipion.protocols.base import EngineFailure, damagedLines, readAll
 from isonet_scipion.protocols.ctf_history import States, ctfStates
 from isonet_scipion.protocols.form import addContrast, labelOf
+from isonet_scipion.protocols.many import firstLines, named
 from isonet_scipion.protocols.record import identityOf, isIdentityOf, recordErrors
 from isonet_scipion.protocols.set_checks import correctedWarnings, idErrors, isOpen, kindErrors
 from isonet_scipion.protocols.tomogram_steps import ProtIsoNetSteps
@@ -352,7 +353,7 @@ class ProtIsoNetTomograms(ProtIsoNetSteps):
         if not other:
             return []
         return [
-            f"What is done of {', '.join(other)} was made from other data than the inputs hold now, as where a "
+            f"What is done of {named(other)} was made from other data than the inputs hold now, as where a "
             "protocol before this one was restarted. *Restart* makes everything anew."
         ]
 
@@ -380,11 +381,12 @@ class ProtIsoNetTomograms(ProtIsoNetSteps):
 
     def _warnings(self) -> list[str]:
         # the others are worked on all the same
-        warnings = [f"{tsId} will fail: {error}" for tsId, error in self._fileErrors().items()]
+        failing = [f"{tsId} will fail: {error}" for tsId, error in self._fileErrors().items()]
+        warnings = firstLines(failing, "will fail for their files, too.")
         warnings += self._correctedWarnings()
         lost = self._lostIds() if self.runMode != MODE_RESTART else []
         if lost:
-            warnings.append(f"The results of {', '.join(lost)} {LOST}; *Continue* does not.")
+            warnings.append(f"The results of {named(lost)} {LOST}; *Continue* does not.")
         growing = [name for name in self._matched() if isOpen(getattr(self, name))]
         if growing and self.numberOfThreads.get() < 3:
             labels = ", ".join(f"*{labelOf(self, name)}*" for name in growing)
@@ -414,14 +416,14 @@ class ProtIsoNetTomograms(ProtIsoNetSteps):
         tables, damaged = self._tables()
         lines, disabled = self._results(output, tables), self._disabledIds()
         if disabled:
-            lines.append(f"Skipped, as they are disabled in the set: {', '.join(disabled)}.")
+            lines.append(f"Skipped, as they are disabled in the set: {named(disabled)}.")
         lines += self._leftOut()
         gone = self._goneIds()
         if gone:
-            lines.append(f"Also done, but no longer in *Tomograms*: {', '.join(gone)}.")
+            lines.append(f"Also done, but no longer in *Tomograms*: {named(gone)}.")
         lost = self._lostIds()
         if lost:
-            lines.append(f"*Missing*: the results of {', '.join(lost)} {LOST}.")
+            lines.append(f"*Missing*: the results of {named(lost)} {LOST}.")
         lines += self._failures() + damagedLines(damaged + recordErrors(self))
         return lines + self._engineWarnings()
 
@@ -436,7 +438,7 @@ class ProtIsoNetTomograms(ProtIsoNetSteps):
             return []
         given = [f"*{labelOf(self, name)}*" for name in self._matched()[1:] if getattr(self, name).get() is not None]
         lacking = f"there is nothing for them in {' or '.join(given)}, or " if given else ""
-        return [f"Not worked on: {', '.join(left)}: {lacking}they came after this run, in which case *Continue* does."]
+        return [f"Not worked on: {named(left)}: {lacking}they came after this run, in which case *Continue* does."]
 
     def _failures(self) -> list[str]:
         """Which tomograms failed, and why, for the summary."""
@@ -444,8 +446,12 @@ class ProtIsoNetTomograms(ProtIsoNetSteps):
             return []
         failed = getattr(self, FAILED_OUTPUT, None)
         if failed is None or not self.isFinished():
-            return (self.summaryVar.get() or "").splitlines()
-        return [] if failed.isEmpty() else [f"*{item.getTsId()} failed*: {item.getObjComment()}" for item in failed]
+            lines = (self.summaryVar.get() or "").splitlines()
+        elif failed.isEmpty():
+            lines = []
+        else:
+            lines = [f"*{item.getTsId()} failed*: {item.getObjComment()}" for item in failed]
+        return firstLines(lines, "failed, too: see the run's log.")
 
     def _results(self, output: EMSet, tables: Mapping[str, Star]) -> list[str]:
         """The summary's lines, with the numbers that matter; `tables`: what the results were made from, by tsId."""

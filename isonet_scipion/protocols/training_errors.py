@@ -14,6 +14,7 @@ from isonet_scipion.engine.settings.training import IterativeSettings
 from isonet_scipion.protocols.ctf_history import correctedErrors, ctfStates
 from isonet_scipion.protocols.defocus import ctfParameterErrors, defociById, defocusErrors
 from isonet_scipion.protocols.form import numbers, optionValues
+from isonet_scipion.protocols.many import firstLines, named
 from isonet_scipion.protocols.mask_checks import maskErrors
 from isonet_scipion.protocols.set_checks import idErrors, kindErrors, missingErrors
 
@@ -28,7 +29,7 @@ def tomogramErrors(protocol: Protocol) -> list[str]:
     if errors:
         return errors
     sizes, unreadable = readSizes(protocol._learned(), protocol.useHalves.get())
-    errors = [str(error) for error in unreadable.values()]
+    errors = firstLines([str(error) for error in unreadable.values()], "can't be read, either.")
     if masks is not None:
         errors += maskErrors(masks, sizes, tomograms.getSamplingRate())
         if sizes and not set(sizes) & set(enabledIds(masks)):
@@ -37,7 +38,7 @@ def tomogramErrors(protocol: Protocol) -> list[str]:
     if protocol.useHalves and without and any(map(halfMaps, protocol._learned())):
         errors.append(
             f"*Learn from the half tomograms*: only some tomograms have an even and an odd half, not "
-            f"{', '.join(without)}. Select No, or tomograms that all have them."
+            f"{named(without)}. Select No, or tomograms that all have them."
         )
     return errors + (_ctfErrors(protocol) if protocol.ctfAware else [])
 

@@ -45,10 +45,9 @@ def stores_of_runs(source: Path, wanted: str | None) -> list[tuple[str, Path]]:
         stores = _stores(run, wanted)
         if len(stores) > 1:
             names = [str(path.relative_to(run)) for path in stores]
-            more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
             raise EngineError(
                 str(run),
-                f"it has several tomograms: {', '.join(names[:MOST_NAMED])}{more}",
+                f"it has several tomograms: {names_in_words(names, MOST_NAMED)}",
                 f"Select one per run, in place of FOLDER, such as prepare_star {names[0]} --from {source}.",
             )
         found += [(run.name, store) for store in stores]

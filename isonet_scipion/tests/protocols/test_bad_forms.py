@@ -55,6 +55,11 @@ class TestIsoNetBadForms(IsoNetTest):
             cls.breakFile(name, cls.makeSet(name), whole)
             cls.breakFile(name, cls.makeSet(f"{name}_masks", itemClass=TomoMask), whole)
         cls.breakFile("cut_data", cls.makeSet("one_of_two", ids=("TS_1", "TS_2")), whole)
+        cls.makeSet("most_lost", ids=tuple(f"TS_{number}" for number in range(1, 15)))
+        for path in (cls.folder / "most_lost").glob("TS_[2-9].mrc"):
+            path.unlink()
+        for path in (cls.folder / "most_lost").glob("TS_1[0-4].mrc"):
+            path.unlink()
         cls.makeSet("none", ids=())
         cls.makeSet("same_names", ids=("TS_1", "TS_1"))
         cls.makeSet("same_masks", itemClass=TomoMask, ids=("TS_1", "TS_1"))
@@ -223,3 +228,14 @@ class TestIsoNetBadForms(IsoNetTest):
                 form = self.form(protocol, {"inputTomograms": "one_of_two"})
                 self.assertEqual(form.validate(), [], protocol.__name__)
                 self.assertRegex(" ".join(form.warnings()), "TS_1 will fail: .*one_of_two/TS_1.mrc: ")
+
+    def test_of_many_tomograms_the_first_are_told_and_how_many_more_there_are(self) -> None:
+        lost = [f"TS_{number}" for number in range(2, 15)]
+        for protocol, values in LEGAL.items():
+            if "inputTomograms" in values and protocol not in (ProtIsoNetExport, ProtIsoNetOnePass):
+                told = self.form(protocol, {"inputTomograms": "most_lost"}).warnings()
+                failing = [line for line in told if "will fail" in line]
+                self.assertEqual([line.split()[0] for line in failing[:-1]], lost[:10], protocol.__name__)
+                self.assertEqual(failing[-1], "3 more will fail for their files, too.")
+        errors = self.form(ProtIsoNetOnePass, {"inputTomograms": "most_lost"}).validate()
+        self.assertEqual(errors[10:], ["3 more can't be read, either."])

@@ -4,7 +4,8 @@ import pytest
 
 from isonet_scipion.convert.outputs import reportNumbers, setReport
 from isonet_scipion.engine.io.report_file import write_report
-from isonet_scipion.protocols.restored import MOST_LINES, halvesLines, restoredInWords, restoredLines, worthTraining
+from isonet_scipion.protocols.many import MOST
+from isonet_scipion.protocols.restored import halvesLines, restoredInWords, restoredLines, worthTraining
 from isonet_scipion.tests.engine.io.test_report_file import CONTENT
 
 
@@ -54,8 +55,8 @@ def test_invention_is_not_said_to_be_restored_well():
 
 
 def test_each_of_few_tomograms_has_a_line_and_many_are_told_altogether():
-    lines = restoredLines({f"TS_{n}": report(0.1 * n, 50.0, 30.0) for n in range(MOST_LINES)})
-    assert len(lines) == MOST_LINES
+    lines = restoredLines({f"TS_{n}": report(0.1 * n, 50.0, 30.0) for n in range(MOST)})
+    assert len(lines) == MOST
     assert lines[3] == (
         "TS_3: *restored wedge correlation 0.30, correlation 0.5 at 50 Å*. The power in the missing wedge was 5 % of "
         "that around it, now it is ? %."
