@@ -87,7 +87,7 @@ def statesInWords(states: Iterable[str | None], ofModel: str | None = None) -> s
     assumed = f"assumed to be {ofModel or 'raw'} (the project does not say{', the model does' if ofModel else ''})"
     words = {**{state: state for state in CTF_STATES}, None: assumed}
     told = [f"{states.count(state)} {word}" for state, word in words.items() if state in states]
-    return f"CTF correction before: {', '.join(told)}."
+    return f"CTF correction before: {', '.join(told) or 'unknown'}."
 
 
 def _traced(items: EMSet, maker: Protocol | None, protocol: Protocol, known: dict[int, States]) -> States:

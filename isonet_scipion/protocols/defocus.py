@@ -113,6 +113,8 @@ def usedDefocus(defoci: Iterable[str | None], sources: Iterable[str | None]) -> 
     )
     counts = {"the CTFs": sources.count(CTF), "the form": sources.count(FORM)}
     told = [f"{count} of {len(sources)} from {source}" for source, count in counts.items() if count]
+    if values and not told:  # tables of version 1.0.0 do not say where they are from
+        return f"Defocus: {ends}."
     return f"Defocus: {ends} ({', '.join(told) or 'none given'})."
 
 

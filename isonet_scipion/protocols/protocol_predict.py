@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from pwem.convert.headers import setMRCSamplingRate
 from tomo.objects import SetOfTomograms
 
-from isonet_scipion.constants import DEFOCUS_SOURCE_LABEL
+from isonet_scipion.constants import DEFOCUS_SOURCE_LABEL, SCALE_ATTRIBUTE
 from isonet_scipion.convert.acquisition import Optics, ownAcquisition, setTilts
 from isonet_scipion.convert.files import asMrc, fileName, fileOf, halfMaps, halfNames, halvesError, plainPath
 from isonet_scipion.convert.outputs import processedTomogram, reportNumbers, setReport, setScale
@@ -71,6 +71,10 @@ if TYPE_CHECKING:
 HALVES_THEMSELVES = "The even and odd half tomograms of the output were corrected separately."
 WITHOUT_HALVES = "worked on without its halves, by which noise is told from signal"
 BUILTIN_IN_WORDS = "the builtin model"
+OF_FORMER_VERSION = (
+    "What is corrected so far was corrected by version 1.0.0 of this plugin, in another way. *Restart* corrects all "
+    "anew; or correct a *subset* of what is missing in a new protocol."
+)
 STRICTER_TEST = (
     "Do not compare the restored wedge correlation with that of the builtin model: a network that was trained on the "
     "tomograms gets a stricter test."
@@ -256,7 +260,9 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         return errors + tiltErrors(self, named(unknown)) + halvesErrors(self)
 
     def _remadeErrors(self) -> list[str]:
-        """Also of the model, as where its training was restarted since."""
+        """Also of the model, as where its training was restarted since, and of version 1.0.0's results."""
+        if not self.tomograms.getFirstItem().hasAttribute(SCALE_ATTRIBUTE):  # as all of this version have
+            return [OF_FORMER_VERSION]
         errors = super()._remadeErrors()
         own = content_digest(model_path(self._modelFile()), "model")
         tables, _ = self._tables()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pyworkflow.protocol.params import IntParam
+
 from isonet_scipion.constants import CUBE_SIZE_ATTRIBUTE
 from isonet_scipion.convert.sets import sidesOf
 from isonet_scipion.engine.errors import EngineError
@@ -15,7 +17,7 @@ from isonet_scipion.engine.settings.option import options
 from isonet_scipion.engine.settings.training import IterativeSettings
 from isonet_scipion.engine.wording import counted
 from isonet_scipion.protocols.form import numbers
-from isonet_scipion.protocols.training_base import ProtIsoNetTraining
+from isonet_scipion.protocols.training_base import ProtIsoNetTraining, methodCitations
 from isonet_scipion.protocols.training_errors import subtomogramErrors
 from isonet_scipion.protocols.training_form import addIterativeTraining, addNetwork, addSubtomograms
 from isonet_scipion.protocols.training_tables import subtomogramRows
@@ -25,6 +27,13 @@ if TYPE_CHECKING:
     from pyworkflow.protocol import Form
 
     from isonet_scipion.engine.io.star import Star
+    from isonet_scipion.engine.measure.history import EpochRecord
+
+ONE_PASS = 1  # as `method` of version 1.0.0, which had one protocol for both methods
+OF_ONE_PASS = (
+    "This is a one-pass training of version 1.0.0, and that is a protocol of its own now: it can be neither continued, "
+    "restarted nor copied. Make a new *train (one-pass)* with its inputs. What it trained is used as before."
+)
 
 
 class ProtIsoNetRefine(ProtIsoNetTraining):
@@ -42,6 +51,8 @@ class ProtIsoNetRefine(ProtIsoNetTraining):
 
     def _addInput(self, form: Form) -> None:
         addSubtomograms(form)
+        # read from the projects and workflows of version 1.0.0, nowhere set
+        form.addHidden("method", IntParam, default=0)
 
     def _addTraining(self, form: Form) -> None:
         addIterativeTraining(form)
@@ -73,6 +84,23 @@ class ProtIsoNetRefine(ProtIsoNetTraining):
             words += " The network will fill the wedge, but not remove noise."
         return [*super()._warnings(), words]
 
+    def _inputErrors(self) -> list[str]:
+        return [OF_ONE_PASS] if self._wasOnePass() else super()._inputErrors()
+
+    def _wasOnePass(self) -> bool:
+        return self.method == ONE_PASS
+
+    def _table(self) -> str:
+        return self._getExtraPath("tomograms.star") if self._wasOnePass() else super()._table()
+
+    def _citations(self) -> list[str]:
+        return methodCitations(isOnePass=self._wasOnePass(), isCtfAware=False)
+
+    def _progress(self, history: list[EpochRecord]) -> list[str]:
+        if not self._wasOnePass():
+            return super()._progress(history)
+        return [f"{counted(history[-1].iteration, 'iterations')} were begun."] if history else []
+
     def _cropSize(self) -> int:
         return sidesOf(self.inputSubtomograms.get())[0]
 
@@ -81,12 +109,19 @@ class ProtIsoNetRefine(ProtIsoNetTraining):
         return self.cubeSize.get() or first.getAttributeValue(CUBE_SIZE_ATTRIBUTE) or usual_cube_size(self._cropSize())
 
     def _learnedFrom(self, table: Star) -> list[str]:
+        if self._wasOnePass():
+            return [f"One-pass, by version 1.0.0, on {counted(len(table.rows), 'tomograms')}."]
         return [f"{counted(len(table.rows), 'subtomograms')}, cubes of {table.rows[0]['rlnCubeSize']} voxels."]
 
     def _methods(self) -> list[str]:
         model = getattr(self, "model", None)
         if model is None:
             return []
+        if self._wasOnePass():
+            return [
+                "A U-Net was trained to fill the missing wedge, its own estimates being made within each training step "
+                f"as in DeepDeWedge [Wiedemann2024], on {counted(self._number(), 'tomograms')}.{self._lastLoss()}"
+            ]
         try:
             network = read_metadata(model.getFileName()).network
             shape = f"depth {network.unet_depth}, {network.filter_base} channels at the first level"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from contextlib import contextmanager, suppress
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from isonet_scipion.convert.acquisition import Optics, ownAcquisition, readOptics
@@ -50,6 +51,13 @@ class ProtIsoNetTraining(ProtIsoNetBase):
     """Trains a network on a set of items; a subclass says which, and by which settings."""
 
     _possibleOutputs = {"model": IsoNetModel}
+    # there is no other folder for it; *Restart* deletes the models
+    REMEDIES = MappingProxyType(
+        {
+            "Give another result_dir": "*Restart* trains anew. To go on from its last model instead, import that with "
+            "*import model* before, and choose it as *Model to start from*."
+        }
+    )
     FREE = ("iterations", "patience", "removeIntermediate")  # as the engine's run.FREE
     settings: type[TrainingSettings]  # of the method
     items: str  # what it learns from, in the plural
@@ -313,8 +321,9 @@ class ProtIsoNetTraining(ProtIsoNetBase):
         model = chosen_model(self._resultFolder())
         if not ends or model is None:
             return lines
-        chosen, last = int(model.stem.rpartition("_iter")[2]), max(ends)
-        now = "not known" if ends[last] is None else f"{ends[last]:.3f}"
+        chosen = int(model.stem.rpartition("_iter")[2])
+        last = max(*ends, chosen)  # a kill may leave a model whose losses are not written
+        now = "not known" if ends.get(last) is None else f"{ends[last]:.3f}"
         if chosen == last:
             lines.append(f"The output is the network of the last iteration: correlation with the withheld tilts {now}.")
         else:

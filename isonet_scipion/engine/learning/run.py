@@ -61,6 +61,7 @@ FREE = (
 )
 PATHS = ("pretrained_model", "noise_dir")  # settings that name files
 UNKNOWN_BEFORE = {"denoiser": 0}  # settings that states of earlier versions lack, and what they were
+WITHHELD_FACT = "withheld tilts"  # version 1.0.0 withheld none, and had other records of its epochs
 WATCHERS = (ModelFile(), StateFile(), LossTable(), Page(), Log())  # in this order: the state tells of the model
 
 
@@ -200,7 +201,7 @@ class Run(Generic[Batches]):
         for name, path in self._paths():
             if name in settings and not os.path.isabs(path):
                 settings[name] = self._place(path)
-        facts = {**settings, "cube_size": self.method.cube_size, "withheld tilts": WITHHELD}
+        facts = {**settings, "cube_size": self.method.cube_size, WITHHELD_FACT: WITHHELD}
         return json.loads(json.dumps({**facts, **self._data()}))
 
     def _paths(self) -> list[tuple[str, str]]:
@@ -323,6 +324,12 @@ class Run(Generic[Batches]):
         run, state = stored.get("run"), self.folder / STATE_FILE
         if not isinstance(run, dict):
             raise EngineError(str(state), "it is not the state of a training", "Give another result_dir.")
+        if WITHHELD_FACT not in run:
+            raise EngineError(
+                str(state),
+                "it is of a training of version 1.0.0, which this version can't resume",
+                "Give another result_dir, in which continue_from goes on from the last refine_iterNN.json beside it.",
+            )
         expected = self.identity()
         if self.settings.continue_from:
             if not self._names(run.get("continue_from"), self.settings.continue_from):

@@ -23,10 +23,11 @@ PACKAGE = Path(isonet_scipion.__file__).parent
 
 
 def own_params(protocol):
-    """The parameters of a form that its protocol defines, not Scipion for all, by name."""
+    """The parameters that a protocol defines and its form may show, not those of Scipion for all, by name."""
     common = dict(EMProtocol()._definition.iterParams())
     found = dict(protocol._definition.iterParams())
     own = {name: param for name, param in found.items() if name not in common and not isinstance(param, ElementGroup)}
+    own = {name: param for name, param in own.items() if param.condition.get() != "False"}
     return {name: own[name] for name in own if name not in (USE_GPU, GPU_LIST) and not name.startswith("streaming")}
 
 

@@ -163,3 +163,12 @@ def test_the_state_of_a_version_that_did_not_keep_this_is_gone_on_with(subtomogr
     assert read_facts(Path("results") / STATE_FILE)["run"]["tilt range"] == "-60..60 degrees"
     status, log = run(*ITERATIVE, "--iterations=3")
     assert status == 0 and "earlier version" not in log, log
+
+
+@pytest.mark.parametrize("more", [(), ("--continue_from=results/refine_iter01.json",)])
+def test_the_state_of_version_1_is_refused_by_its_name(subtomograms, run, more):
+    assert run(*ITERATIVE)[0] == 0
+    forget({"withheld tilts", "check_axes"})
+    status, log = run(*ITERATIVE, "--iterations=2", *more)
+    assert status == 1 and "training_state.keras: it is of a training of version 1.0.0, which this" in log, log
+    assert "Give another result_dir, in which continue_from goes on" in log
