@@ -32,6 +32,7 @@ from isonet_scipion.engine.io.origin import with_origin
 from isonet_scipion.engine.io.report_file import report_path
 from isonet_scipion.engine.io.shown import Seen, border_of, require_axes, require_halves, scale_of_halves, see
 from isonet_scipion.engine.io.table_checks import (
+    MOST_UNLIKE,
     warn_of_assumed_tilts,
     warn_of_kinds,
     warn_of_lopsided_tilts,
@@ -39,7 +40,7 @@ from isonet_scipion.engine.io.table_checks import (
 )
 from isonet_scipion.engine.io.tomogram_entry import CORRECTED_BY, CORRECTED_FROM, TomogramEntry
 from isonet_scipion.engine.io.tomogram_table import TomogramTable
-from isonet_scipion.engine.io.voxel_size import require_same_grid, same_voxel_size
+from isonet_scipion.engine.io.voxel_size import require_same_grid
 from isonet_scipion.engine.measure.supported_strength import supported_strength
 from isonet_scipion.engine.network.correction import corrector
 from isonet_scipion.engine.network.fitting_tiles import Tiles
@@ -460,15 +461,15 @@ def _target(entry: TomogramEntry, settings: PredictSettings) -> Path:
 
 
 def _warn_of_differences(entry: TomogramEntry, metadata: ModelMetadata) -> None:
-    trained = metadata.voxel_size
-    if trained and not same_voxel_size(entry.voxel_size, trained):
-        log.warning("%s: %.2f A per voxel, but the model was trained at %.2f A.", entry.path, entry.voxel_size, trained)
-    if not metadata.knows_voxel_size(entry.voxel_size):
+    trained, size = metadata.voxel_size, entry.voxel_size
+    if trained and max(size, trained) > MOST_UNLIKE * min(size, trained):  # else they might be learned together
+        log.warning("%s: %.2f A per voxel, but the model was trained at %.2f A.", entry.path, size, trained)
+    if not metadata.knows_voxel_size(size):
         log.warning(
             "%s: %.2f A per voxel, but the builtin model learned from simulated tomograms of %g to %g A; neither it "
             "nor its report may hold here. Resize the tomogram, or train on it.",
             entry.path,
-            entry.voxel_size,
+            size,
             *SIMULATED_SIZES,
         )
     own = entry.tilt.minimum, entry.tilt.maximum

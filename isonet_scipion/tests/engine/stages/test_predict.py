@@ -101,6 +101,14 @@ def test_voxels_that_the_builtin_model_never_saw_are_told(caplog, size, is_told)
     assert not caplog.text
 
 
+@pytest.mark.parametrize(("size", "is_told"), [(9.4, True), (9.6, False), (10.4, False), (10.6, True)])
+def test_voxels_are_only_told_that_are_unlike_those_a_training_takes_together(caplog, size, is_told):
+    row = {"rlnMicrographName": "t.mrc", "rlnPixelSize": str(size)}
+    entry = TomogramEntry("t", row, Star(list(row), [row]))
+    stage._warn_of_differences(entry, ModelMetadata(SHAPE, voxel_size=10.0))
+    assert (f"t.mrc: {size:.2f} A per voxel, but the model was trained at 10.00 A" in caplog.text) is is_told
+
+
 def test_a_missing_mask_is_told_before_the_work(noise_twice, run, monkeypatch):
     monkeypatch.setattr(stage, "_loaded", lambda *_: pytest.fail("the model was loaded"))
     star = read_star("tomograms.star")
