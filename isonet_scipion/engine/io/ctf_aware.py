@@ -23,8 +23,8 @@ log = logging.getLogger(__name__)
 TOLD_OPTICS = {"voltage": "rlnVoltage", "cs": "rlnSphericalAberration"}  # what a training may be told, and its column
 
 
-def require_uncorrected(entry: TomogramEntry, given: str | None = None) -> str:
-    """Whether the tomogram is raw or phase-flipped, for what corrects the CTF; one line tells what was taken.
+def require_uncorrected(entry: TomogramEntry, given: str | None = None, tells: bool = True) -> str:
+    """Whether the tomogram is raw or phase-flipped, for what corrects the CTF.
 
     Parameters
     ----------
@@ -32,6 +32,8 @@ def require_uncorrected(entry: TomogramEntry, given: str | None = None) -> str:
         Its row of the table.
     given : str, optional
         One of CTF_STATES, instead of what the table says. Where nothing says it, raw is assumed.
+    tells : bool
+        Whether one line tells what was taken, and another that a phase plate is not modelled.
 
     Raises
     ------
@@ -45,8 +47,9 @@ def require_uncorrected(entry: TomogramEntry, given: str | None = None) -> str:
             "its CTF is corrected already",
             f"Take the tomogram as it was before, leave this one out, or say what it is by ctf_state or _{CTF_STATE}.",
         )
-    log.info("%s: taken as %s", entry.path, ctf_in_words(state))
-    warn_of_phase_plate(entry.path, entry.number("rlnPhaseShift", 0.0))
+    if tells:
+        log.info("%s: taken as %s", entry.path, ctf_in_words(state))
+        warn_of_phase_plate(entry.path, entry.number("rlnPhaseShift", 0.0))
     return state or RAW
 
 
@@ -63,6 +66,7 @@ def tomogram_transfer(
     cs: float | None = None,
     bfactor: float = 0.0,
     ctf_state: str | None = None,
+    tells: bool = True,
 ) -> Transfer:
     """The transfer of a tomogram, as its row of the table tells.
 
@@ -76,6 +80,8 @@ def tomogram_transfer(
         Of the envelope in A^2.
     ctf_state : str, optional
         What was done to its CTF, instead of what the table says.
+    tells : bool
+        As of `require_uncorrected`.
 
     Raises
     ------
@@ -84,7 +90,7 @@ def tomogram_transfer(
     """
     if not 0 <= bfactor < math.inf:
         raise EngineError("bfactor", f"{bfactor:g} is out of range", "Give a number from 0 up, such as 500.")
-    flipped = require_uncorrected(entry, ctf_state) == PHASE_FLIPPED
+    flipped = require_uncorrected(entry, ctf_state, tells) == PHASE_FLIPPED
     return Transfer(entry.voxel_size, entry.ctf_parameters(voltage, cs), bfactor, flipped)
 
 
@@ -94,15 +100,17 @@ def warn_of_idle_state(metadata: ModelMetadata, ctf_state: str | None) -> None:
         log.warning("ctf_state has no effect without a CTF-aware model.")
 
 
-def known_transfer(entry: TomogramEntry, metadata: ModelMetadata, ctf_state: str | None = None) -> Transfer | None:
+def known_transfer(
+    entry: TomogramEntry, metadata: ModelMetadata, ctf_state: str | None = None, tells: bool = True
+) -> Transfer | None:
     """The transfer of a tomogram for a CTF-aware model, by its metadata; None for other models.
 
-    What was done to its CTF is as of `known_state`.
+    What was done to its CTF is as of `known_state`; `tells` as of `require_uncorrected`.
     """
     if not metadata.ctf_aware:
         return None
     state = known_state(entry, metadata, ctf_state)
-    return tomogram_transfer(entry, metadata.voltage, metadata.cs, metadata.bfactor or 0.0, state)
+    return tomogram_transfer(entry, metadata.voltage, metadata.cs, metadata.bfactor or 0.0, state, tells)
 
 
 def warn_of_other_states(entries: Sequence[TomogramEntry], metadata: ModelMetadata, ctf_state: str | None) -> None:
@@ -136,8 +144,11 @@ def known_state(entry: TomogramEntry, metadata: ModelMetadata, ctf_state: str | 
     return entry.ctf_state(ctf_state) or (metadata.ctf_state if metadata.ctf_aware else None)
 
 
-def takes_deconvolved(wanted: bool, ctf_aware: bool) -> bool:
-    """Whether to take deconvolved tomograms where they are `wanted`: not with a network that undoes the CTF itself."""
-    if wanted and ctf_aware:
+def takes_deconvolved(wanted: bool, ctf_aware: bool, tells: bool = True) -> bool:
+    """Whether to take deconvolved tomograms where they are `wanted`: not with a network that undoes the CTF itself.
+
+    That is logged if it `tells`.
+    """
+    if wanted and ctf_aware and tells:
         log.info("CTF-aware: tomograms are taken as they are, not deconvolved.")
     return wanted and not ctf_aware

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from isonet_scipion.engine.conventions import SIMULATED_SIZES
 from isonet_scipion.engine.io.table_checks import MOST_UNLIKE
-from isonet_scipion.engine.io.voxel_size import same_voxel_size
 
 if TYPE_CHECKING:
     from isonet_scipion.engine.io.model_metadata import ModelMetadata
@@ -19,7 +18,7 @@ log = logging.getLogger(__name__)
 def warn_of_other_data(entry: TomogramEntry, metadata: ModelMetadata) -> None:
     """Log a line about each way in which a tomogram is otherwise than those that a model was trained on."""
     trained = metadata.voxel_size
-    if trained and not same_voxel_size(entry.voxel_size, trained):
+    if _are_unlike(entry.voxel_size, trained):
         log.warning("%s: %.2f A per voxel, but the model was trained at %.2f A.", entry.path, entry.voxel_size, trained)
     if not metadata.knows_voxel_size(entry.voxel_size):
         log.warning(
@@ -50,7 +49,7 @@ def warn_of_other_training(model: str, its: ModelMetadata, ours: ModelMetadata) 
     """Log one line where a model to start from is of other data than a training, or takes them otherwise."""
     unlike = []
     size, own_size = its.voxel_size, ours.voxel_size
-    if size and own_size and max(size, own_size) > MOST_UNLIKE * min(size, own_size):
+    if _are_unlike(size, own_size):
         unlike.append(f"{size:.4g} A per voxel (here {own_size:.4g})")
     if own_size and not its.knows_voxel_size(own_size):
         least, most = SIMULATED_SIZES
@@ -65,3 +64,10 @@ def warn_of_other_training(model: str, its: ModelMetadata, ours: ModelMetadata) 
         unlike.append(f"ctf_aware {its.ctf_aware} (here {ours.ctf_aware})")
     if unlike:
         log.warning("%s: it was trained on or with %s, which this training has to unlearn.", model, ", ".join(unlike))
+
+
+def _are_unlike(size: float | None, other: float | None) -> bool:
+    """Whether voxel sizes, where both are known, are not learned together."""
+    if not size or not other:
+        return False
+    return max(size, other) > MOST_UNLIKE * min(size, other)

@@ -124,7 +124,7 @@ def read_source(
         raise EngineError(
             volumes[0].path,
             f"its shortest side has {min(shape)} voxels, but the crops for training {side}",
-            "Lower cube_size, or take this tomogram out of the table.",
+            "Lower cube_size, leave out any_angle, or take this tomogram out of the table.",
         )
     require_axes(volumes[0], border, check_axes, entry.inverted, tilt)
     for other in volumes[1:]:

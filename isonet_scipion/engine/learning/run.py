@@ -232,6 +232,12 @@ class Run(Generic[Batches]):
             log.warning("%s", AT_CHANCE)
         if self.settings.network.denoiser and not last.with_denoiser:
             log.warning("The layers that remove noise come last in a run and are not trained yet: raise iterations.")
+        if number != last.iteration and not chosen.exists():
+            log.warning(
+                "%s, which restores the withheld tilts best (correlation %.3f), was deleted: correct with %s, the last "
+                "(%.3f).", chosen, correlation, self.model_path(last.iteration), last.withheld_correlation,
+            )  # fmt: skip
+            return self.model_path(last.iteration)
         if correlation is None or last.withheld_correlation is None:
             log.info("Finished. Correct with %s, the last: there is too little data to compare iterations.", chosen)
         elif number == last.iteration:

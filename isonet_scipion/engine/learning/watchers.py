@@ -76,10 +76,18 @@ class ModelFile:
 
     def after_epoch(self, run: Followed, record: EpochRecord) -> None:
         """Write them after the last epoch of an iteration."""
-        if record.epoch < run.settings.epochs:
-            return
-        write_model(run.model_path(record.iteration), run.model, run.metadata, record.iteration)
-        losses = [one for one in run.state.history if one.iteration == record.iteration]
+        if record.epoch == run.settings.epochs:
+            self._write(run, record.iteration)
+
+    def after_resume(self, run: Followed) -> None:
+        """Write those of the last iteration anew where they were deleted: at its end the state has the same network."""
+        last = run.state.iteration - 1
+        if run.state.epoch == 0 and run.state.history and not run.model_path(last).exists():
+            self._write(run, last)
+
+    def _write(self, run: Followed, iteration: int) -> None:
+        write_model(run.model_path(iteration), run.model, run.metadata, iteration)
+        losses = [one for one in run.state.history if one.iteration == iteration]
         more = {
             "cube_size": run.method.cube_size,
             "crop_size": run.method.crop_size,
@@ -88,10 +96,7 @@ class ModelFile:
             "val_losses": [one.val_loss for one in losses],
             CHOSEN: run.chosen_iteration(),
         }
-        write_refine_json(run.folder, record.iteration, run.settings.as_options(), more)
-
-    def after_resume(self, run: Followed) -> None:
-        """Nothing: they are written before the state."""
+        write_refine_json(run.folder, iteration, run.settings.as_options(), more)
 
 
 class _Occasion:

@@ -57,6 +57,7 @@ class Evidence:
     turn: float = UNSEEN_TURN
     along_axes: bool = False
     spectra: tuple[Doubles | None, Doubles | None] = (None, None)  # by `xz_power`, of before and after, where known
+    name: str = "tomogram"  # what the log calls it
 
 
 @dataclass(frozen=True)
@@ -197,7 +198,7 @@ def measure_quality(evidence: Evidence, network: Network, divisor: tuple[int, in
     }
     side = box_side(evidence.after.shape, divisor)
     if side is None:
-        log.warning("The tomogram is too small for the hidden-wedge test.")
+        log.warning("%s: too small for the hidden-wedge test.", evidence.name)
         return Quality(**basis)
     fitting = evidence.halves if evidence.halves_fit else None
     parts = fitting if fitting and evidence.by_halves else (evidence.before,)
@@ -208,7 +209,7 @@ def measure_quality(evidence: Evidence, network: Network, divisor: tuple[int, in
     along = HiddenWedgeTest(side, tilt, 0.0) if evidence.along_axes and evidence.turn else None
     halves = HalfCurves(side, tilt) if evidence.halves else None
     if remark:
-        log.warning("In the hidden-wedge test %s.", remark)
+        log.warning("%s: in the hidden-wedge test %s.", evidence.name, remark)
     pair = [half.voxels for half in evidence.halves or ()]
     for number, corner in enumerate(corners):
         before, *even_odd, after = calm_boxes((evidence.before.voxels, *pair), corner, side, evidence.after)
@@ -227,8 +228,9 @@ def measure_quality(evidence: Evidence, network: Network, divisor: tuple[int, in
     ceiling = test.ceiling() if halves and not evidence.noise_known else None
     if ceiling and test.is_above_ceiling():
         log.warning(
-            "More of the wedge was restored (%.2f) than noise allows by the halves (%.2f): they do not tell the noise "
-            "of this tomogram, which is not allowed for. Are both its halves?", test.curve().mean, ceiling.mean,
+            "%s: more of the wedge was restored (%.2f) than noise allows by the halves (%.2f): they do not tell the "
+            "noise of this tomogram, which is not allowed for. Are both its halves?",
+            evidence.name, test.curve().mean, ceiling.mean,
         )  # fmt: skip
         ceiling = None
     return Quality(

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 WEIGHTS = "model.weights.h5"  # member of a .keras archive
 DEEPEST = 12  # groups within groups
-MOST_OPTIMIZER = 4  # times the network's weights
+# times the network's weights: of Adam two, one for their running average, and where the loss is scaled all twice
+MOST_OPTIMIZER = 8
 MOST_SEED = 8  # numbers
 
 

@@ -7,7 +7,9 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from contextlib import suppress
+from multiprocessing.connection import wait
+from typing import Any, NamedTuple, Tuple, TypeVar
 
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.process.last_words import KEPT, ending_words
@@ -63,7 +65,7 @@ class Turns:
 def side_by_side(function: Callable[..., None], arguments: Sequence[tuple[Any, ...]]) -> None:
     """Run a function for each of some arguments, in a process of its own each, all at once.
 
-    A failure leaves the others alone. What ends this process ends them.
+    A failure leaves the others alone. What ends this process ends them. What they log is logged here.
 
     Parameters
     ----------
@@ -86,7 +88,7 @@ def side_by_side(function: Callable[..., None], arguments: Sequence[tuple[Any, .
             process.start()
             sending.close()
             running.append((process, receiving, given[0]))
-        failures = [failure for failure in map(_outcome, running) if failure is not None]
+        failures = _failures(running)
     finally:
         del os.environ[PARENT]
         for process, *_ in running:
@@ -100,27 +102,79 @@ def side_by_side(function: Callable[..., None], arguments: Sequence[tuple[Any, .
         raise failures[0]
 
 
+class _Line(NamedTuple):
+    """What a process logs."""
+
+    logger: str
+    level: int
+    text: str
+
+
+class _End(NamedTuple):
+    """How a process ended: the parts of an `EngineError`, none where all went well."""
+
+    error: Tuple[str, ...] = ()
+
+
+class _Relay(logging.Handler):
+    """Sends what a process logs to the one that started it, which knows how and where to tell it."""
+
+    def __init__(self, sending: Any, name: str) -> None:
+        super().__init__()
+        self._sending, self._name = sending, name
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Send a line, under the handler's lock: a pipe takes one at a time."""
+        with suppress(OSError):  # nobody is left to tell
+            self._sending.send(_Line(record.name, record.levelno, f"{self._name}: {self.format(record)}"))
+
+    def end(self, end: _End) -> None:
+        """Send the end."""
+        self.acquire()
+        self._sending.send(end)
+        self.release()
+
+
 def _work(sending: Any, level: int, function: Callable[..., None], given: tuple[Any, ...]) -> None:
     live_with_parent()
     keep_freed_memory()
-    logging.basicConfig(level=level, format=f"%(asctime)s {given[0]}: %(message)s", datefmt="%H:%M:%S")
+    relay = _Relay(sending, given[0])
+    logging.basicConfig(level=level, handlers=[relay], format="%(message)s")
     try:
         function(*given[1:])
-        sending.send(())
+        relay.end(_End())
     except EngineError as error:
-        sending.send((error.what, error.why, error.remedy))
+        relay.end(_End((error.what, error.why, error.remedy)))
 
 
-def _outcome(one: tuple[Any, Any, str]) -> EngineError | None:
-    """What a process told at its end; None where all went well."""
-    process, receiving, name = one
-    try:
-        told = receiving.recv()
-    except EOFError:
-        process.join()
-        if process.exitcode < 0:
-            words = ending_words(-process.exitcode) or "perhaps for lack of memory"
-            by = signal.Signals(-process.exitcode).name
-            return EngineError(name, f"its process was ended by {by}, {words.rstrip('.')}", KEPT)
-        return EngineError(name, f"its process ended with status {process.exitcode}", f"See the log above. {KEPT}")
-    return EngineError(*told) if told else None
+def _failures(running: Sequence[tuple[Any, Any, str]]) -> list[EngineError]:
+    """What went wrong in processes, in their order, once all have ended; until then what they log is logged."""
+    left = {receiving: (place, process, name) for place, (process, receiving, name) in enumerate(running)}
+    failures: dict[int, EngineError] = {}
+    while left:
+        ready: list[Any] = wait(list(left))
+        for receiving in ready:
+            place, process, name = left[receiving]
+            try:
+                told = receiving.recv()
+            except (EOFError, OSError):  # at the end of a message, or within one
+                failures[place] = _ended(process, name)
+                del left[receiving]
+                continue
+            if isinstance(told, _Line):
+                logging.getLogger(told.logger).log(told.level, "%s", told.text)
+                continue
+            if told.error:
+                failures[place] = EngineError(*told.error)
+            del left[receiving]
+    return [failures[place] for place in sorted(failures)]
+
+
+def _ended(process: Any, name: str) -> EngineError:
+    """Why a process ended before it told how."""
+    process.join()
+    if process.exitcode < 0:
+        words = ending_words(-process.exitcode) or "perhaps for lack of memory"
+        by = signal.Signals(-process.exitcode).name
+        return EngineError(name, f"its process was ended by {by}, {words.rstrip('.')}", KEPT)
+    return EngineError(name, f"its process ended with status {process.exitcode}", f"See the log above. {KEPT}")

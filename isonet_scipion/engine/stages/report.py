@@ -234,6 +234,7 @@ class Reporter:
             self._metadata.knows_noise,
             0.0 if self._metadata.simulated else UNSEEN_TURN,  # the builtin model has seen none of it
             along_axes=along_axes,
+            name=entry.name,
         )
 
     def _write_confidence(

@@ -24,6 +24,14 @@ def test_voxels_that_the_builtin_model_never_saw_are_told(caplog, size, is_told)
     assert not caplog.text
 
 
+@pytest.mark.parametrize(("size", "is_told"), [(9.4, True), (9.6, False), (10.4, False), (10.6, True)])
+def test_voxels_are_only_told_that_are_unlike_those_a_training_takes_together(caplog, size, is_told):
+    row = {"rlnMicrographName": "t.mrc", "rlnPixelSize": str(size)}
+    entry = TomogramEntry("t", row, Star(list(row), [row]))
+    warn_of_other_data(entry, ModelMetadata(SHAPE, voxel_size=10.0))
+    assert (f"t.mrc: {size:.2f} A per voxel, but the model was trained at 10.00 A" in caplog.text) is is_told
+
+
 @pytest.mark.parametrize(
     ("start", "size", "tilts", "said"),
     [

@@ -32,6 +32,7 @@ SMALL = (
     "--filter_base=2", "--unet_depth=1", "--convs_per_depth=2", "--iterations=3", "--epochs=2", "--steps_per_epoch=4",
     "--batch_size=2", "--noise_level=0.1", "--noise_start_iter=2", "--preprocessing_ncpus=2",
 )  # fmt: skip
+RECORD = "refine_iter02.json"
 QUICK = (*SMALL, "--epochs=1", "--steps_per_epoch=1")
 
 
@@ -137,6 +138,26 @@ def test_finished_run_goes_on_without_options_that_had_no_effect_also_an_earlier
     monkeypatch.setattr("isonet_scipion.engine.learning.run.read_facts", lambda path, remedy: kept)
     status, log = run("refine", "subtomo.star", *quiet, "--iterations=3")
     assert status == 0 and "Going on with iteration 3" in log, log
+
+
+def test_a_deleted_model_is_written_again_if_it_is_the_last_and_else_not_named_as_the_one_to_take(
+    subtomograms, run, monkeypatch
+):
+    again = ("refine", "subtomo.star", *QUICK, "--seed=5", "--iterations=2")
+    assert run(*again)[0] == 0
+    first, last, record = (Path("results") / name for name in ("model_iter01.keras", "model_iter02.keras", RECORD))
+    before, told = weights(last), record.read_text()
+    last.unlink()
+    record.unlink()
+    status, log = run(*again)
+    assert status == 0 and record.read_text() == told, log
+    for one, other in zip(weights(last), before):
+        np.testing.assert_array_equal(one, other)
+    monkeypatch.setattr("isonet_scipion.engine.learning.run.chosen_iteration", lambda *_: 1)
+    assert f"Correct with {first}: it restores" in run(*again)[1]
+    first.unlink()
+    status, log = run(*again)
+    assert status == 0 and "Correct with" not in log and f"was deleted: correct with {last}, the last" in log, log
 
 
 @pytest.mark.parametrize("is_cut", [True, False])

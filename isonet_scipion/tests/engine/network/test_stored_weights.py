@@ -153,3 +153,16 @@ def test_an_h5_of_no_plain_numbers_is_refused(tmp_path, kind):
             file.create_dataset(PLACE, shape, h5py.string_dtype(), data=np.full(shape, "1", object))
     with pytest.raises(EngineError, match=r"m\.h5: its weights can't be read"):
         load_model(tmp_path / "m.h5")
+
+
+def test_the_state_of_a_training_in_float16_with_averaged_weights_is_taken(tmp_path):
+    import keras
+
+    from isonet_scipion.engine.network.stored_weights import require_weights
+
+    model = build_unet(NetworkSettings(filter_base=4, unet_depth=1, convs_per_depth=2))
+    optimiser = keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(0.001, use_ema=True))
+    model.compile(optimiser)
+    optimiser.build(model.trainable_variables)
+    model.save(tmp_path / "state.keras")
+    require_weights(tmp_path / "state.keras", [weights.shape for weights in model.get_weights()])

@@ -62,6 +62,20 @@ def test_the_first_failure_is_raised_and_the_others_are_logged(caplog):
     assert "second: it failed" in caplog.text and "first" not in caplog.text
 
 
+def warn(what):
+    logging.getLogger("isonet_scipion.engine.stages.predict").warning("%s is odd", what)
+    logging.getLogger("tensorflow").info("noise")
+
+
+def test_what_they_log_is_logged_here_with_their_names(caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("tensorflow"), "level", logging.ERROR)
+    with caplog.at_level(logging.INFO):
+        side_by_side(warn, [("GPU 3", "a"), ("GPU 4", "b")])
+    told = {(record.name, record.levelname, record.getMessage()) for record in caplog.records}
+    stage = "isonet_scipion.engine.stages.predict"
+    assert told == {(stage, "WARNING", "GPU 3: a is odd"), (stage, "WARNING", "GPU 4: b is odd")}
+
+
 def test_a_process_that_vanishes_is_told_by_its_name():
     with pytest.raises(EngineError, match="GPU 3"):
         side_by_side(vanish, [("GPU 3",)])

@@ -83,6 +83,15 @@ def test_predict_reports_each_tomogram_and_report_does_it_anew(run):
     assert not list(Path("bare").glob("*report*"))
 
 
+def test_tomograms_that_are_too_small_for_the_test_are_told_by_their_names(run):
+    for seed, name in enumerate("ab"):
+        write_volume(f"raw/{name}.mrc", noise(seed, 12), 10.0)
+    assert run("prepare_star", "raw")[0] == 0
+    save_model("m.keras", build_unet(SHAPE), ModelMetadata(SHAPE, iteration=1))
+    status, log = run("predict", "tomograms.star", "m.keras")
+    assert status == 0 and all(f"{name}: too small for the hidden-wedge test." in log for name in "ab"), log
+
+
 def test_a_report_on_other_voxels_than_were_corrected_is_refused(run):
     write_volume("raw/t.mrc", noise(1), 10.0)
     assert run("prepare_star", "raw", "--defocus=20000")[0] == 0
