@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,20 @@ BUILTINS = {"dict", "list", "tuple", "set", "frozenset", "type"}
 FUNCTIONS, METHODS = {"math.lcm", "functools.cache"}, {"removeprefix", "removesuffix"}  # since 3.9
 ONE_PROTOCOL = Path(__file__).with_name("one_protocol.py")
 SCIPION = ("scipion-app", "scipion-pyworkflow", "scipion-em", "scipion-em-tomo")
+# Stand-ins for the engine's Python and its environment's, in which pip need not put what these tests' own Python has:
+# that it does is seen in an official Scipion (test_official_scipion).
+BASE = """#!/bin/sh
+case "$*" in
+    *"import sys, venv"*) echo 3 12 "$0" ;;
+    "-I -m venv "*) mkdir -p "$5/bin" && cp "{inner}" "$5/bin/python" ;;
+esac
+"""
+INNER = """#!/bin/sh
+case "$*" in
+    *"-m ensurepip"*|*"-m pip install"*) echo "$*" >> "{notes}" ;;
+    *) exec "{python}" "$@" ;;
+esac
+"""
 
 
 def scipions_half() -> list[Path]:
@@ -119,7 +134,15 @@ def test_a_protocol_runs_there_through_the_engines_own_python(tmp_path):
         pytest.skip("no Python 3.8 with Tk was found: only the syntax was looked at")
     python, engine = tmp_path / "scipion" / "bin" / "python", tmp_path / "engine"
     foreign = re.compile("SCIPION|ISONET|KERAS|PYTHON|VIRTUAL")
-    environment = {name: value for name, value in os.environ.items() if not foreign.match(name)}
+    kept = {name: value for name, value in os.environ.items() if not foreign.match(name)}
+    path = os.pathsep.join([str(tmp_path / "path"), os.environ["PATH"]])
+    environment = {**kept, "PATH": path, "PIP_COMPILE": "0"}  # imports compile the part that they need
+    base, inner, notes = tmp_path / "path" / "python3.12", tmp_path / "inner", tmp_path / "notes"
+    base.parent.mkdir()
+    base.write_text(BASE.format(inner=inner))
+    inner.write_text(INNER.format(notes=notes, python=sys.executable))
+    for script in (base, inner):
+        script.chmod(0o755)
     steps = (
         (found, "-m", "venv", tmp_path / "scipion"),
         (python, "-m", "pip", "install", "-q", *SCIPION, CHECKOUT),
@@ -133,6 +156,8 @@ def test_a_protocol_runs_there_through_the_engines_own_python(tmp_path):
         )
         log = done.stdout.decode()
         assert done.returncode == 0, log
+    (packages,) = (line for line in notes.read_text().splitlines() if "pip install" in line)
+    assert "tensorflow" in packages
     told = dict(line.split(" ", 1) for line in log.splitlines() if line.split(" ")[0].isupper())
     assert told["VALIDATION"] == "[]" and told["ENGINE"].startswith(str(engine))
     assert told["OUTPUT"] == "(24, 32, 40) 10.0 True"
