@@ -31,6 +31,7 @@ MICROMETRE = 1e4  # A
 MOST_TILT = 90.0  # degrees
 WARP_OPTICS = {"Voltage": "rlnVoltage", "Cs": "rlnSphericalAberration", "Amplitude": "rlnAmplitudeContrast"}
 DEFOCI = "_CTF.txt"  # how AreTomo's files of defoci end, whose first column counts the images
+GAP = 10.0, 3.0  # degrees, and steps of the series, that the tilts on both sides of a gap are further apart than
 LEAST_SHIFT = 9.0  # degrees; less is no phase plate's
 # what programs add to the name of a tilt series: voxel size, binning, kind of volume, kind of file
 ADDED = re.compile(
@@ -58,6 +59,25 @@ class TiltSeries:
     def tilt(self) -> TiltRange:
         """From the smallest to the largest angle."""
         return TiltRange(float(self.angles.min()), float(self.angles.max()))
+
+    @property
+    def gap(self) -> tuple[float, float] | None:
+        """The tilts on both sides of the widest gap, in degrees; None where the series has none.
+
+        Examples
+        --------
+        >>> TiltSeries(np.array([-60.0, -40, -20, 0, 40, 60])).gap, TiltSeries(np.arange(-60.0, 61, 10)).gap
+        (None, None)
+        >>> TiltSeries(np.concatenate([np.arange(-60.0, 1, 3), np.arange(24.0, 61, 3)])).gap
+        (0.0, 24.0)
+        """
+        angles = np.sort(self.angles)
+        steps = np.diff(angles)
+        widest = int(steps.argmax())
+        degrees, times = GAP
+        if steps[widest] <= max(degrees, times * float(np.median(steps))):
+            return None
+        return float(angles[widest]), float(angles[widest + 1])
 
 
 def series_name(path: str | os.PathLike[str]) -> str:
@@ -123,6 +143,10 @@ def read_tilt_file(path: str | os.PathLike[str]) -> TiltSeries:
             "Correct it, or give --tilt_min and --tilt_max.",
         )
     declared_range(float(angles.min()), float(angles.max()), str(path))
+    if series.gap:
+        log.warning(
+            "%s: no tilts between %g and %g degrees, which count as measured and stay empty.", path, *series.gap
+        )
     return series
 
 

@@ -203,6 +203,23 @@ def test_aretomos_defoci_are_no_tilts(tmp_path):
     assert find_tilt_file(str(tmp_path), "TS_1").name == "TS_1_TLT.txt"
 
 
+@pytest.mark.parametrize(
+    ("angles", "told"),
+    [
+        ([*range(-60, 1, 3), *range(24, 61, 3)], "no tilts between 0 and 24 degrees, which count as measured"),
+        ([*range(60, 9, -2), *range(-60, 0, 2)], "no tilts between -2 and 10 degrees"),
+        ([*range(-60, 1, 3), *range(9, 61, 3)], ""),  # a few images are often left out
+        ([*range(-60, 61, 15)], ""),
+        ([-60, 60], ""),  # the ends alone
+    ],
+)
+def test_a_gap_between_the_tilts_is_told(tmp_path, caplog, angles, told):
+    path = tmp_path / "a.tlt"
+    path.write_text("\n".join(map(str, angles)))
+    read_tilt_file(path)
+    assert f"{path}: {told}" in caplog.text if told else not caplog.text
+
+
 def test_a_phase_plate_in_relions_table_is_told(tmp_path, caplog):
     shifted = RELION.replace("_rlnTomoNominalDefocus", "_rlnPhaseShift")
     for text, told in ((RELION, False), (shifted, False), (shifted.replace("-4.0", "92.0"), True)):
