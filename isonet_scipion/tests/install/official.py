@@ -25,7 +25,9 @@ class Scipion:
         foreign = re.compile("SCIPION|ISONET|KERAS|PYTHON|VIRTUAL")
         kept = {name: value for name, value in os.environ.items() if not foreign.match(name)}
         path = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
-        self._environment = {**kept, "PATH": path, "SCIPION_USER_DATA": str(folder / "data")}
+        # pip compiles nothing: most modules of what it installs are never imported here
+        own = {"PATH": path, "SCIPION_USER_DATA": str(folder / "data"), "PIP_COMPILE": "0"}
+        self._environment = {**kept, **own}
 
     def call(self, *command: object, **variables: str) -> subprocess.CompletedProcess:
         """Run a command with additional environment variables; returns its output (stdout and stderr) and status."""
