@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 TOLD_OPTICS = {"voltage": "rlnVoltage", "cs": "rlnSphericalAberration"}  # what a training may be told, and its column
 
 
-def require_uncorrected(entry: TomogramEntry, given: str | None = None, tells: bool = True) -> str:
+def require_uncorrected(entry: TomogramEntry, given: str | None = None) -> str:
     """Whether the tomogram is raw or phase-flipped, for what corrects the CTF.
 
     Parameters
@@ -32,8 +32,6 @@ def require_uncorrected(entry: TomogramEntry, given: str | None = None, tells: b
         Its row of the table.
     given : str, optional
         One of CTF_STATES, instead of what the table says. Where nothing says it, raw is assumed.
-    tells : bool
-        Whether one line tells what was taken, and another that a phase plate is not modelled.
 
     Raises
     ------
@@ -47,10 +45,13 @@ def require_uncorrected(entry: TomogramEntry, given: str | None = None, tells: b
             "its CTF is corrected already",
             f"Take the tomogram as it was before, leave this one out, or say what it is by ctf_state or _{CTF_STATE}.",
         )
-    if tells:
-        log.info("%s: taken as %s", entry.path, ctf_in_words(state))
-        warn_of_phase_plate(entry.path, entry.number("rlnPhaseShift", 0.0))
     return state or RAW
+
+
+def tell_state(entry: TomogramEntry, state: str | None) -> None:
+    """Log a line about what was done to a tomogram's CTF, or is assumed, and one about a phase plate."""
+    log.info("%s: taken as %s", entry.path, ctf_in_words(state))
+    warn_of_phase_plate(entry.path, entry.number("rlnPhaseShift", 0.0))
 
 
 def ctf_in_words(state: str | None) -> str:
@@ -66,7 +67,6 @@ def tomogram_transfer(
     cs: float | None = None,
     bfactor: float = 0.0,
     ctf_state: str | None = None,
-    tells: bool = True,
 ) -> Transfer:
     """The transfer of a tomogram, as its row of the table tells.
 
@@ -80,8 +80,6 @@ def tomogram_transfer(
         Of the envelope in A^2.
     ctf_state : str, optional
         What was done to its CTF, instead of what the table says.
-    tells : bool
-        As of `require_uncorrected`.
 
     Raises
     ------
@@ -90,7 +88,7 @@ def tomogram_transfer(
     """
     if not 0 <= bfactor < math.inf:
         raise EngineError("bfactor", f"{bfactor:g} is out of range", "Give a number from 0 up, such as 500.")
-    flipped = require_uncorrected(entry, ctf_state, tells) == PHASE_FLIPPED
+    flipped = require_uncorrected(entry, ctf_state) == PHASE_FLIPPED
     return Transfer(entry.voxel_size, entry.ctf_parameters(voltage, cs), bfactor, flipped)
 
 
@@ -100,26 +98,28 @@ def warn_of_idle_state(metadata: ModelMetadata, ctf_state: str | None) -> None:
         log.warning("ctf_state has no effect without a CTF-aware model.")
 
 
-def known_transfer(
-    entry: TomogramEntry, metadata: ModelMetadata, ctf_state: str | None = None, tells: bool = True
-) -> Transfer | None:
+def known_transfer(entry: TomogramEntry, metadata: ModelMetadata, ctf_state: str | None = None) -> Transfer | None:
     """The transfer of a tomogram for a CTF-aware model, by its metadata; None for other models.
 
-    What was done to its CTF is as of `known_state`; `tells` as of `require_uncorrected`.
+    What was done to its CTF is as of `known_state`.
     """
     if not metadata.ctf_aware:
         return None
     state = known_state(entry, metadata, ctf_state)
-    return tomogram_transfer(entry, metadata.voltage, metadata.cs, metadata.bfactor or 0.0, state, tells)
+    return tomogram_transfer(entry, metadata.voltage, metadata.cs, metadata.bfactor or 0.0, state)
 
 
-def warn_of_other_states(entries: Sequence[TomogramEntry], metadata: ModelMetadata, ctf_state: str | None) -> None:
-    """Log a line on tomograms that are not what the training of a CTF-aware model was told that its own are.
+def tell_states(entries: Sequence[TomogramEntry], metadata: ModelMetadata, ctf_state: str | None) -> None:
+    """Log what was done to each tomogram's CTF, for a CTF-aware model, and what its training was told otherwise.
 
-    And one where their table has another voltage or spherical aberration than that training was told, which is taken.
+    Of that, a line on other states, and one on another voltage or spherical aberration, which the model takes.
     """
+    if not metadata.ctf_aware:
+        return
+    for entry in entries:
+        tell_state(entry, known_state(entry, metadata, ctf_state))
     for name, label in TOLD_OPTICS.items():
-        told = getattr(metadata, name) if metadata.ctf_aware else None
+        told = getattr(metadata, name)
         unlike = [entry.name for entry in entries if told is not None and entry.number(label, told) != told]
         if unlike:
             log.warning(
@@ -144,11 +144,12 @@ def known_state(entry: TomogramEntry, metadata: ModelMetadata, ctf_state: str | 
     return entry.ctf_state(ctf_state) or (metadata.ctf_state if metadata.ctf_aware else None)
 
 
-def takes_deconvolved(wanted: bool, ctf_aware: bool, tells: bool = True) -> bool:
-    """Whether to take deconvolved tomograms where they are `wanted`: not with a network that undoes the CTF itself.
-
-    That is logged if it `tells`.
-    """
-    if wanted and ctf_aware and tells:
-        log.info("CTF-aware: tomograms are taken as they are, not deconvolved.")
+def takes_deconvolved(wanted: bool, ctf_aware: bool) -> bool:
+    """Whether to take deconvolved tomograms where they are `wanted`: not with a network that undoes the CTF itself."""
     return wanted and not ctf_aware
+
+
+def tell_of_deconvolved(wanted: bool, ctf_aware: bool) -> None:
+    """Log one line where deconvolved tomograms are `wanted`, but not taken."""
+    if wanted and ctf_aware:
+        log.info("CTF-aware: tomograms are taken as they are, not deconvolved.")

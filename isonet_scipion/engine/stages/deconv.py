@@ -11,7 +11,7 @@ import numpy as np
 from isonet_scipion.engine.command import Command, value_of
 from isonet_scipion.engine.conventions import PHASE_FLIPPED
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.io.ctf_aware import require_uncorrected
+from isonet_scipion.engine.io.ctf_aware import require_uncorrected, tell_state
 from isonet_scipion.engine.io.mrc import volume_bytes, writing_volume
 from isonet_scipion.engine.io.origin import with_origin
 from isonet_scipion.engine.io.shown import border_of
@@ -40,6 +40,8 @@ def deconv(star_file: str, settings: DeconvSettings) -> None:
     owners = {targets[entry.name]: entry for entry in entries}
     marks = table.claim(owners, "deconv", "rlnDeconvTomoName", "deconv_folder")
     states = [require_uncorrected(entry, settings.ctf_state) for entry in entries]
+    for entry in entries:
+        tell_state(entry, entry.ctf_state(settings.ctf_state))
     ctfs = [entry.ctf_parameters(settings.voltage, settings.cs) for entry in entries]
     jobs = [_job(*parts, settings) for parts in zip(entries, ctfs, states)]
     for label, option in FILTER.items():

@@ -18,8 +18,9 @@ from isonet_scipion.engine.io.confidence_file import confidence_path
 from isonet_scipion.engine.io.ctf_aware import (
     known_transfer,
     takes_deconvolved,
+    tell_of_deconvolved,
+    tell_states,
     warn_of_idle_state,
-    warn_of_other_states,
 )
 from isonet_scipion.engine.io.files import State, content_digest, entry_of, file_state
 from isonet_scipion.engine.io.finished import Recipe, is_finished, made_from, recipe
@@ -84,6 +85,7 @@ def predict(star_file: str, model_file: str, settings: PredictSettings) -> None:
     """Write corrected tomograms, their pictures, and their names into the table; errors as `EngineError`."""
     prediction = _Prediction(star_file, model_file, settings)
     warn_of_idle_state(prediction.metadata, settings.ctf_state)
+    tell_of_deconvolved(settings.use_deconv_tomo, prediction.metadata.ctf_aware)
     entries = prediction.unfinished(prediction.table.select(settings.tomo_idx, needs_tilts=True))
     if not entries:
         if settings.report:
@@ -116,7 +118,7 @@ def predict_in_turn(
     star_file: str, model_file: str, settings: PredictSettings, rows: Sequence[str], turns: Turns
 ) -> None:
     """As `predict`, of those rows of the table that no other process takes; `predict` has checked them all."""
-    prediction = _Prediction(star_file, model_file, settings, tells=False)
+    prediction = _Prediction(star_file, model_file, settings)
     own = prediction.table.select(settings.tomo_idx, needs_tilts=True, tells=False)
     entries = {entry.row["rlnIndex"]: entry for entry in own}
     prediction.claim(list(entries.values()))
@@ -126,13 +128,13 @@ def predict_in_turn(
 class _Prediction:
     """What the tomograms of a command have in common, and what is done with each."""
 
-    def __init__(self, star_file: str, model_file: str, settings: PredictSettings, tells: bool = True) -> None:
+    def __init__(self, star_file: str, model_file: str, settings: PredictSettings) -> None:
         self.star_file, self.model_file, self.settings = star_file, model_file, settings
         self.metadata = read_metadata(model_file)
         self.normalisation = Normalisation.told(settings.normalize_percentile, self.metadata.normalize_percentile)
         if settings.output_format == "zarr":
             require_library("output_format")
-        use_deconvolved = takes_deconvolved(settings.use_deconv_tomo, self.metadata.ctf_aware, tells)
+        use_deconvolved = takes_deconvolved(settings.use_deconv_tomo, self.metadata.ctf_aware)
         self.table = TomogramTable(star_file, use_deconvolved)
         self.file = model_path(model_file).resolve()
         self.made_by = content_digest(self.file, "model")
@@ -158,15 +160,15 @@ class _Prediction:
     def recipe(self, entry: TomogramEntry) -> Recipe | None:
         return recipe(entry, self.made_by, self.settings)
 
-    def transfer(self, entry: TomogramEntry, tells: bool) -> Transfer | None:
-        return known_transfer(entry, self.metadata, self.settings.ctf_state, tells)
+    def transfer(self, entry: TomogramEntry) -> Transfer | None:
+        return known_transfer(entry, self.metadata, self.settings.ctf_state)
 
     def require(self, entries: list[TomogramEntry]) -> dict[Path, int]:
         """Tell what is wrong with one before any work; returns the bytes of each file that will be written."""
         settings = self.settings
         for entry in entries:
-            self.transfer(entry, tells=True)
-        warn_of_other_states(entries, self.metadata, settings.ctf_state)
+            self.transfer(entry)
+        tell_states(entries, self.metadata, settings.ctf_state)
         warn_of_kinds(entries)
         warn_of_assumed_tilts(entries)
         warn_of_lopsided_tilts(self.star_file, {entry.name: entry.tilt for entry in entries})
@@ -224,7 +226,7 @@ class _Prediction:
     def read(self, entry: TomogramEntry) -> _Readied:
         """A tomogram with all that has to be read of it before the network."""
         before, volume, metadata = self.recipe(entry), entry.source(), self.metadata
-        transfer = self.transfer(entry, tells=False)  # `require` has told
+        transfer = self.transfer(entry)
         border, own = border_of(volume), _own_halves(entry, volume, metadata)
         sample = sample_of(entry, volume, border) if self.needs_halves else None
         halves = own or (entry.open_halves(volume) if self.needs_halves else [])

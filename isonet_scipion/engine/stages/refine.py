@@ -14,7 +14,14 @@ import numpy as np
 
 from isonet_scipion.engine.command import Command
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.io.ctf_aware import TOLD_OPTICS, ctf_in_words, takes_deconvolved, tomogram_transfer
+from isonet_scipion.engine.io.ctf_aware import (
+    TOLD_OPTICS,
+    ctf_in_words,
+    takes_deconvolved,
+    tell_of_deconvolved,
+    tell_state,
+    tomogram_transfer,
+)
 from isonet_scipion.engine.io.model_checks import warn_of_other_training
 from isonet_scipion.engine.io.model_metadata import ModelMetadata
 from isonet_scipion.engine.io.refine_json import read_refine_json
@@ -188,6 +195,7 @@ def _one_pass(star_file: str, settings: OnePassSettings, seed: int) -> Run[Any]:
     for name, most in (("filled_weight", np.inf), ("any_angle", 1.0)):
         if not 0 <= getattr(settings, name) <= most:
             raise EngineError(name, f"{getattr(settings, name)} is out of range", f"Give 0 to {min(most, 1):g}.")
+    tell_of_deconvolved(settings.use_deconv_tomo, settings.ctf_aware)
     use_deconvolved = takes_deconvolved(settings.use_deconv_tomo, settings.ctf_aware)
     entries = TomogramTable(star_file, use_deconvolved).select(None)
     tilts = [entry.tilt_range(settings.tilt_min, settings.tilt_max) for entry in entries]
@@ -293,6 +301,7 @@ def _transfer(entry: TomogramEntry, settings: OnePassSettings, told: Mapping[str
     """What a tomogram shows of the density, for a CTF-aware training; `told` as `_handed_on` gives it."""
     known = entry.ctf_state(settings.ctf_state) or told["ctf_state"]
     transfer = tomogram_transfer(entry, told["voltage"], told["cs"], settings.bfactor, known)
+    tell_state(entry, known)
     log.info("%s: %s", entry.path, transfer.ctf_parameters)
     if first_peak(transfer.ctf_parameters) > 1 / (2 * entry.voxel_size):
         log.warning("%s: voxels of %g A show nothing beyond the CTF's first peak.", entry.path, entry.voxel_size)

@@ -16,8 +16,9 @@ from isonet_scipion.engine.io.ctf_aware import (
     known_state,
     known_transfer,
     takes_deconvolved,
+    tell_of_deconvolved,
+    tell_states,
     warn_of_idle_state,
-    warn_of_other_states,
 )
 from isonet_scipion.engine.io.files import content_digest
 from isonet_scipion.engine.io.marks import made_by
@@ -61,6 +62,7 @@ def report(star_file: str, model_file: str, settings: ReportSettings) -> None:
     """Write the reports of corrected tomograms, and their page; errors as `EngineError`."""
     metadata = read_metadata(model_file)
     warn_of_idle_state(metadata, settings.ctf_state)
+    tell_of_deconvolved(settings.use_deconv_tomo, metadata.ctf_aware)
     table = TomogramTable(star_file, takes_deconvolved(settings.use_deconv_tomo, metadata.ctf_aware))
     entries = table.select(settings.tomo_idx, needs_tilts=True)
     own = content_digest(model_path(model_file), "model")
@@ -78,7 +80,7 @@ def report(star_file: str, model_file: str, settings: ReportSettings) -> None:
         transfers.append(known_transfer(entry, metadata, settings.ctf_state))
         _require_made_of(entry, volume, own, transfers[-1])
         require_own_page(Path(entry.row["rlnCorrectedTomoName"]).parent)
-    warn_of_other_states(entries, metadata, settings.ctf_state)
+    tell_states(entries, metadata, settings.ctf_state)
     normalisation = Normalisation.told(settings.normalize_percentile, metadata.normalize_percentile)
     choose_devices(settings.gpuID, settings.precision)
     marks = claim_confidence(table, {Path(entry.row["rlnCorrectedTomoName"]): entry for entry in entries}, settings)
