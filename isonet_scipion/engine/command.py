@@ -68,7 +68,8 @@ class Command:
         """All values by name, without the defaults of options where the function takes what was typed alone."""
         if isinstance(self.settings, type) or not self.settings:
             return dict(values)
-        return {name: value for name, value in values.items() if name in typed or name not in self.options}
+        untyped = self.options.keys() - typed.keys()
+        return {name: value for name, value in values.items() if name not in untyped}
 
 
 def value_of(name: str) -> Callable[[Mapping[str, Any]], str]:

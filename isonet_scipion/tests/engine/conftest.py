@@ -81,6 +81,14 @@ def blank(request, monkeypatch):
 
 
 @pytest.fixture
+def untrained(monkeypatch):
+    """Trainings that do all but their steps, for tests of what a run keeps, tells and goes on with."""
+    from isonet_scipion.engine.learning import epoch
+
+    monkeypatch.setattr(epoch, "_fitted", lambda *_: epoch.Losses(0.5, 0.5))
+
+
+@pytest.fixture
 def run(tmp_path, monkeypatch, capfd, eager, blank):
     """Run an isonet-engine command in an empty folder: returns its exit status and standard error."""
     monkeypatch.chdir(tmp_path)

@@ -17,12 +17,14 @@ from isonet_scipion.engine.network.model_file import METADATA, STATE_FILE, read_
 RUN = (
     "--filter_base=2", "--unet_depth=1", "--convs_per_depth=2", "--iterations=1", "--epochs=1", "--steps_per_epoch=1",
     "--batch_size=2", "--preprocessing_ncpus=1", "--noise_level=0", "--noise_start_iter=1", "--seed=3",
+    "--batch_normalization=False", "--drop_out=0",
 )  # fmt: skip
 ONE_PASS = ("refine", "tomograms.star", "--method=one-pass", "--cube_size=8", *RUN)
 ITERATIVE = ("refine", "subtomo.star", *RUN)
 OTHER = "results: it holds a training on other data ("
 REMEDY = "Give the same data to continue it, or another result_dir."
 GOES_ON = "Going on with iteration 2"
+pytestmark = pytest.mark.usefixtures("untrained")
 
 
 def noise(path, seed, shape=(32, 40, 40)):

@@ -75,6 +75,9 @@ with training_scope(BOTH):
 assert " fft(" in program and "c64[4," not in program.replace("c64[4,24", "")
 assert "f32[8,8,8,8" not in program and "all-gather" not in program
 print("shared")
+# of cubes of usual size: 48^6 is beyond JAX's integers
+ones = np.ones((1, 1, 48, 48, 48), np.float32)
+print(float(jax.jit(weighted_error)(ones, 2 * ones)[0, 0]))
 """
 
 
@@ -100,5 +103,6 @@ def test_two_devices_train_both_methods_as_one(project, run):
     assert refused.startswith("batch_size: 3 is not a multiple of 2, one pair for each device. Give 2")
 
 
-def test_each_device_computes_its_own_share():
-    assert on_two_devices(ONE_STEP) == ["shared"]
+def test_each_device_computes_its_own_share_and_errors_of_cubes_of_usual_size_are_right():
+    shared, error = on_two_devices(ONE_STEP)
+    assert shared == "shared" and float(error) == pytest.approx(4)  # the mean square

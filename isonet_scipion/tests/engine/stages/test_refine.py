@@ -2,11 +2,13 @@
 
 import json
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from isonet_scipion.engine import cli
 from isonet_scipion.engine.io.mrc import write_volume
 from isonet_scipion.engine.io.star import Star, read_star, write_star
 from isonet_scipion.engine.io.tomogram_entry import TomogramEntry
@@ -19,24 +21,36 @@ from isonet_scipion.engine.simulation.phantom import make_truth, through_tilts
 from isonet_scipion.engine.stages import refine as stage
 
 RUN = (
-    "--method=one-pass", "--cube_size=16", "--filter_base=2", "--unet_depth=1", "--iterations=1", "--epochs=1",
-    "--steps_per_epoch=1", "--batch_size=2", "--preprocessing_ncpus=1", "--seed=3",
+    "--method=one-pass", "--cube_size=16", "--filter_base=2", "--unet_depth=1", "--convs_per_depth=2",
+    "--iterations=1", "--epochs=1", "--steps_per_epoch=1", "--batch_size=2", "--preprocessing_ncpus=1", "--seed=3",
+    "--batch_normalization=False", "--drop_out=0",
 )  # fmt: skip
 TILT = TiltRange(-66, 30)
+BARELY = ("--report=False", "--calibrate=False")
 WARNING = "deconvolved, but the model was trained"
+pytestmark = pytest.mark.usefixtures("untrained")
+
+
+@pytest.fixture(scope="module")
+def deconvolved(tmp_path_factory):
+    """A folder of two tomograms with halves, tilted by TILT, both deconvolved, and their table."""
+    folder, rng = tmp_path_factory.mktemp("deconvolved"), np.random.default_rng(0)
+    for name in "ab":
+        halves = [apply_wedge(rng.normal(size=(48, 48, 48)).astype(np.float32), TILT) for _ in range(2)]
+        for kind, volume in zip(("tomo", "even", "odd"), (np.mean(halves, axis=0), *halves)):
+            write_volume(folder / kind / f"{name}.mrc", volume, 10.0)
+    told = ("--tilt_min=-66", "--tilt_max=30", "--defocus=30000", "--number_subtomos=4")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert cli.main(["prepare_star", "tomo", "--even_folder=even", "--odd_folder=odd", *told]) == 0
+        assert cli.main(["deconv", "tomograms.star"]) == 0
+    return folder
 
 
 @pytest.fixture
-def table(tmp_path, run):
-    """Two tomograms with halves, tilted by TILT, both deconvolved."""
-    rng = np.random.default_rng(0)
-    for name in "ab":
-        halves = [apply_wedge(rng.normal(size=(48, 48, 48)).astype(np.float32), TILT) for _ in range(2)]
-        for folder, volume in zip(("tomo", "even", "odd"), (np.mean(halves, axis=0), *halves)):
-            write_volume(tmp_path / folder / f"{name}.mrc", volume, 10.0)
-    tilts = ("--tilt_min=-66", "--tilt_max=30", "--defocus=30000")
-    assert run("prepare_star", "tomo", "--even_folder=even", "--odd_folder=odd", *tilts)[0] == 0
-    assert run("deconv", "tomograms.star")[0] == 0
+def table(deconvolved, tmp_path, run):
+    """Its table, in a copy that is the working folder."""
+    shutil.copytree(deconvolved, tmp_path, dirs_exist_ok=True)
     return read_star("tomograms.star")
 
 
@@ -51,7 +65,7 @@ def test_a_model_knows_all_tilt_ranges_that_it_was_trained_for(table, run):
     put(table, {"rlnTiltMin": -48, "rlnTiltMax": 60}, rows=(1,))
     assert run("refine", "tomograms.star", *RUN, "--use_deconv_tomo=False")[0] == 0
     assert read_metadata("results/model_iter01.keras").tilts_in_words == "-66..60 to -48..30"
-    predict = ("predict", "tomograms.star", "results/model_iter01.keras", "--use_deconv_tomo=False", "--report=False")
+    predict = ("predict", "tomograms.star", "results/model_iter01.keras", "--use_deconv_tomo=False", *BARELY)
     status, log = run(*predict)
     assert status == 0 and "the model was trained for" not in log, log
     put(table, {"rlnTiltMin": -40, "rlnTiltMax": 60}, rows=(1,))
@@ -69,7 +83,7 @@ def test_halves_that_are_not_those_of_the_deconvolved_tomogram_are_refused(table
     status, log = run("predict", "tomograms.star", "results/model_iter01.keras")
     assert status == 1 and "the halves that tomograms.star names are not" in log
     assert not Path("corrected_tomos").exists()
-    status, log = run("predict", "tomograms.star", "results/model_iter01.keras", "--use_deconv_tomo=False")
+    status, log = run("predict", "tomograms.star", "results/model_iter01.keras", "--use_deconv_tomo=False", *BARELY)
     assert status == 0 and WARNING not in log, log
 
 
@@ -154,7 +168,7 @@ def test_tilt_ranges_that_only_some_rows_have_are_told_by_each_stage(table, run)
     told = "no tilt range (rlnTiltMin and rlnTiltMax) of b: -60..60 degrees are assumed."
     status, log = run("refine", "tomograms.star", *RUN)
     assert status == 0 and log.count(told) == 1, log
-    status, log = run("predict", "tomograms.star", "results/model_iter01.keras", "--report=False")
+    status, log = run("predict", "tomograms.star", "results/model_iter01.keras", *BARELY)
     assert status == 0 and log.count(told) == 1, log
     status, log = run("extract", "tomograms.star", "--cube_size=16", "--crop_size=24")
     assert status == 0 and log.count(told) == 1, log
