@@ -18,7 +18,7 @@ from tomo.objects import SetOfTiltSeriesBase, SetOfTomograms, SetOfTomoMasks, Ti
 from isonet_scipion.constants import CTF_STATE_ATTRIBUTE
 from isonet_scipion.engine.conventions import CORRECTED, CTF_STATES, PHASE_FLIPPED, RAW
 from isonet_scipion.protocols.form import OneOf
-from isonet_scipion.protocols.many import named
+from isonet_scipion.protocols.listing import named
 
 if TYPE_CHECKING:
     from pwem.objects import EMSet

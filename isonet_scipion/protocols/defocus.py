@@ -13,7 +13,7 @@ from isonet_scipion.convert.sets import enabled
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.physics.ctf import POSSIBLE, CtfParameters, require_plausible_defocus
 from isonet_scipion.protocols.form import OPTIONAL, OptionalFloatParam, Within, addOption
-from isonet_scipion.protocols.many import named
+from isonet_scipion.protocols.listing import named
 from isonet_scipion.protocols.set_checks import isOpen, severalTimes
 
 if TYPE_CHECKING:

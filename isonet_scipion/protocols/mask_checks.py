@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from isonet_scipion.convert.files import Size, readSizes
 from isonet_scipion.convert.sets import enabled
-from isonet_scipion.protocols.many import firstLines, named
+from isonet_scipion.protocols.listing import firstLines, named
 from isonet_scipion.protocols.set_checks import idErrors, sameSampling
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from isonet_scipion.engine.conventions import CORRECTED, ISONET_RAMP, OUTPUT_TYP
 from isonet_scipion.engine.io.ctf_aware import TOLD_OPTICS
 from isonet_scipion.protocols.ctf_history import correctedErrors, ctfStates
 from isonet_scipion.protocols.defocus import FACTS, defociById, defocusErrors, impossibleErrors, opticsWarnings
-from isonet_scipion.protocols.many import named
+from isonet_scipion.protocols.listing import named
 from isonet_scipion.protocols.set_checks import isOpen, sameSampling
 from isonet_scipion.protocols.training_base import ProtIsoNetTraining
 

@@ -28,7 +28,7 @@ from isonet_scipion.protocols.defocus import (
     withoutCtf,
 )
 from isonet_scipion.protocols.form import addOption, optionValues
-from isonet_scipion.protocols.many import named
+from isonet_scipion.protocols.listing import named
 from isonet_scipion.protocols.set_checks import isOpen
 from isonet_scipion.protocols.streaming import ProtIsoNetTomograms, cells
 

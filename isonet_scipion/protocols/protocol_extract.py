@@ -28,7 +28,7 @@ from isonet_scipion.engine.sampling.crops import fitting_count
 from isonet_scipion.engine.settings.preparation import ExtractSettings
 from isonet_scipion.engine.wording import counted, spread_in_words
 from isonet_scipion.protocols.form import OPTIONAL, SEED, OptionalIntParam, Within, addOption, optionValues
-from isonet_scipion.protocols.many import MOST, named
+from isonet_scipion.protocols.listing import MOST, named
 from isonet_scipion.protocols.mask_checks import maskErrors
 from isonet_scipion.protocols.set_checks import isOpen, severalTimes
 from isonet_scipion.protocols.streaming import FAILED_OUTPUT, ProtIsoNetTomograms, cells

@@ -14,7 +14,7 @@ from isonet_scipion.convert.outputs import tomoMask
 from isonet_scipion.engine.settings.preparation import MakeMaskSettings
 from isonet_scipion.engine.wording import spread_in_words
 from isonet_scipion.protocols.form import OPTIONAL, Within, addOption, optionValues
-from isonet_scipion.protocols.many import MOST, named
+from isonet_scipion.protocols.listing import MOST, named
 from isonet_scipion.protocols.set_checks import isOpen
 from isonet_scipion.protocols.streaming import FAILED_OUTPUT, ProtIsoNetTomograms
 

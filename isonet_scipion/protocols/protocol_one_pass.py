@@ -14,7 +14,7 @@ from isonet_scipion.engine.wording import counted
 from isonet_scipion.protocols.ctf_history import statesInWords
 from isonet_scipion.protocols.defocus import opticsWarnings, usedDefocus
 from isonet_scipion.protocols.linked_inputs import growingErrors
-from isonet_scipion.protocols.many import named
+from isonet_scipion.protocols.listing import named
 from isonet_scipion.protocols.set_checks import correctedWarnings, isOpen
 from isonet_scipion.protocols.training_base import ProtIsoNetTraining, columnOf, methodCitations
 from isonet_scipion.protocols.training_errors import tomogramErrors

@@ -35,7 +35,7 @@ from isonet_scipion.protocols.ctf_history import statesInWords
 from isonet_scipion.protocols.defocus import sourcedDefoci, usedDefocus
 from isonet_scipion.protocols.engine_workers import IDLE_SECONDS, EngineWorkers
 from isonet_scipion.protocols.form import addOption, addTiltRange, tiltErrors
-from isonet_scipion.protocols.many import named
+from isonet_scipion.protocols.listing import named
 from isonet_scipion.protocols.model_checks import (
     ctfErrors,
     ctfWarnings,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from isonet_scipion.engine.measure.verdict import WELL_RESTORED, Verdict
 from isonet_scipion.engine.wording import names_in_words, spread_in_words
-from isonet_scipion.protocols.many import MOST
+from isonet_scipion.protocols.listing import MOST
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence

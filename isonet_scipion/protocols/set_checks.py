@@ -13,7 +13,7 @@ from isonet_scipion.convert.files import plainPath
 from isonet_scipion.convert.sets import enabled, enabledIds, filesById
 from isonet_scipion.engine.conventions import CONFIDENCE_SUFFIX
 from isonet_scipion.engine.wording import names_in_words
-from isonet_scipion.protocols.many import named
+from isonet_scipion.protocols.listing import named
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -43,7 +43,7 @@ from isonet_scipion.engine.wording import counted
 from isonet_scipion.protocols.base import EngineFailure, damagedLines, readAll
 from isonet_scipion.protocols.ctf_history import States, ctfStates
 from isonet_scipion.protocols.form import addContrast, labelOf
-from isonet_scipion.protocols.many import firstLines, named
+from isonet_scipion.protocols.listing import firstLines, named
 from isonet_scipion.protocols.record import identityOf, isIdentityOf, recordErrors
 from isonet_scipion.protocols.set_checks import correctedWarnings, idErrors, isOpen, kindErrors
 from isonet_scipion.protocols.tomogram_steps import ProtIsoNetSteps

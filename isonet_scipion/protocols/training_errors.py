@@ -14,7 +14,7 @@ from isonet_scipion.engine.settings.training import IterativeSettings
 from isonet_scipion.protocols.ctf_history import correctedErrors, ctfStates
 from isonet_scipion.protocols.defocus import ctfParameterErrors, defociById, defocusErrors
 from isonet_scipion.protocols.form import numbers, optionValues
-from isonet_scipion.protocols.many import firstLines, named
+from isonet_scipion.protocols.listing import firstLines, named
 from isonet_scipion.protocols.mask_checks import maskErrors
 from isonet_scipion.protocols.set_checks import idErrors, kindErrors, missingErrors
 

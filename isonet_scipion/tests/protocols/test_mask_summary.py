@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from isonet_scipion.protocols.many import MOST
+from isonet_scipion.protocols.listing import MOST
 from isonet_scipion.protocols.protocol_mask import keptLines
 from isonet_scipion.tests.protocols.scene import write
 

@@ -4,7 +4,7 @@ import pytest
 
 from isonet_scipion.convert.outputs import reportNumbers, setReport
 from isonet_scipion.engine.io.report_file import write_report
-from isonet_scipion.protocols.many import MOST
+from isonet_scipion.protocols.listing import MOST
 from isonet_scipion.protocols.restored import halvesLines, restoredInWords, restoredLines, worthTraining
 from isonet_scipion.tests.engine.io.test_report_file import CONTENT
 

@@ -1,6 +1,6 @@
-"""Many tomograms in a message or a summary."""
+"""How many tomograms are listed in a message or a summary."""
 
-from isonet_scipion.protocols.many import MOST, firstLines, named
+from isonet_scipion.protocols.listing import MOST, firstLines, named
 
 
 def test_few_are_all_told_and_of_many_the_first():

@@ -1,4 +1,4 @@
-"""Many tomograms in a form's message or a summary: the first of them, and how many more there are."""
+"""How many tomograms are listed in a form's message or a summary: the first, and how many more there are."""
 
 from __future__ import annotations
 
