@@ -35,7 +35,7 @@ from isonet_scipion.protocols.ctf_history import statesInWords
 from isonet_scipion.protocols.defocus import sourcedDefoci, usedDefocus
 from isonet_scipion.protocols.engine_workers import IDLE_SECONDS, EngineWorkers
 from isonet_scipion.protocols.form import addOption, addTiltRange, tiltErrors
-from isonet_scipion.protocols.listing import named
+from isonet_scipion.protocols.listing import firstLines, named
 from isonet_scipion.protocols.model_checks import (
     ctfErrors,
     ctfWarnings,
@@ -282,7 +282,8 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
             warnings += tiltWarnings(self, metadata, tomograms) + ctfWarnings(self, metadata, tomograms)
         isTold = self._needsHalves()  # that it will fail
         wrong = {} if isTold else {tsId: halvesError(tomogram) for tsId, tomogram in tomograms.items()}
-        return warnings + [f"{tsId}: {WITHOUT_HALVES}: {error}." for tsId, error in wrong.items() if error]
+        lines = [f"{tsId}: {WITHOUT_HALVES}: {error}." for tsId, error in wrong.items() if error]
+        return warnings + firstLines(lines, f"{WITHOUT_HALVES}, too.")
 
     def _results(self, output: SetOfTomograms, tables: Mapping[str, Star]) -> list[str]:
         labels = DEFOCUS_SOURCE_LABEL, "rlnDefocus", CTF_STATE
@@ -290,7 +291,8 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         lines, (reports, damaged) = super()._results(output, tables), self._reports()
         lines.append(f"Network: {self._usedModel(reports)}.")
         lines += self._usedHalves(reports)
-        lines += [f"{item.getTsId()}: {item.getObjComment()}." for item in output if item.getObjComment()]
+        remarks = [f"{item.getTsId()}: {item.getObjComment()}." for item in output if item.getObjComment()]
+        lines += firstLines(remarks, f"{WITHOUT_HALVES}, too.")
         if any(sources):
             lines.append(usedDefocus(defoci, sources))
             lines.append(statesInWords(states, self._toldState()))
