@@ -14,8 +14,8 @@ WARNINGS = (
 )
 # files that take longest, which come first: begun last, one of them would keep one processor while the other is idle
 LONG = (
-    "test_run", "test_one_pass_resume", "test_one_pass", "test_documentation", "test_one_pass_stopping",
-    "test_jax_devices", "test_builtin", "test_grid", "test_ctf_aware", "test_isonet_h5",
+    "test_run", "test_one_pass_resume", "test_one_pass", "test_documentation", "test_jax_devices", "test_builtin",
+    "test_grid", "test_ctf_aware", "test_isonet_h5",
     "test_recovery", "test_streaming", "test_queue", "test_values", "test_inputs", "test_gui", "test_viewers",
     "test_signals", "test_failing_calls",
     "test_official_scipion", "test_python38",

@@ -60,6 +60,7 @@ def engine_commands(page):
     return chosen
 
 
+@pytest.mark.usefixtures("untrained")
 @pytest.mark.parametrize("page", [page for page in PAGES if engine_commands(page)], ids=lambda page: page.name)
 def test_commands_of_a_page_run_one_after_the_other(page, run):
     for seed, name in enumerate(("TS_01", "TS_02.bin4")):

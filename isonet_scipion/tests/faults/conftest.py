@@ -14,7 +14,7 @@ from isonet_scipion.engine.io.star import Star, write_star
 from isonet_scipion.engine.network.model_file import save_model
 from isonet_scipion.engine.network.unet import build_unet
 from isonet_scipion.engine.settings.network import NetworkSettings
-from isonet_scipion.tests.engine.conftest import blank, eager, run  # noqa: F401  (fixtures)
+from isonet_scipion.tests.engine.conftest import blank, eager, run, untrained  # noqa: F401  (fixtures)
 
 SHAPE = (24, 32, 36)
 VOXEL_SIZE = 10.0

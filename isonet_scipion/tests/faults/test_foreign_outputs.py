@@ -120,6 +120,7 @@ def test_a_file_of_the_users_own_in_the_folder_of_a_training_is_kept(scene, run,
     assert contents(scene / "results") == {name: b"the user's own, made with Matplotlib"}
 
 
+@pytest.mark.usefixtures("untrained")
 def test_a_training_goes_on_beside_what_it_wrote_itself(scene, run):
     assert run("refine", "s.star", *TRAINING, "--iterations=2")[0] == 0
     results = scene / "results"
@@ -139,6 +140,7 @@ def test_a_training_goes_on_beside_what_it_wrote_itself(scene, run):
     assert contents(results) == before
 
 
+@pytest.mark.usefixtures("untrained")
 def test_what_a_kill_before_the_first_state_left_is_made_anew(scene, run):
     short = [*TRAINING, "--epochs=1", "--iterations=1"]
     assert run("refine", "s.star", *short)[0] == 0

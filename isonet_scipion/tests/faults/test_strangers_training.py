@@ -12,6 +12,7 @@ from isonet_scipion.engine.io.losses import read_losses
 from isonet_scipion.engine.learning.state import read_state
 from isonet_scipion.tests.faults.conftest import contents, the_error
 
+pytestmark = pytest.mark.usefixtures("untrained")
 SMALL = (
     "--filter_base=2", "--unet_depth=1", "--convs_per_depth=2", "--epochs=1", "--steps_per_epoch=1", "--batch_size=2",
     "--seed=3",

@@ -39,8 +39,9 @@ STRONG = Transfer(10.0, CtfParameters(defocus=60000.0))  # its second lobe is fr
 TILT = TiltRange()
 TINY = NetworkSettings(filter_base=2, unet_depth=1, convs_per_depth=2, drop_out=0.0, stem=2)
 RUN = (
-    "--method=one-pass", "--ctf_aware=True", "--cube_size=8", "--filter_base=4", "--unet_depth=1", "--iterations=1",
-    "--epochs=1", "--steps_per_epoch=2", "--batch_size=2", "--preprocessing_ncpus=1", "--seed=3",
+    "--method=one-pass", "--ctf_aware=True", "--cube_size=8", "--filter_base=4", "--unet_depth=1",
+    "--convs_per_depth=2", "--iterations=1", "--epochs=1", "--steps_per_epoch=2", "--batch_size=2",
+    "--preprocessing_ncpus=1", "--seed=3",
 )  # fmt: skip
 
 
@@ -255,6 +256,7 @@ def test_a_run_learns_from_and_corrects_the_tomograms_as_they_are(project, run):
     assert not read_metadata("plain/model_iter01.keras").ctf_aware
 
 
+@pytest.mark.usefixtures("untrained")
 def test_what_the_training_was_told_of_the_ctf_holds_for_its_model(project, run):
     status, log = run("refine", "tomograms.star", *RUN, "--ctf_state=phase-flipped")
     model = "results/model_iter01.keras"
@@ -284,6 +286,7 @@ def test_a_table_of_another_voltage_than_the_training_was_told_is_told(project, 
         assert status == 0 and log.count(words) == 1 and "told cs" not in log, log
 
 
+@pytest.mark.usefixtures("untrained")
 def test_a_training_is_told_of_the_ctf_what_that_of_its_start_was(project, run):
     start = "results/model_iter01.keras"
     assert run("refine", "tomograms.star", *RUN, "--ctf_state=phase-flipped")[0] == 0
@@ -303,6 +306,7 @@ def test_a_training_is_told_of_the_ctf_what_that_of_its_start_was(project, run):
     assert status == 0 and told not in log and read_metadata("raw/model_iter01.keras").ctf_state is None, log
 
 
+@pytest.mark.usefixtures("untrained")
 def test_a_training_takes_voltage_and_aberration_of_its_start_where_the_table_does_not_tell(project, run):
     start = "results/model_iter01.keras"
     assert run("refine", "tomograms.star", *RUN, "--voltage=200", "--cs=2.0")[0] == 0
@@ -320,6 +324,7 @@ def test_a_training_takes_voltage_and_aberration_of_its_start_where_the_table_do
     assert status == 0 and "t0.mrc: defocus 20000 A, 300 kV, Cs 2 mm" in log and "voltage is" not in log, log
 
 
+@pytest.mark.usefixtures("untrained")
 def test_missing_defocus_and_corrected_tomograms_are_refused(project, run):
     assert run("prepare_star", "tomo", "--output_star=none.star")[0] == 0
     cases = [

@@ -4,7 +4,6 @@ import dataclasses
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,6 +16,7 @@ choose_devices("-1")
 
 import keras  # noqa: E402
 
+from isonet_scipion.engine.errors import EngineError  # noqa: E402
 from isonet_scipion.engine.io.mrc import open_volume, write_volume  # noqa: E402
 from isonet_scipion.engine.learning import one_pass  # noqa: E402
 from isonet_scipion.engine.learning.one_pass import DENOISED_COST, LearningRate, OnePass, _cosine  # noqa: E402
@@ -24,19 +24,20 @@ from isonet_scipion.engine.learning.one_pass_step import OnePassModel  # noqa: E
 from isonet_scipion.engine.learning.run import Run  # noqa: E402
 from isonet_scipion.engine.learning.state import RunState  # noqa: E402
 from isonet_scipion.engine.measure.history import EpochRecord  # noqa: E402
-from isonet_scipion.engine.network.model_file import load_model, read_facts, read_metadata, save_model  # noqa: E402
+from isonet_scipion.engine.network.model_file import load_model, read_metadata, save_model  # noqa: E402
 from isonet_scipion.engine.network.unet import denoises  # noqa: E402
 from isonet_scipion.engine.physics.grey_scale import normalise  # noqa: E402
 from isonet_scipion.engine.physics.wedge import TiltRange, apply_wedge  # noqa: E402
+from isonet_scipion.engine.process.progress import Progress  # noqa: E402
 from isonet_scipion.engine.sampling.training_positions import MARGIN, crop_side, fitting_cube  # noqa: E402
 from isonet_scipion.engine.settings.training import OnePassSettings  # noqa: E402
 from isonet_scipion.engine.simulation.phantom import make_truth  # noqa: E402
 
 RUN = (
-    "--method=one-pass", "--cube_size=8", "--filter_base=4", "--unet_depth=1", "--iterations=3", "--epochs=2",
-    "--steps_per_epoch=2", "--batch_size=2", "--preprocessing_ncpus=2", "--seed=3",
+    "--method=one-pass", "--cube_size=8", "--filter_base=4", "--unet_depth=1", "--convs_per_depth=2",
+    "--iterations=3", "--epochs=2", "--steps_per_epoch=2", "--batch_size=2", "--preprocessing_ncpus=2", "--seed=3",
 )  # fmt: skip
-ONCE = (*RUN, "--iterations=1", "--epochs=1", "--steps_per_epoch=1")  # learns nothing: the first step's rate is 0
+ONCE = (*RUN, "--iterations=1", "--epochs=1", "--steps_per_epoch=1")
 
 
 def test_crops_suit_the_network_and_turn_onto_voxels():
@@ -94,6 +95,7 @@ def test_run_learns_from_halves_and_corrects_their_mean(project, run):
     np.testing.assert_allclose(ours, open_volume("mean_out/t0_corrected.mrc").data, atol=1e-4)
 
 
+@pytest.mark.usefixtures("untrained")
 def test_a_model_that_corrects_each_half_still_does(project, run):
     assert run("refine", "tomograms.star", *ONCE)[0] == 0
     model, metadata = load_model("results/model_iter01.keras")
@@ -113,6 +115,7 @@ def test_a_model_that_corrects_each_half_still_does(project, run):
     np.testing.assert_allclose(both, np.mean(halves, axis=0), atol=1e-4)
 
 
+@pytest.mark.usefixtures("untrained")
 @pytest.mark.parametrize(
     ("given", "fine", "denoiser", "drop_out"),
     [
@@ -137,6 +140,7 @@ def test_what_is_given_goes_before_what_halves_take(project, run, given, fine, d
     assert read_metadata("from/model_iter01.keras").network == network
 
 
+@pytest.mark.usefixtures("untrained")
 def test_without_halves_the_network_is_the_usual_one(project, run):
     assert run("prepare_star", "tomo", "--output_star=whole.star")[0] == 0
     status, log = run("refine", "whole.star", *ONCE)
@@ -254,20 +258,21 @@ def test_a_denoiser_needs_halves(project, run):
     assert not Path("results").exists() or not list(Path("results").iterdir())
 
 
-@pytest.mark.traced
-def test_killed_run_goes_on_and_ends_in_the_same_weights(project, run):
+def test_a_run_that_is_cut_in_the_midst_of_an_epoch_ends_in_the_same_weights(project, run, monkeypatch):
     plain = (*RUN, "--denoiser=0")  # with one: test_a_run_that_is_cut_trains_its_denoiser_to_the_same_weights
     assert run("refine", "tomograms.star", *plain)[0] == 0
-    arguments = [sys.executable, "-m", "isonet_scipion.engine", "refine", "tomograms.star", *plain, "--result_dir=cut"]
-    state, deadline = Path("cut/training_state.keras"), time.monotonic() + 120
-    process = subprocess.Popen(arguments, stderr=subprocess.DEVNULL)
-    while not state.exists() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.01)
-    process.kill()
-    process.wait()
-    assert read_facts(state)["progress"]["iteration"] < 4
+    with monkeypatch.context() as cut:
+        left, advance = iter(range(7)), Progress.advance  # in the second of three iterations
+
+        def cut_short(progress, *how):
+            if next(left, None) is None:
+                raise EngineError("", "cut", "")
+            advance(progress, *how)
+
+        cut.setattr(Progress, "advance", cut_short)
+        assert "cut" in run("refine", "tomograms.star", *plain, "--result_dir=cut")[1]
     status, log = run("refine", "tomograms.star", *plain, "--result_dir=cut")
-    assert status == 0 and ("Going on with iteration" in log), log
+    assert status == 0 and "Going on with iteration 2 after 0 of its epochs" in log, log
     for ours, theirs in zip(weights("results/model_iter03.keras"), weights("cut/model_iter03.keras")):
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
 

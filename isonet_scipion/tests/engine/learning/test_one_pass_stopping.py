@@ -4,7 +4,6 @@ import csv
 import json
 import shutil
 import weakref
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +22,6 @@ from isonet_scipion.engine.learning.withheld_test import WithheldTest  # noqa: E
 from isonet_scipion.engine.measure.history import AT_CHANCE  # noqa: E402
 from isonet_scipion.engine.measure.withheld_agreement import Agreement  # noqa: E402
 from isonet_scipion.engine.network.model_file import (  # noqa: E402
-    METADATA,
     STATE_FILE,
     load_model,
     read_facts,
@@ -125,21 +123,6 @@ def test_files_without_a_name_are_counted_before_any_is_made(project, run, monke
     # both halves phase-flipped, of which the withheld tilts are taken into two more files
     assert status == 0 and max(most) == half * (4 if options else 2)
     assert f"Disk space: at most {max(most) / 2**20:.1f} MiB needed in results" in log, log
-
-
-@pytest.mark.usefixtures("untrained")
-def test_state_of_a_version_without_it_is_not_gone_on_with(project, run):
-    assert run("refine", "tomograms.star", *QUICK, "--iterations=1")[0] == 0
-    state = Path("results") / STATE_FILE
-    with zipfile.ZipFile(state) as archive:
-        content = {name: archive.read(name) for name in archive.namelist()}
-    metadata = json.loads(content[METADATA])
-    del metadata["run"]["withheld tilts"]
-    with zipfile.ZipFile(state, "w") as archive:
-        for name, data in content.items():
-            archive.writestr(name, json.dumps(metadata) if name == METADATA else data)
-    status, log = run("refine", "tomograms.star", *QUICK, "--iterations=2")
-    assert status == 1 and "it holds a run with withheld tilts None, not 0.05" in log, log
 
 
 def measuring(monkeypatch, *values, chance=0.1):
