@@ -60,6 +60,8 @@ def warn_of_other_training(model: str, its: ModelMetadata, ours: ModelMetadata) 
         unlike.append(f"normalize_percentile {its.normalize_percentile} (here {ours.normalize_percentile})")
     if None not in (its.deconvolved, ours.deconvolved) and its.deconvolved != ours.deconvolved:
         unlike.append("deconvolved tomograms" if its.deconvolved else "tomograms that were not deconvolved")
+    if its.halves and not ours.halves:
+        unlike.append("half tomograms, without their noise (here whole ones)")
     if its.ctf_aware != ours.ctf_aware and not its.simulated:
         unlike.append(f"ctf_aware {its.ctf_aware} (here {ours.ctf_aware})")
     if unlike:

@@ -116,6 +116,17 @@ def require_one_kind(entries: Sequence[TomogramEntry], to_choose: str) -> None:
         )
 
 
+def require_all_halves_or_none(entries: Sequence[TomogramEntry]) -> None:
+    """Raise an EngineError where only some of the tomograms that work is done on have halves."""
+    without = _lacking(entries, lambda entry: entry.fitting_halves())
+    if without:
+        raise EngineError(
+            entries[0].star.path,
+            f"only some of the tomograms have halves, not {without}",
+            "Name both halves of all, or of none, or take these out of the table.",
+        )
+
+
 def require_one_voxel_size(source: str, kind: str, sizes: Sequence[float]) -> None:
     """Raise an EngineError unless the voxel sizes (A) of a table's volumes, `kind`, can be learned together."""
     if max(sizes) > MOST_UNLIKE * min(sizes):

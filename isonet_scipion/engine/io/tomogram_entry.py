@@ -248,6 +248,11 @@ class TomogramEntry:
             [*known, ctf.voltage, ctf.cs, ctf.amplitude_contrast, ctf.defocus, transfer.comes_flipped]
         )
 
+    def is_made_by(self, how: str, model: str, transfer: Transfer | None = None) -> bool:
+        """Whether `how` a result was made, by its header, is how a model of this digest makes it, or is not told."""
+        # earlier versions told the voxels alone, or nothing of the CTF
+        return how in ("", self.correction_digest(model), self.correction_digest(model, transfer))
+
     def is_made_of(self, voxels: str, volume: Volume) -> bool | None:
         """Whether the digest `voxels` of what a result was made of is that of `volume`, or of it and its halves.
 

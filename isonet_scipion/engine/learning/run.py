@@ -350,7 +350,8 @@ class Run(Generic[Batches]):
             if self._names(run.get(name), path):
                 expected.pop(name, None)
         run, data = {**UNKNOWN_BEFORE, **run}, self._data()
-        for name, value in expected.items():
+        # the start model first, from which defaults of others follow
+        for name, value in sorted(expected.items(), key=lambda item: item[0] not in PATHS):
             if name not in data and run.get(name) != value:
                 raise EngineError(
                     str(self.folder),

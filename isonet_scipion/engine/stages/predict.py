@@ -28,7 +28,7 @@ from isonet_scipion.engine.io.model_checks import warn_of_other_data
 from isonet_scipion.engine.io.mrc import open_volume, volume_bytes, write_volume
 from isonet_scipion.engine.io.number_formats import SCALE, grey_values, stored_or_float32
 from isonet_scipion.engine.io.ome_zarr import require_library
-from isonet_scipion.engine.io.origin import with_origin
+from isonet_scipion.engine.io.origin import origin_in, with_origin
 from isonet_scipion.engine.io.report_file import report_path
 from isonet_scipion.engine.io.shown import Seen, border_of, require_axes, require_halves, scale_of_halves, see
 from isonet_scipion.engine.io.table_checks import (
@@ -195,17 +195,23 @@ class _Prediction:
 
     def _warn_of_replaced(self, entries: list[TomogramEntry]) -> None:
         """Name the tomograms of which the results of another model, of a training's other iteration too, are lost."""
-        replaced = []
-        for entry in entries:
-            target, before = _target(entry, self.settings), entry.text("rlnCorrectedTomoName")
-            is_there = before is not None and target.exists() and entry_of(before) == entry_of(target)
-            if is_there and entry.text(CORRECTED_BY) not in (None, self.made_by):
-                replaced.append(entry.name)
+        targets = {_target(entry, self.settings): entry for entry in entries}
+        replaced = [entry.name for target, entry in targets.items() if self._is_of_another(entry, target)]
         if replaced:
             log.warning(
-                "%s: results of another model are replaced there: %s. For both, give another output_dir.",
+                "%s: results of another model or tilt range are replaced there: %s. For both, give another output_dir.",
                 self.settings.output_dir, names_in_words(replaced),
             )  # fmt: skip
+
+    def _is_of_another(self, entry: TomogramEntry, target: Path) -> bool:
+        """Whether a tomogram has a result there of another model; one that its table names no more: or tilt range."""
+        if not target.exists():
+            return False
+        named = entry.text("rlnCorrectedTomoName")
+        if named is not None and entry_of(named) == entry_of(target):
+            return entry.text(CORRECTED_BY) not in (None, self.made_by)
+        how = (origin_in(target, "predict") or "").partition("-")[2]
+        return not entry.is_made_by(how, self.made_by, self.transfer(entry, tells=False))
 
     def claim(self, entries: list[TomogramEntry]) -> None:
         """Refuse to replace what is not the table's own."""

@@ -29,6 +29,7 @@ from isonet_scipion.engine.io.shown import data_shape, refuse_axes, warn_of_cont
 from isonet_scipion.engine.io.star import SUBTOMOGRAM_LABELS, Star, read_star
 from isonet_scipion.engine.io.subtomograms import read_subtomograms
 from isonet_scipion.engine.io.table_checks import (
+    require_all_halves_or_none,
     require_one_kind,
     require_one_voxel_size,
     warn_of_assumed_tilts,
@@ -212,6 +213,8 @@ def _one_pass(star_file: str, settings: OnePassSettings, seed: int) -> Run[Any]:
     told = _handed_on(settings, entries) if settings.ctf_aware else {}
     transfers = [_transfer(entry, settings, told) if settings.ctf_aware else None for entry in entries]
     require_one_kind(entries, "take them out of the table")
+    require_all_halves_or_none(entries)
+    halves = bool(entries[0].fitting_halves())
     warn_of_unlike_filters(entries)
     if settings.tilt_min is None and settings.tilt_max is None:
         warn_of_assumed_tilts(entries)
@@ -225,7 +228,7 @@ def _one_pass(star_file: str, settings: OnePassSettings, seed: int) -> Run[Any]:
     from isonet_scipion.engine.learning.run import Run
     from isonet_scipion.engine.learning.withheld_test import affordable, spread
 
-    if not any(entry.fitting_halves() for entry in entries):
+    if not halves:
         require_no_denoiser(settings, "without half tomograms it can't learn")
     settings = with_steps(settings, devices, VIEWS)
     settings = with_batches(settings, devices, len(entries), VIEWS, VIEWS, f"{VIEWS} pairs of a crop")
@@ -239,11 +242,8 @@ def _one_pass(star_file: str, settings: OnePassSettings, seed: int) -> Run[Any]:
                 settings.result_dir, settings.check_axes,
             )
         )  # fmt: skip
-    kinds = {len(source.volumes) for source in sources}
-    if len(kinds) > 1:
-        raise EngineError(star_file, "only some of the tomograms have halves", "Name both halves of all, or of none.")
     metadata = _metadata(settings, cube_size, entries[0].voxel_size, tilts, entries[0].deconvolved)
-    metadata = dataclasses.replace(metadata, halves=kinds == {2}, corrects_mean=kinds == {2}, kept_beyond=cube_size)
+    metadata = dataclasses.replace(metadata, halves=halves, corrects_mean=halves, kept_beyond=cube_size)
     if settings.ctf_aware:
         metadata = dataclasses.replace(metadata, ctf_aware=True, bfactor=settings.bfactor or None, **told)
     voxels = affordable(settings, cube_size)

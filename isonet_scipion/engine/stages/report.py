@@ -114,8 +114,7 @@ def _require_made_of(entry: TomogramEntry, tomogram: Volume, model: str, transfe
             entry.other_voxels(tomogram.path),
             f"Predict anew, or give --use_deconv_tomo {not entry.use_deconvolved} if predict had that.",
         )
-    # earlier versions told the voxels alone, or nothing of the CTF
-    if how not in ("", entry.correction_digest(model), entry.correction_digest(model, transfer)):
+    if not entry.is_made_by(how, model, transfer):
         more = "tilt range or voxel size" if transfer is None else "tilt range, voxel size or CTF (also ctf_state)"
         raise EngineError(
             corrected,

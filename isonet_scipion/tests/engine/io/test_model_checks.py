@@ -39,9 +39,17 @@ def test_voxels_are_only_told_that_are_unlike_those_a_training_takes_together(ca
         ({"tilt_min": -60, "tilt_max": 60}, 10.0, (-60, 58), ""),
         ({"simulated": True}, 25.0, (-60, 60), r"with simulated tomograms of 6.5 to 17 A per voxel \(here 25\), which"),
         ({"simulated": True}, 12.0, (-60, 60), ""),
+        ({"halves": True}, 10.0, (-60, 60), r"with half tomograms, without their noise \(here whole ones\), which"),
     ],
 )
-def test_a_model_to_start_from_of_other_tilts_or_simulated_sizes_is_told(caplog, start, size, tilts, said):
+def test_a_model_to_start_from_of_other_tilts_simulated_sizes_or_halves_is_told(caplog, start, size, tilts, said):
     ours = ModelMetadata(SHAPE, voxel_size=size, tilt_min=tilts[0], tilt_max=tilts[1])
     warn_of_other_training("m", ModelMetadata(SHAPE, **start), ours)
     assert re.search(said, caplog.text) if said else not caplog.text
+
+
+def test_a_training_on_halves_goes_on_from_models_of_halves_and_of_whole_tomograms(caplog):
+    ours = ModelMetadata(SHAPE, halves=True)
+    for halves in (True, False):
+        warn_of_other_training("m", ModelMetadata(SHAPE, halves=halves), ours)
+    assert not caplog.text

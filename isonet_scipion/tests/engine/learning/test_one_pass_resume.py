@@ -187,6 +187,15 @@ def test_what_was_made_is_not_overwritten_and_new_options_are_not_ignored(projec
 
 
 @pytest.mark.usefixtures("untrained")
+def test_another_start_is_told_by_its_name_not_by_the_learning_rate_that_follows_from_it(project, run):
+    quick = [one for one in (*QUICK, "--iterations=1") if "learning_rate" not in one]
+    assert run("refine", "tomograms.star", *quick)[0] == 0
+    shutil.copy("results/model_iter01.keras", "start.keras")
+    status, log = run("refine", "tomograms.star", *quick, "--pretrained_model=start.keras")
+    assert status == 1 and "it holds a run with pretrained_model None, not ../start.keras." in log, log
+
+
+@pytest.mark.usefixtures("untrained")
 def test_a_run_is_not_gone_on_with_in_its_folder_on_other_tomograms(project, run, tmp_path):
     assert run("refine", "tomograms.star", *QUICK, "--iterations=1")[0] == 0
     write_volume("other/o.mrc", np.random.default_rng(9).normal(size=(32, 40, 40)).astype(np.float32), 10.0)

@@ -144,10 +144,19 @@ def test_results_of_another_model_that_are_replaced_are_told(noise_twice, run):
     quick = ("--gpuID=-1", "--report=False", "--calibrate=False")
     assert run("predict", "tomograms.star", "m.keras", *quick, "--tomo_idx=1")[0] == 0
     save_model("other.keras", build_unet(SHAPE), ModelMetadata(SHAPE, voxel_size=10.0))
-    for options, told in (((), True), (("--normalized_output=True",), False), (("--output_dir=o",), False)):
-        status, log = run("predict", "tomograms.star", "other.keras", *quick, *options)
-        words = "corrected_tomos: results of another model are replaced there: a. For both, give another output_dir."
-        assert status == 0 and (words in log) == told and ("are replaced" in log) == told, log
+    first, other = "m.keras", "other.keras"
+    for model, options, told in (
+        (other, (), "corrected_tomos: results of another model or tilt range are replaced there: a."),
+        (other, ("--normalized_output=True",), None),
+        (first, ("--output_dir=o",), None),
+        # the table names those in the other folder by now
+        (first, (), "corrected_tomos: results of another model or tilt range are replaced there: a, b."),
+        (other, ("--output_dir=p",), None),
+        (first, ("--output_dir=o",), None),
+    ):
+        status, log = run("predict", "tomograms.star", model, *quick, *options)
+        assert status == 0 and ("are replaced" in log) == (told is not None), log
+        assert told is None or f"{told} For both, give another output_dir." in log, log
 
 
 def test_a_state_of_the_ctf_is_of_no_use_to_another_model(noise_twice, run):

@@ -87,6 +87,13 @@ def test_halves_that_are_not_those_of_the_deconvolved_tomogram_are_refused(table
     assert status == 0 and WARNING not in log, log
 
 
+def test_tomograms_that_lack_halves_that_others_have_are_named_before_any_is_read(table, run, monkeypatch):
+    monkeypatch.setattr("isonet_scipion.engine.learning.one_pass_batches.read_source", None)
+    put(table, {f"rlnTomoReconstructedTomogramHalf{half}": None for half in (1, 2)}, rows=(1,))
+    status, log = run("refine", "tomograms.star", *RUN, "--use_deconv_tomo=False")
+    assert status == 1 and "tomograms.star: only some of the tomograms have halves, not b. Name both" in log, log
+
+
 def test_halves_of_a_tomogram_that_is_itself_the_deconvolved_one_count_as_deconvolved(table, run):
     for row in table.rows:
         table.set(row, "rlnDeconvTomoName", row["rlnMicrographName"])
