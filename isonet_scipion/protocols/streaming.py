@@ -309,10 +309,10 @@ class ProtIsoNetTomograms(ProtIsoNetSteps):
         return {tomogram.getTsId(): tomogram.clone() for tomogram in enabled(tomograms)}
 
     def _disabledIds(self) -> list[str]:
-        """Those that are left out; what was done before it was disabled is not."""
+        """Those that are left out, in words for those without tsId; what was done before it was disabled is not."""
         tomograms, done = self.inputTomograms.get(), self._doneIds()
         left = [item.getTsId() for item in (() if tomograms is None else tomograms) if not item.isEnabled()]
-        return [tsId for tsId in left if tsId not in done]
+        return [tsId or "one without tilt series ID (tsId)" for tsId in left if tsId not in done]
 
     def _goneIds(self) -> list[str]:
         """Those that are done, but that the input holds no longer, as where it was made again."""
