@@ -70,9 +70,9 @@ def ctfStates(protocol: Protocol) -> States:
     return _traced(items, maker, protocol, {})
 
 
-def correctedErrors(states: States, label: str) -> list[str]:
-    """That the CTF of some tomograms would be corrected twice by what the form's `label` does."""
-    corrected = [tsId for tsId, state in states.items() if state == CORRECTED]
+def correctedErrors(states: States, tsIds: Iterable[str], label: str) -> list[str]:
+    """That the CTF of some of the tomograms `tsIds` would be corrected twice by what the form's `label` does."""
+    corrected = [tsId for tsId in tsIds if states.get(tsId) == CORRECTED]
     if not corrected:
         return []
     return [

@@ -49,7 +49,7 @@ def ctfErrors(protocol: Protocol, metadata: ModelMetadata) -> list[str]:
     """What a CTF-aware model lacks, or can't take."""
     isLeftOut = isOpen(protocol.inputCtfs)
     tomograms = protocol._tomogramsById()
-    errors = correctedErrors(ctfStates(protocol), "Model")
+    errors = correctedErrors(ctfStates(protocol), tomograms, "Model")
     errors += defocusErrors(protocol, defociById(protocol, tomograms, isLeftOut), isLeftOut)
     optics = map(protocol._optics, tomograms.values())
     return errors + impossibleErrors(optics, [name for name in TOLD_OPTICS if getattr(metadata, name) is not None])

@@ -157,7 +157,7 @@ class ProtIsoNetDeconv(ProtIsoNetTomograms):
         if errors:
             return errors
         tomograms = self._tomogramsById()
-        errors = correctedErrors(ctfStates(self), "Tomograms")
+        errors = correctedErrors(ctfStates(self), tomograms, "Tomograms")
         errors += defocusErrors(self, self._defociById(tomograms), self._leavesOut())
         return errors + ctfParameterErrors(self, map(self._optics, tomograms.values()))
 

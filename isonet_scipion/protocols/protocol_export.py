@@ -189,8 +189,9 @@ class ProtIsoNetExport(ProtIsoNetBase):
         return {tsId: byId[tsId] for tsId in enabledIds(self.inputTomograms.get()) if byId.get(tsId, tsId) != tsId}
 
     def _files(self, name: str) -> dict[str, str]:
-        files = filesById(getattr(self, name).get())
-        return {tsId: self._mrc(path, f"{fileName(tsId)}_{name}") for tsId, path in files.items()}
+        """Those of an input that go with the tomograms, as MRC, by tsId."""
+        files, ids = filesById(getattr(self, name).get()), enabledIds(self.inputTomograms.get())
+        return {tsId: self._mrc(files[tsId], f"{fileName(tsId)}_{name}") for tsId in ids if tsId in files}
 
     def _scales(self) -> dict[str, float]:
         """What the voxels of each corrected tomogram are multiplied by to get grey values."""

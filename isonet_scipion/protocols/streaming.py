@@ -309,10 +309,10 @@ class ProtIsoNetTomograms(ProtIsoNetSteps):
         return {tomogram.getTsId(): tomogram.clone() for tomogram in enabled(tomograms)}
 
     def _disabledIds(self) -> list[str]:
-        """Those that are left out; what was done before it was disabled is not."""
+        """Those that are left out, in words for those without tsId; what was done before it was disabled is not."""
         tomograms, done = self.inputTomograms.get(), self._doneIds()
         left = [item.getTsId() for item in (() if tomograms is None else tomograms) if not item.isEnabled()]
-        return [tsId for tsId in left if tsId not in done]
+        return [tsId or "one without tilt series ID (tsId)" for tsId in left if tsId not in done]
 
     def _goneIds(self) -> list[str]:
         """Those that are done, but that the input holds no longer, as where it was made again."""
@@ -338,14 +338,14 @@ class ProtIsoNetTomograms(ProtIsoNetSteps):
 
     def _remadeErrors(self) -> list[str]:
         tables, _ = self._tables()
-        sources, named = cells(tables, SOURCE_LABEL), cells(tables, HALF_LABELS[0])
+        sources, evens = cells(tables, SOURCE_LABEL), cells(tables, HALF_LABELS[0])
         made = {tsId: source for tsId, source in sources.items() if source is not None}
         tomograms = {tsId: tomogram for tsId, tomogram in self._tomogramsById().items() if tsId in made}
         partners = self._partners(tomograms)
         other = []
         for tsId in partners:
             # former versions left halves out where they are not needed
-            kinds = {self._needsHalves(), self._needsHalves() or named[tsId] is not None}
+            kinds = {self._needsHalves(), self._needsHalves() or evens[tsId] is not None}
             with suppress(EngineError):  # a file that is gone does not tell
                 sources = [self._sourceOf(tomograms[tsId], partners[tsId], halves) for halves in kinds]
                 if not any(isIdentityOf(made[tsId], *source) for source in sources):

@@ -46,7 +46,7 @@ def tomogramErrors(protocol: Protocol) -> list[str]:
 def _ctfErrors(protocol: Protocol) -> list[str]:
     tomograms = {tomogram.getTsId(): tomogram.clone() for tomogram in protocol._learned()}
     errors = defocusErrors(protocol, defociById(protocol, tomograms))
-    errors += correctedErrors(ctfStates(protocol), "CTF-aware")
+    errors += correctedErrors(ctfStates(protocol), tomograms, "CTF-aware")
     return errors + ctfParameterErrors(protocol, map(protocol._optics, tomograms.values()))
 
 

@@ -92,6 +92,15 @@ class TestIsoNetCtfHistory(IsoNetTest):
         cls.proj.mapper.commit()
         return protocol
 
+    def joined(self, parts: list) -> tuple:
+        """The output of *join sets*, with its name, and the protocol."""
+        union = self.newProtocol(ProtUnionSet)
+        names = [next(iter(part.iterOutputAttributes()))[0] for part in parts]
+        union.inputSets.set([Pointer(part, extended=name) for part, name in zip(parts, names)])
+        self.launchProtocol(union)
+        (output,) = union.iterOutputAttributes()
+        return output, union
+
     def states(self, source: tuple, **values: object) -> set:
         """The states that a deconvolution of these tomograms finds, which are the same for all."""
         return set(ctfStates(self.prepare(ProtIsoNetDeconv, {"inputTomograms": source}, **values)).values())
@@ -161,17 +170,31 @@ class TestIsoNetCtfHistory(IsoNetTest):
         self.assertEqual([row["isonetCtfState"] for row in tomogramRows(plain)], ["corrected"])
         self.assertNotIn("bfactor", optionValues(plain, plain.settings))
 
+    def test_tomograms_that_are_not_taken_may_be_corrected_already(self) -> None:
+        """They come after the first ones that a training takes, or are disabled in the set."""
+        deconv = self.run_(ProtIsoNetDeconv, {"inputTomograms": (self.fromRaw, "Tomograms")}, defocus=DEFOCUS)
+        parts = []
+        for source, number in (((self.fromRaw, "Tomograms"), 1), ((deconv, "tomograms"), 2)):
+            parts.append(self.run_(ProtSubSet, {"inputFullSet": source}, selectIds=True, range=str(number)))
+        (name, mixed), union = self.joined(parts)
+        inputs = {"inputTomograms": (union, name)}
+        first = self.prepare(ProtIsoNetOnePass, inputs, ctfAware=True, defocus=DEFOCUS, cubeSize=8, firstTomograms=1)
+        self.assertEqual(first.validate(), [])
+        again = self.prepare(ProtIsoNetDeconv, inputs, defocus=DEFOCUS)
+        corrected = mixed[2].clone()
+        self.assertIn(f"the CTF of {corrected.getTsId()} is corrected already", " ".join(again.validate()))
+        corrected.setEnabled(False)
+        mixed.update(corrected)
+        mixed.write()
+        self.assertEqual(again.validate(), [])
+
     def test_what_is_brought_together_again_keeps_its_state(self) -> None:
         deconv = self.run_(ProtIsoNetDeconv, {"inputTomograms": (self.fromRaw, "Tomograms")}, defocus=DEFOCUS)
         parts = []
         for number in (1, 2):
             full = {"inputFullSet": (deconv, "tomograms")}
             parts.append(self.run_(ProtSubSet, full, selectIds=True, range=str(number)))
-        union = self.newProtocol(ProtUnionSet)
-        names = [next(iter(part.iterOutputAttributes()))[0] for part in parts]
-        union.inputSets.set([Pointer(part, extended=name) for part, name in zip(parts, names)])
-        self.launchProtocol(union)
-        ((name, both),) = union.iterOutputAttributes()
+        (name, both), union = self.joined(parts)
         self.assertEqual(both.getSize(), 2)
         self.assertEqual(self.states((union, name)), {"corrected"})
 

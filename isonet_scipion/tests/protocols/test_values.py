@@ -407,10 +407,18 @@ class TestIsoNetValues(LiveTest):
         self.assertIn("Skipped, as they are disabled in the set: TS_01.", deconv.summary())
         item.setEnabled(True)
         items.update(item)
+        other = next(item.clone() for item in items if not item.isEnabled())
+        other.setTsId(None)
+        other.setEnabled(False)  # which a clone is not
+        items.update(other)
         items.write()
-        export = self.run_(ProtIsoNetExport, {**inputs, "inputMasks": (self.mask, "tomoMasks")})
+        self.assertIn("Skipped, as they are disabled in the set: one without tilt series ID (tsId).", deconv.summary())
+        masks = self.mask.tomoMasks  # one without a tsId goes with no tomogram
+        self.copied(SetOfTomoMasks, masks, self.mask, "ofOne", lambda item: item.getObjId() == 1 or item.setTsId(None))
+        export = self.run_(ProtIsoNetExport, {**inputs, "inputMasks": (self.mask, "ofOne")})
         (row,) = read_star(export._getExtraPath("tomograms.star")).rows
         self.assertEqual(row["rlnTomoName"], "TS_02")
+        self.assertEqual(os.path.basename(row["rlnMaskName"]), "TS_02_mask.mrc")
         extract = self.prepare(ProtIsoNetExtract, {**self.input, "inputMasks": sets[SetOfTomoMasks]}, **CUBES)
         self.assertEqual(extract._usable(list(SHAPES)), ["TS_02"])
         refine = self.prepare(ProtIsoNetOnePass, inputs, cubeSize=8)
