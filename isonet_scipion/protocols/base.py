@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import functools
 import glob
 import json
 import os
@@ -11,6 +13,7 @@ import sqlite3
 import subprocess
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
@@ -25,8 +28,8 @@ from pyworkflow.protocol.launch import _checkJobStatus
 from pyworkflow.protocol.params import BooleanParam, StringParam
 
 from isonet_scipion.convert.files import fileName
-from isonet_scipion.engine.errors import EngineError, one_line
-from isonet_scipion.engine.io.outcome import read_outcome
+from isonet_scipion.engine.errors import SYSTEM_REMEDIES, EngineError, one_line, system_error
+from isonet_scipion.engine.io.outcome import read_outcome, reserve_outcome
 from isonet_scipion.engine.process.last_words import ending_words
 from isonet_scipion.engine.process.parent_watch import PARENT
 from isonet_scipion.engine.process.signals import STATUS as SIGNALLED
@@ -49,6 +52,12 @@ MOST_WARNINGS = 5  # that the summary shows
 # shows what a node wrote after up to a minute
 SECONDS_BETWEEN_LOOKS = 20.0
 LOOKS = 3
+NO_MEMORY = (errno.ENOMEM, errno.EAGAIN)  # for a thread, a process or an array
+# in SQLite's words, and what to do: a disk; a quota; a permission or mount that changed since the run began
+DATABASE_REMEDIES = {
+    **dict.fromkeys(("disk is full", "disk I/O error"), SYSTEM_REMEDIES[errno.ENOSPC]),
+    **dict.fromkeys(("readonly database", "unable to open"), "Check the disk, and the permissions of the folder."),
+}
 
 Content = TypeVar("Content")
 LATEST = threading.local()  # `job`: the one that a thread has submitted
@@ -144,6 +153,21 @@ class ProtIsoNetBase(EMProtocol):
             errors.append("*GPUs*: name at least one, or choose No for *Use GPU?*.")
         return errors
 
+    def _insertFunctionStep(self, func: Callable[..., object], *words: object, **options: object) -> int:
+        """As Scipion; what the system refuses within the step is told with what to do."""
+
+        @functools.wraps(func)
+        def step(*words: object) -> object:
+            try:
+                return func(*words)
+            except Exception as error:
+                if (refused := refusal(error, self.getPath())) is None:
+                    raise
+                self.error(traceback.format_exc())
+                raise refused from error
+
+        return super()._insertFunctionStep(step, *words, **options)
+
     def loadSteps(self) -> list[Step]:
         """As Scipion; none where a run was killed while it wrote them anew, so that Continue looks at what is done."""
         try:
@@ -195,13 +219,14 @@ class ProtIsoNetBase(EMProtocol):
         ------
         EngineFailure
             With what the engine says went wrong.
+        OSError, EngineError
+            If the file in which it is to say that can't be written.
         """
         outcomeFile = self._outcomeFile(stage, name)
         words = ["--outcome", outcomeFile, stage, *files, *commandOptions(options)]
         if self.allowsGpu() and not self.usesGpu():
             words += ["--gpuID", "-1"]
-        with suppress(FileNotFoundError):
-            os.remove(outcomeFile)
+        reserve_outcome(outcomeFile)  # here too: a full disk is told, which would keep the engine from telling it
         if self.useQueueForSteps():
             end = self._submit(words, outcomeFile)
         else:  # on this very machine
@@ -358,6 +383,32 @@ def readAll(read: Callable[[str], Content], paths: Iterable[str]) -> tuple[dict[
 def damagedLines(errors: Iterable[str]) -> list[str]:
     """What a summary says of files that can't be read."""
     return [f"*Damaged*: {error}" for error in errors]
+
+
+def refusal(error: Exception, folder: str) -> EngineFailure | None:
+    """What an error says that the system caused in Scipion's own process, with what to do; None of any other.
+
+    Parameters
+    ----------
+    error : Exception
+        As Python raised it.
+    folder : str
+        The run's, in which the databases are.
+    """
+    isNoThread = "can't start new thread" in str(error)  # in Python's words
+    if isinstance(error, MemoryError) or isNoThread or getattr(error, "errno", None) in NO_MEMORY:
+        why = f"there is not enough for Scipion's process ({str(error) or type(error).__name__})"
+        told = EngineError("memory", why, SYSTEM_REMEDIES[errno.ENOMEM])
+    elif isinstance(error, OSError) and error.errno in SYSTEM_REMEDIES:
+        told = system_error(error)
+    elif isinstance(error, sqlite3.OperationalError):
+        remedy = next((remedy for words, remedy in DATABASE_REMEDIES.items() if words in str(error)), None)
+        if remedy is None:
+            return None
+        told = EngineError(folder, f"a database there can't be used ({error})", remedy)
+    else:
+        return None
+    return EngineFailure(f"{told} Continue goes on with what is missing.")
 
 
 def hasText(path: str) -> bool:

@@ -40,7 +40,7 @@ from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.star import Star, read_star
 from isonet_scipion.engine.io.tomogram_entry import HALF_LABELS
 from isonet_scipion.engine.wording import counted
-from isonet_scipion.protocols.base import EngineFailure, damagedLines, readAll
+from isonet_scipion.protocols.base import EngineFailure, damagedLines, readAll, refusal
 from isonet_scipion.protocols.ctf_history import States, ctfStates
 from isonet_scipion.protocols.form import addContrast, labelOf
 from isonet_scipion.protocols.listing import firstLines, named
@@ -57,7 +57,6 @@ logger = logging.getLogger(__name__)
 FAILED_OUTPUT = "failedTomograms"
 DISK_FULL = (os.strerror(errno.ENOSPC), "disk space")  # in the engine's errors
 LOST = "are listed, but their files are gone. *Restart* makes everything anew"
-DATABASE_FULL = ("disk is full", "disk I/O error")  # in SQLite's: the disk; a quota
 
 
 class ProtIsoNetTomograms(ProtIsoNetSteps):
@@ -139,19 +138,17 @@ class ProtIsoNetTomograms(ProtIsoNetSteps):
             if self._needsHalves():
                 requireHalves(tomogram)
             self._process(tomogram, partner)
-        except sqlite3.OperationalError as error:  # of a set, or of Scipion's own file
-            if not any(words in str(error) for words in DATABASE_FULL):
-                raise
-            why = f"a database there can't be written ({error})"
-            remedy = "Free disk space, or raise the quota, and *Continue*."
-            raise EngineFailure(f"{self.getPath()}: {why}. {remedy}") from error
         except Exception as error:
-            if any(words in str(error) for words in DISK_FULL):
-                raise  # the others would fail as well
-            reason = str(error)
-            if not isinstance(error, (EngineFailure, EngineError)):  # what is wrong in one may be right in the others
+            refused = refusal(error, self.getPath())
+            reason = str(refused or error)
+            if isinstance(error, sqlite3.OperationalError) or any(words in reason for words in DISK_FULL):
+                if refused is None:
+                    raise
+                raise refused from error  # the others would fail as well
+            if not isinstance(error, (EngineFailure, EngineError)):
                 self.error(traceback.format_exc())
-                reason = _unexpected(error)
+                if refused is None:  # what is wrong in one may be right in the others
+                    reason = _unexpected(error)
             self.error(f"{tsId}: {reason}")
             with self._lock:
                 self._failed[tsId] = reason

@@ -9,9 +9,11 @@ import time
 
 import psutil
 
+from isonet_scipion.engine.process.signals import GRACE
+
 PARENT = "ISONET_PARENT"  # environment variable: number of the process to live with
 SECONDS_BETWEEN_LOOKS = 1.0
-SECONDS_TO_CLEAN_UP = 5.0
+SECONDS_TO_CLEAN_UP = GRACE + 4.0  # what is half-written is deleted once the grace is over
 
 
 def live_with_parent() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -26,7 +28,7 @@ from isonet_scipion.engine.process.parent_watch import PARENT
 from isonet_scipion.engine.settings.network import NetworkSettings
 from isonet_scipion.plugin import Plugin
 from isonet_scipion.protocols import base, protocol_predict
-from isonet_scipion.protocols.base import EngineFailure, ending, readStatus
+from isonet_scipion.protocols.base import EngineFailure, ending, readStatus, refusal
 from isonet_scipion.protocols.engine_workers import EngineWorker
 from isonet_scipion.protocols.model_checks import tiltWarnings
 
@@ -350,3 +352,50 @@ def test_the_status_that_a_job_left_is_read_once(tmp_path):
     assert [readStatus(str(path)) for _ in range(2)] == [137, None]
     path.write_text("")  # a full disk
     assert readStatus(str(path)) is None
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (MemoryError(), r"^memory: there is not enough for Scipion's process \(MemoryError\)\. Raise the limits"),
+        (RuntimeError("can't start new thread"), r"^memory: .* \(can't start new thread\)\. Raise the limits"),
+        (OSError(errno.EAGAIN, "Resource temporarily unavailable"), r"^memory: .* unavailable\)\. Raise the limits"),
+        (OSError(errno.EROFS, "Read-only file system", "a.mrc"), r"^a\.mrc: .* \(Read-only .*\)\. Check the perm"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded", "a.mrc"), r"^a\.mrc: .* \(Disk quota .*\)\. Free disk space"),
+        (sqlite3.OperationalError("attempt to write a readonly database"), r"^Runs/1: a database .*Check the disk"),
+        (sqlite3.OperationalError("database or disk is full"), r"^Runs/1: a database there .*Free disk space"),
+    ],
+    ids=lambda value: str(value) if isinstance(value, Exception) else "",
+)
+def test_what_the_system_refuses_scipions_process_is_told_with_what_to_do(error, told):
+    assert re.search(told + r".* Continue goes on with what is missing\.$", str(refusal(error, "Runs/1")))
+
+
+@pytest.mark.parametrize("error", [KeyError("odd"), OSError("odd"), sqlite3.OperationalError("no such table: Objects")])
+def test_other_errors_are_not_the_systems(error):
+    assert refusal(error, "Runs/1") is None
+
+
+def test_each_step_tells_what_the_system_refuses(refine, monkeypatch):
+    def convertInputStep(rows):
+        raise {"full": OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "table.star"), "odd": KeyError("odd")}[rows]
+
+    monkeypatch.setattr(refine, "error", lambda text: None)
+    for rows, told in (("full", r"^table\.star: .*Free disk space.*Continue goes on"), ("odd", "^'odd'$")):
+        refine._insertFunctionStep(convertInputStep, rows, needsGPU=False)
+        step = refine._steps[-1]
+        assert step.funcName.get() == "convertInputStep"
+        step.run()
+        assert step.isFailed() and re.search(told, step.getErrorMessage())
+
+
+def test_a_disk_too_full_for_the_engines_words_is_told(refine, commands):
+    folder = refine._getExtraPath()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4k", "tmpfs", folder], capture_output=True).returncode:
+        pytest.skip("a small disk can be mounted by root only")
+    try:
+        with pytest.raises(OSError, match="No space left on device"):
+            refine._runEngine("refine", [], {})
+    finally:
+        subprocess.run(["umount", folder], check=True)
+    assert not commands

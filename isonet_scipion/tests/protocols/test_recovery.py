@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import signal
@@ -385,13 +386,32 @@ class TestIsoNetRecovery(LiveTest):
             mask._append(items[0])
             self.assertEqual(mask.tomoMasks.isStreamOpen(), isOpen)
 
-    def test_a_database_that_is_full_is_told_with_its_place(self) -> None:
+    def test_what_ends_the_others_too_ends_the_run_and_is_told_with_its_place(self) -> None:
         mask = self.prepared("tomoMasks")
         self.proj.saveProtocol(mask)
-        mask._tomograms = {"TS_01": (None, None)}
-        for error in ("database or disk is full", "disk I/O error"):  # a disk, a quota
-            told = f"{mask.getPath()}: a database there can't be written .{error}.. Free disk space"
+        mask._tomograms, mask._failed = {"TS_01": (None, None)}, {}
+        remedies = {
+            "database or disk is full": "Free disk space",
+            "disk I/O error": "Free disk space",  # a quota
+            "attempt to write a readonly database": "Check the disk, and the permissions of the folder",
+        }
+        for error, remedy in remedies.items():
+            told = f"{mask.getPath()}: a database there can't be used .{error}.. {remedy}"
             with patch.object(mask, "_process", side_effect=sqlite3.OperationalError(error)):
                 self.assertRaisesRegex(EngineFailure, told, mask._processOne, "TS_01")
         with patch.object(mask, "_process", side_effect=sqlite3.OperationalError("no such table: Objects")):
             self.assertRaisesRegex(sqlite3.OperationalError, "no such table", mask._processOne, "TS_01")
+        quota = OSError(errno.EDQUOT, os.strerror(errno.EDQUOT), "a.mrc")
+        with patch.object(mask, "_process", side_effect=quota):
+            self.assertRaisesRegex(EngineFailure, r"a\.mrc: .*Free disk space", mask._processOne, "TS_01")
+        self.assertEqual(mask._failed, {})
+
+    def test_what_the_system_refuses_for_one_tomogram_is_nothing_to_report(self) -> None:
+        mask = self.prepared("tomoMasks")
+        self.proj.saveProtocol(mask)
+        mask._tomograms, mask._failed = {"TS_01": (None, None)}, {}
+        for error in (MemoryError(), OSError(errno.EROFS, os.strerror(errno.EROFS), "a.mrc")):
+            with patch.object(mask, "_process", side_effect=error):
+                mask._processOne("TS_01")
+            self.assertRegex(mask._failed["TS_01"], "(Raise the limits|Check the permissions).*Continue goes on")
+            self.assertNotIn("report", mask._failed["TS_01"])

@@ -38,3 +38,30 @@ def test_a_process_whose_parent_has_gone_already_ends_at_once():
     parent.wait()
     with start(parent.pid) as child:
         assert child.wait(20) == -signal.SIGTERM
+
+
+BUSY = """
+import ctypes, pathlib, signal, sys
+from isonet_scipion.engine.process import parent_watch as parent, signals
+waits = parent.SECONDS_TO_CLEAN_UP / signals.GRACE  # as they are to each other
+signals.GRACE, parent.SECONDS_TO_CLEAN_UP = 0.5, 0.5 * waits
+half = pathlib.Path(sys.argv[1])
+with signals.ending_on_signals(half.unlink):
+    parent.live_with_parent()
+    half.touch()
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])  # another thread gets it, and does not wake this one
+    print("ready", flush=True)
+    ctypes.CDLL(None).sleep(60)
+"""
+
+
+def test_what_is_half_written_is_deleted_though_a_computation_hears_no_signal(tmp_path):
+    half = tmp_path / "half"
+    with subprocess.Popen(["sleep", "60"]) as parent:
+        environ = {**os.environ, PARENT: str(parent.pid)}
+        command = [sys.executable, "-c", BUSY, half]
+        with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True) as child:
+            assert child.stdout.readline() == "ready\n" and half.exists()
+            parent.kill()
+            assert child.wait(20) == 128 + signal.SIGTERM
+    assert not half.exists()
