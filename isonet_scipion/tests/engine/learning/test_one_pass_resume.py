@@ -326,5 +326,5 @@ def test_what_continue_from_does_not_go_with_is_told(project, run, tmp_path):
     coarse.set(coarse.rows[0], "rlnMicrographName", "coarse.mrc")
     write_star("coarse.star", coarse)
     status, log = run("refine", "coarse.star", *again)
-    words = "results/model_iter01.keras: it was trained on or with 10 A per voxel (here 17), which this training has"
+    words = "results/model_iter01.keras: it was trained on or with 10 A per voxel (here 17), half tomograms"
     assert status == 0 and words in log, log
