@@ -16,11 +16,16 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from isonet_scipion import scipion_home
 from isonet_scipion.engine.conventions import REPORT_PAGE
+
+if TYPE_CHECKING:
+    from pyworkflow.project import Project
+    from pyworkflow.protocol import Protocol
 
 PROJECT = "isonet_demo"
 TEMPLATES = Path(__file__).parent / "templates"
@@ -66,8 +71,11 @@ def following(log: Path) -> Iterator[None]:
 
 
 def loadWorkflow(
-    project, values: dict[str, object], template: Path = TEMPLATE, small: dict[str, dict[str, object]] = SMALL
-) -> list:
+    project: Project,
+    values: Mapping[str, object],
+    template: Path = TEMPLATE,
+    small: Mapping[str, Mapping[str, object]] = SMALL,
+) -> list[Protocol]:
     """Load a workflow template of the plugin into a project.
 
     Parameters

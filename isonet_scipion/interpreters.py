@@ -106,8 +106,8 @@ def find_python(versions: Sequence[Version], conda: str = "", get: bool = True) 
     wanted = f"{', '.join(others)} or {last}" if others else last
     if get:
         for way in (_by_conda, _by_uv):
-            python, why = way(versions[0], conda)
-            found = examine(python) if python else None
+            made, why = way(versions[0], conda)
+            found = examine(made) if made else None
             if found and found[0] in versions:
                 return found[1]
             tried.append(why)

@@ -133,7 +133,8 @@ class IsoNetFolder:
         path = Path(self.path, SUBTOMOGRAM_TABLE)
         if not path.exists():
             return []
-        star, byId, found = read_star(path), {tomogram.getTsId(): tomogram for tomogram in tomograms}, []
+        star, byId = read_star(path), {tomogram.getTsId(): tomogram for tomogram in tomograms}
+        found: list[SubTomogram] = []
         star.require(SUBTOMOGRAM_LABELS)
         expected = self.samplingRate
         for row in star.rows:

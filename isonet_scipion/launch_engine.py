@@ -12,6 +12,7 @@ FOLDER = os.path.dirname(os.path.abspath(__file__))
 spec = importlib.util.spec_from_file_location(
     "isonet_scipion", os.path.join(FOLDER, "__init__.py"), submodule_search_locations=[FOLDER]
 )
+assert spec is not None and spec.loader is not None  # as the file is there
 package = importlib.util.module_from_spec(spec)
 sys.modules["isonet_scipion"] = package
 spec.loader.exec_module(package)

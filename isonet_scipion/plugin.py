@@ -6,6 +6,7 @@ import os
 import shlex
 import sys
 from pathlib import Path
+from typing import Any
 
 import pwem
 import pyworkflow as pw
@@ -84,8 +85,10 @@ class Plugin(pwem.Plugin):
     @classmethod
     def engineCommand(cls) -> str:
         """The start of the engine's command line, for a shell. The engine's code is always that of this package."""
+        python = cls.enginePython()
+        assert python is not None  # else `validateInstallation` keeps it from being run
         # isolated (-I): neither PYTHONPATH nor the working directory nor the user's site-packages bring in other code
-        return f"{shlex.quote(cls.enginePython())} -I {shlex.quote(environment.LAUNCHER)}"
+        return f"{shlex.quote(python)} -I {shlex.quote(environment.LAUNCHER)}"
 
     @classmethod
     def validateInstallation(cls) -> list[str]:
@@ -124,7 +127,7 @@ class Plugin(pwem.Plugin):
         return os.path.isdir(folder) and not os.access(folder, os.R_OK | os.X_OK)
 
     @classmethod
-    def defineBinaries(cls, env: object) -> None:
+    def defineBinaries(cls, env: Any) -> None:
         """Make the engine's environment; it counts as installed once the engine runs in it."""
         # Scipion makes its own folder for it, but the engine is where it is looked for
         home = cls.getHome()

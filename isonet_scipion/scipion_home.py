@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 
-def prepare(home: str | os.PathLike) -> None:
+def prepare(home: str | os.PathLike[str]) -> None:
     """Set the variables that Scipion's start script would set; projects of a Scipion in use are not touched.
 
     Parameters
@@ -18,7 +18,9 @@ def prepare(home: str | os.PathLike) -> None:
     """
     folder = Path(home).resolve()
     (folder / "data").mkdir(parents=True, exist_ok=True)
-    package = importlib.util.find_spec("scipion").submodule_search_locations[0]
+    spec = importlib.util.find_spec("scipion")
+    assert spec is not None and spec.submodule_search_locations  # this package requires it
+    package = spec.submodule_search_locations[0]
     values = {
         "SCIPION_HOME": folder,
         "SCIPION_USER_DATA": folder / "data",

@@ -6,7 +6,7 @@ import logging
 import os
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pyworkflow.utils.retry_streaming import retry_on_sqlite_lock
 from tomo.objects import CTFTomo, CTFTomoSeries, SetOfCTFTomoSeries, TomoAcquisition, Tomogram
@@ -76,7 +76,8 @@ def ownAcquisition(items: EMSet) -> TomoAcquisition:
     The set in memory is no source: Scipion's loops leave there what the last item has.
     """
     path = os.path.abspath(items.getFileName())
-    return _storedAcquisition(type(items), path, items.getPrefix() or "", os.stat(path).st_mtime_ns)
+    setClass: Any = type(items)
+    return _storedAcquisition(setClass, path, items.getPrefix() or "", os.stat(path).st_mtime_ns)
 
 
 @lru_cache(maxsize=32)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from tomo.objects import SetOfSubTomograms
+    from typing_extensions import TypeGuard
 
 
 def enabled(items: Iterable[EMObject] | None) -> Iterator[EMObject]:
@@ -31,7 +32,7 @@ def itemsOf(items: Iterable[EMObject]) -> Iterator[EMObject]:
     yield from items
 
 
-def hasItems(items: Set | None) -> bool:
+def hasItems(items: Set | None) -> TypeGuard[Set]:
     """Whether anything is in a set's file: where the first item could not be written, its table is missing."""
     if items is None:
         return False

@@ -16,7 +16,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pyworkflow as pw
 import pyworkflow.utils as pwutils
@@ -186,7 +186,7 @@ class ProtIsoNetBase(EMProtocol):
         if not self._hasResults():
             keepValues(self)
 
-    def _used(self, name: str) -> object:
+    def _used(self, name: str) -> Any:
         """The value of a parameter that the results were made with; the form may say another one by now."""
         return usedValue(self, name)
 
@@ -318,7 +318,7 @@ class ProtIsoNetBase(EMProtocol):
 
     def _silentEnding(self) -> str:
         """What there is to say of this thread's job, which told nothing."""
-        step = threading.current_thread().thId
+        step = threading.current_thread().thId  # type: ignore[attr-defined]  # of Scipion's kind of thread
         # as Scipion names what belongs to a job
         name = f"{self.strId()}-{step}-{self._stepsExecutor.threadCommands[step]}"
         found = sorted(glob.glob(os.path.join(glob.escape(self._getLogsPath()), f"*{glob.escape(name)}.*")))

@@ -21,7 +21,7 @@ from isonet_scipion.protocols.form import OneOf
 from isonet_scipion.protocols.listing import named
 
 if TYPE_CHECKING:
-    from pwem.objects import EMSet
+    from pwem.objects import EMObject, EMSet
     from pyworkflow.protocol import Form
     from tomo.objects import Tomogram
 
@@ -85,7 +85,7 @@ def statesInWords(states: Iterable[str | None], ofModel: str | None = None) -> s
     """How many tomograms of each state there are, for a summary; `ofModel`: what its training was told, if anything."""
     states = list(states)
     assumed = f"assumed to be {ofModel or 'raw'} (the project does not say{', the model does' if ofModel else ''})"
-    words = {**{state: state for state in CTF_STATES}, None: assumed}
+    words: dict[str | None, str] = {**{state: state for state in CTF_STATES}, None: assumed}
     told = [f"{states.count(state)} {word}" for state, word in words.items() if state in states]
     return f"CTF correction before: {', '.join(told) or 'unknown'}."
 
@@ -98,7 +98,7 @@ def _traced(items: EMSet, maker: Protocol | None, protocol: Protocol, known: dic
     isImported = maker is not None and maker.getClassName() == "ProtIsoNetImportProject"
     own = {item.getTsId(): _ownState(item, isImported) for item in items}
     if maker is not None and _corrects(maker, items):
-        states = dict.fromkeys(own, CORRECTED)
+        states: dict[str, str | None] = dict.fromkeys(own, CORRECTED)
     else:
         before: dict[str, str | None] = {}
         for source, its_maker in _sources(items, maker, protocol):
@@ -151,7 +151,7 @@ def _sources(items: EMSet, maker: Protocol | None, protocol: Protocol) -> Iterat
                     yield source, _maker(source, protocol)
 
 
-def _isTraced(source: object) -> bool:
+def _isTraced(source: EMObject) -> bool:
     isKind = isinstance(source, (SetOfTiltSeriesBase, SetOfTomograms)) and not isinstance(source, SetOfTomoMasks)
     return isKind and hasattr(source.ITEM_TYPE, "ctfCorrected")
 

@@ -174,7 +174,8 @@ def impossibleErrors(optics: Iterable[Optics], overridden: Collection[str] = ())
     """Which values of acquisitions are impossible, but those that are not taken from there."""
     optics, errors = list(optics), []
     for name, fact in FACTS.items():
-        values = {fact.of(o) for o in optics if name not in overridden} - {None}
+        known = (fact.of(o) for o in optics if name not in overridden)
+        values = {value for value in known if value is not None}
         wrong = [f"{value:g}{fact.unit}" for value in sorted(values) if not _isPossible(name, value)]
         if wrong:
             errors.append(

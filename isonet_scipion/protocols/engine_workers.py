@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from typing import IO, cast
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +28,7 @@ class EngineWorker:
         self._process = subprocess.Popen(
             command, env=dict(environ), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=sys.stdout, text=True
         )
+        self._commands, self._answers = cast("IO[str]", self._process.stdin), cast("IO[str]", self._process.stdout)
         logger.info("Engine process %d: %s", self._process.pid, shlex.join(command))
 
     def isAlive(self) -> bool:
@@ -36,9 +38,9 @@ class EngineWorker:
     def run(self, words: Sequence[str]) -> int:
         """The exit status of a command; where the process was ended meanwhile, its own, as of `subprocess`."""
         try:
-            self._process.stdin.write(json.dumps(list(words)) + "\n")
-            self._process.stdin.flush()
-            answer = self._process.stdout.readline()
+            self._commands.write(json.dumps(list(words)) + "\n")
+            self._commands.flush()
+            answer = self._answers.readline()
         except OSError:
             answer = ""
         return int(answer) if answer else self._process.wait()
@@ -46,13 +48,13 @@ class EngineWorker:
     def end(self) -> None:
         """Let it end, and see to it that it does."""
         with suppress(OSError):
-            self._process.stdin.close()
+            self._commands.close()
         try:
             self._process.wait(SECONDS_TO_END)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        self._process.stdout.close()
+        self._answers.close()
 
 
 class EngineWorkers:

@@ -71,7 +71,7 @@ class _AnyText:
 
     def _convertValue(self, value: object) -> float:
         try:
-            return super()._convertValue(value)
+            return super()._convertValue(value)  # type: ignore[misc]  # it stands before a class of Scipion
         except ValueError:
             if not str(value).strip():
                 raise
@@ -79,7 +79,7 @@ class _AnyText:
 
     def getObjValue(self) -> float | str | None:
         """As a project's database takes it, which would keep NaN as an empty field."""
-        value = super().getObjValue()
+        value = super().getObjValue()  # type: ignore[misc]
         return str(value) if value is not None and value != value else value
 
 
@@ -181,7 +181,7 @@ def addOption(
     help: str = "",
     expert: bool = False,
     words: str = "",
-    **kwargs: object,
+    **kwargs: typing.Any,
 ) -> None:
     """Add the parameter of an engine's option, with its type, default and help.
 

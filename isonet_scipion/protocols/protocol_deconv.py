@@ -113,7 +113,7 @@ class ProtIsoNetDeconv(ProtIsoNetTomograms):
 
     # ---------------------------------------------------------------- steps
 
-    def _partners(self, tomograms: Mapping[str, Tomogram]) -> dict[str, tuple[float, str]]:
+    def _partners(self, tomograms: Mapping[str, Tomogram]) -> dict[str, tuple[float | None, str]]:
         """Defocus (A) and where it is from."""
         sourced = sourcedDefoci(self, tomograms, self._leavesOut())
         return {tsId: pair for tsId, pair in sourced.items() if pair[0] is not None}
@@ -121,7 +121,7 @@ class ProtIsoNetDeconv(ProtIsoNetTomograms):
     def _needsHalves(self) -> bool:
         return self.processHalves.get()
 
-    def _process(self, tomogram: Tomogram, partner: tuple[float, str]) -> None:
+    def _process(self, tomogram: Tomogram, partner: tuple[float | None, str]) -> None:
         tsId, (defocus, source) = tomogram.getTsId(), partner
         table = self._writeTable(tomogram, halves=self.processHalves.get(), defocus=defocus, defocusSource=source)
         options = {

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pyworkflow.protocol.constants import MODE_RESTART
 from pyworkflow.protocol.params import PointerParam
@@ -117,7 +117,8 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
     # ---------------------------------------------------------------- steps
 
     def _partners(self, tomograms: Mapping[str, Tomogram]) -> dict[str, tuple[str | None, list[Coordinate3D] | None]]:
-        files, coordinates, picked = filesById(self.inputMasks.get()), self.inputCoordinates.get(), {}
+        files, coordinates = filesById(self.inputMasks.get()), self.inputCoordinates.get()
+        picked: dict[str, list[Coordinate3D]] = {}
         if coordinates is not None:
             for coordinate in enabled(self._placed(coordinates)):
                 kept = coordinate.clone()
@@ -187,7 +188,7 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
         tsId = tomogram.getTsId()
         name = fileName(tsId)
         mask, picked = partner
-        columns: dict[str, object] = {}
+        columns: dict[str, Any] = {}
         if picked is None:  # a mask only says where random centres are
             columns = {"numberSubtomos": self._number(tomogram, mask), "mask": self._maskFile(tomogram, mask)}
         table = self._writeTable(tomogram, **columns)
@@ -357,7 +358,7 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
         coordinates, byId, shifted = self.inputCoordinates.get(), self._tomogramsById(), []
         for picked in () if coordinates is None else coordinates.getPrecedents():
             tsId = picked.getTsId()
-            shift = (0.0,)
+            shift: tuple[float, ...] = (0.0,)
             with suppress(EngineError):  # what is gone is told elsewhere
                 shift = cornerShift(picked, byId[tsId]) if tsId in byId else shift
             if max(map(abs, shift)) >= 0.5:

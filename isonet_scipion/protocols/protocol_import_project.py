@@ -30,6 +30,7 @@ from isonet_scipion.protocols.protocol_import_model import importedModel
 from isonet_scipion.protocols.record import changeErrors, formValues, keepValues, recordErrors, usedValue
 
 if TYPE_CHECKING:
+    from pwem.objects import EMObject, EMSet
     from pyworkflow.protocol import Form
 
 WHERE_MISSING = "Used where tomograms.star does not say it."
@@ -95,8 +96,9 @@ class ProtIsoNetImportProject(EMProtocol):
         if masks:
             self._fill("tomoMasks", self._newSet(SetOfTomoMasks, "tomoMasks", rate), masks)
         self._importSubtomograms(folder)
-        if folder.model():
-            self._defineOutputs(model=importedModel(folder.model(), self._getExtraPath(), copy=True))
+        model = folder.model()
+        if model:
+            self._defineOutputs(model=importedModel(model, self._getExtraPath(), copy=True))
 
     def _importSubtomograms(self, folder: IsoNetFolder) -> None:
         subtomograms = folder.subtomograms([item.clone() for item in self.tomograms], partial(self._link, "subtomo"))
@@ -113,12 +115,12 @@ class ProtIsoNetImportProject(EMProtocol):
             output.setCoordinates3D(self.coordinates)
         self._fill("subtomograms", output, subtomograms)
 
-    def _newSet(self, setClass: type, name: str, samplingRate: float) -> object:
+    def _newSet(self, setClass: type[EMSet], name: str, samplingRate: float) -> EMSet:
         output = setClass.create(self._getPath(), prefix=name)
         output.setSamplingRate(samplingRate)
         return output
 
-    def _fill(self, name: str, output: object, items: list) -> None:
+    def _fill(self, name: str, output: EMSet, items: list[EMObject]) -> None:
         for item in items:
             output.append(item)
         output.write()
@@ -161,8 +163,9 @@ class ProtIsoNetImportProject(EMProtocol):
                 folder.tomograms(version, lambda path, name: path)
             folder.masks(lambda path, name: path)
             folder.subtomograms(tomograms, lambda path, name: path)
-            if folder.model():
-                read_metadata(folder.model())
+            model = folder.model()
+            if model:
+                read_metadata(model)
         except EngineError as error:
             return [str(error)]
         return contrastErrors(folder)

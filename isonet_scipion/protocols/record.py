@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pyworkflow.object import Object
 from pyworkflow.protocol import Protocol
@@ -32,7 +32,7 @@ RUNNING = (
 
 def formValues(protocol: Protocol, free: Collection[str] = ()) -> dict[str, object]:
     """The values of a form that are in effect, but those that are `free` to change; links as protocol.output."""
-    values = {}
+    values: dict[str, object] = {}
     for name, param in protocol.getDefinition().iterParams():
         if name in RUNNING or name in free or not protocol.evalParamCondition(name):
             continue
@@ -87,7 +87,7 @@ def recordErrors(protocol: Protocol) -> list[str]:
     return []
 
 
-def usedValue(protocol: Protocol, name: str) -> object:
+def usedValue(protocol: Protocol, name: str) -> Any:
     """The value of a parameter that the results were made with; the form's where no record tells, or before any."""
     kept = {} if recordErrors(protocol) else keptValues(protocol)
     return kept[name] if name in kept else formValues(protocol).get(name)

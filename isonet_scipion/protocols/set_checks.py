@@ -31,7 +31,7 @@ def isOpen(pointer: Pointer) -> bool:
 
 def idErrors(label: str, items: Iterable[Tomogram]) -> list[str]:
     """That items of a set can't be told apart: several have the same tsId or, but for masks, one has none."""
-    ids = enabledIds(items)
+    ids: list[str | None] = [*enabledIds(items)]
     # a mask without one goes with no tomogram
     without = 0 if isinstance(items, SetOfTomoMasks) else ids.count(None)
     found = severalTimes(ids) + ([f"none ({without} times)"] if without else [])

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pwem.objects import EMSet
 from pyworkflow.object import Pointer, Set
@@ -97,7 +97,7 @@ class ProtIsoNetTomograms(ProtIsoNetSteps):
 
     # ---------------------------------------------------------------- to be filled in by each stage
 
-    def _partners(self, tomograms: Mapping[str, Tomogram]) -> dict[str, object]:
+    def _partners(self, tomograms: Mapping[str, Tomogram]) -> dict[str, Any]:
         """What goes with each tomogram; those that are left out, or have to wait for it, are not there."""
         return dict.fromkeys(tomograms)
 
@@ -105,7 +105,7 @@ class ProtIsoNetTomograms(ProtIsoNetSteps):
         """Whether a tomogram fails without the files of the halves that it has."""
         return False
 
-    def _process(self, tomogram: Tomogram, partner: object) -> None:
+    def _process(self, tomogram: Tomogram, partner: Any) -> None:
         """Run the engine on one tomogram and append what it gives to the output."""
         raise NotImplementedError
 
@@ -194,11 +194,11 @@ class ProtIsoNetTomograms(ProtIsoNetSteps):
     def _table(self, tsId: str) -> str:
         return self._getExtraPath(f"{fileName(tsId)}.star")
 
-    def _sourceOf(self, tomogram: Tomogram, partner: object, halves: bool) -> list[object]:
+    def _sourceOf(self, tomogram: Tomogram, partner: Any, halves: bool) -> list[object]:
         """What a tomogram's results are made from, apart from the form's values, and its `halves`; for `identityOf`."""
         return [tomogram, self._optics(tomogram), list(map(Path, halfMaps(tomogram) if halves else ())), partner]
 
-    def _writeTable(self, tomogram: Tomogram, halves: bool = False, ownHalves: bool = False, **columns: object) -> str:
+    def _writeTable(self, tomogram: Tomogram, halves: bool = False, ownHalves: bool = False, **columns: Any) -> str:
         """Write the table of one tomogram, with a row for each half map, or their names in its own, if asked."""
         tsId, rate = tomogram.getTsId(), tomogram.getSamplingRate()
         source = identityOf(*self._sourceOf(*self._tomograms[tsId], halves or ownHalves))
@@ -344,8 +344,8 @@ class ProtIsoNetTomograms(ProtIsoNetSteps):
             # former versions left halves out where they are not needed
             kinds = {self._needsHalves(), self._needsHalves() or evens[tsId] is not None}
             with suppress(EngineError):  # a file that is gone does not tell
-                sources = [self._sourceOf(tomograms[tsId], partners[tsId], halves) for halves in kinds]
-                if not any(isIdentityOf(made[tsId], *source) for source in sources):
+                now = [self._sourceOf(tomograms[tsId], partners[tsId], halves) for halves in kinds]
+                if not any(isIdentityOf(made[tsId], *source) for source in now):
                     other.append(tsId)
         if not other:
             return []

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any, Generic, TypeVar
 
 Command = TypeVar("Command")
 
 
-class Together:
+class Together(Generic[Command]):
     """Tasks in threads of their own, and the commands that they wait for."""
 
     def __init__(self, run: Callable[[list[Command]], list[str]]) -> None:
@@ -68,7 +68,7 @@ class Together:
 class Task(threading.Thread):
     """One of them; which one runs is told by `threading.current_thread`."""
 
-    def __init__(self, together: Together, function: Callable[[], None]) -> None:
+    def __init__(self, together: Together[Any], function: Callable[[], None]) -> None:
         """Not yet started."""
         super().__init__(daemon=True)
         self.together = together

@@ -34,6 +34,7 @@ class ProtIsoNetSteps(ProtIsoNetBase, ProtStreamingBase):
     """A step for each tomogram, which a thread, a GPU or a job of a queue takes; it may take further ones along."""
 
     MATCHED: tuple[str, ...] = ()  # parameters whose sets go with the tomograms by tsId
+    lastStatus: str  # Scipion's, of the last step
 
     # ---------------------------------------------------------------- to be filled in
 
@@ -150,7 +151,8 @@ class ProtIsoNetSteps(ProtIsoNetBase, ProtStreamingBase):
         # of what waits, a fair share; the others who work at once take theirs
         waiting = sum(1 for _ in self._waiting())
         share = waiting // max(1, self._stepsExecutor.numberOfProcs)
-        voxels, taken = self._voxels(tsId), []
+        voxels = self._voxels(tsId)
+        taken: list[tuple[Step, str]] = []
         while len(taken) < share and (further := self._takeStep(MOST_VOXELS - voxels)) is not None:
             taken.append(further)
             voxels += self._voxels(further[1])

@@ -322,9 +322,9 @@ class ProtIsoNetTraining(ProtIsoNetBase):
         if not ends or model is None:
             return lines
         chosen = int(model.stem.rpartition("_iter")[2])
-        last = max(*ends, chosen)  # a kill may leave a model whose losses are not written
-        now = "not known" if ends.get(last) is None else f"{ends[last]:.3f}"
-        if chosen == last:
+        latest = max(*ends, chosen)  # a kill may leave a model whose losses are not written
+        now = "not known" if ends.get(latest) is None else f"{ends[latest]:.3f}"
+        if chosen == latest:
             lines.append(f"The output is the network of the last iteration: correlation with the withheld tilts {now}.")
         else:
             known = "" if ends.get(chosen) is None else f" {ends[chosen]:.3f}"

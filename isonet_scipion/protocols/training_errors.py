@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from isonet_scipion.convert.files import halfMaps, readSizes
 from isonet_scipion.convert.sets import enabledIds, sidesOf
@@ -99,6 +99,6 @@ def network(protocol: Protocol) -> NetworkSettings:
     model = protocol.pretrainedModel.get()
     if protocol.startFromBuiltin or model is not None:
         return read_metadata(BUILTIN if model is None else model.getFileName()).network
-    values = optionValues(protocol, IterativeSettings)
-    lists = {name: tuple(numbers(values[name], int)) for name in ("kernel", "pool") if name in values}
+    values: dict[str, Any] = optionValues(protocol, IterativeSettings)
+    lists: dict[str, Any] = {name: tuple(numbers(values[name], int)) for name in ("kernel", "pool") if name in values}
     return NetworkSettings.among({**values, **lists})

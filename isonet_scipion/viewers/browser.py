@@ -68,7 +68,7 @@ class BrowserDialog(Dialog):
         size: tuple[float, float] = (7, 5.6),
     ) -> None:
         self._hint, self._items, self._sliders, self._size = hint, items, sliders, size
-        self._name = self._pending = None
+        self._name, self._pending = "", None
         self.preview: Preview | None = None
         self.scales: dict[str, LabelSlider] = {}
         buttons = [("Select", RESULT_YES), ("Cancel", RESULT_CANCEL)] if canSelect else [("Close", RESULT_CLOSE)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +13,8 @@ from isonet_scipion.engine.physics.borders import find_border
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from isonet_scipion.engine.sampling.mask_values import Mask
 
 GREY_PERCENTILES = (0.5, 99.5)
 OUTLINE = "yellow"
@@ -57,12 +59,14 @@ def showSlice(
         The confidence, 0 (red) to 1 (green), of the same shape, and how much it covers the slice (0 to 1).
     """
     low, high = grey or greyRange(image)
-    extent = [0, image.shape[1] * voxelSize / 10, 0, image.shape[0] * voxelSize / 10]
+    extent = (0.0, image.shape[1] * voxelSize / 10, 0.0, image.shape[0] * voxelSize / 10)
     axes.imshow(np.asarray(image, np.float32), cmap="gray", vmin=low, vmax=high, origin="lower", extent=extent)
     if layer is not None:
         confidence, cover = layer
-        colors = {"cmap": CONFIDENCE_COLORS, "vmin": 0, "vmax": 1, "alpha": cover}
-        axes.imshow(np.asarray(confidence, np.float32), origin="lower", extent=extent, **colors)
+        axes.imshow(
+            np.asarray(confidence, np.float32), cmap=CONFIDENCE_COLORS, vmin=0, vmax=1, alpha=cover, origin="lower",
+            extent=extent,
+        )  # fmt: skip
     if mask is not None and mask.min() != mask.max():
         axes.contour(mask.astype(np.float32), levels=[0.5], colors=OUTLINE, linewidths=1, origin="lower", extent=extent)
     axes.set_title(title, fontsize=10, parse_math=False)  # a name may hold $
@@ -75,7 +79,7 @@ def showCentralSlices(
     figure: Figure,
     volume: np.ndarray,
     voxelSize: float,
-    mask: np.ndarray | None = None,
+    mask: np.ndarray | Mask | None = None,
     height: float = 0.5,
     confidence: np.ndarray | None = None,
     cover: float = 0.35,
@@ -101,7 +105,8 @@ def showCentralSlices(
     depth, rows, _ = volume.shape
     z = min(depth - 1, int(height * depth))
     # side by side the thin xz slice would be tiny, and on one scale it can be compared
-    upper, lower = figure.subplots(2, 1, height_ratios=[rows, max(depth, rows // 4)])
+    panels: Any = figure.subplots(2, 1, height_ratios=[rows, max(depth, rows // 4)])
+    upper, lower = panels
     grey = greyRange(volume[depth // 2])
     outlines = (None, None) if mask is None else (mask[z], mask[:, rows // 2])
     cuts = z, (slice(None), rows // 2)

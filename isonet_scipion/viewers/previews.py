@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from tomo.objects import SetOfSubTomograms, SetOfTomograms, SetOfTomoMasks, SubTomogram, Tomogram, TomoMask
 
@@ -78,7 +78,7 @@ class ComparisonPreview:
     def draw(self, figure: Figure, values: dict[str, float]) -> str:
         """Draw central slices in xy and xz, each pair on one grey scale."""
         depth, rows, _ = self.before.shape
-        panels = figure.subplots(2, 2, height_ratios=[rows, max(depth, rows // 4)])
+        panels: Any = figure.subplots(2, 2, height_ratios=[rows, max(depth, rows // 4)])
         for column, volume, when in ((0, self.before, "before"), (1, self.after, "after")):
             showSlice(panels[0, column], volume[depth // 2], self.voxelSize, f"xy, {when}", "xy", self._grey())
             showSlice(panels[1, column], volume[:, rows // 2], self.voxelSize, f"xz, {when}", "xz", self._grey())
@@ -144,8 +144,8 @@ def comparisonPreview(before: Tomogram, after: Tomogram, project: Project) -> Co
     rate = after.getSamplingRate()
     first, second = (openTomogram(fileOf(tomogram), rate, project) for tomogram in (before, after))
     require_same_grid(second, first, rate)
-    voxels = (grey_values(volume.data, scaleOf(item)) for volume, item in ((first, before), (second, after)))
-    return ComparisonPreview(*voxels, rate)
+    one, other = (grey_values(volume.data, scaleOf(item)) for volume, item in ((first, before), (second, after)))
+    return ComparisonPreview(one, other, rate)
 
 
 def montagePreview(subtomograms: Sequence[SubTomogram], project: Project) -> MontagePreview:

@@ -83,7 +83,7 @@ def modelFacts(model: IsoNetModel) -> list[str]:
     given = model.getSamplingRate()
     said = known.setdefault("voxel_size", given)
     lines = [text.format(known[name]) for name, text in FACTS.items() if known.get(name) is not None]
-    if given and not sameSampling(given, said):
+    if given and said and not sameSampling(given, said):
         lines[:1] = [
             f"Voxel size of the tomograms, as given at the import, which counts: {given:.2f} Å",
             f"Voxel size of the tomograms, as its file says: {said:.2f} Å",

@@ -35,6 +35,7 @@ from isonet_scipion.viewers.previews import (
 if TYPE_CHECKING:
     from pwem.objects import EMSet
     from pyworkflow.protocol import Form, Protocol
+    from pyworkflow.viewer import Viewer
 
 NONE_YET = "none yet"
 # of an item, as where the protocol was restarted meanwhile
@@ -65,7 +66,7 @@ def plotPreview(preview: Preview, title: str, size: tuple[float, float] = WIDE) 
     return plotter
 
 
-def installedViewers(output: EMSet) -> list[type]:
+def installedViewers(output: EMSet) -> list[type[Viewer]]:
     """Scipion's viewers of an output (tomo's own, 3dmod ...) without those whose program is not installed."""
 
     def isInstalled(viewer: type) -> bool:

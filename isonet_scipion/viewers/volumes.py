@@ -23,8 +23,9 @@ def openTomogram(path: str, samplingRate: float | None, project: Project) -> Vol
     EngineError
         If the file is missing or damaged, or the size of its voxels is not known.
     """
-    require_voxel_size(samplingRate or 0, path, "its set does not tell the size of its voxels")
-    return open_volume(asMrc(path, _copy(path, project), samplingRate))
+    rate = samplingRate or 0.0
+    require_voxel_size(rate, path, "its set does not tell the size of its voxels")
+    return open_volume(asMrc(path, _copy(path, project), rate))
 
 
 def openSubtomogram(subtomogram: SubTomogram, project: Project) -> Volume:
@@ -46,7 +47,7 @@ def _copy(path: str, project: Project) -> str:
     return project.getTmpPath(f"{fileName(path)}.mrc")
 
 
-def middle(shape: tuple[int, int, int], depth: int | None = None, side: int = 400) -> tuple[slice, slice, slice]:
+def middle(shape: tuple[int, ...], depth: int | None = None, side: int = 400) -> tuple[slice, ...]:
     """The central part (z, y, x) of a volume: quick to compute on.
 
     Parameters

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from pyworkflow.gui.tree import TreeProvider
@@ -11,15 +12,18 @@ from pyworkflow.wizard import Wizard
 
 from isonet_scipion.convert.files import readSizes
 from isonet_scipion.convert.sets import enabled
+from isonet_scipion.engine.conventions import CROP_MARGIN
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.sampling.training_positions import USUAL_CUBE
 from isonet_scipion.engine.settings.network import NetworkSettings
 from isonet_scipion.engine.settings.option import options
-from isonet_scipion.engine.stages.extract import CROP_MARGIN
 from isonet_scipion.protocols import ProtIsoNetExtract, ProtIsoNetOnePass, ProtIsoNetRefine
 from isonet_scipion.protocols.form import paramName, valueErrors
 from isonet_scipion.protocols.linked_inputs import linkErrors
 from isonet_scipion.protocols.training_errors import listError, network
+
+if TYPE_CHECKING:
+    from pyworkflow.gui.form import FormWindow
 
 LARGEST = 128  # voxels; training on larger cubes does not fit into a GPU's memory
 USUAL = 64  # voxels; larger cubes are for the long shadows of large, dense things
@@ -118,7 +122,7 @@ class IsoNetCubeSizeWizard(Wizard):
 
     _targets = [(protocol, ["cubeSize"]) for protocol in (ProtIsoNetExtract, ProtIsoNetRefine, ProtIsoNetOnePass)]
 
-    def show(self, form, *params: str) -> None:
+    def show(self, form: FormWindow, *params: str) -> None:
         from pyworkflow.gui.dialog import ListDialog
 
         protocol = form.protocol

@@ -23,6 +23,7 @@ from isonet_scipion.wizards.preview import showPreview
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from pyworkflow.gui.form import FormWindow
     from tomo.objects import Tomogram
 
 DEPTH = 64  # planes around the central one; the filter's kernel has faded there
@@ -46,8 +47,8 @@ class DeconvPreview:
         """Draw the central slice before and after; returns what there is to say about it."""
         after = self.filtered(values["snrFalloff"], values["deconvStrength"])
         plane, voxelSize = len(self.part) // 2, self.deconvolution.voxel_size
-        for axes, volume, title in zip(figure.subplots(1, 2), (self.part, after), ("before", "deconvolved")):
-            showSlice(axes, volume[plane], voxelSize, title)
+        for place, volume, title in ((1, self.part, "before"), (2, after, "deconvolved")):
+            showSlice(figure.add_subplot(1, 2, place), volume[plane], voxelSize, title)
         ctf_parameters = self.deconvolution.ctf_parameters
         return f"Defocus {ctf_parameters.defocus:.0f} Å, {ctf_parameters.voltage:g} kV, Cs {ctf_parameters.cs:g} mm."
 
@@ -105,7 +106,7 @@ class IsoNetDeconvWizard(Wizard):
 
     _targets = [(ProtIsoNetDeconv, ["snrFalloff", "deconvStrength"])]
 
-    def show(self, form, *params: str) -> None:
+    def show(self, form: FormWindow, *params: str) -> None:
         from isonet_scipion.viewers.browser import Slider
 
         showPreview(

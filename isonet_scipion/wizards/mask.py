@@ -22,6 +22,7 @@ from isonet_scipion.wizards.preview import showPreview
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from pyworkflow.gui.form import FormWindow
     from tomo.objects import Tomogram
 
 THREADS = 2
@@ -83,7 +84,7 @@ class IsoNetMaskWizard(Wizard):
 
     _targets = [(ProtIsoNetMask, ["densityPercentage", "stdPercentage", "zCrop"])]
 
-    def show(self, form, *params: str) -> None:
+    def show(self, form: FormWindow, *params: str) -> None:
         from isonet_scipion.viewers.browser import Slider
 
         showPreview(

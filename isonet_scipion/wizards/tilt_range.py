@@ -27,6 +27,7 @@ from isonet_scipion.viewers.volumes import openSubtomogram, openTomogram
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from pyworkflow.gui.form import FormWindow
 
     from isonet_scipion.convert.acquisition import Optics
     from isonet_scipion.protocols.training_base import ProtIsoNetTraining
@@ -45,7 +46,8 @@ class TiltPreview:
     @property
     def said(self) -> TiltRange | None:
         """What the acquisition says; None where it says nothing that is possible."""
-        return TiltRange(self.declared.tiltMin, self.declared.tiltMax) if self.declared.hasTilts else None
+        low, high = self.declared.tiltMin, self.declared.tiltMax
+        return TiltRange(low, high) if low is not None and high is not None and self.declared.hasTilts else None
 
     @property
     def shown(self) -> TiltRange | None:
@@ -61,7 +63,7 @@ class TiltPreview:
 
     def draw(self, figure: Figure, values: dict[str, float]) -> str:
         """Draw power by direction; returns what there is to say about it."""
-        axes = figure.subplots()
+        axes = figure.add_subplot()
         axes.plot(self.angles, self.power, color="black")
         axes.set(xlabel="direction in xz (degrees from x)", ylabel="power, relative to its shell", xlim=(-90, 90))
         axes.set(ylim=(0, None))
@@ -141,7 +143,7 @@ class IsoNetTiltRangeWizard(Wizard):
 
     _targets = [(protocol, ["tiltMin", "tiltMax"]) for protocol in (ProtIsoNetRefine, ProtIsoNetOnePass)]
 
-    def show(self, form, *params: str) -> None:
+    def show(self, form: FormWindow, *params: str) -> None:
         from isonet_scipion.viewers.browser import BrowserDialog
 
         protocol = form.protocol
@@ -160,7 +162,7 @@ class IsoNetTiltRangeWizard(Wizard):
             "should be empty, and the red lines, from the acquisition, should be at its ends."
         )
         dialog = BrowserDialog(form.root, "Tilt range", hint, items, canSelect=True)
-        suggested = dialog.preview.suggested if dialog.resultYes() and dialog.preview else None
+        suggested: TiltRange | None = getattr(dialog.preview, "suggested", None) if dialog.resultYes() else None
         if suggested is not None:
             form.setVar("tiltMin", suggested.minimum)
             form.setVar("tiltMax", suggested.maximum)
