@@ -32,7 +32,12 @@ SEED = "Makes random choices repeatable: the same seed gives the same result. Em
 TILT_PARAMETERS = ("tiltMin", "tiltMax")
 ELSEWHERE = {"gpuID": "GPUs"}  # labels of options whose parameters are those of Scipion's forms
 # in place of the engine's remedies by options that no form has, which end its messages: by how they begin
-REMEDIES = {"Say their unit": "Select coordinates of these tomograms; the voxel sizes of both sets must be right."}
+REMEDIES = {
+    "Say their unit": "Select coordinates of these tomograms; the voxel sizes of both sets must be right.",
+    # a training has no other folder, and *Restart* deletes the models
+    "Give another result_dir": "*Restart* trains anew. To go on from its last model instead, import that with "
+    "*import model* before, and choose it as *Model to start from*.",
+}
 # as a word of its own, not a part of a path
 OPTION = re.compile(
     r"(?<![\w/\\.*-])(?P<dashes>--)?(?P<option>[a-zA-Z_]+)(?![\w/\\*]|[.-]\w)(?P<value> (?:True|False)\b)?"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 from contextlib import contextmanager, suppress
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from isonet_scipion.convert.acquisition import Optics, ownAcquisition, readOptics
@@ -51,13 +50,6 @@ class ProtIsoNetTraining(ProtIsoNetBase):
     """Trains a network on a set of items; a subclass says which, and by which settings."""
 
     _possibleOutputs = {"model": IsoNetModel}
-    # there is no other folder for it; *Restart* deletes the models
-    REMEDIES = MappingProxyType(
-        {
-            "Give another result_dir": "*Restart* trains anew. To go on from its last model instead, import that with "
-            "*import model* before, and choose it as *Model to start from*."
-        }
-    )
     FREE = ("iterations", "patience", "removeIntermediate")  # as the engine's run.FREE
     settings: type[TrainingSettings]  # of the method
     items: str  # what it learns from, in the plural
