@@ -43,7 +43,7 @@ PROGRAMS = {"wget": "wget", "Xvfb": "xvfb"}
 # isonet_scipion/tests/conftest.py gives them.
 PYTEST = ("-m", "", "-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
 TESTS = "isonet_scipion/tests"
-# In their order: a folder of tests, or commands after Python.
+# In their order: tests, or commands after Python.
 STEPS = {
     "engine": f"{TESTS}/engine",
     "faults": f"{TESTS}/faults",
@@ -54,6 +54,7 @@ BESIDE = {
     "style": [["-m", "ruff", "check", "."], ["-m", "ruff", "format", "--check", "."]],
     "types": [["-m", "mypy"]],
     "docs": [["-m", "mkdocs", "build", "--strict", "-q"]],
+    "mutations": "benchmarks/test_mutations.py",
     "install": f"{TESTS}/install",
 }
 

@@ -185,8 +185,8 @@ MUTATIONS = [
     Mutation(
         "what RELION's job did to the CTF is not looked at",
         "io/other_programs",
-        "return CORRECTED if is_corrected else None",
-        "return None",
+        "(CORRECTED if corrects[job] else None for job in jobs)",
+        "(None for job in jobs)",
         "io/test_other_programs.py",
     ),
     Mutation(
