@@ -134,8 +134,7 @@ class _Prediction:
         self.normalisation = Normalisation.told(settings.normalize_percentile, self.metadata.normalize_percentile)
         if settings.output_format == "zarr":
             require_library("output_format")
-        use_deconvolved = takes_deconvolved(settings.use_deconv_tomo, self.metadata.ctf_aware)
-        self.table = TomogramTable(star_file, use_deconvolved)
+        self.table = TomogramTable(star_file, takes_deconvolved(settings.use_deconv_tomo, self.metadata.ctf_aware))
         self.file = model_path(model_file).resolve()
         self.made_by = content_digest(self.file, "model")
         self.weakens = self.metadata.of_one_pass if settings.calibrate is None else settings.calibrate
@@ -231,8 +230,7 @@ class _Prediction:
 
     def read(self, entry: TomogramEntry) -> _Readied:
         """A tomogram with all that has to be read of it before the network."""
-        before, volume, metadata = self.recipe(entry), entry.source(), self.metadata
-        transfer = self.transfer(entry)
+        before, transfer, volume, metadata = self.recipe(entry), self.transfer(entry), entry.source(), self.metadata
         border, own = border_of(volume), _own_halves(entry, volume, metadata)
         sample = sample_of(entry, volume, border) if self.needs_halves else None
         halves = own or (entry.open_halves(volume) if self.needs_halves else [])
