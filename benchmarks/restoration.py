@@ -47,6 +47,8 @@ SCENES = {
     "skew2": Scene((96, 192, 192), ("--seed", 19), ("--snr", 1.5), tilt=(-66, 30)),
     "pretilt": Scene((96, 192, 192), ("--seed", 13), ("--snr", 1), tilt=(-48, 72)),
     "pretilt2": Scene((96, 192, 192), ("--seed", 17), ("--snr", 1), tilt=(-72, 48)),
+    "faint": Scene((96, 160, 160), ("--seed", 77, "--copies", 30), ("--snr", 0.15, "--seed", 77), True),
+    "faint2": Scene((96, 160, 160), ("--seed", 78, "--copies", 30), ("--snr", 0.15, "--seed", 78), True),
     "held": Scene((96, 192, 192), PROTEINS, ("--snr", 1), True),
     "held2": Scene((96, 192, 192), PROTEINS, ("--snr", 0.5, "--defocus", 3, "--dose-per-tilt", 3), True),
 }

@@ -85,14 +85,18 @@ class FourierCorrelation:
         return np.bincount(self._shell, self._weight, self._sums.shape[1]).astype(np.float64, copy=False)
 
     def factors(self, empty: float = 0.0) -> Doubles:
-        """What the first is to be multiplied by in each shell to be nearest to the second; NaN as in `curve`, or 0.
+        """What the first is to be multiplied by in each shell to be nearest to the second; NaN as in `curve`.
 
-        Noise in the second, unlike noise in the first, does not bias them. The mean with the two neighbouring shells,
-        by their certainty, counts. NaN also where the first has no more than a share `empty` of the second's power.
+        Noise in the second, unlike noise in the first, does not bias them. As what can be restored falls off towards
+        finer detail, so do they: a shell above coarser ones counts together with these, each by its certainty. NaN
+        also where the first has no more than a share `empty` of the second's power.
         """
         cross, first, second = self._sums
         known = np.isfinite(self.curve().values) & (first > empty * second) & (second > 0)
-        return _smooth_ratio(cross, first, second, known)
+        cross, first, second, count = (sums[known] for sums in (cross, first, second, self._count()))
+        values = np.full(len(known), np.nan)
+        values[known] = _falling(cross / first, count * first / second)
+        return values
 
     def amplitude(self, before: FourierCorrelation) -> Doubles:
         """Amplitude in each shell of what the pairs have in common, as a share of what those of `before` have.
@@ -103,6 +107,18 @@ class FourierCorrelation:
         curve = before.curve()
         known = np.isfinite(curve.values) & (curve.values > CERTAIN * curve.chance)
         return np.sqrt(np.maximum(_smooth_ratio(self._sums[0], before._sums[0], before._sums[1], known), 0))
+
+
+def _falling(values: Doubles, weight: Doubles) -> Doubles:
+    """The values that never rise and are nearest to some in the weighted square (isotonic regression).
+
+    By its min-max formula: Robertson, Wright & Dykstra (1988), Order Restricted Statistical Inference, 1.4.
+    """
+    sums, weights = (np.concatenate([[0.0], np.cumsum(one)]) for one in (values * weight, weight))
+    with np.errstate(invalid="ignore", divide="ignore"):  # of runs that end before they begin, which do not count
+        means = (sums[1:] - sums[:-1, None]) / (weights[1:] - weights[:-1, None])  # of values i to j
+    largest = np.maximum.accumulate(means[:, ::-1], axis=1)[:, ::-1]
+    return np.minimum.accumulate(largest, axis=0).diagonal()
 
 
 def _smooth_ratio(top: Doubles, bottom: Doubles, power: Doubles, known: Flags) -> Doubles:

@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from isonet_scipion.engine.measure.fourier_correlation import CERTAIN, Curve, FourierCorrelation, independent_share
+from isonet_scipion.engine.measure.fourier_correlation import (
+    CERTAIN,
+    Curve,
+    FourierCorrelation,
+    _falling,
+    independent_share,
+)
+from isonet_scipion.engine.physics.fourier import filtered, frequencies
 
 SIZE = 16
 EVERYTHING = np.ones((SIZE, SIZE, SIZE // 2 + 1), bool)
@@ -116,6 +123,36 @@ def test_factors_bring_the_first_nearest_to_the_second_whatever_its_noise(noise)
     factors = sums.factors()
     assert np.isnan(factors[0])
     np.testing.assert_allclose(factors[3:], 1 / 8, atol=0.02)
+
+
+def test_noise_hardly_gives_factors_to_the_finest_shells_where_the_first_is_faint_and_unrelated():
+    rng, size, each, told = np.random.default_rng(0), 40, [], []
+    shell = np.sqrt(sum(k**2 for k in frequencies(size)))
+    for _ in range(12):
+        sums = FourierCorrelation(size, np.ones(shell.shape, bool))
+        truth, error, noise = rng.normal(size=(3, size, size, size)).astype(np.float32)
+        coarse = filtered(truth, shell <= 6)
+        sums.add(coarse + 0.03 * error, coarse + noise)
+        factors = sums.factors()
+        assert factors[4] > 0.5 and (np.diff(factors[np.isfinite(factors)]) <= 1e-9).all()
+        told.append(np.clip(factors[-6:], 0, 1))
+        each.append(np.clip(sums._sums[0, -6:] / sums._sums[1, -6:], 0, 1))
+    assert np.mean(each) > 0.2  # each shell by itself would be told that
+    assert np.mean(told) < np.mean(each) / 2
+
+
+def test_the_values_that_never_rise_are_the_nearest_of_all():
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        values, weight = rng.normal(size=9), rng.exponential(size=9) + 0.01
+        found = _falling(values, weight)
+        assert (np.diff(found) <= 1e-12).all()
+        distance = (weight * (found - values) ** 2).sum()
+        for _ in range(200):  # steps from it, made to fall again
+            other = np.minimum.accumulate(found + rng.normal(size=9) * rng.choice([0.01, 0.1, 1]))
+            assert (weight * (other - values) ** 2).sum() >= distance - 1e-12
+    falling = -np.arange(5.0)
+    np.testing.assert_allclose(_falling(falling, np.ones(5)), falling)
 
 
 def test_what_is_empty_has_no_factor():
