@@ -75,9 +75,11 @@ class Script:
 
 def ask(path, words):
     """Have a script run; returns its exit status, as a shell tells it."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON)  # until there is somebody to pass them on to
     script = Script(path, words, os.getcwd(), dict(os.environ), [0, 1, 2])
     for number in PASSED_ON:
         signal.signal(number, lambda number, _: os.kill(script.pid, number))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON)
     status = script.wait()
     return status if status >= 0 else 128 - status
 
