@@ -1,9 +1,15 @@
 """What the fault tests share."""
 
+import atexit
+import functools
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
+from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +20,9 @@ from isonet_scipion.engine.io.star import Star, write_star
 from isonet_scipion.engine.network.model_file import save_model
 from isonet_scipion.engine.network.unet import build_unet
 from isonet_scipion.engine.settings.network import NetworkSettings
+from isonet_scipion.environment import LAUNCHER
 from isonet_scipion.tests.engine.conftest import blank, eager, run, untrained  # noqa: F401  (fixtures)
+from isonet_scipion.tests.protocols import warm
 
 SHAPE = (24, 32, 36)
 VOXEL_SIZE = 10.0
@@ -96,6 +104,46 @@ def scene(tmp_path, run):  # noqa: F811
     return tmp_path
 
 
+THREADS = {"OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "2"}
+
+
+@functools.lru_cache
+def warm_engine():
+    """The socket of a process that has imported what the engine needs, once it is ready."""
+    folder = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    warm.start(folder / "warm", warm.ENGINE, **THREADS, KERAS_BACKEND="tensorflow", TF_CPP_MIN_LOG_LEVEL="3")
+    path = str(folder / "warm" / "socket")
+    WarmEngine(path, folder, "--version").communicate(timeout=120)
+    return path
+
+
+class WarmEngine:
+    """An engine's process, forked from a warm one, in the words of subprocess.Popen.
+
+    It makes no graphs and draws nothing.
+    """
+
+    def __init__(self, path, folder, *arguments):
+        """Start a command in a folder."""
+        self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115  it is read at the end
+        words, environment = [LAUNCHER, *map(str, arguments)], {**os.environ, **THREADS}
+        with open(os.devnull, "r+b") as null:
+            streams = [null.fileno(), null.fileno(), self._log.fileno()]
+            self._script = warm.Script(path, words, str(folder), environment, streams)
+        self.pid, self.returncode = self._script.pid, None
+
+    def send_signal(self, number):
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, number)
+
+    def communicate(self, timeout):
+        self.returncode = self._script.wait(timeout)
+        assert self.returncode is not None, f"nothing after {timeout} s"
+        self._log.seek(0)
+        return None, self._log.read()
+
+
 def engine(folder, *arguments, **options):
     """Start an isonet-engine command in a folder as a process group of its own."""
     return _started(folder, ["-m", "isonet_scipion.engine", *map(str, arguments)], **options)
@@ -107,7 +155,7 @@ def python(folder, code, *arguments, **options):
 
 
 def _started(folder, arguments, **options):
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "2"}
+    environment = {**os.environ, **THREADS}
     pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
     # tests that run in the background or under nohup ignore these, and what they start would too
     heeded = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGHUP)}

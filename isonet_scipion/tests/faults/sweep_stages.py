@@ -17,7 +17,7 @@ import time
 import traceback
 from pathlib import Path
 
-from isonet_scipion.engine.cli import main
+from isonet_scipion.engine import cli
 from isonet_scipion.tests.faults.conftest import make_project, table, voxels
 
 SMALL = (
@@ -55,7 +55,7 @@ def child(folder, command, fault=None):
             os.dup2(file, 2)
             if fault:
                 shim.fault_arm(str(folder).encode(), *fault)
-            status = main(list(command))
+            status = cli.main(list(command))
         except BaseException:
             traceback.print_exc()
         finally:
@@ -146,9 +146,14 @@ def sweep(stage, most, seed):
 shim = ctypes.CDLL(os.environ["LD_PRELOAD"])
 shim.fault_place.restype = ctypes.c_char_p
 if __name__ == "__main__":
-    import tensorflow as tf  # before the first fork
+    # before the first fork; nobody looks at the pictures
+    import tensorflow as tf
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     tf.config.run_functions_eagerly(True)
+    FigureCanvasAgg.draw = FigureCanvasAgg.get_renderer
+    for name in cli.MODULES:
+        cli.record_of(name)
     for name in sys.argv[3:]:
         for line in sweep(name, *map(int, sys.argv[1:3])):
             print(json.dumps(line), flush=True)

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import time
+from contextlib import suppress
 
 import numpy as np
 import psutil
@@ -18,7 +19,7 @@ from isonet_scipion.engine.io.star import read_star
 from isonet_scipion.engine.io.volume import read_float
 from isonet_scipion.engine.network.model_file import load_model
 from isonet_scipion.engine.process.signals import Terminated, ending_on_signals
-from isonet_scipion.tests.faults.conftest import engine, make_project, python
+from isonet_scipion.tests.faults.conftest import SHAPE, WarmEngine, engine, make_project, python, warm_engine
 
 KILLS = int(os.environ.get("ISONET_KILLS", "1"))
 SECONDS_TO_END = 10.0
@@ -32,7 +33,7 @@ STAGES = {
     "extract": ("t.star", "--cube_size=8", "--crop_size=16", "--seed=1"),
     "resize": ("t.star", "--apix=7"),
     "predict": ("t.star", "m.keras", "--cube_size=20", "--crop_size=40"),
-    "refine": ("s.star", "--iterations=3", "--epochs=2", "--steps_per_epoch=3", *NETWORK),
+    "refine": ("s.star", "--iterations=2", "--epochs=2", "--steps_per_epoch=2", *NETWORK),
 }
 
 
@@ -44,11 +45,12 @@ def undisturbed(tmp_path_factory):
     def get(stage):
         if stage not in made:
             start = tmp_path_factory.mktemp("start")
-            make_project(start, count=2 if stage == "predict" else 4, shape=LARGER)  # it takes longest
+            make_project(start, *((2, SHAPE) if stage == "predict" else (4, LARGER)))  # it takes longest
             done = tmp_path_factory.mktemp("done") / stage
             shutil.copytree(start, done)
+            ready = warm_engine()  # so that what is killed is at work, not at its imports
             started = time.monotonic()
-            process = engine(done, stage, *STAGES[stage])
+            process = WarmEngine(ready, done, stage, *STAGES[stage])
             log = process.communicate(timeout=300)[1]
             assert process.returncode == 0, log
             made[stage] = start, done, time.monotonic() - started
@@ -104,9 +106,11 @@ def test_a_killed_stage_is_repeated_with_equal_results(undisturbed, tmp_path, st
     for attempt in range(KILLS):
         folder = tmp_path / str(attempt)
         shutil.copytree(start, folder)
-        process = engine(folder, stage, *STAGES[stage])
+        process = WarmEngine(warm_engine(), folder, stage, *STAGES[stage])
         time.sleep(seconds * rng.uniform(0.1, 0.98))
-        children = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+        children = []
+        with suppress(psutil.NoSuchProcess):
+            children = psutil.Process(process.pid).children(recursive=True)
         process.send_signal(number)
         sent = time.monotonic()
         log = process.communicate(timeout=60)[1]
@@ -121,7 +125,7 @@ def test_a_killed_stage_is_repeated_with_equal_results(undisturbed, tmp_path, st
             assert process.returncode in (0, -signal.SIGKILL), log
         assert psutil.wait_procs(children, timeout=10)[1] == []
         require_whole(folder)
-        again = engine(folder, stage, *STAGES[stage])
+        again = WarmEngine(warm_engine(), folder, stage, *STAGES[stage])
         log = again.communicate(timeout=300)[1]
         assert again.returncode == 0, log
         assert [path.name for path in folder.rglob(".*")] == []

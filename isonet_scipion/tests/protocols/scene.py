@@ -28,7 +28,6 @@ from tomo.objects import (
 from tomo.protocols import ProtImportTomograms
 from tomo.tests.test_base_centralized_layer import TestBaseCentralizedLayer
 
-from isonet_scipion.environment import LAUNCHER
 from isonet_scipion.tests.protocols import warm
 
 if TYPE_CHECKING:
@@ -52,22 +51,13 @@ import time, types
 from pyworkflow.protocol import executor
 executor.time = types.SimpleNamespace(sleep=lambda seconds: time.sleep(min(seconds, 0.2)))
 """
-ENGINE = f"""
-import runpy; runpy.run_path({LAUNCHER!r})
-import tensorflow; tensorflow.config.run_functions_eagerly(True)
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-FigureCanvasAgg.draw = FigureCanvasAgg.get_renderer
-from isonet_scipion.engine import cli
-for name in cli.MODULES:
-    cli.record_of(name)
-"""
 
 
 @functools.lru_cache
 def warmEngine() -> str:
     """Runs the engine as its Python does, by processes that are ready."""
     folder = Path(os.environ["SCIPION_HOME"], "warm_engine")
-    return str(warm.start(folder, ENGINE, KERAS_BACKEND="tensorflow", TF_CPP_MIN_LOG_LEVEL="3"))
+    return str(warm.start(folder, warm.ENGINE, KERAS_BACKEND="tensorflow", TF_CPP_MIN_LOG_LEVEL="3"))
 
 
 @functools.lru_cache
@@ -155,10 +145,7 @@ class IsoNetTest(TestBaseCentralizedLayer):
 
     @classmethod
     def quickStart(cls) -> AbstractContextManager:
-        """Protocols launched within are quick, but those that a test gives an engine of its own.
-
-        Who kills a quick one does not kill its engine.
-        """
+        """Protocols launched within are quick, but those that a test gives an engine of its own."""
         isQuick = cls.isQuick and "ISONET_ENGINE_PYTHON" not in os.environ
         return patch.object(pyworkflow, "PYTHON", warmPython()) if isQuick else nullcontext()
 

@@ -6,7 +6,9 @@ import contextlib
 import os
 import re
 import sys
+from contextlib import AbstractContextManager
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import psutil
@@ -16,7 +18,7 @@ from isonet_scipion.engine.physics.ctf import CtfParameters
 from isonet_scipion.engine.physics.radial_filter import Deconvolution, deconvolve
 from isonet_scipion.protocols import ProtIsoNetDeconv, ProtIsoNetMask, ProtIsoNetOnePass, ProtIsoNetPredict
 from isonet_scipion.tests.protocols.live import LiveTest, commandLine, waitFor
-from isonet_scipion.tests.protocols.scene import OPTICS, SHAPES, VOXEL_SIZE, read, scene, write
+from isonet_scipion.tests.protocols.scene import OPTICS, SHAPES, VOXEL_SIZE, IsoNetTest, read, scene, warmEngine, write
 
 TRAINING = dict(
     iterations=5,
@@ -94,7 +96,13 @@ sys.exit(cli.main())
 class TestIsoNetQueue(LiveTest):
     """One project whose host has a queue."""
 
-    isQuick = False  # warm processes have read the usual hosts
+    isQuick = False  # warm processes of Scipion have read the usual hosts
+
+    @classmethod
+    def quickStart(cls) -> AbstractContextManager:
+        """Under pytest the engine is quick all the same."""
+        isQuick = IsoNetTest.isQuick and "ISONET_ENGINE_PYTHON" not in os.environ
+        return patch.dict(os.environ, ISONET_ENGINE_PYTHON=warmEngine()) if isQuick else contextlib.nullcontext()
 
     @classmethod
     def setUpClass(cls) -> None:
@@ -199,7 +207,7 @@ class TestIsoNetQueue(LiveTest):
         whole = (folder / "E_2.mrc").read_bytes()
         write(folder / "E_2.mrc", np.ones((24, 32, 32), np.float32))  # which the engine refuses
         engine = self.queue / "deadly"
-        engine.write_text(DEADLY.format(python=sys.executable))
+        engine.write_text(DEADLY.format(python=warmEngine() if IsoNetTest.isQuick else sys.executable))
         engine.chmod(0o755)
         eight = self.importTomograms(filesPath=str(folder))
         before = self.jobs()
@@ -270,17 +278,19 @@ class TestIsoNetQueue(LiveTest):
         self.assertIn("Iteration 1 epoch 1/1", Path(log).read_text() + Path(log[:-3] + "out").read_text())
         self.assertLess(training.model.getIteration(), 5)
         self.assertEqual(training.validate(), [])
+        last = training.model.getIteration() + 1
+        training.iterations.set(last)  # one more is enough to see
         self.continue_(training)
         self.assertEqual(len(self.jobs() - before), 2)
-        self.assertIn("5 of 5 iterations", " ".join(training.summary()))
+        self.assertIn(f"{last} of {last} iterations", " ".join(training.summary()))
 
     def test_a_queue_that_fails_to_answer_once_does_not_end_a_training(self) -> None:
         before = self.jobs()
         (self.queue / "deaf").touch()
-        training = self.train()
+        training = self.train(iterations=2)
         self.assertTrue(self.end(training).isFinished(), training.getErrorMessage())
         self.assertFalse((self.queue / "deaf").exists())
-        self.assertIn("5 of 5 iterations", " ".join(training.summary()))
+        self.assertIn("2 of 2 iterations", " ".join(training.summary()))
         self.assertEqual(len(self.jobs() - before), 1)
 
     @staticmethod

@@ -1,5 +1,6 @@
 """A process that is forked from a warm one is like one of Python's own."""
 
+import signal
 import subprocess
 import sys
 
@@ -35,6 +36,26 @@ def test_words_folder_environment_streams_and_status_are_those_of_the_call(tmp_p
         said = f"['a b', '--c'] {tmp_path} {word} False True {word}\n"
         assert (done.returncode, done.stdout) == (status, said if status == 137 else f"{said}the end\n")
         assert "a complaint" in done.stderr and ("ZeroDivisionError" in done.stderr) == (status == 1)
+
+
+WAITING = """
+import os, signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))
+print(os.getpid(), flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 7), (signal.SIGKILL, -signal.SIGKILL)])
+def test_a_script_gets_the_signals_of_who_called_it_and_ends_with_it(tmp_path, number, status):
+    program = warm.start(tmp_path / "warm", "import fractions")
+    script = tmp_path / "script.py"
+    script.write_text(WAITING)
+    caller = subprocess.Popen([program, script], stdout=subprocess.PIPE, text=True)
+    process = int(caller.stdout.readline())
+    caller.send_signal(number)
+    assert caller.wait() == status
+    waitFor(lambda: not psutil.pid_exists(process))
 
 
 def test_it_ends_with_the_tests_though_they_end_while_it_imports(tmp_path):

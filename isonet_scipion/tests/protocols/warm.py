@@ -2,11 +2,14 @@
 
 Scipion's packages take a second to import and TensorFlow four, in each of the hundreds of processes that the tests of
 protocols start. `start` gives the path of a program that is called like Python. It runs this file, which hands its
-words, environment, folder and standard streams to the process with the modules, and ends with the script's status.
+words, environment, folder and standard streams to the process with the modules, passes on signals, and ends with the
+script's status; where it is killed, the script is too.
 """
 
 import atexit
+import contextlib
 import gc
+import itertools
 import json
 import os
 import runpy
@@ -18,6 +21,17 @@ import threading
 import traceback
 
 SECONDS_BETWEEN_LOOKS = 5  # for whether the tests have ended
+PASSED_ON = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
+# the engine's modules; tiny trainings need no graphs, and nobody looks at its pictures
+ENGINE = """
+import runpy; runpy.run_path(os.path.join(os.path.dirname(__file__), "..", "..", "launch_engine.py"))
+import tensorflow; tensorflow.config.run_functions_eagerly(True)
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+FigureCanvasAgg.draw = FigureCanvasAgg.get_renderer
+from isonet_scipion.engine import cli
+for name in cli.MODULES:
+    cli.record_of(name)
+"""
 
 
 def start(folder, modules, **environ):
@@ -39,14 +53,35 @@ def start(folder, modules, **environ):
     return program
 
 
+class Script:
+    """One that runs in a process forked from the warm one, whose number is `pid`."""
+
+    def __init__(self, path, words, folder, environ, streams):
+        """Start it with three streams; `path` is the socket beside the program."""
+        self._connection = socket.socket(socket.AF_UNIX)
+        self._connection.connect(path)
+        socket.send_fds(self._connection, [b"\0"], streams)
+        self._connection.sendall(json.dumps([words, folder, environ]).encode())
+        self._connection.shutdown(socket.SHUT_WR)
+        self._told = self._connection.makefile()
+        self.pid = int(self._told.readline())
+
+    def wait(self, seconds=None):
+        """Its exit status, that of a signal negative; None where it has not ended by then."""
+        if not select.select([self._connection], [], [], seconds)[0]:
+            return None
+        return int(self._told.readline())
+
+
 def ask(path, words):
-    """Have a script run; returns its exit status."""
-    with socket.socket(socket.AF_UNIX) as connection:
-        connection.connect(path)
-        socket.send_fds(connection, [b"\0"], [0, 1, 2])
-        connection.sendall(json.dumps([words, os.getcwd(), dict(os.environ)]).encode())
-        connection.shutdown(socket.SHUT_WR)
-        return int(connection.makefile().read())
+    """Have a script run; returns its exit status, as a shell tells it."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON)  # until there is somebody to pass them on to
+    script = Script(path, words, os.getcwd(), dict(os.environ), [0, 1, 2])
+    for number in PASSED_ON:
+        signal.signal(number, lambda number, _: os.kill(script.pid, number))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON)
+    status = script.wait()
+    return status if status >= 0 else 128 - status
 
 
 def asked(tests):
@@ -73,8 +108,10 @@ def take(connection):
     if child:
         for stream in (*streams, 0):  # who reads them waits for their last writer
             os.close(stream)
+        connection.sendall(b"%d\n" % child)
+        threading.Thread(target=end_with, args=(connection, child), daemon=True).start()
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        connection.sendall(b"%d" % (status if status >= 0 else 128 - status))
+        connection.sendall(b"%d\n" % status)
         os._exit(0)
     connection.close()
     for number, stream in enumerate(streams):
@@ -84,6 +121,15 @@ def take(connection):
     os.environ.clear()
     os.environ.update(environ)
     return words
+
+
+def end_with(connection, script):
+    """Kill a script once the process that asked for it is gone."""
+    ends = select.poll()
+    ends.register(connection, 0)  # nothing but the end of both directions
+    ends.poll()
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(script, signal.SIGKILL)
 
 
 def run(script):
@@ -113,5 +159,5 @@ if __name__ == "__main__":
     tests, modules = sys.argv[1:]
     exec(modules)
     gc.freeze()  # what is forked does not look through all that again
-    sys.argv = [word for word in asked(int(tests)) if word != "-I"]
+    sys.argv = list(itertools.dropwhile("-I".__eq__, asked(int(tests))))
     run(sys.argv[0])

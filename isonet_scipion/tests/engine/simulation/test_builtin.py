@@ -67,7 +67,7 @@ def test_it_makes_nothing_of_noise_and_leaves_no_grid():
 def test_refinement_starts_from_it_in_its_shape(tmp_path, run):
     rng = np.random.default_rng(0)
     write_volume(tmp_path / "tomo" / "t.mrc", rng.normal(size=(32, 32, 32)).astype(np.float32), 10.0)
-    assert run("prepare_star", "tomo")[0] == 0
+    assert run("prepare_star", "tomo", "--number_subtomos=2")[0] == 0
     small = ("--iterations=1", "--epochs=1", "--steps_per_epoch=1", "--batch_size=2", "--learning_rate=1e-9")
     options = ("--method=one-pass", "--cube_size=16", "--seed=1", "--preprocessing_ncpus=1")
     status, log = run("refine", "tomograms.star", *options, *small, "--pretrained_model", BUILTIN)
