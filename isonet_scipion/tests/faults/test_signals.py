@@ -33,7 +33,7 @@ STAGES = {
     "extract": ("t.star", "--cube_size=8", "--crop_size=16", "--seed=1"),
     "resize": ("t.star", "--apix=7"),
     "predict": ("t.star", "m.keras", "--cube_size=20", "--crop_size=40"),
-    "refine": ("s.star", "--iterations=2", "--epochs=2", "--steps_per_epoch=2", *NETWORK),
+    "refine": ("s.star", "--iterations=3", "--epochs=2", "--steps_per_epoch=3", *NETWORK),
 }
 
 
