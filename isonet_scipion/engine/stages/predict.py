@@ -198,13 +198,23 @@ class _Prediction:
         return sizes
 
     def _warn_of_replaced(self, entries: list[TomogramEntry]) -> None:
-        """Name the tomograms of which the results of another model, of a training's other iteration too, are lost."""
+        """Name the tomograms of which the results of another model, of a training's other iteration too, are lost.
+
+        And those whose results in the other format lose what is told of them, in files of the same names.
+        """
         targets = {_target(entry, self.settings): entry for entry in entries}
         replaced = [entry.name for target, entry in targets.items() if self._is_of_another(entry, target)]
         if replaced:
             log.warning(
                 "%s: results of another model or tilt range are replaced there: %s. For both, give another output_dir.",
                 self.settings.output_dir, names_in_words(replaced),
+            )  # fmt: skip
+        other = "zarr" if self.settings.output_format == "mrc" else "mrc"
+        beside = [entry.name for target, entry in targets.items() if target.with_suffix(f".{other}").exists()]
+        if beside:
+            log.warning(
+                "%s: of %s there are results as %s, too, whose pictures and reports those of the new ones replace. To "
+                "keep these, give another output_dir.", self.settings.output_dir, names_in_words(beside), other,
             )  # fmt: skip
 
     def _is_of_another(self, entry: TomogramEntry, target: Path) -> bool:
