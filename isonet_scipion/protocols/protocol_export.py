@@ -33,11 +33,11 @@ from isonet_scipion.engine.io.relion import NAME
 from isonet_scipion.engine.io.star import read_star, write_star
 from isonet_scipion.engine.io.tomogram_entry import HALF_LABELS
 from isonet_scipion.engine.sampling.crops import usual_cube_size
-from isonet_scipion.engine.wording import names_in_words
 from isonet_scipion.isonet_folder import tiltSeriesId
 from isonet_scipion.protocols.base import ProtIsoNetBase
 from isonet_scipion.protocols.ctf_history import ctfStates
 from isonet_scipion.protocols.form import OPTIONAL, OptionalFloatParam, Within, addContrast, labelOf
+from isonet_scipion.protocols.listing import named
 from isonet_scipion.protocols.set_checks import idErrors, kindErrors, missingErrors, sameSampling
 
 if TYPE_CHECKING:
@@ -266,7 +266,7 @@ class ProtIsoNetExport(ProtIsoNetBase):
                     "rlnTiltMax."
                 )
         if self.relionStar.get() and (names := self._relionsNames()):
-            pairs = names_in_words([f"{name} as {tsId}" for tsId, name in names.items()])
+            pairs = named([f"{name} as {tsId}" for tsId, name in names.items()])
             warnings.append(f"*RELION's tomograms.star*: its names are taken for these tilt series IDs: {pairs}.")
         return warnings
 
