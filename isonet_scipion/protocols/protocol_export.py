@@ -15,13 +15,13 @@ from isonet_scipion.constants import CUBE_SIZE_ATTRIBUTE
 from isonet_scipion.convert.acquisition import ownAcquisition, readOptics
 from isonet_scipion.convert.files import (
     asMrc,
-    fileErrors,
     fileName,
     fileOf,
     halfMaps,
     halfNames,
     halvesError,
     linkSubtomogram,
+    readSizes,
 )
 from isonet_scipion.convert.outputs import scaleOf
 from isonet_scipion.convert.rows import subtomogramRow, tomogramRow, writeTable
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from tomo.objects import SetOfSubTomograms, SubTomogram, Tomogram
 
     from isonet_scipion.convert.acquisition import Optics
+    from isonet_scipion.convert.files import Size
 
 COUNTED = {
     "rlnMicrographName": "Tomograms",
@@ -212,6 +213,7 @@ class ProtIsoNetExport(ProtIsoNetBase):
 
     def _inputErrors(self) -> list[str]:
         errors, rate = [], self.inputTomograms.get().getSamplingRate()
+        sizes: dict[str, Size] = {}
         ids = set(enabledIds(self.inputTomograms.get()))
         if not ids:
             errors.append("*Tomograms* is empty.")
@@ -220,7 +222,12 @@ class ProtIsoNetExport(ProtIsoNetBase):
             if items is not None:
                 errors += [] if name == "inputMasks" else kindErrors(labelOf(self, name), items)
                 errors += idErrors(labelOf(self, name), items)
-                errors += fileErrors(enabled(items)).values()
+                found, unreadable = readSizes(enabled(items))
+                errors += map(str, unreadable.values())
+                sizes = sizes or found  # those of the tomograms
+                other = [tsId for tsId, size in sizes.items() if found.get(tsId, size) != size]
+                if other:
+                    errors.append(f"*{labelOf(self, name)}*: of another size than its tomogram: {named(other)}.")
         for name in ("inputMasks", "inputCorrected", "inputSubtomograms"):
             other, label = getattr(self, name).get(), self.getParam(name).label
             if other is None:

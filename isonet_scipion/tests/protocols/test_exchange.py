@@ -251,6 +251,25 @@ class TestIsoNetExchange(IsoNetTest):
             self.assertTrue(os.path.samefile(first, folder / f"TS_02_{label[-1]}.mrc"))
             self.assertIsNone(second)
 
+    def test_masks_and_results_of_another_size_are_refused(self) -> None:
+        columns = ("rlnMaskName", "rlnCorrectedTomoName")
+        files = {label: tuple(f"{tsId}_{label}.mrc" for tsId in SHAPES) for label in columns}
+        folder = self.project("sizes", **files)
+        own = [folder / names[1] for names in files.values()]
+        for path in own:  # else links lead to the tomogram's file
+            path.unlink()
+            shutil.copy(self.raw / "TS_01.mrc", path)
+        taken = self.run_(ProtIsoNetImportProject, {}, projectFolder=str(folder))
+        inputs = {"inputMasks": (taken, "tomoMasks"), "inputCorrected": (taken, "correctedTomograms")}
+        export = self.prepare(ProtIsoNetExport, {"inputTomograms": (self.tomograms, "Tomograms"), **inputs})
+        self.assertEqual(export.validate(), [])
+        for path in own:
+            write(path, scene((20, 28, 24), 1))
+        self.assertEqual(
+            export.validate(),
+            [f"*{name}*: of another size than its tomogram: TS_01." for name in ("Masks", "Corrected tomograms")],
+        )
+
     def test_the_scale_of_corrected_tomograms_is_exported(self) -> None:
         corrected = tuple(f"{tsId}_corrected.mrc" for tsId in SHAPES)
         folder = self.project("scaled", **{"rlnCorrectedTomoName": corrected, SCALE: (0.25, 1)})
