@@ -14,6 +14,7 @@ from isonet_scipion.constants import (
     DECONVOLVED_ATTRIBUTE,
     DECONVOLVED_LABEL,
     DEFOCUS_SOURCE_LABEL,
+    ORIGIN_LABELS,
     SOURCE_LABEL,
 )
 from isonet_scipion.convert.files import fileName, fileOf, sizeOf
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from isonet_scipion.convert.acquisition import Optics
 
+UNSHIFTED = 0.01  # voxels by which rounding may move an origin
 DROPPED = 2  # voxels of the coarser one by which the sides of a tomogram and of a binned copy differ at most
 
 
@@ -114,6 +116,15 @@ def tomogramRow(
     if ctfState == CORRECTED:
         values["rlnDeconvTomoName"] = path
     return _asText(values)
+
+
+def originCells(tomogram: Tomogram) -> dict[str, str]:
+    """Where the corner of a tomogram lies, for its row; nothing where its origin is the centre, as it usually is."""
+    shifts, rate = tomogram.getShiftsFromOrigin(), tomogram.getSamplingRate()
+    centre = [side / -2 * rate for side in sizeOf(fileOf(tomogram))]
+    if all(abs(shift - usual) < UNSHIFTED * rate for shift, usual in zip(shifts, centre)):
+        return {}
+    return _asText(dict(zip(ORIGIN_LABELS, shifts)))
 
 
 def subtomogramRow(

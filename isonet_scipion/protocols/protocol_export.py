@@ -11,7 +11,7 @@ from pyworkflow.protocol.params import FileParam, PointerParam
 from pyworkflow.utils import cleanPath, cleanPattern
 from tomo.objects import SetOfTomograms
 
-from isonet_scipion.constants import CUBE_SIZE_ATTRIBUTE
+from isonet_scipion.constants import CUBE_SIZE_ATTRIBUTE, ORIGIN_LABELS
 from isonet_scipion.convert.acquisition import ownAcquisition, readOptics
 from isonet_scipion.convert.files import (
     asMrc,
@@ -24,7 +24,7 @@ from isonet_scipion.convert.files import (
     readSizes,
 )
 from isonet_scipion.convert.outputs import scaleOf
-from isonet_scipion.convert.rows import subtomogramRow, tomogramRow, writeTable
+from isonet_scipion.convert.rows import originCells, subtomogramRow, tomogramRow, writeTable
 from isonet_scipion.convert.sets import enabled, enabledIds, filesById, sidesOf
 from isonet_scipion.engine.conventions import TILT_RANGE
 from isonet_scipion.engine.errors import EngineError
@@ -142,6 +142,7 @@ class ProtIsoNetExport(ProtIsoNetBase):
             row["rlnCorrectedTomoName"] = corrected.get(tsId, "None")
             if any(scale != 1 for scale in scales.values()):
                 row[SCALE] = f"{scales.get(tsId, 1):.7g}"
+            row.update(originCells(tomogram))
             rows.append({"rlnDeconvTomoName": "None", **row})
         writeTable(self._getExtraPath(TOMOGRAMS), rows)
 
@@ -272,6 +273,12 @@ class ProtIsoNetExport(ProtIsoNetBase):
                     f"{TILT_RANGE[0]:g} to {TILT_RANGE[1]:g} degrees: write the right ones into rlnTiltMin and "
                     "rlnTiltMax."
                 )
+        shifted = [item.getTsId() for item in enabled(self.inputTomograms.get()) if originCells(item)]
+        if shifted:
+            warnings.append(
+                f"*{labelOf(self, 'inputTomograms')}*: the origin of {named(shifted)} is not the centre. {TOMOGRAMS} "
+                f"tells it to *import IsoNet project* ({', '.join(ORIGIN_LABELS)}); {RELION} can't."
+            )
         if self.relionStar.get() and (names := self._relionsNames()):
             pairs = named([f"{name} as {tsId}" for tsId, name in names.items()])
             warnings.append(f"*RELION's tomograms.star*: its names are taken for these tilt series IDs: {pairs}.")
