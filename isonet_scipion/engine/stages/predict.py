@@ -224,8 +224,8 @@ class _Prediction:
         named = entry.text("rlnCorrectedTomoName")
         if named is not None and entry_of(named) == entry_of(target):
             return entry.text(CORRECTED_BY) not in (None, self.made_by)
-        how = (origin_in(target, "predict") or "").partition("-")[2]
-        return not entry.is_made_by(how, self.made_by, self.transfer(entry))
+        told = origin_in(target, "predict")
+        return told is not None and not entry.is_made_by(told.how, self.made_by, self.transfer(entry))
 
     def claim(self, entries: list[TomogramEntry]) -> None:
         """Refuse to replace what is not the table's own."""
