@@ -82,8 +82,13 @@ def maskName(tsId: str) -> str:
 
 def shownNames(tsId: str) -> dict[str, str]:
     """What reports call a tomogram and its half maps, by the base names of their files."""
-    own = tsId if _isCell(tsId) else fileName(tsId)
+    own = cellName(tsId)
     return {fileName(tsId): own, **{name: f"{own}, {half} half" for name, half in zip(halfNames(tsId), HALF_WORDS)}}
+
+
+def cellName(tsId: str) -> str:
+    """What a table that is not of one tomogram alone calls it: its tsId, or the name of its files."""
+    return tsId if _isCell(tsId) else fileName(tsId)
 
 
 def _isCell(tsId: str) -> bool:

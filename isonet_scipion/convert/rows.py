@@ -17,7 +17,7 @@ from isonet_scipion.constants import (
     ORIGIN_LABELS,
     SOURCE_LABEL,
 )
-from isonet_scipion.convert.files import fileName, fileOf, sizeOf
+from isonet_scipion.convert.files import cellName, fileName, fileOf, sizeOf
 from isonet_scipion.engine.conventions import CORRECTED
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.star import Star, write_star
@@ -156,7 +156,8 @@ def _tomogramId(subtomogram: SubTomogram) -> str | None:
     """tsId of the tomogram that it was cut from, else the name that is stored with it."""
     coordinate = subtomogram.getCoordinate3D()
     tsId = None if coordinate is None else coordinate.getTomoId()
-    return tsId or subtomogram.getAttributeValue(SubTomogram.VOL_NAME_FIELD) or None
+    name = tsId or subtomogram.getAttributeValue(SubTomogram.VOL_NAME_FIELD)
+    return cellName(name) if name else None
 
 
 def coordinateRows(

@@ -15,6 +15,7 @@ from isonet_scipion.constants import CUBE_SIZE_ATTRIBUTE, ORIGIN_LABELS
 from isonet_scipion.convert.acquisition import ownAcquisition, readOptics
 from isonet_scipion.convert.files import (
     asMrc,
+    cellName,
     fileName,
     fileOf,
     halfMaps,
@@ -129,7 +130,7 @@ class ProtIsoNetExport(ProtIsoNetBase):
         for index, tomogram in enumerate([item.clone() for item in enabled(tomograms)], 1):
             tsId = tomogram.getTsId()
             row = tomogramRow(
-                tsId,
+                cellName(tsId),
                 self._mrc(fileOf(tomogram), fileName(tsId)),
                 tomogram.getSamplingRate(),
                 _optics(tomogram, tomograms),
