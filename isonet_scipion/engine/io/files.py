@@ -76,7 +76,7 @@ def replacing(path: str | os.PathLike[str], since: State | bool = True) -> Itera
         with _workshop(target) as folder:
             yield Path(f"/proc/{os.getpid()}/fd/{folder}", target.name)
             _open_to_others(target.name, 0o666, folder)
-            _sync(target.name, folder)
+            sync(target.name, folder)
             if since is not False and file_state(target) != before:
                 raise ChangedMeanwhile(target)
             os.replace(target.name, target, src_dir_fd=folder)
@@ -96,7 +96,7 @@ def replacing_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
             _open_to_others(target.name, 0o777, folder)
             for _, _, names, place in os.fwalk(target.name, dir_fd=folder):
                 for name in names:
-                    _sync(name, place)
+                    sync(name, place)
             if file_state(target) != before:
                 raise ChangedMeanwhile(target)
             if before is not None:  # no folder can be renamed to one that holds something
@@ -157,8 +157,11 @@ def _open_to_others(name: str, mode: int, folder: int) -> None:
         os.chmod(name, mode & ~_UMASK, dir_fd=folder)
 
 
-def _sync(name: str, folder: int) -> None:
-    """Have a file on the disk before it gets its name: after a power cut that could else stand for no or blank data."""
+def sync(name: str, folder: int | None = None) -> None:
+    """Have a file on the disk before it gets its name: after a power cut that could else stand for no or blank data.
+
+    It lies in a folder, a descriptor, where that is given. Raises an OSError where the disk can't take it.
+    """
     file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=folder)
     try:
         os.fsync(file)
