@@ -28,6 +28,9 @@ DEFOCUS_SOURCE_LABEL = "isonetDefocusSource"
 # and another: digits that tell what its results are made from
 SOURCE_LABEL = "isonetSource"
 
+# and those of a tomogram whose origin is not its centre: where its corner lies, in A
+ORIGIN_LABELS = ("isonetOriginX", "isonetOriginY", "isonetOriginZ")
+
 # Extra attributes of corrected tomograms, by what the engine's report calls them: power in the missing wedge over that
 # outside it, before and after; correlation of what the network restores with data hidden from it, and its resolution
 REPORT_ATTRIBUTES = {

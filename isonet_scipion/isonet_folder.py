@@ -14,7 +14,7 @@ from pyworkflow.object import String
 from tomo.convert.mdoc import normalizeTSId
 from tomo.objects import SubTomogram, TomoAcquisition, Tomogram, TomoMask
 
-from isonet_scipion.constants import CTF_STATE_ATTRIBUTE, DECONVOLVED_LABEL
+from isonet_scipion.constants import CTF_STATE_ATTRIBUTE, DECONVOLVED_LABEL, ORIGIN_LABELS
 from isonet_scipion.convert.files import refuseForeign
 from isonet_scipion.convert.outputs import setScaleOfRow, subtomogramOf
 from isonet_scipion.engine.conventions import CORRECTED, PHASE_FLIPPED
@@ -208,7 +208,8 @@ class IsoNetFolder:
         target.setLocation(link(volume.path, entry.name))
         target.setSamplingRate(rate)
         origin = Transform()
-        origin.setShifts(*(side / -2.0 * rate for side in volume.shape[::-1]))
+        sides = zip(ORIGIN_LABELS, volume.shape[::-1])
+        origin.setShifts(*(star.number(row, label, side / -2.0 * rate) for label, side in sides))
         target.setOrigin(origin)
         acquisition = self.acquisition.clone()
         acquisition.setVoltage(star.number(row, "rlnVoltage", acquisition.getVoltage()))

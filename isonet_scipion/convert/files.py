@@ -15,7 +15,7 @@ import mrcfile
 from pwem.emlib.image import ImageHandler
 
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.io.files import content_digest, require_file
+from isonet_scipion.engine.io.files import content_digest, require_file, sync
 from isonet_scipion.engine.io.mrc import open_volume
 from isonet_scipion.engine.io.ome_zarr import is_store
 from isonet_scipion.engine.io.origin import voxels_digest
@@ -82,8 +82,13 @@ def maskName(tsId: str) -> str:
 
 def shownNames(tsId: str) -> dict[str, str]:
     """What reports call a tomogram and its half maps, by the base names of their files."""
-    own = tsId if _isCell(tsId) else fileName(tsId)
+    own = cellName(tsId)
     return {fileName(tsId): own, **{name: f"{own}, {half} half" for name, half in zip(halfNames(tsId), HALF_WORDS)}}
+
+
+def cellName(tsId: str) -> str:
+    """What a table that is not of one tomogram alone calls it: its tsId, or the name of its files."""
+    return tsId if _isCell(tsId) else fileName(tsId)
 
 
 def _isCell(tsId: str) -> bool:
@@ -330,6 +335,10 @@ def _convert(location: object, path: str, target: str, samplingRate: float) -> N
         mrc.set_volume()
         mrc.voxel_size = samplingRate
     os.utime(partial, ns=(read.st_atime_ns, read.st_mtime_ns))
+    try:
+        sync(partial)
+    except OSError as error:
+        raise _unwritten(partial, target, str(error)) from error
     os.replace(partial, target)
 
 

@@ -14,9 +14,10 @@ from isonet_scipion.constants import (
     DECONVOLVED_ATTRIBUTE,
     DECONVOLVED_LABEL,
     DEFOCUS_SOURCE_LABEL,
+    ORIGIN_LABELS,
     SOURCE_LABEL,
 )
-from isonet_scipion.convert.files import fileName, fileOf, sizeOf
+from isonet_scipion.convert.files import cellName, fileName, fileOf, sizeOf
 from isonet_scipion.engine.conventions import CORRECTED
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.star import Star, write_star
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from isonet_scipion.convert.acquisition import Optics
 
+UNSHIFTED = 0.01  # voxels by which rounding may move an origin
 DROPPED = 2  # voxels of the coarser one by which the sides of a tomogram and of a binned copy differ at most
 
 
@@ -116,6 +118,15 @@ def tomogramRow(
     return _asText(values)
 
 
+def originCells(tomogram: Tomogram) -> dict[str, str]:
+    """Where the corner of a tomogram lies, for its row; nothing where its origin is the centre, as it usually is."""
+    shifts, rate = tomogram.getShiftsFromOrigin(), tomogram.getSamplingRate()
+    centre = [side / -2 * rate for side in sizeOf(fileOf(tomogram))]
+    if all(abs(shift - usual) < UNSHIFTED * rate for shift, usual in zip(shifts, centre)):
+        return {}
+    return _asText(dict(zip(ORIGIN_LABELS, shifts)))
+
+
 def subtomogramRow(
     index: int,
     path: str,
@@ -145,7 +156,8 @@ def _tomogramId(subtomogram: SubTomogram) -> str | None:
     """tsId of the tomogram that it was cut from, else the name that is stored with it."""
     coordinate = subtomogram.getCoordinate3D()
     tsId = None if coordinate is None else coordinate.getTomoId()
-    return tsId or subtomogram.getAttributeValue(SubTomogram.VOL_NAME_FIELD) or None
+    name = tsId or subtomogram.getAttributeValue(SubTomogram.VOL_NAME_FIELD)
+    return cellName(name) if name else None
 
 
 def coordinateRows(

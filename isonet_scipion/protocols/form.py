@@ -37,6 +37,11 @@ REMEDIES = {
     # a training has no other folder, and *Restart* deletes the models
     "Give another result_dir": "*Restart* trains anew. To go on from its last model instead, import that with "
     "*import model* before, and choose it as *Model to start from*.",
+    # a protocol writes to its own folder alone
+    "Give another folder with --": "Delete it, or *Restart*, which makes everything anew.",
+    ", or give another folder": ".",
+    ", or write to another folder": ", or move the project to a larger disk.",
+    ", or give another output": ".",
 }
 # as a word of its own, not a part of a path
 OPTION = re.compile(

@@ -11,20 +11,21 @@ from pyworkflow.protocol.params import FileParam, PointerParam
 from pyworkflow.utils import cleanPath, cleanPattern
 from tomo.objects import SetOfTomograms
 
-from isonet_scipion.constants import CUBE_SIZE_ATTRIBUTE
+from isonet_scipion.constants import CUBE_SIZE_ATTRIBUTE, ORIGIN_LABELS
 from isonet_scipion.convert.acquisition import ownAcquisition, readOptics
 from isonet_scipion.convert.files import (
     asMrc,
-    fileErrors,
+    cellName,
     fileName,
     fileOf,
     halfMaps,
     halfNames,
     halvesError,
     linkSubtomogram,
+    readSizes,
 )
 from isonet_scipion.convert.outputs import scaleOf
-from isonet_scipion.convert.rows import subtomogramRow, tomogramRow, writeTable
+from isonet_scipion.convert.rows import originCells, subtomogramRow, tomogramRow, writeTable
 from isonet_scipion.convert.sets import enabled, enabledIds, filesById, sidesOf
 from isonet_scipion.engine.conventions import TILT_RANGE
 from isonet_scipion.engine.errors import EngineError
@@ -33,11 +34,11 @@ from isonet_scipion.engine.io.relion import NAME
 from isonet_scipion.engine.io.star import read_star, write_star
 from isonet_scipion.engine.io.tomogram_entry import HALF_LABELS
 from isonet_scipion.engine.sampling.crops import usual_cube_size
-from isonet_scipion.engine.wording import names_in_words
 from isonet_scipion.isonet_folder import tiltSeriesId
 from isonet_scipion.protocols.base import ProtIsoNetBase
 from isonet_scipion.protocols.ctf_history import ctfStates
 from isonet_scipion.protocols.form import OPTIONAL, OptionalFloatParam, Within, addContrast, labelOf
+from isonet_scipion.protocols.listing import named
 from isonet_scipion.protocols.set_checks import idErrors, kindErrors, missingErrors, sameSampling
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from tomo.objects import SetOfSubTomograms, SubTomogram, Tomogram
 
     from isonet_scipion.convert.acquisition import Optics
+    from isonet_scipion.convert.files import Size
 
 COUNTED = {
     "rlnMicrographName": "Tomograms",
@@ -128,7 +130,7 @@ class ProtIsoNetExport(ProtIsoNetBase):
         for index, tomogram in enumerate([item.clone() for item in enabled(tomograms)], 1):
             tsId = tomogram.getTsId()
             row = tomogramRow(
-                tsId,
+                cellName(tsId),
                 self._mrc(fileOf(tomogram), fileName(tsId)),
                 tomogram.getSamplingRate(),
                 _optics(tomogram, tomograms),
@@ -141,6 +143,7 @@ class ProtIsoNetExport(ProtIsoNetBase):
             row["rlnCorrectedTomoName"] = corrected.get(tsId, "None")
             if any(scale != 1 for scale in scales.values()):
                 row[SCALE] = f"{scales.get(tsId, 1):.7g}"
+            row.update(originCells(tomogram))
             rows.append({"rlnDeconvTomoName": "None", **row})
         writeTable(self._getExtraPath(TOMOGRAMS), rows)
 
@@ -212,6 +215,7 @@ class ProtIsoNetExport(ProtIsoNetBase):
 
     def _inputErrors(self) -> list[str]:
         errors, rate = [], self.inputTomograms.get().getSamplingRate()
+        sizes: dict[str, Size] = {}
         ids = set(enabledIds(self.inputTomograms.get()))
         if not ids:
             errors.append("*Tomograms* is empty.")
@@ -220,7 +224,12 @@ class ProtIsoNetExport(ProtIsoNetBase):
             if items is not None:
                 errors += [] if name == "inputMasks" else kindErrors(labelOf(self, name), items)
                 errors += idErrors(labelOf(self, name), items)
-                errors += fileErrors(enabled(items)).values()
+                found, unreadable = readSizes(enabled(items))
+                errors += map(str, unreadable.values())
+                sizes = sizes or found  # those of the tomograms
+                other = [tsId for tsId, size in sizes.items() if found.get(tsId, size) != size]
+                if other:
+                    errors.append(f"*{labelOf(self, name)}*: of another size than its tomogram: {named(other)}.")
         for name in ("inputMasks", "inputCorrected", "inputSubtomograms"):
             other, label = getattr(self, name).get(), self.getParam(name).label
             if other is None:
@@ -265,8 +274,14 @@ class ProtIsoNetExport(ProtIsoNetBase):
                     f"{TILT_RANGE[0]:g} to {TILT_RANGE[1]:g} degrees: write the right ones into rlnTiltMin and "
                     "rlnTiltMax."
                 )
+        shifted = [item.getTsId() for item in enabled(self.inputTomograms.get()) if originCells(item)]
+        if shifted:
+            warnings.append(
+                f"*{labelOf(self, 'inputTomograms')}*: the origin of {named(shifted)} is not the centre. {TOMOGRAMS} "
+                f"tells it to *import IsoNet project* ({', '.join(ORIGIN_LABELS)}); {RELION} can't."
+            )
         if self.relionStar.get() and (names := self._relionsNames()):
-            pairs = names_in_words([f"{name} as {tsId}" for tsId, name in names.items()])
+            pairs = named([f"{name} as {tsId}" for tsId, name in names.items()])
             warnings.append(f"*RELION's tomograms.star*: its names are taken for these tilt series IDs: {pairs}.")
         return warnings
 

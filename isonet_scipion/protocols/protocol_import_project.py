@@ -21,11 +21,11 @@ from isonet_scipion.engine.io.tomogram_entry import DEFOCUS, INVERTED
 from isonet_scipion.engine.network.model_file import read_metadata
 from isonet_scipion.engine.physics.ctf import POSSIBLE, CtfParameters
 from isonet_scipion.engine.physics.wedge import TiltRange, declared_range
-from isonet_scipion.engine.wording import names_in_words
 from isonet_scipion.isonet_folder import VERSIONS, IsoNetFolder
 from isonet_scipion.objects import IsoNetModel
 from isonet_scipion.protocols.base import damagedLines
 from isonet_scipion.protocols.form import Within, isFilledIn
+from isonet_scipion.protocols.listing import named
 from isonet_scipion.protocols.protocol_import_model import importedModel
 from isonet_scipion.protocols.record import changeErrors, formValues, keepValues, recordErrors, usedValue
 
@@ -195,7 +195,7 @@ def contrastErrors(folder: IsoNetFolder) -> list[str]:
     if not inverted or not dark:
         return []
     return [
-        f"{folder.table.path}: protein is bright in {names_in_words(inverted)} and dark in {names_in_words(dark)}, by "
+        f"{folder.table.path}: protein is bright in {named(inverted)} and dark in {named(dark)}, by "
         f"its column _{INVERTED}. Split the table into one of each kind, and import them separately."
     ]
 
@@ -213,7 +213,7 @@ def nameWarnings(folder: IsoNetFolder) -> list[str]:
         return []
     return [
         "Not all names of tomograms.star can be tilt series IDs. As by Scipion's own import, these are taken "
-        f"otherwise: {names_in_words(renamed)}. *export tables* writes the IDs."
+        f"otherwise: {named(renamed)}. *export tables* writes the IDs."
     ]
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from isonet_scipion.engine.measure.verdict import WELL_RESTORED, Verdict
-from isonet_scipion.engine.wording import names_in_words, spread_in_words
-from isonet_scipion.protocols.listing import MOST
+from isonet_scipion.engine.wording import spread_in_words
+from isonet_scipion.protocols.listing import MOST, named
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -27,10 +27,10 @@ def restoredLines(reports: Mapping[str, Mapping[str, float | None]]) -> list[str
     lines = [f"*Restored wedge correlation* of {len(means)}: {spread_in_words(means)}."] if means else []
     invented = [tsId for tsId in means if _verdict(reports[tsId]).kind == "poor"]
     if invented:
-        lines.append(f"*Nowhere better than chance, so invention*: {len(invented)} ({names_in_words(invented)}).")
+        lines.append(f"*Nowhere better than chance, so invention*: {len(invented)} ({named(invented)}).")
     if len(means) < len(reports):
         unknown = [tsId for tsId in reports if tsId not in means]
-        lines.append(f"Restored wedge correlation *not known*: {len(unknown)} ({names_in_words(unknown)}).")
+        lines.append(f"Restored wedge correlation *not known*: {len(unknown)} ({named(unknown)}).")
     return [*lines, "The report has a table of all."]
 
 

@@ -12,7 +12,6 @@ from isonet_scipion.constants import REPORT_ATTRIBUTES, SCALE_ATTRIBUTE
 from isonet_scipion.convert.files import plainPath
 from isonet_scipion.convert.sets import enabled, enabledIds, filesById
 from isonet_scipion.engine.conventions import CONFIDENCE_SUFFIX
-from isonet_scipion.engine.wording import names_in_words
 from isonet_scipion.protocols.listing import named
 
 if TYPE_CHECKING:
@@ -73,7 +72,7 @@ def correctedWarnings(label: str, items: Iterable[Tomogram]) -> list[str]:
     if not found:
         return []
     return [
-        f"*{label}*: a network corrected these before: {names_in_words(found)}. What it filled in would be taken "
+        f"*{label}*: a network corrected these before: {named(found)}. What it filled in would be taken "
         "for measured data here. Select the tomograms as they were before that."
     ]
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from isonet_scipion.convert.files import (
     asMrc,
+    cellName,
     fileName,
     fileOf,
     halfMaps,
@@ -48,7 +49,7 @@ def tomogramRows(protocol: Protocol, isPlaced: bool = True) -> list[dict[str, st
         mask = files.get(tsId)
         rows.append(
             tomogramRow(
-                tsId,
+                cellName(tsId),
                 paths[0],
                 rate,
                 protocol._optics(tomogram),

@@ -29,6 +29,7 @@ LEFTOVER = re.compile(r"\.([0-9a-f]{8})-([0-9]+)-[0-9a-f]{8}\.partial")  # machi
 MOST_OF_A_NAME = 240  # bytes of a file's name that has room for those of its lock
 SECONDS_IN_TURN = 30.0  # a process that hangs keeps no other from its work
 ATTEMPTS = 20  # at making something whose folder others remove
+WITHOUT_SYNC = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)  # of file systems that can't
 State = Optional[Tuple[int, int, int]]
 _open_now: set[Path] = set()  # temporary folders and locks of this process
 _swept: set[Path] = set()  # folders where what killed processes left was looked for
@@ -75,6 +76,7 @@ def replacing(path: str | os.PathLike[str], since: State | bool = True) -> Itera
         with _workshop(target) as folder:
             yield Path(f"/proc/{os.getpid()}/fd/{folder}", target.name)
             _open_to_others(target.name, 0o666, folder)
+            sync(target.name, folder)
             if since is not False and file_state(target) != before:
                 raise ChangedMeanwhile(target)
             os.replace(target.name, target, src_dir_fd=folder)
@@ -92,6 +94,9 @@ def replacing_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         with _workshop(target, holds_folder=True) as folder:
             yield Path(f"/proc/{os.getpid()}/fd/{folder}", target.name)
             _open_to_others(target.name, 0o777, folder)
+            for _, _, names, place in os.fwalk(target.name, dir_fd=folder):
+                for name in names:
+                    sync(name, place)
             if file_state(target) != before:
                 raise ChangedMeanwhile(target)
             if before is not None:  # no folder can be renamed to one that holds something
@@ -150,6 +155,21 @@ def _workshop(target: Path, holds_folder: bool = False) -> Iterator[int]:
 def _open_to_others(name: str, mode: int, folder: int) -> None:
     with suppress(PermissionError):  # a network drive or USB disk that belongs to root for all: modes are fixed there
         os.chmod(name, mode & ~_UMASK, dir_fd=folder)
+
+
+def sync(name: str, folder: int | None = None) -> None:
+    """Have a file on the disk before it gets its name: after a power cut that could else stand for no or blank data.
+
+    It lies in a folder, a descriptor, where that is given. Raises an OSError where the disk can't take it.
+    """
+    file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=folder)
+    try:
+        os.fsync(file)
+    except OSError as error:
+        if error.errno not in WITHOUT_SYNC:
+            raise
+    finally:
+        os.close(file)
 
 
 def _private_folder(parent: Path) -> Path:

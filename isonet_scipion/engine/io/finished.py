@@ -25,6 +25,7 @@ WITHOUT_EFFECT = (
     "rlnMaskDensityPercentage", "rlnMaskStdPercentage", "rlnSnrFalloff", "rlnDeconvStrength",
 )  # fmt: skip
 ASIDE = ("output_dir", "tomo_idx", "gpuID", "log_level", "check_axes", "batch_size")  # options that change no result
+MOST = 8  # results of one tomogram that a table remembers
 
 Recipe = Tuple[Any, ...]
 
@@ -70,10 +71,20 @@ def made_from(made: Recipe | None, target: Path, settings: PredictSettings) -> s
 
 
 def is_finished(entry: TomogramEntry, target: Path, made: Recipe | None, settings: PredictSettings) -> bool:
-    """Whether all of a tomogram's result is there as it was made, and so would be made again."""
-    known = entry.text(CORRECTED_FROM)
+    """Whether all of a tomogram's result is there as it was made, and so would be made again.
+
+    It may be one that its table no longer names, since another result went to another folder.
+    """
     is_named = entry.text("rlnCorrectedTomoName") == str(target)
-    return known is not None and is_named and known == made_from(made, target, settings)
+    if not is_named and settings.output_type == "int16":  # whose scale the table has of the last one alone
+        return False
+    return made_from(made, target, settings) in remembered(entry)
+
+
+def remembered(entry: TomogramEntry, *more: str | None) -> list[str]:
+    """Digits of `made_from` that tell the last results of a tomogram, in whatever folders, the latest first."""
+    told = [*filter(None, more), *filter(None, (entry.text(CORRECTED_FROM) or "").split(","))]
+    return list(dict.fromkeys(told))[:MOST]
 
 
 def _state(path: str | os.PathLike[str]) -> tuple[int, int] | None:

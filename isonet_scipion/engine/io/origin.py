@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -21,6 +21,21 @@ PASSING = ("prepare_star", "resize")  # commands whose files are what those are 
 ORIGIN = b" of "  # between a mark and what a file was made of
 SIDE, BOXES = 32, 12  # voxels of the boxes that stand for a tomogram, and their number
 VOXEL_DIGITS, NUMBER_DIGITS = 12, 6  # as many as a header's label has room for
+
+
+class Origin(NamedTuple):
+    """What a file was made of, and how."""
+
+    voxels: str  # `voxels_digest`
+    how: str = ""  # `numbers_digest`; empty where that is not told
+
+    def __str__(self) -> str:
+        """As in a header, which `origin_in` reads.
+
+        >>> str(Origin("0123456789ab", "012345")), str(Origin("0123456789ab"))
+        ('0123456789ab-012345', '0123456789ab')
+        """
+        return "-".join(filter(None, self))
 
 
 def voxels_digest(*volumes: Volume) -> str:
@@ -58,16 +73,16 @@ def numbers_digest(numbers: Iterable[float]) -> str:
     return hashlib.sha256(repr([float(number) for number in numbers]).encode()).hexdigest()[:NUMBER_DIGITS]
 
 
-def with_origin(mark: bytes, origin: str) -> bytes:
-    """A mark that tells as well what a file was made of, in at most 19 characters.
+def with_origin(mark: bytes, origin: Origin | str) -> bytes:
+    """A mark that tells as well what a file was made of: an origin, or the command that `first_maker` is to find.
 
     Examples
     --------
     >>> from isonet_scipion.engine.io.marks import mark_of
-    >>> len(with_origin(mark_of("make_mask", "tomograms.star", "TS_01.mrc", "mask"), "0123456789ab-012345"))
+    >>> len(with_origin(mark_of("make_mask", "tomograms.star", "TS_01.mrc", "mask"), Origin("0123456789ab", "012345")))
     80
     """
-    return mark + ORIGIN + origin.encode("ascii")
+    return mark + ORIGIN + str(origin).encode("ascii")
 
 
 def first_maker(path: str | os.PathLike[str]) -> str | None:
@@ -76,10 +91,10 @@ def first_maker(path: str | os.PathLike[str]) -> str | None:
     return origin if maker in PASSING else maker
 
 
-def origin_in(path: str | os.PathLike[str], stage: str) -> str | None:
+def origin_in(path: str | os.PathLike[str], stage: str) -> Origin | None:
     """What `with_origin` told of a file that the command `stage` made; None of others, or where nothing is told."""
     maker, origin = _told_in(path)
-    return origin if maker == stage else None
+    return Origin(*origin.split("-", 1)) if origin and maker == stage else None
 
 
 def _told_in(path: str | os.PathLike[str]) -> tuple[str | None, str | None]:

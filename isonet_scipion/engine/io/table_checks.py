@@ -172,7 +172,7 @@ def warn_of_kinds(entries: Sequence[TomogramEntry]) -> None:
 def _with_outdated_masks(entries: Sequence[TomogramEntry]) -> list[str]:
     """Names of tomograms whose mask is outdated, or made by make_mask of another one's voxels, for whatever table."""
     masks = {entry.name: entry.text(MASK) for entry in entries}
-    made = {name: told for name, mask in masks.items() if mask and (told := origin_in(mask, "make_mask"))}
+    made = {name: told.voxels for name, mask in masks.items() if mask and (told := origin_in(mask, "make_mask"))}
     masked = [entry for entry in entries if entry.name in made]
     own = {entry.name: voxels_digest(open_volume(entry.path)) for entry in masked if os.path.exists(entry.path)}
 

@@ -12,7 +12,7 @@ from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.marks import is_marked, is_same_mark, mark_in, mark_of
 from isonet_scipion.engine.io.mrc import open_volume
 from isonet_scipion.engine.io.number_formats import SCALE
-from isonet_scipion.engine.io.origin import first_maker, numbers_digest, origin_in, voxels_digest
+from isonet_scipion.engine.io.origin import Origin, first_maker, numbers_digest, origin_in, voxels_digest
 from isonet_scipion.engine.io.volume import Volume, warn_of_oddities
 from isonet_scipion.engine.io.voxel_size import check_unit, require_same_grid, require_voxel_size, written_voxel_size
 from isonet_scipion.engine.physics.ctf import CtfParameters, require_plausible_defocus
@@ -225,18 +225,18 @@ class TomogramEntry:
             self._require_current()
         return volume
 
-    def origin(self, volume: Volume, ctf_state: str | None = None) -> str:
+    def origin(self, volume: Volume, ctf_state: str | None = None) -> Origin:
         """What deconv makes of it depends on, for the header of the result: its tomogram, a volume, and CTF."""
-        return f"{voxels_digest(volume)}-{self._ctf_digest(ctf_state)}"
+        return Origin(voxels_digest(volume), self._ctf_digest(ctf_state))
 
     def correction(
         self, volume: Volume, model: str, halves: Sequence[Volume] = (), transfer: Transfer | None = None
-    ) -> str:
+    ) -> Origin:
         """What predict's result depends on, for its header: `volume`, halves that it is made of, a model's digest.
 
         And of a CTF-aware model the transfer.
         """
-        return f"{voxels_digest(volume, *halves)}-{self.correction_digest(model, transfer)}"
+        return Origin(voxels_digest(volume, *halves), self.correction_digest(model, transfer))
 
     def correction_digest(self, model: str, transfer: Transfer | None = None) -> str:
         """How predict makes its result, by a model of this digest."""
@@ -280,14 +280,13 @@ class TomogramEntry:
         told = origin_in(self.source_path, "deconv")
         if told is None or self.source_path == self.path:
             return
-        voxels, _, ctf = told.partition("-")
-        if os.path.exists(self.path) and voxels_digest(open_volume(self.path)) != voxels:
+        if os.path.exists(self.path) and voxels_digest(open_volume(self.path)) != told.voxels:
             raise EngineError(
                 self.source_path,
                 f"it was made of other voxels than {self.path} has now",
                 "Run deconv again, or give --use_deconv_tomo False.",
             )
-        if any(self._told_defocus()) and self._ctf_digest() != ctf:
+        if any(self._told_defocus()) and self._ctf_digest() != told.how:
             raise EngineError(
                 self.source_path,
                 f"it was made with another defocus, voltage, spherical aberration, amplitude contrast, voxel size or "
@@ -318,7 +317,7 @@ class TomogramEntry:
         sources = [file for file in (self.text("rlnDeconvTomoName"), self.path) if file]
         if not all(map(os.path.exists, sources)):  # it may be made of what was deleted
             return
-        found = [self.is_made_of(told.partition("-")[0], open_volume(file)) for file in sources]
+        found = [self.is_made_of(told.voxels, open_volume(file)) for file in sources]
         if not any(found) and None not in found:
             raise EngineError(path, self.other_voxels(*sources), "Run predict anew.")
 
@@ -337,7 +336,7 @@ class TomogramEntry:
             others = (row["rlnMicrographName"] for row in self.star.rows)
             found = mark_in(mask)
             return any(is_same_mark(found, mark_of("make_mask", self.star.path, path, folder)) for path in others)
-        return voxels is not None and told != voxels
+        return voxels is not None and told.voxels != voxels
 
     def output_voxel_size(self, volume: Volume) -> float:
         """What the header of an output gets: the table's, in the digits of the input's header if that is the same."""
@@ -369,7 +368,7 @@ def require_alike_halves(whole: str, halves: Sequence[str], ctf_state: str | Non
 
 def have_unlike_ctfs(files: Sequence[str]) -> bool:
     """Whether deconv took different CTFs or voxel sizes for some files, as the headers of those that it made tell."""
-    told = [origin.partition("-")[2] for path in files if (origin := origin_in(path, "deconv"))]
+    told = [origin.how for path in files if (origin := origin_in(path, "deconv"))]
     return len(set(told)) > 1
 
 

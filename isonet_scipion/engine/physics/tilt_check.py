@@ -47,16 +47,28 @@ def power_by_angle(volumes: Iterable[Floats]) -> tuple[Doubles, Doubles]:
     kz, kx = k[:, None], k[None, :]
     radius = np.hypot(kz, kx)
     angle = np.degrees(np.arctan2(np.where(kx < 0, -kz, kz), np.abs(kx)))
-    shell = (radius * len(total) / 2).astype(int)
+    steps = radius * len(total) / 2
     used = (radius > BAND[0]) & (radius < BAND[1])
-    shell_mean = np.bincount(shell[used], total[used]) / np.maximum(np.bincount(shell[used]), 1)
+    at_each = _around(steps, total)[used]
     edges = np.arange(-90, 90 + BIN, BIN)
     place = np.clip(np.digitize(angle[used], edges) - 1, 0, len(edges) - 2)
-    relative = total[used] / shell_mean[shell[used]]
+    relative = total[used] / at_each
     counts = np.bincount(place, minlength=len(edges) - 1)
     reached = counts > 0  # some directions have no point of the grid
     power = np.bincount(place, relative, len(edges) - 1)
     return ((edges[:-1] + edges[1:]) / 2)[reached], power[reached] / counts[reached]
+
+
+def _around(steps: Doubles, power: Doubles) -> Doubles:
+    """Mean power at the radius of each point, from those of the shells about it.
+
+    Within a shell, a small box of a deconvolved tomogram has several times the power inside than outside, and not all
+    directions have points in both places.
+    """
+    shell = steps.astype(int).ravel()
+    counts = np.bincount(shell)
+    radii, means = (np.bincount(shell, values.ravel()) / counts for values in (steps, power))
+    return np.exp(np.interp(steps, radii, np.log(np.maximum(means, np.finfo(float).tiny))))
 
 
 def shown_range(angles: Doubles, power: Doubles) -> TiltRange | None:

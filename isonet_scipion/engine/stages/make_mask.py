@@ -12,7 +12,7 @@ from isonet_scipion.engine.command import Command, value_of
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.imod_model import read_boundary
 from isonet_scipion.engine.io.mrc import open_volume, volume_bytes, writing_volume
-from isonet_scipion.engine.io.origin import voxels_digest, with_origin
+from isonet_scipion.engine.io.origin import Origin, voxels_digest, with_origin
 from isonet_scipion.engine.io.shown import border_of, require_axes
 from isonet_scipion.engine.io.table_checks import warn_of_kinds, warn_of_unlike_values
 from isonet_scipion.engine.io.tomogram_table import TomogramTable
@@ -63,7 +63,7 @@ def make_mask(star_file: str, settings: MakeMaskSettings) -> None:
             border = border_of(volume)
             target = _target(entry.name, settings)
             whole = open_volume(entry.path) if entry.source_path != entry.path else volume
-            mark = with_origin(marks[target], voxels_digest(whole))
+            mark = with_origin(marks[target], Origin(voxels_digest(whole)))
             voxel_size = entry.output_voxel_size(volume)
             with naming(volume), writing_volume(target, volume.shape, np.int8, voxel_size, volume, mark) as mask:
                 sample_mask(

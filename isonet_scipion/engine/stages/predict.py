@@ -23,7 +23,7 @@ from isonet_scipion.engine.io.ctf_aware import (
     warn_of_idle_state,
 )
 from isonet_scipion.engine.io.files import State, content_digest, entry_of, file_state
-from isonet_scipion.engine.io.finished import Recipe, is_finished, made_from, recipe
+from isonet_scipion.engine.io.finished import Recipe, is_finished, made_from, recipe, remembered
 from isonet_scipion.engine.io.model_checks import warn_of_other_data
 from isonet_scipion.engine.io.mrc import open_volume, volume_bytes, write_volume
 from isonet_scipion.engine.io.number_formats import SCALE, grey_values, stored_or_float32
@@ -144,8 +144,13 @@ class _Prediction:
 
     def unfinished(self, entries: list[TomogramEntry]) -> list[TomogramEntry]:
         """The tomograms that are not yet corrected in this way."""
-        settings = self.settings
-        left = [e for e in entries if not is_finished(e, _target(e, settings), self.recipe(e), settings)]
+        settings, left = self.settings, []
+        for entry in entries:
+            target = _target(entry, settings)
+            if not is_finished(entry, target, self.recipe(entry), settings):
+                left.append(entry)
+            elif entry.text("rlnCorrectedTomoName") != str(target):
+                self._name(entry)
         if len(left) < len(entries):
             log.info(
                 "Corrected already, with this model, of the same files and in the same way, and left alone: %d of %s. "
@@ -193,13 +198,23 @@ class _Prediction:
         return sizes
 
     def _warn_of_replaced(self, entries: list[TomogramEntry]) -> None:
-        """Name the tomograms of which the results of another model, of a training's other iteration too, are lost."""
+        """Name the tomograms of which the results of another model, of a training's other iteration too, are lost.
+
+        And those whose results in the other format lose what is told of them, in files of the same names.
+        """
         targets = {_target(entry, self.settings): entry for entry in entries}
         replaced = [entry.name for target, entry in targets.items() if self._is_of_another(entry, target)]
         if replaced:
             log.warning(
                 "%s: results of another model or tilt range are replaced there: %s. For both, give another output_dir.",
                 self.settings.output_dir, names_in_words(replaced),
+            )  # fmt: skip
+        other = "zarr" if self.settings.output_format == "mrc" else "mrc"
+        beside = [entry.name for target, entry in targets.items() if target.with_suffix(f".{other}").exists()]
+        if beside:
+            log.warning(
+                "%s: of %s there are results as %s, too, whose pictures and reports those of the new ones replace. To "
+                "keep these, give another output_dir.", self.settings.output_dir, names_in_words(beside), other,
             )  # fmt: skip
 
     def _is_of_another(self, entry: TomogramEntry, target: Path) -> bool:
@@ -209,8 +224,8 @@ class _Prediction:
         named = entry.text("rlnCorrectedTomoName")
         if named is not None and entry_of(named) == entry_of(target):
             return entry.text(CORRECTED_BY) not in (None, self.made_by)
-        how = (origin_in(target, "predict") or "").partition("-")[2]
-        return not entry.is_made_by(how, self.made_by, self.transfer(entry))
+        told = origin_in(target, "predict")
+        return told is not None and not entry.is_made_by(told.how, self.made_by, self.transfer(entry))
 
     def claim(self, entries: list[TomogramEntry]) -> None:
         """Refuse to replace what is not the table's own."""
@@ -327,11 +342,8 @@ class _Prediction:
         self._discard_reports(target, entry.name)
         mark = with_origin(self.marks[target], entry.correction(volume, self.made_by, ready.own, ready.seen.transfer))
         write_volume(target, rounded.voxels, entry.output_voxel_size(volume), volume, mark)
-        scale = {SCALE: f"{rounded.scale:.7g}"} if rounded.scale != 1 or entry.text(SCALE) is not None else {}
+        self._name(entry, rounded.scale)
         del corrected, rounded  # from here on it is read from the file
-        made_here = {"rlnCorrectedTomoName": target, CORRECTED_BY: self.made_by, CORRECTED_FROM: None, **scale}
-        # whose pictures and report may be another's yet
-        self.table.update(entry, made_here)
         after = open_volume(target)
         box = (slice(None),) * 3 if border is None else border.box
         compared = save_comparison(
@@ -357,8 +369,17 @@ class _Prediction:
             )
             if told is not None:
                 return told
-        self.table.update(entry, {CORRECTED_FROM: made_from(ready.recipe, target, settings)})
+        # not before, as its pictures and report were another's yet
+        made = remembered(entry, made_from(ready.recipe, target, settings))
+        self.table.update(entry, {CORRECTED_FROM: ",".join(made) or None})
         return volume, target
+
+    def _name(self, entry: TomogramEntry, scale: float = 1.0) -> None:
+        """Name a tomogram's result in the table, and what its voxels are multiplied by to get grey values."""
+        made = {"rlnCorrectedTomoName": _target(entry, self.settings), CORRECTED_BY: self.made_by}
+        if scale != 1 or entry.text(SCALE) is not None:
+            made[SCALE] = f"{scale:.7g}"
+        self.table.update(entry, made)
 
     def _discard_reports(self, target: Path, name: str) -> None:
         """Delete what told of the result that is replaced; what will not be told of the new one is logged."""

@@ -107,14 +107,13 @@ def _require_made_of(entry: TomogramEntry, tomogram: Volume, model: str, transfe
     told = origin_in(corrected, "predict")
     if told is None:
         return
-    voxels, _, how = told.partition("-")
-    if entry.is_made_of(voxels, tomogram) is False:
+    if entry.is_made_of(told.voxels, tomogram) is False:
         raise EngineError(
             corrected,
             entry.other_voxels(tomogram.path),
             f"Predict anew, or give --use_deconv_tomo {not entry.use_deconvolved} if predict had that.",
         )
-    if not entry.is_made_by(how, model, transfer):
+    if not entry.is_made_by(told.how, model, transfer):
         more = "tilt range or voxel size" if transfer is None else "tilt range, voxel size or CTF (also ctf_state)"
         raise EngineError(
             corrected,

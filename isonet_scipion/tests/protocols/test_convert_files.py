@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from types import SimpleNamespace
@@ -78,6 +79,20 @@ def test_a_conversion_that_the_disk_has_no_room_for_is_told_and_done_again(tmp_p
         asMrc(paths["spi"], target, 10.0)
     assert sorted(os.listdir(tmp_path)) == ["volume.mrc", "volume.spi"]
     np.testing.assert_array_equal(read(asMrc(paths["spi"], target, 10.0)), cube)
+
+
+def test_a_converted_volume_is_on_the_disk_before_it_is_there(tmp_path, monkeypatch):
+    volume, target = str(tmp_path / "volume.tif"), str(tmp_path / "converted.mrc")
+    tifffile.imwrite(volume, np.ones((6, 8, 9), np.float32))
+
+    def fsync(file):
+        assert os.fstat(file).st_size == 1024 + 4 * 6 * 8 * 9
+        raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))  # as NFS tells it, not before
+
+    with monkeypatch.context() as patch, pytest.raises(EngineError, match="raise the quota"):  # noqa: PT012
+        patch.setattr(os, "fsync", fsync)
+        asMrc(volume, target, 10.0)
+    assert os.listdir(tmp_path) == ["volume.tif"]
 
 
 def test_a_volume_that_was_replaced_is_converted_again_and_only_then(tmp_path):

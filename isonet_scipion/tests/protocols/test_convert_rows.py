@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 import numpy as np
 import pytest
@@ -57,6 +58,9 @@ def test_subtomogram_rows_carry_the_tilt_range_and_the_tomogram(tomogram):
     assert sizes == ("64", "80", "-57.0", "51.0")
     assert (row["rlnTomoName"], row["isonetDeconvolved"]) == ("TS_01", "None")
     assert subtomogramRow(1, "a.mrc", SubTomogram(), 64, 80, 10.0, OPTICS)["rlnTomoName"] == "None"
+    coordinate.setTomoId('it\'s "1"')  # which no cell holds
+    named = subtomogramRow(3, "a.mrc", subtomogram, 64, 80, 10.0, OPTICS)["rlnTomoName"]
+    assert re.fullmatch("it_s__1__[0-9a-f]{10}", named)
 
 
 def test_a_tomogram_with_its_ctf_corrected_counts_as_deconvolved():

@@ -251,6 +251,40 @@ class TestIsoNetExchange(IsoNetTest):
             self.assertTrue(os.path.samefile(first, folder / f"TS_02_{label[-1]}.mrc"))
             self.assertIsNone(second)
 
+    def test_a_shifted_origin_comes_back(self) -> None:
+        shifts = {"isonetOriginX": (-150.5, "None"), "isonetOriginY": (0, "None"), "isonetOriginZ": (20, "None")}
+        masks = {"rlnMaskName": tuple(f"{tsId}_mask.mrc" for tsId in SHAPES)}
+        first = self.run_(ProtIsoNetImportProject, {}, projectFolder=str(self.project("shifted", **shifts, **masks)))
+        export = self.prepare(ProtIsoNetExport, {"inputTomograms": (first, "tomograms")})
+        (told,) = export.warnings()
+        self.assertIn("*Tomograms*: the origin of TS_02 is not the centre", told)
+        self.launchProtocol(export)
+        folder = os.path.dirname(export._getExtraPath("tomograms.star"))
+        back = self.run_(ProtIsoNetImportProject, {}, projectFolder=os.path.abspath(folder))
+        centre = tuple(side / -2 * VOXEL_SIZE for side in SHAPES["TS_01"][::-1])
+        for items in (first.tomograms, first.tomoMasks, back.tomograms):
+            places = {item.getTsId(): item.getShiftsFromOrigin() for item in items}
+            self.assertEqual(places, {"TS_02": (-150.5, 0, 20), "TS_01": centre})
+
+    def test_masks_and_results_of_another_size_are_refused(self) -> None:
+        columns = ("rlnMaskName", "rlnCorrectedTomoName")
+        files = {label: tuple(f"{tsId}_{label}.mrc" for tsId in SHAPES) for label in columns}
+        folder = self.project("sizes", **files)
+        own = [folder / names[1] for names in files.values()]
+        for path in own:  # else links lead to the tomogram's file
+            path.unlink()
+            shutil.copy(self.raw / "TS_01.mrc", path)
+        taken = self.run_(ProtIsoNetImportProject, {}, projectFolder=str(folder))
+        inputs = {"inputMasks": (taken, "tomoMasks"), "inputCorrected": (taken, "correctedTomograms")}
+        export = self.prepare(ProtIsoNetExport, {"inputTomograms": (self.tomograms, "Tomograms"), **inputs})
+        self.assertEqual(export.validate(), [])
+        for path in own:
+            write(path, scene((20, 28, 24), 1))
+        self.assertEqual(
+            export.validate(),
+            [f"*{name}*: of another size than its tomogram: TS_01." for name in ("Masks", "Corrected tomograms")],
+        )
+
     def test_the_scale_of_corrected_tomograms_is_exported(self) -> None:
         corrected = tuple(f"{tsId}_corrected.mrc" for tsId in SHAPES)
         folder = self.project("scaled", **{"rlnCorrectedTomoName": corrected, SCALE: (0.25, 1)})

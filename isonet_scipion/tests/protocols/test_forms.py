@@ -107,6 +107,23 @@ def test_inputs_that_may_be_left_out_say_so():
         "Give --tilt_min and --tilt_max.",
         "Give *Tilt range, from* and *Tilt range, to*.",
     ),
+    # no form asks for a folder
+    (
+        protocols.ProtIsoNetMask,
+        "/p/a_mask.mrc: can't be written (Read-only file system). Check the permissions, or give another folder.",
+        "/p/a_mask.mrc: can't be written (Read-only file system). Check the permissions.",
+    ),
+    (
+        protocols.ProtIsoNetMask,
+        "/p: the disk is full. Free some, or write to another folder.",
+        "/p: the disk is full. Free some, or move the project to a larger disk.",
+    ),
+    (protocols.ProtIsoNetMask, "a: taken. Wait for it, or give another output.", "a: taken. Wait for it."),
+    (
+        protocols.ProtIsoNetMask,
+        "a_mask.mrc: it is there already. Give another folder with --mask_folder, or delete it.",
+        "a_mask.mrc: it is there already. Delete it, or *Restart*, which makes everything anew.",
+    ),
     # files are called as they are
     (protocols.ProtIsoNetPredict, "/cube_size/crop_size.mrc: a seed", "/cube_size/crop_size.mrc: a seed"),
     (protocols.ProtIsoNetPredict, "*--cube_size*-seed cube_size.star", "*--cube_size*-seed cube_size.star"),

@@ -8,13 +8,17 @@ from pathlib import Path
 import numpy as np
 import pyworkflow
 from pyworkflow.project import Manager
+from tomo.objects import SetOfTomograms
 
+from isonet_scipion.convert.rows import writeTable
+from isonet_scipion.engine.io.star import read_star, tomogram_names
 from isonet_scipion.engine.physics.ctf import CtfParameters
 from isonet_scipion.engine.physics.radial_filter import Deconvolution, deconvolve
 from isonet_scipion.protocols import (
     ProtIsoNetDeconv,
     ProtIsoNetExtract,
     ProtIsoNetMask,
+    ProtIsoNetOnePass,
     ProtIsoNetPredict,
     ProtIsoNetRefine,
 )
@@ -23,7 +27,8 @@ from isonet_scipion.tests.protocols.test_chain import TRAINING
 
 # Scipion itself puts it between double quotes in a shell's command line, so it can't hold $ or `
 LOCATION = "it's a place; 50% ü.v2"
-NAME = "it's; $(touch injected) `touch injected` $HOME 50%d & ü|x"  # a STAR table takes no name with both quotes
+NAME = "it's; $(touch injected) `touch injected` $HOME 50%d & ü|x"
+BOTH_QUOTES = 'TS "1", it\'s'  # which no cell of a STAR table holds
 SHAPE = (40, 56, 64)
 
 
@@ -70,3 +75,19 @@ class TestIsoNetNames(IsoNetTest):
             self.assertEqual(read(item.getFileName()).shape, SHAPE)
         self.assertEqual([item.getVolName() for item in extract.subtomograms], [NAME] * 4)
         self.assertEqual(list(Path(self.proj.path).rglob("injected")), [])
+
+    def test_one_pass_takes_a_name_that_no_table_holds(self) -> None:
+        protocol = self.newProtocol(ProtIsoNetOnePass)
+        self.proj.saveProtocol(protocol)
+        protocol.makePathsAndClean()
+        tomograms = SetOfTomograms.create(protocol._getPath(), prefix="quoted")
+        tomograms.copyInfo(self.tomograms.Tomograms)
+        tomogram = self.tomograms.Tomograms.getFirstItem().clone()
+        tomogram.setTsId(BOTH_QUOTES)
+        tomograms.append(tomogram)
+        tomograms.write()
+        protocol.inputTomograms.set(tomograms)
+        path = protocol._getExtraPath("tomograms.star")
+        writeTable(path, protocol._rows())
+        (name,) = tomogram_names(read_star(path))
+        self.assertRegex(name, "^TS__1___it_s_[0-9a-f]{10}$")

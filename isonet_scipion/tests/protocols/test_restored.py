@@ -70,6 +70,7 @@ def test_each_of_few_tomograms_has_a_line_and_many_are_told_altogether():
     ]
     unknown = {f"TS_{n:02d}": report(None, None, None) for n in range(20)}
     assert restoredLines(unknown)[0].startswith("Restored wedge correlation *not known*: 20 (TS_00, ")
+    assert "TS_09 and 10 more)" in restoredLines(unknown)[0]
 
 
 def test_halves_that_only_some_tomograms_have_are_not_said_to_be_of_all():

@@ -30,6 +30,38 @@ def test_a_file_is_replaced_at_the_end_or_not_at_all(tmp_path):
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_what_gets_its_name_is_on_the_disk(tmp_path, monkeypatch):
+    on_disk, named = {}, [tmp_path / "t.star", tmp_path / "a.zarr"]
+
+    def fsync(file):
+        on_disk[os.fstat(file).st_ino] = (os.fstat(file).st_size, [path.exists() for path in named])
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    write_whole(named[0], "whole")
+    with replacing_folder(named[1]) as folder:
+        (folder / "0").mkdir()
+        (folder / "0" / "0.0.0").write_text("chunk of it")
+    assert on_disk[named[0].stat().st_ino] == (5, [False, False])
+    assert on_disk[(named[1] / "0" / "0.0.0").stat().st_ino] == (11, [True, False])
+
+
+def test_a_file_that_a_disk_can_not_take_is_none(tmp_path, monkeypatch):
+    def refusing(number):
+        def fsync(_):
+            raise OSError(number, os.strerror(number))
+
+        return fsync
+
+    write_whole(tmp_path / "t.star", "first")
+    monkeypatch.setattr(os, "fsync", refusing(errno.EDQUOT))  # as NFS tells it, not before
+    with pytest.raises(EngineError, match="raise the quota"):
+        write_whole(tmp_path / "t.star", "second")
+    assert (tmp_path / "t.star").read_text() == "first"
+    monkeypatch.setattr(os, "fsync", refusing(errno.EINVAL))  # a file system that does not know it
+    write_whole(tmp_path / "t.star", "second")
+    assert (tmp_path / "t.star").read_text() == "second"
+
+
 def test_one_writes_at_a_time(tmp_path):
     with alone(tmp_path / "results"), pytest.raises(EngineError, match="another command is working on it"):
         alone(tmp_path / "results").__enter__()

@@ -40,8 +40,8 @@ def prepared(project, run):
     assert run("make_mask", "tomograms.star", "--patch_size", 2)[0] == 0
     assert (made_by(DECONVOLVED), made_by(MASK)) == ("deconv", "make_mask")
     assert (
-        origin_in(DECONVOLVED, "deconv").partition("-")[0]
-        == origin_in(MASK, "make_mask")
+        origin_in(DECONVOLVED, "deconv").voxels
+        == origin_in(MASK, "make_mask").voxels
         == voxels_digest(open_volume(TOMOGRAM))
     )
     return project

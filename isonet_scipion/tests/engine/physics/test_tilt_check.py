@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from isonet_scipion.engine.measure.wedge_power import wedge_power_ratio
+from isonet_scipion.engine.physics.ctf import CtfParameters
+from isonet_scipion.engine.physics.radial_filter import Deconvolution, deconvolve
 from isonet_scipion.engine.physics.tilt_check import power_by_angle, shown_range, tilt_warning
 from isonet_scipion.engine.physics.wedge import TiltRange
 from isonet_scipion.engine.simulation.phantom import Example
@@ -23,6 +25,14 @@ def test_the_data_show_their_own_range(tilt):
     assert found.minimum == pytest.approx(tilt.minimum, abs=7)
     assert found.maximum == pytest.approx(tilt.maximum, abs=7)
     assert tilt_warning(tilt, found) is None
+
+
+@pytest.mark.parametrize("tilt", [TiltRange(), TiltRange(-57, 51)])
+def test_small_boxes_of_deconvolved_tomograms_show_it_too(tilt):
+    filtered = deconvolve(Example((24, 48, 48), tilt=tilt).make()[1], Deconvolution(10.0, CtfParameters(defocus=20000)))
+    cubes = [filtered[:, y : y + 24, x : x + 24] for y in (0, 24) for x in (0, 24)]
+    assert tilt_warning(tilt, shown_range(*power_by_angle(cubes))) is None
+    assert "does not fit" in tilt_warning(TiltRange(-30, 30), shown_range(*power_by_angle(cubes)))
 
 
 def test_mirrored_and_wrong_ranges_are_told():

@@ -159,6 +159,13 @@ def test_results_of_another_model_that_are_replaced_are_told(noise_twice, run):
         assert told is None or f"{told} For both, give another output_dir." in log, log
 
 
+def test_a_result_in_the_other_format_whose_pictures_are_replaced_is_told(noise_twice, run, tmp_path):
+    (tmp_path / "o" / "a_corrected.zarr").mkdir(parents=True)
+    options = ("--gpuID=-1", "--report=False", "--calibrate=False", "--output_dir=o")
+    status, log = run("predict", "tomograms.star", "m.keras", *options)
+    assert status == 0 and "o: of a there are results as zarr, too, whose pictures and reports" in log, log
+
+
 def test_a_state_of_the_ctf_is_of_no_use_to_another_model(noise_twice, run):
     # of an absent tomogram, so that it ends before the work
     for command in ("predict", "report"):

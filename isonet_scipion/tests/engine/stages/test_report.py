@@ -190,7 +190,7 @@ def test_halves_that_were_replaced_or_removed_since_are_refused_until_predicted_
 
 def entry_origin(volume, corrected):
     """What earlier versions told of a result of halves."""
-    return f"{voxels_digest(volume)}-{origin_in(corrected, 'predict').partition('-')[2]}".encode()
+    return str(origin_in(corrected, "predict")._replace(voxels=voxels_digest(volume))).encode()
 
 
 def test_report_before_correction_is_an_error(run):
