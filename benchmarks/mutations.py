@@ -35,6 +35,27 @@ class Mutation:
 
 MUTATIONS = [
     Mutation(
+        "padding of another value in each section is data",
+        "physics/borders",
+        "return np.array([of_section(z)[0] for z in range(len(volume))])",
+        "return None",
+        "physics/test_borders.py",
+    ),
+    Mutation(
+        "points of a binned model are placed by the first voxel's middle",
+        "io/coordinates",
+        "(self.xyz + 0.5) * self._finer_by(shape) - 0.5",
+        "self.xyz * self._finer_by(shape)",
+        "io/test_coordinates.py",
+    ),
+    Mutation(
+        "a training is gone on with whatever its noise is now",
+        "learning/run",
+        ", **self.noise}",
+        "}",
+        "learning/test_data_identity.py",
+    ),
+    Mutation(
         "a grid's wave of the tomogram's own is levelled",
         "network/grid_levels",
         " & (theirs < clear)",

@@ -22,6 +22,7 @@ Integers = NDArray[np.intp]  # voxels' places
 Reals = NDArray[Any]  # of any real type, as in a file
 
 LARGEST = 1e15  # grey values beyond it are no data, and leave no digits for the others
+SMALLEST = 1e-15  # grey values that differ by less have squares that single precision can't hold
 TOMOGRAM, MASK = "tomogram", "mask"  # what an error is about where only voxels are known
 
 
@@ -120,10 +121,13 @@ def require_numbers(low: float, high: float, name: str = TOMOGRAM) -> None:
 
 
 def require_contrast(low: float, high: float, name: str = TOMOGRAM) -> None:
-    """Raise an EngineError about `name` as `require_numbers`, or if its smallest and largest voxel are equal."""
+    """Raise an EngineError about `name` as `require_numbers`, or if smallest and largest voxel are (all but) equal."""
     require_numbers(low, high, name)
     if low == high:
         raise EngineError(name, "all its voxels are equal", "Leave it out or make it again.")
+    if high - low < SMALLEST:
+        why = f"its voxels are {low:g} to {high:g}, too near each other to compute with"
+        raise EngineError(name, why, "Multiply them by a large number.")
 
 
 def scratch_array(shape: tuple[int, ...], dtype: Any, folder: str | os.PathLike[str]) -> Reals:

@@ -60,7 +60,8 @@ class Points:
         elif unit == FRACTION:
             places = self.xyz * sides
         else:
-            places = self.xyz if self.drawn_on is None else self.xyz * self._finer_by(shape)
+            # volumes of other voxels share their corner, half a voxel before the middle of the first one
+            places = self.xyz if self.drawn_on is None else (self.xyz + 0.5) * self._finer_by(shape) - 0.5
         return places[:, ::-1]
 
     def _finer_by(self, shape: Sequence[int]) -> Doubles:

@@ -6,12 +6,14 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from isonet_scipion.engine.arrays import fingerprint, release
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.mrc import open_volume
 from isonet_scipion.engine.io.volume import Volume, read_float
 from isonet_scipion.engine.io.volume_files import file_names, files_of, volume_files
 from isonet_scipion.engine.io.voxel_size import UNSET_SIZE, same_voxel_size
 from isonet_scipion.engine.physics.back_projected_noise import RecordedNoise, noise_corners
+from isonet_scipion.engine.physics.grey_scale import sample
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,8 +22,13 @@ log = logging.getLogger(__name__)
 SUFFIXES = (".mrc", ".rec")
 
 
-def check_noise(folder: str, cube_size: int, voxel_size: float | None) -> None:
+def check_noise(folder: str, cube_size: int, voxel_size: float | None) -> list[int]:
     """Refuse a folder without noise, and tell what of it is left out, or of another voxel size than `voxel_size` in A.
+
+    Returns
+    -------
+    list of int
+        Fingerprints of its volumes' voxels.
 
     Raises
     ------
@@ -42,6 +49,11 @@ def check_noise(folder: str, cube_size: int, voxel_size: float | None) -> None:
             "noise (the first: %s, %g A).",
             folder, voxel_size, len(others), len(volumes), Path(others[0].path).name, others[0].voxel_size,
         )  # fmt: skip
+    found = []
+    for volume in volumes:
+        found.append(fingerprint(sample(volume.data)))
+        release(volume.data)
+    return found
 
 
 def _large_enough(folder: str, files: Sequence[Path], cube_size: int) -> list[Volume]:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from isonet_scipion.engine.physics.wedge import TiltRange
 
-COUNT, PLACES = "number of subtomograms", "places of the crops (mask)"
-BY_SETTINGS = (COUNT, PLACES)  # what settings change too, with the same tomograms
+COUNT, PLACES, NOISE = "number of subtomograms", "places of the crops (mask)", "volumes in noise_dir"
+BY_SETTINGS = (COUNT, PLACES, NOISE)  # what settings change too, with the same tomograms
 MOST_SHOWN = 3  # values that are told one by one
 
 

@@ -17,7 +17,7 @@ from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.losses import LOSS_TABLE, read_losses, require_own_losses
 from isonet_scipion.engine.io.noise_folder import check_noise
 from isonet_scipion.engine.io.refine_json import iteration_of, model_name
-from isonet_scipion.engine.learning.data_identity import BY_SETTINGS
+from isonet_scipion.engine.learning.data_identity import BY_SETTINGS, NOISE, checksum_in_words, data_identity
 from isonet_scipion.engine.learning.forecast import Forecast, model_bytes, require_space
 from isonet_scipion.engine.learning.method import Batches, Losses, Method
 from isonet_scipion.engine.learning.noise_schedule import noise_level
@@ -104,6 +104,7 @@ class Run(Generic[Batches]):
         self.decided = settings.decided()
         self.state = RunState(first_iteration, batch_size=self.decided.batch_size)
         self.earlier: list[EpochRecord] = []  # epochs of the run that it goes on from, in the same folder
+        self.noise: dict[str, str] = {}  # what is known of the user's noise, where there is any
 
     def train(self) -> Path:
         """Train until the last iteration; goes on where an earlier run of the same settings stopped.
@@ -122,7 +123,8 @@ class Run(Generic[Batches]):
         self._require_own_files()
         if self.settings.noise_dir and any(level > 0 for level in self.settings.noise_level):
             # else it fails after many iterations
-            check_noise(self.settings.noise_dir, self.method.cube_size, self.metadata.voxel_size)
+            volumes = check_noise(self.settings.noise_dir, self.method.cube_size, self.metadata.voxel_size)
+            self.noise = data_identity([{NOISE: checksum_in_words(one)} for one in volumes])
         keras.utils.set_random_seed(self.decided.seed % 2**32)
         with training_scope(self.devices):
             return self._train()
@@ -215,7 +217,7 @@ class Run(Generic[Batches]):
 
     def _data(self) -> dict[str, Any]:
         """What it knows of its data; earlier versions kept less of it."""
-        return {"voxel size": f"{self.metadata.voxel_size or 0:g} A", **self.method.identity()}
+        return {"voxel size": f"{self.metadata.voxel_size or 0:g} A", **self.method.identity(), **self.noise}
 
     def chosen_iteration(self) -> int | None:
         """That whose model is the one to take so far; None before the first has ended."""

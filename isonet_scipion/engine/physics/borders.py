@@ -1,4 +1,7 @@
-"""Parts of a volume that hold one value, as the padding of AreTomo, Warp and RELION: they are no data."""
+"""Parts of a volume that hold one value, as the padding of AreTomo, Warp and RELION: they are no data.
+
+Each section may be padded with a value of its own, such as its mean.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,14 @@ from typing import Tuple
 import numpy as np
 import scipy.ndimage
 
-from isonet_scipion.engine.arrays import Flags, Floats, Integers, Reals, release
+from isonet_scipion.engine.arrays import Doubles, Flags, Floats, Integers, Reals, release, release_now_and_then
 
 SAMPLED = 24  # planes in which the values are looked for
 LEVEL_PLANES = 4  # about so many planes tell how far apart grey values are
 MOST_VALUES = 4
 LEAST_SHARE = 0.005  # of the voxels; less shifts no percentile
 ABOVE_NEIGHBOURS = 5.0  # smooth data in few grey levels have flat places too, but of neighbouring levels alike
+MANY_LEVELS = 10.0  # of them within the deviation: sections of fewer may have flat places of one level alone
 
 Box = Tuple[slice, ...]
 
@@ -28,10 +32,11 @@ class Border:
     values: tuple[float, ...]
     share: float  # of the volume's voxels that are no data
     shape: tuple[int, ...]  # of the volume
+    by_section: bool = False  # there are other values, in each section its own
 
     def describe(self) -> str:
         """In words, after a file's name."""
-        values = ", ".join(f"{value:g}" for value in self.values)
+        values = ", ".join([f"{value:g}" for value in self.values] + ["a value of each section"] * self.by_section)
         return f"{100 * self.share:.1f} % of its voxels are a border or blank ({values}), which is left out"
 
     @property
@@ -85,7 +90,8 @@ def find_border(volume: Floats) -> Border | None:
     """Where a volume holds one of a few values over more than half a percent of its voxels; None where it does not.
 
     A voxel counts if it lies in a block of 3^3 voxels of that value, at a face in one of 3^2, or in a whole plane of
-    it: single voxels that happen to have the most frequent grey value are data.
+    it: single voxels that happen to have the most frequent grey value are data. Each section may have a value of its
+    own.
 
     Parameters
     ----------
@@ -97,15 +103,24 @@ def find_border(volume: Floats) -> Border | None:
     Border or None
         None also where all voxels are equal.
     """
-    values = _flat_values(volume)
-    if not len(values):
+    if min(volume.shape[1:]) < 3:
         return None
-    empty, found = np.zeros(volume.shape, bool), []
-    for value in values:
-        flat = _flat(volume, value)
+    planes = _sampled_planes(volume)
+    empty, found, step = np.zeros(volume.shape, bool), [], _level_step(volume, planes)
+    for value in _flat_values(volume, planes, step):
+        flat = _flat(volume, np.full(len(volume), value))
         if flat.mean() > LEAST_SHARE / 2:
             found.append(float(value))
             empty |= flat
+    own = _values_of_sections(volume, planes, step, found)
+    release(volume)
+    if not found and own is None:
+        return None
+    by_section = False
+    if own is not None:
+        flat = _flat(volume, own) & ~empty
+        by_section = bool(flat.mean() > LEAST_SHARE / 2)
+        empty |= flat & by_section
     share = float(empty.mean())
     if share < LEAST_SHARE or share == 1.0:
         return None
@@ -114,29 +129,28 @@ def find_border(volume: Floats) -> Border | None:
         held = np.flatnonzero(~empty.all(axis=tuple(other for other in range(3) if other != axis)))
         box.append(slice(int(held[0]), int(held[-1]) + 1))
     inside = empty[tuple(box)]
-    return Border(tuple(box), inside.copy() if inside.any() else None, tuple(found), share, volume.shape)
+    return Border(tuple(box), inside.copy() if inside.any() else None, tuple(found), share, volume.shape, by_section)
 
 
-def _flat_values(volume: Floats) -> list[float]:
-    """Values that fill blocks of 3^2 voxels, or whole rows or columns, of some planes, the most frequent first."""
-    if min(volume.shape[1:]) < 3:
-        return []
+def _sampled_planes(volume: Floats) -> Integers:
+    """Places of planes all over a volume, and of some of those that seem to be blank."""
     middle = np.asarray(volume[:, volume.shape[1] // 2])
     blank = np.flatnonzero((middle == middle[:, :1]).all(axis=1))
-    planes = np.unique(np.concatenate([_spread(np.arange(len(volume))), _spread(blank)]))
+    return np.unique(np.concatenate([_spread(np.arange(len(volume))), _spread(blank)]))
+
+
+def _flat_values(volume: Floats, planes: Integers, step: float) -> list[float]:
+    """Values that fill blocks of 3^2 voxels, or whole rows or columns, of some planes, the most frequent first."""
     flat = []
     for z in planes:
         plane = np.asarray(volume[z])
-        wider = np.pad(plane, 2, "edge")  # beyond the faces all are as there: a layer of one voxel is a block, too
-        flat.append(wider[1:-1, 1:-1][_flat_blocks(wider)])
+        flat.append(_flat_pixels(plane))
         # planes along z that are narrower than a block
         flat += [lines[(lines == lines[:, :1]).all(axis=1)].ravel() for lines in (plane, plane.T)]
     release(volume)
     values, counts = np.unique(np.concatenate(flat), return_counts=True)
     chosen = np.flatnonzero(counts >= LEAST_SHARE / 2 * len(planes) * volume[0].size)
-    if not len(chosen):
-        return []
-    step, levels = _level_step(volume, planes), values.astype(np.float64)
+    levels = values.astype(np.float64)
 
     def stands_out(place: int) -> bool:
         others = [other for other in (place - 1, place + 1) if 0 <= other < len(levels)]
@@ -145,6 +159,31 @@ def _flat_values(volume: Floats) -> list[float]:
 
     most_first = sorted(filter(stands_out, chosen), key=lambda place: -counts[place])
     return [float(values[place]) for place in most_first[:MOST_VALUES]]
+
+
+def _values_of_sections(volume: Floats, planes: Integers, step: float, known: list[float]) -> Doubles | None:
+    """The value that each section is padded with apart from `known` ones, NaN: with none; None: hardly any is."""
+    size = volume[0].size
+
+    def of_section(z: int) -> tuple[float, int]:
+        release_now_and_then(volume, z)
+        return _prevailing(_flat_pixels(np.asarray(volume[z])), size, known)
+
+    if sum(of_section(z)[1] for z in planes) < LEAST_SHARE * len(planes) * size:
+        return None
+    few = planes[:: max(1, len(planes) // LEVEL_PLANES)]
+    if max(float(np.std(volume[z], dtype=np.float64)) for z in few) < MANY_LEVELS * step:
+        return None
+    return np.array([of_section(z)[0] for z in range(len(volume))])
+
+
+def _prevailing(flat: Reals, size: int, known: list[float]) -> tuple[float, int]:
+    """The value of most flat pixels of a section of `size`, apart from `known` ones, and how many; NaN and 0: none."""
+    values, counts = np.unique(flat[~np.isin(flat, known)], return_counts=True)
+    fewer, most = np.sort(np.concatenate([[0, 0], counts]))[-2:]
+    if most < LEAST_SHARE * size or most <= ABOVE_NEIGHBOURS * fewer:
+        return np.nan, 0
+    return float(values[np.argmax(counts)]), int(most)
 
 
 def _level_step(volume: Floats, planes: Integers) -> float:
@@ -162,6 +201,13 @@ def _spread(places: Integers) -> Integers:
     return places[np.linspace(0, max(len(places) - 1, 0), min(SAMPLED, len(places))).round().astype(int)]
 
 
+def _flat_pixels(plane: Reals) -> Reals:
+    """Pixels of a plane in whose block of 3^2 all are equal."""
+    wider = np.pad(plane, 2, "edge")  # beyond the faces all are as there: a layer of one voxel is a block, too
+    inside: Reals = wider[1:-1, 1:-1][_flat_blocks(wider)]
+    return inside
+
+
 def _flat_blocks(plane: Reals) -> Flags:
     """Whether the block of 3^2 pixels around each inner pixel holds one value."""
     along = plane[:, 1:] == plane[:, :-1]
@@ -170,11 +216,14 @@ def _flat_blocks(plane: Reals) -> Flags:
     return along[1:-1] & along[2:] & along[:-2] & down[1:] & down[:-1]
 
 
-def _flat(volume: Floats, value: float) -> Flags:
-    """Voxels in blocks of 3^3, at a face of 3^2, or in whole planes, of a value; beyond the faces all have it."""
+def _flat(volume: Floats, values: Doubles) -> Flags:
+    """Voxels in blocks of 3^3, at a face of 3^2, or in whole planes, of a value; beyond the faces all have it.
+
+    `values`: of each section, which are the same but for what is padded section by section.
+    """
     equal = np.empty(volume.shape, bool)
     for z in range(len(volume)):
-        np.equal(volume[z], value, out=equal[z])
+        np.equal(volume[z], float(values[z]), out=equal[z])
     release(volume)
     # for tips of turned borders; whole numbers may have the value by chance
     times = 1 if volume.dtype.kind in "iu" else 3

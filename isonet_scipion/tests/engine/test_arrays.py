@@ -35,10 +35,17 @@ def test_scratch_beyond_the_disk_is_told(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("ends", "why"), [((1, 1), "equal"), ((0, np.inf), "NaN or infinite"), ((0, 1e30), "not grey")]
+    ("ends", "why"),
+    [
+        ((1, 1), "equal"),
+        ((0, np.inf), "NaN or infinite"),
+        ((0, 1e30), "not grey"),
+        ((0, 1e-30), "0 to 1e-30, too near"),
+    ],
 )
 def test_voxels_without_contrast_are_refused(ends, why):
     require_contrast(0, 1)
+    require_contrast(-1e-14, 0)
     with pytest.raises(EngineError, match=why):
         require_contrast(*ends)
 

@@ -146,6 +146,27 @@ def test_tomograms_that_were_made_anew_under_their_names_are_others(tomograms, r
     assert status == 1 and OTHER + "voxels: checksum " in log, log
 
 
+def test_a_training_is_of_its_noise(subtomograms, run):
+    for name in "ab":
+        noise(f"noise/{name}.mrc", ord(name), (24, 24, 24))
+    noisy = (*ITERATIVE, "--noise_level=0.1", "--noise_dir=noise")
+    assert run(*noisy)[0] == 0
+    shutil.copytree("noise", "copy")
+    noise("noise/b.mrc", 5, (24, 24, 24))
+    status, log = run(*noisy, "--iterations=2")
+    assert status == 1 and OTHER + "volumes in noise_dir: checksum " in log and REMEDY in log, log
+    shutil.rmtree("noise")
+    shutil.copytree("copy", "noise")
+    status, log = run(*noisy, "--iterations=2")
+    assert status == 0 and GOES_ON in log and "earlier version" not in log, log
+    # other noise from an iteration on, as other settings
+    shutil.rmtree("copy")
+    noise("copy/a.mrc", 6, (24, 24, 24))
+    again = ("refine", "subtomo.star", "--continue_from=results/refine_iter02.json", "--iterations=3")
+    status, log = run(*again, "--noise_dir=copy")
+    assert status == 0 and "Going on with iteration 3" in log, log
+
+
 def test_the_state_of_a_version_without_a_denoiser_is_gone_on_with(subtomograms, run):
     assert run(*ITERATIVE)[0] == 0
     forget({"denoiser"})

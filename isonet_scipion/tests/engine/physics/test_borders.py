@@ -69,6 +69,17 @@ def test_a_border_of_floats_in_few_grey_levels_is_found(scale):
     np.testing.assert_array_equal(padded(levels, 0)[border.box], levels)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.int16, np.uint8])
+def test_padding_of_another_value_in_each_section_is_found(dtype):
+    volume = (scene(mean=0) / 4 + 128 + 12 * np.sin(np.arange(40))[:, None, None]).astype(dtype)
+    whole = np.stack([np.pad(plane, ((0, 9), (5, 7)), constant_values=plane.mean()) for plane in volume])
+    border = find_border(whole)
+    np.testing.assert_array_equal(whole[border.box], volume)
+    assert border.empty is None and "a value of each section), which is left out" in border.describe()
+    beside = np.pad(whole, ((0, 0), (0, 0), (20, 0)))  # zeros, too
+    np.testing.assert_array_equal(beside[find_border(beside).box], volume)
+
+
 def test_what_has_no_border_has_none():
     rng = np.random.default_rng(1)
     smooth = gaussian_filter(rng.normal(size=(40, 60, 70)), 4)
@@ -79,6 +90,8 @@ def test_what_has_no_border_has_none():
         np.round(3 * smooth / smooth.std()).astype(np.float32),  # the same, as converted
         (0.37 * np.round(3 * smooth / smooth.std()) - 1.1).astype(np.float32),
         (256 * np.round(3 * smooth / smooth.std())).astype(np.int16),
+        # the same beside a gradient, so that sections are flat at other levels
+        np.round(0.3 * smooth / smooth.std() + np.arange(40)[:, None, None]).astype(np.int16),
         np.full((8, 9, 10), 3.0, np.float32),  # for others to complain of
         np.zeros((2, 2, 2), np.float32),
     ):
