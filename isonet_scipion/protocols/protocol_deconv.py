@@ -23,12 +23,13 @@ from isonet_scipion.protocols.defocus import (
     defociById,
     defocusErrors,
     opticsWarnings,
+    phaseRemarks,
     sourcedDefoci,
     usedDefocus,
     withoutCtf,
 )
 from isonet_scipion.protocols.form import addOption, optionValues
-from isonet_scipion.protocols.listing import named
+from isonet_scipion.protocols.listing import named, remarkLines
 from isonet_scipion.protocols.set_checks import isOpen
 from isonet_scipion.protocols.streaming import ProtIsoNetTomograms, cells
 
@@ -133,7 +134,10 @@ class ProtIsoNetDeconv(ProtIsoNetTomograms):
         self._runEngine("deconv", [table], options, name=tsId)
         halves = self._halfFiles("rlnDeconvTomoName", tsId)
         path = self._outputFile("rlnDeconvTomoName", tsId)
-        self._append(processedTomogram(tomogram, path, ctfCorrected=True, halves=halves))
+        deconvolved = processedTomogram(tomogram, path, ctfCorrected=True, halves=halves)
+        with self._lock:  # another thread may be reading the CTFs
+            deconvolved.setObjComment("; ".join(phaseRemarks(self, tsId)))
+        self._append(deconvolved)
 
     def _falloff(self, samplingRate: float) -> float:
         """The falloff that is given, else the one that suits the voxel size (A)."""
@@ -176,6 +180,7 @@ class ProtIsoNetDeconv(ProtIsoNetTomograms):
         done = f"{statesInWords(states)} Filter: {self._strength(output)}."
         halves = sum(bool(halfMaps(tomogram)) for tomogram in output)
         more = [f"Half tomograms: {halves} of {output.getSize()}."] if halves else []
+        more += remarkLines(output)
         return [*super()._results(output, tables), *more, usedDefocus(*used), done]
 
     def _methods(self) -> list[str]:

@@ -32,10 +32,10 @@ from isonet_scipion.engine.settings.correction import PredictSettings
 from isonet_scipion.plugin import Plugin
 from isonet_scipion.protocols.base import EngineFailure, damagedLines, readAll
 from isonet_scipion.protocols.ctf_history import statesInWords
-from isonet_scipion.protocols.defocus import sourcedDefoci, usedDefocus
+from isonet_scipion.protocols.defocus import phaseRemarks, sourcedDefoci, usedDefocus
 from isonet_scipion.protocols.engine_workers import IDLE_SECONDS, EngineWorkers
 from isonet_scipion.protocols.form import addOption, addTiltRange, tiltErrors
-from isonet_scipion.protocols.listing import firstLines, named
+from isonet_scipion.protocols.listing import firstLines, named, remarkLines
 from isonet_scipion.protocols.model_checks import (
     ctfErrors,
     ctfWarnings,
@@ -153,7 +153,11 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         path = self._outputFile("rlnCorrectedTomoName", tsId)
         ctfCorrected = tomogram.ctfCorrected() or self._metadata().ctf_aware
         corrected = processedTomogram(tomogram, path, ctfCorrected, halves)
-        corrected.setObjComment(f"{WITHOUT_HALVES}: {without}" if without else "")
+        remarks = [f"{WITHOUT_HALVES}: {without}"] if without else []
+        if self._metadata().ctf_aware:
+            with self._lock:  # another thread may be reading the CTFs
+                remarks += phaseRemarks(self, tsId)
+        corrected.setObjComment("; ".join(remarks))
         report = self._requireOutput(str(report_path(path)), f"The report on {tsId}")
         setReport(corrected, report)
         # which the form may have given: the next protocol needs it too
@@ -291,8 +295,7 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         lines, (reports, damaged) = super()._results(output, tables), self._reports()
         lines.append(f"Network: {self._usedModel(reports)}.")
         lines += self._usedHalves(reports)
-        remarks = [f"{item.getTsId()}: {item.getObjComment()}." for item in output if item.getObjComment()]
-        lines += firstLines(remarks, f"{WITHOUT_HALVES}, too.")
+        lines += remarkLines(output)
         if any(sources):
             lines.append(usedDefocus(defoci, sources))
             lines.append(statesInWords(states, self._toldState()))
