@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from isonet_scipion.convert.files import halfMaps
-from isonet_scipion.convert.sets import enabled
 from isonet_scipion.engine.conventions import CORRECTED, ISONET_RAMP, OUTPUT_TYPES
 from isonet_scipion.engine.io.ctf_aware import TOLD_OPTICS
 from isonet_scipion.protocols.ctf_history import correctedErrors, ctfStates
@@ -67,8 +66,8 @@ def tileErrors(protocol: Protocol, divisor: int) -> list[str]:
     return errors
 
 
-def halvesErrors(protocol: Protocol) -> list[str]:
-    """Why the half tomograms can't be corrected too, where that is asked for."""
+def halvesErrors(protocol: Protocol, tomograms: Mapping[str, Tomogram]) -> list[str]:
+    """Why the half tomograms of some can't be corrected too, where that is asked for."""
     if not protocol.processHalves:
         return []
     errors = []
@@ -78,8 +77,9 @@ def halvesErrors(protocol: Protocol) -> list[str]:
             "store, so that their voxels could not be compared. Choose float16 or float32 at *Number format of "
             "the results*, or No here."
         )
-    if not all(map(halfMaps, enabled(protocol.inputTomograms.get()))):
-        errors.append("*Also the half tomograms*: not all tomograms have an even and an odd half.")
+    without = [tsId for tsId, tomogram in tomograms.items() if not halfMaps(tomogram)]
+    if without:
+        errors.append(f"*Also the half tomograms*: there is no even and odd half of {named(without)}.")
     return errors
 
 

@@ -119,6 +119,9 @@ class ProtIsoNetDeconv(ProtIsoNetTomograms):
         sourced = sourcedDefoci(self, tomograms, self._leavesOut())
         return {tsId: pair for tsId, pair in sourced.items() if pair[0] is not None}
 
+    def _tomogramErrors(self, tomograms: Mapping[str, Tomogram]) -> list[str]:
+        return ctfParameterErrors(self, map(self._optics, tomograms.values()))
+
     def _needsHalves(self) -> bool:
         return self.processHalves.get()
 
@@ -163,7 +166,7 @@ class ProtIsoNetDeconv(ProtIsoNetTomograms):
         tomograms = self._tomogramsById()
         errors = correctedErrors(ctfStates(self), tomograms, "Tomograms")
         errors += defocusErrors(self, self._defociById(tomograms), self._leavesOut())
-        return errors + ctfParameterErrors(self, map(self._optics, tomograms.values()))
+        return errors + self._tomogramErrors(tomograms)
 
     def _warnings(self) -> list[str]:
         warnings = super()._warnings()

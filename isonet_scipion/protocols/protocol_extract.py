@@ -130,6 +130,10 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
             return {}  # the shares are known when all are there
         return {tsId: (files.get(tsId), picked.get(tsId)) for tsId in self._usable(tomograms)}
 
+    def _unclearErrors(self) -> list[str]:
+        errors, masks = super()._unclearErrors(), self.inputMasks.get()
+        return errors if masks is None else errors + idErrors("Masks", masks)
+
     def _newTomograms(self) -> dict[str, tuple[Tomogram, object]]:
         """As elsewhere; first what the subtomograms are shared out by."""
         new = super()._newTomograms()

@@ -30,7 +30,7 @@ from isonet_scipion.engine.network.model_file import BUILTIN, model_path, read_m
 from isonet_scipion.engine.serving import NAME as SERVE
 from isonet_scipion.engine.settings.correction import PredictSettings
 from isonet_scipion.plugin import Plugin
-from isonet_scipion.protocols.base import EngineFailure, damagedLines, readAll
+from isonet_scipion.protocols.base import damagedLines, readAll
 from isonet_scipion.protocols.ctf_history import statesInWords
 from isonet_scipion.protocols.defocus import phaseRemarks, sourcedDefoci, usedDefocus
 from isonet_scipion.protocols.engine_workers import IDLE_SECONDS, EngineWorkers
@@ -125,6 +125,10 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         sourced = sourcedDefoci(self, tomograms, isOpen(self.inputCtfs))
         return {tsId: pair for tsId, pair in sourced.items() if pair[0] is not None}
 
+    def _tomogramErrors(self, tomograms: Mapping[str, Tomogram]) -> list[str]:
+        unknown = [tsId for tsId, tomogram in tomograms.items() if not self._optics(tomogram).hasTilts]
+        return tiltErrors(self, named(unknown)) + halvesErrors(self, tomograms)
+
     def _needsHalves(self) -> bool:
         try:
             return self.processHalves.get() or self._metadata().halves
@@ -133,8 +137,6 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
 
     def _process(self, tomogram: Tomogram, partner: tuple[float | None, str | None]) -> None:
         tsId, (defocus, source) = tomogram.getTsId(), partner
-        if not self._optics(tomogram).hasTilts:  # it came after the validation
-            raise EngineFailure("Neither its acquisition nor the form has a tilt range.")
         without = None if self._needsHalves() else halvesError(tomogram) or self._impossibleHalves(tomogram)
         if without:
             self.warning(f"{tsId}: {WITHOUT_HALVES}: {without}")
@@ -260,8 +262,7 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
             return [*errors, f"*Model*: {error}"]
         errors += samplingErrors(self) + (ctfErrors(self, metadata) if metadata.ctf_aware else [])
         errors += tileErrors(self, divisor)
-        unknown = [tsId for tsId, tomogram in self._tomogramsById().items() if not self._optics(tomogram).hasTilts]
-        return errors + tiltErrors(self, named(unknown)) + halvesErrors(self)
+        return errors + self._tomogramErrors(self._tomogramsById())
 
     def _remadeErrors(self) -> list[str]:
         """Also of the model, as where its training was restarted since, and of version 1.0.0's results."""

@@ -21,8 +21,11 @@ from tomo.objects import (
     SetOfCoordinates3D,
     SetOfCTFTomoSeries,
     SetOfTiltSeries,
+    SetOfTomograms,
+    SetOfTomoMasks,
     TiltImage,
     TiltSeries,
+    TomoAcquisition,
 )
 
 from isonet_scipion.engine.io.star import read_star
@@ -216,6 +219,52 @@ class TestIsoNetStreaming(LiveTest):
         self.assertTrue(self.end(mask).isFailed())
         self.assertIn("there is TS_02 (2 times), none (1 times).", mask.getErrorMessage())
         self.assertEqual([item.getTsId() for item in mask.tomoMasks], list(SHAPES))  # what is clear is done
+
+    def test_masks_that_come_twice_are_told(self) -> None:
+        tomograms = {"inputTomograms": (self.tomograms, "Tomograms")}
+        mask = self.run_(ProtIsoNetMask, tomograms, patchSize=2)
+        byId = {item.getTsId(): item.clone() for item in mask.tomoMasks}
+        growing = SetOfTomoMasks.create(self.tomograms._getPath(), prefix="twice")
+        growing.copyInfo(mask.tomoMasks)
+        self.append(growing, [byId["TS_01"]])
+        self.tomograms._defineOutputs(twiceMasked=growing)
+        self.proj.mapper.commit()
+        inputs = {**tomograms, "inputMasks": (self.tomograms, "twiceMasked")}
+        cubes = {"cubeSize": 16, "cropSize": 24, "numberSubtomos": 4}
+        extract = self.start(self.prepare(ProtIsoNetExtract, inputs, **cubes, **STREAMING))
+        waitFor(lambda: self.size(extract, "subtomograms") == 4)
+        byId["TS_02"].setObjId(None)
+        growing.load()
+        self.append(growing, [byId["TS_02"], byId["TS_02"]], Set.STREAM_CLOSED)
+        self.assertTrue(self.end(extract).isFailed())
+        told = r"\*Masks\*: each needs a tilt series ID.* there is TS_02 \(2 times\)"
+        self.assertRegex(extract.getErrorMessage(), told)
+
+    def test_what_comes_without_what_the_form_asks_for_fails_alone(self) -> None:
+        whole, bare = [tomogram.clone() for tomogram in self.tomograms.Tomograms]
+        whole.setHalfMaps([whole.getFileName()] * 2)
+        acquisition = bare.getAcquisition().clone()
+        acquisition.setVoltage(None)
+        bare.setAcquisition(acquisition)
+        growing = SetOfTomograms.create(self.tomograms._getPath(), prefix="bare")
+        growing.setSamplingRate(VOXEL_SIZE)
+        growing.setAcquisition(TomoAcquisition(angleMin=-60, angleMax=60))
+        self.append(growing, [whole])
+        self.tomograms._defineOutputs(bare=growing)
+        self.proj.mapper.commit()
+        inputs = {"inputTomograms": (self.tomograms, "bare")}
+        options = {"defocus": 20000, "processHalves": False, **STREAMING}
+        deconv = self.start(self.prepare(ProtIsoNetDeconv, inputs, **options))
+        waitFor(lambda: self.size(deconv, "tomograms") == 1)
+        self.append(growing, [bare], Set.STREAM_CLOSED)
+        self.assertTrue(self.end(deconv).isFinished(), deconv.getErrorMessage())
+        (failed,) = [(item.getTsId(), item.getObjComment()) for item in deconv.failedTomograms]
+        self.assertEqual(failed[0], bare.getTsId())
+        self.assertRegex(failed[1], r"\*Voltage\*: .* acquisition does not have it")
+        predict = self.prepare(ProtIsoNetPredict, inputs, processHalves=True)
+        self.assertIn("no even and odd half of TS_01.", " ".join(predict.validate()))
+        self.assertEqual(predict._tomogramErrors({"TS_02": whole}), [])
+        self.assertIn("no even and odd half of TS_01.", " ".join(predict._tomogramErrors({"TS_01": bare})))
 
     def test_a_set_that_is_still_empty_is_waited_for(self) -> None:
         growing = self.openSet("unborn", [])
