@@ -120,6 +120,7 @@ class ProtIsoNetTomograms(ProtIsoNetSteps):
     # ---------------------------------------------------------------- steps
 
     def _insertAllSteps(self) -> None:
+        self._tellWarnings()
         self._keepValues()
         super()._insertAllSteps()
 
@@ -174,6 +175,7 @@ class ProtIsoNetTomograms(ProtIsoNetSteps):
     def closeStep(self) -> None:
         """Put the tomograms that failed into a set of their own; fail if there are no others."""
         self._closeOutputSet()
+        self._tellWarnings()
         done = self._doneIds()
         failed = {tsId: self._failed[tsId] for tsId in self._tomograms if tsId in self._failed}
         left = [tsId for tsId in self._tomogramsById() if tsId not in {None, *done, *failed}]

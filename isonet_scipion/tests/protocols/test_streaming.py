@@ -130,6 +130,10 @@ class TestIsoNetStreaming(LiveTest):
         time = os.path.getmtime(mask.tomoMasks.getFirstItem().getFileName())
         self.kill(mask)
         self.assertTrue(self.refresh(mask).isFailed())
+        masks = {"inputTomograms": (self.tomograms, "Tomograms"), "inputMasks": (mask, "tomoMasks")}
+        for protocol in (ProtIsoNetExtract, ProtIsoNetOnePass):
+            told = " ".join(self.prepare(protocol, masks).warnings())
+            self.assertRegex(told, r"\*Masks\*: \*.*sample mask\* failed, so not all may be there.*is taken")
         self.append(growing, [last], Set.STREAM_CLOSED)
         self.continue_(mask)
         self.assertEqual([item.getTsId() for item in mask.tomoMasks], list(SHAPES))
@@ -201,6 +205,8 @@ class TestIsoNetStreaming(LiveTest):
         output.load()
         self.append(output, picked[1:], Set.STREAM_CLOSED)
         self.assertTrue(self.end(extract).isFinished(), extract.getErrorMessage())
+        # which the form could not tell, as the set was open
+        self.assertIn("Left out, because they have no mask or coordinates: TS_02.", self.log(extract))
         found = {tuple(map(round, c.getPosition(BOTTOM_LEFT_CORNER))) for c in extract.coordinates.iterCoordinates()}
         self.assertEqual(found, set(places))
 
