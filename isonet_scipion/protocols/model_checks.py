@@ -33,14 +33,15 @@ def unfinishedErrors(protocol: Protocol) -> list[str]:
     ]
 
 
-def samplingErrors(protocol: Protocol) -> list[str]:
-    """That the model is for another voxel size."""
-    model, rate = protocol.model.get(), protocol.inputTomograms.get().getSamplingRate()
-    if model is None or not model.getSamplingRate() or sameSampling(model.getSamplingRate(), rate):
-        return []
+def samplingErrors(protocol: Protocol, tomograms: Mapping[str, Tomogram]) -> list[str]:
+    """That the model is for another voxel size than some tomograms have; a set that is still empty may have none."""
+    trained = None if protocol.model.get() is None else protocol.model.get().getSamplingRate()
+    rates = {tomogram.getSamplingRate() for tomogram in tomograms.values()} if trained else set()
     return [
-        f"The model was trained at {model.getSamplingRate():.2f} Å/px, but the tomograms have {rate:.2f}: "
+        f"The model was trained at {trained:.2f} Å/px, but the tomograms have {rate:.2f}: "
         "bring the tomograms to the model's voxel size, or train on them."
+        for rate in sorted(rates)
+        if not sameSampling(trained, rate)
     ]
 
 

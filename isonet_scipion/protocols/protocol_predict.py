@@ -127,7 +127,8 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
 
     def _tomogramErrors(self, tomograms: Mapping[str, Tomogram]) -> list[str]:
         unknown = [tsId for tsId, tomogram in tomograms.items() if not self._optics(tomogram).hasTilts]
-        return tiltErrors(self, named(unknown)) + halvesErrors(self, tomograms)
+        errors = samplingErrors(self, tomograms) + tiltErrors(self, named(unknown))
+        return errors + halvesErrors(self, tomograms)
 
     def _needsHalves(self) -> bool:
         try:
@@ -260,7 +261,7 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
             divisor = max(metadata.network.divisor)
         except EngineError as error:
             return [*errors, f"*Model*: {error}"]
-        errors += samplingErrors(self) + (ctfErrors(self, metadata) if metadata.ctf_aware else [])
+        errors += ctfErrors(self, metadata) if metadata.ctf_aware else []
         errors += tileErrors(self, divisor)
         return errors + self._tomogramErrors(self._tomogramsById())
 

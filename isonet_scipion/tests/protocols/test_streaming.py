@@ -28,6 +28,7 @@ from tomo.objects import (
     TomoAcquisition,
 )
 
+from isonet_scipion.convert.acquisition import Optics
 from isonet_scipion.engine.io.star import read_star
 from isonet_scipion.engine.physics.ctf import CtfParameters
 from isonet_scipion.engine.physics.radial_filter import Deconvolution, deconvolve
@@ -271,6 +272,28 @@ class TestIsoNetStreaming(LiveTest):
         self.assertIn("no even and odd half of TS_01.", " ".join(predict.validate()))
         self.assertEqual(predict._tomogramErrors({"TS_02": whole}), [])
         self.assertIn("no even and odd half of TS_01.", " ".join(predict._tomogramErrors({"TS_01": bare})))
+
+    def test_a_voxel_size_that_comes_with_the_first_tomogram_is_compared_with_the_models(self) -> None:
+        for name, setClass in (("sizeless", SetOfTomograms), ("sizelessMasks", SetOfTomoMasks)):
+            unborn = setClass.create(self.tomograms._getPath(), prefix=name)
+            unborn.setStreamState(Set.STREAM_OPEN)
+            unborn.write()
+            self.tomograms._defineOutputs(**{name: unborn})
+        self.proj.mapper.commit()
+        masks = {"inputMasks": (self.tomograms, "sizelessMasks")}
+        for tomograms in ("Tomograms", "sizeless"):
+            extract = self.prepare(ProtIsoNetExtract, {"inputTomograms": (self.tomograms, tomograms), **masks})
+            extract.cubeSize.set(8)
+            self.assertEqual(extract.validate(), [])
+        model = self.run_(ProtIsoNetImportModel, {}, modelFile=self.modelFile())
+        inputs = {"inputTomograms": (self.tomograms, "sizeless"), "model": (model, "model")}
+        predict = self.prepare(ProtIsoNetPredict, inputs, useGpu=False)
+        self.assertEqual(predict.validate(), [])
+        coarse = self.tomograms.Tomograms.getFirstItem().clone()
+        coarse.setSamplingRate(2 * VOXEL_SIZE)
+        with patch.object(predict, "_optics", return_value=Optics(tiltMin=-60, tiltMax=60)):
+            (told,) = predict._tomogramErrors({coarse.getTsId(): coarse})
+        self.assertIn("was trained at 10.00 Å/px, but the tomograms have 20.00", told)
 
     def test_a_set_that_is_still_empty_is_waited_for(self) -> None:
         growing = self.openSet("unborn", [])
