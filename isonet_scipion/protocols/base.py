@@ -6,6 +6,7 @@ import errno
 import functools
 import glob
 import json
+import logging
 import os
 import shlex
 import signal
@@ -26,6 +27,7 @@ from pyworkflow.exceptions import PyworkflowException
 from pyworkflow.protocol.constants import GPU_LIST, MODE_RESTART, STATUS_RUNNING, USE_GPU
 from pyworkflow.protocol.launch import _checkJobStatus
 from pyworkflow.protocol.params import BooleanParam, StringParam
+from pyworkflow.utils.retry_streaming import retry_on_sqlite_lock
 
 from isonet_scipion.convert.files import fileName
 from isonet_scipion.engine.errors import SYSTEM_REMEDIES, EngineError, one_line, system_error
@@ -37,13 +39,16 @@ from isonet_scipion.engine.serving import NAME as SERVE
 from isonet_scipion.engine.wording import counted
 from isonet_scipion.environment import has_gpu
 from isonet_scipion.plugin import Plugin
+from isonet_scipion.protocols.contrast import contrastWarnings
 from isonet_scipion.protocols.form import commandOptions, inFormWords, isFilledIn
-from isonet_scipion.protocols.linked_inputs import absentErrors, growingErrors, linkErrors
+from isonet_scipion.protocols.linked_inputs import absentErrors, growingErrors, linkErrors, partialWarnings
 from isonet_scipion.protocols.record import changeErrors, keepValues, usedValue
 from isonet_scipion.protocols.together import Task
 
 if TYPE_CHECKING:
     from pyworkflow.protocol import Form, Step
+
+logger = logging.getLogger(__name__)
 
 OUTCOME_SUFFIX = "_outcome.json"
 TO_FIRST_TAB = " 2>&1"  # the engine's log, in a shell: Scipion's window shows the standard output first
@@ -77,6 +82,7 @@ class ProtIsoNetBase(EMProtocol):
         """Scipion forgets the label that it is given, by which a template says what is to be chosen in a form."""
         super().__init__(**kwargs)
         self.setObjLabel(kwargs.get("objLabel") or "")
+        self._toldWarnings: set[str] = set()
 
     def _addGpuParams(self, form: Form) -> None:
         form.addHidden(
@@ -176,6 +182,18 @@ class ProtIsoNetBase(EMProtocol):
             if "no such table" not in str(error):
                 raise
             return []
+
+    def warnings(self) -> list[str]:
+        """As Scipion; first, whether inputs may be incomplete, or their contrast another one than was told before."""
+        return partialWarnings(self) + contrastWarnings(self) + super().warnings()
+
+    @retry_on_sqlite_lock(log=logger)  # other protocols may write the sets meanwhile
+    def _tellWarnings(self) -> None:
+        """Log what the form warns of, each line once: of a scheduled run, and what came later, nobody has seen it."""
+        for line in self.warnings():
+            if line not in self._toldWarnings:
+                self._toldWarnings.add(line)
+                self.warning(line)
 
     def _hasResults(self) -> bool:
         """Whether there is something that the form's values were used for, and that Continue keeps."""

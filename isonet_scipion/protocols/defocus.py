@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tomo.objects import CTFTomoSeries, Tomogram
 
 CTF, FORM = "CTF", "form"  # where a defocus is from
+PHASE_PLATE = "its CTF has the phase shift of a phase plate, which was not taken into account"
 
 
 class Fact(NamedTuple):
@@ -103,6 +104,12 @@ def _usableCtfs(protocol: Protocol) -> Iterator[CTFTomoSeries]:
     ctfs = protocol.inputCtfs.get()
     if ctfs is not None and not lacksTiltSeries(ctfs):
         yield from enabled(ctfs)
+
+
+def phaseRemarks(protocol: Protocol, tsId: str) -> list[str]:
+    """That the CTF of a tilt series, which is taken, has a phase shift, which is not."""
+    shifted = any(ctf.getTsId() == tsId and hasPhaseShift(ctf) for ctf in _usableCtfs(protocol))
+    return [PHASE_PLATE] if shifted else []
 
 
 def usedDefocus(defoci: Iterable[str | None], sources: Iterable[str | None]) -> str:

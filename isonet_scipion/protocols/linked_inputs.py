@@ -123,6 +123,20 @@ def growingErrors(protocol: Protocol) -> list[str]:
     return errors
 
 
+def partialWarnings(protocol: Protocol) -> list[str]:
+    """Which linked sets may lack items, as what makes them has failed or was stopped; Scipion has closed them then."""
+    warnings = []
+    for name, pointer in _shownLinks(protocol):
+        items, source = pointer.get(), pointer.getObjValue()
+        if isinstance(items, Set) and isinstance(source, Protocol) and (source.isFailed() or source.isAborted()):
+            how = "was stopped" if source.isAborted() else "failed"
+            warnings.append(
+                f"*{labelOf(protocol, name)}*: *{source.getRunName()}* {how}, so not all may be there. What is there "
+                "is taken: if all are needed, *Continue* that protocol first."
+            )
+    return warnings
+
+
 def _shownLinks(protocol: Protocol) -> Iterator[tuple[str, Pointer]]:
     """The inputs of a form that are linked, if only to what was deleted, and that its other values do not hide."""
     for name, _ in protocol.getDefinition().iterParams():

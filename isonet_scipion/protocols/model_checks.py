@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from isonet_scipion.convert.files import halfMaps
-from isonet_scipion.convert.sets import enabled
 from isonet_scipion.engine.conventions import CORRECTED, ISONET_RAMP, OUTPUT_TYPES
 from isonet_scipion.engine.io.ctf_aware import TOLD_OPTICS
 from isonet_scipion.protocols.ctf_history import correctedErrors, ctfStates
@@ -34,14 +33,15 @@ def unfinishedErrors(protocol: Protocol) -> list[str]:
     ]
 
 
-def samplingErrors(protocol: Protocol) -> list[str]:
-    """That the model is for another voxel size."""
-    model, rate = protocol.model.get(), protocol.inputTomograms.get().getSamplingRate()
-    if model is None or not model.getSamplingRate() or sameSampling(model.getSamplingRate(), rate):
-        return []
+def samplingErrors(protocol: Protocol, tomograms: Mapping[str, Tomogram]) -> list[str]:
+    """That the model is for another voxel size than some tomograms have; a set that is still empty may have none."""
+    trained = None if protocol.model.get() is None else protocol.model.get().getSamplingRate()
+    rates = {tomogram.getSamplingRate() for tomogram in tomograms.values()} if trained else set()
     return [
-        f"The model was trained at {model.getSamplingRate():.2f} Å/px, but the tomograms have {rate:.2f}: "
+        f"The model was trained at {trained:.2f} Å/px, but the tomograms have {rate:.2f}: "
         "bring the tomograms to the model's voxel size, or train on them."
+        for rate in sorted(rates)
+        if not sameSampling(trained, rate)
     ]
 
 
@@ -67,8 +67,8 @@ def tileErrors(protocol: Protocol, divisor: int) -> list[str]:
     return errors
 
 
-def halvesErrors(protocol: Protocol) -> list[str]:
-    """Why the half tomograms can't be corrected too, where that is asked for."""
+def halvesErrors(protocol: Protocol, tomograms: Mapping[str, Tomogram]) -> list[str]:
+    """Why the half tomograms of some can't be corrected too, where that is asked for."""
     if not protocol.processHalves:
         return []
     errors = []
@@ -78,8 +78,9 @@ def halvesErrors(protocol: Protocol) -> list[str]:
             "store, so that their voxels could not be compared. Choose float16 or float32 at *Number format of "
             "the results*, or No here."
         )
-    if not all(map(halfMaps, enabled(protocol.inputTomograms.get()))):
-        errors.append("*Also the half tomograms*: not all tomograms have an even and an odd half.")
+    without = [tsId for tsId, tomogram in tomograms.items() if not halfMaps(tomogram)]
+    if without:
+        errors.append(f"*Also the half tomograms*: there is no even and odd half of {named(without)}.")
     return errors
 
 

@@ -23,12 +23,13 @@ from isonet_scipion.protocols.defocus import (
     defociById,
     defocusErrors,
     opticsWarnings,
+    phaseRemarks,
     sourcedDefoci,
     usedDefocus,
     withoutCtf,
 )
 from isonet_scipion.protocols.form import addOption, optionValues
-from isonet_scipion.protocols.listing import named
+from isonet_scipion.protocols.listing import named, remarkLines
 from isonet_scipion.protocols.set_checks import isOpen
 from isonet_scipion.protocols.streaming import ProtIsoNetTomograms, cells
 
@@ -118,6 +119,9 @@ class ProtIsoNetDeconv(ProtIsoNetTomograms):
         sourced = sourcedDefoci(self, tomograms, self._leavesOut())
         return {tsId: pair for tsId, pair in sourced.items() if pair[0] is not None}
 
+    def _tomogramErrors(self, tomograms: Mapping[str, Tomogram]) -> list[str]:
+        return ctfParameterErrors(self, map(self._optics, tomograms.values()))
+
     def _needsHalves(self) -> bool:
         return self.processHalves.get()
 
@@ -133,7 +137,10 @@ class ProtIsoNetDeconv(ProtIsoNetTomograms):
         self._runEngine("deconv", [table], options, name=tsId)
         halves = self._halfFiles("rlnDeconvTomoName", tsId)
         path = self._outputFile("rlnDeconvTomoName", tsId)
-        self._append(processedTomogram(tomogram, path, ctfCorrected=True, halves=halves))
+        deconvolved = processedTomogram(tomogram, path, ctfCorrected=True, halves=halves)
+        with self._lock:  # another thread may be reading the CTFs
+            deconvolved.setObjComment("; ".join(phaseRemarks(self, tsId)))
+        self._append(deconvolved)
 
     def _falloff(self, samplingRate: float) -> float:
         """The falloff that is given, else the one that suits the voxel size (A)."""
@@ -159,7 +166,7 @@ class ProtIsoNetDeconv(ProtIsoNetTomograms):
         tomograms = self._tomogramsById()
         errors = correctedErrors(ctfStates(self), tomograms, "Tomograms")
         errors += defocusErrors(self, self._defociById(tomograms), self._leavesOut())
-        return errors + ctfParameterErrors(self, map(self._optics, tomograms.values()))
+        return errors + self._tomogramErrors(tomograms)
 
     def _warnings(self) -> list[str]:
         warnings = super()._warnings()
@@ -176,6 +183,7 @@ class ProtIsoNetDeconv(ProtIsoNetTomograms):
         done = f"{statesInWords(states)} Filter: {self._strength(output)}."
         halves = sum(bool(halfMaps(tomogram)) for tomogram in output)
         more = [f"Half tomograms: {halves} of {output.getSize()}."] if halves else []
+        more += remarkLines(output)
         return [*super()._results(output, tables), *more, usedDefocus(*used), done]
 
     def _methods(self) -> list[str]:

@@ -112,6 +112,7 @@ class ProtIsoNetExport(ProtIsoNetBase):
     # ---------------------------------------------------------------- steps
 
     def _insertAllSteps(self) -> None:
+        self._tellWarnings()
         # so that all is written anew when it is continued: whatever the tables are made from may have changed
         made = str(time.time_ns())
         self._insertFunctionStep(self.tomogramsStep, made, needsGPU=False)

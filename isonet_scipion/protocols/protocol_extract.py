@@ -30,7 +30,7 @@ from isonet_scipion.engine.wording import counted, spread_in_words
 from isonet_scipion.protocols.form import OPTIONAL, SEED, OptionalIntParam, Within, addOption, optionValues
 from isonet_scipion.protocols.listing import MOST, named
 from isonet_scipion.protocols.mask_checks import maskErrors
-from isonet_scipion.protocols.set_checks import isOpen, severalTimes
+from isonet_scipion.protocols.set_checks import idErrors, isOpen, sameSampling, severalTimes
 from isonet_scipion.protocols.streaming import FAILED_OUTPUT, ProtIsoNetTomograms, cells
 
 if TYPE_CHECKING:
@@ -129,6 +129,10 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
         if self._isShared() and (isOpen(self.inputTomograms) or isOpen(self.inputMasks)):
             return {}  # the shares are known when all are there
         return {tsId: (files.get(tsId), picked.get(tsId)) for tsId in self._usable(tomograms)}
+
+    def _unclearErrors(self) -> list[str]:
+        errors, masks = super()._unclearErrors(), self.inputMasks.get()
+        return errors if masks is None else errors + idErrors("Masks", masks)
 
     def _newTomograms(self) -> dict[str, tuple[Tomogram, object]]:
         """As elsewhere; first what the subtomograms are shared out by."""
@@ -298,6 +302,12 @@ class ProtIsoNetExtract(ProtIsoNetTomograms):
             errors.append(
                 "*Coordinates*: the set of tomograms that they were picked in is no longer in the project, so their "
                 "places can't be told. Make that set again by its protocol, or give other coordinates."
+            )
+        elif picked is not None and not sameSampling(coordinates.getSamplingRate(), picked.getSamplingRate()):
+            errors.append(
+                f"*Coordinates*: the voxel size of their set is {coordinates.getSamplingRate():g} Å, but that of the "
+                f"tomograms that they were picked in is {picked.getSamplingRate():g} Å, so their places can't be told. "
+                "Make the set again by its protocol, or give other coordinates."
             )
         if errors:
             return errors

@@ -16,7 +16,7 @@ from isonet_scipion.engine.wording import spread_in_words
 from isonet_scipion.protocols.form import OPTIONAL, Within, addOption, optionValues
 from isonet_scipion.protocols.listing import MOST, named
 from isonet_scipion.protocols.set_checks import isOpen
-from isonet_scipion.protocols.streaming import FAILED_OUTPUT, ProtIsoNetTomograms
+from isonet_scipion.protocols.streaming import FAILED_OUTPUT, ProtIsoNetTomograms, cells
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from isonet_scipion.engine.io.star import Star
 
+WITHOUT_BOUNDARY = "No boundary model for {}: their whole volume is used."
 KEPT = 50.0  # percent, where the form says nothing
 
 
@@ -135,11 +136,16 @@ class ProtIsoNetMask(ProtIsoNetTomograms):
         warnings = super()._warnings()
         without = [tsId for tsId in self._tomogramsById() if self._boundary(tsId) is None]
         if self.boundaryFolder.get() and without:
-            warnings.append(f"No boundary model for {named(without)}: their whole volume is used.")
+            warnings.append(WITHOUT_BOUNDARY.format(named(without)))
         return warnings
 
     def _results(self, output: SetOfTomoMasks, tables: Mapping[str, Star]) -> list[str]:
-        return super()._results(output, tables) + keptLines({mask.getTsId(): mask.getFileName() for mask in output})
+        lines = super()._results(output, tables)
+        if self._used("boundaryFolder"):
+            drawn = cells(tables, "rlnMaskBoundary")
+            if without := [tsId for tsId, boundary in drawn.items() if boundary is None]:
+                lines.append(WITHOUT_BOUNDARY.format(named(without)))
+        return lines + keptLines({mask.getTsId(): mask.getFileName() for mask in output})
 
     def _methods(self) -> list[str]:
         if not self._hasResults():

@@ -30,12 +30,12 @@ from isonet_scipion.engine.network.model_file import BUILTIN, model_path, read_m
 from isonet_scipion.engine.serving import NAME as SERVE
 from isonet_scipion.engine.settings.correction import PredictSettings
 from isonet_scipion.plugin import Plugin
-from isonet_scipion.protocols.base import EngineFailure, damagedLines, readAll
+from isonet_scipion.protocols.base import damagedLines, readAll
 from isonet_scipion.protocols.ctf_history import statesInWords
-from isonet_scipion.protocols.defocus import sourcedDefoci, usedDefocus
+from isonet_scipion.protocols.defocus import phaseRemarks, sourcedDefoci, usedDefocus
 from isonet_scipion.protocols.engine_workers import IDLE_SECONDS, EngineWorkers
 from isonet_scipion.protocols.form import addOption, addTiltRange, tiltErrors
-from isonet_scipion.protocols.listing import firstLines, named
+from isonet_scipion.protocols.listing import firstLines, named, remarkLines
 from isonet_scipion.protocols.model_checks import (
     ctfErrors,
     ctfWarnings,
@@ -125,6 +125,11 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         sourced = sourcedDefoci(self, tomograms, isOpen(self.inputCtfs))
         return {tsId: pair for tsId, pair in sourced.items() if pair[0] is not None}
 
+    def _tomogramErrors(self, tomograms: Mapping[str, Tomogram]) -> list[str]:
+        unknown = [tsId for tsId, tomogram in tomograms.items() if not self._optics(tomogram).hasTilts]
+        errors = samplingErrors(self, tomograms) + tiltErrors(self, named(unknown))
+        return errors + halvesErrors(self, tomograms)
+
     def _needsHalves(self) -> bool:
         try:
             return self.processHalves.get() or self._metadata().halves
@@ -133,8 +138,6 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
 
     def _process(self, tomogram: Tomogram, partner: tuple[float | None, str | None]) -> None:
         tsId, (defocus, source) = tomogram.getTsId(), partner
-        if not self._optics(tomogram).hasTilts:  # it came after the validation
-            raise EngineFailure("Neither its acquisition nor the form has a tilt range.")
         without = None if self._needsHalves() else halvesError(tomogram) or self._impossibleHalves(tomogram)
         if without:
             self.warning(f"{tsId}: {WITHOUT_HALVES}: {without}")
@@ -153,7 +156,11 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         path = self._outputFile("rlnCorrectedTomoName", tsId)
         ctfCorrected = tomogram.ctfCorrected() or self._metadata().ctf_aware
         corrected = processedTomogram(tomogram, path, ctfCorrected, halves)
-        corrected.setObjComment(f"{WITHOUT_HALVES}: {without}" if without else "")
+        remarks = [f"{WITHOUT_HALVES}: {without}"] if without else []
+        if self._metadata().ctf_aware:
+            with self._lock:  # another thread may be reading the CTFs
+                remarks += phaseRemarks(self, tsId)
+        corrected.setObjComment("; ".join(remarks))
         report = self._requireOutput(str(report_path(path)), f"The report on {tsId}")
         setReport(corrected, report)
         # which the form may have given: the next protocol needs it too
@@ -254,10 +261,9 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
             divisor = max(metadata.network.divisor)
         except EngineError as error:
             return [*errors, f"*Model*: {error}"]
-        errors += samplingErrors(self) + (ctfErrors(self, metadata) if metadata.ctf_aware else [])
+        errors += ctfErrors(self, metadata) if metadata.ctf_aware else []
         errors += tileErrors(self, divisor)
-        unknown = [tsId for tsId, tomogram in self._tomogramsById().items() if not self._optics(tomogram).hasTilts]
-        return errors + tiltErrors(self, named(unknown)) + halvesErrors(self)
+        return errors + self._tomogramErrors(self._tomogramsById())
 
     def _remadeErrors(self) -> list[str]:
         """Also of the model, as where its training was restarted since, and of version 1.0.0's results."""
@@ -291,8 +297,7 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         lines, (reports, damaged) = super()._results(output, tables), self._reports()
         lines.append(f"Network: {self._usedModel(reports)}.")
         lines += self._usedHalves(reports)
-        remarks = [f"{item.getTsId()}: {item.getObjComment()}." for item in output if item.getObjComment()]
-        lines += firstLines(remarks, f"{WITHOUT_HALVES}, too.")
+        lines += remarkLines(output)
         if any(sources):
             lines.append(usedDefocus(defoci, sources))
             lines.append(statesInWords(states, self._toldState()))

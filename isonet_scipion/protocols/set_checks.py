@@ -77,6 +77,6 @@ def correctedWarnings(label: str, items: Iterable[Tomogram]) -> list[str]:
     ]
 
 
-def sameSampling(first: float, second: float) -> bool:
-    """Whether two voxel sizes are the same but for rounding."""
-    return abs(first - second) <= SAMPLING_TOLERANCE * max(first, second)
+def sameSampling(first: float | None, second: float | None) -> bool:
+    """Whether two voxel sizes are the same but for rounding, or one is not known yet, as of a set that is empty."""
+    return first is None or second is None or abs(first - second) <= SAMPLING_TOLERANCE * max(first, second)

@@ -101,6 +101,14 @@ class ProtIsoNetTomograms(ProtIsoNetSteps):
         """What goes with each tomogram; those that are left out, or have to wait for it, are not there."""
         return dict.fromkeys(tomograms)
 
+    def _tomogramErrors(self, tomograms: Mapping[str, Tomogram]) -> list[str]:
+        """What some tomograms lack of what the form asks for: of all that are there, or of one in its turn."""
+        return []
+
+    def _unclearErrors(self) -> list[str]:
+        """Which items of the inputs can't be told apart."""
+        return idErrors("Tomograms", self.inputTomograms.get())
+
     def _needsHalves(self) -> bool:
         """Whether a tomogram fails without the files of the halves that it has."""
         return False
@@ -112,6 +120,7 @@ class ProtIsoNetTomograms(ProtIsoNetSteps):
     # ---------------------------------------------------------------- steps
 
     def _insertAllSteps(self) -> None:
+        self._tellWarnings()
         self._keepValues()
         super()._insertAllSteps()
 
@@ -135,6 +144,9 @@ class ProtIsoNetTomograms(ProtIsoNetSteps):
         """Process one tomogram; a failure is noted and leaves the others alone."""
         tomogram, partner = self._tomograms[tsId]
         try:
+            lacking = self._tomogramErrors({tsId: tomogram})
+            if lacking:  # it came after the form was checked
+                raise EngineFailure(lacking[0])
             if self._needsHalves():
                 requireHalves(tomogram)
             self._process(tomogram, partner)
@@ -163,6 +175,7 @@ class ProtIsoNetTomograms(ProtIsoNetSteps):
     def closeStep(self) -> None:
         """Put the tomograms that failed into a set of their own; fail if there are no others."""
         self._closeOutputSet()
+        self._tellWarnings()
         done = self._doneIds()
         failed = {tsId: self._failed[tsId] for tsId in self._tomograms if tsId in self._failed}
         left = [tsId for tsId in self._tomogramsById() if tsId not in {None, *done, *failed}]
@@ -185,7 +198,7 @@ class ProtIsoNetTomograms(ProtIsoNetSteps):
             output.write()
             self._defineOutputs(**{FAILED_OUTPUT: output})
             self._defineSourceRelation(self.inputTomograms, output)
-        unclear = idErrors("Tomograms", self.inputTomograms.get())
+        unclear = self._unclearErrors()
         if unclear:  # they came after the form was checked
             raise EngineFailure(unclear[0])
 
@@ -361,7 +374,7 @@ class ProtIsoNetTomograms(ProtIsoNetSteps):
     def _inputErrors(self) -> list[str]:
         tomograms = self.inputTomograms.get()
         ids = enabledIds(tomograms)
-        errors = kindErrors("Tomograms", tomograms) or idErrors("Tomograms", tomograms)
+        errors = kindErrors("Tomograms", tomograms) or self._unclearErrors()
         if errors:
             return errors
         if not ids and not isOpen(self.inputTomograms):

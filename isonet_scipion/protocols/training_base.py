@@ -66,6 +66,7 @@ class ProtIsoNetTraining(ProtIsoNetBase):
     # ---------------------------------------------------------------- steps
 
     def _insertAllSteps(self) -> None:
+        self._tellWarnings()
         self._keepValues()
         # done again where a run without results is continued with other values or inputs
         self._insertFunctionStep(self.convertInputStep, identityOf(self._rows(isPlaced=False)), needsGPU=False)

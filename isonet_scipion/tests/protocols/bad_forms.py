@@ -172,7 +172,7 @@ VALUES = {
         ("batchSize", "Tiles at once.*at least 1", 0, -1),
         ("inputTomograms", r"\*Tilt range\*: the acquisition of TS_1 does not have it", "no_optics", "no_range"),
         ("tiltMin", r"at least -90 and at most 90", -91, 1000, NAN, "-59,5"),
-        ("processHalves", "not all tomograms have an even and an odd half", True),
+        ("processHalves", "there is no even and odd half of ", True),
     ],
     ProtIsoNetOnePass: [
         ("iterations", "Iterations.*at least 1", 0, -1),

@@ -97,6 +97,14 @@ class TestIsoNetCoordinates(IsoNetTest):
         precedents.write()
         self.assertRegex(" ".join(extract.validate()), r"\*Coordinates\*: which tomogram .* TS_02 \(2 times\)")
 
+    def test_coordinates_of_another_voxel_size_than_their_tomograms_are_refused(self) -> None:
+        (first, _) = (item.clone() for item in self.tomograms.Tomograms)
+        inputs = self.picked("finer", first, [(first, (24, 24, 20))])
+        extract = self.prepare(ProtIsoNetExtract, inputs, cubeSize=16, cropSize=24)
+        self.assertEqual(extract.validate(), [])
+        self.tomograms.finerCoordinates.setSamplingRate(VOXEL_SIZE / 2)
+        self.assertIn("voxel size of their set is 5 Å, but that of the tomograms", " ".join(extract.validate()))
+
     def test_coordinates_without_numbers_are_left_out(self) -> None:
         (first, _) = (item.clone() for item in self.tomograms.Tomograms)
         inputs = self.picked("nan", first, [(first, (24, 24, 20)), (first, (24, float("nan"), 20))])

@@ -334,6 +334,12 @@ class TestIsoNetMetadata(IsoNetTest):
         with patch.object(ProtIsoNetPredict, "_metadata", lambda protocol: aware):
             for protocol in (ProtIsoNetDeconv, ProtIsoNetPredict):
                 self.assertIn("Phase plate: TS_01:", " ".join(self.prepare(protocol, inputs).warnings()))
+        deconv = self.run_(ProtIsoNetDeconv, inputs)
+        # who scheduled it has seen no form
+        self.assertIn("Phase plate: TS_01:", Path(deconv.getStdoutLog()).read_text())
+        remarks = [line for line in deconv.summary() if "phase plate" in line]
+        told = "TS_01: its CTF has the phase shift of a phase plate, which was not taken into account."
+        self.assertEqual(remarks, [told])
 
     def test_a_mask_goes_with_the_tomogram_of_its_tsid(self) -> None:
         whole = {"inputTomograms": (self.tomograms, "Tomograms")}

@@ -21,10 +21,14 @@ from tomo.objects import (
     SetOfCoordinates3D,
     SetOfCTFTomoSeries,
     SetOfTiltSeries,
+    SetOfTomograms,
+    SetOfTomoMasks,
     TiltImage,
     TiltSeries,
+    TomoAcquisition,
 )
 
+from isonet_scipion.convert.acquisition import Optics
 from isonet_scipion.engine.io.star import read_star
 from isonet_scipion.engine.physics.ctf import CtfParameters
 from isonet_scipion.engine.physics.radial_filter import Deconvolution, deconvolve
@@ -127,6 +131,10 @@ class TestIsoNetStreaming(LiveTest):
         time = os.path.getmtime(mask.tomoMasks.getFirstItem().getFileName())
         self.kill(mask)
         self.assertTrue(self.refresh(mask).isFailed())
+        masks = {"inputTomograms": (self.tomograms, "Tomograms"), "inputMasks": (mask, "tomoMasks")}
+        for protocol in (ProtIsoNetExtract, ProtIsoNetOnePass):
+            told = " ".join(self.prepare(protocol, masks).warnings())
+            self.assertRegex(told, r"\*Masks\*: \*.*sample mask\* failed, so not all may be there.*is taken")
         self.append(growing, [last], Set.STREAM_CLOSED)
         self.continue_(mask)
         self.assertEqual([item.getTsId() for item in mask.tomoMasks], list(SHAPES))
@@ -198,6 +206,8 @@ class TestIsoNetStreaming(LiveTest):
         output.load()
         self.append(output, picked[1:], Set.STREAM_CLOSED)
         self.assertTrue(self.end(extract).isFinished(), extract.getErrorMessage())
+        # which the form could not tell, as the set was open
+        self.assertIn("Left out, because they have no mask or coordinates: TS_02.", self.log(extract))
         found = {tuple(map(round, c.getPosition(BOTTOM_LEFT_CORNER))) for c in extract.coordinates.iterCoordinates()}
         self.assertEqual(found, set(places))
 
@@ -216,6 +226,74 @@ class TestIsoNetStreaming(LiveTest):
         self.assertTrue(self.end(mask).isFailed())
         self.assertIn("there is TS_02 (2 times), none (1 times).", mask.getErrorMessage())
         self.assertEqual([item.getTsId() for item in mask.tomoMasks], list(SHAPES))  # what is clear is done
+
+    def test_masks_that_come_twice_are_told(self) -> None:
+        tomograms = {"inputTomograms": (self.tomograms, "Tomograms")}
+        mask = self.run_(ProtIsoNetMask, tomograms, patchSize=2)
+        byId = {item.getTsId(): item.clone() for item in mask.tomoMasks}
+        growing = SetOfTomoMasks.create(self.tomograms._getPath(), prefix="twice")
+        growing.copyInfo(mask.tomoMasks)
+        self.append(growing, [byId["TS_01"]])
+        self.tomograms._defineOutputs(twiceMasked=growing)
+        self.proj.mapper.commit()
+        inputs = {**tomograms, "inputMasks": (self.tomograms, "twiceMasked")}
+        cubes = {"cubeSize": 16, "cropSize": 24, "numberSubtomos": 4}
+        extract = self.start(self.prepare(ProtIsoNetExtract, inputs, **cubes, **STREAMING))
+        waitFor(lambda: self.size(extract, "subtomograms") == 4)
+        byId["TS_02"].setObjId(None)
+        growing.load()
+        self.append(growing, [byId["TS_02"], byId["TS_02"]], Set.STREAM_CLOSED)
+        self.assertTrue(self.end(extract).isFailed())
+        told = r"\*Masks\*: each needs a tilt series ID.* there is TS_02 \(2 times\)"
+        self.assertRegex(extract.getErrorMessage(), told)
+
+    def test_what_comes_without_what_the_form_asks_for_fails_alone(self) -> None:
+        whole, bare = [tomogram.clone() for tomogram in self.tomograms.Tomograms]
+        whole.setHalfMaps([whole.getFileName()] * 2)
+        acquisition = bare.getAcquisition().clone()
+        acquisition.setVoltage(None)
+        bare.setAcquisition(acquisition)
+        growing = SetOfTomograms.create(self.tomograms._getPath(), prefix="bare")
+        growing.setSamplingRate(VOXEL_SIZE)
+        growing.setAcquisition(TomoAcquisition(angleMin=-60, angleMax=60))
+        self.append(growing, [whole])
+        self.tomograms._defineOutputs(bare=growing)
+        self.proj.mapper.commit()
+        inputs = {"inputTomograms": (self.tomograms, "bare")}
+        options = {"defocus": 20000, "processHalves": False, **STREAMING}
+        deconv = self.start(self.prepare(ProtIsoNetDeconv, inputs, **options))
+        waitFor(lambda: self.size(deconv, "tomograms") == 1)
+        self.append(growing, [bare], Set.STREAM_CLOSED)
+        self.assertTrue(self.end(deconv).isFinished(), deconv.getErrorMessage())
+        (failed,) = [(item.getTsId(), item.getObjComment()) for item in deconv.failedTomograms]
+        self.assertEqual(failed[0], bare.getTsId())
+        self.assertRegex(failed[1], r"\*Voltage\*: .* acquisition does not have it")
+        predict = self.prepare(ProtIsoNetPredict, inputs, processHalves=True)
+        self.assertIn("no even and odd half of TS_01.", " ".join(predict.validate()))
+        self.assertEqual(predict._tomogramErrors({"TS_02": whole}), [])
+        self.assertIn("no even and odd half of TS_01.", " ".join(predict._tomogramErrors({"TS_01": bare})))
+
+    def test_a_voxel_size_that_comes_with_the_first_tomogram_is_compared_with_the_models(self) -> None:
+        for name, setClass in (("sizeless", SetOfTomograms), ("sizelessMasks", SetOfTomoMasks)):
+            unborn = setClass.create(self.tomograms._getPath(), prefix=name)
+            unborn.setStreamState(Set.STREAM_OPEN)
+            unborn.write()
+            self.tomograms._defineOutputs(**{name: unborn})
+        self.proj.mapper.commit()
+        masks = {"inputMasks": (self.tomograms, "sizelessMasks")}
+        for tomograms in ("Tomograms", "sizeless"):
+            extract = self.prepare(ProtIsoNetExtract, {"inputTomograms": (self.tomograms, tomograms), **masks})
+            extract.cubeSize.set(8)
+            self.assertEqual(extract.validate(), [])
+        model = self.run_(ProtIsoNetImportModel, {}, modelFile=self.modelFile())
+        inputs = {"inputTomograms": (self.tomograms, "sizeless"), "model": (model, "model")}
+        predict = self.prepare(ProtIsoNetPredict, inputs, useGpu=False)
+        self.assertEqual(predict.validate(), [])
+        coarse = self.tomograms.Tomograms.getFirstItem().clone()
+        coarse.setSamplingRate(2 * VOXEL_SIZE)
+        with patch.object(predict, "_optics", return_value=Optics(tiltMin=-60, tiltMax=60)):
+            (told,) = predict._tomogramErrors({coarse.getTsId(): coarse})
+        self.assertIn("was trained at 10.00 Å/px, but the tomograms have 20.00", told)
 
     def test_a_set_that_is_still_empty_is_waited_for(self) -> None:
         growing = self.openSet("unborn", [])

@@ -317,6 +317,7 @@ class TestIsoNetValues(LiveTest):
         again = self.importTomograms()
         inputs = {"inputTomograms": (again, "Tomograms")}
         mask = self.run_(ProtIsoNetMask, inputs, patchSize=2, boundaryFolder=str(folder))
+        self.assertIn("No boundary model for TS_02: their whole volume is used.", mask.summary())
         self.assertRunsOn(mask)
         write_model(folder / "TS_01.mod", [SQUARE[:3]], size=SHAPES["TS_01"])
         self.assertRefusedOnContinue(mask, "What is done of TS_01 was made from other data")
