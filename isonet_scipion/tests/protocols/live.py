@@ -10,13 +10,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
+import pyworkflow
 from pyworkflow.object import Set
 from pyworkflow.protocol import MODE_RESUME, Protocol
 from tomo.objects import SetOfTomograms
 
 from isonet_scipion.tests.protocols.scene import IsoNetTest
 
-SECONDS = 180  # that anything here may take on a busy machine
+SECONDS = 300  # that anything here may take on a busy machine
+FRESH = 1.0  # seconds; what was written so shortly ago may have changed since it was read
 
 
 def waitFor(condition: Callable[[], object], seconds: float = SECONDS) -> object:
@@ -63,7 +65,11 @@ class LiveTest(IsoNetTest):
 
     def refresh(self, protocol: Protocol) -> Protocol:
         """What Scipion's window does each few seconds: read the protocol's state, see whether it lives."""
-        self.proj._updateProtocol(protocol)
+        began = time.time()
+        isRead = self.proj._updateProtocol(protocol) == pyworkflow.PROTOCOL_UPDATED
+        if isRead and os.path.getmtime(protocol.getDbPath()) > began - FRESH:
+            # Scipion notes the file's time after it has read it, and would not see what was written in between
+            protocol.lastUpdateTimeStamp.set(None)
         if protocol.isFailed() and "not found running" in protocol.getErrorMessage():
             # it may have ended after Scipion had read its state, but before Scipion looked whether it lives
             protocol.lastUpdateTimeStamp.set(None)
