@@ -109,6 +109,25 @@ class LiveTest(IsoNetTest):
                     return process
         return None
 
+    @contextlib.contextmanager
+    def paused(self, protocol: Protocol, when: Callable[[], object] = lambda: True) -> Iterator[psutil.Process]:
+        """The engine that works for a protocol once a condition holds; within, it stands still and so does not end."""
+
+        def stop() -> psutil.Process | None:
+            engine = self.engine(protocol) if when() else None
+            with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended: the next one
+                if engine is not None:
+                    engine.suspend()
+                    return engine
+            return None
+
+        engine = waitFor(stop)
+        try:
+            yield engine
+        finally:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                engine.resume()
+
     def kill(self, protocol: Protocol, how: int = signal.SIGKILL) -> None:
         """Send a signal to the protocol's process, not to its children, and wait for its end."""
         pid = self.refresh(protocol).getPid()  # at first it is that of a shell
