@@ -105,7 +105,7 @@ def test_a_working_directory_that_was_deleted_is_told(scene, run, monkeypatch):
 
 def test_closed_streams_do_no_harm(scene):
     process = engine(scene, "deconv", "t.star", stderr=None, preexec_fn=lambda: os.closerange(0, 3))
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=180) == 0
     assert len(list((scene / "deconv").glob("*.mrc"))) == 2
 
 

@@ -14,7 +14,7 @@ from isonet_scipion.engine.io.star import read_star
 from isonet_scipion.tests.faults.conftest import VOXEL_SIZE, contents, engine, python, table, the_error, voxels
 from isonet_scipion.tests.faults.mrc_corpus import mrc
 
-SECONDS = 60
+SECONDS = 180
 
 
 def fails(folder, *command):

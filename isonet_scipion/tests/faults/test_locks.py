@@ -68,8 +68,8 @@ def test_two_runs_in_one_folder_on_different_tables_do_not_collide(scene):
 
 
 def test_a_killed_commands_lock_is_taken_over_and_removed(scene, run):
-    process = engine(scene, "refine", "s.star", "--filter_base=2", "--unet_depth=1", "--iterations=9")
-    until = time.monotonic() + 60
+    process = engine(scene, "refine", "s.star", "--filter_base=2", "--unet_depth=1", "--iterations=99")
+    until = time.monotonic() + 120
     while not (scene / ".results.lock").exists():
         assert process.poll() is None and time.monotonic() < until
         time.sleep(0.05)

@@ -10,13 +10,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
+import pyworkflow
 from pyworkflow.object import Set
 from pyworkflow.protocol import MODE_RESUME, Protocol
 from tomo.objects import SetOfTomograms
 
 from isonet_scipion.tests.protocols.scene import IsoNetTest
 
-SECONDS = 180  # that anything here may take on a busy machine
+SECONDS = 300  # that anything here may take on a busy machine
+FRESH = 1.0  # seconds; what was written so shortly ago may have changed since it was read
 
 
 def waitFor(condition: Callable[[], object], seconds: float = SECONDS) -> object:
@@ -63,7 +65,11 @@ class LiveTest(IsoNetTest):
 
     def refresh(self, protocol: Protocol) -> Protocol:
         """What Scipion's window does each few seconds: read the protocol's state, see whether it lives."""
-        self.proj._updateProtocol(protocol)
+        began = time.time()
+        isRead = self.proj._updateProtocol(protocol) == pyworkflow.PROTOCOL_UPDATED
+        if isRead and os.path.getmtime(protocol.getDbPath()) > began - FRESH:
+            # Scipion notes the file's time after it has read it, and would not see what was written in between
+            protocol.lastUpdateTimeStamp.set(None)
         if protocol.isFailed() and "not found running" in protocol.getErrorMessage():
             # it may have ended after Scipion had read its state, but before Scipion looked whether it lives
             protocol.lastUpdateTimeStamp.set(None)
@@ -102,6 +108,25 @@ class LiveTest(IsoNetTest):
                 if isEngine and protocol.workingDir.get() in " ".join(words) and process.cwd() == os.getcwd():
                     return process
         return None
+
+    @contextlib.contextmanager
+    def paused(self, protocol: Protocol, when: Callable[[], object] = lambda: True) -> Iterator[psutil.Process]:
+        """The engine that works for a protocol once a condition holds; within, it stands still and so does not end."""
+
+        def stop() -> psutil.Process | None:
+            engine = self.engine(protocol) if when() else None
+            with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended: the next one
+                if engine is not None:
+                    engine.suspend()
+                    return engine
+            return None
+
+        engine = waitFor(stop)
+        try:
+            yield engine
+        finally:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                engine.resume()
 
     def kill(self, protocol: Protocol, how: int = signal.SIGKILL) -> None:
         """Send a signal to the protocol's process, not to its children, and wait for its end."""

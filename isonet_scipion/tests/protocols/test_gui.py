@@ -126,7 +126,7 @@ class Desk:
             run = getProtocolFromDb(self.project.path, protocol.getDbPath(), protocol.getObjId())
             return run.isFinished() or run.isFailed()
 
-        waitFor(self.root, f"{protocol} is over", isOver, seconds=3600 if KEPT else 120, pause=0.5)
+        waitFor(self.root, f"{protocol} is over", isOver, seconds=3600 if KEPT else 300, pause=0.5)
         # a run that ends while Scipion's window reads its state stays running there, then counts as dead: read it anew
         protocol.lastUpdateTimeStamp.set(None)
         self.project._updateProtocol(protocol)

@@ -100,9 +100,9 @@ class TestIsoNetRecovery(LiveTest):
     def output(name: str) -> str:
         return "tomograms" if name == "corrected" else name
 
-    def inTheMiddle(self, protocol: Protocol, output: str) -> None:
-        """Wait until the first tomogram is done and the engine works on the second."""
-        waitFor(lambda: self.size(protocol, output) and self.engine(protocol))
+    def inTheMiddle(self, protocol: Protocol, output: str) -> AbstractContextManager:
+        """Within, the first tomogram is done, and the engine stands still at its work on the second."""
+        return self.paused(protocol, lambda: self.size(protocol, output))
 
     def files(self, protocol: Protocol, output: str) -> list[str]:
         """Those of all items, in their order."""
@@ -124,12 +124,12 @@ class TestIsoNetRecovery(LiveTest):
 
     def test_a_training_that_is_stopped_has_the_model_of_its_iterations_so_far(self) -> None:
         kind, inputs, options = self.training
-        refine = self.start(self.prepare(kind, inputs, **{**options, "iterations": 60, "epochs": 1}))
+        refine = self.start(self.prepare(kind, inputs, **{**options, "iterations": 900, "epochs": 1}))
         waitFor(lambda: hasattr(self.refresh(refine), "model"))
         self.assertTrue(refine.isActive())
         first = refine.model.getIteration()
         # summary and log: either may come after the model's file
-        left = re.compile(r"Iteration \d+ of 60\*, epoch 1 of 1; 0:\d\d:\d\d left")
+        left = re.compile(r"Iteration \d+ of 900\*, epoch 1 of 1; \d+:\d\d:\d\d left")
         waitFor(lambda: left.search(" ".join(refine.summary())))
         waitFor(lambda: re.search(r"Iteration \d+ epoch 1/1: loss", Path(refine.getStdoutLog()).read_text()))
         imported = {"inputTomograms": (self.tomograms, "Tomograms"), "model": (refine, "model")}
@@ -141,7 +141,7 @@ class TestIsoNetRecovery(LiveTest):
         self.assertRegex(self.refresh(refine).model.getFileName(), r"model_iter\d+\.keras$")
         self.assertTrue(os.path.exists(refine.model.getFileName()))
         self.assertEqual(last.validate(), [])
-        self.assertRegex(" ".join(refine.summary()), r"\d+ of 60 iterations of 1 epochs.*output is the network of ")
+        self.assertRegex(" ".join(refine.summary()), r"\d+ of 900 iterations of 1 epochs.*output is the network of ")
 
     # ---------------------------------------------------------------- kills
 
@@ -154,10 +154,10 @@ class TestIsoNetRecovery(LiveTest):
 
     def endInTheMiddle(self, name: str, end: Callable[[Protocol], None]) -> None:
         protocol = self.start(self.prepared(name))
-        self.inTheMiddle(protocol, self.output(name))
-        done = self.files(protocol, self.output(name))
-        times = [os.path.getmtime(path) for path in done]
-        end(protocol)
+        with self.inTheMiddle(protocol, self.output(name)):
+            done = self.files(protocol, self.output(name))
+            times = [os.path.getmtime(path) for path in done]
+            end(protocol)
         # nobody is left that could write where Continue works
         waitFor(lambda: self.engine(protocol) is None)
         self.assertTrue(self.refresh(protocol).isFailed() or protocol.isAborted())
@@ -169,8 +169,8 @@ class TestIsoNetRecovery(LiveTest):
     def test_killed_training_ends_in_the_same_network(self) -> None:
         kind, inputs, options = self.training
         refine = self.start(self.prepare(kind, inputs, **options))
-        waitFor(lambda: len(self.epochs(refine)) >= 2)
-        self.kill(refine)
+        with self.paused(refine, lambda: len(self.epochs(refine)) >= 2):
+            self.kill(refine)
         waitFor(lambda: self.engine(refine) is None)
         self.assertTrue(self.refresh(refine).isFailed())
 
@@ -178,8 +178,8 @@ class TestIsoNetRecovery(LiveTest):
         self.assertLess(done, len(self.epochs(self.refine)) - 1)
         refine.runMode.set(MODE_RESUME)
         self.start(refine)
-        waitFor(lambda: len(self.epochs(refine)) > done)
-        self.engine(refine).kill()
+        with self.paused(refine, lambda: len(self.epochs(refine)) > done) as engine:
+            engine.kill()
         self.assertTrue(self.end(refine).isFailed())
         self.assertIn(f"isonet-engine refine {KILLED}", refine.getErrorMessage())
 
@@ -207,10 +207,13 @@ class TestIsoNetRecovery(LiveTest):
 
     def test_a_killed_engine_costs_one_tomogram(self) -> None:
         mask = self.start(self.prepared("tomoMasks"))
-        waitFor(lambda: self.engine(mask)).kill()
+        with self.paused(mask) as engine:
+            killed, other = sorted(SHAPES, key=lambda tsId: tsId not in commandLine(engine))
+            engine.kill()
         self.assertTrue(self.end(mask).isFinished(), mask.getErrorMessage())
         (failed,) = [item.clone() for item in mask.failedTomograms]
-        self.assertEqual((failed.getTsId(), failed.getObjComment()), ("TS_02", f"isonet-engine make_mask {KILLED}"))
+        self.assertEqual((failed.getTsId(), failed.getObjComment()), (killed, f"isonet-engine make_mask {KILLED}"))
+        self.assertEqual([item.getTsId() for item in mask.tomoMasks], [other])
         with self.quick():
             self.continue_(mask)
         self.assertEqual({item.getTsId() for item in mask.tomoMasks}, set(SHAPES))
@@ -281,8 +284,8 @@ class TestIsoNetRecovery(LiveTest):
 
     def test_restart_begins_anew(self) -> None:
         deconv = self.start(self.prepared("tomograms"))
-        self.inTheMiddle(deconv, "tomograms")
-        self.kill(deconv)
+        with self.inTheMiddle(deconv, "tomograms"):
+            self.kill(deconv)
         waitFor(lambda: self.engine(deconv) is None)
         self.refresh(deconv)
         (first,) = self.files(deconv, "tomograms")
@@ -299,12 +302,12 @@ class TestIsoNetRecovery(LiveTest):
 
     def test_locked_databases_are_waited_for(self) -> None:
         deconv = self.start(self.prepared("tomograms"))
-        self.inTheMiddle(deconv, "tomograms")
         with contextlib.ExitStack() as stack:
-            for path in (deconv.tomograms.getFileName(), deconv.getDbPath(), deconv.getStepsFile()):
-                connection = stack.enter_context(contextlib.closing(sqlite3.connect(path, isolation_level=None)))
-                connection.execute("BEGIN EXCLUSIVE")
-            process = psutil.Process(deconv.getPid())
+            with self.inTheMiddle(deconv, "tomograms"):
+                for path in (deconv.tomograms.getFileName(), deconv.getDbPath(), deconv.getStepsFile()):
+                    connection = sqlite3.connect(path, timeout=60, isolation_level=None)
+                    stack.enter_context(contextlib.closing(connection)).execute("BEGIN EXCLUSIVE")
+                process = psutil.Process(deconv.getPid())
             time.sleep(LOCKED_SECONDS)
             self.assertTrue(process.is_running())
         # Scipion takes a run for dead whose process ends between two looks, at its status and at the process

@@ -44,9 +44,9 @@ from isonet_scipion.tests.protocols.live import LiveTest, waitFor
 from isonet_scipion.tests.protocols.scene import OPTICS, SHAPES, VOXEL_SIZE, read, scene, warmEngine, write
 
 STREAMING = {"numberOfThreads": 3, "streamingSleepOnWait": 1}
-# an engine that tells when it starts, when it works, and on which GPUs
+# an engine that tells when it starts, when it works, and on which GPUs; on one of two it begins when the other does
 SPY = """#!{python}
-import json, os, subprocess, sys
+import json, os, subprocess, sys, time
 
 def note(*words):
     with open({log!r}, "a") as log:
@@ -54,12 +54,20 @@ def note(*words):
 
 if "serve" not in sys.argv:
     os.execv({python!r}, [{python!r}, *sys.argv[1:]])
+def have_begun(*gpus):
+    with open({log!r}) as log:
+        told = log.read()
+    return all("begin %s " % gpu in told for gpu in gpus)
+
 note("start", os.getpid())
 engine = subprocess.Popen([{python!r}, *sys.argv[1:]], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 for line in sys.stdin:
     words = json.loads(line)
     gpu = words[words.index("--gpuID") + 1]
     note("begin", gpu, *words)
+    ends = time.monotonic() + 60
+    while gpu != "-1" and not have_begun(0, 1) and time.monotonic() < ends:
+        time.sleep(0.05)
     engine.stdin.write(json.dumps([*words, "--gpuID", "-1"]) + "\\n")  # these GPUs need not be there
     engine.stdin.flush()
     answer = engine.stdout.readline()
@@ -379,10 +387,10 @@ class TestIsoNetStreaming(LiveTest):
             self.prepare(ProtIsoNetMask, {"inputTomograms": (self.tomograms, "masked")}, patchSize=2, **STREAMING)
         )
         waitFor(lambda: self.size(mask, "tomoMasks") == 1)
-        self.append(growing, [last])
         inputs = {"inputTomograms": (self.tomograms, "Tomograms"), "inputMasks": (mask, "tomoMasks")}
         one, both = (self.prepare(ProtIsoNetOnePass, inputs, firstTomograms=number) for number in (1, 2))
         waiting = " ".join(both.validate())
+        self.append(growing, [last])
         waitFor(lambda: self.size(mask, "tomoMasks") == 2)
         self.append(growing, [], Set.STREAM_CLOSED)
         self.assertTrue(self.end(mask).isFinished(), mask.getErrorMessage())

@@ -59,7 +59,9 @@ def test_a_script_gets_the_signals_of_who_called_it_and_ends_with_it(tmp_path, n
 
 
 def test_it_ends_with_the_tests_though_they_end_while_it_imports(tmp_path):
-    modules = f"import time; time.sleep(2)  # {tmp_path}"
+    modules = f"""import os, time
+while not os.path.exists({str(tmp_path / "seen")!r}):
+    time.sleep(0.1)"""
     tests = f"import pathlib, sys; from {warm.__name__} import start; start(pathlib.Path(sys.argv[1]), sys.argv[2])"
     subprocess.run([sys.executable, "-c", tests, tmp_path / "warm", modules], check=True)
 
@@ -67,6 +69,7 @@ def test_it_ends_with_the_tests_though_they_end_while_it_imports(tmp_path):
         return [process for process in psutil.process_iter() if modules in commandLine(process)]
 
     assert started()
+    (tmp_path / "seen").touch()
     waitFor(lambda: not started())
 
 

@@ -22,15 +22,14 @@ from isonet_scipion.engine.learning.ahead import Ahead  # noqa: E402
 class Counted(keras.utils.PyDataset):
     """Batches of which it is known how often each was made."""
 
-    def __init__(self, steps, ahead=2, pause=0.0):
+    def __init__(self, steps, ahead=2):
         super().__init__(workers=2, max_queue_size=ahead)
-        self.steps, self.pause, self.made = steps, pause, []
+        self.steps, self.made = steps, []
 
     def __len__(self):
         return self.steps
 
     def __getitem__(self, step):
-        time.sleep(self.pause)
         self.made.append(step)
         return np.full((2, 3), step, np.float32), np.full((2, 1), step, np.float32)
 
@@ -80,18 +79,23 @@ def test_errors_come_where_the_batch_is_asked_for_and_what_is_closed_makes_no_mo
                 raise OSError("the file went")
             return super().__getitem__(step)
 
+    class Held(Counted):
+        def __getitem__(self, step):
+            assert closed.wait(20)
+            return super().__getitem__(step)
+
     batches = Ahead(Failing(3))
     assert batches[0][0][0, 0] == 0
     with pytest.raises(OSError, match="the file went"):
         batches[1]
-    slow, after = Counted(20, ahead=20, pause=0.05), Counted(2)
-    batches = Ahead(slow, Ahead(after))
-    batches.begin(20)
+    held, after, closed = Held(20), Counted(2), threading.Event()
+    batches = Ahead(held, Ahead(after))
+    batches.begin(22)
     batches.close()
-    quick = Ahead(Counted(1))
-    began = time.monotonic()
-    quick[0]  # behind them in the queue
-    assert time.monotonic() - began < 0.8 and len(slow.made) <= 4
+    closed.set()
+    Ahead(Counted(1))[0]  # behind them in the queue
+    wait_for(lambda: all(result.ready() for result in batches._results.values()))
+    assert len(held.made) <= 2 and after.made == []  # one for each thread, which it had begun with
 
 
 def test_threads_are_the_same_for_all_and_as_many_as_asked_for():

@@ -36,7 +36,10 @@ def test_nothing_is_kept_that_the_caller_has_dropped():
         number = next(numbers)
         assert made[number]() is array
         del array
-        assert made[number]() is None
+        until = time.monotonic() + 20
+        while made[number]() is not None:  # the thread that made it may be on its way out of the call
+            assert time.monotonic() < until
+            time.sleep(0.001)
 
 
 def test_an_error_comes_when_its_turn_has_come():
