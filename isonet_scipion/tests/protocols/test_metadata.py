@@ -107,7 +107,7 @@ class TestIsoNetMetadata(IsoNetTest):
         tables = self.prepare(ProtIsoNetExport, {"inputTomograms": inputs["inputTomograms"]})
         self.assertRegex(" ".join(tables.warnings()), r"\*Tomograms\*: .* 2 of 2 has no possible tilt range.*-60 to 60")
         tables = self.prepare(ProtIsoNetExport, {"inputTomograms": (predict, "tomograms")})
-        self.assertEqual(tables.warnings(), [])
+        self.assertNotIn("tilt range", " ".join(tables.warnings()))
 
     def test_a_tomogram_without_tilts_or_voltage_takes_them_of_its_set_never_of_another_tomogram(self) -> None:
         def mix(tomogram, output):
