@@ -229,7 +229,7 @@ class TestIsoNetMetadata(IsoNetTest):
         self.check_a_lost_half(inputs, folder / "TS_01_odd.mrc")
         plain = {"inputTomograms": (self.tomograms, "Tomograms"), "model": (self.model, "model")}
         without = self.prepare(ProtIsoNetPredict, plain, processHalves=True)
-        self.assertIn("even and an odd half", " ".join(without.validate()))
+        self.assertIn("no even and odd half of TS_02, TS_01", " ".join(without.validate()))
 
     def test_halves_that_were_replaced_or_lost_since(self) -> None:
         folder = self.raw / "replaced"
