@@ -76,7 +76,7 @@ def is_finished(entry: TomogramEntry, target: Path, made: Recipe | None, setting
     It may be one that its table no longer names, since another result went to another folder.
     """
     is_named = entry.text("rlnCorrectedTomoName") == str(target)
-    if not is_named and settings.output_type == "int16":  # whose scale the table has of the last one alone
+    if not is_named and settings.output_type != "float32":  # it may have a scale, which the table has of the last alone
         return False
     return made_from(made, target, settings) in remembered(entry)
 

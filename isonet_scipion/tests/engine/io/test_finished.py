@@ -138,18 +138,19 @@ def test_what_makes_no_difference_does_not_count(done, run, tmp_path_factory):
     assert corrected(run)[0] == ""
 
 
-def test_results_in_another_folder_are_remembered(done, run):
+@pytest.mark.parametrize("kind", ["int16", "float16"])
+def test_results_in_another_folder_are_remembered(done, run, kind):
     model = build_unet(SHAPE)
     model.set_weights([3 * weight for weight in model.get_weights()])
     save_model(done / "n.keras", model, ModelMetadata(SHAPE, voxel_size=10.0))
-    with_n = ("predict", "tomograms.star", "n.keras", "--gpuID", "-1", "--output_dir", "cn", "--output_type", "int16")
+    with_n = ("predict", "tomograms.star", "n.keras", "--gpuID", "-1", "--output_dir", "cn", "--output_type", kind)
     before = read_star("tomograms.star")
     assert run(*with_n)[0] == 0
     assert corrected(run)[0] == ""
     after = read_star("tomograms.star")
     for label in ("rlnCorrectedTomoName", "isonetCorrectedBy"):
         assert [row[label] for row in after.rows] == [row[label] for row in before.rows]
-    assert all(after.number(row, "isonetCorrectedScale") == 1 for row in after.rows)
+    assert all(row.get("isonetCorrectedScale", "1") == "1" for row in after.rows)
     assert "cn/b_corrected.mrc and its picture" in run(*with_n)[1]  # whose scale is known no more
     (done / "corrected_tomos" / "b_corrected.mrc").unlink()
     assert corrected(run)[0] == "b"
