@@ -40,7 +40,7 @@ def samplingErrors(protocol: Protocol, tomograms: Mapping[str, Tomogram]) -> lis
     return [
         f"The model was trained at {trained:.2f} Å/px, but the tomograms have {rate:.2f}: "
         "bring the tomograms to the model's voxel size, or train on them."
-        for rate in sorted(rates)
+        for rate in sorted(rates - {None})  # it fails by itself
         if not sameSampling(trained, rate)
     ]
 

@@ -299,8 +299,10 @@ class TestIsoNetStreaming(LiveTest):
         self.assertEqual(predict.validate(), [])
         coarse = self.tomograms.Tomograms.getFirstItem().clone()
         coarse.setSamplingRate(2 * VOXEL_SIZE)
+        unknown = coarse.clone()
+        unknown.setSamplingRate(None)
         with patch.object(predict, "_optics", return_value=Optics(tiltMin=-60, tiltMax=60)):
-            (told,) = predict._tomogramErrors({coarse.getTsId(): coarse})
+            (told,) = predict._tomogramErrors({coarse.getTsId(): coarse, "unknown": unknown})
         self.assertIn("was trained at 10.00 Å/px, but the tomograms have 20.00", told)
 
     def test_a_set_that_is_still_empty_is_waited_for(self) -> None:
