@@ -24,6 +24,7 @@ import pyworkflow.utils as pwutils
 from pwem.protocols import EMProtocol
 from pyworkflow.constants import PROD, QUEUE_FOR_JOBS
 from pyworkflow.exceptions import PyworkflowException
+from pyworkflow.object import String
 from pyworkflow.protocol.constants import GPU_LIST, MODE_RESTART, STATUS_RUNNING, USE_GPU
 from pyworkflow.protocol.launch import _checkJobStatus
 from pyworkflow.protocol.params import BooleanParam, StringParam
@@ -41,7 +42,14 @@ from isonet_scipion.environment import has_gpu
 from isonet_scipion.plugin import Plugin
 from isonet_scipion.protocols.contrast import contrastWarnings
 from isonet_scipion.protocols.form import commandOptions, inFormWords, isFilledIn
-from isonet_scipion.protocols.linked_inputs import absentErrors, growingErrors, linkErrors, partialWarnings
+from isonet_scipion.protocols.linked_inputs import (
+    absentErrors,
+    absentLinks,
+    growingErrors,
+    isLink,
+    linkErrors,
+    partialWarnings,
+)
 from isonet_scipion.protocols.record import changeErrors, keepValues, usedValue
 from isonet_scipion.protocols.together import Task
 
@@ -82,6 +90,7 @@ class ProtIsoNetBase(EMProtocol):
         """Scipion forgets the label that it is given, by which a template says what is to be chosen in a form."""
         super().__init__(**kwargs)
         self.setObjLabel(kwargs.get("objLabel") or "")
+        self._importedLinks = String()  # of the workflow's file that it was imported from, as JSON: parameter -> link
         self._toldWarnings: set[str] = set()
 
     def _addGpuParams(self, form: Form) -> None:
@@ -182,6 +191,17 @@ class ProtIsoNetBase(EMProtocol):
             if "no such table" not in str(error):
                 raise
             return []
+
+    def getDefinitionDict(self) -> dict[str, object]:
+        """As Scipion, for an exported workflow; also the links to what is not there yet, which it leaves out."""
+        values = super().getDefinitionDict()
+        return {**values, **{name: link for name, link in absentLinks(self).items() if name not in values}}
+
+    def processImportDict(self, importDict: dict[str, object], importDir: str) -> dict[str, object]:
+        """As Scipion, which forgets links of an imported workflow that lead out of it: `absentErrors` tells them."""
+        links = {name: link for name, link in importDict.items() if isLink(self, name) and link}
+        self._importedLinks.set(json.dumps(links))
+        return super().processImportDict(importDict, importDir)
 
     def warnings(self) -> list[str]:
         """As Scipion; first, whether inputs may be incomplete, or their contrast another one than was told before."""

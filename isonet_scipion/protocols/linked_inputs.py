@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -35,7 +36,36 @@ def absentErrors(protocol: Protocol) -> list[str]:
                 protocol.getProject()._updateProtocol(source)
             if pointer.get() is None:
                 errors.append(f"*{labelOf(protocol, name)}*: {_pending(source, pointer.getExtended())}")
-    return errors
+    return errors + _forgottenErrors(protocol)
+
+
+def _forgottenErrors(protocol: Protocol) -> list[str]:
+    """Which inputs were linked in the workflow that a protocol was imported from, to what this project does not have.
+
+    Scipion leaves them empty, so that a missing model would be taken for the builtin one.
+    """
+    links = json.loads(protocol._importedLinks.get() or "{}")
+    return [
+        f"*{labelOf(protocol, name)}*: '{link}', which was linked in the workflow that this protocol was imported "
+        "from, is not in this project. Choose another; if none is wanted, *Duplicate* this protocol and run the copy."
+        for name, link in links.items()
+        if isLink(protocol, name)
+        and protocol.getParam(name).allowsNull
+        and not (getattr(protocol, name).hasValue() or getattr(protocol, name).hasExtended())
+        and protocol.evalParamCondition(name)
+    ]
+
+
+def absentLinks(protocol: Protocol) -> dict[str, str]:
+    """The links of a form, also hidden ones, to what is not there yet, as Scipion's workflows write links."""
+    names = [name for name, _ in protocol.getDefinition().iterParams() if isLink(protocol, name)]
+    links = {name: getattr(protocol, name) for name in names if getattr(protocol, name).hasValue()}
+    return {name: link.getUniqueId() for name, link in links.items() if link.pointsNone()}
+
+
+def isLink(protocol: Protocol, name: str) -> bool:
+    """Whether a form has an input of this name."""
+    return protocol.getParam(name) is not None and getattr(protocol, name).isPointer()
 
 
 def _pending(source: Protocol | None, output: str) -> str:

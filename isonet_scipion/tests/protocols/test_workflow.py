@@ -14,7 +14,7 @@ from pyworkflow.project import Manager
 from pyworkflow.protocol.protocol import LegacyProtocol
 
 from isonet_scipion import demo
-from isonet_scipion.protocols import ProtIsoNetPredict
+from isonet_scipion.protocols import ProtIsoNetOnePass, ProtIsoNetPredict
 from isonet_scipion.protocols.linked_inputs import absentErrors
 
 IMPORT, DECONV, MASK = "ProtImportTomograms", "ProtIsoNetDeconv", "ProtIsoNetMask"
@@ -116,6 +116,25 @@ def test_a_link_that_leads_out_of_an_imported_workflow_is_not_waited_for(project
     predict.model.setExtended("model")
     (told,) = absentErrors(predict)
     assert "this project does not have that protocol" in told and "Wait" not in told
+
+
+def test_a_link_that_leads_out_of_an_exported_workflow_is_missed_where_it_is_imported(project):
+    first, training, predict = map(project.newProtocol, (ProtIsoNetPredict, ProtIsoNetOnePass, ProtIsoNetPredict))
+    predict.model.set(training)
+    predict.model.setExtended("model")
+    for protocol in (first, training, predict):  # two, so that the training's number is not that of the imported one
+        project.saveProtocol(protocol)
+    project.getRunsGraph(refresh=True)
+    project.exportProtocols([predict], os.path.abspath("workflow.json"))
+    other = Manager().createProject(f"{project.getShortName()}_other")
+    (found,) = other.loadProtocols(os.path.join(project.path, "workflow.json")).values()
+    imported = other.mapper.selectById(found.getObjId())
+    (told,) = absentErrors(imported)  # not the builtin model, without a word
+    assert re.search(r"\*Model .*'\d+\.model', which was linked in the workflow .* \*Duplicate\*", told)
+    assert absentErrors(other.copyProtocol(imported)) == []
+    imported.model.set(other.newProtocol(ProtIsoNetOnePass))
+    imported.model.setExtended("model")
+    assert "which was linked in the workflow" not in " ".join(absentErrors(imported))
 
 
 def test_fields_of_a_template_reach_the_forms(project, tmp_path):
