@@ -133,11 +133,14 @@ def hasEnded(protocol: Protocol) -> bool:
 
 def hasEndedByNow(source: object, project: Project) -> bool:
     """As `hasEnded`, of a protocol that may have ended since it was loaded; False for what is no protocol."""
-    if not isinstance(source, Protocol):
-        return False
+    return isinstance(source, Protocol) and hasEnded(_byNow(source, project))
+
+
+def _byNow(source: Protocol, project: Project) -> Protocol:
+    """A protocol as its own process has stored it, which may have ended since it was loaded."""
     source.setProject(project)  # Scipion gives it none where it is reached by a link
     # a user may delete the logs, of which its database is one
-    return hasEnded(getUpdatedProtocol(source) if os.path.exists(source.getDbPath()) else source)
+    return getUpdatedProtocol(source) if os.path.exists(source.getDbPath()) else source
 
 
 def growingErrors(protocol: Protocol) -> list[str]:
@@ -158,11 +161,14 @@ def partialWarnings(protocol: Protocol) -> list[str]:
     warnings = []
     for name, pointer in _shownLinks(protocol):
         items, source = pointer.get(), pointer.getObjValue()
-        if isinstance(items, Set) and isinstance(source, Protocol) and (source.isFailed() or source.isAborted()):
-            how = "was stopped" if source.isAborted() else "failed"
+        if not isinstance(items, Set) or not isinstance(source, Protocol):
+            continue
+        maker = _byNow(source, protocol.getProject()) if source.isActive() else source
+        if maker.isFailed() or maker.isAborted():
+            how = "was stopped" if maker.isAborted() else "failed"
             warnings.append(
                 f"*{labelOf(protocol, name)}*: *{source.getRunName()}* {how}, so not all may be there. What is there "
-                "is taken: if all are needed, *Continue* that protocol first."
+                "is taken: if all are needed, *Continue* that protocol before this one."
             )
     return warnings
 

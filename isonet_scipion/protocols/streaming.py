@@ -43,6 +43,7 @@ from isonet_scipion.engine.wording import counted
 from isonet_scipion.protocols.base import EngineFailure, damagedLines, readAll, refusal
 from isonet_scipion.protocols.ctf_history import States, ctfStates
 from isonet_scipion.protocols.form import addContrast, labelOf
+from isonet_scipion.protocols.linked_inputs import hasEnded, partialWarnings
 from isonet_scipion.protocols.listing import firstLines, named
 from isonet_scipion.protocols.record import identityOf, isIdentityOf, recordErrors
 from isonet_scipion.protocols.set_checks import correctedWarnings, idErrors, isOpen, kindErrors
@@ -428,6 +429,8 @@ class ProtIsoNetTomograms(ProtIsoNetSteps):
         if disabled:
             lines.append(f"Skipped, as they are disabled in the set: {named(disabled)}.")
         lines += self._leftOut()
+        if hasEnded(self):
+            lines += partialWarnings(self)
         gone = self._goneIds()
         if gone:
             lines.append(f"Also done, but no longer in *Tomograms*: {named(gone)}.")

@@ -12,7 +12,7 @@ from unittest.mock import patch
 
 import numpy as np
 from pyworkflow.object import Set
-from pyworkflow.protocol.constants import MODE_RESTART, MODE_RESUME, STATUS_FAILED, STATUS_RUNNING
+from pyworkflow.protocol.constants import MODE_RESTART, MODE_RESUME, STATUS_ABORTED, STATUS_FAILED, STATUS_RUNNING
 from tomo.constants import BOTTOM_LEFT_CORNER
 from tomo.objects import (
     Coordinate3D,
@@ -331,6 +331,21 @@ class TestIsoNetStreaming(LiveTest):
         self.assertEqual({item.getTsId() for item in deconv.tomograms}, set(SHAPES))
         for tsId in SHAPES:
             self.assertEqual(read_star(deconv._getExtraPath(f"{tsId}.star")).rows[0]["rlnDefocus"], "20000.0")
+
+    def test_an_input_whose_protocol_was_stopped_meanwhile_is_told_in_log_and_summary(self) -> None:
+        first, _ = [tomogram.clone() for tomogram in self.tomograms.Tomograms]
+        growing = self.openSet("stopped", [first])
+        self.setMaker(STATUS_RUNNING)
+        mask = self.prepare(ProtIsoNetMask, {"inputTomograms": (self.tomograms, "stopped")}, patchSize=2, **STREAMING)
+        self.start(mask)
+        waitFor(lambda: self.size(mask, "tomoMasks") == 1)
+        told = r"\*Tomograms\*: \*.*import tomograms\* was stopped, so not all may be there.*\*Continue\* that protocol"
+        self.assertNotRegex(self.log(mask), told)
+        self.setMaker(STATUS_ABORTED)
+        self.append(growing, [], Set.STREAM_CLOSED)  # as Stop does
+        self.assertTrue(self.end(mask).isFinished(), mask.getErrorMessage())
+        self.assertRegex(self.log(mask), told)
+        self.assertRegex("\n".join(mask.summary()), told)
 
     def setMaker(self, status: str) -> None:
         """Store that the import, whose outputs grow here, is in this state."""
