@@ -15,7 +15,7 @@ import mrcfile
 from pwem.emlib.image import ImageHandler
 
 from isonet_scipion.engine.errors import EngineError
-from isonet_scipion.engine.io.files import content_digest, require_file, sync
+from isonet_scipion.engine.io.files import content_digest, replacing, require_file, sync
 from isonet_scipion.engine.io.mrc import open_volume
 from isonet_scipion.engine.io.ome_zarr import is_store
 from isonet_scipion.engine.io.origin import voxels_digest
@@ -313,7 +313,8 @@ def placeFile(source: str, target: str, copy: bool = False) -> None:
     if os.path.lexists(target):
         os.remove(target)
     if copy:
-        shutil.copy(source, target)
+        with replacing(target, since=False) as temporary:
+            shutil.copy(source, temporary)
     else:
         isWithin = source.startswith(os.path.join(os.path.realpath(os.getcwd()), ""))
         os.symlink(os.path.relpath(source, folder) if isWithin else source, target)

@@ -80,7 +80,26 @@ class EngineFailure(PyworkflowException):
     """The engine's one-line error; Scipion shows it as the protocol's error message."""
 
 
-class ProtIsoNetBase(EMProtocol):
+class ProtIsoNetPlain(EMProtocol):
+    """Tells what the system refuses within a step, with what to do."""
+
+    def _insertFunctionStep(self, func: Callable[..., object], *words: object, **options: object) -> int:
+        """As Scipion, but for that."""
+
+        @functools.wraps(func)
+        def step(*words: object) -> object:
+            try:
+                return func(*words)
+            except Exception as error:
+                if (refused := refusal(error, self.getPath())) is None:
+                    raise
+                self.error(traceback.format_exc())
+                raise refused from error
+
+        return super()._insertFunctionStep(step, *words, **options)
+
+
+class ProtIsoNetBase(ProtIsoNetPlain):
     """Runs commands of the engine through Scipion's executor."""
 
     _devStatus = PROD
@@ -168,21 +187,6 @@ class ProtIsoNetBase(EMProtocol):
             errors.append("*GPUs*: name at least one, or choose No for *Use GPU?*.")
         return errors
 
-    def _insertFunctionStep(self, func: Callable[..., object], *words: object, **options: object) -> int:
-        """As Scipion; what the system refuses within the step is told with what to do."""
-
-        @functools.wraps(func)
-        def step(*words: object) -> object:
-            try:
-                return func(*words)
-            except Exception as error:
-                if (refused := refusal(error, self.getPath())) is None:
-                    raise
-                self.error(traceback.format_exc())
-                raise refused from error
-
-        return super()._insertFunctionStep(step, *words, **options)
-
     def loadSteps(self) -> list[Step]:
         """As Scipion; none where a run was killed while it wrote them anew, so that Continue looks at what is done."""
         try:
@@ -257,7 +261,7 @@ class ProtIsoNetBase(EMProtocol):
         ------
         EngineFailure
             With what the engine says went wrong.
-        OSError, EngineError
+        EngineError
             If the file in which it is to say that can't be written.
         """
         outcomeFile = self._outcomeFile(stage, name)

@@ -41,11 +41,12 @@ REMEDIES = {
     "Give another folder with --": "Delete it, or *Restart*, which makes everything anew.",
     ", or give another folder": ".",
     ", or write to another folder": ", or move the project to a larger disk.",
+    "give a result_dir elsewhere": "move the project to a larger disk, or train on fewer tomograms.",
     ", or give another output": ".",
 }
 # as a word of its own, not a part of a path
 OPTION = re.compile(
-    r"(?<![\w/\\.*-])(?P<dashes>--)?(?P<option>[a-zA-Z_]+)(?![\w/\\*]|[.-]\w)(?P<value> (?:True|False)\b)?"
+    r"(?<![\w/\\.*-])(?P<dashes>--)?(?P<option>[a-zA-Z_]+)(?![\w/\\*]|[.-]\w)(?P<value> (?:to )?(?:True|False)\b)?"
 )
 NUMBERS = {int: IntParam, float: FloatParam}
 
@@ -173,7 +174,7 @@ def inFormWords(protocol: Protocol, text: str) -> str:
         if param is None or not protocol.evalParamCondition(name):
             return found[0]
         if value and isinstance(param, BooleanParam):
-            value = {" True": " Yes", " False": " No"}[value]
+            value = value.replace("True", "Yes").replace("False", "No")
         line = "Tilt range, " if name in TILT_PARAMETERS else ""
         return f"*{line}{labelOf(protocol, name)}*{value or ''}"
 

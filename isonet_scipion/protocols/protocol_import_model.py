@@ -7,7 +7,6 @@ import os
 import zipfile
 from typing import TYPE_CHECKING
 
-from pwem.protocols import EMProtocol
 from pyworkflow.protocol.constants import LEVEL_ADVANCED
 from pyworkflow.protocol.params import BooleanParam, FileParam
 
@@ -16,7 +15,7 @@ from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.refine_json import MODEL_SUFFIXES
 from isonet_scipion.engine.network.model_file import read_metadata
 from isonet_scipion.objects import IsoNetModel
-from isonet_scipion.protocols.base import damagedLines
+from isonet_scipion.protocols.base import ProtIsoNetPlain, damagedLines
 from isonet_scipion.protocols.form import OptionalFloatParam, Within
 from isonet_scipion.protocols.record import keepValues, recordErrors, usedValue
 from isonet_scipion.protocols.set_checks import sameSampling
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from pyworkflow.protocol import Form
 
 
-class ProtIsoNetImportModel(EMProtocol):
+class ProtIsoNetImportModel(ProtIsoNetPlain):
     """Import a trained network: a model_iterNN.h5 of IsoNet 0.2, or a model_iterNN.keras of this plugin."""
 
     _label = "import model"

@@ -7,7 +7,6 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING
 
-from pwem.protocols import EMProtocol
 from pyworkflow.protocol.constants import MODE_RESTART
 from pyworkflow.protocol.params import FloatParam, PathParam
 from pyworkflow.utils import getExt
@@ -23,7 +22,7 @@ from isonet_scipion.engine.physics.ctf import POSSIBLE, CtfParameters
 from isonet_scipion.engine.physics.wedge import TiltRange, declared_range
 from isonet_scipion.isonet_folder import VERSIONS, IsoNetFolder
 from isonet_scipion.objects import IsoNetModel
-from isonet_scipion.protocols.base import damagedLines
+from isonet_scipion.protocols.base import ProtIsoNetPlain, damagedLines
 from isonet_scipion.protocols.form import Within, isFilledIn
 from isonet_scipion.protocols.listing import named
 from isonet_scipion.protocols.protocol_import_model import importedModel
@@ -37,7 +36,7 @@ WHERE_MISSING = "Used where tomograms.star does not say it."
 LEFT = (*DEFOCUS, "rlnSnrFalloff", "rlnDeconvStrength", "rlnMaskBoundary")  # columns that Scipion's sets can't hold
 
 
-class ProtIsoNetImportProject(EMProtocol):
+class ProtIsoNetImportProject(ProtIsoNetPlain):
     """Import the folder of an IsoNet project: tomograms, masks, subtomograms and the last model.
 
     Takes projects of IsoNet 0.2 and of this plugin's command line. The model is copied; the other files are linked, so

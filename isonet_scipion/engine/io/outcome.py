@@ -7,7 +7,7 @@ import os
 from dataclasses import asdict, dataclass
 from typing import Tuple
 
-from isonet_scipion.engine.errors import EngineError
+from isonet_scipion.engine.errors import EngineError, system_error
 from isonet_scipion.engine.io.files import read_own_file
 from isonet_scipion.engine.io.json_types import kinds_of, require_kinds
 
@@ -36,15 +36,16 @@ def reserve_outcome(path: str | os.PathLike[str]) -> None:
 
     Raises
     ------
-    OSError
-        If the file can't be written.
     EngineError
-        If another file has its name.
+        If the file can't be written, or another one has its name.
     """
     if os.path.lexists(path) and read_own_file(path, ROOM).strip() and read_outcome(path) is None:
         raise EngineError(str(path), "it is there already, and no outcome of a command", "Give another name.")
-    with open(path, "wb") as file:
-        file.write(b" " * ROOM)
+    try:
+        with open(path, "wb") as file:
+            file.write(b" " * ROOM)
+    except OSError as error:  # that of a full disk does not tell which file it was
+        raise system_error(error, path, "can't be written") from error
 
 
 def write_outcome(path: str | os.PathLike[str], outcome: Outcome) -> None:

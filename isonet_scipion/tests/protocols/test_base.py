@@ -22,6 +22,7 @@ from tomo.objects import Tomogram
 
 from isonet_scipion import protocols
 from isonet_scipion.convert.acquisition import Optics
+from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.model_metadata import ModelMetadata
 from isonet_scipion.engine.io.outcome import Outcome, reserve_outcome, write_outcome
 from isonet_scipion.engine.process.parent_watch import PARENT
@@ -376,14 +377,16 @@ def test_other_errors_are_not_the_systems(error):
     assert refusal(error, "Runs/1") is None
 
 
-def test_each_step_tells_what_the_system_refuses(refine, monkeypatch):
+@pytest.mark.parametrize("kind", ["ProtIsoNetRefine", "ProtIsoNetImportModel", "ProtIsoNetImportProject"])
+def test_each_step_tells_what_the_system_refuses(kind, tmp_path, monkeypatch):
     def convertInputStep(rows):
         raise {"full": OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "table.star"), "odd": KeyError("odd")}[rows]
 
-    monkeypatch.setattr(refine, "error", lambda text: None)
+    protocol = getattr(protocols, kind)(workingDir=str(tmp_path))
+    monkeypatch.setattr(protocol, "error", lambda text: None)
     for rows, told in (("full", r"^table\.star: .*Free disk space.*Continue goes on"), ("odd", "^'odd'$")):
-        refine._insertFunctionStep(convertInputStep, rows, needsGPU=False)
-        step = refine._steps[-1]
+        protocol._insertFunctionStep(convertInputStep, rows, needsGPU=False)
+        step = protocol._steps[-1]
         assert step.funcName.get() == "convertInputStep"
         step.run()
         assert step.isFailed() and re.search(told, step.getErrorMessage())
@@ -394,7 +397,8 @@ def test_a_disk_too_full_for_the_engines_words_is_told(refine, commands):
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4k", "tmpfs", folder], capture_output=True).returncode:
         pytest.skip("a small disk can be mounted by root only")
     try:
-        with pytest.raises(OSError, match="No space left on device"):
+        told = r"refine_outcome\.json: can't be written \(No space left on device\)\. Free disk space"
+        with pytest.raises(EngineError, match=told):
             refine._runEngine("refine", [], {})
     finally:
         subprocess.run(["umount", folder], check=True)

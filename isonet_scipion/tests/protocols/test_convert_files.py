@@ -26,6 +26,7 @@ from isonet_scipion.convert.files import (
     halfNames,
     halvesError,
     linkSubtomogram,
+    placeFile,
     readSizes,
     sizeOf,
 )
@@ -79,6 +80,15 @@ def test_a_conversion_that_the_disk_has_no_room_for_is_told_and_done_again(tmp_p
         asMrc(paths["spi"], target, 10.0)
     assert sorted(os.listdir(tmp_path)) == ["volume.mrc", "volume.spi"]
     np.testing.assert_array_equal(read(asMrc(paths["spi"], target, 10.0)), cube)
+
+
+def test_a_copy_that_the_disk_has_no_room_for_is_told_and_leaves_nothing(tmp_path):
+    (tmp_path / "model.keras").write_bytes(bytes(2000))
+    target = tmp_path / "project" / "model.keras"
+    target.parent.mkdir()
+    with roomFor(100), pytest.raises(EngineError, match=r"project/model\.keras: can't be written \("):
+        placeFile(str(tmp_path / "model.keras"), str(target), copy=True)
+    assert os.listdir(target.parent) == []
 
 
 def test_a_converted_volume_is_on_the_disk_before_it_is_there(tmp_path, monkeypatch):

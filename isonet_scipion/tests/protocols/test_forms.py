@@ -118,6 +118,16 @@ def test_inputs_that_may_be_left_out_say_so():
         "/p: the disk is full. Free some, or write to another folder.",
         "/p: the disk is full. Free some, or move the project to a larger disk.",
     ),
+    (
+        protocols.ProtIsoNetOnePass,
+        "/p: the disk is full. Free some, give a result_dir elsewhere, or train on fewer tomograms.",
+        "/p: the disk is full. Free some, move the project to a larger disk, or train on fewer tomograms.",
+    ),
+    (
+        protocols.ProtIsoNetRefine,
+        "/p: the disk is full. Free some, set remove_intermediate to True, or lower iterations.",
+        "/p: the disk is full. Free some, set *Delete the estimates of the iterations?* to Yes, or lower iterations.",
+    ),
     (protocols.ProtIsoNetMask, "a: taken. Wait for it, or give another output.", "a: taken. Wait for it."),
     (
         protocols.ProtIsoNetMask,
