@@ -39,7 +39,7 @@ from isonet_scipion.protocols.base import ProtIsoNetBase
 from isonet_scipion.protocols.ctf_history import ctfStates
 from isonet_scipion.protocols.form import OPTIONAL, OptionalFloatParam, Within, addContrast, labelOf
 from isonet_scipion.protocols.listing import named
-from isonet_scipion.protocols.set_checks import idErrors, kindErrors, missingErrors, sameSampling
+from isonet_scipion.protocols.set_checks import averageErrors, idErrors, kindErrors, missingErrors, sameSampling
 
 if TYPE_CHECKING:
     from pwem.objects import EMSet
@@ -255,7 +255,7 @@ class ProtIsoNetExport(ProtIsoNetBase):
     def _subtomogramErrors(subtomograms: SetOfSubTomograms) -> list[str]:
         if not any(True for _ in enabled(subtomograms)):
             return ["*Subtomograms* is empty, or all of the set are disabled."]
-        errors = missingErrors(subtomograms)
+        errors = averageErrors(subtomograms) + missingErrors(subtomograms)
         try:
             sidesOf(subtomograms)
         except EngineError as error:

@@ -6,7 +6,7 @@ import os
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from tomo.objects import SetOfTomoMasks
+from tomo.objects import SetOfAverageSubTomograms, SetOfTomoMasks
 
 from isonet_scipion.constants import REPORT_ATTRIBUTES, SCALE_ATTRIBUTE
 from isonet_scipion.convert.files import plainPath
@@ -56,6 +56,16 @@ def kindErrors(label: str, items: Iterable[Tomogram]) -> list[str]:
     if not found:
         return []
     return [f"*{label}* holds confidence volumes, such as {found[0]}. Select the tomograms that they belong to."]
+
+
+def averageErrors(subtomograms: SetOfSubTomograms) -> list[str]:
+    """That a set holds averages, which Scipion takes for subtomograms."""
+    if not isinstance(subtomograms, SetOfAverageSubTomograms):
+        return []
+    return [
+        "*Subtomograms* holds averages of particles in many orientations: they do not lack the wedge of a tilt range, so "
+        "a network can't learn from them to fill it. Select subtomograms that were cut out of tomograms."
+    ]
 
 
 def missingErrors(subtomograms: SetOfSubTomograms) -> list[str]:

@@ -16,7 +16,7 @@ from isonet_scipion.protocols.defocus import ctfParameterErrors, defociById, def
 from isonet_scipion.protocols.form import numbers, optionValues
 from isonet_scipion.protocols.listing import firstLines, named
 from isonet_scipion.protocols.mask_checks import maskErrors
-from isonet_scipion.protocols.set_checks import idErrors, kindErrors, missingErrors
+from isonet_scipion.protocols.set_checks import averageErrors, idErrors, kindErrors, missingErrors
 
 if TYPE_CHECKING:
     from pyworkflow.protocol import Protocol
@@ -53,7 +53,7 @@ def _ctfErrors(protocol: Protocol) -> list[str]:
 def subtomogramErrors(protocol: Protocol) -> list[str]:
     """For the iterative method: missing files, and cubes that don't fit subtomograms or network."""
     subtomograms = protocol.inputSubtomograms.get()
-    errors = missingErrors(subtomograms)
+    errors = averageErrors(subtomograms) + missingErrors(subtomograms)
     try:
         sides, cubeSize = sidesOf(subtomograms), protocol._cubeSize()
     except EngineError as error:

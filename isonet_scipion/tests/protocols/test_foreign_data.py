@@ -10,7 +10,7 @@ import numpy as np
 from pwem.emlib.image import ImageHandler
 from pyworkflow.protocol import MODE_RESUME
 from tomo.constants import BOTTOM_LEFT_CORNER
-from tomo.objects import SetOfTomograms, SetOfTomoMasks
+from tomo.objects import AverageSubTomogram, SetOfAverageSubTomograms, SetOfTomograms, SetOfTomoMasks
 from tomo.protocols import ProtImportSubTomograms
 
 from isonet_scipion.engine.errors import EngineError
@@ -202,6 +202,23 @@ class TestIsoNetForeignData(IsoNetTest):
         fine = self.importTomograms(samplingRate=VOXEL_SIZE / 2)
         other = self.prepare(ProtIsoNetPredict, {"inputTomograms": (fine, "Tomograms"), "model": (refine, "model")})
         self.assertIn("trained at 10.00 Å/px", " ".join(other.validate()))
+
+    def test_averages_are_no_subtomograms(self) -> None:
+        average = AverageSubTomogram()
+        average.setLocation(str(self.raw / "average.mrc"))
+        write(average.getFileName(), scene((24, 24, 24), 0))
+        average.setSamplingRate(VOXEL_SIZE)
+        averages = SetOfAverageSubTomograms.create(self.tomograms._getPath())
+        averages.setSamplingRate(VOXEL_SIZE)
+        averages.append(average)
+        averages.write()
+        self.tomograms._defineOutputs(averages=averages)
+        self.proj.mapper.commit()
+        inputs = {"inputSubtomograms": (self.tomograms, "averages")}
+        refine = self.prepare(ProtIsoNetRefine, inputs, tiltMin=-60, tiltMax=60, **TRAINING)
+        for protocol in (refine, self.prepare(ProtIsoNetExport, {**self.input, **inputs})):
+            (told,) = protocol.validate()
+            self.assertRegex(told, r"\*Subtomograms\* holds averages.*Select subtomograms that were cut out of tomograms")
 
     def test_what_is_no_model_is_refused(self) -> None:
         path = self.raw / "notes.h5"
