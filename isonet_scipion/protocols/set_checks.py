@@ -63,8 +63,8 @@ def averageErrors(subtomograms: SetOfSubTomograms) -> list[str]:
     if not isinstance(subtomograms, SetOfAverageSubTomograms):
         return []
     return [
-        "*Subtomograms* holds averages of particles in many orientations: they do not lack the wedge of a tilt range, so "
-        "a network can't learn from them to fill it. Select subtomograms that were cut out of tomograms."
+        "*Subtomograms* holds averages of particles in many orientations: they do not lack the wedge of a tilt range, "
+        "so a network can't learn from them to fill it. Select subtomograms that were cut out of tomograms."
     ]
 
 

@@ -218,7 +218,7 @@ class TestIsoNetForeignData(IsoNetTest):
         refine = self.prepare(ProtIsoNetRefine, inputs, tiltMin=-60, tiltMax=60, **TRAINING)
         for protocol in (refine, self.prepare(ProtIsoNetExport, {**self.input, **inputs})):
             (told,) = protocol.validate()
-            self.assertRegex(told, r"\*Subtomograms\* holds averages.*Select subtomograms that were cut out of tomograms")
+            self.assertRegex(told, r"\*Subtomograms\* holds averages.*Select subtomograms that were cut out")
 
     def test_what_is_no_model_is_refused(self) -> None:
         path = self.raw / "notes.h5"
