@@ -7,6 +7,7 @@ import os
 
 MOST_CHARACTERS = 600  # of one part of an error: names come from files, which may hold anything
 KEPT_AT_THE_END = 100
+NO_THREAD = "can't start new thread"  # in Python's words, of a RuntimeError
 NAME_REMEDY = "Give another name, whose parts are folders."
 SYSTEM_REMEDIES = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "Free disk space, or raise the quota, and start again."),

@@ -31,7 +31,7 @@ from pyworkflow.protocol.params import BooleanParam, StringParam
 from pyworkflow.utils.retry_streaming import retry_on_sqlite_lock
 
 from isonet_scipion.convert.files import fileName
-from isonet_scipion.engine.errors import SYSTEM_REMEDIES, EngineError, one_line, system_error
+from isonet_scipion.engine.errors import NO_THREAD, SYSTEM_REMEDIES, EngineError, one_line, system_error
 from isonet_scipion.engine.io.outcome import read_outcome, reserve_outcome
 from isonet_scipion.engine.process.last_words import ending_words
 from isonet_scipion.engine.process.parent_watch import PARENT
@@ -437,7 +437,7 @@ def refusal(error: Exception, folder: str) -> EngineFailure | None:
     folder : str
         The run's, in which the databases are.
     """
-    isNoThread = "can't start new thread" in str(error)  # in Python's words
+    isNoThread = isinstance(error, RuntimeError) and NO_THREAD in str(error)  # else the engine's words, told already
     if isinstance(error, MemoryError) or isNoThread or getattr(error, "errno", None) in NO_MEMORY:
         why = f"there is not enough for Scipion's process ({str(error) or type(error).__name__})"
         told = EngineError("memory", why, SYSTEM_REMEDIES[errno.ENOMEM])

@@ -30,7 +30,7 @@ from isonet_scipion.engine.physics.halves_check import (
     uneven,
 )
 from isonet_scipion.engine.physics.radial_filter import PhaseFlip, deconvolve
-from isonet_scipion.engine.physics.tilt_check import LEAST, power_by_angle, shown_range, tilt_warning
+from isonet_scipion.engine.physics.tilt_check import LEAST, filled_warning, power_by_angle, shown_range, tilt_warning
 from isonet_scipion.engine.sampling.even_boxes import sample_corners
 from isonet_scipion.engine.sampling.mask_values import Mask
 from isonet_scipion.engine.sampling.spikes import far_from, spike_cells, spike_limits
@@ -144,12 +144,14 @@ def warn_of_contrast(what: str, volumes: Sequence[Reals], inverted: bool, remedy
 
 
 def warn_of_tilts(what: str, tilt: TiltRange, volumes: Sequence[Reals]) -> None:
-    """Log a line about `what` where volumes, cubes of one size, show another tilt range than declared."""
+    """Log a line about `what` where volumes, cubes of one size, show another tilt range than declared, or none."""
     if not volumes or len(volumes[0]) < LEAST:
         return
-    wrong = tilt_warning(tilt, shown_range(*power_by_angle(volumes)))
-    if wrong:
+    angles, power = power_by_angle(volumes)
+    if wrong := tilt_warning(tilt, shown_range(angles, power)):
         log.warning("%s: %s. Check tilt_min and tilt_max.", what, wrong)
+    elif filled := filled_warning(tilt, angles, power):
+        log.warning("%s: %s. Give it as reconstructed, from one axis.", what, filled)
 
 
 def require_halves(halves: Sequence[Volume], whole: Volume | None = None) -> None:

@@ -38,6 +38,7 @@ class Star:
     def require(self, labels: Sequence[str]) -> None:
         """Raise an EngineError unless the table has rows and all `labels`."""
         missing = [label for label in labels if label not in self.labels]
+        self._require_spelling(missing)
         if missing:
             raise EngineError(
                 self.path,
@@ -48,7 +49,15 @@ class Star:
             raise EngineError(self.path, "the table has no rows", "Make the table again.")
 
     def text(self, row: dict[str, str], label: str) -> str | None:
-        """The cell's text; None where the column is missing or says None."""
+        """The cell's text; None where the column is missing or says None.
+
+        Raises
+        ------
+        EngineError
+            If it is missing, but a column of the same letters, large or small, is there: it would be left out.
+        """
+        if label not in row:
+            self._require_spelling([label])
         value = row.get(label, NOT_SET)
         return None if value == NOT_SET or value == "" else value
 
@@ -89,6 +98,14 @@ class Star:
         if label not in self.labels:
             self.labels.append(label)
         row[label] = f"{value:.6f}" if isinstance(value, float) else str(value)
+
+    def _require_spelling(self, missing: Sequence[str]) -> None:
+        meant = {label.lower(): label for label in missing}
+        for label in self.labels:
+            if (right := meant.get(label.lower(), label)) != label:
+                raise EngineError(
+                    self.path, f"its column _{label} is not known, but _{right} is", f"Rename it to _{right}."
+                )
 
     def _position(self, row: dict[str, str]) -> int:
         return next(number for number, other in enumerate(self.rows, 1) if other is row)

@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 MICROMETRE = 1e4  # A
 MOST_TILT = 90.0  # degrees
 WARP_OPTICS = {"Voltage": "rlnVoltage", "Cs": "rlnSphericalAberration", "Amplitude": "rlnAmplitudeContrast"}
+TILT_COMMANDS = ("tilt.com", "tilta.com", "tiltb.com")  # IMOD's: of a tilt series of one axis, or of one of two
 DEFOCI = "_CTF.txt"  # how AreTomo's files of defoci end, whose first column counts the images
 GAP = 10.0, 3.0  # degrees, and steps of the series, that the tilts on both sides of a gap are further apart than
 LEAST_SHIFT = 9.0  # degrees; less is no phase plate's
@@ -228,18 +229,22 @@ def _column(path: Path) -> TiltSeries:
 
 
 def _tlt(path: Path) -> TiltSeries:
-    """IMOD's angles of all images, less those that the tilt.com beside it excludes, plus the OFFSET that it adds."""
+    """IMOD's angles of all images, less those that its command file beside it excludes, plus the OFFSET there."""
     angles = _column(path).angles
-    command = path.with_name("tilt.com")
-    lines = [line.split() for line in command.read_text(errors="replace").splitlines()] if command.is_file() else []
-    if not any(words[:1] == ["TILTFILE"] and Path(words[-1]).name == path.name for words in lines):
-        return TiltSeries(angles)
+    commands = (path.with_name(name) for name in TILT_COMMANDS)
+    of_files = [list(map(str.split, one.read_text(errors="replace").splitlines())) for one in commands if one.is_file()]
+    lines = next((one for one in of_files if any(_names_tilts(words, path) for words in one)), [])
     excluded = " ".join(" ".join(words[1:]) for words in lines if words and words[0].startswith("EXCLUDELIST"))
     kept = np.ones(len(angles), bool)
     for first, last in re.findall(r"(\d+)(?:\s*-\s*(\d+))?", excluded):  # counted from 1
         kept[int(first) - 1 : int(last or first)] = False
     added = sum(float(words[1]) for words in lines if words[:1] == ["OFFSET"] and len(words) > 1)
     return TiltSeries(angles[kept] + added)
+
+
+def _names_tilts(words: Sequence[str], path: Path) -> bool:
+    """Whether a line of IMOD's command file names a file of angles."""
+    return list(words[:1]) == ["TILTFILE"] and Path(words[-1]).name == path.name
 
 
 def _aln(path: Path) -> TiltSeries:

@@ -80,6 +80,11 @@ class TomogramEntry:
             If the table has neither, or what it has is not a defocus in A; says what it would be.
         """
         whole, both = self.number("rlnDefocus", 0.0), [self.text(f"rlnDefocus{axis}") for axis in "UV"]
+        if whole == 0 and any(both) and not all(both):
+            here, lacking = "UV" if both[0] else "VU"
+            why = f"it is not set for {self.path}, but rlnDefocus{here} is"
+            remedy = "Give both, or their mean as rlnDefocus."
+            raise EngineError(f"{self.star.path}, rlnDefocus{lacking}", why, remedy)
         if whole == 0 and all(both):
             mean = (self.number("rlnDefocusU", 0.0) + self.number("rlnDefocusV", 0.0)) / 2
             what = f"{self.star.path}, rlnDefocusU and rlnDefocusV"

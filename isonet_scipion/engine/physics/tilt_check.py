@@ -19,6 +19,7 @@ BIN = 3.0  # degrees
 EMPTY = 0.25  # an angle with less power than this share of the strong ones' is not measured
 LEAST = 24  # voxels on a side of boxes that tell a range
 TOLERANCE = 10.0  # degrees within which two ranges count as the same
+FEWEST = 3  # directions clearly outside a range that tell whether its wedge is empty
 
 
 def power_by_angle(volumes: Iterable[Floats]) -> tuple[Doubles, Doubles]:
@@ -105,6 +106,26 @@ def tilt_warning(declared: TiltRange, shown: TiltRange | None) -> str | None:
     if _same(TiltRange(-declared.maximum, -declared.minimum), shown):
         return f"the tilt range {declared.minimum:g}..{declared.maximum:g} seems to be mirrored: {seen}"
     return f"the tilt range {declared.minimum:g}..{declared.maximum:g} does not fit: {seen}"
+
+
+def filled_warning(declared: TiltRange, angles: Doubles, power: Doubles) -> str | None:
+    """What is wrong where none of the directions that a declared range leaves out is empty; else None.
+
+    Parameters
+    ----------
+    declared : TiltRange
+        What the table says.
+    angles, power : ndarray
+        Of `power_by_angle`.
+    """
+    missing = (angles < declared.minimum - TOLERANCE) | (angles > declared.maximum + TOLERANCE)
+    if missing.sum() < FEWEST or (power[missing] <= EMPTY * np.percentile(power, 75)).any():
+        return None
+    return (
+        f"its missing wedge (tilt range {declared.minimum:g}..{declared.maximum:g}) is not empty, as after a "
+        "reconstruction from two tilt axes, or a correction or filter by another program. What is there counts as "
+        "missing, and is not used"
+    )
 
 
 def _same(first: TiltRange, second: TiltRange) -> bool:

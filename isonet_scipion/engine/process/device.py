@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from isonet_scipion.engine.errors import EngineError, one_line
+from isonet_scipion.engine.errors import NO_THREAD, EngineError, one_line
 from isonet_scipion.engine.process.backend import choose_backend, restore_conventions
 from isonet_scipion.engine.process.gpus import CPU, FOR_CPU, NVIDIA_DRIVER, VISIBLE, choose_visible
 from isonet_scipion.engine.process.kept_compilations import MOST_BYTES, Compilations, user_folder
@@ -34,7 +34,7 @@ REASONS = re.compile(r"cuda|cudnn|gpu|driver|dlopen", re.IGNORECASE)
 OUT_OF_MEMORY = (
     "resourceexhausted", "resource exhausted", "outofmemory", "out of memory", "oom when allocating", "memoryerror",
     "bad alloc", "alloc failed", "allocation failed", "memoryallocation", "failed to allocate", "unable to allocate",
-    "cannot allocate memory", "not enough memory", "exceeds the memory limit", "can't start new thread",
+    "cannot allocate memory", "not enough memory", "exceeds the memory limit", NO_THREAD,
     "dst tensor is not initialized", "no algorithm worked", "failed to determine best cudnn convolution algorithm",
     "unable to find a valid cudnn algorithm", "unable to find an engine to execute", "cufft batched plan",
     "cublas status not initialized", "cudnn status not initialized", "could not create a memory object",

@@ -372,7 +372,17 @@ def test_what_the_system_refuses_scipions_process_is_told_with_what_to_do(error,
     assert re.search(told + r".* Continue goes on with what is missing\.$", str(refusal(error, "Runs/1")))
 
 
-@pytest.mark.parametrize("error", [KeyError("odd"), OSError("odd"), sqlite3.OperationalError("no such table: Objects")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        KeyError("odd"),
+        OSError("odd"),
+        sqlite3.OperationalError("no such table: Objects"),
+        EngineFailure(
+            "memory: there is not enough (can't start new thread). Lower cube_size."
+        ),  # of the engine's process
+    ],
+)
 def test_other_errors_are_not_the_systems(error):
     assert refusal(error, "Runs/1") is None
 

@@ -1,5 +1,6 @@
 """Volumes as networks see them, and masks with what is inside decided."""
 
+import re
 from dataclasses import replace
 
 import mrcfile
@@ -77,6 +78,11 @@ def test_a_tilt_range_is_compared_with_what_the_data_show(tmp_path, caplog, shap
     write_volume(tmp_path / "t.mrc", data, 10.0)
     require_axes(open_volume(tmp_path / "t.mrc"), None, False, False, TiltRange(*declared))
     assert told in caplog.text and "t.mrc: the tilt range" in caplog.text if told else "tilt range" not in caplog.text
+
+
+def test_a_tomogram_whose_wedge_is_filled_is_told(tmp_path, caplog):
+    require_axes(volume(tmp_path, shape=(32, 64, 64)), None, False, False, TiltRange())
+    assert re.search(r"t\.mrc: its missing wedge \(.*\) is not empty, .*Give it as reconstructed", caplog.text)
 
 
 @pytest.mark.parametrize(("dtype", "scale"), [("f4", 1), ("f2", 300), ("i1", 20), ("i2", 5000), ("u2", 8000)])

@@ -45,6 +45,18 @@ def test_windows_line_ends_tabs_comments_and_later_quotes(tmp_path):
     assert [row["rlnB"] for row in read_star(tmp_path / "t.star").rows] == ["plain", "with space"]
 
 
+def test_a_column_in_other_letters_is_not_left_out(tmp_path):
+    row = {"rlnIndex": "1", "rlnMaskname": "mask.mrc"}
+    write_star(tmp_path / "t.star", Star(list(row), [row]))
+    star = read_star(tmp_path / "t.star")
+    for read in (star.text, star.number):
+        with pytest.raises(EngineError, match=r"t\.star: its column _rlnMaskname is not known, but _rlnMaskName is"):
+            read(star.rows[0], "rlnMaskName")
+    with pytest.raises(EngineError, match="Rename it to _rlnMaskName"):
+        star.require(["rlnIndex", "rlnMaskName"])
+    assert star.text(star.rows[0], "rlnMaskBoundary") is None
+
+
 def test_comments_and_rows_taken_out_stay_where_all_programs_skip_them(tmp_path):
     path = tmp_path / "t.star"
     text = "# data_ of grid 2\n\ndata_\n\nloop_\n_rlnA #1\n_rlnB #2\n1 a.mrc\n#2 b.mrc\n  # 3 c.mrc\n4 d.mrc\n"

@@ -187,6 +187,15 @@ def test_images_that_imod_excludes_do_not_count(tmp_path, excluded, tilts):
     assert len(read_tilt_file(tmp_path / "TS_2.tlt").angles) == 3
 
 
+@pytest.mark.parametrize(("axis", "tilts"), [("a", (-40, 60)), ("b", (-60, 53))])
+def test_of_two_axes_each_has_a_command_file_of_its_own(tmp_path, axis, tilts):
+    for one, more in (("a", "EXCLUDELIST 1"), ("b", "EXCLUDELIST 4\nOFFSET 3")):
+        (tmp_path / f"TS{one}.tlt").write_text("-63\n-40\n50\n60\n")
+        (tmp_path / f"tilt{one}.com").write_text(f"$tilt -StandardInput\nTILTFILE TS{one}.tlt\n{more}\n")
+    series = read_tilt_file(tmp_path / f"TS{axis}.tlt")
+    assert (series.tilt.minimum, series.tilt.maximum) == tilts
+
+
 def test_what_imod_adds_to_the_angles_counts_for_its_own_file(tmp_path):
     for name in ("TS_1", "TS_2"):
         (tmp_path / f"{name}.tlt").write_text("-50\n0\n50\n")

@@ -43,7 +43,7 @@ def test_one_end_of_the_tilts_alone_is_refused():
     assert entry(rlnTiltMin="-52", rlnTiltMax="48").tilt == TiltRange(-52, 48)
     for here, missing in (("rlnTiltMin", "rlnTiltMax"), ("rlnTiltMax", "rlnTiltMin")):
         with pytest.raises(EngineError, match=f"t.star: it has {here} of TS_1.mrc, but not {missing}"):
-            _ = entry(**{here: "-52" if here == "rlnTiltMin" else "48", "rlnTiltmin": "-52"}).tilt
+            _ = entry(**{here: "-52" if here == "rlnTiltMin" else "48"}).tilt
 
 
 @pytest.fixture
@@ -104,7 +104,8 @@ def test_halves_of_another_size_than_their_tomogram_are_refused(tmp_path):
         ({"rlnDefocus": "2500"}, "looks like nm.* 25000"),
         ({"rlnDefocus": "-20000"}, "underfocus is positive here.* 20000"),
         ({"rlnDefocusU": "2.4", "rlnDefocusV": "2.6"}, "rlnDefocusU and rlnDefocusV: 2.5 for TS_1.mrc.* 25000"),
-        ({"rlnDefocusU": "20000"}, "rlnDefocus: it is 0 for TS_1.mrc"),
+        ({"rlnDefocusU": "20000"}, "rlnDefocusV: it is not set for TS_1.mrc, but rlnDefocusU is"),
+        ({"rlnDefocus": "0", "rlnDefocusV": "20000"}, "rlnDefocusU: it is not set for TS_1.mrc, but rlnDefocusV is"),
     ],
 )
 def test_what_is_no_defocus_in_angstrom_is_refused(values, said):

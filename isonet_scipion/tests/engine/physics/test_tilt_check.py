@@ -9,7 +9,7 @@ import pytest
 from isonet_scipion.engine.measure.wedge_power import wedge_power_ratio
 from isonet_scipion.engine.physics.ctf import CtfParameters
 from isonet_scipion.engine.physics.radial_filter import Deconvolution, deconvolve
-from isonet_scipion.engine.physics.tilt_check import power_by_angle, shown_range, tilt_warning
+from isonet_scipion.engine.physics.tilt_check import filled_warning, power_by_angle, shown_range, tilt_warning
 from isonet_scipion.engine.physics.wedge import TiltRange
 from isonet_scipion.engine.simulation.phantom import Example
 
@@ -60,10 +60,31 @@ def test_without_an_empty_wedge_nothing_is_claimed():
     assert tilt_warning(TiltRange(), None) is None
 
 
+@pytest.mark.parametrize(("second", "is_told"), [(False, False), (True, True)])
+def test_a_wedge_that_a_second_tilt_axis_has_filled_is_told(second, is_told):
+    """As programs combine two reconstructions: each component from those that have measured it."""
+    z, y, x = np.meshgrid(*[np.fft.fftfreq(48)] * 3, indexing="ij")
+    limit = np.tan(np.radians(60))
+    seen = (np.abs(z) <= limit * np.abs(x)) | (second & (np.abs(z) <= limit * np.abs(y)))
+    tomogram = np.fft.ifftn(np.fft.fftn(np.random.default_rng(0).normal(size=(48, 48, 48))) * seen).real
+    told = filled_warning(TiltRange(), *power_by_angle([tomogram.astype(np.float32)]))
+    assert told is not None if is_told else told is None
+    assert not told or "-60..60) is not empty, as after a reconstruction from two tilt axes" in told
+
+
+@pytest.mark.parametrize(("limit", "is_told"), [(60, True), (78, False)])
+def test_a_wedge_too_narrow_to_look_empty_in_a_small_box_is_not_called_filled(limit, is_told):
+    angles = np.arange(-88.5, 90, 3)
+    assert (filled_warning(TiltRange(-limit, limit), angles, np.ones(60)) is not None) == is_told
+    some = np.where(angles > 85, 0.2, 1.0)
+    assert filled_warning(TiltRange(-limit, limit), angles, some) is None
+
+
 def test_real_tomogram_shows_its_range(real_data):
     with mrcfile.mmap(real_data / "mpneumoniae_20A_full.mrc") as mrc:
         cubes = [mrc.data[16:64, y : y + 48, x : x + 48] for y in (0, 48, 96) for x in (0, 48, 96)]
         assert tilt_warning(TiltRange(), shown_range(*power_by_angle(cubes))) is None
+        assert filled_warning(TiltRange(), *power_by_angle(cubes)) is None
         assert "-30..66 does not fit" in tilt_warning(TiltRange(-30, 66), shown_range(*power_by_angle(cubes)))
 
 
