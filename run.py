@@ -115,6 +115,14 @@ def fitting_python() -> str:
         sys.exit(f"Scipion can't be installed here. {error}")
 
 
+def require_writable() -> None:
+    """End with a message where pip, which writes the package's metadata beside the code, may not."""
+    if not os.access(HERE, os.W_OK):
+        sys.exit(
+            f"You may not write in {HERE}, as pip has to: copy it to a folder of yours, or ask its owner to do this."
+        )
+
+
 def set_up() -> None:
     """Make .venv and install the package with all that the commands need, unless that is done already."""
     sources = [HERE / "setup.py", HERE / "pyproject.toml"]
@@ -122,6 +130,7 @@ def set_up() -> None:
     wanted = hashlib.sha256(b"".join(path.read_bytes() for path in sources) + bytes(HERE)).hexdigest()
     if STAMP.exists() and STAMP.read_text() == wanted:
         return
+    require_writable()
     python = fitting_python()
     complete_machine(python, modules=MODULES)
     say(f"Making the virtual environment {VENV}")
@@ -183,6 +192,7 @@ def tests(folder: str, log: TextIO | None) -> tuple[int, Counter]:
 
 def install_engine(options: Sequence[str]) -> int:
     """Make an environment of the engine alone, in any Python; the exit status."""
+    require_writable()
     complete_machine(sys.executable, modules=["ensurepip"])
     with tempfile.TemporaryDirectory() as folder:
         # isolated: modules in the user's folder don't count

@@ -201,7 +201,7 @@ def check(python: str, gpu: bool) -> None:
     if not gpu or call(command, {"CUDA_VISIBLE_DEVICES": "-1"}):
         raise Failed("the engine's check failed: see above")
     say("The engine works on the CPU but NOT ON THE GPU, for the reason above. It is installed; once that is mended,")
-    say(f"'{CHECK}' tells whether the GPU works. Until then choose Use GPU? No.")
+    say(f"'{CHECK}' tells whether the GPU works. Until then choose No at GPU IDs.")
 
 
 def write_command(folder: Path, python: Path) -> None:

@@ -61,9 +61,6 @@ class IsoNetModel(EMObject):
     def getIteration(self) -> int | None:
         return self._iteration.get()
 
-    def normalizesByPercentile(self) -> bool | None:
-        return self._normalizePercentile.get()
-
     def ctfCorrected(self) -> bool | None:
         """Whether it was trained on tomograms with their CTF corrected."""
         return self._ctfCorrected.get()

@@ -41,7 +41,7 @@ from isonet_scipion.engine.wording import counted
 from isonet_scipion.environment import has_gpu
 from isonet_scipion.plugin import Plugin
 from isonet_scipion.protocols.contrast import contrastWarnings
-from isonet_scipion.protocols.form import commandOptions, inFormWords, isFilledIn
+from isonet_scipion.protocols.form import GPU_ROW, commandOptions, inFormWords, isFilledIn, labelOf
 from isonet_scipion.protocols.linked_inputs import (
     absentErrors,
     absentLinks,
@@ -117,7 +117,7 @@ class ProtIsoNetBase(ProtIsoNetPlain):
             USE_GPU,
             BooleanParam,
             default=has_gpu(),
-            label="Use GPU?",
+            label=GPU_ROW,
             help="Without a GPU the CPU does the same work, about ten times slower. The default is Yes where this "
             "machine has an NVIDIA driver. With Yes, the protocol stops if one of the GPUs is missing.",
         )
@@ -125,7 +125,7 @@ class ProtIsoNetBase(ProtIsoNetPlain):
             GPU_LIST,
             StringParam,
             default="0",
-            label="GPUs",
+            label=GPU_ROW,
             help="Numbers of the GPUs to use, such as 0 or 0,1. Training uses all of them at once; in the "
             "correction each GPU works on one tomogram at a time. If steps go to a queue, each tomogram's job asks for "
             "one GPU.",
@@ -172,7 +172,9 @@ class ProtIsoNetBase(ProtIsoNetPlain):
 
     def _runningErrors(self) -> list[str]:
         """What is wrong with the threads and the GPUs, which Scipion's executor would end at, or before, its start."""
-        errors = [] if self.numberOfThreads.get() >= 1 else ["*Threads*: must be at least 1."]
+        errors = []
+        if self.numberOfThreads.get() < 1:
+            errors.append(f"*{labelOf(self, 'numberOfThreads')}*: must be at least 1.")
         if not self.allowsGpu():
             return errors
         try:
@@ -181,10 +183,10 @@ class ProtIsoNetBase(ProtIsoNetPlain):
             gpus = [-1]
         if min(gpus, default=0) < 0:
             text = self.gpuList.get()
-            remedy = "For the CPU: *Use GPU?* No." if self.usesGpu() else "Write 0 there, which is not used."
-            errors.append(f"*GPUs*: '{text}' is no list of numbers such as 0 or 0,1. {remedy}")
+            remedy = "For the CPU choose No." if self.usesGpu() else "Write 0 there, which is not used."
+            errors.append(f"*{GPU_ROW}*: '{text}' is no list of numbers such as 0 or 0,1. {remedy}")
         elif self.usesGpu() and not gpus:
-            errors.append("*GPUs*: name at least one, or choose No for *Use GPU?*.")
+            errors.append(f"*{GPU_ROW}*: name at least one, or choose No.")
         return errors
 
     def loadSteps(self) -> list[Step]:

@@ -30,7 +30,8 @@ SPELLING = {"snrfalloff": "snrFalloff", "deconvstrength": "deconvStrength", "hig
 OPTIONAL = " (optional)"  # at the end of labels
 SEED = "Makes random choices repeatable: the same seed gives the same result. Empty: a new one for each run."
 TILT_PARAMETERS = ("tiltMin", "tiltMax")
-ELSEWHERE = {"gpuID": "GPUs"}  # labels of options whose parameters are those of Scipion's forms
+GPU_ROW = "GPU IDs"  # what Scipion's windows call the row with Yes, No and the numbers
+ELSEWHERE = {"gpuID": GPU_ROW}  # labels of options whose parameters are those of Scipion's forms
 # in place of the engine's remedies by options that no form has, which end its messages: by how they begin
 REMEDIES = {
     "Say their unit": "Select coordinates of these tomograms; the voxel sizes of both sets must be right.",

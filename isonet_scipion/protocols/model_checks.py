@@ -9,6 +9,7 @@ from isonet_scipion.engine.conventions import CORRECTED, ISONET_RAMP, OUTPUT_TYP
 from isonet_scipion.engine.io.ctf_aware import TOLD_OPTICS
 from isonet_scipion.protocols.ctf_history import correctedErrors, ctfStates
 from isonet_scipion.protocols.defocus import FACTS, defociById, defocusErrors, impossibleErrors, opticsWarnings
+from isonet_scipion.protocols.form import labelOf
 from isonet_scipion.protocols.listing import named
 from isonet_scipion.protocols.set_checks import isOpen, sameSampling
 from isonet_scipion.protocols.training_base import ProtIsoNetTraining
@@ -28,8 +29,8 @@ def unfinishedErrors(protocol: Protocol) -> list[str]:
     if not isinstance(training, ProtIsoNetTraining) or not training.isActive() or protocol.iteration.get() is not None:
         return []
     return [
-        f"*Model*: *{training.getRunName()}* is still training. Wait for its end (*Schedule* does), stop it, or "
-        "choose one of the iterations that are done by *Iteration* (expert level)."
+        f"*{labelOf(protocol, 'model')}*: *{training.getRunName()}* is still training. Wait for its end (*Schedule* "
+        "does), stop it, or choose one of the iterations that are done by *Iteration* (expert level)."
     ]
 
 

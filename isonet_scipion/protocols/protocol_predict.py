@@ -34,7 +34,7 @@ from isonet_scipion.protocols.base import damagedLines, readAll
 from isonet_scipion.protocols.ctf_history import statesInWords
 from isonet_scipion.protocols.defocus import phaseRemarks, sourcedDefoci, usedDefocus
 from isonet_scipion.protocols.engine_workers import IDLE_SECONDS, EngineWorkers
-from isonet_scipion.protocols.form import addOption, addTiltRange, tiltErrors
+from isonet_scipion.protocols.form import addOption, addTiltRange, labelOf, tiltErrors
 from isonet_scipion.protocols.listing import firstLines, named, remarkLines
 from isonet_scipion.protocols.model_checks import (
     ctfErrors,
@@ -253,14 +253,15 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         errors = super()._inputErrors() + unfinishedErrors(self)
         model = self.model.get()
         if model is None and self.iteration.get() is not None:
-            errors.append("*Iteration*: the builtin model has only one. Leave it empty, or choose a *Model*.")
+            other = labelOf(self, "model")
+            errors.append(f"*Iteration*: the builtin model has only one. Leave it empty, or fill in *{other}*.")
         if not model_path(self._modelFile()).exists():
             return [*errors, f"The model's file is missing: {self._modelFile()}."]
         try:
             metadata = self._metadata()
             divisor = max(metadata.network.divisor)
         except EngineError as error:
-            return [*errors, f"*Model*: {error}"]
+            return [*errors, f"*{labelOf(self, 'model')}*: {error}"]
         errors += ctfErrors(self, metadata) if metadata.ctf_aware else []
         errors += tileErrors(self, divisor)
         return errors + self._tomogramErrors(self._tomogramsById())
@@ -277,7 +278,8 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
             return errors
         return [
             *errors,
-            f"*Model*: its file has changed since {named(others)} were corrected with it. *Restart* corrects all anew.",
+            f"*{labelOf(self, 'model')}*: its file has changed since {named(others)} were corrected with it. *Restart* "
+            "corrects all anew.",
         ]
 
     def _warnings(self) -> list[str]:

@@ -416,8 +416,8 @@ class ProtIsoNetTomograms(ProtIsoNetSteps):
             return []
         # Scipion then runs step after step
         return [
-            f"*Threads*: with 1 only one of the {len(gpus)} GPUs is used. With 2 or more each of them works on a "
-            "tomogram of its own."
+            f"*{labelOf(self, 'numberOfThreads')}*: with 1 only one of the {len(gpus)} GPUs is used. With 2 or more "
+            "each of them works on a tomogram of its own."
         ]
 
     def _summary(self) -> list[str]:

@@ -13,7 +13,7 @@ VISIBLE = "CUDA_VISIBLE_DEVICES"
 CPU = "-1"
 NVIDIA_DRIVER = "/proc/driver/nvidia/version"  # is there where a driver is loaded
 REMEDY = "Write it like 0, 0,1 or 0-3, by the names GPU-... or MIG-... of nvidia-smi -L, or -1 for the CPU."
-FOR_CPU = "give -1 for the CPU (in Scipion: Use GPU? No)"
+FOR_CPU = "give -1 for the CPU (in Scipion: No at GPU IDs)"
 NAME = re.compile(r"(GPU|MIG)-[\w/-]+")
 
 

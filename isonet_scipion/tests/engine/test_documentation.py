@@ -17,6 +17,8 @@ from isonet_scipion.engine.io.mrc import write_volume
 ROOT = Path(__file__).parents[3]
 PACKAGE = ROOT / "isonet_scipion"
 PAGES = sorted(path for folder in (ROOT, ROOT / "docs") for path in folder.glob("*.md"))
+# and those on figures and on the builtin model
+WITH_FIGURES = [*PAGES, *sorted((ROOT / "benchmarks").rglob("*.md")), *sorted(PACKAGE.glob("engine/**/*.md"))]
 TINY = "--filter_base 2 --unet_depth 1 --convs_per_depth 2"
 TINY += " --epochs 1 --steps_per_epoch 1 --batch_size 2 --remove_intermediate True"
 # added to the commands, by how they begin, so that each takes seconds; the last value of an option counts
@@ -85,7 +87,7 @@ def test_other_commands_are_run_elsewhere(page):
     assert not unknown, f"nothing runs {unknown}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", WITH_FIGURES, ids=lambda page: page.name)
 def test_links_lead_to_files_and_headings(page):
     text = page.read_text(encoding="utf-8")
     for target, anchor in re.findall(r"\]\((?!https?:)([^)#\s]*)#?([^)\s]*)\)", text):
@@ -96,7 +98,7 @@ def test_links_lead_to_files_and_headings(page):
             assert anchor in {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("page", [*PAGES, *sorted((ROOT / "benchmarks").glob("*.md"))], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", WITH_FIGURES, ids=lambda page: page.name)
 def test_no_change_is_left_half_merged(page):
     marks = ("<<<<<<<", "=======", ">>>>>>>")
     assert not [line for line in page.read_text().splitlines() if line.startswith(marks)]

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
+
+import pytest
 
 from isonet_scipion.tests.install.wheel import CHECKOUT, run_script
 
@@ -29,3 +32,14 @@ def test_folder_and_wheels_count_from_where_the_user_is(tmp_path, monkeypatch):
     steps = [line for line in notes.read_text().splitlines() if "ensurepip" not in line]
     assert all(line.startswith(f"{tmp_path} 0 ") for line in steps)
     assert steps[-1].endswith("-m isonet_scipion.installation folder --cpu") and f"-e {CHECKOUT}" in steps[-2]
+
+
+@pytest.mark.parametrize("what", ["engine", "demo"])
+def test_a_checkout_that_one_may_not_write_is_told_before_anything_is_made(what, tmp_path, monkeypatch):
+    run = run_script()
+    monkeypatch.setattr(run, "STAMP", tmp_path / "never-written")
+    monkeypatch.setattr(run.os, "access", lambda path, _: Path(path) != CHECKOUT)
+    monkeypatch.setattr(run, "call", lambda *words, **_: pytest.fail(f"called {words}"))
+    monkeypatch.setattr(sys, "argv", ["run.py", what, str(tmp_path)])
+    with pytest.raises(SystemExit, match=f"may not write in {CHECKOUT}"):
+        run.main()

@@ -17,6 +17,7 @@ from isonet_scipion.protocols import (
     ProtIsoNetPredict,
     ProtIsoNetRefine,
 )
+from isonet_scipion.protocols.training_base import ProtIsoNetTraining
 
 NAN, INF = float("nan"), float("inf")
 LEGAL = {  # of each protocol: values with which good input is taken
@@ -72,12 +73,13 @@ def _running() -> Iterator[Mistake]:
     assert len(with_gpus) == 3
     for protocol in with_gpus:
         for text in ("-1", "a", "0;1", "1.5"):
-            why = rf"\*GPUs\*: '{text}' is no list of numbers such as 0 or 0,1"
-            yield Mistake(protocol, rf"{why}. For the CPU: \*Use GPU\?\* No", {"gpuList": text, "useGpu": True})
+            why = rf"\*GPU IDs\*: '{text}' is no list of numbers such as 0 or 0,1"
+            yield Mistake(protocol, rf"{why}. For the CPU choose No", {"gpuList": text, "useGpu": True})
             yield Mistake(protocol, f"{why}. Write 0 there", {"gpuList": text, "useGpu": False})
-        yield Mistake(protocol, r"\*GPUs\*: name at least one", {"gpuList": "", "useGpu": True})
+        yield Mistake(protocol, r"\*GPU IDs\*: name at least one", {"gpuList": "", "useGpu": True})
     for protocol in (ProtIsoNetDeconv, *with_gpus):
-        yield Mistake(protocol, r"\*Threads\*: must be at least 1", {"numberOfThreads": 0})
+        label = "Threads" if issubclass(protocol, ProtIsoNetTraining) else "Scipion threads"
+        yield Mistake(protocol, rf"\*{label}\*: must be at least 1", {"numberOfThreads": 0})
 
 
 def _sets() -> Iterator[Mistake]:
@@ -160,9 +162,9 @@ VALUES = {
     ],
     ProtIsoNetPredict: [
         ("model", "model's file is missing: .*lost.keras", "lost_model"),
-        ("model", r"\*Model\*: .*cut.keras: it is not a model", "cut_model"),
-        ("model", r"\*Model\*: .*words.keras: ", "words_model"),
-        ("model", r"\*Model\*: .*other.keras: it is not a model of isonet_scipion", "other_model"),
+        ("model", r"\*Model instead of builtin\*: .*cut.keras: it is not a model", "cut_model"),
+        ("model", r"\*Model instead of builtin\*: .*words.keras: ", "words_model"),
+        ("model", r"\*Model instead of builtin\*: .*other.keras: it is not a model of isonet_scipion", "other_model"),
         ("model", "trained at 13.30 Å/px, but the tomograms have 10.00", "coarse_model"),
         ("iteration", "model's file is missing: .*model_iter99.keras", 99),
         ("cubeSize", "Step between tiles.*at least 18", 10),

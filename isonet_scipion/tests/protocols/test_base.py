@@ -128,7 +128,7 @@ def test_gpus_that_one_thread_leaves_idle_are_told(predict, threads, gpus, use, 
     predict.gpuList.set(gpus)
     predict.numberOfThreads.set(threads)
     predict.useGpu.set(use)
-    assert ["*Threads*: with 1 only one of the 3 GPUs is used" in line for line in predict._gpuWarnings()] == [
+    assert ["*Scipion threads*: with 1 only one of the 3 GPUs is used" in line for line in predict._gpuWarnings()] == [
         True
     ] * told
 

@@ -6,15 +6,17 @@ import re
 from pathlib import Path
 
 import pytest
+import pyworkflow
 from pwem.protocols import EMProtocol
 from pyworkflow.constants import PROD, TOMO
 from pyworkflow.protocol import STATUS_RUNNING
 from pyworkflow.protocol.params import ElementGroup, PointerParam
+from pyworkflow.utils import Message
 
 from isonet_scipion import bibtex, protocols
 from isonet_scipion.engine.measure.history import AT_CHANCE, EpochRecord
 from isonet_scipion.plugin import Plugin
-from isonet_scipion.protocols.form import OPTIONAL, labelOf
+from isonet_scipion.protocols.form import GPU_ROW, OPTIONAL, labelOf
 from isonet_scipion.protocols.protocol_deconv import suggestedFalloff
 from isonet_scipion.protocols.streaming import FAILED_OUTPUT, ProtIsoNetTomograms
 
@@ -122,6 +124,21 @@ def test_citations_are_those_of_the_method():
     assert protocols.ProtIsoNetPredict()._citations() == []  # the builtin model is after nothing that is published
     known = set(re.findall(r"@article\{(\w+),", bibtex.__doc__))
     assert {"Wiedemann2024", "Liu2025", "Liu2022", "Tegunov2019"} <= known
+
+
+def test_messages_name_the_row_of_the_gpus_as_the_window_does():
+    source = Path(pyworkflow.__file__).parent / "gui" / "form.py"
+    assert f'"{GPU_ROW}"' in source.read_text(encoding="utf-8")
+
+
+def test_questions_that_the_documentation_names_are_in_a_form():
+    root = Path(protocols.__file__).parents[2]
+    pages = [root / "README.md", root / "CHANGES.md", *(root / "docs").glob("*.md")]
+    texts = [page.read_text(encoding="utf-8") for page in pages if page.exists()]
+    named = {question for text in texts for question in re.findall(r"(?<!\*)\*(\w[^*\n]*\?)\*(?!\*)", text)}
+    labels = {param.label.get() for cls in CLASSES for param in params(cls()).values()}
+    headings = {question for text in texts for question in re.findall(r"^\*\*(.*\?)\*\*", text, re.MULTILINE)}
+    assert named - headings - labels == ({Message.LABEL_QUEUE} if texts else set())
 
 
 def test_the_plugin_is_of_tomography():

@@ -100,7 +100,7 @@ def test_inputs_that_may_be_left_out_say_so():
     (
         protocols.ProtIsoNetRefine,
         "precision: it can't be. Give precision auto, --gpuID 1, or another --noise_dir.",
-        "*Precision*: it can't be. Give *Precision* auto, *GPUs* 1, or another --noise_dir.",
+        "*Precision*: it can't be. Give *Precision* auto, *GPU IDs* 1, or another --noise_dir.",
     ),
     (
         protocols.ProtIsoNetPredict,

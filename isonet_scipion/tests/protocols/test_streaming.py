@@ -504,7 +504,9 @@ class TestIsoNetStreaming(LiveTest):
             network = file.read_bytes()
             file.write_bytes(network + b"\n")  # as one that was trained anew
             (error,) = predict.validate()
-            self.assertRegex(error, r"\*Model\*: its file has changed since M_\d, M_\d were corrected with it")
+            self.assertRegex(
+                error, r"\*Model instead of builtin\*: its file has changed since M_\d, M_\d were corrected with it"
+            )
             predict.runMode.set(MODE_RESTART)
             self.assertEqual(predict.validate(), [])
             file.write_bytes(network)
