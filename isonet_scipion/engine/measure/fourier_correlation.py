@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 FADED = 0.5  # share of a box's side over which it fades in and out
 FEWEST = 6.0  # independent coefficients below which a shell has no value
+TRACE = 1e-5  # of the power of the strongest shell's components: what is left at the faces of a box reaches 3e-6
 COUNTED = 0.5  # correlation; a shell in which chance may reach more is passed over in the search for what is above it
 BAND = (0.1, 2 / 3)  # fractions of Nyquist that a mean is taken over: 200 to 30 A at 10 A per voxel
 CERTAIN = 3.0  # chance levels that a correlation must be above to count
@@ -58,7 +59,7 @@ class FourierCorrelation:
         self._boxes = 0
 
     def add(self, first: Floats, second: Floats) -> None:
-        """Count in a pair of boxes, (n, n, n) float32."""
+        """Count in a pair of boxes, (n, n, n) float32, the second of data."""
         a, b = (self._components(volume) for volume in (first, second))
         for total, values in zip(self._sums, ((a * b.conj()).real, np.abs(a) ** 2, np.abs(b) ** 2)):
             total += np.bincount(self._shell, self._weight * values, len(total))
@@ -70,11 +71,16 @@ class FourierCorrelation:
         return scipy.fft.rfftn(faded)[self._region]
 
     def curve(self, empty: float = 0.0) -> Curve:
-        """The correlation in each shell; 0 where the first has no more than a share `empty` of the second's power."""
+        """The correlation in each shell; 0 where the first has no more than a share `empty` of the second's power.
+
+        NaN where the second, as filtered data beyond the filter's limit, has no more than a trace of it.
+        """
         count = self._count()
         independent = count * self._boxes * independent_share(self.size)
         cross, first, second = self._sums
         enough = (independent >= FEWEST) & (np.arange(len(count)) > 0)
+        power = second[1:] / np.maximum(count[1:], 1)
+        enough[1:] &= power >= TRACE * power.max()
         with np.errstate(invalid="ignore", divide="ignore"):
             holds = (first > empty * second) & (second > 0)
             values = np.where(holds, cross / np.sqrt(first * second), 0.0)
@@ -130,7 +136,9 @@ def _smooth_ratio(top: Doubles, bottom: Doubles, power: Doubles, known: Flags) -
 
 @dataclass(frozen=True)
 class Curve:
-    """Correlation by shell; shell i is at i cycles per box side, the last one at Nyquist. NaN: too few components.
+    """Correlation by shell; shell i is at i cycles per box side, the last one at Nyquist.
+
+    NaN: of too few components, or nothing but a trace of the data's power.
 
     `chance` is the standard deviation of the correlation of unrelated volumes, 1 / sqrt(independent components).
     """

@@ -216,7 +216,7 @@ def measure_quality(evidence: Evidence, network: Network, divisor: tuple[int, in
         shown = [part.show(box) for part, box in zip(parts, even_odd if parts is fitting else [before])]
         for each in (test, along) if along else (test,):
             each.add(np.stack(shown), lambda boxes: np.stack([network(box) for box in boxes]), number)
-        agreement.add(filtered(before, seen), filtered(after, seen))
+        agreement.add(filtered(after, seen), filtered(before, seen))
         if halves:
             even, odd = even_odd
             if not evidence.noise_known:

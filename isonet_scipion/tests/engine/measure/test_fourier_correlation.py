@@ -160,3 +160,21 @@ def test_what_is_empty_has_no_factor():
     volume = np.random.default_rng(0).normal(size=(SIZE,) * 3).astype(np.float32)
     sums.add(0.001 * volume, volume)
     assert np.isnan(sums.factors(1e-4)).all() and np.isfinite(sums.factors()[3:]).all()
+
+
+def test_nothing_is_told_beyond_the_limit_of_a_filter():
+    # of a larger volume, so that a box has steps at its faces, which are left in all shells
+    noise = np.random.default_rng(1).normal(size=(64, 64, 64)).astype(np.float32)
+    k = np.fft.fftfreq(64)
+    radius = np.sqrt(k[:, None, None] ** 2 + k[:, None] ** 2 + np.fft.rfftfreq(64) ** 2)
+    data = filtered(noise, np.exp(-((radius / 0.08) ** 2)))
+    size = 32
+    sums = FourierCorrelation(size, np.ones((size, size, size // 2 + 1), bool))
+    for z, y, x in np.ndindex(2, 2, 2):
+        box = data[z * 32 :, y * 32 :, x * 32 :][:size, :size, :size]
+        sums.add(2 * box, box)
+    curve = sums.curve()
+    power = np.exp(-2 * (np.arange(17) / 32 / 0.08) ** 2)  # of the filter in each shell
+    known = np.isfinite(curve.values[3:])
+    assert known[power[3:] > 1e-3].all() and not known[power[3:] < 1e-7].any()
+    assert 20 < curve.above_chance(voxel_size=5.0) < 33  # 10 before, where the voxels end
