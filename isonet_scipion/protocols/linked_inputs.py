@@ -46,8 +46,8 @@ def _forgottenErrors(protocol: Protocol) -> list[str]:
     """
     links = json.loads(protocol._importedLinks.get() or "{}")
     return [
-        f"*{labelOf(protocol, name)}*: '{link}', which was linked in the workflow that this protocol was imported "
-        "from, is not in this project. Choose another; if none is wanted, *Duplicate* this protocol and run the copy."
+        f"*{labelOf(protocol, name)}*: the workflow that this protocol was imported from has '{link}' here. It is not "
+        "in this project, or was unlinked. Choose one; if none is wanted, *Duplicate* this protocol and run the copy."
         for name, link in links.items()
         if isLink(protocol, name)
         and protocol.getParam(name).allowsNull

@@ -130,11 +130,11 @@ def test_a_link_that_leads_out_of_an_exported_workflow_is_missed_where_it_is_imp
     (found,) = other.loadProtocols(os.path.join(project.path, "workflow.json")).values()
     imported = other.mapper.selectById(found.getObjId())
     (told,) = absentErrors(imported)  # not the builtin model, without a word
-    assert re.search(r"\*Model .*'\d+\.model', which was linked in the workflow .* \*Duplicate\*", told)
+    assert re.search(r"\*Model .*'\d+\.model' here. It is not in this project, .*\*Duplicate\*", told)
     assert absentErrors(other.copyProtocol(imported)) == []
     imported.model.set(other.newProtocol(ProtIsoNetOnePass))
     imported.model.setExtended("model")
-    assert "which was linked in the workflow" not in " ".join(absentErrors(imported))
+    assert "imported from has" not in " ".join(absentErrors(imported))
 
 
 def test_fields_of_a_template_reach_the_forms(project, tmp_path):
