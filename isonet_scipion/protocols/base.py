@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import functools
 import glob
 import json
 import logging
@@ -14,16 +12,13 @@ import sqlite3
 import subprocess
 import threading
 import time
-import traceback
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pyworkflow as pw
 import pyworkflow.utils as pwutils
-from pwem.protocols import EMProtocol
 from pyworkflow.constants import PROD, QUEUE_FOR_JOBS
-from pyworkflow.exceptions import PyworkflowException
 from pyworkflow.object import String
 from pyworkflow.protocol.constants import GPU_LIST, MODE_RESTART, STATUS_RUNNING, USE_GPU
 from pyworkflow.protocol.launch import _checkJobStatus
@@ -31,7 +26,7 @@ from pyworkflow.protocol.params import BooleanParam, StringParam
 from pyworkflow.utils.retry_streaming import retry_on_sqlite_lock
 
 from isonet_scipion.convert.files import fileName
-from isonet_scipion.engine.errors import NO_THREAD, SYSTEM_REMEDIES, EngineError, one_line, system_error
+from isonet_scipion.engine.errors import EngineError, one_line
 from isonet_scipion.engine.io.outcome import read_outcome, reserve_outcome
 from isonet_scipion.engine.process.last_words import ending_words
 from isonet_scipion.engine.process.parent_watch import PARENT
@@ -51,6 +46,7 @@ from isonet_scipion.protocols.linked_inputs import (
     partialWarnings,
 )
 from isonet_scipion.protocols.record import changeErrors, keepValues, usedValue
+from isonet_scipion.protocols.refused import EngineFailure, ProtIsoNetPlain
 from isonet_scipion.protocols.together import Task
 
 if TYPE_CHECKING:
@@ -65,38 +61,9 @@ MOST_WARNINGS = 5  # that the summary shows
 # shows what a node wrote after up to a minute
 SECONDS_BETWEEN_LOOKS = 20.0
 LOOKS = 3
-NO_MEMORY = (errno.ENOMEM, errno.EAGAIN)  # for a thread, a process or an array
-# in SQLite's words, and what to do: a disk; a quota; a permission or mount that changed since the run began
-DATABASE_REMEDIES = {
-    **dict.fromkeys(("disk is full", "disk I/O error"), SYSTEM_REMEDIES[errno.ENOSPC]),
-    **dict.fromkeys(("readonly database", "unable to open"), "Check the disk, and the permissions of the folder."),
-}
 
 Content = TypeVar("Content")
 LATEST = threading.local()  # `job`: the one that a thread has submitted
-
-
-class EngineFailure(PyworkflowException):
-    """The engine's one-line error; Scipion shows it as the protocol's error message."""
-
-
-class ProtIsoNetPlain(EMProtocol):
-    """Tells what the system refuses within a step, with what to do."""
-
-    def _insertFunctionStep(self, func: Callable[..., object], *words: object, **options: object) -> int:
-        """As Scipion, but for that."""
-
-        @functools.wraps(func)
-        def step(*words: object) -> object:
-            try:
-                return func(*words)
-            except Exception as error:
-                if (refused := refusal(error, self.getPath())) is None:
-                    raise
-                self.error(traceback.format_exc())
-                raise refused from error
-
-        return super()._insertFunctionStep(step, *words, **options)
 
 
 class ProtIsoNetBase(ProtIsoNetPlain):
@@ -427,32 +394,6 @@ def readAll(read: Callable[[str], Content], paths: Iterable[str]) -> tuple[dict[
 def damagedLines(errors: Iterable[str]) -> list[str]:
     """What a summary says of files that can't be read."""
     return [f"*Damaged*: {error}" for error in errors]
-
-
-def refusal(error: Exception, folder: str) -> EngineFailure | None:
-    """What an error says that the system caused in Scipion's own process, with what to do; None of any other.
-
-    Parameters
-    ----------
-    error : Exception
-        As Python raised it.
-    folder : str
-        The run's, in which the databases are.
-    """
-    isNoThread = isinstance(error, RuntimeError) and NO_THREAD in str(error)  # else the engine's words, told already
-    if isinstance(error, MemoryError) or isNoThread or getattr(error, "errno", None) in NO_MEMORY:
-        why = f"there is not enough for Scipion's process ({str(error) or type(error).__name__})"
-        told = EngineError("memory", why, SYSTEM_REMEDIES[errno.ENOMEM])
-    elif isinstance(error, OSError) and error.errno in SYSTEM_REMEDIES:
-        told = system_error(error)
-    elif isinstance(error, sqlite3.OperationalError):
-        remedy = next((remedy for words, remedy in DATABASE_REMEDIES.items() if words in str(error)), None)
-        if remedy is None:
-            return None
-        told = EngineError(folder, f"a database there can't be used ({error})", remedy)
-    else:
-        return None
-    return EngineFailure(f"{told} Continue goes on with what is missing.")
 
 
 def hasText(path: str) -> bool:

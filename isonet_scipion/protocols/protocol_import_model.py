@@ -15,9 +15,10 @@ from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.refine_json import MODEL_SUFFIXES
 from isonet_scipion.engine.network.model_file import read_metadata
 from isonet_scipion.objects import IsoNetModel
-from isonet_scipion.protocols.base import ProtIsoNetPlain, damagedLines
+from isonet_scipion.protocols.base import damagedLines
 from isonet_scipion.protocols.form import OptionalFloatParam, Within
 from isonet_scipion.protocols.record import keepValues, recordErrors, usedValue
+from isonet_scipion.protocols.refused import ProtIsoNetPlain
 from isonet_scipion.protocols.set_checks import sameSampling
 
 if TYPE_CHECKING:

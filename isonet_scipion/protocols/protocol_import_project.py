@@ -22,11 +22,12 @@ from isonet_scipion.engine.physics.ctf import POSSIBLE, CtfParameters
 from isonet_scipion.engine.physics.wedge import TiltRange, declared_range
 from isonet_scipion.isonet_folder import VERSIONS, IsoNetFolder
 from isonet_scipion.objects import IsoNetModel
-from isonet_scipion.protocols.base import ProtIsoNetPlain, damagedLines
+from isonet_scipion.protocols.base import damagedLines
 from isonet_scipion.protocols.form import Within, isFilledIn
 from isonet_scipion.protocols.listing import named
 from isonet_scipion.protocols.protocol_import_model import importedModel
 from isonet_scipion.protocols.record import changeErrors, formValues, keepValues, recordErrors, usedValue
+from isonet_scipion.protocols.refused import ProtIsoNetPlain
 
 if TYPE_CHECKING:
     from pwem.objects import EMObject, EMSet

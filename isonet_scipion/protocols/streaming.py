@@ -40,12 +40,13 @@ from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.star import Star, read_star
 from isonet_scipion.engine.io.tomogram_entry import HALF_LABELS
 from isonet_scipion.engine.wording import counted
-from isonet_scipion.protocols.base import EngineFailure, damagedLines, readAll, refusal
+from isonet_scipion.protocols.base import damagedLines, readAll
 from isonet_scipion.protocols.ctf_history import States, ctfStates
 from isonet_scipion.protocols.form import addContrast, labelOf
 from isonet_scipion.protocols.linked_inputs import hasEnded, partialWarnings
 from isonet_scipion.protocols.listing import firstLines, named
 from isonet_scipion.protocols.record import identityOf, isIdentityOf, recordErrors
+from isonet_scipion.protocols.refused import EngineFailure, refusal
 from isonet_scipion.protocols.set_checks import correctedWarnings, idErrors, isOpen, kindErrors
 from isonet_scipion.protocols.tomogram_steps import ProtIsoNetSteps
 

@@ -19,9 +19,10 @@ from isonet_scipion.engine.network.model_file import BUILTIN, STATE_FILE, read_m
 from isonet_scipion.engine.process.progress import clock
 from isonet_scipion.engine.wording import counted
 from isonet_scipion.objects import IsoNetModel
-from isonet_scipion.protocols.base import EngineFailure, ProtIsoNetBase, damagedLines, readAll
+from isonet_scipion.protocols.base import ProtIsoNetBase, damagedLines, readAll
 from isonet_scipion.protocols.form import optionValues, tiltErrors
 from isonet_scipion.protocols.record import identityOf, recordErrors
+from isonet_scipion.protocols.refused import EngineFailure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -29,9 +29,10 @@ from isonet_scipion.engine.process.parent_watch import PARENT
 from isonet_scipion.engine.settings.network import NetworkSettings
 from isonet_scipion.plugin import Plugin
 from isonet_scipion.protocols import base, protocol_predict
-from isonet_scipion.protocols.base import EngineFailure, ending, readStatus, refusal
+from isonet_scipion.protocols.base import ending, readStatus
 from isonet_scipion.protocols.engine_workers import EngineWorker
 from isonet_scipion.protocols.model_checks import tiltWarnings
+from isonet_scipion.protocols.refused import EngineFailure, refusal
 
 
 @pytest.fixture
@@ -378,9 +379,7 @@ def test_what_the_system_refuses_scipions_process_is_told_with_what_to_do(error,
         KeyError("odd"),
         OSError("odd"),
         sqlite3.OperationalError("no such table: Objects"),
-        EngineFailure(
-            "memory: there is not enough (can't start new thread). Lower cube_size."
-        ),  # of the engine's process
+        EngineFailure("memory: there is not enough (can't start new thread). Lower cube_size."),  # the engine's own
     ],
 )
 def test_other_errors_are_not_the_systems(error):

@@ -29,7 +29,7 @@ from isonet_scipion.protocols import (
     ProtIsoNetPredict,
     ProtIsoNetRefine,
 )
-from isonet_scipion.protocols.base import EngineFailure
+from isonet_scipion.protocols.refused import EngineFailure
 from isonet_scipion.tests.protocols.live import LiveTest, commandLine, waitFor
 from isonet_scipion.tests.protocols.scene import SHAPES, IsoNetTest, positions, read
 from isonet_scipion.tests.protocols.test_chain import TRAINING
