@@ -242,9 +242,9 @@ def _tlt(path: Path) -> TiltSeries:
     return TiltSeries(angles[kept] + added)
 
 
-def _names_tilts(words: Sequence[str], path: Path) -> bool:
+def _names_tilts(words: list[str], path: Path) -> bool:
     """Whether a line of IMOD's command file names a file of angles."""
-    return list(words[:1]) == ["TILTFILE"] and Path(words[-1]).name == path.name
+    return words[:1] == ["TILTFILE"] and Path(words[-1]).name == path.name
 
 
 def _aln(path: Path) -> TiltSeries:

@@ -12,7 +12,7 @@ from isonet_scipion.engine.arrays import Doubles
 from isonet_scipion.engine.physics.wedge import TiltRange
 
 if TYPE_CHECKING:
-    from isonet_scipion.engine.arrays import Doubles, Floats
+    from isonet_scipion.engine.arrays import Doubles, Flags, Floats
 
 BAND = (0.35, 0.8)  # fractions of Nyquist that are looked at: further in, a small box blurs the wedge's edge
 BIN = 3.0  # degrees
@@ -80,7 +80,7 @@ def shown_range(angles: Doubles, power: Doubles) -> TiltRange | None:
     angles, power : ndarray
         Of `power_by_angle`.
     """
-    filled = power > EMPTY * np.percentile(power, 75)
+    filled = _holds_power(power)
     centre = int(np.argmin(np.abs(angles)))
     if filled.all() or not filled[centre]:
         return None
@@ -119,13 +119,18 @@ def filled_warning(declared: TiltRange, angles: Doubles, power: Doubles) -> str 
         Of `power_by_angle`.
     """
     missing = (angles < declared.minimum - TOLERANCE) | (angles > declared.maximum + TOLERANCE)
-    if missing.sum() < FEWEST or (power[missing] <= EMPTY * np.percentile(power, 75)).any():
+    if missing.sum() < FEWEST or not _holds_power(power)[missing].all():
         return None
     return (
         f"its missing wedge (tilt range {declared.minimum:g}..{declared.maximum:g}) is not empty, as after a "
         "reconstruction from two tilt axes, or a correction or filter by another program. What is there counts as "
         "missing, and is not used"
     )
+
+
+def _holds_power(power: Doubles) -> Flags:
+    """Which directions are not clearly empty."""
+    return power > EMPTY * np.percentile(power, 75)
 
 
 def _same(first: TiltRange, second: TiltRange) -> bool:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.ndimage import gaussian_filter
 
 from isonet_scipion.engine.measure import quality as quality_module
 from isonet_scipion.engine.measure.fourier_correlation import CERTAIN, Curve, FourierCorrelation
@@ -194,6 +195,13 @@ def test_the_darkest_of_a_result_counts_in_its_agreement_with_what_was_measured(
     expected.add(filtered(before, seen), filtered(after, seen))
     found = measure_quality(evidence, lambda box: box, (8, 8, 8)).agreement.mean
     assert found == pytest.approx(expected.curve().mean, abs=1e-6) and found < 0.95
+
+
+def test_what_a_result_has_lost_altogether_counts_in_its_agreement():
+    before = tilted(noise(8, 64))
+    after = gaussian_filter(before, 3)  # next to nothing is left of the finest shells
+    evidence = Evidence(Shown(before, GreyScale(0.0, 1.0)), after, TiltRange(), 10.0, turn=0.0)
+    assert np.isfinite(measure_quality(evidence, lambda box: box, (8, 8, 8)).agreement.values[3:]).all()
 
 
 def test_spikes_of_an_input_are_left_out_of_all_that_is_compared():
