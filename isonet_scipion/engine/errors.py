@@ -18,7 +18,7 @@ SYSTEM_REMEDIES = {
         NAME_REMEDY,
     ),
     errno.EFBIG: "Raise the limit on the size of a file (ulimit -f), or write to a file system that has none.",
-    errno.ENOENT: "Check the name and the working directory.",
+    errno.ENOENT: "Check the name and the working directory, or make it again if it was deleted.",
     **dict.fromkeys((errno.EMFILE, errno.ENFILE), "Raise the limit on open files (ulimit -n)."),
     **dict.fromkeys((errno.ENOMEM, errno.EAGAIN), "Raise the limits (ulimit -v, ulimit -u), or close other programs."),
 }

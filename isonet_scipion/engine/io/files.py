@@ -21,7 +21,7 @@ from typing import Optional, Tuple
 
 import psutil
 
-from isonet_scipion.engine.errors import NAME_REMEDY, EngineError, system_error
+from isonet_scipion.engine.errors import NAME_REMEDY, SYSTEM_REMEDIES, EngineError, system_error
 from isonet_scipion.engine.process.signals import signals_put_off
 
 log = logging.getLogger(__name__)
@@ -467,7 +467,7 @@ def _absent(path: Path, role: str) -> EngineError:
     """That a file is not there; where a link leads nowhere, itself or a folder on the way, that is the reason."""
     link = _dead_link(path)
     if link is None:
-        return EngineError(str(path), f"the {role} does not exist", "Check the name and the working directory.")
+        return EngineError(str(path), f"the {role} does not exist", SYSTEM_REMEDIES[errno.ENOENT])
     which = "it" if link == path else f"its folder {link}"
     remedy = "Bring that back (its disk may not be mounted, or it was moved), or make the link anew."
     return EngineError(str(path), f"{which} is a link to {os.path.realpath(link)}, which is not there", remedy)

@@ -127,5 +127,5 @@ def test_a_link_that_leads_nowhere_is_told_as_such(tmp_path):
         require_file(tmp_path / "a.mrc", "volume")
     with pytest.raises(EngineError, match=r"d.mrc: its folder .*/extra is a link to /unmounted/extra, which is not"):
         require_file(tmp_path / "extra" / "d.mrc", "volume")
-    with pytest.raises(EngineError, match=r"e.mrc: the volume does not exist"):
+    with pytest.raises(EngineError, match=r"e.mrc: the volume does not exist. Check the name .* or make it again"):
         require_file(tmp_path / "e.mrc", "volume")
