@@ -29,6 +29,7 @@ VOXELS, PIXELS, ANGSTROM, CENTRED, FRACTION = UNITS = COORDINATE_UNITS
 COORDINATES = tuple(f"rlnCoordinate{axis}" for axis in "XYZ")
 SHIFTS = {f"rlnOrigin{axis}{unit}": unit == "Angst" for axis in "XYZ" for unit in ("Angst", "")}  # whether in A
 CENTRED_COORDINATES = tuple(f"rlnCenteredCoordinate{axis}Angst" for axis in "XYZ")
+PIXEL_SIZES = "rlnTomoTiltSeriesPixelSize", "rlnMicrographPixelSize"  # of RELION 4 and later, of 3.1
 LISTS = ("rlnTomoParticlesFile", "rlnTomoImportParticleFile")  # of tables of RELION that name the files to read
 DYNAMO_SHIFTS, DYNAMO_TOMOGRAM, DYNAMO_PLACES = slice(3, 6), 19, slice(23, 26)  # columns of a .tbl
 MOST_OUTSIDE = 0.25  # of the coordinates of a tomogram: more are in another unit
@@ -388,16 +389,18 @@ class _PixelSizes:
     """How large the pixels are in which a table counts: as its optics groups or its rows say."""
 
     def __init__(self, table: Star) -> None:
-        label = "rlnTomoTiltSeriesPixelSize"
-        optics = None if label in table.labels else find_table(table.path, ["rlnOpticsGroup", label])
+        is_in_rows = any(label in table.labels for label in PIXEL_SIZES)
+        kinds = [["rlnOpticsGroup", label] for label in PIXEL_SIZES]
+        optics = None if is_in_rows else find_table(table.path, *kinds)
         self._path = table.path
-        self._by_group = (
-            {} if optics is None else {row["rlnOpticsGroup"]: optics.number(row, label) for row in optics.rows}
-        )
+        self._by_group: dict[str, float] = {}
+        if optics is not None:
+            label = next(label for label in PIXEL_SIZES if label in optics.labels)
+            self._by_group = {row["rlnOpticsGroup"]: optics.number(row, label) for row in optics.rows}
 
     def of(self, table: Star, row: dict[str, str]) -> float | None:
         """In A; None where nothing tells."""
-        for label in ("rlnTomoTiltSeriesPixelSize", "rlnPixelSize"):
+        for label in (*PIXEL_SIZES, "rlnPixelSize"):
             if table.text(row, label):
                 return table.number(row, label)
         if (group := row.get("rlnOpticsGroup")) in self._by_group:

@@ -42,10 +42,8 @@ def particles(function, labels="rlnCoordinateX rlnCoordinateY rlnCoordinateZ", n
     return table("particles", ["rlnTomoName", *labels.split(), *more], rows)
 
 
-def optics(pixel_size):
-    return table(
-        "optics", ["rlnOpticsGroup", "rlnOpticsGroupName", "rlnTomoTiltSeriesPixelSize"], [f"1 a {pixel_size}"]
-    )
+def optics(pixel_size, label="rlnTomoTiltSeriesPixelSize"):
+    return table("optics", ["rlnOpticsGroup", "rlnOpticsGroupName", label], [f"1 a {pixel_size}"])
 
 
 def centred(place):
@@ -57,6 +55,11 @@ SIDES = np.array(SHAPE[::-1], float)
 TABLES = {
     "voxels": (particles(lambda p: p), (), "voxels of the tomogram"),
     "relion4": (optics(2.5) + particles(lambda p: 4 * p, extra="1"), (), "pixels of 2.5 A"),
+    "relion3.1": (
+        optics(5, "rlnMicrographPixelSize") + particles(lambda p: 2 * p, extra="1"),
+        (),
+        "pixels of 5 A",
+    ),
     "relion4_one_group": (optics(2.5) + particles(lambda p: 4 * p), (), "pixels of 2.5 A"),
     "relion5": (optics(2.5) + particles(centred, CENTRED, extra="1"), (), "A from the tomogram's centre"),
     "warp": (particles(lambda p: p / SIDES, name="{}.tomostar"), (), "fractions"),
