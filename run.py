@@ -66,7 +66,9 @@ def say(text: str, log: TextIO | None = None) -> None:
 def call(*command: str | Path, cwd: Path | None = HERE, log: TextIO | None = None) -> int:
     """Run a command, in the checkout or in another folder (None: the user's); returns its exit status."""
     words = [str(part) for part in command]
-    return subprocess.run(words, cwd=cwd, env=for_pip(), stdout=log, stderr=log).returncode
+    # where Python keeps nothing that it compiled, each of the tests' hundreds of processes would do it anew
+    env = {**for_pip(), "PYTHONDONTWRITEBYTECODE": ""}
+    return subprocess.run(words, cwd=cwd, env=env, stdout=log, stderr=log).returncode
 
 
 def missing_packages(python: str, modules: Iterable[str], programs: Iterable[str]) -> list[str]:
