@@ -17,6 +17,8 @@ from isonet_scipion.engine.physics.wedge import TiltRange, measured
 settings.register_profile("busy", deadline=None)  # a busy machine is no failure
 settings.load_profile("busy")
 os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "0"  # tests leave nothing in the user's own folders
+# as the engine has it: here a test or a fixture may be the first to import TensorFlow, which then computes slowly
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 SHARED = Path(__file__).parents[4] / "shared"
 SHAPE = (32, 48, 52)  # of `make_tomogram`
 

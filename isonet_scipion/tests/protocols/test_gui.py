@@ -6,6 +6,7 @@ of the demonstration (ten minutes).
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
 import tkinter as tk
@@ -162,6 +163,7 @@ def pictures(tmp_path_factory) -> Path:
 def desk(tmp_path_factory, pictures):
     """A project with the template's workflow, in its window."""
     import matplotlib.pyplot as plt
+    from pyworkflow.gui import matplotlib_image
     from pyworkflow.gui.plotter import Plotter
     from pyworkflow.gui.project import viewprotocols
     from pyworkflow.gui.project.project import ProjectWindow
@@ -173,6 +175,7 @@ def desk(tmp_path_factory, pictures):
     values = {"folder": folder, "subtomograms": SUBTOMOGRAMS, "cube": 32, "iterations": ITERATIONS}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DISPLAY", startScreen())
+        importlib.reload(matplotlib_image)  # imported earlier, without a screen, it has no canvas for windows
         patch.chdir(project.path)
         if not KEPT:  # which trains for long
             patch.setattr(pyworkflow, "PYTHON", warmPython())

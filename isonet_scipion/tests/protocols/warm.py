@@ -22,9 +22,11 @@ import traceback
 
 SECONDS_BETWEEN_LOOKS = 5  # for whether the tests have ended
 PASSED_ON = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
-# the engine's modules; tiny trainings need no graphs, and nobody looks at its pictures
+# the engine's modules; TensorFlow with the fast kernels that the engine has it take, which it reads where it is
+# imported; tiny trainings need no graphs, and nobody looks at its pictures
 ENGINE = """
 import runpy; runpy.run_path(os.path.join(os.path.dirname(__file__), "..", "..", "launch_engine.py"))
+os.environ["TF_ENABLE_ONEDNN_OPTS"] = "1"
 import tensorflow; tensorflow.config.run_functions_eagerly(True)
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 FigureCanvasAgg.draw = FigureCanvasAgg.get_renderer
