@@ -23,6 +23,7 @@ TINY = "--filter_base 2 --unet_depth 1 --convs_per_depth 2"
 TINY += " --epochs 1 --steps_per_epoch 1 --batch_size 2 --remove_intermediate True"
 # added to the commands, by how they begin, so that each takes seconds; the last value of an option counts
 SMALLER = {
+    "prepare_star": "--number_subtomos 4",
     "extract": "--cube_size 16 --crop_size 24",
     "prepare_subtomo_star": "--cube_size 16",
     "refine tomograms.star --method one-pass --pretrained_model": "--epochs 1 --steps_per_epoch 1 --cube_size 16",

@@ -24,6 +24,7 @@ from isonet_scipion.engine.io.star import read_star, write_star  # noqa: E402
 from isonet_scipion.engine.learning.one_pass import LearningRate, OnePass  # noqa: E402
 from isonet_scipion.engine.learning.run import Run  # noqa: E402
 from isonet_scipion.engine.network.model_file import STATE_FILE, load_model, read_facts  # noqa: E402
+from isonet_scipion.tests.engine.conftest import set_cells  # noqa: E402
 
 RUN = (
     "--method=one-pass", "--cube_size=8", "--filter_base=4", "--unet_depth=1", "--convs_per_depth=2",
@@ -143,6 +144,7 @@ def test_jax_computes_what_tensorflow_does(project, run):
 def test_float16_is_trained_with_a_scaled_loss_to_the_losses_of_float32(project, run, method):
     star, common = "tomograms.star", [one for one in RUN if not one.startswith("--iterations")]
     if method == "iterative":
+        set_cells(star, 0, rlnNumberSubtomo=4)  # each gets an estimate
         assert run("extract", star, "--cube_size=8", "--crop_size=16", "--use_deconv_tomo=False")[0] == 0
         star, common[:2] = "subtomo.star", ["--method=iterative"]
     common += ["--iterations=1", "--drop_out=0", "--learning_rate=0.001"]
