@@ -21,7 +21,7 @@ def noise_level(iteration: int, levels: Sequence[float], starts: Sequence[int]) 
     Raises
     ------
     EngineError
-        If the two lists differ in length, or starts do not increase, or a level is negative.
+        If the two lists differ in length, or starts do not increase, or a level is no fraction.
     """
     if len(levels) != len(starts):
         raise EngineError(
@@ -31,8 +31,9 @@ def noise_level(iteration: int, levels: Sequence[float], starts: Sequence[int]) 
         )
     if list(starts) != sorted(set(starts)):
         raise EngineError("noise_start_iter", f"{listed(starts)} do not increase", "Give each level a later start.")
-    if any(level < 0 for level in levels):
-        raise EngineError("noise_level", f"one of {listed(levels)} is negative", "Give fractions such as 0.05,0.1.")
+    if not all(0 <= level <= 1 for level in levels):  # nor is one of them NaN
+        why = f"one of {listed(levels)} is no fraction from 0 to 1 of the signal's scale"
+        raise EngineError("noise_level", why, "Give fractions such as 0.05,0.1; 5 per cent is 0.05.")
     reached = [level for level, start in zip(levels, starts) if iteration >= start]
     return reached[-1] if reached else 0.0
 

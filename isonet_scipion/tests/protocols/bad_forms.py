@@ -217,7 +217,7 @@ VALUES = {
         ("pool", "is not three sizes of 1 to 64", "2,2", "0,0,0"),
         ("noiseLevel", "are lists such as", "0.1;0.2", "much"),
         ("noiseLevel", "2 .Noise levels. but 4 iterations", "0.1,0.2"),
-        ("noiseLevel", "one of .* is negative", "0.1,0.2,0.3,-0.4"),
+        ("noiseLevel", "one of .* is no fraction", "0.1,0.2,0.3,-0.4", "5,10,15,20", "0.1,0.2,0.3,nan"),
         ("noiseLevel", "Noise levels. is empty", ""),
         ("noiseStartIter", "do not increase", "11,16,16,26", "26,21,16,11"),
         ("seed", "Seed.*at least 0", -1),

@@ -1,5 +1,7 @@
 """Which noise level an iteration has, and whose noise a tomogram gets."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -18,7 +20,9 @@ def test_a_level_holds_from_its_start_on(iteration, level):
     [
         ((0.1, 0.2), (1,), "noise_level: it has 2 values, noise_start_iter 1"),
         ((0.1, 0.2), (5, 5), "noise_start_iter: 5,5 do not increase"),
-        ((0.1, -0.2), (1, 5), "noise_level: one of 0.1,-0.2 is negative"),
+        ((0.1, -0.2), (1, 5), "noise_level: one of 0.1,-0.2 is no fraction from 0 to 1"),
+        ((5.0, 10.0), (1, 5), "noise_level: one of 5,10 is no fraction .*; 5 per cent is 0.05"),
+        ((math.nan,), (1,), "noise_level: one of nan is no fraction"),
     ],
 )
 def test_what_is_wrong_with_the_lists_is_told(levels, starts, said):
