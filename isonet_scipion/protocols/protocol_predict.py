@@ -310,8 +310,10 @@ class ProtIsoNetPredict(ProtIsoNetTomograms):
         elif reports and not self._appliesBuiltin():
             lines.append(STRICTER_TEST)
         page = os.path.abspath(self._getExtraPath(REPORT_PAGE))
-        # Scipion's links hold no such characters
-        lines.append(f"Report: {page}" if "]" in page else f"[[{page}][Open the report]]")
+        if not os.path.exists(page):
+            lines.append(f"*Missing*: the report of the run, {page}, was deleted or not written.")
+        else:  # Scipion's links hold no such characters
+            lines.append(f"Report: {page}" if "]" in page else f"[[{page}][Open the report]]")
         return lines + damagedLines(damaged)
 
     def _methods(self) -> list[str]:

@@ -17,7 +17,7 @@ from pyworkflow.viewer import DESKTOP_TKINTER, ProtocolViewer, View
 from tomo.constants import BOTTOM_LEFT_CORNER
 from tomo.objects import SubTomogram, Tomogram, TomoMask
 
-from isonet_scipion.convert.sets import enabled
+from isonet_scipion.convert.sets import enabled, hasItems
 from isonet_scipion.engine.conventions import REPORT_PAGE
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.protocols import ProtIsoNetDeconv, ProtIsoNetExtract, ProtIsoNetMask, ProtIsoNetPredict
@@ -82,7 +82,8 @@ class StageViewer(ProtocolViewer):
     _environments = [DESKTOP_TKINTER]
 
     def _output(self) -> EMSet | None:
-        return getattr(self.protocol, self.protocol.OUTPUT, None)
+        output = getattr(self.protocol, self.protocol.OUTPUT, None)
+        return output if hasItems(output) else None  # it is made before its first item
 
     def _names(self) -> list[str]:
         """tsIds to choose from."""
@@ -249,14 +250,17 @@ class IsoNetExtractViewer(StageViewer):
         coordinates = getattr(self.protocol, self.protocol.CENTRES, None)
         if coordinates is None:
             raise EngineError(tsId, "the output with its positions was deleted", "Run the protocol again.")
-        plotter = EmPlotter(windowTitle=f"Positions in {tsId}", figsize=SQUARE)
-        axes = plotter.getFigure().subplots()
-        showSlice(axes, preview.voxels[len(preview.voxels) // 2], preview.voxelSize, f"{tsId}, central slice")
         centres = [
             coordinate.getPosition(BOTTOM_LEFT_CORNER)[:2]
             for coordinate in coordinates.iterCoordinates()
             if coordinate.getTomoId() == tsId
         ]
+        if not centres:
+            why = "its positions are not stored yet, or the run was stopped before that"
+            raise EngineError(tsId, why, "*Continue* stores those that a stopped run lacks.")
+        plotter = EmPlotter(windowTitle=f"Positions in {tsId}", figsize=SQUARE)
+        axes = plotter.getFigure().subplots()
+        showSlice(axes, preview.voxels[len(preview.voxels) // 2], preview.voxelSize, f"{tsId}, central slice")
         nanometres = [[value * preview.voxelSize / 10 for value in axis] for axis in zip(*centres)]
         axes.plot(*nanometres, "+", color="yellow")
         return plotter
@@ -320,7 +324,8 @@ class IsoNetPredictViewer(StageViewer):
         stem = os.path.splitext(self._item(tsId).getFileName())[0]
         path = next((p for p in (f"{stem}_report.png", f"{stem}.png") if os.path.exists(p)), None)
         if path is None:
-            raise EngineError(stem, "its report was not written", "See the log for the reason.")
+            remedy = "The run's log says why, if it could not be written. *Restart* makes it again."
+            raise EngineError(stem, "its report was not written, or was deleted", remedy)
         return plotImage(path, f"Report of {tsId}")
 
     def _page(self, tsId: str) -> View:

@@ -13,10 +13,11 @@ import pyworkflow
 from matplotlib.figure import Figure
 from PIL import Image
 from pwem.viewers import EmPlotter
-from pyworkflow.protocol import STATUS_FAILED, STATUS_RUNNING, STATUS_SAVED
+from pyworkflow.protocol import STATUS_ABORTED, STATUS_FAILED, STATUS_RUNNING, STATUS_SAVED
 from pyworkflow.viewer import DESKTOP_TKINTER, MessageView
-from tomo.objects import SetOfTomograms, SubTomogram, Tomogram
+from tomo.objects import SetOfCoordinates3D, SetOfTomograms, SubTomogram, Tomogram
 
+from isonet_scipion.engine.conventions import REPORT_PAGE
 from isonet_scipion.engine.errors import EngineError
 from isonet_scipion.engine.io.losses import read_losses, write_losses
 from isonet_scipion.engine.io.model_metadata import ModelMetadata
@@ -279,6 +280,46 @@ class TestViewers(IsoNetTest):
         imported.setStatus(STATUS_FAILED)
         (message,) = IsoNetModelViewer(project=self.proj)._visualize(imported)
         self.assertIn("ended without a model", message.getMessage())
+
+    def test_an_output_without_items_is_none_yet(self) -> None:
+        """As of a run that was stopped, or looked at, between making the set and its first item."""
+        original = {"inputTomograms": (self.tomograms, "Tomograms")}
+        for protocolClass, eyes in (
+            (ProtIsoNetDeconv, ("compare", "openSet")),
+            (ProtIsoNetMask, ("outline", "openSet")),
+            (ProtIsoNetExtract, ("montage", "places", "openSet")),
+            (ProtIsoNetPredict, ("compare", "picture", "confidenceSlices", "openSet")),
+        ):
+            protocol = self.prepare(protocolClass, original)
+            self.proj.saveProtocol(protocol)
+            os.makedirs(protocol._getPath())
+            if protocolClass is ProtIsoNetExtract:
+                protocol._appendSubtomograms([])
+            else:
+                protocol._append()
+            for status, word in ((STATUS_RUNNING, "no output yet"), (STATUS_ABORTED, "has ended without output")):
+                protocol.setStatus(status)
+                for eye in eyes:
+                    (message,) = self.show(protocol, eye)
+                    self.assertIn(word, message.getMessage(), (protocolClass, eye))
+
+    def test_reports_and_positions_that_are_not_there_are_told(self) -> None:
+        """As where a user deleted them, or a run was stopped before the positions were stored."""
+        page = Path(self.predict._getExtraPath(REPORT_PAGE)).resolve()
+        self.assertIn(f"[[{page}][Open the report]]", self.predict.summary())
+        pictures = Path(self.predict._getExtraPath()).glob("*.png")
+        for path in (page, *pictures):
+            os.rename(path, f"{path}.away")
+            self.addCleanup(os.replace, f"{path}.away", path)
+        self.assertIn(f"*Missing*: the report of the run, {page}, was deleted or not written.", self.predict.summary())
+        (message,) = self.show(self.predict, "picture")
+        self.assertIn("its report was not written, or was deleted", message.getMessage())
+        empty = SetOfCoordinates3D.create(self.extract._getPath(), prefix="empty")
+        empty.setPrecedents(self.tomograms.Tomograms)
+        empty.write()
+        with mock.patch.object(self.extract, self.extract.CENTRES, empty):
+            (message,) = self.show(self.extract, "places")
+        self.assertIn("its positions are not stored yet", message.getMessage())
 
     def test_why_there_is_no_confidence_volume_is_told(self) -> None:
         (message,) = self.show(self.predict, "confidenceSlices")
