@@ -206,8 +206,8 @@ class _Prediction:
         replaced = [entry.name for target, entry in targets.items() if self._is_of_another(entry, target)]
         if replaced:
             log.warning(
-                "%s: results of another model or tilt range are replaced there: %s. For both, give another output_dir.",
-                self.settings.output_dir, names_in_words(replaced),
+                "%s: results of another model, tilt range, voxel size or CTF are replaced there: %s. For both, give "
+                "another output_dir.", self.settings.output_dir, names_in_words(replaced),
             )  # fmt: skip
         other = "zarr" if self.settings.output_format == "mrc" else "mrc"
         beside = [entry.name for target, entry in targets.items() if target.with_suffix(f".{other}").exists()]
@@ -218,7 +218,7 @@ class _Prediction:
             )  # fmt: skip
 
     def _is_of_another(self, entry: TomogramEntry, target: Path) -> bool:
-        """Whether a tomogram has a result there of another model; one that its table names no more: or tilt range."""
+        """Whether a tomogram has a result there of another model or, where its table names none, made otherwise."""
         if not target.exists():
             return False
         named = entry.text("rlnCorrectedTomoName")

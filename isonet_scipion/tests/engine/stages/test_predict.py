@@ -145,18 +145,27 @@ def test_results_of_another_model_that_are_replaced_are_told(noise_twice, run):
     assert run("predict", "tomograms.star", "m.keras", *quick, "--tomo_idx=1")[0] == 0
     save_model("other.keras", build_unet(SHAPE), ModelMetadata(SHAPE, voxel_size=10.0))
     first, other = "m.keras", "other.keras"
+    replaced = "corrected_tomos: results of another model, tilt range, voxel size or CTF are replaced there:"
     for model, options, told in (
-        (other, (), "corrected_tomos: results of another model or tilt range are replaced there: a."),
+        (other, (), f"{replaced} a."),
         (other, ("--normalized_output=True",), None),
         (first, ("--output_dir=o",), None),
         # the table names those in the other folder by now
-        (first, (), "corrected_tomos: results of another model or tilt range are replaced there: a, b."),
+        (first, (), f"{replaced} a, b."),
         (other, ("--output_dir=p",), None),
         (first, ("--output_dir=o",), None),
     ):
         status, log = run("predict", "tomograms.star", model, *quick, *options)
         assert status == 0 and ("are replaced" in log) == (told is not None), log
         assert told is None or f"{told} For both, give another output_dir." in log, log
+
+
+def test_results_of_another_voxel_size_are_told_as_that(noise_twice, run):
+    quick = ("--gpuID=-1", "--report=False", "--calibrate=False")
+    for apix, told in ((12, False), (11, True)):  # the second time in place of the first
+        assert run("resize", "tomograms.star", f"--apix={apix}", "--out_folder=resized")[0] == 0
+        status, log = run("predict", "tomograms_resized.star", "m.keras", *quick)
+        assert status == 0 and ("voxel size or CTF are replaced there: a, b." in log) == told, log
 
 
 def test_a_result_in_the_other_format_whose_pictures_are_replaced_is_told(noise_twice, run, tmp_path):
